@@ -1,0 +1,139 @@
+"""The frozen records that pass between stages, and the identities they carry.
+
+Axes: K samples per problem, T tokens of one completion.
+
+Ids and seeds are hashes of what they identify, so a shard that is done twice asks for the same samples.
+A seed fixes what the engine is asked for, not its batch-dependent rounding: the promise is "same plan".
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+__all__ = [
+    "Attempt",
+    "Completion",
+    "Outcome",
+    "Problem",
+    "Record",
+    "Rollout",
+    "Sampling",
+    "Source",
+    "Verdict",
+    "problem_id_of",
+    "stable_seed",
+]
+
+
+class Outcome(StrEnum):
+    """What a verifier found. Only CORRECT is ever trained on; UNJUDGED is a verifier's failure, never WRONG."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    NO_ANSWER = "no_answer"
+    TRUNCATED = "truncated"
+    UNJUDGED = "unjudged"
+
+
+class Source(StrEnum):
+    """Where the text that is trained on came from."""
+
+    OWN = "own"  # the target's unguided sample
+    REWRITTEN = "rewritten"  # the target's sample with the demonstration in view
+    EXPERT = "expert"  # the dataset's demonstration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A question with its reference answer and the expert's demonstration."""
+
+    problem_id: str
+    question: str
+    demonstration: str
+    reference: str
+    kind: str = "math"  # which verifier judges it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """What is asked of a policy: `num_samples` completions of one prompt; sample i is drawn with `seed + i`."""
+
+    num_samples: int
+    temperature: float
+    max_tokens: int
+    seed: int
+    top_p: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """One sampled continuation. `token_ids` end with the end-of-turn token when `finish_reason` is "stop"."""
+
+    token_ids: tuple[int, ...]  # T
+    text: str  # without special tokens
+    behaviour_logprobs_T: tuple[float, ...]  # processed (after temperature), nats
+    finish_reason: str  # "stop" or "length"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """A completion with what produced it."""
+
+    stage: str  # "self_align" or "guided": which prompt it was conditioned on
+    sample_index: int
+    seed: int
+    prompt_hash: str
+    completion: Completion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A verifier's finding with a reason that can be counted; `answer` as extracted, before normalising."""
+
+    outcome: Outcome
+    reason: str
+    answer: str | None = None
+
+    @property
+    def is_correct(self) -> bool:
+        return self.outcome is Outcome.CORRECT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    rollout: Rollout
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One problem after rewriting: what is trained on, and how it came to that.
+
+    `prompt_ids` is always the plain prompt (never the guided one); `completion_ids` end with the end-of-turn token.
+    `behaviour_logprobs_T` is None for EXPERT rows (the expert's policy is unknown); for REWRITTEN rows they
+    were conditioned on the guided prompt.
+    """
+
+    problem: Problem
+    source: Source
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    text: str
+    behaviour_logprobs_T: tuple[float, ...] | None
+    attempts: tuple[Attempt, ...] = field(default=())
+    expert_completion_ids: tuple[int, ...] = field(default=())
+
+    @property
+    def num_sampled_tokens(self) -> int:
+        return sum(len(attempt.rollout.completion.token_ids) for attempt in self.attempts)
+
+
+def problem_id_of(question: str, reference: str) -> str:
+    """A stable id from the content; equal problems from two files meet."""
+    return hashlib.blake2b(f"{question.strip()}\x00{reference.strip()}".encode(), digest_size=10).hexdigest()
+
+
+def stable_seed(run_seed: int, *parts: str) -> int:
+    """A 31-bit seed from the run's seed and the names of what is drawn (Python's own hash is salted per process)."""
+    digest = hashlib.blake2b("/".join((str(run_seed), *parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 33
