@@ -1,4 +1,4 @@
-"""drsft: rewrite expert solutions into data that the target model could have written, then fine-tune on it."""
+"""drsft: rewrite expert solutions into data the target model could have written, then fine-tune on it."""
 
 __all__ = ["__version__"]
 

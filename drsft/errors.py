@@ -12,7 +12,16 @@
 A message says what is wrong, where, and how to mend it.
 """
 
-__all__ = ["ConfigError", "DrsftError", "InputError", "ModelError", "SetupError", "StageError", "StorageError", "UserError"]
+__all__ = [
+    "ConfigError",
+    "DrsftError",
+    "InputError",
+    "ModelError",
+    "SetupError",
+    "StageError",
+    "StorageError",
+    "UserError",
+]
 
 
 class DrsftError(Exception):

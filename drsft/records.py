@@ -26,7 +26,7 @@ __all__ = [
 
 
 class Outcome(StrEnum):
-    """What a verifier found. Only CORRECT is ever trained on; UNJUDGED is a verifier's failure, never WRONG."""
+    """What a verifier found. Only CORRECT is ever trained on; a verifier's failure is UNJUDGED."""
 
     CORRECT = "correct"
     WRONG = "wrong"
@@ -56,7 +56,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """What is asked of a policy: `num_samples` completions of one prompt; sample i is drawn with `seed + i`."""
+    """What is asked of a policy: `num_samples` completions of a prompt; sample i has `seed + i`."""
 
     num_samples: int
     temperature: float
@@ -109,7 +109,8 @@ class Attempt:
 class Record:
     """One problem after rewriting: what is trained on, and how it came to that.
 
-    `prompt_ids` is always the plain prompt (never the guided one); `completion_ids` end with the end-of-turn token.
+    `prompt_ids` is always the plain prompt (never the guided one); `completion_ids` end with the
+    end-of-turn token.
     `behaviour_logprobs_T` is None for EXPERT rows (the expert's policy is unknown); for REWRITTEN rows they
     were conditioned on the guided prompt.
     """
@@ -134,6 +135,6 @@ def problem_id_of(question: str, reference: str) -> str:
 
 
 def stable_seed(run_seed: int, *parts: str) -> int:
-    """A 31-bit seed from the run's seed and the names of what is drawn (Python's own hash is salted per process)."""
+    """A 31-bit seed from the run's seed and the names of what is drawn (Python's hash() is salted)."""
     digest = hashlib.blake2b("/".join((str(run_seed), *parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 33

@@ -1,0 +1,239 @@
+"""Where a run lives: a local folder or an S3 prefix, with the same few guarantees.
+
+A reader never sees half an object, and of several writers of one new key exactly one wins. Data moves through
+pyarrow; boto3 does the one thing pyarrow lacks, a put that fails when the key exists (If-None-Match).
+"""
+
+import os
+import uuid
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from drsft.errors import StorageError
+
+__all__ = [
+    "LocalStore",
+    "S3Store",
+    "Store",
+    "download_folder",
+    "open_store",
+    "read_table",
+    "table_bytes",
+    "upload_folder",
+]
+
+
+class Store(Protocol):
+    """Keys are relative, with forward slashes. Errors that the user can mend are StorageErrors."""
+
+    @property
+    def url(self) -> str: ...
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write a key that must not exist; False, and nothing changed, when it does."""
+        ...
+
+    def put(self, key: str, data: bytes) -> None: ...
+
+    def read(self, key: str) -> bytes: ...
+
+    def exists(self, key: str) -> bool: ...
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """All keys under the folder `prefix`, sorted."""
+        ...
+
+    def delete(self, key: str) -> None: ...
+
+    def within(self, prefix: str) -> "Store": ...
+
+
+def open_store(url: str) -> Store:
+    """A store at a local folder or at s3://bucket/prefix."""
+    if url.startswith("s3://"):
+        return S3Store(url)
+    if "://" in url:
+        raise StorageError(f"storage {url!r}: give a folder or s3://bucket/prefix")
+    return LocalStore(Path(url).absolute())
+
+
+class LocalStore:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def url(self) -> str:
+        return str(self.root)
+
+    def within(self, prefix: str) -> "LocalStore":
+        return LocalStore(self.root / prefix)
+
+    def _staged(self, key: str, data: bytes) -> tuple[Path, Path]:
+        target = self.root / key
+        staging = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with open(staging, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            staging.unlink(missing_ok=True)
+            raise StorageError(
+                f"cannot write {target}: {error.strerror}; check the folder and disk"
+            ) from error
+        return staging, target
+
+    def create(self, key: str, data: bytes) -> bool:
+        staging, target = self._staged(key, data)
+        try:
+            os.link(staging, target)  # fails when the name exists, and the content is there at once
+        except FileExistsError:
+            return False
+        finally:
+            staging.unlink()
+        return True
+
+    def put(self, key: str, data: bytes) -> None:
+        staging, target = self._staged(key, data)
+        os.replace(staging, target)
+
+    def read(self, key: str) -> bytes:
+        try:
+            return (self.root / key).read_bytes()
+        except OSError as error:
+            raise StorageError(f"cannot read {self.root / key}: {error.strerror}") from error
+
+    def exists(self, key: str) -> bool:
+        return (self.root / key).is_file()
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        folder = self.root / prefix
+        paths = (path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".tmp"))
+        yield from sorted(path.relative_to(self.root).as_posix() for path in paths)
+
+    def delete(self, key: str) -> None:
+        (self.root / key).unlink(missing_ok=True)
+
+
+class S3Store:
+    """Credentials and endpoint come from the standard AWS environment (AWS_ENDPOINT_URL)."""
+
+    def __init__(self, url: str) -> None:
+        bucket, _, prefix = url.removeprefix("s3://").strip("/").partition("/")
+        if not bucket:
+            raise StorageError(f"storage {url!r} names no bucket; give s3://bucket/prefix")
+        self.bucket, self.prefix = bucket, prefix
+
+    @property
+    def url(self) -> str:
+        return f"s3://{self._path('')}".rstrip("/")
+
+    def within(self, prefix: str) -> "S3Store":
+        return S3Store(f"{self.url}/{prefix}")
+
+    def _key(self, key: str) -> str:
+        return f"{self.prefix}/{key}" if self.prefix else key
+
+    def _path(self, key: str) -> str:
+        return f"{self.bucket}/{self._key(key)}"
+
+    @cached_property
+    def _client(self) -> Any:
+        import boto3
+        from botocore.config import Config
+
+        retries = {"max_attempts": 5, "mode": "standard"}
+        return boto3.client("s3", config=Config(connect_timeout=5, read_timeout=60, retries=retries))
+
+    @cached_property
+    def _files(self) -> pafs.FileSystem:
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        scheme, _, host = (endpoint or "").rpartition("://")
+        options = {"endpoint_override": host, "scheme": scheme or "https"} if endpoint else {}
+        return pafs.S3FileSystem(connect_timeout=5, request_timeout=60, **options)
+
+    def _failed(self, verb: str, key: str, error: Exception) -> StorageError:
+        where = os.environ.get("AWS_ENDPOINT_URL") or "AWS"
+        reason = str(error).strip().splitlines()[0][:300]
+        return StorageError(
+            f"cannot {verb} s3://{self._path(key)} at {where}: {reason}; "
+            "check AWS_ENDPOINT_URL, the credentials and the bucket's name"
+        )
+
+    def create(self, key: str, data: bytes) -> bool:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data, IfNoneMatch="*")
+        except ClientError as error:
+            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in (409, 412):
+                # A retried put whose first answer was lost meets its own object: that is a success.
+                return self.exists(key) and self.read(key) == data
+            raise self._failed("write", key, error) from error
+        except BotoCoreError as error:
+            raise self._failed("write", key, error) from error
+        return True
+
+    def put(self, key: str, data: bytes) -> None:
+        try:
+            with self._files.open_output_stream(self._path(key)) as stream:
+                stream.write(data)
+        except OSError as error:
+            raise self._failed("write", key, error) from error
+
+    def read(self, key: str) -> bytes:
+        try:
+            with self._files.open_input_stream(self._path(key)) as stream:
+                return bytes(stream.read())
+        except OSError as error:
+            raise self._failed("read", key, error) from error
+
+    def exists(self, key: str) -> bool:
+        try:
+            return bool(self._files.get_file_info(self._path(key)).type == pafs.FileType.File)
+        except OSError as error:
+            raise self._failed("look up", key, error) from error
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        selector = pafs.FileSelector(self._path(prefix).rstrip("/"), recursive=True, allow_not_found=True)
+        try:
+            infos = self._files.get_file_info(selector)
+        except OSError as error:
+            raise self._failed("list", prefix, error) from error
+        start = len(self._path(""))
+        yield from sorted(info.path[start:] for info in infos if info.type == pafs.FileType.File)
+
+    def delete(self, key: str) -> None:
+        if self.exists(key):
+            self._files.delete_file(self._path(key))
+
+
+def table_bytes(table: pa.Table) -> bytes:
+    """The table as one Parquet file; equal tables give equal bytes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return bytes(sink.getvalue())
+
+
+def read_table(store: Store, key: str) -> pa.Table:
+    return pq.read_table(pa.BufferReader(store.read(key)))
+
+
+def upload_folder(store: Store, folder: Path, key: str) -> None:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            store.put(f"{key}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+
+
+def download_folder(store: Store, key: str, folder: Path) -> None:
+    for name in store.keys(key):
+        path = folder / Path(name).relative_to(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(store.read(name))
