@@ -1,0 +1,166 @@
+"""Judging in processes that can be killed, behind one awaitable method.
+
+Each worker process is tended by one thread, which feeds it, times the case it is at, and replaces it when it
+hangs, crashes, bloats or grows old. Futures carry the verdicts back, so a pool serves any event loop, several
+one after the other, or none (`submit`); it needs no signal, no child watcher and no fork, and works inside Ray
+actors, Serve replicas and programs full of threads.
+"""
+
+import asyncio
+import queue
+import threading
+import weakref
+from collections import OrderedDict
+from concurrent.futures import Future
+from hashlib import blake2b
+from types import TracebackType
+
+from drsft.records import Outcome, Problem, Verdict
+from drsft.verify.kinds import check_kind
+from drsft.verify.options import VerifyOptions
+from drsft.verify.tender import Job, Tender
+from drsft.verify.wire import Case, case_of
+
+__all__ = ["VerifierPool"]
+
+TRUNCATED = Verdict(outcome=Outcome.TRUNCATED, reason="cut off before its end")
+
+
+class VerifierPool:
+    """A `Verifier` over `num_workers` processes.
+
+    `timeout_s` is one case's limit; `memory_limit_bytes` a worker's address space; a worker is replaced after
+    `cases_per_worker` cases; at most `max_pending` judgements wait at once, further callers wait for a slot.
+    Verdicts are cached by content, the last `cache_size` of them; UNJUDGED ones are not, the machine may have
+    been busy. Workers start with the first case. Close it, or use it as an (async) context manager.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_workers: int = 1,
+        timeout_s: float = 5.0,
+        memory_limit_bytes: int = 2 << 30,
+        cases_per_worker: int = 10_000,
+        max_pending: int = 1024,
+        cache_size: int = 100_000,
+        options: VerifyOptions | None = None,
+    ) -> None:
+        self.options = options or VerifyOptions()
+        self._max_pending = max_pending
+        self._cache_size = cache_size
+        self._cache: OrderedDict[bytes, Verdict] = OrderedDict()
+        self._lock = threading.Lock()  # guards the cache, the start and the close
+        self._slots: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
+        self._slots = weakref.WeakKeyDictionary()
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._tenders = [
+            Tender(self._jobs, self.options, timeout_s, memory_limit_bytes, cases_per_worker)
+            for _ in range(num_workers)
+        ]
+        self._is_started = False
+        self._is_closed = False
+
+    async def judge(self, problem: Problem, text: str, *, is_truncated: bool = False) -> Verdict:
+        """Verdict on a completion's text. Raises only for what is wrong with the caller: unknown kind, closed pool."""
+        if is_truncated:
+            return TRUNCATED
+        case = case_of(problem, text)
+        key = _key_of(case)
+        if (known := self._recall(key)) is not None:
+            return known
+        async with self._slot():
+            return await asyncio.wrap_future(self._enqueue(case, key))
+
+    def submit(self, problem: Problem, text: str) -> "Future[Verdict]":
+        """The same for callers without an event loop. No backpressure: the caller bounds what it submits."""
+        case = case_of(problem, text)
+        key = _key_of(case)
+        if (known := self._recall(key)) is not None:
+            future: Future[Verdict] = Future()
+            future.set_result(known)
+            return future
+        return self._enqueue(case, key)
+
+    def close(self) -> None:
+        """Kill the workers and wait for them; what was waiting becomes UNJUDGED. May be called twice."""
+        with self._lock:
+            was_open, self._is_closed = not self._is_closed, True
+        if was_open and self._is_started:
+            for tender in self._tenders:
+                tender.stop()
+            for _ in self._tenders:
+                self._jobs.put(None)
+            for tender in self._tenders:
+                tender.join()
+        while not self._jobs.empty():
+            job = self._jobs.get()
+            if job is not None and job.future.set_running_or_notify_cancel():
+                job.future.set_result(Verdict(outcome=Outcome.UNJUDGED, reason="pool closed"))
+
+    async def aclose(self) -> None:
+        await asyncio.to_thread(self.close)
+
+    async def __aenter__(self) -> "VerifierPool":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __enter__(self) -> "VerifierPool":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """The live workers, for tests and diagnosis."""
+        return [tender.pid for tender in self._tenders if tender.pid is not None]
+
+    def _slot(self) -> asyncio.Semaphore:
+        loop = asyncio.get_running_loop()
+        if loop not in self._slots:
+            self._slots[loop] = asyncio.Semaphore(self._max_pending)
+        return self._slots[loop]
+
+    def _enqueue(self, case: Case, key: bytes) -> "Future[Verdict]":
+        check_kind(case.kind)
+        with self._lock:
+            if self._is_closed:
+                raise RuntimeError("this VerifierPool is closed")
+            if not self._is_started:
+                self._is_started = True
+                for tender in self._tenders:
+                    tender.start()
+            job = Job(case)
+            self._jobs.put(job)
+        job.future.add_done_callback(lambda done: self._remember(key, done))
+        return job.future
+
+    def _recall(self, key: bytes) -> Verdict | None:
+        with self._lock:
+            verdict = self._cache.get(key)
+            if verdict is not None:
+                self._cache.move_to_end(key)
+            return verdict
+
+    def _remember(self, key: bytes, done: "Future[Verdict]") -> None:
+        if done.cancelled() or done.result().outcome is Outcome.UNJUDGED:
+            return
+        with self._lock:
+            self._cache[key] = done.result()
+            while len(self._cache) > self._cache_size:
+                self._cache.popitem(last=False)
+
+
+def _key_of(case: Case) -> bytes:
+    digest = blake2b(digest_size=16)
+    for part in (case.kind, case.question, case.reference, case.text):
+        data = part.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.digest()
