@@ -1,9 +1,9 @@
 """Judging in processes that can be killed, behind one awaitable method.
 
 Each worker process is tended by one thread, which feeds it, times the case it is at, and replaces it when it
-hangs, crashes, bloats or grows old. Futures carry the verdicts back, so a pool serves any event loop, several
-one after the other, or none (`submit`); it needs no signal, no child watcher and no fork, and works inside Ray
-actors, Serve replicas and programs full of threads.
+hangs, crashes, bloats or grows old. Futures carry the verdicts back, so a pool serves any event loop,
+several one after the other, or none (`submit`); it needs no signal, no child watcher and no fork, and works
+inside Ray actors, Serve replicas and programs full of threads.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class VerifierPool:
         self._is_closed = False
 
     async def judge(self, problem: Problem, text: str, *, is_truncated: bool = False) -> Verdict:
-        """Verdict on a completion's text. Raises only for what is wrong with the caller: unknown kind, closed pool."""
+        """Raises only for the caller's own errors: an unknown kind, a closed pool."""
         if is_truncated:
             return TRUNCATED
         case = case_of(problem, text)

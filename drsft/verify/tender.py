@@ -35,6 +35,7 @@ READ_BYTES = 1 << 16
 @dataclass(slots=True)
 class Job:
     case: Case
+    num_deaths: int = 0  # workers that died at this case; the first may be somebody else's kill
     future: "Future[Verdict]" = field(default_factory=Future)
 
 
@@ -71,7 +72,7 @@ class Worker:
             view = view[os.write(self.requests.fileno(), view) :]
 
     def read_lines(self, timeout_s: float) -> list[bytes]:
-        """Complete lines as soon as there are any; [] after the time. Raises EOFError when the worker is gone."""
+        """Complete lines as soon as there are any; [] after the time; EOFError when the worker is gone."""
         deadline = time.monotonic() + timeout_s
         while b"\n" not in self._pending:
             left_ms = (deadline - time.monotonic()) * 1000
@@ -164,8 +165,8 @@ class Tender:
                 if not job.future.set_running_or_notify_cancel():
                     continue
             line = encode_case(job.case)
-            # A write must never block on a worker that hangs in an earlier case, so what is unread stays within
-            # the pipe's capacity. A lone case may be larger: the worker is then reading.
+            # A write must never block on a worker that hangs in an earlier case, so what is unread stays
+            # within the pipe's capacity. A lone case may be larger: the worker is then reading.
             if not is_idle and num_bytes + len(line) > self._ready_worker().pipe_bytes // 2:
                 self._resend.appendleft(job)
                 break
@@ -180,12 +181,12 @@ class Tender:
         return True
 
     def _harvest(self) -> None:
-        """Deliver the replies that are there; replace the worker if the case it is at overruns or kills it."""
+        """Deliver the replies that are there; replace the worker when a case overruns or kills it."""
         worker = self._ready_worker()
         try:
             lines = worker.read_lines(self._deadline - time.monotonic())
         except EOFError:
-            self._blame(f"verifier process died{_cause(worker)}")
+            self._mourn(worker)
             return
         if not lines:
             self._blame(f"time limit of {self._timeout_s:g} s")
@@ -203,6 +204,14 @@ class Tender:
                 return
         if worker.num_judged >= self._cases_per_worker:
             self._replace()
+
+    def _mourn(self, worker: Worker) -> None:
+        """A death is blamed on the case only when it happens twice: the machine kills innocents too."""
+        if self._flying and self._flying[0][0].num_deaths == 0 and not self._stopping.is_set():
+            self._flying[0][0].num_deaths += 1
+            self._replace()
+        else:
+            self._blame(f"verifier process died{_cause(worker)}")
 
     def _blame(self, reason: str) -> None:
         if self._flying:

@@ -1,8 +1,8 @@
 """What passes between the pool and a worker: one JSON line each way.
 
-A case is `[kind, question, reference, text]`; a reply is `[outcome, reason, answer]` or `null`, which restarts
-the case's clock (the worker has just loaded sympy, which is not the case's fault). Replies come in the order
-of the cases, so no ids are needed.
+A case is `[kind, question, reference, text]`; a reply is `[outcome, reason, answer]` or `null`, which
+restarts the case's clock (the worker has just loaded sympy, which is not the case's fault). Replies come in
+the order of the cases, so no ids are needed.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The process that judges: reads cases from stdin, writes verdicts to what was stdout, until stdin closes.
 
-Started by the pool as `python -m drsft.verify.worker OPTIONS_JSON MEMORY_LIMIT_BYTES PARENT_PID`. It may be killed at any
-time, so it owns nothing outside itself. It dies with its parent: by the kernel's parent-death signal where
+Started by the pool as `python -m drsft.verify.worker OPTIONS_JSON MEMORY_LIMIT_BYTES PARENT_PID`. It may be
+killed at any time, so it owns nothing outside itself. It dies with its parent: by the kernel's parent-death signal where
 there is one, and by the end of stdin everywhere.
 """
 
@@ -33,7 +33,7 @@ def die_with_parent(parent_pid: int) -> None:
 
 
 def limit_memory(limit_bytes: int) -> None:
-    """Address space, soft and hard: a bomb gets MemoryError here instead of waking the machine's OOM killer."""
+    """Address space, soft and hard: a bomb gets MemoryError here and never wakes the OOM killer."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     if hard != resource.RLIM_INFINITY:
         limit_bytes = min(limit_bytes, hard)
@@ -68,9 +68,7 @@ def main() -> None:
     options_json, limit_bytes, parent_pid = sys.argv[1:]
     die_with_parent(int(parent_pid))
     limit_memory(int(limit_bytes))
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C goes to the whole group; the pool decides when we end
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pool decides when we end
     # Whatever a library prints must not be read as a reply.
     replies = os.fdopen(os.dup(1), "wb")
     devnull = os.open(os.devnull, os.O_WRONLY)
