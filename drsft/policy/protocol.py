@@ -12,6 +12,6 @@ class Policy(Protocol):
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> list[Completion]:
         """`sampling.num_samples` completions, in order of their sample index.
 
-        Cancelling the call frees the engine's slots. Raises InputError when the prompt does not fit the model.
+        Cancelling the call frees the engine's slots. Raises InputError when the prompt is too long.
         """
         ...

@@ -1,0 +1,35 @@
+"""A policy without a model, for tests of the logic around one: it answers from a function."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from drsft.records import Completion, Sampling
+
+__all__ = ["FakePolicy", "text_completion"]
+
+
+def text_completion(text: str, *, finish_reason: str = "stop") -> Completion:
+    """A completion whose token ids are the text's code points, ended by id 0 when it stopped by itself."""
+    ids = (*map(ord, text), *([0] if finish_reason == "stop" else []))
+    return Completion(
+        token_ids=ids, text=text, behaviour_logprobs_T=(-0.5,) * len(ids), finish_reason=finish_reason
+    )
+
+
+class FakePolicy:
+    """`answer(prompt_ids, seed)` is called for each sample, so an answer depends on its seed alone."""
+
+    def __init__(self, answer: Callable[[Sequence[int], int], Completion], *, latency_s: float = 0.0) -> None:
+        self.answer = answer
+        self.latency_s = latency_s
+        self.num_requests = 0
+        self.num_cancelled = 0
+
+    async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> list[Completion]:
+        self.num_requests += 1
+        try:
+            await asyncio.sleep(self.latency_s)
+        except asyncio.CancelledError:
+            self.num_cancelled += 1
+            raise
+        return [self.answer(prompt_ids, sampling.seed + i) for i in range(sampling.num_samples)]
