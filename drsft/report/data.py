@@ -1,0 +1,167 @@
+"""Everything that the report shows, as frozen records that a run fills in.
+
+A part that a run does not have (no training yet, no gap report) stays empty or None; the page then says so in
+a sentence. Shares are in 0..1, log-probs in nats, lengths and costs in tokens.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from drsft.evaluate.estimators import PairedDifference
+from drsft.gap.summary import GapSummary
+from drsft.records import Outcome, Source
+
+__all__ = [
+    "ArmDifference",
+    "AttemptShown",
+    "Cascade",
+    "CascadeStage",
+    "ComparisonRow",
+    "Example",
+    "LossCurve",
+    "ProblemCounts",
+    "QuarantineReason",
+    "ReportData",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantineReason:
+    """Rows that were set aside for one reason; `example` names one of them (file, line, field)."""
+
+    reason: str
+    num_rows: int
+    example: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemCounts:
+    num_read: int  # rows in the files, before anything was dropped
+    num_duplicates: int = 0
+    quarantined: tuple[QuarantineReason, ...] = ()
+
+    @property
+    def num_quarantined(self) -> int:
+        return sum(reason.num_rows for reason in self.quarantined)
+
+    @property
+    def num_usable(self) -> int:
+        return self.num_read - self.num_duplicates - self.num_quarantined
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CascadeStage:
+    """One stage of the cascade over the whole run."""
+
+    name: str  # "self_align" or "guided"
+    num_problems: int  # that reached this stage
+    num_solved: int  # that it found an accepted solution for
+    num_samples: int
+    num_tokens: int  # sampled here, rejected samples included
+    outcomes: Mapping[Outcome, int] = field(default_factory=dict)  # samples by verdict
+    reasons: Mapping[str, int] = field(default_factory=dict)  # rejected samples by the verdict's reason
+
+    @property
+    def tokens_per_solved(self) -> float | None:
+        """Tokens sampled for each problem that the stage solved; None when it solved none."""
+        return self.num_tokens / self.num_solved if self.num_solved else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cascade:
+    """Where the kept rows came from, and what they cost."""
+
+    stages: tuple[CascadeStage, ...]
+    sources: Mapping[Source, int]  # kept rows
+
+    @property
+    def num_kept(self) -> int:
+        return sum(self.sources.values())
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(stage.num_tokens for stage in self.stages)
+
+    def share(self, source: Source) -> float:
+        return self.sources.get(source, 0) / self.num_kept if self.num_kept else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonRow:
+    """One arm on one benchmark. `low` and `high` bound avg@k at 95 %, over problems and training seeds."""
+
+    arm: str  # "base" for the untrained target
+    data: str | None  # "expert", "rewritten"; None for base
+    objective: str | None  # "sft", "dft"; None for base
+    benchmark: str
+    avg_at_k: float
+    low: float
+    high: float
+    k: int
+    num_problems: int
+    seeds: tuple[int, ...] = ()  # training seeds; empty for base
+    seed_values: tuple[float, ...] = ()  # avg@k of each seed
+    pass_at_k: float | None = None
+    pass_k: int | None = None  # the k of pass@k
+    truncated_share: float | None = None  # of samples
+    no_answer_share: float | None = None  # of samples
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmDifference:
+    """`arm` minus `other` on a benchmark, paired by problem: what the headline rests on when it is there."""
+
+    arm: str
+    other: str
+    benchmark: str
+    difference: PairedDifference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossCurve:
+    """Cross-entropy (not the weighted loss: objectives would not be comparable), nats per token."""
+
+    arm: str
+    seed: int
+    points: tuple[tuple[int, float], ...]  # (step, loss)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptShown:
+    stage: str
+    outcome: Outcome
+    reason: str
+    text: str
+    num_tokens: int
+    answer: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One problem: the expert's text beside what was kept, and every attempt at it."""
+
+    problem_id: str
+    question: str
+    reference: str
+    expert_text: str
+    kept_text: str
+    source: Source
+    reason: str  # of the kept text's verdict, or why the expert's text was kept
+    attempts: tuple[AttemptShown, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportData:
+    run_id: str
+    name: str
+    created: str  # ISO 8601, with its zone
+    config_yaml: str
+    problems: ProblemCounts
+    versions: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    cascade: Cascade | None = None
+    comparison: tuple[ComparisonRow, ...] = ()
+    differences: tuple[ArmDifference, ...] = ()
+    gap: GapSummary | None = None
+    losses: tuple[LossCurve, ...] = ()
+    examples: tuple[Example, ...] = ()
