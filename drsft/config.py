@@ -35,12 +35,16 @@ class Frozen(BaseModel):
 
 
 class Columns(Frozen):
-    """Which fields of the user's rows hold what."""
+    """Which fields of the user's rows hold what; of several names the first that a row has."""
 
-    question: str = "problem"
-    demonstration: str = "solution"
-    reference: str = "answer"
+    question: str | tuple[str, ...] = ("problem", "question")
+    demonstration: str | tuple[str, ...] = "solution"
+    reference: str | tuple[str, ...] = "answer"
     kind: str | None = Field(None, description="field that names the verifier; without it every row is math")
+
+    def candidates(self, name: Literal["question", "demonstration", "reference"]) -> tuple[str, ...]:
+        value: str | tuple[str, ...] = getattr(self, name)
+        return (value,) if isinstance(value, str) else value
 
 
 class Problems(Frozen):

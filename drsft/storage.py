@@ -149,8 +149,12 @@ class S3Store:
         import boto3
         from botocore.config import Config
 
-        retries = {"max_attempts": 5, "mode": "standard"}
-        return boto3.client("s3", config=Config(connect_timeout=5, read_timeout=60, retries=retries))
+        return boto3.client(
+            "s3",
+            config=Config(
+                connect_timeout=5, read_timeout=60, retries={"max_attempts": 5, "mode": "standard"}
+            ),
+        )
 
     @cached_property
     def _files(self) -> pafs.FileSystem:

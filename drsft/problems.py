@@ -1,0 +1,142 @@
+"""From rows to problems: stable ids, duplicates counted, rows that are wrong set aside with a reason."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from drsft.config import Columns, Problems
+from drsft.errors import InputError
+from drsft.policy.prompts import Prompter
+from drsft.records import Problem, problem_id_of
+from drsft.rows import BadRow, Row, read_rows
+
+__all__ = ["Intake", "Quarantined", "read_problems"]
+
+FieldName = Literal["question", "demonstration", "reference"]
+ParseReference = Callable[[str, str], str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined:
+    """A row that was set aside. `reason` can be counted; `detail` says more about this one."""
+
+    place: str
+    reason: str
+    detail: str
+    content: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Intake:
+    """What became of the rows read so far."""
+
+    num_read: int = 0
+    num_duplicates: int = 0
+    quarantined: list[Quarantined] = field(default_factory=list)
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        return dict(Counter(row.reason for row in self.quarantined).most_common())
+
+
+def read_problems(
+    config: Problems,
+    intake: Intake,
+    *,
+    prompter: Prompter | None = None,
+    max_model_len: int | None = None,
+    parse_reference: ParseReference,
+    needs_demonstration: bool = True,
+) -> Iterator[Problem]:
+    """The usable problems in order; `intake` is brought up to date on the way.
+
+    Raises InputError naming file, line and field when the source holds rows but not one usable problem.
+    """
+    seen: set[str] = set()
+    for row in read_rows(config):
+        intake.num_read += 1
+        problem = _parse(row, config.columns, parse_reference, needs_demonstration)
+        if isinstance(problem, Problem) and prompter is not None and max_model_len is not None:
+            problem = _fits(problem, row.place, prompter, max_model_len)
+        if isinstance(problem, Quarantined):
+            intake.quarantined.append(problem)
+        elif problem.problem_id in seen:
+            intake.num_duplicates += 1
+        else:
+            seen.add(problem.problem_id)
+            yield problem
+        if config.limit is not None and len(seen) >= config.limit:
+            break
+    if not seen:
+        raise InputError(_nothing_usable(config, intake))
+
+
+def _parse(
+    row: Row | BadRow, columns: Columns, parse_reference: ParseReference, needs_demonstration: bool
+) -> Problem | Quarantined:
+    if isinstance(row, BadRow):
+        return Quarantined(place=row.place, reason="unreadable row", detail=row.reason, content=row.content)
+    values: dict[FieldName, str] = {}
+    names: tuple[FieldName, ...] = ("question", "reference", "demonstration")
+    for name in names if needs_demonstration else names[:2]:
+        columns_for = columns.candidates(name)
+        column = next((column for column in columns_for if column in row.fields), None)
+        if column is None:
+            wanted = " or ".join(map(repr, columns_for))
+            has = ", ".join(map(str, row.fields))
+            return _set_aside(
+                row, f"no {name}", f"field {wanted} is missing (it has: {has}); set columns.{name}"
+            )
+        value = _text(row.fields[column])
+        if value is None:
+            return _set_aside(row, f"no {name}", f"field {column!r} is not text")
+        if not value.strip():
+            return _set_aside(row, f"empty {name}", f"field {column!r} is empty")
+        values[name] = value.strip()
+    kind = (_text(row.fields.get(columns.kind)) if columns.kind else None) or "math"
+    reference = parse_reference(values["reference"], kind)
+    if reference is None:
+        return _set_aside(row, "no parsable reference answer", values["reference"][:200])
+    return Problem(
+        problem_id=problem_id_of(values["question"], reference),
+        question=values["question"],
+        demonstration=values.get("demonstration", ""),
+        reference=reference,
+        kind=kind,
+    )
+
+
+def _text(value: Any) -> str | None:
+    match value:
+        case str():
+            return value
+        case bool() | None:
+            return None
+        case int() | float():
+            return str(value)
+        case _:
+            return None
+
+
+def _fits(problem: Problem, place: str, prompter: Prompter, max_model_len: int) -> Problem | Quarantined:
+    num_tokens = len(prompter.plain(problem)) + len(prompter.completion(problem.demonstration))
+    if num_tokens <= max_model_len:
+        return problem
+    return Quarantined(
+        place=place,
+        reason="too long for the model",
+        detail=f"{num_tokens} tokens, target.max_model_len is {max_model_len}",
+        content=problem.question[:500],
+    )
+
+
+def _set_aside(row: Row, reason: str, detail: str) -> Quarantined:
+    return Quarantined(place=row.place, reason=reason, detail=detail, content=str(row.fields)[:500])
+
+
+def _nothing_usable(config: Problems, intake: Intake) -> str:
+    if not intake.quarantined:
+        return f"problems.path {config.path!r} holds no rows"
+    first = intake.quarantined[0]
+    return f"{first.place}: {first.reason}: {first.detail}; none of {intake.num_read} rows was usable"

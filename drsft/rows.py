@@ -1,0 +1,140 @@
+"""Rows of a dataset from wherever it lies: JSON lines (.gz too), Parquet, folders of them, s3://, the hub.
+
+A row that cannot be read is yielded as a BadRow with its place; a file that cannot is an InputError.
+"""
+
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from drsft.config import Problems
+from drsft.errors import InputError
+from drsft.storage import LocalStore, S3Store, Store, open_store
+
+__all__ = ["BadRow", "Row", "read_rows"]
+
+_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    place: str  # "file line 3", for messages
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    place: str
+    reason: str
+    content: str  # the start of what stood there
+
+
+def read_rows(problems: Problems) -> Iterator[Row | BadRow]:
+    """Every row of `problems.path`, in a stable order. Raises InputError or StorageError."""
+    path = problems.path
+    if path.startswith("embedded:"):
+        path = str(files("drsft.embedded") / "data" / f"{path.removeprefix('embedded:')}.jsonl.gz")
+    if path.startswith("s3://") or Path(path).exists():
+        yield from _rows_of_files(path)
+    elif _looks_like_a_file(path):
+        raise InputError(f"problems.path {path!r}: no such file or folder")
+    else:
+        yield from _rows_of_hub(problems)
+
+
+def _looks_like_a_file(path: str) -> bool:
+    return path.endswith(_SUFFIXES) or path.startswith((".", "/", "~")) or path.count("/") > 1
+
+
+def _rows_of_files(path: str) -> Iterator[Row | BadRow]:
+    for store, key in _files_at(path):
+        name = f"{store.url}/{key}" if isinstance(store, S3Store) else str(Path(store.url) / key)
+        data = store.read(key)
+        if key.endswith(".parquet"):
+            yield from _rows_of_parquet(data, name)
+        else:
+            yield from _rows_of_json_lines(data, name, is_gzip=key.endswith(".gz"))
+
+
+def _files_at(path: str) -> Iterator[tuple[Store, str]]:
+    """The file itself, or every data file below the folder, sorted."""
+    store: Store
+    if path.endswith(_SUFFIXES):
+        folder, _, name = path.rpartition("/")
+        store = open_store(folder) if path.startswith("s3://") else LocalStore(Path(path).absolute().parent)
+        if not store.exists(name):
+            raise InputError(f"problems.path {path!r}: no such file")
+        yield store, name
+        return
+    store = open_store(path)
+    keys = [key for key in store.keys("") if key.endswith(_SUFFIXES)]
+    if not keys:
+        raise InputError(f"problems.path {path!r} holds no {', '.join(_SUFFIXES)} file")
+    yield from ((store, key) for key in keys)
+
+
+def _rows_of_json_lines(data: bytes, name: str, *, is_gzip: bool) -> Iterator[Row | BadRow]:
+    raw: BinaryIO = io.BytesIO(data)
+    lines: Iterable[bytes] = gzip.GzipFile(fileobj=raw) if is_gzip else raw
+    number = 0
+    try:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield _row_of_line(line, f"{name} line {number}")
+    except (OSError, EOFError, zlib.error) as error:
+        yield BadRow(f"{name} line {number + 1}", f"the file breaks off or is not gzip: {error}", "")
+
+
+def _row_of_line(line: bytes, place: str) -> Row | BadRow:
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return BadRow(place, f"not JSON: {str(error)[:100]}", _start_of(line))
+    if not isinstance(fields, dict):
+        return BadRow(place, f"not a JSON object but {type(fields).__name__}", _start_of(line))
+    return Row(place, fields)
+
+
+def _start_of(line: bytes) -> str:
+    return line[:500].decode("utf-8", "replace")
+
+
+def _rows_of_parquet(data: bytes, name: str) -> Iterator[Row | BadRow]:
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data))
+        number = 0
+        for batch in file.iter_batches(batch_size=1024):
+            for fields in batch.to_pylist():
+                number += 1
+                yield Row(f"{name} row {number}", fields)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{name} is not a readable Parquet file: {str(error)[:200]}") from error
+
+
+def _rows_of_hub(problems: Problems) -> Iterator[Row | BadRow]:
+    name = problems.path
+    try:
+        import datasets
+    except ImportError as error:
+        raise InputError(
+            f"problems.path {name!r} is no file or folder here; "
+            "to read it from the hub install drsft[hub] (pip install 'drsft[hub]')"
+        ) from error
+    try:
+        dataset = datasets.load_dataset(name, problems.subset, split=problems.split)
+    except Exception as error:  # the library raises its own, the hub's and requests' errors
+        reason = str(error).strip().splitlines()[0][:200]
+        raise InputError(
+            f"problems.path {name!r} is no file or folder here and did not load from the hub: {reason}"
+        ) from error
+    for number, fields in enumerate(dataset, start=1):
+        yield Row(f"{name} {problems.split} row {number}", dict(fields))

@@ -1,0 +1,82 @@
+"""The commit protocol: a shard of work is done when its commit object exists, and that is created exactly once.
+
+The data object's name carries the hash of its content and is written first; the small commit object, which
+names it, is created last by one exclusive put. A retried task, a zombie or a second driver that does the same
+shard again either writes the same object or one that no commit names, and removes the latter itself. A fixed
+data key would let a late zombie of a non-deterministic engine overwrite what was already committed.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from drsft.errors import StorageError
+from drsft.storage import Store, read_table, table_bytes
+
+__all__ = ["Commit", "ShardSet"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    shard: str
+    data_key: str
+    num_rows: int
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+class ShardSet:
+    """The shards of one stage, below `prefix` of a store: data in `data/`, commits in `commits/`."""
+
+    def __init__(self, store: Store, prefix: str) -> None:
+        self._store = store
+        self._prefix = prefix
+
+    def _commit_key(self, shard: str) -> str:
+        return f"{self._prefix}/commits/{shard}.json"
+
+    def commit(self, shard: str, table: pa.Table, summary: dict[str, Any] | None = None) -> Commit:
+        """Publish a shard; whoever comes second gets the first one's commit, and its own data is removed."""
+        data = table_bytes(table)
+        data_key = f"{self._prefix}/data/{shard}-{hashlib.sha256(data).hexdigest()[:16]}.parquet"
+        self._store.put(data_key, data)
+        body = {"data_key": data_key, "num_rows": table.num_rows, "summary": summary or {}}
+        if self._store.create(self._commit_key(shard), json.dumps(body).encode()):
+            return Commit(shard=shard, data_key=data_key, num_rows=table.num_rows, summary=summary or {})
+        winner = self.find(shard)
+        if winner is None:
+            raise StorageError(f"commit of shard {shard} was refused, yet there is none in {self._store.url}")
+        if winner.data_key != data_key:
+            self._store.delete(data_key)
+        return winner
+
+    def find(self, shard: str) -> Commit | None:
+        key = self._commit_key(shard)
+        return self._read(shard, key) if self._store.exists(key) else None
+
+    def commits(self) -> dict[str, Commit]:
+        """All shards that are done, by name."""
+        found = {}
+        for key in self._store.keys(f"{self._prefix}/commits"):
+            shard = key.rsplit("/", 1)[1].removesuffix(".json")
+            found[shard] = self._read(shard, key)
+        return found
+
+    def done(self) -> set[str]:
+        """The names of the shards that are done, from one listing."""
+        keys = self._store.keys(f"{self._prefix}/commits")
+        return {key.rsplit("/", 1)[1].removesuffix(".json") for key in keys}
+
+    def table(self, shard: str) -> pa.Table:
+        commit = self.find(shard)
+        if commit is None:
+            raise StorageError(f"shard {shard} of {self._prefix} in {self._store.url} is not committed yet")
+        return read_table(self._store, commit.data_key)
+
+    def tables(self) -> list[pa.Table]:
+        return [read_table(self._store, commit.data_key) for _, commit in sorted(self.commits().items())]
+
+    def _read(self, shard: str, key: str) -> Commit:
+        return Commit(shard=shard, **json.loads(self._store.read(key)))

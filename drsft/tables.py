@@ -1,0 +1,146 @@
+"""Records and problems as Arrow tables: the schema of what lies in the store. Version 1."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from drsft.records import Attempt, Completion, Outcome, Problem, Record, Rollout, Source, Verdict
+
+__all__ = [
+    "PROBLEM_SCHEMA",
+    "RECORD_SCHEMA",
+    "problems_from_table",
+    "problems_to_table",
+    "records_from_table",
+    "records_to_table",
+]
+
+_IDS = pa.list_(pa.int32())
+_LOGPROBS = pa.list_(pa.float32())
+
+PROBLEM_SCHEMA = pa.schema(
+    [
+        pa.field("problem_id", pa.string(), nullable=False),
+        pa.field("question", pa.string(), nullable=False),
+        pa.field("demonstration", pa.string(), nullable=False),
+        pa.field("reference", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+    ]
+)
+
+_ATTEMPT = pa.struct(
+    [
+        pa.field("stage", pa.string()),
+        pa.field("sample_index", pa.int32()),
+        pa.field("seed", pa.int64()),
+        pa.field("prompt_hash", pa.string()),
+        pa.field("token_ids", _IDS),
+        pa.field("text", pa.string()),
+        pa.field("behaviour_logprobs", _LOGPROBS),
+        pa.field("finish_reason", pa.string()),
+        pa.field("outcome", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("answer", pa.string()),
+    ]
+)
+
+RECORD_SCHEMA = pa.schema(
+    [
+        *PROBLEM_SCHEMA,
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("prompt_ids", _IDS, nullable=False),  # the plain prompt
+        pa.field("completion_ids", _IDS, nullable=False),  # ends with the end-of-turn token
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("behaviour_logprobs", _LOGPROBS),  # null for expert rows
+        pa.field("expert_completion_ids", _IDS, nullable=False),
+        pa.field("attempts", pa.list_(_ATTEMPT), nullable=False),
+    ],
+    metadata={"drsft.schema_version": "1"},
+)
+
+
+def problems_to_table(problems: Sequence[Problem]) -> pa.Table:
+    return pa.Table.from_pylist([_problem_row(problem) for problem in problems], schema=PROBLEM_SCHEMA)
+
+
+def problems_from_table(table: pa.Table) -> list[Problem]:
+    return [Problem(**row) for row in table.to_pylist()]
+
+
+def records_to_table(records: Sequence[Record]) -> pa.Table:
+    """Rows in order of problem id, so equal records give equal bytes whatever finished first."""
+    ordered = sorted(records, key=lambda record: record.problem.problem_id)
+    return pa.Table.from_pylist([_record_row(record) for record in ordered], schema=RECORD_SCHEMA)
+
+
+def records_from_table(table: pa.Table) -> list[Record]:
+    return [_record(row) for row in table.to_pylist()]
+
+
+def _problem_row(problem: Problem) -> dict[str, Any]:
+    return {name: getattr(problem, name) for name in PROBLEM_SCHEMA.names}
+
+
+def _record_row(record: Record) -> dict[str, Any]:
+    return {
+        **_problem_row(record.problem),
+        "source": record.source.value,
+        "prompt_ids": record.prompt_ids,
+        "completion_ids": record.completion_ids,
+        "text": record.text,
+        "behaviour_logprobs": record.behaviour_logprobs_T,
+        "expert_completion_ids": record.expert_completion_ids,
+        "attempts": [_attempt_row(attempt) for attempt in record.attempts],
+    }
+
+
+def _attempt_row(attempt: Attempt) -> dict[str, Any]:
+    rollout, verdict = attempt.rollout, attempt.verdict
+    return {
+        "stage": rollout.stage,
+        "sample_index": rollout.sample_index,
+        "seed": rollout.seed,
+        "prompt_hash": rollout.prompt_hash,
+        "token_ids": rollout.completion.token_ids,
+        "text": rollout.completion.text,
+        "behaviour_logprobs": rollout.completion.behaviour_logprobs_T,
+        "finish_reason": rollout.completion.finish_reason,
+        "outcome": verdict.outcome.value,
+        "reason": verdict.reason,
+        "answer": verdict.answer,
+    }
+
+
+def _record(row: dict[str, Any]) -> Record:
+    logprobs = row["behaviour_logprobs"]
+    return Record(
+        problem=Problem(**{name: row[name] for name in PROBLEM_SCHEMA.names}),
+        source=Source(row["source"]),
+        prompt_ids=tuple(row["prompt_ids"]),
+        completion_ids=tuple(row["completion_ids"]),
+        text=row["text"],
+        behaviour_logprobs_T=None if logprobs is None else tuple(logprobs),
+        expert_completion_ids=tuple(row["expert_completion_ids"]),
+        attempts=tuple(map(_attempt, row["attempts"])),
+    )
+
+
+def _attempt(row: dict[str, Any]) -> Attempt:
+    completion = Completion(
+        token_ids=tuple(row["token_ids"]),
+        text=row["text"],
+        behaviour_logprobs_T=tuple(row["behaviour_logprobs"]),
+        finish_reason=row["finish_reason"],
+    )
+    rollout = Rollout(
+        stage=row["stage"],
+        sample_index=row["sample_index"],
+        seed=row["seed"],
+        prompt_hash=row["prompt_hash"],
+        completion=completion,
+    )
+    outcome = Outcome(row["outcome"])
+    return Attempt(
+        rollout=rollout, verdict=Verdict(outcome=outcome, reason=row["reason"], answer=row["answer"])
+    )
