@@ -1,8 +1,8 @@
 """The process that judges: reads cases from stdin, writes verdicts to what was stdout, until stdin closes.
 
 Started by the pool as `python -m drsft.verify.worker OPTIONS_JSON MEMORY_LIMIT_BYTES PARENT_PID`. It may be
-killed at any time, so it owns nothing outside itself. It dies with its parent: by the kernel's parent-death signal where
-there is one, and by the end of stdin everywhere.
+killed at any time, so it owns nothing outside itself. It dies with its parent: by the kernel's
+parent-death signal where there is one, and by the end of stdin everywhere.
 """
 
 import ctypes
