@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 FloatArray = NDArray[np.float64]
+NO_SPREAD = 1e-20  # rounding leaves this much variance where all problems agree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +219,7 @@ def _interval(mean: float, variance: float, freedom: float, num_problems: int) -
     """95 % interval of a share: Student's on the logit scale, Wilson's when there is no spread to go by."""
     if num_problems == 1:
         return 0.0, 1.0
-    if variance > 0 and 0 < mean < 1:
+    if variance > NO_SPREAD and 0 < mean < 1:
         centre = math.log(mean / (1 - mean))
         margin = t_quantile(0.975, freedom) * math.sqrt(variance) / (mean * (1 - mean))
         return _expit(centre - margin), _expit(centre + margin)

@@ -1,0 +1,122 @@
+"""Scores completions under a causal language model with the plain prompt: log p and entropy of each token.
+
+Axes: B rows of a batch, L tokens of a padded row, T tokens of one completion, D hidden size, V vocabulary.
+
+Rows are sorted by length and batched under a token budget, padded on the right: with causal attention no real
+token sees the padding behind it, so no mask is needed and the fastest kernels stay usable. Only the hidden
+states that predict completion tokens meet the head, in chunks: no tokens x vocabulary tensor ever exists.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from drsft.errors import ModelError
+from drsft.objectives.statistics import DEFAULT_CHUNK_TOKENS, token_statistics
+
+__all__ = ["CausalLM", "TokenScores", "score_rows"]
+
+FloatArray = NDArray[np.float64]
+Row = tuple[Sequence[int], Sequence[int]]  # prompt token ids, completion token ids
+
+# Settings that scale or bend the logits after the head: token_statistics would be silently wrong under them.
+BENDING_SETTINGS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+
+
+class CausalLM(Protocol):
+    """What is used of a Hugging Face causal language model."""
+
+    config: Any
+    base_model: Any
+
+    def get_output_embeddings(self) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenScores:
+    """One completion; both arrays have T entries, in nats."""
+
+    logprobs_T: FloatArray
+    entropy_T: FloatArray
+
+    @property
+    def phi_T(self) -> FloatArray:  # noqa: N802 - an axis suffix
+        """Centred log-likelihood log p + H: its mean is 0 over the model's own samples at temperature 1."""
+        return self.logprobs_T + self.entropy_T
+
+
+@torch.no_grad()
+def score_rows(
+    model: CausalLM,
+    rows: Sequence[Row],
+    *,
+    batch_tokens: int = 16_384,
+    chunk_tokens: int = DEFAULT_CHUNK_TOKENS,
+) -> list[TokenScores]:
+    """Scores in the order of `rows`; a batch holds at most `batch_tokens` padded tokens, or one longer row.
+
+    The model is used as it stands: put it on its device and into eval mode. ValueError for an empty prompt or
+    completion (the first completion token needs something before it), ModelError for a model whose logits are
+    more than hidden states times the head.
+    """
+    head_VD = _head(model)
+    for index, (prompt_ids, completion_ids) in enumerate(rows):
+        if not prompt_ids or not completion_ids:
+            raise ValueError(f"row {index}: prompt and completion must both have tokens")
+    scores: list[TokenScores | None] = [None] * len(rows)
+    for batch in _batches([len(prompt) + len(completion) for prompt, completion in rows], batch_tokens):
+        scored = _score_batch(model, head_VD, [rows[index] for index in batch], chunk_tokens)
+        for index, one in zip(batch, scored, strict=True):
+            scores[index] = one
+    return [one for one in scores if one is not None]
+
+
+def _head(model: CausalLM) -> Tensor:
+    bent = [name for name in BENDING_SETTINGS if getattr(model.config, name, None) not in (None, 1, 1.0)]
+    head = model.get_output_embeddings()
+    if bent or getattr(head, "bias", None) is not None:
+        raise ModelError(
+            f"cannot score under {type(model).__name__}: its logits are not hidden states times the head "
+            f"({', '.join(bent) or 'the head has a bias'})"
+        )
+    weight: Tensor = head.weight
+    return weight
+
+
+def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Indices of rows that go together: longest first, so that memory is highest in the first batch."""
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        if batch and lengths[batch[0]] * (len(batch) + 1) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def _score_batch(
+    model: CausalLM, head_VD: Tensor, rows: Sequence[Row], chunk_tokens: int
+) -> Iterator[TokenScores]:
+    device = head_VD.device
+    # The last token of a row predicts nothing that is scored, so it is not fed.
+    fed = [[*prompt, *completion][:-1] for prompt, completion in rows]
+    input_ids_BL = torch.zeros(len(rows), max(map(len, fed)), dtype=torch.long)
+    is_predicting_BL = torch.zeros_like(input_ids_BL, dtype=torch.bool)
+    for row, (ids, (prompt, _)) in enumerate(zip(fed, rows, strict=True)):
+        input_ids_BL[row, : len(ids)] = torch.tensor(ids)
+        is_predicting_BL[row, len(prompt) - 1 : len(ids)] = True
+    output = model.base_model(input_ids=input_ids_BL.to(device), use_cache=False)
+    hidden_TD = output.last_hidden_state[is_predicting_BL.to(device)]
+    labels_T = torch.tensor([token for _, completion in rows for token in completion], device=device)
+    statistics = token_statistics(hidden_TD, head_VD, labels_T, chunk_tokens=chunk_tokens)
+    ends = np.cumsum([len(completion) for _, completion in rows])[:-1]
+    logprobs = np.split(statistics.logprobs_T.double().cpu().numpy(), ends)
+    entropies = np.split(statistics.entropy_T.double().cpu().numpy(), ends)
+    for logprobs_T, entropy_T in zip(logprobs, entropies, strict=True):
+        yield TokenScores(logprobs_T=logprobs_T, entropy_T=entropy_T)
