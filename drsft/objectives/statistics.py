@@ -8,8 +8,7 @@ Everything after the matrix product is computed in fp32 (float64 inputs stay flo
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,9 +19,12 @@ __all__ = ["DEFAULT_CHUNK_TOKENS", "TokenStatistics", "token_statistics"]
 DEFAULT_CHUNK_TOKENS = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class TokenStatistics:
-    """What objectives are made from; both in nats, fp32 (float64 when the inputs are)."""
+class TokenStatistics(NamedTuple):
+    """What objectives are made from; both in nats, fp32 (float64 when the inputs are).
+
+    A named tuple, not a dataclass: FSDP hooks backward onto the tensors that it finds in a forward's output,
+    and it looks into tuples only.
+    """
 
     logprobs_T: Tensor  # log p of the label; differentiable
     entropy_T: Tensor  # of the distribution over the full vocabulary; never carries a gradient
