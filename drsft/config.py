@@ -62,9 +62,9 @@ class Prompts(Frozen):
     system: str | None = None
     plain: str = "{question}\nPlease reason step by step, and put your final answer within \\boxed{}."
     guided: str = (
-        "{question}\n\nA worked solution to this problem is given below. Work towards an understanding of your "
-        "own first and lean on it only where you are stuck. Then solve the problem step by step in your own "
-        "words, without copying or mentioning it, and put your final answer within \\boxed{}."
+        "{question}\n\nA worked solution to this problem is given below. Work towards an understanding of "
+        "your own first and lean on it only where you are stuck. Then solve the problem step by step in your "
+        "own words, without copying or mentioning it, and put your final answer within \\boxed{}."
         "\n\n{demonstration}"
     )
 
@@ -190,6 +190,9 @@ class Resources(Frozen):
     cpus_per_train_worker: float = Field(1, gt=0)
     gpus_per_train_worker: float = Field(0, ge=0)
     max_train_failures: int = Field(3, ge=0)
+    dashboard_port: int | None = Field(
+        None, ge=1, le=65535, description="show Ray's dashboard of a local cluster on this loopback port"
+    )
 
 
 class RunConfig(Frozen):
@@ -207,9 +210,8 @@ class RunConfig(Frozen):
     def lengths_fit(self) -> "RunConfig":
         longest = max(self.rewrite.self_align.max_tokens, self.rewrite.guided.max_tokens)
         if longest >= self.target.max_model_len:
-            raise ValueError(
-                f"rewrite max_tokens ({longest}) must be below target.max_model_len ({self.target.max_model_len})"
-            )
+            limit = self.target.max_model_len
+            raise ValueError(f"rewrite max_tokens ({longest}) must be below target.max_model_len ({limit})")
         return self
 
     @property

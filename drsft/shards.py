@@ -1,4 +1,4 @@
-"""The commit protocol: a shard of work is done when its commit object exists, and that is created exactly once.
+"""The commit protocol: a shard is done when its commit object exists, and that is created exactly once.
 
 The data object's name carries the hash of its content and is written first; the small commit object, which
 names it, is created last by one exclusive put. A retried task, a zombie or a second driver that does the same

@@ -1,0 +1,124 @@
+"""From a YAML file and KEY=VALUE overrides to a RunConfig; every mistake is one line that names its key."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from drsft.config import RunConfig
+from drsft.errors import ConfigError
+
+__all__ = ["load_config"]
+
+
+def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
+    """The configuration in `path` with overrides such as `train.seeds=[0,1]`. Raises ConfigError."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: {error.strerror or error}; give the path of a YAML configuration"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())[:300]}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected keys such as problems and target, found {type(tree).__name__}")
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(
+            "\n".join(f"{path}: {_describe(one, tree)}" for one in _first_of_each(error, tree))
+        ) from error
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"override {override!r}: write KEY=VALUE, for example train.learning_rate=1e-4")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r}: the value is not YAML") from error
+    node: Any = tree
+    *parents, last = key.split(".")
+    for part in parents:
+        node = _child(node, part, override)
+    if isinstance(node, list):
+        node[_index(node, last, override)] = value
+    elif isinstance(node, dict):
+        node[last] = value
+    else:
+        raise ConfigError(f"override {override!r}: {key!r} leads into a plain value")
+
+
+def _child(node: Any, part: str, override: str) -> Any:
+    if isinstance(node, list):
+        return node[_index(node, part, override)]
+    if isinstance(node, dict):
+        if node.get(part) is None:
+            node[part] = {}
+        return node[part]
+    raise ConfigError(f"override {override!r}: {part!r} leads into a plain value")
+
+
+def _index(node: list[Any], part: str, override: str) -> int:
+    if not part.isdigit() or int(part) >= len(node):
+        raise ConfigError(f"override {override!r}: {part!r} is no index of a list of {len(node)}")
+    return int(part)
+
+
+def _describe(error: ErrorDetails, tree: Mapping[str, Any]) -> str:
+    key = _key(error["loc"], tree) or "the configuration"
+    match error["type"]:
+        case "extra_forbidden":
+            return f"{key}: unknown key{_suggestion(str(error['loc'][-1]))}"
+        case "missing":
+            return f"{key}: missing, and it has no default"
+        case "value_error":
+            return f"{key}: {error['msg'].removeprefix('Value error, ')}"
+        case "int_parsing" | "float_parsing" | "bool_parsing":
+            expected = {"i": "an integer", "f": "a number", "b": "true or false"}[error["type"][0]]
+            return f"{key}: expected {expected}, got {error['input']!r:.80}"
+        case _:
+            expected = error["msg"].replace("Input should be", "expected").replace("a valid ", "a ")
+            return f"{key}: {expected}, got {error['input']!r:.80}"
+
+
+def _first_of_each(error: ValidationError, tree: Mapping[str, Any]) -> list[ErrorDetails]:
+    """A key with a wrong member is also reported as a whole; the first report is the precise one."""
+    told: list[str] = []
+    kept = []
+    for one in error.errors():
+        key = _key(one["loc"], tree)
+        if not any(other.startswith(f"{key}.") or other == key for other in told):
+            told.append(key)
+            kept.append(one)
+    return kept
+
+
+def _key(location: tuple[int | str, ...], tree: Any) -> str:
+    """The path that the user wrote; pydantic adds the names of union members, which are left out."""
+    parts: list[str] = []
+    for i, part in enumerate(location):
+        is_written = (isinstance(tree, dict) and part in tree) or (
+            isinstance(tree, list) and part in range(len(tree))
+        )
+        if is_written:
+            tree = tree[part]
+        elif i < len(location) - 1 or not isinstance(tree, dict):
+            continue
+        parts.append(str(part))
+    return ".".join(parts)
+
+
+def _suggestion(key: str) -> str:
+    schema = RunConfig.model_json_schema()
+    known = {name for one in (schema, *schema["$defs"].values()) for name in one.get("properties", ())}
+    close = difflib.get_close_matches(key, sorted(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,102 @@
+"""Cuts a dataset into shards once, so that every later start of the run works on the same ones."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+
+from drsft.config import Problems
+from drsft.errors import InputError
+from drsft.policy.prompts import Prompter
+from drsft.problems import Intake, read_problems
+from drsft.records import Problem
+from drsft.storage import Store, read_table, table_bytes
+from drsft.tables import problems_from_table, problems_to_table
+from drsft.verify.answers import parse_reference
+
+__all__ = ["Plan", "plan_problems", "read_plan", "read_shard"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the intake gave. Shards are named by their number; `digest` is over all problem ids in order."""
+
+    path: str
+    num_read: int
+    num_problems: int
+    num_duplicates: int
+    quarantined: dict[str, int]
+    shards: dict[str, int]  # name -> problems
+    digest: str
+
+
+def plan_problems(
+    problems: Problems,
+    store: Store,
+    prefix: str,
+    *,
+    prompter: Prompter,
+    max_model_len: int,
+    needs_demonstration: bool = True,
+) -> Plan:
+    """Reads the dataset, writes its shards and the quarantine below `prefix`, then the plan; once for a run.
+
+    Raises InputError when nothing is usable, or when the run was started on other problems.
+    """
+    intake = Intake()
+    usable = read_problems(
+        problems,
+        intake,
+        prompter=prompter,
+        max_model_len=max_model_len,
+        parse_reference=parse_reference,
+        needs_demonstration=needs_demonstration,
+    )
+    existing = read_plan(store, prefix)
+    digest = hashlib.blake2b(digest_size=16)
+    shards = {}
+    for number, shard in enumerate(_chunks(usable, problems.shard_size)):
+        name = f"{number:05d}"
+        shards[name] = len(shard)
+        digest.update("".join(problem.problem_id for problem in shard).encode())
+        if existing is None:
+            store.put(_shard_key(prefix, name), table_bytes(problems_to_table(shard)))
+    plan = Plan(
+        path=problems.path,
+        num_read=intake.num_read,
+        num_problems=sum(shards.values()),
+        num_duplicates=intake.num_duplicates,
+        quarantined=intake.reasons,
+        shards=shards,
+        digest=digest.hexdigest(),
+    )
+    lines = (json.dumps(asdict(row), ensure_ascii=False) for row in intake.quarantined)
+    if existing is None:
+        store.put(f"{prefix}/quarantine.jsonl", "".join(f"{line}\n" for line in lines).encode())
+        store.create(f"{prefix}/plan.json", json.dumps(asdict(plan), indent=1).encode())
+    elif existing.digest != plan.digest:
+        raise InputError(
+            f"problems.path {problems.path!r} no longer holds the problems this run was started on "
+            f"({existing.num_problems}, now {plan.num_problems}); rename the run or restore the file"
+        )
+    return plan
+
+
+def read_plan(store: Store, prefix: str) -> Plan | None:
+    key = f"{prefix}/plan.json"
+    return Plan(**json.loads(store.read(key))) if store.exists(key) else None
+
+
+def read_shard(store: Store, prefix: str, name: str) -> list[Problem]:
+    return problems_from_table(read_table(store, _shard_key(prefix, name)))
+
+
+def _shard_key(prefix: str, name: str) -> str:
+    return f"{prefix}/shards/{name}.parquet"
+
+
+def _chunks(problems: Iterable[Problem], size: int) -> Iterator[list[Problem]]:
+    iterator = iter(problems)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

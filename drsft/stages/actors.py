@@ -1,0 +1,54 @@
+"""What the actor stages share: their resources, quiet Ray Data, and an error's true cause."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray.data import DataContext
+
+from drsft import errors
+from drsft.config import Resources
+from drsft.errors import DrsftError, StageError
+
+__all__ = ["actor_resources", "quiet_ray_data", "raise_cause"]
+
+_DRSFT_ERROR = re.compile(r"drsft\.errors\.(\w+): (.+)")
+
+
+def actor_resources(resources: Resources) -> dict[str, Any]:
+    gpus = {"num_gpus": resources.gpus_per_actor} if resources.gpus_per_actor else {}
+    return {"num_cpus": resources.cpus_per_actor, **gpus}
+
+
+def quiet_ray_data() -> None:
+    """The run draws its own progress."""
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+
+
+@contextmanager
+def raise_cause(stage: str) -> Iterator[None]:
+    """An error of drsft's own raised in an actor comes out as itself, without Ray's frames."""
+    try:
+        yield
+    except DrsftError:
+        raise
+    except Exception as error:  # Ray wraps a worker's error in several classes of its own
+        raise _cause_of(error, stage) from error
+
+
+def _cause_of(error: BaseException, stage: str) -> DrsftError:
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, DrsftError):
+            return seen
+        inner = seen.cause if isinstance(seen, ray.exceptions.RayTaskError) else None
+        seen = inner or seen.__cause__
+    if match := _DRSFT_ERROR.search(str(error)):
+        kind = getattr(errors, match[1], StageError)
+        return kind(match[2].strip()) if issubclass(kind, DrsftError) else StageError(match[2])
+    last_line = str(error).strip().splitlines()[-1][:300] if str(error).strip() else type(error).__name__
+    return StageError(f"{stage} failed: {last_line}; the logs are in the Ray session's folder")

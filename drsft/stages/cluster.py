@@ -1,0 +1,54 @@
+"""Connecting to Ray: the cluster that RAY_ADDRESS names, or one on this machine for the length of the run."""
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from drsft.errors import SetupError
+
+__all__ = ["check_port_is_free", "connected"]
+
+
+def check_port_is_free(port: int, key: str) -> None:
+    """Raises SetupError when something already listens on a loopback port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise SetupError(f"{key}={port}: the port is in use or not allowed; choose another") from error
+
+
+@contextmanager
+def connected(*, dashboard_port: int | None = None) -> Iterator[None]:
+    """A connection for the length of the block; a local cluster ends with it. Raises SetupError."""
+    address = os.environ.get("RAY_ADDRESS", "local")
+    local_options: dict[str, Any] = {}
+    if address == "local":
+        local_options = {"include_dashboard": dashboard_port is not None}
+        if dashboard_port is not None:
+            check_port_is_free(dashboard_port, "resources.dashboard_port")
+            local_options |= {"dashboard_host": "127.0.0.1", "dashboard_port": dashboard_port}
+        # A local cluster serves this process alone, on loopback. Left unset, the mode would write a token
+        # into the home directory that a later `ray start` then demands.
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    try:
+        ray.init(
+            address=address,
+            **local_options,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            configure_logging=False,
+        )
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise SetupError(f"cannot connect to Ray at {address!r}: {reason}; check RAY_ADDRESS") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()

@@ -1,0 +1,146 @@
+"""Evaluation with Ray Data: an actor takes model after model and samples the benchmarks' shards."""
+
+import asyncio
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from ray.data import ActorPoolStrategy
+
+from drsft.config import RunConfig, Target
+from drsft.errors import StageError
+from drsft.evaluate.models import EvaluatedModel, evaluated_models
+from drsft.evaluate.sampling import Evaluation, evaluate_one, samples_to_table
+from drsft.planning import Plan, plan_problems, read_shard
+from drsft.policy.prompts import load_prompter
+from drsft.policy.vllm import VLLMPolicy
+from drsft.records import Attempt, Problem
+from drsft.shards import ShardSet
+from drsft.stages.actors import actor_resources, raise_cause
+from drsft.stages.progress import Ticker
+from drsft.storage import Store, download_folder, open_store
+from drsft.verify.pool import VerifierPool
+
+__all__ = ["benchmark_prefix", "plan_benchmarks", "run_evaluation", "samples_prefix"]
+
+STAGE = "evaluate"
+
+
+def benchmark_prefix(benchmark: str) -> str:
+    return f"benchmarks/{benchmark}"
+
+
+def samples_prefix(model: str, benchmark: str) -> str:
+    return f"evaluate/{model}/{benchmark}"
+
+
+def plan_benchmarks(config: RunConfig, store: Store) -> dict[str, Plan]:
+    """Every benchmark's shards; problems need no expert solution here."""
+    prompter = load_prompter(config.target.model, config.target.prompts)
+    return {
+        benchmark.name: plan_problems(
+            benchmark.problems,
+            store,
+            benchmark_prefix(benchmark.name),
+            prompter=prompter,
+            max_model_len=config.target.max_model_len,
+            needs_demonstration=False,
+        )
+        for benchmark in config.evaluate.benchmarks
+    }
+
+
+class ModelEvaluator:
+    """Keeps the engine of the model it is at; a row is one model with all that is missing of it."""
+
+    def __init__(self, config_json: str, store_url: str, board: Any) -> None:
+        self._config = RunConfig.model_validate_json(config_json)
+        self._store = open_store(store_url)
+        verification = self._config.rewrite.verification
+        self._verifier = VerifierPool(
+            num_workers=self._config.resources.verify_workers_per_actor,
+            timeout_s=verification.timeout_s,
+            memory_limit_bytes=verification.memory_limit_mib << 20,
+        )
+        self._models = {model.name: model for model in evaluated_models(self._config)}
+        self._ticker = Ticker(board, STAGE)
+
+    async def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        model = self._models[str(batch["model"][0])]
+        with tempfile.TemporaryDirectory(prefix="drsft-export-") as folder:
+            target = self._target(model, Path(folder))
+            prompter = load_prompter(target.model, target.prompts)
+            evaluation = Evaluation(
+                protocol=self._config.evaluate, prompter=prompter, run_seed=self._config.seed
+            )
+            policy = VLLMPolicy(target, prompter)
+            try:
+                shards = [str(shard).partition("/") for shard in batch["shards"][0]]
+                await asyncio.gather(
+                    *(self._shard(model.name, name, shard, policy, evaluation) for name, _, shard in shards)
+                )
+            except StageError:
+                os._exit(1)  # the engine is dead: see ShardRewriter
+            finally:
+                policy.close()
+        self._ticker.flush()
+        return {"model": batch["model"]}
+
+    def _target(self, model: EvaluatedModel, folder: Path) -> Target:
+        if model.export_key is None:
+            return self._config.target
+        download_folder(self._store, model.export_key, folder)
+        return self._config.target.model_copy(update={"model": str(folder)})
+
+    async def _shard(
+        self, model: str, benchmark: str, shard: str, policy: VLLMPolicy, evaluation: Evaluation
+    ) -> None:
+        problems = read_shard(self._store, benchmark_prefix(benchmark), shard)
+
+        async def one(problem: Problem) -> list[Attempt]:
+            attempts = await evaluate_one(problem, policy, self._verifier, evaluation)
+            num_tokens = sum(len(attempt.rollout.completion.token_ids) for attempt in attempts)
+            self._ticker.add(done=1, num_tokens=num_tokens)
+            return attempts
+
+        attempts = await asyncio.gather(*map(one, problems))
+        samples = ShardSet(self._store, samples_prefix(model, benchmark))
+        samples.commit(shard, samples_to_table(problems, attempts))
+
+
+def run_evaluation(config: RunConfig, store_url: str, plans: dict[str, Plan], board: Any) -> None:
+    """Samples every model on every benchmark shard that is not committed yet."""
+    store = open_store(store_url)
+    models = evaluated_models(config)
+    missing = {model.name: _missing_shards(store, model.name, plans) for model in models}
+    total = len(models) * sum(plan.num_problems for plan in plans.values())
+    to_do = sum(
+        plans[shard.partition("/")[0]].shards[shard.partition("/")[2]]
+        for shards in missing.values()
+        for shard in shards
+    )
+    ray.get(board.begin.remote(STAGE, total=total, done_before=total - to_do))
+    rows = [{"model": name, "shards": shards} for name, shards in missing.items() if shards]
+    if not rows:
+        return
+    evaluated = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+        ModelEvaluator,
+        fn_constructor_args=(config.model_dump_json(), store_url, board),
+        batch_size=1,
+        compute=ActorPoolStrategy(size=min(config.resources.rewrite_actors, len(rows))),
+        **actor_resources(config.resources),
+    )
+    with raise_cause("evaluation"):
+        evaluated.materialize()
+
+
+def _missing_shards(store: Store, model: str, plans: dict[str, Plan]) -> list[str]:
+    """As benchmark/shard."""
+    return [
+        f"{benchmark}/{shard}"
+        for benchmark, plan in plans.items()
+        for shard in sorted(plan.shards.keys() - ShardSet(store, samples_prefix(model, benchmark)).done())
+    ]

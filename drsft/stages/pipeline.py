@@ -1,0 +1,102 @@
+"""The whole run, stage after stage; each finds what it has already done, so the same command goes on."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+
+from drsft.config import RunConfig
+from drsft.errors import StageError
+from drsft.planning import Plan, plan_problems
+from drsft.policy.prompts import load_prompter
+from drsft.report.collect import write_report
+from drsft.shards import ShardSet
+from drsft.stages import rewriting
+from drsft.stages.actors import quiet_ray_data
+from drsft.stages.cluster import connected
+from drsft.stages.evaluation import plan_benchmarks, run_evaluation
+from drsft.stages.progress import start_board, watched
+from drsft.stages.rewriting import run_rewriting
+from drsft.stages.scoring import run_scoring
+from drsft.stages.training import run_training
+from drsft.storage import Store, open_store
+
+__all__ = ["STAGES", "run_pipeline"]
+
+STAGES = ("rewrite", "gap", "train", "evaluate", "report")
+TRAINING_COLUMNS = ["problem_id", "source", "prompt_ids", "completion_ids", "expert_completion_ids"]
+
+
+def run_pipeline(config: RunConfig, *, stages: Sequence[str] = STAGES, console: Console) -> str:
+    """Runs the named stages of the run that `config` describes; returns where the report or the run lies."""
+    root = open_store(config.storage)
+    store = root.within(config.run_id)
+    _write_manifest(config, store)
+    console.print(f"run {config.run_id} in {config.storage}", highlight=False, markup=False, soft_wrap=True)
+    if stages == ("report",):
+        return write_report(config, store)
+    plan = _plan(config, store)
+    console.print(_describe(plan), highlight=False, markup=False, soft_wrap=True)
+    plans = plan_benchmarks(config, store) if "evaluate" in stages else {}
+    with _on_ray(config, console) as board:
+        if "rewrite" in stages:
+            run_rewriting(config, store.url, plan, board)
+        if "gap" in stages:
+            run_scoring(config, store.url, plan, board)
+        if "train" in stages:
+            run_training(config, store.url, records=_training_columns(store, plan), board=board)
+        if "evaluate" in stages:
+            run_evaluation(config, store.url, plans, board)
+    return write_report(config, store) if "report" in stages else store.url
+
+
+@contextmanager
+def _on_ray(config: RunConfig, console: Console) -> Iterator[Any]:
+    with connected(dashboard_port=config.resources.dashboard_port):
+        quiet_ray_data()
+        board = start_board()
+        with watched(board, console):
+            yield board
+
+
+def _write_manifest(config: RunConfig, store: Store) -> None:
+    """The first start's; a later start with other resources changes nothing that counts."""
+    manifest = {"created": datetime.now(UTC).isoformat(timespec="seconds"), "config": config.model_dump()}
+    store.create("run.json", json.dumps(manifest, indent=1).encode())
+
+
+def _plan(config: RunConfig, store: Store) -> Plan:
+    prompter = load_prompter(config.target.model, config.target.prompts)
+    return plan_problems(
+        config.problems,
+        store,
+        "problems",
+        prompter=prompter,
+        max_model_len=config.target.max_model_len,
+    )
+
+
+def _describe(plan: Plan) -> str:
+    aside = ", ".join(f"{count} {reason}" for reason, count in plan.quarantined.items())
+    parts = [f"{plan.num_read:,} rows read", f"{plan.num_problems:,} problems"]
+    if plan.num_duplicates:
+        parts.append(f"{plan.num_duplicates:,} exact duplicates")
+    if aside:
+        parts.append(f"set aside: {aside} (see problems/quarantine.jsonl)")
+    return ", ".join(parts)
+
+
+def _training_columns(store: Store, plan: Plan) -> pa.Table:
+    """What training needs of the records, by problem id. Raises StageError while some are missing."""
+    shards = ShardSet(store, rewriting.PREFIX)
+    missing = plan.shards.keys() - shards.done()
+    if missing:
+        raise StageError(
+            f"{len(missing)} of {len(plan.shards)} shards are not rewritten; run drsft rewrite first"
+        )
+    tables = [table.select(TRAINING_COLUMNS) for table in shards.tables()]
+    return pa.concat_tables(tables).sort_by("problem_id")

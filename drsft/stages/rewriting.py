@@ -1,0 +1,116 @@
+"""Rewriting with Ray Data: an actor holds one engine and runs the cascade for many problems at once."""
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import ray
+from ray.data import ActorPoolStrategy
+
+from drsft.config import RunConfig
+from drsft.errors import StageError
+from drsft.planning import Plan, read_shard
+from drsft.policy.prompts import load_prompter
+from drsft.policy.vllm import VLLMPolicy
+from drsft.records import Problem, Record
+from drsft.rewrite.cascade import Recipe, rewrite_one
+from drsft.shards import ShardSet
+from drsft.stages.actors import actor_resources, raise_cause
+from drsft.stages.progress import Ticker
+from drsft.storage import open_store
+from drsft.tables import records_to_table
+from drsft.verify.pool import VerifierPool
+
+__all__ = ["PREFIX", "run_rewriting"]
+
+PREFIX = "rewrite"
+STAGE = "rewrite"
+
+
+class ShardRewriter:
+    """One engine and its verifiers; several shards in flight, so the engine never drains between them."""
+
+    def __init__(self, config_json: str, store_url: str, board: Any) -> None:
+        config = RunConfig.model_validate_json(config_json)
+        prompter = load_prompter(config.target.model, config.target.prompts)
+        self._store = open_store(store_url)
+        self._shards = ShardSet(self._store, PREFIX)
+        self._recipe = Recipe(
+            rewrite=config.rewrite,
+            prompter=prompter,
+            run_seed=config.seed,
+            max_model_len=config.target.max_model_len,
+        )
+        self._policy = VLLMPolicy(config.target, prompter)
+        self._verifier = VerifierPool(
+            num_workers=config.resources.verify_workers_per_actor,
+            timeout_s=config.rewrite.verification.timeout_s,
+            memory_limit_bytes=config.rewrite.verification.memory_limit_mib << 20,
+        )
+        self._ticker = Ticker(board, STAGE)
+
+    async def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        commits = [await self._rewrite_shard(str(shard)) for shard in batch["shard"]]
+        return {"shard": batch["shard"], "num_rows": np.array(commits)}
+
+    async def _rewrite_shard(self, shard: str) -> int:
+        started_s = time.monotonic()
+        problems = read_shard(self._store, "problems", shard)
+        try:
+            records = await asyncio.gather(*(self._rewrite(problem) for problem in problems))
+        except StageError:
+            os._exit(1)  # raising would retry the shard on this same actor, whose engine is dead (ray #60145)
+        self._ticker.flush()
+        summary = summarise(records, wall_s=time.monotonic() - started_s)
+        return self._shards.commit(shard, records_to_table(records), summary).num_rows
+
+    async def _rewrite(self, problem: Problem) -> Record:
+        record = await rewrite_one(problem, self._policy, self._verifier, self._recipe)
+        self._ticker.add(done=1, num_tokens=record.num_sampled_tokens, **{record.source.value: 1})
+        return record
+
+
+def summarise(records: Sequence[Record], *, wall_s: float) -> dict[str, Any]:
+    """The counts of a shard, so that a report needs the small commit objects only."""
+    attempts = [attempt for record in records for attempt in record.attempts]
+    verdicts = Counter(f"{a.rollout.stage}/{a.verdict.outcome}/{a.verdict.reason}" for a in attempts)
+    tokens: Counter[str] = Counter()
+    for attempt in attempts:
+        tokens[attempt.rollout.stage] += len(attempt.rollout.completion.token_ids)
+    return {
+        "sources": Counter(record.source.value for record in records),
+        "samples": Counter(attempt.rollout.stage for attempt in attempts),
+        "problems": Counter(stage for r in records for stage in {a.rollout.stage for a in r.attempts}),
+        "tokens": tokens,
+        "verdicts": verdicts,
+        "wall_s": round(wall_s, 3),
+    }
+
+
+def run_rewriting(config: RunConfig, store_url: str, plan: Plan, board: Any) -> None:
+    """Rewrites every shard of the plan that is not committed yet."""
+    done = ShardSet(open_store(store_url), PREFIX).done()
+    missing = [shard for shard in plan.shards if shard not in done]
+    num_done = sum(plan.shards[shard] for shard in plan.shards if shard in done)
+    ray.get(board.begin.remote(STAGE, total=plan.num_problems, done_before=num_done))
+    if not missing:
+        return
+    resources = config.resources
+    num_actors = min(resources.rewrite_actors, len(missing))
+    # One row is one shard and one block: each is a task of its own, and an actor takes several at once.
+    rows = ray.data.from_items([{"shard": shard} for shard in missing], override_num_blocks=len(missing))
+    committed = rows.map_batches(
+        ShardRewriter,
+        fn_constructor_args=(config.model_dump_json(), store_url, board),
+        batch_size=1,
+        compute=ActorPoolStrategy(
+            size=num_actors, max_concurrent_calls_per_actor=resources.shards_in_flight_per_actor
+        ),
+        **actor_resources(resources),
+    )
+    with raise_cause("rewriting"):
+        committed.materialize()
