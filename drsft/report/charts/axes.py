@@ -1,0 +1,39 @@
+"""Round tick values, and the map from values to pixels."""
+
+import math
+from dataclasses import dataclass
+
+__all__ = ["Scale", "nice_ticks"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Linear from low..high to start..end; values beyond are held at the ends."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        if self.high == self.low:
+            return (self.start + self.end) / 2
+        share = (value - self.low) / (self.high - self.low)
+        return self.start + min(max(share, 0.0), 1.0) * (self.end - self.start)
+
+
+def nice_ticks(low: float, high: float, count: int) -> list[float]:
+    """About `count` multiples of 1, 2, 2.5 or 5 times a power of ten, from below `low` to above `high`.
+
+    nice_ticks(0.31, 0.58, 4) gives [0.3, 0.4, 0.5, 0.6].
+    """
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return [0.0, 1.0]
+    if high <= low:
+        margin = abs(low) * 0.1 or 0.5
+        low, high = low - margin, high + margin
+    rough = (high - low) / max(count - 1, 1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = min((factor * power for factor in (1, 2, 2.5, 5, 10)), key=lambda step: abs(step - rough))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(index * step, 12) for index in range(first, last + 1)]

@@ -1,0 +1,108 @@
+"""Loss curves of all arms on one axis: the mean over seeds as a line, their range as a band."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from drsft.report.charts.axes import Scale, nice_ticks
+from drsft.report.charts.drawing import Drawing, text_width
+from drsft.report.data import LossCurve
+from drsft.report.wording import count, decimal, plural
+
+__all__ = ["ArmCurve", "draw_losses", "merge_seeds"]
+
+MAX_POINTS = 120
+LABEL_HEIGHT = 17.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmCurve:
+    """One arm: at each step the mean, lowest and highest seed."""
+
+    arm: str
+    num_seeds: int
+    steps: tuple[float, ...]
+    means: tuple[float, ...]
+    lows: tuple[float, ...]
+    highs: tuple[float, ...]
+
+
+def merge_seeds(losses: Sequence[LossCurve], *, max_points: int = MAX_POINTS) -> list[ArmCurve]:
+    """Averages each seed's points within equal bins of steps, then over seeds."""
+    last = max((curve.points[-1][0] for curve in losses if curve.points), default=0)
+    width = max(last / max_points, 1.0)
+    merged = []
+    for arm in dict.fromkeys(curve.arm for curve in losses):
+        bins: dict[int, list[float]] = {}
+        seeds = [curve for curve in losses if curve.arm == arm and curve.points]
+        for curve in seeds:
+            inside: dict[int, list[float]] = {}
+            for step, loss in curve.points:
+                inside.setdefault(int(step / width), []).append(loss)
+            for index, values in inside.items():
+                bins.setdefault(index, []).append(sum(values) / len(values))
+        if bins:
+            merged.append(_arm_curve(arm, len(seeds), bins, width, last))
+    return merged
+
+
+def _arm_curve(
+    arm: str, num_seeds: int, bins: Mapping[int, Sequence[float]], width: float, last: float
+) -> ArmCurve:
+    order = sorted(bins)
+    return ArmCurve(
+        arm=arm,
+        num_seeds=num_seeds,
+        # With one step to a bin the step itself, else the bin's middle.
+        steps=tuple(min((index + 0.5) * width, last) if width > 1 else float(index) for index in order),
+        means=tuple(sum(bins[index]) / len(bins[index]) for index in order),
+        lows=tuple(min(bins[index]) for index in order),
+        highs=tuple(max(bins[index]) for index in order),
+    )
+
+
+def draw_losses(curves: Sequence[ArmCurve], colours: Mapping[str, int], *, width: float, css: str) -> Markup:
+    is_narrow = width < 500
+    height, left, top = (250.0, 38.0, 26.0) if is_narrow else (330.0, 48.0, 26.0)
+    right = 10.0 if is_narrow else max(text_width(curve.arm) for curve in curves) + 18
+    lows = [low for curve in curves for low in curve.lows]
+    highs = [high for curve in curves for high in curve.highs]
+    floor = 0.0 if 0 < min(lows) < 0.4 * max(highs) else min(lows)
+    y_ticks = nice_ticks(floor, max(highs), 5)
+    x_ticks = nice_ticks(0, max(max(curve.steps) for curve in curves), 4 if is_narrow else 7)
+    x = Scale(x_ticks[0], x_ticks[-1], left, width - right)
+    y = Scale(y_ticks[0], y_ticks[-1], height - 44, top)
+    drawing = Drawing(width, height, label="Training cross-entropy by step, all arms")
+    digits = 1 if y_ticks[1] - y_ticks[0] >= 0.1 else 2
+    for tick in y_ticks:
+        drawing.line((left, y(tick)), (width - right, y(tick)), "grid")
+        drawing.text(left - 8, y(tick) + 4.5, decimal(tick, digits), "muted", anchor="end")
+    for tick in x_ticks:
+        drawing.text(x(tick), height - 24, count(tick), "muted", anchor="middle")
+    drawing.text((left + width - right) / 2, height - 5, "optimiser step", "muted", anchor="middle")
+    drawing.text(0, 12, "nats per token", "muted")
+    for curve in curves:
+        _draw_curve(drawing, curve, x, y, f"c{colours[curve.arm]}")
+    if not is_narrow:  # a phone has the legend above the chart only
+        _label_ends(drawing, curves, x, y)
+    return drawing.markup(css)
+
+
+def _draw_curve(drawing: Drawing, curve: ArmCurve, x: Scale, y: Scale, colour: str) -> None:
+    across = [x(step) for step in curve.steps]
+    if curve.num_seeds > 1:
+        upper = [(at, y(high)) for at, high in zip(across, curve.highs, strict=True)]
+        lower = [(at, y(low)) for at, low in zip(across, curve.lows, strict=True)]
+        drawing.polyline([*upper, *reversed(lower)], f"band {colour}", closed=True)
+    line = [(at, y(mean)) for at, mean in zip(across, curve.means, strict=True)]
+    drawing.polyline(line, f"curve {colour}", tip=f"{curve.arm}, {plural(curve.num_seeds, 'seed')}")
+
+
+def _label_ends(drawing: Drawing, curves: Sequence[ArmCurve], x: Scale, y: Scale) -> None:
+    """Names at the curves' ends, pushed down where they would overlap."""
+    lowest_free = 0.0
+    for curve in sorted(curves, key=lambda curve: y(curve.means[-1])):
+        at = max(y(curve.means[-1]) + 4.5, lowest_free)
+        drawing.text(x(x.high) + 8, at, curve.arm, "name")
+        lowest_free = at + LABEL_HEIGHT

@@ -1,0 +1,90 @@
+"""The flow of problems through the cascade: each stage's bar, what it solved, what it passed on."""
+
+from markupsafe import Markup
+
+from drsft.records import Source
+from drsft.report.charts.drawing import Drawing
+from drsft.report.data import Cascade
+from drsft.report.wording import SOURCE_NAMES, count, percent, plural, stage_name
+
+__all__ = ["draw_flow"]
+
+BAR_WIDTH = 10.0
+FLOW_HEIGHT = 220.0  # of all problems
+GAP = 44.0  # between branches: room for two lines of text
+TOP = 40.0
+SOURCE_OF_STAGE = {"self_align": Source.OWN, "guided": Source.REWRITTEN}
+
+
+def draw_flow(cascade: Cascade, *, width: float, css: str) -> Markup:
+    """Left to right: every stage sends its solved problems to the right edge and the others on."""
+    stages = cascade.stages
+    total = max(stages[0].num_problems, 1)
+    right = width - (128.0 if width < 500 else 180.0)
+    spacing = (right - BAR_WIDTH) / max(len(stages), 1)
+    height = TOP + FLOW_HEIGHT + len(stages) * GAP + 10
+    drawing = Drawing(
+        width, height, label="Flow of problems through the cascade, by where the kept text is from"
+    )
+    y = TOP
+    for index, stage in enumerate(stages):
+        x = index * spacing
+        solved = FLOW_HEIGHT * stage.num_solved / total
+        left_over = FLOW_HEIGHT * (stage.num_problems - stage.num_solved) / total
+        is_last = index == len(stages) - 1
+        source = SOURCE_OF_STAGE.get(stage.name, Source.OWN)
+        _ribbon(drawing, (x + BAR_WIDTH, y), (right, y), solved, f"s-{source.value}")
+        below = y + solved + GAP
+        onward = right if is_last else x + spacing
+        next_css = "s-expert" if is_last else "s-pending"
+        _ribbon(drawing, (x + BAR_WIDTH, y + solved), (onward, below), left_over, next_css)
+        drawing.rect(x, y, BAR_WIDTH, max(solved + left_over, 2), "bar")
+        drawing.text(x, y - 22, stage_name(stage.name), "name")
+        drawing.text(x, y - 6, plural(stage.num_problems, "problem"), "muted")
+        cost = stage.tokens_per_solved
+        note = "" if cost is None else f"{count(cost)} tokens a row"
+        _end(drawing, cascade, source, stage.num_solved, note, (right, y), solved)
+        y = below
+    num_left = stages[-1].num_problems - stages[-1].num_solved
+    _end(
+        drawing,
+        cascade,
+        Source.EXPERT,
+        num_left,
+        "no sample passed",
+        (right, y),
+        FLOW_HEIGHT * num_left / total,
+    )
+    return drawing.markup(css)
+
+
+def _ribbon(
+    drawing: Drawing, start: tuple[float, float], end: tuple[float, float], thickness: float, css: str
+) -> None:
+    if thickness <= 0:
+        return
+    (x0, y0), (x1, y1) = start, end
+    bend, lower0, lower1 = (x0 + x1) / 2, y0 + thickness, y1 + thickness
+    drawing.path(
+        f"M{x0:.1f} {y0:.1f}C{bend:.1f} {y0:.1f} {bend:.1f} {y1:.1f} {x1:.1f} {y1:.1f}"
+        f"V{lower1:.1f}C{bend:.1f} {lower1:.1f} {bend:.1f} {lower0:.1f} {x0:.1f} {lower0:.1f}Z",
+        f"ribbon {css}",
+    )
+
+
+def _end(
+    drawing: Drawing,
+    cascade: Cascade,
+    source: Source,
+    num_rows: int,
+    note: str,
+    corner: tuple[float, float],
+    thickness: float,
+) -> None:
+    x, y = corner
+    share = num_rows / cascade.num_kept if cascade.num_kept else 0.0
+    drawing.rect(x, y, BAR_WIDTH, max(thickness, 2), f"end s-{source.value}")
+    middle = y + max(thickness, 2) / 2
+    text_x = x + BAR_WIDTH + 8
+    drawing.text(text_x, middle - 3, f"{SOURCE_NAMES[source]} {percent(share, 0)}", "name")
+    drawing.text(text_x, middle + 14, note or plural(num_rows, "row"), "muted")

@@ -1,0 +1,155 @@
+"""The report as one HTML page that needs nothing beside itself.
+
+Every text from data is escaped (autoescape), and the page's content security policy allows only its own style
+and script, by their hashes, and no network: a solution that holds a <script> is text on both accounts.
+"""
+
+import base64
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from drsft.records import Source
+from drsft.report import findings, wording
+from drsft.report.charts import WIDTHS
+from drsft.report.charts.curves import draw_losses, merge_seeds
+from drsft.report.charts.flow import draw_flow
+from drsft.report.charts.intervals import draw_intervals
+from drsft.report.charts.ridges import RIDGE_NAMES, draw_ridges
+from drsft.report.charts.shares import draw_verdicts
+from drsft.report.data import ComparisonRow, ReportData
+from drsft.report.findings import Finding
+
+__all__ = ["render"]
+
+PALETTE_SIZE = 8  # entry 0 is grey and belongs to base
+LOSS_TABLE_ROWS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkPart:
+    name: str
+    rows: list[ComparisonRow]
+    finding: Finding
+    chart: Markup
+
+
+def render(data: ReportData) -> str:
+    """The whole page as HTML text (UTF-8 when written)."""
+    environment = _environment()
+    style = environment.get_template("page.css.j2").render(palette_size=PALETTE_SIZE)
+    script = environment.get_template("page.js.j2").render()
+    colours = _colours(data)
+    return environment.get_template("page.html.j2").render(
+        data=data,
+        headline=findings.headline(data),
+        # Neither file holds data, so they may stand unescaped; the hashes are over exactly this text.
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_content_hash(style),
+        script_hash=_content_hash(script),
+        colours=colours,
+        benchmarks=_benchmark_parts(data, colours),
+        sources=list(Source),
+        **_flow_part(data),
+        **_gap_part(data),
+        **_loss_part(data, colours),
+    )
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: tuple[Callable[..., str], ...] = (
+        wording.count,
+        wording.decimal,
+        wording.percent,
+        wording.plural,
+        wording.points,
+        wording.stage_name,
+    )
+    environment.filters.update({function.__name__: function for function in filters})
+    environment.globals.update(
+        interval=wording.interval,
+        outcome_names=wording.OUTCOME_NAMES,
+        source_names=wording.SOURCE_NAMES,
+        ridge_names=RIDGE_NAMES,
+    )
+    return environment
+
+
+def _content_hash(text: str) -> str:
+    """As content security policies write it."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _at_all_widths(draw: Callable[[float, str], Markup]) -> Markup:
+    return Markup("\n").join(draw(width, f"chart {name}") for name, width in WIDTHS.items())
+
+
+def _colours(data: ReportData) -> dict[str, int]:
+    """A palette entry for each arm, the same in every chart."""
+    arms = dict.fromkeys([row.arm for row in data.comparison] + [curve.arm for curve in data.losses])
+    trained = [arm for arm in arms if arm != "base"]
+    return {"base": 0} | {arm: 1 + index % (PALETTE_SIZE - 1) for index, arm in enumerate(trained)}
+
+
+def _benchmark_parts(data: ReportData, colours: dict[str, int]) -> list[BenchmarkPart]:
+    parts = []
+    for name, rows in findings.benchmarks_of(data.comparison).items():
+
+        def draw(width: float, css: str, rows: list[ComparisonRow] = rows) -> Markup:
+            return draw_intervals(rows, colours, width=width, css=css)
+
+        finding = findings.comparison_finding(data, name, rows)
+        parts.append(BenchmarkPart(name=name, rows=rows, finding=finding, chart=_at_all_widths(draw)))
+    return parts
+
+
+def _flow_part(data: ReportData) -> dict[str, object]:
+    cascade = data.cascade
+    if cascade is None or not cascade.num_kept:
+        return {"flow_finding": None, "flow_chart": None, "verdict_chart": None}
+    stages = cascade.stages
+    judged = [stage for stage in stages if stage.outcomes]
+    return {
+        "flow_finding": findings.flow_finding(cascade),
+        "flow_chart": stages and _at_all_widths(lambda width, css: draw_flow(cascade, width=width, css=css)),
+        "verdict_chart": judged
+        and _at_all_widths(lambda width, css: draw_verdicts(judged, width=width, css=css)),
+    }
+
+
+def _gap_part(data: ReportData) -> dict[str, object]:
+    gap = data.gap
+    if gap is None or not gap.groups:
+        return {"gap_finding": None, "gap_chart": None, "gap_groups": []}
+    shown = [group for name in RIDGE_NAMES for group in gap.groups if group.name == name]
+    return {
+        "gap_finding": findings.gap_finding(gap),
+        "gap_chart": shown and _at_all_widths(lambda width, css: draw_ridges(shown, width=width, css=css)),
+        "gap_groups": shown,
+    }
+
+
+def _loss_part(data: ReportData, colours: dict[str, int]) -> dict[str, object]:
+    curves = merge_seeds(data.losses)
+    if not curves:
+        return {"loss_finding": None, "loss_chart": None, "loss_curves": [], "loss_table": []}
+    return {
+        "loss_finding": findings.loss_finding(data.losses),
+        "loss_chart": _at_all_widths(lambda width, css: draw_losses(curves, colours, width=width, css=css)),
+        "loss_curves": curves,
+        "loss_table": merge_seeds(data.losses, max_points=LOSS_TABLE_ROWS),
+    }

@@ -1,0 +1,74 @@
+"""How numbers and names are written in the report and in the terminal."""
+
+from drsft.records import Outcome, Source
+
+__all__ = [
+    "OUTCOME_NAMES",
+    "SOURCE_NAMES",
+    "count",
+    "decimal",
+    "interval",
+    "joined",
+    "percent",
+    "plural",
+    "points",
+    "stage_name",
+]
+
+NARROW_SPACE = "\u202f"
+MINUS = "\u2212"
+
+SOURCE_NAMES = {
+    Source.OWN: "Own",
+    Source.REWRITTEN: "Rewritten",
+    Source.EXPERT: "Expert",
+}
+OUTCOME_NAMES = {
+    Outcome.CORRECT: "Correct",
+    Outcome.WRONG: "Wrong",
+    Outcome.NO_ANSWER: "No answer",
+    Outcome.TRUNCATED: "Truncated",
+    Outcome.UNJUDGED: "Unjudged",
+}
+STAGE_NAMES = {"self_align": "Self-alignment", "guided": "Guided re-solving"}
+
+
+def stage_name(name: str) -> str:
+    return STAGE_NAMES.get(name, name.replace("_", " ").capitalize())
+
+
+def decimal(value: float, digits: int = 2, *, signed: bool = False) -> str:
+    """With a real minus sign, and never a negative zero."""
+    text = f"{abs(value):,.{digits}f}"
+    is_zero = not text.strip("0.,")
+    if value < 0 and not is_zero:
+        return MINUS + text
+    return f"+{text}" if signed and not is_zero else text
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share of 0..1: 0.4123 gives 41.2 %."""
+    return f"{decimal(100 * share, digits)}{NARROW_SPACE}%"
+
+
+def points(difference: float) -> str:
+    """A difference of two shares, in percentage points."""
+    return decimal(100 * difference, 1, signed=True)
+
+
+def interval(low: float, high: float) -> str:
+    """Bounds of a share in per cent: 55.1 to 61.4."""
+    return f"{decimal(100 * low, 1)} to {decimal(100 * high, 1)}"
+
+
+def count(number: float) -> str:
+    return decimal(round(number), 0)
+
+
+def plural(number: int, noun: str) -> str:
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
+def joined(names: list[str]) -> str:
+    """a, b and c."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
