@@ -182,6 +182,9 @@ def _build_engine(target: Target) -> Any:
     if on_cpu:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        if target.engine.enforce_eager:
+            # The CPU build compiles its sampler even then: 14 s at the first request.
+            os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     from vllm import EngineArgs
     from vllm.v1.engine.llm_engine import LLMEngine
 

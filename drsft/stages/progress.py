@@ -32,7 +32,7 @@ class StageProgress:
     num_tokens: float = 0
     note: str = ""
     counts: dict[str, float] = field(default_factory=dict)
-    started_s: float = 0.0
+    started_s: float = 0.0  # of the first work done, not of the engines' start
     updated_s: float = 0.0
     done_before: float = 0  # of an earlier start; it says nothing about the rate of this one
 
@@ -56,14 +56,19 @@ class Board:
         now = time.monotonic()
         return self._stages.get(stage, StageProgress(stage=stage, started_s=now, updated_s=now))
 
+    def _running(self, stage: str) -> StageProgress:
+        old = self._get(stage)
+        is_first = old.started_s == old.updated_s
+        return replace(old, started_s=time.monotonic() - 1e-3, note="") if is_first else old
+
     def begin(self, stage: str, *, total: float, done_before: float = 0) -> None:
         self._stages[stage] = replace(
-            self._get(stage), total=total, done=done_before, done_before=done_before
+            self._get(stage), total=total, done=done_before, done_before=done_before, note="starting"
         )
 
     def add(self, stage: str, *, done: float = 0, num_tokens: float = 0, **counts: float) -> None:
         """Add what one worker did since its last message."""
-        old = self._get(stage)
+        old = self._running(stage)
         summed = {name: old.counts.get(name, 0) + counts.get(name, 0) for name in {*old.counts, *counts}}
         self._stages[stage] = replace(
             old,
@@ -75,7 +80,7 @@ class Board:
 
     def update(self, stage: str, *, done: float, total: float, note: str = "", **counts: float) -> None:
         """Set where a stage stands, for stages with one voice."""
-        old = self._get(stage)
+        old = self._running(stage)
         self._stages[stage] = replace(
             old, done=done, total=total, note=note, counts=dict(counts), updated_s=time.monotonic()
         )

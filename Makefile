@@ -1,0 +1,35 @@
+# What a newcomer types: make quickstart, make test.
+PY := .venv/bin/python
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: help quickstart test test-fast lint venv base-model clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+venv: ## .venv with the pinned CPU stack
+	@cluster/install_cpu.sh
+
+quickstart: venv ## set everything up, run the main job on this machine, name the report
+	@.venv/bin/drsft run jobs/configs/quickstart.yaml
+
+test: venv ## set everything up, run all tests
+	@cluster/install_system.sh
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PY) -m pytest
+
+test-fast: venv ## the tests without Ray, engines, services and slow ones
+	$(PY) -m pytest -m "not ray and not engine and not services and not slow"
+
+lint: venv ## ruff and mypy
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+base-model: venv ## train the embedded base model again (see README)
+	$(PY) -m drsft.embedded.train_base --out runs/base-model
+
+clean: ## remove caches and build leftovers, not runs
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
