@@ -7,6 +7,7 @@ pyarrow; boto3 does the one thing pyarrow lacks, a put that fails when the key e
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -84,7 +85,8 @@ class LocalStore:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            staging.unlink(missing_ok=True)
+            with suppress(OSError):
+                staging.unlink()
             raise StorageError(
                 f"cannot write {target}: {error.strerror}; check the folder and disk"
             ) from error

@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import pytest
+
+from drsft.configfile import load_config
+from drsft.errors import ConfigError
+
+SMALL = """
+name: small
+problems: {path: p.jsonl}
+target: {model: m, max_model_len: 4096}
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "words"),
+    [
+        ("train.learning_rat=1", "train.learning_rat", ["unknown key", "learning_rate"]),
+        ("rewrite.self_align.max_tokens=many", "rewrite.self_align.max_tokens", ["an integer", "many"]),
+        ("target.max_model_len=-3", "target.max_model_len", ["16", "-3"]),
+        ("target.dtype=float8", "target.dtype", ["float32", "bfloat16", "float8"]),
+        ("train.seeds=[a]", "train.seeds.0", ["an integer"]),
+        ("train.arms=[{name: a},{name: a}]", "train.arms", ["differ"]),
+        ("train.arms=[{name: a, objective: {kind: dftt}}]", "train.arms.0.objective", ["dftt", "sft"]),
+        ("target.prompts.plain=hello", "target.prompts", ["{question}"]),
+        ("rewrite.guided.max_tokens=4096", "the configuration", ["max_tokens", "4096"]),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_key(
+    small: Path, override: str, key: str, words: list[str]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(small, [override])
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(f"{small}: {key}: ")
+    assert all(word in message for word in words)
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("name: x\nproblems: {path: p}\n")
+    with pytest.raises(ConfigError, match="target: missing"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "", "name: \x00"])
+def test_a_file_that_is_no_configuration_is_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("override", ["train.seeds", "=3", "train.arms.7.name=x", "name.deeper=1"])
+def test_an_override_that_leads_nowhere_is_refused(small: Path, override: str) -> None:
+    with pytest.raises(ConfigError, match="override"):
+        load_config(small, [override])
+
+
+def test_overrides_reach_every_depth(small: Path) -> None:
+    config = load_config(small, ["train.learning_rate=1e-4", "train.arms=[{name: a}]", "train.arms.0.name=b"])
+    assert config.train.learning_rate == 1e-4
+    assert config.train.arms[0].name == "b"
+
+
+def test_the_fingerprint_follows_what_is_computed_and_nothing_else(small: Path) -> None:
+    plain = load_config(small).fingerprint
+    assert load_config(small, ["resources.train_workers=8", "storage=/elsewhere"]).fingerprint == plain
+    assert load_config(small, ["seed=1"]).fingerprint != plain
+    assert load_config(small, ["train.learning_rate=1e-3"]).fingerprint != plain
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "jobs/configs").glob("*.yaml")))
+def test_shipped_configurations_are_valid(path: Path) -> None:
+    load_config(path)

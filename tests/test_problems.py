@@ -1,0 +1,126 @@
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from drsft.config import Columns, Problems
+from drsft.errors import InputError
+from drsft.problems import Intake, read_problems
+from drsft.records import Problem
+from drsft.verify.answers import parse_reference
+
+GOOD = {"problem": "1+1?", "solution": "It is \\boxed{2}", "answer": "2"}
+
+
+def read(path: Path | str, **options: object) -> tuple[list[Problem], Intake]:
+    intake = Intake()
+    config = Problems(path=str(path), **options)  # type: ignore[arg-type]
+    return list(read_problems(config, intake, parse_reference=parse_reference)), intake
+
+
+def write_lines(path: Path, *rows: object) -> Path:
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.parquet"])
+def test_every_format_gives_the_same_problems(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    rows = [GOOD, {**GOOD, "problem": "2+2?", "answer": 4}]
+    if name.endswith(".parquet"):
+        pq.write_table(pa.Table.from_pylist([{**row, "answer": str(row["answer"])} for row in rows]), path)
+    else:
+        data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    problems, intake = read(path)
+    assert [(one.question, one.reference) for one in problems] == [("1+1?", "2"), ("2+2?", "4")]
+    assert intake.num_read == 2
+    assert read(tmp_path)[0] == problems, "a folder is its files"
+
+
+def test_ids_come_from_content_and_duplicates_are_counted(tmp_path: Path) -> None:
+    path = write_lines(
+        tmp_path / "a.jsonl", GOOD, {**GOOD, "solution": "other words"}, {**GOOD, "answer": "3"}
+    )
+    problems, intake = read(path)
+    assert len(problems) == 2
+    assert intake.num_duplicates == 1
+    moved = write_lines(tmp_path / "b.jsonl", {**GOOD, "answer": "3"}, GOOD)
+    assert {one.problem_id for one in read(moved)[0]} == {one.problem_id for one in problems}
+
+
+def test_wrong_rows_are_set_aside_with_place_and_reason(tmp_path: Path) -> None:
+    path = write_lines(
+        tmp_path / "a.jsonl",
+        "{broken",
+        [1, 2],
+        {"problem": "x"},
+        {**GOOD, "problem": "  "},
+        {**GOOD, "answer": None},
+        {**GOOD, "answer": "\\boxed{}"},
+        GOOD,
+    )
+    problems, intake = read(path)
+    assert len(problems) == 1
+    assert [(row.place.rsplit(" ", 1)[1], row.reason) for row in intake.quarantined] == [
+        ("1", "unreadable row"),
+        ("2", "unreadable row"),
+        ("3", "no reference"),
+        ("4", "empty question"),
+        ("5", "no reference"),
+        ("6", "no parsable reference answer"),
+    ]
+    assert intake.num_read == len(problems) + len(intake.quarantined) + intake.num_duplicates
+
+
+def test_a_wholly_wrong_file_names_file_line_and_field(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "a.jsonl", {"q": "1", "a": "2"}, {"q": "1", "a": "2"})
+    with pytest.raises(InputError) as caught:
+        read(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert f"{path} line 1" in message
+    assert "'problem'" in message
+    assert "columns.question" in message
+
+
+def test_a_column_may_have_several_names(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "a.jsonl", {"question": "1+1?", "answer": "so it is\n#### 1,002"})
+    columns = Columns(
+        question=("problem", "question"), demonstration=("solution", "answer"), reference="answer"
+    )
+    problems, _ = read(path, columns=columns)
+    assert problems[0].demonstration.startswith("so it is")
+    assert problems[0].reference == "1,002"
+
+
+def test_a_file_that_breaks_off_keeps_what_came_before(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    lines = "".join(json.dumps({**GOOD, "problem": f"{n}+1?"}) + "\n" for n in range(2000)).encode()
+    path.write_bytes(gzip.compress(lines)[:-2000])
+    problems, intake = read(path)
+    assert problems
+    assert "breaks off" in intake.quarantined[-1].detail
+
+
+@pytest.mark.parametrize("path", ["nothing.jsonl", "./nowhere", "/no/such/folder"])
+def test_a_missing_path_is_named(path: str) -> None:
+    with pytest.raises(InputError, match=path):
+        read(path)
+
+
+def test_an_empty_folder_and_a_broken_parquet_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no"):
+        read(tmp_path)
+    (tmp_path / "a.parquet").write_bytes(b"not parquet")
+    with pytest.raises(InputError, match=r"a\.parquet"):
+        read(tmp_path / "a.parquet")
+
+
+def test_limit_counts_usable_problems(tmp_path: Path) -> None:
+    rows = [{**GOOD, "problem": f"{n}+1?"} for n in range(9)]
+    assert len(read(write_lines(tmp_path / "a.jsonl", "{", *rows), limit=4)[0]) == 4
