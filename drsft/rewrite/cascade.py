@@ -4,6 +4,7 @@
 endpoint. Samples come in waves, and the first wave with an accepted sample ends its stage.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from drsft.config import Rewrite, SamplingStage
 from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import Policy
-from drsft.records import Attempt, Problem, Record, Rollout, Sampling, Source, stable_seed
+from drsft.records import Attempt, Completion, Problem, Record, Rollout, Sampling, Source, stable_seed
 from drsft.rewrite.selection import choose
 from drsft.verify.protocol import Verifier
 
@@ -30,37 +31,29 @@ class Recipe:
 
 async def rewrite_one(problem: Problem, policy: Policy, verifier: Verifier, recipe: Recipe) -> Record:
     """The record of one problem: what is trained on from now on, with every attempt that led to it."""
-    plain_ids = recipe.prompter.plain(problem)
+    prompter = recipe.prompter
+    plain_ids = prompter.plain(problem)
     attempts: list[Attempt] = []
-    stages = (
-        ("self_align", Source.OWN, recipe.rewrite.self_align, plain_ids),
-        ("guided", Source.REWRITTEN, recipe.rewrite.guided, None),
-    )
-    for name, source, stage, prompt_ids in stages:
-        prompt_ids = prompt_ids or recipe.prompter.guided(problem)
+
+    async def attempt_stage(name: str, prompt_ids: Sequence[int], stage: SamplingStage) -> Completion | None:
         tried = await _sample_until_accepted(name, problem, prompt_ids, stage, policy, verifier, recipe)
-        attempts += tried
+        attempts.extend(tried)
         accepted = [attempt for attempt in tried if attempt.verdict.is_correct]
-        if accepted:
-            chosen = choose(accepted, problem.problem_id, recipe.run_seed).rollout.completion
-            return Record(
-                problem=problem,
-                source=source,
-                prompt_ids=plain_ids,
-                completion_ids=chosen.token_ids,
-                text=chosen.text,
-                behaviour_logprobs_T=chosen.behaviour_logprobs_T,
-                attempts=tuple(attempts),
-                expert_completion_ids=recipe.prompter.completion(problem.demonstration),
-            )
-    expert_ids = recipe.prompter.completion(problem.demonstration)
+        return choose(accepted, problem.problem_id, recipe.run_seed).rollout.completion if accepted else None
+
+    source = Source.OWN
+    kept = await attempt_stage("self_align", plain_ids, recipe.rewrite.self_align)
+    if kept is None:
+        source = Source.REWRITTEN
+        kept = await attempt_stage("guided", prompter.guided(problem), recipe.rewrite.guided)
+    expert_ids = prompter.completion(problem.demonstration)
     return Record(
         problem=problem,
-        source=Source.EXPERT,
+        source=source if kept else Source.EXPERT,
         prompt_ids=plain_ids,
-        completion_ids=expert_ids,
-        text=problem.demonstration,
-        behaviour_logprobs_T=None,
+        completion_ids=kept.token_ids if kept else expert_ids,
+        text=kept.text if kept else problem.demonstration,
+        behaviour_logprobs_T=kept.behaviour_logprobs_T if kept else None,
         attempts=tuple(attempts),
         expert_completion_ids=expert_ids,
     )
@@ -90,12 +83,18 @@ async def _sample_until_accepted(
             max_tokens=stage.max_tokens,
             seed=seed,
         )
-        for i, completion in enumerate(await policy.generate(prompt_ids, sampling)):
-            is_truncated = completion.finish_reason != "stop"
-            verdict = await verifier.judge(problem, completion.text, is_truncated=is_truncated)
+        completions = await policy.generate(prompt_ids, sampling)
+        verdicts = await asyncio.gather(
+            *(
+                verifier.judge(problem, completion.text, is_truncated=completion.finish_reason != "stop")
+                for completion in completions
+            )
+        )
+        first_index = len(attempts)
+        for i, (completion, verdict) in enumerate(zip(completions, verdicts, strict=True)):
             rollout = Rollout(
                 stage=name,
-                sample_index=len(attempts),
+                sample_index=first_index + i,
                 seed=seed + i,
                 prompt_hash=prompt_hash,
                 completion=completion,
