@@ -1,0 +1,176 @@
+"""Training with Ray Train: the packed views are made once, then one group of workers trains every job.
+
+Workers start, and import, once for all jobs. A finished job is skipped; a job that was cut off goes on from
+its last committed checkpoint, after a worker's death as after the driver's.
+"""
+
+import json
+import os
+import tempfile
+import time
+from typing import Any
+
+import pyarrow as pa
+import ray.train
+import torch
+from ray.train import FailureConfig, LoggingConfig, ScalingConfig
+from ray.train.torch import TorchTrainer, get_device
+from transformers.utils import logging as transformers_logging
+
+from drsft.config import RunConfig
+from drsft.errors import StageError
+from drsft.policy.prompts import model_location
+from drsft.stages.actors import raise_cause
+from drsft.storage import Store, open_store, read_table, table_bytes
+from drsft.train.encode import encode
+from drsft.train.loop import DONE_KEY, Job, Target, jobs_of, row_order, train_one
+from drsft.train.pack import PackedRows, pack
+from drsft.train.world import World
+
+__all__ = ["STAGE", "packed_key", "run_training"]
+
+STAGE = "train"
+
+
+def run_training(config: RunConfig, store_url: str, *, records: pa.Table, board: Any | None) -> None:
+    """Trains every arm with every seed, to `train/<arm>/seed-<n>/` of the run's store.
+
+    `records` has problem_id, source, prompt_ids, completion_ids and expert_completion_ids. Raises StageError
+    when a job cannot be finished, and the errors of loading a model or reaching the store as they are.
+    """
+    store = open_store(store_url)
+    for data in sorted({arm.data for arm in config.train.arms}):
+        _pack_once(store, records, data, config.train.seq_len)
+    jobs = jobs_of(config.train)
+    if all(store.exists(f"{job.prefix}/{DONE_KEY}") for job in jobs):
+        return
+    with tempfile.TemporaryDirectory(prefix="drsft-ray-train-") as scratch, raise_cause("training"):
+        result = _trainer(config, store_url, board, scratch).fit()
+    if result.return_value is not None:
+        raise StageError(result.return_value)
+
+
+def packed_key(data: str) -> str:
+    """Of the packed rows of a data view; the same with .json for .parquet is its commit, with the counts."""
+    return f"train/packed-{data}.parquet"
+
+
+def _pack_once(store: Store, records: pa.Table, data: str, seq_len: int) -> None:
+    key = packed_key(data)
+    commit_key = key.replace(".parquet", ".json")
+    if store.exists(commit_key):
+        return
+    encoding = encode(records, data="expert" if data == "expert" else "rewritten", seq_len=seq_len)
+    if not encoding.examples:
+        raise StageError(
+            f"no record fits train.seq_len = {seq_len} tokens ({encoding.num_too_long} are longer); raise it"
+        )
+    rows = pack(encoding.examples, seq_len=seq_len)
+    store.put(key, table_bytes(rows.to_table()))
+    num_tokens = sum(len(example.input_ids_T) for example in encoding.examples)
+    commit = {
+        "examples": len(encoding.examples),
+        "dropped_too_long": encoding.num_too_long,
+        "rows": len(rows),
+        "seq_len": seq_len,
+        "tokens": num_tokens,
+        "loss_tokens": int(rows.loss_mask_BT.sum()),
+        "share_filled": round(num_tokens / (len(rows) * seq_len), 4),
+    }
+    store.create(commit_key, json.dumps(commit).encode())
+
+
+def _trainer(config: RunConfig, store_url: str, board: Any | None, scratch: str) -> TorchTrainer:
+    resources = config.resources
+    per_worker = {"CPU": resources.cpus_per_train_worker}
+    if resources.gpus_per_train_worker:
+        per_worker["GPU"] = resources.gpus_per_train_worker
+    # The controller looks at its workers this often; the default of 2 s is waited out at a run's end.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    return TorchTrainer(
+        _work,
+        train_loop_config={"config": config.model_dump_json(), "store": store_url, "board": board},
+        scaling_config=ScalingConfig(
+            num_workers=resources.train_workers,
+            use_gpu=resources.gpus_per_train_worker > 0,
+            resources_per_worker=per_worker,
+        ),
+        run_config=ray.train.RunConfig(
+            name=config.run_id,
+            storage_path=scratch,  # Ray's own notes; checkpoints and results go to the run's store
+            logging_config=LoggingConfig(log_level="ERROR"),  # the run draws its own progress
+            failure_config=FailureConfig(max_failures=resources.max_train_failures),
+        ),
+    )
+
+
+def _work(arguments: dict[str, Any]) -> str | None:
+    """What each worker does. Returns the message of a StageError, which every worker meets at the same step
+    and another attempt would meet again; any other error is raised, and Ray starts the group anew."""
+    config = RunConfig.model_validate_json(arguments["config"])
+    store = open_store(arguments["store"])
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    torch.set_num_threads(max(1, int(config.resources.cpus_per_train_worker)))
+    world = World.current(get_device())
+    try:
+        _train_all(config, store, world, arguments["board"] if world.is_first else None)
+    except StageError as error:
+        return str(error)
+    return None
+
+
+def _train_all(config: RunConfig, store: Store, world: World, board: Any | None) -> None:
+    train = config.train
+    views = {
+        data: PackedRows.from_table(read_table(store, packed_key(data)))
+        for data in {arm.data for arm in train.arms}
+    }
+    jobs = jobs_of(train)
+    lengths = {
+        job: row_order(train, num_rows=len(views[job.arm.data]), seed=job.seed).num_steps for job in jobs
+    }
+    target = Target(
+        location=model_location(config.target.model), compute_dtype=getattr(torch, config.target.dtype)
+    )
+    progress = _Progress(board, total=sum(lengths.values()))
+    finished = world.from_first([job for job in jobs if store.exists(f"{job.prefix}/{DONE_KEY}")])
+    for job in jobs:
+        if job not in finished:
+            train_one(
+                job,
+                train=train,
+                target=target,
+                rows=views[job.arm.data],
+                store=store.within(job.prefix),
+                world=world,
+                on_step=progress.of(job),
+            )
+        progress.finish(job, lengths[job])
+
+
+class _Progress:
+    """Tells the board how far all jobs are together, a few times a second."""
+
+    def __init__(self, board: Any | None, *, total: int, every_s: float = 0.3) -> None:
+        self._board, self._total, self._every_s = board, total, every_s
+        self._num_before = 0  # steps of the jobs before this one
+        self._sent_s = 0.0
+
+    def of(self, job: Job) -> Any:
+        def on_step(step: int, num_steps: int, metrics: dict[str, float]) -> None:
+            now_s = time.monotonic()
+            if now_s - self._sent_s >= self._every_s:
+                self._sent_s = now_s
+                shown = {"loss": metrics["loss"], "tokens_per_s": metrics["tokens_per_s"]}
+                self._send(self._num_before + step, job, **shown)
+
+        return on_step
+
+    def finish(self, job: Job, num_steps: int) -> None:
+        self._num_before += num_steps
+        self._send(self._num_before, job)
+
+    def _send(self, done: int, job: Job, **shown: float) -> None:
+        if self._board is not None:
+            self._board.update.remote(STAGE, done=done, total=self._total, note=str(job), **shown)

@@ -1,0 +1,59 @@
+"""From records to examples: token ids as they were stored, and the loss mask, decided here and nowhere else.
+
+Axes: T tokens of one example (prompt and completion).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from drsft.errors import StageError
+from drsft.records import Source
+
+__all__ = ["Encoding", "Example", "encode"]
+
+DataView = Literal["expert", "rewritten"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    problem_id: str
+    source: str
+    input_ids_T: NDArray[np.int32]  # plain prompt, then completion with its end-of-turn token
+    loss_mask_T: NDArray[
+        np.bool_
+    ]  # true exactly on the completion; unshifted: it says which tokens are learnt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoding:
+    examples: list[Example]
+    num_too_long: int
+
+
+def encode(records: pa.Table, *, data: DataView, seq_len: int) -> Encoding:
+    """Examples in the table's order, from `completion_ids` or, for "expert", from `expert_completion_ids`.
+
+    Rows of more than `seq_len` tokens are left out and counted: a truncated completion would lose its answer
+    and its end of turn, and so teach text that never ends. Raises StageError where prompt or completion is empty.
+    """
+    completions = "expert_completion_ids" if data == "expert" else "completion_ids"
+    examples = []
+    for row in records.select(["problem_id", "source", "prompt_ids", completions]).to_pylist():
+        prompt_ids, completion_ids = row["prompt_ids"], row[completions]
+        if not prompt_ids or not completion_ids:
+            empty = completions if prompt_ids else "prompt_ids"
+            raise StageError(f"problem {row['problem_id']}: its record has empty {empty}")
+        if len(prompt_ids) + len(completion_ids) <= seq_len:
+            source = Source.EXPERT.value if data == "expert" else row["source"]
+            examples.append(_example(row["problem_id"], source, prompt_ids, completion_ids))
+    return Encoding(examples=examples, num_too_long=records.num_rows - len(examples))
+
+
+def _example(problem_id: str, source: str, prompt_ids: list[int], completion_ids: list[int]) -> Example:
+    input_ids_T = np.array(prompt_ids + completion_ids, dtype=np.int32)
+    loss_mask_T = np.arange(len(input_ids_T)) >= len(prompt_ids)
+    return Example(problem_id=problem_id, source=source, input_ids_T=input_ids_T, loss_mask_T=loss_mask_T)

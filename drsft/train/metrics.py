@@ -1,0 +1,30 @@
+"""A job's metrics, a JSON object a line, in step order, in the store."""
+
+import json
+from typing import Any
+
+from drsft.storage import Store
+from drsft.train.world import World
+
+__all__ = ["MetricsLog"]
+
+METRICS_KEY = "metrics.jsonl"
+
+
+class MetricsLog:
+    """Collects every step's metrics; the first process writes them."""
+
+    def __init__(self, store: Store, *, num_steps_done: int, world: World) -> None:
+        """Goes on after `num_steps_done` steps; lines of later steps, from before a failure, go."""
+        self._store, self._world = store, world
+        self.rows: list[dict[str, Any]] = []
+        if num_steps_done and world.is_first:
+            lines = store.read(METRICS_KEY).decode().splitlines()
+            self.rows = [row for row in map(json.loads, lines) if row["step"] <= num_steps_done]
+
+    def add(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+
+    def write(self) -> None:
+        if self._world.is_first:
+            self._store.put(METRICS_KEY, "".join(json.dumps(row) + "\n" for row in self.rows).encode())

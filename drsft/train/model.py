@@ -1,0 +1,121 @@
+"""Any causal language model of transformers, sharded and scored from outside.
+
+Axes: B packed rows, T tokens of a row, N loss tokens, D hidden size, V vocabulary.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from transformers import AutoModelForCausalLM
+
+from drsft.errors import ModelError
+from drsft.objectives.statistics import TokenStatistics, token_statistics
+from drsft.train.world import World
+
+__all__ = ["ScoringModel", "load_model", "shard", "sync_gradients_now"]
+
+# Below this a model is one unit of FSDP: gathering tiny blocks one by one costs more than it saves.
+SMALL_MODEL_PARAMETERS = 50_000_000
+
+# Settings that scale or bend the logits after the head; the chunked head knows nothing of them.
+_BENDING_SETTINGS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+
+
+def load_model(location: str) -> Any:
+    """A model folder or hub name, in fp32 on the CPU, attending by scaled_dot_product_attention.
+
+    Only safetensors are read and no code of the repository runs. Raises ModelError.
+    """
+    if location.startswith((".", "/", "~")) and not Path(location).expanduser().is_dir():
+        raise ModelError(f"target.model {location!r}: no such folder; give a model folder or a hub name")
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            str(Path(location).expanduser()) if location.startswith("~") else location,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    except Exception as error:  # transformers raises OSError, ValueError and the hub's own errors alike
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise ModelError(f"target.model {location!r}: cannot be loaded: {reason}") from error
+
+
+class ScoringModel(nn.Module):
+    """A causal language model whose forward gives the statistics of the loss tokens, not logits.
+
+    It is the root that FSDP wraps: inside its forward the head is whole, tied to the embeddings or not.
+    """
+
+    def __init__(self, causal_lm: Any, *, activation_checkpointing: bool = False) -> None:
+        super().__init__()
+        self.causal_lm = causal_lm
+        _check_head(causal_lm)
+        if activation_checkpointing:
+            causal_lm.gradient_checkpointing_enable({"use_reentrant": False})
+
+    def forward(self, input_ids_BT: Tensor, position_ids_BT: Tensor, loss_mask_BT: Tensor) -> TokenStatistics:
+        """Statistics of the N tokens in the mask, row after row; none of them may stand first in its segment.
+
+        Restarted positions keep the segments of a row apart, and they do so only without a cache.
+        """
+        output = self.causal_lm.base_model(
+            input_ids=input_ids_BT, position_ids=position_ids_BT, use_cache=False
+        )
+        is_label_BT = loss_mask_BT[:, 1:]
+        hidden_ND = output.last_hidden_state[:, :-1][is_label_BT]  # token t is predicted at t − 1
+        labels_N = input_ids_BT[:, 1:][is_label_BT]
+        return token_statistics(hidden_ND, self.causal_lm.get_output_embeddings().weight, labels_N)
+
+
+def shard(
+    model: ScoringModel, world: World, *, compute_dtype: torch.dtype, by_block: bool | None = None
+) -> None:
+    """Spreads parameters, gradients and optimiser state over the world (FSDP2): each block, then the root.
+
+    Gradients are summed, not averaged: the loss is divided by the step's token count already. Master weights
+    stay fp32; all compute in `compute_dtype` and reduce in fp32. `by_block=False` makes the model one unit.
+    """
+    if by_block is None:
+        by_block = sum(parameter.numel() for parameter in model.parameters()) > SMALL_MODEL_PARAMETERS
+    mesh = init_device_mesh(world.device.type, (world.size,))
+    precision = MixedPrecisionPolicy(param_dtype=compute_dtype, reduce_dtype=torch.float32)
+    for block in _blocks(model.causal_lm) if by_block else ():
+        fully_shard(block, mesh=mesh, mp_policy=precision, reshard_after_forward=True)
+    fully_shard(model, mesh=mesh, mp_policy=precision, reshard_after_forward=False)
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(1.0)
+            # A factor of 1 asks for a pre-multiplied sum, which only NCCL has; a plain sum is the same.
+            module.set_force_sum_reduction_for_comms(True)
+
+
+def sync_gradients_now(model: nn.Module, is_last_micro_batch: bool) -> None:
+    """Whether the next backward reduces over the world. Small models reduce once a step, others each time:
+    unreduced gradients of a large model are whole on every device."""
+    if isinstance(model, FSDPModule) and not any(isinstance(m, FSDPModule) for m in _inner(model)):
+        model.set_requires_gradient_sync(is_last_micro_batch)
+
+
+def _inner(model: nn.Module) -> list[nn.Module]:
+    return [module for module in model.modules() if module is not model]
+
+
+def _blocks(causal_lm: Any) -> list[nn.Module]:
+    """The repeated layers, by the classes that the model itself names as not to be split."""
+    names = set(causal_lm._no_split_modules or ())
+    return [module for module in causal_lm.modules() if type(module).__name__ in names]
+
+
+def _check_head(causal_lm: Any) -> None:
+    head = causal_lm.get_output_embeddings()
+    bent = [name for name in _BENDING_SETTINGS if getattr(causal_lm.config, name, None) not in (None, 1, 1.0)]
+    if head is None or bent or getattr(head, "bias", None) is not None:
+        reason = ", ".join(bent) or ("it has no head" if head is None else "its head has a bias")
+        raise ModelError(
+            f"cannot train {type(causal_lm).__name__}: its logits are bent after the head ({reason})"
+        )

@@ -1,0 +1,51 @@
+"""The processes that train together, and the few things that they say to each other."""
+
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+__all__ = ["World"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """One process of `size`. Without a process group it is alone, and every exchange gives back its input."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @classmethod
+    def current(cls, device: torch.device | None = None) -> "World":
+        """The default process group's, or a world of one."""
+        device = device or torch.device("cpu")
+        if not dist.is_initialized():
+            return cls(device=device)
+        return cls(rank=dist.get_rank(), size=dist.get_world_size(), device=device)
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def global_sum(self, values: Tensor) -> Tensor:
+        """Sums over all processes, in place; `values` lie on the world's device."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def from_first(self, value: T) -> T:
+        """The first process's value."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
+
+    def barrier(self) -> None:
+        if self.size > 1:
+            dist.barrier()
