@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from drsft.errors import ConfigError
 from drsft.records import Verdict
-from drsft.verify.mathematics import judge_math
+from drsft.verify.maths.judge import judge_math
 from drsft.verify.options import VerifyOptions
 from drsft.verify.wire import Case
 

@@ -1,0 +1,1 @@
+"""Mathematical answers: find, clean, read, compare; the symbolic step behind them."""

@@ -1,0 +1,333 @@
+"""Whether two trees are the same answer: what kind of thing each is, then the rule for that pair of kinds."""
+
+from collections.abc import Sequence
+
+from mpmath import mp  # type: ignore[import-untyped]
+
+from drsft.verify.maths.evaluate import Agreement, NotANumberError, close, coordinate, free_symbols, value_at
+from drsft.verify.maths.regions import region_of, same_region
+from drsft.verify.maths.scalars import is_scalar, same_scalar
+from drsft.verify.maths.syntax import (
+    Call,
+    Chain,
+    Listing,
+    Matrix,
+    Node,
+    Quantity,
+    Seq,
+    SetOf,
+    Sym,
+    Words,
+)
+
+__all__ = ["same_answer"]
+
+SAME, DIFFERENT, UNKNOWN = Agreement.SAME, Agreement.DIFFERENT, Agreement.UNKNOWN
+MAX_ITEMS = 200
+INEQUALITIES = frozenset({"<", ">", "<=", ">="})
+NUM_EQUATION_POINTS = 6
+
+
+def same_answer(reference: Node, answer: Node) -> Agreement:
+    """SAME and DIFFERENT are findings; UNKNOWN hands the pair to the symbolic step."""
+    reference, answer = _plain(reference), _plain(answer)
+    if reference == answer:
+        return SAME
+    if isinstance(reference, Words) or isinstance(answer, Words):
+        return DIFFERENT if type(reference) is not type(answer) else _same_words(reference, answer)
+    if isinstance(reference, Chain) or isinstance(answer, Chain):
+        return _same_relation(reference, answer)
+    if isinstance(reference, Matrix) or isinstance(answer, Matrix):
+        return _same_matrix(reference, answer)
+    if is_scalar(reference) and is_scalar(answer):
+        return same_scalar(reference, answer)
+    regions = region_of(reference), region_of(answer)
+    if regions[0] is not None and regions[1] is not None and not _both_tuples(reference, answer):
+        return SAME if same_region(regions[0], regions[1]) else DIFFERENT
+    return _same_items(reference, answer)
+
+
+def _plain(node: Node) -> Node:
+    """Without what only dresses an answer: a name for several values, an approximation after the value."""
+    if isinstance(node, Quantity) and not is_scalar(node):
+        return _plain(node.value)
+    if isinstance(node, Call) and (signs := _signs(node)) is not None:
+        return Listing(signs)
+    if isinstance(node, Seq) and node.left == "":
+        node = Listing(node.items)
+    if isinstance(node, Listing):
+        return _plain_listing(node)
+    if isinstance(node, Chain):
+        if "approx" in node.ops:
+            end = max(node.ops.index("approx"), 1)
+            if end == 1 and _is_name(node.sides[0]) and len(node.sides) == 2:
+                return Chain(node.sides, ("=",))  # x is about 5: 5 is what is offered
+            if node.ops[0] == "approx":
+                return node.sides[0]
+            return Chain(node.sides[: end + 1], node.ops[:end])
+        if node.ops == ("in",) and not isinstance(node.sides[1], Sym):
+            return _plain(node.sides[1])
+    return node
+
+
+# --- several answers ---------------------------------------------------------------------------------------
+
+
+def _plain_listing(listing: Listing) -> Node:
+    """Expand ±; "n = 1, 2" is 1, 2; "p=5, q=2, p=7, q=2" is two tuples; "AB=4, CD=5" one."""
+    items: list[Node] = []
+    for item in listing.items:
+        item = _plain(item)
+        items.extend(item.items if isinstance(item, Listing) else (item,))
+    named = [_assignment(item) for item in items]
+    if named[0] is not None and all(other is None for other in named[1:]):
+        if len(items) > 1 and all(is_scalar(item) or isinstance(item, Seq) for item in items[1:]):
+            return Listing((named[0][1], *items[1:]))
+    elif all(pair is not None for pair in named):
+        pairs = [pair for pair in named if pair is not None]
+        names = [str(name) for name, _ in pairs]
+        width = names.index(names[0], 1) if names[0] in names[1:] else len(names)
+        if width == 1:
+            return Listing(tuple(value for _, value in pairs))
+        if len(names) % width == 0 and names == names[:width] * (len(names) // width):
+            rows = [pairs[start : start + width] for start in range(0, len(pairs), width)]
+            tuples = tuple(Seq(tuple(value for _, value in row), "(", ")") for row in rows)
+            return tuples[0] if len(tuples) == 1 else Listing(tuples)
+    return Listing(tuple(items))
+
+
+def _signs(node: Call) -> tuple[Node, Node] | None:
+    """The two values of an expression with ±."""
+    if not _has_sign(node):
+        return None
+    return _with_sign(node, "+"), _with_sign(node, "-")
+
+
+def _has_sign(node: Node) -> bool:
+    return isinstance(node, Call) and (
+        node.name in ("pm", "mp") or any(_has_sign(item) for item in node.args)
+    )
+
+
+def _with_sign(node: Node, sign: str) -> Node:
+    if not isinstance(node, Call):
+        return node
+    name = node.name
+    if name in ("pm", "mp"):
+        name = sign if name == "pm" else {"+": "-", "-": "+"}[sign]
+    return Call(name, tuple(_with_sign(item, sign) for item in node.args))
+
+
+def _same_items(reference: Node, answer: Node) -> Agreement:
+    """Ordered if either side is a tuple, unordered otherwise; brackets must agree where both have some."""
+    first, second = _items(reference), _items(answer)
+    if first is None or second is None:
+        # {5} and 5 are the same answer; (1,2) and a number are not.
+        if isinstance(reference, SetOf) and len(reference.items) == 1:
+            return same_answer(reference.items[0], answer)
+        if isinstance(answer, SetOf) and len(answer.items) == 1:
+            return same_answer(reference, answer.items[0])
+        return UNKNOWN if isinstance(reference, Call) or isinstance(answer, Call) else DIFFERENT
+    if len(first) != len(second):
+        # A solution that is listed twice is listed.
+        first, second = tuple(dict.fromkeys(first)), tuple(dict.fromkeys(second))
+        if len(first) != len(second) or isinstance(reference, Seq) or isinstance(answer, Seq):
+            return DIFFERENT
+    if len(first) > MAX_ITEMS:
+        return UNKNOWN
+    if isinstance(reference, Seq) or isinstance(answer, Seq):
+        if isinstance(reference, SetOf) or isinstance(answer, SetOf):
+            return DIFFERENT
+        if (
+            isinstance(reference, Seq)
+            and isinstance(answer, Seq)
+            and (reference.left, reference.right) != (answer.left, answer.right)
+        ):
+            return DIFFERENT
+        return _all_same(first, second)
+    return _matched(first, second)
+
+
+def _items(node: Node) -> tuple[Node, ...] | None:
+    match node:
+        case Listing(items) | SetOf(items) | Seq(items, _, _):
+            return items
+        case Call("union", (left, right)):
+            parts = [
+                _items(part) or (part,) if not isinstance(part, Seq) else (part,) for part in (left, right)
+            ]
+            return parts[0] + parts[1]
+    return None
+
+
+def _all_same(first: Sequence[Node], second: Sequence[Node]) -> Agreement:
+    findings = [same_answer(left, right) for left, right in zip(first, second, strict=True)]
+    if DIFFERENT in findings:
+        return DIFFERENT
+    return UNKNOWN if UNKNOWN in findings else SAME
+
+
+def _matched(first: Sequence[Node], second: Sequence[Node]) -> Agreement:
+    """Every item of one side has its own partner on the other."""
+    left_over = list(second)
+    is_unknown = False
+    for item in first:
+        for index, candidate in enumerate(left_over):
+            finding = same_answer(item, candidate)
+            if finding is SAME:
+                del left_over[index]
+                break
+            is_unknown |= finding is UNKNOWN
+        else:
+            return UNKNOWN if is_unknown else DIFFERENT
+    return SAME
+
+
+def _both_tuples(reference: Node, answer: Node) -> bool:
+    return isinstance(reference, Seq) and isinstance(answer, Seq)
+
+
+def _same_matrix(reference: Node, answer: Node) -> Agreement:
+    rows = [_rows(node) for node in (reference, answer)]
+    if rows[0] is None or rows[1] is None:
+        return DIFFERENT
+    if len(rows[0]) != len(rows[1]) or len(rows[0][0]) != len(rows[1][0]):
+        return DIFFERENT
+    return _all_same([item for row in rows[0] for item in row], [item for row in rows[1] for item in row])
+
+
+def _rows(node: Node) -> Sequence[Sequence[Node]] | None:
+    """A column vector may be written as a tuple."""
+    match node:
+        case Matrix(rows):
+            return rows
+        case Seq(items, "(", ")"):
+            return [[item] for item in items]
+    return None
+
+
+def _same_words(reference: Node, answer: Node) -> Agreement:
+    assert isinstance(reference, Words)
+    assert isinstance(answer, Words)
+    first, second = (" ".join(w.text.split()).strip(" .") for w in (reference, answer))
+    if first == second:
+        return SAME
+    # A short answer in other words is another answer; a sentence may say the same in other words.
+    return DIFFERENT if len(first.split()) <= 3 else UNKNOWN
+
+
+# --- relations ---------------------------------------------------------------------------------------------
+
+
+def _same_relation(reference: Node, answer: Node) -> Agreement:
+    if isinstance(reference, Chain) and isinstance(answer, Chain):
+        return _same_chains(reference, answer)
+    chain, other = (reference, answer) if isinstance(reference, Chain) else (answer, reference)
+    assert isinstance(chain, Chain)
+    if (pair := _assignment(chain)) is not None:
+        return same_answer(pair[1], other)
+    if set(chain.ops) <= INEQUALITIES | {"!=", "in"}:
+        regions = region_of(chain), region_of(other)
+        if regions[0] is not None and regions[1] is not None:
+            return SAME if same_region(regions[0], regions[1]) else DIFFERENT
+    return DIFFERENT  # an equation is not a value: a^2 + b = 0 is not 0, x^2 = 4 is not 4
+
+
+def _same_chains(reference: Chain, answer: Chain) -> Agreement:
+    first, second = _assignment(reference), _assignment(answer)
+    if first is not None and second is not None:
+        finding = same_answer(first[1], _renamed(second, first))
+        if finding is SAME:
+            return SAME
+    regions = region_of(reference), region_of(answer)
+    if regions[0] is not None and regions[1] is not None:
+        return SAME if same_region(regions[0], regions[1]) else DIFFERENT
+    if len(reference.ops) == len(answer.ops) == 1 and all(
+        is_scalar(s) for s in reference.sides + answer.sides
+    ):
+        return _equivalent(reference, answer)
+    if reference.ops == answer.ops:
+        return _all_same(reference.sides, answer.sides)
+    return DIFFERENT
+
+
+def _assignment(node: Node) -> tuple[Node, Node] | None:
+    """Name and value of "x = 5", "f(x) = 2x", "z = 1 + 1 = 2" or "5 = x"; None for a true equation."""
+    if not isinstance(node, Chain) or not set(node.ops) <= {"=", "equiv"}:
+        return None
+    name, value = node.sides[0], node.sides[-1]
+    is_computation = is_scalar(name) and not free_symbols(name) and not free_symbols(value)  # 35 + 70 = 105
+    if len(node.sides) > 2 or is_computation or _is_name(name):
+        return name, value
+    if _is_name(value) and not free_symbols(name):
+        return value, name
+    return None
+
+
+def _is_name(node: Node) -> bool:
+    """Symbols without any number: x, AB, NO/BO, a+b, f(x), sin A, (p, q). Not x^2, 2x, x + 1."""
+    match node:
+        case Sym(name):
+            return name not in ("pi", "e", "i", "inf")
+        case Words():
+            return True
+        case Call(name, arguments) if name.startswith("apply "):
+            return True
+        case Call(name, arguments):
+            return name not in ("%", "deg", "base") and all(_is_name(item) for item in arguments)
+        case Seq(items, _, _):
+            return all(_is_name(item) for item in items)
+    return False
+
+
+def _renamed(pair: tuple[Node, Node], model: tuple[Node, Node]) -> Node:
+    """The value with the argument's name of the other side: f(n) = n is f(x) = x."""
+    name, value = pair
+    other, _ = model
+    match name, other:
+        case (Call(first, (Sym(old),)), Call(second, (Sym(new),))) if (
+            first.startswith("apply ") and second.startswith("apply ") and old != new
+        ):
+            return _substituted(value, old, new)
+    return value
+
+
+def _substituted(node: Node, old: str, new: str) -> Node:
+    match node:
+        case Sym(name):
+            return Sym(new) if name == old else node
+        case Call(name, arguments):
+            return Call(name, tuple(_substituted(item, old, new) for item in arguments))
+    return node
+
+
+def _equivalent(reference: Chain, answer: Chain) -> Agreement:
+    """Two equations or inequalities whose differences are proportional (positively, for the latter)."""
+    first, second = reference.ops[0], answer.ops[0]
+    left, right = (Call("-", (chain.sides[0], chain.sides[1])) for chain in (reference, answer))
+    if first in (">", ">="):
+        first, left = {">": "<", ">=": "<="}[first], Call("neg", (left,))
+    if second in (">", ">="):
+        second, right = {">": "<", ">=": "<="}[second], Call("neg", (right,))
+    if first != second:
+        return DIFFERENT
+    names = sorted(free_symbols(left) | free_symbols(right))
+    factor = None
+    num_agreeing = 0
+    for attempt in range(4 * NUM_EQUATION_POINTS):
+        point = {name: coordinate(name, attempt) for name in names}
+        try:
+            values = value_at(left, point), value_at(right, point)
+        except NotANumberError:
+            continue
+        if not values[0] or not values[1]:
+            return SAME if values[0] == values[1] else DIFFERENT
+        ratio = values[0] / values[1]
+        if factor is not None and not close(ratio, factor):
+            return DIFFERENT
+        factor = ratio
+        num_agreeing += 1
+        if num_agreeing == NUM_EQUATION_POINTS:
+            is_oriented = first != "=" and first != "!="
+            return DIFFERENT if is_oriented and not (mp.im(factor) == 0 and mp.re(factor) > 0) else SAME
+    return UNKNOWN

@@ -1,0 +1,150 @@
+"""Judge a mathematical answer: find it, read it, compare it; the symbolic step only where that gives up."""
+
+import re
+from fractions import Fraction
+from functools import lru_cache
+
+from drsft.records import Outcome, Verdict
+from drsft.verify import clock
+from drsft.verify.maths.compare import same_answer
+from drsft.verify.maths.evaluate import Agreement, TooLargeError
+from drsft.verify.maths.find import find_answer
+from drsft.verify.maths.lexer import UnreadableError
+from drsft.verify.maths.reader import read
+from drsft.verify.maths.surface import clean
+from drsft.verify.maths.symbolic import symbolic
+from drsft.verify.maths.syntax import Node
+from drsft.verify.options import VerifyOptions
+from drsft.verify.wire import Case
+
+__all__ = ["judge_math", "reference_answer", "same_math"]
+
+SYMBOLIC_BUDGET_S = 2.5  # below the pool's limit for a case, so that giving up is a finding and not a kill
+MAX_CHARS = 4_000  # of an answer that is read; longer ones are only compared as they stand
+MAX_SYMBOLIC_CHARS = 1_000
+
+_PLAIN_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d{1,300})(?:\.\d{1,300})?|-?\.\d{1,300}")
+_CHOICE = re.compile(r"\(?\\?(?:text|textbf|mathrm)?\{?\(?([A-J])\)?\}?[).:]?(?:\s.*)?", re.DOTALL)
+_LABEL = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf)\{)?\(([A-J])\)\s*\}?[\s:.\\]*(?=\S)")
+_DECIMAL_COMMA = re.compile(r"-?(?:0,\d+|\d+,\d{2}|\d+,\d{4,})")
+_WORD = re.compile(r"[A-Za-z][A-Za-z ]*")
+
+
+def judge_math(case: Case, options: VerifyOptions) -> Verdict:
+    """The verdict on a solution's text. UNJUDGED where neither reading nor the symbolic step decides."""
+    found = find_answer(case.text, is_box_required=options.require_box)
+    if found is None:
+        return Verdict(outcome=Outcome.NO_ANSWER, reason="no answer found")
+    reference = reference_answer(case.reference)
+    if reference is None:
+        return Verdict(outcome=Outcome.UNJUDGED, reason="no parsable reference", answer=found.text)
+    outcome, reason = same_math(reference, found.text)
+    return Verdict(outcome=outcome, reason=reason, answer=found.text)
+
+
+@lru_cache(maxsize=4096)
+def reference_answer(reference: str) -> str | None:
+    """A reference is an answer as it stands, or a solution that says where its answer is."""
+    reference = reference.strip()
+    if "boxed" in reference or "fbox" in reference or "####" in reference:
+        found = find_answer(reference)
+        return found.text if found else None
+    return reference or None
+
+
+def same_math(reference: str, answer: str) -> tuple[Outcome, str]:
+    """Compare two answers; the reason says which step decided."""
+    if reference.strip() == answer.strip():
+        return Outcome.CORRECT, "identical"
+    first, second = clean(reference), clean(answer)
+    if first == second:
+        return Outcome.CORRECT, "equal after normalising"
+    if _PLAIN_NUMBER.fullmatch(first) and _PLAIN_NUMBER.fullmatch(second):
+        is_same = Fraction(first.replace(",", "")) == Fraction(second.replace(",", ""))
+        return (Outcome.CORRECT if is_same else Outcome.WRONG), "plain numbers"
+    if max(len(first), len(second)) > MAX_CHARS:
+        return Outcome.UNJUDGED, "answer too long"
+    if (finding := _same_words(first, second)) is not None:
+        return finding
+    try:
+        agreement, is_read = _same_read(first, second)
+    except TooLargeError:
+        return Outcome.UNJUDGED, "value too large to compute"
+    if agreement is Agreement.SAME:
+        return Outcome.CORRECT, "equal when read"
+    if agreement is Agreement.DIFFERENT:
+        return Outcome.WRONG, "different when read"
+    return _by_symbols(first, second, is_read)
+
+
+def _same_words(reference: str, answer: str) -> tuple[Outcome, str] | None:
+    """Answers that are letters: a choice, a word, a sentence."""
+    if len(reference) == 1 and reference in "ABCDEFGHIJ":
+        choice = _CHOICE.fullmatch(answer)
+        if choice is not None:
+            return (Outcome.CORRECT if choice[1] == reference else Outcome.WRONG), "choice"
+        return None
+    first, second = _letters(reference), _letters(answer)
+    if first and second and min(len(first), len(second)) > 1 and first.lower() == second.lower():
+        return Outcome.CORRECT, "same words"
+    return None
+
+
+def _letters(text: str) -> str:
+    """The words of "\\text{even}" or "even"; "" for anything that is not words only."""
+    text = re.sub(r"\\(?:text|textbf|mathrm|mbox|textit)\s*\{([^{}]*)\}", r" \1 ", text)
+    text = " ".join(text.replace("{", " ").replace("}", " ").split()).strip(". ")
+    return text if _WORD.fullmatch(text) else ""
+
+
+def _readings(text: str) -> list[Node]:
+    """The ways to read an answer: the usual one first, then a comma's other meanings."""
+    readings: list[Node] = []
+    variants = [(text, True)]
+    if re.search(r"\d,\d{3}", text):
+        variants.append((text, False))
+    if _DECIMAL_COMMA.fullmatch(text):
+        variants.append((text.replace(",", "."), True))
+    if label := _LABEL.match(text):
+        variants.append((text[label.end() :], True))
+    for variant, grouped in variants:
+        try:
+            node = read(variant, grouped=grouped)
+        except UnreadableError:
+            continue
+        if node not in readings:
+            readings.append(node)
+    return readings
+
+
+def _same_read(reference: str, answer: str) -> tuple[Agreement, tuple[bool, bool]]:
+    first, second = _readings(reference), _readings(answer)
+    findings = [same_answer(left, right) for left in first for right in second]
+    is_read = bool(first), bool(second)
+    if not findings:
+        return Agreement.UNKNOWN, is_read
+    if Agreement.SAME in findings:
+        return Agreement.SAME, is_read
+    return findings[0], is_read
+
+
+def _by_symbols(reference: str, answer: str, is_read: tuple[bool, bool]) -> tuple[Outcome, str]:
+    if max(len(reference), len(answer)) > MAX_SYMBOLIC_CHARS:
+        return Outcome.UNJUDGED, "too long for the symbolic step"
+    try:
+        with clock.budget(SYMBOLIC_BUDGET_S):
+            finding = symbolic(reference, answer)
+    except clock.OverBudget:
+        return Outcome.UNJUDGED, "symbolic step over its budget"
+    except Exception as error:  # whatever sympy raises: it gave up
+        return Outcome.UNJUDGED, f"symbolic step failed: {type(error).__name__}"
+    suffix = ", checked by numbers" if finding.is_checked else ""
+    if finding.agreement is Agreement.SAME:
+        return Outcome.CORRECT, "symbolic" + suffix
+    if finding.agreement is Agreement.DIFFERENT:
+        return Outcome.WRONG, "symbolic" + suffix
+    if is_read[0] or finding.has_reference:
+        return Outcome.WRONG, "answer is not mathematics"
+    if len(_letters(reference).split()) in (1, 2, 3):
+        return Outcome.WRONG, "other words"
+    return Outcome.UNJUDGED, "reference is not mathematics"

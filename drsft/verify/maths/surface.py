@@ -1,0 +1,132 @@
+"""What differs only in typing: Unicode, spacing commands, \\dfrac, \\left, delimiters, currency.
+
+`clean` is a handful of linear-time replacements, so that everything behind it sees one spelling. The order of
+the rules matters and is noted where it does.
+"""
+
+import re
+import unicodedata
+
+__all__ = ["clean"]
+
+_UNICODE = str.maketrans(
+    {
+        "−": "-",
+        "–": "-",
+        "—": "-",
+        "﹣": "-",
+        "×": r"\times ",
+        "⋅": r"\cdot ",
+        "·": r"\cdot ",
+        "∗": "*",
+        "÷": "/",
+        "∕": "/",
+        "√": r"\sqrt ",
+        "∞": r"\infty ",
+        "≤": "<=",
+        "≥": ">=",
+        "⩽": "<=",
+        "⩾": ">=",
+        "≠": "!=",
+        "≈": r"\approx ",
+        "∈": r"\in ",
+        "∪": r"\cup ",
+        "∩": r"\cap ",
+        "±": r"\pm ",
+        "°": r"^\circ ",
+        "º": r"^\circ ",
+        "′": "'",
+        "’": "'",
+        "π": r"\pi ",
+        "θ": r"\theta ",
+        "α": r"\alpha ",
+        "β": r"\beta ",
+        "γ": r"\gamma ",
+        "λ": r"\lambda ",
+        "μ": r"\mu ",
+        "φ": r"\phi ",
+        "ω": r"\omega ",
+        "⟨": "(",
+        "⟩": ")",
+        "∅": r"\emptyset ",
+        "ℝ": r"\mathbb{R}",
+        "⁰": "^0",
+        "¹": "^1",
+        "²": "^2",
+        "³": "^3",
+        "⁴": "^4",
+        "⁵": "^5",
+        "⁶": "^6",
+        "⁷": "^7",
+        "⁸": "^8",
+        "⁹": "^9",
+        "½": r"\frac{1}{2}",
+        "⅓": r"\frac{1}{3}",
+        "⅔": r"\frac{2}{3}",
+        "¼": r"\frac{1}{4}",
+        "¾": r"\frac{3}{4}",
+        "€": "",
+        "£": "",
+        "¥": "",
+        "₹": "",
+        "，": ",",
+        "；": ";",
+        "：": ":",
+        "。": ".",
+        "（": "(",
+        "）": ")",
+        "\u00a0": " ",
+        "\u202f": " ",
+        "\u2009": " ",
+    }
+)
+# A doubled backslash before a command's name is an escaped string, not a new row.
+_DOUBLED = re.compile(
+    r"(?<!\\)\\\\(?=(?:d?frac|tfrac|left|right|sqrt|pi|cdot|times|text|infty|le|ge|cup|begin|end|circ|mathbf)\b)"
+)
+_SPACING = re.compile(
+    r"\\(?:quad|qquad|displaystyle|textstyle|limits|nolimits|mathstrut|hfill)\b\s?|(?<!\\)\\[;:,! ]|~"
+)
+_SIZES = re.compile(r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?(?![\d])")
+_FRACTIONS = re.compile(r"\\[dtc]frac(?![A-Za-z])")
+_SHORT_FRACTION = re.compile(r"\\frac\s*(\d)\s*(\d)")
+_SHORT_NUMERATOR = re.compile(r"\\frac\s*(\d)\s*(?=[{\\a-zA-Z])")
+# "32,\!349" and "10\,000" are one number each, "32, 349" and "32,\,349" are two.
+_THOUSANDS = re.compile(r"(?<=\d)(?:,?\\!|\\,|\{,\}(?:\\!)?)\s*(?=\d{3}(?!\d))")
+# Scanned sources set bold numbers digit by digit: \\mathbf{1 0 9}.
+_SPACED_DIGITS = re.compile(r"\\(?:mathbf|boldsymbol|bm)\s*\{\s*(\d(?:\s\d)+)\s*\}")
+_FONTS = re.compile(
+    r"\\(?:mathbf|boldsymbol|bm|mathit|mathsf|mathtt|mathcal|mathfrak|mathop|pmb)(?![A-Za-z])"
+)
+_DELIMITERS = re.compile(r"(?<!\\)(?:\$|\\[()\[\]])|(?:^|(?<=\s))\*\*(?=\S)|(?<=\S)\*\*(?=[\s.,;:!?]|$)")
+_CURRENCY = re.compile(r"\\\$|\\pounds\b|\\euro\b")
+_STARTS = " \t\r\n,;:"  # ".5" begins with a full stop
+_ENDS = _STARTS + "."
+
+
+def clean(text: str) -> str:
+    """One spelling of `text`; idempotent on what it returns, and linear in its length."""
+    if not text.isascii():
+        text = text.translate(_UNICODE)
+        if not text.isascii():
+            text = unicodedata.normalize("NFKC", text).translate(_UNICODE)
+    if "\\" in text or "$" in text or "~" in text or "*" in text or "{" in text:
+        text = _CURRENCY.sub("", text)  # before the delimiters: \$ is no delimiter
+        if "\\\\" in text:
+            text = _DOUBLED.sub(r"\\", text)
+            text = text.replace(r"\\(", "(").replace(r"\\)", ")")
+        text = _DELIMITERS.sub(" ", text)
+        text = _THOUSANDS.sub("", text)
+        text = _SPACING.sub(" ", text)
+        text = _SIZES.sub("", text)
+        text = _FRACTIONS.sub(r"\\frac", text)
+        if "\\frac" in text:
+            text = _SHORT_FRACTION.sub(r"\\frac{\1}{\2}", text)
+            text = _SHORT_NUMERATOR.sub(r"\\frac{\1}", text)
+        text = _SPACED_DIGITS.sub(lambda match: match[1].replace(" ", ""), text)
+        text = _FONTS.sub("", text)
+        text = text.replace("{,}", ",")
+    text = text.lstrip(_STARTS).rstrip(_ENDS)
+    while text.endswith("\\"):
+        text = text[:-1].rstrip(_ENDS)
+    return text

@@ -1,0 +1,107 @@
+"""The symbolic step: math-verify on what the reader could not read or decide, checked once more by numbers.
+
+Imported on demand: sympy and its LaTeX parser take a while to load and the fast path never needs them.
+"""
+
+import logging
+from typing import Any
+
+from drsft.verify import clock
+from drsft.verify.maths.evaluate import Agreement, coordinate
+
+__all__ = ["SymbolicFinding", "symbolic"]
+
+NUM_POINTS = 4
+MAX_TRIES = 16
+MAX_LEAVES = 200
+RELATIVE_TOLERANCE = 1e-9
+WORKING_DIGITS = 30
+
+
+class SymbolicFinding:
+    """What the step found, with whether either side could be parsed at all."""
+
+    __slots__ = ("agreement", "has_answer", "has_reference", "is_checked")
+
+    def __init__(
+        self, agreement: Agreement, *, has_reference: bool, has_answer: bool, is_checked: bool = False
+    ) -> None:
+        self.agreement = agreement
+        self.has_reference = has_reference
+        self.has_answer = has_answer
+        self.is_checked = is_checked
+
+
+def symbolic(reference: str, answer: str) -> SymbolicFinding:
+    """math-verify's verdict on two answers; acceptance needs the numbers not to contradict it."""
+    import math_verify
+
+    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns of every call without its own timeout
+    clock.loaded()
+    first = _parsed(math_verify, reference)
+    second = _parsed(math_verify, answer)
+    if not first or not second:
+        return SymbolicFinding(Agreement.UNKNOWN, has_reference=bool(first), has_answer=bool(second))
+    is_accepted = bool(math_verify.verify(first, second, timeout_seconds=None))
+    numbers = _by_numbers(first[0], second[0])
+    agreement = Agreement.SAME if is_accepted else Agreement.DIFFERENT
+    if numbers is not Agreement.UNKNOWN:
+        agreement = numbers  # a veto, or the rescue of what simplification could not show
+    return SymbolicFinding(
+        agreement, has_reference=True, has_answer=True, is_checked=numbers is not Agreement.UNKNOWN
+    )
+
+
+def _parsed(math_verify: Any, answer: str) -> list[Any]:
+    parsed = math_verify.parse(f"\\boxed{{{answer}}}", parsing_timeout=None)
+    return [item for item in parsed if not isinstance(item, str)]
+
+
+def _by_numbers(left: Any, right: Any) -> Agreement:
+    """Leaf by leaf at random points; UNKNOWN where the trees have no common shape or no values."""
+    first, second = _leaves(left), _leaves(right)
+    if first is None or second is None or len(first) != len(second):
+        return Agreement.UNKNOWN
+    findings = {_same_leaf(a, b) for a, b in zip(first, second, strict=True)}
+    if findings == {Agreement.SAME}:
+        return Agreement.SAME
+    return Agreement.DIFFERENT if Agreement.DIFFERENT in findings else Agreement.UNKNOWN
+
+
+def _leaves(tree: Any) -> list[Any] | None:
+    """The numeric expressions of an expression, tuple or matrix; None for sets, relations and the rest."""
+    import sympy
+
+    if isinstance(tree, sympy.MatrixBase):
+        return list(tree)[:MAX_LEAVES]
+    if isinstance(tree, sympy.Tuple):
+        return [leaf for item in tree for leaf in (_leaves(item) or [])][:MAX_LEAVES]
+    if isinstance(tree, sympy.Expr) and not isinstance(tree, sympy.MatrixExpr):
+        return [tree]
+    return None
+
+
+def _same_leaf(left: Any, right: Any) -> Agreement:
+    import mpmath  # type: ignore[import-untyped]
+    import sympy
+
+    difference_symbols = sorted(left.free_symbols | right.free_symbols, key=str)
+    try:
+        functions = [sympy.lambdify(difference_symbols, side, "mpmath") for side in (left, right)]
+    except (SyntaxError, NameError, TypeError, ValueError):
+        return Agreement.UNKNOWN
+    num_agreeing = 0
+    for attempt in range(MAX_TRIES):
+        with mpmath.workdps(WORKING_DIGITS):
+            point = [coordinate(str(symbol), attempt) for symbol in difference_symbols]
+            try:
+                values = [function(*point) for function in functions]
+                is_close = abs(values[0] - values[1]) <= RELATIVE_TOLERANCE * max(abs(v) for v in values)
+            except (ArithmeticError, TypeError, ValueError, NameError, AttributeError, KeyError):
+                continue
+        if not is_close:
+            return Agreement.DIFFERENT
+        num_agreeing += 1
+        if num_agreeing == NUM_POINTS:
+            return Agreement.SAME
+    return Agreement.UNKNOWN
