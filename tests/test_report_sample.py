@@ -1,7 +1,5 @@
 """A realistic report from a seeded generator, which the other report tests share, and its own consistency."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from drsft.evaluate.estimators import avg_at_k, paired_difference, pass_at_k
@@ -74,15 +72,15 @@ def sample_report(*, seed: int = 0, examples: int = 12) -> ReportData:
                 ),
             ),
         ),
-        versions={"drsft": "0.1.0", "torch": "2.13.0", "transformers": "5.19.0", "vllm": "0.32.0", "ray": "2.60.0"},
-        environment={"machine": "2 cores, 23 GB memory", "device": "CPU", "python": "3.11.2", "storage": "runs"},
+        versions={"drsft": "0.1.0", "torch": "2.13.0", "transformers": "5.19.0", "vllm": "0.32.0"},
+        environment={"machine": "2 cores, 23 GB memory", "device": "CPU", "python": "3.11.2"},
         cascade=_cascade(),
         comparison=comparison,
         differences=differences,
         gap=_gap(rng),
         losses=tuple(_loss_curve(rng, arm, s, ends) for arm, *_, ends in ARMS if ends for s in SEEDS),
         examples=tuple(_example(rng, index) for index in range(examples)),
-    )  # fmt: skip
+    )
 
 
 def _comparison(rng: np.random.Generator) -> tuple[tuple[ComparisonRow, ...], tuple[ArmDifference, ...]]:
@@ -188,7 +186,8 @@ def _gap(rng: np.random.Generator) -> GapSummary:
 def _loss_curve(rng: np.random.Generator, arm: str, seed: int, ends: tuple[float, float]) -> LossCurve:
     start, end = ends
     points = [
-        (step, float(end + (start - end) * np.exp(-step / 60) + rng.normal(0, 0.02))) for step in range(1, 241)
+        (step, float(end + (start - end) * np.exp(-step / 60) + rng.normal(0, 0.02)))
+        for step in range(1, 241)
     ]
     return LossCurve(arm=arm, seed=seed, points=tuple(points))
 
@@ -201,24 +200,15 @@ def _example(rng: np.random.Generator, index: int) -> Example:
     gives = min(gives, have)
     source = (Source.OWN, Source.REWRITTEN, Source.OWN, Source.EXPERT)[index % 4]
     own = f"{have}+{gets}={have + gets}; {have + gets}-{gives}={total}; \\boxed{{{total}}}"
-    wrong = f"{have}+{gets}={have + gets + 10}; {have + gets + 10}-{gives}={total + 10}; \\boxed{{{total + 10}}}"
-    attempts: Sequence[AttemptShown] = [
-        AttemptShown(
-            stage="self_align",
-            outcome=Outcome.WRONG,
-            reason="answer differs from the reference",
-            text=wrong,
-            num_tokens=len(wrong),
-            answer=str(total + 10),
-        )
-    ]
+    wrong = (
+        f"{have}+{gets}={have + gets + 10}; {have + gets + 10}-{gives}={total + 10}; \\boxed{{{total + 10}}}"
+    )
+    attempts = [_attempt("self_align", Outcome.WRONG, wrong, str(total + 10))]
     if source is Source.EXPERT:
-        attempts = [*attempts, AttemptShown(stage="guided", outcome=Outcome.TRUNCATED,
-                    reason="stopped at the token limit", text=f"{have}+{gets}=" * 9, num_tokens=128)]  # fmt: skip
+        attempts.append(_attempt("guided", Outcome.TRUNCATED, f"{have}+{gets}=" * 9, None))
     else:
         stage = "self_align" if source is Source.OWN else "guided"
-        attempts = [*attempts, AttemptShown(stage=stage, outcome=Outcome.CORRECT, reason="equal as numbers",
-                    text=own, num_tokens=len(own), answer=str(total))]  # fmt: skip
+        attempts.append(_attempt(stage, Outcome.CORRECT, own, str(total)))
     expert = (
         f"Starting from {have} {thing}, receiving {gets} more brings {name} to {have + gets}. After parting "
         f"with {gives} of them, {name} is left with {have + gets} − {gives} = {total}. "
@@ -234,6 +224,17 @@ def _example(rng: np.random.Generator, index: int) -> Example:
         source=source,
         reason="no sample passed" if source is Source.EXPERT else "equal as numbers",
         attempts=tuple(attempts),
+    )
+
+
+def _attempt(stage: str, outcome: Outcome, text: str, answer: str | None) -> AttemptShown:
+    reasons = {
+        Outcome.CORRECT: "equal as numbers",
+        Outcome.WRONG: "answer differs from the reference",
+        Outcome.TRUNCATED: "stopped at the token limit",
+    }
+    return AttemptShown(
+        stage=stage, outcome=outcome, reason=reasons[outcome], text=text, num_tokens=len(text), answer=answer
     )
 
 

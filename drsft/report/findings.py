@@ -9,19 +9,23 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from drsft.gap.summary import GapSummary
-from drsft.records import Source
-from drsft.report.data import Cascade, ComparisonRow, LossCurve, ReportData
-from drsft.report.wording import decimal, interval, joined, percent, plural
+from drsft.records import Outcome, Source
+from drsft.report.data import ArmDifference, Cascade, CascadeStage, ComparisonRow, LossCurve, ReportData
+from drsft.report.wording import CONFIDENCE, count, decimal, interval, joined, percent, plural, stage_name
 
 __all__ = [
     "Finding",
     "benchmarks_of",
+    "best_of",
     "comparison_finding",
     "final_loss",
     "flow_finding",
     "gap_finding",
     "headline",
     "loss_finding",
+    "pairs_finding",
+    "standing_finding",
+    "verdict_finding",
 ]
 
 NEARLY_ALL = 0.9
@@ -42,6 +46,11 @@ def benchmarks_of(rows: Sequence[ComparisonRow]) -> dict[str, list[ComparisonRow
     return {name: list(group) for name, group in groupby(ordered, key=lambda row: row.benchmark)}
 
 
+def best_of(rows: Sequence[ComparisonRow]) -> ComparisonRow:
+    """The row with the highest avg@k; the first of several equal ones."""
+    return max(rows, key=lambda row: row.avg_at_k)
+
+
 def headline(data: ReportData) -> Finding:
     if data.comparison:
         benchmarks = benchmarks_of(data.comparison)
@@ -57,26 +66,26 @@ def headline(data: ReportData) -> Finding:
 
 def comparison_finding(data: ReportData, benchmark: str, rows: Sequence[ComparisonRow]) -> Finding:
     """Which arm of one benchmark is best, and whether its lead over base and plain SFT is clear."""
-    best = max(rows, key=lambda row: row.avg_at_k)
+    best = best_of(rows)
     if len(rows) == 1:
-        return Finding(sentence=f"{_score(best)} of {benchmark}; nothing to compare it with yet.")
+        return Finding(sentence=f"{_score(best)} on {benchmark}; nothing to compare it with yet.")
     detail = _detail(data, best, rows)
     if best.arm == "base":
-        second = max((row for row in rows if row.arm != "base"), key=lambda row: row.avg_at_k)
+        second = best_of([row for row in rows if row.arm != "base"])
         return Finding(
-            sentence=f"No training helped on {benchmark}: the untrained model solves "
+            sentence=f"No training helped on {benchmark}: the untrained model scores "
             f"{percent(best.avg_at_k)}, the best arm, {second.arm}, {percent(second.avg_at_k)}.",
             detail=detail,
         )
     rivals = [row for row in rows if row is not best and (row.arm == "base" or _is_plain_sft(row))]
-    rivals = rivals or [max((row for row in rows if row is not best), key=lambda row: row.avg_at_k)]
+    rivals = rivals or [best_of([row for row in rows if row is not best])]
     beaten = [row for row in rivals if _is_clear(data, best, row)]
     level = [row for row in rivals if row not in beaten]
     if not level:
-        sentence = f"{_score(best)} of {benchmark}, clearly more than {_named(beaten)}."
+        sentence = f"{_score(best)} on {benchmark}, clearly more than {_named(beaten)}."
     elif beaten:
         sentence = (
-            f"{_score(best)} of {benchmark}, clearly more than {_named(beaten)}, "
+            f"{_score(best)} on {benchmark}, clearly more than {_named(beaten)}, "
             f"but its lead over {_named(level)} may be chance."
         )
     else:
@@ -87,8 +96,27 @@ def comparison_finding(data: ReportData, benchmark: str, rows: Sequence[Comparis
     return Finding(sentence=sentence, detail=detail)
 
 
+def standing_finding(data: ReportData, rows: Sequence[ComparisonRow]) -> Finding:
+    """Which arms lie clearly below the best, and which cannot be told from it."""
+    best = best_of(rows)
+    others = [row for row in rows if row is not best]
+    below = [row.arm for row in others if _is_clear(data, best, row)]
+    level = [row.arm for row in others if row.arm not in below]
+    parts = [f"clearly below {best.arm}: {joined(below)}"] if below else []
+    parts += [f"not to be told apart from {'it' if below else best.arm}: {joined(level)}"] if level else []
+    text = "; ".join(parts) or f"only {best.arm} has been evaluated"
+    return Finding(sentence=f"{text[0].upper()}{text[1:]}.")
+
+
+def pairs_finding(differences: Sequence[ArmDifference]) -> Finding:
+    clear = sum(paired.difference.is_clear for paired in differences)
+    verb = "is" if clear == 1 else "are"
+    share = f"{clear or 'none'} of {plural(len(differences), 'difference')}"
+    return Finding(sentence=f"Paired by problem, {share} {verb} clear of chance.")
+
+
 def _score(row: ComparisonRow) -> str:
-    return f"{row.arm} solves {percent(row.avg_at_k)}"
+    return f"{row.arm} scores {percent(row.avg_at_k)}"
 
 
 def _named(rows: Sequence[ComparisonRow]) -> str:
@@ -113,7 +141,7 @@ def _detail(data: ReportData, best: ComparisonRow, rows: Sequence[ComparisonRow]
     sampled = f"avg@{best.k} on {plural(best.num_problems, 'problem')}"
     seeds = f", {plural(num_seeds, 'training seed')}" if num_seeds else ""
     parts = [
-        f"Measured as {sampled}{seeds}; {best.arm}'s 95 % interval is "
+        f"Measured as {sampled}{seeds}; {best.arm}'s {CONFIDENCE} interval is "
         f"{interval(best.low, best.high)} per cent."
     ]
     level = [row.arm for row in rows if row is not best and not _is_clear(data, best, row)]
@@ -157,11 +185,26 @@ def flow_finding(cascade: Cascade) -> Finding:
     )
 
 
+def verdict_finding(stages: Sequence[CascadeStage]) -> Finding:
+    """The share of correct samples in each stage, and of those that the verifier could not judge."""
+    shares, unjudged, total = [], 0, 0
+    for stage in stages:
+        num_samples = sum(stage.outcomes.values())
+        share = stage.outcomes.get(Outcome.CORRECT, 0) / max(num_samples, 1)
+        shares.append(f"{percent(share, 0)} in {stage_name(stage.name).lower()}")
+        unjudged += stage.outcomes.get(Outcome.UNJUDGED, 0)
+        total += num_samples
+    return Finding(
+        sentence=f"Samples judged correct: {joined(shares)}.",
+        detail=f"{plural(unjudged, 'sample')} of {count(total)} could not be judged and were not accepted.",
+    )
+
+
 def gap_finding(gap: GapSummary) -> Finding:
     change = gap.improvement
     if change is None:
         return Finding(sentence="No expert text was replaced, so there is no gap to compare.")
-    bounds = f"95 % interval {decimal(change.low)} to {decimal(change.high)}"
+    bounds = f"{CONFIDENCE} interval {decimal(change.low)} to {decimal(change.high)}"
     if change.low > 0:
         verdict = f"{decimal(change.value)} nats per token likelier than the expert text that they replace"
     elif change.high < 0:

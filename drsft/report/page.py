@@ -35,6 +35,8 @@ LOSS_TABLE_ROWS = 8
 class BenchmarkPart:
     name: str
     rows: list[ComparisonRow]
+    best: ComparisonRow
+    base: ComparisonRow | None
     finding: Finding
     chart: Markup
 
@@ -54,6 +56,7 @@ def render(data: ReportData) -> str:
         style_hash=_content_hash(style),
         script_hash=_content_hash(script),
         colours=colours,
+        pairs_finding=findings.pairs_finding(data.differences),
         benchmarks=_benchmark_parts(data, colours),
         sources=list(Source),
         **_flow_part(data),
@@ -112,8 +115,17 @@ def _benchmark_parts(data: ReportData, colours: dict[str, int]) -> list[Benchmar
         def draw(width: float, css: str, rows: list[ComparisonRow] = rows) -> Markup:
             return draw_intervals(rows, colours, width=width, css=css)
 
-        finding = findings.comparison_finding(data, name, rows)
-        parts.append(BenchmarkPart(name=name, rows=rows, finding=finding, chart=_at_all_widths(draw)))
+        finding = findings.standing_finding(data, rows)
+        parts.append(
+            BenchmarkPart(
+                name=name,
+                rows=rows,
+                best=findings.best_of(rows),
+                base=next((row for row in rows if row.arm == "base"), None),
+                finding=finding,
+                chart=_at_all_widths(draw),
+            )
+        )
     return parts
 
 
@@ -124,6 +136,8 @@ def _flow_part(data: ReportData) -> dict[str, object]:
     stages = cascade.stages
     judged = [stage for stage in stages if stage.outcomes]
     return {
+        "verdict_finding": findings.verdict_finding(judged),
+        "judged_stages": judged,
         "flow_finding": findings.flow_finding(cascade),
         "flow_chart": stages and _at_all_widths(lambda width, css: draw_flow(cascade, width=width, css=css)),
         "verdict_chart": judged

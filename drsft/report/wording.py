@@ -3,6 +3,7 @@
 from drsft.records import Outcome, Source
 
 __all__ = [
+    "CONFIDENCE",
     "OUTCOME_NAMES",
     "SOURCE_NAMES",
     "count",
@@ -17,6 +18,7 @@ __all__ = [
 
 NARROW_SPACE = "\u202f"
 MINUS = "\u2212"
+CONFIDENCE = f"95{NARROW_SPACE}%"
 
 SOURCE_NAMES = {
     Source.OWN: "Own",

@@ -1,9 +1,10 @@
 """Round tick values, and the map from values to pixels."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Scale", "nice_ticks"]
+__all__ = ["Scale", "nice_ticks", "tick_digits", "ticks_within"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +38,14 @@ def nice_ticks(low: float, high: float, count: int) -> list[float]:
     step = min((factor * power for factor in (1, 2, 2.5, 5, 10)), key=lambda step: abs(step - rough))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(index * step, 12) for index in range(first, last + 1)]
+
+
+def ticks_within(low: float, high: float, count: int) -> list[float]:
+    """The round values that lie in low..high, for an axis that ends where the data ends."""
+    slack = 1e-9 * (high - low)
+    return [tick for tick in nice_ticks(low, high, count) if low - slack <= tick <= high + slack]
+
+
+def tick_digits(ticks: Sequence[float]) -> int:
+    """Decimals that tell every tick from its rounding: 0.25 needs two."""
+    return next((n for n in range(6) if all(abs(tick - round(tick, n)) < 1e-9 for tick in ticks)), 6)

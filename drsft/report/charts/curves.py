@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from drsft.report.charts.axes import Scale, nice_ticks
+from drsft.report.charts.axes import Scale, nice_ticks, tick_digits, ticks_within
 from drsft.report.charts.drawing import Drawing, text_width
 from drsft.report.data import LossCurve
 from drsft.report.wording import count, decimal, plural
@@ -70,14 +70,14 @@ def draw_losses(curves: Sequence[ArmCurve], colours: Mapping[str, int], *, width
     highs = [high for curve in curves for high in curve.highs]
     floor = 0.0 if 0 < min(lows) < 0.4 * max(highs) else min(lows)
     y_ticks = nice_ticks(floor, max(highs), 5)
-    x_ticks = nice_ticks(0, max(max(curve.steps) for curve in curves), 4 if is_narrow else 7)
-    x = Scale(x_ticks[0], x_ticks[-1], left, width - right)
+    last_step = max(max(curve.steps) for curve in curves)
+    x_ticks = ticks_within(0, last_step, 4 if is_narrow else 7)
+    x = Scale(0, last_step, left, width - right)
     y = Scale(y_ticks[0], y_ticks[-1], height - 44, top)
     drawing = Drawing(width, height, label="Training cross-entropy by step, all arms")
-    digits = 1 if y_ticks[1] - y_ticks[0] >= 0.1 else 2
     for tick in y_ticks:
         drawing.line((left, y(tick)), (width - right, y(tick)), "grid")
-        drawing.text(left - 8, y(tick) + 4.5, decimal(tick, digits), "muted", anchor="end")
+        drawing.text(left - 8, y(tick) + 4.5, decimal(tick, tick_digits(y_ticks)), "muted", anchor="end")
     for tick in x_ticks:
         drawing.text(x(tick), height - 24, count(tick), "muted", anchor="middle")
     drawing.text((left + width - right) / 2, height - 5, "optimiser step", "muted", anchor="middle")

@@ -20,7 +20,7 @@ def draw_flow(cascade: Cascade, *, width: float, css: str) -> Markup:
     """Left to right: every stage sends its solved problems to the right edge and the others on."""
     stages = cascade.stages
     total = max(stages[0].num_problems, 1)
-    right = width - (128.0 if width < 500 else 180.0)
+    right = width - (136.0 if width < 500 else 180.0)
     spacing = (right - BAR_WIDTH) / max(len(stages), 1)
     height = TOP + FLOW_HEIGHT + len(stages) * GAP + 10
     drawing = Drawing(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from drsft.report.charts.axes import Scale, nice_ticks
+from drsft.report.charts.axes import Scale, nice_ticks, tick_digits
 from drsft.report.charts.drawing import Drawing, text_width
 from drsft.report.data import ComparisonRow
 from drsft.report.wording import interval, percent
@@ -23,13 +23,15 @@ def draw_intervals(
     left = 6.0 if is_narrow else max(text_width(row.arm) for row in rows) + 20
     right = 12.0 if is_narrow else 76.0
     bounds = [bound for row in rows for bound in (row.low, row.high, *row.seed_values)]
-    ticks = nice_ticks(min(bounds), max(bounds), 4 if is_narrow else 6)
+    ticks = nice_ticks(min(bounds), max(bounds), 5 if is_narrow else 6)
     scale = Scale(ticks[0], ticks[-1], left, width - right)
     bottom = len(rows) * row_height + 6
     drawing = Drawing(width, bottom + AXIS_HEIGHT, label=f"avg@k of {len(rows)} arms with 95 % intervals")
     for tick in ticks:
         drawing.line((scale(tick), 0), (scale(tick), bottom), "grid")
-        drawing.text(scale(tick), bottom + 17, percent(tick, 0), "muted", anchor="middle")
+        drawing.text(
+            scale(tick), bottom + 17, percent(tick, max(tick_digits(ticks) - 2, 0)), "muted", anchor="middle"
+        )
     base = next((row for row in rows if row.arm == "base"), None)
     if base is not None and len(rows) > 1:
         drawing.line((scale(base.avg_at_k), 0), (scale(base.avg_at_k), bottom), "reference")

@@ -5,21 +5,21 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from drsft.gap.summary import SourceGap
-from drsft.report.charts.axes import Scale, nice_ticks
+from drsft.report.charts.axes import Scale, tick_digits, ticks_within
 from drsft.report.charts.drawing import Drawing
 from drsft.report.wording import decimal, plural
 
 __all__ = ["RIDGE_NAMES", "draw_ridges"]
 
 RIDGE_NAMES = {
-    "replaced": "Expert text that was replaced",
-    "own": "Own samples",
-    "rewritten": "Rewritten with the solution in view",
-    "expert": "Expert text that stays",
+    "replaced": "Expert, replaced",
+    "own": "Own",
+    "rewritten": "Rewritten",
+    "expert": "Expert, kept",
 }
 COLOURS = {"replaced": "s-pending", "own": "s-own", "rewritten": "s-rewritten", "expert": "s-expert"}
-RIDGE_HEIGHT = 88.0
-SHAPE_HEIGHT = 54.0
+RIDGE_HEIGHT = 96.0
+SHAPE_HEIGHT = 62.0
 AXIS_HEIGHT = 48.0
 
 
@@ -27,14 +27,13 @@ def draw_ridges(groups: Sequence[SourceGap], *, width: float, css: str) -> Marku
     """Groups in the order of RIDGE_NAMES; all share one axis, and areas are shares of the group's rows."""
     shown = [group for name in RIDGE_NAMES for group in groups if group.name == name]
     edges = shown[0].row_logprobs.edges
-    ticks = nice_ticks(edges[0], edges[-1], 4 if width < 500 else 7)
-    scale = Scale(ticks[0], ticks[-1], 14, width - 14)
+    ticks = ticks_within(edges[0], edges[-1], 4 if width < 500 else 7)
+    scale = Scale(edges[0], edges[-1], 2, width - 2)
     bottom = len(shown) * RIDGE_HEIGHT
     drawing = Drawing(width, bottom + AXIS_HEIGHT, label="Distribution of mean log-probs of rows, by source")
-    digits = 1 if ticks[1] - ticks[0] >= 0.1 else 2
     for tick in ticks:
         drawing.line((scale(tick), 0), (scale(tick), bottom), "grid")
-        drawing.text(scale(tick), bottom + 17, decimal(tick, digits), "muted", anchor="middle")
+        drawing.text(scale(tick), bottom + 17, decimal(tick, tick_digits(ticks)), "muted", anchor="middle")
     drawing.text(width / 2, bottom + 38, "mean log-prob of a row, nats per token", "muted", anchor="middle")
     peak = max(max(group.row_logprobs.counts) / group.num_rows for group in shown)
     for index, group in enumerate(shown):
