@@ -1,0 +1,124 @@
+"""The policy on a real engine: what it promises about tokens, log-probs, cancelling and failing."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from drsft.config import Engine, Prompts, Target
+from drsft.errors import InputError, ModelError, StageError
+from drsft.policy.prompts import Prompter, load_prompter, model_location
+from drsft.policy.vllm import VLLMPolicy
+from drsft.records import Problem, Sampling
+
+pytestmark = pytest.mark.engine
+
+TARGET = Target(
+    model="embedded",
+    dtype="float32",
+    max_model_len=256,
+    prompts=Prompts(plain="{question}", guided="{question}{demonstration}"),
+    engine=Engine(max_num_seqs=64, kv_cache_mib=64, enforce_eager=True),
+)
+QUESTION = "Ann has 43 cups, gets 46, gives 7. How many?"
+
+
+@pytest.fixture(scope="module")
+def prompter() -> Prompter:
+    return load_prompter(TARGET.model, TARGET.prompts)
+
+
+@pytest.fixture(scope="module")
+def policy(prompter: Prompter) -> Iterator[VLLMPolicy]:
+    with VLLMPolicy(TARGET, prompter) as policy:
+        yield policy
+
+
+@pytest.fixture(scope="module")
+def prompt_ids(prompter: Prompter) -> tuple[int, ...]:
+    return prompter.plain(Problem(problem_id="p", question=QUESTION, demonstration="", reference="82"))
+
+
+def sampling(**changes: float) -> Sampling:
+    fields = {"num_samples": 4, "temperature": 1.0, "max_tokens": 64, "seed": 7, **changes}
+    return Sampling(**fields)  # type: ignore[arg-type]
+
+
+async def test_a_seed_gives_the_same_tokens_alone_and_in_company(
+    policy: VLLMPolicy, prompt_ids: tuple[int, ...]
+) -> None:
+    alone = await policy.generate(prompt_ids, sampling())
+    company = await asyncio.gather(*(policy.generate(prompt_ids, sampling(seed=7 + n)) for n in range(16)))
+    assert [one.token_ids for one in company[0]] == [one.token_ids for one in alone]
+    assert company[0][1].token_ids == company[1][0].token_ids, "sample i of a request has seed + i"
+    assert len({one.token_ids for request in company for one in request}) > 4
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+async def test_behaviour_logprobs_are_those_of_the_tempered_model(
+    policy: VLLMPolicy, prompt_ids: tuple[int, ...], temperature: float
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(model_location("embedded"), dtype=torch.float32)
+    for completion in await policy.generate(prompt_ids, sampling(temperature=temperature)):
+        ids = torch.tensor([[*prompt_ids, *completion.token_ids]])
+        with torch.no_grad():
+            logits_TV = model(ids, use_cache=False).logits[0, len(prompt_ids) - 1 : -1] / temperature
+        expected_T = logits_TV.log_softmax(-1).gather(1, torch.tensor(completion.token_ids)[:, None])[:, 0]
+        torch.testing.assert_close(
+            torch.tensor(completion.behaviour_logprobs_T), expected_T, atol=1e-4, rtol=0
+        )
+
+
+async def test_stopping_and_being_cut_off_are_told_apart(
+    policy: VLLMPolicy, prompter: Prompter, prompt_ids: tuple[int, ...]
+) -> None:
+    whole = await policy.generate(prompt_ids, sampling(max_tokens=128))
+    assert all(one.finish_reason == "stop" for one in whole)
+    assert all(one.token_ids[-1] == prompter.end_of_turn_id for one in whole)
+    assert all("<|im_end|>" not in one.text for one in whole)
+    cut = await policy.generate(prompt_ids, sampling(max_tokens=3))
+    assert all(one.finish_reason == "length" and len(one.token_ids) == 3 for one in cut)
+
+
+async def test_a_prompt_that_does_not_fit_is_the_callers_mistake(
+    policy: VLLMPolicy, prompt_ids: tuple[int, ...]
+) -> None:
+    with pytest.raises(InputError, match="256"):
+        await policy.generate(prompt_ids * 40, sampling())
+    assert await policy.generate(prompt_ids, sampling())
+
+
+async def test_cancelling_frees_the_engine(policy: VLLMPolicy, prompt_ids: tuple[int, ...]) -> None:
+    tasks = [asyncio.create_task(policy.generate(prompt_ids, sampling(seed=n))) for n in range(32)]
+    await asyncio.wait(tasks, timeout=0.01)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert await policy.generate(prompt_ids, sampling())
+    assert not policy._engine.has_unfinished_requests()
+
+
+def test_a_folder_that_is_no_model_is_one_line(
+    tmp_path_factory: pytest.TempPathFactory, prompter: Prompter
+) -> None:
+    empty = str(tmp_path_factory.mktemp("model"))
+    with pytest.raises(ModelError) as caught:
+        VLLMPolicy(TARGET.model_copy(update={"model": empty}), prompter)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_engine_that_dies_tells_every_waiter_and_everyone_after(
+    prompter: Prompter, prompt_ids: tuple[int, ...]
+) -> None:
+    async def ask(policy: VLLMPolicy) -> None:
+        waiting = [asyncio.create_task(policy.generate(prompt_ids, sampling())) for _ in range(3)]
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(isinstance(result, StageError) for result in results)
+        with pytest.raises(StageError, match="engine died"):
+            await policy.generate(prompt_ids, sampling())
+
+    with VLLMPolicy(TARGET, prompter) as policy:
+        policy._engine.step = lambda: 1 / 0
+        asyncio.run(ask(policy))
