@@ -130,7 +130,7 @@ def test_source_filter_works_by_keyboard(visit: Visit) -> None:
     assert set(visit.shown()) == {"own"}
     visit.page.keyboard.press("ArrowRight")
     assert set(visit.shown()) == {"rewritten"}
-    assert visit.page.inner_text("#matches") == f"{len(visit.shown())} of 12 shown"
+    assert visit.page.inner_text("#num-shown") == f"{len(visit.shown())} of 12 shown"
 
 
 def test_search_works_by_keyboard(visit: Visit) -> None:
@@ -153,6 +153,25 @@ def test_everything_that_works_can_be_reached_by_tab(visit: Visit) -> None:
             visit.page.evaluate("document.activeElement.id || document.activeElement.tagName.toLowerCase()")
         )
     assert {"a", "summary", "input", "search", "pre"} <= reached
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", VIEWPORTS)
+def test_axe_finds_nothing(browser: Any, report: Path, size: str, scheme: str) -> None:
+    """Roles, names, headings, tables, contrast: axe-core's rules, with every table unfolded."""
+    bundle = pytest.importorskip(
+        "axe_playwright_python", reason="axe-core is missing: pip install axe-playwright-python"
+    )
+    # The page's own policy forbids scripts from elsewhere, axe's included.
+    context = browser.new_context(bypass_csp=True, viewport=VIEWPORTS[size], color_scheme=scheme)
+    page = context.new_page()
+    page.goto(report.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
+    page.add_script_tag(path=Path(bundle.__file__).with_name("axe.min.js"))
+    found = page.evaluate("axe.run()")
+    assert [(rule["id"], rule["nodes"][0]["html"]) for rule in found["violations"]] == []
+    assert len(found["passes"]) > 20
+    context.close()
 
 
 def test_printing_is_light_and_leaves_the_controls_out(visit: Visit, tmp_path: Path) -> None:
