@@ -38,7 +38,7 @@ def encode(records: pa.Table, *, data: DataView, seq_len: int) -> Encoding:
     """Examples in the table's order, from `completion_ids` or, for "expert", from `expert_completion_ids`.
 
     Rows of more than `seq_len` tokens are left out and counted: a truncated completion would lose its answer
-    and its end of turn, and so teach text that never ends. Raises StageError where prompt or completion is empty.
+    and its end of turn, and so teach text that never ends. StageError where prompt or completion is empty.
     """
     completions = "expert_completion_ids" if data == "expert" else "completion_ids"
     examples = []

@@ -28,6 +28,13 @@ class World:
             return cls(device=device)
         return cls(rank=dist.get_rank(), size=dist.get_world_size(), device=device)
 
+    def ensure_process_group(self) -> None:
+        """Starts a group of one where there is none: FSDP wants a group even for mixed precision alone."""
+        if not dist.is_initialized():
+            backend = "nccl" if self.device.type == "cuda" else "gloo"
+            store = dist.HashStore()  # type: ignore[attr-defined]
+            dist.init_process_group(backend, store=store, rank=0, world_size=1)
+
     @property
     def is_first(self) -> bool:
         return self.rank == 0

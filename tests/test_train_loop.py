@@ -1,0 +1,172 @@
+"""Whole jobs on one process: resuming, exporting, failing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from train_support import END_OF_TURN, make_rows, save_tiny_model
+from transformers import AutoModelForCausalLM
+
+from drsft.config import Arm, Dft, Sft, Train
+from drsft.errors import StageError
+from drsft.storage import LocalStore
+from drsft.train.checkpoint import committed_steps
+from drsft.train.loop import Job, Target, train_one
+from drsft.train.model import ScoringModel, load_model
+from drsft.train.optimiser import learning_rate
+from drsft.train.world import World
+
+NUM_EXAMPLES = 40
+TRAIN = Train(
+    batch_rows=4, micro_batch_rows=2, num_epochs=2, learning_rate=3e-3, checkpoint_every_steps=2, seq_len=32
+)
+JOB = Job(arm=Arm(name="dft", objective=Dft()), seed=0)
+
+
+class KilledError(Exception):
+    pass
+
+
+def run(
+    location: str, folder: Path, *, job: Job = JOB, train: Train = TRAIN, die_after: int | None = None
+) -> list[dict[str, Any]]:
+    """Trains into `folder`; the lines of its metrics without the clock's."""
+
+    def on_step(step: int, num_steps: int, metrics: dict[str, float]) -> None:
+        if step == die_after:
+            raise KilledError
+
+    target = Target(location=location, compute_dtype=torch.float32)
+    store = LocalStore(folder)
+    train_one(
+        job,
+        train=train,
+        target=target,
+        rows=make_rows(NUM_EXAMPLES),
+        store=store,
+        world=World(),
+        on_step=on_step,
+    )
+    return metrics_in(store)
+
+
+def metrics_in(store: LocalStore) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in store.read("metrics.jsonl").decode().splitlines()]
+    return [{k: v for k, v in row.items() if k not in ("step_s", "tokens_per_s")} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def location(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_tiny_model(tmp_path_factory.mktemp("model"), dropout=0.1)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(location: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    run(location, folder)
+    return folder
+
+
+@pytest.mark.parametrize("die_after", [1, 2, 5, 8])
+def test_resuming_equals_not_stopping_bit_for_bit(
+    location: str, uninterrupted: Path, tmp_path: Path, die_after: int
+) -> None:
+    with pytest.raises(KilledError):
+        run(location, tmp_path, die_after=die_after)
+    assert run(location, tmp_path) == metrics_in(LocalStore(uninterrupted))
+    weights = "export/model.safetensors"
+    assert (tmp_path / weights).read_bytes() == (uninterrupted / weights).read_bytes()
+
+
+def test_a_checkpoint_without_its_commit_does_not_exist(location: str, tmp_path: Path) -> None:
+    with pytest.raises(KilledError):
+        run(location, tmp_path, die_after=5)
+    assert committed_steps(LocalStore(tmp_path)) == [2, 4]
+    (tmp_path / "checkpoints/step-000004/commit.json").unlink()
+    (tmp_path / "checkpoints/step-000004/.metadata").write_bytes(b"half of a file")
+    seen: list[int] = []
+    with pytest.raises(KilledError):
+        train_one(
+            JOB,
+            train=TRAIN,
+            target=Target(location=location, compute_dtype=torch.float32),
+            rows=make_rows(NUM_EXAMPLES),
+            store=LocalStore(tmp_path),
+            world=World(),
+            on_step=lambda step, num_steps, metrics: _stop_after_first(seen, step),
+        )
+    assert seen == [3]
+
+
+def _stop_after_first(seen: list[int], step: int) -> None:
+    seen.append(step)
+    raise KilledError
+
+
+def test_only_the_last_two_checkpoints_stay(uninterrupted: Path) -> None:
+    steps = committed_steps(LocalStore(uninterrupted))
+    assert len(steps) == 2
+    folders = {path.name for path in (uninterrupted / "checkpoints").iterdir() if any(path.iterdir())}
+    assert folders == {f"step-{step:06d}" for step in steps}
+
+
+def test_done_tells_what_was_trained(uninterrupted: Path) -> None:
+    done = json.loads((uninterrupted / "done.json").read_bytes())
+    rows = make_rows(NUM_EXAMPLES)
+    assert done["steps"] == 2 * -(-len(rows) // 4)
+    assert done["loss_tokens"] == 2 * rows.loss_mask_BT.sum()
+    assert done["final"]["step"] == done["steps"]
+
+
+def test_training_lowers_the_loss(uninterrupted: Path) -> None:
+    metrics = metrics_in(LocalStore(uninterrupted))
+    assert metrics[-1]["ce"] < metrics[0]["ce"]
+
+
+def test_the_seed_changes_the_run(location: str, uninterrupted: Path, tmp_path: Path) -> None:
+    other = run(location, tmp_path, job=Job(arm=JOB.arm, seed=1))
+    assert other != metrics_in(LocalStore(uninterrupted))
+
+
+def test_export_loads_in_transformers_with_the_trained_probabilities(tmp_path: Path) -> None:
+    location = save_tiny_model(tmp_path / "model")
+    (tmp_path / "model/tokenizer_config.json").write_text('{"kept": "as it is"}')
+    # The last step's metrics are of the weights before its update: without a learning rate nothing moves.
+    train = TRAIN.model_copy(update={"learning_rate": 1e-30})
+    run(location, tmp_path / "frozen", train=train)
+    run(location, tmp_path / "moved")
+    frozen, moved = (load_model(str(tmp_path / name / "export")) for name in ("frozen", "moved"))
+    rows = make_rows(NUM_EXAMPLES)
+    arguments = (
+        torch.from_numpy(rows.input_ids_BT).long(),
+        torch.from_numpy(rows.position_ids_BT).long(),
+        torch.from_numpy(rows.loss_mask_BT),
+    )
+    with torch.no_grad():
+        before, same, after = (
+            ScoringModel(model)(*arguments).logprobs_T for model in (load_model(location), frozen, moved)
+        )
+    torch.testing.assert_close(before, same, rtol=0, atol=1e-6)
+    assert after.mean() > before.mean() + 0.1
+    assert (tmp_path / "moved/export/tokenizer_config.json").read_text() == '{"kept": "as it is"}'
+    exported = AutoModelForCausalLM.from_pretrained(tmp_path / "moved/export")
+    assert exported.generation_config.eos_token_id == [END_OF_TURN, 2]
+
+
+def test_a_loss_that_is_no_number_names_its_step(location: str, tmp_path: Path) -> None:
+    causal_lm = load_model(location)
+    causal_lm.model.norm.weight.data.fill_(float("nan"))
+    causal_lm.save_pretrained(tmp_path / "broken")
+    with pytest.raises(StageError, match="step 1: the loss is nan"):
+        run(str(tmp_path / "broken"), tmp_path / "out", job=Job(arm=Arm(name="sft", objective=Sft()), seed=0))
+    assert not (tmp_path / "out/done.json").exists()
+
+
+def test_learning_rate_warms_up_and_falls_along_a_cosine() -> None:
+    rates = [learning_rate(step, num_steps=10, peak=1.0, warmup_ratio=0.2) for step in range(10)]
+    assert rates[:3] == [0.5, 1.0, 1.0]
+    assert rates[6] == pytest.approx(0.5)
+    assert rates == sorted(rates[:2]) + sorted(rates[2:], reverse=True)
+    assert 0 < rates[-1] < 0.05
