@@ -4,24 +4,38 @@ from collections.abc import Callable, Mapping
 
 from drsft.errors import ConfigError
 from drsft.records import Verdict
+from drsft.verify.choice import judge_choice
+from drsft.verify.code.judge import judge_code
+from drsft.verify.custom import judge_custom
+from drsft.verify.literal import judge_exact, judge_regex
 from drsft.verify.maths.judge import judge_math
+from drsft.verify.numeric import judge_numeric
 from drsft.verify.options import VerifyOptions
 from drsft.verify.wire import Case
 
-__all__ = ["KINDS", "check_kind", "judge_case"]
+__all__ = ["BY_MODEL", "KINDS", "check_kind", "judge_case"]
 
 Judge = Callable[[Case, VerifyOptions], Verdict]
 
+BY_MODEL = "judge"  # the one kind that no worker judges: a model behind HTTP does
 KINDS: Mapping[str, Judge] = {
     "math": judge_math,
+    "numeric": judge_numeric,
+    "choice": judge_choice,
+    "exact": judge_exact,
+    "regex": judge_regex,
+    "code": judge_code,
 }
 
 
-def check_kind(kind: str) -> None:
-    """Raise ConfigError unless some verifier judges `kind`."""
-    if kind not in KINDS:
-        raise ConfigError(f"unknown verifier kind {kind!r}; known: {', '.join(sorted(KINDS))}")
+def check_kind(kind: str, options: VerifyOptions) -> None:
+    """Raise ConfigError unless some verifier judges `kind`; a custom one is known by its name."""
+    if kind not in KINDS and kind != BY_MODEL and kind not in options.custom:
+        known = ", ".join(sorted({*KINDS, BY_MODEL, *options.custom}))
+        raise ConfigError(f"unknown verifier kind {kind!r}; known: {known}")
 
 
 def judge_case(case: Case, options: VerifyOptions) -> Verdict:
+    if case.kind in options.custom:
+        return judge_custom(case, options)
     return KINDS[case.kind](case, options)

@@ -11,18 +11,20 @@ import queue
 import threading
 import weakref
 from collections import OrderedDict
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import blake2b
 from types import TracebackType
 
 from drsft.records import Outcome, Problem, Verdict
-from drsft.verify.kinds import check_kind
+from drsft.verify.kinds import BY_MODEL, check_kind
+from drsft.verify.model_judge import ModelJudge
 from drsft.verify.options import VerifyOptions
 from drsft.verify.tender import Job, Tender
 from drsft.verify.wire import Case, case_of
 
 __all__ = ["VerifierPool"]
 
+MODEL_THREADS = 16  # requests that wait for the judge's server at once
 TRUNCATED = Verdict(outcome=Outcome.TRUNCATED, reason="cut off before its end")
 
 
@@ -58,6 +60,8 @@ class VerifierPool:
             Tender(self._jobs, self.options, timeout_s, memory_limit_bytes, cases_per_worker)
             for _ in range(num_workers)
         ]
+        self._model: ModelJudge | None = None
+        self._model_threads: ThreadPoolExecutor | None = None
         self._is_started = False
         self._is_closed = False
 
@@ -93,6 +97,8 @@ class VerifierPool:
                 self._jobs.put(None)
             for tender in self._tenders:
                 tender.join()
+        if self._model_threads is not None:
+            self._model_threads.shutdown(wait=False, cancel_futures=True)
         while not self._jobs.empty():
             job = self._jobs.get()
             if job is not None and job.future.set_running_or_notify_cancel():
@@ -129,7 +135,9 @@ class VerifierPool:
         return self._slots[loop]
 
     def _enqueue(self, case: Case, key: bytes) -> "Future[Verdict]":
-        check_kind(case.kind)
+        check_kind(case.kind, self.options)
+        if case.kind == BY_MODEL and case.kind not in self.options.custom:
+            return self._ask_model(case, key)
         with self._lock:
             if self._is_closed:
                 raise RuntimeError("this VerifierPool is closed")
@@ -142,6 +150,18 @@ class VerifierPool:
         job.future.add_done_callback(lambda done: self._remember(key, done))
         return job.future
 
+    def _ask_model(self, case: Case, key: bytes) -> "Future[Verdict]":
+        with self._lock:
+            if self._is_closed:
+                raise RuntimeError("this VerifierPool is closed")
+            if self._model is None:
+                self._model = ModelJudge(self.options)
+                self._model_threads = ThreadPoolExecutor(MODEL_THREADS, thread_name_prefix="drsft-judge")
+            assert self._model_threads is not None
+            future = self._model_threads.submit(self._model, case)
+        future.add_done_callback(lambda done: self._remember(key, done))
+        return future
+
     def _recall(self, key: bytes) -> Verdict | None:
         with self._lock:
             verdict = self._cache.get(key)
@@ -150,7 +170,7 @@ class VerifierPool:
             return verdict
 
     def _remember(self, key: bytes, done: "Future[Verdict]") -> None:
-        if done.cancelled() or done.result().outcome is Outcome.UNJUDGED:
+        if done.cancelled() or done.exception() is not None or done.result().outcome is Outcome.UNJUDGED:
             return
         with self._lock:
             self._cache[key] = done.result()

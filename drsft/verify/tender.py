@@ -10,8 +10,10 @@ import fcntl
 import os
 import queue
 import select
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -29,6 +31,7 @@ __all__ = ["Job", "Tender"]
 DEPTH = 16  # cases in flight for one worker; more gains nothing and makes a kill dearer
 START_LIMIT_S = 60.0  # for Python's start or sympy's import on a busy machine
 F_GETPIPE_SZ = 1032  # linux/fcntl.h; in Python's fcntl since 3.10, but only on Linux
+CODE_MARGIN_S = 5.0  # to start and clear away a sandbox
 READ_BYTES = 1 << 16
 
 
@@ -46,6 +49,8 @@ class Worker:
         # The child must find the same drsft and the user's own modules (custom verifiers).
         root = str(Path(drsft.__file__).parent.parent)
         path = os.pathsep.join([root, *(entry for entry in sys.path if entry)])
+        # Sandboxes live in here, so that a worker that is killed leaves none behind.
+        self.folder = tempfile.mkdtemp(prefix="drsft-verify-")
         command = [sys.executable, "-P", "-m", "drsft.verify.worker"]
         arguments = [options.to_json(), str(memory_limit_bytes), str(os.getpid())]
         self.process = subprocess.Popen(
@@ -54,7 +59,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path, "TMPDIR": self.folder},
             start_new_session=True,  # a kill of the group takes the sandboxes of code cases along
         )
         assert self.process.stdin is not None
@@ -94,6 +99,7 @@ class Worker:
         self.requests.close()
         self.replies.close()
         self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Tender:
@@ -175,7 +181,7 @@ class Tender:
             self._flying.append((job, len(line)))
         if batch:
             if len(self._flying) == len(batch):
-                self._deadline = time.monotonic() + self._timeout_s
+                self._restart_clock()
             with contextlib.suppress(BrokenPipeError):  # it died between two cases; the harvest sees the end
                 self._ready_worker().send(b"".join(batch))
         return True
@@ -189,14 +195,15 @@ class Tender:
             self._mourn(worker)
             return
         if not lines:
-            self._blame(f"time limit of {self._timeout_s:g} s")
+            self._blame(f"time limit of {self._limit_s():g} s")
             return
         for line in lines:
-            self._deadline = time.monotonic() + self._timeout_s
             verdict = decode_reply(line)
             if verdict is None:
+                self._restart_clock()
                 continue
             job, _ = self._flying.popleft()
+            self._restart_clock()
             _resolve(job, verdict)
             worker.num_judged += 1
             if verdict.outcome is Outcome.UNJUDGED and verdict.reason == "memory limit":
@@ -212,6 +219,15 @@ class Tender:
             self._replace()
         else:
             self._blame(f"verifier process died{_cause(worker)}")
+
+    def _limit_s(self) -> float:
+        """The limit of the case that the worker is at; code has its own, and its sandbox enforces it."""
+        if self._flying and self._flying[0][0].case.kind == "code":
+            return max(self._timeout_s, self._options.code_timeout_s + CODE_MARGIN_S)
+        return self._timeout_s
+
+    def _restart_clock(self) -> None:
+        self._deadline = time.monotonic() + self._limit_s()
 
     def _blame(self, reason: str) -> None:
         if self._flying:
@@ -236,7 +252,7 @@ class Tender:
                 self._worker.process.kill()
             with contextlib.suppress(EOFError):  # dead on arrival: the next read says so again, and blames
                 self._worker.read_lines(START_LIMIT_S)
-            self._deadline = time.monotonic() + self._timeout_s
+            self._restart_clock()
         return self._worker
 
 

@@ -13,8 +13,8 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-import mpmath
-from mpmath import mp  # type: ignore[import-untyped]
+import mpmath  # type: ignore[import-untyped]
+from mpmath import mp
 
 from drsft.verify.maths.syntax import Call, Matrix, Node, Num, Sym, symbols_of
 

@@ -6,13 +6,14 @@ from functools import lru_cache
 
 from drsft.records import Outcome, Verdict
 from drsft.verify import clock
+from drsft.verify.choice import chosen_letter, options_of
 from drsft.verify.maths.compare import same_answer
 from drsft.verify.maths.evaluate import Agreement, TooLargeError
 from drsft.verify.maths.find import find_answer
 from drsft.verify.maths.lexer import UnreadableError
 from drsft.verify.maths.reader import read
 from drsft.verify.maths.surface import clean
-from drsft.verify.maths.symbolic import symbolic
+from drsft.verify.maths.symbolic import load, symbolic
 from drsft.verify.maths.syntax import Node
 from drsft.verify.options import VerifyOptions
 from drsft.verify.wire import Case
@@ -22,9 +23,9 @@ __all__ = ["judge_math", "reference_answer", "same_math"]
 SYMBOLIC_BUDGET_S = 2.5  # below the pool's limit for a case, so that giving up is a finding and not a kill
 MAX_CHARS = 4_000  # of an answer that is read; longer ones are only compared as they stand
 MAX_SYMBOLIC_CHARS = 1_000
+LETTERS = "ABCDEFGHIJ"
 
 _PLAIN_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d{1,300})(?:\.\d{1,300})?|-?\.\d{1,300}")
-_CHOICE = re.compile(r"\(?\\?(?:text|textbf|mathrm)?\{?\(?([A-J])\)?\}?[).:]?(?:\s.*)?", re.DOTALL)
 _LABEL = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf)\{)?\(([A-J])\)\s*\}?[\s:.\\]*(?=\S)")
 _DECIMAL_COMMA = re.compile(r"-?(?:0,\d+|\d+,\d{2}|\d+,\d{4,})")
 _WORD = re.compile(r"[A-Za-z][A-Za-z ]*")
@@ -32,14 +33,27 @@ _WORD = re.compile(r"[A-Za-z][A-Za-z ]*")
 
 def judge_math(case: Case, options: VerifyOptions) -> Verdict:
     """The verdict on a solution's text. UNJUDGED where neither reading nor the symbolic step decides."""
+    reference = reference_answer(case.reference)
+    if reference is not None and len(reference) == 1 and reference in LETTERS:
+        chosen = _judge_letter(case, reference)
+        if chosen is not None:
+            return chosen
     found = find_answer(case.text, is_box_required=options.require_box)
     if found is None:
         return Verdict(outcome=Outcome.NO_ANSWER, reason="no answer found")
-    reference = reference_answer(case.reference)
     if reference is None:
         return Verdict(outcome=Outcome.UNJUDGED, reason="no parsable reference", answer=found.text)
     outcome, reason = same_math(reference, found.text)
     return Verdict(outcome=outcome, reason=reason, answer=found.text)
+
+
+def _judge_letter(case: Case, reference: str) -> Verdict | None:
+    """A reference that is a capital letter asks for a choice, unless the answer is an expression in it."""
+    letter = chosen_letter(case.text, options_of(case.question))
+    if letter is None:
+        return None
+    outcome = Outcome.CORRECT if letter == reference else Outcome.WRONG
+    return Verdict(outcome=outcome, reason="choice", answer=letter)
 
 
 @lru_cache(maxsize=4096)
@@ -79,11 +93,6 @@ def same_math(reference: str, answer: str) -> tuple[Outcome, str]:
 
 def _same_words(reference: str, answer: str) -> tuple[Outcome, str] | None:
     """Answers that are letters: a choice, a word, a sentence."""
-    if len(reference) == 1 and reference in "ABCDEFGHIJ":
-        choice = _CHOICE.fullmatch(answer)
-        if choice is not None:
-            return (Outcome.CORRECT if choice[1] == reference else Outcome.WRONG), "choice"
-        return None
     first, second = _letters(reference), _letters(answer)
     if first and second and min(len(first), len(second)) > 1 and first.lower() == second.lower():
         return Outcome.CORRECT, "same words"
@@ -131,6 +140,7 @@ def _same_read(reference: str, answer: str) -> tuple[Agreement, tuple[bool, bool
 def _by_symbols(reference: str, answer: str, is_read: tuple[bool, bool]) -> tuple[Outcome, str]:
     if max(len(reference), len(answer)) > MAX_SYMBOLIC_CHARS:
         return Outcome.UNJUDGED, "too long for the symbolic step"
+    load()
     try:
         with clock.budget(SYMBOLIC_BUDGET_S):
             finding = symbolic(reference, answer)

@@ -4,12 +4,13 @@ Imported on demand: sympy and its LaTeX parser take a while to load and the fast
 """
 
 import logging
+import sys
 from typing import Any
 
 from drsft.verify import clock
 from drsft.verify.maths.evaluate import Agreement, coordinate
 
-__all__ = ["SymbolicFinding", "symbolic"]
+__all__ = ["SymbolicFinding", "load", "symbolic"]
 
 NUM_POINTS = 4
 MAX_TRIES = 16
@@ -32,12 +33,19 @@ class SymbolicFinding:
         self.is_checked = is_checked
 
 
+def load() -> None:
+    """Import sympy and math-verify, on no case's time."""
+    if "math_verify" not in sys.modules:
+        import math_verify  # noqa: F401
+
+        logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns of every call without a timeout
+        clock.loaded()
+
+
 def symbolic(reference: str, answer: str) -> SymbolicFinding:
     """math-verify's verdict on two answers; acceptance needs the numbers not to contradict it."""
     import math_verify
 
-    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns of every call without its own timeout
-    clock.loaded()
     first = _parsed(math_verify, reference)
     second = _parsed(math_verify, answer)
     if not first or not second:

@@ -1,0 +1,1 @@
+"""Python solutions against unit tests, in a sandbox."""

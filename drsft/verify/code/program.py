@@ -1,0 +1,74 @@
+"""From a reference and a completion to one program that ends normally only if every test passes.
+
+A reference is JSON, in either benchmark's terms:
+
+    HumanEval   {"prompt": ..., "test": "def check(candidate): ...", "entry_point": ...}
+    MBPP        {"tests": ["assert ...", ...], "setup": "..."}       (or test_list, test_setup_code)
+"""
+
+import json
+import re
+from dataclasses import dataclass
+
+__all__ = ["UnitTests", "extract_code", "parse_tests", "program_of"]
+
+_FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[ \t]*\r?\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
+_OPEN_FENCE = re.compile(r"^[ \t]*```[ \t]*(?:python|py|python3)?[ \t]*\r?\n", re.MULTILINE)
+_LOOKS_LIKE_CODE = re.compile(
+    r"^\s*(?:def|class|import|from|return|for|while|if|\w+\s*=)\b|^\s*#", re.MULTILINE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UnitTests:
+    prompt: str  # what the completion goes on from; "" if it stands alone
+    setup: str
+    tests: str
+    entry_point: str  # "" if unknown
+
+
+def parse_tests(reference: str) -> UnitTests | None:
+    """None if the reference is no such JSON or holds no test."""
+    try:
+        fields = json.loads(reference)
+    except ValueError:
+        return None
+    if not isinstance(fields, dict):
+        return None
+    entry_point = str(fields.get("entry_point") or "")
+    if fields.get("test"):
+        call = f"\ncheck({entry_point})\n" if entry_point else "\n"
+        return UnitTests(str(fields.get("prompt") or ""), "", f"{fields['test']}{call}", entry_point)
+    tests = fields.get("tests") or fields.get("test_list")
+    if not isinstance(tests, list) or not tests:
+        return None
+    setup = str(fields.get("setup") or fields.get("test_setup_code") or fields.get("test_setup") or "")
+    return UnitTests("", setup, "\n".join(str(test) for test in tests), entry_point)
+
+
+def extract_code(text: str, entry_point: str) -> str | None:
+    """The fenced block that defines what is tested, else the last one; without fences the text itself."""
+    blocks = [
+        body for language, body in _FENCE.findall(text) if language.lower() in ("", "python", "py", "python3")
+    ]
+    if blocks:
+        defining = [body for body in blocks if entry_point and f"def {entry_point}" in body]
+        return str((defining or blocks)[-1])
+    opening = _OPEN_FENCE.search(text)
+    if opening is not None:  # the closing fence may be the stop string
+        return text[opening.end() :]
+    return text if _LOOKS_LIKE_CODE.search(text) else None
+
+
+def program_of(unit_tests: UnitTests, code: str) -> str:
+    """A continuation of the prompt, or a whole solution after it: then its imports and helpers still help."""
+    whole = not unit_tests.prompt or (unit_tests.entry_point and f"def {unit_tests.entry_point}" in code)
+    code = code.replace("\r\n", "\n")
+    if not unit_tests.prompt:
+        body = code
+    elif whole:
+        body = f"{unit_tests.prompt}\n    pass\n\n{code}"
+    else:
+        body = unit_tests.prompt + code
+    setup = unit_tests.setup.replace("\r\n", "\n")
+    return f"{body}\n\n{setup}\n\n{unit_tests.tests}\n"

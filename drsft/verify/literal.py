@@ -1,0 +1,51 @@
+"""Answers that are strings: equal to the reference, or matched by it."""
+
+import re
+
+from drsft.records import Outcome, Verdict
+from drsft.verify.maths.find import boxes, find_answer
+from drsft.verify.options import VerifyOptions
+from drsft.verify.wire import Case
+
+__all__ = ["is_pattern", "judge_exact", "judge_regex"]
+
+_MARKED = frozenset({"box", "marker", "phrase"})
+
+
+def judge_exact(case: Case, options: VerifyOptions) -> Verdict:
+    """The answer (box, ####, "answer is"; else the whole text) equals the reference but for white space."""
+    if not case.text.strip():
+        return Verdict(outcome=Outcome.NO_ANSWER, reason="empty")
+    wanted = " ".join(case.reference.split())
+    found = find_answer(case.text, is_box_required=options.require_box)
+    candidates = [case.text]
+    if found is not None and found.where in _MARKED:
+        candidates.append(found.text)
+    if any(" ".join(candidate.split()).rstrip(".") == wanted.rstrip(".") for candidate in candidates):
+        return Verdict(outcome=Outcome.CORRECT, reason="equal", answer=candidates[-1])
+    return Verdict(outcome=Outcome.WRONG, reason="not equal", answer=candidates[-1])
+
+
+def judge_regex(case: Case, options: VerifyOptions) -> Verdict:
+    """The reference is a pattern: it must match all of a boxed answer, or be found in an unboxed text."""
+    if not case.text.strip():
+        return Verdict(outcome=Outcome.NO_ANSWER, reason="empty")
+    try:
+        pattern = re.compile(case.reference)
+    except (re.error, OverflowError, RecursionError):
+        return Verdict(outcome=Outcome.UNJUDGED, reason="reference is no pattern")
+    box, _ = boxes(case.text)
+    if not box and options.require_box:
+        return Verdict(outcome=Outcome.NO_ANSWER, reason="no box")
+    match = pattern.fullmatch(box) if box else pattern.search(case.text)
+    if match is None:
+        return Verdict(outcome=Outcome.WRONG, reason="no match", answer=box or None)
+    return Verdict(outcome=Outcome.CORRECT, reason="match", answer=match.group())
+
+
+def is_pattern(reference: str) -> bool:
+    try:
+        re.compile(reference)
+    except (re.error, OverflowError, RecursionError):
+        return False
+    return True
