@@ -1,0 +1,93 @@
+"""A user's mistake is one line on stderr and exit code 2, whatever part of drsft finds it."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from drsft import cli
+
+QUICKSTART = str(Path(__file__).parents[1] / "jobs/configs/quickstart.yaml")
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["drsft", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+def one_line(text: str) -> str:
+    """The last line of what was printed, which must be the error."""
+    *_, last = text.strip().splitlines()
+    assert last.startswith("error: ")
+    assert "Traceback" not in text
+    return last
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("train.learning_rat=1", ["train.learning_rat", "unknown key"]),
+        ("target.model=/no/such/model", ["/no/such/model", "no such folder"]),
+        ("problems.path=nothing.jsonl", ["nothing.jsonl", "no such file"]),
+        ("problems.columns={question: q}", ["train.jsonl.gz line 1", "'q'", "columns.question"]),
+        ("storage=ftp://x", ["ftp://x", "s3://bucket/prefix"]),
+    ],
+)
+def test_mistakes_end_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    override: str,
+    words: list[str],
+) -> None:
+    arguments = ["run", QUICKSTART, f"storage={tmp_path / 'runs'}", override]
+    assert run(monkeypatch, *arguments) == 2
+    line = one_line(capsys.readouterr().err)
+    assert all(word in line for word in words)
+
+
+def test_an_unreachable_object_store_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary-secret")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    assert run(monkeypatch, "run", QUICKSTART, "storage=s3://bucket/runs") == 2
+    captured = capsys.readouterr()
+    assert "127.0.0.1:9" in one_line(captured.err)
+    assert "canary-secret" not in captured.err + captured.out
+
+
+def test_a_port_in_use_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        arguments = ["run", QUICKSTART, f"storage={tmp_path}", f"resources.dashboard_port={port}"]
+        assert run(monkeypatch, *arguments) == 2
+    line = one_line(capsys.readouterr().err)
+    assert f"resources.dashboard_port={port}" in line
+    assert "in use" in line
+
+
+def test_a_report_of_a_run_that_never_was_says_how_to_start_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(monkeypatch, "report", QUICKSTART, f"storage={tmp_path}") == 2
+    assert "drsft run" in one_line(capsys.readouterr().err)
+    assert list(tmp_path.iterdir()) == [], "nothing half-written"
+
+
+@pytest.mark.parametrize("command", ["run", "rewrite", "gap", "train", "evaluate", "report"])
+def test_every_command_explains_itself(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "drsft.cli", command, "--help"], capture_output=True, text=True, check=True
+    )
+    assert "CONFIG" in done.stdout
