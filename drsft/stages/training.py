@@ -24,12 +24,17 @@ from drsft.stages.actors import raise_cause
 from drsft.storage import Store, open_store, read_table, table_bytes
 from drsft.train.encode import encode
 from drsft.train.loop import DONE_KEY, Job, Target, jobs_of, row_order, train_one
+from drsft.train.model import check_location
 from drsft.train.pack import PackedRows, pack
 from drsft.train.world import World
 
-__all__ = ["STAGE", "packed_key", "run_training"]
+__all__ = ["STAGE", "is_complete", "packed_key", "run_training"]
 
 STAGE = "train"
+
+
+def is_complete(store: Store, config: RunConfig) -> bool:
+    return all(store.exists(f"{job.prefix}/{DONE_KEY}") for job in jobs_of(config.train))
 
 
 def run_training(config: RunConfig, store_url: str, *, records: pa.Table, board: Any | None) -> None:
@@ -38,12 +43,10 @@ def run_training(config: RunConfig, store_url: str, *, records: pa.Table, board:
     `records` has problem_id, source, prompt_ids, completion_ids and expert_completion_ids. Raises StageError
     when a job cannot be finished, and the errors of loading a model or reaching the store as they are.
     """
+    check_location(model_location(config.target.model))
     store = open_store(store_url)
     for data in sorted({arm.data for arm in config.train.arms}):
         _pack_once(store, records, data, config.train.seq_len)
-    jobs = jobs_of(config.train)
-    if all(store.exists(f"{job.prefix}/{DONE_KEY}") for job in jobs):
-        return
     with tempfile.TemporaryDirectory(prefix="drsft-ray-train-") as scratch, raise_cause("training"):
         result = _trainer(config, store_url, board, scratch).fit()
     if result.return_value is not None:
@@ -105,22 +108,19 @@ def _trainer(config: RunConfig, store_url: str, board: Any | None, scratch: str)
 
 
 def _work(arguments: dict[str, Any]) -> str | None:
-    """What each worker does. Returns the message of a StageError, which every worker meets at the same step
-    and another attempt would meet again; any other error is raised, and Ray starts the group anew."""
+    """What each worker does; returns what `_train_all` does."""
     config = RunConfig.model_validate_json(arguments["config"])
     store = open_store(arguments["store"])
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     torch.set_num_threads(max(1, int(config.resources.cpus_per_train_worker)))
     world = World.current(get_device())
-    try:
-        _train_all(config, store, world, arguments["board"] if world.is_first else None)
-    except StageError as error:
-        return str(error)
-    return None
+    return _train_all(config, store, world, arguments["board"] if world.is_first else None)
 
 
-def _train_all(config: RunConfig, store: Store, world: World, board: Any | None) -> None:
+def _train_all(config: RunConfig, store: Store, world: World, board: Any | None) -> str | None:
+    """Returns the message of a StageError, which every worker meets at the same step and another attempt
+    would meet again. Any other error is raised, and Ray starts the group anew."""
     train = config.train
     views = {
         data: PackedRows.from_table(read_table(store, packed_key(data)))
@@ -137,16 +137,20 @@ def _train_all(config: RunConfig, store: Store, world: World, board: Any | None)
     finished = world.from_first([job for job in jobs if store.exists(f"{job.prefix}/{DONE_KEY}")])
     for job in jobs:
         if job not in finished:
-            train_one(
-                job,
-                train=train,
-                target=target,
-                rows=views[job.arm.data],
-                store=store.within(job.prefix),
-                world=world,
-                on_step=progress.of(job),
-            )
+            try:
+                train_one(
+                    job,
+                    train=train,
+                    target=target,
+                    rows=views[job.arm.data],
+                    store=store.within(job.prefix),
+                    world=world,
+                    on_step=progress.of(job),
+                )
+            except StageError as error:
+                return f"{job}: {error}"
         progress.finish(job, lengths[job])
+    return None
 
 
 class _Progress:

@@ -16,7 +16,7 @@ from drsft.errors import ModelError
 from drsft.objectives.statistics import TokenStatistics, token_statistics
 from drsft.train.world import World
 
-__all__ = ["ScoringModel", "load_model", "shard", "sync_gradients_now"]
+__all__ = ["ScoringModel", "check_location", "load_model", "shard", "sync_gradients_now"]
 
 # Below this a model is one unit of FSDP: gathering tiny blocks one by one costs more than it saves.
 SMALL_MODEL_PARAMETERS = 50_000_000
@@ -25,13 +25,18 @@ SMALL_MODEL_PARAMETERS = 50_000_000
 _BENDING_SETTINGS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
 
+def check_location(location: str) -> None:
+    """Raises ModelError for what is written as a folder and is none; costs nothing."""
+    if location.startswith((".", "/", "~")) and not Path(location).expanduser().is_dir():
+        raise ModelError(f"target.model {location!r}: no such folder; give a model folder or a hub name")
+
+
 def load_model(location: str) -> Any:
     """A model folder or hub name, in fp32 on the CPU, attending by scaled_dot_product_attention.
 
     Only safetensors are read and no code of the repository runs. Raises ModelError.
     """
-    if location.startswith((".", "/", "~")) and not Path(location).expanduser().is_dir():
-        raise ModelError(f"target.model {location!r}: no such folder; give a model folder or a hub name")
+    check_location(location)
     try:
         return AutoModelForCausalLM.from_pretrained(
             str(Path(location).expanduser()) if location.startswith("~") else location,

@@ -1,0 +1,192 @@
+"""The training stage on a real local Ray: two gloo workers, several jobs, one of which loses a worker."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+ray = pytest.importorskip("ray")
+
+from drsft.config import Arm, Dft, Problems, Resources, RunConfig, Sft, Target, Train  # noqa: E402
+from drsft.errors import ModelError, StageError  # noqa: E402
+from drsft.stages.progress import start_board  # noqa: E402
+from drsft.stages.training import run_training  # noqa: E402
+
+pytestmark = pytest.mark.ray
+
+VOCAB, END_OF_TURN = 61, 1
+ARMS = (Arm(name="sft", data="expert", objective=Sft()), Arm(name="dr+dft", objective=Dft()))
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("model")
+    config = Qwen2Config(
+        vocab_size=VOCAB,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=END_OF_TURN,
+    )
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    return str(folder)
+
+
+def records(num: int = 40) -> pa.Table:
+    generator = np.random.default_rng(0)
+
+    def ids(low: int, high: int) -> list[int]:
+        return [int(token) for token in generator.integers(3, VOCAB, generator.integers(low, high))]
+
+    columns: dict[str, list[Any]] = {
+        "problem_id": [f"problem-{index:03d}" for index in range(num)],
+        "source": ["own"] * num,
+        "prompt_ids": [ids(2, 8) for _ in range(num)],
+        "completion_ids": [[*ids(1, 14), END_OF_TURN] for _ in range(num)],
+        "expert_completion_ids": [[*ids(1, 20), END_OF_TURN] for _ in range(num)],
+    }
+    return pa.table(columns)
+
+
+def config(model: str, **train: Any) -> RunConfig:
+    options = {
+        "arms": ARMS,
+        "seeds": (0, 1),
+        "seq_len": 24,
+        "batch_rows": 4,
+        "micro_batch_rows": 2,
+        "learning_rate": 3e-3,
+        "num_epochs": 6,
+        "checkpoint_every_steps": 2,
+        **train,
+    }
+    return RunConfig(
+        name="test",
+        problems=Problems(path="unused"),
+        target=Target(model=model, dtype="float32"),
+        train=Train(**options),
+        resources=Resources(train_workers=2, max_train_failures=2),
+    )
+
+
+def losses(folder: Path, job: str) -> list[tuple[int, float]]:
+    lines = (folder / "train" / job / "metrics.jsonl").read_text().splitlines()
+    return [(row["step"], row["loss"]) for row in map(json.loads, lines)]
+
+
+@pytest.fixture(scope="module")
+def finished(cluster: None, model: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    folder = tmp_path_factory.mktemp("finished")
+    board = start_board()
+    run_training(config(model), str(folder), records=records(), board=board)
+    return folder, board
+
+
+def test_every_arm_and_seed_is_exported_and_done(finished: tuple[Path, Any]) -> None:
+    folder, _ = finished
+    for job in ("sft/seed-0", "sft/seed-1", "dr+dft/seed-0", "dr+dft/seed-1"):
+        done = json.loads((folder / "train" / job / "done.json").read_bytes())
+        assert done["num_workers"] == 2
+        assert [step for step, _ in losses(folder, job)] == list(range(1, done["steps"] + 1))
+        assert (folder / "train" / job / "export/model.safetensors").is_file()
+    counts = json.loads((folder / "train/packed-expert.json").read_bytes())
+    assert counts["examples"] + counts["dropped_too_long"] == 40
+    assert counts["dropped_too_long"] > 0
+
+
+def test_the_board_hears_how_far_all_jobs_are(finished: tuple[Path, Any]) -> None:
+    folder, board = finished
+    (stage,) = ray.get(board.snapshot.remote())
+    steps = [json.loads(path.read_bytes())["steps"] for path in folder.glob("train/*/*/done.json")]
+    assert (stage.stage, stage.done, stage.total) == ("train", sum(steps), sum(steps))
+    assert stage.note == "dr+dft seed 1"
+
+
+def test_a_finished_run_starts_no_workers(finished: tuple[Path, Any], model: str) -> None:
+    folder, _ = finished
+    before = sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*"))
+    run_training(config(model), str(folder), records=records(), board=None)
+    assert sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*")) == before
+
+
+def test_a_killed_worker_changes_nothing(finished: tuple[Path, Any], model: str, tmp_path: Path) -> None:
+    one_seed = config(model, seeds=(0,))
+    with ThreadPoolExecutor(1) as pool:
+        training = pool.submit(run_training, one_seed, str(tmp_path), records=records(), board=None)
+        commits = tmp_path / "train/dr+dft/seed-0/checkpoints"
+        wait_until(lambda: training.done() or any(commits.glob("*/commit.json")))
+        victims = train_workers()
+        assert len(victims) == 2
+        os.kill(victims[1], signal.SIGKILL)
+        training.result(timeout=120)
+    for job in ("sft/seed-0", "dr+dft/seed-0"):
+        assert losses(tmp_path, job) == losses(finished[0], job)
+        assert (tmp_path / "train" / job / "export/model.safetensors").is_file()
+
+
+def test_a_loss_that_is_no_number_ends_the_stage_at_once(cluster: None, model: str, tmp_path: Path) -> None:
+    broken = Qwen2ForCausalLM.from_pretrained(model)
+    broken.model.norm.weight.data.fill_(float("nan"))
+    broken.save_pretrained(tmp_path / "broken")
+    with pytest.raises(StageError, match=r"sft seed 0.*step 1: the loss is nan"):
+        run_training(config(str(tmp_path / "broken")), str(tmp_path / "run"), records=records(), board=None)
+
+
+def test_a_missing_model_is_named_before_any_worker_starts(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no such folder"):
+        run_training(config(str(tmp_path / "nowhere")), str(tmp_path), records=records(), board=None)
+
+
+def train_workers() -> list[int]:
+    """Process ids of the training workers of this test's own Ray, which are its grandchildren."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and is_descendant(int(folder.name)):
+            try:
+                if b"RayTrainWorker" in (folder / "cmdline").read_bytes():
+                    found.append(int(folder.name))
+            except OSError:  # it ended meanwhile
+                continue
+    return sorted(found)
+
+
+def is_descendant(pid: int) -> bool:
+    while pid > 1:
+        if pid == os.getpid():
+            return True
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            return False
+        pid = int(stat.rpartition(")")[2].split()[1])
+    return False
+
+
+def wait_until(is_true: Callable[[], bool], *, timeout_s: float = 120) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not is_true():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
