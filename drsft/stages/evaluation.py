@@ -24,7 +24,7 @@ from drsft.stages.progress import Ticker
 from drsft.storage import Store, download_folder, open_store
 from drsft.verify.pool import VerifierPool
 
-__all__ = ["benchmark_prefix", "plan_benchmarks", "run_evaluation", "samples_prefix"]
+__all__ = ["benchmark_prefix", "is_complete", "plan_benchmarks", "run_evaluation", "samples_prefix"]
 
 STAGE = "evaluate"
 
@@ -111,6 +111,10 @@ class ModelEvaluator:
         samples.commit(shard, samples_to_table(problems, attempts))
 
 
+def is_complete(store: Store, config: RunConfig, plans: dict[str, Plan]) -> bool:
+    return not any(_missing_shards(store, model.name, plans) for model in evaluated_models(config))
+
+
 def run_evaluation(config: RunConfig, store_url: str, plans: dict[str, Plan], board: Any) -> None:
     """Samples every model on every benchmark shard that is not committed yet."""
     store = open_store(store_url)
@@ -124,8 +128,6 @@ def run_evaluation(config: RunConfig, store_url: str, plans: dict[str, Plan], bo
     )
     ray.get(board.begin.remote(STAGE, total=total, done_before=total - to_do))
     rows = [{"model": name, "shards": shards} for name, shards in missing.items() if shards]
-    if not rows:
-        return
     evaluated = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         ModelEvaluator,
         fn_constructor_args=(config.model_dump_json(), store_url, board),

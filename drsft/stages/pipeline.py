@@ -15,14 +15,11 @@ from drsft.planning import Plan, plan_problems
 from drsft.policy.prompts import load_prompter
 from drsft.report.collect import write_report
 from drsft.shards import ShardSet
-from drsft.stages import rewriting
+from drsft.stages import evaluation, rewriting, scoring, training
 from drsft.stages.actors import quiet_ray_data
 from drsft.stages.cluster import connected
-from drsft.stages.evaluation import plan_benchmarks, run_evaluation
+from drsft.stages.evaluation import plan_benchmarks
 from drsft.stages.progress import start_board, watched
-from drsft.stages.rewriting import run_rewriting
-from drsft.stages.scoring import run_scoring
-from drsft.stages.training import run_training
 from drsft.storage import Store, open_store
 
 __all__ = ["STAGES", "run_pipeline"]
@@ -33,25 +30,42 @@ TRAINING_COLUMNS = ["problem_id", "source", "prompt_ids", "completion_ids", "exp
 
 def run_pipeline(config: RunConfig, *, stages: Sequence[str] = STAGES, console: Console) -> str:
     """Runs the named stages of the run that `config` describes; returns where the report or the run lies."""
-    root = open_store(config.storage)
-    store = root.within(config.run_id)
-    _write_manifest(config, store)
-    console.print(f"run {config.run_id} in {config.storage}", highlight=False, markup=False, soft_wrap=True)
-    if stages == ("report",):
-        return write_report(config, store)
-    plan = _plan(config, store)
-    console.print(_describe(plan), highlight=False, markup=False, soft_wrap=True)
-    plans = plan_benchmarks(config, store) if "evaluate" in stages else {}
-    with _on_ray(config, console) as board:
-        if "rewrite" in stages:
-            run_rewriting(config, store.url, plan, board)
-        if "gap" in stages:
-            run_scoring(config, store.url, plan, board)
-        if "train" in stages:
-            run_training(config, store.url, records=_training_columns(store, plan), board=board)
-        if "evaluate" in stages:
-            run_evaluation(config, store.url, plans, board)
+    store = open_store(config.storage).within(config.run_id)
+    _say(console, f"run {config.run_id} in {config.storage}")
+    if stages != ("report",):
+        plan = _plan(config, store)
+        _say(console, _describe(plan))
+        plans = plan_benchmarks(config, store) if "evaluate" in stages else {}
+        _write_manifest(config, store)
+        waiting = {
+            "rewrite": not rewriting.is_complete(store, plan),
+            "gap": not scoring.is_complete(store, plan),
+            "train": not training.is_complete(store, config),
+            "evaluate": not evaluation.is_complete(store, config, plans),
+        }
+        todo = [stage for stage in stages if waiting.get(stage)]
+        if todo:
+            _run_on_ray(config, store, plan, plans, todo, console)
     return write_report(config, store) if "report" in stages else store.url
+
+
+def _run_on_ray(
+    config: RunConfig, store: Store, plan: Plan, plans: dict[str, Plan], todo: list[str], console: Console
+) -> None:
+    with _on_ray(config, console) as board:
+        if "rewrite" in todo:
+            rewriting.run_rewriting(config, store.url, plan, board)
+        if "gap" in todo:
+            scoring.run_scoring(config, store.url, plan, board)
+        if "train" in todo:
+            records = _training_columns(store, plan)
+            training.run_training(config, store.url, records=records, board=board)
+        if "evaluate" in todo:
+            evaluation.run_evaluation(config, store.url, plans, board)
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager

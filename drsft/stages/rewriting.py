@@ -21,11 +21,11 @@ from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.shards import ShardSet
 from drsft.stages.actors import actor_resources, raise_cause
 from drsft.stages.progress import Ticker
-from drsft.storage import open_store
+from drsft.storage import Store, open_store
 from drsft.tables import records_to_table
 from drsft.verify.pool import VerifierPool
 
-__all__ = ["PREFIX", "run_rewriting"]
+__all__ = ["PREFIX", "is_complete", "run_rewriting"]
 
 PREFIX = "rewrite"
 STAGE = "rewrite"
@@ -91,14 +91,16 @@ def summarise(records: Sequence[Record], *, wall_s: float) -> dict[str, Any]:
     }
 
 
+def is_complete(store: Store, plan: Plan) -> bool:
+    return ShardSet(store, PREFIX).done() >= plan.shards.keys()
+
+
 def run_rewriting(config: RunConfig, store_url: str, plan: Plan, board: Any) -> None:
     """Rewrites every shard of the plan that is not committed yet."""
     done = ShardSet(open_store(store_url), PREFIX).done()
     missing = [shard for shard in plan.shards if shard not in done]
     num_done = sum(plan.shards[shard] for shard in plan.shards if shard in done)
     ray.get(board.begin.remote(STAGE, total=plan.num_problems, done_before=num_done))
-    if not missing:
-        return
     resources = config.resources
     num_actors = min(resources.rewrite_actors, len(missing))
     # One row is one shard and one block: each is a task of its own, and an actor takes several at once.

@@ -17,10 +17,10 @@ from drsft.shards import ShardSet
 from drsft.stages import rewriting
 from drsft.stages.actors import actor_resources, raise_cause
 from drsft.stages.progress import Ticker
-from drsft.storage import open_store
+from drsft.storage import Store, open_store
 from drsft.train.model import load_model
 
-__all__ = ["PREFIX", "SUMMARY_KEY", "run_scoring"]
+__all__ = ["PREFIX", "SUMMARY_KEY", "is_complete", "run_scoring"]
 
 PREFIX = "gap"
 STAGE = "gap"
@@ -73,6 +73,10 @@ class ShardScorer:
         return pa.table(columns, schema=SCORE_SCHEMA)
 
 
+def is_complete(store: Store, plan: Plan) -> bool:
+    return store.exists(SUMMARY_KEY) and ShardSet(store, PREFIX).done() >= plan.shards.keys()
+
+
 def run_scoring(config: RunConfig, store_url: str, plan: Plan, board: Any) -> None:
     """Scores the shards that are not committed yet, then writes the summary."""
     store = open_store(store_url)
@@ -91,8 +95,7 @@ def run_scoring(config: RunConfig, store_url: str, plan: Plan, board: Any) -> No
         )
         with raise_cause("the gap report"):
             scored.materialize()
-    if missing or not store.exists(SUMMARY_KEY):
-        store.put(SUMMARY_KEY, _summarise(config, ShardSet(store, PREFIX)).to_json().encode())
+    store.put(SUMMARY_KEY, _summarise(config, ShardSet(store, PREFIX)).to_json().encode())
 
 
 def _summarise(config: RunConfig, scores: ShardSet) -> GapSummary:
