@@ -25,14 +25,16 @@ RECORDS_SCHEMA = pa.schema(
 )
 
 
-def save_tiny_model(folder: Path, *, tied: bool = True, dropout: float = 0.0) -> str:
+def save_tiny_model(
+    folder: Path, *, tied: bool = True, dropout: float = 0.0, hidden_size: int = 32, num_heads: int = 4
+) -> str:
     torch.manual_seed(3)
     config = Qwen2Config(
         vocab_size=VOCAB,
-        hidden_size=32,
+        hidden_size=hidden_size,
         intermediate_size=48,
         num_hidden_layers=2,
-        num_attention_heads=4,
+        num_attention_heads=num_heads,
         num_key_value_heads=2,
         max_position_embeddings=128,
         initializer_range=0.3,  # sharp, so that weights differ from token to token

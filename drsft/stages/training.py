@@ -38,13 +38,15 @@ def is_complete(store: Store, config: RunConfig) -> bool:
 
 
 def run_training(config: RunConfig, store_url: str, *, records: pa.Table, board: Any | None) -> None:
-    """Trains every arm with every seed, to `train/<arm>/seed-<n>/` of the run's store.
+    """Trains every arm with every seed, to `train/<arm>/seed-<n>/` of the run's store, where that is not done.
 
     `records` has problem_id, source, prompt_ids, completion_ids and expert_completion_ids. Raises StageError
     when a job cannot be finished, and the errors of loading a model or reaching the store as they are.
     """
-    check_location(model_location(config.target.model))
     store = open_store(store_url)
+    if is_complete(store, config):
+        return
+    check_location(model_location(config.target.model))
     for data in sorted({arm.data for arm in config.train.arms}):
         _pack_once(store, records, data, config.train.seq_len)
     with tempfile.TemporaryDirectory(prefix="drsft-ray-train-") as scratch, raise_cause("training"):
