@@ -45,9 +45,8 @@ NUM_EXAMPLES = 12  # of each source
 Outcomes = NDArray[np.float64]  # seeds x problems x samples, 1 where correct
 
 
-def write_report(config: RunConfig, store: Store) -> str:
-    """Writes report/index.html and report/summary.json; returns where the page is. Raises InputError."""
-    data = collect(config, store)
+def write_report(data: ReportData, store: Store) -> str:
+    """Writes report/index.html and report/summary.json; returns where the page is."""
     store.put("report/index.html", render(data).encode())
     rows = [asdict(row) for row in data.comparison]
     store.put("report/summary.json", json.dumps(rows, indent=1).encode())
@@ -55,6 +54,7 @@ def write_report(config: RunConfig, store: Store) -> str:
 
 
 def collect(config: RunConfig, store: Store) -> ReportData:
+    """All that the run has so far. Raises InputError when there is no such run."""
     plan = read_plan(store, "problems")
     if plan is None:
         raise InputError(f"there is no run {config.run_id} in {config.storage}; start it with drsft run")

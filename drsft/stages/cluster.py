@@ -28,6 +28,8 @@ def check_port_is_free(port: int, key: str) -> None:
 def connected(*, dashboard_port: int | None = None) -> Iterator[None]:
     """A connection for the length of the block; a local cluster ends with it. Raises SetupError."""
     address = os.environ.get("RAY_ADDRESS", "local")
+    # Ray's C++ core prints to the driver's terminal what only its developers can use; its log files are kept.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     local_options: dict[str, Any] = {}
     if address == "local":
         local_options = {"include_dashboard": dashboard_port is not None}

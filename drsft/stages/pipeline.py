@@ -7,13 +7,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+from rich.box import SIMPLE
 from rich.console import Console
+from rich.table import Table
 
 from drsft.config import RunConfig
 from drsft.errors import StageError
 from drsft.planning import Plan, plan_problems
 from drsft.policy.prompts import load_prompter
-from drsft.report.collect import write_report
+from drsft.report.collect import collect, write_report
+from drsft.report.summary import COMPARISON_HEADER, comparison_rows
 from drsft.shards import ShardSet
 from drsft.stages import evaluation, rewriting, scoring, training
 from drsft.stages.actors import quiet_ray_data
@@ -46,7 +49,17 @@ def run_pipeline(config: RunConfig, *, stages: Sequence[str] = STAGES, console: 
         todo = [stage for stage in stages if waiting.get(stage)]
         if todo:
             _run_on_ray(config, store, plan, plans, todo, console)
-    return write_report(config, store) if "report" in stages else store.url
+    return _report(config, store, console) if "report" in stages else store.url
+
+
+def _report(config: RunConfig, store: Store, console: Console) -> str:
+    data = collect(config, store)
+    if data.comparison:
+        table = Table(*COMPARISON_HEADER, box=SIMPLE)
+        for row in comparison_rows(data):
+            table.add_row(*row)
+        console.print(table)
+    return write_report(data, store)
 
 
 def _run_on_ray(

@@ -178,7 +178,10 @@ def describe(stage: StageProgress) -> str:
     parts = [f"{name} {stage.counts[name]:,.0f}" for name in SOURCES if name in stage.counts]
     if stage.num_tokens:
         parts.append(f"{stage.num_tokens / stage.elapsed_s:,.0f} tokens/s")
-    parts += [f"{name} {value:,.4g}" for name, value in stage.counts.items() if name not in SOURCES]
+    if "tokens_per_s" in stage.counts:
+        parts.append(f"{stage.counts['tokens_per_s']:,.0f} tokens/s")
+    told = {*SOURCES, "tokens_per_s"}
+    parts += [f"{name} {value:,.4g}" for name, value in stage.counts.items() if name not in told]
     if stage.done >= stage.total > 0:
         parts.append(f"{stage.elapsed_s:.0f} s")
     elif stage.remaining_s is not None:
