@@ -17,7 +17,7 @@ from transformers import (
     Qwen2Tokenizer,
 )
 
-from drsft.embedded.measure import guided_prompt, plain_prompt, sample
+from drsft.embedded.measure import guided_prompt, plain_prompt, ratio, sample, share
 from drsft.embedded.soundness import boxed_answer, is_sound
 from drsft.embedded.task import (
     DATA_DIR,
@@ -29,7 +29,7 @@ from drsft.embedded.task import (
     shipped_bytes,
 )
 from drsft.embedded.tokenizer import END_OF_TURN
-from drsft.embedded.train_base import Recipe, make_pools
+from drsft.embedded.training_data import PHASES, make_pools
 
 MODEL_DIR = DATA_DIR.parent / "model"
 
@@ -139,14 +139,23 @@ def test_chat_template_ends_turns_and_adds_no_system_prompt(tokenizer: PreTraine
 
 def test_training_sees_the_ids_of_the_whole_text(tokenizer: PreTrainedTokenizerBase) -> None:
     # Examples are encoded in pieces, each with its loss weight; pieces must not change the ids.
-    pools = make_pools(tokenizer, Recipe(num_base_problems=60))
-    assert {kind for kind, _ in pools} == {"plain", "guided", "prose", "equations"}
+    pools = make_pools(tokenizer, PHASES[-1].levels, num_problems=60, seed=0)
+    assert {kind for kind, _ in pools} == {"plain", "guided", "restyled", "prose", "equations"}
     for examples in pools.values():
         for example in examples:
             text = tokenizer.decode(example.token_ids, clean_up_tokenization_spaces=False)
             assert tokenizer(text, add_special_tokens=False)["input_ids"] == example.token_ids
             assert len(example.loss_weights) == len(example.token_ids)
             assert any(example.loss_weights)
+
+
+def test_intervals_match_hand_computed_cases() -> None:
+    half = share("", [True] * 5 + [False] * 5)  # Wilson, n=10, p=1/2
+    assert (half.value, half.low, half.high) == pytest.approx((0.5, 0.2366, 0.7634), abs=1e-4)
+    none = share("", [False] * 10)
+    assert (none.value, none.low, none.high) == pytest.approx((0.0, 0.0, 0.2775), abs=1e-4)
+    samples = ratio("", [4, 0], [4, 4])  # two problems, all or none right: spread sqrt(2^2 + 2^2) / 8
+    assert (samples.value, samples.high - samples.value) == pytest.approx((0.5, 1.96 * 8**0.5 / 8))
 
 
 def test_shipped_model_is_small_and_knows_both_ends() -> None:

@@ -25,7 +25,7 @@ from drsft.embedded.task import (
 )
 from drsft.embedded.tokenizer import END_OF_TURN, chat_text
 
-__all__ = ["Figure", "guided_prompt", "measure", "plain_prompt", "sample", "share"]
+__all__ = ["Figure", "guided_prompt", "measure", "plain_prompt", "ratio", "sample", "share"]
 
 NUM_SAMPLES = 4
 MAX_NEW_TOKENS = 128
