@@ -13,6 +13,7 @@ from drsft.config import Arm, Dft, Sft, Train
 from drsft.errors import StageError
 from drsft.storage import LocalStore
 from drsft.train.checkpoint import committed_steps
+from drsft.train.export import export_model
 from drsft.train.loop import Job, Target, train_one
 from drsft.train.model import ScoringModel, load_model
 from drsft.train.optimiser import learning_rate
@@ -153,6 +154,14 @@ def test_export_loads_in_transformers_with_the_trained_probabilities(tmp_path: P
     assert (tmp_path / "moved/export/tokenizer_config.json").read_text() == '{"kept": "as it is"}'
     exported = AutoModelForCausalLM.from_pretrained(tmp_path / "moved/export")
     assert exported.generation_config.eos_token_id == [END_OF_TURN, 2]
+
+
+def test_export_in_bf16_says_so(location: str, tmp_path: Path) -> None:
+    model = ScoringModel(load_model(location))
+    export_model(LocalStore(tmp_path), model, target=location, dtype=torch.bfloat16, world=World())
+    exported = AutoModelForCausalLM.from_pretrained(tmp_path / "export")  # in the dtype that its config names
+    assert {parameter.dtype for parameter in exported.parameters()} == {torch.bfloat16}
+    assert exported.config.architectures == ["Qwen2ForCausalLM"]
 
 
 def test_a_loss_that_is_no_number_names_its_step(location: str, tmp_path: Path) -> None:

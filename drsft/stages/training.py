@@ -38,10 +38,11 @@ def is_complete(store: Store, config: RunConfig) -> bool:
 
 
 def run_training(config: RunConfig, store_url: str, *, records: pa.Table, board: Any | None) -> None:
-    """Trains every arm with every seed, to `train/<arm>/seed-<n>/` of the run's store, where that is not done.
+    """Trains every arm with every seed, to `train/<arm>/seed-<n>/` of the run's store.
 
-    `records` has problem_id, source, prompt_ids, completion_ids and expert_completion_ids. Raises StageError
-    when a job cannot be finished, and the errors of loading a model or reaching the store as they are.
+    `records` has problem_id, source, prompt_ids, completion_ids and expert_completion_ids. Nothing happens
+    when all is done already. Raises StageError when a job cannot be finished, and the errors of loading a
+    model or reaching the store as they are.
     """
     store = open_store(store_url)
     if is_complete(store, config):

@@ -54,10 +54,11 @@ def export_model(store: Store, model: ScoringModel, *, target: str, dtype: torch
     if not world.is_first:
         return
     causal_lm = model.causal_lm
-    causal_lm.config.dtype = dtype
     with TemporaryDirectory(prefix="drsft-export-") as name:
         folder = Path(name)
         causal_lm.save_pretrained(folder, state_dict=_weights(causal_lm, state, dtype))
+        causal_lm.config.dtype = dtype  # save_pretrained wrote that of the master weights
+        causal_lm.config.save_pretrained(folder)
         for pattern in _COMPANIONS:
             for path in model_folder(target).glob(pattern):
                 shutil.copyfile(path, folder / path.name)
