@@ -15,7 +15,7 @@ def parse_reference(reference: str, kind: str) -> str | None:
     """
     reference = reference.strip()
     match kind:
-        case "math":
+        case "math" | "math+steps":
             return reference_answer(reference)
         case "numeric":
             is_readable = parse_numeric(reference) is not None
@@ -23,6 +23,8 @@ def parse_reference(reference: str, kind: str) -> str | None:
             is_readable = bool(reference) and is_pattern(reference)
         case "code":
             is_readable = parse_tests(reference) is not None
+        case "steps":
+            return reference  # it asks for none
         case _:
             is_readable = bool(reference)
     return reference if is_readable else None

@@ -11,6 +11,7 @@ from drsft.verify.literal import judge_exact, judge_regex
 from drsft.verify.maths.judge import judge_math
 from drsft.verify.numeric import judge_numeric
 from drsft.verify.options import VerifyOptions
+from drsft.verify.steps import judge_math_with_steps, judge_steps
 from drsft.verify.wire import Case
 
 __all__ = ["BY_MODEL", "KINDS", "check_kind", "judge_case"]
@@ -20,6 +21,8 @@ Judge = Callable[[Case, VerifyOptions], Verdict]
 BY_MODEL = "judge"  # the one kind that no worker judges: a model behind HTTP does
 KINDS: Mapping[str, Judge] = {
     "math": judge_math,
+    "math+steps": judge_math_with_steps,
+    "steps": judge_steps,
     "numeric": judge_numeric,
     "choice": judge_choice,
     "exact": judge_exact,

@@ -19,6 +19,7 @@ from drsft.records import Outcome, Problem, Verdict
 from drsft.verify.kinds import BY_MODEL, check_kind
 from drsft.verify.model_judge import ModelJudge
 from drsft.verify.options import VerifyOptions
+from drsft.verify.steps import StepReport, report_of
 from drsft.verify.tender import Job, Tender
 from drsft.verify.wire import Case, case_of
 
@@ -75,6 +76,11 @@ class VerifierPool:
             return known
         async with self._slot():
             return await asyncio.wrap_future(self._enqueue(case, key))
+
+    async def check_steps(self, text: str) -> StepReport:
+        """The step check on a text, in a worker like all else; nothing read if it could not be judged."""
+        problem = Problem(problem_id="", question="", demonstration="", reference="", kind="steps")
+        return report_of(await self.judge(problem, text))
 
     def submit(self, problem: Problem, text: str) -> "Future[Verdict]":
         """The same for callers without an event loop. No backpressure: the caller bounds what it submits."""

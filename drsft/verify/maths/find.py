@@ -40,7 +40,9 @@ _QUOTES = re.compile(r"^(?:\\?[\"'`])+")
 _FINAL_ANSWER = re.compile(r"final\s+answer\s+is\b", re.IGNORECASE)
 _SHORT_MARKER = re.compile(r"^[ \t]*A:[ \t]*([^\n]+)$", re.MULTILINE)
 _MATH = re.compile(
-    r"\$\$(?P<a>[^$]+)\$\$|(?<!\\)\$(?P<b>[^$]+?)(?<!\\)\$|\\\((?P<c>.+?)\\\)|\\\[(?P<d>.+?)\\\]", re.DOTALL
+    r"\$\$(?P<a>[^$]+)\$\$|(?<!\\)\$(?P<b>[^$]+?)(?<!\\)\$"
+    r"|\\\((?P<c>.{1,5000}?)\\\)|\\\[(?P<d>.{1,5000}?)\\\]",
+    re.DOTALL,
 )
 _NUMBER = re.compile(
     r"(?<![\w.])(?:[-−](?=[$€£\d.]))?[$€£]?\s?"
@@ -51,7 +53,6 @@ _SENTENCE_END = re.compile(r"(?<=[\w)\]}$*%°])[.。!?](?=\s|$|[*\"'])|\n")
 _CONCLUSION = re.compile(
     r".*(?:\b(?:is|are|was|be|equals|equal\s+to|makes|gives|get|therefore|total\s+of)\b|=)\s*", re.DOTALL
 )
-_BECAUSE = re.compile(r"\b(?:because|since|as\s+\d|if)\b", re.IGNORECASE)
 
 
 def find_answer(text: str, *, is_box_required: bool = False) -> Found | None:

@@ -1,0 +1,1 @@
+"""Side-by-side measurements, the peer in the same run."""

@@ -1,0 +1,147 @@
+"""`drsft verify FILE`: judge JSON lines, print them again with their outcome and reason."""
+
+import json
+import sys
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from drsft.errors import ConfigError, InputError
+from drsft.records import Outcome, Problem, Verdict
+from drsft.verify.options import VerifyOptions
+from drsft.verify.pool import VerifierPool
+
+__all__ = ["verify_file"]
+
+WINDOW = 512  # rows that are being judged at once; a row is printed when it and all before it are done
+
+
+def verify_file(
+    file: str,
+    *,
+    kind: str = "math",
+    num_workers: int = 1,
+    timeout_s: float = 5.0,
+    options: VerifyOptions | None = None,
+    output: TextIO | None = None,
+    console: Console | None = None,
+) -> Counter[tuple[str, str]]:
+    """Judge the rows of `file` ("-" is stdin) and write them to `output` (stdout) in their order.
+
+    A row is {"reference", "prediction", "kind"?, "question"?, "truncated"?, ...}; `kind` is the default. A
+    row that is none is printed with outcome "unjudged" and the reason. Returns counts by outcome and reason.
+    """
+    output = output or sys.stdout
+    console = console or Console(stderr=True)
+    counts: Counter[tuple[str, str]] = Counter()
+    with (
+        _open(file) as lines,
+        VerifierPool(num_workers=num_workers, timeout_s=timeout_s, options=options) as pool,
+    ):
+        with _progress(console) as progress:
+            task = progress.add_task("judging", total=_num_lines(file))
+            for row, verdict in _judged(lines, kind, pool):
+                row["outcome"], row["reason"] = verdict.outcome.value, verdict.reason
+                output.write(json.dumps(row, ensure_ascii=True) + "\n")
+                counts[verdict.outcome.value, verdict.reason] += 1
+                progress.advance(task)
+    output.flush()
+    console.print(_summary(counts))
+    return counts
+
+
+def _open(file: str) -> TextIO:
+    """Invalid UTF-8 survives as lone surrogates, in and out."""
+    if file == "-":
+        return open(sys.stdin.fileno(), encoding="utf-8", errors="surrogateescape", closefd=False)
+    try:
+        return open(file, encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror}") from None
+
+
+def _num_lines(file: str) -> int | None:
+    if file == "-":
+        return None
+    with Path(file).open("rb") as lines:
+        return sum(1 for line in lines if line.strip())
+
+
+def _judged(lines: TextIO, kind: str, pool: VerifierPool) -> Iterator[tuple[dict[str, Any], Verdict]]:
+    """Rows with their verdicts, in order, at most WINDOW in flight."""
+    waiting: deque[tuple[dict[str, Any], Future[Verdict]]] = deque()
+    for line in lines:
+        if not line.strip():
+            continue
+        waiting.append(_submitted(line, kind, pool))
+        while len(waiting) >= WINDOW or (waiting and waiting[0][1].done()):
+            row, future = waiting.popleft()
+            yield row, future.result()
+    while waiting:
+        row, future = waiting.popleft()
+        yield row, future.result()
+
+
+def _submitted(line: str, kind: str, pool: VerifierPool) -> "tuple[dict[str, Any], Future[Verdict]]":
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return {"line": line.rstrip("\n")}, _refused("not JSON")
+    if not isinstance(row, dict):
+        return {"line": row}, _refused("not a JSON object")
+    for name in ("reference", "prediction"):
+        if row.get(name) is None:
+            return row, _refused(f"no field {name!r}")
+    if row.get("truncated") is True:
+        return row, _done(Verdict(outcome=Outcome.TRUNCATED, reason="cut off before its end"))
+    problem = Problem(
+        problem_id="",
+        question=_text(row.get("question") or row.get("problem") or ""),
+        demonstration="",
+        reference=_text(row["reference"]),
+        kind=_text(row.get("kind") or kind),
+    )
+    try:
+        return row, pool.submit(problem, _text(row["prediction"]))
+    except ConfigError as error:
+        return row, _refused(str(error))
+
+
+def _text(value: Any) -> str:
+    """A number or a nested object (unit tests of code) may stand where text is expected."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _refused(reason: str) -> "Future[Verdict]":
+    return _done(Verdict(outcome=Outcome.UNJUDGED, reason=reason))
+
+
+def _done(verdict: Verdict) -> "Future[Verdict]":
+    future: Future[Verdict] = Future()
+    future.set_result(verdict)
+    return future
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True)
+
+
+def _summary(counts: Counter[tuple[str, str]]) -> Table:
+    table = Table("outcome", "reason", title=f"{sum(counts.values())} judged")
+    table.add_column("rows", justify="right")
+    by_outcome = Counter[str]()
+    for (outcome, _), count in counts.items():
+        by_outcome[outcome] += count
+    for outcome, total in by_outcome.most_common():
+        table.add_row(outcome, "", str(total), style="bold")
+        for (other, reason), count in counts.most_common():
+            if other == outcome:
+                table.add_row("", reason, str(count))
+    return table
