@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
-# Debian packages that some tests want. Without them those tests are skipped and counted; nothing else needs them.
+# Debian packages that some tests want: a browser and an S3 server. Without them those tests are skipped and counted;
+# nothing else needs them.
 set -uo pipefail
 
 missing=()
 command -v chromium >/dev/null || missing+=(chromium)
+for daemon in radosgw ceph-mon ceph-osd; do
+  command -v $daemon >/dev/null || missing+=($daemon)
+done
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

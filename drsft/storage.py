@@ -151,7 +151,7 @@ class S3Store:
         import boto3
         from botocore.config import Config
 
-        return boto3.client(
+        return boto3.session.Session().client(
             "s3",
             config=Config(
                 connect_timeout=5, read_timeout=60, retries={"max_attempts": 5, "mode": "standard"}

@@ -5,7 +5,7 @@ from drsft.report.wording import count, interval, percent
 
 __all__ = ["COMPARISON_HEADER", "comparison_rows", "source_rows"]
 
-COMPARISON_HEADER = ("benchmark", "arm", "data", "objective", "avg@k", "95 % interval", "pass@k", "seeds")
+COMPARISON_HEADER = ("benchmark", "arm", "avg@k", "95 % interval", "pass@k", "seeds")
 
 
 def comparison_rows(data: ReportData) -> list[tuple[str, ...]]:
@@ -14,8 +14,6 @@ def comparison_rows(data: ReportData) -> list[tuple[str, ...]]:
         (
             row.benchmark,
             row.arm,
-            row.data or "",
-            row.objective or "",
             percent(row.avg_at_k),
             interval(row.low, row.high),
             "" if row.pass_at_k is None else f"{percent(row.pass_at_k)} (k={row.pass_k})",
