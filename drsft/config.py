@@ -13,9 +13,11 @@ __all__ = [
     "Arm",
     "Benchmark",
     "Columns",
+    "Decontaminate",
     "Dft",
     "Engine",
     "Evaluate",
+    "NearDuplicates",
     "Objective",
     "Problems",
     "Prompts",
@@ -47,6 +49,26 @@ class Columns(Frozen):
         return (value,) if isinstance(value, str) else value
 
 
+class NearDuplicates(Frozen):
+    """Problems that say what an earlier one says are set aside: see drsft/clean/near_duplicates.py."""
+
+    threshold: float = Field(0.8, gt=0, le=1, description="Jaccard similarity of the word shingles")
+    shingle_words: int = Field(2, ge=1, description="words of a shingle")
+    num_permutations: int = Field(128, ge=16, description="of MinHash: more find more, and take more memory")
+    numbers_distinguish: bool = Field(True, description="other numbers or signs: another problem")
+    answers_distinguish: bool = Field(True, description="another reference answer: another problem")
+
+
+class Decontaminate(Frozen):
+    """Problems that share words with a benchmark question are set aside: see drsft/clean/contamination.py."""
+
+    ngram: int = Field(13, ge=2, description="so many words in a row that stand in a benchmark question too")
+    min_words: int = Field(8, ge=2, description="a shorter benchmark question matches as a whole only")
+    boilerplate_questions: int = Field(
+        3, ge=2, description="words in a row that so many benchmark questions share identify none of them"
+    )
+
+
 class Problems(Frozen):
     path: str = Field(description="JSON lines (.gz too), Parquet, a folder, s3://…, or a hub dataset")
     split: str = Field("train", description="which split, for a hub dataset")
@@ -54,6 +76,10 @@ class Problems(Frozen):
     columns: Columns = Columns()
     limit: int | None = Field(None, ge=1, description="only the first so many problems")
     shard_size: int = Field(64, ge=1, description="problems in a shard: the unit of work and of recovery")
+    near_duplicates: NearDuplicates | None = Field(None, description="{} sets them aside; null keeps them")
+    decontaminate: Decontaminate | None = Field(
+        None, description="{} sets problems aside that overlap with evaluate.benchmarks; null keeps them"
+    )
 
 
 class Prompts(Frozen):
@@ -169,6 +195,15 @@ class Benchmark(Frozen):
     name: str = Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$", max_length=40)
     problems: Problems
 
+    @model_validator(mode="after")
+    def is_taken_whole(self) -> "Benchmark":
+        if self.problems.near_duplicates or self.problems.decontaminate:
+            raise ValueError(
+                "a benchmark is evaluated as it is; near_duplicates and decontaminate belong to the "
+                "training problems (problems.near_duplicates, problems.decontaminate)"
+            )
+        return self
+
 
 class Evaluate(Frozen):
     benchmarks: tuple[Benchmark, ...] = ()
@@ -212,6 +247,12 @@ class RunConfig(Frozen):
         if longest >= self.target.max_model_len:
             limit = self.target.max_model_len
             raise ValueError(f"rewrite max_tokens ({longest}) must be below target.max_model_len ({limit})")
+        return self
+
+    @model_validator(mode="after")
+    def has_benchmarks_to_decontaminate_against(self) -> "RunConfig":
+        if self.problems.decontaminate and not self.evaluate.benchmarks:
+            raise ValueError("problems.decontaminate is set, but evaluate.benchmarks names no benchmark")
         return self
 
     @property

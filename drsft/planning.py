@@ -2,11 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 
-from drsft.config import Problems
+from drsft.clean.contamination import ContaminationScreen
+from drsft.clean.screen import Screen
+from drsft.config import Benchmark, Problems
 from drsft.errors import InputError
 from drsft.policy.prompts import Prompter
 from drsft.problems import Intake, read_problems
@@ -15,7 +17,7 @@ from drsft.storage import Store, read_table, table_bytes
 from drsft.tables import problems_from_table, problems_to_table
 from drsft.verify.answers import parse_reference
 
-__all__ = ["Plan", "plan_problems", "read_plan", "read_shard"]
+__all__ = ["Plan", "plan_problems", "read_plan", "read_shard", "screens_for"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,7 @@ def plan_problems(
     prompter: Prompter,
     max_model_len: int,
     needs_demonstration: bool = True,
+    screens: Sequence[Screen] = (),
 ) -> Plan:
     """Reads the dataset, writes its shards and the quarantine below `prefix`, then the plan; once for a run.
 
@@ -52,6 +55,7 @@ def plan_problems(
         max_model_len=max_model_len,
         parse_reference=parse_reference,
         needs_demonstration=needs_demonstration,
+        screens=screens,
     )
     existing = read_plan(store, prefix)
     digest = hashlib.blake2b(digest_size=16)
@@ -81,6 +85,27 @@ def plan_problems(
             f"({existing.num_problems}, now {plan.num_problems}); rename the run or restore the file"
         )
     return plan
+
+
+def screens_for(problems: Problems, benchmarks: Sequence[Benchmark]) -> list[Screen]:
+    """What the configuration asks training problems to be screened for; reads the benchmarks where needed.
+
+    Contamination comes first: a problem of a benchmark must not stand for the ones that resemble it.
+    """
+    screens: list[Screen] = []
+    if problems.decontaminate is not None:
+        questions = {
+            benchmark.name: read_problems(
+                benchmark.problems, Intake(), parse_reference=parse_reference, needs_demonstration=False
+            )
+            for benchmark in benchmarks
+        }
+        screens.append(ContaminationScreen(questions, problems.decontaminate))
+    if problems.near_duplicates is not None:
+        from drsft.clean.near_duplicates import NearDuplicateScreen  # brings scipy along
+
+        screens.append(NearDuplicateScreen(problems.near_duplicates))
+    return screens
 
 
 def read_plan(store: Store, prefix: str) -> Plan | None:

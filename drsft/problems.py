@@ -1,10 +1,14 @@
-"""From rows to problems: stable ids, duplicates counted, rows that are wrong set aside with a reason."""
+"""From rows to problems: stable ids, duplicates counted, rows that are wrong set aside with a reason.
+
+Exact duplicates are only counted; near-duplicates and problems of a benchmark are found by the screens.
+"""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from drsft.clean.screen import Screen
 from drsft.config import Columns, Problems
 from drsft.errors import InputError
 from drsft.policy.prompts import Prompter
@@ -48,8 +52,11 @@ def read_problems(
     max_model_len: int | None = None,
     parse_reference: ParseReference,
     needs_demonstration: bool = True,
+    screens: Sequence[Screen] = (),
 ) -> Iterator[Problem]:
     """The usable problems in order; `intake` is brought up to date on the way.
+
+    A screen sees only what the checks and screens before it let pass.
 
     Raises InputError naming file, line and field when the source holds rows but not one usable problem.
     """
@@ -59,10 +66,13 @@ def read_problems(
         problem = _parse(row, config.columns, parse_reference, needs_demonstration)
         if isinstance(problem, Problem) and prompter is not None and max_model_len is not None:
             problem = _fits(problem, row.place, prompter, max_model_len)
+        if isinstance(problem, Problem) and problem.problem_id in seen:
+            intake.num_duplicates += 1
+            continue
+        if isinstance(problem, Problem):
+            problem = _screened(problem, row.place, screens)
         if isinstance(problem, Quarantined):
             intake.quarantined.append(problem)
-        elif problem.problem_id in seen:
-            intake.num_duplicates += 1
         else:
             seen.add(problem.problem_id)
             yield problem
@@ -129,6 +139,15 @@ def _fits(problem: Problem, place: str, prompter: Prompter, max_model_len: int) 
         detail=f"{num_tokens} tokens, target.max_model_len is {max_model_len}",
         content=problem.question[:500],
     )
+
+
+def _screened(problem: Problem, place: str, screens: Sequence[Screen]) -> Problem | Quarantined:
+    for screen in screens:
+        if finding := screen.look_at(problem, place):
+            return Quarantined(
+                place=place, reason=finding.reason, detail=finding.detail, content=problem.question[:500]
+            )
+    return problem
 
 
 def _set_aside(row: Row, reason: str, detail: str) -> Quarantined:

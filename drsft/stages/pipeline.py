@@ -13,7 +13,7 @@ from rich.table import Table
 
 from drsft.config import RunConfig
 from drsft.errors import StageError
-from drsft.planning import Plan, plan_problems
+from drsft.planning import Plan, plan_problems, screens_for
 from drsft.policy.prompts import load_prompter
 from drsft.report.collect import collect, write_report
 from drsft.report.summary import COMPARISON_HEADER, comparison_rows
@@ -104,6 +104,7 @@ def _plan(config: RunConfig, store: Store) -> Plan:
         "problems",
         prompter=prompter,
         max_model_len=config.target.max_model_len,
+        screens=screens_for(config.problems, config.evaluate.benchmarks),
     )
 
 
