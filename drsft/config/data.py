@@ -1,0 +1,55 @@
+"""Where problems come from and which of them are set aside."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from drsft.config.base import Frozen
+
+__all__ = ["Columns", "Decontaminate", "NearDuplicates", "Problems"]
+
+
+class Columns(Frozen):
+    """Which fields of the user's rows hold what; of several names the first that a row has."""
+
+    question: str | tuple[str, ...] = ("problem", "question")
+    demonstration: str | tuple[str, ...] = "solution"
+    reference: str | tuple[str, ...] = "answer"
+    kind: str | None = Field(None, description="field that names the verifier; without it every row is math")
+
+    def candidates(self, name: Literal["question", "demonstration", "reference"]) -> tuple[str, ...]:
+        value: str | tuple[str, ...] = getattr(self, name)
+        return (value,) if isinstance(value, str) else value
+
+
+class NearDuplicates(Frozen):
+    """Problems that say what an earlier one says are set aside: see drsft/clean/near_duplicates.py."""
+
+    threshold: float = Field(0.8, gt=0, le=1, description="Jaccard similarity of the word shingles")
+    shingle_words: int = Field(2, ge=1, description="words of a shingle")
+    num_permutations: int = Field(128, ge=16, description="of MinHash: more find more, and take more memory")
+    numbers_distinguish: bool = Field(True, description="other numbers or signs: another problem")
+    answers_distinguish: bool = Field(True, description="another reference answer: another problem")
+
+
+class Decontaminate(Frozen):
+    """Problems that share words with a benchmark question are set aside: see drsft/clean/contamination.py."""
+
+    ngram: int = Field(13, ge=2, description="so many words in a row that stand in a benchmark question too")
+    min_words: int = Field(8, ge=2, description="a shorter benchmark question matches as a whole only")
+    boilerplate_questions: int = Field(
+        3, ge=2, description="words in a row that so many benchmark questions share identify none of them"
+    )
+
+
+class Problems(Frozen):
+    path: str = Field(description="JSON lines (.gz too), Parquet, a folder, s3://…, or a hub dataset")
+    split: str = Field("train", description="which split, for a hub dataset")
+    subset: str | None = Field(None, description="which configuration, for a hub dataset")
+    columns: Columns = Columns()
+    limit: int | None = Field(None, ge=1, description="only the first so many problems")
+    shard_size: int = Field(64, ge=1, description="problems in a shard: the unit of work and of recovery")
+    near_duplicates: NearDuplicates | None = Field(None, description="{} sets them aside; null keeps them")
+    decontaminate: Decontaminate | None = Field(
+        None, description="{} sets problems aside that overlap with evaluate.benchmarks; null keeps them"
+    )

@@ -1,0 +1,30 @@
+"""Benchmarks and the sampling protocol."""
+
+from pydantic import Field, model_validator
+
+from drsft.config.base import Frozen
+from drsft.config.data import Problems
+
+__all__ = ["Benchmark", "Evaluate"]
+
+
+class Benchmark(Frozen):
+    name: str = Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$", max_length=40)
+    problems: Problems
+
+    @model_validator(mode="after")
+    def is_taken_whole(self) -> "Benchmark":
+        if self.problems.near_duplicates or self.problems.decontaminate:
+            raise ValueError(
+                "a benchmark is evaluated as it is; near_duplicates and decontaminate belong to the "
+                "training problems (problems.near_duplicates, problems.decontaminate)"
+            )
+        return self
+
+
+class Evaluate(Frozen):
+    benchmarks: tuple[Benchmark, ...] = ()
+    num_samples: int = Field(16, ge=1, description="k of avg@k")
+    temperature: float = Field(1.0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: int = Field(4096, ge=1)

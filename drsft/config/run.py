@@ -1,0 +1,67 @@
+"""The whole tree. `resources`, `storage` and `name` change nothing that is computed, nor the fingerprint."""
+
+import hashlib
+
+from pydantic import Field, model_validator
+
+from drsft.config.base import Frozen
+from drsft.config.data import Problems
+from drsft.config.evaluation import Evaluate
+from drsft.config.rewriting import Rewrite
+from drsft.config.target import Target
+from drsft.config.training import Train
+
+__all__ = ["Resources", "RunConfig"]
+
+
+class Resources(Frozen):
+    """What the run may use; changing it never changes the run's directory."""
+
+    rewrite_actors: int = Field(1, ge=1, description="engines that rewrite and evaluate side by side")
+    cpus_per_actor: float = Field(1, gt=0)
+    gpus_per_actor: float = Field(0, ge=0)
+    verify_workers_per_actor: int = Field(1, ge=1)
+    shards_in_flight_per_actor: int = Field(4, ge=1)
+    train_workers: int = Field(1, ge=1)
+    cpus_per_train_worker: float = Field(1, gt=0)
+    gpus_per_train_worker: float = Field(0, ge=0)
+    max_train_failures: int = Field(3, ge=0)
+    dashboard_port: int | None = Field(
+        None, ge=1, le=65535, description="show Ray's dashboard of a local cluster on this loopback port"
+    )
+
+
+class RunConfig(Frozen):
+    name: str = Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$", max_length=60)
+    storage: str = Field("runs", description="a folder, or s3://bucket/prefix")
+    seed: int = 0
+    problems: Problems
+    target: Target
+    rewrite: Rewrite = Rewrite()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    resources: Resources = Resources()
+
+    @model_validator(mode="after")
+    def lengths_fit(self) -> "RunConfig":
+        longest = max(self.rewrite.self_align.max_tokens, self.rewrite.guided.max_tokens)
+        if longest >= self.target.max_model_len:
+            limit = self.target.max_model_len
+            raise ValueError(f"rewrite max_tokens ({longest}) must be below target.max_model_len ({limit})")
+        return self
+
+    @model_validator(mode="after")
+    def has_benchmarks_to_decontaminate_against(self) -> "RunConfig":
+        if self.problems.decontaminate and not self.evaluate.benchmarks:
+            raise ValueError("problems.decontaminate is set, but evaluate.benchmarks names no benchmark")
+        return self
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits over everything that changes what the run computes."""
+        canonical = self.model_dump_json(exclude={"name", "storage", "resources"})
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    @property
+    def run_id(self) -> str:
+        return f"{self.name}-{self.fingerprint}"

@@ -1,0 +1,56 @@
+"""Objectives, arms and the optimiser."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from drsft.config.base import Frozen
+
+__all__ = ["Arm", "Dft", "Objective", "Sft", "Train"]
+
+
+class Sft(Frozen):
+    """Plain cross-entropy: weight 1."""
+
+    kind: Literal["sft"] = "sft"
+
+
+class Dft(Frozen):
+    """Dynamic fine-tuning (arXiv 2508.05629, eq. 9): weight sg(p_t)."""
+
+    kind: Literal["dft"] = "dft"
+
+
+Objective = Annotated[Sft | Dft, Field(discriminator="kind")]
+
+
+class Arm(Frozen):
+    """One way of training that is compared with the others."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_+.-]*$", max_length=40)
+    data: Literal["expert", "rewritten"] = "rewritten"
+    objective: Objective = Dft()
+
+
+class Train(Frozen):
+    arms: tuple[Arm, ...] = (Arm(name="dr+dft"),)
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    seq_len: int = Field(2048, ge=16, description="tokens of a packed row")
+    batch_rows: int = Field(64, ge=1, description="packed rows of one step, over all workers")
+    micro_batch_rows: int = Field(1, ge=1, description="packed rows of one forward on one worker")
+    num_epochs: int = Field(1, ge=1)
+    learning_rate: float = Field(5e-5, gt=0)
+    warmup_ratio: float = Field(0.1, ge=0, le=1, description="of all steps; then cosine to zero")
+    weight_decay: float = Field(0.01, ge=0)
+    adam_betas: tuple[float, float] = (0.9, 0.95)
+    max_grad_norm: float = Field(1.0, gt=0)
+    activation_checkpointing: bool = False
+    checkpoint_every_steps: int = Field(100, ge=1)
+
+    @field_validator("arms")
+    @classmethod
+    def names_differ(cls, arms: tuple[Arm, ...]) -> tuple[Arm, ...]:
+        names = [arm.name for arm in arms]
+        if len(set(names)) < len(names):
+            raise ValueError(f"arm names must differ, got {', '.join(names)}")
+        return arms
