@@ -1,6 +1,9 @@
-"""Records and problems as Arrow tables: the schema of what lies in the store. Version 1."""
+"""Records and problems as Arrow tables: the schema of what lies in the store. Version 1.
 
-from collections.abc import Sequence
+docs/records.md describes every column; a test holds the two together.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -68,10 +71,15 @@ def problems_from_table(table: pa.Table) -> list[Problem]:
     return [Problem(**row) for row in table.to_pylist()]
 
 
-def records_to_table(records: Sequence[Record]) -> pa.Table:
-    """Rows in order of problem id, so equal records give equal bytes whatever finished first."""
+def records_to_table(records: Sequence[Record], provenance: Mapping[str, str] | None = None) -> pa.Table:
+    """Rows in order of problem id, so equal records give equal bytes whatever finished first.
+
+    `provenance` joins the file's metadata, each key as `drsft.<key>`.
+    """
     ordered = sorted(records, key=lambda record: record.problem.problem_id)
-    return pa.Table.from_pylist([_record_row(record) for record in ordered], schema=RECORD_SCHEMA)
+    table = pa.Table.from_pylist([_record_row(record) for record in ordered], schema=RECORD_SCHEMA)
+    about = {f"drsft.{key}": value for key, value in (provenance or {}).items()}
+    return table.replace_schema_metadata({**RECORD_SCHEMA.metadata, **about})
 
 
 def records_from_table(table: pa.Table) -> list[Record]:

@@ -11,10 +11,12 @@ import numpy as np
 import ray
 from ray.data import ActorPoolStrategy
 
+from drsft import __version__
 from drsft.config import RunConfig
 from drsft.errors import StageError
 from drsft.planning import Plan, read_shard
 from drsft.policy.prompts import load_prompter
+from drsft.policy.provenance import provenance
 from drsft.policy.vllm import VLLMPolicy
 from drsft.records import Problem, Record
 from drsft.rewrite.cascade import Recipe, rewrite_one
@@ -46,6 +48,7 @@ class ShardRewriter:
             max_model_len=config.target.max_model_len,
         )
         self._policy = VLLMPolicy(config.target, prompter)
+        self._provenance = {"version": __version__, **provenance(config.target)}
         self._verifier = VerifierPool(
             num_workers=config.resources.verify_workers_per_actor,
             timeout_s=config.rewrite.verification.timeout_s,
@@ -65,8 +68,9 @@ class ShardRewriter:
         except StageError:
             os._exit(1)  # raising would retry the shard on this same actor, whose engine is dead (ray #60145)
         self._ticker.flush()
-        summary = summarise(records, wall_s=time.monotonic() - started_s)
-        return self._shards.commit(shard, records_to_table(records), summary).num_rows
+        summary = summarise(records, wall_s=time.monotonic() - started_s) | {"provenance": self._provenance}
+        table = records_to_table(records, self._provenance)
+        return self._shards.commit(shard, table, summary).num_rows
 
     async def _rewrite(self, problem: Problem) -> Record:
         record = await rewrite_one(problem, self._policy, self._verifier, self._recipe)

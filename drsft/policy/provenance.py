@@ -1,0 +1,58 @@
+"""Which versions and which weights sampled: what a shard of records carries about its engine.
+
+One actor with one engine makes a whole shard, so this stands once in the shard's file and commit, not in
+every row.
+"""
+
+import hashlib
+from pathlib import Path
+
+from drsft.config import Target
+from drsft.policy.prompts import model_location
+
+__all__ = ["model_fingerprint", "provenance"]
+
+_SAMPLED_BYTES = 1 << 20  # from each end of a file
+
+
+def provenance(target: Target) -> dict[str, str]:
+    """Versions by package, the target's name and the fingerprint of its files. Imports vLLM and torch."""
+    import torch
+    import transformers
+    import vllm
+
+    return {
+        "vllm_version": str(vllm.__version__),
+        "torch_version": str(torch.__version__),
+        "transformers_version": str(transformers.__version__),
+        "target_model": target.model,
+        "target_fingerprint": model_fingerprint(model_location(target.model)),
+    }
+
+
+def model_fingerprint(location: str) -> str:
+    """Sixteen hex digits over a folder's files, or `commit:…` of a hub name; empty when it is not on disk.
+
+    Of each file the name, the size and a MiB from either end count: seconds instead of minutes for weights of
+    many GB, and an optimiser step changes nearly every weight, so another checkpoint has another fingerprint.
+    """
+    folder = Path(location).expanduser()
+    if not folder.is_dir():
+        return _hub_commit(location)
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            digest.update(f"{path.name}\x00{path.stat().st_size}\x00".encode())
+            with path.open("rb") as file:
+                digest.update(file.read(_SAMPLED_BYTES))
+                file.seek(max(file.tell(), path.stat().st_size - _SAMPLED_BYTES))
+                digest.update(file.read())
+    return digest.hexdigest()
+
+
+def _hub_commit(name: str) -> str:
+    """The commit that lies in the local cache; asks no server."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(name, "config.json")  # …/snapshots/<commit>/config.json
+    return f"commit:{Path(found).parent.name}" if isinstance(found, str) else ""
