@@ -40,17 +40,14 @@ def verify_file(
     output = output or sys.stdout
     console = console or Console(stderr=True)
     counts: Counter[tuple[str, str]] = Counter()
-    with (
-        _open(file) as lines,
-        VerifierPool(num_workers=num_workers, timeout_s=timeout_s, options=options) as pool,
-    ):
-        with _progress(console) as progress:
-            task = progress.add_task("judging", total=_num_lines(file))
-            for row, verdict in _judged(lines, kind, pool):
-                row["outcome"], row["reason"] = verdict.outcome.value, verdict.reason
-                output.write(json.dumps(row, ensure_ascii=True) + "\n")
-                counts[verdict.outcome.value, verdict.reason] += 1
-                progress.advance(task)
+    pool = VerifierPool(num_workers=num_workers, timeout_s=timeout_s, options=options)
+    with _open(file) as lines, pool, _progress(console) as progress:
+        task = progress.add_task("judging", total=_num_lines(file))
+        for row, verdict in _judged(lines, kind, pool):
+            row["outcome"], row["reason"] = verdict.outcome.value, verdict.reason
+            output.write(json.dumps(row, ensure_ascii=True) + "\n")
+            counts[verdict.outcome.value, verdict.reason] += 1
+            progress.advance(task)
     output.flush()
     console.print(_summary(counts))
     return counts

@@ -61,12 +61,13 @@ def check_steps(text: str) -> StepReport:
     for position, written, is_holding in _checked(text, values):
         num_read += 1
         if not is_holding:
-            failures.append((position, " ".join(written.split())))
+            failures.append((position, _LINKING.sub("", " ".join(written.split()))))
     failures.sort()
     first = failures[0][1] if failures else None
     return StepReport(num_read=num_read, num_failed=len(failures), first_failure=first)
 
 
+_LINKING = re.compile(r"(?:\s(?:and|so|or|then|but|which|is))+$")  # words that a reading ran into
 Checked = tuple[int, str, bool]  # where it stands, as written, whether it holds
 Values = dict[str, Fraction]
 

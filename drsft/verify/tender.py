@@ -45,14 +45,15 @@ class Job:
 class Worker:
     """The process and its two pipes."""
 
-    def __init__(self, options: VerifyOptions, memory_limit_bytes: int) -> None:
+    def __init__(self, options: VerifyOptions, memory_limit_bytes: int, *, is_symbolic: bool) -> None:
         # The child must find the same drsft and the user's own modules (custom verifiers).
         root = str(Path(drsft.__file__).parent.parent)
         path = os.pathsep.join([root, *(entry for entry in sys.path if entry)])
         # Sandboxes live in here, so that a worker that is killed leaves none behind.
         self.folder = tempfile.mkdtemp(prefix="drsft-verify-")
         command = [sys.executable, "-P", "-m", "drsft.verify.worker"]
-        arguments = [options.to_json(), str(memory_limit_bytes), str(os.getpid())]
+        preload = "symbolic" if is_symbolic else "plain"
+        arguments = [options.to_json(), str(memory_limit_bytes), str(os.getpid()), preload]
         self.process = subprocess.Popen(
             [*command, *arguments],
             stdin=subprocess.PIPE,
@@ -119,6 +120,8 @@ class Tender:
         self._thread = threading.Thread(target=self._run, name="drsft-verify", daemon=True)
         self._stopping = threading.Event()
         self._worker: Worker | None = None
+        self._is_awaited = False  # the worker has not said yet that it is up
+        self._is_symbolic = False  # some case needed sympy, so the next worker loads it before it is up
         self._deadline = 0.0  # when the case that the worker is at must be done
         self._resend: deque[Job] = deque()  # innocent victims of a kill
         self._flying: deque[tuple[Job, int]] = deque()  # sent, unanswered, with their size in bytes
@@ -200,6 +203,7 @@ class Tender:
         for line in lines:
             verdict = decode_reply(line)
             if verdict is None:
+                self._is_symbolic = True
                 self._restart_clock()
                 continue
             job, _ = self._flying.popleft()
@@ -236,24 +240,33 @@ class Tender:
         self._replace()
 
     def _replace(self) -> None:
+        """A new worker at once: it starts, and loads what the last one needed, while nobody waits for it."""
         self._resend.extendleft(job for job, _ in reversed(self._flying))
         self._flying.clear()
         self._retire()
+        if not self._stopping.is_set():
+            self._start_worker()
 
     def _retire(self) -> None:
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.kill()
 
-    def _ready_worker(self) -> Worker:
-        if self._worker is None:
-            self._worker = Worker(self._options, self._memory_limit_bytes)
-            if self._stopping.is_set():
-                self._worker.process.kill()
-            with contextlib.suppress(EOFError):  # dead on arrival: the next read says so again, and blames
-                self._worker.read_lines(START_LIMIT_S)
-            self._restart_clock()
+    def _start_worker(self) -> Worker:
+        self._worker = Worker(self._options, self._memory_limit_bytes, is_symbolic=self._is_symbolic)
+        self._is_awaited = True
+        if self._stopping.is_set():
+            self._worker.process.kill()
         return self._worker
+
+    def _ready_worker(self) -> Worker:
+        worker = self._worker or self._start_worker()
+        if self._is_awaited:
+            self._is_awaited = False
+            with contextlib.suppress(EOFError):  # dead on arrival: the next read says so again, and blames
+                worker.read_lines(START_LIMIT_S)
+            self._restart_clock()
+        return worker
 
 
 def _resolve(job: Job, verdict: Verdict) -> None:

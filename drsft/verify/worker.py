@@ -1,7 +1,7 @@
 """The process that judges: reads cases from stdin, writes verdicts to what was stdout, until stdin closes.
 
-Started by the pool as `python -m drsft.verify.worker OPTIONS_JSON MEMORY_LIMIT_BYTES PARENT_PID`. It may be
-killed at any time, so it owns nothing outside itself. It dies with its parent: by the kernel's
+Started by the pool as `python -m drsft.verify.worker OPTIONS_JSON MEMORY_LIMIT_BYTES PARENT_PID PRELOAD`. It
+may be killed at any time, so it owns nothing outside itself. It dies with its parent: by the kernel's
 parent-death signal where there is one, and by the end of stdin everywhere.
 """
 
@@ -15,6 +15,7 @@ from typing import BinaryIO
 from drsft.records import Outcome, Verdict
 from drsft.verify import clock
 from drsft.verify.kinds import judge_case
+from drsft.verify.maths.symbolic import load
 from drsft.verify.options import VerifyOptions
 from drsft.verify.wire import decode_case, encode_verdict
 
@@ -65,7 +66,7 @@ def serve(requests: BinaryIO, replies: BinaryIO, options: VerifyOptions) -> None
 
 
 def main() -> None:
-    options_json, limit_bytes, parent_pid = sys.argv[1:]
+    options_json, limit_bytes, parent_pid, preload = sys.argv[1:]
     die_with_parent(int(parent_pid))
     limit_memory(int(limit_bytes))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pool decides when we end
@@ -73,6 +74,8 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "wb")
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
+    if preload == "symbolic":
+        load()
     serve(sys.stdin.buffer, replies, VerifyOptions.from_json(options_json))
 
 

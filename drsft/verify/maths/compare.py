@@ -30,6 +30,8 @@ NUM_EQUATION_POINTS = 6
 
 def same_answer(reference: Node, answer: Node) -> Agreement:
     """SAME and DIFFERENT are findings; UNKNOWN hands the pair to the symbolic step."""
+    if (finding := _same_by_name(reference, answer)) is not None:
+        return finding
     reference, answer = _plain(reference), _plain(answer)
     if reference == answer:
         return SAME
@@ -94,6 +96,22 @@ def _plain_listing(listing: Listing) -> Node:
             tuples = tuple(Seq(tuple(value for _, value in row), "(", ")") for row in rows)
             return tuples[0] if len(tuples) == 1 else Listing(tuples)
     return Listing(tuple(items))
+
+
+def _same_by_name(reference: Node, answer: Node) -> Agreement | None:
+    """ "p=5, q=2" is "q=2, p=5": where both sides name their values, each name once, the order is free."""
+    records = []
+    for node in (reference, answer):
+        if not isinstance(node, Listing):
+            return None
+        pairs = [_assignment(item) for item in node.items]
+        record = {str(pair[0]): pair[1] for pair in pairs if pair is not None}
+        if len(record) != len(pairs):
+            return None
+        records.append(record)
+    if set(records[0]) != set(records[1]):
+        return None
+    return _all_same(list(records[0].values()), [records[1][name] for name in records[0]])
 
 
 def _signs(node: Call) -> tuple[Node, Node] | None:

@@ -354,11 +354,15 @@ def _agree(left: Node, right: Node, point: Mapping[str, Value], *, is_real: bool
         return True
     if min(abs(first), abs(second)) > NOISE:
         return False
-    # Is what is nearly zero a small number, or what cancellation has left of zero? Noise shrinks with the
-    # working precision.
-    first = value_at(left, point, is_real=is_real, digits=2 * WORKING_DIGITS)
-    second = value_at(right, point, is_real=is_real, digits=2 * WORKING_DIGITS)
-    return close(first, second) or max(abs(first), abs(second)) < NOISE**2
+    # Is what is nearly zero a small number (1/2004!), or what cancellation has left of zero (sin pi)? Noise
+    # shrinks with the working precision.
+    finer = [value_at(side, point, is_real=is_real, digits=2 * WORKING_DIGITS) for side in (left, right)]
+    if close(*finer):
+        return True
+    return all(
+        fine == 0 or abs(fine) < abs(coarse) * NOISE**0.5
+        for fine, coarse in zip(finer, (first, second), strict=True)
+    )
 
 
 @lru_cache(maxsize=4096)

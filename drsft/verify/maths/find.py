@@ -59,7 +59,7 @@ def find_answer(text: str, *, is_box_required: bool = False) -> Found | None:
     """The answer as written, before any normalising; None where the text states none."""
     text = _without_special_tokens(text[-TAIL_CHARS:])
     found, end = boxes(text)
-    if found:
+    if end:
         # A closing "final answer is" after the box is the later, and the formal, statement.
         if not is_box_required and (closing := _FINAL_ANSWER.search(text, end)) is not None:
             announced = _after_phrase(text[closing.start() :])

@@ -28,6 +28,7 @@ LETTERS = "ABCDEFGHIJ"
 _PLAIN_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d{1,300})(?:\.\d{1,300})?|-?\.\d{1,300}")
 _LABEL = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf)\{)?\(([A-J])\)\s*\}?[\s:.\\]*(?=\S)")
 _DECIMAL_COMMA = re.compile(r"-?(?:0,\d+|\d+,\d{2}|\d+,\d{4,})")
+_SENTENCE_WORD = re.compile(r"[A-Za-z]{4}")
 _WORD = re.compile(r"[A-Za-z][A-Za-z ]*")
 
 
@@ -96,6 +97,10 @@ def _same_words(reference: str, answer: str) -> tuple[Outcome, str] | None:
     first, second = _letters(reference), _letters(answer)
     if first and second and min(len(first), len(second)) > 1 and first.lower() == second.lower():
         return Outcome.CORRECT, "same words"
+    if _SENTENCE_WORD.search(first) and _SENTENCE_WORD.search(second):
+        # A short answer in other words is another answer; a sentence may say the same in other words.
+        is_short = len(first.split()) <= 3
+        return (Outcome.WRONG, "other words") if is_short else (Outcome.UNJUDGED, "words cannot be compared")
     return None
 
 

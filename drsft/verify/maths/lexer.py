@@ -206,9 +206,28 @@ _TEXT = frozenset(
 _WORDS_AS_SEPARATORS = frozenset({"and", "or", "и"})
 _ASCII_WORDS = {"pi": "pi", "inf": "inf", "infty": "inf", "infinity": "inf", "oo": "inf"}
 _SHORT_WORDS = frozenset(
-    {"per", "the", "is", "are", "so", "of", "for", "an", "we", "has", "he", "she", "it", "day", "all"}
+    {
+        "per",
+        "the",
+        "is",
+        "are",
+        "so",
+        "of",
+        "for",
+        "an",
+        "we",
+        "has",
+        "he",
+        "she",
+        "it",
+        "day",
+        "all",
+        "sq",
+        "cu",
+    }
 )
 _PERCENT = frozenset({"percent", "pct", "percents", "percentage"})
+_MULTIPLIERS = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _MODULES = frozenset({"np", "math", "numpy"})
 _GAP = re.compile(r"\d{3}(?!\d)")
 
@@ -294,11 +313,15 @@ def _letters(value: str, tokens: list[Token], *, is_after_command: bool) -> None
         tokens.append(("cmd", value))
     elif value in _MODULES:
         pass  # "np.arcsin(x)": the full stop is dropped too
+    elif lower in _MULTIPLIERS and tokens and tokens[-1][0] == "num":
+        tokens.extend((("op", "*"), ("num", Num(Fraction(_MULTIPLIERS[lower])))))
     elif lower in _PERCENT:
         tokens.append(("op", "%"))
     elif lower in ("degrees", "degree", "deg"):
         tokens.append(("op", "deg"))
-    elif lower in _SHORT_WORDS or (is_unit(lower) and tokens and tokens[-1][0] in ("num", "op", "cmd")):
+    elif lower in _SHORT_WORDS or (
+        is_unit(lower) and tokens and tokens[-1][0] in ("num", "op", "cmd", "word")
+    ):
         tokens.append(("word", lower))
     elif value.isupper() or (len(value) < 4 and not (value[0].isupper() and value[1:].islower())):
         tokens.extend(("sym", letter) for letter in value)  # AB, SRMC, xyz: products of symbols
@@ -355,6 +378,8 @@ def _text(content: str, tokens: list[Token], grouped: bool, depth: int) -> None:
         return
     if lower in _WORDS_AS_SEPARATORS:
         tokens.append(("sep", "and"))
+    elif lower in _MULTIPLIERS:
+        _letters(lower, tokens, is_after_command=False)
     elif lower in _PERCENT or lower.startswith(("degree", "deg")):
         tokens.append(("op", "%" if lower in _PERCENT else "deg"))
     elif len(content) == 1 and content not in "ei" and tokens and tokens[-1][0] == "num":

@@ -130,6 +130,7 @@ def _is_unit(node: Node) -> bool:
 
 
 def _same_quantity(reference: Node, answer: Node) -> Agreement:
+    reference, answer = _with_letter_unit(reference), _with_letter_unit(answer)
     if isinstance(reference, Quantity) and isinstance(answer, Quantity):
         factor = factor_between(answer.unit, reference.unit)
         if factor is None:
@@ -139,6 +140,14 @@ def _same_quantity(reference: Node, answer: Node) -> Agreement:
     left = reference.value if isinstance(reference, Quantity) else reference
     right = answer.value if isinstance(answer, Quantity) else answer
     return same_scalar(left, right)
+
+
+def _with_letter_unit(node: Node) -> Node:
+    """3 m beside 300 cm: the letter is the unit."""
+    match node:
+        case Call("*", (value, Sym(name))) if name in UNIT_LETTERS and not free_symbols(value):
+            return Quantity(value, name)
+    return node
 
 
 def _in_base(digits: Node, base: Node) -> object:

@@ -1,0 +1,246 @@
+"""The pool's promises: it answers, it kills, it survives, it leaves nothing behind."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from drsft.errors import ConfigError
+from drsft.records import Outcome, Problem
+from drsft.verify.pool import VerifierPool
+
+
+def problem(reference: str, kind: str = "math") -> Problem:
+    return Problem(problem_id="", question="", demonstration="", reference=reference, kind=kind)
+
+
+CATASTROPHE = problem(r"(a+)+$", "regex")
+CATASTROPHIC_TEXT = "a" * 40 + "b"
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def test_it_judges_a_thousand_integers_in_seconds():
+    async with VerifierPool() as pool:
+        await pool.judge(problem("1"), "1")
+        start = time.perf_counter()
+        verdicts = await asyncio.gather(*(pool.judge(problem(str(n)), f"so it is {n}") for n in range(1000)))
+        assert time.perf_counter() - start < 5.0  # 0.1 s where nothing else runs
+        assert all(verdict.is_correct for verdict in verdicts)
+
+
+async def test_a_truncated_text_needs_no_work():
+    async with VerifierPool() as pool:
+        verdict = await pool.judge(problem("1"), "1", is_truncated=True)
+        assert verdict.outcome is Outcome.TRUNCATED
+        assert pool.worker_pids == []
+
+
+async def test_a_case_over_its_limit_is_unjudged_and_its_neighbours_are_not():
+    async with VerifierPool(timeout_s=0.5) as pool:
+        await pool.judge(problem("1"), "1")
+        start = time.perf_counter()
+        hanging = asyncio.create_task(pool.judge(CATASTROPHE, CATASTROPHIC_TEXT))
+        others = [asyncio.create_task(pool.judge(problem(str(n)), str(n))) for n in range(20)]
+        verdict = await hanging
+        assert time.perf_counter() - start < 0.5 + SLACK_S
+        assert verdict.outcome is Outcome.UNJUDGED
+        assert "time limit" in verdict.reason
+        assert all(other.is_correct for other in await asyncio.gather(*others))
+
+
+async def test_a_worker_that_somebody_kills_is_replaced_and_its_case_judged():
+    async with VerifierPool() as pool:
+        await pool.judge(problem("1"), "1")
+        (pid,) = pool.worker_pids
+        os.kill(pid, signal.SIGKILL)
+        assert (await pool.judge(problem("2"), "2")).is_correct
+        assert pool.worker_pids != [pid]
+
+
+async def test_a_worker_is_recycled_after_its_cases():
+    async with VerifierPool(cases_per_worker=5) as pool:
+        seen = set()
+        for n in range(20):
+            await pool.judge(problem(str(n)), str(n))
+            seen.update(pool.worker_pids)
+        assert len(seen) >= 3
+
+
+async def test_closing_leaves_no_process_and_fails_what_waits():
+    pool = VerifierPool(num_workers=2, timeout_s=30)
+    waiting = [asyncio.create_task(pool.judge(CATASTROPHE, CATASTROPHIC_TEXT + str(n))) for n in range(4)]
+    await asyncio.sleep(0.5)
+    pids = pool.worker_pids
+    await pool.aclose()
+    assert not any(is_alive(pid) for pid in pids)
+    assert {(await task).outcome for task in waiting} == {Outcome.UNJUDGED}
+    with pytest.raises(RuntimeError):
+        await pool.judge(problem("1"), "1")
+    pool.close()
+
+
+def test_it_serves_one_event_loop_after_another_and_none():
+    with VerifierPool() as pool:
+        for n in range(3):
+            assert asyncio.run(pool.judge(problem(str(n)), str(n))).is_correct
+        assert pool.submit(problem("7"), "7").result().is_correct
+
+
+def test_it_serves_a_loop_in_a_thread():
+    verdicts = []
+    with VerifierPool() as pool:
+        thread = threading.Thread(
+            target=lambda: verdicts.append(asyncio.run(pool.judge(problem("x+x"), "2x")))
+        )
+        thread.start()
+        thread.join()
+    assert verdicts[0].is_correct
+
+
+async def test_a_cancelled_judgement_frees_its_slot():
+    async with VerifierPool(timeout_s=0.7, max_pending=1) as pool:
+        task = asyncio.create_task(pool.judge(CATASTROPHE, CATASTROPHIC_TEXT))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        waiting = asyncio.create_task(pool.judge(problem("1"), "1"))
+        await asyncio.sleep(0)
+        assert not waiting.done()  # behind the hanging case, not refused
+        assert (await waiting).is_correct
+
+
+async def test_equal_cases_are_judged_once():
+    async with VerifierPool() as pool:
+        await pool.judge(problem("1"), "1")
+        (pid,) = pool.worker_pids
+        os.kill(pid, signal.SIGSTOP)  # only the cache can answer now
+        try:
+            verdict = await asyncio.wait_for(pool.judge(problem("1"), "1"), timeout=1)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert verdict.is_correct
+
+
+async def test_an_unknown_kind_is_the_callers_error():
+    async with VerifierPool() as pool:
+        with pytest.raises(ConfigError, match="unknown verifier kind 'maths'"):
+            await pool.judge(problem("1", "maths"), "1")
+
+
+async def test_the_step_check_is_a_judgement_like_others():
+    async with VerifierPool() as pool:
+        report = await pool.check_steps("2 + 2 = 4, 3 + 3 = 7.")
+        assert (report.num_read, report.num_failed, report.first_failure) == (2, 1, "3 + 3 = 7")
+        verdict = await pool.judge(problem("7", "math+steps"), r"3 + 3 = 7, so \boxed{7}")
+        assert verdict.outcome is Outcome.WRONG
+        assert "equations fail" in verdict.reason
+
+
+def test_workers_die_with_their_parent():
+    program = (
+        "import asyncio, os, signal\n"
+        "from drsft.records import Problem\n"
+        "from drsft.verify.pool import VerifierPool\n"
+        "pool = VerifierPool(num_workers=2)\n"
+        "p = Problem(problem_id='', question='', demonstration='', reference='1')\n"
+        "[pool.submit(p, f'{n}').result() for n in range(50)]\n"
+        "print(*pool.worker_pids, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    pids = [int(pid) for pid in done.stdout.split()]
+    assert pids
+    deadline = time.monotonic() + 5
+    while any(is_alive(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(is_alive(pid) for pid in pids)
+
+
+BOMBS = {
+    "tower": r"\boxed{9^{9^{9^{9}}}}",
+    "tower in ASCII": "The answer is 9**9**9**9**9.",
+    "factorial of factorials": r"\boxed{((10!)!)!}",
+    "factorial of a tower": r"\boxed{(10^{20})!}",
+    "deep brackets": r"\boxed{" + "(" * 5_000 + "1" + ")" * 5_000 + "}",
+    "deep braces": r"\boxed{" + "{" * 3_000 + "1" + "}" * 3_000 + "}",
+    "deep fractions": r"\boxed{" + r"\frac{1}{1+" * 300 + "1" + "}" * 300 + "}",
+    "nested radicals": r"\boxed{" + r"\sqrt{2+" * 400 + "2" + "}" * 400 + "}",
+    "20,000 digits": r"\boxed{" + "7" * 20_000 + "}",
+    "20,000 decimals": r"\boxed{0." + "7" * 20_000 + "}",
+    "huge sum": r"\boxed{" + "+".join(["1"] * 20_000) + "}",
+    "long series": r"\boxed{\sum_{k=1}^{10^{12}} \frac{1}{k}}",
+    "series in series": r"\boxed{\sum_{i=1}^{1000}\sum_{j=1}^{1000}\sum_{k=1}^{1000} ijk}",
+    "big binomial": r"\boxed{\binom{10^{9}}{5\cdot 10^{8}}}",
+    "unclosed boxes": r"\boxed{" * 30_000,
+    "a megabyte of words": "so the answer is " * 60_000,
+    "a megabyte of dollars": "$" * 1_000_000,
+    "a megabyte of equations": "1 + 1 = 2, " * 90_000 + "so 5",
+    "NUL bytes": "\x00" * 50_000 + r"\boxed{5}",
+    "invalid UTF-8": b"\xff\xfe\xfa so \\boxed{5}".decode("utf-8", "surrogateescape"),
+    "expanding power": r"\boxed{(x+y+z+1)^{1000}-(x+y)^{999}}",
+    "unreadable integral": r"\boxed{\int_0^{\infty} \frac{\sin^{50} x}{x^{49}+\ln x} dx}",
+}
+LIMIT_S = 1.5
+SLACK_S = 3.0  # 0.5 on a machine that does nothing else; these tests share theirs
+
+
+@pytest.mark.parametrize("name", BOMBS)
+async def test_no_bomb_outlives_its_limit(name, bombed_pool):
+    await bombed_pool.judge(problem("2"), "2")
+    start = time.perf_counter()
+    verdict = await bombed_pool.judge(problem("x^{12}+7"), BOMBS[name])
+    assert time.perf_counter() - start < LIMIT_S + SLACK_S
+    assert not verdict.is_correct
+    assert (await bombed_pool.judge(problem("1/2"), "0.5")).is_correct
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pattern", [r"(a+)+$", r"(a|aa)+$", r"(.*)*x\1", r"([a-z]+)*!"])
+async def test_no_pattern_outlives_its_limit(pattern, bombed_pool):
+    await bombed_pool.judge(problem("2"), "2")
+    start = time.perf_counter()
+    await bombed_pool.judge(problem(pattern, "regex"), "a" * 60 + "b")
+    assert time.perf_counter() - start < LIMIT_S + SLACK_S
+    assert (await bombed_pool.judge(problem("3"), "3")).is_correct
+
+
+@pytest.fixture(scope="module")
+def bombed_pool():
+    """One pool for all bombs: surviving the last must not help against the next."""
+    with VerifierPool(timeout_s=LIMIT_S, cache_size=0) as pool:
+        # sympy's import is not on any case's clock, but it would be on this test's.
+        pool.submit(problem(r"\int_0^1 x\,dx"), r"\int_0^2 x\,dx").result()
+        yield pool
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_over_a_hundred_thousand_cases():
+    def resident_bytes(pid: int) -> int:
+        with open(f"/proc/{pid}/statm") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    with VerifierPool(cases_per_worker=10**9, cache_size=1_000) as pool:
+        sizes = []
+        for block in range(10):
+            numbers = range(block * 10_000, (block + 1) * 10_000)
+            futures = [
+                pool.submit(problem(rf"\frac{{{n}}}{{7}}+x"), rf"so \boxed{{x+{n}/7}}") for n in numbers
+            ]
+            assert all(future.result().is_correct for future in futures)
+            sizes.append((resident_bytes(pool.worker_pids[0]), resident_bytes(os.getpid())))
+    worker, own = zip(*sizes, strict=True)
+    assert worker[-1] < worker[2] * 1.1
+    assert own[-1] < own[2] * 1.1

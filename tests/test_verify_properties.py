@@ -1,0 +1,127 @@
+"""What must hold for every text and every answer, whatever it is."""
+
+from fractions import Fraction
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drsft.records import Outcome, Verdict
+from drsft.verify.maths.find import find_answer
+from drsft.verify.maths.judge import judge_math, same_math
+from drsft.verify.maths.surface import clean
+from drsft.verify.options import VerifyOptions
+from drsft.verify.steps import check_steps
+from drsft.verify.wire import Case, decode_case, decode_reply, encode_case, encode_verdict
+
+ANY_TEXT = st.text(st.characters(), max_size=200)  # surrogates and NUL included
+COMMANDS = [
+    r"\frac",
+    r"\sqrt",
+    r"\boxed",
+    r"\text",
+    r"\left(",
+    r"\right)",
+    r"\pm",
+    r"\cup",
+    r"\in",
+    r"\infty",
+]
+BRACKETS = ["{", "}", "(", ")", "[", "]", r"\{", r"\}", r"\(", r"\)", r"\[", r"\]", "$", "|", "&", "\\\\"]
+MATRIX = [r"\begin{pmatrix}", r"\end{pmatrix}"]
+REST = [*"^_,;=<>+-*/!%12xynei", "10", "0.5", "and", "or", "answer", "is", "####", "3,4"]
+PIECES = st.sampled_from(COMMANDS + BRACKETS + MATRIX + REST)
+LATEX_LIKE = st.lists(PIECES, max_size=25).map(" ".join)
+NUMBERS = st.fractions(min_value=-1000, max_value=1000, max_denominator=60)
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> str:
+    """Well-formed answers: numbers, roots, polynomials, tuples, sets, intervals."""
+    first, second = draw(NUMBERS), draw(NUMBERS)
+    shapes = [
+        "{a}",
+        r"{a}+\sqrt{{{n}}}",
+        "{a}x+({b})",
+        "x^2+({a})",
+        "({a},{b})",
+        r"\{{{a},{b}\}}",
+        r"[{a},\infty)",
+    ]
+    parts = {"a": _latex(first), "b": _latex(second), "n": draw(st.integers(2, 50))}
+    return draw(st.sampled_from(shapes)).format(**parts)
+
+
+def _latex(value: Fraction) -> str:
+    if value.denominator == 1:
+        return str(value.numerator)
+    sign = "-" if value < 0 else ""
+    return rf"{sign}\frac{{{abs(value.numerator)}}}{{{value.denominator}}}"
+
+
+@given(ANY_TEXT | LATEX_LIKE, ANY_TEXT | LATEX_LIKE)
+@settings(max_examples=150, deadline=None)
+def test_judging_never_raises_on_any_text(reference, text):
+    verdict = judge_math(Case(kind="math", question="", reference=reference, text=text), VerifyOptions())
+    assert isinstance(verdict, Verdict)
+
+
+@given(ANY_TEXT | LATEX_LIKE)
+@settings(max_examples=150, deadline=None)
+def test_finding_cleaning_and_step_checking_never_raise(text):
+    find_answer(text)
+    clean(text)
+    assert check_steps(text).num_failed <= check_steps(text).num_read
+
+
+@given(answers(), answers())
+@settings(max_examples=80, deadline=None)
+def test_equality_is_symmetric(first, second):
+    assert same_math(first, second)[0] == same_math(second, first)[0]
+
+
+@given(answers())
+@settings(max_examples=80, deadline=None)
+def test_every_answer_equals_itself_however_it_is_typed(answer):
+    variants = [
+        f"${answer}$",
+        f" {answer} ",
+        rf"\({answer}\)",
+        answer.replace(r"\frac", r"\dfrac"),
+        answer.replace("(", r"\left(").replace(")", r"\right)") if "[" not in answer else answer,
+        answer.replace("+", " + ").replace(",", ", "),
+        rf"{answer}.",
+    ]
+    for variant in variants:
+        assert same_math(answer, variant)[0] is Outcome.CORRECT, variant
+
+
+@given(st.integers(0, 10**12), st.integers(0, 3))
+@settings(max_examples=60, deadline=None)
+def test_leading_zeros_and_grouping_do_not_matter(value, num_zeros):
+    assert same_math(str(value), "0" * num_zeros + str(value))[0] is Outcome.CORRECT
+    assert same_math(str(value), f"{value:,}")[0] is Outcome.CORRECT
+
+
+@given(NUMBERS, NUMBERS)
+@settings(max_examples=80, deadline=None)
+def test_numbers_are_equal_exactly_when_they_are(first, second):
+    outcome, _ = same_math(_latex(first), _latex(second))
+    assert (outcome is Outcome.CORRECT) == (first == second)
+
+
+@given(st.integers(-50, 50), st.integers(-50, 50), st.integers(1, 9))
+@settings(max_examples=40, deadline=None)
+def test_a_changed_coefficient_is_another_polynomial(a, b, change):
+    original = f"(x + ({a}))(x + ({b}))"
+    expanded = f"x^2 + ({a + b})x + ({a * b})"
+    changed = f"x^2 + ({a + b})x + ({a * b + change})"
+    assert same_math(original, expanded)[0] is Outcome.CORRECT
+    assert same_math(original, changed)[0] is Outcome.WRONG
+
+
+@given(ANY_TEXT, ANY_TEXT, ANY_TEXT)
+def test_every_case_and_verdict_survives_the_wire(question, reference, text):
+    case = Case(kind="math", question=question, reference=reference, text=text)
+    assert decode_case(encode_case(case)) == case
+    verdict = Verdict(outcome=Outcome.WRONG, reason=reference, answer=text)
+    assert decode_reply(encode_verdict(verdict)) == verdict
