@@ -2,7 +2,7 @@
 
 Cases are JSON lines (gzip allowed) of {"reference", "prediction", "expected", "dubious"?, "dubious_stage"?}.
 Agreement is an expected acceptance that is CORRECT, or an expected refusal that is not. Times are the median
-of interleaved rounds with warm workers, equal in number; workers are new in every round, so nothing is cached.
+of interleaved rounds with warm workers, equal in number and new in every round, so that nothing is cached.
 """
 
 import gzip

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from mpmath import mp  # type: ignore[import-untyped]
-
-from drsft.verify.maths.evaluate import Agreement, NotANumberError, close, coordinate, free_symbols, value_at
+from drsft.verify.maths.identity import Agreement
 from drsft.verify.maths.regions import region_of, same_region
+from drsft.verify.maths.relations import assignment, is_name, same_relation
 from drsft.verify.maths.scalars import is_scalar, same_scalar
 from drsft.verify.maths.syntax import (
     Call,
@@ -24,8 +23,6 @@ __all__ = ["same_answer"]
 
 SAME, DIFFERENT, UNKNOWN = Agreement.SAME, Agreement.DIFFERENT, Agreement.UNKNOWN
 MAX_ITEMS = 200
-INEQUALITIES = frozenset({"<", ">", "<=", ">="})
-NUM_EQUATION_POINTS = 6
 
 
 def same_answer(reference: Node, answer: Node) -> Agreement:
@@ -38,7 +35,7 @@ def same_answer(reference: Node, answer: Node) -> Agreement:
     if isinstance(reference, Words) or isinstance(answer, Words):
         return DIFFERENT if type(reference) is not type(answer) else _same_words(reference, answer)
     if isinstance(reference, Chain) or isinstance(answer, Chain):
-        return _same_relation(reference, answer)
+        return same_relation(reference, answer, same_answer)
     if isinstance(reference, Matrix) or isinstance(answer, Matrix):
         return _same_matrix(reference, answer)
     if is_scalar(reference) and is_scalar(answer):
@@ -62,7 +59,7 @@ def _plain(node: Node) -> Node:
     if isinstance(node, Chain):
         if "approx" in node.ops:
             end = max(node.ops.index("approx"), 1)
-            if end == 1 and _is_name(node.sides[0]) and len(node.sides) == 2:
+            if end == 1 and is_name(node.sides[0]) and len(node.sides) == 2:
                 return Chain(node.sides, ("=",))  # x is about 5: 5 is what is offered
             if node.ops[0] == "approx":
                 return node.sides[0]
@@ -72,16 +69,13 @@ def _plain(node: Node) -> Node:
     return node
 
 
-# --- several answers ---------------------------------------------------------------------------------------
-
-
 def _plain_listing(listing: Listing) -> Node:
     """Expand ±; "n = 1, 2" is 1, 2; "p=5, q=2, p=7, q=2" is two tuples; "AB=4, CD=5" one."""
     items: list[Node] = []
     for item in listing.items:
         item = _plain(item)
         items.extend(item.items if isinstance(item, Listing) else (item,))
-    named = [_assignment(item) for item in items]
+    named = [assignment(item) for item in items]
     if named[0] is not None and all(other is None for other in named[1:]):
         if len(items) > 1 and all(is_scalar(item) or isinstance(item, Seq) for item in items[1:]):
             return Listing((named[0][1], *items[1:]))
@@ -104,7 +98,7 @@ def _same_by_name(reference: Node, answer: Node) -> Agreement | None:
     for node in (reference, answer):
         if not isinstance(node, Listing):
             return None
-        pairs = [_assignment(item) for item in node.items]
+        pairs = [assignment(item) for item in node.items]
         record = {str(pair[0]): pair[1] for pair in pairs if pair is not None}
         if len(record) != len(pairs):
             return None
@@ -232,120 +226,3 @@ def _same_words(reference: Node, answer: Node) -> Agreement:
         return SAME
     # A short answer in other words is another answer; a sentence may say the same in other words.
     return DIFFERENT if len(first.split()) <= 3 else UNKNOWN
-
-
-# --- relations ---------------------------------------------------------------------------------------------
-
-
-def _same_relation(reference: Node, answer: Node) -> Agreement:
-    if isinstance(reference, Chain) and isinstance(answer, Chain):
-        return _same_chains(reference, answer)
-    chain, other = (reference, answer) if isinstance(reference, Chain) else (answer, reference)
-    assert isinstance(chain, Chain)
-    if (pair := _assignment(chain)) is not None:
-        return same_answer(pair[1], other)
-    if set(chain.ops) <= INEQUALITIES | {"!=", "in"}:
-        regions = region_of(chain), region_of(other)
-        if regions[0] is not None and regions[1] is not None:
-            return SAME if same_region(regions[0], regions[1]) else DIFFERENT
-    return DIFFERENT  # an equation is not a value: a^2 + b = 0 is not 0, x^2 = 4 is not 4
-
-
-def _same_chains(reference: Chain, answer: Chain) -> Agreement:
-    first, second = _assignment(reference), _assignment(answer)
-    if first is not None and second is not None:
-        finding = same_answer(first[1], _renamed(second, first))
-        if finding is SAME:
-            return SAME
-    regions = region_of(reference), region_of(answer)
-    if regions[0] is not None and regions[1] is not None:
-        return SAME if same_region(regions[0], regions[1]) else DIFFERENT
-    if len(reference.ops) == len(answer.ops) == 1 and all(
-        is_scalar(s) for s in reference.sides + answer.sides
-    ):
-        return _equivalent(reference, answer)
-    if reference.ops == answer.ops:
-        return _all_same(reference.sides, answer.sides)
-    return DIFFERENT
-
-
-def _assignment(node: Node) -> tuple[Node, Node] | None:
-    """Name and value of "x = 5", "f(x) = 2x", "z = 1 + 1 = 2" or "5 = x"; None for a true equation."""
-    if not isinstance(node, Chain) or not set(node.ops) <= {"=", "equiv"}:
-        return None
-    name, value = node.sides[0], node.sides[-1]
-    is_computation = is_scalar(name) and not free_symbols(name) and not free_symbols(value)  # 35 + 70 = 105
-    if len(node.sides) > 2 or is_computation or _is_name(name):
-        return name, value
-    if _is_name(value) and not free_symbols(name):
-        return value, name
-    return None
-
-
-def _is_name(node: Node) -> bool:
-    """Symbols without any number: x, AB, NO/BO, a+b, f(x), sin A, (p, q). Not x^2, 2x, x + 1."""
-    match node:
-        case Sym(name):
-            return name not in ("pi", "e", "i", "inf")
-        case Words():
-            return True
-        case Call(name, arguments) if name.startswith("apply "):
-            return True
-        case Call(name, arguments):
-            return name not in ("%", "deg", "base") and all(_is_name(item) for item in arguments)
-        case Seq(items, _, _):
-            return all(_is_name(item) for item in items)
-    return False
-
-
-def _renamed(pair: tuple[Node, Node], model: tuple[Node, Node]) -> Node:
-    """The value with the argument's name of the other side: f(n) = n is f(x) = x."""
-    name, value = pair
-    other, _ = model
-    match name, other:
-        case (Call(first, (Sym(old),)), Call(second, (Sym(new),))) if (
-            first.startswith("apply ") and second.startswith("apply ") and old != new
-        ):
-            return _substituted(value, old, new)
-    return value
-
-
-def _substituted(node: Node, old: str, new: str) -> Node:
-    match node:
-        case Sym(name):
-            return Sym(new) if name == old else node
-        case Call(name, arguments):
-            return Call(name, tuple(_substituted(item, old, new) for item in arguments))
-    return node
-
-
-def _equivalent(reference: Chain, answer: Chain) -> Agreement:
-    """Two equations or inequalities whose differences are proportional (positively, for the latter)."""
-    first, second = reference.ops[0], answer.ops[0]
-    left, right = (Call("-", (chain.sides[0], chain.sides[1])) for chain in (reference, answer))
-    if first in (">", ">="):
-        first, left = {">": "<", ">=": "<="}[first], Call("neg", (left,))
-    if second in (">", ">="):
-        second, right = {">": "<", ">=": "<="}[second], Call("neg", (right,))
-    if first != second:
-        return DIFFERENT
-    names = sorted(free_symbols(left) | free_symbols(right))
-    factor = None
-    num_agreeing = 0
-    for attempt in range(4 * NUM_EQUATION_POINTS):
-        point = {name: coordinate(name, attempt) for name in names}
-        try:
-            values = value_at(left, point), value_at(right, point)
-        except NotANumberError:
-            continue
-        if not values[0] or not values[1]:
-            return SAME if values[0] == values[1] else DIFFERENT
-        ratio = values[0] / values[1]
-        if factor is not None and not close(ratio, factor):
-            return DIFFERENT
-        factor = ratio
-        num_agreeing += 1
-        if num_agreeing == NUM_EQUATION_POINTS:
-            is_oriented = first != "=" and first != "!="
-            return DIFFERENT if is_oriented and not (mp.im(factor) == 0 and mp.re(factor) > 0) else SAME
-    return UNKNOWN

@@ -8,8 +8,9 @@ from drsft.records import Outcome, Verdict
 from drsft.verify import clock
 from drsft.verify.choice import chosen_letter, options_of
 from drsft.verify.maths.compare import same_answer
-from drsft.verify.maths.evaluate import Agreement, TooLargeError
+from drsft.verify.maths.evaluate import TooLargeError
 from drsft.verify.maths.find import find_answer
+from drsft.verify.maths.identity import Agreement
 from drsft.verify.maths.lexer import UnreadableError
 from drsft.verify.maths.reader import read
 from drsft.verify.maths.surface import clean

@@ -13,11 +13,27 @@ from fractions import Fraction
 
 from drsft.verify.maths.syntax import Num
 from drsft.verify.maths.units import is_unit
+from drsft.verify.maths.vocabulary import (
+    ACCENTS,
+    ALIASES,
+    ASCII_OPERATORS,
+    ASCII_WORDS,
+    ESCAPED,
+    FUNCTIONS,
+    MODULES,
+    MULTIPLIERS,
+    OPERATORS,
+    PERCENT,
+    SHORT_WORDS,
+    STRUCTURE,
+    SYMBOL_NAMES,
+    TEXT,
+    WORDS_AS_SEPARATORS,
+)
 
 __all__ = ["MAX_DIGITS", "Token", "UnreadableError", "parse_number", "tokenize"]
 
 Token = tuple[str, object]
-
 MAX_DIGITS = 1_000  # Python refuses more than 4,300; no answer worth reading has more than a few hundred
 
 
@@ -37,198 +53,6 @@ _PIECE = re.compile(
     |(?P<other>.)""",
     re.VERBOSE | re.DOTALL,
 )
-
-_FUNCTIONS = frozenset(
-    {
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "arcsin",
-        "arccos",
-        "arctan",
-        "arccot",
-        "arcsec",
-        "arccsc",
-        "sinh",
-        "cosh",
-        "tanh",
-        "coth",
-        "sech",
-        "csch",
-        "ln",
-        "log",
-        "lg",
-        "exp",
-        "min",
-        "max",
-        "gcd",
-        "lcm",
-        "det",
-        "arg",
-        "Re",
-        "Im",
-        "sgn",
-        "asin",
-        "acos",
-        "atan",
-        "asinh",
-        "acosh",
-        "atanh",
-        "abs",
-        "floor",
-        "ceil",
-    }
-)
-_ALIASES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "lg": "log"}
-_OPERATORS = {
-    "cdot": "*",
-    "times": "*",
-    "ast": "*",
-    "div": "/",
-    "le": "<=",
-    "leq": "<=",
-    "leqslant": "<=",
-    "leqq": "<=",
-    "ge": ">=",
-    "geq": ">=",
-    "geqslant": ">=",
-    "geqq": ">=",
-    "lt": "<",
-    "gt": ">",
-    "ne": "!=",
-    "neq": "!=",
-    "not": "not",
-    "in": "in",
-    "approx": "approx",
-    "simeq": "approx",
-    "doteq": "approx",
-    "equiv": "equiv",
-    "sim": "approx",
-    "cup": "union",
-    "cap": "intersect",
-    "setminus": "minus",
-    "backslash": "minus",
-    "pm": "pm",
-    "mp": "mp",
-    "lbrace": "{set",
-    "rbrace": "set}",
-    "langle": "(",
-    "rangle": ")",
-    "lbrack": "[",
-    "rbrack": "]",
-    "lfloor": "floor(",
-    "rfloor": "floor)",
-    "lceil": "ceil(",
-    "rceil": "ceil)",
-    "lvert": "|",
-    "rvert": "|",
-    "vert": "|",
-    "mid": "|",
-    "colon": ":",
-    "prime": "'",
-    "circ": "circ",
-    "degree": "deg",
-    "to": "to",
-    "mapsto": "to",
-    "rightarrow": "to",
-    "Rightarrow": "implies",
-    "implies": "implies",
-    "Longrightarrow": "implies",
-    "iff": "implies",
-    "therefore": "implies",
-    "ldots": "dots",
-    "dots": "dots",
-    "cdots": "dots",
-    "perp": "perp",
-}
-_ESCAPED = {"{": "{set", "}": "set}", "%": "%", "|": "|", "_": "_", "&": "&", "#": "#", "$": ""}
-_ASCII_OPERATORS = {"**": "^", "==": "=", "=<": "<=", "=>": "implies"}
-_STRUCTURE = frozenset(
-    {
-        "frac",
-        "sqrt",
-        "binom",
-        "tbinom",
-        "dbinom",
-        "choose",
-        "sum",
-        "prod",
-        "int",
-        "iint",
-        "oint",
-        "lim",
-        "overset",
-        "underset",
-        "over",
-    }
-)
-_SYMBOL_NAMES = {
-    "infty": "inf",
-    "infinity": "inf",
-    "varphi": "phi",
-    "varepsilon": "epsilon",
-    "vartheta": "theta",
-}
-_ACCENTS = frozenset(
-    {
-        "bar",
-        "hat",
-        "vec",
-        "dot",
-        "ddot",
-        "tilde",
-        "overline",
-        "underline",
-        "widehat",
-        "overrightarrow",
-        "overleftrightarrow",
-    }
-)
-_TEXT = frozenset(
-    {
-        "text",
-        "textbf",
-        "textit",
-        "textrm",
-        "textsf",
-        "texttt",
-        "mbox",
-        "hbox",
-        "mathrm",
-        "operatorname",
-        "emph",
-        "textnormal",
-    }
-)
-_WORDS_AS_SEPARATORS = frozenset({"and", "or", "и"})
-_ASCII_WORDS = {"pi": "pi", "inf": "inf", "infty": "inf", "infinity": "inf", "oo": "inf"}
-_SHORT_WORDS = frozenset(
-    {
-        "per",
-        "the",
-        "is",
-        "are",
-        "so",
-        "of",
-        "for",
-        "an",
-        "we",
-        "has",
-        "he",
-        "she",
-        "it",
-        "day",
-        "all",
-        "sq",
-        "cu",
-    }
-)
-_PERCENT = frozenset({"percent", "pct", "percents", "percentage"})
-_MULTIPLIERS = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_MODULES = frozenset({"np", "math", "numpy"})
 _GAP = re.compile(r"\d{3}(?!\d)")
 
 
@@ -274,13 +98,13 @@ def tokenize(text: str, *, grouped: bool = True, depth: int = 0) -> list[Token]:
             if value in ",;":
                 tokens.append(("sep", value))
             else:
-                tokens.append(("op", _ASCII_OPERATORS.get(value, value)))
+                tokens.append(("op", ASCII_OPERATORS.get(value, value)))
         elif kind == "escaped":
             if value == "\\":
                 tokens.append(("op", "newline"))
-            elif value in _ESCAPED:
-                if _ESCAPED[value]:
-                    tokens.append(("op", _ESCAPED[value]))
+            elif value in ESCAPED:
+                if ESCAPED[value]:
+                    tokens.append(("op", ESCAPED[value]))
             elif value not in "()[] ,;:!\n/":
                 raise UnreadableError(f"\\{value}")
         elif value.isalpha():
@@ -303,23 +127,23 @@ def _letters(value: str, tokens: list[Token], *, is_after_command: bool) -> None
     lower = value.lower()
     if len(value) == 1:
         tokens.append(("sym", value))
-    elif lower in _WORDS_AS_SEPARATORS:
+    elif lower in WORDS_AS_SEPARATORS:
         tokens.append(("sep", "and"))
-    elif value in _FUNCTIONS:
-        tokens.append(("fn", _ALIASES.get(value, value)))
-    elif value in _ASCII_WORDS:
-        tokens.append(("sym", _ASCII_WORDS[value]))
+    elif value in FUNCTIONS:
+        tokens.append(("fn", ALIASES.get(value, value)))
+    elif value in ASCII_WORDS:
+        tokens.append(("sym", ASCII_WORDS[value]))
     elif value in ("sqrt", "binom"):
         tokens.append(("cmd", value))
-    elif value in _MODULES:
+    elif value in MODULES:
         pass  # "np.arcsin(x)": the full stop is dropped too
-    elif lower in _MULTIPLIERS and tokens and tokens[-1][0] == "num":
-        tokens.extend((("op", "*"), ("num", Num(Fraction(_MULTIPLIERS[lower])))))
-    elif lower in _PERCENT:
+    elif lower in MULTIPLIERS and tokens and tokens[-1][0] == "num":
+        tokens.extend((("op", "*"), ("num", Num(Fraction(MULTIPLIERS[lower])))))
+    elif lower in PERCENT:
         tokens.append(("op", "%"))
     elif lower in ("degrees", "degree", "deg"):
         tokens.append(("op", "deg"))
-    elif lower in _SHORT_WORDS or (
+    elif lower in SHORT_WORDS or (
         is_unit(lower) and tokens and tokens[-1][0] in ("num", "op", "cmd", "word")
     ):
         tokens.append(("word", lower))
@@ -331,13 +155,13 @@ def _letters(value: str, tokens: list[Token], *, is_after_command: bool) -> None
 
 def _command(name: str, text: str, position: int, tokens: list[Token], grouped: bool, depth: int) -> int:
     """Append what \\name means; returns where the text goes on."""
-    if name in _OPERATORS:
-        tokens.append(("op", _OPERATORS[name]))
-    elif name in _STRUCTURE:
+    if name in OPERATORS:
+        tokens.append(("op", OPERATORS[name]))
+    elif name in STRUCTURE:
         tokens.append(("cmd", name))
-    elif name in _FUNCTIONS:
-        tokens.append(("fn", _ALIASES.get(name, name)))
-    elif name in _TEXT:
+    elif name in FUNCTIONS:
+        tokens.append(("fn", ALIASES.get(name, name)))
+    elif name in TEXT:
         content, position = _argument(text, position)
         _text(content, tokens, grouped, depth)
     elif name in ("begin", "end"):
@@ -345,7 +169,7 @@ def _command(name: str, text: str, position: int, tokens: list[Token], grouped: 
         if content.strip("*") == "array" and name == "begin":
             _, position = _argument(text, position)  # the column format
         tokens.append(("cmd", f"{name}({content})"))
-    elif name in _ACCENTS:
+    elif name in ACCENTS:
         content, position = _argument(text, position)
         letters = re.sub(r"[\\{}\s]", "", content)
         if not letters or len(letters) > 12:
@@ -366,7 +190,7 @@ def _command(name: str, text: str, position: int, tokens: list[Token], grouped: 
     elif name == "percent":
         tokens.append(("op", "%"))
     else:
-        tokens.append(("sym", _SYMBOL_NAMES.get(name, name)))
+        tokens.append(("sym", SYMBOL_NAMES.get(name, name)))
     return position
 
 
@@ -376,15 +200,15 @@ def _text(content: str, tokens: list[Token], grouped: bool, depth: int) -> None:
     lower = content.lower().strip(".")
     if not content:
         return
-    if lower in _WORDS_AS_SEPARATORS:
+    if lower in WORDS_AS_SEPARATORS:
         tokens.append(("sep", "and"))
-    elif lower in _MULTIPLIERS:
+    elif lower in MULTIPLIERS:
         _letters(lower, tokens, is_after_command=False)
-    elif lower in _PERCENT or lower.startswith(("degree", "deg")):
-        tokens.append(("op", "%" if lower in _PERCENT else "deg"))
+    elif lower in PERCENT or lower.startswith(("degree", "deg")):
+        tokens.append(("op", "%" if lower in PERCENT else "deg"))
     elif len(content) == 1 and content not in "ei" and tokens and tokens[-1][0] == "num":
         tokens.append(("word", content))  # 5\\text{ m}, but 2\\mathrm{e}
-    elif len(content) == 1 or content in _FUNCTIONS or any(c in content for c in "0123456789\\^_"):
+    elif len(content) == 1 or content in FUNCTIONS or any(c in content for c in "0123456789\\^_"):
         tokens.extend(tokenize(content, grouped=grouped, depth=depth + 1))
     else:
         tokens.append(("word", " ".join(lower.split())))

@@ -5,7 +5,8 @@ from typing import Any
 
 from mpmath import mp  # type: ignore[import-untyped]
 
-from drsft.verify.maths.evaluate import NotANumberError, close, free_symbols, value_at
+from drsft.verify.maths.evaluate import NotANumberError, free_symbols, value_at
+from drsft.verify.maths.identity import close
 from drsft.verify.maths.syntax import Call, Chain, Listing, Node, Quantity, Seq, SetOf, Sym
 
 __all__ = ["Piece", "region_of", "same_region"]

@@ -8,14 +8,8 @@ The conventions of the field, each with its limit:
 
 from fractions import Fraction
 
-from drsft.verify.maths.evaluate import (
-    Agreement,
-    NotANumberError,
-    exact,
-    free_symbols,
-    same_function,
-    value_at,
-)
+from drsft.verify.maths.evaluate import NotANumberError, exact, free_symbols, value_at
+from drsft.verify.maths.identity import Agreement, same_function
 from drsft.verify.maths.syntax import Call, Node, Num, Quantity, Sym
 from drsft.verify.maths.units import factor_between
 

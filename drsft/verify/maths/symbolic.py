@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from drsft.verify import clock
-from drsft.verify.maths.evaluate import Agreement, coordinate
+from drsft.verify.maths.identity import Agreement, coordinate
 
 __all__ = ["SymbolicFinding", "load", "symbolic"]
 

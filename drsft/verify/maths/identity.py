@@ -1,0 +1,143 @@
+"""Whether two expressions are the same function, found out at random points.
+
+Agreement to AGREE_DIGITS at several points is, for expressions of an answer's size, as good as a proof, and
+one clear disagreement is a refutation.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from enum import Enum
+from functools import lru_cache
+
+from mpmath import mp  # type: ignore[import-untyped]
+
+from drsft.verify.maths.evaluate import free_symbols, value_at
+from drsft.verify.maths.operations import WORKING_DIGITS, NotANumberError, Value
+from drsft.verify.maths.syntax import Call, Node, symbols_of
+
+__all__ = ["Agreement", "close", "coordinate", "same_function"]
+
+AGREE_DIGITS = 20  # half of the working digits may be lost to cancellation before two equals look different
+NUM_POINTS = 4  # that must agree
+MAX_TRIES = 24
+NOISE = 1e-30  # smaller values may be zero, spoilt by cancellation at WORKING_DIGITS
+
+
+class Agreement(Enum):
+    SAME = "same"
+    DIFFERENT = "different"
+    UNKNOWN = "unknown"
+
+
+def close(left: Value, right: Value, *, digits: int = AGREE_DIGITS) -> bool:
+    """Relative agreement, so that 1/2004! is not 1/2006!; zero is close to zero only."""
+    with mp.workdps(WORKING_DIGITS):
+        return bool(abs(left - right) <= max(abs(left), abs(right)) * mp.mpf(10) ** -digits)
+
+
+def _agree(left: Node, right: Node, point: Mapping[str, Value], *, is_real: bool = False) -> bool:
+    """Whether the trees are close at a point; raises NotANumberError."""
+    first = value_at(left, point, is_real=is_real)
+    second = value_at(right, point, is_real=is_real)
+    if close(first, second):
+        return True
+    if min(abs(first), abs(second)) > NOISE:
+        return False
+    # Is what is nearly zero a small number (1/2004!), or what cancellation has left of zero (sin pi)? Noise
+    # shrinks with the working precision.
+    finer = [value_at(side, point, is_real=is_real, digits=2 * WORKING_DIGITS) for side in (left, right)]
+    if close(*finer):
+        return True
+    return all(
+        fine == 0 or abs(fine) < abs(coarse) * NOISE**0.5
+        for fine, coarse in zip(finer, (first, second), strict=True)
+    )
+
+
+@lru_cache(maxsize=4096)
+def coordinate(name: str, attempt: int) -> Value:
+    """A repeatable, unremarkable number for a symbol: positive on even attempts, either sign on odd ones."""
+    digest = hashlib.blake2b(f"{name}/{attempt}".encode(), digest_size=8).digest()
+    fraction = mp.mpf(int.from_bytes(digest, "big")) / 2**64
+    with mp.workdps(WORKING_DIGITS):
+        value = mp.mpf("0.3") + mp.mpf("2.9") * fraction + mp.mpf(1) / 7919
+        if attempt % 4 == 2:
+            value = value + 5
+        return -value if attempt % 2 and digest[0] & 1 else value
+
+
+def same_function(left: Node, right: Node) -> Agreement:
+    """Whether two expressions have the same value wherever both have one.
+
+    Points are real and only count where neither side goes through complex values, so sqrt(x)sqrt(y) is
+    sqrt(xy), but sqrt(x^2) is not x. Expressions that are never real are compared as complex ones.
+    """
+    names = sorted(free_symbols(left) | free_symbols(right))
+    if not names:
+        return _same_constant(left, right)
+    for is_real in (True, False):
+        if is_real and "i" in (symbols_of(left) | symbols_of(right)):
+            continue
+        num_agreeing = 0
+        for attempt in range(MAX_TRIES):
+            point = {name: coordinate(name, attempt) for name in names}
+            try:
+                is_agreeing = _agree(left, right, point, is_real=is_real)
+            except NotANumberError:
+                continue
+            if not is_agreeing:
+                return _on_whole_numbers(left, right, names)
+            num_agreeing += 1
+            if num_agreeing >= NUM_POINTS + len(names):
+                return Agreement.SAME
+        if num_agreeing >= NUM_POINTS:
+            return Agreement.SAME
+    return _on_whole_numbers(left, right, names, default=Agreement.UNKNOWN)
+
+
+def _same_constant(left: Node, right: Node) -> Agreement:
+    try:
+        return Agreement.SAME if _agree(left, right, {}) else Agreement.DIFFERENT
+    except NotANumberError:
+        return Agreement.UNKNOWN
+
+
+_COUNTERS = frozenset({"n", "k", "m"})  # by convention whole numbers
+_WHOLE_NUMBER_OPERATIONS = frozenset(
+    {"!", "!!", "binom", "sum", "prod", "mod", "floor", "ceil", "gcd", "lcm"}
+)
+
+
+def _on_whole_numbers(
+    left: Node, right: Node, names: list[str], default: Agreement = Agreement.DIFFERENT
+) -> Agreement:
+    """(-1)^n and cos(pi n) agree where they are meant to: at whole n."""
+    counters = [name for name in names if name in _COUNTERS]
+    if not counters or not (_is_for_whole_numbers(left) or _is_for_whole_numbers(right)):
+        return default
+    num_agreeing = 0
+    for attempt in range(1, MAX_TRIES):
+        point = {name: coordinate(name, attempt) for name in names}
+        point |= {name: mp.mpf(attempt + 2 * index) for index, name in enumerate(counters)}
+        try:
+            if not _agree(left, right, point):
+                return Agreement.DIFFERENT
+        except NotANumberError:
+            continue
+        num_agreeing += 1
+        if num_agreeing >= 2 * NUM_POINTS:
+            return Agreement.SAME
+    return default
+
+
+def _is_for_whole_numbers(node: Node) -> bool:
+    """Whether the tree has an operation that is meant for whole numbers, or a negative or circular power."""
+    if not isinstance(node, Call):
+        return False
+    if node.name in _WHOLE_NUMBER_OPERATIONS:
+        return True
+    if node.name == "^" and isinstance(node.args[0], Call) and node.args[0].name == "neg":
+        return True
+    if node.name in ("sin", "cos", "tan") and "pi" in symbols_of(node):
+        return True
+    return any(_is_for_whole_numbers(argument) for argument in node.args)

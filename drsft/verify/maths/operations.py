@@ -1,0 +1,167 @@
+"""What each operation of the tree does to numbers, with a bound on what it may cost; no sympy here."""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import mpmath  # type: ignore[import-untyped]
+from mpmath import mp
+
+__all__ = [
+    "OPERATIONS",
+    "WORKING_DIGITS",
+    "NotANumberError",
+    "OutsideRealsError",
+    "TooLargeError",
+    "Value",
+    "unknown_function",
+]
+
+WORKING_DIGITS = 40
+MAX_EXPONENT = 10**15  # of a power, beyond which even mpmath's exponents grow without bound
+Value = Any  # mpmath.mpf or mpmath.mpc: mpmath has no types
+
+
+class NotANumberError(Exception):
+    """The tree has no value here: out of the domain, division by zero, a structure."""
+
+
+class OutsideRealsError(NotANumberError):
+    """A real point led to a complex value."""
+
+
+class TooLargeError(Exception):
+    """The value exists and no machine can write it down: nothing is to be tried on it, sympy included."""
+
+
+def unknown_function(name: str, values: list[Value]) -> Value:
+    """f(x) for an unknown f: some fixed number for f and x, the same for equal x."""
+    written = name + "".join(mpmath.nstr(value, 12) for value in values)
+    digest = hashlib.blake2b(written.encode(), digest_size=8).digest()
+    return mp.mpf(1) / 2 + mp.mpf(int.from_bytes(digest, "big")) / 2**64
+
+
+def _power(base: Value, exponent: Value) -> Value:
+    if base == 0 and mp.re(exponent) <= 0:
+        if exponent == 0:
+            return mp.mpf(1)
+        raise NotANumberError("zero to a negative power")
+    size = abs(exponent)
+    if size > MAX_EXPONENT:
+        raise TooLargeError
+    if base and size * abs(mp.log(abs(base))) > MAX_EXPONENT:
+        raise TooLargeError
+    if (
+        isinstance(exponent, mpmath.mpf)
+        and isinstance(base, mpmath.mpf)
+        and base < 0
+        and exponent != mp.floor(exponent)
+    ):
+        # The real odd root of a negative number, as school has it: (-8)^(1/3) = -2.
+        for denominator in (3, 5, 7, 9):
+            numerator = exponent * denominator
+            if abs(numerator - mp.nint(numerator)) < mp.mpf(10) ** (5 - WORKING_DIGITS):
+                root = -((-base) ** (mp.mpf(1) / denominator))
+                return root ** int(mp.nint(numerator))
+    return mp.power(base, exponent)
+
+
+def _factorial(value: Value) -> Value:
+    if isinstance(value, mpmath.mpc) or value < 0 or value > MAX_EXPONENT:
+        if not isinstance(value, mpmath.mpc) and value > 0:
+            raise TooLargeError
+        raise NotANumberError("factorial")
+    return mp.factorial(value)
+
+
+def _double_factorial(value: Value) -> Value:
+    if isinstance(value, mpmath.mpc) or value < -1 or value > 10_000:
+        raise NotANumberError("double factorial")
+    return mp.fac2(value)
+
+
+def _root(radicand: Value, index: Value) -> Value:
+    return _power(radicand, 1 / index)
+
+
+def _log(argument: Value, base: Value | None = None) -> Value:
+    return mp.log(argument) if base is None else mp.log(argument) / mp.log(base)
+
+
+def _binomial(n: Value, k: Value) -> Value:
+    if abs(n) > MAX_EXPONENT or abs(k) > MAX_EXPONENT:
+        raise TooLargeError
+    return mp.binomial(n, k)
+
+
+def _exp(value: Value) -> Value:
+    if abs(value) > MAX_EXPONENT:
+        raise TooLargeError
+    return mp.exp(value)
+
+
+def _whole(operation: Any) -> Any:
+    def apply(*values: Value) -> Value:
+        if any(isinstance(v, mpmath.mpc) or v != mp.floor(v) or abs(v) > MAX_EXPONENT for v in values):
+            raise NotANumberError("of whole numbers only")
+        return mp.mpf(operation(*(int(v) for v in values)))
+
+    return apply
+
+
+def _modulo(left: Value, right: Value) -> Value:
+    if abs(left) > MAX_EXPONENT:
+        raise NotANumberError("modulo")
+    return left % right
+
+
+OPERATIONS: Mapping[str, Any] = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+    "/": lambda a, b: a / b,
+    "^": _power,
+    "neg": lambda a: -a,
+    "%": lambda a: a / 100,
+    "deg": lambda a: a * mp.pi / 180,
+    "!": _factorial,
+    "!!": _double_factorial,
+    "sqrt": lambda a: mp.sqrt(a),
+    "root": _root,
+    "abs": lambda a: abs(a),
+    "floor": lambda a: mp.floor(a),
+    "ceil": lambda a: mp.ceil(a),
+    "exp": _exp,
+    "ln": _log,
+    "log": _log,
+    "lg": lambda a: mp.log10(a),
+    "binom": _binomial,
+    "sin": lambda a: mp.sin(a),
+    "cos": lambda a: mp.cos(a),
+    "tan": lambda a: mp.tan(a),
+    "cot": lambda a: mp.cot(a),
+    "sec": lambda a: mp.sec(a),
+    "csc": lambda a: mp.csc(a),
+    "arcsin": lambda a: mp.asin(a),
+    "arccos": lambda a: mp.acos(a),
+    "arctan": lambda a: mp.atan(a),
+    "arccot": lambda a: mp.pi / 2 - mp.atan(a),
+    "arcsec": lambda a: mp.asec(a),
+    "arccsc": lambda a: mp.acsc(a),
+    "sinh": lambda a: mp.sinh(a),
+    "cosh": lambda a: mp.cosh(a),
+    "tanh": lambda a: mp.tanh(a),
+    "coth": lambda a: mp.coth(a),
+    "sech": lambda a: mp.sech(a),
+    "csch": lambda a: mp.csch(a),
+    "arcsinh": lambda a: mp.asinh(a),
+    "Re": lambda a: mp.re(a),
+    "Im": lambda a: mp.im(a),
+    "arg": lambda a: mp.arg(a),
+    "min": min,
+    "max": max,
+    "gcd": _whole(math.gcd),
+    "lcm": _whole(math.lcm),
+    "mod": _modulo,
+}
