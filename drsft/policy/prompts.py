@@ -13,7 +13,7 @@ from drsft.config import Prompts
 from drsft.errors import ModelError
 from drsft.records import Problem
 
-__all__ = ["Prompter", "load_prompter", "model_location"]
+__all__ = ["Prompter", "chat_messages", "load_prompter", "model_location", "user_turn"]
 
 _PLACEHOLDER = re.compile(r"\{(question|demonstration)\}")
 _CONTENT = "drsft-content-7f3a"  # stands for the user's text while the template is rendered
@@ -41,6 +41,18 @@ def load_prompter(model: str, prompts: Prompts) -> "Prompter":
             f"target.model {location!r}: its tokenizer has no chat template; add one to the folder"
         )
     return Prompter(tokenizer, prompts)
+
+
+def user_turn(template: str, problem: Problem) -> str:
+    """The template with the problem's texts in place; what they contain is never filled in again."""
+    fields = {"question": problem.question, "demonstration": problem.demonstration}
+    return _PLACEHOLDER.sub(lambda match: fields[match[1]], template).strip()
+
+
+def chat_messages(system: str | None, user: str) -> list[dict[str, str]]:
+    """The turns before the assistant's, as chat templates take them."""
+    before = [{"role": "system", "content": system}] if system else []
+    return [*before, {"role": "user", "content": user}]
 
 
 class Prompter:
@@ -71,15 +83,13 @@ class Prompter:
         return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
     def _prompt(self, template: str, problem: Problem) -> tuple[int, ...]:
-        fields = {"question": problem.question, "demonstration": problem.demonstration}
-        user = _PLACEHOLDER.sub(lambda match: fields[match[1]], template).strip()
+        user = user_turn(template, problem)
         if self._special.search(user):
             return (*self._head_ids, *self._encode_text(user), *self._tail_ids)
         return tuple(self._encode(self._render(user)))
 
     def _messages(self, user: str) -> list[dict[str, str]]:
-        system = [{"role": "system", "content": self.prompts.system}] if self.prompts.system else []
-        return [*system, {"role": "user", "content": user}]
+        return chat_messages(self.prompts.system, user)
 
     def _render(self, user: str) -> str:
         messages = self._messages(user)
