@@ -1,0 +1,118 @@
+"""Records as the data sets that other trainers read: chat messages, and preference pairs.
+
+The formats are those of Hugging Face's chat templates and of TRL's SFTTrainer and DPOTrainer (conversational,
+prompt given). docs/records.md describes the columns.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from drsft.config import Prompts
+from drsft.policy.prompts import chat_messages, user_turn
+from drsft.records import Attempt, Outcome, Record, Source, stable_seed
+
+__all__ = ["MESSAGES_SCHEMA", "PAIRS_SCHEMA", "messages_table", "pairs_table"]
+
+_TURNS = pa.list_(pa.struct([pa.field("role", pa.string()), pa.field("content", pa.string())]))
+
+MESSAGES_SCHEMA = pa.schema(
+    [pa.field("messages", _TURNS), pa.field("problem_id", pa.string()), pa.field("source", pa.string())]
+)
+PAIRS_SCHEMA = pa.schema(
+    [
+        pa.field("prompt", _TURNS),
+        pa.field("chosen", _TURNS),
+        pa.field("rejected", _TURNS),
+        pa.field("problem_id", pa.string()),
+        pa.field("chosen_stage", pa.string()),
+        pa.field("rejected_stage", pa.string()),
+    ]
+)
+
+
+def messages_table(records: Sequence[Record], prompts: Prompts) -> tuple[pa.Table, Counter[str]]:
+    """A conversation for each record, and how many there are of each source."""
+    rows: list[dict[str, Any]] = [
+        {
+            "messages": [*_plain_turns(record, prompts), *_assistant(record.text)],
+            "problem_id": record.problem.problem_id,
+            "source": record.source.value,
+        }
+        for record in records
+    ]
+    return pa.Table.from_pylist(rows, schema=MESSAGES_SCHEMA), Counter(row["source"] for row in rows)
+
+
+def pairs_table(
+    records: Sequence[Record], prompts: Prompts, *, run_seed: int
+) -> tuple[pa.Table, Counter[str]]:
+    """A pair for each problem whose kept completion was sampled and that has a wrong one too.
+
+    The chosen side is what was kept, so whatever keeps a completion out of training keeps it out of here. The
+    count of pairs by stages, and of records without one by reason, come along.
+    """
+    rows: list[dict[str, Any]] = []
+    counts: Counter[str] = Counter()
+    for record in records:
+        chosen = _kept(record)
+        rejected = _rejected(record, chosen, run_seed) if chosen else None
+        if chosen is None:
+            counts["without a correct sample"] += 1
+        elif rejected is None:
+            counts["without a wrong sample"] += 1
+        else:
+            counts[f"{chosen.rollout.stage} over {rejected.rollout.stage}"] += 1
+            rows.append(_pair(record, chosen, rejected, prompts))
+    return pa.Table.from_pylist(rows, schema=PAIRS_SCHEMA), counts
+
+
+def _kept(record: Record) -> Attempt | None:
+    """The attempt whose completion is trained on; None when that is the expert's."""
+    if record.source is Source.EXPERT:
+        return None
+    same = (
+        attempt
+        for attempt in record.attempts
+        if attempt.verdict.is_correct and attempt.rollout.completion.token_ids == record.completion_ids
+    )
+    return next(same, None)
+
+
+def _rejected(record: Record, chosen: Attempt, run_seed: int) -> Attempt | None:
+    """One at random among the wrong ones, from the chosen one's stage where possible.
+
+    Both from one prompt: otherwise the pair would also teach to tell the guided prompt's style.
+    """
+    wrong = [
+        attempt
+        for attempt in record.attempts
+        if attempt.verdict.outcome is Outcome.WRONG
+        and attempt.rollout.completion.text.strip() not in ("", chosen.rollout.completion.text.strip())
+    ]
+    candidates = [one for one in wrong if one.rollout.stage == chosen.rollout.stage] or wrong
+    seed = stable_seed(run_seed, record.problem.problem_id, "rejected")
+    return random.Random(seed).choice(candidates) if candidates else None
+
+
+def _pair(record: Record, chosen: Attempt, rejected: Attempt, prompts: Prompts) -> dict[str, Any]:
+    return {
+        "prompt": _plain_turns(record, prompts),
+        "chosen": _assistant(chosen.rollout.completion.text),
+        "rejected": _assistant(rejected.rollout.completion.text),
+        "problem_id": record.problem.problem_id,
+        "chosen_stage": chosen.rollout.stage,
+        "rejected_stage": rejected.rollout.stage,
+    }
+
+
+def _plain_turns(record: Record, prompts: Prompts) -> list[dict[str, str]]:
+    """Always the plain prompt: the guided one never leaves the rewriting."""
+    return chat_messages(prompts.system, user_turn(prompts.plain, record.problem))
+
+
+def _assistant(text: str) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": text}]
