@@ -3,14 +3,16 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
 from drsft import __version__
+from drsft.config import RunConfig
 from drsft.configfile import load_config
-from drsft.errors import DrsftError
+from drsft.errors import ConfigError, DrsftError
+from drsft.records import Outcome, Source
 
 __all__ = ["app", "main"]
 
@@ -28,12 +30,13 @@ Overrides = Annotated[
 ]
 
 
-def _run(config: Path, overrides: Sequence[str] | None, stages: Sequence[str] | None = None) -> None:
+def _run(config: Path, overrides: Sequence[str] | None, stages: Sequence[str] | None = None) -> RunConfig:
     from drsft.stages.pipeline import STAGES, run_pipeline  # Ray and torch take seconds to import
 
     run_config = load_config(config, overrides or ())
     where = run_pipeline(run_config, stages=tuple(stages or STAGES), console=Console(stderr=True))
     print(where)
+    return run_config
 
 
 @app.command()
@@ -48,9 +51,41 @@ def run(config: Config, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def rewrite(config: Config, overrides: Overrides = None) -> None:
-    """Only the rewriting.  Example:  drsft rewrite jobs/configs/gsm8k.yaml"""
-    _run(config, overrides, ("rewrite",))
+def rewrite(
+    config: Config,
+    overrides: Overrides = None,
+    export: Annotated[
+        Literal["messages", "pairs"] | None,
+        typer.Option(help="Also write the records for other trainers: chat messages, or preference pairs."),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="WHERE", help="Folder or s3:// URL of the export; else with the run."),
+    ] = None,
+) -> None:
+    """Only the rewriting; a finished run is not rewritten again.
+
+    Examples:  drsft rewrite jobs/configs/gsm8k.yaml
+
+               drsft rewrite jobs/configs/gsm8k.yaml --export pairs --out s3://bucket/pairs
+    """
+    if out is not None and export is None:
+        raise ConfigError("--out says where an export goes; add --export messages or --export pairs")
+    run_config = _run(config, overrides, ("rewrite",))
+    if export is not None:
+        _export(run_config, export, out)
+
+
+def _export(config: RunConfig, kind: Literal["messages", "pairs"], out: str | None) -> None:
+    from drsft.exporting import export_records
+    from drsft.runs import open_run
+    from drsft.storage import open_store
+
+    run_store = open_run(config)
+    exported = export_records(kind, config, run_store, open_store(out) if out else run_store.within("export"))
+    counts = ", ".join(f"{count:,} {what}" for what, count in exported.counts.most_common())
+    print(f"{kind}: {exported.num_rows:,} rows ({counts})", file=sys.stderr)
+    print(exported.url)
 
 
 @app.command()
@@ -75,6 +110,34 @@ def evaluate(config: Config, overrides: Overrides = None) -> None:
 def report(config: Config, overrides: Overrides = None) -> None:
     """Write the report again from what the run has so far."""
     _run(config, overrides, ("report",))
+
+
+@app.command()
+def inspect(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its s3:// URL, or a CONFIG.")],
+    overrides: Overrides = None,
+    limit: Annotated[int, typer.Option(min=0, help="At most so many records; 0 for the summary alone.")] = 10,
+    source: Annotated[
+        Source | None, typer.Option(help="Records whose trained text is of this source.")
+    ] = None,
+    outcome: Annotated[Outcome | None, typer.Option(help="Records with an attempt of this outcome.")] = None,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Records with an attempt judged so.")] = "",
+    problem: Annotated[
+        str, typer.Option(metavar="ID", help="The record of this problem (or start of it).")
+    ] = "",
+    attempts: Annotated[bool, typer.Option("--attempts", help="Show every sample that was drawn.")] = False,
+) -> None:
+    """Browse the records of a run: the expert's text beside what was kept, and why.
+
+    Examples:  drsft inspect runs/quickstart-4f2a --source expert --limit 3
+
+               drsft inspect s3://bucket/runs/gsm8k-4f2a --outcome wrong --reason "plain numbers" --attempts
+    """
+    from drsft.browsing import Filters, browse
+    from drsft.runs import find_run
+
+    filters = Filters(source=source, outcome=outcome, reason=reason, problem_id=problem)
+    browse(find_run(run, overrides or ()), filters, limit=limit, show_attempts=attempts, console=Console())
 
 
 @app.command()

@@ -1,0 +1,230 @@
+"""`drsft inspect`: what is shown, what the filters let pass, and that texts cannot drive the terminal."""
+
+import io
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from rich.console import Console, RenderableType
+
+from drsft import cli
+from drsft.browsing import Filters, browse
+from drsft.errors import InputError
+from drsft.planning import Plan
+from drsft.records import Attempt, Completion, Outcome, Problem, Record, Rollout, Source, Verdict
+from drsft.report.inspect import record_view, summary_view
+from drsft.runs import find_run
+from drsft.shards import ShardSet
+from drsft.storage import LocalStore
+from drsft.tables import records_to_table
+
+
+def attempt(
+    text: str, outcome: Outcome, reason: str, *, index: int = 0, stage: str = "self_align"
+) -> Attempt:
+    completion = Completion(
+        token_ids=tuple(range(len(text))),
+        text=text,
+        behaviour_logprobs_T=(-1.0,) * len(text),
+        finish_reason="stop",
+    )
+    rollout = Rollout(
+        stage=stage, sample_index=index, seed=70 + index, prompt_hash="h", completion=completion
+    )
+    return Attempt(rollout=rollout, verdict=Verdict(outcome=outcome, reason=reason, answer=text[-1:]))
+
+
+WRONG = attempt("so it is 3", Outcome.WRONG, "plain numbers")
+RIGHT = attempt("that makes 2", Outcome.CORRECT, "identical", index=1)
+
+
+def record(identity: str, source: Source, *attempts: Attempt, question: str = "1+1?") -> Record:
+    kept = attempts[-1].rollout.completion if source is not Source.EXPERT else None
+    return Record(
+        problem=Problem(problem_id=identity, question=question, demonstration="It is two.", reference="2"),
+        source=source,
+        prompt_ids=(1,),
+        completion_ids=kept.token_ids if kept else (5, 0),
+        text=kept.text if kept else "It is two.",
+        behaviour_logprobs_T=kept.behaviour_logprobs_T if kept else None,
+        attempts=attempts,
+        expert_completion_ids=(5, 0),
+    )
+
+
+RECORDS = [
+    record("aa1", Source.OWN, WRONG, RIGHT),
+    record("aa2", Source.EXPERT, WRONG, attempt("", Outcome.NO_ANSWER, "no answer found", index=1)),
+    record("bb1", Source.EXPERT, attempt("hm", Outcome.UNJUDGED, "timeout of 5 s")),
+]
+SUMMARY = {
+    "sources": {"own": 1, "expert": 2},
+    "samples": {"self_align": 5},
+    "problems": {"self_align": 3},
+    "tokens": {"self_align": 1234},
+    "verdicts": {
+        "self_align/wrong/plain numbers": 2,
+        "self_align/correct/identical": 1,
+        "self_align/no_answer/no answer found": 1,
+        "self_align/unjudged/timeout of 5 s": 1,
+    },
+    "provenance": {
+        "version": "9.9",
+        "vllm_version": "1.2",
+        "target_model": "m",
+        "target_fingerprint": "abcd",
+    },
+}
+
+
+def shown(view: RenderableType, width: int = 100) -> str:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(view)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> LocalStore:
+    store = LocalStore(tmp_path / "run")
+    store.put("run.json", b"{}")
+    plan = Plan(
+        path="p",
+        num_read=4,
+        num_problems=4,
+        num_duplicates=0,
+        quarantined={},
+        shards={"0": 3, "1": 1},
+        digest="",
+    )
+    store.put("problems/plan.json", json.dumps(asdict(plan)).encode())
+    ShardSet(store, "rewrite").commit("0", records_to_table(RECORDS), SUMMARY)
+    return store
+
+
+def browsed(run: LocalStore, limit: int = 10, show_attempts: bool = False, **filters: object) -> str:
+    console = Console(file=io.StringIO(), width=100)
+    browse(run, Filters(**filters), limit=limit, show_attempts=show_attempts, console=console)  # type: ignore[arg-type]
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_summary_counts_sources_and_verdicts_and_names_the_engine() -> None:
+    text = shown(summary_view("runs/x", [SUMMARY, SUMMARY], num_problems=10))
+    assert "6 of 10 problems rewritten" in text
+    assert "target m abcd  drsft 9.9  vllm 1.2" in text
+    rows = {line.split()[0]: line.split()[1:3] for line in text.splitlines() if line.strip()}
+    assert rows["own"] == ["2", "33.3%"]
+    assert rows["expert"] == ["4", "66.7%"]
+    assert "plain numbers 4" in text
+    assert "2,468 tokens" in text
+    assert "rewritten  " not in text, "what did not occur has no row"
+
+
+def test_shards_of_different_engines_are_told_apart() -> None:
+    other = SUMMARY | {"provenance": SUMMARY["provenance"] | {"vllm_version": "1.3"}}  # type: ignore[operator]
+    text = shown(summary_view("runs/x", [SUMMARY, SUMMARY, other], num_problems=10))
+    assert "vllm 1.2  (2 shards)" in text
+    assert "vllm 1.3  (1 shards)" in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_record_shows_expert_and_kept_side_by_side(width: int) -> None:
+    lines = shown(record_view(RECORDS[0]), width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert any("expert" in line and "kept" in line for line in lines)
+    assert any("It is two." in line and "that makes 2" in line for line in lines)
+    text = "\n".join(lines)
+    assert "12 tokens" in text
+    assert "self_align 1, seed 71" in text
+    assert "correct: identical" in text
+    assert "1 wrong (plain numbers), 1 correct (identical)" in text
+
+
+def test_an_expert_row_says_that_nothing_passed() -> None:
+    assert "as no sample passed" in shown(record_view(RECORDS[1]))
+
+
+def test_attempts_are_listed_when_asked_for() -> None:
+    assert "so it is 3" not in shown(record_view(RECORDS[0]))
+    text = shown(record_view(RECORDS[0], show_attempts=True))
+    assert "so it is 3" in text
+    assert "seed 70" in text
+
+
+def test_a_record_without_attempts_is_shown() -> None:
+    assert "no sample was drawn" in shown(record_view(record("x", Source.EXPERT), show_attempts=True))
+
+
+@pytest.mark.parametrize(
+    "attack", ["\x1b]0;owned\x07", "\x1b[2J", "\x9b31m", "[red]x[/red]", "a\u202eb", "\x7f\r"]
+)
+def test_a_text_cannot_drive_the_terminal(attack: str) -> None:
+    evil = attempt(attack, Outcome.CORRECT, attack)
+    text = shown(record_view(record(attack, Source.OWN, evil, question=attack), show_attempts=True))
+    assert not set("\x1b\x07\x9b\x7f\r\u202e") & set(text)
+    if attack.startswith("[red]"):
+        assert "[red]x[/red]" in text
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({}, {"aa1", "aa2", "bb1"}),
+        ({"source": Source.EXPERT}, {"aa2", "bb1"}),
+        ({"outcome": Outcome.WRONG}, {"aa1", "aa2"}),
+        ({"outcome": Outcome.WRONG, "source": Source.OWN}, {"aa1"}),
+        ({"reason": "TIMEOUT"}, {"bb1"}),
+        ({"reason": "plain", "outcome": Outcome.CORRECT}, set()),
+        ({"problem_id": "aa"}, {"aa1", "aa2"}),
+    ],
+)
+def test_filters(run: LocalStore, filters: dict[str, object], expected: set[str]) -> None:
+    text = browsed(run, **filters)
+    assert {one.problem.problem_id for one in RECORDS if f"{one.problem.problem_id}  " in text} == expected
+    assert ("no record matches" in text) == (not expected)
+
+
+def test_the_limit_says_when_there_is_more(run: LocalStore) -> None:
+    assert "2 shown, and more match" in browsed(run, limit=2)
+    assert "more match" not in browsed(run, limit=3)
+    only_summary = browsed(run, limit=0)
+    assert "3 of 4 problems rewritten" in only_summary
+    assert "aa1" not in only_summary
+
+
+def test_a_place_without_run_and_a_run_without_records_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no run here"):
+        find_run(str(tmp_path))
+    started = LocalStore(tmp_path / "started")
+    started.put("run.json", b"{}")
+    with pytest.raises(InputError, match="no records yet"):
+        browsed(started)
+    with pytest.raises(InputError, match="overrides go with a configuration"):
+        find_run(started.url, ["seed=1"])
+
+
+def test_a_configuration_names_its_run(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(f"name: x\nstorage: {tmp_path}\nproblems: {{path: p}}\ntarget: {{model: m}}\n")
+    with pytest.raises(InputError, match=r"there is no run x-[0-9a-f]{16} in"):
+        find_run(str(path))
+
+
+def test_the_command_prints_records_and_one_line_errors(
+    run: LocalStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def call(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["drsft", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0)
+
+    assert call("inspect", run.url, "--source", "own") == 0
+    assert "that makes 2" in capsys.readouterr().out
+    assert call("inspect", f"{run.url}/nowhere") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert call("rewrite", "c.yaml", "--out", "x") == 2
+    assert "add --export" in capsys.readouterr().err
