@@ -23,7 +23,7 @@ ldconfig -p | grep -q 'libnuma\.so\.1' || fail "libnuma is missing, vLLM needs i
 if [ ! -x .venv/bin/pip ]; then
   "$python" -m venv .venv || fail "cannot make .venv; on Debian install python3-venv"
 fi
-pip() { .venv/bin/python -m pip --disable-pip-version-check --quiet "$@"; }
+pip() { .venv/bin/python -m pip --disable-pip-version-check -qq "$@"; }
 
 torch=$(grep '^torch==' "$lock")
 if ! .venv/bin/python -c "import importlib.metadata as m, sys; sys.exit(m.version('torch') != '${torch#torch==}')" 2>/dev/null; then

@@ -40,7 +40,9 @@ class Source(StrEnum):
 
     OWN = "own"  # the target's unguided sample
     REWRITTEN = "rewritten"  # the target's sample with the demonstration in view
+    TEACHER = "teacher"  # another model's solution, verified
     EXPERT = "expert"  # the dataset's demonstration
+    DROPPED = "dropped"  # nothing was accepted and the recipe keeps no expert rows; not trained on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,7 @@ class Completion:
 
     token_ids: tuple[int, ...]  # T
     text: str  # without special tokens
-    behaviour_logprobs_T: tuple[float, ...]  # processed (after temperature), nats
+    behaviour_logprobs_T: tuple[float, ...] | None  # processed (after temperature), nats; None: not known
     finish_reason: str  # "stop" or "length"
 
 
@@ -79,11 +81,12 @@ class Completion:
 class Rollout:
     """A completion with what produced it."""
 
-    stage: str  # "self_align" or "guided": which prompt it was conditioned on
+    stage: str  # "self_align", "guided", "teacher" or "teacher_guided": which prompt it was conditioned on
     sample_index: int
     seed: int
     prompt_hash: str
     completion: Completion
+    policy: str = "target"  # or the teacher's model name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +104,16 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
+    """A rollout and what was found about it. `steps` is the check of a right guided solution's equations."""
+
     rollout: Rollout
     verdict: Verdict
+    refusal: str | None = None  # why it is not kept although it may be right
+    steps: Verdict | None = None
+
+    @property
+    def is_accepted(self) -> bool:
+        return self.verdict.is_correct and self.refusal is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,10 +134,16 @@ class Record:
     behaviour_logprobs_T: tuple[float, ...] | None
     attempts: tuple[Attempt, ...] = field(default=())
     expert_completion_ids: tuple[int, ...] = field(default=())
+    expert_verdict: Verdict | None = None  # of the demonstration's own answer
+    also_kept: tuple[Completion, ...] = field(
+        default=()
+    )  # further accepted ones, where more than one is wanted
 
     @property
     def num_sampled_tokens(self) -> int:
-        return sum(len(attempt.rollout.completion.token_ids) for attempt in self.attempts)
+        """By the target; a teacher's tokens are not its own."""
+        rollouts = (attempt.rollout for attempt in self.attempts)
+        return sum(len(one.completion.token_ids) for one in rollouts if one.policy == "target")
 
 
 def problem_id_of(question: str, reference: str) -> str:

@@ -32,6 +32,19 @@ PROBLEM_SCHEMA = pa.schema(
     ]
 )
 
+_VERDICT = pa.struct(
+    [pa.field("outcome", pa.string()), pa.field("reason", pa.string()), pa.field("answer", pa.string())]
+)
+
+_KEPT = pa.struct(
+    [
+        pa.field("token_ids", _IDS),
+        pa.field("text", pa.string()),
+        pa.field("behaviour_logprobs", _LOGPROBS),
+        pa.field("finish_reason", pa.string()),
+    ]
+)
+
 _ATTEMPT = pa.struct(
     [
         pa.field("stage", pa.string()),
@@ -42,6 +55,9 @@ _ATTEMPT = pa.struct(
         pa.field("text", pa.string()),
         pa.field("behaviour_logprobs", _LOGPROBS),
         pa.field("finish_reason", pa.string()),
+        pa.field("policy", pa.string()),  # "target", or the teacher's model
+        pa.field("refusal", pa.string()),
+        pa.field("steps", _VERDICT),  # of accepted guided solutions
         pa.field("outcome", pa.string()),
         pa.field("reason", pa.string()),
         pa.field("answer", pa.string()),
@@ -58,6 +74,8 @@ RECORD_SCHEMA = pa.schema(
         pa.field("behaviour_logprobs", _LOGPROBS),  # null for expert rows
         pa.field("expert_completion_ids", _IDS, nullable=False),
         pa.field("attempts", pa.list_(_ATTEMPT), nullable=False),
+        pa.field("expert_verdict", _VERDICT),  # of the demonstration's own answer
+        pa.field("also_kept", pa.list_(_KEPT), nullable=False),  # where more than one solution is wanted
     ],
     metadata={"drsft.schema_version": "1"},
 )
@@ -100,55 +118,85 @@ def _record_row(record: Record) -> dict[str, Any]:
         "behaviour_logprobs": record.behaviour_logprobs_T,
         "expert_completion_ids": record.expert_completion_ids,
         "attempts": [_attempt_row(attempt) for attempt in record.attempts],
+        "expert_verdict": _verdict_row(record.expert_verdict),
+        "also_kept": [_completion_row(completion) for completion in record.also_kept],
+    }
+
+
+def _verdict_row(verdict: Verdict | None) -> dict[str, Any] | None:
+    if verdict is None:
+        return None
+    return {"outcome": verdict.outcome.value, "reason": verdict.reason, "answer": verdict.answer}
+
+
+def _completion_row(completion: Completion) -> dict[str, Any]:
+    return {
+        "token_ids": completion.token_ids,
+        "text": completion.text,
+        "behaviour_logprobs": completion.behaviour_logprobs_T,
+        "finish_reason": completion.finish_reason,
     }
 
 
 def _attempt_row(attempt: Attempt) -> dict[str, Any]:
-    rollout, verdict = attempt.rollout, attempt.verdict
+    rollout = attempt.rollout
+    verdict = _verdict_row(attempt.verdict)
+    assert verdict is not None
     return {
         "stage": rollout.stage,
         "sample_index": rollout.sample_index,
         "seed": rollout.seed,
         "prompt_hash": rollout.prompt_hash,
-        "token_ids": rollout.completion.token_ids,
-        "text": rollout.completion.text,
-        "behaviour_logprobs": rollout.completion.behaviour_logprobs_T,
-        "finish_reason": rollout.completion.finish_reason,
-        "outcome": verdict.outcome.value,
-        "reason": verdict.reason,
-        "answer": verdict.answer,
+        **_completion_row(rollout.completion),
+        "policy": rollout.policy,
+        "refusal": attempt.refusal,
+        "steps": _verdict_row(attempt.steps),
+        **verdict,
     }
 
 
 def _record(row: dict[str, Any]) -> Record:
-    logprobs = row["behaviour_logprobs"]
     return Record(
         problem=Problem(**{name: row[name] for name in PROBLEM_SCHEMA.names}),
         source=Source(row["source"]),
         prompt_ids=tuple(row["prompt_ids"]),
         completion_ids=tuple(row["completion_ids"]),
         text=row["text"],
-        behaviour_logprobs_T=None if logprobs is None else tuple(logprobs),
+        behaviour_logprobs_T=_optional_tuple(row["behaviour_logprobs"]),
         expert_completion_ids=tuple(row["expert_completion_ids"]),
         attempts=tuple(map(_attempt, row["attempts"])),
+        expert_verdict=_verdict(row["expert_verdict"]),
+        also_kept=tuple(map(_completion, row["also_kept"])),
+    )
+
+
+def _optional_tuple(values: list[float] | None) -> tuple[float, ...] | None:
+    return None if values is None else tuple(values)
+
+
+def _verdict(row: dict[str, Any] | None) -> Verdict | None:
+    if row is None:
+        return None
+    return Verdict(outcome=Outcome(row["outcome"]), reason=row["reason"], answer=row["answer"])
+
+
+def _completion(row: dict[str, Any]) -> Completion:
+    return Completion(
+        token_ids=tuple(row["token_ids"]),
+        text=row["text"],
+        behaviour_logprobs_T=_optional_tuple(row["behaviour_logprobs"]),
+        finish_reason=row["finish_reason"],
     )
 
 
 def _attempt(row: dict[str, Any]) -> Attempt:
-    completion = Completion(
-        token_ids=tuple(row["token_ids"]),
-        text=row["text"],
-        behaviour_logprobs_T=tuple(row["behaviour_logprobs"]),
-        finish_reason=row["finish_reason"],
-    )
     rollout = Rollout(
         stage=row["stage"],
         sample_index=row["sample_index"],
         seed=row["seed"],
         prompt_hash=row["prompt_hash"],
-        completion=completion,
+        completion=_completion(row),
+        policy=row["policy"],
     )
-    outcome = Outcome(row["outcome"])
-    return Attempt(
-        rollout=rollout, verdict=Verdict(outcome=outcome, reason=row["reason"], answer=row["answer"])
-    )
+    verdict = Verdict(outcome=Outcome(row["outcome"]), reason=row["reason"], answer=row["answer"])
+    return Attempt(rollout=rollout, verdict=verdict, refusal=row["refusal"], steps=_verdict(row["steps"]))

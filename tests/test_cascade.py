@@ -3,40 +3,66 @@
 import asyncio
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
-from drsft.config import Rewrite, SamplingStage
+from drsft.config import Rewrite, Teacher
 from drsft.policy.fake import FakePolicy, text_completion
 from drsft.policy.prompts import Prompter
+from drsft.policy.teacher import TeacherText
 from drsft.records import Completion, Outcome, Problem, Record, Source, Verdict
+from drsft.rewrite.allowance import Allowance
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.tables import records_from_table, records_to_table
 
 PROBLEM = Problem(problem_id="p1", question="1+1?", demonstration="two", reference="2")
-PLAIN, GUIDED = (1, 2, 3), (1, 2, 3, 4)
+PLAIN, GUIDED = (1, 2, 3), (4, 5)
 
 
 class TextVerifier:
+    """Reads what a text begins with; "unsound" anywhere fails the step check."""
+
     async def judge(self, problem: Problem, text: str, *, is_truncated: bool = False) -> Verdict:
         if is_truncated:
             return Verdict(outcome=Outcome.TRUNCATED, reason="cut off")
+        if problem.kind == "steps":
+            return Verdict(outcome=Outcome.WRONG if "unsound" in text else Outcome.CORRECT, reason="steps")
         if text == "crash":
             return Verdict(outcome=Outcome.UNJUDGED, reason="timeout")
-        is_right = text.startswith("right")
+        is_right = text.startswith(("right", "two"))
         return Verdict(outcome=Outcome.CORRECT if is_right else Outcome.WRONG, reason="test", answer=text)
 
 
-def recipe(**stages: SamplingStage) -> Recipe:
+def recipe(teachers: "FakeTeachers | None" = None, **changes: Any) -> Recipe:
+    def guided(problem: Problem) -> tuple[int, ...]:
+        return (*GUIDED, *map(ord, problem.demonstration))
+
     prompter = SimpleNamespace(
         plain=lambda problem: PLAIN,
-        guided=lambda problem: GUIDED,
+        guided=guided,
         completion=lambda text: (*map(ord, text), 0),
+        prompts=SimpleNamespace(system=None, plain="{question}"),
     )
-    stage = SamplingStage(num_samples=4, wave_size=2, max_tokens=64)
-    rewrite = Rewrite(**{"self_align": stage, "guided": stage, **stages})
-    return Recipe(rewrite=rewrite, prompter=cast(Prompter, prompter), run_seed=0, max_model_len=100)
+    stage = {"num_samples": 4, "wave_size": 2, "max_tokens": 64}
+    rewrite = Rewrite.model_validate({"self_align": stage, "guided": stage, **changes})
+    return Recipe(
+        rewrite=rewrite, prompter=cast(Prompter, prompter), run_seed=0, max_model_len=100, teachers=teachers
+    )
+
+
+class FakeTeachers:
+    def __init__(self, use: str, *texts: str) -> None:
+        self.teacher = Teacher(model="big", base_url="http://127.0.0.1:1/v1", use=use)  # type: ignore[arg-type]
+        self.texts = texts
+
+    def pick(self, problem: Problem, run_seed: int) -> Teacher:
+        return self.teacher
+
+    async def solve(
+        self, teacher: Teacher, messages: list[dict[str, str]], *, seed: int
+    ) -> list[TeacherText]:
+        return [TeacherText(text=text, is_truncated=False, seed=seed) for text in self.texts]
 
 
 def answering(own: str, guided: str) -> FakePolicy:
@@ -88,7 +114,7 @@ def test_truncated_is_never_trained_on_even_when_it_reads_right() -> None:
 
 
 def test_a_stage_with_no_samples_is_left_out() -> None:
-    none = SamplingStage(num_samples=0, max_tokens=64)
+    none = {"num_samples": 0}
     assert rewritten(answering("right", "right"), recipe(self_align=none)).source is Source.REWRITTEN
     assert rewritten(answering("wrong", "right"), recipe(guided=none)).source is Source.EXPERT
 
@@ -104,7 +130,7 @@ def test_the_choice_among_accepted_depends_on_the_problem_and_nothing_else() -> 
     def answer(prompt_ids: Sequence[int], seed: int) -> Completion:
         return text_completion(f"right {seed}")
 
-    wide = SamplingStage(num_samples=8, wave_size=8, max_tokens=64)
+    wide = {"num_samples": 8, "wave_size": 8, "max_tokens": 64}
     chosen = {rewritten(FakePolicy(answer), recipe(self_align=wide)).text for _ in range(3)}
     assert len(chosen) == 1
 
@@ -129,7 +155,143 @@ def test_records_survive_the_table_and_their_order_does_not_matter() -> None:
     ]
     table = records_to_table(records)
     back = records_from_table(table)
-    assert {record.source for record in back} == set(Source)
+    assert {record.source for record in back} == {Source.OWN, Source.REWRITTEN, Source.EXPERT}
     loaded = {record.source: record for record in back}
     for record in records:
         assert loaded[record.source] == record
+
+
+def varied(prompt_ids: Sequence[int], seed: int) -> Completion:
+    return text_completion(f"right {seed % 3}" + "!" * (seed % 7))
+
+
+def test_as_many_different_solutions_are_kept_as_are_wanted() -> None:
+    wide = {"num_samples": 12, "wave_size": 4, "max_tokens": 64}
+    record = rewritten(FakePolicy(varied), recipe(self_align=wide, num_accepted=3))
+    kept = [record.completion_ids, *(one.token_ids for one in record.also_kept)]
+    assert len(set(kept)) == len(kept) == 3
+    assert len(record.attempts) in (4, 8, 12), "whole waves, and none after the third solution"
+    assert records_from_table(records_to_table([record])) == [record]
+
+
+@pytest.mark.parametrize("how", ["random", "first", "shortest", "most_likely"])
+def test_selection_keeps_what_its_name_says(how: str) -> None:
+    wide = {"num_samples": 8, "wave_size": 8, "max_tokens": 64}
+    record = rewritten(FakePolicy(varied), recipe(self_align=wide, selection=how))
+    lengths = [len(attempt.rollout.completion.token_ids) for attempt in record.attempts]
+    if how == "shortest":
+        assert len(record.completion_ids) == min(lengths)
+    if how == "first":
+        assert record.completion_ids == record.attempts[0].rollout.completion.token_ids
+
+
+@pytest.mark.parametrize(
+    ("own", "reason"),
+    [
+        ("right " + "around and around we go " * 8, "loops"),
+        ("right \\boxed{2}, no \\boxed{3}", "several different boxed answers"),
+    ],
+)
+def test_right_samples_that_teach_badly_are_refused_and_say_why(own: str, reason: str) -> None:
+    record = rewritten(answering(own, "right"))
+    assert record.source is Source.REWRITTEN
+    assert {a.refusal for a in record.attempts if a.rollout.stage == "self_align"} == {reason}
+
+
+def test_a_guided_solution_that_mentions_its_guide_is_refused_but_an_unguided_one_is_not() -> None:
+    text = "right, as the reference solution shows"
+    assert rewritten(answering("wrong", text)).source is Source.EXPERT
+    assert rewritten(answering(text, "wrong")).source is Source.OWN
+
+
+def test_unsound_steps_are_recorded_and_refused_only_on_demand() -> None:
+    stage = {"num_samples": 4, "wave_size": 2, "max_tokens": 64}
+    lenient = rewritten(answering("wrong", "right but unsound"))
+    assert lenient.source is Source.REWRITTEN
+    assert lenient.attempts[-1].steps is not None
+    assert lenient.attempts[-1].steps.outcome is Outcome.WRONG
+    strict = rewritten(
+        answering("wrong", "right but unsound"), recipe(guided={**stage, "require_steps": True})
+    )
+    assert strict.source is Source.EXPERT
+    assert strict.attempts[-1].refusal == "its equations do not hold"
+
+
+def test_nothing_accepted_may_be_dropped_instead_of_kept_from_the_expert() -> None:
+    record = rewritten(answering("wrong", "wrong"), recipe(fallback="drop"))
+    assert record.source is Source.DROPPED
+    assert record.completion_ids == ()
+    assert record.expert_completion_ids
+
+
+def test_a_demonstration_that_contradicts_the_reference_is_flagged_and_never_a_guide() -> None:
+    contradicting = Problem(problem_id="p1", question="1+1?", demonstration="three", reference="2")
+    policy = answering("wrong", "right")
+    record = asyncio.run(rewrite_one(contradicting, policy, TextVerifier(), recipe()))
+    assert record.source is Source.EXPERT
+    assert record.expert_verdict is not None
+    assert record.expert_verdict.outcome is Outcome.WRONG
+    assert {a.rollout.stage for a in record.attempts} == {"self_align"}
+
+
+def test_a_teacher_is_asked_last_and_verified_like_everybody() -> None:
+    kept = rewritten(answering("wrong", "wrong"), recipe(FakeTeachers("direct", "wrong", "right, big")))
+    assert kept.source is Source.TEACHER
+    assert kept.text == "right, big"
+    assert kept.behaviour_logprobs_T is None
+    assert kept.attempts[-1].rollout.policy == "big"
+    assert (
+        rewritten(answering("wrong", "wrong"), recipe(FakeTeachers("direct", "wrong"))).source
+        is Source.EXPERT
+    )
+    assert rewritten(answering("right", "x"), recipe(FakeTeachers("direct", "right"))).source is Source.OWN
+    records = records_from_table(records_to_table([kept]))
+    assert records == [kept]
+
+
+def test_a_teachers_solution_may_guide_the_target() -> None:
+    def answer(prompt_ids: Sequence[int], seed: int) -> Completion:
+        saw_teacher = bytes(prompt_ids[2:]).decode("latin-1") == "right, big"
+        return text_completion("right, in its words" if saw_teacher else "wrong")
+
+    record = rewritten(FakePolicy(answer), recipe(FakeTeachers("guide", "right, big")))
+    assert record.source is Source.REWRITTEN
+    assert [a.rollout.stage for a in record.attempts][-3:] == ["teacher", "teacher_guided", "teacher_guided"]
+
+
+def test_no_wave_begins_past_a_token_limit() -> None:
+    one_wave = len(rewritten(answering("wrong", "wrong"), recipe(tokens_per_problem=1)).attempts)
+    assert one_wave == 2
+    shard = Allowance(20)
+
+    async def both() -> list[Record]:
+        policy = answering("wrong", "wrong")
+        return [
+            await rewrite_one(PROBLEM, policy, TextVerifier(), recipe(), allowance=shard) for _ in range(2)
+        ]
+
+    first, second = asyncio.run(both())
+    assert len(first.attempts) == 4
+    assert len(second.attempts) == 0
+    assert second.source is Source.EXPERT
+
+
+@pytest.mark.parametrize("preset", ["mind_the_gap", "self_only", "rft", "star", "sdft"])
+def test_presets_are_defaults_that_written_keys_override(preset: str) -> None:
+    plain = Rewrite.model_validate({"preset": preset})
+    changed = Rewrite.model_validate({"preset": preset, "guided": {"max_tokens": 77}, "fallback": "drop"})
+    assert changed.guided.max_tokens == 77
+    assert changed.guided.num_samples == plain.guided.num_samples
+    assert changed.fallback == "drop"
+
+
+def test_star_shows_the_answer_and_nothing_else() -> None:
+    seen: list[str] = []
+
+    def answer(prompt_ids: Sequence[int], seed: int) -> Completion:
+        if tuple(prompt_ids) != PLAIN:
+            seen.append("".join(map(chr, prompt_ids[2:])))
+        return text_completion("wrong")
+
+    rewritten(FakePolicy(answer), recipe(preset="star"))
+    assert set(seen) == {"2"}

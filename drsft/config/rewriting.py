@@ -1,14 +1,14 @@
 """The cascade: what is sampled, what is accepted, what is kept."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from drsft.config.base import Frozen
 
 __all__ = ["Guided", "Refusals", "Rewrite", "SamplingStage", "Selection", "Teacher", "Verification"]
 
-Selection = Literal["random", "first", "shortest", "most_likely", "closest"]
+Selection = Literal["random", "first", "shortest", "most_likely"]
 
 
 class SamplingStage(Frozen):
@@ -58,7 +58,33 @@ class Verification(Frozen):
     memory_limit_mib: int = Field(2048, ge=64, description="of one worker process")
 
 
+PRESETS: dict[str, dict[str, Any]] = {
+    # arXiv 2509.15157; numbers of samples from its public re-implementations
+    "mind_the_gap": {},
+    # its control: only what the target solves alone
+    "self_only": {"guided": {"num_samples": 0}, "fallback": "drop"},
+    # rejection-sampling fine-tuning, arXiv 2308.01825: every different correct sample
+    "rft": {
+        "self_align": {"num_samples": 10, "wave_size": 10, "temperature": 0.7},
+        "guided": {"num_samples": 0},
+        "num_accepted": 10,
+        "fallback": "drop",
+    },
+    # arXiv 2203.14465: one try, then rationalise with the answer as hint
+    "star": {
+        "self_align": {"num_samples": 1, "wave_size": 1},
+        "guided": {"num_samples": 1, "wave_size": 1, "hint": "answer"},
+        "fallback": "drop",
+    },
+    # self-distillation, arXiv 2402.13669: the demonstration in the target's words where the answer stays
+    "sdft": {"self_align": {"num_samples": 0}, "guided": {"num_samples": 1, "wave_size": 1}},
+}
+
+
 class Rewrite(Frozen):
+    preset: Literal["mind_the_gap", "self_only", "rft", "star", "sdft"] | None = Field(
+        None, description="a published setting; keys written beside it win"
+    )
     self_align: SamplingStage = SamplingStage()
     guided: Guided = Guided()
     teachers: tuple[Teacher, ...] = ()
@@ -72,6 +98,12 @@ class Rewrite(Frozen):
     tokens_per_run: int | None = Field(None, ge=1, description="shared out among the shards by their size")
     verification: Verification = Verification()
 
+    @model_validator(mode="before")
+    @classmethod
+    def from_preset(cls, given: Any) -> Any:
+        name = given.get("preset") if isinstance(given, dict) else None
+        return _merged(PRESETS[name], given) if isinstance(name, str) and name in PRESETS else given
+
     @field_validator("teachers")
     @classmethod
     def teachers_differ(cls, teachers: tuple[Teacher, ...]) -> tuple[Teacher, ...]:
@@ -80,3 +112,12 @@ class Rewrite(Frozen):
                 "two teachers have the same base_url and model; give one of them a higher weight"
             )
         return teachers
+
+
+def _merged(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """`given` over `defaults`, section by section."""
+    merged = {**defaults, **given}
+    for key in defaults.keys() & given.keys():
+        if isinstance(defaults[key], dict) and isinstance(given[key], dict):
+            merged[key] = _merged(defaults[key], given[key])
+    return merged

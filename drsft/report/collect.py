@@ -94,17 +94,24 @@ def _cascade(summaries: list[dict[str, Any]]) -> Cascade | None:
         return None
     totals: dict[str, Counter[str]] = {}
     for summary in summaries:
-        for name in ("sources", "samples", "problems", "tokens", "verdicts"):
+        for name in ("sources", "solved", "samples", "problems", "tokens", "verdicts", "refusals", "checks"):
             totals.setdefault(name, Counter()).update(summary[name])
     stages = tuple(
-        _cascade_stage(name, solved_as, totals)
-        for name, solved_as in (("self_align", Source.OWN), ("guided", Source.REWRITTEN))
+        _cascade_stage(name, totals)
+        for name in ("self_align", "guided", "teacher", "teacher_guided")
         if totals["problems"][name]
     )
-    return Cascade(stages=stages, sources={source: totals["sources"][source.value] for source in Source})
+    return Cascade(
+        stages=stages,
+        sources={source: totals["sources"][source.value] for source in Source},
+        refusals=dict(totals["refusals"]),
+        num_steps_checked=totals["checks"]["steps_read"],
+        num_steps_failed=totals["checks"]["steps_failed"],
+        num_contradicting=totals["checks"]["contradicting"],
+    )
 
 
-def _cascade_stage(name: str, solved_as: Source, totals: dict[str, Counter[str]]) -> CascadeStage:
+def _cascade_stage(name: str, totals: dict[str, Counter[str]]) -> CascadeStage:
     outcomes: Counter[Outcome] = Counter()
     reasons: Counter[str] = Counter()
     for key, count in totals["verdicts"].items():
@@ -116,7 +123,7 @@ def _cascade_stage(name: str, solved_as: Source, totals: dict[str, Counter[str]]
     return CascadeStage(
         name=name,
         num_problems=totals["problems"][name],
-        num_solved=totals["sources"][solved_as.value],
+        num_solved=totals["solved"][name],
         num_samples=totals["samples"][name],
         num_tokens=totals["tokens"][name],
         outcomes=outcomes,

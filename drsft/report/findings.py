@@ -171,7 +171,7 @@ def _several_benchmarks(data: ReportData, benchmarks: dict[str, list[ComparisonR
 
 
 def flow_finding(cascade: Cascade) -> Finding:
-    own, rewritten, expert = (cascade.share(source) for source in Source)
+    own, rewritten, expert = map(cascade.share, (Source.OWN, Source.REWRITTEN, Source.EXPERT))
     problems = plural(cascade.num_kept, "problem")
     if expert >= NEARLY_ALL:
         return Finding(
@@ -181,7 +181,31 @@ def flow_finding(cascade: Cascade) -> Finding:
         )
     return Finding(
         sentence=f"Of {problems} the target solved {percent(own)} by itself and {percent(rewritten)} with "
-        f"the expert's solution in view; {percent(expert)} keep the expert's text."
+        f"the expert's solution in view; {percent(expert)} keep the expert's text.",
+        detail=_others(cascade),
+    )
+
+
+def _others(cascade: Cascade) -> str:
+    taught, dropped = cascade.share(Source.TEACHER), cascade.share(Source.DROPPED)
+    sentences = []
+    if taught:
+        sentences.append(f"{percent(taught)} keep a teacher's solution.")
+    if dropped:
+        sentences.append(f"{percent(dropped)} were dropped: nothing was accepted.")
+    return " ".join(sentences)
+
+
+def steps_finding(cascade: Cascade) -> Finding | None:
+    """How many accepted guided solutions have equations that do not hold; None where none was checked."""
+    if not cascade.num_steps_checked:
+        return None
+    share = cascade.num_steps_failed / cascade.num_steps_checked
+    return Finding(
+        sentence=f"Of {plural(cascade.num_steps_checked, 'accepted guided solution')} whose equations could "
+        f"be read {percent(share)} have one that does not hold.",
+        detail="Their answer is right: it may have been copied from the guide. rewrite.guided.require_steps "
+        "refuses them.",
     )
 
 

@@ -58,7 +58,7 @@ def render(data: ReportData) -> str:
         colours=colours,
         pairs_finding=findings.pairs_finding(data.differences),
         benchmarks=_benchmark_parts(data, colours),
-        sources=list(Source),
+        sources=_sources_shown(data),
         **_flow_part(data),
         **_gap_part(data),
         **_loss_part(data, colours),
@@ -139,6 +139,7 @@ def _flow_part(data: ReportData) -> dict[str, object]:
         "verdict_finding": findings.verdict_finding(judged),
         "judged_stages": judged,
         "flow_finding": findings.flow_finding(cascade),
+        "steps_finding": findings.steps_finding(cascade),
         "flow_chart": stages and _at_all_widths(lambda width, css: draw_flow(cascade, width=width, css=css)),
         "verdict_chart": judged
         and _at_all_widths(lambda width, css: draw_verdicts(judged, width=width, css=css)),
@@ -167,3 +168,10 @@ def _loss_part(data: ReportData, colours: dict[str, int]) -> dict[str, object]:
         "loss_curves": curves,
         "loss_table": merge_seeds(data.losses, max_points=LOSS_TABLE_ROWS),
     }
+
+
+def _sources_shown(data: ReportData) -> list[Source]:
+    """The three of every cascade, and the others where a run has them."""
+    always = {Source.OWN, Source.REWRITTEN, Source.EXPERT}
+    counts = data.cascade.sources if data.cascade else {}
+    return [source for source in Source if source in always or counts.get(source)]

@@ -23,7 +23,9 @@ CONFIDENCE = f"95{NARROW_SPACE}%"
 SOURCE_NAMES = {
     Source.OWN: "Own",
     Source.REWRITTEN: "Rewritten",
+    Source.TEACHER: "Teacher",
     Source.EXPERT: "Expert",
+    Source.DROPPED: "Dropped",
 }
 OUTCOME_NAMES = {
     Outcome.CORRECT: "Correct",
@@ -32,7 +34,12 @@ OUTCOME_NAMES = {
     Outcome.TRUNCATED: "Truncated",
     Outcome.UNJUDGED: "Unjudged",
 }
-STAGE_NAMES = {"self_align": "Self-alignment", "guided": "Guided re-solving"}
+STAGE_NAMES = {
+    "self_align": "Self-alignment",
+    "guided": "Guided re-solving",
+    "teacher": "Teacher",
+    "teacher_guided": "Guided by a teacher",
+}
 
 
 def stage_name(name: str) -> str:

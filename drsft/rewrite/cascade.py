@@ -1,19 +1,20 @@
-"""The cascade for one problem: self-alignment, then guided re-solving, then the expert's own text.
+"""The cascade for one problem: self-alignment, guided re-solving, a teacher, and last the expert's own text.
 
-"Mind the Gap: Data Rewriting" (arXiv 2509.15157), section 3. One function serves the batch job and the
-endpoint. Samples come in waves, and the first wave with an accepted sample ends its stage.
+"Mind the Gap: Data Rewriting" (arXiv 2509.15157), section 3; teachers and the other options are drsft's. One
+function serves the batch job and the endpoint. A stage begins only when the one before it gave nothing.
 """
 
-import asyncio
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from drsft.config import Rewrite, SamplingStage
-from drsft.policy.prompts import Prompter
+from drsft.policy.prompts import Prompter, chat_messages, user_turn
 from drsft.policy.protocol import Policy
-from drsft.records import Attempt, Completion, Problem, Record, Rollout, Sampling, Source, stable_seed
+from drsft.policy.teacher import Teachers
+from drsft.records import Attempt, Completion, Outcome, Problem, Record, Rollout, Source, Verdict, stable_seed
+from drsft.rewrite.allowance import Allowance
 from drsft.rewrite.selection import choose
+from drsft.rewrite.waves import Wave, examine, sample_in_waves
 from drsft.verify.protocol import Verifier
 
 __all__ = ["Recipe", "rewrite_one"]
@@ -27,81 +28,146 @@ class Recipe:
     prompter: Prompter
     run_seed: int
     max_model_len: int
+    teachers: Teachers | None = None
 
 
-async def rewrite_one(problem: Problem, policy: Policy, verifier: Verifier, recipe: Recipe) -> Record:
-    """The record of one problem: what is trained on from now on, with every attempt that led to it."""
-    prompter = recipe.prompter
-    plain_ids = prompter.plain(problem)
-    attempts: list[Attempt] = []
-
-    async def attempt_stage(name: str, prompt_ids: Sequence[int], stage: SamplingStage) -> Completion | None:
-        tried = await _sample_until_accepted(name, problem, prompt_ids, stage, policy, verifier, recipe)
-        attempts.extend(tried)
-        accepted = [attempt for attempt in tried if attempt.verdict.is_correct]
-        return choose(accepted, problem.problem_id, recipe.run_seed).rollout.completion if accepted else None
-
-    source = Source.OWN
-    kept = await attempt_stage("self_align", plain_ids, recipe.rewrite.self_align)
-    if kept is None:
-        source = Source.REWRITTEN
-        kept = await attempt_stage("guided", prompter.guided(problem), recipe.rewrite.guided)
-    expert_ids = prompter.completion(problem.demonstration)
-    return Record(
-        problem=problem,
-        source=source if kept else Source.EXPERT,
-        prompt_ids=plain_ids,
-        completion_ids=kept.token_ids if kept else expert_ids,
-        text=kept.text if kept else problem.demonstration,
-        behaviour_logprobs_T=kept.behaviour_logprobs_T if kept else None,
-        attempts=tuple(attempts),
-        expert_completion_ids=expert_ids,
-    )
-
-
-async def _sample_until_accepted(
-    name: str,
+async def rewrite_one(
     problem: Problem,
-    prompt_ids: Sequence[int],
-    stage: SamplingStage,
     policy: Policy,
     verifier: Verifier,
     recipe: Recipe,
-) -> list[Attempt]:
-    """Wave after wave until one sample is accepted or `stage.num_samples` were drawn."""
-    attempts: list[Attempt] = []
-    if len(prompt_ids) >= recipe.max_model_len:
-        return attempts  # a long demonstration can make the guided prompt too long for the model
-    prompt_hash = _hash_ids(prompt_ids)
-    while len(attempts) < stage.num_samples and not any(attempt.verdict.is_correct for attempt in attempts):
-        num_samples = min(stage.wave_size, stage.num_samples - len(attempts))
-        seed = stable_seed(recipe.run_seed, problem.problem_id, name, str(len(attempts)))
-        sampling = Sampling(
-            num_samples=num_samples,
-            temperature=stage.temperature,
-            top_p=stage.top_p,
-            max_tokens=stage.max_tokens,
-            seed=seed,
-        )
-        completions = await policy.generate(prompt_ids, sampling)
-        verdicts = await asyncio.gather(
-            *(
-                verifier.judge(problem, completion.text, is_truncated=completion.finish_reason != "stop")
-                for completion in completions
-            )
-        )
-        first_index = len(attempts)
-        for i, (completion, verdict) in enumerate(zip(completions, verdicts, strict=True)):
+    *,
+    allowance: Allowance | None = None,
+) -> Record:
+    """The record of one problem: what is trained on from now on, with every attempt that led to it.
+
+    `allowance` is the shard's; the problem's own limit comes from the recipe.
+    """
+    cascade = _Cascade(problem, policy, verifier, recipe, allowance)
+    expert_verdict = await verifier.judge(problem, problem.demonstration)
+    source, kept = await cascade.run(expert_verdict)
+    expert_ids = recipe.prompter.completion(problem.demonstration)
+    if kept:
+        first, *others = kept
+    elif recipe.rewrite.fallback == "expert":
+        source, others = Source.EXPERT, []
+        first = _unsampled(problem.demonstration, expert_ids)
+    else:
+        source, others = Source.DROPPED, []
+        first = _unsampled("", ())
+    return Record(
+        problem=problem,
+        source=source,
+        prompt_ids=recipe.prompter.plain(problem),
+        completion_ids=first.token_ids,
+        text=first.text,
+        behaviour_logprobs_T=first.behaviour_logprobs_T,
+        attempts=tuple(cascade.attempts),
+        expert_completion_ids=expert_ids,
+        expert_verdict=expert_verdict,
+        also_kept=tuple(others),
+    )
+
+
+class _Cascade:
+    """One problem on its way; `attempts` grows with every sample."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        policy: Policy,
+        verifier: Verifier,
+        recipe: Recipe,
+        shard_allowance: Allowance | None,
+    ) -> None:
+        self.problem, self.policy, self.verifier, self.recipe = problem, policy, verifier, recipe
+        self.allowance = Allowance(recipe.rewrite.tokens_per_problem, shard_allowance)
+        self.attempts: list[Attempt] = []
+
+    async def run(self, expert_verdict: Verdict) -> tuple[Source, list[Completion]]:
+        """The source that gave something, and what is kept of it; nothing kept when all stages failed."""
+        rewrite, prompter, problem = self.recipe.rewrite, self.recipe.prompter, self.problem
+        kept = await self._sample("self_align", prompter.plain(problem), rewrite.self_align)
+        if kept:
+            return Source.OWN, kept
+        # A demonstration that contradicts the reference would guide towards a wrong answer.
+        if expert_verdict.outcome is not Outcome.WRONG or rewrite.guided.hint == "answer":
+            guide = problem.demonstration if rewrite.guided.hint == "demonstration" else problem.reference
+            kept = await self._guided("guided", guide)
+            if kept:
+                return Source.REWRITTEN, kept
+        if self.recipe.teachers is not None:
+            return await self._taught(self.recipe.teachers)
+        return Source.EXPERT, []
+
+    async def _taught(self, teachers: Teachers) -> tuple[Source, list[Completion]]:
+        """A teacher's verified solution, kept as it is or shown to the target."""
+        teacher = teachers.pick(self.problem, self.recipe.run_seed)
+        seed = stable_seed(self.recipe.run_seed, self.problem.problem_id, "teacher_samples")
+        prompts = self.recipe.prompter.prompts
+        messages = chat_messages(prompts.system, user_turn(prompts.plain, self.problem))
+        texts = await teachers.solve(teacher, messages, seed=seed)
+        wave = self._wave("teacher", (), self.recipe.rewrite.guided)
+        attempts = []
+        for index, solution in enumerate(texts):
+            token_ids = self.recipe.prompter.completion(solution.text)
+            finish_reason = "length" if solution.is_truncated else "stop"
             rollout = Rollout(
-                stage=name,
-                sample_index=first_index + i,
-                seed=seed + i,
-                prompt_hash=prompt_hash,
-                completion=completion,
+                stage="teacher",
+                sample_index=index,
+                seed=solution.seed,
+                prompt_hash="",
+                completion=_unsampled(solution.text, token_ids, finish_reason),
+                policy=teacher.model,
             )
-            attempts.append(Attempt(rollout=rollout, verdict=verdict))
-    return attempts
+            attempts.append(await examine(rollout, wave, self.verifier))
+        kept = self._keep(attempts)
+        if not kept or teacher.use == "direct":
+            return Source.TEACHER, kept
+        return Source.REWRITTEN, await self._guided("teacher_guided", kept[0].text)
+
+    async def _guided(self, stage: str, guide: str) -> list[Completion]:
+        guided_problem = replace(self.problem, demonstration=guide)
+        return await self._sample(
+            stage, self.recipe.prompter.guided(guided_problem), self.recipe.rewrite.guided
+        )
+
+    async def _sample(
+        self, stage: str, prompt_ids: tuple[int, ...], sampling: SamplingStage
+    ) -> list[Completion]:
+        if len(prompt_ids) >= self.recipe.max_model_len:
+            return []  # a long guide can make the prompt too long for the model
+        wave = self._wave(stage, prompt_ids, sampling)
+        return self._keep(await sample_in_waves(wave, self.policy, self.verifier, self.allowance))
+
+    def _wave(self, stage: str, prompt_ids: tuple[int, ...], sampling: SamplingStage) -> Wave:
+        rewrite = self.recipe.rewrite
+        is_guided = stage != "self_align"
+        return Wave(
+            stage=stage,
+            problem=self.problem,
+            prompt_ids=prompt_ids,
+            sampling=sampling,
+            num_accepted=rewrite.num_accepted,
+            run_seed=self.recipe.run_seed,
+            refusals=rewrite.refusals,
+            is_guided=is_guided,
+            require_steps=is_guided and rewrite.guided.require_steps,
+        )
+
+    def _keep(self, attempts: Sequence[Attempt]) -> list[Completion]:
+        self.attempts += attempts
+        rewrite = self.recipe.rewrite
+        chosen = choose(
+            [attempt for attempt in attempts if attempt.is_accepted],
+            rewrite.selection,
+            rewrite.num_accepted,
+            problem_id=self.problem.problem_id,
+            run_seed=self.recipe.run_seed,
+        )
+        return [attempt.rollout.completion for attempt in chosen]
 
 
-def _hash_ids(token_ids: Sequence[int]) -> str:
-    return hashlib.blake2b(",".join(map(str, token_ids)).encode(), digest_size=8).hexdigest()
+def _unsampled(text: str, token_ids: tuple[int, ...], finish_reason: str = "stop") -> Completion:
+    """A text that the target did not sample: its behaviour log-probs are not known."""
+    return Completion(token_ids=token_ids, text=text, behaviour_logprobs_T=None, finish_reason=finish_reason)

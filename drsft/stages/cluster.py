@@ -3,15 +3,18 @@
 import logging
 import os
 import socket
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import ray
+from rich.console import Console
 
 from drsft.errors import SetupError
 
-__all__ = ["check_port_is_free", "connected"]
+__all__ = ["check_port_is_free", "connected", "quiet_stderr"]
 
 
 def check_port_is_free(port: int, key: str) -> None:
@@ -25,11 +28,37 @@ def check_port_is_free(port: int, key: str) -> None:
 
 
 @contextmanager
+def quiet_stderr(console: Console) -> Iterator[None]:
+    """Keeps the terminal for `console`; other writing to stderr goes to a file, kept if it fails.
+
+    Ray's C++ core and the libraries under it print past Python's streams, into the middle of the progress.
+    """
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    log = tempfile.NamedTemporaryFile(prefix="drsft-ray-", suffix=".log", delete=False)  # noqa: SIM115
+    os.dup2(log.fileno(), 2)
+    shown_to = console.file
+    console.file = os.fdopen(os.dup(terminal), "w", buffering=1)
+    try:
+        yield
+    except BaseException:
+        console.print(f"what Ray said is in {log.name}", style="dim", soft_wrap=True, highlight=False)
+        raise
+    else:
+        os.unlink(log.name)
+    finally:
+        sys.stderr.flush()
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        log.close()
+        console.file.close()
+        console.file = shown_to
+
+
+@contextmanager
 def connected(*, dashboard_port: int | None = None) -> Iterator[None]:
     """A connection for the length of the block; a local cluster ends with it. Raises SetupError."""
     address = os.environ.get("RAY_ADDRESS", "local")
-    # Ray's C++ core prints to the driver's terminal what only its developers can use; its log files are kept.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     local_options: dict[str, Any] = {}
     if address == "local":
         local_options = {"include_dashboard": dashboard_port is not None}

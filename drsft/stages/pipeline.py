@@ -20,7 +20,7 @@ from drsft.report.summary import COMPARISON_HEADER, comparison_rows
 from drsft.shards import ShardSet
 from drsft.stages import evaluation, rewriting, scoring, training
 from drsft.stages.actors import quiet_ray_data
-from drsft.stages.cluster import connected
+from drsft.stages.cluster import connected, quiet_stderr
 from drsft.stages.evaluation import plan_benchmarks
 from drsft.stages.progress import start_board, watched
 from drsft.storage import Store, open_store
@@ -29,6 +29,7 @@ __all__ = ["STAGES", "run_pipeline"]
 
 STAGES = ("rewrite", "gap", "train", "evaluate", "report")
 TRAINING_COLUMNS = ["problem_id", "source", "prompt_ids", "completion_ids", "expert_completion_ids"]
+TRAINING_COLUMNS += ["also_kept"]
 
 
 def run_pipeline(config: RunConfig, *, stages: Sequence[str] = STAGES, console: Console) -> str:
@@ -83,7 +84,7 @@ def _say(console: Console, line: str) -> None:
 
 @contextmanager
 def _on_ray(config: RunConfig, console: Console) -> Iterator[Any]:
-    with connected(dashboard_port=config.resources.dashboard_port):
+    with quiet_stderr(console), connected(dashboard_port=config.resources.dashboard_port):
         quiet_ray_data()
         board = start_board()
         with watched(board, console):

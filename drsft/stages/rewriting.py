@@ -17,8 +17,10 @@ from drsft.errors import StageError
 from drsft.planning import Plan, read_shard
 from drsft.policy.prompts import load_prompter
 from drsft.policy.provenance import provenance
+from drsft.policy.teacher import OpenAITeachers
 from drsft.policy.vllm import VLLMPolicy
-from drsft.records import Problem, Record
+from drsft.records import Outcome, Problem, Record
+from drsft.rewrite.allowance import Allowance
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.shards import ShardSet
 from drsft.stages.actors import actor_resources, raise_cause
@@ -36,7 +38,9 @@ STAGE = "rewrite"
 class ShardRewriter:
     """One engine and its verifiers; several shards in flight, so the engine never drains between them."""
 
-    def __init__(self, config_json: str, store_url: str, board: Any) -> None:
+    def __init__(
+        self, config_json: str, store_url: str, tokens_per_problem_of_run: float | None, board: Any
+    ) -> None:
         config = RunConfig.model_validate_json(config_json)
         prompter = load_prompter(config.target.model, config.target.prompts)
         self._store = open_store(store_url)
@@ -46,7 +50,9 @@ class ShardRewriter:
             prompter=prompter,
             run_seed=config.seed,
             max_model_len=config.target.max_model_len,
+            teachers=OpenAITeachers(config.rewrite.teachers) if config.rewrite.teachers else None,
         )
+        self._tokens_per_problem_of_run = tokens_per_problem_of_run
         self._policy = VLLMPolicy(config.target, prompter)
         self._provenance = {"version": __version__, **provenance(config.target)}
         self._verifier = VerifierPool(
@@ -63,8 +69,10 @@ class ShardRewriter:
     async def _rewrite_shard(self, shard: str) -> int:
         started_s = time.monotonic()
         problems = read_shard(self._store, "problems", shard)
+        share = self._tokens_per_problem_of_run
+        allowance = Allowance(None if share is None else round(share * len(problems)))
         try:
-            records = await asyncio.gather(*(self._rewrite(problem) for problem in problems))
+            records = await asyncio.gather(*(self._rewrite(problem, allowance) for problem in problems))
         except StageError:
             os._exit(1)  # raising would retry the shard on this same actor, whose engine is dead (ray #60145)
         self._ticker.flush()
@@ -72,8 +80,8 @@ class ShardRewriter:
         table = records_to_table(records, self._provenance)
         return self._shards.commit(shard, table, summary).num_rows
 
-    async def _rewrite(self, problem: Problem) -> Record:
-        record = await rewrite_one(problem, self._policy, self._verifier, self._recipe)
+    async def _rewrite(self, problem: Problem, allowance: Allowance) -> Record:
+        record = await rewrite_one(problem, self._policy, self._verifier, self._recipe, allowance=allowance)
         self._ticker.add(done=1, num_tokens=record.num_sampled_tokens, **{record.source.value: 1})
         return record
 
@@ -85,14 +93,33 @@ def summarise(records: Sequence[Record], *, wall_s: float) -> dict[str, Any]:
     tokens: Counter[str] = Counter()
     for attempt in attempts:
         tokens[attempt.rollout.stage] += len(attempt.rollout.completion.token_ids)
+    steps = [a.steps.outcome for a in attempts if a.steps is not None and a.is_accepted]
+    contradicting = [r for r in records if r.expert_verdict and r.expert_verdict.outcome is Outcome.WRONG]
     return {
         "sources": Counter(record.source.value for record in records),
+        "solved": Counter(stage for record in records if (stage := _solved_in(record)) is not None),
+        "refusals": Counter(a.refusal for a in attempts if a.refusal is not None),
+        "checks": {
+            "steps_read": sum(outcome in (Outcome.CORRECT, Outcome.WRONG) for outcome in steps),
+            "steps_failed": sum(outcome is Outcome.WRONG for outcome in steps),
+            "contradicting": len(contradicting),
+        },
         "samples": Counter(attempt.rollout.stage for attempt in attempts),
         "problems": Counter(stage for r in records for stage in {a.rollout.stage for a in r.attempts}),
         "tokens": tokens,
         "verdicts": verdicts,
         "wall_s": round(wall_s, 3),
     }
+
+
+def _solved_in(record: Record) -> str | None:
+    """The stage whose sample is kept; None where no sample is."""
+    kept = (
+        a
+        for a in record.attempts
+        if a.is_accepted and a.rollout.completion.token_ids == record.completion_ids
+    )
+    return next((attempt.rollout.stage for attempt in kept), None)
 
 
 def is_complete(store: Store, plan: Plan) -> bool:
@@ -106,12 +133,14 @@ def run_rewriting(config: RunConfig, store_url: str, plan: Plan, board: Any) -> 
     num_done = sum(plan.shards[shard] for shard in plan.shards if shard in done)
     ray.get(board.begin.remote(STAGE, total=plan.num_problems, done_before=num_done))
     resources = config.resources
+    budget = config.rewrite.tokens_per_run
+    share = None if budget is None else budget / plan.num_problems
     num_actors = min(resources.rewrite_actors, len(missing))
     # One row is one shard and one block: each is a task of its own, and an actor takes several at once.
     rows = ray.data.from_items([{"shard": shard} for shard in missing], override_num_blocks=len(missing))
     committed = rows.map_batches(
         ShardRewriter,
-        fn_constructor_args=(config.model_dump_json(), store_url, board),
+        fn_constructor_args=(config.model_dump_json(), store_url, share, board),
         batch_size=1,
         compute=ActorPoolStrategy(
             size=num_actors, max_concurrent_calls_per_actor=resources.shards_in_flight_per_actor

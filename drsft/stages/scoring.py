@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 from ray.data import ActorPoolStrategy
 
@@ -57,6 +58,7 @@ class ShardScorer:
         return batch
 
     def _score(self, table: pa.Table) -> pa.Table:
+        table = table.filter(pc.field("source") != Source.DROPPED.value)
         prompts = table["prompt_ids"].to_pylist()
         kept = table["completion_ids"].to_pylist()
         expert = table["expert_completion_ids"].to_pylist()

@@ -4,7 +4,7 @@ Axes: T tokens of one example (prompt and completion).
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -40,17 +40,27 @@ def encode(records: pa.Table, *, data: DataView, seq_len: int) -> Encoding:
     Rows of more than `seq_len` tokens are left out and counted: a truncated completion would lose its answer
     and its end of turn, and so teach text that never ends. StageError where prompt or completion is empty.
     """
-    completions = "expert_completion_ids" if data == "expert" else "completion_ids"
     examples = []
-    for row in records.select(["problem_id", "source", "prompt_ids", completions]).to_pylist():
-        prompt_ids, completion_ids = row["prompt_ids"], row[completions]
-        if not prompt_ids or not completion_ids:
-            empty = completions if prompt_ids else "prompt_ids"
-            raise StageError(f"problem {row['problem_id']}: its record has empty {empty}")
-        if len(prompt_ids) + len(completion_ids) <= seq_len:
-            source = Source.EXPERT.value if data == "expert" else row["source"]
-            examples.append(_example(row["problem_id"], source, prompt_ids, completion_ids))
-    return Encoding(examples=examples, num_too_long=records.num_rows - len(examples))
+    num_too_long = 0
+    for row in records.to_pylist():
+        source = Source.EXPERT.value if data == "expert" else row["source"]
+        for completion_ids in _completions(row, data):
+            if not row["prompt_ids"] or not completion_ids:
+                raise StageError(f"problem {row['problem_id']}: its record has an empty prompt or completion")
+            if len(row["prompt_ids"]) + len(completion_ids) <= seq_len:
+                examples.append(_example(row["problem_id"], source, row["prompt_ids"], completion_ids))
+            else:
+                num_too_long += 1
+    return Encoding(examples=examples, num_too_long=num_too_long)
+
+
+def _completions(row: dict[str, Any], data: DataView) -> list[list[int]]:
+    """What is learnt for one problem: one completion, several where a recipe keeps several, or none."""
+    if data == "expert":
+        return [row["expert_completion_ids"]]
+    if row["source"] == Source.DROPPED.value:
+        return []
+    return [row["completion_ids"], *(kept["token_ids"] for kept in row.get("also_kept") or ())]
 
 
 def _example(problem_id: str, source: str, prompt_ids: list[int], completion_ids: list[int]) -> Example:

@@ -13,7 +13,12 @@ BAR_WIDTH = 10.0
 FLOW_HEIGHT = 220.0  # of all problems
 GAP = 44.0  # between branches: room for two lines of text
 TOP = 40.0
-SOURCE_OF_STAGE = {"self_align": Source.OWN, "guided": Source.REWRITTEN}
+SOURCE_OF_STAGE = {
+    "self_align": Source.OWN,
+    "guided": Source.REWRITTEN,
+    "teacher": Source.TEACHER,
+    "teacher_guided": Source.REWRITTEN,
+}
 
 
 def draw_flow(cascade: Cascade, *, width: float, css: str) -> Markup:
@@ -49,7 +54,7 @@ def draw_flow(cascade: Cascade, *, width: float, css: str) -> Markup:
     _end(
         drawing,
         cascade,
-        Source.EXPERT,
+        Source.DROPPED if cascade.sources.get(Source.DROPPED) else Source.EXPERT,
         num_left,
         "no sample passed",
         (right, y),
