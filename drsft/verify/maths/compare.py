@@ -139,7 +139,8 @@ def _same_items(reference: Node, answer: Node) -> Agreement:
             return same_answer(reference.items[0], answer)
         if isinstance(answer, SetOf) and len(answer.items) == 1:
             return same_answer(reference, answer.items[0])
-        return UNKNOWN if isinstance(reference, Call) or isinstance(answer, Call) else DIFFERENT
+        is_decided = is_scalar(reference) or is_scalar(answer)  # a number is no tuple; sets may need algebra
+        return DIFFERENT if is_decided or not _is_call(reference, answer) else UNKNOWN
     if len(first) != len(second):
         # A solution that is listed twice is listed.
         first, second = tuple(dict.fromkeys(first)), tuple(dict.fromkeys(second))
@@ -158,6 +159,10 @@ def _same_items(reference: Node, answer: Node) -> Agreement:
             return DIFFERENT
         return _all_same(first, second)
     return _matched(first, second)
+
+
+def _is_call(*nodes: Node) -> bool:
+    return any(isinstance(node, Call) for node in nodes)
 
 
 def _items(node: Node) -> tuple[Node, ...] | None:

@@ -143,14 +143,20 @@ def _letters(value: str, tokens: list[Token], *, is_after_command: bool) -> None
         tokens.append(("op", "%"))
     elif lower in ("degrees", "degree", "deg"):
         tokens.append(("op", "deg"))
-    elif lower in SHORT_WORDS or (
-        is_unit(lower) and tokens and tokens[-1][0] in ("num", "op", "cmd", "word")
-    ):
+    elif lower in SHORT_WORDS or _is_unit_here(value, tokens):
         tokens.append(("word", lower))
     elif value.isupper() or (len(value) < 4 and not (value[0].isupper() and value[1:].islower())):
         tokens.extend(("sym", letter) for letter in value)  # AB, SRMC, xyz: products of symbols
     else:
         tokens.append(("word", lower))
+
+
+def _is_unit_here(value: str, tokens: list[Token]) -> bool:
+    """A unit follows a value, and a short one is in small letters: dM is no decimetre."""
+    if not tokens or not is_unit(value.lower()) or not (value.islower() or len(value) > 3):
+        return False
+    kind, last = tokens[-1]
+    return kind in ("num", "word") or (kind == "op" and last in (")", "}", "|", "!", "^"))
 
 
 def _command(name: str, text: str, position: int, tokens: list[Token], grouped: bool, depth: int) -> int:

@@ -27,6 +27,7 @@ RELATIONS = frozenset({"=", "<", ">", "<=", ">=", "!=", "in", "approx", "equiv"}
 SET_OPERATORS = frozenset({"union", "intersect", "minus"})
 FILLER = frozenset({"approximately", "about", "exactly", "roughly", "is", "the", "answer"})
 SEPARATOR = "sep"
+OP = "op"
 
 
 @lru_cache(maxsize=4096)  # a reference comes back for every one of its problem's samples
@@ -139,6 +140,8 @@ class _Reader(Primaries):
                 node = Call(str(value), (arithmetic(node), arithmetic(self.signed_factor())))
             elif kind == "word":
                 self.take_unit("")
+            elif kind == "num" and self.tokens[self.position - 1] in ((OP, ")"), (OP, "}")):
+                node = Call("*", (arithmetic(node), arithmetic(self.factor())))  # (n-2) 2^n
             elif kind == "num":
                 node = self.mixed_number(node)
             elif self.starts_factor():

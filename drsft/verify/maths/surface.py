@@ -92,7 +92,7 @@ _FRACTIONS = re.compile(r"\\[dtc]frac(?![A-Za-z])")
 _SHORT_FRACTION = re.compile(r"\\frac\s*(\d)\s*(\d)")
 _SHORT_NUMERATOR = re.compile(r"\\frac\s*(\d)\s*(?=[{\\a-zA-Z])")
 # "32,\!349" and "10\,000" are one number each, "32, 349" and "32,\,349" are two.
-_THOUSANDS = re.compile(r"(?<=\d)(?:,?\\!|\\,|\{,\}(?:\\!)?)\s*(?=\d{3}(?!\d))")
+_THOUSANDS = re.compile(r"(?<=\d)(?:,?\s*\\!|\\,|\{,\}(?:\\!)?)\s*(?=\d{3}(?!\d))")
 # Scanned sources set bold numbers digit by digit: \\mathbf{1 0 9}.
 _SPACED_DIGITS = re.compile(r"\\(?:mathbf|boldsymbol|bm)\s*\{\s*(\d(?:\s\d)+)\s*\}")
 _FONTS = re.compile(
