@@ -10,7 +10,8 @@ from rich.console import Console
 
 from drsft.planning import read_plan
 from drsft.records import Outcome, Record, Source
-from drsft.report.inspect import matches, record_view, summary_view
+from drsft.report.inspect import matches, record_view
+from drsft.report.inspect_summary import summary_view
 from drsft.runs import record_tables, rewritten_shards
 from drsft.storage import Store
 from drsft.tables import records_from_table

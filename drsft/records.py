@@ -140,6 +140,14 @@ class Record:
     )  # further accepted ones, where more than one is wanted
 
     @property
+    def kept_attempt(self) -> Attempt | None:
+        """The attempt whose completion is trained on; None where that is the expert's text, or nothing."""
+        for attempt in self.attempts:
+            if attempt.is_accepted and attempt.rollout.completion.token_ids == self.completion_ids:
+                return attempt
+        return None
+
+    @property
     def num_sampled_tokens(self) -> int:
         """By the target; a teacher's tokens are not its own."""
         rollouts = (attempt.rollout for attempt in self.attempts)

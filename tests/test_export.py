@@ -1,6 +1,7 @@
 """Exports: what stands in them, what never does, and that the same records give the same file."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -61,6 +62,22 @@ def test_messages_are_the_plain_prompt_and_the_kept_text_of_every_record() -> No
     ]
     assert [row["source"] for row in rows] == ["own", "rewritten", "expert"]
     assert counts == {"own": 1, "rewritten": 1, "expert": 1}
+
+
+def test_every_kept_solution_is_a_conversation_and_a_dropped_record_is_none() -> None:
+    other = attempt("right too", Outcome.CORRECT, index=1)
+    several = replace(record(RIGHT, other), also_kept=(other.rollout.completion,))
+    dropped = replace(record(WRONG, source=Source.EXPERT), source=Source.DROPPED, text="", completion_ids=())
+    table, counts = messages_table([several, dropped], PROMPTS)
+    texts = [row["messages"][-1]["content"] for row in table.to_pylist()]
+    assert texts == ["right", "right too"]
+    assert counts == {"own": 2, "dropped": 1}
+    assert pairs_table([dropped], PROMPTS, run_seed=0)[0].num_rows == 0
+
+
+def test_a_refused_sample_is_not_chosen() -> None:
+    refused = replace(RIGHT, refusal="loops")
+    assert pairs_table([record(refused, WRONG)], PROMPTS, run_seed=0)[1] == {"without a correct sample": 1}
 
 
 def test_a_pair_is_the_kept_completion_over_a_wrong_one() -> None:

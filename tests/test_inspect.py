@@ -3,7 +3,7 @@
 import io
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,8 @@ from drsft.browsing import Filters, browse
 from drsft.errors import InputError
 from drsft.planning import Plan
 from drsft.records import Attempt, Completion, Outcome, Problem, Record, Rollout, Source, Verdict
-from drsft.report.inspect import record_view, summary_view
+from drsft.report.inspect import record_view
+from drsft.report.inspect_summary import summary_view
 from drsft.runs import find_run
 from drsft.shards import ShardSet
 from drsft.storage import LocalStore
@@ -138,9 +139,37 @@ def test_a_record_shows_expert_and_kept_side_by_side(width: int) -> None:
     assert any("It is two." in line and "that makes 2" in line for line in lines)
     text = "\n".join(lines)
     assert "12 tokens" in text
-    assert "self_align 1, seed 71" in text
+    assert "self_align sample 1, seed 71" in text
     assert "correct: identical" in text
     assert "1 wrong (plain numbers), 1 correct (identical)" in text
+
+
+def test_what_speaks_against_a_record_is_shown() -> None:
+    refused = replace(
+        attempt("the teacher says 2", Outcome.CORRECT, "identical"), refusal="mentions its guide"
+    )
+    shaky = replace(RIGHT, steps=Verdict(outcome=Outcome.WRONG, reason="1+1=3"))
+    one = replace(
+        record("aa1", Source.REWRITTEN, refused, shaky),
+        expert_verdict=Verdict(outcome=Outcome.WRONG, reason="plain numbers", answer="4"),
+        also_kept=(RIGHT.rollout.completion,),
+    )
+    text = shown(record_view(one, show_attempts=True), 120)
+    assert "contradicts the reference (it says 4)" in text
+    assert "12 tokens and 1 more" in text
+    assert text.count("its equations do not hold: 1+1=3") == 2
+    assert "1 correct (refused: mentions its guide)" in text
+    assert "refused: mentions its guide" in text
+    checks = {"checks": {"steps_read": 8, "steps_failed": 3, "contradicting": 2}, "refusals": {"loops": 5}}
+    text = shown(summary_view("runs/x", [SUMMARY | checks], num_problems=9))
+    assert "right answers that were refused: loops 5" in text
+    assert "3 of 8" in text
+    assert "contradict the reference: 2" in text
+
+
+def test_a_dropped_row_says_so() -> None:
+    one = replace(record("aa1", Source.EXPERT, WRONG), source=Source.DROPPED, text="", completion_ids=())
+    assert "nothing: no sample passed" in shown(record_view(one))
 
 
 def test_an_expert_row_says_that_nothing_passed() -> None:

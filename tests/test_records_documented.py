@@ -55,21 +55,22 @@ def shard(tmp_path: Path) -> Path:
 
 
 def test_every_column_is_documented_with_its_type_and_nulls() -> None:
-    simple = [re.sub("struct<.*", "struct>", str(field.type)) for field in RECORD_SCHEMA]
-    written = [
-        [field.name, kind, "yes" if field.nullable else "no"]
-        for field, kind in zip(RECORD_SCHEMA, simple, strict=True)
-    ]
-    assert [row[:3] for row in documented("column")] == [
-        [name, kind.replace("item:", "element:"), null] for name, kind, null in written
-    ]
+    written = [[field.name, _type(field), "yes" if field.nullable else "no"] for field in RECORD_SCHEMA]
+    assert [row[:3] for row in documented("column")] == written
 
 
 def test_every_field_of_an_attempt_is_documented() -> None:
     attempt = RECORD_SCHEMA.field("attempts").type.value_type
-    assert [row[:2] for row in documented("field")] == [
-        [field.name, str(field.type).replace("item:", "element:")] for field in attempt
-    ]
+    assert [row[:2] for row in documented("field")] == [[field.name, _type(field)] for field in attempt]
+
+
+def _type(field: pa.Field) -> str:
+    """As Parquet names it; what is inside a struct has a table of its own or is described in words."""
+    if pa.types.is_struct(field.type):
+        return "struct"
+    if pa.types.is_list(field.type):
+        return f"list<element: {_type(field.type.value_field)}>"
+    return str(field.type)
 
 
 def test_the_documented_metadata_is_in_the_file(shard: Path) -> None:

@@ -35,16 +35,26 @@ PAIRS_SCHEMA = pa.schema(
 
 
 def messages_table(records: Sequence[Record], prompts: Prompts) -> tuple[pa.Table, Counter[str]]:
-    """A conversation for each record, and how many there are of each source."""
-    rows: list[dict[str, Any]] = [
-        {
-            "messages": [*_plain_turns(record, prompts), *_assistant(record.text)],
-            "problem_id": record.problem.problem_id,
-            "source": record.source.value,
-        }
-        for record in records
-    ]
-    return pa.Table.from_pylist(rows, schema=MESSAGES_SCHEMA), Counter(row["source"] for row in rows)
+    """A conversation for each completion that is trained on, and how many there are of each source.
+
+    A record of which several solutions are kept gives several; a dropped one gives none and is only counted.
+    """
+    rows: list[dict[str, Any]] = []
+    counts: Counter[str] = Counter()
+    for record in records:
+        texts = [record.text, *(completion.text for completion in record.also_kept)]
+        counts[record.source.value] += len(texts)
+        if record.source is Source.DROPPED:
+            continue
+        rows += [
+            {
+                "messages": [*_plain_turns(record, prompts), *_assistant(text)],
+                "problem_id": record.problem.problem_id,
+                "source": record.source.value,
+            }
+            for text in texts
+        ]
+    return pa.Table.from_pylist(rows, schema=MESSAGES_SCHEMA), counts
 
 
 def pairs_table(
@@ -58,7 +68,7 @@ def pairs_table(
     rows: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
     for record in records:
-        chosen = _kept(record)
+        chosen = record.kept_attempt
         rejected = _rejected(record, chosen, run_seed) if chosen else None
         if chosen is None:
             counts["without a correct sample"] += 1
@@ -68,18 +78,6 @@ def pairs_table(
             counts[f"{chosen.rollout.stage} over {rejected.rollout.stage}"] += 1
             rows.append(_pair(record, chosen, rejected, prompts))
     return pa.Table.from_pylist(rows, schema=PAIRS_SCHEMA), counts
-
-
-def _kept(record: Record) -> Attempt | None:
-    """The attempt whose completion is trained on; None when that is the expert's."""
-    if record.source is Source.EXPERT:
-        return None
-    same = (
-        attempt
-        for attempt in record.attempts
-        if attempt.verdict.is_correct and attempt.rollout.completion.token_ids == record.completion_ids
-    )
-    return next(same, None)
 
 
 def _rejected(record: Record, chosen: Attempt, run_seed: int) -> Attempt | None:

@@ -97,7 +97,7 @@ def summarise(records: Sequence[Record], *, wall_s: float) -> dict[str, Any]:
     contradicting = [r for r in records if r.expert_verdict and r.expert_verdict.outcome is Outcome.WRONG]
     return {
         "sources": Counter(record.source.value for record in records),
-        "solved": Counter(stage for record in records if (stage := _solved_in(record)) is not None),
+        "solved": Counter(kept.rollout.stage for record in records if (kept := record.kept_attempt)),
         "refusals": Counter(a.refusal for a in attempts if a.refusal is not None),
         "checks": {
             "steps_read": sum(outcome in (Outcome.CORRECT, Outcome.WRONG) for outcome in steps),
@@ -110,16 +110,6 @@ def summarise(records: Sequence[Record], *, wall_s: float) -> dict[str, Any]:
         "verdicts": verdicts,
         "wall_s": round(wall_s, 3),
     }
-
-
-def _solved_in(record: Record) -> str | None:
-    """The stage whose sample is kept; None where no sample is."""
-    kept = (
-        a
-        for a in record.attempts
-        if a.is_accepted and a.rollout.completion.token_ids == record.completion_ids
-    )
-    return next((attempt.rollout.stage for attempt in kept), None)
 
 
 def is_complete(store: Store, plan: Plan) -> bool:

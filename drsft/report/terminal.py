@@ -1,0 +1,42 @@
+"""What every terminal view shares: colours of sources and outcomes, and texts made safe to print."""
+
+import unicodedata
+
+from rich.table import Column
+
+from drsft.records import Outcome
+
+__all__ = ["OUTCOME_STYLES", "SOURCE_STYLES", "number_column", "visible"]
+
+SOURCE_STYLES = {
+    "own": "green",
+    "rewritten": "cyan",
+    "teacher": "magenta",
+    "expert": "yellow",
+    "dropped": "dim",
+}
+OUTCOME_STYLES = {
+    Outcome.CORRECT: "green",
+    Outcome.WRONG: "red",
+    Outcome.NO_ANSWER: "magenta",
+    Outcome.TRUNCATED: "yellow",
+    Outcome.UNJUDGED: "bold magenta",
+}
+
+
+def visible(text: str) -> str:
+    """Control characters as their pictures: a text must not move the cursor or rename the terminal."""
+    return "".join(
+        _picture(char) if unicodedata.category(char) in ("Cc", "Cf") else char for char in text.strip()
+    )
+
+
+def _picture(char: str) -> str:
+    if char in "\n\t":
+        return char
+    code = ord(char)
+    return chr(0x2400 + code) if code < 0x20 else "\u2421" if code == 0x7F else f"<U+{code:04X}>"
+
+
+def number_column(name: str) -> Column:
+    return Column(name, justify="right", no_wrap=True)
