@@ -24,6 +24,9 @@ app = typer.Typer(
     help="Rewrite expert solutions into data that the target model could have written, then fine-tune on it.",
 )
 
+bench_app = typer.Typer(no_args_is_help=True, help="Side-by-side measurements, the peer in the same run.")
+app.add_typer(bench_app, name="bench")
+
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML configuration.")]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, as in train.seeds=[0,1,2].")
@@ -138,6 +141,36 @@ def inspect(
 
     filters = Filters(source=source, outcome=outcome, reason=reason, problem_id=problem)
     browse(find_run(run, overrides or ()), filters, limit=limit, show_attempts=attempts, console=Console())
+
+
+@app.command()
+def verify(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="JSON lines; - reads standard input.")],
+    kind: Annotated[str, typer.Option(help="Verifier of rows that name none.")] = "math",
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    timeout_s: Annotated[float, typer.Option(min=0.1, help="For one row; past it: unjudged.")] = 5.0,
+) -> None:
+    """Judge rows of {"reference", "prediction", "kind"?}; each is printed again with "outcome" and "reason".
+
+    Examples:  drsft verify answers.jsonl > judged.jsonl
+
+               zcat samples.jsonl.gz | drsft verify - --kind numeric --workers 4
+    """
+    from drsft.verify.cli import verify_file
+
+    verify_file(file, kind=kind, num_workers=workers, timeout_s=timeout_s)
+
+
+@bench_app.command("verify")
+def bench_verification(
+    cases: Annotated[Path, typer.Argument(help="Labelled cases: JSON lines, also .gz.")],
+    workers: Annotated[int, typer.Option(min=1, help="Processes on each side.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 3,
+) -> None:
+    """The verifier against math-verify, on the same cases in the same run."""
+    from drsft.bench.verify import bench_verify, print_bench
+
+    print_bench(bench_verify(cases, num_workers=workers, num_rounds=rounds))
 
 
 @app.command()
