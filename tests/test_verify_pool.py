@@ -233,15 +233,15 @@ def bombed_pool():
 
 
 @pytest.mark.slow
-def test_memory_stays_flat_over_a_hundred_thousand_cases():
+def test_memory_stays_flat_over_tens_of_thousands_of_cases():
     def resident_bytes(pid: int) -> int:
         with open(f"/proc/{pid}/statm") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
     with VerifierPool(cases_per_worker=10**9, cache_size=1_000) as pool:
         sizes = []
-        for block in range(10):
-            numbers = range(block * 10_000, (block + 1) * 10_000)
+        for block in range(8):
+            numbers = range(block * 5_000, (block + 1) * 5_000)
             futures = [
                 pool.submit(problem(rf"\frac{{{n}}}{{7}}+x"), rf"so \boxed{{x+{n}/7}}") for n in numbers
             ]

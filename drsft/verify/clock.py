@@ -30,7 +30,7 @@ def loaded() -> None:
 
 @contextmanager
 def budget(seconds: float) -> Iterator[None]:
-    """Raise OverBudget in the block after `seconds`; one long C call is left to the pool's kill."""
+    """Raise OverBudget after `seconds` of processor time in the block; one long C call is left to the pool."""
     if not _listeners or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -38,10 +38,10 @@ def budget(seconds: float) -> Iterator[None]:
     def expire(signum: int, frame: object) -> None:
         raise OverBudget
 
-    previous = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    previous = signal.signal(signal.SIGPROF, expire)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, previous)

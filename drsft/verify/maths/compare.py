@@ -151,6 +151,9 @@ def _same_items(reference: Node, answer: Node) -> Agreement:
     if isinstance(reference, Seq) or isinstance(answer, Seq):
         if isinstance(reference, SetOf) or isinstance(answer, SetOf):
             return DIFFERENT
+        tuples = [node for node in (reference, answer) if isinstance(node, Seq)]
+        if len(tuples) == 1 and (tuples[0].left, tuples[0].right) != ("(", ")"):
+            return DIFFERENT  # an interval is no list of its ends
         if (
             isinstance(reference, Seq)
             and isinstance(answer, Seq)

@@ -28,9 +28,10 @@ LETTERS = "ABCDEFGHIJ"
 
 _PLAIN_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d{1,300})(?:\.\d{1,300})?|-?\.\d{1,300}")
 _LABEL = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf)\{)?\(([A-J])\)\s*\}?[\s:.\\]*(?=\S)")
-_DECIMAL_COMMA = re.compile(r"-?(?:0,\d+|\d+,\d{2}|\d+,\d{4,})")
 _SENTENCE_WORD = re.compile(r"[A-Za-z]{4}")
+_PROSE = re.compile(r"(?<![\\A-Za-z])[a-z]{3,}[ ,]+(?:[a-z]{1,3} )*[a-z]{3,}")
 _WORD = re.compile(r"[A-Za-z][A-Za-z ]*")
+_DECIMAL_COMMA = re.compile(r"-?(?:0,\d+|\d+,\d{2}|\d+,\d{4,})")
 
 
 def judge_math(case: Case, options: VerifyOptions) -> Verdict:
@@ -146,6 +147,10 @@ def _same_read(reference: str, answer: str) -> tuple[Agreement, tuple[bool, bool
 def _by_symbols(reference: str, answer: str, is_read: tuple[bool, bool]) -> tuple[Outcome, str]:
     if max(len(reference), len(answer)) > MAX_SYMBOLIC_CHARS:
         return Outcome.UNJUDGED, "too long for the symbolic step"
+    if not is_read[0] and _PROSE.search(reference):
+        if "".join(reference.split()) == "".join(answer.split()):
+            return Outcome.CORRECT, "same words"
+        return Outcome.UNJUDGED, "reference is a sentence"  # of which the symbolic step would read a fragment
     load()
     try:
         with clock.budget(SYMBOLIC_BUDGET_S):

@@ -21,7 +21,7 @@ from drsft.verify.maths.syntax import (
     symbols_of,
 )
 
-__all__ = ["END", "MAX_DEPTH", "Primaries", "arithmetic", "mixed"]
+__all__ = ["END", "MAX_DEPTH", "OPAQUE", "Primaries", "arithmetic", "mixed"]
 
 MAX_DEPTH = 50
 CLOSERS = {"(": (")", "]"), "[": (")", "]"), "{": ("}",), "{set": ("set}",)}
@@ -29,6 +29,9 @@ MATRICES = ("pmatrix", "bmatrix", "matrix", "Bmatrix", "smallmatrix", "array", "
 FUNCTION_LETTERS = frozenset("fghFGHPQ")
 CONSTANTS = frozenset({"pi", "e", "i", "inf"})
 END: Token = ("end", "")
+
+
+OPAQUE = "apply series"  # a value that is only known to be equal for equal parts
 
 
 class Primaries:
@@ -278,8 +281,10 @@ class Primaries:
         if not isinstance(lower, Chain) or lower.ops != ("=",) or upper is None:
             raise UnreadableError("series without bounds")
         index, body = lower.sides[0], arithmetic(self.product())
-        if not isinstance(index, Sym) or any("_" in name for name in symbols_of(body)):
-            raise UnreadableError("series over subscripts")
+        if not isinstance(index, Sym):
+            raise UnreadableError("index of a series")
+        if any("_" in name for name in symbols_of(body)):
+            return Call(f"{OPAQUE} {name}", (index, lower.sides[1], upper, body))
         return Call(name, (index, lower.sides[1], upper, body))
 
     def matrix(self, environment: str) -> Node:

@@ -10,6 +10,7 @@ from fractions import Fraction
 
 from drsft.verify.maths.evaluate import NotANumberError, exact, free_symbols, value_at
 from drsft.verify.maths.identity import Agreement, same_function
+from drsft.verify.maths.primaries import OPAQUE
 from drsft.verify.maths.syntax import Call, Node, Num, Quantity, Sym
 from drsft.verify.maths.units import factor_between
 
@@ -69,9 +70,17 @@ def _same_value(reference: Node, answer: Node) -> Agreement:
     else:
         reference, answer = _without_unit_letter(reference, answer)
         agreement = same_function(reference, answer)
+    if agreement is Agreement.DIFFERENT and (_is_opaque(reference) or _is_opaque(answer)):
+        return Agreement.UNKNOWN  # the same series may be indexed otherwise
     if agreement is Agreement.DIFFERENT and (_rounds(reference, answer) or _rounds(answer, reference)):
         return Agreement.SAME
     return agreement
+
+
+def _is_opaque(node: Node) -> bool:
+    return isinstance(node, Call) and (
+        node.name.startswith(OPAQUE) or any(_is_opaque(argument) for argument in node.args)
+    )
 
 
 def _rounds(decimal: Node, value: Node) -> bool:
