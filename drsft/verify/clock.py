@@ -30,7 +30,7 @@ def loaded() -> None:
 
 @contextmanager
 def budget(seconds: float) -> Iterator[None]:
-    """Raise OverBudget after `seconds` of processor time in the block; one long C call is left to the pool."""
+    """Raise OverBudget after `seconds` of processor time; one long C call is left to the pool."""
     if not _listeners or threading.current_thread() is not threading.main_thread():
         yield
         return
