@@ -16,6 +16,7 @@ from hashlib import blake2b
 from types import TracebackType
 
 from drsft.records import Outcome, Problem, Verdict
+from drsft.verify.inline import inline_verdict
 from drsft.verify.kinds import BY_MODEL, check_kind
 from drsft.verify.model_judge import ModelJudge
 from drsft.verify.options import VerifyOptions
@@ -71,6 +72,8 @@ class VerifierPool:
         if is_truncated:
             return TRUNCATED
         case = case_of(problem, text)
+        if (verdict := inline_verdict(case, self.options)) is not None:
+            return verdict
         key = _key_of(case)
         if (known := self._recall(key)) is not None:
             return known

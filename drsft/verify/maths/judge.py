@@ -19,7 +19,7 @@ from drsft.verify.maths.syntax import Node
 from drsft.verify.options import VerifyOptions
 from drsft.verify.wire import Case
 
-__all__ = ["judge_math", "reference_answer", "same_math"]
+__all__ = ["judge_math", "plain_finding", "reference_answer", "same_math"]
 
 SYMBOLIC_BUDGET_S = 2.5  # below the pool's limit for a case, so that giving up is a finding and not a kill
 MAX_CHARS = 4_000  # of an answer that is read; longer ones are only compared as they stand
@@ -71,14 +71,9 @@ def reference_answer(reference: str) -> str | None:
 
 def same_math(reference: str, answer: str) -> tuple[Outcome, str]:
     """Compare two answers; the reason says which step decided."""
-    if reference.strip() == answer.strip():
-        return Outcome.CORRECT, "identical"
+    if (finding := plain_finding(reference, answer)) is not None:
+        return finding
     first, second = clean(reference), clean(answer)
-    if first == second:
-        return Outcome.CORRECT, "equal after normalising"
-    if _PLAIN_NUMBER.fullmatch(first) and _PLAIN_NUMBER.fullmatch(second):
-        is_same = Fraction(first.replace(",", "")) == Fraction(second.replace(",", ""))
-        return (Outcome.CORRECT if is_same else Outcome.WRONG), "plain numbers"
     if max(len(first), len(second)) > MAX_CHARS:
         return Outcome.UNJUDGED, "answer too long"
     if (finding := _same_words(first, second)) is not None:
@@ -92,6 +87,19 @@ def same_math(reference: str, answer: str) -> tuple[Outcome, str]:
     if agreement is Agreement.DIFFERENT:
         return Outcome.WRONG, "different when read"
     return _by_symbols(first, second, is_read)
+
+
+def plain_finding(reference: str, answer: str) -> tuple[Outcome, str] | None:
+    """What needs no reading, in time linear in the texts: equal texts, and plain numbers."""
+    if reference.strip() == answer.strip():
+        return Outcome.CORRECT, "identical"
+    first, second = clean(reference), clean(answer)
+    if first == second:
+        return Outcome.CORRECT, "equal after normalising"
+    if _PLAIN_NUMBER.fullmatch(first) and _PLAIN_NUMBER.fullmatch(second):
+        is_same = Fraction(first.replace(",", "")) == Fraction(second.replace(",", ""))
+        return (Outcome.CORRECT if is_same else Outcome.WRONG), "plain numbers"
+    return None
 
 
 def _same_words(reference: str, answer: str) -> tuple[Outcome, str] | None:
