@@ -1,8 +1,8 @@
 """Verdicts that need no process: a short text whose answer is a plain number, asked for a plain number.
 
 Crossing to a worker and back costs several times what this does, and most samples of word problems are of
-this sort. Only linear work on a bounded text is done here; what is not plainly decided goes to a worker, whose
-verdict on these cases is the same one (a test holds the two together).
+this sort. Only linear work on a bounded text is done here; what is not plainly decided goes to a worker,
+whose verdict on these cases is the same one (a test holds the two together).
 """
 
 from drsft.records import Verdict
