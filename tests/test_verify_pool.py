@@ -33,7 +33,7 @@ def is_alive(pid: int) -> bool:
 
 async def test_it_judges_a_thousand_integers_in_seconds():
     async with VerifierPool() as pool:
-        await pool.judge(problem("1"), "1")
+        await pool.judge(problem("x"), "x")
         start = time.perf_counter()
         verdicts = await asyncio.gather(*(pool.judge(problem(str(n)), f"so it is {n}") for n in range(1000)))
         assert time.perf_counter() - start < 5.0  # 0.1 s where nothing else runs
@@ -42,17 +42,17 @@ async def test_it_judges_a_thousand_integers_in_seconds():
 
 async def test_a_truncated_text_needs_no_work():
     async with VerifierPool() as pool:
-        verdict = await pool.judge(problem("1"), "1", is_truncated=True)
+        verdict = await pool.judge(problem("x"), "x", is_truncated=True)
         assert verdict.outcome is Outcome.TRUNCATED
         assert pool.worker_pids == []
 
 
 async def test_a_case_over_its_limit_is_unjudged_and_its_neighbours_are_not():
     async with VerifierPool(timeout_s=0.5) as pool:
-        await pool.judge(problem("1"), "1")
+        await pool.judge(problem("x"), "x")
         start = time.perf_counter()
         hanging = asyncio.create_task(pool.judge(CATASTROPHE, CATASTROPHIC_TEXT))
-        others = [asyncio.create_task(pool.judge(problem(str(n)), str(n))) for n in range(20)]
+        others = [asyncio.create_task(pool.judge(problem(f"x+{n}"), f"x+{n}")) for n in range(20)]
         verdict = await hanging
         assert time.perf_counter() - start < 0.5 + SLACK_S
         assert verdict.outcome is Outcome.UNJUDGED
@@ -62,10 +62,10 @@ async def test_a_case_over_its_limit_is_unjudged_and_its_neighbours_are_not():
 
 async def test_a_worker_that_somebody_kills_is_replaced_and_its_case_judged():
     async with VerifierPool() as pool:
-        await pool.judge(problem("1"), "1")
+        await pool.judge(problem("x"), "x")
         (pid,) = pool.worker_pids
         os.kill(pid, signal.SIGKILL)
-        assert (await pool.judge(problem("2"), "2")).is_correct
+        assert (await pool.judge(problem("y"), "y")).is_correct
         assert pool.worker_pids != [pid]
 
 
@@ -73,7 +73,7 @@ async def test_a_worker_is_recycled_after_its_cases():
     async with VerifierPool(cases_per_worker=5) as pool:
         seen = set()
         for n in range(20):
-            await pool.judge(problem(str(n)), str(n))
+            await pool.judge(problem(f"x+{n}"), f"x+{n}")
             seen.update(pool.worker_pids)
         assert len(seen) >= 3
 
@@ -87,15 +87,15 @@ async def test_closing_leaves_no_process_and_fails_what_waits():
     assert not any(is_alive(pid) for pid in pids)
     assert {(await task).outcome for task in waiting} == {Outcome.UNJUDGED}
     with pytest.raises(RuntimeError):
-        await pool.judge(problem("1"), "1")
+        await pool.judge(problem("x"), "x")
     pool.close()
 
 
 def test_it_serves_one_event_loop_after_another_and_none():
     with VerifierPool() as pool:
         for n in range(3):
-            assert asyncio.run(pool.judge(problem(str(n)), str(n))).is_correct
-        assert pool.submit(problem("7"), "7").result().is_correct
+            assert asyncio.run(pool.judge(problem(f"x+{n}"), f"x+{n}")).is_correct
+        assert pool.submit(problem("z"), "z").result().is_correct
 
 
 def test_it_serves_a_loop_in_a_thread():
@@ -116,7 +116,7 @@ async def test_a_cancelled_judgement_frees_its_slot():
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        waiting = asyncio.create_task(pool.judge(problem("1"), "1"))
+        waiting = asyncio.create_task(pool.judge(problem("x"), "x"))
         await asyncio.sleep(0)
         assert not waiting.done()  # behind the hanging case, not refused
         assert (await waiting).is_correct
@@ -124,11 +124,11 @@ async def test_a_cancelled_judgement_frees_its_slot():
 
 async def test_equal_cases_are_judged_once():
     async with VerifierPool() as pool:
-        await pool.judge(problem("1"), "1")
+        await pool.judge(problem("x"), "x")
         (pid,) = pool.worker_pids
         os.kill(pid, signal.SIGSTOP)  # only the cache can answer now
         try:
-            verdict = await asyncio.wait_for(pool.judge(problem("1"), "1"), timeout=1)
+            verdict = await asyncio.wait_for(pool.judge(problem("x"), "x"), timeout=1)
         finally:
             os.kill(pid, signal.SIGCONT)
         assert verdict.is_correct
@@ -155,8 +155,8 @@ def test_workers_die_with_their_parent():
         "from drsft.records import Problem\n"
         "from drsft.verify.pool import VerifierPool\n"
         "pool = VerifierPool(num_workers=2)\n"
-        "p = Problem(problem_id='', question='', demonstration='', reference='1')\n"
-        "[pool.submit(p, f'{n}').result() for n in range(50)]\n"
+        "p = Problem(problem_id='', question='', demonstration='', reference='x')\n"
+        "[pool.submit(p, f'x+{n}').result() for n in range(50)]\n"
         "print(*pool.worker_pids, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -205,7 +205,7 @@ SLOW_BOMBS = ("long series", "series in series", "unreadable integral")
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW_BOMBS else name for name in BOMBS]
 )
 async def test_no_bomb_outlives_its_limit(name, bombed_pool):
-    await bombed_pool.judge(problem("2"), "2")
+    await bombed_pool.judge(problem("y"), "y")
     start = time.perf_counter()
     verdict = await bombed_pool.judge(problem("x^{12}+7"), BOMBS[name])
     assert time.perf_counter() - start < LIMIT_S + SLACK_S
@@ -216,11 +216,11 @@ async def test_no_bomb_outlives_its_limit(name, bombed_pool):
 @pytest.mark.slow
 @pytest.mark.parametrize("pattern", [r"(a+)+$", r"(a|aa)+$", r"(.*)*x\1", r"([a-z]+)*!"])
 async def test_no_pattern_outlives_its_limit(pattern, bombed_pool):
-    await bombed_pool.judge(problem("2"), "2")
+    await bombed_pool.judge(problem("y"), "y")
     start = time.perf_counter()
     await bombed_pool.judge(problem(pattern, "regex"), "a" * 60 + "b")
     assert time.perf_counter() - start < LIMIT_S + SLACK_S
-    assert (await bombed_pool.judge(problem("3"), "3")).is_correct
+    assert (await bombed_pool.judge(problem("z"), "z")).is_correct
 
 
 @pytest.fixture(scope="module")

@@ -1,29 +1,26 @@
 """Check the steps beside the answer: does every equation that a solution asserts, and that can be read, hold?
 
-A model that copied its answer from a guide writes equations that do not hold (METHODS: right box, wrong
-steps). This check is numeric and conservative. It reads arithmetic in prose ("3 boxes x 12 eggs = 36 eggs"),
-chains (a = b = c), mathematics between dollar signs, and equations in variables to which the text gives one
-value. It leaves alone what it cannot read and what is only supposed (if, suppose, contradiction), and it
-allows rounding, percent, money and the usual units. Pure: no process, no clock, linear in the text's length.
+A model that copied its answer from a guide writes equations that do not hold: right box, wrong steps. This
+check is numeric and conservative. It reads arithmetic in prose ("3 boxes x 12 eggs = 36 eggs"), chains
+(a = b = c), mathematics between dollar signs, and equations in variables to which the text gives one value.
+It leaves alone what it cannot read and what is only supposed (if, suppose, contradiction), and it allows
+rounding, percent, money and the usual units. Pure: no process, no clock, linear in the text's length.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
 
 from drsft.records import Outcome, Verdict
 from drsft.verify.arithmetic import same_arithmetic
-from drsft.verify.maths.evaluate import NotANumberError, TooLargeError, free_symbols, value_at
-from drsft.verify.maths.identity import Agreement as Finding
-from drsft.verify.maths.identity import same_function
+from drsft.verify.equations import Checked, Values, check_chain
 from drsft.verify.maths.judge import judge_math
 from drsft.verify.maths.lexer import UnreadableError
 from drsft.verify.maths.reader import read
 from drsft.verify.maths.scalars import is_scalar
 from drsft.verify.maths.surface import clean
-from drsft.verify.maths.syntax import Call, Chain, Node, Num, Quantity, Sym, symbols_of
+from drsft.verify.maths.syntax import Chain, Node
 from drsft.verify.options import VerifyOptions
 from drsft.verify.prose import Token, side_after, side_before, tokens_of
 from drsft.verify.wire import Case
@@ -64,8 +61,6 @@ def check_steps(text: str) -> StepReport:
 
 
 _LINKING = re.compile(r"(?:\s(?:and|so|or|then|but|which|is))+$")  # words that a reading ran into
-Checked = tuple[int, str, bool]  # where it stands, as written, whether it holds
-Values = dict[str, Fraction]
 
 
 def _checked(text: str, values: Values) -> Iterator[Checked]:
@@ -164,7 +159,7 @@ def _algebra(tokens: list[Token], equals: int, line: str, offset: int, values: V
     except UnreadableError:
         return
     if isinstance(node, Chain):
-        yield from _check_chain(node, written, offset + begin, values)
+        yield from check_chain(node, written, offset + begin, values)
 
 
 def _is_algebraic(token: Token) -> bool:
@@ -214,98 +209,7 @@ def _equation(part: str, position: int) -> Iterator[Checked]:
         left, right = sides[index], sides[index + 1]
         if left is not None and right is not None:
             chain = Chain((left, right), ("=",))
-            yield from _check_chain(chain, f"{written[index]} = {written[index + 1]}", position, {})
-
-
-def _check_chain(chain: Chain, written: str, position: int, values: Values) -> Iterator[Checked]:
-    if set(chain.ops) != {"="}:
-        return
-    for left, right in pairwise(chain.sides):
-        finding = _check_pair(left, right, values)
-        if finding is not None:
-            yield position, written, finding
-
-
-def _check_pair(left: Node, right: Node, values: Values) -> bool | None:
-    """True and False are findings; None leaves the step alone."""
-    if isinstance(left, Quantity) and isinstance(right, Quantity) and left.unit != right.unit:
-        return None
-    left, right = (side.value if isinstance(side, Quantity) else side for side in (left, right))
-    if isinstance(left, Sym) or isinstance(right, Sym):
-        return None  # a definition: x = 5, e = 1/2
-    if _has_unknown(left) or _has_unknown(right):
-        return None
-    names = (free_symbols(left) | free_symbols(right)) - {"dots"}
-    if "dots" in symbols_of(left) | symbols_of(right) or {"e", "i"} & set(values):
-        return None
-    try:
-        if not names:
-            return _same_number(left, right)
-        if names <= set(values) and all(len(name) == 1 for name in names):
-            return _same_number(_substituted(left, values), _substituted(right, values))
-        # An equation in unknowns may hold under conditions that the text gives elsewhere: only an identity is
-        # a finding. (Demanding it of every step in long chains gave 3 % false alarms on MATH-500.)
-        return True if same_function(left, right) is Finding.SAME else None
-    except TooLargeError:
-        return None
-
-
-def _same_number(left: Node, right: Node) -> bool | None:
-    try:
-        first, second = value_at(left, {}), value_at(right, {})
-    except NotANumberError:
-        return None
-    scale = max(abs(first), abs(second), 1e-12)
-    if abs(first - second) <= 1e-9 * scale:
-        return True
-    for side, value in ((right, first), (left, second)):
-        places = _places(side)
-        if places is not None:
-            return bool(abs(first - second) <= 1.1 * 10.0**-places)
-        if (
-            isinstance(side, Call)
-            and side.name == "%"
-            and abs(value - 100 * value_at(side, {})) <= 1e-9 * abs(value)
-        ):
-            return True
-    return False
-
-
-def _places(node: Node) -> int | None:
-    """The decimal places that a side is written with; the fewest of its numbers."""
-    if isinstance(node, Num):
-        return node.places
-    if isinstance(node, Call):
-        found = [places for item in node.args if (places := _places(item)) is not None]
-        return min(found) if found else None
-    return None
-
-
-def _has_unknown(node: Node) -> bool:
-    """An unknown function's value, a ratio or a number in another base: nothing to compute with."""
-    if not isinstance(node, Call):
-        return not isinstance(node, Num | Sym)
-    if node.name.startswith("apply ") or node.name in (
-        "ratio",
-        "base",
-        "mod",
-        "pm",
-        "mp",
-        "union",
-        "minus",
-        "!!",
-    ):
-        return True
-    return any(_has_unknown(item) for item in node.args)
-
-
-def _substituted(node: Node, values: Values) -> Node:
-    match node:
-        case Sym(name) if name in values:
-            return Num(values[name])
-        case Call(name, arguments):
-            return Call(name, tuple(_substituted(item, values) for item in arguments))
-    return node
+            yield from check_chain(chain, f"{written[index]} = {written[index + 1]}", position, {})
 
 
 def judge_steps(case: Case, options: VerifyOptions) -> Verdict:

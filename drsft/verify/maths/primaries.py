@@ -6,62 +6,34 @@ declared here.
 
 from fractions import Fraction
 
-from drsft.verify.maths.lexer import Token, UnreadableError
+from drsft.verify.maths.lexer import UnreadableError
+from drsft.verify.maths.stream import END, TokenStream, arithmetic, single
 from drsft.verify.maths.syntax import (
     Call,
     Chain,
     Matrix,
     Node,
     Num,
-    Quantity,
-    Seq,
     SetOf,
     Sym,
     Words,
     symbols_of,
 )
 
-__all__ = ["END", "MAX_DEPTH", "OPAQUE", "Primaries", "arithmetic", "mixed"]
+__all__ = ["MAX_DEPTH", "OPAQUE", "Primaries"]
 
 MAX_DEPTH = 50
 CLOSERS = {"(": (")", "]"), "[": (")", "]"), "{": ("}",), "{set": ("set}",)}
 MATRICES = ("pmatrix", "bmatrix", "matrix", "Bmatrix", "smallmatrix", "array", "vmatrix", "Vmatrix")
 FUNCTION_LETTERS = frozenset("fghFGHPQ")
 CONSTANTS = frozenset({"pi", "e", "i", "inf"})
-END: Token = ("end", "")
 
 
 OPAQUE = "apply series"  # a value that is only known to be equal for equal parts
 
 
-class Primaries:
-    """A stream of tokens and the readings that bind tightest."""
-
-    def __init__(self, tokens: list[Token]) -> None:
-        self.tokens = tokens
-        self.position = 0
-        self.depth = 0
-        self.num_open_bars = 0
-        self.unit = ""
-        self.is_in_builder = False  # inside \{x : ...\}, where ":" is "such that"
-
-    @property
-    def next(self) -> Token:
-        return self.tokens[self.position] if self.position < len(self.tokens) else END
-
-    def take(self) -> Token:
-        token = self.next
-        self.position += 1
-        return token
-
-    def at(self, *operators: str) -> bool:
-        kind, value = self.next
-        return kind == "op" and value in operators
-
-    def expect(self, *operators: str) -> str:
-        if not self.at(*operators):
-            raise UnreadableError(f"expected {operators[0]}")
-        return str(self.take()[1])
+class Primaries(TokenStream):
+    """The readings that bind tightest."""
 
     def items(self, until: tuple[str, ...]) -> list[Node]:
         raise NotImplementedError
@@ -223,7 +195,7 @@ class Primaries:
         if self.at("(", "{", "["):
             opener = str(self.take()[1])
             items, closer = self.closed_items(opener)
-            node = _single(items, opener, closer)
+            node = single(items, opener, closer)
             return self.postfixed(node)
         node = self.signed_factor()
         while self.starts_factor() and self.next[0] != "fn" and not self.at("("):
@@ -251,7 +223,7 @@ class Primaries:
         if name == "sqrt":
             if self.at("["):
                 self.take()
-                index = _single(self.closed_items("[")[0], "[", "]")
+                index = single(self.closed_items("[")[0], "[", "]")
                 return Call("root", (arithmetic(self.part()), arithmetic(index)))
             return Call("sqrt", (arithmetic(self.part()),))
         if name in ("binom", "tbinom", "dbinom"):
@@ -275,7 +247,7 @@ class Primaries:
         while self.at("_", "^"):
             if self.take()[1] == "_":
                 self.expect("{")
-                lower = _single(self.closed_items("{")[0], "{", "}")
+                lower = single(self.closed_items("{")[0], "{", "}")
             else:
                 upper = self.exponent()
         if not isinstance(lower, Chain) or lower.ops != ("=",) or upper is None:
@@ -317,7 +289,7 @@ class Primaries:
     def bracketed(self, opener: str) -> Node:
         if opener in ("(", "[", "{"):
             items, closer = self.closed_items(opener)
-            return _single(items, opener, closer)
+            return single(items, opener, closer)
         if opener == "{set":
             return self.set_of()
         if opener == "|":
@@ -353,45 +325,7 @@ class Primaries:
             items = self.items(until=("set}",))
             self.expect("set}")
             self.is_in_builder = was_in_builder
-            return _single(items, "{set", "set}")
+            return single(items, "{set", "set}")
         self.is_in_builder = was_in_builder
         self.expect("set}")
         return SetOf(tuple(items))
-
-
-def _single(items: list[Node], opener: str, closer: str) -> Node:
-    """One item in matching brackets is that item."""
-    if not items:
-        raise UnreadableError("empty brackets")
-    is_matching = (opener, closer) not in (("(", "]"), ("[", ")"))
-    if len(items) == 1 and is_matching:
-        item = items[0]
-        return item.value if isinstance(item, Quantity) else item
-    if opener in ("{", "{set"):
-        return Seq(tuple(items), "", "")
-    return Seq(tuple(items), opener, closer)
-
-
-def arithmetic(node: Node) -> Node:
-    """Only numbers enter arithmetic; vectors, intervals and words are left to the symbolic step."""
-    if isinstance(node, Quantity):
-        return node.value
-    if isinstance(node, Num | Sym | Call):
-        return node
-    raise UnreadableError("arithmetic on a structure")
-
-
-def mixed(whole: Node, part: Node) -> Node | None:
-    """3\\frac{1}{2}: a whole number before a proper fraction of whole numbers."""
-    if not (isinstance(whole, Num) and whole.places is None and whole.value.denominator == 1):
-        return None
-    if not (isinstance(part, Call) and part.name == "/"):
-        return None
-    numerator, denominator = part.args
-    if not (isinstance(numerator, Num) and isinstance(denominator, Num)):
-        return None
-    if numerator.places is not None or denominator.places is not None or not denominator.value:
-        return None
-    if not 0 < numerator.value < denominator.value:
-        return None
-    return Num(whole.value + numerator.value / denominator.value)

@@ -17,7 +17,8 @@ from fractions import Fraction
 from functools import lru_cache
 
 from drsft.verify.maths.lexer import UnreadableError, tokenize
-from drsft.verify.maths.primaries import END, MAX_DEPTH, Primaries, arithmetic, mixed
+from drsft.verify.maths.primaries import MAX_DEPTH, Primaries
+from drsft.verify.maths.stream import END, arithmetic, mixed
 from drsft.verify.maths.syntax import Call, Chain, Listing, Node, Num, Quantity, Words
 
 __all__ = ["read"]
