@@ -134,6 +134,9 @@ def _same_items(reference: Node, answer: Node) -> Agreement:
     """Ordered if either side is a tuple, unordered otherwise; brackets must agree where both have some."""
     first, second = _items(reference), _items(answer)
     if first is None or second is None:
+        listing, single = (reference, answer) if second is None else (answer, reference)
+        if isinstance(listing, Listing) and _all_same(listing.items[:-1], listing.items[1:]) is SAME:
+            return same_answer(listing.items[0], single)  # "15 39/40, or 639/40": one value in two forms
         # {5} and 5 are the same answer; (1,2) and a number are not.
         if isinstance(reference, SetOf) and len(reference.items) == 1:
             return same_answer(reference.items[0], answer)
