@@ -173,6 +173,19 @@ def bench_verification(
     print_bench(bench_verify(cases, num_workers=workers, num_rounds=rounds))
 
 
+@bench_app.command("rewrite")
+def bench_rewriting(
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 5,
+    problems: Annotated[int, typer.Option(min=1, help="Problems of a round.")] = 512,
+    threads: Annotated[int, typer.Option(min=1, help="Engine threads of the larger model.")] = 2,
+) -> None:
+    """The whole rewriting job against vllm.LLM.generate, with the same prompts and sampling."""
+    from drsft.bench.rewrite import bench_rewrite, print_bench
+
+    for bench in bench_rewrite(num_rounds=rounds, num_problems=problems, threads=threads):
+        print_bench(bench)
+
+
 @app.command()
 def version() -> None:
     """Print the version."""

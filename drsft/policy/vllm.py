@@ -18,7 +18,7 @@ from drsft.errors import InputError, ModelError, StageError
 from drsft.policy.prompts import Prompter, model_location
 from drsft.records import Completion, Sampling
 
-__all__ = ["VLLMPolicy"]
+__all__ = ["VLLMPolicy", "engine_arguments", "sampling_params"]
 
 # One thread for each engine: on small models two threads were eight times slower than one, and the default
 # binding puts every engine on core 0.
@@ -68,7 +68,7 @@ class VLLMPolicy:
             raise InputError(f"prompt of {len(prompt_ids)} tokens leaves no room in {self._max_model_len}")
         loop = asyncio.get_running_loop()
         request_id = str(next(self._ids))
-        params = _sampling_params(sampling, self._prompter.end_of_turn_id)
+        params = sampling_params(sampling, self._prompter.end_of_turn_id)
         request = _Request(request_id, list(prompt_ids), params, loop.create_future(), loop)
         self._inbox.put(request)
         try:
@@ -156,7 +156,8 @@ class VLLMPolicy:
         request.loop.call_soon_threadsafe(settle)
 
 
-def _sampling_params(sampling: Sampling, end_of_turn_id: int) -> Any:
+def sampling_params(sampling: Sampling, end_of_turn_id: int) -> Any:
+    """The same request in vLLM's terms."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
@@ -174,41 +175,43 @@ def _sampling_params(sampling: Sampling, end_of_turn_id: int) -> Any:
     )
 
 
-def _build_engine(target: Target) -> Any:
+def engine_arguments(target: Target) -> dict[str, Any]:
+    """What the engine is started with; sets the environment that must stand before vLLM's import."""
     os.environ.update({key: os.environ.get(key, value) for key, value in _ENVIRONMENT.items()})
     import torch
 
-    on_cpu = not torch.cuda.is_available()
-    if on_cpu:
+    arguments: dict[str, Any] = {
+        "dtype": target.dtype,
+        "max_model_len": target.max_model_len,
+        "max_num_seqs": target.engine.max_num_seqs,
+        "gpu_memory_utilization": target.engine.gpu_memory_utilization,
+        "tensor_parallel_size": target.engine.tensor_parallel_size,
+        "enforce_eager": target.engine.enforce_eager,
+        "logprobs_mode": "processed_logprobs",  # after temperature: the behaviour's own probabilities
+        "seed": 0,
+        "disable_log_stats": True,
+    }
+    if target.engine.kv_cache_mib is not None:
+        arguments["kv_cache_memory_bytes"] = target.engine.kv_cache_mib << 20
+    if not torch.cuda.is_available():
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
         if target.engine.enforce_eager:
             # The CPU build compiles its sampler even then: 14 s at the first request.
             os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+        # A seeded request under chunked prefill ends the CPU build ("CPU Generator does not use offset").
+        arguments["enable_chunked_prefill"] = False
+        arguments["max_num_batched_tokens"] = max(4096, target.max_model_len)
+    return arguments
+
+
+def _build_engine(target: Target) -> Any:
+    arguments = engine_arguments(target)
     from vllm import EngineArgs
     from vllm.v1.engine.llm_engine import LLMEngine
 
-    options: dict[str, Any] = {}
-    if on_cpu:
-        # A seeded request under chunked prefill ends the CPU build ("CPU Generator does not use offset").
-        options = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, target.max_model_len)}
-    if target.engine.kv_cache_mib is not None:
-        options["kv_cache_memory_bytes"] = target.engine.kv_cache_mib << 20
     try:
-        arguments = EngineArgs(
-            model=model_location(target.model),
-            dtype=target.dtype,
-            max_model_len=target.max_model_len,
-            max_num_seqs=target.engine.max_num_seqs,
-            gpu_memory_utilization=target.engine.gpu_memory_utilization,
-            tensor_parallel_size=target.engine.tensor_parallel_size,
-            enforce_eager=target.engine.enforce_eager,
-            logprobs_mode="processed_logprobs",  # after temperature: the behaviour's own probabilities
-            seed=0,
-            disable_log_stats=True,
-            **options,
-        )
-        return LLMEngine.from_engine_args(arguments)
+        return LLMEngine.from_engine_args(EngineArgs(model=model_location(target.model), **arguments))
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0][:300]
         raise ModelError(f"target.model {target.model!r}: vLLM cannot start with it: {reason}") from error

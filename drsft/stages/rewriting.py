@@ -67,7 +67,7 @@ class ShardRewriter:
         return {"shard": batch["shard"], "num_rows": np.array(commits)}
 
     async def _rewrite_shard(self, shard: str) -> int:
-        started_s = time.monotonic()
+        started_at = time.time()
         problems = read_shard(self._store, "problems", shard)
         share = self._tokens_per_problem_of_run
         allowance = Allowance(None if share is None else round(share * len(problems)))
@@ -76,7 +76,7 @@ class ShardRewriter:
         except StageError:
             os._exit(1)  # raising would retry the shard on this same actor, whose engine is dead (ray #60145)
         self._ticker.flush()
-        summary = summarise(records, wall_s=time.monotonic() - started_s) | {"provenance": self._provenance}
+        summary = summarise(records, started_at=started_at) | {"provenance": self._provenance}
         table = records_to_table(records, self._provenance)
         return self._shards.commit(shard, table, summary).num_rows
 
@@ -86,7 +86,7 @@ class ShardRewriter:
         return record
 
 
-def summarise(records: Sequence[Record], *, wall_s: float) -> dict[str, Any]:
+def summarise(records: Sequence[Record], *, started_at: float) -> dict[str, Any]:
     """The counts of a shard, so that a report needs the small commit objects only."""
     attempts = [attempt for record in records for attempt in record.attempts]
     verdicts = Counter(f"{a.rollout.stage}/{a.verdict.outcome}/{a.verdict.reason}" for a in attempts)
@@ -108,7 +108,8 @@ def summarise(records: Sequence[Record], *, wall_s: float) -> dict[str, Any]:
         "problems": Counter(stage for r in records for stage in {a.rollout.stage for a in r.attempts}),
         "tokens": tokens,
         "verdicts": verdicts,
-        "wall_s": round(wall_s, 3),
+        "started_at": started_at,  # seconds since 1970
+        "ended_at": time.time(),
     }
 
 
