@@ -225,13 +225,23 @@ def test_nothing_accepted_may_be_dropped_instead_of_kept_from_the_expert() -> No
 
 
 def test_a_demonstration_that_contradicts_the_reference_is_flagged_and_never_a_guide() -> None:
-    contradicting = Problem(problem_id="p1", question="1+1?", demonstration="three", reference="2")
+    contradicting = Problem(
+        problem_id="p1", question="1+1?", demonstration="so it is \\boxed{3}", reference="2"
+    )
     policy = answering("wrong", "right")
     record = asyncio.run(rewrite_one(contradicting, policy, TextVerifier(), recipe()))
     assert record.source is Source.EXPERT
     assert record.expert_verdict is not None
     assert record.expert_verdict.outcome is Outcome.WRONG
     assert {a.rollout.stage for a in record.attempts} == {"self_align"}
+
+
+def test_prose_that_states_no_answer_is_no_contradiction() -> None:
+    prose = Problem(problem_id="p1", question="1+1?", demonstration="3 minus 1, as one sees", reference="2")
+    record = asyncio.run(rewrite_one(prose, answering("wrong", "right"), TextVerifier(), recipe()))
+    assert record.expert_verdict is not None
+    assert record.expert_verdict.outcome is Outcome.WRONG
+    assert record.source is Source.REWRITTEN
 
 
 def test_a_teacher_is_asked_last_and_verified_like_everybody() -> None:

@@ -11,8 +11,9 @@ from drsft.config import Rewrite, SamplingStage
 from drsft.policy.prompts import Prompter, chat_messages, user_turn
 from drsft.policy.protocol import Policy
 from drsft.policy.teacher import Teachers
-from drsft.records import Attempt, Completion, Outcome, Problem, Record, Rollout, Source, Verdict, stable_seed
+from drsft.records import Attempt, Completion, Problem, Record, Rollout, Source, Verdict, stable_seed
 from drsft.rewrite.allowance import Allowance
+from drsft.rewrite.contradiction import contradicts
 from drsft.rewrite.selection import choose
 from drsft.rewrite.waves import Wave, examine, sample_in_waves
 from drsft.verify.protocol import Verifier
@@ -90,8 +91,8 @@ class _Cascade:
         kept = await self._sample("self_align", prompter.plain(problem), rewrite.self_align)
         if kept:
             return Source.OWN, kept
-        # A demonstration that contradicts the reference would guide towards a wrong answer.
-        if expert_verdict.outcome is not Outcome.WRONG or rewrite.guided.hint == "answer":
+        # Such a demonstration would guide towards a wrong answer.
+        if rewrite.guided.hint == "answer" or not contradicts(problem, expert_verdict):
             guide = problem.demonstration if rewrite.guided.hint == "demonstration" else problem.reference
             kept = await self._guided("guided", guide)
             if kept:

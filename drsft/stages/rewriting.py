@@ -22,6 +22,7 @@ from drsft.policy.vllm import VLLMPolicy
 from drsft.records import Outcome, Problem, Record
 from drsft.rewrite.allowance import Allowance
 from drsft.rewrite.cascade import Recipe, rewrite_one
+from drsft.rewrite.contradiction import contradicts
 from drsft.shards import ShardSet
 from drsft.stages.actors import actor_resources, raise_cause
 from drsft.stages.progress import Ticker
@@ -94,7 +95,6 @@ def summarise(records: Sequence[Record], *, started_at: float) -> dict[str, Any]
     for attempt in attempts:
         tokens[attempt.rollout.stage] += len(attempt.rollout.completion.token_ids)
     steps = [a.steps.outcome for a in attempts if a.steps is not None and a.is_accepted]
-    contradicting = [r for r in records if r.expert_verdict and r.expert_verdict.outcome is Outcome.WRONG]
     return {
         "sources": Counter(record.source.value for record in records),
         "solved": Counter(kept.rollout.stage for record in records if (kept := record.kept_attempt)),
@@ -102,7 +102,7 @@ def summarise(records: Sequence[Record], *, started_at: float) -> dict[str, Any]
         "checks": {
             "steps_read": sum(outcome in (Outcome.CORRECT, Outcome.WRONG) for outcome in steps),
             "steps_failed": sum(outcome is Outcome.WRONG for outcome in steps),
-            "contradicting": len(contradicting),
+            "contradicting": sum(contradicts(record.problem, record.expert_verdict) for record in records),
         },
         "samples": Counter(attempt.rollout.stage for attempt in attempts),
         "problems": Counter(stage for r in records for stage in {a.rollout.stage for a in r.attempts}),

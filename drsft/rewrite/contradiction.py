@@ -1,0 +1,22 @@
+"""Whether an expert's demonstration contradicts the reference answer it comes with."""
+
+from drsft.records import Outcome, Problem, Verdict
+from drsft.verify.maths.find import find_answer
+
+__all__ = ["contradicts"]
+
+STATED = ("box", "marker", "phrase")
+
+
+def contradicts(problem: Problem, expert_verdict: Verdict | None) -> bool:
+    """The demonstration states an answer of its own, and that is wrong.
+
+    Many demonstrations end in prose without saying what the answer is; the last number of such a text is a
+    guess of the verifier's, and being wrong about it is no contradiction.
+    """
+    if expert_verdict is None or expert_verdict.outcome is not Outcome.WRONG:
+        return False
+    if not problem.kind.startswith("math"):
+        return True
+    found = find_answer(problem.demonstration)
+    return found is not None and found.where in STATED
