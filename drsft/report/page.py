@@ -132,7 +132,7 @@ def _benchmark_parts(data: ReportData, colours: dict[str, int]) -> list[Benchmar
 def _flow_part(data: ReportData) -> dict[str, object]:
     cascade = data.cascade
     if cascade is None or not cascade.num_kept:
-        return {"flow_finding": None, "flow_chart": None, "verdict_chart": None}
+        return {"flow_finding": None, "flow_chart": None, "steps_finding": None, "verdict_chart": None}
     stages = cascade.stages
     judged = [stage for stage in stages if stage.outcomes]
     return {

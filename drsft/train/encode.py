@@ -46,7 +46,8 @@ def encode(records: pa.Table, *, data: DataView, seq_len: int) -> Encoding:
         source = Source.EXPERT.value if data == "expert" else row["source"]
         for completion_ids in _completions(row, data):
             if not row["prompt_ids"] or not completion_ids:
-                raise StageError(f"problem {row['problem_id']}: its record has an empty prompt or completion")
+                empty = "completion_ids" if row["prompt_ids"] else "prompt_ids"
+                raise StageError(f"problem {row['problem_id']}: its record has empty {empty}")
             if len(row["prompt_ids"]) + len(completion_ids) <= seq_len:
                 examples.append(_example(row["problem_id"], source, row["prompt_ids"], completion_ids))
             else:

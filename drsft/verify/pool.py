@@ -71,6 +71,8 @@ class VerifierPool:
         """Raises only for the caller's own errors: an unknown kind, a closed pool."""
         if is_truncated:
             return TRUNCATED
+        if self._is_closed:
+            raise RuntimeError("this VerifierPool is closed")
         case = case_of(problem, text)
         if (verdict := inline_verdict(case, self.options)) is not None:
             return verdict
