@@ -1,6 +1,9 @@
 """The policy on a real engine: what it promises about tokens, log-probs, cancelling and failing."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -122,3 +125,25 @@ def test_an_engine_that_dies_tells_every_waiter_and_everyone_after(
     with VLLMPolicy(TARGET, prompter) as policy:
         policy._engine.step = lambda: 1 / 0
         asyncio.run(ask(policy))
+
+
+def test_a_plain_script_that_loaded_torch_before_needs_no_environment() -> None:
+    """vLLM's kernels stop the process when OpenMP's thread count changes after torch was loaded."""
+    script = """
+import asyncio, torch
+from drsft.config import Engine, Target
+from drsft.policy.prompts import load_prompter
+from drsft.policy.vllm import VLLMPolicy
+from drsft.records import Sampling
+engine = Engine(max_num_seqs=8, kv_cache_mib=64, enforce_eager=True)
+target = Target(model="embedded", dtype="float32", max_model_len=256, engine=engine)
+prompter = load_prompter(target.model, target.prompts)
+with VLLMPolicy(target, prompter) as policy:
+    sampling = Sampling(num_samples=2, temperature=1.0, max_tokens=8, seed=0)
+    print(len(asyncio.run(policy.generate(prompter.completion("Ann has 3 cups."), sampling))))
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip().endswith("2"), done.stderr[-2000:]

@@ -53,7 +53,7 @@ def bench_rewrite(
             ("random, hidden 512, 8 layers", str(random_model), threads, 48),
             ("embedded", "embedded", 1, 128),
         ):
-            config = _config(model, max_tokens, num_problems)
+            config = _config(model, max_tokens, num_problems, num_threads)
             ours, raw = [], []
             for number in range(num_rounds):
                 storage = str(Path(folder) / f"{Path(model).name}-{number}")
@@ -70,7 +70,7 @@ def print_bench(bench: RewriteBench, console: Console | None = None) -> None:
     (console or Console()).print(table)
 
 
-def _config(model: str, max_tokens: int, num_problems: int) -> RunConfig:
+def _config(model: str, max_tokens: int, num_problems: int, threads: int) -> RunConfig:
     prompts = {"plain": "{question}", "guided": "{question}\n{demonstration}"}
     stage = {"num_samples": 4, "wave_size": 4, "max_tokens": max_tokens}
     tree: dict[str, Any] = {
@@ -84,7 +84,8 @@ def _config(model: str, max_tokens: int, num_problems: int) -> RunConfig:
             "engine": {"max_num_seqs": 128, "kv_cache_mib": 512, "enforce_eager": True},
         },
         "rewrite": {"self_align": stage, "guided": {**stage, "num_samples": 0}},
-        "resources": {"shards_in_flight_per_actor": 8},
+        # Ray gives an actor as many OpenMP threads as it has CPUs.
+        "resources": {"shards_in_flight_per_actor": 8, "cpus_per_actor": threads},
     }
     return RunConfig.model_validate(tree)
 

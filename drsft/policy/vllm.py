@@ -8,8 +8,10 @@ import asyncio
 import itertools
 import os
 import queue
+import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +22,7 @@ from drsft.records import Completion, Sampling
 
 __all__ = ["VLLMPolicy", "engine_arguments", "sampling_params"]
 
-# One thread for each engine: on small models two threads were eight times slower than one, and the default
-# binding puts every engine on core 0.
+# In one process with us, and free to run anywhere: the default binding puts every engine on core 0.
 _ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -128,11 +129,16 @@ class VLLMPolicy:
         self._internal_ids[request.request_id] = internal_id
 
     def _deliver(self, outputs: Sequence[Any]) -> None:
+        """What finished in a step crosses to its event loop together: waking one costs the engine time."""
+        finished: dict[asyncio.AbstractEventLoop, list[Settled]] = {}
         for output in outputs:
             request = self._pending.pop(output.request_id, None) if output.finished else None
             if request is not None:
                 del self._internal_ids[output.request_id]
-                self._resolve(request, [self._completion(sample) for sample in output.outputs])
+                completions = [self._completion(sample) for sample in output.outputs]
+                finished.setdefault(request.loop, []).append((request.future, completions))
+        for loop, settled in finished.items():
+            _settle(loop, settled)
 
     def _completion(self, sample: Any) -> Completion:
         token_ids = tuple(sample.token_ids)
@@ -145,15 +151,24 @@ class VLLMPolicy:
 
     @staticmethod
     def _resolve(request: _Request, result: list[Completion] | Exception) -> None:
-        def settle() -> None:
-            if request.future.done():  # cancelled meanwhile
-                return
-            if isinstance(result, Exception):
-                request.future.set_exception(result)
-            else:
-                request.future.set_result(result)
+        _settle(request.loop, [(request.future, result)])
 
-        request.loop.call_soon_threadsafe(settle)
+
+Settled = tuple[asyncio.Future[list[Completion]], list[Completion] | Exception]
+
+
+def _settle(loop: asyncio.AbstractEventLoop, settled: list[Settled]) -> None:
+    def settle() -> None:
+        for future, result in settled:
+            if future.done():  # cancelled meanwhile
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+    with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+        loop.call_soon_threadsafe(settle)
 
 
 def sampling_params(sampling: Sampling, end_of_turn_id: int) -> Any:
@@ -178,6 +193,10 @@ def sampling_params(sampling: Sampling, end_of_turn_id: int) -> Any:
 def engine_arguments(target: Target) -> dict[str, Any]:
     """What the engine is started with; sets the environment that must stand before vLLM's import."""
     os.environ.update({key: os.environ.get(key, value) for key, value in _ENVIRONMENT.items()})
+    if "torch" not in sys.modules:
+        # One thread: two were eight times slower for a small model. OpenMP reads it when torch is loaded;
+        # after that, another number would only make vLLM's kernels disagree with each other and stop.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     import torch
 
     arguments: dict[str, Any] = {
@@ -194,8 +213,6 @@ def engine_arguments(target: Target) -> dict[str, Any]:
     if target.engine.kv_cache_mib is not None:
         arguments["kv_cache_memory_bytes"] = target.engine.kv_cache_mib << 20
     if not torch.cuda.is_available():
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
-        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
         if target.engine.enforce_eager:
             # The CPU build compiles its sampler even then: 14 s at the first request.
             os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
