@@ -50,7 +50,8 @@ def draw_flow(cascade: Cascade, *, width: float, css: str) -> Markup:
         note = "" if cost is None else f"{count(cost)} tokens a row"
         _end(drawing, cascade, source, stage.num_solved, note, (right, y), solved)
         y = below
-    num_left = stages[-1].num_problems - stages[-1].num_solved
+    # Not what the last stage left over: a problem may pass a stage by (no guide fits, or it contradicts itself).
+    num_left = cascade.sources.get(Source.EXPERT, 0) + cascade.sources.get(Source.DROPPED, 0)
     _end(
         drawing,
         cascade,
