@@ -186,6 +186,18 @@ def bench_rewriting(
         print_bench(bench)
 
 
+@bench_app.command("orchestration")
+def bench_the_orchestration(
+    problems: Annotated[
+        int, typer.Option(min=1, help="Problems to rewrite with a policy that is none.")
+    ] = 10_000,
+) -> None:
+    """The cascade, its verdicts and its commits without a model: what drsft itself costs a problem."""
+    from drsft.bench.orchestration import bench_orchestration, print_bench
+
+    print_bench(bench_orchestration(problems))
+
+
 @app.command()
 def version() -> None:
     """Print the version."""

@@ -17,6 +17,7 @@ __all__ = ["Prompter", "chat_messages", "load_prompter", "model_location", "user
 
 _PLACEHOLDER = re.compile(r"\{(question|demonstration)\}")
 _CONTENT = "drsft-content-7f3a"  # stands for the user's text while the template is rendered
+_PROBES = ("x", "one line\n\nand another", "{{ x }} {% y %} <think>", "a  b\tc", "</think>\\n'\"")
 
 
 def model_location(name: str) -> str:
@@ -61,10 +62,19 @@ class Prompter:
     def __init__(self, tokenizer: Any, prompts: Prompts) -> None:
         self.tokenizer = tokenizer
         self.prompts = prompts
-        specials = sorted(tokenizer.all_special_tokens, key=len, reverse=True)
-        added = [str(token) for token in tokenizer.get_added_vocab()]
-        self._special = re.compile("|".join(map(re.escape, {*specials, *added})) or r"(?!)")
-        self._head_ids, self._tail_ids = self._frame()
+        # The Rust tokenizer without its Python wrapper, which takes several times as long for short texts.
+        self._backend = getattr(tokenizer, "backend_tokenizer", None)
+        # Added tokens that are not special (tags, numbers) are words like any other.
+        added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+        specials = sorted({*tokenizer.all_special_tokens, *added}, key=len, reverse=True)
+        self._special = re.compile("|".join(map(re.escape, specials)) or r"(?!)")
+        self._head, _, self._tail = self._render(_CONTENT).partition(_CONTENT)
+        self._head_ids, self._tail_ids = self._encode(self._head), self._encode(self._tail)
+        # Most templates put the user's text between two constant ones: then rendering is joining, which is
+        # many times faster than the template engine.
+        self._is_verbatim = all(
+            self._render(probe) == f"{self._head}{probe}{self._tail}" for probe in _PROBES
+        )
         self.end_of_turn_id = self._find_end_of_turn()
 
     def plain(self, problem: Problem) -> tuple[int, ...]:
@@ -86,7 +96,8 @@ class Prompter:
         user = user_turn(template, problem)
         if self._special.search(user):
             return (*self._head_ids, *self._encode_text(user), *self._tail_ids)
-        return tuple(self._encode(self._render(user)))
+        rendered = f"{self._head}{user}{self._tail}" if self._is_verbatim else self._render(user)
+        return tuple(self._encode(rendered))
 
     def _messages(self, user: str) -> list[dict[str, str]]:
         return chat_messages(self.prompts.system, user)
@@ -94,10 +105,6 @@ class Prompter:
     def _render(self, user: str) -> str:
         messages = self._messages(user)
         return str(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
-
-    def _frame(self) -> tuple[list[int], list[int]]:
-        head, _, tail = self._render(_CONTENT).partition(_CONTENT)
-        return self._encode(head), self._encode(tail)
 
     def _find_end_of_turn(self) -> int:
         """The special token that the template puts after an assistant's text (not blindly eos)."""
@@ -109,8 +116,14 @@ class Prompter:
 
     def _encode(self, rendered: str) -> list[int]:
         # The template writes its own begin-of-text where one is due: adding special tokens would double it.
+        if self._backend is not None:
+            self._backend.encode_special_tokens = False  # the wrapper may have left it on
+            return list(self._backend.encode(rendered, add_special_tokens=False).ids)
         return list(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])
 
     def _encode_text(self, text: str) -> list[int]:
+        """Plain text: what spells a special token is split like any other."""
+        if not self._special.search(text):
+            return self._encode(text)
         ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return list(ids)

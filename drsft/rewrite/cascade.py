@@ -59,7 +59,7 @@ async def rewrite_one(
     return Record(
         problem=problem,
         source=source,
-        prompt_ids=recipe.prompter.plain(problem),
+        prompt_ids=cascade.plain_ids,
         completion_ids=first.token_ids,
         text=first.text,
         behaviour_logprobs_T=first.behaviour_logprobs_T,
@@ -83,12 +83,13 @@ class _Cascade:
     ) -> None:
         self.problem, self.policy, self.verifier, self.recipe = problem, policy, verifier, recipe
         self.allowance = Allowance(recipe.rewrite.tokens_per_problem, shard_allowance)
+        self.plain_ids = recipe.prompter.plain(problem)
         self.attempts: list[Attempt] = []
 
     async def run(self, expert_verdict: Verdict) -> tuple[Source, list[Completion]]:
         """The source that gave something, and what is kept of it; nothing kept when all stages failed."""
-        rewrite, prompter, problem = self.recipe.rewrite, self.recipe.prompter, self.problem
-        kept = await self._sample("self_align", prompter.plain(problem), rewrite.self_align)
+        rewrite, problem = self.recipe.rewrite, self.problem
+        kept = await self._sample("self_align", self.plain_ids, rewrite.self_align)
         if kept:
             return Source.OWN, kept
         # Such a demonstration would guide towards a wrong answer.

@@ -50,7 +50,7 @@ def draw_flow(cascade: Cascade, *, width: float, css: str) -> Markup:
         note = "" if cost is None else f"{count(cost)} tokens a row"
         _end(drawing, cascade, source, stage.num_solved, note, (right, y), solved)
         y = below
-    # Not what the last stage left over: a problem may pass a stage by (no guide fits, or it contradicts itself).
+    # Not what the last stage left over: a problem without a usable guide passes a stage by.
     num_left = cascade.sources.get(Source.EXPERT, 0) + cascade.sources.get(Source.DROPPED, 0)
     _end(
         drawing,
