@@ -19,7 +19,8 @@ python=${PYTHON:-$(command -v python3.11 || command -v python3 || true)}
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 [ "$version" = 3.11 ] || fail "$python is Python $version, the lock is for 3.11; set PYTHON=/path/to/python3.11"
 [ "$(uname -sm)" = "Linux x86_64" ] || fail "the lock is for Linux on x86_64, this is $(uname -sm)"
-ldconfig -p | grep -q 'libnuma\.so\.1' || fail "libnuma is missing, vLLM needs it (Debian: apt-get install libnuma1)"
+"$python" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null ||
+  fail "libnuma is missing, vLLM needs it (Debian: apt-get install libnuma1)"
 if [ ! -x .venv/bin/pip ]; then
   "$python" -m venv .venv || fail "cannot make .venv; on Debian install python3-venv"
 fi

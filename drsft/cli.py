@@ -1,5 +1,6 @@
 """The command line. A user's mistake is one line on stderr and exit code 2, never a traceback."""
 
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,9 +38,19 @@ def _run(config: Path, overrides: Sequence[str] | None, stages: Sequence[str] | 
     from drsft.stages.pipeline import STAGES, run_pipeline  # Ray and torch take seconds to import
 
     run_config = load_config(config, overrides or ())
-    where = run_pipeline(run_config, stages=tuple(stages or STAGES), console=Console(stderr=True))
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        where = run_pipeline(run_config, stages=tuple(stages or STAGES), console=Console(stderr=True))
+    except KeyboardInterrupt as stopped:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(143 if stopped.args else 130) from None
     print(where)
     return run_config
+
+
+def _end(signum: int, frame: object) -> None:
+    """A request to end is Ctrl-C from a machine: everything is shut down in order."""
+    raise KeyboardInterrupt("SIGTERM")
 
 
 @app.command()
@@ -205,15 +216,12 @@ def version() -> None:
 
 
 def main() -> None:
-    """Ends with 0, with 2 for a user's mistake, with 1 for a failed stage, with 130 for Ctrl-C."""
+    """Ends with 0, 2 for a user's mistake, 1 for a failed stage, 130 for Ctrl-C, 143 for SIGTERM."""
     try:
         app()
     except DrsftError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -87,6 +87,7 @@ def _describe(error: ErrorDetails, tree: Mapping[str, Any]) -> str:
             return f"{key}: expected {expected}, got {error['input']!r:.80}"
         case _:
             expected = error["msg"].replace("Input should be", "expected").replace("a valid ", "a ")
+            expected = expected.replace("a integer", "an integer").replace("a tuple", "a list")
             return f"{key}: {expected}, got {error['input']!r:.80}"
 
 

@@ -22,7 +22,7 @@ __all__ = ["Plan", "plan_problems", "read_plan", "read_shard", "screens_for"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What the intake gave. Shards are named by their number; `digest` is over all problem ids in order."""
+    """What the intake gave. Shards are named by their number; `digest` is over all problems in order."""
 
     path: str
     num_read: int
@@ -63,7 +63,8 @@ def plan_problems(
     for number, shard in enumerate(_chunks(usable, problems.shard_size)):
         name = f"{number:05d}"
         shards[name] = len(shard)
-        digest.update("".join(problem.problem_id for problem in shard).encode())
+        for problem in shard:
+            digest.update("\x00".join((problem.problem_id, problem.kind, problem.demonstration)).encode())
         if existing is None:
             store.put(_shard_key(prefix, name), table_bytes(problems_to_table(shard)))
     plan = Plan(
@@ -75,7 +76,7 @@ def plan_problems(
         shards=shards,
         digest=digest.hexdigest(),
     )
-    lines = (json.dumps(asdict(row), ensure_ascii=False) for row in intake.quarantined)
+    lines = (json.dumps(asdict(row)) for row in intake.quarantined)
     if existing is None:
         store.put(f"{prefix}/quarantine.jsonl", "".join(f"{line}\n" for line in lines).encode())
         store.create(f"{prefix}/plan.json", json.dumps(asdict(plan), indent=1).encode())

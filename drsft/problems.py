@@ -3,6 +3,7 @@
 Exact duplicates are only counted; near-duplicates and problems of a benchmark are found by the screens.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from drsft.errors import InputError
 from drsft.policy.prompts import Prompter
 from drsft.records import Problem, problem_id_of
 from drsft.rows import BadRow, Row, read_rows
+from drsft.verify.kinds import BY_MODEL, KINDS
 
 __all__ = ["Intake", "Quarantined", "read_problems"]
 
@@ -86,7 +88,7 @@ def _parse(
     row: Row | BadRow, columns: Columns, parse_reference: ParseReference, needs_demonstration: bool
 ) -> Problem | Quarantined:
     if isinstance(row, BadRow):
-        return Quarantined(place=row.place, reason="unreadable row", detail=row.reason, content=row.content)
+        return Quarantined(place=row.place, reason=row.kind, detail=row.reason, content=row.content)
     values: dict[FieldName, str] = {}
     names: tuple[FieldName, ...] = ("question", "reference", "demonstration")
     for name in names if needs_demonstration else names[:2]:
@@ -103,8 +105,12 @@ def _parse(
             return _set_aside(row, f"no {name}", f"field {column!r} is not text")
         if not value.strip():
             return _set_aside(row, f"empty {name}", f"field {column!r} is empty")
+        if not _is_unicode(value):
+            return _set_aside(row, "not valid Unicode", f"field {column!r} holds half a surrogate pair")
         values[name] = value.strip()
     kind = (_text(row.fields.get(columns.kind)) if columns.kind else None) or "math"
+    if kind not in KINDS and kind != BY_MODEL:
+        return _set_aside(row, "unknown verifier kind", f"{kind!r}; known: {', '.join(sorted(KINDS))}")
     reference = parse_reference(values["reference"], kind)
     if reference is None:
         return _set_aside(row, "no parsable reference answer", values["reference"][:200])
@@ -123,10 +129,21 @@ def _text(value: Any) -> str | None:
             return value
         case bool() | None:
             return None
+        case float() if not math.isfinite(value):
+            return None
         case int() | float():
             return str(value)
         case _:
             return None
+
+
+def _is_unicode(text: str) -> bool:
+    """JSON can spell lone surrogates, which no file and no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _fits(problem: Problem, place: str, prompter: Prompter, max_model_len: int) -> Problem | Quarantined:
@@ -151,7 +168,8 @@ def _screened(problem: Problem, place: str, screens: Sequence[Screen]) -> Proble
 
 
 def _set_aside(row: Row, reason: str, detail: str) -> Quarantined:
-    return Quarantined(place=row.place, reason=reason, detail=detail, content=str(row.fields)[:500])
+    content = str(row.fields)[:500].encode(errors="replace").decode()
+    return Quarantined(place=row.place, reason=reason, detail=detail, content=content)
 
 
 def _nothing_usable(config: Problems, intake: Intake) -> str:

@@ -36,6 +36,7 @@ class BadRow:
     place: str
     reason: str
     content: str  # the start of what stood there
+    kind: str = "unreadable row"
 
 
 def read_rows(problems: Problems) -> Iterator[Row | BadRow]:
@@ -43,6 +44,8 @@ def read_rows(problems: Problems) -> Iterator[Row | BadRow]:
     path = problems.path
     if path.startswith("embedded:"):
         path = str(files("drsft.embedded") / "data" / f"{path.removeprefix('embedded:')}.jsonl.gz")
+    if path.startswith("~"):
+        path = str(Path(path).expanduser())
     if path.startswith("s3://") or Path(path).exists():
         yield from _rows_of_files(path)
     elif _looks_like_a_file(path):
@@ -91,7 +94,8 @@ def _rows_of_json_lines(data: bytes, name: str, *, is_gzip: bool) -> Iterator[Ro
             if line.strip():
                 yield _row_of_line(line, f"{name} line {number}")
     except (OSError, EOFError, zlib.error) as error:
-        yield BadRow(f"{name} line {number + 1}", f"the file breaks off or is not gzip: {error}", "")
+        detail = f"the file breaks off or is not gzip: {error}; the rest of it is missing"
+        yield BadRow(f"{name} line {number + 1}", detail, "", kind="file breaks off")
 
 
 def _row_of_line(line: bytes, place: str) -> Row | BadRow:
@@ -116,7 +120,7 @@ def _rows_of_parquet(data: bytes, name: str) -> Iterator[Row | BadRow]:
             for fields in batch.to_pylist():
                 number += 1
                 yield Row(f"{name} row {number}", fields)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{name} is not a readable Parquet file: {str(error)[:200]}") from error
 
 

@@ -61,7 +61,7 @@ def open_store(url: str) -> Store:
         return S3Store(url)
     if "://" in url:
         raise StorageError(f"storage {url!r}: give a folder or s3://bucket/prefix")
-    return LocalStore(Path(url).absolute())
+    return LocalStore(Path(url).expanduser().absolute())
 
 
 class LocalStore:

@@ -1,5 +1,7 @@
 """A user's mistake is one line on stderr and exit code 2, whatever part of drsft finds it."""
 
+import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -8,6 +10,11 @@ from pathlib import Path
 import pytest
 
 from drsft import cli
+from drsft.configfile import load_config
+from drsft.errors import InputError, ModelError
+from drsft.policy.prompts import model_location
+from drsft.stages import pipeline
+from drsft.storage import open_store
 
 QUICKSTART = str(Path(__file__).parents[1] / "jobs/configs/quickstart.yaml")
 
@@ -35,6 +42,7 @@ def one_line(text: str) -> str:
         ("problems.path=nothing.jsonl", ["nothing.jsonl", "no such file"]),
         ("problems.columns={question: q}", ["train.jsonl.gz line 1", "'q'", "columns.question"]),
         ("storage=ftp://x", ["ftp://x", "s3://bucket/prefix"]),
+        ("target.max_model_len=2000", ["target.max_model_len", "2000", "1024"]),
     ],
 )
 def test_mistakes_end_before_anything_starts(
@@ -91,3 +99,45 @@ def test_every_command_explains_itself(command: str) -> None:
         [sys.executable, "-m", "drsft.cli", command, "--help"], capture_output=True, text=True, check=True
     )
     assert "CONFIG" in done.stdout
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [("resources.gpus_per_actor=1", "gpus_per_actor"), ("resources.train_workers=4096", "train_workers")],
+)
+def test_resources_that_the_machine_lacks_are_one_line_and_no_wait(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    override: str,
+    key: str,
+) -> None:
+    arguments = ["run", QUICKSTART, f"storage={tmp_path}", "problems.limit=4", override]
+    assert run(monkeypatch, *arguments) == 2
+    line = one_line(capfd.readouterr().err)
+    assert key in line
+    assert "this machine has" in line
+
+
+def test_a_run_does_not_go_on_with_other_demonstrations_or_another_model(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(model_location("embedded"), model)
+    data = tmp_path / "p.jsonl"
+    row = {"problem": "1+1?", "solution": "it is 2", "answer": "2"}
+    data.write_text(json.dumps(row))
+    config = load_config(
+        Path(QUICKSTART), [f"target.model={model}", f"problems.path={data}", f"storage={tmp_path / 'runs'}"]
+    )
+    store = open_store(config.storage).within(config.run_id)
+    pipeline._write_manifest(config, store)
+    pipeline._plan(config, store)
+    pipeline._plan(config, store)
+    data.write_text(json.dumps({**row, "solution": "two"}))
+    with pytest.raises(InputError, match="no longer holds the problems"):
+        pipeline._plan(config, store)
+    (model / "generation_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="other files"):
+        pipeline._write_manifest(config, store)

@@ -30,6 +30,18 @@ def small(tmp_path: Path) -> Path:
         ("train.arms=[{name: a},{name: a}]", "train.arms", ["differ"]),
         ("train.arms=[{name: a, objective: {kind: dftt}}]", "train.arms.0.objective", ["dftt", "sft"]),
         ("target.prompts.plain=hello", "target.prompts", ["{question}"]),
+        ("train.arms=[{name: base}]", "train.arms", ["base", "taken"]),
+        ("train.arms=[]", "train.arms", ["at least 1"]),
+        ("train.seeds=[0,0]", "train.seeds", ["differ"]),
+        ("train.learning_rate=.inf", "train.learning_rate", ["finite"]),
+        ("rewrite.self_align.temperature=0", "rewrite.self_align", ["num_samples: 1"]),
+        ("evaluate.temperature=0", "evaluate", ["num_samples: 1"]),
+        ("problems.path=''", "problems.path", ["at least 1"]),
+        (
+            "evaluate.benchmarks=[{name: a, problems: {path: x}}, {name: a, problems: {path: y}}]",
+            "evaluate.benchmarks",
+            ["differ"],
+        ),
         ("rewrite.guided.max_tokens=4096", "the configuration", ["max_tokens", "4096"]),
     ],
 )

@@ -62,6 +62,9 @@ def test_wrong_rows_are_set_aside_with_place_and_reason(tmp_path: Path) -> None:
         {**GOOD, "problem": "  "},
         {**GOOD, "answer": None},
         {**GOOD, "answer": "\\boxed{}"},
+        {**GOOD, "answer": "N/A"},
+        {**GOOD, "answer": float("nan")},
+        '{"problem": "half \\ud800 of it", "solution": "s", "answer": "2"}',
         GOOD,
     )
     problems, intake = read(path)
@@ -73,6 +76,9 @@ def test_wrong_rows_are_set_aside_with_place_and_reason(tmp_path: Path) -> None:
         ("4", "empty question"),
         ("5", "no reference"),
         ("6", "no parsable reference answer"),
+        ("7", "no parsable reference answer"),
+        ("8", "no reference"),
+        ("9", "not valid Unicode"),
     ]
     assert intake.num_read == len(problems) + len(intake.quarantined) + intake.num_duplicates
 
@@ -104,7 +110,7 @@ def test_a_file_that_breaks_off_keeps_what_came_before(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(lines)[:-2000])
     problems, intake = read(path)
     assert problems
-    assert "breaks off" in intake.quarantined[-1].detail
+    assert intake.reasons == {"file breaks off": 1}
 
 
 @pytest.mark.parametrize("path", ["nothing.jsonl", "./nowhere", "/no/such/folder"])
@@ -124,3 +130,11 @@ def test_an_empty_folder_and_a_broken_parquet_are_named(tmp_path: Path) -> None:
 def test_limit_counts_usable_problems(tmp_path: Path) -> None:
     rows = [{**GOOD, "problem": f"{n}+1?"} for n in range(9)]
     assert len(read(write_lines(tmp_path / "a.jsonl", "{", *rows), limit=4)[0]) == 4
+
+
+def test_a_row_that_asks_for_a_verifier_nobody_has_is_set_aside(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "a.jsonl", {**GOOD, "kind": "maths"}, {**GOOD, "kind": "numeric"})
+    problems, intake = read(path, columns=Columns(kind="kind"))
+    assert [problem.kind for problem in problems] == ["numeric"]
+    assert intake.reasons == {"unknown verifier kind": 1}
+    assert "maths" in intake.quarantined[0].detail

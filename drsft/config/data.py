@@ -43,7 +43,9 @@ class Decontaminate(Frozen):
 
 
 class Problems(Frozen):
-    path: str = Field(description="JSON lines (.gz too), Parquet, a folder, s3://…, or a hub dataset")
+    path: str = Field(
+        min_length=1, description="JSON lines (.gz too), Parquet, a folder, s3://…, or a hub dataset"
+    )
     split: str = Field("train", description="which split, for a hub dataset")
     subset: str | None = Field(None, description="which configuration, for a hub dataset")
     columns: Columns = Columns()

@@ -1,6 +1,6 @@
 """Benchmarks and the sampling protocol."""
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from drsft.config.base import Frozen
 from drsft.config.data import Problems
@@ -28,3 +28,17 @@ class Evaluate(Frozen):
     temperature: float = Field(1.0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
     max_tokens: int = Field(4096, ge=1)
+
+    @field_validator("benchmarks")
+    @classmethod
+    def names_differ(cls, benchmarks: tuple[Benchmark, ...]) -> tuple[Benchmark, ...]:
+        names = [benchmark.name for benchmark in benchmarks]
+        if len(set(names)) < len(names):
+            raise ValueError(f"benchmark names must differ, got {', '.join(names)}")
+        return benchmarks
+
+    @model_validator(mode="after")
+    def greedy_is_one_sample(self) -> "Evaluate":
+        if self.temperature == 0 and self.num_samples > 1:
+            raise ValueError("temperature 0 draws the same sample every time; set num_samples: 1 beside it")
+        return self

@@ -20,6 +20,12 @@ class SamplingStage(Frozen):
     top_p: float = Field(1.0, gt=0, le=1)
     max_tokens: int = Field(2048, ge=1, description="of a completion")
 
+    @model_validator(mode="after")
+    def greedy_is_one_sample(self) -> "SamplingStage":
+        if self.temperature == 0 and self.num_samples > 1:
+            raise ValueError("temperature 0 draws the same sample every time; set num_samples: 1 beside it")
+        return self
+
 
 class Guided(SamplingStage):
     """Solving again with a guide in view."""

@@ -33,7 +33,7 @@ class Resources(Frozen):
 
 class RunConfig(Frozen):
     name: str = Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$", max_length=60)
-    storage: str = Field("runs", description="a folder, or s3://bucket/prefix")
+    storage: str = Field("runs", min_length=1, description="a folder, or s3://bucket/prefix")
     seed: int = 0
     problems: Problems
     target: Target

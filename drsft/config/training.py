@@ -33,7 +33,7 @@ class Arm(Frozen):
 
 
 class Train(Frozen):
-    arms: tuple[Arm, ...] = (Arm(name="dr+dft"),)
+    arms: tuple[Arm, ...] = Field((Arm(name="dr+dft"),), min_length=1)
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     seq_len: int = Field(2048, ge=16, description="tokens of a packed row")
     batch_rows: int = Field(64, ge=1, description="packed rows of one step, over all workers")
@@ -53,4 +53,18 @@ class Train(Frozen):
         names = [arm.name for arm in arms]
         if len(set(names)) < len(names):
             raise ValueError(f"arm names must differ, got {', '.join(names)}")
+        taken = [name for name in names if name == "base" or name.startswith("packed-")]
+        if taken:
+            raise ValueError(
+                f"arm name {taken[0]!r} is taken: base is the untrained model, packed-… its data"
+            )
         return arms
+
+    @field_validator("seeds")
+    @classmethod
+    def seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(
+                f"seeds must differ, got {', '.join(map(str, seeds))}: equal ones train equal models"
+            )
+        return seeds

@@ -9,11 +9,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from drsft.config import Prompts
+from drsft.config import Prompts, Target
 from drsft.errors import ModelError
 from drsft.records import Problem
 
-__all__ = ["Prompter", "chat_messages", "load_prompter", "model_location", "user_turn"]
+__all__ = ["Prompter", "chat_messages", "check_length", "load_prompter", "model_location", "user_turn"]
 
 _PLACEHOLDER = re.compile(r"\{(question|demonstration)\}")
 _CONTENT = "drsft-content-7f3a"  # stands for the user's text while the template is rendered
@@ -22,6 +22,8 @@ _PROBES = ("x", "one line\n\nand another", "{{ x }} {% y %} <think>", "a  b\tc",
 
 def model_location(name: str) -> str:
     """`embedded` is the model that drsft ships; anything else is a folder or a hub name as it stands."""
+    if name.startswith("~"):
+        return str(Path(name).expanduser())
     return str(files("drsft.embedded") / "model") if name == "embedded" else name
 
 
@@ -30,7 +32,7 @@ def load_prompter(model: str, prompts: Prompts) -> "Prompter":
     from transformers import AutoTokenizer
 
     location = model_location(model)
-    if location.startswith((".", "/", "~")) and not Path(location).expanduser().is_dir():
+    if location.startswith((".", "/")) and not Path(location).is_dir():
         raise ModelError(f"target.model {location!r}: no such folder; give a model folder or a hub name")
     try:
         tokenizer = AutoTokenizer.from_pretrained(location)
@@ -42,6 +44,22 @@ def load_prompter(model: str, prompts: Prompts) -> "Prompter":
             f"target.model {location!r}: its tokenizer has no chat template; add one to the folder"
         )
     return Prompter(tokenizer, prompts)
+
+
+def check_length(target: Target) -> None:
+    """Raises ModelError when more positions are asked for than the model has, as far as its files tell."""
+    from transformers import AutoConfig
+
+    location = model_location(target.model)
+    try:
+        positions = getattr(AutoConfig.from_pretrained(location), "max_position_embeddings", None)
+    except (OSError, ValueError):
+        return  # loading the model says what is wrong with it
+    if positions is not None and target.max_model_len > positions:
+        raise ModelError(
+            f"target.max_model_len: {target.max_model_len} is more than the {positions} positions of "
+            f"{target.model!r}"
+        )
 
 
 def user_turn(template: str, problem: Problem) -> str:

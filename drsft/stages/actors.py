@@ -15,6 +15,7 @@ from drsft.errors import DrsftError, StageError
 
 __all__ = ["actor_resources", "quiet_ray_data", "raise_cause"]
 
+_ERROR_LINE = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception)\b.*: ")
 _DRSFT_ERROR = re.compile(r"drsft\.errors\.(\w+): (.+)")
 
 
@@ -52,5 +53,11 @@ def _cause_of(error: BaseException, stage: str) -> DrsftError:
     if match := _DRSFT_ERROR.search(str(error)):
         kind = getattr(errors, match[1], StageError)
         return kind(match[2].strip()) if issubclass(kind, DrsftError) else StageError(match[2])
-    last_line = str(error).strip().splitlines()[-1][:300] if str(error).strip() else type(error).__name__
-    return StageError(f"{stage} failed: {last_line}; the logs are in the Ray session's folder")
+    return StageError(f"{stage} failed: {_last_error_line(str(error)) or type(error).__name__}")
+
+
+def _last_error_line(text: str) -> str:
+    """The line that names the exception; Ray appends advice of its own below it."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    named = [line for line in lines if _ERROR_LINE.match(line)]
+    return (named or lines or [""])[-1][:300]

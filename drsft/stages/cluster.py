@@ -5,16 +5,17 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import ray
 from rich.console import Console
 
-from drsft.errors import SetupError
+from drsft.config import Resources
+from drsft.errors import SetupError, UserError
 
-__all__ = ["check_port_is_free", "connected", "quiet_stderr"]
+__all__ = ["check_port_is_free", "check_resources", "connected", "quiet_stderr"]
 
 
 def check_port_is_free(port: int, key: str) -> None:
@@ -25,6 +26,34 @@ def check_port_is_free(port: int, key: str) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise SetupError(f"{key}={port}: the port is in use or not allowed; choose another") from error
+
+
+def check_resources(resources: Resources, stages: Sequence[str]) -> None:
+    """Raises SetupError for what the cluster can never give; Ray itself would wait without a word.
+
+    A cluster that may grow is left alone: what it has now is not what it can have.
+    """
+    if os.environ.get("RAY_ADDRESS", "local") != "local":
+        return
+    has = ray.cluster_resources()
+    needs = {
+        "resources.cpus_per_actor": ("CPU", resources.cpus_per_actor, "rewrite"),
+        "resources.gpus_per_actor": ("GPU", resources.gpus_per_actor, "rewrite"),
+        "resources.train_workers": (
+            "CPU",
+            resources.train_workers * resources.cpus_per_train_worker,
+            "train",
+        ),
+        "resources.gpus_per_train_worker": (
+            "GPU",
+            resources.train_workers * resources.gpus_per_train_worker,
+            "train",
+        ),
+    }
+    for key, (kind, wanted, stage) in needs.items():
+        is_used = stage in stages or (stage == "rewrite" and {"gap", "evaluate"} & set(stages))
+        if is_used and wanted > has.get(kind, 0):
+            raise SetupError(f"{key}: {wanted:g} {kind} are asked for, this machine has {has.get(kind, 0):g}")
 
 
 @contextmanager
@@ -41,8 +70,11 @@ def quiet_stderr(console: Console) -> Iterator[None]:
     console.file = os.fdopen(os.dup(terminal), "w", buffering=1)
     try:
         yield
-    except BaseException:
-        console.print(f"what Ray said is in {log.name}", style="dim", soft_wrap=True, highlight=False)
+    except BaseException as error:
+        if isinstance(error, UserError | KeyboardInterrupt):
+            os.unlink(log.name)  # the message says it all
+        else:
+            console.print(f"what Ray said is in {log.name}", style="dim", soft_wrap=True, highlight=False)
         raise
     else:
         os.unlink(log.name)

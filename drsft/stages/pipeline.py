@@ -12,15 +12,16 @@ from rich.console import Console
 from rich.table import Table
 
 from drsft.config import RunConfig
-from drsft.errors import StageError
+from drsft.errors import ModelError, StageError
 from drsft.planning import Plan, plan_problems, screens_for
-from drsft.policy.prompts import load_prompter
+from drsft.policy.prompts import check_length, load_prompter, model_location
+from drsft.policy.provenance import model_fingerprint
 from drsft.report.collect import collect, write_report
 from drsft.report.summary import COMPARISON_HEADER, comparison_rows
 from drsft.shards import ShardSet
 from drsft.stages import evaluation, rewriting, scoring, training
 from drsft.stages.actors import quiet_ray_data
-from drsft.stages.cluster import connected, quiet_stderr
+from drsft.stages.cluster import check_resources, connected, quiet_stderr
 from drsft.stages.evaluation import plan_benchmarks
 from drsft.stages.progress import start_board, watched
 from drsft.storage import Store, open_store
@@ -48,6 +49,10 @@ def run_pipeline(config: RunConfig, *, stages: Sequence[str] = STAGES, console: 
             "evaluate": not evaluation.is_complete(store, config, plans),
         }
         todo = [stage for stage in stages if waiting.get(stage)]
+        if "evaluate" in todo and "train" not in stages and waiting["train"]:
+            raise StageError(
+                "there are models that are not trained yet; run drsft train (or drsft run) first"
+            )
         if todo:
             _run_on_ray(config, store, plan, plans, todo, console)
     return _report(config, store, console) if "report" in stages else store.url
@@ -67,6 +72,7 @@ def _run_on_ray(
     config: RunConfig, store: Store, plan: Plan, plans: dict[str, Plan], todo: list[str], console: Console
 ) -> None:
     with _on_ray(config, console) as board:
+        check_resources(config.resources, todo)
         if "rewrite" in todo:
             rewriting.run_rewriting(config, store.url, plan, board)
         if "gap" in todo:
@@ -93,11 +99,23 @@ def _on_ray(config: RunConfig, console: Console) -> Iterator[Any]:
 
 def _write_manifest(config: RunConfig, store: Store) -> None:
     """The first start's; a later start with other resources changes nothing that counts."""
-    manifest = {"created": datetime.now(UTC).isoformat(timespec="seconds"), "config": config.model_dump()}
-    store.create("run.json", json.dumps(manifest, indent=1).encode())
+    fingerprint = model_fingerprint(model_location(config.target.model))
+    manifest = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "target_fingerprint": fingerprint,
+        "config": config.model_dump(),
+    }
+    if not store.create("run.json", json.dumps(manifest, indent=1).encode()):
+        before = json.loads(store.read("run.json")).get("target_fingerprint", fingerprint)
+        if before != fingerprint:
+            raise ModelError(
+                f"target.model {config.target.model!r} holds other files than when this run was started; "
+                "rename the run or restore the model"
+            )
 
 
 def _plan(config: RunConfig, store: Store) -> Plan:
+    check_length(config.target)
     prompter = load_prompter(config.target.model, config.target.prompts)
     return plan_problems(
         config.problems,

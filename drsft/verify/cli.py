@@ -1,12 +1,13 @@
 """`drsft verify FILE`: judge JSON lines, print them again with their outcome and reason."""
 
+import gzip
 import json
 import sys
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -14,6 +15,7 @@ from rich.table import Table
 
 from drsft.errors import ConfigError, InputError
 from drsft.records import Outcome, Problem, Verdict
+from drsft.verify.kinds import check_kind
 from drsft.verify.options import VerifyOptions
 from drsft.verify.pool import VerifierPool
 
@@ -37,6 +39,7 @@ def verify_file(
     A row is {"reference", "prediction", "kind"?, "question"?, "truncated"?, ...}; `kind` is the default. A
     row that is none is printed with outcome "unjudged" and the reason. Returns counts by outcome and reason.
     """
+    check_kind(kind, options or VerifyOptions())
     output = output or sys.stdout
     console = console or Console(stderr=True)
     counts: Counter[tuple[str, str]] = Counter()
@@ -58,13 +61,15 @@ def _open(file: str) -> TextIO:
     if file == "-":
         return open(sys.stdin.fileno(), encoding="utf-8", errors="surrogateescape", closefd=False)
     try:
+        if file.endswith(".gz"):
+            return cast(TextIO, gzip.open(file, "rt", encoding="utf-8", errors="surrogateescape"))
         return open(file, encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror}") from None
 
 
 def _num_lines(file: str) -> int | None:
-    if file == "-":
+    if file == "-" or file.endswith(".gz"):
         return None
     with Path(file).open("rb") as lines:
         return sum(1 for line in lines if line.strip())

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -49,8 +50,9 @@ class Worker:
         # The child must find the same drsft and the user's own modules (custom verifiers).
         root = str(Path(drsft.__file__).parent.parent)
         path = os.pathsep.join([root, *(entry for entry in sys.path if entry)])
-        # Sandboxes live in here, so that a worker that is killed leaves none behind.
-        self.folder = tempfile.mkdtemp(prefix="drsft-verify-")
+        # Sandboxes live in here, so that a worker that is killed leaves none behind. The first one makes it:
+        # whoever judges no code leaves nothing to clean up, even when this process is killed itself.
+        self.folder = os.path.join(tempfile.gettempdir(), f"drsft-verify-{uuid.uuid4().hex}")
         command = [sys.executable, "-P", "-m", "drsft.verify.worker"]
         preload = "symbolic" if is_symbolic else "plain"
         arguments = [options.to_json(), str(memory_limit_bytes), str(os.getpid()), preload]
@@ -60,7 +62,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
-            env={**os.environ, "PYTHONPATH": path, "TMPDIR": self.folder},
+            env={**os.environ, "PYTHONPATH": path, "DRSFT_SANDBOXES": self.folder},
             start_new_session=True,  # a kill of the group takes the sandboxes of code cases along
         )
         assert self.process.stdin is not None

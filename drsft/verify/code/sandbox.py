@@ -55,7 +55,10 @@ def check_sandbox(options: VerifyOptions) -> tuple[str, ...]:
 
 def run_program(program: str, options: VerifyOptions) -> Run:
     """Run `program` to its end or its limits. It can write in a folder of its own, which is then removed."""
-    folder = tempfile.mkdtemp(prefix="drsft-sandbox-")
+    root = os.environ.get("DRSFT_SANDBOXES")  # the pool's, which removes it with the worker
+    if root is not None:
+        os.makedirs(root, mode=0o700, exist_ok=True)
+    folder = tempfile.mkdtemp(prefix="drsft-sandbox-", dir=root)
     reports, report_end = os.pipe()
     word = secrets.token_hex(16)
     limits = {

@@ -25,6 +25,7 @@ SYMBOLIC_BUDGET_S = 2.5  # below the pool's limit for a case, so that giving up 
 MAX_CHARS = 4_000  # of an answer that is read; longer ones are only compared as they stand
 MAX_SYMBOLIC_CHARS = 1_000
 LETTERS = "ABCDEFGHIJ"
+NO_ANSWERS = ("n/a", "na", "nan", "none", "null", "unknown", "tbd")  # how tables spell that there is none
 
 _PLAIN_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d{1,300})(?:\.\d{1,300})?|-?\.\d{1,300}")
 _LABEL = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf)\{)?\(([A-J])\)\s*\}?[\s:.\\]*(?=\S)")
@@ -65,8 +66,9 @@ def reference_answer(reference: str) -> str | None:
     reference = reference.strip()
     if "boxed" in reference or "fbox" in reference or "####" in reference:
         found = find_answer(reference)
-        return found.text if found else None
-    return reference or None
+        reference = found.text if found else ""
+    is_said = any(character.isalnum() for character in reference) or "\\" in reference
+    return reference if is_said and reference.lower() not in NO_ANSWERS else None
 
 
 def same_math(reference: str, answer: str) -> tuple[Outcome, str]:
