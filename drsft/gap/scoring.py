@@ -16,16 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from drsft.errors import ModelError
+from drsft.objectives.head import plain_head
 from drsft.objectives.statistics import DEFAULT_CHUNK_TOKENS, token_statistics
 
 __all__ = ["CausalLM", "TokenScores", "score_rows"]
 
 FloatArray = NDArray[np.float64]
 Row = tuple[Sequence[int], Sequence[int]]  # prompt token ids, completion token ids
-
-# Settings that scale or bend the logits after the head: token_statistics would be silently wrong under them.
-BENDING_SETTINGS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
 
 class CausalLM(Protocol):
@@ -64,7 +61,7 @@ def score_rows(
     completion (the first completion token needs something before it), ModelError for a model whose logits are
     more than hidden states times the head.
     """
-    head_VD = _head(model)
+    head_VD = plain_head(model)
     for index, (prompt_ids, completion_ids) in enumerate(rows):
         if not prompt_ids or not completion_ids:
             raise ValueError(f"row {index}: prompt and completion must both have tokens")
@@ -74,18 +71,6 @@ def score_rows(
         for index, one in zip(batch, scored, strict=True):
             scores[index] = one
     return [one for one in scores if one is not None]
-
-
-def _head(model: CausalLM) -> Tensor:
-    bent = [name for name in BENDING_SETTINGS if getattr(model.config, name, None) not in (None, 1, 1.0)]
-    head = model.get_output_embeddings()
-    if bent or getattr(head, "bias", None) is not None:
-        raise ModelError(
-            f"cannot score under {type(model).__name__}: its logits are not hidden states times the head "
-            f"({', '.join(bent) or 'the head has a bias'})"
-        )
-    weight: Tensor = head.weight
-    return weight
 
 
 def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:

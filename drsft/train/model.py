@@ -13,6 +13,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from transformers import AutoModelForCausalLM
 
 from drsft.errors import ModelError
+from drsft.objectives.head import plain_head
 from drsft.objectives.statistics import TokenStatistics, token_statistics
 from drsft.train.world import World
 
@@ -20,9 +21,6 @@ __all__ = ["ScoringModel", "check_location", "load_model", "shard", "sync_gradie
 
 # Below this a model is one unit of FSDP: gathering tiny blocks one by one costs more than it saves.
 SMALL_MODEL_PARAMETERS = 50_000_000
-
-# Settings that scale or bend the logits after the head; the chunked head knows nothing of them.
-_BENDING_SETTINGS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
 
 def check_location(location: str) -> None:
@@ -59,7 +57,7 @@ class ScoringModel(nn.Module):
     def __init__(self, causal_lm: Any, *, activation_checkpointing: bool = False) -> None:
         super().__init__()
         self.causal_lm = causal_lm
-        _check_head(causal_lm)
+        plain_head(causal_lm)  # refuses a head that the chunked one cannot stand for
         if activation_checkpointing:
             causal_lm.gradient_checkpointing_enable({"use_reentrant": False})
 
@@ -114,13 +112,3 @@ def _blocks(causal_lm: Any) -> list[nn.Module]:
     """The repeated layers, by the classes that the model itself names as not to be split."""
     names = set(causal_lm._no_split_modules or ())
     return [module for module in causal_lm.modules() if type(module).__name__ in names]
-
-
-def _check_head(causal_lm: Any) -> None:
-    head = causal_lm.get_output_embeddings()
-    bent = [name for name in _BENDING_SETTINGS if getattr(causal_lm.config, name, None) not in (None, 1, 1.0)]
-    if head is None or bent or getattr(head, "bias", None) is not None:
-        reason = ", ".join(bent) or ("it has no head" if head is None else "its head has a bias")
-        raise ModelError(
-            f"cannot train {type(causal_lm).__name__}: its logits are bent after the head ({reason})"
-        )
