@@ -2,9 +2,11 @@
 
 import logging
 import os
+import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -100,6 +102,7 @@ def connected(*, dashboard_port: int | None = None) -> Iterator[None]:
         # A local cluster serves this process alone, on loopback. Left unset, the mode would write a token
         # into the home directory that a later `ray start` then demands.
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             address=address,
@@ -111,6 +114,8 @@ def connected(*, dashboard_port: int | None = None) -> Iterator[None]:
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0][:200]
         raise SetupError(f"cannot connect to Ray at {address!r}: {reason}; check RAY_ADDRESS") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray put its own in, which exits from wherever it is
     try:
         yield
     finally:

@@ -80,6 +80,25 @@ def test_a_driver_killed_in_mid_rewrite_loses_and_doubles_nothing(tmp_path: Path
     assert not alive, "the dead driver's cluster must end with it"
 
 
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_request_to_stop_ends_the_run_in_order_and_says_how_to_go_on(
+    tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
+    command = drsft("rewrite", tmp_path)
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("rewrite"):
+            children = psutil.Process(process.pid).children(recursive=True)
+            process.send_signal(sent)
+            break
+    rest = process.stderr.read()
+    assert process.wait(timeout=120) == code
+    assert rest.strip().endswith("stopped; the same command goes on from here")
+    _, alive = psutil.wait_procs(children, timeout=90)
+    assert not alive
+
+
 @pytest.fixture
 def ray_head() -> Iterator[str]:
     """A Ray head with its job server on its own ports; only its own processes are ended."""
