@@ -13,7 +13,15 @@ from drsft.config import Prompts, Target
 from drsft.errors import ModelError
 from drsft.records import Problem
 
-__all__ = ["Prompter", "chat_messages", "check_length", "load_prompter", "model_location", "user_turn"]
+__all__ = [
+    "Prompter",
+    "chat_messages",
+    "check_length",
+    "check_location",
+    "load_prompter",
+    "model_location",
+    "user_turn",
+]
 
 _PLACEHOLDER = re.compile(r"\{(question|demonstration)\}")
 _CONTENT = "drsft-content-7f3a"  # stands for the user's text while the template is rendered
@@ -27,13 +35,18 @@ def model_location(name: str) -> str:
     return str(files("drsft.embedded") / "model") if name == "embedded" else name
 
 
+def check_location(location: str) -> None:
+    """Raises ModelError for what is written as a folder and is none; costs nothing."""
+    if location.startswith((".", "/", "~")) and not Path(location).expanduser().is_dir():
+        raise ModelError(f"target.model {location!r}: no such folder; give a model folder or a hub name")
+
+
 def load_prompter(model: str, prompts: Prompts) -> "Prompter":
     """The prompter of a model folder or hub name. Raises ModelError without tokenizer or chat template."""
     from transformers import AutoTokenizer
 
     location = model_location(model)
-    if location.startswith((".", "/")) and not Path(location).is_dir():
-        raise ModelError(f"target.model {location!r}: no such folder; give a model folder or a hub name")
+    check_location(location)
     try:
         tokenizer = AutoTokenizer.from_pretrained(location)
     except Exception as error:  # transformers raises OSError, ValueError and the hub's own errors alike

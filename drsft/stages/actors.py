@@ -10,10 +10,11 @@ import ray
 from ray.data import DataContext
 
 from drsft import errors
-from drsft.config import Resources
+from drsft.config import Resources, RunConfig
 from drsft.errors import DrsftError, StageError
+from drsft.verify.pool import VerifierPool
 
-__all__ = ["actor_resources", "quiet_ray_data", "raise_cause"]
+__all__ = ["actor_resources", "actor_verifier", "quiet_ray_data", "raise_cause"]
 
 _ERROR_LINE = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception)\b.*: ")
 _DRSFT_ERROR = re.compile(r"drsft\.errors\.(\w+): (.+)")
@@ -22,6 +23,16 @@ _DRSFT_ERROR = re.compile(r"drsft\.errors\.(\w+): (.+)")
 def actor_resources(resources: Resources) -> dict[str, Any]:
     gpus = {"num_gpus": resources.gpus_per_actor} if resources.gpus_per_actor else {}
     return {"num_cpus": resources.cpus_per_actor, **gpus}
+
+
+def actor_verifier(config: RunConfig) -> VerifierPool:
+    """The verifiers of one actor, the same for rewriting and for evaluation."""
+    verification = config.rewrite.verification
+    return VerifierPool(
+        num_workers=config.resources.verify_workers_per_actor,
+        timeout_s=verification.timeout_s,
+        memory_limit_bytes=verification.memory_limit_mib << 20,
+    )
 
 
 def quiet_ray_data() -> None:

@@ -19,10 +19,9 @@ from drsft.policy.prompts import load_prompter
 from drsft.policy.vllm import VLLMPolicy
 from drsft.records import Attempt, Problem
 from drsft.shards import ShardSet
-from drsft.stages.actors import actor_resources, raise_cause
+from drsft.stages.actors import actor_resources, actor_verifier, raise_cause
 from drsft.stages.progress import Ticker
 from drsft.storage import Store, download_folder, open_store
-from drsft.verify.pool import VerifierPool
 
 __all__ = ["benchmark_prefix", "is_complete", "plan_benchmarks", "run_evaluation", "samples_prefix"]
 
@@ -59,12 +58,7 @@ class ModelEvaluator:
     def __init__(self, config_json: str, store_url: str, board: Any) -> None:
         self._config = RunConfig.model_validate_json(config_json)
         self._store = open_store(store_url)
-        verification = self._config.rewrite.verification
-        self._verifier = VerifierPool(
-            num_workers=self._config.resources.verify_workers_per_actor,
-            timeout_s=verification.timeout_s,
-            memory_limit_bytes=verification.memory_limit_mib << 20,
-        )
+        self._verifier = actor_verifier(self._config)
         self._models = {model.name: model for model in evaluated_models(self._config)}
         self._ticker = Ticker(board, STAGE)
 

@@ -24,11 +24,10 @@ from drsft.rewrite.allowance import Allowance
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.rewrite.contradiction import contradicts
 from drsft.shards import ShardSet
-from drsft.stages.actors import actor_resources, raise_cause
+from drsft.stages.actors import actor_resources, actor_verifier, raise_cause
 from drsft.stages.progress import Ticker
 from drsft.storage import Store, open_store
 from drsft.tables import records_to_table
-from drsft.verify.pool import VerifierPool
 
 __all__ = ["PREFIX", "is_complete", "run_rewriting"]
 
@@ -56,11 +55,7 @@ class ShardRewriter:
         self._tokens_per_problem_of_run = tokens_per_problem_of_run
         self._policy = VLLMPolicy(config.target, prompter)
         self._provenance = {"version": __version__, **provenance(config.target)}
-        self._verifier = VerifierPool(
-            num_workers=config.resources.verify_workers_per_actor,
-            timeout_s=config.rewrite.verification.timeout_s,
-            memory_limit_bytes=config.rewrite.verification.memory_limit_mib << 20,
-        )
+        self._verifier = actor_verifier(config)
         self._ticker = Ticker(board, STAGE)
 
     async def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

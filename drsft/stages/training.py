@@ -19,12 +19,11 @@ from transformers.utils import logging as transformers_logging
 
 from drsft.config import RunConfig
 from drsft.errors import StageError
-from drsft.policy.prompts import model_location
+from drsft.policy.prompts import check_location, model_location
 from drsft.stages.actors import raise_cause
 from drsft.storage import Store, open_store, read_table, table_bytes
 from drsft.train.encode import encode
 from drsft.train.loop import DONE_KEY, Job, Target, jobs_of, row_order, train_one
-from drsft.train.model import check_location
 from drsft.train.pack import PackedRows, pack
 from drsft.train.world import World
 

@@ -15,18 +15,13 @@ from transformers import AutoModelForCausalLM
 from drsft.errors import ModelError
 from drsft.objectives.head import plain_head
 from drsft.objectives.statistics import TokenStatistics, token_statistics
+from drsft.policy.prompts import check_location
 from drsft.train.world import World
 
-__all__ = ["ScoringModel", "check_location", "load_model", "shard", "sync_gradients_now"]
+__all__ = ["ScoringModel", "load_model", "shard", "sync_gradients_now"]
 
 # Below this a model is one unit of FSDP: gathering tiny blocks one by one costs more than it saves.
 SMALL_MODEL_PARAMETERS = 50_000_000
-
-
-def check_location(location: str) -> None:
-    """Raises ModelError for what is written as a folder and is none; costs nothing."""
-    if location.startswith((".", "/", "~")) and not Path(location).expanduser().is_dir():
-        raise ModelError(f"target.model {location!r}: no such folder; give a model folder or a hub name")
 
 
 def load_model(location: str) -> Any:
