@@ -89,7 +89,57 @@ def test_the_fingerprint_follows_what_is_computed_and_nothing_else(small: Path) 
     plain = load_config(small).fingerprint
     assert load_config(small, ["resources.train_workers=8", "storage=/elsewhere"]).fingerprint == plain
     assert load_config(small, ["seed=1"]).fingerprint != plain
-    assert load_config(small, ["train.learning_rate=1e-3"]).fingerprint != plain
+    assert load_config(small, ["rewrite.num_accepted=2"]).fingerprint != plain
+
+
+def test_another_arm_seed_or_benchmark_shares_the_run_and_what_is_done(small: Path) -> None:
+    mine = "evaluate.benchmarks=[{name: mine, problems: {path: x}}]"
+    few = load_config(small, ["train.arms=[{name: sft, objective: {kind: sft}}]", mine])
+    arms = "train.arms=[{name: sft, objective: {kind: sft}}, {name: dft}]"
+    yours = "evaluate.benchmarks=[{name: yours, problems: {path: y}}, {name: mine, problems: {path: x}}]"
+    many = load_config(small, [arms, "train.seeds=[0,1]", yours])
+    assert many.run_id == few.run_id
+    sft = few.train.arms[0]
+    assert many.train.job_prefix(sft, 0) == few.train.job_prefix(sft, 0)
+    assert many.train.job_prefix(sft, 0).startswith("train/sft-")
+    (benchmark,) = few.evaluate.benchmarks
+    assert many.evaluate.samples_prefix("base", benchmark) == few.evaluate.samples_prefix("base", benchmark)
+    prefixes = {many.train.job_prefix(arm, seed) for arm in many.train.arms for seed in many.train.seeds}
+    assert len(prefixes) == 4
+
+
+@pytest.mark.parametrize(
+    "change", ["train.learning_rate=1e-3", "train.arms=[{name: a, data: expert}]", "train.seq_len=64"]
+)
+def test_a_training_with_other_settings_lies_in_another_place(small: Path, change: str) -> None:
+    plain, other = (
+        load_config(small, ["train.arms=[{name: a}]"]),
+        load_config(small, ["train.arms=[{name: a}]", change]),
+    )
+    assert plain.run_id == other.run_id
+    assert plain.train.job_prefix(plain.train.arms[0], 0) != other.train.job_prefix(other.train.arms[0], 0)
+
+
+@pytest.mark.parametrize(
+    "change", ["evaluate.max_tokens=7", "evaluate.benchmarks=[{name: mine, problems: {path: z}}]"]
+)
+def test_an_evaluation_with_other_settings_lies_in_another_place(small: Path, change: str) -> None:
+    mine = "evaluate.benchmarks=[{name: mine, problems: {path: x}}]"
+    plain, other = load_config(small, [mine]).evaluate, load_config(small, [mine, change]).evaluate
+    assert plain.samples_prefix("base", plain.benchmarks[0]) != other.samples_prefix(
+        "base", other.benchmarks[0]
+    )
+
+
+def test_benchmarks_that_screen_the_training_problems_belong_to_the_run(small: Path) -> None:
+    options = ["problems.decontaminate={}"]
+    runs = {
+        load_config(
+            small, [*options, f"evaluate.benchmarks=[{{name: a, problems: {{path: {path}}}}}]"]
+        ).run_id
+        for path in ("x", "y")
+    }
+    assert len(runs) == 2
 
 
 @pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "jobs/configs").glob("*.yaml")))

@@ -1,9 +1,19 @@
-"""The base of every part of the configuration."""
+"""The base of every part of the configuration, and how a part names what it leads to."""
+
+import hashlib
+import json
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Frozen"]
+__all__ = ["Frozen", "fingerprint"]
 
 
 class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def fingerprint(settings: Any, *, num_digits: int) -> str:
+    """So many hex digits over settings (JSON values), whatever the order of their keys."""
+    canonical = json.dumps(settings, sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:num_digits]

@@ -2,7 +2,7 @@
 
 from pydantic import Field, field_validator, model_validator
 
-from drsft.config.base import Frozen
+from drsft.config.base import Frozen, fingerprint
 from drsft.config.data import Problems
 
 __all__ = ["Benchmark", "Evaluate"]
@@ -20,6 +20,11 @@ class Benchmark(Frozen):
                 "training problems (problems.near_duplicates, problems.decontaminate)"
             )
         return self
+
+    @property
+    def prefix(self) -> str:
+        """Where its problems lie in the run."""
+        return f"benchmarks/{self.name}-{fingerprint(self.problems.model_dump(mode='json'), num_digits=8)}"
 
 
 class Evaluate(Frozen):
@@ -42,3 +47,8 @@ class Evaluate(Frozen):
         if self.temperature == 0 and self.num_samples > 1:
             raise ValueError("temperature 0 draws the same sample every time; set num_samples: 1 beside it")
         return self
+
+    def samples_prefix(self, model: str, benchmark: Benchmark) -> str:
+        """Where a model's samples lie in the run: named by the benchmark and by all of the protocol."""
+        settings = [benchmark.model_dump(mode="json"), self.model_dump(mode="json", exclude={"benchmarks"})]
+        return f"evaluate/{model}/{benchmark.name}-{fingerprint(settings, num_digits=8)}"

@@ -1,10 +1,14 @@
-"""The whole tree. `resources`, `storage` and `name` change nothing that is computed, nor the fingerprint."""
+"""The whole tree, and what names a run.
 
-import hashlib
+A run is its records: its fingerprint covers what they depend on. Trainings and evaluations lie inside, each
+named by a fingerprint of its own settings (config/training.py, config/evaluation.py), so another arm, seed or
+benchmark joins the run and shares all that is there. `resources`, `storage` and `name` change nothing that is
+computed.
+"""
 
 from pydantic import Field, model_validator
 
-from drsft.config.base import Frozen
+from drsft.config.base import Frozen, fingerprint
 from drsft.config.data import Problems
 from drsft.config.evaluation import Evaluate
 from drsft.config.rewriting import Rewrite
@@ -58,9 +62,11 @@ class RunConfig(Frozen):
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hex digits over everything that changes what the run computes."""
-        canonical = self.model_dump_json(exclude={"name", "storage", "resources"})
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        """Sixteen hex digits over everything that changes which records are made."""
+        covered = self.model_dump(mode="json", include={"seed", "problems", "target", "rewrite"})
+        if self.problems.decontaminate:
+            covered["benchmarks"] = [one.model_dump(mode="json") for one in self.evaluate.benchmarks]
+        return fingerprint(covered, num_digits=16)
 
     @property
     def run_id(self) -> str:

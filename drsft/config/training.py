@@ -1,10 +1,10 @@
 """Objectives, arms and the optimiser."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from drsft.config.base import Frozen
+from drsft.config.base import Frozen, fingerprint
 
 __all__ = ["Arm", "Dft", "Objective", "Sft", "Train"]
 
@@ -68,3 +68,16 @@ class Train(Frozen):
                 f"seeds must differ, got {', '.join(map(str, seeds))}: equal ones train equal models"
             )
         return seeds
+
+    def job_prefix(self, arm: Arm, seed: int) -> str:
+        """Where one training lies in the run: named by all that it depends on, the arm's name first."""
+        settings = [arm.model_dump(mode="json", exclude={"name"}), self._shared_settings]
+        return f"train/{arm.name}-{fingerprint(settings, num_digits=8)}/seed-{seed}"
+
+    def packed_prefix(self, data: str) -> str:
+        """Where the packed rows of a data view lie; all arms and seeds with equal settings share them."""
+        return f"train/packed-{data}-{fingerprint(self._shared_settings, num_digits=8)}"
+
+    @property
+    def _shared_settings(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude={"arms", "seeds"})

@@ -13,21 +13,17 @@ BASE = "base"
 class EvaluatedModel:
     """`export_key` is where training put the model; None for the target as it was."""
 
-    name: str  # also the folder of its samples
+    name: str  # also the folder of its samples: "base", or as in "dr+dft-1a2b3c4d/seed-0"
     arm: str
     seed: int | None
     export_key: str | None
 
 
 def evaluated_models(config: RunConfig) -> list[EvaluatedModel]:
-    base = EvaluatedModel(name=BASE, arm=BASE, seed=None, export_key=None)
-    return [base] + [
-        EvaluatedModel(
-            name=f"{arm.name}/seed-{seed}",
-            arm=arm.name,
-            seed=seed,
-            export_key=f"train/{arm.name}/seed-{seed}/export",
-        )
-        for arm in config.train.arms
-        for seed in config.train.seeds
-    ]
+    models = [EvaluatedModel(name=BASE, arm=BASE, seed=None, export_key=None)]
+    for arm in config.train.arms:
+        for seed in config.train.seeds:
+            prefix = config.train.job_prefix(arm, seed)
+            name = prefix.removeprefix("train/")
+            models.append(EvaluatedModel(name=name, arm=arm.name, seed=seed, export_key=f"{prefix}/export"))
+    return models

@@ -139,9 +139,10 @@ def _samples_of_benchmarks(
     for model in evaluated_models(config):
         arms.setdefault(model.arm, []).append(model)
     for benchmark in config.evaluate.benchmarks:
-        plan = read_plan(store, f"benchmarks/{benchmark.name}")
+        plan = read_plan(store, benchmark.prefix)
         for arm, models in arms.items():
-            sets = [ShardSet(store, f"evaluate/{model.name}/{benchmark.name}") for model in models]
+            prefixes = [config.evaluate.samples_prefix(model.name, benchmark) for model in models]
+            sets = [ShardSet(store, prefix) for prefix in prefixes]
             if plan is not None and all(shards.done() >= plan.shards.keys() for shards in sets):
                 yield (arm, benchmark.name), _gather([_rows(shards) for shards in sets])
 

@@ -10,7 +10,7 @@ import numpy as np
 import ray
 from ray.data import ActorPoolStrategy
 
-from drsft.config import RunConfig, Target
+from drsft.config import Benchmark, Evaluate, RunConfig, Target
 from drsft.errors import StageError
 from drsft.evaluate.models import EvaluatedModel, evaluated_models
 from drsft.evaluate.sampling import Evaluation, evaluate_one, samples_to_table
@@ -23,17 +23,9 @@ from drsft.stages.actors import actor_resources, actor_verifier, raise_cause
 from drsft.stages.progress import Ticker
 from drsft.storage import Store, download_folder, open_store
 
-__all__ = ["benchmark_prefix", "is_complete", "plan_benchmarks", "run_evaluation", "samples_prefix"]
+__all__ = ["is_complete", "plan_benchmarks", "run_evaluation"]
 
 STAGE = "evaluate"
-
-
-def benchmark_prefix(benchmark: str) -> str:
-    return f"benchmarks/{benchmark}"
-
-
-def samples_prefix(model: str, benchmark: str) -> str:
-    return f"evaluate/{model}/{benchmark}"
 
 
 def plan_benchmarks(config: RunConfig, store: Store) -> dict[str, Plan]:
@@ -43,7 +35,7 @@ def plan_benchmarks(config: RunConfig, store: Store) -> dict[str, Plan]:
         benchmark.name: plan_problems(
             benchmark.problems,
             store,
-            benchmark_prefix(benchmark.name),
+            benchmark.prefix,
             prompter=prompter,
             max_model_len=config.target.max_model_len,
             needs_demonstration=False,
@@ -60,6 +52,7 @@ class ModelEvaluator:
         self._store = open_store(store_url)
         self._verifier = actor_verifier(self._config)
         self._models = {model.name: model for model in evaluated_models(self._config)}
+        self._benchmarks = {benchmark.name: benchmark for benchmark in self._config.evaluate.benchmarks}
         self._ticker = Ticker(board, STAGE)
 
     async def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -74,7 +67,10 @@ class ModelEvaluator:
             try:
                 shards = [str(shard).partition("/") for shard in batch["shards"][0]]
                 await asyncio.gather(
-                    *(self._shard(model.name, name, shard, policy, evaluation) for name, _, shard in shards)
+                    *(
+                        self._shard(model.name, self._benchmarks[name], shard, policy, evaluation)
+                        for name, _, shard in shards
+                    )
                 )
             except StageError:
                 os._exit(1)  # the engine is dead: see ShardRewriter
@@ -90,9 +86,9 @@ class ModelEvaluator:
         return self._config.target.model_copy(update={"model": str(folder)})
 
     async def _shard(
-        self, model: str, benchmark: str, shard: str, policy: VLLMPolicy, evaluation: Evaluation
+        self, model: str, benchmark: Benchmark, shard: str, policy: VLLMPolicy, evaluation: Evaluation
     ) -> None:
-        problems = read_shard(self._store, benchmark_prefix(benchmark), shard)
+        problems = read_shard(self._store, benchmark.prefix, shard)
 
         async def one(problem: Problem) -> list[Attempt]:
             attempts = await evaluate_one(problem, policy, self._verifier, evaluation)
@@ -101,19 +97,21 @@ class ModelEvaluator:
             return attempts
 
         attempts = await asyncio.gather(*map(one, problems))
-        samples = ShardSet(self._store, samples_prefix(model, benchmark))
+        samples = ShardSet(self._store, evaluation.protocol.samples_prefix(model, benchmark))
         samples.commit(shard, samples_to_table(problems, attempts))
 
 
 def is_complete(store: Store, config: RunConfig, plans: dict[str, Plan]) -> bool:
-    return not any(_missing_shards(store, model.name, plans) for model in evaluated_models(config))
+    return not any(
+        _missing_shards(store, config.evaluate, model.name, plans) for model in evaluated_models(config)
+    )
 
 
 def run_evaluation(config: RunConfig, store_url: str, plans: dict[str, Plan], board: Any) -> None:
     """Samples every model on every benchmark shard that is not committed yet."""
     store = open_store(store_url)
     models = evaluated_models(config)
-    missing = {model.name: _missing_shards(store, model.name, plans) for model in models}
+    missing = {model.name: _missing_shards(store, config.evaluate, model.name, plans) for model in models}
     total = len(models) * sum(plan.num_problems for plan in plans.values())
     to_do = sum(
         plans[shard.partition("/")[0]].shards[shard.partition("/")[2]]
@@ -133,10 +131,12 @@ def run_evaluation(config: RunConfig, store_url: str, plans: dict[str, Plan], bo
         evaluated.materialize()
 
 
-def _missing_shards(store: Store, model: str, plans: dict[str, Plan]) -> list[str]:
+def _missing_shards(store: Store, evaluate: Evaluate, model: str, plans: dict[str, Plan]) -> list[str]:
     """As benchmark/shard."""
-    return [
-        f"{benchmark}/{shard}"
-        for benchmark, plan in plans.items()
-        for shard in sorted(plan.shards.keys() - ShardSet(store, samples_prefix(model, benchmark)).done())
-    ]
+    missing = []
+    for benchmark in evaluate.benchmarks:
+        done = ShardSet(store, evaluate.samples_prefix(model, benchmark)).done()
+        missing += [
+            f"{benchmark.name}/{shard}" for shard in sorted(plans[benchmark.name].shards.keys() - done)
+        ]
+    return missing

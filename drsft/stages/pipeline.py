@@ -98,7 +98,8 @@ def _on_ray(config: RunConfig, console: Console) -> Iterator[Any]:
 
 
 def _write_manifest(config: RunConfig, store: Store) -> None:
-    """The first start's; a later start with other resources changes nothing that counts."""
+    """run.json is the first start's and says what the run is; config.json is the last start's, with the arms
+    and benchmarks that it asked for."""
     fingerprint = model_fingerprint(model_location(config.target.model))
     manifest = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -112,6 +113,7 @@ def _write_manifest(config: RunConfig, store: Store) -> None:
                 f"target.model {config.target.model!r} holds other files than when this run was started; "
                 "rename the run or restore the model"
             )
+    store.put("config.json", config.model_dump_json(indent=1).encode())
 
 
 def _plan(config: RunConfig, store: Store) -> Plan:

@@ -17,7 +17,7 @@ from ray.train import FailureConfig, LoggingConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 from transformers.utils import logging as transformers_logging
 
-from drsft.config import RunConfig
+from drsft.config import RunConfig, Train
 from drsft.errors import StageError
 from drsft.policy.prompts import check_location, model_location
 from drsft.stages.actors import raise_cause
@@ -27,17 +27,21 @@ from drsft.train.loop import DONE_KEY, Job, Target, jobs_of, row_order, train_on
 from drsft.train.pack import PackedRows, pack
 from drsft.train.world import World
 
-__all__ = ["STAGE", "is_complete", "packed_key", "run_training"]
+__all__ = ["STAGE", "is_complete", "run_training"]
 
 STAGE = "train"
 
 
 def is_complete(store: Store, config: RunConfig) -> bool:
-    return all(store.exists(f"{job.prefix}/{DONE_KEY}") for job in jobs_of(config.train))
+    return all(_is_done(store, config.train, job) for job in jobs_of(config.train))
+
+
+def _is_done(store: Store, train: Train, job: Job) -> bool:
+    return store.exists(f"{train.job_prefix(job.arm, job.seed)}/{DONE_KEY}")
 
 
 def run_training(config: RunConfig, store_url: str, *, records: pa.Table, board: Any | None) -> None:
-    """Trains every arm with every seed, to `train/<arm>/seed-<n>/` of the run's store.
+    """Trains every arm with every seed, to `train.job_prefix` of the run's store.
 
     `records` has problem_id, source, prompt_ids, completion_ids and expert_completion_ids. Nothing happens
     when all is done already. Raises StageError when a job cannot be finished, and the errors of loading a
@@ -48,21 +52,17 @@ def run_training(config: RunConfig, store_url: str, *, records: pa.Table, board:
         return
     check_location(model_location(config.target.model))
     for data in sorted({arm.data for arm in config.train.arms}):
-        _pack_once(store, records, data, config.train.seq_len)
+        _pack_once(store, records, data, config.train)
     with tempfile.TemporaryDirectory(prefix="drsft-ray-train-") as scratch, raise_cause("training"):
         result = _trainer(config, store_url, board, scratch).fit()
     if result.return_value is not None:
         raise StageError(result.return_value)
 
 
-def packed_key(data: str) -> str:
-    """Of the packed rows of a data view; the same with .json for .parquet is its commit, with the counts."""
-    return f"train/packed-{data}.parquet"
-
-
-def _pack_once(store: Store, records: pa.Table, data: str, seq_len: int) -> None:
-    key = packed_key(data)
-    commit_key = key.replace(".parquet", ".json")
+def _pack_once(store: Store, records: pa.Table, data: str, train: Train) -> None:
+    """Writes the packed rows of a data view; beside them the counts, as their commit."""
+    prefix, seq_len = train.packed_prefix(data), train.seq_len
+    commit_key = f"{prefix}.json"
     if store.exists(commit_key):
         return
     encoding = encode(records, data="expert" if data == "expert" else "rewritten", seq_len=seq_len)
@@ -71,7 +71,7 @@ def _pack_once(store: Store, records: pa.Table, data: str, seq_len: int) -> None
             f"no record fits train.seq_len = {seq_len} tokens ({encoding.num_too_long} are longer); raise it"
         )
     rows = pack(encoding.examples, seq_len=seq_len)
-    store.put(key, table_bytes(rows.to_table()))
+    store.put(f"{prefix}.parquet", table_bytes(rows.to_table()))
     num_tokens = sum(len(example.input_ids_T) for example in encoding.examples)
     commit = {
         "examples": len(encoding.examples),
@@ -125,7 +125,7 @@ def _train_all(config: RunConfig, store: Store, world: World, board: Any | None)
     would meet again. Any other error is raised, and Ray starts the group anew."""
     train = config.train
     views = {
-        data: PackedRows.from_table(read_table(store, packed_key(data)))
+        data: PackedRows.from_table(read_table(store, f"{train.packed_prefix(data)}.parquet"))
         for data in {arm.data for arm in train.arms}
     }
     jobs = jobs_of(train)
@@ -136,7 +136,7 @@ def _train_all(config: RunConfig, store: Store, world: World, board: Any | None)
         location=model_location(config.target.model), compute_dtype=getattr(torch, config.target.dtype)
     )
     progress = _Progress(board, total=sum(lengths.values()))
-    finished = world.from_first([job for job in jobs if store.exists(f"{job.prefix}/{DONE_KEY}")])
+    finished = world.from_first([job for job in jobs if _is_done(store, train, job)])
     for job in jobs:
         if job not in finished:
             try:
@@ -145,7 +145,7 @@ def _train_all(config: RunConfig, store: Store, world: World, board: Any | None)
                     train=train,
                     target=target,
                     rows=views[job.arm.data],
-                    store=store.within(job.prefix),
+                    store=store.within(train.job_prefix(job.arm, job.seed)),
                     world=world,
                     on_step=progress.of(job),
                 )

@@ -33,10 +33,6 @@ class Job:
     arm: Arm
     seed: int
 
-    @property
-    def prefix(self) -> str:
-        return f"train/{self.arm.name}/seed-{self.seed}"
-
     def __str__(self) -> str:
         return f"{self.arm.name} seed {self.seed}"
 
@@ -69,8 +65,8 @@ def train_one(
 ) -> dict[str, Any]:
     """Trains from the newest committed checkpoint, or from the target, to the end, and exports.
 
-    `store` is the job's own, at `job.prefix` of the run's; `done.json`, created there last, is returned.
-    Raises StageError, on every process at once, when the loss is no longer a number.
+    `store` is the job's own, at `train.job_prefix` of the run's; `done.json`, created there last, is
+    returned. Raises StageError, on every process at once, when the loss is no longer a number.
     """
     model = prepare(target, train, world)
     optimiser = make_optimiser(model, train)

@@ -92,8 +92,15 @@ def config(model: str, **train: Any) -> RunConfig:
     )
 
 
+def place(folder: Path, job: str) -> Path:
+    """Of "sft/seed-0"; an arm's folder ends with the fingerprint of its settings."""
+    arm, _, seed = job.partition("/")
+    (found,) = folder.glob(f"train/{arm}-*/{seed}")
+    return found
+
+
 def losses(folder: Path, job: str) -> list[tuple[int, float]]:
-    lines = (folder / "train" / job / "metrics.jsonl").read_text().splitlines()
+    lines = (place(folder, job) / "metrics.jsonl").read_text().splitlines()
     return [(row["step"], row["loss"]) for row in map(json.loads, lines)]
 
 
@@ -108,11 +115,12 @@ def finished(cluster: None, model: str, tmp_path_factory: pytest.TempPathFactory
 def test_every_arm_and_seed_is_exported_and_done(finished: tuple[Path, Any]) -> None:
     folder, _ = finished
     for job in ("sft/seed-0", "sft/seed-1", "dr+dft/seed-0", "dr+dft/seed-1"):
-        done = json.loads((folder / "train" / job / "done.json").read_bytes())
+        done = json.loads((place(folder, job) / "done.json").read_bytes())
         assert done["num_workers"] == 2
         assert [step for step, _ in losses(folder, job)] == list(range(1, done["steps"] + 1))
-        assert (folder / "train" / job / "export/model.safetensors").is_file()
-    counts = json.loads((folder / "train/packed-expert.json").read_bytes())
+        assert (place(folder, job) / "export/model.safetensors").is_file()
+    (packed,) = folder.glob("train/packed-expert-*.json")
+    counts = json.loads(packed.read_bytes())
     assert counts["examples"] + counts["dropped_too_long"] == 40
     assert counts["dropped_too_long"] > 0
 
@@ -136,15 +144,15 @@ def test_a_killed_worker_changes_nothing(finished: tuple[Path, Any], model: str,
     one_seed = config(model, seeds=(0,))
     with ThreadPoolExecutor(1) as pool:
         training = pool.submit(run_training, one_seed, str(tmp_path), records=records(), board=None)
-        commits = tmp_path / "train/dr+dft/seed-0/checkpoints"
-        wait_until(lambda: training.done() or any(commits.glob("*/commit.json")))
+        commits = "train/dr+dft-*/seed-0/checkpoints/*/commit.json"
+        wait_until(lambda: training.done() or any(tmp_path.glob(commits)))
         victims = train_workers()
         assert len(victims) == 2
         os.kill(victims[1], signal.SIGKILL)
         training.result(timeout=120)
     for job in ("sft/seed-0", "dr+dft/seed-0"):
         assert losses(tmp_path, job) == losses(finished[0], job)
-        assert (tmp_path / "train" / job / "export/model.safetensors").is_file()
+        assert (place(tmp_path, job) / "export/model.safetensors").is_file()
 
 
 def test_a_loss_that_is_no_number_ends_the_stage_at_once(cluster: None, model: str, tmp_path: Path) -> None:
