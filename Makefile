@@ -2,13 +2,16 @@
 PY := .venv/bin/python
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help quickstart test test-fast lint venv base-model clean
+.PHONY: help quickstart test test-fast lint venv peers base-model clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 venv: ## .venv with the pinned CPU stack
 	@cluster/install_cpu.sh
+
+peers: venv ## .venv-peers with the tools that drsft bench compares with
+	@cluster/install_peers.sh
 
 quickstart: venv ## set everything up, run the main job on this machine, name the report
 	@.venv/bin/drsft run jobs/configs/quickstart.yaml
