@@ -110,6 +110,7 @@ class Attempt:
     verdict: Verdict
     refusal: str | None = None  # why it is not kept although it may be right
     steps: Verdict | None = None
+    mean_phi: float | None = None  # nats, under the target and the plain prompt; None: not asked for
 
     @property
     def is_accepted(self) -> bool:
@@ -138,6 +139,7 @@ class Record:
     also_kept: tuple[Completion, ...] = field(
         default=()
     )  # further accepted ones, where more than one is wanted
+    round: int = 1  # in which it was rewritten last; later rounds carry it over as it is
 
     @property
     def kept_attempt(self) -> Attempt | None:

@@ -1,6 +1,7 @@
-"""Records and problems as Arrow tables: the schema of what lies in the store. Version 1.
+"""Records and problems as Arrow tables: the schema of what lies in the store. Version 2.
 
-docs/records.md describes every column; a test holds the two together.
+docs/records.md describes every column and what changed since; a test holds the two together. Columns that an
+older version lacks are read as what they would have said then.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from drsft.errors import InputError
 from drsft.records import Attempt, Completion, Outcome, Problem, Record, Rollout, Source, Verdict
 
 __all__ = [
@@ -18,6 +20,10 @@ __all__ = [
     "records_from_table",
     "records_to_table",
 ]
+
+SCHEMA_VERSION = 2
+_ADDED = {"expert_verdict", "also_kept", "round"}  # since the first runs; so were these fields of an attempt:
+_ADDED_TO_ATTEMPTS = {"policy", "refusal", "steps", "mean_phi"}
 
 _IDS = pa.list_(pa.int32())
 _LOGPROBS = pa.list_(pa.float32())
@@ -61,6 +67,7 @@ _ATTEMPT = pa.struct(
         pa.field("outcome", pa.string()),
         pa.field("reason", pa.string()),
         pa.field("answer", pa.string()),
+        pa.field("mean_phi", pa.float64()),  # since version 2
     ]
 )
 
@@ -76,8 +83,9 @@ RECORD_SCHEMA = pa.schema(
         pa.field("attempts", pa.list_(_ATTEMPT), nullable=False),
         pa.field("expert_verdict", _VERDICT),  # of the demonstration's own answer
         pa.field("also_kept", pa.list_(_KEPT), nullable=False),  # where more than one solution is wanted
+        pa.field("round", pa.int32(), nullable=False),  # since version 2
     ],
-    metadata={"drsft.schema_version": "1"},
+    metadata={"drsft.schema_version": str(SCHEMA_VERSION)},
 )
 
 
@@ -101,7 +109,28 @@ def records_to_table(records: Sequence[Record], provenance: Mapping[str, str] | 
 
 
 def records_from_table(table: pa.Table) -> list[Record]:
+    """Raises InputError for records that another version of drsft wrote and this one cannot read."""
+    _check_schema(table.schema)
     return [_record(row) for row in table.to_pylist()]
+
+
+def _check_schema(schema: pa.Schema) -> None:
+    version = int((schema.metadata or {}).get(b"drsft.schema_version", SCHEMA_VERSION))
+    if version > SCHEMA_VERSION:
+        raise InputError(
+            f"these records have schema version {version}, this drsft reads up to {SCHEMA_VERSION}; "
+            "install the version that wrote them (see drsft.version in the file's metadata)"
+        )
+    missing = set(RECORD_SCHEMA.names) - _ADDED - set(schema.names)
+    if not missing:
+        fields = schema.field("attempts").type.value_type
+        known = {fields.field(i).name for i in range(fields.num_fields)}
+        wanted = {_ATTEMPT.field(i).name for i in range(_ATTEMPT.num_fields)}
+        missing = {f"attempts.{name}" for name in wanted - _ADDED_TO_ATTEMPTS - known}
+    if missing:
+        raise InputError(
+            f"these records have no column {', '.join(sorted(missing))}: too old, or not records of drsft"
+        )
 
 
 def _problem_row(problem: Problem) -> dict[str, Any]:
@@ -120,6 +149,7 @@ def _record_row(record: Record) -> dict[str, Any]:
         "attempts": [_attempt_row(attempt) for attempt in record.attempts],
         "expert_verdict": _verdict_row(record.expert_verdict),
         "also_kept": [_completion_row(completion) for completion in record.also_kept],
+        "round": record.round,
     }
 
 
@@ -152,6 +182,7 @@ def _attempt_row(attempt: Attempt) -> dict[str, Any]:
         "refusal": attempt.refusal,
         "steps": _verdict_row(attempt.steps),
         **verdict,
+        "mean_phi": attempt.mean_phi,
     }
 
 
@@ -165,8 +196,9 @@ def _record(row: dict[str, Any]) -> Record:
         behaviour_logprobs_T=_optional_tuple(row["behaviour_logprobs"]),
         expert_completion_ids=tuple(row["expert_completion_ids"]),
         attempts=tuple(map(_attempt, row["attempts"])),
-        expert_verdict=_verdict(row["expert_verdict"]),
-        also_kept=tuple(map(_completion, row["also_kept"])),
+        expert_verdict=_verdict(row.get("expert_verdict")),
+        also_kept=tuple(map(_completion, row.get("also_kept") or ())),
+        round=row.get("round", 1),
     )
 
 
@@ -196,7 +228,13 @@ def _attempt(row: dict[str, Any]) -> Attempt:
         seed=row["seed"],
         prompt_hash=row["prompt_hash"],
         completion=_completion(row),
-        policy=row["policy"],
+        policy=row.get("policy", "target"),
     )
     verdict = Verdict(outcome=Outcome(row["outcome"]), reason=row["reason"], answer=row["answer"])
-    return Attempt(rollout=rollout, verdict=verdict, refusal=row["refusal"], steps=_verdict(row["steps"]))
+    return Attempt(
+        rollout=rollout,
+        verdict=verdict,
+        refusal=row.get("refusal"),
+        steps=_verdict(row.get("steps")),
+        mean_phi=row.get("mean_phi"),
+    )

@@ -8,7 +8,7 @@ from drsft.config.base import Frozen
 
 __all__ = ["Guided", "Refusals", "Rewrite", "SamplingStage", "Selection", "Teacher", "Verification"]
 
-Selection = Literal["random", "first", "shortest", "most_likely"]
+Selection = Literal["random", "first", "shortest", "most_likely", "closest"]
 
 
 class SamplingStage(Frozen):
@@ -96,7 +96,9 @@ class Rewrite(Frozen):
     teachers: tuple[Teacher, ...] = ()
     fallback: Literal["expert", "drop"] = Field("expert", description="what becomes of the unsolved")
     num_accepted: int = Field(1, ge=1, description="different accepted solutions wanted for a problem")
-    selection: Selection = Field("random", description="which accepted ones are kept")
+    selection: Selection = Field(
+        "random", description="which accepted ones are kept; closest: smallest |mean phi| under the target"
+    )
     refusals: Refusals = Refusals()
     tokens_per_problem: int | None = Field(
         None, ge=1, description="no further wave past so many sampled tokens"

@@ -95,7 +95,7 @@ def _cascade(summaries: list[dict[str, Any]]) -> Cascade | None:
     totals: dict[str, Counter[str]] = {}
     for summary in summaries:
         for name in ("sources", "solved", "samples", "problems", "tokens", "verdicts", "refusals", "checks"):
-            totals.setdefault(name, Counter()).update(summary[name])
+            totals.setdefault(name, Counter()).update(summary.get(name, {}))
     stages = tuple(
         _cascade_stage(name, totals)
         for name in ("self_align", "guided", "teacher", "teacher_guided")

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 
 from drsft.config import Rewrite, SamplingStage
 from drsft.policy.prompts import Prompter, chat_messages, user_turn
-from drsft.policy.protocol import Policy
+from drsft.policy.protocol import Policy, Scorer
 from drsft.policy.teacher import Teachers
 from drsft.records import Attempt, Completion, Problem, Record, Rollout, Source, Verdict, stable_seed
 from drsft.rewrite.allowance import Allowance
 from drsft.rewrite.contradiction import contradicts
-from drsft.rewrite.selection import choose
+from drsft.rewrite.selection import choose, distinct
 from drsft.rewrite.waves import Wave, examine, sample_in_waves
 from drsft.verify.protocol import Verifier
 
@@ -39,12 +39,16 @@ async def rewrite_one(
     recipe: Recipe,
     *,
     allowance: Allowance | None = None,
+    scorer: Scorer | None = None,
 ) -> Record:
     """The record of one problem: what is trained on from now on, with every attempt that led to it.
 
-    `allowance` is the shard's; the problem's own limit comes from the recipe.
+    `allowance` is the shard's; the problem's own limit comes from the recipe. The selection "closest" needs a
+    `scorer` of the target (ValueError without); nothing else asks it.
     """
-    cascade = _Cascade(problem, policy, verifier, recipe, allowance)
+    if recipe.rewrite.selection == "closest" and scorer is None:
+        raise ValueError('the selection "closest" needs a scorer')
+    cascade = _Cascade(problem, policy, verifier, recipe, allowance, scorer)
     expert_verdict = await verifier.judge(problem, problem.demonstration)
     source, kept = await cascade.run(expert_verdict)
     expert_ids = recipe.prompter.completion(problem.demonstration)
@@ -80,7 +84,9 @@ class _Cascade:
         verifier: Verifier,
         recipe: Recipe,
         shard_allowance: Allowance | None,
+        scorer: Scorer | None,
     ) -> None:
+        self.scorer = scorer
         self.problem, self.policy, self.verifier, self.recipe = problem, policy, verifier, recipe
         self.allowance = Allowance(recipe.rewrite.tokens_per_problem, shard_allowance)
         self.plain_ids = recipe.prompter.plain(problem)
@@ -123,7 +129,7 @@ class _Cascade:
                 policy=teacher.model,
             )
             attempts.append(await examine(rollout, wave, self.verifier))
-        kept = self._keep(attempts)
+        kept = await self._keep(attempts)
         if not kept or teacher.use == "direct":
             return Source.TEACHER, kept
         return Source.REWRITTEN, await self._guided("teacher_guided", kept[0].text)
@@ -140,7 +146,7 @@ class _Cascade:
         if len(prompt_ids) >= self.recipe.max_model_len:
             return []  # a long guide can make the prompt too long for the model
         wave = self._wave(stage, prompt_ids, sampling)
-        return self._keep(await sample_in_waves(wave, self.policy, self.verifier, self.allowance))
+        return await self._keep(await sample_in_waves(wave, self.policy, self.verifier, self.allowance))
 
     def _wave(self, stage: str, prompt_ids: tuple[int, ...], sampling: SamplingStage) -> Wave:
         rewrite = self.recipe.rewrite
@@ -157,7 +163,8 @@ class _Cascade:
             require_steps=is_guided and rewrite.guided.require_steps,
         )
 
-    def _keep(self, attempts: Sequence[Attempt]) -> list[Completion]:
+    async def _keep(self, attempts: Sequence[Attempt]) -> list[Completion]:
+        attempts = await self._scored(attempts)
         self.attempts += attempts
         rewrite = self.recipe.rewrite
         chosen = choose(
@@ -168,6 +175,17 @@ class _Cascade:
             run_seed=self.recipe.run_seed,
         )
         return [attempt.rollout.completion for attempt in chosen]
+
+    async def _scored(self, attempts: Sequence[Attempt]) -> Sequence[Attempt]:
+        """With `mean_phi` where there is a choice to be made by it."""
+        accepted = distinct([attempt for attempt in attempts if attempt.is_accepted])
+        if self.scorer is None or self.recipe.rewrite.selection != "closest" or len(accepted) < 2:
+            return attempts
+        completions = [attempt.rollout.completion.token_ids for attempt in accepted]
+        phis = await self.scorer.mean_phi(self.plain_ids, completions)
+        # Beyond four digits a score depends on what else was in its batch, and a choice must not.
+        found = {ids: round(phi, 4) for ids, phi in zip(completions, phis, strict=True)}
+        return [replace(one, mean_phi=found.get(one.rollout.completion.token_ids)) for one in attempts]
 
 
 def _unsampled(text: str, token_ids: tuple[int, ...], finish_reason: str = "stop") -> Completion:

@@ -1,12 +1,21 @@
 """Which of several accepted samples are kept."""
 
+import math
 import random
 from collections.abc import Sequence
 
 from drsft.config import Selection
 from drsft.records import Attempt, stable_seed
 
-__all__ = ["choose"]
+__all__ = ["choose", "distinct"]
+
+
+def distinct(accepted: Sequence[Attempt]) -> list[Attempt]:
+    """One attempt for each different completion, the one with the lowest sample index, in that order."""
+    found: dict[tuple[int, ...], Attempt] = {}
+    for attempt in sorted(accepted, key=lambda attempt: attempt.rollout.sample_index):
+        found.setdefault(attempt.rollout.completion.token_ids, attempt)
+    return list(found.values())
 
 
 def choose(
@@ -15,12 +24,9 @@ def choose(
     """At most `num_wanted` different completions, best first.
 
     The order in which samples finished does not matter: ties fall to the lower sample index, and the random
-    order is seeded by the problem.
+    order is seeded by the problem. "closest" reads `mean_phi`; what has none counts as furthest.
     """
-    distinct: dict[tuple[int, ...], Attempt] = {}
-    for attempt in sorted(accepted, key=lambda attempt: attempt.rollout.sample_index):
-        distinct.setdefault(attempt.rollout.completion.token_ids, attempt)
-    candidates = list(distinct.values())
+    candidates = distinct(accepted)
     match how:
         case "random":
             random.Random(stable_seed(run_seed, problem_id, "choose")).shuffle(candidates)
@@ -30,6 +36,8 @@ def choose(
             candidates.sort(key=lambda attempt: len(attempt.rollout.completion.token_ids))
         case "most_likely":
             candidates.sort(key=lambda attempt: -_mean_logprob(attempt))
+        case "closest":
+            candidates.sort(key=_distance)
     return candidates[:num_wanted]
 
 
@@ -37,3 +45,9 @@ def _mean_logprob(attempt: Attempt) -> float:
     """Under the policy and prompt that the sample was drawn with; unknown counts as least likely."""
     logprobs_T = attempt.rollout.completion.behaviour_logprobs_T
     return sum(logprobs_T) / len(logprobs_T) if logprobs_T else float("-inf")
+
+
+def _distance(attempt: Attempt) -> float:
+    """From the model's own distribution, where the mean of phi is 0."""
+    phi = attempt.mean_phi
+    return math.inf if phi is None or math.isnan(phi) else abs(phi)

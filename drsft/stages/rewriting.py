@@ -15,7 +15,8 @@ from drsft import __version__
 from drsft.config import RunConfig
 from drsft.errors import StageError
 from drsft.planning import Plan, read_shard
-from drsft.policy.prompts import load_prompter
+from drsft.policy.prompts import load_prompter, model_location
+from drsft.policy.protocol import Scorer
 from drsft.policy.provenance import provenance
 from drsft.policy.teacher import OpenAITeachers
 from drsft.policy.vllm import VLLMPolicy
@@ -56,6 +57,7 @@ class ShardRewriter:
         self._policy = VLLMPolicy(config.target, prompter)
         self._provenance = {"version": __version__, **provenance(config.target)}
         self._verifier = actor_verifier(config)
+        self._scorer = _target_scorer(config) if config.rewrite.selection == "closest" else None
         self._ticker = Ticker(board, STAGE)
 
     async def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -77,9 +79,27 @@ class ShardRewriter:
         return self._shards.commit(shard, table, summary).num_rows
 
     async def _rewrite(self, problem: Problem, allowance: Allowance) -> Record:
-        record = await rewrite_one(problem, self._policy, self._verifier, self._recipe, allowance=allowance)
+        record = await rewrite_one(
+            problem, self._policy, self._verifier, self._recipe, allowance=allowance, scorer=self._scorer
+        )
         self._ticker.add(done=1, num_tokens=record.num_sampled_tokens, **{record.source.value: 1})
         return record
+
+
+def _target_scorer(config: RunConfig) -> Scorer:
+    """The target once more, for its likelihoods: the engine gives no entropy over the whole vocabulary.
+
+    Imported here, after the engine: what loads torch first decides how many threads it gets.
+    """
+    import torch
+
+    from drsft.gap.scorer import BatchedScorer
+    from drsft.train.model import load_model
+
+    model = load_model(model_location(config.target.model)).eval()
+    if torch.cuda.is_available():
+        model = model.to(device="cuda", dtype=getattr(torch, config.target.dtype))
+    return BatchedScorer(model)
 
 
 def summarise(records: Sequence[Record], *, started_at: float) -> dict[str, Any]:

@@ -1,0 +1,64 @@
+"""Scores on demand: what many problems ask for while one batch is computed becomes the next batch."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from drsft.gap.scoring import CausalLM, Row, TokenScores, score_rows
+
+__all__ = ["BatchedScorer"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    rows: list[Row]
+    answer: asyncio.Future[list[TokenScores]]
+
+
+class BatchedScorer:
+    """One copy of a model's weights, used from one event loop; the forward passes run in a thread beside it.
+
+    The model is used as it stands: put it on its device and into eval mode.
+    """
+
+    def __init__(self, model: CausalLM, *, batch_tokens: int = 16_384) -> None:
+        self._model = model
+        self._batch_tokens = batch_tokens
+        self._waiting: list[_Request] = []
+        self._worker: asyncio.Task[None] | None = None
+
+    async def mean_phi(self, prompt_ids: Sequence[int], completions: Sequence[Sequence[int]]) -> list[float]:
+        """See Scorer. Raises ValueError where the prompt or a completion has no tokens."""
+        if not prompt_ids or not all(completions):
+            raise ValueError("prompt and completions must all have tokens")
+        loop = asyncio.get_running_loop()
+        request = _Request([(prompt_ids, ids) for ids in completions], loop.create_future())
+        self._waiting.append(request)
+        if self._worker is None:
+            self._worker = loop.create_task(self._work())
+        return [float(scores.phi_T.mean()) for scores in await request.answer]
+
+    async def _work(self) -> None:
+        """Batch after batch until nobody waits; whoever asks next starts it again."""
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                await self._answer([request for request in batch if not request.answer.done()])
+        finally:
+            self._worker = None
+
+    async def _answer(self, requests: list[_Request]) -> None:
+        rows = [row for request in requests for row in request.rows]
+        try:
+            scores = iter(
+                await asyncio.to_thread(score_rows, self._model, rows, batch_tokens=self._batch_tokens)
+            )
+        except Exception as error:  # whatever it was, everyone who waits for this batch must hear of it
+            for request in requests:
+                if not request.answer.done():
+                    request.answer.set_exception(error)
+            return
+        for request in requests:
+            own = [next(scores) for _ in request.rows]
+            if not request.answer.done():  # cancelled meanwhile
+                request.answer.set_result(own)
