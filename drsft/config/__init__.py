@@ -2,22 +2,41 @@
 
 from drsft.config.data import Columns, Decontaminate, NearDuplicates, Problems
 from drsft.config.evaluation import Benchmark, Evaluate
-from drsft.config.rewriting import Guided, Refusals, Rewrite, SamplingStage, Selection, Teacher, Verification
+from drsft.config.hinting import (
+    Analysis,
+    Constant,
+    Hinted,
+    Linear,
+    LoopGuard,
+    Mixing,
+    Piecewise,
+    Schedule,
+    Sigmoid,
+)
+from drsft.config.rewriting import Guided, Refusals, Rewrite, Selection, Teacher, Verification
 from drsft.config.run import Resources, RunConfig
+from drsft.config.sampling import SamplingStage
 from drsft.config.target import Engine, Prompts, Target
 from drsft.config.training import Arm, Dft, Objective, Sft, Train
 
 __all__ = [
+    "Analysis",
     "Arm",
     "Benchmark",
     "Columns",
+    "Constant",
     "Decontaminate",
     "Dft",
     "Engine",
     "Evaluate",
     "Guided",
+    "Hinted",
+    "Linear",
+    "LoopGuard",
+    "Mixing",
     "NearDuplicates",
     "Objective",
+    "Piecewise",
     "Problems",
     "Prompts",
     "Refusals",
@@ -25,8 +44,10 @@ __all__ = [
     "Rewrite",
     "RunConfig",
     "SamplingStage",
+    "Schedule",
     "Selection",
     "Sft",
+    "Sigmoid",
     "Target",
     "Teacher",
     "Train",

@@ -5,26 +5,11 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from drsft.config.base import Frozen
+from drsft.config.sampling import SamplingStage
 
-__all__ = ["Guided", "Refusals", "Rewrite", "SamplingStage", "Selection", "Teacher", "Verification"]
+__all__ = ["Guided", "Refusals", "Rewrite", "Selection", "Teacher", "Verification"]
 
 Selection = Literal["random", "first", "shortest", "most_likely", "closest"]
-
-
-class SamplingStage(Frozen):
-    """One stage of the cascade; `num_samples: 0` leaves the stage out."""
-
-    num_samples: int = Field(10, ge=0, description="at most so many samples for a problem")
-    wave_size: int = Field(5, ge=1, description="samples drawn at once; another wave only if too few passed")
-    temperature: float = Field(1.0, ge=0)
-    top_p: float = Field(1.0, gt=0, le=1)
-    max_tokens: int = Field(2048, ge=1, description="of a completion")
-
-    @model_validator(mode="after")
-    def greedy_is_one_sample(self) -> "SamplingStage":
-        if self.temperature == 0 and self.num_samples > 1:
-            raise ValueError("temperature 0 draws the same sample every time; set num_samples: 1 beside it")
-        return self
 
 
 class Guided(SamplingStage):

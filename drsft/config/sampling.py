@@ -1,0 +1,23 @@
+"""What every stage that samples has."""
+
+from pydantic import Field, model_validator
+
+from drsft.config.base import Frozen
+
+__all__ = ["SamplingStage"]
+
+
+class SamplingStage(Frozen):
+    """One stage of the cascade; `num_samples: 0` leaves the stage out."""
+
+    num_samples: int = Field(10, ge=0, description="at most so many samples for a problem")
+    wave_size: int = Field(5, ge=1, description="samples drawn at once; another wave only if too few passed")
+    temperature: float = Field(1.0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: int = Field(2048, ge=1, description="of a completion")
+
+    @model_validator(mode="after")
+    def greedy_is_one_sample(self) -> "SamplingStage":
+        if self.temperature == 0 and self.num_samples > 1:
+            raise ValueError("temperature 0 draws the same sample every time; set num_samples: 1 beside it")
+        return self

@@ -1,0 +1,113 @@
+"""One problem's shared continuation: what was drawn so far, who decides next, and when it ends."""
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+
+from drsft.config import Mixing
+from drsft.records import Completion
+
+__all__ = ["Continuation", "loops", "uniform"]
+
+HINTED_ALONE, PLAIN_ALONE, BY_ENTROPY = 0.0, 1.0, math.nan
+_UNIT = 1 << 52
+
+
+class Continuation:
+    """Grows by `append`; `finish_reason` is None until it is "stop", "length" or "loop".
+
+    The number that draws a token depends on the seed and the position alone, so a continuation that is cut
+    back by `truncate` goes on as it would have, in whatever engine and company.
+    """
+
+    def __init__(
+        self,
+        mixing: Mixing,
+        *,
+        seed: int,
+        max_tokens: int,
+        stop_ids: frozenset[int],
+        decode: Callable[[Sequence[int]], str],
+    ) -> None:
+        self.mixing, self.seed, self.max_tokens = mixing, seed, max_tokens
+        self._stop_ids, self._decode = stop_ids, decode
+        self.token_ids: list[int] = []
+        self._logprobs: list[float] = []
+        self._answered_at: int | None = None  # tokens when the answer marker was complete
+        self.finish_reason: str | None = None
+
+    def forced_weight(self) -> float:
+        """λ of the next token, or NaN where the schedule decides."""
+        if not self.token_ids and self.mixing.hinted_first_token:
+            return HINTED_ALONE
+        return BY_ENTROPY if self._answered_at is None else PLAIN_ALONE
+
+    def uniform(self) -> float:
+        return uniform(self.seed, len(self.token_ids))
+
+    def append(self, token_id: int, logprob: float) -> None:
+        self.token_ids.append(token_id)
+        self._logprobs.append(logprob)
+        num_tokens = len(self.token_ids)
+        if self._answered_at is None and self._answers(token_id):
+            self._answered_at = num_tokens
+        if token_id in self._stop_ids:
+            self.finish_reason = "stop"
+        elif num_tokens >= self.max_tokens:
+            self.finish_reason = "length"
+        elif self._loops():
+            self.finish_reason = "loop"
+
+    def truncate(self, num_tokens: int) -> None:
+        """Forgets what came after the first `num_tokens`."""
+        del self.token_ids[num_tokens:], self._logprobs[num_tokens:]
+        self.finish_reason = None
+        if self._answered_at is not None and self._answered_at > num_tokens:
+            self._answered_at = None
+
+    def completion(self) -> Completion:
+        """Without the white space it began with: the first token is often a line break."""
+        start = 0
+        while start < len(self.token_ids) and self.token_ids[start] not in self._stop_ids:
+            if self._decode(self.token_ids[start : start + 1]).strip():
+                break
+            start += 1
+        token_ids = tuple(self.token_ids[start:])
+        return Completion(
+            token_ids=token_ids,
+            text=self._decode(token_ids).lstrip(),
+            behaviour_logprobs_T=tuple(self._logprobs[start:]),
+            finish_reason=self.finish_reason or "length",
+        )
+
+    def _answers(self, token_id: int) -> bool:
+        """Whether the answer marker stands in the text, now that `token_id` has come."""
+        marker = self.mixing.answer_marker
+        if marker is None:
+            return False
+        piece = self._decode([token_id])  # decoding everything at every token would be quadratic
+        may_end = marker[-1] in piece or "\ufffd" in piece or marker[-1].isspace()
+        return may_end and marker in self._decode(self.token_ids)
+
+    def _loops(self) -> bool:
+        guard = self.mixing.loop_guard
+        if guard is None or len(self.token_ids) % guard.every_tokens:
+            return False
+        return loops(self.token_ids, ngram_tokens=guard.ngram_tokens, repeats=guard.repeats)
+
+
+def loops(token_ids: Sequence[int], *, ngram_tokens: int, repeats: int) -> bool:
+    """Some n-gram occurs `repeats` times, overlaps counted."""
+    counts: dict[tuple[int, ...], int] = {}
+    for start in range(len(token_ids) - ngram_tokens + 1):
+        ngram = tuple(token_ids[start : start + ngram_tokens])
+        counts[ngram] = counts.get(ngram, 0) + 1
+        if counts[ngram] >= repeats:
+            return True
+    return False
+
+
+def uniform(seed: int, position: int) -> float:
+    """The number in [0, 1) that draws the token at `position`."""
+    digest = hashlib.blake2b(f"{seed}/{position}".encode(), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 12) / _UNIT

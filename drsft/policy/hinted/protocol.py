@@ -1,0 +1,33 @@
+"""The seam to the engines of Hinted Decoding."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from drsft.config import Mixing
+from drsft.records import Completion, Sampling
+
+__all__ = ["Contexts", "HintedDecoder"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contexts:
+    """The two prompts of a problem, as token ids; both are followed by the same continuation."""
+
+    hinted_ids: tuple[int, ...]
+    plain_ids: tuple[int, ...]
+
+    @property
+    def longest(self) -> int:
+        return max(len(self.hinted_ids), len(self.plain_ids))
+
+
+class HintedDecoder(Protocol):
+    async def decode(self, contexts: Contexts, mixing: Mixing, sampling: Sampling) -> Sequence[Completion]:
+        """`sampling.num_samples` completions, in order of their sample index; sample i has `seed + i`.
+
+        Log-probs are those of the distribution that was drawn from. A completion depends on its contexts and
+        its seed, not on what is decoded beside it (up to rounding). Raises InputError when a prompt is too
+        long.
+        """
+        ...
