@@ -1,110 +1,146 @@
-"""What the cascade costs without a model: a FakePolicy, real verdicts on short answers, real shard commits.
+"""What the rewriting job costs without a model: everything runs as in the job, only the policy is a function.
 
-One process and one event loop, as in one rewriting actor, without Ray. Each problem draws four samples alone
-and, where none is right (three in five), four more with its guide.
+The problems are planned from a file, two actors on a local Ray cluster tokenise, run the cascade, judge and
+commit, and this process drives them. Each problem draws four samples alone and, where none is right (three in
+five), four more with its guide. Rates are from the first shard's start to the last commit.
 """
 
-import asyncio
-import random
-import resource
+import json
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from drsft.config import Prompts, Rewrite
+from drsft.bench.memory import MemoryCurve, watched_memory
+from drsft.config import RunConfig, Target
+from drsft.planning import plan_problems
 from drsft.policy.fake import FakePolicy, text_completion
-from drsft.policy.prompts import load_prompter
-from drsft.records import Completion, Problem, problem_id_of
-from drsft.rewrite.cascade import Recipe, rewrite_one
-from drsft.shards import ShardSet
-from drsft.storage import LocalStore
-from drsft.tables import records_to_table
-from drsft.verify.pool import VerifierPool
+from drsft.policy.prompts import Prompter, load_prompter
+from drsft.records import Completion
+from drsft.runs import rewritten_shards
+from drsft.stages.actors import quiet_ray_data
+from drsft.stages.cluster import connected, quiet_stderr
+from drsft.stages.progress import start_board
+from drsft.stages.rewriting import run_rewriting
+from drsft.storage import Store, open_store
 
 __all__ = ["OrchestrationBench", "bench_orchestration", "print_bench"]
 
-SHARD_SIZE = 512
 RIGHT_SHARE = 0.12  # of samples: 1 - 0.88^4 is two in five problems solved alone
+NUM_ACTORS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrchestrationBench:
     num_problems: int
-    seconds: float
+    planning_s: float
+    rewriting_s: float
     num_samples: int
-    peak_rss_mib: float  # of this process
+    driver: MemoryCurve
+    actors_peak_mib: tuple[float, ...]  # of the largest actor, for each tenth of the shards in order of time
 
     @property
     def problems_per_s(self) -> float:
-        return self.num_problems / self.seconds
+        return self.num_problems / self.rewriting_s
 
 
-def bench_orchestration(num_problems: int) -> OrchestrationBench:
-    with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
-        return asyncio.run(_measure(num_problems, ShardSet(LocalStore(Path(folder)), "rewrite")))
+def bench_orchestration(num_problems: int, *, shard_size: int = 512) -> OrchestrationBench:
+    """Rewrites `num_problems` made-up problems on a local cluster of its own."""
+    console = Console(stderr=True)
+    with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder, watched_memory() as driver:
+        path = Path(folder) / "problems.jsonl"
+        _write_problems(path, num_problems)
+        config = _config(path, shard_size)
+        store = open_store(f"{folder}/run")
+        started_s = time.perf_counter()
+        prompter = load_prompter(config.target.model, config.target.prompts)
+        plan = plan_problems(
+            config.problems,
+            store,
+            "problems",
+            prompter=prompter,
+            max_model_len=config.target.max_model_len,
+        )
+        planning_s = time.perf_counter() - started_s
+        with quiet_stderr(console), connected():
+            quiet_ray_data()
+            run_rewriting(config, store.url, plan, start_board(), make_policy=answering_policy)
+        return _read(store, num_problems, planning_s, driver)
+
+
+def answering_policy(target: Target, prompter: Prompter) -> FakePolicy:
+    """Answers with the number that stands first in the prompt, with RIGHT_SHARE of the seeds."""
+    number_of = {prompter.tokenizer.convert_tokens_to_ids(str(n)): n for n in range(10, 100)}
+
+    def answer(prompt_ids: Sequence[int], seed: int) -> Completion:
+        number = next(number_of[token] for token in prompt_ids if token in number_of)
+        draw = (seed * 0x9E3779B1) % 2**32 / 2**32  # Fibonacci hashing: cheap and even
+        total = number if draw < RIGHT_SHARE else number + 1 + int(1000 * draw)
+        return text_completion(f"{number}+46-46={total};\\boxed{{{total}}}")
+
+    return FakePolicy(answer)
 
 
 def print_bench(bench: OrchestrationBench, console: Console | None = None) -> None:
-    table = Table("problems", "problems/s", "samples/s", "µs a problem", "peak RSS, MiB")
+    table = Table("problems", "problems/s", "samples/s", "µs a problem", "planning, problems/s")
     table.add_row(
         f"{bench.num_problems:,}",
         f"{bench.problems_per_s:,.0f}",
-        f"{bench.num_samples / bench.seconds:,.0f}",
+        f"{bench.num_samples / bench.rewriting_s:,.0f}",
         f"{1e6 / bench.problems_per_s:,.0f}",
-        f"{bench.peak_rss_mib:,.0f}",
+        f"{bench.num_problems / bench.planning_s:,.0f}",
     )
-    (console or Console()).print(table)
+    console = console or Console()
+    console.print(table)
+    console.print(f"driver's memory, MiB, tenth by tenth of the time: {bench.driver}", highlight=False)
+    peaks = " ".join(f"{peak:,.0f}" for peak in bench.actors_peak_mib)
+    console.print(f"larger actor's peak, MiB, tenth by tenth of the shards: {peaks}", highlight=False)
 
 
-async def _measure(num_problems: int, shards: ShardSet) -> OrchestrationBench:
+def _config(path: Path, shard_size: int) -> RunConfig:
     stage = {"num_samples": 4, "wave_size": 4, "max_tokens": 64}
-    recipe = Recipe(
-        rewrite=Rewrite.model_validate({"self_align": stage, "guided": stage}),
-        prompter=load_prompter("embedded", Prompts(plain="{question}", guided="{question}\n{demonstration}")),
-        run_seed=0,
-        max_model_len=512,
+    return RunConfig.model_validate(
+        {
+            "name": "bench",
+            "problems": {"path": str(path), "shard_size": shard_size},
+            "target": {
+                "model": "embedded",
+                "max_model_len": 512,
+                "prompts": {"plain": "{question}", "guided": "{question}\n{demonstration}"},
+            },
+            "rewrite": {"self_align": stage, "guided": stage},
+            "resources": {"rewrite_actors": NUM_ACTORS, "shards_in_flight_per_actor": 2},
+        }
     )
-    policy = FakePolicy(_answer)
-    num_samples = 0
-    async with VerifierPool() as verifier:
-        started_s = time.perf_counter()
-        for number, problems in enumerate(_shards(num_problems)):
-            records = await asyncio.gather(
-                *(rewrite_one(problem, policy, verifier, recipe) for problem in problems)
-            )
-            num_samples += sum(len(record.attempts) for record in records)
-            shards.commit(f"{number:06d}", records_to_table(records))
-        seconds = time.perf_counter() - started_s
+
+
+def _write_problems(path: Path, num_problems: int) -> None:
+    with path.open("w") as file:
+        for number in range(num_problems):
+            total = 10 + number % 90
+            row = {
+                "problem": f"Ann has {total} cups, gets 46, gives 46. How many does she have? ({number})",
+                "solution": f"Adding 46 gives {total + 46}. Taking 46 away leaves {total}. "
+                f"Therefore the result is \\boxed{{{total}}}.",
+                "answer": str(total),
+            }
+            file.write(json.dumps(row) + "\n")
+
+
+def _read(store: Store, num_problems: int, planning_s: float, driver: MemoryCurve) -> OrchestrationBench:
+    summaries = [commit.summary for commit in rewritten_shards(store).values()]
+    summaries.sort(key=lambda summary: summary["ended_at"])
+    started_at = min(summary["started_at"] for summary in summaries)
+    tenths = [summaries[len(summaries) * i // 10 : len(summaries) * (i + 1) // 10] for i in range(10)]
     return OrchestrationBench(
         num_problems=num_problems,
-        seconds=seconds,
-        num_samples=num_samples,
-        peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    )
-
-
-def _answer(prompt_ids: Sequence[int], seed: int) -> Completion:
-    """Right with RIGHT_SHARE: every problem's reference is 82."""
-    draw = random.Random(seed)
-    total = 82 if draw.random() < RIGHT_SHARE else draw.randrange(83, 1000)
-    return text_completion(f"43+46=89;89-7={total};\\boxed{{{total}}}")
-
-
-def _shards(num_problems: int) -> Iterator[list[Problem]]:
-    for start in range(0, num_problems, SHARD_SIZE):
-        yield [_problem(number) for number in range(start, min(start + SHARD_SIZE, num_problems))]
-
-
-def _problem(number: int) -> Problem:
-    question = f"Ann has 43 cups, gets 46, gives 7. How many? ({number})"
-    return Problem(
-        problem_id=problem_id_of(question, "82"),
-        question=question,
-        demonstration="Adding 46 gives 89. Taking 7 away leaves 82. Therefore the result is \\boxed{82}.",
-        reference="82",
+        planning_s=planning_s,
+        rewriting_s=summaries[-1]["ended_at"] - started_at,
+        num_samples=sum(sum(summary["samples"].values()) for summary in summaries),
+        driver=driver,
+        actors_peak_mib=tuple(max(one["peak_rss_mib"] for one in tenth) for tenth in tenths if tenth),
     )

@@ -73,7 +73,7 @@ class ModelEvaluator:
                     )
                 )
             except StageError:
-                os._exit(1)  # the engine is dead: see ShardRewriter
+                os._exit(1)  # the engine is dead: see RewritingActor
             finally:
                 policy.close()
         self._ticker.flush()

@@ -46,7 +46,7 @@ def run_pipeline(config: RunConfig, *, stages: Sequence[str] = STAGES, console: 
             "rewrite": not rewriting.is_complete(store, plan),
             "gap": not scoring.is_complete(store, plan),
             "train": not training.is_complete(store, config),
-            "evaluate": not evaluation.is_complete(store, config, plans),
+            "evaluate": "evaluate" in stages and not evaluation.is_complete(store, config, plans),
         }
         todo = [stage for stage in stages if waiting.get(stage)]
         if "evaluate" in todo and "train" not in stages and waiting["train"]:

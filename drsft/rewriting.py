@@ -1,0 +1,102 @@
+"""Rewriting shards of a run: read the problems, take all through the cascade at once, commit the records.
+
+No Ray in here: the job's actors hold a ShardRewriter, and so do the benches.
+"""
+
+import asyncio
+import gc
+import resource
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from drsft.planning import read_shard
+from drsft.policy.protocol import Policy, Scorer
+from drsft.records import Outcome, Problem, Record
+from drsft.rewrite.allowance import Allowance
+from drsft.rewrite.cascade import Recipe, rewrite_one
+from drsft.rewrite.contradiction import contradicts
+from drsft.runs import REWRITTEN
+from drsft.shards import Commit, ShardSet
+from drsft.storage import Store
+from drsft.tables import records_to_table
+from drsft.verify.protocol import Verifier
+
+__all__ = ["ShardRewriter", "settle_heap", "summarise"]
+
+
+class ShardRewriter:
+    """Rewrites shards of the run in `store` with one policy; `rewrite` may run for several at once."""
+
+    def __init__(
+        self,
+        store: Store,
+        recipe: Recipe,
+        policy: Policy,
+        verifier: Verifier,
+        *,
+        provenance: Mapping[str, str] | None = None,
+        tokens_per_problem_of_run: float | None = None,
+        scorer: Scorer | None = None,
+        on_record: Callable[[Record], None] = lambda record: None,
+    ) -> None:
+        self._store, self._recipe, self._policy, self._verifier = store, recipe, policy, verifier
+        self._shards = ShardSet(store, REWRITTEN)
+        self._provenance = dict(provenance or {})
+        self._tokens_per_problem_of_run = tokens_per_problem_of_run
+        self._scorer, self._on_record = scorer, on_record
+
+    async def rewrite(self, shard: str) -> Commit:
+        """The commit of the shard: this call's, or the one that another had made before."""
+        started_at = time.time()
+        problems = read_shard(self._store, "problems", shard)
+        share = self._tokens_per_problem_of_run
+        allowance = Allowance(None if share is None else round(share * len(problems)))
+        records = await asyncio.gather(*(self._rewrite_one(problem, allowance) for problem in problems))
+        summary = summarise(records, started_at=started_at) | {"provenance": self._provenance}
+        return self._shards.commit(shard, records_to_table(records, self._provenance), summary)
+
+    async def _rewrite_one(self, problem: Problem, allowance: Allowance) -> Record:
+        record = await rewrite_one(
+            problem, self._policy, self._verifier, self._recipe, allowance=allowance, scorer=self._scorer
+        )
+        self._on_record(record)
+        return record
+
+
+def settle_heap() -> None:
+    """Take what is loaded by now out of garbage collection; call it once, when a process begins its work.
+
+    torch, transformers and an engine leave half a million objects that live as long as the process. Without
+    this the collector walks through them again and again: half of the cascade's own time.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def summarise(records: Sequence[Record], *, started_at: float) -> dict[str, Any]:
+    """The counts of a shard, so that a report needs the small commit objects only."""
+    attempts = [attempt for record in records for attempt in record.attempts]
+    verdicts = Counter(f"{a.rollout.stage}/{a.verdict.outcome}/{a.verdict.reason}" for a in attempts)
+    tokens: Counter[str] = Counter()
+    for attempt in attempts:
+        tokens[attempt.rollout.stage] += len(attempt.rollout.completion.token_ids)
+    steps = [a.steps.outcome for a in attempts if a.steps is not None and a.is_accepted]
+    return {
+        "sources": Counter(record.source.value for record in records),
+        "solved": Counter(kept.rollout.stage for record in records if (kept := record.kept_attempt)),
+        "refusals": Counter(a.refusal for a in attempts if a.refusal is not None),
+        "checks": {
+            "steps_read": sum(outcome in (Outcome.CORRECT, Outcome.WRONG) for outcome in steps),
+            "steps_failed": sum(outcome is Outcome.WRONG for outcome in steps),
+            "contradicting": sum(contradicts(record.problem, record.expert_verdict) for record in records),
+        },
+        "samples": Counter(attempt.rollout.stage for attempt in attempts),
+        "problems": Counter(stage for r in records for stage in {a.rollout.stage for a in r.attempts}),
+        "tokens": tokens,
+        "verdicts": verdicts,
+        "started_at": started_at,  # seconds since 1970
+        "ended_at": time.time(),
+        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,  # of the actor, so far
+    }
