@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from test_train_loop import run
-from train_support import make_examples, save_tiny_model
+from train_support import make_examples, save_tiny_model, scored
 
 from drsft.train.model import ScoringModel, load_model
 from drsft.train.pack import pack
@@ -64,17 +64,9 @@ def test_vllm_gives_an_export_the_trainers_log_probabilities(
     export = tmp_path / "run/export"
     examples = make_examples(12)
     rows = pack(examples, seq_len=32)
-    with torch.no_grad():
-        trained, base = (
-            ScoringModel(load_model(path))(
-                torch.from_numpy(rows.input_ids_BT).long(),
-                torch.from_numpy(rows.position_ids_BT).long(),
-                torch.from_numpy(rows.loss_mask_BT),
-            ).logprobs_T
-            for path in (str(export), location)
-        )
+    trained, base = (scored(ScoringModel(load_model(path)), rows) for path in (str(export), location))
     by_id = {example.problem_id: example for example in examples}
-    ordered = [by_id[problem_id] for row in rows.problem_ids for problem_id in row]
+    ordered = [by_id[problem_id] for problem_id in rows.problem_ids]
     engine = engine_logprobs(export, [example.input_ids_T.tolist() for example in ordered])
     expected = torch.tensor(
         [

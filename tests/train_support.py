@@ -9,6 +9,7 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from drsft.train.encode import Example, encode
+from drsft.train.model import ScoringModel
 from drsft.train.pack import PackedRows, pack
 
 VOCAB, END_OF_TURN, SEQ_LEN = 61, 1, 32
@@ -74,6 +75,14 @@ def make_examples(num: int, *, seed: int = 0) -> list[Example]:
 
 def make_rows(num: int, *, seed: int = 0) -> PackedRows:
     return pack(make_examples(num, seed=seed), seq_len=SEQ_LEN)
+
+
+def scored(model: ScoringModel, rows: PackedRows) -> torch.Tensor:
+    """Log-probabilities of all loss tokens, in one forward."""
+    documents = rows.documents(range(len(rows)))
+    arrays = (documents.input_ids_T.astype("int64"), documents.position_ids_T, documents.loss_mask_T)
+    with torch.no_grad():
+        return model(*map(torch.from_numpy, arrays), documents.lengths).logprobs_T
 
 
 def oracle_gradients(causal_lm: Any, examples: list[Example], *, is_dft: bool) -> dict[str, torch.Tensor]:

@@ -35,9 +35,10 @@ class Arm(Frozen):
 class Train(Frozen):
     arms: tuple[Arm, ...] = Field((Arm(name="dr+dft"),), min_length=1)
     seeds: tuple[int, ...] = Field((0,), min_length=1)
-    seq_len: int = Field(2048, ge=16, description="tokens of a packed row")
-    batch_rows: int = Field(64, ge=1, description="packed rows of one step, over all workers")
-    micro_batch_rows: int = Field(1, ge=1, description="packed rows of one forward on one worker")
+    seq_len: int = Field(2048, ge=16, description="tokens that a row may have; longer texts are left out")
+    packing: bool = Field(True, description="several texts to a row; else each is a row of its own")
+    batch_rows: int = Field(64, ge=1, description="rows of one step, over all workers")
+    micro_batch_rows: int = Field(1, ge=1, description="rows of one forward on one worker")
     num_epochs: int = Field(1, ge=1)
     learning_rate: float = Field(5e-5, gt=0)
     warmup_ratio: float = Field(0.1, ge=0, le=1, description="of all steps; then cosine to zero")

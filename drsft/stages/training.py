@@ -70,7 +70,7 @@ def _pack_once(store: Store, records: pa.Table, data: str, train: Train) -> None
         raise StageError(
             f"no record fits train.seq_len = {seq_len} tokens ({encoding.num_too_long} are longer); raise it"
         )
-    rows = pack(encoding.examples, seq_len=seq_len)
+    rows = pack(encoding.examples, seq_len=seq_len, one_a_row=not train.packing)
     store.put(f"{prefix}.parquet", table_bytes(rows.to_table()))
     num_tokens = sum(len(example.input_ids_T) for example in encoding.examples)
     commit = {
@@ -79,8 +79,8 @@ def _pack_once(store: Store, records: pa.Table, data: str, train: Train) -> None
         "rows": len(rows),
         "seq_len": seq_len,
         "tokens": num_tokens,
-        "loss_tokens": int(rows.loss_mask_BT.sum()),
-        "share_filled": round(num_tokens / (len(rows) * seq_len), 4),
+        "loss_tokens": int(rows.loss_mask_N.sum()),
+        "share_filled": round(rows.share_filled, 4),
     }
     store.create(commit_key, json.dumps(commit).encode())
 

@@ -1,6 +1,7 @@
 """Any causal language model of transformers, sharded and scored from outside.
 
-Axes: B packed rows, T tokens of a row, N loss tokens, D hidden size, V vocabulary.
+Axes: T tokens of documents end to end, N loss tokens, D hidden size, V vocabulary, M documents, L tokens of
+the longest.
 """
 
 from pathlib import Path
@@ -10,12 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM
 
 from drsft.errors import ModelError
 from drsft.objectives.head import plain_head
 from drsft.objectives.statistics import TokenStatistics, token_statistics
 from drsft.policy.prompts import check_location
+from drsft.train.attention import attend_by_document
 from drsft.train.world import World
 
 __all__ = ["ScoringModel", "load_model", "shard", "sync_gradients_now"]
@@ -25,7 +28,7 @@ SMALL_MODEL_PARAMETERS = 50_000_000
 
 
 def load_model(location: str) -> Any:
-    """A model folder or hub name, in fp32 on the CPU, attending by scaled_dot_product_attention.
+    """A model folder or hub name, in fp32 on the CPU.
 
     Only safetensors are read and no code of the repository runs. Raises ModelError.
     """
@@ -34,7 +37,6 @@ def load_model(location: str) -> Any:
         return AutoModelForCausalLM.from_pretrained(
             str(Path(location).expanduser()) if location.startswith("~") else location,
             dtype=torch.float32,
-            attn_implementation="sdpa",
             use_safetensors=True,
             trust_remote_code=False,
         )
@@ -53,21 +55,39 @@ class ScoringModel(nn.Module):
         super().__init__()
         self.causal_lm = causal_lm
         plain_head(causal_lm)  # refuses a head that the chunked one cannot stand for
+        self.attends_by_document = attend_by_document(causal_lm)
         if activation_checkpointing:
             causal_lm.gradient_checkpointing_enable({"use_reentrant": False})
 
-    def forward(self, input_ids_BT: Tensor, position_ids_BT: Tensor, loss_mask_BT: Tensor) -> TokenStatistics:
-        """Statistics of the N tokens in the mask, row after row; none of them may stand first in its segment.
+    def forward(
+        self, input_ids_T: Tensor, position_ids_T: Tensor, loss_mask_T: Tensor, lengths: tuple[int, ...]
+    ) -> TokenStatistics:
+        """Statistics of the N tokens in the mask, in order, of documents of `lengths` that lie end to end.
 
-        Restarted positions keep the segments of a row apart, and they do so only without a cache.
+        No first token of a document may be in the mask: nothing predicts it.
         """
-        output = self.causal_lm.base_model(
-            input_ids=input_ids_BT, position_ids=position_ids_BT, use_cache=False
-        )
-        is_label_BT = loss_mask_BT[:, 1:]
-        hidden_ND = output.last_hidden_state[:, :-1][is_label_BT]  # token t is predicted at t − 1
-        labels_N = input_ids_BT[:, 1:][is_label_BT]
+        hidden_TD = self._hidden(input_ids_T, position_ids_T, lengths)
+        is_label_T = loss_mask_T[1:]
+        hidden_ND = hidden_TD[:-1][is_label_T]  # token t is predicted at t − 1
+        labels_N = input_ids_T[1:][is_label_T]
         return token_statistics(hidden_ND, self.causal_lm.get_output_embeddings().weight, labels_N)
+
+    def _hidden(self, input_ids_T: Tensor, position_ids_T: Tensor, lengths: tuple[int, ...]) -> Tensor:
+        """Last hidden states (T, D). Models that cannot keep documents apart get one a row, padded on the
+        right: what is causal does not see behind itself."""
+        model = self.causal_lm.base_model
+        if self.attends_by_document:
+            output = model(
+                input_ids=input_ids_T[None],
+                position_ids=position_ids_T[None],
+                document_lengths=lengths,
+                use_cache=False,
+            )
+            hidden_TD: Tensor = output.last_hidden_state[0]
+            return hidden_TD
+        padded_ML = pad_sequence(list(torch.split(input_ids_T, list(lengths))), batch_first=True)
+        hidden_MLD = model(input_ids=padded_ML, use_cache=False).last_hidden_state
+        return torch.cat([hidden_LD[:length] for hidden_LD, length in zip(hidden_MLD, lengths, strict=True)])
 
 
 def shard(

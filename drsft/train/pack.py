@@ -1,16 +1,14 @@
-"""Examples packed into rows of exactly `seq_len` tokens, so that a row is a row whatever lies in it.
+"""Examples put into rows of at most `seq_len` tokens, so that a row is about as much work as any other.
 
-Axes: B rows, T = seq_len tokens of a row.
+Axes: N tokens of all rows end to end, M documents, R rows.
 
-Within a row every example is a segment: `segment_ids` count 1, 2, … and `position_ids` restart at 0. What is
-left over is padding: segment 0, positions from 0, never in the loss mask. Two examples of 3 and 2 tokens and
-T = 6:   segment_ids 1 1 1 2 2 0   position_ids 0 1 2 0 1 0
+A document is one whole example; documents never see each other. A row is stored as it is, without padding:
+what is left of it up to `seq_len` costs nothing.
 """
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,81 +16,136 @@ from numpy.typing import NDArray
 
 from drsft.train.encode import Example
 
-__all__ = ["PACKED_SCHEMA", "PackedRows", "best_fit", "pack"]
-
-PADDING_ID = 0  # any token: padding is never learnt, and no other segment sees it
+__all__ = ["PACKED_SCHEMA", "Documents", "PackedRows", "best_fit", "pack"]
 
 PACKED_SCHEMA = pa.schema(
     [
         pa.field("input_ids", pa.list_(pa.int32()), nullable=False),
-        pa.field("position_ids", pa.list_(pa.int32()), nullable=False),
-        pa.field("segment_ids", pa.list_(pa.int32()), nullable=False),
         pa.field("loss_mask", pa.list_(pa.bool_()), nullable=False),
-        pa.field("problem_ids", pa.list_(pa.string()), nullable=False),  # of segments 1, 2, …
+        pa.field("document_lengths", pa.list_(pa.int32()), nullable=False),
+        pa.field("problem_ids", pa.list_(pa.string()), nullable=False),  # of the documents
     ]
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PackedRows:
-    """All rows of a data view."""
+class Documents:
+    """Some documents end to end: T tokens without padding, and where each document ends."""
 
-    input_ids_BT: NDArray[np.int32]
-    position_ids_BT: NDArray[np.int32]
-    segment_ids_BT: NDArray[np.int32]
-    loss_mask_BT: NDArray[np.bool_]
-    problem_ids: tuple[tuple[str, ...], ...]  # for each row, of its segments
-
-    def __len__(self) -> int:
-        return len(self.input_ids_BT)
+    input_ids_T: NDArray[np.int32]
+    loss_mask_T: NDArray[np.bool_]  # true where the token itself is learnt; never at a document's first
+    lengths: tuple[int, ...]
 
     @property
-    def seq_len(self) -> int:
-        return int(self.input_ids_BT.shape[1])
+    def position_ids_T(self) -> NDArray[np.int64]:  # noqa: N802 - an axis suffix
+        """Restarted at 0 in every document: lengths (3, 2) -> 0 1 2 0 1."""
+        return np.concatenate([np.arange(length) for length in self.lengths])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedRows:
+    """All rows of a data view. Offsets start with 0 and end with the whole number."""
+
+    seq_len: int  # no row is longer
+    input_ids_N: NDArray[np.int32]
+    loss_mask_N: NDArray[np.bool_]
+    document_offsets: NDArray[np.int64]  # (M + 1,) in tokens
+    row_offsets: NDArray[np.int64]  # (R + 1,) in documents
+    problem_ids: tuple[str, ...]  # (M,)
+
+    def __len__(self) -> int:
+        return len(self.row_offsets) - 1
+
+    @property
+    def share_filled(self) -> float:
+        return len(self.input_ids_N) / (len(self) * self.seq_len)
+
+    def num_tokens(self, rows: Sequence[int] | NDArray[np.int64]) -> int:
+        starts, ends = self._bounds(rows)
+        return int((ends - starts).sum())
+
+    def num_loss_tokens(self, rows: Sequence[int] | NDArray[np.int64]) -> int:
+        return sum(
+            int(self.loss_mask_N[start:end].sum()) for start, end in zip(*self._bounds(rows), strict=True)
+        )
+
+    def documents(self, rows: Sequence[int] | NDArray[np.int64]) -> Documents:
+        """The documents of `rows`, row after row; `rows` names at least one."""
+        spans = [slice(start, end) for start, end in zip(*self._bounds(rows), strict=True)]
+        lengths = np.diff(self.document_offsets)
+        return Documents(
+            input_ids_T=np.concatenate([self.input_ids_N[span] for span in spans]),
+            loss_mask_T=np.concatenate([self.loss_mask_N[span] for span in spans]),
+            lengths=tuple(
+                int(length)
+                for row in rows
+                for length in lengths[self.row_offsets[row] : self.row_offsets[row + 1]]
+            ),
+        )
+
+    def problem_ids_of(self, row: int) -> tuple[str, ...]:
+        return self.problem_ids[self.row_offsets[row] : self.row_offsets[row + 1]]
+
+    def _bounds(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        indices = np.asarray(rows, dtype=np.int64)
+        edges = self.document_offsets[self.row_offsets]
+        return edges[indices], edges[indices + 1]
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[Example]], *, seq_len: int) -> "PackedRows":
+        """The rows as given, each of at most `seq_len` tokens."""
+        documents = [document for row in rows for document in row]
+        return cls(
+            seq_len=seq_len,
+            input_ids_N=np.concatenate([document.input_ids_T for document in documents]),
+            loss_mask_N=np.concatenate([document.loss_mask_T for document in documents]),
+            document_offsets=_offsets([len(document.input_ids_T) for document in documents]),
+            row_offsets=_offsets([len(row) for row in rows]),
+            problem_ids=tuple(document.problem_id for document in documents),
+        )
 
     def to_table(self) -> pa.Table:
-        columns = (self.input_ids_BT, self.position_ids_BT, self.segment_ids_BT, self.loss_mask_BT)
-        arrays = [_lists(column_BT) for column_BT in columns]
-        problem_ids = pa.array(self.problem_ids, PACKED_SCHEMA.field("problem_ids").type)
-        return pa.Table.from_arrays([*arrays, problem_ids], schema=PACKED_SCHEMA)
+        token_offsets = pa.array(self.document_offsets[self.row_offsets], pa.int32())
+        row_offsets = pa.array(self.row_offsets, pa.int32())
+        lengths = np.diff(self.document_offsets).astype(np.int32)
+        arrays = [
+            pa.ListArray.from_arrays(token_offsets, pa.array(self.input_ids_N)),
+            pa.ListArray.from_arrays(token_offsets, pa.array(self.loss_mask_N)),
+            pa.ListArray.from_arrays(row_offsets, pa.array(lengths)),
+            pa.ListArray.from_arrays(row_offsets, pa.array(self.problem_ids, pa.string())),
+        ]
+        schema = PACKED_SCHEMA.with_metadata({"seq_len": str(self.seq_len)})
+        return pa.Table.from_arrays(arrays, schema=schema)
 
     @classmethod
     def from_table(cls, table: pa.Table) -> "PackedRows":
+        def flat(name: str) -> pa.Array:
+            return table[name].combine_chunks().flatten()
+
+        counts = [len(lengths) for lengths in table["document_lengths"]]
         return cls(
-            input_ids_BT=_matrix(table, "input_ids"),
-            position_ids_BT=_matrix(table, "position_ids"),
-            segment_ids_BT=_matrix(table, "segment_ids"),
-            loss_mask_BT=_matrix(table, "loss_mask"),
-            problem_ids=tuple(tuple(row) for row in table["problem_ids"].to_pylist()),
+            seq_len=int(table.schema.metadata[b"seq_len"]),
+            input_ids_N=flat("input_ids").to_numpy(zero_copy_only=False),
+            loss_mask_N=flat("loss_mask").to_numpy(zero_copy_only=False),
+            document_offsets=_offsets(flat("document_lengths").to_pylist()),
+            row_offsets=_offsets(counts),
+            problem_ids=tuple(flat("problem_ids").to_pylist()),
         )
 
 
-def pack(examples: Sequence[Example], *, seq_len: int) -> PackedRows:
-    """Rows by best fit decreasing: the same for the same examples, in whatever order they come."""
-    ordered = sorted(examples, key=lambda example: (-len(example.input_ids_T), example.problem_id))
+def pack(examples: Sequence[Example], *, seq_len: int, seed: int = 0, one_a_row: bool = False) -> PackedRows:
+    """Rows by best fit over the examples in a seeded random order; with `one_a_row` nothing is put together.
+
+    The same for the same examples in whatever order they come. They are not sorted by length first, as best
+    fit decreasing would: rows of short texts only beside rows of long ones only make a jagged loss curve, and
+    with many texts to a row the order costs next to nothing in rows.
+    """
+    ordered = sorted(examples, key=lambda example: (example.problem_id, example.input_ids_T.tobytes()))
+    ordered = [ordered[index] for index in np.random.default_rng(seed).permutation(len(ordered))]
+    if one_a_row:
+        return PackedRows.of([[example] for example in ordered], seq_len=seq_len)
     bins = best_fit([len(example.input_ids_T) for example in ordered], capacity=seq_len)
-    shape = (len(bins), seq_len)
-    input_ids_BT = np.full(shape, PADDING_ID, dtype=np.int32)
-    position_ids_BT = np.zeros(shape, dtype=np.int32)
-    segment_ids_BT = np.zeros(shape, dtype=np.int32)
-    loss_mask_BT = np.zeros(shape, dtype=np.bool_)
-    for row, members in enumerate(bins):
-        end = 0
-        for segment, member in enumerate(members, start=1):
-            example = ordered[member]
-            start, end = end, end + len(example.input_ids_T)
-            input_ids_BT[row, start:end] = example.input_ids_T
-            position_ids_BT[row, start:end] = np.arange(end - start)
-            segment_ids_BT[row, start:end] = segment
-            loss_mask_BT[row, start:end] = example.loss_mask_T
-        position_ids_BT[row, end:] = np.arange(seq_len - end)
-    return PackedRows(
-        input_ids_BT=input_ids_BT,
-        position_ids_BT=position_ids_BT,
-        segment_ids_BT=segment_ids_BT,
-        loss_mask_BT=loss_mask_BT,
-        problem_ids=tuple(tuple(ordered[member].problem_id for member in members) for members in bins),
-    )
+    return PackedRows.of([[ordered[member] for member in members] for members in bins], seq_len=seq_len)
 
 
 def best_fit(lengths: Sequence[int], *, capacity: int) -> list[list[int]]:
@@ -117,13 +170,5 @@ def best_fit(lengths: Sequence[int], *, capacity: int) -> list[list[int]]:
     return bins
 
 
-def _lists(values_BT: NDArray[np.generic]) -> pa.Array:
-    num_rows, seq_len = values_BT.shape
-    offsets = pa.array(np.arange(num_rows + 1, dtype=np.int32) * seq_len)
-    return pa.ListArray.from_arrays(offsets, pa.array(values_BT.reshape(-1)))
-
-
-def _matrix(table: pa.Table, name: str) -> Any:
-    column = table[name].combine_chunks()
-    values = column.flatten().to_numpy(zero_copy_only=False)
-    return np.ascontiguousarray(values.reshape(len(column), -1))
+def _offsets(counts: Sequence[int]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])

@@ -1,6 +1,6 @@
 """One optimiser step: the gradient of the weighted loss over its rows, alike for any split of the work.
 
-Axes: B packed rows of a micro-batch, T tokens of a row, N loss tokens of a micro-batch.
+Axes: T tokens of a micro-batch, its documents end to end, N loss tokens of a micro-batch.
 """
 
 import math
@@ -63,7 +63,7 @@ def train_step(
     optimiser.step()
     optimiser.zero_grad()
     seconds = time.perf_counter() - started_s
-    num_tokens = len(row_indices) * rows.seq_len
+    num_tokens = rows.num_tokens(row_indices)
     return {
         **metrics,
         "grad_norm": norm,
@@ -85,7 +85,7 @@ def accumulate_gradient(
     """Leaves the gradient of the weighted loss over `row_indices` in the model; returns `token_sums` and the
     gradient's norm, both over the world."""
     # Every process holds all rows, so the world's count needs no exchange.
-    num_loss_tokens = int(rows.loss_mask_BT[row_indices].sum())
+    num_loss_tokens = rows.num_loss_tokens(row_indices)
     batches = micro_batches(
         row_indices, rank=world.rank, num_ranks=world.size, micro_batch_rows=train.micro_batch_rows
     )
@@ -102,14 +102,16 @@ def accumulate_gradient(
     return totals[:-1], math.sqrt(totals[-1].item())
 
 
-def _inputs(rows: PackedRows, batch: list[int], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """The micro-batch as tensors; an empty one is a row without loss tokens, so that collectives meet."""
-    chosen = batch or [0]
-    loss_mask_BT = rows.loss_mask_BT[chosen] & bool(batch)
+def _inputs(
+    rows: PackedRows, batch: list[int], device: torch.device
+) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...]]:
+    """The micro-batch as the model takes it; an empty one is a row without loss tokens, so that collectives
+    meet."""
+    documents = rows.documents(batch or [0])
     arrays = (
-        rows.input_ids_BT[chosen].astype("int64"),
-        rows.position_ids_BT[chosen].astype("int64"),
-        loss_mask_BT,
+        documents.input_ids_T.astype("int64"),
+        documents.position_ids_T,
+        documents.loss_mask_T & bool(batch),
     )
-    input_ids_BT, position_ids_BT, mask_BT = (torch.from_numpy(array).to(device) for array in arrays)
-    return input_ids_BT, position_ids_BT, mask_BT
+    input_ids_T, position_ids_T, mask_T = (torch.from_numpy(array).to(device) for array in arrays)
+    return input_ids_T, position_ids_T, mask_T, documents.lengths

@@ -1,0 +1,135 @@
+"""Attention over documents that lie end to end: each sees itself alone, and nothing is padded.
+
+Axes: T tokens of all documents, H heads of the queries, G heads of keys and values, E size of a head.
+
+A dense mask of T × T would do the work of T² for Σ length²; here each document is a causal attention of its
+own. On CUDA in half precision one variable-length flash kernel does them all.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.attention.varlen import varlen_attn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+__all__ = ["attend_by_document", "document_attention"]
+
+NAME = "drsft_documents"
+PROBE_LENGTHS = (3, 5, 4)
+
+
+@torch.no_grad()
+def attend_by_document(causal_lm: Any) -> bool:
+    """Lets a model of transformers attend by `document_attention`, if that keeps its documents apart.
+
+    It is tried, on twelve tokens: models with a state of their own, with attention sinks or capped scores, or
+    that do not hand `document_lengths` on, give other hidden states than document by document. Those are left
+    as they were, and False is returned.
+    """
+    before, was_training = causal_lm.config._attn_implementation, causal_lm.training
+    causal_lm.eval()
+    device = next(causal_lm.parameters()).device
+    ids_T = torch.arange(sum(PROBE_LENGTHS), device=device) % causal_lm.config.get_text_config().vocab_size
+    try:
+        alone = [
+            causal_lm.base_model(input_ids=part[None], use_cache=False).last_hidden_state
+            for part in ids_T.split(PROBE_LENGTHS)
+        ]
+        AttentionInterface.register(NAME, document_attention)
+        causal_lm.set_attn_implementation(NAME)
+        together = causal_lm.base_model(
+            input_ids=ids_T[None],
+            position_ids=torch.cat([torch.arange(n, device=device) for n in PROBE_LENGTHS])[None],
+            document_lengths=PROBE_LENGTHS,
+            use_cache=False,
+        ).last_hidden_state
+        if torch.allclose(together, torch.cat(alone, dim=1), rtol=1e-3, atol=1e-4):
+            return True
+    except (TypeError, ValueError, RuntimeError):  # it takes no such argument, or no such attention
+        pass
+    finally:
+        causal_lm.train(was_training)
+    causal_lm.set_attn_implementation(before)
+    return False
+
+
+def document_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    document_lengths: Sequence[int] | None = None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Queries (1, H, T, E), keys and values (1, G, T, E) -> (1, T, H, E).
+
+    Without `document_lengths` each row of the batch is one document (B, H, T, E), as in plain scoring.
+    """
+    lengths = document_lengths or (query.shape[2],)
+    window = sliding_window if sliding_window is not None and sliding_window < max(lengths) else None
+    if query.is_cuda and query.dtype != torch.float32 and query.shape[0] == 1 and dropout == 0:
+        return _flash(query, key, value, lengths, scaling, window), None
+    ends = np.cumsum([0, *lengths]).tolist()
+    attended = []
+    for start, end in pairwise(ends):
+        query_1HTE, key_1GTE, value_1GTE = (t[:, :, start:end] for t in (query, key, value))
+        attended.append(
+            _causal(query_1HTE, key_1GTE, value_1GTE, scaling=scaling, dropout=dropout, window=window)
+        )
+    return torch.cat(attended, dim=2).transpose(1, 2), None
+
+
+def _causal(
+    query: Tensor, key: Tensor, value: Tensor, *, scaling: float | None, dropout: float, window: int | None
+) -> Tensor:
+    length = query.shape[2]
+    mask_TT = None
+    if window is not None and window < length:
+        mask_TT = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()
+        mask_TT = mask_TT.triu(1 - window)
+    return scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=mask_TT,
+        is_causal=mask_TT is None,
+        dropout_p=dropout,
+        scale=scaling,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+
+
+def _flash(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    lengths: Sequence[int],
+    scaling: float | None,
+    window: int | None,
+) -> Tensor:
+    edges = torch.tensor(np.cumsum([0, *lengths]), dtype=torch.int32, device=query.device)
+    longest = max(lengths)
+    query_THE, key_TGE, value_TGE = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+    attended_THE: Tensor = varlen_attn(  # type: ignore[assignment]  # a pair only with return_aux
+        query_THE,
+        key_TGE,
+        value_TGE,
+        edges,
+        edges,
+        longest,
+        longest,
+        scale=scaling,
+        window_size=(-1 if window is None else window - 1, 0),
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return attended_THE[None]
