@@ -197,16 +197,33 @@ def bench_rewriting(
         print_bench(bench)
 
 
+PeerPython = Annotated[Path, typer.Option(metavar="PATH", help="A Python that has the peer: make peers.")]
+
+
 @bench_app.command("orchestration")
 def bench_the_orchestration(
-    problems: Annotated[
-        int, typer.Option(min=1, help="Problems to rewrite with a policy that is none.")
-    ] = 10_000,
+    problems: Annotated[int, typer.Option(min=1, help="Problems of a round.")] = 10_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 3,
+    peer_python: PeerPython = Path(".venv-peers/bin/python"),
 ) -> None:
-    """The cascade, its verdicts and its commits without a model: what drsft itself costs a problem."""
-    from drsft.bench.orchestration import bench_orchestration, print_bench
+    """The whole rewriting job without a model: what drsft itself costs a problem, beside distilabel.
 
-    print_bench(bench_orchestration(problems))
+    Examples:  drsft bench orchestration --problems 10000
+
+               drsft bench orchestration --problems 1000000 --rounds 1 --peer-python none
+    """
+    from drsft.bench.orchestration import bench_orchestration, bench_peer, print_bench
+    from drsft.bench.peers import HOW_TO_GET_PEERS, has_package
+
+    has_peer = has_package(peer_python, "distilabel")
+    if not has_peer:
+        print(f"distilabel is not measured: {HOW_TO_GET_PEERS}", file=sys.stderr)
+    ours, peer = [], []
+    for _ in range(rounds):
+        ours.append(bench_orchestration(problems))
+        if has_peer:
+            peer.append(bench_peer(problems, peer_python))
+    print_bench(ours, peer)
 
 
 @app.command()

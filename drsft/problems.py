@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from drsft.clean.screen import Screen
+from drsft.clean.seen import Seen
 from drsft.config import Columns, Problems
 from drsft.errors import InputError
 from drsft.policy.prompts import Prompter
@@ -62,7 +63,7 @@ def read_problems(
 
     Raises InputError naming file, line and field when the source holds rows but not one usable problem.
     """
-    seen: set[str] = set()
+    seen = Seen()
     for row in read_rows(config):
         intake.num_read += 1
         problem = _parse(row, config.columns, parse_reference, needs_demonstration)

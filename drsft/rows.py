@@ -4,7 +4,6 @@ A row that cannot be read is yielded as a BadRow with its place; a file that can
 """
 
 import gzip
-import io
 import json
 import zlib
 from collections.abc import Iterable, Iterator
@@ -17,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from drsft.config import Problems
-from drsft.errors import InputError
+from drsft.errors import InputError, StorageError
 from drsft.storage import LocalStore, S3Store, Store, open_store
 
 __all__ = ["BadRow", "Row", "read_rows"]
@@ -61,11 +60,11 @@ def _looks_like_a_file(path: str) -> bool:
 def _rows_of_files(path: str) -> Iterator[Row | BadRow]:
     for store, key in _files_at(path):
         name = f"{store.url}/{key}" if isinstance(store, S3Store) else str(Path(store.url) / key)
-        data = store.read(key)
-        if key.endswith(".parquet"):
-            yield from _rows_of_parquet(data, name)
-        else:
-            yield from _rows_of_json_lines(data, name, is_gzip=key.endswith(".gz"))
+        with store.open(key) as file:
+            if key.endswith(".parquet"):
+                yield from _rows_of_parquet(file, name)
+            else:
+                yield from _rows_of_json_lines(file, name, is_gzip=key.endswith(".gz"))
 
 
 def _files_at(path: str) -> Iterator[tuple[Store, str]]:
@@ -85,17 +84,18 @@ def _files_at(path: str) -> Iterator[tuple[Store, str]]:
     yield from ((store, key) for key in keys)
 
 
-def _rows_of_json_lines(data: bytes, name: str, *, is_gzip: bool) -> Iterator[Row | BadRow]:
-    raw: BinaryIO = io.BytesIO(data)
-    lines: Iterable[bytes] = gzip.GzipFile(fileobj=raw) if is_gzip else raw
+def _rows_of_json_lines(file: BinaryIO, name: str, *, is_gzip: bool) -> Iterator[Row | BadRow]:
+    lines: Iterable[bytes] = gzip.GzipFile(fileobj=file) if is_gzip else file
     number = 0
     try:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 yield _row_of_line(line, f"{name} line {number}")
-    except (OSError, EOFError, zlib.error) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         detail = f"the file breaks off or is not gzip: {error}; the rest of it is missing"
         yield BadRow(f"{name} line {number + 1}", detail, "", kind="file breaks off")
+    except OSError as error:
+        raise StorageError(f"cannot read on in {name} after line {number}: {error}") from error
 
 
 def _row_of_line(line: bytes, place: str) -> Row | BadRow:
@@ -112,11 +112,10 @@ def _start_of(line: bytes) -> str:
     return line[:500].decode("utf-8", "replace")
 
 
-def _rows_of_parquet(data: bytes, name: str) -> Iterator[Row | BadRow]:
+def _rows_of_parquet(file: BinaryIO, name: str) -> Iterator[Row | BadRow]:
     try:
-        file = pq.ParquetFile(pa.BufferReader(data))
         number = 0
-        for batch in file.iter_batches(batch_size=1024):
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=1024):
             for fields in batch.to_pylist():
                 number += 1
                 yield Row(f"{name} row {number}", fields)

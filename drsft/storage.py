@@ -4,13 +4,14 @@ A reader never sees half an object, and of several writers of one new key exactl
 pyarrow; boto3 does the one thing pyarrow lacks, a put that fails when the key exists (If-None-Match).
 """
 
+import io
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -30,6 +31,9 @@ __all__ = [
 ]
 
 
+_READ_AHEAD_BYTES = 4 << 20  # of one request to S3, where a file is read from its start to its end
+
+
 class Store(Protocol):
     """Keys are relative, with forward slashes. Errors that the user can mend are StorageErrors."""
 
@@ -43,6 +47,10 @@ class Store(Protocol):
     def put(self, key: str, data: bytes) -> None: ...
 
     def read(self, key: str) -> bytes: ...
+
+    def open(self, key: str) -> BinaryIO:
+        """The object as a file that can be sought in, read piece by piece; reading it may raise OSError."""
+        ...
 
     def exists(self, key: str) -> bool: ...
 
@@ -109,6 +117,12 @@ class LocalStore:
     def read(self, key: str) -> bytes:
         try:
             return (self.root / key).read_bytes()
+        except OSError as error:
+            raise StorageError(f"cannot read {self.root / key}: {error.strerror}") from error
+
+    def open(self, key: str) -> BinaryIO:
+        try:
+            return (self.root / key).open("rb")
         except OSError as error:
             raise StorageError(f"cannot read {self.root / key}: {error.strerror}") from error
 
@@ -200,6 +214,13 @@ class S3Store:
                 return bytes(stream.read())
         except OSError as error:
             raise self._failed("read", key, error) from error
+
+    def open(self, key: str) -> BinaryIO:
+        try:
+            file = self._files.open_input_file(self._path(key))
+        except OSError as error:
+            raise self._failed("read", key, error) from error
+        return cast(BinaryIO, io.BufferedReader(file, _READ_AHEAD_BYTES))
 
     def exists(self, key: str) -> bool:
         try:

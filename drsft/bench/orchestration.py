@@ -3,9 +3,13 @@
 The problems are planned from a file, two actors on a local Ray cluster tokenise, run the cascade, judge and
 commit, and this process drives them. Each problem draws four samples alone and, where none is right (three in
 five), four more with its guide. Rates are from the first shard's start to the last commit.
+
+The peer is distilabel: a pipeline of one task that generates four texts a row at once, without verdicts. Its
+start (the time of a run of a hundred rows) is left out too.
 """
 
 import json
+import statistics
 import tempfile
 import time
 from collections.abc import Sequence
@@ -16,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from drsft.bench.memory import MemoryCurve, watched_memory
+from drsft.bench.peers import run_peer
 from drsft.config import RunConfig, Target
 from drsft.planning import plan_problems
 from drsft.policy.fake import FakePolicy, text_completion
@@ -28,10 +33,12 @@ from drsft.stages.progress import start_board
 from drsft.stages.rewriting import run_rewriting
 from drsft.storage import Store, open_store
 
-__all__ = ["OrchestrationBench", "bench_orchestration", "print_bench"]
+__all__ = ["OrchestrationBench", "answering_policy", "bench_orchestration", "bench_peer", "print_bench"]
 
 RIGHT_SHARE = 0.12  # of samples: 1 - 0.88^4 is two in five problems solved alone
 NUM_ACTORS = 2
+PEER_BATCH = 500  # 50, distilabel's default, is half as fast
+PEER_START_ROWS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +63,8 @@ def bench_orchestration(num_problems: int, *, shard_size: int = 512) -> Orchestr
         _write_problems(path, num_problems)
         config = _config(path, shard_size)
         store = open_store(f"{folder}/run")
-        started_s = time.perf_counter()
         prompter = load_prompter(config.target.model, config.target.prompts)
+        started_s = time.perf_counter()
         plan = plan_problems(
             config.problems,
             store,
@@ -70,6 +77,17 @@ def bench_orchestration(num_problems: int, *, shard_size: int = 512) -> Orchestr
             quiet_ray_data()
             run_rewriting(config, store.url, plan, start_board(), make_policy=answering_policy)
         return _read(store, num_problems, planning_s, driver)
+
+
+def bench_peer(num_problems: int, python: Path) -> float:
+    """distilabel's rows per second, by an interpreter that has it."""
+    script = Path(__file__).with_name("orchestration_peer.py")
+    with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
+        start, whole = (
+            run_peer(python, script, [str(number), str(PEER_BATCH)], folder=Path(folder))["seconds"]
+            for number in (PEER_START_ROWS, PEER_START_ROWS + num_problems)
+        )
+    return num_problems / float(whole - start)
 
 
 def answering_policy(target: Target, prompter: Prompter) -> FakePolicy:
@@ -85,20 +103,26 @@ def answering_policy(target: Target, prompter: Prompter) -> FakePolicy:
     return FakePolicy(answer)
 
 
-def print_bench(bench: OrchestrationBench, console: Console | None = None) -> None:
-    table = Table("problems", "problems/s", "samples/s", "µs a problem", "planning, problems/s")
-    table.add_row(
-        f"{bench.num_problems:,}",
-        f"{bench.problems_per_s:,.0f}",
-        f"{bench.num_samples / bench.rewriting_s:,.0f}",
-        f"{1e6 / bench.problems_per_s:,.0f}",
-        f"{bench.num_problems / bench.planning_s:,.0f}",
-    )
+def print_bench(
+    benches: Sequence[OrchestrationBench], peer_per_s: Sequence[float], console: Console | None = None
+) -> None:
+    """The rounds of both sides, and the memory of the last round."""
     console = console or Console()
+    last = benches[-1]
+    table = Table("problems a second", "median", "min", "max")
+    rows = {
+        "drsft, planning": [bench.num_problems / bench.planning_s for bench in benches],
+        "drsft, rewriting": [bench.problems_per_s for bench in benches],
+        "distilabel": list(peer_per_s),
+    }
+    for name, values in rows.items():
+        if values:
+            table.add_row(name, *(f"{f(values):,.0f}" for f in (statistics.median, min, max)))
+    table.title = f"{last.num_problems:,} problems, {last.num_samples:,} samples, {len(benches)} round(s)"
     console.print(table)
-    console.print(f"driver's memory, MiB, tenth by tenth of the time: {bench.driver}", highlight=False)
-    peaks = " ".join(f"{peak:,.0f}" for peak in bench.actors_peak_mib)
-    console.print(f"larger actor's peak, MiB, tenth by tenth of the shards: {peaks}", highlight=False)
+    peaks = " ".join(f"{peak:,.0f}" for peak in last.actors_peak_mib)
+    console.print(f"MiB, driver, in tenths of the time: {last.driver}", highlight=False)
+    console.print(f"MiB, peak of the larger actor, in tenths of the shards: {peaks}", highlight=False)
 
 
 def _config(path: Path, shard_size: int) -> RunConfig:

@@ -1,0 +1,33 @@
+"""Runs other people's tools, which live in an environment of their own (make peers)."""
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from drsft.errors import StageError
+
+__all__ = ["HOW_TO_GET_PEERS", "has_package", "run_peer"]
+
+HOW_TO_GET_PEERS = "make peers installs it into .venv-peers; or name a Python that has it: --peer-python PATH"
+
+
+def has_package(python: Path, package: str) -> bool:
+    """Whether that interpreter is there and finds the package; nothing is imported."""
+    code = f"import importlib.util as u, sys; sys.exit(u.find_spec({package!r}) is None)"
+    return python.exists() and subprocess.run([python, "-c", code], check=False).returncode == 0
+
+
+def run_peer(python: Path, script: Path, arguments: Sequence[str], *, folder: Path) -> dict[str, Any]:
+    """The JSON line that the script prints last. Its caches go below `folder`; drsft is not on its path."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"HOME": str(folder), "HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1"}
+    # -P: the script's own folder holds modules whose names others use too.
+    command = [str(python.absolute()), "-P", str(script), *arguments]
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise StageError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-500:]}")
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
