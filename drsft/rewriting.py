@@ -27,7 +27,11 @@ __all__ = ["ShardRewriter", "settle_heap", "summarise"]
 
 
 class ShardRewriter:
-    """Rewrites shards of the run in `store` with one policy; `rewrite` may run for several at once."""
+    """Rewrites shards of the run in `store` with one policy; `rewrite` may run for several at once.
+
+    A shard is committed when its slowest problem is done. So that the engine does not idle meanwhile,
+    `problems_in_flight` counts over all shards: one of a later shard takes the place of one that is done.
+    """
 
     def __init__(
         self,
@@ -38,6 +42,7 @@ class ShardRewriter:
         *,
         provenance: Mapping[str, str] | None = None,
         tokens_per_problem_of_run: float | None = None,
+        problems_in_flight: int = 256,
         scorer: Scorer | None = None,
         on_record: Callable[[Record], None] = lambda record: None,
     ) -> None:
@@ -45,6 +50,7 @@ class ShardRewriter:
         self._shards = ShardSet(store, REWRITTEN)
         self._provenance = dict(provenance or {})
         self._tokens_per_problem_of_run = tokens_per_problem_of_run
+        self._places = asyncio.Semaphore(problems_in_flight)
         self._scorer, self._on_record = scorer, on_record
 
     async def rewrite(self, shard: str) -> Commit:
@@ -58,9 +64,10 @@ class ShardRewriter:
         return self._shards.commit(shard, records_to_table(records, self._provenance), summary)
 
     async def _rewrite_one(self, problem: Problem, allowance: Allowance) -> Record:
-        record = await rewrite_one(
-            problem, self._policy, self._verifier, self._recipe, allowance=allowance, scorer=self._scorer
-        )
+        async with self._places:
+            record = await rewrite_one(
+                problem, self._policy, self._verifier, self._recipe, allowance=allowance, scorer=self._scorer
+            )
         self._on_record(record)
         return record
 

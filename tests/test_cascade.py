@@ -136,7 +136,9 @@ def test_the_choice_among_accepted_depends_on_the_problem_and_nothing_else() -> 
 
 
 def test_a_cancelled_problem_cancels_its_request() -> None:
-    policy = FakePolicy(lambda prompt_ids, seed: text_completion("right"), latency_s=60)
+    policy = FakePolicy(
+        lambda prompt_ids, seed: text_completion("right"), serve=lambda completions: asyncio.sleep(60)
+    )
 
     async def cancel() -> None:
         task = asyncio.create_task(rewrite_one(PROBLEM, policy, TextVerifier(), recipe()))

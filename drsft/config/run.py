@@ -25,7 +25,12 @@ class Resources(Frozen):
     cpus_per_actor: float = Field(1, gt=0)
     gpus_per_actor: float = Field(0, ge=0)
     verify_workers_per_actor: int = Field(1, ge=1)
-    shards_in_flight_per_actor: int = Field(4, ge=1)
+    problems_in_flight_per_actor: int = Field(
+        256, ge=1, description="that sample at once; more than the engine holds, or it waits for them"
+    )
+    shards_in_flight_per_actor: int = Field(
+        16, ge=1, description="that the problems come from: slow ones keep a shard from its end"
+    )
     train_workers: int = Field(1, ge=1)
     cpus_per_train_worker: float = Field(1, gt=0)
     gpus_per_train_worker: float = Field(0, ge=0)

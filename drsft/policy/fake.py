@@ -1,7 +1,7 @@
 """A policy without a model, for tests of the logic around one: it answers from a function."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from drsft.records import Completion, Sampling
 
@@ -16,20 +16,33 @@ def text_completion(text: str, *, finish_reason: str = "stop") -> Completion:
     )
 
 
-class FakePolicy:
-    """`answer(prompt_ids, seed)` is called for each sample, so an answer depends on its seed alone."""
+async def _at_once(completions: Sequence[Completion]) -> None:
+    await asyncio.sleep(0)
 
-    def __init__(self, answer: Callable[[Sequence[int], int], Completion], *, latency_s: float = 0.0) -> None:
+
+class FakePolicy:
+    """`answer(prompt_ids, seed)` is called for each sample, so an answer depends on its seed alone.
+
+    `serve` takes the time that an engine would take over these completions.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[Sequence[int], int], Completion],
+        *,
+        serve: Callable[[Sequence[Completion]], Awaitable[None]] = _at_once,
+    ) -> None:
         self.answer = answer
-        self.latency_s = latency_s
+        self.serve = serve
         self.num_requests = 0
         self.num_cancelled = 0
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> list[Completion]:
         self.num_requests += 1
+        completions = [self.answer(prompt_ids, sampling.seed + i) for i in range(sampling.num_samples)]
         try:
-            await asyncio.sleep(self.latency_s)
+            await self.serve(completions)
         except asyncio.CancelledError:
             self.num_cancelled += 1
             raise
-        return [self.answer(prompt_ids, sampling.seed + i) for i in range(sampling.num_samples)]
+        return completions

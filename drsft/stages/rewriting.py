@@ -62,6 +62,7 @@ class RewritingActor:
             actor_verifier(config),
             provenance={"version": __version__, **provenance(config.target)},
             tokens_per_problem_of_run=tokens_per_problem_of_run,
+            problems_in_flight=config.resources.problems_in_flight_per_actor,
             scorer=_target_scorer(config) if config.rewrite.selection == "closest" else None,
             on_record=self._count,
         )
