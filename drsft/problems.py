@@ -3,19 +3,20 @@
 Exact duplicates are only counted; near-duplicates and problems of a benchmark are found by the screens.
 """
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from drsft.clean.screen import Screen
 from drsft.clean.seen import Seen
-from drsft.config import Columns, Problems
+from drsft.columns import find_column, text_of
+from drsft.config import Problems
 from drsft.errors import InputError
 from drsft.policy.prompts import Prompter
 from drsft.records import Problem, problem_id_of
 from drsft.rows import BadRow, Row, read_rows
+from drsft.verify.code.program import reference_of_row
 from drsft.verify.kinds import BY_MODEL, KINDS
 
 __all__ = ["Intake", "Quarantined", "read_problems"]
@@ -66,7 +67,7 @@ def read_problems(
     seen = Seen()
     for row in read_rows(config):
         intake.num_read += 1
-        problem = _parse(row, config.columns, parse_reference, needs_demonstration)
+        problem = _parse(row, config, parse_reference, needs_demonstration)
         if isinstance(problem, Problem) and prompter is not None and max_model_len is not None:
             problem = _fits(problem, row.place, prompter, max_model_len)
         if isinstance(problem, Problem) and problem.problem_id in seen:
@@ -86,56 +87,51 @@ def read_problems(
 
 
 def _parse(
-    row: Row | BadRow, columns: Columns, parse_reference: ParseReference, needs_demonstration: bool
+    row: Row | BadRow, config: Problems, parse_reference: ParseReference, needs_demonstration: bool
 ) -> Problem | Quarantined:
     if isinstance(row, BadRow):
         return Quarantined(place=row.place, reason=row.kind, detail=row.reason, content=row.content)
+    by_row = text_of(row.fields, config.columns.kind) if config.columns.kind in row.fields else None
+    kind = by_row or config.kind
+    if kind not in KINDS and kind != BY_MODEL:
+        return _set_aside(row, "unknown verifier kind", f"{kind!r}; known: {', '.join(sorted(KINDS))}")
     values: dict[FieldName, str] = {}
     names: tuple[FieldName, ...] = ("question", "reference", "demonstration")
     for name in names if needs_demonstration else names[:2]:
-        columns_for = columns.candidates(name)
-        column = next((column for column in columns_for if column in row.fields), None)
-        if column is None:
-            wanted = " or ".join(map(repr, columns_for))
-            has = ", ".join(map(str, row.fields))
-            return _set_aside(
-                row, f"no {name}", f"field {wanted} is missing (it has: {has}); set columns.{name}"
-            )
-        value = _text(row.fields[column])
-        if value is None:
-            return _set_aside(row, f"no {name}", f"field {column!r} is not text")
-        if not value.strip():
-            return _set_aside(row, f"empty {name}", f"field {column!r} is empty")
-        if not _is_unicode(value):
-            return _set_aside(row, "not valid Unicode", f"field {column!r} holds half a surrogate pair")
-        values[name] = value.strip()
-    kind = (_text(row.fields.get(columns.kind)) if columns.kind else None) or "math"
-    if kind not in KINDS and kind != BY_MODEL:
-        return _set_aside(row, "unknown verifier kind", f"{kind!r}; known: {', '.join(sorted(KINDS))}")
-    reference = parse_reference(values["reference"], kind)
+        is_code = name == "reference" and kind == "code"
+        tests = reference_of_row(row.fields, values["question"]) if is_code else None
+        value = tests or _value(row, name, config.columns.candidates(name))
+        if isinstance(value, Quarantined):
+            return value
+        values[name] = value
+    reference = parse_reference(values["reference"].strip(), kind)
     if reference is None:
         return _set_aside(row, "no parsable reference answer", values["reference"][:200])
+    question = values["question"].strip()
     return Problem(
-        problem_id=problem_id_of(values["question"], reference),
-        question=values["question"],
-        demonstration=values.get("demonstration", ""),
+        problem_id=problem_id_of(question, reference),
+        question=question,
+        demonstration=values.get("demonstration", "").strip(),
         reference=reference,
         kind=kind,
     )
 
 
-def _text(value: Any) -> str | None:
-    match value:
-        case str():
-            return value
-        case bool() | None:
-            return None
-        case float() if not math.isfinite(value):
-            return None
-        case int() | float():
-            return str(value)
-        case _:
-            return None
+def _value(row: Row, name: FieldName, candidates: Sequence[str]) -> str | Quarantined:
+    """The text as it stands in the row."""
+    column = find_column(row.fields, candidates)
+    if column is None:
+        wanted = " or ".join(map(repr, candidates))
+        has = ", ".join(map(str, row.fields))
+        return _set_aside(row, f"no {name}", f"field {wanted} is missing (it has: {has}); set columns.{name}")
+    value = text_of(row.fields, column)
+    if value is None:
+        return _set_aside(row, f"no {name}", f"field {column!r} is not text")
+    if not value.strip():
+        return _set_aside(row, f"empty {name}", f"field {column!r} is empty")
+    if not _is_unicode(value):
+        return _set_aside(row, "not valid Unicode", f"field {column!r} holds half a surrogate pair")
+    return value
 
 
 def _is_unicode(text: str) -> bool:

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Frozen", "fingerprint"]
+__all__ = ["Frozen", "fingerprint", "merged"]
 
 
 class Frozen(BaseModel):
@@ -17,3 +18,12 @@ def fingerprint(settings: Any, *, num_digits: int) -> str:
     """So many hex digits over settings (JSON values), whatever the order of their keys."""
     canonical = json.dumps(settings, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:num_digits]
+
+
+def merged(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """`given` over `defaults`, section by section."""
+    result = {**defaults, **given}
+    for key in defaults.keys() & given.keys():
+        if isinstance(defaults[key], dict) and isinstance(given[key], dict):
+            result[key] = merged(defaults[key], given[key])
+    return result

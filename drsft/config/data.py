@@ -10,12 +10,16 @@ __all__ = ["Columns", "Decontaminate", "NearDuplicates", "Problems"]
 
 
 class Columns(Frozen):
-    """Which fields of the user's rows hold what; of several names the first that a row has."""
+    """Which fields of the user's rows hold what; of several names the first that a row has.
+
+    A name with braces is a template over several fields, "{Body} {Question}"; a field that is a list of texts
+    stands there line by line.
+    """
 
     question: str | tuple[str, ...] = ("problem", "question")
     demonstration: str | tuple[str, ...] = "solution"
     reference: str | tuple[str, ...] = "answer"
-    kind: str | None = Field(None, description="field that names the verifier; without it every row is math")
+    kind: str | None = Field(None, description="field that names the verifier, where rows differ")
 
     def candidates(self, name: Literal["question", "demonstration", "reference"]) -> tuple[str, ...]:
         value: str | tuple[str, ...] = getattr(self, name)
@@ -49,6 +53,7 @@ class Problems(Frozen):
     split: str = Field("train", description="which split, for a hub dataset")
     subset: str | None = Field(None, description="which configuration, for a hub dataset")
     columns: Columns = Columns()
+    kind: str = Field("math", description="the verifier of rows that name none; see docs/verification.md")
     limit: int | None = Field(None, ge=1, description="only the first so many problems")
     shard_size: int = Field(64, ge=1, description="problems in a shard: the unit of work and of recovery")
     near_duplicates: NearDuplicates | None = Field(None, description="{} sets them aside; null keeps them")

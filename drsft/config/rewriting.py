@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from drsft.config.base import Frozen
+from drsft.config.base import Frozen, merged
 from drsft.config.sampling import SamplingStage
 
 __all__ = ["Guided", "Refusals", "Rewrite", "Selection", "Teacher", "Verification"]
@@ -95,7 +95,7 @@ class Rewrite(Frozen):
     @classmethod
     def from_preset(cls, given: Any) -> Any:
         name = given.get("preset") if isinstance(given, dict) else None
-        return _merged(PRESETS[name], given) if isinstance(name, str) and name in PRESETS else given
+        return merged(PRESETS[name], given) if isinstance(name, str) and name in PRESETS else given
 
     @field_validator("teachers")
     @classmethod
@@ -105,12 +105,3 @@ class Rewrite(Frozen):
                 "two teachers have the same base_url and model; give one of them a higher weight"
             )
         return teachers
-
-
-def _merged(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """`given` over `defaults`, section by section."""
-    merged = {**defaults, **given}
-    for key in defaults.keys() & given.keys():
-        if isinstance(defaults[key], dict) and isinstance(given[key], dict):
-            merged[key] = _merged(defaults[key], given[key])
-    return merged

@@ -8,10 +8,13 @@ A reference is JSON, in either benchmark's terms:
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["UnitTests", "extract_code", "parse_tests", "program_of"]
+__all__ = ["UnitTests", "extract_code", "parse_tests", "program_of", "reference_of_row"]
 
+_TEST_FIELDS = ("test", "entry_point", "tests", "test_list", "setup", "test_setup_code", "test_setup")
 _FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[ \t]*\r?\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
 _OPEN_FENCE = re.compile(r"^[ \t]*```[ \t]*(?:python|py|python3)?[ \t]*\r?\n", re.MULTILINE)
 _LOOKS_LIKE_CODE = re.compile(
@@ -44,6 +47,18 @@ def parse_tests(reference: str) -> UnitTests | None:
         return None
     setup = str(fields.get("setup") or fields.get("test_setup_code") or fields.get("test_setup") or "")
     return UnitTests("", setup, "\n".join(str(test) for test in tests), entry_point)
+
+
+def reference_of_row(fields: Mapping[str, Any], question: str) -> str | None:
+    """The reference of a dataset's row that holds its tests in fields of their own; None if it holds none.
+
+    `question` as it stands in the row: in HumanEval's terms it is what the completion goes on from.
+    """
+    tests = {name: fields[name] for name in _TEST_FIELDS if fields.get(name)}
+    if "test" in tests:
+        tests["prompt"] = question
+    reference = json.dumps(tests)
+    return reference if parse_tests(reference) is not None else None
 
 
 def extract_code(text: str, entry_point: str) -> str | None:
