@@ -115,9 +115,41 @@ def train(config: Config, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def evaluate(config: Config, overrides: Overrides = None) -> None:
-    """Only the evaluation, of models that were trained before."""
-    _run(config, overrides, ("evaluate",))
+def evaluate(
+    config: Config,
+    overrides: Overrides = None,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="Compare two models, paired by problem; nothing is sampled."),
+    ] = None,
+    rejudge: Annotated[
+        bool, typer.Option("--rejudge", help="Judge the samples anew with this verifier; samples nothing.")
+    ] = False,
+) -> None:
+    """Only the evaluation, of models that were trained before; what was sampled is not sampled again.
+
+    A model of --compare is `base`, an arm (all its seeds), ARM/seed-N, or WHERE:MODEL of another run, with
+    WHERE a run's folder, its s3:// URL or its CONFIG.
+
+    Examples:  drsft evaluate jobs/configs/quickstart.yaml
+
+               drsft evaluate jobs/configs/quickstart.yaml --compare dr+dft sft
+
+               drsft evaluate new.yaml --compare dr+dft runs/old-4f2a:dr+dft
+
+               drsft evaluate jobs/configs/quickstart.yaml --rejudge
+    """
+    from drsft.evaluate import commands
+
+    if compare and rejudge:
+        raise ConfigError("--compare and --rejudge are two commands; run one after the other")
+    console = Console()
+    if compare:
+        commands.compare_models(load_config(config, overrides or ()), *compare, console)
+    elif rejudge:
+        commands.rejudge(load_config(config, overrides or ()), console)
+    else:
+        commands.show_scores(_run(config, overrides, ("evaluate",)), console)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from drsft.errors import InputError
 from drsft.shards import Commit, ShardSet
 from drsft.storage import Store, open_store, read_table
 
-__all__ = ["REWRITTEN", "find_run", "open_run", "record_tables", "rewritten_shards"]
+__all__ = ["REWRITTEN", "find_config", "find_run", "open_run", "record_tables", "rewritten_shards"]
 
 REWRITTEN = "rewrite"  # the prefix of the records
 
@@ -27,6 +27,15 @@ def find_run(where: str, overrides: Sequence[str] = ()) -> Store:
     if not store.exists("run.json"):
         raise InputError(f"{where}: no run here; give a run's folder, its s3:// URL or its configuration")
     return store
+
+
+def find_config(where: str) -> tuple[RunConfig, Store]:
+    """The same with its configuration: that of a folder is the one it was last started with."""
+    if where.endswith((".yaml", ".yml")):
+        config = load_config(Path(where))
+        return config, open_run(config)
+    store = find_run(where)
+    return RunConfig.model_validate_json(store.read("config.json")), store
 
 
 def open_run(config: RunConfig) -> Store:

@@ -6,7 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from drsft.evaluate.estimators import avg_at_k, clustered_mean, paired_difference, pass_at_k, t_quantile
+from drsft.evaluate.estimators import avg_at_k, clustered_mean, pass_at_k
+from drsft.evaluate.intervals import t_quantile
+from drsft.evaluate.paired import paired_difference
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from test_report_sample import sample_report
 
-from drsft.evaluate.estimators import PairedDifference
+from drsft.evaluate.paired import PairedDifference
 from drsft.gap.summary import summarise
 from drsft.records import Source
 from drsft.report import findings

@@ -4,7 +4,8 @@ from functools import cache
 
 import numpy as np
 
-from drsft.evaluate.estimators import avg_at_k, paired_difference, pass_at_k
+from drsft.evaluate.estimators import avg_at_k, pass_at_k
+from drsft.evaluate.paired import paired_difference
 from drsft.gap.summary import GapSummary, ScoredRow, summarise
 from drsft.records import Outcome, Source
 from drsft.report.data import (

@@ -24,13 +24,22 @@ from drsft.clean.words import words
 from drsft.config import Decontaminate
 from drsft.records import Problem
 
-__all__ = ["ContaminationScreen"]
+__all__ = ["ContaminationScreen", "Match"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Question:
     benchmark: str
     problem_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A benchmark's question and the words in a row that a problem shares with it."""
+
+    benchmark: str
+    problem_id: str
+    words: list[str]
 
 
 class ContaminationScreen:
@@ -45,16 +54,20 @@ class ContaminationScreen:
         self._index(benchmarks, config.boilerplate_questions)
 
     def look_at(self, problem: Problem, place: str) -> Finding | None:
+        match = next(self.matches(problem), None)
+        return None if match is None else _finding(match)
+
+    def matches(self, problem: Problem) -> Iterator[Match]:
+        """All that the problem shares with questions, longest runs first; one question may come often."""
         of_problem = words(problem.question)
         question = self._whole.get(_hash(of_problem))
         if question is not None:
-            return _finding(question, of_problem)
+            yield Match(question.benchmark, question.problem_id, of_problem)
         for length in sorted(self._lengths, reverse=True):
             for run in _runs_of(of_problem, length):
                 question = self._runs.get(_hash(run))
                 if question is not None:
-                    return _finding(question, run)
-        return None
+                    yield Match(question.benchmark, question.problem_id, run)
 
     def _index(self, benchmarks: Mapping[str, Iterable[Problem]], boilerplate_questions: int) -> None:
         """Two looks at the runs: which are shared by many questions, then which count."""
@@ -87,11 +100,11 @@ def _runs_of(of_text: list[str], length: int) -> Iterator[list[str]]:
     return (of_text[i : i + length] for i in range(len(of_text) - length + 1))
 
 
-def _finding(question: _Question, matched: list[str]) -> Finding:
-    shown = " ".join(matched)
+def _finding(match: Match) -> Finding:
+    shown = " ".join(match.words)
     return Finding(
-        reason=f"in benchmark {question.benchmark}",
-        detail=f'{len(matched)} words in a row as in its problem {question.problem_id}: "{shown[:200]}"',
+        reason=f"in benchmark {match.benchmark}",
+        detail=f'{len(match.words)} words in a row as in its problem {match.problem_id}: "{shown[:200]}"',
     )
 
 

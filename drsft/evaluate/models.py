@@ -18,6 +18,11 @@ class EvaluatedModel:
     seed: int | None
     export_key: str | None
 
+    @property
+    def shown_name(self) -> str:
+        """As people say it: "base", "dr+dft/seed-0"."""
+        return self.arm if self.seed is None else f"{self.arm}/seed-{self.seed}"
+
 
 def evaluated_models(config: RunConfig) -> list[EvaluatedModel]:
     models = [EvaluatedModel(name=BASE, arm=BASE, seed=None, export_key=None)]

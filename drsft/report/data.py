@@ -7,7 +7,7 @@ a sentence. Shares are in 0..1, log-probs in nats, lengths and costs in tokens.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from drsft.evaluate.estimators import PairedDifference
+from drsft.evaluate.paired import PairedDifference
 from drsft.gap.summary import GapSummary
 from drsft.records import Outcome, Source
 
@@ -92,7 +92,10 @@ class Cascade:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonRow:
-    """One arm on one benchmark. `low` and `high` bound avg@k at 95 %, over problems and training seeds."""
+    """One arm on one benchmark. `low` and `high` bound avg@k at 95 %, over problems and training seeds.
+
+    A problem of the benchmark is clean when no training problem overlaps with it (docs/evaluation.md).
+    """
 
     arm: str  # "base" for the untrained target
     data: str | None  # "expert", "rewritten"; None for base
@@ -109,6 +112,12 @@ class ComparisonRow:
     pass_k: int | None = None  # the k of pass@k
     truncated_share: float | None = None  # of samples
     no_answer_share: float | None = None  # of samples
+    unjudged_share: float | None = None  # of samples
+    maj_at_k: float | None = None  # None where answers cannot be compared, as with code
+    mean_tokens: float | None = None  # of a sample
+    num_overlapping: int | None = None  # training problems that overlap with the benchmark
+    num_clean: int | None = None  # problems of the benchmark
+    clean_avg_at_k: float | None = None  # on these alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

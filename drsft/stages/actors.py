@@ -27,12 +27,8 @@ def actor_resources(resources: Resources) -> dict[str, Any]:
 
 def actor_verifier(config: RunConfig) -> VerifierPool:
     """The verifiers of one actor, the same for rewriting and for evaluation."""
-    verification = config.rewrite.verification
-    return VerifierPool(
-        num_workers=config.resources.verify_workers_per_actor,
-        timeout_s=verification.timeout_s,
-        memory_limit_bytes=verification.memory_limit_mib << 20,
-    )
+    workers = config.resources.verify_workers_per_actor
+    return VerifierPool.from_config(config.rewrite.verification, num_workers=workers)
 
 
 def quiet_ray_data() -> None:

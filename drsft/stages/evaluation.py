@@ -13,15 +13,16 @@ from ray.data import ActorPoolStrategy
 from drsft.config import Benchmark, Evaluate, RunConfig, Target
 from drsft.errors import StageError
 from drsft.evaluate.models import EvaluatedModel, evaluated_models
-from drsft.evaluate.sampling import Evaluation, evaluate_one, samples_to_table
+from drsft.evaluate.sampling import Evaluation, evaluate_shard
 from drsft.planning import Plan, plan_problems, read_shard
-from drsft.policy.prompts import load_prompter
+from drsft.policy.prompts import Prompter, load_prompter
+from drsft.policy.provenance import provenance
 from drsft.policy.vllm import VLLMPolicy
-from drsft.records import Attempt, Problem
 from drsft.shards import ShardSet
 from drsft.stages.actors import actor_resources, actor_verifier, raise_cause
 from drsft.stages.progress import Ticker
 from drsft.storage import Store, download_folder, open_store
+from drsft.verify.version import verifier_version
 
 __all__ = ["is_complete", "plan_benchmarks", "run_evaluation"]
 
@@ -30,17 +31,26 @@ STAGE = "evaluate"
 
 def plan_benchmarks(config: RunConfig, store: Store) -> dict[str, Plan]:
     """Every benchmark's shards; problems need no expert solution here."""
-    prompter = load_prompter(config.target.model, config.target.prompts)
+    prompters = _prompters(config, load_prompter(config.target.model, config.target.prompts))
     return {
         benchmark.name: plan_problems(
             benchmark.problems,
             store,
             benchmark.prefix,
-            prompter=prompter,
+            prompter=prompters[benchmark.name],
             max_model_len=config.target.max_model_len,
             needs_demonstration=False,
         )
         for benchmark in config.evaluate.benchmarks
+    }
+
+
+def _prompters(config: RunConfig, prompter: Prompter) -> dict[str, Prompter]:
+    """By benchmark: `prompter` with the prompts that it is asked with."""
+    evaluate, own = config.evaluate, config.target.prompts
+    return {
+        benchmark.name: Prompter(prompter.tokenizer, evaluate.prompts_for(benchmark, own))
+        for benchmark in evaluate.benchmarks
     }
 
 
@@ -60,15 +70,14 @@ class ModelEvaluator:
         with tempfile.TemporaryDirectory(prefix="drsft-export-") as folder:
             target = self._target(model, Path(folder))
             prompter = load_prompter(target.model, target.prompts)
-            evaluation = Evaluation(
-                protocol=self._config.evaluate, prompter=prompter, run_seed=self._config.seed
-            )
+            prompters = _prompters(self._config, prompter)
             policy = VLLMPolicy(target, prompter)
+            summary = {"verifier": verifier_version(), "provenance": provenance(target)}
             try:
                 shards = [str(shard).partition("/") for shard in batch["shards"][0]]
                 await asyncio.gather(
                     *(
-                        self._shard(model.name, self._benchmarks[name], shard, policy, evaluation)
+                        self._shard(model, self._benchmarks[name], shard, policy, prompters[name], summary)
                         for name, _, shard in shards
                     )
                 )
@@ -86,19 +95,24 @@ class ModelEvaluator:
         return self._config.target.model_copy(update={"model": str(folder)})
 
     async def _shard(
-        self, model: str, benchmark: Benchmark, shard: str, policy: VLLMPolicy, evaluation: Evaluation
+        self,
+        model: EvaluatedModel,
+        benchmark: Benchmark,
+        shard: str,
+        policy: VLLMPolicy,
+        prompter: Prompter,
+        summary: dict[str, Any],
     ) -> None:
-        problems = read_shard(self._store, benchmark.prefix, shard)
-
-        async def one(problem: Problem) -> list[Attempt]:
-            attempts = await evaluate_one(problem, policy, self._verifier, evaluation)
-            num_tokens = sum(len(attempt.rollout.completion.token_ids) for attempt in attempts)
-            self._ticker.add(done=1, num_tokens=num_tokens)
-            return attempts
-
-        attempts = await asyncio.gather(*map(one, problems))
-        samples = ShardSet(self._store, evaluation.protocol.samples_prefix(model, benchmark))
-        samples.commit(shard, samples_to_table(problems, attempts))
+        protocol = self._config.evaluate
+        samples = await evaluate_shard(
+            read_shard(self._store, benchmark.prefix, shard),
+            policy,
+            self._verifier,
+            Evaluation(protocol=protocol, prompter=prompter, run_seed=self._config.seed),
+            on_problem=lambda num_tokens: self._ticker.add(done=1, num_tokens=num_tokens),
+        )
+        shards = ShardSet(self._store, protocol.samples_prefix(model.name, benchmark))
+        shards.commit(shard, samples, summary)
 
 
 def is_complete(store: Store, config: RunConfig, plans: dict[str, Plan]) -> bool:

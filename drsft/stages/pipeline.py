@@ -13,6 +13,7 @@ from rich.table import Table
 
 from drsft.config import RunConfig
 from drsft.errors import ModelError, StageError
+from drsft.evaluate.contamination import measure_contamination
 from drsft.planning import Plan, plan_problems, screens_for
 from drsft.policy.prompts import check_length, load_prompter, model_location
 from drsft.policy.provenance import model_fingerprint
@@ -41,6 +42,8 @@ def run_pipeline(config: RunConfig, *, stages: Sequence[str] = STAGES, console: 
         plan = _plan(config, store)
         _say(console, _describe(plan))
         plans = plan_benchmarks(config, store) if "evaluate" in stages else {}
+        if plans:
+            measure_contamination(config.evaluate, store, plan)
         _write_manifest(config, store)
         waiting = {
             "rewrite": not rewriting.is_complete(store, plan),

@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import blake2b
 from types import TracebackType
 
+from drsft.config import Verification
 from drsft.records import Outcome, Problem, Verdict
 from drsft.verify.inline import inline_verdict
 from drsft.verify.kinds import BY_MODEL, check_kind
@@ -66,6 +67,11 @@ class VerifierPool:
         self._model_threads: ThreadPoolExecutor | None = None
         self._is_started = False
         self._is_closed = False
+
+    @classmethod
+    def from_config(cls, config: Verification, *, num_workers: int) -> "VerifierPool":
+        memory_limit_bytes = config.memory_limit_mib << 20
+        return cls(num_workers=num_workers, timeout_s=config.timeout_s, memory_limit_bytes=memory_limit_bytes)
 
     async def judge(self, problem: Problem, text: str, *, is_truncated: bool = False) -> Verdict:
         """Raises only for the caller's own errors: an unknown kind, a closed pool."""

@@ -1,0 +1,56 @@
+"""Which samples of a problem gave the same answer, by the verifier's own equivalence: what maj@k votes on.
+
+Groups are numbered within a problem: 0 holds the correct samples, 1 and up the other answers in order of
+their first sample. A sample without an answer, or cut off, votes for nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from drsft.records import Outcome, Problem, Verdict
+from drsft.verify.protocol import Verifier
+
+__all__ = ["CORRECT_GROUP", "answer_groups"]
+
+CORRECT_GROUP = 0
+VOTING = (Outcome.CORRECT, Outcome.WRONG, Outcome.UNJUDGED)
+COMPARED = frozenset(
+    {"math", "math+steps", "numeric", "choice", "exact"}
+)  # an answer can be a reference there
+WITHOUT_VOTE = frozenset({"code", "steps"})  # two programs are not the same answer or another one
+
+
+async def answer_groups(
+    problem: Problem, verdicts: Sequence[Verdict], verifier: Verifier
+) -> list[int | None]:
+    """The group of each sample; None where it does not vote.
+
+    An answer joins the first group whose first answer, taken as the reference, it equals to the verifier.
+    """
+    if problem.kind in WITHOUT_VOTE:
+        return [None] * len(verdicts)
+    firsts: list[str] = []
+    known: dict[str, int] = {}
+    groups: list[int | None] = []
+    for verdict in verdicts:
+        if verdict.is_correct:
+            groups.append(CORRECT_GROUP)
+        elif verdict.answer is None or verdict.outcome not in VOTING:
+            groups.append(None)
+        else:
+            answer = " ".join(verdict.answer.split())
+            if answer not in known:
+                known[answer] = await _place(problem, answer, firsts, verifier)
+            groups.append(known[answer])
+    return groups
+
+
+async def _place(problem: Problem, answer: str, firsts: list[str], verifier: Verifier) -> int:
+    """The number of the answer's group; a new one is added to `firsts`."""
+    if problem.kind in COMPARED:
+        for number, first in enumerate(firsts, start=1):
+            finding = await verifier.judge(replace(problem, reference=first), f"\\boxed{{{answer}}}")
+            if finding.is_correct:
+                return number
+    firsts.append(answer)
+    return len(firsts)

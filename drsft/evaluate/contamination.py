@@ -1,0 +1,77 @@
+"""How the run's training problems overlap with each benchmark: what stands beside a benchmark's score.
+
+The rule is that of drsft/clean/contamination.py, whether or not such problems were set aside. A benchmark is
+looked at by itself, so each answers for its own questions. Counts of questions are a lower bound: a run of
+words that two questions share is laid to the first of them.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from drsft.clean.contamination import ContaminationScreen
+from drsft.config import Benchmark, Evaluate
+from drsft.planning import Plan, read_plan, read_shard
+from drsft.records import Problem
+from drsft.storage import Store
+
+__all__ = ["Contamination", "measure_contamination", "read_contamination"]
+
+NUM_EXAMPLES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contamination:
+    """The overlap of the training problems with one benchmark."""
+
+    num_training_problems: int
+    num_overlapping: int  # training problems
+    question_ids: tuple[str, ...]  # of the benchmark's questions that they overlap with
+    examples: tuple[str, ...]  # "<training problem> and <question>: the words they share"
+
+
+def measure_contamination(evaluate: Evaluate, store: Store, plan: Plan) -> None:
+    """Writes what `read_contamination` reads, for each benchmark of which it is not known yet."""
+    for benchmark in evaluate.benchmarks:
+        key = evaluate.contamination_key(benchmark)
+        of_benchmark = read_plan(store, benchmark.prefix)
+        if of_benchmark is not None and not store.exists(key):
+            questions = _problems(store, benchmark.prefix, of_benchmark)
+            screen = ContaminationScreen({benchmark.name: questions}, evaluate.contamination)
+            found = _overlap(screen, _problems(store, "problems", plan), plan.num_problems)
+            store.put(key, json.dumps(asdict(found), indent=1).encode())
+
+
+def read_contamination(evaluate: Evaluate, store: Store, benchmark: Benchmark) -> Contamination | None:
+    key = evaluate.contamination_key(benchmark)
+    if not store.exists(key):
+        return None
+    fields = json.loads(store.read(key))
+    ids, examples = tuple(fields.pop("question_ids")), tuple(fields.pop("examples"))
+    return Contamination(**fields, question_ids=ids, examples=examples)
+
+
+def _problems(store: Store, prefix: str, plan: Plan) -> Iterator[Problem]:
+    for shard in sorted(plan.shards):
+        yield from read_shard(store, prefix, shard)
+
+
+def _overlap(screen: ContaminationScreen, problems: Iterator[Problem], num_problems: int) -> Contamination:
+    question_ids: set[str] = set()
+    examples: list[str] = []
+    num_overlapping = 0
+    for problem in problems:
+        matches = list(screen.matches(problem))
+        if not matches:
+            continue
+        num_overlapping += 1
+        question_ids.update(match.problem_id for match in matches)
+        if len(examples) < NUM_EXAMPLES:
+            shared = " ".join(matches[0].words)[:200]
+            examples.append(f'{problem.problem_id} and {matches[0].problem_id}: "{shared}"')
+    return Contamination(
+        num_training_problems=num_problems,
+        num_overlapping=num_overlapping,
+        question_ids=tuple(sorted(question_ids)),
+        examples=tuple(examples),
+    )

@@ -1,0 +1,106 @@
+"""New verdicts on samples that were drawn before: beside the old ones, and what they change."""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from drsft.config import Benchmark, RunConfig
+from drsft.evaluate.models import EvaluatedModel, evaluated_models
+from drsft.evaluate.samples import Judging, judgings, read_samples
+from drsft.evaluate.sampling import rejudge_shard
+from drsft.planning import Plan, read_plan, read_shard
+from drsft.records import Outcome
+from drsft.shards import ShardSet
+from drsft.storage import Store
+from drsft.verify.protocol import Verifier
+
+__all__ = ["Rejudged", "rejudge_run"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejudged:
+    """What became of one model's samples on one benchmark."""
+
+    model: EvaluatedModel
+    benchmark: str
+    num_samples: int
+    changes: Counter[tuple[str, str]]  # (outcome before, outcome now) -> samples, where they differ
+    num_correct_before: int
+    num_correct_now: int
+    is_new: bool  # False: this version of the verifier had judged them already
+
+
+def rejudge_run(config: RunConfig, store: Store, verifier: Verifier, *, version: str) -> list[Rejudged]:
+    """Judges every complete evaluation of the run anew; a killed judging goes on with its missing shards.
+
+    Samples that a verifier of this `version` has judged are left alone, unless some came out unjudged: those
+    may have met a busy machine.
+    """
+    results = []
+    for benchmark in config.evaluate.benchmarks:
+        plan = read_plan(store, benchmark.prefix)
+        if plan is None:
+            continue
+        for model in evaluated_models(config):
+            found = _rejudge(config, store, verifier, version, benchmark, plan, model)
+            if found is not None:
+                results.append(found)
+    return results
+
+
+def _rejudge(
+    config: RunConfig,
+    store: Store,
+    verifier: Verifier,
+    version: str,
+    benchmark: Benchmark,
+    plan: Plan,
+    model: EvaluatedModel,
+) -> Rejudged | None:
+    prefix, shards = config.evaluate.samples_prefix(model.name, benchmark), sorted(plan.shards)
+    before = read_samples(store, prefix, shards)
+    if before is None:
+        return None
+    judging = _judging(store, prefix, version, shards, before)
+    if judging is not None:
+        drawn, anew = ShardSet(store, prefix), ShardSet(store, judging.prefix)
+        for shard in sorted(set(shards) - anew.done()):
+            problems = read_shard(store, benchmark.prefix, shard)
+            verdicts = asyncio.run(rejudge_shard(problems, drawn.table(shard), verifier))
+            anew.commit(shard, verdicts, {"verifier": version})
+    now = read_samples(store, prefix, shards)
+    assert now is not None
+    return _compared(model, benchmark.name, before, now, is_new=judging is not None)
+
+
+def _judging(store: Store, prefix: str, version: str, shards: list[str], before: pa.Table) -> Judging | None:
+    """The judging to begin or to go on with; None when there is nothing to judge anew."""
+    known = judgings(store, prefix)
+    if known and known[-1].version == version:
+        if not ShardSet(store, known[-1].prefix).done() >= set(shards):
+            return known[-1]
+        is_judged = True
+    else:
+        commits = ShardSet(store, prefix).commits().values()
+        is_judged = not known and all(commit.summary.get("verifier") == version for commit in commits)
+    if is_judged and Outcome.UNJUDGED.value not in before["outcome"].to_pylist():
+        return None
+    number = known[-1].number + 1 if known else 1
+    return Judging(number=number, version=version, prefix=f"{prefix}/verdicts/{number}-{version}")
+
+
+def _compared(
+    model: EvaluatedModel, benchmark: str, before: pa.Table, now: pa.Table, *, is_new: bool
+) -> Rejudged:
+    pairs = Counter(zip(before["outcome"].to_pylist(), now["outcome"].to_pylist(), strict=True))
+    return Rejudged(
+        model=model,
+        benchmark=benchmark,
+        num_samples=now.num_rows,
+        changes=Counter({pair: count for pair, count in pairs.items() if pair[0] != pair[1]}),
+        num_correct_before=sum(n for (old, _), n in pairs.items() if old == Outcome.CORRECT),
+        num_correct_now=sum(n for (_, new), n in pairs.items() if new == Outcome.CORRECT),
+        is_new=is_new,
+    )

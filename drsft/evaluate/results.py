@@ -1,0 +1,90 @@
+"""What a run's store holds of its evaluations: whose samples there are, and how they score."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from drsft.config import Benchmark, RunConfig
+from drsft.errors import ConfigError
+from drsft.evaluate.contamination import Contamination, read_contamination
+from drsft.evaluate.models import EvaluatedModel, evaluated_models
+from drsft.evaluate.samples import read_samples
+from drsft.evaluate.scores import BenchmarkSamples, Score, score
+from drsft.planning import read_plan
+from drsft.storage import Store
+
+__all__ = ["ArmScore", "arm_scores", "pick_models", "samples_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmScore:
+    """One arm, over all its seeds, on one benchmark.
+
+    A problem of the benchmark is clean when no training problem overlaps with it.
+    """
+
+    arm: str
+    benchmark: str
+    samples: BenchmarkSamples
+    score: Score
+    overlap: Contamination | None  # None: not measured
+    clean_score: Score | None  # on the clean problems; None where it is not known or there is none
+
+    @property
+    def num_clean(self) -> int | None:
+        if self.overlap is None:
+            return None
+        return len(set(self.samples.problem_ids) - set(self.overlap.question_ids))
+
+
+def arm_scores(config: RunConfig, store: Store) -> Iterator[ArmScore]:
+    """By benchmark, then arm, in the configuration's order; only arms that are complete."""
+    arms: dict[str, list[EvaluatedModel]] = {}
+    for model in evaluated_models(config):
+        arms.setdefault(model.arm, []).append(model)
+    for benchmark in config.evaluate.benchmarks:
+        overlap = read_contamination(config.evaluate, store, benchmark)
+        for arm, models in arms.items():
+            samples = samples_of(config, store, models, benchmark)
+            if samples is not None:
+                yield _arm_score(arm, benchmark, samples, overlap)
+
+
+def _arm_score(
+    arm: str, benchmark: Benchmark, samples: BenchmarkSamples, overlap: Contamination | None
+) -> ArmScore:
+    clean = sorted(set(samples.problem_ids) - set(overlap.question_ids)) if overlap else []
+    return ArmScore(
+        arm=arm,
+        benchmark=benchmark.name,
+        samples=samples,
+        score=score(samples),
+        overlap=overlap,
+        clean_score=score(samples.only(clean)) if clean else None,
+    )
+
+
+def pick_models(config: RunConfig, name: str) -> list[EvaluatedModel]:
+    """The trainings of an arm ("dr+dft"), or one of them ("dr+dft/seed-0"), or "base"."""
+    models = evaluated_models(config)
+    picked = [model for model in models if name in (model.arm, model.shown_name)]
+    if not picked:
+        known = ", ".join(dict.fromkeys([*(m.arm for m in models), *(m.shown_name for m in models)]))
+        raise ConfigError(f"no model {name!r} in run {config.run_id}; it has {known}")
+    return picked
+
+
+def samples_of(
+    config: RunConfig, store: Store, models: Sequence[EvaluatedModel], benchmark: Benchmark
+) -> BenchmarkSamples | None:
+    """The models' samples with the verdicts that count; None while some are missing."""
+    plan = read_plan(store, benchmark.prefix)
+    if plan is None:
+        return None
+    tables = []
+    for model in models:
+        prefix = config.evaluate.samples_prefix(model.name, benchmark)
+        table = read_samples(store, prefix, sorted(plan.shards))
+        if table is None:
+            return None
+        tables.append(table)
+    return BenchmarkSamples.from_tables(tables)

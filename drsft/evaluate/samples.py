@@ -1,0 +1,131 @@
+"""An evaluation's samples as they lie in the run's store, and the newest verdicts on them.
+
+    evaluate/<model>/<benchmark>-<fingerprint>/
+      data/, commits/             samples with the verdicts they got when they were drawn
+      verdicts/<n>-<version>/     the n-th judging anew, by the verifier of that version
+
+Samples are never changed; the highest judging that covers every shard counts.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from drsft.records import Completion, Verdict
+from drsft.shards import ShardSet
+from drsft.storage import Store
+
+__all__ = [
+    "SAMPLE_SCHEMA",
+    "VERDICT_SCHEMA",
+    "Judged",
+    "Judging",
+    "judgings",
+    "read_samples",
+    "samples_to_table",
+    "verdicts_to_table",
+]
+
+_KEY = [
+    pa.field("problem_id", pa.string(), nullable=False),
+    pa.field("sample_index", pa.int32(), nullable=False),
+]
+_VERDICT = [
+    pa.field("outcome", pa.string(), nullable=False),
+    pa.field("reason", pa.string(), nullable=False),
+    pa.field("answer", pa.string()),  # as extracted
+    pa.field("answer_group", pa.int32()),  # of drsft.evaluate.answers; null: no vote
+]
+VERDICT_SCHEMA = pa.schema([*_KEY, *_VERDICT])
+SAMPLE_SCHEMA = pa.schema(
+    [
+        *_KEY,
+        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("token_ids", pa.list_(pa.int32()), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("num_tokens", pa.int32(), nullable=False),
+        pa.field("finish_reason", pa.string(), nullable=False),
+        *_VERDICT,
+    ]
+)
+SCORED_COLUMNS = [*VERDICT_SCHEMA.names, "num_tokens"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One sample and what was found about it."""
+
+    problem_id: str
+    sample_index: int
+    seed: int
+    completion: Completion
+    verdict: Verdict
+    answer_group: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judging:
+    """One judging anew of an evaluation's samples."""
+
+    number: int  # from 1
+    version: str  # of the verifier
+    prefix: str
+
+
+def samples_to_table(judged: Iterable[Judged]) -> pa.Table:
+    rows = [
+        {
+            **_verdict_row(one),
+            "seed": one.seed,
+            "token_ids": one.completion.token_ids,
+            "text": one.completion.text,
+            "num_tokens": len(one.completion.token_ids),
+            "finish_reason": one.completion.finish_reason,
+        }
+        for one in judged
+    ]
+    return pa.Table.from_pylist(rows, schema=SAMPLE_SCHEMA)
+
+
+def verdicts_to_table(judged: Iterable[Judged]) -> pa.Table:
+    return pa.Table.from_pylist([_verdict_row(one) for one in judged], schema=VERDICT_SCHEMA)
+
+
+def _verdict_row(judged: Judged) -> dict[str, Any]:
+    return {
+        "problem_id": judged.problem_id,
+        "sample_index": judged.sample_index,
+        "outcome": judged.verdict.outcome.value,
+        "reason": judged.verdict.reason,
+        "answer": judged.verdict.answer,
+        "answer_group": judged.answer_group,
+    }
+
+
+def judgings(store: Store, prefix: str) -> list[Judging]:
+    """All judgings anew of the samples at `prefix`, finished or not, in order."""
+    start = f"{prefix}/verdicts/"
+    names = {key.removeprefix(start).split("/", 1)[0] for key in store.keys(start.rstrip("/"))}
+    parts = [name.partition("-") for name in names]
+    found = [
+        Judging(number=int(number), version=version, prefix=f"{start}{number}-{version}")
+        for number, _, version in parts
+    ]
+    return sorted(found, key=lambda judging: judging.number)
+
+
+def read_samples(store: Store, prefix: str, shards: Sequence[str]) -> pa.Table | None:
+    """What is scored of each sample, with the verdicts that count, by problem and sample; None: not done."""
+    drawn = ShardSet(store, prefix)
+    if not drawn.done() >= set(shards):
+        return None
+    order = [("problem_id", "ascending"), ("sample_index", "ascending")]
+    samples = pa.concat_tables([drawn.table(shard).select(SCORED_COLUMNS) for shard in shards]).sort_by(order)
+    for judging in reversed(judgings(store, prefix)):
+        anew = ShardSet(store, judging.prefix)
+        if anew.done() >= set(shards):
+            verdicts = pa.concat_tables([anew.table(shard) for shard in shards]).sort_by(order)
+            return verdicts.append_column("num_tokens", samples["num_tokens"])
+    return samples

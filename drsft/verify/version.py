@@ -1,0 +1,23 @@
+"""Which verifier judged: verdicts of one version can be had again, those of another may differ."""
+
+import hashlib
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from drsft import __version__
+
+__all__ = ["verifier_version"]
+
+_LIBRARIES = ("math-verify", "sympy")
+
+
+@cache
+def verifier_version() -> str:
+    """drsft's version and eight hex digits over the verifier's source and the libraries below it."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    for library in _LIBRARIES:
+        digest.update(f"{library} {version(library)}".encode())
+    return f"{__version__}-{digest.hexdigest()[:8]}"
