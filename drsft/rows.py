@@ -137,7 +137,8 @@ def _rows_of_hub(problems: Problems) -> Iterator[Row | BadRow]:
     except Exception as error:  # the library raises its own, the hub's and requests' errors
         reason = str(error).strip().splitlines()[0][:200]
         raise InputError(
-            f"problems.path {name!r} is no file or folder here and did not load from the hub: {reason}"
+            f"problems.path {name!r} is no file or folder here and did not load from the hub: {reason}; "
+            "without a network give the path of a local copy"
         ) from error
     for number, fields in enumerate(dataset, start=1):
         yield Row(f"{name} {problems.split} row {number}", dict(fields))

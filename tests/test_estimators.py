@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from drsft.evaluate.estimators import avg_at_k, clustered_mean, pass_at_k
+from drsft.evaluate.estimators import avg_at_k, clustered_mean, maj_at_k, pass_at_k
 from drsft.evaluate.intervals import t_quantile
 from drsft.evaluate.paired import paired_difference
 
@@ -79,6 +79,31 @@ def test_pass_at_1_is_avg_at_k() -> None:
     assert (one.value, one.low, one.high) == pytest.approx((average.value, average.low, average.high))
 
 
+def test_maj_at_k_equals_brute_force_over_all_ways_to_break_a_tie() -> None:
+    groups = np.random.default_rng(7).integers(-1, 4, size=(2, 40, 5))
+    groups[0, 0] = -1  # nobody votes
+    wins = []
+    for row in groups.reshape(-1, 5):
+        votes = [int(group) for group in row if group >= 0]
+        first = [group for group in set(votes) if votes.count(group) == max(map(votes.count, votes))]
+        wins.append(float(np.mean([group == 0 for group in first])) if first else 0.0)
+    assert maj_at_k(groups).value == pytest.approx(float(np.mean(wins)))
+    assert 0 < np.mean(wins) < 1
+    assert maj_at_k([[0, 0, 1], [1, 2, 0], [1, 1, 0]]).value == pytest.approx((1 + 1 / 3 + 0) / 3)
+
+
+def test_maj_at_1_is_accuracy_where_all_vote() -> None:
+    groups = np.random.default_rng(8).integers(0, 3, size=(50, 1))
+    majority, average = maj_at_k(groups), avg_at_k(groups == 0)
+    assert (majority.value, majority.low, majority.high) == (average.value, average.low, average.high)
+
+
+@pytest.mark.parametrize("bad", [[0, 1], [[0.5, 1.0]], np.zeros((3, 0), dtype=int)])
+def test_groups_of_another_kind_are_refused(bad: object) -> None:
+    with pytest.raises(ValueError, match="groups"):
+        maj_at_k(bad)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("bad", [[0, 1], [[0.5, 1.0]], np.zeros((3, 0)), [[float("nan")]]])
 def test_outcomes_of_another_kind_are_refused(bad: object) -> None:
     with pytest.raises(ValueError, match="outcomes"):
@@ -94,9 +119,20 @@ def _draw(
     return rng.random((seeds, problems, samples)) < 1 / (1 + np.exp(-logits_SP))[..., None]
 
 
-@pytest.mark.parametrize(("seeds", "seed_spread"), [(1, 0.0), (3, 0.0), (3, 0.2)])
-def test_intervals_cover_the_truth_in_simulation(seeds: int, seed_spread: float) -> None:
+@pytest.mark.parametrize(("problems", "samples"), [(30, 16), (60, 4), (300, 8)])
+def test_the_interval_of_one_model_covers_the_truth(problems: int, samples: int) -> None:
     """The logits are symmetric about 0, so the population's accuracy is exactly one half."""
+    rng = np.random.default_rng(4)
+    runs = 10_000
+    covered = 0
+    for _ in range(runs):
+        estimate = avg_at_k(_draw(rng, seeds=1, problems=problems, samples=samples, seed_spread=0.0))
+        covered += estimate.low <= 0.5 <= estimate.high
+    assert 0.94 <= covered / runs <= 0.96
+
+
+@pytest.mark.parametrize(("seeds", "seed_spread"), [(3, 0.0), (3, 0.2)])
+def test_intervals_over_trainings_cover_the_truth(seeds: int, seed_spread: float) -> None:
     rng = np.random.default_rng(4)
     runs = 1200
     covered = 0

@@ -3,18 +3,25 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
-from drsft.config import Evaluate
+from drsft.config import Benchmark, Evaluate, RunConfig
 from drsft.evaluate.answers import answer_groups
+from drsft.evaluate.plans import benchmark_prompters, missing_shards, read_plans
 from drsft.evaluate.samples import Judged, samples_to_table, verdicts_to_table
+from drsft.planning import read_shard
 from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import Policy
 from drsft.records import Completion, Problem, Sampling, stable_seed
+from drsft.shards import ShardSet
+from drsft.storage import Store
 from drsft.verify.protocol import Verifier
 
-__all__ = ["Evaluation", "evaluate_shard", "rejudge_shard"]
+__all__ = ["Evaluation", "evaluate_model", "evaluate_shard", "rejudge_shard"]
+
+OnProblem = Callable[[int], None]  # the tokens of a problem that is done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,18 +43,43 @@ class Evaluation:
         )
 
 
+async def evaluate_model(
+    config: RunConfig,
+    store: Store,
+    model: str,
+    *,
+    policy: Policy,
+    verifier: Verifier,
+    prompter: Prompter,
+    summary: dict[str, Any],
+    on_problem: OnProblem = lambda num_tokens: None,
+) -> None:
+    """Samples what is missing of a model on the planned benchmarks of a run, all shards side by side.
+
+    Each shard is committed with `summary` when it is whole, so what a killed evaluation has is not sampled
+    again. `on_problem` hears of each problem that is done how many tokens it took.
+    """
+    protocol, prompters = config.evaluate, benchmark_prompters(config, prompter)
+
+    async def one(benchmark: Benchmark, shard: str) -> None:
+        problems = read_shard(store, benchmark.prefix, shard)
+        evaluation = Evaluation(protocol=protocol, prompter=prompters[benchmark.name], run_seed=config.seed)
+        samples = await evaluate_shard(problems, policy, verifier, evaluation, on_problem=on_problem)
+        ShardSet(store, protocol.samples_prefix(model, benchmark)).commit(shard, samples, summary)
+
+    missing = missing_shards(config, store, model, read_plans(config, store))
+    await asyncio.gather(*(one(benchmark, shard) for benchmark, shard in missing))
+
+
 async def evaluate_shard(
     problems: Sequence[Problem],
     policy: Policy,
     verifier: Verifier,
     evaluation: Evaluation,
     *,
-    on_problem: Callable[[int], None] = lambda num_tokens: None,
+    on_problem: OnProblem,
 ) -> pa.Table:
-    """All samples of the problems with their verdicts, in SAMPLE_SCHEMA; the problems run side by side.
-
-    `on_problem` hears of each problem that is done how many tokens it took.
-    """
+    """All samples of the problems with their verdicts, in SAMPLE_SCHEMA; the problems run side by side."""
 
     async def one(problem: Problem) -> list[Judged]:
         sampling = evaluation.sampling(problem)

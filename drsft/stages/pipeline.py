@@ -14,6 +14,7 @@ from rich.table import Table
 from drsft.config import RunConfig
 from drsft.errors import ModelError, StageError
 from drsft.evaluate.contamination import measure_contamination
+from drsft.evaluate.plans import plan_benchmarks
 from drsft.planning import Plan, plan_problems, screens_for
 from drsft.policy.prompts import check_length, load_prompter, model_location
 from drsft.policy.provenance import model_fingerprint
@@ -23,7 +24,6 @@ from drsft.shards import ShardSet
 from drsft.stages import evaluation, rewriting, scoring, training
 from drsft.stages.actors import quiet_ray_data
 from drsft.stages.cluster import check_resources, connected, quiet_stderr
-from drsft.stages.evaluation import plan_benchmarks
 from drsft.stages.progress import start_board, watched
 from drsft.storage import Store, open_store
 
@@ -41,7 +41,7 @@ def run_pipeline(config: RunConfig, *, stages: Sequence[str] = STAGES, console: 
     if stages != ("report",):
         plan = _plan(config, store)
         _say(console, _describe(plan))
-        plans = plan_benchmarks(config, store) if "evaluate" in stages else {}
+        plans = _plan_benchmarks(config, store) if "evaluate" in stages else {}
         if plans:
             measure_contamination(config.evaluate, store, plan)
         _write_manifest(config, store)
@@ -130,6 +130,10 @@ def _plan(config: RunConfig, store: Store) -> Plan:
         max_model_len=config.target.max_model_len,
         screens=screens_for(config.problems, config.evaluate.benchmarks),
     )
+
+
+def _plan_benchmarks(config: RunConfig, store: Store) -> dict[str, Plan]:
+    return plan_benchmarks(config, store, load_prompter(config.target.model, config.target.prompts))
 
 
 def _describe(plan: Plan) -> str:

@@ -5,8 +5,6 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from drsft import __version__
-
 __all__ = ["verifier_version"]
 
 _LIBRARIES = ("math-verify", "sympy")
@@ -20,4 +18,4 @@ def verifier_version() -> str:
         digest.update(path.read_bytes())
     for library in _LIBRARIES:
         digest.update(f"{library} {version(library)}".encode())
-    return f"{__version__}-{digest.hexdigest()[:8]}"
+    return f"{version('drsft')}-{digest.hexdigest()[:8]}"

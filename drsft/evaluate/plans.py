@@ -1,0 +1,57 @@
+"""The benchmarks of a run: their problems cut into shards, their prompts, and what is still to be sampled."""
+
+from collections.abc import Mapping
+
+from drsft.config import Benchmark, RunConfig
+from drsft.errors import StorageError
+from drsft.planning import Plan, plan_problems, read_plan
+from drsft.policy.prompts import Prompter
+from drsft.shards import ShardSet
+from drsft.storage import Store
+
+__all__ = ["benchmark_prompters", "missing_shards", "plan_benchmarks", "read_plans"]
+
+
+def benchmark_prompters(config: RunConfig, prompter: Prompter) -> dict[str, Prompter]:
+    """By benchmark: `prompter` with the prompts that it is asked with."""
+    evaluate, own = config.evaluate, config.target.prompts
+    return {
+        benchmark.name: Prompter(prompter.tokenizer, evaluate.prompts_for(benchmark, own))
+        for benchmark in evaluate.benchmarks
+    }
+
+
+def plan_benchmarks(config: RunConfig, store: Store, prompter: Prompter) -> dict[str, Plan]:
+    """Every benchmark's shards, by its name; problems need no expert solution here."""
+    prompters = benchmark_prompters(config, prompter)
+    return {
+        benchmark.name: plan_problems(
+            benchmark.problems,
+            store,
+            benchmark.prefix,
+            prompter=prompters[benchmark.name],
+            max_model_len=config.target.max_model_len,
+            needs_demonstration=False,
+        )
+        for benchmark in config.evaluate.benchmarks
+    }
+
+
+def missing_shards(
+    config: RunConfig, store: Store, model: str, plans: Mapping[str, Plan]
+) -> list[tuple[Benchmark, str]]:
+    """The shards of which the model's samples are not committed yet; `plans` by benchmark."""
+    missing = []
+    for benchmark in config.evaluate.benchmarks:
+        done = ShardSet(store, config.evaluate.samples_prefix(model, benchmark)).done()
+        missing += [(benchmark, shard) for shard in sorted(plans[benchmark.name].shards.keys() - done)]
+    return missing
+
+
+def read_plans(config: RunConfig, store: Store) -> dict[str, Plan]:
+    """What `plan_benchmarks` wrote. Raises StorageError when it was not called for one of them."""
+    plans = {one.name: read_plan(store, one.prefix) for one in config.evaluate.benchmarks}
+    unplanned = [name for name, plan in plans.items() if plan is None]
+    if unplanned:
+        raise StorageError(f"{store.url} does not hold the problems of {', '.join(unplanned)}")
+    return {name: plan for name, plan in plans.items() if plan is not None}
