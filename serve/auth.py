@@ -1,0 +1,120 @@
+"""Bearer keys: several, named, stored as hashes, changed without a restart.
+
+A line of the key file is `name sha256:<64 hex digits> [requests_per_minute=N] [tokens_per_minute=N]`; empty
+lines and lines that start with # mean nothing. Keys are 256 random bits, so a plain hash protects them:
+there is nothing to guess.
+"""
+
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from drsft.errors import ConfigError
+from serve.settings import Access
+
+__all__ = ["Key", "KeyRing", "make_key", "read_keys"]
+
+_LINE = re.compile(r"(?P<name>[A-Za-z0-9_.-]{1,64}) sha256:(?P<digest>[0-9a-f]{64})(?P<limits>( \w+=\d+)*)")
+_LIMITS = ("requests_per_minute", "tokens_per_minute")
+_LOOK_EVERY_S = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """Who calls, and how much they may. The secret itself is never kept."""
+
+    name: str
+    digest: bytes
+    requests_per_minute: int
+    tokens_per_minute: int
+
+
+def make_key(name: str) -> tuple[str, str]:
+    """A new secret, and the line for the key file."""
+    secret = f"drsft_{secrets.token_urlsafe(32)}"
+    line = f"{name} sha256:{hashlib.sha256(secret.encode()).hexdigest()}"
+    if not _LINE.fullmatch(line):
+        raise ConfigError(f"key name {name!r}: use up to 64 letters, digits, '_', '.' and '-'")
+    return secret, line
+
+
+def read_keys(path: Path, access: Access) -> tuple[Key, ...]:
+    """The keys of a file. Raises ConfigError, which never repeats a line: it may hold a secret by mistake."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"access.keys_file {str(path)!r} cannot be read: {error}") from error
+    keys = tuple(
+        _parse(line, number, access, path)
+        for number, line in enumerate(map(str.strip, lines), 1)
+        if line and not line.startswith("#")
+    )
+    if not keys:
+        raise ConfigError(f"access.keys_file {str(path)!r} has no key; make one with drsft serve-key NAME")
+    if len({key.name for key in keys}) < len(keys):
+        raise ConfigError(f"access.keys_file {str(path)!r}: two keys have one name")
+    return keys
+
+
+def _parse(line: str, number: int, access: Access, path: Path) -> Key:
+    match = _LINE.fullmatch(line)
+    limits = dict(part.split("=") for part in match["limits"].split()) if match else {}
+    if match is None or limits.keys() - set(_LIMITS) or "0" in limits.values():
+        raise ConfigError(
+            f"access.keys_file {str(path)!r}, line {number}: expected NAME sha256:HEX "
+            f"[{'=N] ['.join(_LIMITS)}=N]"
+        )
+    numbers = {name: int(limits.get(name, getattr(access, name))) for name in _LIMITS}
+    return Key(name=match["name"], digest=bytes.fromhex(match["digest"]), **numbers)
+
+
+class KeyRing:
+    """The keys that count now. A file that became unreadable leaves the last good ones in force."""
+
+    def __init__(self, path: Path, access: Access, *, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._path, self._access, self._clock_s = path, access, clock_s
+        self._keys = read_keys(path, access)
+        self._stamp = _stamp(path)
+        self._looked_s = clock_s()
+
+    def find(self, secret: str) -> Key | None:
+        """Whose key this is. Takes equally long whichever key it is, or none."""
+        self._look()
+        digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+        found = None
+        for key in self._keys:
+            if hmac.compare_digest(key.digest, digest):
+                found = key
+        return found
+
+    def _look(self) -> None:
+        now_s = self._clock_s()
+        if now_s - self._looked_s < _LOOK_EVERY_S:
+            return
+        self._looked_s = now_s
+        stamp = _stamp(self._path)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._keys = read_keys(self._path, self._access)
+            _log.info("keys read again: %d", len(self._keys))
+        except ConfigError as error:
+            _log.error("the keys stay as they were: %s", error)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """Changes when the file does, also when a mounted secret's link is swapped."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size

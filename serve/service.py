@@ -1,0 +1,287 @@
+"""From a request to its result through the batch job's own cascade. Knows neither HTTP nor Ray."""
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from drsft.config import Rewrite
+from drsft.policy.prompts import Prompter
+from drsft.policy.protocol import Scorer
+from drsft.records import (
+    Attempt,
+    Completion,
+    Problem,
+    Record,
+    Sampling,
+    Source,
+    Verdict,
+    problem_id_of,
+)
+from drsft.rewrite.cascade import Recipe, rewrite_one
+from drsft.verify.protocol import Verifier
+from serve.admission import estimated_tokens
+from serve.api import AttemptSummary, RecipeOverrides, RewriteRequest, RewriteResult, Timings, TokenCounts
+from serve.settings import ServeConfig
+
+__all__ = ["Listener", "Plan", "RewriteService", "StreamingPolicy", "Unacceptable"]
+
+Listener = Callable[[str, dict[str, Any]], None]  # the event's kind and data
+OnTokens = Callable[[int, Sequence[int]], None]  # the sample's index in its wave, its new token ids
+
+
+class Unacceptable(Exception):  # noqa: N818 - an answer, not a fault
+    """A request that is well-formed but past a limit; `field` is the one to change."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class StreamingPolicy(Protocol):
+    """A `Policy` that can tell of tokens as they come."""
+
+    async def generate(
+        self, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
+    ) -> list[Completion]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A request that was checked, ready to run."""
+
+    request: RewriteRequest
+    problem: Problem
+    recipe: Recipe
+    num_prompt_tokens: int
+    estimated_tokens: int
+    deadline_s: float
+
+
+class RewriteService:
+    def __init__(
+        self,
+        config: ServeConfig,
+        prompter: Prompter,
+        policy: StreamingPolicy,
+        verifier: Verifier,
+        scorer: Scorer | None = None,
+    ) -> None:
+        self._config, self._prompter = config, prompter
+        self._policy, self._verifier, self._scorer = policy, verifier, scorer
+
+    def plan(self, request: RewriteRequest) -> Plan:
+        """Raises Unacceptable for what is past a limit or not offered here."""
+        self._check(request)
+        problem = Problem(
+            problem_id=problem_id_of(request.problem, request.reference),
+            question=request.problem,
+            demonstration=request.expert_solution or "",
+            reference=request.reference,
+            kind=request.kind,
+        )
+        recipe = Recipe(
+            rewrite=self._rewrite(request),
+            prompter=self._prompter,
+            run_seed=secrets.randbits(31) if request.seed is None else request.seed,
+            max_model_len=self._config.target.max_model_len,
+        )
+        num_prompt_tokens = len(self._prompter.plain(problem))
+        if num_prompt_tokens >= recipe.max_model_len:
+            raise Unacceptable(
+                "problem", f"{num_prompt_tokens} tokens leave no room in the model's {recipe.max_model_len}"
+            )
+        deadline_s = self._config.limits.deadline_s
+        return Plan(
+            request=request,
+            problem=problem,
+            recipe=recipe,
+            num_prompt_tokens=num_prompt_tokens,
+            estimated_tokens=estimated_tokens(num_prompt_tokens, recipe.rewrite),
+            deadline_s=min(request.deadline_s or deadline_s, deadline_s),
+        )
+
+    async def rewrite(
+        self, plan: Plan, *, request_id: str, listener: Listener | None = None
+    ) -> RewriteResult:
+        started_s = time.perf_counter()
+        watch = _Watch(self._policy, self._verifier, self._prompter, plan, listener)
+        record = await rewrite_one(plan.problem, watch, watch, plan.recipe, scorer=self._scorer)
+        mean_phi = await self._phi(record) if plan.request.phi else None
+        return self._result(plan, record, watch, request_id, time.perf_counter() - started_s, mean_phi)
+
+    def _check(self, request: RewriteRequest) -> None:
+        limits = self._config.limits
+        for field, text, limit in (
+            ("problem", request.problem, limits.problem_chars),
+            ("reference", request.reference, limits.reference_chars),
+            ("expert_solution", request.expert_solution or "", limits.solution_chars),
+        ):
+            if len(text) > limit:
+                raise Unacceptable(field, f"{len(text)} characters; at most {limit}")
+        if request.kind == "code" and not self._config.verify_code:
+            raise Unacceptable("kind", "this service does not judge programs")
+        if request.phi and self._scorer is None:
+            raise Unacceptable("phi", "this service has no scorer")
+        recipe = request.recipe
+        for field in ("self_align_samples", "guided_samples"):
+            if (getattr(recipe, field) or 0) > limits.num_samples:
+                raise Unacceptable(f"recipe.{field}", f"at most {limits.num_samples}")
+        most = max(self._config.rewrite.self_align.max_tokens, self._config.rewrite.guided.max_tokens)
+        if (recipe.max_tokens or 0) > most:
+            raise Unacceptable("recipe.max_tokens", f"at most {most}")
+
+    def _rewrite(self, request: RewriteRequest) -> Rewrite:
+        """The service's recipe with the request's changes; without a guide there is no guided stage."""
+        given: RecipeOverrides = request.recipe
+        base = self._config.rewrite
+        shared = {
+            name: value
+            for name in ("temperature", "max_tokens")
+            if (value := getattr(given, name)) is not None
+        }
+        hint = given.hint or base.guided.hint
+        has_guide = hint == "answer" or bool(request.expert_solution)
+        guided_samples = base.guided.num_samples if given.guided_samples is None else given.guided_samples
+        own_samples = given.self_align_samples
+        if own_samples is None:
+            own_samples = base.self_align.num_samples
+        fallback = given.fallback or base.fallback
+        return base.model_copy(
+            update={
+                "self_align": base.self_align.model_copy(update={**shared, "num_samples": own_samples}),
+                "guided": base.guided.model_copy(
+                    update={**shared, "num_samples": guided_samples if has_guide else 0, "hint": hint}
+                ),
+                "fallback": fallback if request.expert_solution else "drop",
+                "teachers": (),
+            }
+        )
+
+    async def _phi(self, record: Record) -> float | None:
+        if self._scorer is None or not record.completion_ids:
+            return None
+        [phi] = await self._scorer.mean_phi(record.prompt_ids, [record.completion_ids])
+        return phi
+
+    def _result(
+        self,
+        plan: Plan,
+        record: Record,
+        watch: "_Watch",
+        request_id: str,
+        total_s: float,
+        mean_phi: float | None,
+    ) -> RewriteResult:
+        kept = record.kept_attempt
+        verdict = kept.verdict if kept else record.expert_verdict if record.source is Source.EXPERT else None
+        return RewriteResult(
+            id=request_id,
+            problem_id=record.problem.problem_id,
+            source=record.source,
+            solution=record.text or None,
+            answer=verdict.answer if verdict else None,
+            outcome=verdict.outcome if verdict else None,
+            reason=verdict.reason if verdict else "nothing was accepted, and there is no fallback",
+            attempts=tuple(map(_summary, record.attempts)),
+            tokens=TokenCounts(
+                prompt=len(record.prompt_ids),
+                sampled=record.num_sampled_tokens,
+                kept=len(record.completion_ids),
+            ),
+            timings=Timings(
+                total_s=round(total_s, 6),
+                sampling_s=round(watch.sampling_s, 6),
+                verifying_s=round(watch.verifying_s, 6),
+            ),
+            mean_phi=mean_phi,
+            seed=plan.recipe.run_seed,
+            model=self._config.target.model,
+        )
+
+
+def _summary(attempt: Attempt) -> AttemptSummary:
+    return AttemptSummary(
+        stage=attempt.rollout.stage,
+        sample_index=attempt.rollout.sample_index,
+        outcome=attempt.verdict.outcome,
+        reason=attempt.verdict.reason,
+        refusal=attempt.refusal,
+        tokens=len(attempt.rollout.completion.token_ids),
+        finish_reason=attempt.rollout.completion.finish_reason,
+    )
+
+
+class _Watch:
+    """Stands between the cascade and its two seams: tells the listener what passes, and takes the time."""
+
+    def __init__(
+        self,
+        policy: StreamingPolicy,
+        verifier: Verifier,
+        prompter: Prompter,
+        plan: Plan,
+        listener: Listener | None,
+    ) -> None:
+        self._policy, self._verifier, self._prompter = policy, verifier, prompter
+        self._listener = listener
+        self._plain_ids = prompter.plain(plan.problem)
+        self._stage = ""
+        self._num_asked = 0  # samples of this stage that were asked for
+        self._unjudged: dict[str, list[int]] = {}  # text -> its samples without verdict
+        self.sampling_s = 0.0
+        self.verifying_s = 0.0
+
+    async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> list[Completion]:
+        stage = "self_align" if tuple(prompt_ids) == self._plain_ids else "guided"
+        if stage != self._stage:
+            self._stage, self._num_asked = stage, 0
+            self._tell("stage", stage=stage)
+        first_index = self._num_asked
+        self._num_asked += sampling.num_samples
+        for index in range(first_index, self._num_asked):
+            self._tell("attempt", stage=stage, sample_index=index)
+        started_s = time.perf_counter()
+        completions = await self._policy.generate(
+            prompt_ids, sampling, on_tokens=self._token_teller(stage, first_index)
+        )
+        self.sampling_s += time.perf_counter() - started_s
+        for index, completion in enumerate(completions, first_index):
+            self._unjudged.setdefault(completion.text, []).append(index)
+        return completions
+
+    async def judge(self, problem: Problem, text: str, *, is_truncated: bool = False) -> Verdict:
+        started_s = time.perf_counter()
+        verdict = await self._verifier.judge(problem, text, is_truncated=is_truncated)
+        self.verifying_s += time.perf_counter() - started_s
+        if waiting := self._unjudged.get(text):
+            self._tell(
+                "verdict",
+                stage=self._stage,
+                sample_index=waiting.pop(0),
+                outcome=verdict.outcome.value,
+                reason=verdict.reason,
+            )
+        return verdict
+
+    def _token_teller(self, stage: str, first_index: int) -> OnTokens | None:
+        if self._listener is None:
+            return None
+        so_far: dict[int, tuple[list[int], str]] = {}
+
+        def on_tokens(index: int, token_ids: Sequence[int]) -> None:
+            ids, told = so_far.get(index, ([], ""))
+            ids = [*ids, *token_ids]
+            text = self._prompter.decode(ids)
+            if text.endswith("\ufffd"):  # half a character: its other bytes are still to come
+                so_far[index] = ids, told
+                return
+            so_far[index] = ids, text
+            self._tell("tokens", stage=stage, sample_index=first_index + index, text=text[len(told) :])
+
+        return on_tokens
+
+    def _tell(self, kind: str, **data: Any) -> None:
+        if self._listener is not None:
+            self._listener(kind, data)

@@ -1,0 +1,71 @@
+"""What an operator sets: the model, the recipe, who may call, and how much."""
+
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from drsft.config import Resources, Rewrite, Target
+from drsft.config.base import Frozen
+
+__all__ = ["Access", "Limits", "ServeConfig"]
+
+
+class Access(Frozen):
+    """Who may call. Keys stand hashed in a file that may change while the service runs."""
+
+    keys_file: str | None = Field(None, description="a line for each key; `drsft serve-key NAME` makes one")
+    open_on_loopback: bool = Field(False, description="no keys at all; refused on any other address")
+    requests_per_minute: int = Field(600, ge=1, description="of one key, where its line says nothing else")
+    tokens_per_minute: int = Field(1_000_000, ge=1, description="of one key, prompt and sampled together")
+    cors_origins: tuple[str, ...] = Field((), description="web pages elsewhere that may call; none")
+
+    @model_validator(mode="after")
+    def is_one_of_both(self) -> "Access":
+        if self.open_on_loopback == (self.keys_file is not None):
+            raise ValueError("set keys_file, or open_on_loopback: true for this machine alone")
+        return self
+
+    @property
+    def keys_path(self) -> Path:
+        return Path(self.keys_file or "").expanduser()
+
+
+class Limits(Frozen):
+    """Of one request, and of all together."""
+
+    body_bytes: int = Field(256 << 10, ge=1024)
+    problem_chars: int = Field(20_000, ge=1)
+    solution_chars: int = Field(100_000, ge=1)
+    reference_chars: int = Field(2_000, ge=1)
+    batch_problems: int = Field(64, ge=1)
+    num_samples: int = Field(16, ge=1, description="that a request may ask for, in each stage")
+    deadline_s: float = Field(120, gt=0, description="the longest that a request may take, and the default")
+    tokens_in_flight: int = Field(200_000, ge=1, description="admitted at once, by estimate; past it 429")
+    remembered_results: int = Field(10_000, ge=0, description="finished answers kept for repeated requests")
+    remembered_s: float = Field(3600, gt=0, description="how long such an answer is given again")
+    resumable_s: float = Field(60, gt=0, description="how long a broken stream can be taken up again")
+
+
+class ServeConfig(Frozen):
+    """The whole of `serve.yaml`'s `args`."""
+
+    target: Target
+    rewrite: Rewrite = Rewrite()
+    seed: int = 0
+    access: Access
+    limits: Limits = Limits()
+    verify_code: bool = Field(False, description="judge programs; they run in a sandbox on the ingress")
+    verify_workers: int = Field(1, ge=1, description="verifier processes of one ingress replica")
+    resources: Resources = Resources()
+    drain_s: float = Field(
+        150, gt=0, description="how long a replica may finish its requests; past deadline_s"
+    )
+
+    @model_validator(mode="after")
+    def drains_past_the_longest_request(self) -> "ServeConfig":
+        if self.drain_s <= self.limits.deadline_s:
+            raise ValueError(
+                f"drain_s ({self.drain_s:g}) must be above limits.deadline_s ({self.limits.deadline_s:g}), "
+                "or requests are cut off whenever a replica goes"
+            )
+        return self
