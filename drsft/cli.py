@@ -259,6 +259,39 @@ def bench_the_orchestration(
 
 
 @app.command()
+def serve(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML configuration of the service.")],
+    overrides: Overrides = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8700,
+) -> None:
+    """Answer POST /rewrite on this machine, with a page at / to try it.
+
+    Examples:  drsft serve serve/local.yaml
+
+               drsft serve serve/local.yaml target.model=/models/mine --port 9000
+    """
+    from drsft.configfile import load_settings
+    from serve.local import serve_here
+    from serve.settings import ServeConfig
+
+    serve_here(load_settings(ServeConfig, config, overrides or ()), host=host, port=port)
+
+
+@app.command("serve-key")
+def serve_key(name: Annotated[str, typer.Argument(metavar="NAME", help="Who will use it.")]) -> None:
+    """Make a key for the service: the secret on stderr, its line for the keys file on stdout.
+
+    Example:  drsft serve-key annotators >> keys
+    """
+    from serve.auth import make_key
+
+    secret, line = make_key(name)
+    print(f"the key of {name}, shown this once: {secret}", file=sys.stderr)
+    print(line)
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     print(__version__)

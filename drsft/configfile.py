@@ -3,20 +3,27 @@
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from drsft.config import RunConfig
 from drsft.errors import ConfigError
 
-__all__ = ["load_config"]
+__all__ = ["load_config", "load_settings"]
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
-    """The configuration in `path` with overrides such as `train.seeds=[0,1]`. Raises ConfigError."""
+    """The run's configuration in `path` with overrides such as `train.seeds=[0,1]`. Raises ConfigError."""
+    return load_settings(RunConfig, path, overrides)
+
+
+def load_settings(schema: type[Settings], path: Path, overrides: Iterable[str] = ()) -> Settings:
+    """The same for any tree of settings."""
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -30,10 +37,10 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
     for override in overrides:
         _apply(tree, override)
     try:
-        return RunConfig.model_validate(tree)
+        return schema.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(
-            "\n".join(f"{path}: {_describe(one, tree)}" for one in _first_of_each(error, tree))
+            "\n".join(f"{path}: {_describe(one, tree, schema)}" for one in _first_of_each(error, tree))
         ) from error
 
 
@@ -73,11 +80,11 @@ def _index(node: list[Any], part: str, override: str) -> int:
     return int(part)
 
 
-def _describe(error: ErrorDetails, tree: Mapping[str, Any]) -> str:
+def _describe(error: ErrorDetails, tree: Mapping[str, Any], schema: type[BaseModel]) -> str:
     key = _key(error["loc"], tree) or "the configuration"
     match error["type"]:
         case "extra_forbidden":
-            return f"{key}: unknown key{_suggestion(str(error['loc'][-1]))}"
+            return f"{key}: unknown key{_suggestion(str(error['loc'][-1]), schema)}"
         case "missing":
             return f"{key}: missing, and it has no default"
         case "value_error":
@@ -118,8 +125,8 @@ def _key(location: tuple[int | str, ...], tree: Any) -> str:
     return ".".join(parts)
 
 
-def _suggestion(key: str) -> str:
-    schema = RunConfig.model_json_schema()
+def _suggestion(key: str, settings: type[BaseModel]) -> str:
+    schema = settings.model_json_schema()
     known = {name for one in (schema, *schema["$defs"].values()) for name in one.get("properties", ())}
     close = difflib.get_close_matches(key, sorted(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,6 +1,7 @@
 """The routes. Knows the service behind it, but not where its engines run."""
 
 import asyncio
+import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from importlib.resources import files
@@ -10,6 +11,7 @@ from fastapi import Depends, FastAPI, Header, Query, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.datastructures import Address
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -70,8 +72,10 @@ class Backend:
         self.streams = EventLogs(keep_s=limits.resumable_s)
         self.tasks: set[asyncio.Task[Any]] = set()
 
-    def caller(self, credentials: HTTPAuthorizationCredentials | None) -> Key:
+    def caller(self, credentials: HTTPAuthorizationCredentials | None, client: Address | None) -> Key:
         if self.keys is None:
+            if client is None or not _is_loopback(client.host):
+                raise Unauthorised
             return self.anyone
         key = self.keys.find(credentials.credentials) if credentials else None
         if key is None:
@@ -108,6 +112,13 @@ def _count(ticket: Ticket, result: RewriteResult) -> None:
     ticket.used = result.tokens.prompt + result.tokens.sampled
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def make_app(backend: Backend) -> FastAPI:
     app = FastAPI(
         title="drsft",
@@ -134,9 +145,10 @@ def make_app(backend: Backend) -> FastAPI:
 
 def _caller_of(backend: Backend) -> Any:
     async def caller(
+        request: Request,
         credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     ) -> Key:
-        return backend.caller(credentials)
+        return backend.caller(credentials, request.client)
 
     return Depends(caller)
 

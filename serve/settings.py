@@ -54,12 +54,25 @@ class ServeConfig(Frozen):
     seed: int = 0
     access: Access
     limits: Limits = Limits()
+    score_phi: bool = Field(
+        False, description="answer requests for phi: the target's weights once more, beside the engines"
+    )
     verify_code: bool = Field(False, description="judge programs; they run in a sandbox on the ingress")
     verify_workers: int = Field(1, ge=1, description="verifier processes of one ingress replica")
-    resources: Resources = Resources()
+    resources: Resources = Field(Resources(), description="rewrite_actors are the engine replicas")
+    ingress_replicas: int = Field(1, ge=1)
+    cpus_per_ingress: float = Field(0.5, ge=0)
     drain_s: float = Field(
         150, gt=0, description="how long a replica may finish its requests; past deadline_s"
     )
+
+    @model_validator(mode="after")
+    def can_select(self) -> "ServeConfig":
+        if self.rewrite.selection == "closest" and not self.score_phi:
+            raise ValueError("rewrite.selection: closest needs score_phi: true")
+        if self.rewrite.teachers:
+            raise ValueError("rewrite.teachers: the service asks no other models; leave them out")
+        return self
 
     @model_validator(mode="after")
     def drains_past_the_longest_request(self) -> "ServeConfig":

@@ -93,6 +93,26 @@ async def test_a_prompt_that_does_not_fit_is_the_callers_mistake(
     assert await policy.generate(prompt_ids, sampling())
 
 
+async def test_streamed_tokens_are_those_of_the_result_and_streaming_changes_nothing(
+    policy: VLLMPolicy, prompt_ids: tuple[int, ...]
+) -> None:
+    told: dict[int, list[int]] = {index: [] for index in range(4)}
+    streamed = await policy.generate(
+        prompt_ids, sampling(), on_tokens=lambda index, token_ids: told[index].extend(token_ids)
+    )
+    plain = await policy.generate(prompt_ids, sampling())
+    assert streamed == plain
+    assert [tuple(told[index]) for index in range(4)] == [one.token_ids for one in streamed]
+
+
+async def test_a_working_engine_passes_its_check(policy: VLLMPolicy, prompt_ids: tuple[int, ...]) -> None:
+    policy.check(max_silence_s=30)
+    work = asyncio.gather(*(policy.generate(prompt_ids, sampling(seed=seed)) for seed in range(8)))
+    await asyncio.sleep(0)
+    policy.check(max_silence_s=30)
+    await work
+
+
 async def test_cancelling_frees_the_engine(policy: VLLMPolicy, prompt_ids: tuple[int, ...]) -> None:
     tasks = [asyncio.create_task(policy.generate(prompt_ids, sampling(seed=n))) for n in range(32)]
     await asyncio.wait(tasks, timeout=0.01)

@@ -10,9 +10,10 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from drsft.config import Target
@@ -31,6 +32,27 @@ _ENVIRONMENT = {
 }
 
 
+OnTokens = Callable[[int, Sequence[int]], None]  # the sample's index, its new token ids
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """Tells a listener of tokens as they come; keeps the samples that are done."""
+
+    on_tokens: OnTokens
+    done: dict[int, Any] = field(default_factory=dict)
+    num_told: dict[int, int] = field(default_factory=dict)
+
+    def take(self, samples: Sequence[Any], loop: asyncio.AbstractEventLoop) -> None:
+        for sample in samples:
+            new_ids = tuple(sample.token_ids[self.num_told.get(sample.index, 0) :])
+            self.num_told[sample.index] = len(sample.token_ids)
+            with suppress(RuntimeError):  # the loop was closed: nobody listens any more
+                loop.call_soon_threadsafe(self.on_tokens, sample.index, new_ids)
+            if sample.finish_reason is not None:
+                self.done[sample.index] = sample
+
+
 @dataclass(frozen=True, slots=True)
 class _Request:
     request_id: str
@@ -38,6 +60,7 @@ class _Request:
     params: Any
     future: asyncio.Future[list[Completion]]
     loop: asyncio.AbstractEventLoop
+    stream: _Stream | None
 
 
 class VLLMPolicy:
@@ -54,6 +77,7 @@ class VLLMPolicy:
         self._pending: dict[str, _Request] = {}
         self._internal_ids: dict[str, str] = {}
         self._failure: Exception | None = None
+        self._stepped_s = time.monotonic()
         self._engine = _build_engine(target)
         self._thread = threading.Thread(target=self._run, name="vllm-steps", daemon=True)
         self._thread.start()
@@ -64,19 +88,31 @@ class VLLMPolicy:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> list[Completion]:
+    async def generate(
+        self, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
+    ) -> list[Completion]:
+        """As every policy; `on_tokens` is called in the caller's loop with what each engine step added."""
         if len(prompt_ids) >= self._max_model_len:
             raise InputError(f"prompt of {len(prompt_ids)} tokens leaves no room in {self._max_model_len}")
         loop = asyncio.get_running_loop()
         request_id = str(next(self._ids))
-        params = sampling_params(sampling, self._prompter.end_of_turn_id)
-        request = _Request(request_id, list(prompt_ids), params, loop.create_future(), loop)
+        params = sampling_params(sampling, self._prompter.end_of_turn_id, is_streamed=on_tokens is not None)
+        stream = None if on_tokens is None else _Stream(on_tokens)
+        request = _Request(request_id, list(prompt_ids), params, loop.create_future(), loop, stream)
         self._inbox.put(request)
         try:
             return await request.future
         except asyncio.CancelledError:
             self._inbox.put(request_id)
             raise
+
+    def check(self, *, max_silence_s: float) -> None:
+        """Raises StageError when the engine died, or has made no step for so long although it has work."""
+        if self._failure is not None or not self._thread.is_alive():
+            raise self._death()
+        silence_s = time.monotonic() - self._stepped_s
+        if self._pending and silence_s > max_silence_s:
+            raise StageError(f"the vLLM engine has made no step for {silence_s:.0f} s")
 
     def close(self) -> None:
         self._inbox.put(None)
@@ -91,6 +127,7 @@ class VLLMPolicy:
             while self._take_requests():
                 if self._pending:
                     self._deliver(self._engine.step())
+                self._stepped_s = time.monotonic()
         except Exception as error:  # whatever it was, every waiter must hear of it
             self._failure = error
             for request in self._pending.values():
@@ -132,10 +169,16 @@ class VLLMPolicy:
         """What finished in a step crosses to its event loop together: waking one costs the engine time."""
         finished: dict[asyncio.AbstractEventLoop, list[Settled]] = {}
         for output in outputs:
-            request = self._pending.pop(output.request_id, None) if output.finished else None
-            if request is not None:
-                del self._internal_ids[output.request_id]
-                completions = [self._completion(sample) for sample in output.outputs]
+            request = self._pending.get(output.request_id)
+            if request is None:
+                continue
+            samples = output.outputs
+            if request.stream is not None:
+                request.stream.take(samples, request.loop)
+                samples = [sample for _, sample in sorted(request.stream.done.items())]
+            if output.finished:
+                del self._pending[output.request_id], self._internal_ids[output.request_id]
+                completions = [self._completion(sample) for sample in samples]
                 finished.setdefault(request.loop, []).append((request.future, completions))
         for loop, settled in finished.items():
             _settle(loop, settled)
@@ -171,7 +214,7 @@ def _settle(loop: asyncio.AbstractEventLoop, settled: list[Settled]) -> None:
         loop.call_soon_threadsafe(settle)
 
 
-def sampling_params(sampling: Sampling, end_of_turn_id: int) -> Any:
+def sampling_params(sampling: Sampling, end_of_turn_id: int, *, is_streamed: bool = False) -> Any:
     """The same request in vLLM's terms."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
@@ -186,7 +229,7 @@ def sampling_params(sampling: Sampling, end_of_turn_id: int) -> Any:
         flat_logprobs=True,
         detokenize=False,  # once at the end is cheaper than at every token
         stop_token_ids=[end_of_turn_id],
-        output_kind=RequestOutputKind.FINAL_ONLY,
+        output_kind=RequestOutputKind.CUMULATIVE if is_streamed else RequestOutputKind.FINAL_ONLY,
     )
 
 

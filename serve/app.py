@@ -1,0 +1,153 @@
+"""The service on Ray Serve: CPU ingress replicas before engine replicas, scaled apart.
+
+`build_app` is what serve.yaml and `drsft serve` name.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from ray import serve as ray_serve
+from ray.serve import Application
+from ray.serve.handle import DeploymentHandle
+
+from drsft.policy.prompts import load_prompter, model_location
+from drsft.policy.provenance import model_fingerprint
+from drsft.policy.vllm import VLLMPolicy
+from drsft.records import Completion, Sampling
+from drsft.verify.pool import VerifierPool
+from serve.http import Backend, make_app
+from serve.remote import RemotePolicy, RemoteScorer
+from serve.service import RewriteService
+from serve.settings import ServeConfig
+
+__all__ = ["Engine", "Ingress", "build_app"]
+
+MAX_SILENCE_S = 30.0
+Told = list[tuple[int, Sequence[int]]]  # samples' indices with their new token ids
+
+
+class Engine:
+    """One vLLM engine. Serve replaces the replica when its check fails."""
+
+    def __init__(self, config_json: str) -> None:
+        config = ServeConfig.model_validate_json(config_json)
+        prompter = load_prompter(config.target.model, config.target.prompts)
+        self._policy = VLLMPolicy(config.target, prompter)
+
+    async def generate(self, prompt_ids: list[int], sampling: Sampling) -> list[Completion]:
+        return await self._policy.generate(prompt_ids, sampling)
+
+    async def stream(
+        self, prompt_ids: list[int], sampling: Sampling
+    ) -> AsyncIterator[tuple[Told, list[Completion] | None]]:
+        """What was sampled since the last look, again and again; at the end the completions."""
+        told: Told = []
+        news = asyncio.Event()
+
+        def on_tokens(index: int, token_ids: Sequence[int]) -> None:
+            told.append((index, token_ids))
+            news.set()
+
+        work = asyncio.create_task(self._policy.generate(prompt_ids, sampling, on_tokens=on_tokens))
+        work.add_done_callback(lambda _: news.set())
+        try:
+            while not work.done():
+                await news.wait()
+                news.clear()
+                if told and not work.done():
+                    batch, told[:] = list(told), []
+                    yield batch, None
+            yield list(told), work.result()
+        finally:
+            work.cancel()
+
+    async def check(self) -> None:
+        self._policy.check(max_silence_s=MAX_SILENCE_S)
+
+    async def check_health(self) -> None:
+        """Called by Serve. A dead engine in a live process would go on taking requests without it."""
+        self._policy.check(max_silence_s=MAX_SILENCE_S)
+
+
+class Scorer:
+    """The target's likelihoods; an engine gives no entropy over the whole vocabulary."""
+
+    def __init__(self, config_json: str) -> None:
+        import torch  # here, so that engines load it after their own settings
+
+        from drsft.gap.scorer import BatchedScorer
+        from drsft.train.model import load_model
+
+        target = ServeConfig.model_validate_json(config_json).target
+        model = load_model(model_location(target.model)).eval()
+        if torch.cuda.is_available():
+            model = model.to(device="cuda", dtype=getattr(torch, target.dtype))
+        self._scorer = BatchedScorer(model)
+
+    async def mean_phi(self, prompt_ids: list[int], completions: list[list[int]]) -> list[float]:
+        return await self._scorer.mean_phi(prompt_ids, completions)
+
+
+@ray_serve.ingress()
+class Ingress:
+    """HTTP, keys, admission and verification; asks the engines for samples only."""
+
+    def __init__(self, config_json: str, engines: DeploymentHandle, scorers: DeploymentHandle | None) -> None:
+        config = ServeConfig.model_validate_json(config_json)
+        policy = RemotePolicy(engines)
+        self._verifier = VerifierPool(
+            num_workers=config.verify_workers,
+            timeout_s=config.rewrite.verification.timeout_s,
+            memory_limit_bytes=config.rewrite.verification.memory_limit_mib << 20,
+        )
+        prompter = load_prompter(config.target.model, config.target.prompts)
+        self._backend = Backend(
+            config,
+            RewriteService(config, prompter, policy, self._verifier, scorers and RemoteScorer(scorers)),
+            engine_answers=policy.check,
+            model_fingerprint=model_fingerprint(model_location(config.target.model)),
+        )
+
+    def __serve_build_asgi_app__(self) -> Any:
+        return make_app(self._backend)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_verifier"):
+            self._verifier.close()
+
+
+def build_app(config: ServeConfig) -> Application:
+    """The application for a configuration; Serve validates `args` of serve.yaml into it."""
+    config_json = config.model_dump_json()
+    resources = config.resources
+    gpus = {"num_gpus": resources.gpus_per_actor} if resources.gpus_per_actor else {}
+    engine = ray_serve.deployment(
+        Engine,
+        name="engine",
+        num_replicas=resources.rewrite_actors,
+        ray_actor_options={"num_cpus": resources.cpus_per_actor, **gpus},
+        # Continuous batching is the engine's own; what it does not run at once waits in it, within admission.
+        max_ongoing_requests=4 * config.target.engine.max_num_seqs,
+        max_queued_requests=config.target.engine.max_num_seqs,
+        graceful_shutdown_timeout_s=config.drain_s,
+        health_check_period_s=2,
+        health_check_timeout_s=10,
+    )
+    ingress = ray_serve.deployment(
+        Ingress,
+        name="ingress",
+        num_replicas=config.ingress_replicas,
+        ray_actor_options={"num_cpus": config.cpus_per_ingress},
+        max_ongoing_requests=1000,  # admission is by tokens and answers 429 at once; this is far above it
+        max_queued_requests=1000,
+        graceful_shutdown_timeout_s=config.drain_s,
+        health_check_period_s=2,
+        health_check_timeout_s=10,
+    )
+    scorer = ray_serve.deployment(
+        Scorer, name="scorer", max_ongoing_requests=256, ray_actor_options={"num_cpus": 0.5, **gpus}
+    )
+    return ingress.bind(
+        config_json, engine.bind(config_json), scorer.bind(config_json) if config.score_phi else None
+    )

@@ -1,0 +1,54 @@
+"""The service on this machine: what `drsft serve` runs."""
+
+import ipaddress
+import logging
+import signal
+import threading
+from types import FrameType
+
+from ray import serve as ray_serve
+
+from drsft.errors import ConfigError, SetupError
+from drsft.stages.cluster import check_port_is_free, connected
+from serve.app import build_app
+from serve.settings import ServeConfig
+
+__all__ = ["serve_here"]
+
+
+def serve_here(config: ServeConfig, *, host: str, port: int) -> None:
+    """Serves until SIGINT or SIGTERM, then lets the requests under way finish. Raises UserError."""
+    if config.access.open_on_loopback and not _is_loopback(host):
+        raise ConfigError(
+            f"--host {host}: without keys the service listens on loopback only; set access.keys_file "
+            "(drsft serve-key NAME makes a key)"
+        )
+    check_port_is_free(port, "--port")
+    if config.access.keys_file is not None and not config.access.keys_path.is_file():
+        raise ConfigError(f"access.keys_file {config.access.keys_file!r}: no such file")
+    ended = threading.Event()
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        ended.set()
+
+    with connected():
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        ray_serve.start(http_options={"host": host, "port": port, "request_timeout_s": None})
+        signal.signal(signal.SIGTERM, end)
+        signal.signal(signal.SIGINT, end)
+        try:
+            ray_serve.run(build_app(config), name="drsft", route_prefix="/")
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1][:300]
+            raise SetupError(f"the service did not start: {reason}") from error
+        print(f"http://{host}:{port}", flush=True)
+        while not ended.wait(3600):
+            pass
+        ray_serve.shutdown()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
