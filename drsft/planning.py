@@ -17,7 +17,7 @@ from drsft.storage import Store, read_table, table_bytes
 from drsft.tables import problems_from_table, problems_to_table
 from drsft.verify.answers import parse_reference
 
-__all__ = ["Plan", "plan_problems", "read_plan", "read_shard", "screens_for"]
+__all__ = ["Plan", "copy_plan", "plan_problems", "read_plan", "read_shard", "screens_for"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +112,12 @@ def screens_for(problems: Problems, benchmarks: Sequence[Benchmark]) -> list[Scr
 def read_plan(store: Store, prefix: str) -> Plan | None:
     key = f"{prefix}/plan.json"
     return Plan(**json.loads(store.read(key))) if store.exists(key) else None
+
+
+def copy_plan(source: Store, target: Store) -> None:
+    """What a later round says about its problems, which are those of the run: no shards."""
+    for key in ("problems/quarantine.jsonl", "problems/plan.json"):
+        target.create(key, source.read(key))
 
 
 def read_shard(store: Store, prefix: str, name: str) -> list[Problem]:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from drsft.planning import read_shard
+from drsft.carrying import first_work, later_work
 from drsft.policy.protocol import Policy, Scorer
 from drsft.records import Outcome, Problem, Record
 from drsft.rewrite.allowance import Allowance
@@ -45,23 +45,31 @@ class ShardRewriter:
         problems_in_flight: int = 256,
         scorer: Scorer | None = None,
         on_record: Callable[[Record], None] = lambda record: None,
+        number: int = 1,
+        before: Store | None = None,
     ) -> None:
-        self._store, self._recipe, self._policy, self._verifier = store, recipe, policy, verifier
+        """`number` is the round's; a later one carries over what still stands of `before`."""
+        self._recipe, self._policy, self._verifier = recipe, policy, verifier
         self._shards = ShardSet(store, REWRITTEN)
         self._provenance = dict(provenance or {})
         self._tokens_per_problem_of_run = tokens_per_problem_of_run
         self._places = asyncio.Semaphore(problems_in_flight)
         self._scorer, self._on_record = scorer, on_record
+        self._round = number
+        self._read = first_work(store) if before is None else later_work(store, before)
 
     async def rewrite(self, shard: str) -> Commit:
         """The commit of the shard: this call's, or the one that another had made before."""
         started_at = time.time()
-        problems = read_shard(self._store, "problems", shard)
+        work = self._read(shard)
+        problems = work.problems
         share = self._tokens_per_problem_of_run
         allowance = Allowance(None if share is None else round(share * len(problems)))
         records = await asyncio.gather(*(self._rewrite_one(problem, allowance) for problem in problems))
         summary = summarise(records, started_at=started_at) | {"provenance": self._provenance}
-        return self._shards.commit(shard, records_to_table(records, self._provenance), summary)
+        kept = work.merged(records, self._round)
+        summary |= {"kept": Counter(record.source.value for record in kept), "carried": work.saved}
+        return self._shards.commit(shard, records_to_table(kept, self._provenance), summary)
 
     async def _rewrite_one(self, problem: Problem, allowance: Allowance) -> Record:
         async with self._places:

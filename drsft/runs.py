@@ -8,10 +8,19 @@ import pyarrow as pa
 from drsft.config import RunConfig
 from drsft.configfile import load_config
 from drsft.errors import InputError
+from drsft.rewrite.rounds import Round
 from drsft.shards import Commit, ShardSet
 from drsft.storage import Store, open_store, read_table
 
-__all__ = ["REWRITTEN", "find_config", "find_run", "open_run", "record_tables", "rewritten_shards"]
+__all__ = [
+    "REWRITTEN",
+    "find_config",
+    "find_run",
+    "open_run",
+    "record_tables",
+    "rewritten_shards",
+    "round_store",
+]
 
 REWRITTEN = "rewrite"  # the prefix of the records
 
@@ -46,6 +55,11 @@ def open_run(config: RunConfig) -> Store:
             f"there is no run {config.run_id} in {config.storage}; start it with drsft rewrite or drsft run"
         )
     return store
+
+
+def round_store(run: Store, one: Round) -> Store:
+    """Where a round lies: the first is the run itself, a later one a run inside it."""
+    return run.within(one.prefix) if one.prefix else run
 
 
 def rewritten_shards(store: Store) -> dict[str, Commit]:

@@ -14,7 +14,7 @@ LAYERS = {  # package -> what of drsft it may import
     "doctor": {"errors", "config", "policy", "objectives"},
     "clean": {"records", "errors", "config"},
     "objectives": {"records", "errors", "config"},
-    "policy": {"records", "errors", "config"},
+    "policy": {"records", "errors", "config", "storage"},
     "verify": {"records", "errors", "config"},
     "rewrite": {"records", "errors", "config", "policy", "verify"},
     "gap": {"records", "errors", "config", "objectives", "evaluate"},

@@ -14,6 +14,7 @@ from drsft.config.hinting import (
     Sigmoid,
 )
 from drsft.config.rewriting import Guided, Refusals, Rewrite, Selection, Teacher, Verification
+from drsft.config.rounds import Rounds
 from drsft.config.run import Resources, RunConfig
 from drsft.config.sampling import SamplingStage
 from drsft.config.target import Engine, Prompts, Target
@@ -42,6 +43,7 @@ __all__ = [
     "Refusals",
     "Resources",
     "Rewrite",
+    "Rounds",
     "RunConfig",
     "SamplingStage",
     "Schedule",

@@ -62,6 +62,7 @@ class Evaluate(Frozen):
         None, description="the papers' protocol; keys written beside it win"
     )
     benchmarks: tuple[Benchmark, ...] = ()
+    base: bool = Field(True, description="the untrained target too")
     num_samples: int = Field(16, ge=1, description="k of avg@k")
     temperature: float = Field(1.0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
@@ -106,7 +107,7 @@ class Evaluate(Frozen):
 
     def samples_prefix(self, model: str, benchmark: Benchmark) -> str:
         """Where a model's samples lie in the run: named by the benchmark and by all of the protocol."""
-        protocol = self.model_dump(mode="json", exclude={"benchmarks", "preset", "contamination"})
+        protocol = self.model_dump(mode="json", exclude={"benchmarks", "base", "preset", "contamination"})
         settings = [benchmark.model_dump(mode="json"), protocol]
         return f"evaluate/{model}/{benchmark.name}-{fingerprint(settings, num_digits=8)}"
 

@@ -12,8 +12,9 @@ from drsft.config.base import Frozen, fingerprint
 from drsft.config.data import Problems
 from drsft.config.evaluation import Evaluate
 from drsft.config.rewriting import Rewrite
+from drsft.config.rounds import Rounds
 from drsft.config.target import Target
-from drsft.config.training import Train
+from drsft.config.training import Arm, Train
 
 __all__ = ["Resources", "RunConfig"]
 
@@ -49,6 +50,7 @@ class RunConfig(Frozen):
     rewrite: Rewrite = Rewrite()
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
+    rounds: Rounds = Rounds()
     resources: Resources = Resources()
 
     @model_validator(mode="after")
@@ -64,6 +66,22 @@ class RunConfig(Frozen):
         if self.problems.decontaminate and not self.evaluate.benchmarks:
             raise ValueError("problems.decontaminate is set, but evaluate.benchmarks names no benchmark")
         return self
+
+    @model_validator(mode="after")
+    def rounds_follow_an_arm(self) -> "RunConfig":
+        rewriting = {arm.name for arm in self.train.arms if arm.data == "rewritten"}
+        if self.rounds.count > 1 and not rewriting:
+            raise ValueError("rounds need an arm in train.arms with data: rewritten")
+        if self.rounds.arm is not None and self.rounds.arm not in rewriting:
+            known = ", ".join(sorted(rewriting)) or "none"
+            raise ValueError(f"rounds.arm {self.rounds.arm!r} is no arm with data: rewritten ({known})")
+        return self
+
+    @property
+    def followed_arm(self) -> Arm:
+        """Whose training gives the next round its target."""
+        arms = [arm for arm in self.train.arms if arm.data == "rewritten"]
+        return next((arm for arm in arms if arm.name == self.rounds.arm), (arms or self.train.arms)[-1])
 
     @property
     def fingerprint(self) -> str:

@@ -47,6 +47,9 @@ class Train(Frozen):
     max_grad_norm: float = Field(1.0, gt=0)
     activation_checkpointing: bool = False
     checkpoint_every_steps: int = Field(100, ge=1)
+    initial_model: str | None = Field(
+        None, description="what training starts from where that is not the target that rewrote"
+    )
 
     @field_validator("arms")
     @classmethod

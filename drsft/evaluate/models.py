@@ -25,7 +25,8 @@ class EvaluatedModel:
 
 
 def evaluated_models(config: RunConfig) -> list[EvaluatedModel]:
-    models = [EvaluatedModel(name=BASE, arm=BASE, seed=None, export_key=None)]
+    base = EvaluatedModel(name=BASE, arm=BASE, seed=None, export_key=None)
+    models = [base] if config.evaluate.base else []
     for arm in config.train.arms:
         for seed in config.train.seeds:
             prefix = config.train.job_prefix(arm, seed)

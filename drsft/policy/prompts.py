@@ -3,8 +3,13 @@
 The user's text cannot break out of its turn: whatever it spells, special tokens come from the template.
 """
 
+import atexit
+import os
 import re
+import shutil
+import tempfile
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,6 +17,7 @@ from typing import Any
 from drsft.config import Prompts, Target
 from drsft.errors import ModelError
 from drsft.records import Problem
+from drsft.storage import download_folder, open_store
 
 __all__ = [
     "Prompter",
@@ -29,10 +35,25 @@ _PROBES = ("x", "one line\n\nand another", "{{ x }} {% y %} <think>", "a  b\tc",
 
 
 def model_location(name: str) -> str:
-    """`embedded` is the model that drsft ships; anything else is a folder or a hub name as it stands."""
+    """`embedded` is the model that drsft ships; anything else is a folder or a hub name as it stands.
+
+    A model in an object store is fetched, once for each process, so it cannot be an older one's files.
+    """
+    if name.startswith("s3://"):
+        return _fetched(name)
     if name.startswith("~"):
         return str(Path(name).expanduser())
     return str(files("drsft.embedded") / "model") if name == "embedded" else name
+
+
+@lru_cache
+def _fetched(url: str) -> str:
+    folder = tempfile.mkdtemp(prefix="drsft-model-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    download_folder(open_store(url), "", Path(folder))
+    if not os.listdir(folder):
+        raise ModelError(f"target.model {url!r}: nothing is there")
+    return folder
 
 
 def check_location(location: str) -> None:

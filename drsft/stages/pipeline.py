@@ -1,12 +1,14 @@
 """The whole run, stage after stage; each finds what it has already done, so the same command goes on."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
+import ray
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -15,13 +17,15 @@ from drsft.config import RunConfig
 from drsft.errors import ModelError, StageError
 from drsft.evaluate.contamination import measure_contamination
 from drsft.evaluate.plans import plan_benchmarks
-from drsft.planning import Plan, plan_problems, screens_for
+from drsft.planning import Plan, copy_plan, plan_problems, screens_for
 from drsft.policy.prompts import check_length, load_prompter, model_location
 from drsft.policy.provenance import model_fingerprint
 from drsft.report.collect import collect, write_report
 from drsft.report.summary import COMPARISON_HEADER, comparison_rows
+from drsft.rewrite.rounds import Round, Standing, plan_rounds
+from drsft.runs import REWRITTEN, round_store
 from drsft.shards import ShardSet
-from drsft.stages import evaluation, rewriting, scoring, training
+from drsft.stages import evaluation, rewriting, scoring, survey, training
 from drsft.stages.actors import quiet_ray_data
 from drsft.stages.cluster import check_resources, connected, quiet_stderr
 from drsft.stages.progress import start_board, watched
@@ -35,30 +39,89 @@ TRAINING_COLUMNS += ["also_kept"]
 
 
 def run_pipeline(config: RunConfig, *, stages: Sequence[str] = STAGES, console: Console) -> str:
-    """Runs the named stages of the run that `config` describes; returns where the report or the run lies."""
+    """Runs the named stages of the run that `config` describes; returns where the report or the run lies.
+
+    A later round begins when the one before it is trained; until then its stages wait for it.
+    """
     store = open_store(config.storage).within(config.run_id)
     _say(console, f"run {config.run_id} in {config.storage}")
     if stages != ("report",):
         plan = _plan(config, store)
         _say(console, _describe(plan))
-        plans = _plan_benchmarks(config, store) if "evaluate" in stages else {}
-        if plans:
-            measure_contamination(config.evaluate, store, plan)
-        _write_manifest(config, store)
-        waiting = {
-            "rewrite": not rewriting.is_complete(store, plan),
-            "gap": not scoring.is_complete(store, plan),
-            "train": not training.is_complete(store, config),
-            "evaluate": "evaluate" in stages and not evaluation.is_complete(store, config, plans),
-        }
-        todo = [stage for stage in stages if waiting.get(stage)]
-        if "evaluate" in todo and "train" not in stages and waiting["train"]:
-            raise StageError(
-                "there are models that are not trained yet; run drsft train (or drsft run) first"
-            )
-        if todo:
-            _run_on_ray(config, store, plan, plans, todo, console)
+        with ExitStack() as cluster:
+            connect = partial(_connect_once, cluster, config, console)
+            for one in plan_rounds(config, store.url):
+                if one.before is not None and not _can_begin(one, store, plan):
+                    break
+                _run_round(one, store, plan, stages, connect, console)
     return _report(config, store, console) if "report" in stages else store.url
+
+
+def _run_round(
+    one: Round, run: Store, plan: Plan, stages: Sequence[str], connect: Callable[[], None], console: Console
+) -> None:
+    config, store = one.config, round_store(run, one)
+    if one.before is not None:
+        _say(console, f"round {one.number} in {store.url}")
+        copy_plan(run, store)
+    plans = _plan_benchmarks(config, store) if "evaluate" in stages else {}
+    if plans and one.before is None:
+        measure_contamination(config.evaluate, store, plan)
+    _write_manifest(config, store)
+    waiting = {
+        "rewrite": not rewriting.is_complete(store, plan),
+        "gap": not scoring.is_complete(store, plan),
+        "train": not training.is_complete(store, config),
+        "evaluate": "evaluate" in stages and not evaluation.is_complete(store, config, plans),
+    }
+    todo = [stage for stage in stages if waiting.get(stage)]
+    if "evaluate" in todo and "train" not in stages and waiting["train"]:
+        raise StageError("there are models that are not trained yet; run drsft train (or drsft run) first")
+    if todo:
+        connect()
+        check_resources(config.resources, todo)
+        board = start_board()
+        with watched(board, console):
+            _run_stages(one, run, plan, plans, todo, board)
+    if one.before is not None:
+        _say(console, _describe_saving(store, plan))
+
+
+def _run_stages(
+    one: Round, run: Store, plan: Plan, plans: dict[str, Plan], todo: Sequence[str], board: Any
+) -> None:
+    config, store = one.config, round_store(run, one)
+    if "rewrite" in todo:
+        before_url = None
+        if one.before is not None:
+            before_url = round_store(run, one.before).url
+            survey.run_survey(config, store.url, before_url, plan, board)
+        rewriting.run_rewriting(config, store.url, plan, board, number=one.number, before_url=before_url)
+    if "gap" in todo:
+        scoring.run_scoring(config, store.url, plan, board)
+    if "train" in todo:
+        training.run_training(config, store.url, records=_training_columns(store, plan), board=board)
+    if "evaluate" in todo:
+        evaluation.run_evaluation(config, store.url, plans, board)
+
+
+def _can_begin(one: Round, run: Store, plan: Plan) -> bool:
+    """Whether the round before has what this one needs: its trained model, and its gap report."""
+    assert one.before is not None
+    return run.exists(one.trained_key) and scoring.is_complete(round_store(run, one.before), plan)
+
+
+def _describe_saving(store: Store, plan: Plan) -> str:
+    standings = survey.counts(store)
+    tokens = sum(
+        commit.summary["carried"]["tokens"] for commit in ShardSet(store, REWRITTEN).commits().values()
+    )
+    unsolved, grew = standings[Standing.UNSOLVED], standings[Standing.GAP_GREW]
+    return (
+        f"{unsolved + grew:,} of {plan.num_problems:,} problems to be rewritten again "
+        f"({unsolved:,} not solved alone, {grew:,} whose gap grew); "
+        f"{standings[Standing.CARRIED]:,} carried over, which had cost {tokens:,} tokens"
+    )
 
 
 def _report(config: RunConfig, store: Store, console: Console) -> str:
@@ -71,33 +134,16 @@ def _report(config: RunConfig, store: Store, console: Console) -> str:
     return write_report(data, store)
 
 
-def _run_on_ray(
-    config: RunConfig, store: Store, plan: Plan, plans: dict[str, Plan], todo: list[str], console: Console
-) -> None:
-    with _on_ray(config, console) as board:
-        check_resources(config.resources, todo)
-        if "rewrite" in todo:
-            rewriting.run_rewriting(config, store.url, plan, board)
-        if "gap" in todo:
-            scoring.run_scoring(config, store.url, plan, board)
-        if "train" in todo:
-            records = _training_columns(store, plan)
-            training.run_training(config, store.url, records=records, board=board)
-        if "evaluate" in todo:
-            evaluation.run_evaluation(config, store.url, plans, board)
-
-
 def _say(console: Console, line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-@contextmanager
-def _on_ray(config: RunConfig, console: Console) -> Iterator[Any]:
-    with quiet_stderr(console), connected(dashboard_port=config.resources.dashboard_port):
+def _connect_once(cluster: ExitStack, config: RunConfig, console: Console) -> None:
+    """Connects to Ray for the rest of the run, if that has not been done."""
+    if not ray.is_initialized():
+        cluster.enter_context(quiet_stderr(console))
+        cluster.enter_context(connected(dashboard_port=config.resources.dashboard_port))
         quiet_ray_data()
-        board = start_board()
-        with watched(board, console):
-            yield board
 
 
 def _write_manifest(config: RunConfig, store: Store) -> None:

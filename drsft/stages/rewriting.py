@@ -9,6 +9,7 @@ import ray
 from ray.data import ActorPoolStrategy
 
 from drsft import __version__
+from drsft.carrying import num_problems_again
 from drsft.config import RunConfig, Target
 from drsft.errors import StageError
 from drsft.planning import Plan
@@ -17,7 +18,7 @@ from drsft.policy.protocol import Policy, Scorer
 from drsft.policy.provenance import provenance
 from drsft.policy.teacher import OpenAITeachers
 from drsft.policy.vllm import VLLMPolicy
-from drsft.records import Record
+from drsft.records import Record, stable_seed
 from drsft.rewrite.cascade import Recipe
 from drsft.rewriting import ShardRewriter, settle_heap
 from drsft.shards import ShardSet
@@ -43,13 +44,15 @@ class RewritingActor:
         tokens_per_problem_of_run: float | None,
         board: Any,
         make_policy: MakePolicy,
+        number: int,
+        before_url: str | None,
     ) -> None:
         config = RunConfig.model_validate_json(config_json)
         prompter = load_prompter(config.target.model, config.target.prompts)
         recipe = Recipe(
             rewrite=config.rewrite,
             prompter=prompter,
-            run_seed=config.seed,
+            run_seed=config.seed if number == 1 else stable_seed(config.seed, f"round-{number}"),
             max_model_len=config.target.max_model_len,
             teachers=OpenAITeachers(config.rewrite.teachers) if config.rewrite.teachers else None,
         )
@@ -65,6 +68,8 @@ class RewritingActor:
             problems_in_flight=config.resources.problems_in_flight_per_actor,
             scorer=_target_scorer(config) if config.rewrite.selection == "closest" else None,
             on_record=self._count,
+            number=number,
+            before=open_store(before_url) if before_url else None,
         )
         settle_heap()
 
@@ -105,22 +110,43 @@ def is_complete(store: Store, plan: Plan) -> bool:
 
 
 def run_rewriting(
-    config: RunConfig, store_url: str, plan: Plan, board: Any, *, make_policy: MakePolicy = VLLMPolicy
+    config: RunConfig,
+    store_url: str,
+    plan: Plan,
+    board: Any,
+    *,
+    make_policy: MakePolicy = VLLMPolicy,
+    number: int = 1,
+    before_url: str | None = None,
 ) -> None:
-    """Rewrites every shard of the plan that is not committed yet."""
-    done = ShardSet(open_store(store_url), PREFIX).done()
+    """Rewrites every shard of the plan that is not committed yet.
+
+    A later round (`number` from 2) carries over what still stands of the one before, which lies at
+    `before_url`; its survey must be complete.
+    """
+    store = open_store(store_url)
+    sizes = num_problems_again(store) if before_url else plan.shards
+    done = ShardSet(store, PREFIX).done()
     missing = [shard for shard in plan.shards if shard not in done]
-    num_done = sum(plan.shards[shard] for shard in plan.shards if shard in done)
-    ray.get(board.begin.remote(STAGE, total=plan.num_problems, done_before=num_done))
+    num_done = sum(sizes[shard] for shard in plan.shards if shard in done)
+    ray.get(board.begin.remote(STAGE, total=sum(sizes.values()), done_before=num_done))
     resources = config.resources
     budget = config.rewrite.tokens_per_run
-    share = None if budget is None else budget / plan.num_problems
+    share = None if budget is None else budget / max(sum(sizes.values()), 1)
     num_actors = min(resources.rewrite_actors, len(missing))
     # One row is one shard and one block: each is a task of its own, and an actor takes several at once.
     rows = ray.data.from_items([{"shard": shard} for shard in missing], override_num_blocks=len(missing))
     committed = rows.map_batches(
         RewritingActor,
-        fn_constructor_args=(config.model_dump_json(), store_url, share, board, make_policy),
+        fn_constructor_args=(
+            config.model_dump_json(),
+            store_url,
+            share,
+            board,
+            make_policy,
+            number,
+            before_url,
+        ),
         batch_size=1,
         compute=ActorPoolStrategy(
             size=num_actors, max_concurrent_calls_per_actor=resources.shards_in_flight_per_actor

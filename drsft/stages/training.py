@@ -50,7 +50,7 @@ def run_training(config: RunConfig, store_url: str, *, records: pa.Table, board:
     store = open_store(store_url)
     if is_complete(store, config):
         return
-    check_location(model_location(config.target.model))
+    check_location(model_location(config.train.initial_model or config.target.model))
     for data in sorted({arm.data for arm in config.train.arms}):
         _pack_once(store, records, data, config.train)
     with tempfile.TemporaryDirectory(prefix="drsft-ray-train-") as scratch, raise_cause("training"):
@@ -133,7 +133,8 @@ def _train_all(config: RunConfig, store: Store, world: World, board: Any | None)
         job: row_order(train, num_rows=len(views[job.arm.data]), seed=job.seed).num_steps for job in jobs
     }
     target = Target(
-        location=model_location(config.target.model), compute_dtype=getattr(torch, config.target.dtype)
+        location=model_location(train.initial_model or config.target.model),
+        compute_dtype=getattr(torch, config.target.dtype),
     )
     progress = _Progress(board, total=sum(lengths.values()))
     finished = world.from_first([job for job in jobs if _is_done(store, train, job)])

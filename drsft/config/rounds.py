@@ -1,0 +1,31 @@
+"""Rewriting again with the freshly trained policy as the target."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from drsft.config.base import Frozen
+
+__all__ = ["Rounds"]
+
+
+class Rounds(Frozen):
+    """`rounds: 3` is short for `rounds: {count: 3}`. They are no part of a run's name: more may join it."""
+
+    count: int = Field(1, ge=1, description="rewrite and train so many times")
+    arm: str | None = Field(
+        None, description="whose first seed is the next round's target; default: the last on rewritten data"
+    )
+    start_from: Literal["base", "previous"] = Field(
+        "base", description="what a later round trains: the original model, or the one it rewrote with"
+    )
+    tolerance: float = Field(
+        0.05,
+        ge=0,
+        description="nats per token by which a kept text may grow less likely before it is rewritten again",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def from_count(cls, given: Any) -> Any:
+        return {"count": given} if isinstance(given, int) else given
