@@ -53,6 +53,21 @@ def _end(signum: int, frame: object) -> None:
     raise KeyboardInterrupt("SIGTERM")
 
 
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """What goes before a command."""
+
+
 @app.command()
 def run(config: Config, overrides: Overrides = None) -> None:
     """Rewrite, train, evaluate and report; the same command again goes on where it stopped.

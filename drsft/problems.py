@@ -1,6 +1,7 @@
 """From rows to problems: stable ids, duplicates counted, rows that are wrong set aside with a reason.
 
-Exact duplicates are only counted; near-duplicates and problems of a benchmark are found by the screens.
+Exact duplicates are only counted, and other solutions to a problem set aside; near-duplicates and problems of
+a benchmark are found by the screens.
 """
 
 from collections import Counter
@@ -65,20 +66,24 @@ def read_problems(
     Raises InputError naming file, line and field when the source holds rows but not one usable problem.
     """
     seen = Seen()
+    seen_rows = Seen()  # problem id and demonstration
     for row in read_rows(config):
         intake.num_read += 1
         problem = _parse(row, config, parse_reference, needs_demonstration)
         if isinstance(problem, Problem) and prompter is not None and max_model_len is not None:
             problem = _fits(problem, row.place, prompter, max_model_len)
         if isinstance(problem, Problem) and problem.problem_id in seen:
-            intake.num_duplicates += 1
-            continue
+            if not seen_rows.add(_row_id(problem)):
+                intake.num_duplicates += 1
+                continue
+            problem = _another_solution(problem, row.place)
         if isinstance(problem, Problem):
             problem = _screened(problem, row.place, screens)
         if isinstance(problem, Quarantined):
             intake.quarantined.append(problem)
         else:
             seen.add(problem.problem_id)
+            seen_rows.add(_row_id(problem))
             yield problem
         if config.limit is not None and len(seen) >= config.limit:
             break
@@ -152,6 +157,20 @@ def _fits(problem: Problem, place: str, prompter: Prompter, max_model_len: int) 
         reason="too long for the model",
         detail=f"{num_tokens} tokens, target.max_model_len is {max_model_len}",
         content=problem.question[:500],
+    )
+
+
+def _row_id(problem: Problem) -> str:
+    return f"{problem.problem_id}\x00{problem.demonstration}"
+
+
+def _another_solution(problem: Problem, place: str) -> Quarantined:
+    """One demonstration is kept for a problem, the first: a record has room for one."""
+    return Quarantined(
+        place=place,
+        reason="another solution to an earlier problem",
+        detail=f"problem {problem.problem_id} keeps its first one",
+        content=problem.demonstration[:500],
     )
 
 

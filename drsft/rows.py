@@ -5,6 +5,7 @@ A row that cannot be read is yielded as a BadRow with its place; a file that can
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from drsft.storage import LocalStore, S3Store, Store, open_store
 __all__ = ["BadRow", "Row", "read_rows"]
 
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
+_CURE = f"give {', '.join(_SUFFIXES[:-1])} (one object a line) or {_SUFFIXES[-1]}"
+_ARRAY = re.compile(rb"\s*\[\s*(\{|$)")  # how a JSON array of objects begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,33 +57,52 @@ def read_rows(problems: Problems) -> Iterator[Row | BadRow]:
 
 
 def _looks_like_a_file(path: str) -> bool:
-    return path.endswith(_SUFFIXES) or path.startswith((".", "/", "~")) or path.count("/") > 1
+    return (
+        _is_data(path)
+        or path.lower().endswith(".csv")
+        or path.startswith((".", "/", "~"))
+        or path.count("/") > 1
+    )
+
+
+def _is_data(name: str) -> bool:
+    return name.lower().endswith(_SUFFIXES)
+
+
+def _is_hidden(key: str) -> bool:
+    """Editors and systems leave copies of data in such files: .ipynb_checkpoints/, ._data.jsonl."""
+    return any(part.startswith(".") for part in key.split("/"))
 
 
 def _rows_of_files(path: str) -> Iterator[Row | BadRow]:
     for store, key in _files_at(path):
         name = f"{store.url}/{key}" if isinstance(store, S3Store) else str(Path(store.url) / key)
         with store.open(key) as file:
-            if key.endswith(".parquet"):
+            if key.lower().endswith(".parquet"):
                 yield from _rows_of_parquet(file, name)
             else:
-                yield from _rows_of_json_lines(file, name, is_gzip=key.endswith(".gz"))
+                yield from _rows_of_json_lines(file, name, is_gzip=key.lower().endswith(".gz"))
 
 
 def _files_at(path: str) -> Iterator[tuple[Store, str]]:
     """The file itself, or every data file below the folder, sorted."""
     store: Store
-    if path.endswith(_SUFFIXES):
+    if _is_data(path):
         folder, _, name = path.rpartition("/")
         store = open_store(folder) if path.startswith("s3://") else LocalStore(Path(path).absolute().parent)
         if not store.exists(name):
             raise InputError(f"problems.path {path!r}: no such file")
         yield store, name
         return
+    if Path(path).is_file():
+        raise InputError(f"problems.path {path!r}: not a kind of file that is read; {_CURE}")
     store = open_store(path)
-    keys = [key for key in store.keys("") if key.endswith(_SUFFIXES)]
+    there = [key for key in store.keys("") if not _is_hidden(key)]
+    keys = [key for key in there if _is_data(key)]
     if not keys:
-        raise InputError(f"problems.path {path!r} holds no {', '.join(_SUFFIXES)} file")
+        others = sorted({Path(key).suffix or Path(key).name for key in there})[:5]
+        has = f" (it has: {', '.join(others)})" if others else ""
+        raise InputError(f"problems.path {path!r} holds no file that is read{has}; {_CURE}")
     yield from ((store, key) for key in keys)
 
 
@@ -89,6 +111,8 @@ def _rows_of_json_lines(file: BinaryIO, name: str, *, is_gzip: bool) -> Iterator
     number = 0
     try:
         for number, line in enumerate(lines, start=1):
+            if number == 1 and _ARRAY.match(line):
+                raise InputError(f"{name} is one JSON array; write one object a line: jq -c '.[]' FILE")
             if line.strip():
                 yield _row_of_line(line, f"{name} line {number}")
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

@@ -62,7 +62,7 @@ class FakeTeachers:
     async def solve(
         self, teacher: Teacher, messages: list[dict[str, str]], *, seed: int
     ) -> list[TeacherText]:
-        return [TeacherText(text=text, is_truncated=False, seed=seed) for text in self.texts]
+        return [TeacherText(text=text, finish_reason="stop", seed=seed) for text in self.texts]
 
 
 def answering(own: str, guided: str) -> FakePolicy:

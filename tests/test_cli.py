@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from drsft import cli
+from drsft import __version__, cli
 from drsft.configfile import load_config
 from drsft.errors import InputError, ModelError
 from drsft.policy.prompts import model_location
@@ -141,3 +141,11 @@ def test_a_run_does_not_go_on_with_other_demonstrations_or_another_model(
     (model / "generation_config.json").write_text("{}")
     with pytest.raises(ModelError, match="other files"):
         pipeline._write_manifest(config, store)
+
+
+@pytest.mark.parametrize("asked", ["--version", "version"])
+def test_the_version_is_printed_either_way(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], asked: str
+) -> None:
+    assert run(monkeypatch, asked) == 0
+    assert capsys.readouterr().out.strip() == __version__

@@ -43,14 +43,46 @@ def test_every_format_gives_the_same_problems(tmp_path: Path, name: str) -> None
 
 
 def test_ids_come_from_content_and_duplicates_are_counted(tmp_path: Path) -> None:
-    path = write_lines(
-        tmp_path / "a.jsonl", GOOD, {**GOOD, "solution": "other words"}, {**GOOD, "answer": "3"}
-    )
+    other = {**GOOD, "solution": "other words"}
+    path = write_lines(tmp_path / "a.jsonl", GOOD, GOOD, other, {**GOOD, "answer": "3"})
     problems, intake = read(path)
     assert len(problems) == 2
     assert intake.num_duplicates == 1
+    assert intake.reasons == {"another solution to an earlier problem": 1}
+    assert problems[0].demonstration == GOOD["solution"], "the first one stays"
     moved = write_lines(tmp_path / "b.jsonl", {**GOOD, "answer": "3"}, GOOD)
     assert {one.problem_id for one in read(moved)[0]} == {one.problem_id for one in problems}
+
+
+def test_hidden_copies_are_no_data_and_case_is_no_kind(tmp_path: Path) -> None:
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    for name in (".ipynb_checkpoints/a-checkpoint.jsonl", "._a.jsonl", "A.JSONL"):
+        write_lines(tmp_path / name, GOOD)
+    problems, intake = read(tmp_path)
+    assert (len(problems), intake.num_read) == (1, 1)
+    assert read(tmp_path / "A.JSONL")[0] == problems
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", "problem,answer\n1+1?,2\n", "not a kind of file that is read; give .jsonl"),
+        ("folder/a.csv", "problem,answer\n1+1?,2\n", "it has: .csv"),
+        ("gone.csv", None, "no such file"),
+        ("a.json", json.dumps([GOOD]), "one JSON array"),
+        ("a.json", json.dumps([GOOD], indent=1), "one JSON array"),
+    ],
+)
+def test_files_of_another_kind_are_one_line(
+    tmp_path: Path, name: str, content: str | None, said: str
+) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=said) as caught:
+        read(path.parent if "/" in name else path)
+    assert "\n" not in str(caught.value)
 
 
 def test_wrong_rows_are_set_aside_with_place_and_reason(tmp_path: Path) -> None:

@@ -66,6 +66,13 @@ def test_a_file_that_is_not_there_is_one_line():
         verify_file("/no/such/file", console=Console(file=io.StringIO()))
 
 
+@pytest.mark.parametrize("indent", [None, 2])
+def test_an_array_is_one_line(tmp_path, indent):
+    array = json.dumps([{"reference": "1", "prediction": "1"}], indent=indent)
+    with pytest.raises(InputError, match="one JSON array; write one object a line"):
+        run(tmp_path, array.splitlines())
+
+
 @pytest.mark.slow
 def test_the_bench_compares_both_on_the_same_cases(tmp_path):
     cases = tmp_path / "cases.jsonl"

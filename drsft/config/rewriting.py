@@ -32,7 +32,8 @@ class Teacher(Frozen):
     num_samples: int = Field(1, ge=1)
     temperature: float = Field(0.7, ge=0)
     max_tokens: int = Field(2048, ge=1)
-    timeout_s: float = Field(120, gt=0)
+    timeout_s: float = Field(120, gt=0, description="for one request")
+    max_retries: int = Field(5, ge=0, description="of a request, with growing pauses (Retry-After is heeded)")
 
 
 class Refusals(Frozen):

@@ -1,8 +1,14 @@
-"""Teachers behind OpenAI-compatible endpoints, several of them with weights."""
+"""Teachers behind OpenAI-compatible endpoints, several of them with weights.
+
+What fails is told apart. A key or a name that the endpoint refuses is the user's to mend and ends the run; so
+does an endpoint that never answered, or no longer does: the same command goes on when it is back. What fails
+now and then, after retries with growing pauses, is recorded with its problem, which then goes on without.
+"""
 
 import asyncio
 import os
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,13 +20,17 @@ from drsft.records import Problem, stable_seed
 __all__ = ["OpenAITeachers", "TeacherText", "Teachers"]
 
 
+FAILURES_IN_A_ROW = 8  # of a teacher that answered before: then it is taken to be gone
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherText:
-    """One solution as a teacher wrote it."""
+    """One solution as a teacher wrote it; with `failure`, why there is none."""
 
     text: str
-    is_truncated: bool
+    finish_reason: str  # as the endpoint says: "stop", "length", …; "error" where it gave none
     seed: int
+    failure: str | None = None
 
 
 class Teachers(Protocol):
@@ -31,7 +41,7 @@ class Teachers(Protocol):
     async def solve(
         self, teacher: Teacher, messages: list[dict[str, str]], *, seed: int
     ) -> list[TeacherText]:
-        """`teacher.num_samples` solutions; none when the endpoint keeps failing."""
+        """`teacher.num_samples` solutions, or their failures. Raises SetupError as said above."""
         ...
 
 
@@ -47,11 +57,16 @@ class OpenAITeachers:
         self._teachers = tuple(teachers)
         self._clients: dict[Teacher, Any] = {
             teacher: AsyncOpenAI(
-                base_url=teacher.base_url, api_key=_key(teacher), timeout=teacher.timeout_s, max_retries=5
+                base_url=teacher.base_url,
+                api_key=_key(teacher),
+                timeout=teacher.timeout_s,
+                max_retries=teacher.max_retries,  # of 408, 409, 429, 5xx and lost connections
             )
             for teacher in self._teachers
         }
         self._slots = asyncio.Semaphore(max_in_flight)
+        self._num_failed: Counter[Teacher] = Counter()  # in a row
+        self._has_answered: set[Teacher] = set()
 
     def pick(self, problem: Problem, run_seed: int) -> Teacher:
         draw = random.Random(stable_seed(run_seed, problem.problem_id, "teacher"))
@@ -60,26 +75,69 @@ class OpenAITeachers:
     async def solve(
         self, teacher: Teacher, messages: list[dict[str, str]], *, seed: int
     ) -> list[TeacherText]:
+        return list(
+            await asyncio.gather(
+                *(self._one(teacher, messages, seed + i) for i in range(teacher.num_samples))
+            )
+        )
+
+    async def _one(self, teacher: Teacher, messages: list[dict[str, str]], seed: int) -> TeacherText:
         from openai import OpenAIError
 
-        async def one(sample_seed: int) -> TeacherText | None:
-            try:
-                async with self._slots:
-                    answer = await self._clients[teacher].chat.completions.create(
-                        model=teacher.model,
-                        messages=messages,
-                        temperature=teacher.temperature,
-                        max_tokens=teacher.max_tokens,
-                        seed=sample_seed,
-                    )
-            except OpenAIError:
-                return None  # the problem goes on without its teacher; the record shows no such attempt
-            choice = answer.choices[0]
-            is_truncated = choice.finish_reason != "stop"
-            return TeacherText(text=choice.message.content or "", is_truncated=is_truncated, seed=sample_seed)
+        try:
+            async with self._slots:
+                answer = await self._clients[teacher].chat.completions.create(
+                    model=teacher.model,
+                    messages=messages,
+                    temperature=teacher.temperature,
+                    max_tokens=teacher.max_tokens,
+                    seed=seed,
+                )
+        except OpenAIError as error:
+            failure = self._failed(teacher, error)
+            return TeacherText(text="", finish_reason="error", seed=seed, failure=failure)
+        self._has_answered.add(teacher)
+        self._num_failed[teacher] = 0
+        choice = answer.choices[0]
+        return TeacherText(text=choice.message.content or "", finish_reason=choice.finish_reason, seed=seed)
 
-        texts = await asyncio.gather(*(one(seed + i) for i in range(teacher.num_samples)))
-        return [text for text in texts if text is not None]
+    def _failed(self, teacher: Teacher, error: Exception) -> str:
+        """Why there is no solution, in words that can be counted; SetupError where no other will come."""
+        status = getattr(error, "status_code", None)
+        where = f"rewrite.teachers: {teacher.model!r} at {teacher.base_url}"
+        if status in (401, 403):
+            cure = f"check {teacher.api_key_env}" if teacher.api_key_env else "set api_key_env"
+            raise SetupError(f"{where} refuses the key ({status}); {cure}") from error
+        if status == 404:
+            raise SetupError(f"{where} is not there (404); check model and base_url") from error
+        failure = _failure(error)
+        self._num_failed[teacher] += 1
+        is_its_own = status is not None and status < 500 and status != 429  # this one request's
+        is_new = teacher not in self._has_answered and not is_its_own
+        if self._num_failed[teacher] >= (1 if is_new else FAILURES_IN_A_ROW):
+            raise SetupError(
+                f"{where} gives no solutions: {failure}, {_detail(error)}; the same command goes on "
+                "from here when it does"
+            ) from error
+        return failure
+
+
+def _failure(error: Exception) -> str:
+    from openai import APIConnectionError, APIStatusError, APITimeoutError
+
+    match error:
+        case APITimeoutError():
+            return "the teacher timed out"
+        case APIConnectionError():
+            return "no connection to the teacher"
+        case APIStatusError():
+            return f"the teacher answered with status {error.status_code}"
+        case _:
+            return "the teacher's answer cannot be read"
+
+
+def _detail(error: Exception) -> str:
+    return " ".join(str(error.__cause__ or error).split())[:200]
 
 
 def _key(teacher: Teacher) -> str:

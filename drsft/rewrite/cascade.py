@@ -7,11 +7,11 @@ function serves the batch job and the endpoint. A stage begins only when the one
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from drsft.config import Rewrite, SamplingStage
+from drsft.config import Rewrite, SamplingStage, Teacher
 from drsft.policy.prompts import Prompter, chat_messages, user_turn
 from drsft.policy.protocol import Policy, Scorer
-from drsft.policy.teacher import Teachers
-from drsft.records import Attempt, Completion, Problem, Record, Rollout, Source, Verdict, stable_seed
+from drsft.policy.teacher import Teachers, TeacherText
+from drsft.records import Attempt, Completion, Outcome, Problem, Record, Rollout, Source, Verdict, stable_seed
 from drsft.rewrite.allowance import Allowance
 from drsft.rewrite.contradiction import contradicts
 from drsft.rewrite.selection import choose, distinct
@@ -114,25 +114,33 @@ class _Cascade:
         seed = stable_seed(self.recipe.run_seed, self.problem.problem_id, "teacher_samples")
         prompts = self.recipe.prompter.prompts
         messages = chat_messages(prompts.system, user_turn(prompts.plain, self.problem))
-        texts = await teachers.solve(teacher, messages, seed=seed)
-        wave = self._wave("teacher", (), self.recipe.rewrite.guided)
-        attempts = []
-        for index, solution in enumerate(texts):
-            token_ids = self.recipe.prompter.completion(solution.text)
-            finish_reason = "length" if solution.is_truncated else "stop"
-            rollout = Rollout(
-                stage="teacher",
-                sample_index=index,
-                seed=solution.seed,
-                prompt_hash="",
-                completion=_unsampled(solution.text, token_ids, finish_reason),
-                policy=teacher.model,
-            )
-            attempts.append(await examine(rollout, wave, self.verifier))
+        solutions = await teachers.solve(teacher, messages, seed=seed)
+        attempts = [await self._teachers(solution, i, teacher) for i, solution in enumerate(solutions)]
         kept = await self._keep(attempts)
         if not kept or teacher.use == "direct":
             return Source.TEACHER, kept
         return Source.REWRITTEN, await self._guided("teacher_guided", kept[0].text)
+
+    async def _teachers(self, solution: TeacherText, index: int, teacher: Teacher) -> Attempt:
+        """A teacher's solution, judged; one that it failed to give is unjudged and says why."""
+        token_ids = () if solution.failure else self.recipe.prompter.completion(solution.text)
+        rollout = Rollout(
+            stage="teacher",
+            sample_index=index,
+            seed=solution.seed,
+            prompt_hash="",
+            completion=_unsampled(solution.text, token_ids, solution.finish_reason),
+            policy=teacher.model,
+        )
+        if solution.failure:
+            return Attempt(
+                rollout=rollout, verdict=Verdict(outcome=Outcome.UNJUDGED, reason=solution.failure)
+            )
+        attempt = await examine(rollout, self._wave("teacher", (), self.recipe.rewrite.guided), self.verifier)
+        is_too_long = len(self.plain_ids) + len(token_ids) > self.recipe.max_model_len
+        if attempt.is_accepted and teacher.use == "direct" and is_too_long:
+            return replace(attempt, refusal="too long for the model")
+        return attempt
 
     async def _guided(self, stage: str, guide: str) -> list[Completion]:
         guided_problem = replace(self.problem, demonstration=guide)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import sys
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from drsft.verify.pool import VerifierPool
 
 __all__ = ["verify_file"]
 
+_ARRAY = re.compile(r"\s*\[\s*(\{|$)")  # how a JSON array of objects begins
 WINDOW = 512  # rows that are being judged at once; a row is printed when it and all before it are done
 
 
@@ -78,9 +80,11 @@ def _num_lines(file: str) -> int | None:
 def _judged(lines: TextIO, kind: str, pool: VerifierPool) -> Iterator[tuple[dict[str, Any], Verdict]]:
     """Rows with their verdicts, in order, at most WINDOW in flight."""
     waiting: deque[tuple[dict[str, Any], Future[Verdict]]] = deque()
-    for line in lines:
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
+        if number == 1 and _ARRAY.match(line):
+            raise InputError(f"{lines.name} is one JSON array; write one object a line: jq -c '.[]' FILE")
         waiting.append(_submitted(line, kind, pool))
         while len(waiting) >= WINDOW or (waiting and waiting[0][1].done()):
             row, future = waiting.popleft()

@@ -37,8 +37,8 @@ def drsft(command: str, storage: Path, *overrides: str) -> list[str]:
     return [sys.executable, "-m", "drsft.cli", command, str(CONFIG), *SMALL, f"storage={storage}", *overrides]
 
 
-def run_folder(storage: Path) -> Path:
-    return storage / load_config(CONFIG, SMALL).run_id
+def run_folder(storage: Path, *overrides: str) -> Path:
+    return storage / load_config(CONFIG, (*SMALL, *overrides)).run_id
 
 
 def problem_ids(folder: Path) -> list[str]:
