@@ -34,6 +34,7 @@ from drsft.report.data import (
     ReportData,
 )
 from drsft.report.page import render
+from drsft.report.rounds import rounds_shown
 from drsft.shards import ShardSet
 from drsft.storage import Store
 from drsft.tables import records_from_table
@@ -73,6 +74,7 @@ def collect(config: RunConfig, store: Store) -> ReportData:
         gap=_gap(store),
         losses=tuple(_losses(config, store)),
         examples=tuple(_examples(shards)),
+        rounds=tuple(rounds_shown(config, store, _samples_of_benchmarks)),
     )
 
 

@@ -22,6 +22,8 @@ __all__ = [
     "ProblemCounts",
     "QuarantineReason",
     "ReportData",
+    "RoundScore",
+    "RoundShown",
 ]
 
 
@@ -164,6 +166,31 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoundScore:
+    """The followed arm after a round; `change` is against the round before, paired by problem."""
+
+    benchmark: str
+    avg_at_k: float
+    low: float
+    high: float
+    change: PairedDifference | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundShown:
+    """One round of rewriting and training. Tokens are the target's; saved is what the carried had cost."""
+
+    number: int
+    prefix: str  # of its own report, below the run; empty for the first
+    sources: Mapping[Source, int]  # kept rows, carried ones included
+    num_rewritten: int
+    num_carried: int
+    num_tokens: int
+    num_tokens_saved: int
+    scores: tuple[RoundScore, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReportData:
     run_id: str
     name: str
@@ -178,3 +205,4 @@ class ReportData:
     gap: GapSummary | None = None
     losses: tuple[LossCurve, ...] = ()
     examples: tuple[Example, ...] = ()
+    rounds: tuple[RoundShown, ...] = ()  # empty for a run with one round

@@ -10,7 +10,15 @@ from itertools import groupby
 
 from drsft.gap.summary import GapSummary
 from drsft.records import Outcome, Source
-from drsft.report.data import ArmDifference, Cascade, CascadeStage, ComparisonRow, LossCurve, ReportData
+from drsft.report.data import (
+    ArmDifference,
+    Cascade,
+    CascadeStage,
+    ComparisonRow,
+    LossCurve,
+    ReportData,
+    RoundShown,
+)
 from drsft.report.wording import CONFIDENCE, count, decimal, interval, joined, percent, plural, stage_name
 
 __all__ = [
@@ -24,6 +32,7 @@ __all__ = [
     "headline",
     "loss_finding",
     "pairs_finding",
+    "rounds_finding",
     "standing_finding",
     "verdict_finding",
 ]
@@ -241,6 +250,32 @@ def gap_finding(gap: GapSummary) -> Finding:
         sentence=f"To the target, the rewritten rows are {verdict} ({bounds}).",
         detail=f"Averaged over {plural(change.num_problems, 'problem')}, {percent(change.share_positive, 0)} "
         "of which gained; scored with the plain prompt.",
+    )
+
+
+def rounds_finding(rounds: Sequence[RoundShown]) -> Finding | None:
+    """What the later rounds brought and saved; None for a run with one round."""
+    if len(rounds) < 2:
+        return None
+    *_, last = rounds
+    changes = [score.change for one in rounds for score in one.scores if score.change is not None]
+    clear = [change for change in changes if change.is_clear]
+    gained = sum(change.value > 0 for change in clear)
+    saved = sum(one.num_tokens_saved for one in rounds)
+    if not changes:
+        sentence = "Nothing has been evaluated after a later round yet."
+    elif not clear:
+        sentence = f"No round changed the accuracy beyond chance, over {plural(len(rounds), 'round')}."
+    else:
+        sentence = (
+            f"Of {plural(len(changes), 'change')} from round to round {gained} are clear gains and "
+            f"{len(clear) - gained} clear losses."
+        )
+    own = plural(last.sources.get(Source.OWN, 0), "text")
+    return Finding(
+        sentence=sentence,
+        detail=f"Round {last.number} keeps {own} that a target wrote alone, {count(last.num_carried)} of all "
+        f"carried over; over all rounds, what was carried over had cost {count(saved)} tokens.",
     )
 
 

@@ -59,6 +59,7 @@ def render(data: ReportData) -> str:
         pairs_finding=findings.pairs_finding(data.differences),
         benchmarks=_benchmark_parts(data, colours),
         sources=_sources_shown(data),
+        rounds_finding=findings.rounds_finding(data.rounds),
         **_flow_part(data),
         **_gap_part(data),
         **_loss_part(data, colours),

@@ -3,9 +3,10 @@
 from drsft.report.data import ReportData
 from drsft.report.wording import count, interval, percent
 
-__all__ = ["COMPARISON_HEADER", "comparison_rows", "source_rows"]
+__all__ = ["COMPARISON_HEADER", "ROUNDS_HEADER", "comparison_rows", "round_rows", "source_rows"]
 
 COMPARISON_HEADER = ("benchmark", "arm", "avg@k", "95 % interval", "pass@k", "seeds")
+ROUNDS_HEADER = ("round", "rewritten", "carried", "tokens", "tokens saved", "kept", "avg@k")
 
 
 def comparison_rows(data: ReportData) -> list[tuple[str, ...]]:
@@ -20,6 +21,22 @@ def comparison_rows(data: ReportData) -> list[tuple[str, ...]]:
             str(len(row.seeds) or ""),
         )
         for row in data.comparison
+    ]
+
+
+def round_rows(data: ReportData) -> list[tuple[str, ...]]:
+    """One row of text for each round, in the columns of ROUNDS_HEADER."""
+    return [
+        (
+            str(one.number),
+            count(one.num_rewritten),
+            count(one.num_carried),
+            count(one.num_tokens),
+            count(one.num_tokens_saved),
+            ", ".join(f"{n:,} {source.value}" for source, n in one.sources.items() if n),
+            ", ".join(f"{score.benchmark} {percent(score.avg_at_k)}" for score in one.scores),
+        )
+        for one in data.rounds
     ]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +22,7 @@ from drsft.planning import Plan, copy_plan, plan_problems, screens_for
 from drsft.policy.prompts import check_length, load_prompter, model_location
 from drsft.policy.provenance import model_fingerprint
 from drsft.report.collect import collect, write_report
-from drsft.report.summary import COMPARISON_HEADER, comparison_rows
+from drsft.report.summary import COMPARISON_HEADER, ROUNDS_HEADER, comparison_rows, round_rows
 from drsft.rewrite.rounds import Round, Standing, plan_rounds
 from drsft.runs import REWRITTEN, round_store
 from drsft.shards import ShardSet
@@ -131,6 +132,13 @@ def _report(config: RunConfig, store: Store, console: Console) -> str:
         for row in comparison_rows(data):
             table.add_row(*row)
         console.print(table)
+    if data.rounds:
+        table = Table(*ROUNDS_HEADER, box=SIMPLE)
+        for row in round_rows(data):
+            table.add_row(*row)
+        console.print(table)
+    for one in islice(plan_rounds(config, store.url), 1, len(data.rounds)):
+        write_report(collect(one.config, round_store(store, one)), round_store(store, one))
     return write_report(data, store)
 
 

@@ -1,0 +1,62 @@
+"""What each round rewrote, saved and scored, from the commits of all rounds."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from drsft.config import RunConfig
+from drsft.evaluate.estimators import avg_at_k, paired_difference
+from drsft.records import Source
+from drsft.report.data import RoundScore, RoundShown
+from drsft.rewrite.rounds import Round, plan_rounds
+from drsft.runs import REWRITTEN, round_store
+from drsft.shards import ShardSet
+from drsft.storage import Store
+
+__all__ = ["rounds_shown"]
+
+Samples = dict[str, Any]  # of one arm on one benchmark, as the comparison gathers them
+SamplesOf = Callable[[RunConfig, Store], Iterable[tuple[tuple[str, str], Samples]]]
+
+
+def rounds_shown(config: RunConfig, run: Store, samples_of: SamplesOf) -> Iterator[RoundShown]:
+    """The rounds that have records so far; none for a run with one round."""
+    if config.rounds.count < 2:
+        return
+    arm = config.followed_arm.name
+    before: dict[str, Samples] = {}
+    for one in plan_rounds(config, run.url):
+        store = round_store(run, one)
+        summaries = [commit.summary for commit in ShardSet(store, REWRITTEN).commits().values()]
+        if not summaries:
+            return
+        now = {name: found for (other, name), found in samples_of(one.config, store) if other == arm}
+        yield _shown(one, summaries, [_score(name, now[name], before.get(name)) for name in now])
+        before = now
+
+
+def _shown(one: Round, summaries: list[dict[str, Any]], scores: list[RoundScore]) -> RoundShown:
+    kept: Counter[str] = Counter()
+    carried: Counter[str] = Counter()
+    fresh = tokens = 0
+    for summary in summaries:
+        kept.update(summary["kept"])
+        carried.update(summary["carried"])
+        fresh += sum(summary["sources"].values())
+        tokens += sum(count for stage, count in summary["tokens"].items() if stage != "teacher")
+    return RoundShown(
+        number=one.number,
+        prefix=one.prefix,
+        sources={source: kept[source.value] for source in Source},
+        num_rewritten=fresh,
+        num_carried=carried["problems"],
+        num_tokens=tokens,
+        num_tokens_saved=carried["tokens"],
+        scores=tuple(scores),
+    )
+
+
+def _score(benchmark: str, now: Samples, before: Samples | None) -> RoundScore:
+    mean = avg_at_k(now["outcomes"])
+    change = None if before is None else paired_difference(now["outcomes"], before["outcomes"])
+    return RoundScore(benchmark=benchmark, avg_at_k=mean.value, low=mean.low, high=mean.high, change=change)
