@@ -1,6 +1,5 @@
 """Two rounds with real engines, the second killed: nothing is lost or doubled, and no engine is stale."""
 
-import json
 import signal
 import subprocess
 from pathlib import Path
@@ -96,5 +95,6 @@ def test_a_second_round_goes_on_after_a_kill_and_samples_with_the_new_weights(tm
     base = AutoModelForCausalLM.from_pretrained(model_location("embedded"), dtype=torch.float32)
     assert max(logprob_error(trained, one, attempt) for one, attempt in sampled) < 1e-3
     assert max(logprob_error(base, one, attempt) for one, attempt in sampled) > 0.1, "the weights must differ"
-    report = json.loads((folder / "report/summary.json").read_text())
-    assert report
+    page = (folder / "report/index.html").read_text()
+    assert f'href="../{second.prefix}/report/index.html"' in page
+    assert "<html" in (inner / "report/index.html").read_text()

@@ -1,0 +1,52 @@
+"""The rounds in the report: there when a run has several, with what they saved and honest about chance."""
+
+from dataclasses import replace
+
+from test_report_sample import sample_report
+
+from drsft.evaluate.estimators import PairedDifference
+from drsft.records import Source
+from drsft.report.data import RoundScore, RoundShown
+from drsft.report.findings import rounds_finding
+from drsft.report.page import render
+from drsft.report.summary import ROUNDS_HEADER, round_rows
+
+
+def shown(number: int, change: tuple[float, float] | None = None) -> RoundShown:
+    difference = change and PairedDifference(
+        value=sum(change) / 2, low=change[0], high=change[1], num_problems=90, num_gained=5, num_lost=2
+    )
+    return RoundShown(
+        number=number,
+        prefix="" if number == 1 else f"round-{number}-ab12cd34",
+        sources={Source.OWN: 60 + number, Source.EXPERT: 40 - number},
+        num_rewritten=100 if number == 1 else 39,
+        num_carried=0 if number == 1 else 61,
+        num_tokens=9000,
+        num_tokens_saved=0 if number == 1 else 6461,
+        scores=(RoundScore(benchmark="gsm", avg_at_k=0.5, low=0.4, high=0.6, change=difference),),
+    )
+
+
+def test_rounds_are_shown_with_what_they_saved_and_link_to_their_own_reports() -> None:
+    data = replace(sample_report(), rounds=(shown(1), shown(2, (0.01, 0.05))))
+    page = render(data).replace("\u202f", " ")
+    assert 'id="rounds"' in page
+    assert 'href="../round-2-ab12cd34/report/index.html"' in page
+    assert "6 461" in page or "6,461" in page
+    assert all(len(row) == len(ROUNDS_HEADER) for row in round_rows(data))
+
+
+def test_a_run_with_one_round_says_nothing_of_rounds() -> None:
+    assert 'id="rounds"' not in render(sample_report())
+    assert rounds_finding([shown(1)]) is None
+
+
+def test_what_may_be_chance_is_called_so() -> None:
+    findings = {
+        change: rounds_finding([shown(1), shown(2, change)]) for change in (None, (-0.1, 0.1), (0.01, 0.1))
+    }
+    sentences = [finding.sentence for finding in findings.values() if finding]
+    assert sentences[0].startswith("Nothing has been evaluated")
+    assert "beyond chance" in sentences[1]
+    assert "1 are clear gains and 0 clear losses" in sentences[2]
