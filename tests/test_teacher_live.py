@@ -86,7 +86,13 @@ def problems() -> list[Problem]:
     ]
 
 
-def taught(*teachers: Teacher) -> list[Record]:
+@pytest.fixture(scope="module")
+def target() -> Iterator[VLLMPolicy]:
+    with VLLMPolicy(TARGET, load_prompter(TARGET.model, TARGET.prompts)) as policy:
+        yield policy
+
+
+def taught(policy: VLLMPolicy, teacher: Teacher) -> list[Record]:
     prompter = load_prompter(TARGET.model, TARGET.prompts)
 
     async def rewrite() -> list[Record]:
@@ -95,19 +101,19 @@ def taught(*teachers: Teacher) -> list[Record]:
             prompter=prompter,
             run_seed=0,
             max_model_len=TARGET.max_model_len,
-            teachers=OpenAITeachers(teachers),
+            teachers=OpenAITeachers([teacher]),
         )
         return await asyncio.gather(*(rewrite_one(one, policy, verifier, recipe) for one in problems()))
 
-    with VLLMPolicy(TARGET, prompter) as policy, VerifierPool(num_workers=1) as verifier:
+    with VerifierPool(num_workers=1) as verifier:
         return asyncio.run(rewrite())
 
 
 def test_a_live_teachers_verified_solutions_are_kept_as_they_are(
-    endpoint: str, monkeypatch: pytest.MonkeyPatch
+    endpoint: str, target: VLLMPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BIG_KEY", KEY)
-    records = taught(teacher(endpoint, use="direct"))
+    records = taught(target, teacher(endpoint, use="direct"))
     assert {record.source for record in records} == {Source.TEACHER, Source.EXPERT}
     assert all({a.rollout.stage for a in record.attempts} == {"teacher"} for record in records)
     for record in records:
@@ -118,9 +124,11 @@ def test_a_live_teachers_verified_solutions_are_kept_as_they_are(
         assert kept is None or kept.verdict.outcome is Outcome.CORRECT
 
 
-def test_a_live_teachers_solution_guides_the_target(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_live_teachers_solution_guides_the_target(
+    endpoint: str, target: VLLMPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("BIG_KEY", KEY)
-    records = taught(teacher(endpoint, use="guide"))
+    records = taught(target, teacher(endpoint, use="guide"))
     guided = [one for one in records if any(a.rollout.stage == "teacher_guided" for a in one.attempts)]
     assert guided
     assert all(any(a.is_accepted for a in one.attempts if a.rollout.stage == "teacher") for one in guided)
@@ -129,9 +137,11 @@ def test_a_live_teachers_solution_guides_the_target(endpoint: str, monkeypatch: 
     assert all(one.behaviour_logprobs_T is not None for one in kept), "the target sampled them itself"
 
 
-def test_a_live_teacher_that_is_cut_off_is_never_kept(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_live_teacher_that_is_cut_off_is_never_kept(
+    endpoint: str, target: VLLMPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("BIG_KEY", KEY)
-    records = taught(teacher(endpoint, use="direct", max_tokens=5))
+    records = taught(target, teacher(endpoint, use="direct", max_tokens=5))
     attempts = [attempt for record in records for attempt in record.attempts]
     assert {attempt.rollout.completion.finish_reason for attempt in attempts} == {"length"}
     assert {attempt.verdict.outcome for attempt in attempts} == {Outcome.TRUNCATED}
@@ -143,11 +153,16 @@ def test_a_live_teacher_that_is_cut_off_is_never_kept(endpoint: str, monkeypatch
     [("wrong", {}, "check BIG_KEY"), (KEY, {"model": "bigger"}, "check model and base_url")],
 )
 def test_what_a_live_endpoint_refuses_is_one_line(
-    endpoint: str, key: str, changes: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+    endpoint: str,
+    target: VLLMPolicy,
+    key: str,
+    changes: dict[str, str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("BIG_KEY", key)
     with pytest.raises(SetupError, match=said) as caught:
-        taught(teacher(endpoint, **changes))
+        taught(target, teacher(endpoint, **changes))
     assert "\n" not in str(caught.value)
 
 

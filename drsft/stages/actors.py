@@ -4,17 +4,21 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.data import DataContext
 
 from drsft import errors
-from drsft.config import Resources, RunConfig
+from drsft.config import Resources, RunConfig, Target
 from drsft.errors import DrsftError, StageError
+from drsft.policy.prompts import model_location
 from drsft.verify.pool import VerifierPool
 
-__all__ = ["actor_resources", "actor_verifier", "quiet_ray_data", "raise_cause"]
+if TYPE_CHECKING:
+    from drsft.gap.scoring import CausalLM  # which loads torch
+
+__all__ = ["actor_resources", "actor_verifier", "quiet_ray_data", "raise_cause", "scoring_model"]
 
 _ERROR_LINE = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception)\b.*: ")
 _DRSFT_ERROR = re.compile(r"drsft\.errors\.(\w+): (.+)")
@@ -29,6 +33,22 @@ def actor_verifier(config: RunConfig) -> VerifierPool:
     """The verifiers of one actor, the same for rewriting and for evaluation."""
     workers = config.resources.verify_workers_per_actor
     return VerifierPool.from_config(config.rewrite.verification, num_workers=workers)
+
+
+def scoring_model(target: Target) -> "CausalLM":
+    """The target for its likelihoods, which the engine cannot give: on the actor's GPU where it has one.
+
+    Imported here, after any engine: what loads torch first decides how many threads it gets.
+    """
+    import torch
+
+    from drsft.train.model import load_model
+
+    model = load_model(model_location(target.model)).eval()
+    if torch.cuda.is_available():
+        model = model.to(device="cuda", dtype=getattr(torch, target.dtype))
+    scored: CausalLM = model
+    return scored
 
 
 def quiet_ray_data() -> None:

@@ -52,7 +52,8 @@ def run_pipeline(config: RunConfig, *, stages: Sequence[str] = STAGES, console: 
         with ExitStack() as cluster:
             connect = partial(_connect_once, cluster, config, console)
             for one in plan_rounds(config, store.url):
-                if one.before is not None and not _can_begin(one, store, plan):
+                if one.before is not None and (reason := _waits_for(one, store, plan, stages)):
+                    _say(console, f"round {one.number} waits: {reason}")
                     break
                 _run_round(one, store, plan, stages, connect, console)
     return _report(config, store, console) if "report" in stages else store.url
@@ -93,10 +94,9 @@ def _run_stages(
 ) -> None:
     config, store = one.config, round_store(run, one)
     if "rewrite" in todo:
-        before_url = None
         if one.before is not None:
-            before_url = round_store(run, one.before).url
-            survey.run_survey(config, store.url, before_url, plan, board)
+            survey.run_survey(one, run, plan, board)
+        before_url = round_store(run, one.before).url if one.before else None
         rewriting.run_rewriting(config, store.url, plan, board, number=one.number, before_url=before_url)
     if "gap" in todo:
         scoring.run_scoring(config, store.url, plan, board)
@@ -106,10 +106,16 @@ def _run_stages(
         evaluation.run_evaluation(config, store.url, plans, board)
 
 
-def _can_begin(one: Round, run: Store, plan: Plan) -> bool:
-    """Whether the round before has what this one needs: its trained model, and its gap report."""
-    assert one.before is not None
-    return run.exists(one.trained_key) and scoring.is_complete(round_store(run, one.before), plan)
+def _waits_for(one: Round, run: Store, plan: Plan, stages: Sequence[str]) -> str | None:
+    """What must be done first, by other commands or by this one, before these stages of a later round."""
+    store = round_store(run, one)
+    if not run.exists(one.trained_key):
+        return f"round {one.number - 1} is not trained yet"
+    if "rewrite" not in stages and not rewriting.is_complete(store, plan):
+        return "it is not rewritten yet; drsft rewrite goes on with it"
+    if {"train", "evaluate"} & set(stages) == {"evaluate"} and not training.is_complete(store, one.config):
+        return "it is not trained yet; drsft train goes on with it"
+    return None
 
 
 def _describe_saving(store: Store, plan: Plan) -> str:

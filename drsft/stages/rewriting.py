@@ -13,7 +13,7 @@ from drsft.carrying import num_problems_again
 from drsft.config import RunConfig, Target
 from drsft.errors import StageError
 from drsft.planning import Plan
-from drsft.policy.prompts import Prompter, load_prompter, model_location
+from drsft.policy.prompts import Prompter, load_prompter
 from drsft.policy.protocol import Policy, Scorer
 from drsft.policy.provenance import provenance
 from drsft.policy.teacher import OpenAITeachers
@@ -22,7 +22,7 @@ from drsft.records import Record, stable_seed
 from drsft.rewrite.cascade import Recipe
 from drsft.rewriting import ShardRewriter, settle_heap
 from drsft.shards import ShardSet
-from drsft.stages.actors import actor_resources, actor_verifier, raise_cause
+from drsft.stages.actors import actor_resources, actor_verifier, raise_cause, scoring_model
 from drsft.stages.progress import Ticker
 from drsft.storage import Store, open_store
 
@@ -90,18 +90,9 @@ class RewritingActor:
 
 
 def _target_scorer(config: RunConfig) -> Scorer:
-    """The target once more, for its likelihoods: the engine gives no entropy over the whole vocabulary.
+    model = scoring_model(config.target)
+    from drsft.gap.scorer import BatchedScorer  # loads torch: see scoring_model
 
-    Imported here, after the engine: what loads torch first decides how many threads it gets.
-    """
-    import torch
-
-    from drsft.gap.scorer import BatchedScorer
-    from drsft.train.model import load_model
-
-    model = load_model(model_location(config.target.model)).eval()
-    if torch.cuda.is_available():
-        model = model.to(device="cuda", dtype=getattr(torch, config.target.dtype))
     return BatchedScorer(model)
 
 
