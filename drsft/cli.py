@@ -107,10 +107,10 @@ def rewrite(
 
 def _export(config: RunConfig, kind: Literal["messages", "pairs"], out: str | None) -> None:
     from drsft.exporting import export_records
-    from drsft.runs import open_run
+    from drsft.runs import last_round, open_run
     from drsft.storage import open_store
 
-    run_store = open_run(config)
+    run_store = last_round(config, open_run(config))
     exported = export_records(kind, config, run_store, open_store(out) if out else run_store.within("export"))
     counts = ", ".join(f"{count:,} {what}" for what, count in exported.counts.most_common())
     print(f"{kind}: {exported.num_rows:,} rows ({counts})", file=sys.stderr)

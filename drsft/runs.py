@@ -8,7 +8,7 @@ import pyarrow as pa
 from drsft.config import RunConfig
 from drsft.configfile import load_config
 from drsft.errors import InputError
-from drsft.rewrite.rounds import Round
+from drsft.rewrite.rounds import Round, plan_rounds
 from drsft.shards import Commit, ShardSet
 from drsft.storage import Store, open_store, read_table
 
@@ -16,6 +16,7 @@ __all__ = [
     "REWRITTEN",
     "find_config",
     "find_run",
+    "last_round",
     "open_run",
     "record_tables",
     "rewritten_shards",
@@ -60,6 +61,17 @@ def open_run(config: RunConfig) -> Store:
 def round_store(run: Store, one: Round) -> Store:
     """Where a round lies: the first is the run itself, a later one a run inside it."""
     return run.within(one.prefix) if one.prefix else run
+
+
+def last_round(config: RunConfig, run: Store) -> Store:
+    """The newest round of a run that has records; the run itself where it has one round, or none yet."""
+    newest = run
+    for one in plan_rounds(config, run.url):
+        store = round_store(run, one)
+        if not ShardSet(store, REWRITTEN).done():
+            break
+        newest = store
+    return newest
 
 
 def rewritten_shards(store: Store) -> dict[str, Commit]:

@@ -43,7 +43,7 @@ class Engine(Frozen):
 class Target(Frozen):
     """The model being trained."""
 
-    model: str = Field(description="a folder, a hub name, or `embedded`")
+    model: str = Field(description="a folder, a hub name, s3://…, or `embedded`")
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     max_model_len: int = Field(4096, ge=16, description="prompt and completion together, tokens")
     prompts: Prompts = Prompts()
