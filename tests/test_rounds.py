@@ -1,23 +1,27 @@
 """Rounds without Ray: what stands, what is kept, how rounds are named, what a shard still has to do."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from test_cascade import PROBLEM, TextVerifier, answering, recipe
 from test_records_documented import record
 
-from drsft.carrying import SURVEY, first_work, later_work
+from drsft.carrying import SURVEY, first_work, later_work, num_problems_again
 from drsft.config import RunConfig
 from drsft.configfile import load_config
 from drsft.errors import ConfigError
 from drsft.records import Source
+from drsft.rewrite.cascade import rewrite_one
 from drsft.rewrite.rounds import Standing, plan_rounds, settled, standing_of
+from drsft.rewriting import ShardRewriter
 from drsft.runs import REWRITTEN
 from drsft.shards import ShardSet
 from drsft.storage import LocalStore, table_bytes
-from drsft.tables import problems_to_table, records_to_table
+from drsft.tables import problems_to_table, records_from_table, records_to_table
 
 QUICKSTART = Path(__file__).parents[1] / "jobs/configs/quickstart.yaml"
 
@@ -138,3 +142,28 @@ def test_a_shard_of_a_later_round_is_what_was_carried_and_what_is_done_again(tmp
     assert merged["own"] == own
     assert (merged["expert"].source, merged["expert"].round) == (Source.OWN, 2)
     assert (merged["rewritten"].source, merged["rewritten"].round) == (Source.REWRITTEN, 1)
+
+
+def test_a_later_round_samples_only_what_needs_it_and_counts_what_it_saved(tmp_path: Path) -> None:
+    before, store = LocalStore(tmp_path), LocalStore(tmp_path / "round-2")
+    stage = {"num_samples": 2, "wave_size": 2, "max_tokens": 64}
+    own = asyncio.run(rewrite_one(PROBLEM, answering("right", "x"), TextVerifier(), recipe(self_align=stage)))
+    failed = replace(record(Source.EXPERT), problem=replace(PROBLEM, problem_id="p2"))
+    ShardSet(before, REWRITTEN).commit("0", records_to_table([own, failed]))
+    rows = [
+        {"problem_id": "p1", "standing": Standing.CARRIED.value},
+        {"problem_id": "p2", "standing": Standing.UNSOLVED.value},
+    ]
+    ShardSet(store, SURVEY).commit("0", pa.Table.from_pylist(rows), {"carried": 1, "not solved alone": 1})
+    assert num_problems_again(store) == {"0": 1}
+
+    policy = answering("wrong", "right, guided")
+    rewriter = ShardRewriter(store, recipe(), policy, TextVerifier(), number=2, before=before)
+    commit = asyncio.run(rewriter.rewrite("0"))
+    assert commit.summary["sources"] == {"rewritten": 1}
+    assert commit.summary["kept"] == {"own": 1, "rewritten": 1}
+    assert commit.summary["carried"] == {"problems": 1, "tokens": own.num_sampled_tokens}
+    assert policy.num_requests == 3, "two waves alone and one guided, for one problem of two"
+    found = {one.problem.problem_id: one for one in records_from_table(ShardSet(store, REWRITTEN).table("0"))}
+    assert found["p1"] == own
+    assert (found["p2"].source, found["p2"].round) == (Source.REWRITTEN, 2)
