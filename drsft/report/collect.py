@@ -74,7 +74,7 @@ def collect(config: RunConfig, store: Store) -> ReportData:
         gap=_gap(store),
         losses=tuple(_losses(config, store)),
         examples=tuple(_examples(shards)),
-        rounds=tuple(rounds_shown(config, store, _samples_of_benchmarks)),
+        rounds=tuple(rounds_shown(config, store)),
     )
 
 

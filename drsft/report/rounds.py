@@ -1,11 +1,12 @@
 """What each round rewrote, saved and scored, from the commits of all rounds."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from drsft.config import RunConfig
-from drsft.evaluate.estimators import avg_at_k, paired_difference
+from drsft.evaluate.results import ArmScore, arm_scores
+from drsft.evaluate.scores import compare
 from drsft.records import Source
 from drsft.report.data import RoundScore, RoundShown
 from drsft.rewrite.rounds import Round, plan_rounds
@@ -15,23 +16,20 @@ from drsft.storage import Store
 
 __all__ = ["rounds_shown"]
 
-Samples = dict[str, Any]  # of one arm on one benchmark, as the comparison gathers them
-SamplesOf = Callable[[RunConfig, Store], Iterable[tuple[tuple[str, str], Samples]]]
 
-
-def rounds_shown(config: RunConfig, run: Store, samples_of: SamplesOf) -> Iterator[RoundShown]:
+def rounds_shown(config: RunConfig, run: Store) -> Iterator[RoundShown]:
     """The rounds that have records so far; none for a run with one round."""
     if config.rounds.count < 2:
         return
     arm = config.followed_arm.name
-    before: dict[str, Samples] = {}
+    before: dict[str, ArmScore] = {}
     for one in plan_rounds(config, run.url):
         store = round_store(run, one)
         summaries = [commit.summary for commit in ShardSet(store, REWRITTEN).commits().values()]
         if not summaries:
             return
-        now = {name: found for (other, name), found in samples_of(one.config, store) if other == arm}
-        yield _shown(one, summaries, [_score(name, now[name], before.get(name)) for name in now])
+        now = {score.benchmark: score for score in arm_scores(one.config, store) if score.arm == arm}
+        yield _shown(one, summaries, [_score(now[name], before.get(name)) for name in now])
         before = now
 
 
@@ -56,7 +54,12 @@ def _shown(one: Round, summaries: list[dict[str, Any]], scores: list[RoundScore]
     )
 
 
-def _score(benchmark: str, now: Samples, before: Samples | None) -> RoundScore:
-    mean = avg_at_k(now["outcomes"])
-    change = None if before is None else paired_difference(now["outcomes"], before["outcomes"])
-    return RoundScore(benchmark=benchmark, avg_at_k=mean.value, low=mean.low, high=mean.high, change=change)
+def _score(now: ArmScore, before: ArmScore | None) -> RoundScore:
+    mean = now.score.avg_at_k
+    return RoundScore(
+        benchmark=now.benchmark,
+        avg_at_k=mean.value,
+        low=mean.low,
+        high=mean.high,
+        change=None if before is None else compare(now.samples, before.samples),
+    )
