@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from test_report_sample import sample_report
 
-from drsft.evaluate.estimators import PairedDifference
+from drsft.evaluate.paired import PairedDifference
 from drsft.records import Source
 from drsft.report.data import RoundScore, RoundShown
 from drsft.report.findings import rounds_finding
