@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from drsft.config.benchmarks import PAPER_BENCHMARKS
 from drsft.configfile import load_config
 from drsft.errors import ConfigError
 
@@ -145,3 +146,25 @@ def test_benchmarks_that_screen_the_training_problems_belong_to_the_run(small: P
 @pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "jobs/configs").glob("*.yaml")))
 def test_shipped_configurations_are_valid(path: Path) -> None:
     load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "learning_rate"),
+    [
+        ("qwen2.5-math-7b", "Qwen/Qwen2.5-Math-7B", 5e-5),
+        ("qwen2.5-math-1.5b", "Qwen/Qwen2.5-Math-1.5B", 5e-5),
+        ("llama-3.1-8b-instruct", "meta-llama/Llama-3.1-8B-Instruct", 2e-5),
+    ],
+)
+def test_the_papers_settings_are_ready(name: str, model: str, learning_rate: float) -> None:
+    config = load_config(Path(__file__).parents[1] / f"jobs/configs/{name}.yaml")
+    train, evaluate = config.train, config.evaluate
+    assert (config.target.model, train.learning_rate) == (model, learning_rate)
+    assert (train.batch_rows, train.packing, train.seq_len, train.num_epochs) == (256, False, 2048, 1)
+    assert (train.warmup_ratio, train.weight_decay, train.adam_betas) == (0.1, 0.01, (0.9, 0.95))
+    assert (evaluate.num_samples, evaluate.max_tokens, evaluate.temperature) == (16, 4096, 1.0)
+    assert [one.name for one in evaluate.benchmarks] == list(PAPER_BENCHMARKS)
+    assert {(arm.data, arm.objective.kind) for arm in train.arms} == {
+        (data, kind) for data in ("expert", "rewritten") for kind in ("sft", "dft")
+    }
+    assert train.batch_rows % (train.micro_batch_rows * config.resources.train_workers) == 0

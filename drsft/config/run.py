@@ -88,7 +88,9 @@ class RunConfig(Frozen):
         """Sixteen hex digits over everything that changes which records are made."""
         covered = self.model_dump(mode="json", include={"seed", "problems", "target", "rewrite"})
         if self.problems.decontaminate:
-            covered["benchmarks"] = [one.model_dump(mode="json") for one in self.evaluate.benchmarks]
+            covered["benchmarks"] = [
+                one.model_dump(mode="json", include={"name", "problems"}) for one in self.evaluate.benchmarks
+            ]
         return fingerprint(covered, num_digits=16)
 
     @property
