@@ -121,6 +121,17 @@ def test_sections_stand_in_the_agreed_order() -> None:
     assert ids == ["comparison", "cascade", "gap", "losses", "examples", "problems", "setting"]
 
 
+def test_the_overlap_with_the_training_data_stands_beside_the_scores() -> None:
+    row = replace(_row("dft", 0.5), maj_at_k=0.612, num_overlapping=2, num_clean=97, clean_avg_at_k=0.433)
+    page = render(replace(EMPTY, comparison=(row,)))
+    assert "2 training problems overlap with this benchmark" in page
+    assert "its 97 problems that none overlaps with are clean" in page
+    assert all(number in page for number in ("61.2", "43.3", "Clean avg@4"))
+    untouched = render(replace(EMPTY, comparison=(replace(row, num_overlapping=0),)))
+    assert "0 training problems overlap with this benchmark." in untouched
+    assert "Clean avg@" not in untouched
+
+
 def test_page_is_small_and_loads_nothing() -> None:
     page = render(sample_report())
     assert len(page) < 300_000

@@ -114,6 +114,12 @@ def _comparison(rng: np.random.Generator) -> tuple[tuple[ComparisonRow, ...], tu
                 pass_k=8,
                 truncated_share=float(rng.uniform(0.002, 0.03)),
                 no_answer_share=float(rng.uniform(0.0, 0.02)),
+                unjudged_share=0.0,
+                maj_at_k=estimate.value,
+                mean_tokens=112.4,
+                num_overlapping=3,
+                num_clean=198,
+                clean_avg_at_k=estimate.value,
             )
         )
     pairs = [("dr+dft", other) for other in ("base", "sft", "dft", "dr+sft")] + [("dr+sft", "sft")]
