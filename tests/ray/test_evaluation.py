@@ -21,7 +21,7 @@ HELD_OUT = (
 )
 SFT = "{name: sft, data: expert, objective: {kind: sft}}"
 SMALL = (
-    "problems.limit=32",
+    "problems.limit=16",
     "problems.shard_size=16",
     "resources.rewrite_actors=1",
     "resources.train_workers=1",
@@ -58,6 +58,7 @@ def is_whole(found: Counter[tuple[str, int]], num_problems: int) -> bool:
     return len(found) == num_problems * NUM_SAMPLES and set(found.values()) == {1}
 
 
+@pytest.mark.timeout(900)  # four commands, each with a cluster of its own
 def test_nothing_that_is_there_is_done_again(tmp_path: Path) -> None:
     subprocess.run(
         drsft("run", tmp_path, ONE_ARM[0], "evaluate.benchmarks=[]"),
