@@ -273,6 +273,32 @@ def bench_the_orchestration(
     print_bench(ours, peer)
 
 
+@bench_app.command("serve")
+def bench_the_service(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="As of drsft serve.")] = Path(
+        "serve/local.yaml"
+    ),
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds of throughput.")] = 5,
+    requests: Annotated[int, typer.Option(min=40, help="Requests of a round.")] = 200,
+    faults: Annotated[bool, typer.Option("--faults", help="Overload and kill it instead.")] = False,
+    overload_s: Annotated[float, typer.Option(min=1, help="Seconds of ten times the load.")] = 60,
+) -> None:
+    """POST /rewrite against AsyncLLM in process and vLLM's own server, on the same model in the same run.
+
+    Examples:  drsft bench serve
+
+               drsft bench serve --faults
+    """
+    if faults:
+        from serve.bench.faults import bench_faults, print_faults
+
+        print_faults(bench_faults(config, overload_s=overload_s))
+    else:
+        from serve.bench.speed import bench_serve, print_bench
+
+        print_bench(bench_serve(config, num_rounds=rounds, num_requests=requests))
+
+
 @app.command()
 def serve(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML configuration of the service.")],

@@ -12,6 +12,7 @@ __all__ = [
     "BatchLine",
     "BatchRequest",
     "ErrorBody",
+    "Readiness",
     "RecipeOverrides",
     "RewriteRequest",
     "RewriteResult",
@@ -142,6 +143,11 @@ class ErrorBody(_Strict):
     detail: str
     request_id: str
     errors: tuple[dict[str, Any], ...] = Field((), description="each with `field` and `message`")
+
+
+class Readiness(_Strict):
+    status: Literal["ready"]
+    engine_requests: int = Field(description="under way in the engine that was asked")
 
 
 class VersionInfo(_Strict):

@@ -62,8 +62,10 @@ class Engine:
         finally:
             work.cancel()
 
-    async def check(self) -> None:
+    async def num_pending(self) -> int:
+        """Requests under way in this engine. Raises StageError when it is dead or stuck."""
         self._policy.check(max_silence_s=MAX_SILENCE_S)
+        return self._policy.num_pending
 
     async def check_health(self) -> None:
         """Called by Serve. A dead engine in a live process would go on taking requests without it."""
@@ -105,7 +107,7 @@ class Ingress:
         self._backend = Backend(
             config,
             RewriteService(config, prompter, policy, self._verifier, scorers and RemoteScorer(scorers)),
-            engine_answers=policy.check,
+            num_pending=policy.num_pending,
             model_fingerprint=model_fingerprint(model_location(config.target.model)),
         )
 

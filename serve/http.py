@@ -17,7 +17,15 @@ from starlette.responses import Response
 
 from drsft import __version__
 from serve.admission import Admission, Ticket
-from serve.api import BatchLine, BatchRequest, ErrorBody, RewriteRequest, RewriteResult, VersionInfo
+from serve.api import (
+    BatchLine,
+    BatchRequest,
+    ErrorBody,
+    Readiness,
+    RewriteRequest,
+    RewriteResult,
+    VersionInfo,
+)
 from serve.auth import Key, KeyRing
 from serve.events import EventLog, EventLogs
 from serve.problems import Unauthorised, install_problems, problem_of, problem_response
@@ -53,11 +61,11 @@ class Backend:
         config: ServeConfig,
         service: RewriteService,
         *,
-        engine_answers: Callable[[], Awaitable[None]],
+        num_pending: Callable[[], Awaitable[int]],
         model_fingerprint: str,
     ) -> None:
         self.config, self.service = config, service
-        self.engine_answers = engine_answers  # raises when no engine does
+        self.num_pending = num_pending  # of an engine; raises EngineUnavailable when none answers
         self.model_fingerprint = model_fingerprint
         access, limits = config.access, config.limits
         self.keys = None if access.keys_file is None else KeyRing(access.keys_path, access)
@@ -294,10 +302,9 @@ def _add_health(app: FastAPI, backend: Backend) -> None:
         return {"status": "ok"}
 
     @app.get("/readyz", responses={503: _ERRORS[503]})
-    async def readyz() -> dict[str, str]:
+    async def readyz() -> Readiness:
         """An engine answers."""
-        await backend.engine_answers()
-        return {"status": "ready"}
+        return Readiness(status="ready", engine_requests=await backend.num_pending())
 
     @app.get("/version")
     async def version() -> VersionInfo:

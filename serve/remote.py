@@ -65,11 +65,11 @@ class RemotePolicy:
                     return result
         raise StageError("an engine ended a stream without its result")
 
-    async def check(self) -> None:
-        """Raises EngineUnavailable when no engine answers."""
+    async def num_pending(self) -> int:
+        """Requests under way in one of the engines. Raises EngineUnavailable when none answers."""
         try:
             async with asyncio.timeout(5):
-                await self._engines.check.remote()
+                return int(await self._engines.num_pending.remote())
         except (*_LOST, TimeoutError, BackPressureError) as error:
             raise EngineUnavailable from error
 

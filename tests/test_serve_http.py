@@ -79,13 +79,13 @@ async def service(prompter: Prompter, policy: Policy) -> AsyncIterator[Callable[
         }
         config = ServeConfig.model_validate(settings)
 
-        async def engine_answers() -> None:
-            return None
+        async def num_pending() -> int:
+            return 0
 
         backend = Backend(
             config,
             RewriteService(config, prompter, policy, pool),
-            engine_answers=engine_answers,
+            num_pending=num_pending,
             model_fingerprint="f",
         )
         transport = httpx.ASGITransport(make_app(backend), raise_app_exceptions=raise_app_exceptions)

@@ -106,6 +106,11 @@ class VLLMPolicy:
             self._inbox.put(request_id)
             raise
 
+    @property
+    def num_pending(self) -> int:
+        """Requests that the engine has and has not answered."""
+        return len(self._pending)
+
     def check(self, *, max_silence_s: float) -> None:
         """Raises StageError when the engine died, or has made no step for so long although it has work."""
         if self._failure is not None or not self._thread.is_alive():

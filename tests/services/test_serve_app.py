@@ -83,7 +83,7 @@ def test_the_endpoint_rewrites_as_the_batch_job_does(url: str) -> None:
 
 def test_it_says_that_it_is_alive_ready_and_which_model_it_has(url: str) -> None:
     assert httpx.get(f"{url}/healthz").json() == {"status": "ok"}
-    assert httpx.get(f"{url}/readyz").json() == {"status": "ready"}
+    assert httpx.get(f"{url}/readyz").json() == {"status": "ready", "engine_requests": 0}
     assert httpx.get(f"{url}/version").json()["model"] == "embedded"
 
 

@@ -1,0 +1,201 @@
+"""The service against the same model without it: what a request costs, and how much passes through.
+
+Every figure is of one machine that runs the service, its peer and the client together.
+"""
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from drsft.config import Problems, Target
+from drsft.configfile import load_settings
+from drsft.policy.prompts import Prompter, load_prompter
+from drsft.problems import Intake, read_problems
+from drsft.records import Problem
+from drsft.verify.answers import parse_reference
+from serve.bench.servers import bare_engine, our_service, vllm_server
+from serve.settings import ServeConfig
+
+__all__ = ["ServeBench", "bench_serve", "print_bench"]
+
+CONCURRENCY = 32
+MAX_TOKENS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeBench:
+    """Seconds of single requests, and tokens a second at a concurrency of 32, in interleaved rounds."""
+
+    ours_s: tuple[float, ...]
+    bare_s: tuple[float, ...]
+    our_tokens_per_s: tuple[float, ...]
+    raw_tokens_per_s: tuple[float, ...]
+
+    @property
+    def overheads_ms(self) -> list[float]:
+        return [1000 * (ours - bare) for ours, bare in zip(self.ours_s, self.bare_s, strict=True)]
+
+    @property
+    def ratios(self) -> list[float]:
+        pairs = zip(self.our_tokens_per_s, self.raw_tokens_per_s, strict=True)
+        return [ours / raw for ours, raw in pairs]
+
+
+def bench_serve(config: Path, *, num_rounds: int = 5, num_requests: int = 200) -> ServeBench:
+    """One sample a request on both sides, with the same prompt, seed and length."""
+    target, problems, prompter = _material(config, num_requests)
+    work = _work(target, problems, prompter)
+    with tempfile.TemporaryDirectory(prefix="drsft-bench-") as name:
+        folder = Path(name)
+        with our_service(config, folder, *_one_sample()) as (url, _):
+            with bare_engine(work, folder) as engine:
+                ours_s, bare_s = _one_by_one(url, problems, engine.ask)
+            with vllm_server(target, folder) as raw_url:
+                our_rates, raw_rates = [], []
+                for number in range(num_rounds):
+                    seeds = range(number * num_requests, (number + 1) * num_requests)
+                    our_rates.append(asyncio.run(_rate(_ours(url, problems, seeds))))
+                    raw_rates.append(asyncio.run(_rate(_raw(raw_url, work, seeds))))
+    return ServeBench(
+        ours_s=tuple(ours_s),
+        bare_s=tuple(bare_s),
+        our_tokens_per_s=tuple(our_rates),
+        raw_tokens_per_s=tuple(raw_rates),
+    )
+
+
+def print_bench(bench: ServeBench, console: Console | None = None) -> None:
+    table = Table("milliseconds", "p50", "p99", title=f"one request at a time, {len(bench.ours_s)} of them")
+    for name, values in (
+        ("POST /rewrite", [1000 * one for one in bench.ours_s]),
+        ("AsyncLLM in process", [1000 * one for one in bench.bare_s]),
+        ("difference, request by request", bench.overheads_ms),
+    ):
+        table.add_row(
+            name, f"{statistics.median(values):.1f}", f"{statistics.quantiles(values, n=100)[98]:.1f}"
+        )
+    rates = Table("tokens/s", "median", "min", "max", title=f"{CONCURRENCY} at a time")
+    for name, values in (
+        ("POST /rewrite", list(bench.our_tokens_per_s)),
+        ("vLLM's own server", list(bench.raw_tokens_per_s)),
+    ):
+        rates.add_row(name, *(f"{f(values):,.0f}" for f in (statistics.median, min, max)))
+    rates.add_row("ratio in a round", *(f"{f(bench.ratios):.2f}" for f in (statistics.median, min, max)))
+    for one in (table, rates):
+        (console or Console()).print(one)
+
+
+def _material(config: Path, num_problems: int) -> tuple[Target, list[Problem], Prompter]:
+    target = load_settings(ServeConfig, config).target
+    prompter = load_prompter(target.model, target.prompts)
+    source = Problems(path="embedded:train", limit=num_problems)
+    problems = list(read_problems(source, Intake(), parse_reference=parse_reference))
+    return target, problems, prompter
+
+
+def _one_sample() -> list[str]:
+    stage = f"{{num_samples: 1, wave_size: 1, max_tokens: {MAX_TOKENS}}}"
+    limits = "{tokens_in_flight: 1000000}"
+    access = "{open_on_loopback: true, requests_per_minute: 1000000, tokens_per_minute: 1000000000}"
+    return [
+        f"rewrite.self_align={stage}",
+        "rewrite.guided={num_samples: 0}",
+        "score_phi=false",
+        f"limits={limits}",
+        f"access={access}",
+    ]
+
+
+def _work(target: Target, problems: Sequence[Problem], prompter: Prompter) -> dict[str, Any]:
+    return {
+        "target": target.model_dump(),
+        "end_of_turn_id": prompter.end_of_turn_id,
+        "prompts": [list(prompter.plain(problem)) for problem in problems],
+        "requests": [
+            {"num_samples": 1, "temperature": 1.0, "max_tokens": MAX_TOKENS, "seed": seed}
+            for seed in range(len(problems))
+        ],
+    }
+
+
+def _body(problem: Problem, seed: int) -> dict[str, Any]:
+    return {"problem": problem.question, "reference": problem.reference, "seed": seed}
+
+
+def _one_by_one(
+    url: str, problems: Sequence[Problem], ask_bare: Callable[[int], float]
+) -> tuple[list[float], list[float]]:
+    """The same requests in turn; the first twenty warm both sides up."""
+    ours_s, bare_s = [], []
+    with httpx.Client(base_url=url, timeout=60) as client:
+        for index, problem in enumerate(problems):
+            bare = ask_bare(index)
+            started_s = time.perf_counter()
+            answer = client.post("/rewrite", json=_body(problem, index))
+            ours = time.perf_counter() - started_s
+            answer.raise_for_status()
+            if index >= 20:
+                ours_s.append(ours)
+                bare_s.append(bare)
+    return ours_s, bare_s
+
+
+Request = Callable[[httpx.AsyncClient], Any]
+
+
+async def _rate(requests: Sequence[Request]) -> float:
+    """Sampled tokens a second with 32 requests under way."""
+    waiting = iter(requests)
+    tokens = 0
+
+    async def worker(client: httpx.AsyncClient) -> None:
+        nonlocal tokens
+        for request in waiting:
+            tokens += await request(client)
+
+    async with httpx.AsyncClient(timeout=120, limits=httpx.Limits(max_connections=CONCURRENCY)) as client:
+        started_s = time.perf_counter()
+        await asyncio.gather(*(worker(client) for _ in range(CONCURRENCY)))
+        return tokens / (time.perf_counter() - started_s)
+
+
+def _ours(url: str, problems: Sequence[Problem], seeds: Sequence[int]) -> list[Request]:
+    def make(problem: Problem, seed: int) -> Request:
+        async def ask(client: httpx.AsyncClient) -> int:
+            answer = await client.post(f"{url}/rewrite", json=_body(problem, seed))
+            answer.raise_for_status()
+            return int(answer.json()["tokens"]["sampled"])
+
+        return ask
+
+    return [make(problem, seed) for problem, seed in zip(problems, seeds, strict=True)]
+
+
+def _raw(url: str, work: dict[str, Any], seeds: Sequence[int]) -> list[Request]:
+    def make(prompt: list[int], seed: int) -> Request:
+        body = {
+            "model": "target",
+            "prompt": prompt,
+            "max_tokens": MAX_TOKENS,
+            "temperature": 1.0,
+            "seed": seed,
+            "stop_token_ids": [work["end_of_turn_id"]],
+        }
+
+        async def ask(client: httpx.AsyncClient) -> int:
+            answer = await client.post(f"{url}/v1/completions", json=body)
+            answer.raise_for_status()
+            return int(answer.json()["usage"]["completion_tokens"])
+
+        return ask
+
+    return [make(prompt, seed) for prompt, seed in zip(work["prompts"], seeds, strict=True)]
