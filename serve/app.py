@@ -16,7 +16,8 @@ from drsft.policy.provenance import model_fingerprint
 from drsft.policy.vllm import VLLMPolicy
 from drsft.records import Completion, Sampling
 from drsft.verify.pool import VerifierPool
-from serve.http import Backend, make_app
+from serve.backend import Backend
+from serve.http import make_app
 from serve.remote import RemotePolicy, RemoteScorer
 from serve.service import RewriteService
 from serve.settings import ServeConfig

@@ -15,7 +15,8 @@ from drsft.policy.prompts import Prompter, load_prompter
 from drsft.records import Completion, Sampling
 from drsft.verify.pool import VerifierPool
 from serve.auth import make_key
-from serve.http import Backend, make_app
+from serve.backend import Backend
+from serve.http import make_app
 from serve.service import OnTokens, RewriteService
 from serve.settings import ServeConfig
 

@@ -1,0 +1,90 @@
+"""One replica's share of everything: what the routes need between them."""
+
+import asyncio
+import ipaddress
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi.security import HTTPAuthorizationCredentials
+from starlette.datastructures import Address
+
+from serve.admission import Admission
+from serve.api import RewriteRequest, RewriteResult
+from serve.auth import Key, KeyRing
+from serve.events import EventLogs
+from serve.problems import Unauthorised
+from serve.replay import Replay
+from serve.service import Listener, Plan, RewriteService
+from serve.settings import ServeConfig
+
+__all__ = ["Backend"]
+
+
+class Backend:
+    """One replica's share of everything: what the routes need between them."""
+
+    def __init__(
+        self,
+        config: ServeConfig,
+        service: RewriteService,
+        *,
+        num_pending: Callable[[], Awaitable[int]],
+        model_fingerprint: str,
+    ) -> None:
+        self.config, self.service = config, service
+        self.num_pending = num_pending  # of an engine; raises EngineUnavailable when none answers
+        self.model_fingerprint = model_fingerprint
+        access, limits = config.access, config.limits
+        self.keys = None if access.keys_file is None else KeyRing(access.keys_path, access)
+        self.anyone = Key(
+            name="anyone",
+            digest=b"",
+            requests_per_minute=access.requests_per_minute,
+            tokens_per_minute=access.tokens_per_minute,
+        )
+        self.admission = Admission(limits.tokens_in_flight)
+        self.replay = Replay(max_entries=limits.remembered_results, keep_s=limits.remembered_s)
+        self.streams = EventLogs(keep_s=limits.resumable_s)
+        self.tasks: set[asyncio.Task[Any]] = set()
+
+    def caller(self, credentials: HTTPAuthorizationCredentials | None, client: Address | None) -> Key:
+        if self.keys is None:
+            if client is None or not _is_loopback(client.host):
+                raise Unauthorised
+            return self.anyone
+        key = self.keys.find(credentials.credentials) if credentials else None
+        if key is None:
+            raise Unauthorised
+        return key
+
+    async def rewrite(
+        self,
+        key: Key,
+        request: RewriteRequest,
+        request_id: str,
+        *,
+        idempotency_key: str | None = None,
+        listener: Listener | None = None,
+    ) -> RewriteResult:
+        """Checked, admitted, within its deadline. Raises what `problem_of` turns into an answer."""
+        plan = self.service.plan(request)
+        result, is_repeated = await self.replay.run(
+            key.name, request, idempotency_key, lambda: self._sample(key, plan, request_id, listener)
+        )
+        return result.model_copy(update={"id": request_id}) if is_repeated else result
+
+    async def _sample(
+        self, key: Key, plan: Plan, request_id: str, listener: Listener | None
+    ) -> RewriteResult:
+        with self.admission.admit(key, plan.estimated_tokens) as ticket:
+            async with asyncio.timeout(plan.deadline_s):
+                result = await self.service.rewrite(plan, request_id=request_id, listener=listener)
+            ticket.used = result.tokens.prompt + result.tokens.sampled
+            return result
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
