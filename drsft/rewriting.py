@@ -5,7 +5,9 @@ No Ray in here: the job's actors hold a ShardRewriter, and so do the benches.
 
 import asyncio
 import gc
+import os
 import resource
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -81,13 +83,15 @@ class ShardRewriter:
 
 
 def settle_heap() -> None:
-    """Take what is loaded by now out of garbage collection; call it once, when a process begins its work.
+    """Make garbage collection cheap; call it once, when a process has loaded all and begins its work.
 
-    torch, transformers and an engine leave half a million objects that live as long as the process. Without
-    this the collector walks through them again and again: half of the cascade's own time.
+    torch, transformers and an engine leave half a million objects that live as long as the process: frozen,
+    the collector no longer walks through them again and again, which was half of the cascade's own time.
+    Records hold no cycles, so looking every 50,000 objects for some instead of every 700 frees no less.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000)
 
 
 def summarise(records: Sequence[Record], *, started_at: float) -> dict[str, Any]:
@@ -113,5 +117,7 @@ def summarise(records: Sequence[Record], *, started_at: float) -> dict[str, Any]
         "verdicts": verdicts,
         "started_at": started_at,  # seconds since 1970
         "ended_at": time.time(),
-        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,  # of the actor, so far
+        "actor": f"{socket.gethostname()}/{os.getpid()}",
+        "cpu_s": time.process_time(),  # of the actor, so far
+        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,  # likewise
     }

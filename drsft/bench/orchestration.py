@@ -12,7 +12,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from drsft.policy.fake import FakePolicy, text_completion
 from drsft.policy.prompts import Prompter, load_prompter
 from drsft.records import Completion
 from drsft.runs import rewritten_shards
+from drsft.shards import Commit
 from drsft.stages.actors import quiet_ray_data
 from drsft.stages.cluster import connected, quiet_stderr
 from drsft.stages.progress import start_board
@@ -48,7 +49,8 @@ class OrchestrationBench:
     rewriting_s: float
     num_samples: int
     driver: MemoryCurve
-    actors_peak_mib: tuple[float, ...]  # of the largest actor, for each tenth of the shards in order of time
+    actors: MemoryCurve  # the larger one's peak so far, at each commit
+    cpu_us: tuple[float, ...]  # of the actors a problem, in each tenth of the shards
 
     @property
     def problems_per_s(self) -> float:
@@ -120,9 +122,11 @@ def print_bench(
             table.add_row(name, *(f"{f(values):,.0f}" for f in (statistics.median, min, max)))
     table.title = f"{last.num_problems:,} problems, {last.num_samples:,} samples, {len(benches)} round(s)"
     console.print(table)
-    peaks = " ".join(f"{peak:,.0f}" for peak in last.actors_peak_mib)
-    console.print(f"MiB, driver, in tenths of the time: {last.driver}", highlight=False)
-    console.print(f"MiB, peak of the larger actor, in tenths of the shards: {peaks}", highlight=False)
+    cpu = " ".join(f"{cpu_us:,.0f}" for cpu_us in last.cpu_us)
+    console.print("last round, in tenths of its time or shards:")
+    console.print(f"  driver, MiB: {last.driver}", highlight=False)
+    console.print(f"  larger actor, MiB: {last.actors}", highlight=False)
+    console.print(f"  processor time of the actors a problem, µs: {cpu}", highlight=False)
 
 
 def _config(path: Path, shard_size: int) -> RunConfig:
@@ -156,15 +160,29 @@ def _write_problems(path: Path, num_problems: int) -> None:
 
 
 def _read(store: Store, num_problems: int, planning_s: float, driver: MemoryCurve) -> OrchestrationBench:
-    summaries = [commit.summary for commit in rewritten_shards(store).values()]
-    summaries.sort(key=lambda summary: summary["ended_at"])
-    started_at = min(summary["started_at"] for summary in summaries)
-    tenths = [summaries[len(summaries) * i // 10 : len(summaries) * (i + 1) // 10] for i in range(10)]
+    commits = sorted(rewritten_shards(store).values(), key=lambda commit: float(commit.summary["ended_at"]))
+    summaries = [commit.summary for commit in commits]
     return OrchestrationBench(
         num_problems=num_problems,
         planning_s=planning_s,
-        rewriting_s=summaries[-1]["ended_at"] - started_at,
+        rewriting_s=summaries[-1]["ended_at"] - min(summary["started_at"] for summary in summaries),
         num_samples=sum(sum(summary["samples"].values()) for summary in summaries),
         driver=driver,
-        actors_peak_mib=tuple(max(one["peak_rss_mib"] for one in tenth) for tenth in tenths if tenth),
+        actors=MemoryCurve([summary["peak_rss_mib"] for summary in summaries]),
+        cpu_us=tuple(_cpu_us(commits)),
     )
+
+
+def _cpu_us(commits: Sequence[Commit]) -> Iterator[float]:
+    """Processor time a problem in each tenth of the commits; an actor's clock is read at each of them."""
+    clocks: dict[str, float] = {}
+    num_problems = spent_s = 0.0
+    for number, commit in enumerate(commits, start=1):
+        actor, now_s = commit.summary["actor"], commit.summary["cpu_s"]
+        if actor in clocks:
+            spent_s += now_s - clocks[actor]
+            num_problems += commit.num_rows
+        clocks[actor] = now_s
+        if number * 10 // len(commits) > (number - 1) * 10 // len(commits) and num_problems:
+            yield 1e6 * spent_s / num_problems
+            num_problems = spent_s = 0.0

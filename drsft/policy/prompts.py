@@ -170,7 +170,8 @@ class Prompter:
         # The template writes its own begin-of-text where one is due: adding special tokens would double it.
         if self._backend is not None:
             self._backend.encode_special_tokens = False  # the wrapper may have left it on
-            return list(self._backend.encode(rendered, add_special_tokens=False).ids)
+            # "fast" leaves out the offsets, a fifth of the time.
+            return list(self._backend.encode_batch_fast([rendered], add_special_tokens=False)[0].ids)
         return list(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])
 
     def _encode_text(self, text: str) -> list[int]:
