@@ -185,13 +185,9 @@ def _problem(number: int) -> Problem:
 
 
 def print_simulations(simulations: Sequence[Simulation], console: Console | None = None) -> None:
-    console = console or Console()
-    first = simulations[0]
-    table = Table(
-        "", "hours", "seats taken", "tail", "deaths", "shards lost", "tokens lost", "computed in",
-        title=f"{first.num_problems:,} problems, {first.settings.num_engines} engines, "
-        f"{first.settings.seats} seats, {first.settings.shards_in_flight} shards in flight",
-    )  # fmt: skip
+    console, first = console or Console(), simulations[0]
+    headings = ("case", "hours", "seats taken", "tail", "deaths", "shards lost", "tokens lost")
+    table = Table(*headings, title=_title(simulations[0]))
     for one in simulations:
         table.add_row(
             one.name,
@@ -201,8 +197,16 @@ def print_simulations(simulations: Sequence[Simulation], console: Console | None
             str(one.num_deaths),
             str(one.num_lost_shards),
             f"{100 * one.lost_share:.2f} %",
-            f"{one.computed_s:.0f} s",
         )
     console.print(table)
     tenths = " ".join(f"{100 * share:.0f}" for share in first.utilisation_tenths)
     console.print(f"{first.name}, % of seats taken, in tenths of the time: {tenths}", highlight=False)
+    console.print(f"computed in {sum(one.computed_s for one in simulations):.0f} s", highlight=False)
+
+
+def _title(one: Simulation) -> str:
+    settings = one.settings
+    return (
+        f"{one.num_problems:,} problems, {settings.num_engines} engines of {settings.seats} seats; "
+        f"{settings.problems_in_flight} problems of {settings.shards_in_flight} shards in flight on each"
+    )
