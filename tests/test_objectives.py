@@ -1,95 +1,132 @@
-"""Weights and loss against hand-computed cases and a slow oracle that differentiates full logits."""
+"""Weights and guards of single tokens, computed by hand. `test_doctor_losses.py` has the slow oracle."""
 
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from drsft.config import Dft, Objective, Sft
-from drsft.objectives.loss import metrics_of, token_sums, weighted_nll
-from drsft.objectives.statistics import TokenStatistics, token_statistics
-from drsft.objectives.weights import token_weights
+from drsft.config.objectives import (
+    Asft,
+    Dft,
+    DftGeomean,
+    Eaft,
+    EaftFull,
+    Guards,
+    Idft,
+    IwSft,
+    Objective,
+    Psft,
+    Sft,
+    Talr,
+)
+from drsft.objectives.documents import median_document_loss
+from drsft.objectives.needs import needs_of
+from drsft.objectives.statistics import TokenStatistics
+from drsft.objectives.weights import TokenContext, guarded_terms, token_terms, token_weights
 
 PROBABILITIES = [0.5, 0.05, 0.97]
-OBJECTIVES: list[tuple[Objective, Callable[[float], float]]] = [(Sft(), lambda p: 1.0), (Dft(), lambda p: p)]
+IDS = torch.tensor([0, 0, 1])
 
 
-def statistics_of(probabilities: list[float]) -> TokenStatistics:
-    logprobs_T = torch.tensor(probabilities, dtype=torch.float64).log().requires_grad_()
-    return TokenStatistics(logprobs_T, torch.full_like(logprobs_T, 0.3).detach())
+def statistics_of(probabilities: list[float], entropy: float = 0.3) -> TokenStatistics:
+    logprobs_T = torch.tensor(probabilities, dtype=torch.float64).log()
+    return TokenStatistics(logprobs_T, torch.full_like(logprobs_T, entropy))
 
 
-def oracle_gradient(logits_TV: Tensor, labels_T: Tensor, weight_of: Callable[[float], float]) -> Tensor:
-    """w (softmax − onehot) / N, written out element by element."""
-    gradient_TV = torch.zeros_like(logits_TV)
-    for t, label in enumerate(labels_T.tolist()):
-        exps = [math.exp(z) for z in logits_TV[t].tolist()]
-        probabilities = [value / sum(exps) for value in exps]
-        weight = weight_of(probabilities[label])
-        for v, p in enumerate(probabilities):
-            gradient_TV[t, v] = weight * (p - (v == label)) / len(labels_T)
-    return gradient_TV
+def weights(objective: Objective, **context: object) -> list[float]:
+    context = {"document_ids_T": IDS, **context}
+    found = token_weights(objective, statistics_of(PROBABILITIES), TokenContext(**context))  # type: ignore[arg-type]
+    assert not found.requires_grad
+    return found.tolist()
 
 
-@pytest.mark.parametrize(("objective", "weight_of"), OBJECTIVES)
-def test_weight_is_the_objectives_function_of_p_and_carries_no_gradient(
-    objective: Objective, weight_of: Callable[[float], float]
-) -> None:
-    weight_T = token_weights(objective, statistics_of(PROBABILITIES))
-    assert weight_T.tolist() == pytest.approx([weight_of(p) for p in PROBABILITIES], rel=1e-12)
-    assert not weight_T.requires_grad
+def logs(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64).log()
 
 
-@pytest.mark.parametrize(("objective", "expected"), [(Sft(), 1.2397796), (Dft(), 0.1753019)])
-def test_loss_of_three_tokens_computed_by_hand(objective: Objective, expected: float) -> None:
+def test_dft_weighs_by_p_and_sft_not_at_all() -> None:
+    assert weights(Dft()) == pytest.approx(PROBABILITIES)
+    assert weights(Sft()) == [1, 1, 1]
+
+
+def test_a_completion_shares_one_weight_wherever_its_tokens_lie() -> None:
+    root = math.sqrt(0.5 * 0.05)
+    assert weights(DftGeomean()) == pytest.approx([root, root, 0.97])
+    start = logs(0.25, 0.1, 0.97)  # ratios 2, 1/2 and 1: the first completion's geometric mean is 1
+    assert weights(IwSft(), start_logprobs_T=start) == pytest.approx([1, 1, 1])
+
+
+def test_iw_sft_starts_as_sft() -> None:
     statistics = statistics_of(PROBABILITIES)
-    loss = weighted_nll(statistics, token_weights(objective, statistics), num_loss_tokens=3)
-    assert loss.item() == pytest.approx(expected, abs=1e-7)
+    context = TokenContext.at_start(statistics, IDS)
+    assert token_weights(IwSft(temperature=5), statistics, context).tolist() == [1, 1, 1]
 
 
-@pytest.mark.parametrize(("objective", "weight_of"), OBJECTIVES)
-def test_gradient_at_the_logits_equals_the_slow_oracle(
-    objective: Objective, weight_of: Callable[[float], float]
-) -> None:
-    logits_TV = torch.randn(6, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    logits_TV.requires_grad_()
-    labels_T = torch.tensor([0, 8, 3, 3, 7, 1])
-    # An identity head makes the hidden states the logits.
-    statistics = token_statistics(logits_TV, torch.eye(9, dtype=torch.float64), labels_T, chunk_tokens=4)
-    weighted_nll(statistics, token_weights(objective, statistics), num_loss_tokens=6).backward()
-    assert logits_TV.grad is not None
-    expected = oracle_gradient(logits_TV.detach(), labels_T, weight_of)
-    torch.testing.assert_close(logits_TV.grad, expected, rtol=0, atol=1e-12)
+def test_idft_warms_up_from_dft() -> None:
+    objective = Idft(warmup_ratio=0.2, transition_ratio=0.2)
+    dft, full = weights(Dft()), weights(Idft())
+    assert weights(objective, progress=0.1) == pytest.approx(dft)
+    assert weights(objective, progress=0.4) == pytest.approx(full)
+    for low, middle, high in zip(dft, weights(objective, progress=0.3), full, strict=True):
+        assert min(low, high) < middle < max(low, high)
 
 
-def test_dividing_by_the_global_count_makes_micro_batches_add_up() -> None:
+def test_idft_of_a_typical_token_is_dft_and_of_an_unlikely_one_its_square() -> None:
+    typical = statistics_of([0.5], entropy=math.log(2))
+    unlikely = statistics_of([0.01], entropy=0.1)
+    assert token_weights(Idft(), typical, TokenContext()).item() == pytest.approx(0.5)
+    assert token_weights(Idft(), unlikely, TokenContext()).item() == pytest.approx(0.01**2)
+
+
+def test_psft_stops_the_gradient_of_what_has_grown_enough() -> None:
+    old = logs(0.25, 0.1, 0.97)  # ratios 2 (past 1.28), 1/2 (below, but that never stops), 1
+    assert weights(Psft(), old_logprobs_T=old) == pytest.approx([0, 0.5, 1])
+
+
+def test_talr_takes_the_lower_of_two_medians() -> None:
+    losses = logs(0.5, 0.5, 0.1)
+    assert median_document_loss(losses, IDS) == pytest.approx(math.log(2))
+    assert weights(Talr(), median_loss=0.5) == pytest.approx([0.25, 0.01, 0.97**2])
+
+
+@pytest.mark.parametrize(
+    ("objective", "missing"),
+    [
+        (IwSft(), "the start's log-probs"),
+        (Psft(), "the snapshot's log-probs"),
+        (Talr(), "the median loss"),
+        (Asft(), "the KL"),
+        (Eaft(), "likeliest"),
+        (EaftFull(), "vocabulary"),
+    ],
+)
+def test_what_an_objective_lacks_is_named(objective: Objective, missing: str) -> None:
+    with pytest.raises(ValueError, match=missing):
+        weights(objective)
+
+
+def test_needs_tell_what_must_be_scored() -> None:
+    assert needs_of(IwSft()).start_logprobs
+    assert needs_of(Asft()).start_model
+    assert needs_of(Psft(steps_per_snapshot=3)).steps_per_snapshot == 3
+    assert needs_of(Eaft(top_k=7)).top_k == 7
+    assert not needs_of(Dft()).compares
+
+
+def test_guards_raise_weights_and_add_cross_entropy() -> None:
     statistics = statistics_of(PROBABILITIES)
-    whole = weighted_nll(statistics, token_weights(Dft(), statistics), num_loss_tokens=3)
-    parts = [statistics_of(PROBABILITIES[:1]), statistics_of(PROBABILITIES[1:])]
-    summed = sum(weighted_nll(part, token_weights(Dft(), part), num_loss_tokens=3).item() for part in parts)
-    assert summed == pytest.approx(whole.item(), rel=1e-12)
+    terms = token_terms(Dft(), statistics, TokenContext())
+    is_exempt = torch.tensor([True, False, False])
+    found = guarded_terms(terms, statistics.logprobs_T, Guards(min_weight=0.1), is_exempt)
+    assert found.weight_T.tolist() == pytest.approx([1, 0.1, 0.97])
+    assert found.is_clipped_T.tolist() == [True, True, False]
+    expected = [-w * math.log(p) for w, p in zip([1, 0.1, 0.97], PROBABILITIES, strict=True)]
+    assert found.loss_T.tolist() == pytest.approx(expected)
 
 
-def test_metrics_add_up_over_micro_batches() -> None:
-    parts = [statistics_of(PROBABILITIES[:1]), statistics_of(PROBABILITIES[1:])]
-    sums = torch.stack([token_sums(part, token_weights(Dft(), part)) for part in parts]).sum(0)
-    metrics = metrics_of(sums)
-    assert metrics["loss"] == pytest.approx(0.1753019, abs=1e-7)
-    assert metrics["ce"] == pytest.approx(1.2397796, abs=1e-7)
-    assert metrics["mean_p"] == pytest.approx(1.52 / 3)
-    assert metrics["phi"] == pytest.approx(0.3 - 1.2397796, abs=1e-7)
-    assert metrics["effective_sample_size"] == pytest.approx(1.52**2 / (3 * (0.25 + 0.0025 + 0.9409)))
-    assert metrics["loss_tokens"] == 3
-
-
-def test_sft_uses_its_whole_sample() -> None:
+def test_without_guards_nothing_changes() -> None:
     statistics = statistics_of(PROBABILITIES)
-    assert metrics_of(token_sums(statistics, token_weights(Sft(), statistics)))["effective_sample_size"] == 1
-
-
-def test_a_weight_with_a_gradient_is_refused() -> None:
-    statistics = statistics_of(PROBABILITIES)
-    with pytest.raises(ValueError, match="detach"):
-        weighted_nll(statistics, statistics.logprobs_T.exp(), num_loss_tokens=3)
+    terms = token_terms(Dft(), statistics, TokenContext())
+    found = guarded_terms(terms, statistics.logprobs_T, Guards(), torch.zeros(3, dtype=torch.bool))
+    assert [column.tolist() for column in found] == [column.tolist() for column in terms]

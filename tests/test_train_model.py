@@ -21,8 +21,6 @@ from transformers import (
     LlamaConfig,
     MambaConfig,
     MistralConfig,
-    Qwen2Config,
-    Qwen2ForCausalLM,
     Qwen3Config,
 )
 
@@ -142,13 +140,3 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match=r"empty.*cannot be loaded"):
         load_model(str(tmp_path / "empty"))
-
-
-def test_a_head_with_a_bias_is_refused() -> None:
-    causal_lm = Qwen2ForCausalLM(
-        Qwen2Config(vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
-                    num_attention_heads=1, num_key_value_heads=1)
-    )  # fmt: skip
-    causal_lm.lm_head.bias = torch.nn.Parameter(torch.zeros(8))
-    with pytest.raises(ModelError, match="bias"):
-        ScoringModel(causal_lm)

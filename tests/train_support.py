@@ -8,6 +8,8 @@ import pyarrow as pa
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from drsft.config import Sft
+from drsft.objectives.loss import LossRequest
 from drsft.train.encode import Example, encode
 from drsft.train.model import ScoringModel
 from drsft.train.pack import PackedRows, pack
@@ -81,8 +83,9 @@ def scored(model: ScoringModel, rows: PackedRows) -> torch.Tensor:
     """Log-probabilities of all loss tokens, in one forward."""
     documents = rows.documents(range(len(rows)))
     arrays = (documents.input_ids_T.astype("int64"), documents.position_ids_T, documents.loss_mask_T)
+    request = LossRequest(num_loss_tokens=1, objective=Sft())
     with torch.no_grad():
-        return model(*map(torch.from_numpy, arrays), documents.lengths).logprobs_T
+        return model(*map(torch.from_numpy, arrays), documents.lengths, request).statistics.logprobs_T
 
 
 def oracle_gradients(causal_lm: Any, examples: list[Example], *, is_dft: bool) -> dict[str, torch.Tensor]:

@@ -13,12 +13,13 @@ from drsft.config.hinting import (
     Schedule,
     Sigmoid,
 )
+from drsft.config.objectives import Dft, Guards, Objective, Sft
 from drsft.config.rewriting import Guided, Refusals, Rewrite, Selection, Teacher, Verification
 from drsft.config.rounds import Rounds
 from drsft.config.run import Resources, RunConfig
 from drsft.config.sampling import SamplingStage
 from drsft.config.target import Engine, Prompts, Target
-from drsft.config.training import Arm, Dft, Objective, Sft, Train
+from drsft.config.training import Arm, Train
 
 __all__ = [
     "Analysis",
@@ -30,6 +31,7 @@ __all__ = [
     "Dft",
     "Engine",
     "Evaluate",
+    "Guards",
     "Guided",
     "Hinted",
     "Linear",

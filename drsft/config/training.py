@@ -1,27 +1,13 @@
-"""Objectives, arms and the optimiser."""
+"""Arms and the optimiser."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from drsft.config.base import Frozen, fingerprint
+from drsft.config.objectives import Dft, Guards, Objective
 
-__all__ = ["Arm", "Dft", "Objective", "Sft", "Train"]
-
-
-class Sft(Frozen):
-    """Plain cross-entropy: weight 1."""
-
-    kind: Literal["sft"] = "sft"
-
-
-class Dft(Frozen):
-    """Dynamic fine-tuning (arXiv 2508.05629, eq. 9): weight sg(p_t)."""
-
-    kind: Literal["dft"] = "dft"
-
-
-Objective = Annotated[Sft | Dft, Field(discriminator="kind")]
+__all__ = ["Arm", "Train"]
 
 
 class Arm(Frozen):
@@ -30,6 +16,7 @@ class Arm(Frozen):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_+.-]*$", max_length=40)
     data: Literal["expert", "rewritten"] = "rewritten"
     objective: Objective = Dft()
+    guards: Guards = Guards()
 
 
 class Train(Frozen):

@@ -14,10 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from drsft.objectives.head import plain_head
-from drsft.objectives.statistics import DEFAULT_CHUNK_TOKENS, token_statistics
+from drsft.objectives.head import Head, head_of
+from drsft.objectives.statistics import token_statistics
 
 __all__ = ["CausalLM", "TokenScores", "score_rows"]
 
@@ -53,7 +52,7 @@ def score_rows(
     rows: Sequence[Row],
     *,
     batch_tokens: int = 16_384,
-    chunk_tokens: int = DEFAULT_CHUNK_TOKENS,
+    chunk_tokens: int | None = None,
 ) -> list[TokenScores]:
     """Scores in the order of `rows`; a batch holds at most `batch_tokens` padded tokens, or one longer row.
 
@@ -61,13 +60,13 @@ def score_rows(
     completion (the first completion token needs something before it), ModelError for a model whose logits are
     more than hidden states times the head.
     """
-    head_VD = plain_head(model)
+    head = head_of(model)
     for index, (prompt_ids, completion_ids) in enumerate(rows):
         if not prompt_ids or not completion_ids:
             raise ValueError(f"row {index}: prompt and completion must both have tokens")
     scores: list[TokenScores | None] = [None] * len(rows)
     for batch in _batches([len(prompt) + len(completion) for prompt, completion in rows], batch_tokens):
-        scored = _score_batch(model, head_VD, [rows[index] for index in batch], chunk_tokens)
+        scored = _score_batch(model, head, [rows[index] for index in batch], chunk_tokens)
         for index, one in zip(batch, scored, strict=True):
             scores[index] = one
     return [one for one in scores if one is not None]
@@ -86,9 +85,9 @@ def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
 
 
 def _score_batch(
-    model: CausalLM, head_VD: Tensor, rows: Sequence[Row], chunk_tokens: int
+    model: CausalLM, head: Head, rows: Sequence[Row], chunk_tokens: int | None
 ) -> Iterator[TokenScores]:
-    device = head_VD.device
+    device = head.weight_VD.device
     # The last token of a row predicts nothing that is scored, so it is not fed.
     fed = [[*prompt, *completion][:-1] for prompt, completion in rows]
     input_ids_BL = torch.zeros(len(rows), max(map(len, fed)), dtype=torch.long)
@@ -99,7 +98,7 @@ def _score_batch(
     output = model.base_model(input_ids=input_ids_BL.to(device), use_cache=False)
     hidden_TD = output.last_hidden_state[is_predicting_BL.to(device)]
     labels_T = torch.tensor([token for _, completion in rows for token in completion], device=device)
-    statistics = token_statistics(hidden_TD, head_VD, labels_T, chunk_tokens=chunk_tokens)
+    statistics = token_statistics(hidden_TD, head, labels_T, chunk_tokens=chunk_tokens)
     ends = np.cumsum([len(completion) for _, completion in rows])[:-1]
     logprobs = np.split(statistics.logprobs_T.double().cpu().numpy(), ends)
     entropies = np.split(statistics.entropy_T.double().cpu().numpy(), ends)

@@ -1,26 +1,102 @@
-"""Whether a model's logits are its last hidden states times its head: all that the chunked head knows."""
+"""How a model's logits come from its last hidden states: what the chunked head has to know.
 
+Axes: C tokens of a chunk, V vocabulary, D hidden size.
+"""
+
+from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from drsft.errors import ModelError
 
-__all__ = ["plain_head"]
+__all__ = ["Head", "HeadShape", "head_of", "head_shape"]
 
-# Settings that scale or bend the logits after the head: statistics would be silently wrong under them.
-BENDING_SETTINGS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+# Settings of transformers' models by which logits are multiplied, or in other models divided.
+SCALE_SETTINGS = ("logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
+SOFTCAP_SETTING = "final_logit_softcapping"
+NUM_PROBE_TOKENS = 4
 
 
-def plain_head(causal_lm: Any) -> Tensor:
-    """The head's weight (V, D) of a Hugging Face causal language model. ModelError for any other head."""
-    head = causal_lm.get_output_embeddings()
-    bent = [name for name in BENDING_SETTINGS if getattr(causal_lm.config, name, None) not in (None, 1, 1.0)]
-    if head is None or bent or getattr(head, "bias", None) is not None:
-        reason = ", ".join(bent) or ("it has no head" if head is None else "its head has a bias")
-        raise ModelError(
-            f"{type(causal_lm).__name__} is not supported: its logits are not hidden states times the head "
-            f"({reason})"
-        )
-    weight: Tensor = head.weight
-    return weight
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadShape:
+    """What happens to u = hidden states × weight + bias: softcap · tanh(scale · u / softcap)."""
+
+    scale: float = 1.0
+    softcap: float | None = None  # None: scale · u
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    weight_VD: Tensor
+    bias_V: Tensor | None = None
+    shape: HeadShape = HeadShape()
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.weight_VD)
+
+    def logits(self, hidden_CD: Tensor, *, out: Tensor | None = None) -> Tensor:
+        """(C, V), in at least fp32, in the first rows of `out` if given. On CUDA a half-precision product is
+        accumulated and returned in fp32."""
+        if hidden_CD.is_cuda and hidden_CD.dtype in (torch.bfloat16, torch.float16):
+            logits_CV = torch.mm(hidden_CD, self.weight_VD.T, out_dtype=torch.float32)
+        elif out is not None and out.dtype == hidden_CD.dtype:
+            logits_CV = torch.mm(hidden_CD, self.weight_VD.T, out=out[: len(hidden_CD)])
+        else:
+            logits_CV = hidden_CD @ self.weight_VD.T
+            logits_CV = logits_CV.to(torch.promote_types(logits_CV.dtype, torch.float32))
+        if self.bias_V is not None:
+            # Finite, since a masked entry's −∞ would make 0 · ∞ of p log p.
+            logits_CV += self.bias_V.clamp(min=torch.finfo(self.bias_V.dtype).min / 4)
+        if self.shape.scale != 1:
+            logits_CV *= self.shape.scale
+        if self.shape.softcap is not None:
+            logits_CV.div_(self.shape.softcap).tanh_().mul_(self.shape.softcap)
+        return logits_CV
+
+
+def head_of(causal_lm: Any, shape: HeadShape | None = None) -> Head:
+    """The head of a Hugging Face causal language model; without `shape` the model is tried (`head_shape`)."""
+    shape = shape or head_shape(causal_lm)
+    module = causal_lm.get_output_embeddings()
+    return Head(weight_VD=module.weight, bias_V=getattr(module, "bias", None), shape=shape)
+
+
+@torch.no_grad()
+def head_shape(causal_lm: Any) -> HeadShape:
+    """Finds, on four tokens, what the model does to its logits.
+
+    One setting multiplies in one model and divides in another, and a model may do what no setting says:
+    the shape is the one that reproduces the model's own logits. ModelError where none does.
+    """
+    module = causal_lm.get_output_embeddings()
+    if module is None or hasattr(module, "base_layer"):
+        reason = "it has no head" if module is None else "its head has an adapter"
+        raise ModelError(f"{type(causal_lm).__name__} is not supported: {reason}")
+    was_training = causal_lm.training
+    causal_lm.eval()
+    ids_1T = torch.arange(NUM_PROBE_TOKENS, device=module.weight.device)[None] % len(module.weight)
+    hidden_TD = causal_lm.base_model(input_ids=ids_1T, use_cache=False).last_hidden_state[0]
+    expected_TV = causal_lm(input_ids=ids_1T, use_cache=False).logits[0].float()
+    causal_lm.train(was_training)
+    tolerance = 1e-3 if hidden_TD.dtype in (torch.float32, torch.float64) else 3e-2
+    for shape in _candidates(causal_lm.config.get_text_config()):
+        error_TV = head_of(causal_lm, shape).logits(hidden_TD).float() - expected_TV
+        # A model whose logits are no numbers says nothing about its head; its loss will say so.
+        if error_TV.nan_to_num(0).abs().max() <= tolerance * expected_TV.nan_to_num(0).abs().max():
+            return shape
+    raise ModelError(
+        f"{type(causal_lm).__name__} is not supported: its logits are not its last hidden states times its "
+        "head, scaled or soft-capped as its configuration says"
+    )
+
+
+def _candidates(config: Any) -> list[HeadShape]:
+    values = [float(getattr(config, name, None) or 1) for name in SCALE_SETTINGS]
+    scales = dict.fromkeys([1.0, *values, *(1 / value for value in values)])
+    softcap = getattr(config, SOFTCAP_SETTING, None)
+    softcaps = dict.fromkeys([float(softcap) if softcap else None, None])
+    return [HeadShape(scale=scale, softcap=cap) for scale, cap in product(scales, softcaps)]

@@ -1,61 +1,212 @@
-"""The weighted negative log-likelihood, and the meters that are always read beside it.
+"""The loss of every objective, fused with the head: neither forward nor backward holds tokens × vocabulary.
 
-Axes: T loss tokens of one micro-batch.
+Axes: T loss tokens of one micro-batch, C tokens of a chunk, D hidden size, V vocabulary.
+
+A weight is a constant of the loss and a function of numbers that are there once a chunk's logits are, so the
+chunk's gradient is made at once and its logits are never needed again: three matrix products, as with full
+logits. Only where a weight depends on a whole completion does a pass for the statistics come first.
 
 The loss is divided by the number of loss tokens of the whole step, over all micro-batches and workers.
 Gradients are then sums, and the same for any micro-batch size, packing, accumulation or world size; a mean of
 micro-batch means is not.
 """
 
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from drsft.objectives.statistics import TokenStatistics
+from drsft.config.objectives import Guards, Objective
+from drsft.objectives.head import Head, HeadShape
+from drsft.objectives.head_gradients import HeadGradients
+from drsft.objectives.kernels import (
+    kl_divergence,
+    logit_gradient,
+    softmax_statistics,
+    top_entropy,
+)
+from drsft.objectives.needs import Needs, needs_of
+from drsft.objectives.statistics import (
+    TokenStatistics,
+    check_alignment,
+    logit_chunks,
+    row_slices,
+    token_statistics,
+)
+from drsft.objectives.weights import TokenContext, TokenTerms, guarded_terms, token_terms
 
-__all__ = ["metrics_of", "token_sums", "weighted_nll"]
+__all__ = ["FrozenStart", "FusedLoss", "LossRequest", "fused_loss"]
 
 
-def weighted_nll(statistics: TokenStatistics, weight_T: Tensor, *, num_loss_tokens: int) -> Tensor:
-    """Σ w_t · (−log p_t) / N, a scalar. `num_loss_tokens` is N of the whole step, not of this micro-batch.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrozenStart:
+    """The starting model on the same tokens."""
 
-    p = [.5, .05], w = p, N = 2  ->  (.5 · .693 + .05 · 2.996) / 2 = .248
+    hidden_TD: Tensor
+    head: Head
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossRequest:
+    """Everything about a micro-batch's loss but the tokens themselves."""
+
+    num_loss_tokens: int  # of the whole step
+    objective: Objective
+    guards: Guards = field(default_factory=Guards)
+    context: TokenContext = field(default_factory=TokenContext)
+    start: FrozenStart | None = None  # for objectives with a KL term
+    chunk_tokens: int | None = None  # of one product with the head; None: as the device likes it
+
+
+class FusedLoss(NamedTuple):
+    """Only `loss` carries a gradient. A named tuple for FSDP's sake, see TokenStatistics."""
+
+    loss: Tensor  # Σ loss_T / num_loss_tokens
+    statistics: TokenStatistics
+    terms: TokenTerms
+
+
+def fused_loss(hidden_TD: Tensor, head: Head, labels_T: Tensor, request: LossRequest) -> FusedLoss:
+    """The loss of `labels_T`, where row t of `hidden_TD` predicts `labels_T[t]`.
+
+    Its gradient reaches the hidden states and the head's weight and bias, once: the graph cannot be kept.
+    ValueError where the request lacks what its objective needs.
     """
-    if weight_T.requires_grad:
-        raise ValueError("weights are constants of the loss: detach them")
-    return -(weight_T * statistics.logprobs_T).sum() / num_loss_tokens
+    check_alignment(hidden_TD, labels_T)
+    needs = needs_of(request.objective)
+    if needs.start_model != (request.start is not None):
+        raise ValueError(f"{request.objective.kind}: a frozen start goes with a KL term, and only with one")
+    known_terms = None
+    if needs.whole_documents:
+        statistics = token_statistics(hidden_TD, head, labels_T, chunk_tokens=request.chunk_tokens)
+        known_terms = _terms(request, statistics, request.context)
+    apply: Callable[..., tuple[Tensor, TokenStatistics, TokenTerms]] = _FusedLoss.apply
+    arguments = (labels_T, head.shape, request, known_terms, torch.is_grad_enabled())
+    return FusedLoss(*apply(hidden_TD, head.weight_VD, head.bias_V, *arguments))
 
 
-def token_sums(statistics: TokenStatistics, weight_T: Tensor) -> Tensor:
-    """Sums over T in float64, which add up over micro-batches and workers; `metrics_of` reads them."""
-    ce_T = -statistics.logprobs_T.detach().double()
-    weights_T = weight_T.double()
-    columns = (
-        torch.ones_like(ce_T),
-        weights_T * ce_T,
-        ce_T,
-        ce_T.neg().exp(),
-        statistics.entropy_T.double(),
-        weights_T,
-        weights_T.square(),
+def _terms(request: LossRequest, statistics: TokenStatistics, context: TokenContext) -> TokenTerms:
+    terms = token_terms(request.objective, statistics, context)
+    return guarded_terms(terms, statistics.logprobs_T, request.guards, context.is_exempt_T)
+
+
+class _FusedLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_TD: Tensor,
+        weight_VD: Tensor,
+        bias_V: Tensor | None,
+        labels_T: Tensor,
+        shape: HeadShape,
+        request: LossRequest,
+        known_terms: TokenTerms | None,
+        is_trained: bool,
+    ) -> tuple[Tensor, TokenStatistics, TokenTerms]:
+        head = Head(weight_VD=weight_VD, bias_V=bias_V, shape=shape)
+        gradients = HeadGradients(
+            hidden_TD, head, wanted=[is_trained and needed for needed in ctx.needs_input_grad[:3]]
+        )
+        parts = []
+        for logits_CV, start_CV, first in _chunks(hidden_TD, head, request):
+            gradient_CV = gradients.place_for(logits_CV)
+            for rows in row_slices(logits_CV):
+                place = slice(first + rows.start, first + rows.stop)
+                scored = _score(
+                    logits_CV[rows],
+                    labels_T[place],
+                    None if start_CV is None else start_CV[rows],
+                    needs_of(request.objective),
+                )
+                terms = (
+                    _terms(request, scored.statistics, request.context.of(place))
+                    if known_terms is None
+                    else known_terms.of(place)
+                )
+                parts.append((scored.statistics, terms))
+                if gradient_CV is not None:
+                    gradient_CV[rows] = _logit_gradient(scored, labels_T[place], terms, head, request)
+            if gradient_CV is not None:
+                gradients.add(slice(first, first + len(gradient_CV)), gradient_CV)
+        ctx.gradients = gradients.finished() if gradients.are_wanted else None
+        statistics = TokenStatistics(*map(_joined, zip(*(part[0] for part in parts), strict=True)))
+        terms = TokenTerms(*map(_joined, zip(*(part[1] for part in parts), strict=True)))
+        return terms.loss_T.sum() / request.num_loss_tokens, statistics, terms
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        if ctx.gradients is None:
+            raise RuntimeError("the fused loss's gradient was taken already")
+        found, ctx.gradients = ctx.gradients, None
+        scaled = (None if gradient is None else gradient.mul_(grad) for gradient in found)
+        return (*scaled, None, None, None, None, None)
+
+
+def _chunks(
+    hidden_TD: Tensor, head: Head, request: LossRequest
+) -> Iterator[tuple[Tensor, Tensor | None, int]]:
+    """Logits of the policy and, where it is asked for, of the frozen start, chunk by chunk."""
+    chunks = logit_chunks(hidden_TD, head, request.chunk_tokens)
+    if request.start is None:
+        return ((logits_CV, None, first) for logits_CV, first in chunks)
+    start_chunks = logit_chunks(request.start.hidden_TD, request.start.head, request.chunk_tokens)
+    return (
+        (logits_CV, start_CV, first)
+        for (logits_CV, first), (start_CV, _) in zip(chunks, start_chunks, strict=True)
     )
-    return torch.stack(columns).sum(-1)
 
 
-def metrics_of(sums: Tensor) -> dict[str, float]:
-    """Means per loss token from the step's `token_sums`.
+class _Scored(NamedTuple):
+    """Some rows of a chunk between their forward and their gradient."""
 
-    `loss` is what was minimised (for DFT it is non-monotone in p and at most 1/e, so compare arms by `ce`).
-    `effective_sample_size` is (Σw)² / (N Σw²): the share of tokens that the weights leave in effect, 1 for
-    SFT.
-    """
-    tokens, weighted_ce, ce, p, entropy, weight, squared_weight = sums.tolist()
-    return {
-        "loss": weighted_ce / tokens,
-        "ce": ce / tokens,
-        "mean_p": p / tokens,
-        "entropy": entropy / tokens,
-        "phi": (entropy - ce) / tokens,
-        "mean_weight": weight / tokens,
-        "effective_sample_size": weight**2 / (tokens * squared_weight) if squared_weight else 0.0,
-        "loss_tokens": tokens,
-    }
+    statistics: TokenStatistics
+    logits_CV: Tensor
+    normaliser_C: Tensor
+    start_CV: Tensor | None  # logits of the frozen start
+    start_normaliser_C: Tensor | None
+
+
+def _score(logits_CV: Tensor, labels_C: Tensor, start_CV: Tensor | None, needs: Needs) -> _Scored:
+    found = softmax_statistics(logits_CV, labels_C, entropy_epsilon=needs.entropy_epsilon)
+    start_normaliser_C = kl_C = None
+    if start_CV is not None:
+        start_normaliser_C = start_CV.logsumexp(-1)
+        kl_C = kl_divergence(
+            start_CV, logits_CV, reference_normaliser_C=start_normaliser_C, normaliser_C=found.normaliser_C
+        )
+    statistics = TokenStatistics(
+        found.logprobs_C,
+        found.entropy_C,
+        top_entropy_T=None if needs.top_k is None else top_entropy(logits_CV, needs.top_k),
+        kl_T=kl_C,
+        max_entropy=math.log(logits_CV.shape[-1]),
+    )
+    return _Scored(statistics, logits_CV, found.normaliser_C, start_CV, start_normaliser_C)
+
+
+def _logit_gradient(
+    scored: _Scored, labels_C: Tensor, terms: TokenTerms, head: Head, request: LossRequest
+) -> Tensor:
+    """∂loss/∂(hidden states × weight + bias), (C, V), in the head's precision."""
+    factor = head.shape.scale / request.num_loss_tokens
+    return logit_gradient(
+        scored.logits_CV,
+        labels_C,
+        terms.weight_T * factor,
+        normaliser_C=scored.normaliser_C,
+        reference_CV=scored.start_CV,
+        reference_normaliser_C=scored.start_normaliser_C,
+        kl_weight=needs_of(request.objective).kl_weight * factor,
+        softcap=head.shape.softcap,
+        dtype=head.weight_VD.dtype,
+    )
+
+
+def _joined(column: tuple[Any, ...]) -> Any:
+    """A statistic of all chunks: a tensor of each, or the same for every token."""
+    return torch.cat(column) if isinstance(column[0], Tensor) else column[0]

@@ -1,33 +1,49 @@
-"""Per-token numbers from hidden states and the LM head, without ever holding tokens × vocabulary.
+"""Per-token numbers from hidden states and the head, without ever holding tokens × vocabulary.
 
-Axes: T tokens (any packing flattened), D hidden size, V vocabulary.
+Axes: T tokens (any packing flattened), C tokens of a chunk, D hidden size, V vocabulary.
 
-The head is applied to `chunk_tokens` tokens at a time; backward applies it once more instead of keeping
-logits, so the memory beyond the inputs and their gradients is a few chunk × V buffers, whatever T is.
-Everything after the matrix product is computed in fp32 (float64 inputs stay float64).
+The head is applied to one chunk of tokens after another, so the memory beyond the inputs is a few C × V
+buffers, whatever T is. Everything after the matrix product is computed in fp32 (float64 inputs stay float64).
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-__all__ = ["DEFAULT_CHUNK_TOKENS", "TokenStatistics", "token_statistics"]
+from drsft.objectives.head import Head
+from drsft.objectives.kernels import softmax_statistics, top_entropy
 
-DEFAULT_CHUNK_TOKENS = 1024
+__all__ = [
+    "TokenStatistics",
+    "check_alignment",
+    "logit_chunks",
+    "predicted",
+    "row_slices",
+    "token_statistics",
+]
+
+# Of one chunk of logits. Larger ones make better matrix products; on a CPU one buffer is used throughout.
+CPU_CHUNK_BYTES = 256 << 20
+GPU_CHUNK_BYTES = 256 << 20
+# What follows the product takes a few rows at a time on a CPU: temporaries then stay in its cache.
+CPU_SLICE_BYTES = 4 << 20
 
 
 class TokenStatistics(NamedTuple):
-    """What objectives are made from; both in nats, fp32 (float64 when the inputs are).
+    """What objectives are made from, in nats, fp32 (float64 when the inputs are); nothing carries a gradient.
 
     A named tuple, not a dataclass: FSDP hooks backward onto the tensors that it finds in a forward's output,
     and it looks into tuples only.
     """
 
-    logprobs_T: Tensor  # log p of the label; differentiable
-    entropy_T: Tensor  # of the distribution over the full vocabulary; never carries a gradient
+    logprobs_T: Tensor  # log p of the label
+    entropy_T: Tensor  # of the distribution over the full vocabulary
+    top_entropy_T: Tensor | None = None  # of the k likeliest tokens, renormalised; where an objective asks
+    kl_T: Tensor | None = None  # KL(frozen start ‖ policy); where an objective asks
+    max_entropy: float | None = None  # ln V
 
     @property
     def phi_T(self) -> Tensor:  # noqa: N802 - an axis suffix
@@ -35,69 +51,74 @@ class TokenStatistics(NamedTuple):
         return self.logprobs_T + self.entropy_T
 
 
+@torch.no_grad()
 def token_statistics(
-    hidden_TD: Tensor, head_VD: Tensor, labels_T: Tensor, *, chunk_tokens: int = DEFAULT_CHUNK_TOKENS
+    hidden_TD: Tensor,
+    head: Head,
+    labels_T: Tensor,
+    *,
+    top_k: int | None = None,
+    entropy_epsilon: float = 0.0,
+    chunk_tokens: int | None = None,
 ) -> TokenStatistics:
-    """Statistics of `labels_T` under softmax(hidden_TD @ head_VD.T).
+    """Statistics of `labels_T` under the softmax of the head's logits, for scoring: no gradient.
 
     `hidden_TD` is already aligned: row t predicts `labels_T[t]`, and every label is a token of the vocabulary
-    (mask before the call). The gradient of log p reaches the hidden states and the head.
+    (mask before the call).
     """
+    check_alignment(hidden_TD, labels_T)
+    dtype = torch.promote_types(hidden_TD.dtype, torch.float32)
+    logprobs_T, entropy_T, top_entropy_T = (hidden_TD.new_empty(len(labels_T), dtype=dtype) for _ in "123")
+    for logits_CV, start in logit_chunks(hidden_TD, head, chunk_tokens):
+        for rows in row_slices(logits_CV):
+            place = slice(start + rows.start, start + rows.stop)
+            found = softmax_statistics(logits_CV[rows], labels_T[place], entropy_epsilon=entropy_epsilon)
+            logprobs_T[place], entropy_T[place] = found.logprobs_C, found.entropy_C
+            if top_k is not None:
+                top_entropy_T[place] = top_entropy(logits_CV[rows], top_k)
+    return TokenStatistics(
+        logprobs_T,
+        entropy_T,
+        top_entropy_T=None if top_k is None else top_entropy_T,
+        max_entropy=math.log(head.vocab_size),
+    )
+
+
+def predicted(hidden_TD: Tensor, input_ids_T: Tensor, loss_mask_T: Tensor) -> tuple[Tensor, Tensor]:
+    """The hidden states (N, D) that predict the N tokens in the mask, and those tokens (N,).
+
+    The state at t predicts token t + 1, so a first token, which nothing predicts, must not be in the mask.
+    """
+    is_label_T = loss_mask_T[1:]
+    return hidden_TD[:-1][is_label_T], input_ids_T[1:][is_label_T]
+
+
+def check_alignment(hidden_TD: Tensor, labels_T: Tensor) -> None:
+    """ValueError unless there is one label for each row of hidden states."""
     if hidden_TD.ndim != 2 or hidden_TD.shape[:1] != labels_T.shape:
         raise ValueError(f"hidden {tuple(hidden_TD.shape)} and labels {tuple(labels_T.shape)} do not align")
-    apply: Callable[..., tuple[Tensor, Tensor]] = _ChunkedHead.apply
-    logprobs_T, entropy_T = apply(hidden_TD, head_VD, labels_T, chunk_tokens)
-    return TokenStatistics(logprobs_T, entropy_T)
 
 
-def _chunks(num_tokens: int, chunk_tokens: int) -> Iterator[slice]:
-    return (slice(start, start + chunk_tokens) for start in range(0, num_tokens, chunk_tokens))
+def logit_chunks(hidden_TD: Tensor, head: Head, chunk_tokens: int | None) -> Iterator[tuple[Tensor, int]]:
+    """Logits (C, V) of one chunk after another, and where it begins; the next takes the memory of the last.
+
+    No tokens make one empty chunk. Without `chunk_tokens` a chunk fills the bytes set for the device.
+    """
+    vocab_size, dtype = head.vocab_size, torch.promote_types(hidden_TD.dtype, torch.float32)
+    if chunk_tokens is None:
+        chunk_bytes = GPU_CHUNK_BYTES if hidden_TD.is_cuda else CPU_CHUNK_BYTES
+        chunk_tokens = max(16, chunk_bytes // (dtype.itemsize * vocab_size))
+    out = None
+    if not hidden_TD.is_cuda:  # fresh memory for each chunk would cost more than what is computed in it
+        out = hidden_TD.new_empty(min(chunk_tokens, len(hidden_TD)), vocab_size, dtype=dtype)
+    for start in range(0, max(len(hidden_TD), 1), chunk_tokens):
+        yield head.logits(hidden_TD[start : start + chunk_tokens], out=out), start
 
 
-def _logits(hidden_CD: Tensor, head_VD: Tensor) -> Tensor:
-    """Logits in at least fp32. On CUDA a bf16 product is accumulated and returned in fp32, never rounded."""
-    if hidden_CD.is_cuda and hidden_CD.dtype in (torch.bfloat16, torch.float16):
-        return torch.mm(hidden_CD, head_VD.T, out_dtype=torch.float32)
-    product_CV = hidden_CD @ head_VD.T
-    return product_CV.to(torch.promote_types(product_CV.dtype, torch.float32))
-
-
-class _ChunkedHead(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, hidden_TD: Tensor, head_VD: Tensor, labels_T: Tensor, chunk_tokens: int
-    ) -> tuple[Tensor, Tensor]:
-        dtype = torch.promote_types(hidden_TD.dtype, torch.float32)
-        logprobs_T, entropy_T, normaliser_T = (hidden_TD.new_empty(len(labels_T), dtype=dtype) for _ in "123")
-        for chunk in _chunks(len(labels_T), chunk_tokens):
-            logits_CV = _logits(hidden_TD[chunk], head_VD)
-            normaliser_C = logits_CV.logsumexp(-1)
-            logits_CV -= normaliser_C[:, None]  # in place: these are log-probabilities from here on
-            logprobs_T[chunk] = logits_CV.gather(-1, labels_T[chunk, None]).squeeze(-1)
-            # 0 · log 0 is 0: a finite floor keeps −inf logits from turning the sum into NaN.
-            entropy_T[chunk] = -logits_CV.exp().mul_(logits_CV.clamp_(min=torch.finfo(dtype).min)).sum(-1)
-            normaliser_T[chunk] = normaliser_C
-        ctx.save_for_backward(hidden_TD, head_VD, labels_T, normaliser_T)
-        ctx.chunk_tokens = chunk_tokens
-        ctx.mark_non_differentiable(entropy_T)
-        return logprobs_T, entropy_T
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_T: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        hidden_TD, head_VD, labels_T, normaliser_T = ctx.saved_tensors
-        needs_hidden, needs_head = ctx.needs_input_grad[:2]
-        grad_hidden_TD = torch.empty_like(hidden_TD) if needs_hidden else None
-        grad_head_VD = torch.zeros_like(head_VD, dtype=grad_T.dtype) if needs_head else None
-        for chunk in _chunks(len(labels_T), ctx.chunk_tokens):
-            grad_CV = _logits(hidden_TD[chunk], head_VD)
-            grad_CV -= normaliser_T[chunk, None]
-            # d log p / d logits = onehot − softmax
-            grad_CV.exp_().mul_(-grad_T[chunk, None])
-            grad_CV.scatter_add_(-1, labels_T[chunk, None], grad_T[chunk, None])
-            grad_CV = grad_CV.to(head_VD.dtype)
-            if grad_hidden_TD is not None:
-                grad_hidden_TD[chunk] = grad_CV @ head_VD
-            if grad_head_VD is not None:
-                grad_head_VD += grad_CV.T @ hidden_TD[chunk]
-        return grad_hidden_TD, None if grad_head_VD is None else grad_head_VD.to(head_VD.dtype), None, None
+def row_slices(logits_CV: Tensor) -> Iterator[slice]:
+    """Rows that are worked on together: all on a GPU."""
+    num_rows, vocab_size = logits_CV.shape
+    size = max(num_rows, 1)
+    if not logits_CV.is_cuda:
+        size = max(1, CPU_SLICE_BYTES // (logits_CV.itemsize * vocab_size))
+    return (slice(start, min(start + size, num_rows)) for start in range(0, max(num_rows, 1), size))

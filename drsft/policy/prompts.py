@@ -26,6 +26,7 @@ __all__ = [
     "check_location",
     "load_prompter",
     "model_location",
+    "text_patterns",
     "user_turn",
 ]
 
@@ -64,20 +65,32 @@ def check_location(location: str) -> None:
 
 def load_prompter(model: str, prompts: Prompts) -> "Prompter":
     """The prompter of a model folder or hub name. Raises ModelError without tokenizer or chat template."""
-    from transformers import AutoTokenizer
-
     location = model_location(model)
     check_location(location)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(location)
-    except Exception as error:  # transformers raises OSError, ValueError and the hub's own errors alike
-        reason = str(error).strip().splitlines()[0][:200]
-        raise ModelError(f"target.model {location!r}: no tokenizer could be loaded: {reason}") from error
+    tokenizer = _load_tokenizer(location)
     if not getattr(tokenizer, "chat_template", None):
         raise ModelError(
             f"target.model {location!r}: its tokenizer has no chat template; add one to the folder"
         )
     return Prompter(tokenizer, prompts)
+
+
+def text_patterns(texts: Sequence[str], location: str) -> tuple[tuple[int, ...], ...]:
+    """Each text as the model's tokenizer splits it, special tokens included. ModelError without one."""
+    if not texts:
+        return ()
+    tokenizer = _load_tokenizer(location)
+    return tuple(tuple(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts)
+
+
+def _load_tokenizer(location: str) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(location)
+    except Exception as error:  # transformers raises OSError, ValueError and the hub's own errors alike
+        reason = str(error).strip().splitlines()[0][:200]
+        raise ModelError(f"target.model {location!r}: no tokenizer could be loaded: {reason}") from error
 
 
 def check_length(target: Target) -> None:

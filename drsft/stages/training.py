@@ -146,6 +146,7 @@ def _train_all(config: RunConfig, store: Store, world: World, board: Any | None)
                     train=train,
                     target=target,
                     rows=views[job.arm.data],
+                    rows_store=store.within(train.packed_prefix(job.arm.data)),
                     store=store.within(train.job_prefix(job.arm, job.seed)),
                     world=world,
                     on_step=progress.of(job),

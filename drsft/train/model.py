@@ -15,8 +15,9 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM
 
 from drsft.errors import ModelError
-from drsft.objectives.head import plain_head
-from drsft.objectives.statistics import TokenStatistics, token_statistics
+from drsft.objectives.head import head_of, head_shape
+from drsft.objectives.loss import FusedLoss, LossRequest, fused_loss
+from drsft.objectives.statistics import predicted
 from drsft.policy.prompts import check_location
 from drsft.train.attention import attend_by_document
 from drsft.train.world import World
@@ -46,7 +47,7 @@ def load_model(location: str) -> Any:
 
 
 class ScoringModel(nn.Module):
-    """A causal language model whose forward gives the statistics of the loss tokens, not logits.
+    """A causal language model whose forward gives the loss, not logits.
 
     It is the root that FSDP wraps: inside its forward the head is whole, tied to the embeddings or not.
     """
@@ -54,23 +55,30 @@ class ScoringModel(nn.Module):
     def __init__(self, causal_lm: Any, *, activation_checkpointing: bool = False) -> None:
         super().__init__()
         self.causal_lm = causal_lm
-        plain_head(causal_lm)  # refuses a head that the chunked one cannot stand for
+        self.head_shape = head_shape(causal_lm)
         self.attends_by_document = attend_by_document(causal_lm)
         if activation_checkpointing:
             causal_lm.gradient_checkpointing_enable({"use_reentrant": False})
 
     def forward(
-        self, input_ids_T: Tensor, position_ids_T: Tensor, loss_mask_T: Tensor, lengths: tuple[int, ...]
-    ) -> TokenStatistics:
-        """Statistics of the N tokens in the mask, in order, of documents of `lengths` that lie end to end.
+        self,
+        input_ids_T: Tensor,
+        position_ids_T: Tensor,
+        loss_mask_T: Tensor,
+        lengths: tuple[int, ...],
+        request: LossRequest | None,
+    ) -> FusedLoss | tuple[Tensor, Tensor, Tensor | None]:
+        """The loss over the N tokens in the mask, in order, of documents of `lengths` that lie end to end.
 
-        No first token of a document may be in the mask: nothing predicts it.
+        Without a request, for a frozen model: the hidden states (N, D) that predict them, and the head's
+        weight and bias. No first token of a document may be in the mask: nothing predicts it.
         """
         hidden_TD = self._hidden(input_ids_T, position_ids_T, lengths)
-        is_label_T = loss_mask_T[1:]
-        hidden_ND = hidden_TD[:-1][is_label_T]  # token t is predicted at t − 1
-        labels_N = input_ids_T[1:][is_label_T]
-        return token_statistics(hidden_ND, self.causal_lm.get_output_embeddings().weight, labels_N)
+        hidden_ND, labels_N = predicted(hidden_TD, input_ids_T, loss_mask_T)
+        head = head_of(self.causal_lm, self.head_shape)
+        if request is None:
+            return hidden_ND, head.weight_VD, head.bias_V
+        return fused_loss(hidden_ND, head, labels_N, request)
 
     def _hidden(self, input_ids_T: Tensor, position_ids_T: Tensor, lengths: tuple[int, ...]) -> Tensor:
         """Last hidden states (T, D). Models that cannot keep documents apart get one a row, padded on the

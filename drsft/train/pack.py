@@ -83,6 +83,11 @@ class PackedRows:
             ),
         )
 
+    def span(self, row: int) -> tuple[int, int]:
+        """Where the row's tokens begin and end."""
+        (start,), (end,) = self._bounds([row])
+        return int(start), int(end)
+
     def problem_ids_of(self, row: int) -> tuple[str, ...]:
         return self.problem_ids[self.row_offsets[row] : self.row_offsets[row + 1]]
 

@@ -6,17 +6,21 @@ Axes: T tokens of a micro-batch, its documents end to end, N loss tokens of a mi
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from drsft.config import Objective, Train
+from drsft.config import Arm, Guards, Objective, Train
 from drsft.errors import StageError
-from drsft.objectives.loss import metrics_of, token_sums, weighted_nll
-from drsft.objectives.weights import token_weights
+from drsft.objectives.loss import LossRequest
+from drsft.objectives.meters import metrics_of, token_sums
+from drsft.objectives.needs import needs_of
+from drsft.objectives.weights import TokenContext
 from drsft.records import stable_seed
+from drsft.train.micro_batch import MicroBatch, micro_batch
 from drsft.train.model import ScoringModel, sync_gradients_now
 from drsft.train.optimiser import (
     clip_gradients,
@@ -26,9 +30,12 @@ from drsft.train.optimiser import (
 )
 from drsft.train.order import RowOrder, micro_batches
 from drsft.train.pack import PackedRows
+from drsft.train.reference import References, Scores, frozen_start
 from drsft.train.world import World
 
 __all__ = ["accumulate_gradient", "train_step"]
+
+NO_GUARDS, NO_REFERENCES = Guards(), References()
 
 
 def train_step(
@@ -36,11 +43,12 @@ def train_step(
     optimiser: torch.optim.Optimizer,
     step: int,
     *,
-    objective: Objective,
+    arm: Arm,
     train: Train,
     rows: PackedRows,
     order: RowOrder,
     world: World,
+    references: References = NO_REFERENCES,
 ) -> dict[str, float]:
     """One update from the rows of `step`; its gradient is the same for any world and micro-batch size."""
     started_s = time.perf_counter()
@@ -51,7 +59,15 @@ def train_step(
     set_learning_rate(optimiser, rate)
     row_indices = order.rows_of(step)
     sums, norm = accumulate_gradient(
-        model, row_indices, objective=objective, train=train, rows=rows, world=world
+        model,
+        row_indices,
+        objective=arm.objective,
+        guards=arm.guards,
+        references=references,
+        progress=step / order.num_steps,
+        train=train,
+        rows=rows,
+        world=world,
     )
     metrics = metrics_of(sums)
     if not math.isfinite(metrics["loss"]) or not math.isfinite(norm):
@@ -81,6 +97,9 @@ def accumulate_gradient(
     train: Train,
     rows: PackedRows,
     world: World,
+    guards: Guards = NO_GUARDS,
+    references: References = NO_REFERENCES,
+    progress: float = 1.0,
 ) -> tuple[Tensor, float]:
     """Leaves the gradient of the weighted loss over `row_indices` in the model; returns `token_sums` and the
     gradient's norm, both over the world."""
@@ -89,29 +108,47 @@ def accumulate_gradient(
     batches = micro_batches(
         row_indices, rank=world.rank, num_ranks=world.size, micro_batch_rows=train.micro_batch_rows
     )
+    request = LossRequest(num_loss_tokens=num_loss_tokens, objective=objective, guards=guards)
     sums = []
-    for index, batch in enumerate(batches):
+    for index, batch_rows in enumerate(batches):
         sync_gradients_now(model, is_last_micro_batch=index == len(batches) - 1)
-        statistics = model(*_inputs(rows, batch, world.device))
-        weight_N = token_weights(objective, statistics)
-        loss = weighted_nll(statistics, weight_N, num_loss_tokens=num_loss_tokens)
-        torch.autograd.backward(loss)
-        sums.append(token_sums(statistics, weight_N))
+        batch = micro_batch(rows, batch_rows, world.device, exempt_patterns=references.exempt_patterns)
+        needs_start = needs_of(objective).start_model
+        fused = model(
+            *batch.inputs,
+            replace(
+                request,
+                context=_context(batch, batch_rows, rows, guards, references, progress),
+                start=frozen_start(model, batch, references) if needs_start else None,
+            ),
+        )
+        torch.autograd.backward(fused.loss)
+        sums.append(token_sums(fused, is_last_T=batch.is_last_N))
     totals = torch.cat([torch.stack(sums).sum(0), squared_gradient_norm(model.parameters())])
     totals = world.global_sum(totals).cpu()
     return totals[:-1], math.sqrt(totals[-1].item())
 
 
-def _inputs(
-    rows: PackedRows, batch: list[int], device: torch.device
-) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...]]:
-    """The micro-batch as the model takes it; an empty one is a row without loss tokens, so that collectives
-    meet."""
-    documents = rows.documents(batch or [0])
-    arrays = (
-        documents.input_ids_T.astype("int64"),
-        documents.position_ids_T,
-        documents.loss_mask_T & bool(batch),
+def _context(
+    batch: MicroBatch,
+    batch_rows: list[int],
+    rows: PackedRows,
+    guards: Guards,
+    references: References,
+    progress: float,
+) -> TokenContext:
+    """What the objective may ask of the micro-batch's loss tokens."""
+    device = batch.document_ids_N.device
+
+    def of(scores: Scores | None) -> Tensor | None:
+        return None if scores is None else scores.of(rows, batch_rows).to(device)
+
+    is_exempt_N = batch.is_exempt_N | batch.is_last_N if guards.exempt_end_of_turn else batch.is_exempt_N
+    return TokenContext(
+        start_logprobs_T=of(references.start),
+        old_logprobs_T=of(references.snapshot),
+        document_ids_T=batch.document_ids_N,
+        is_exempt_T=is_exempt_N,
+        median_loss=references.median_loss,
+        progress=progress,
     )
-    input_ids_T, position_ids_T, mask_T = (torch.from_numpy(array).to(device) for array in arrays)
-    return input_ids_T, position_ids_T, mask_T, documents.lengths

@@ -1,0 +1,212 @@
+"""Objectives and their published hyperparameters: what a token's place in the gradient depends on.
+
+The formulas stand in drsft/objectives/weights.py; p is the policy's probability of the token, H its entropy.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from drsft.config.base import Frozen
+
+__all__ = [
+    "Asft",
+    "ChordPhi",
+    "Dft",
+    "DftGeomean",
+    "DftSeq",
+    "Eaft",
+    "EaftFull",
+    "Guards",
+    "Idft",
+    "IdftPhiClip",
+    "IwSft",
+    "IwSftToken",
+    "Luffy",
+    "Objective",
+    "PPower",
+    "Psft",
+    "Sft",
+    "SftKl",
+    "Srft",
+    "Talr",
+]
+
+KlWeight = Annotated[float, Field(ge=0, description="of KL(frozen start ‖ policy), full vocabulary")]
+
+
+class Sft(Frozen):
+    """Plain cross-entropy: weight 1."""
+
+    kind: Literal["sft"] = "sft"
+
+
+class Dft(Frozen):
+    """Dynamic fine-tuning (arXiv 2508.05629, eq. 9): weight p."""
+
+    kind: Literal["dft"] = "dft"
+
+
+class DftSeq(Frozen):
+    """DFT's ablation over whole completions (eq. 8): weight Π p. It learns next to nothing."""
+
+    kind: Literal["dft_seq"] = "dft_seq"
+
+
+class DftGeomean(Frozen):
+    """DFT's ablation with the geometric mean of p over the completion (table 5)."""
+
+    kind: Literal["dft_geomean"] = "dft_geomean"
+
+
+class IwSft(Frozen):
+    """iw-SFT (arXiv 2507.12856) over completions: weight exp(temperature · mean log p/p_start), limited."""
+
+    kind: Literal["iw_sft"] = "iw_sft"
+    temperature: float = Field(1.0, gt=0, description="multiplies the mean log-ratio")
+    max_weight: float = Field(16.0, gt=0)
+
+
+class IwSftToken(Frozen):
+    """iw-SFT for each token: weight p/p_start within limits."""
+
+    kind: Literal["iw_sft_token"] = "iw_sft_token"
+    min_weight: float = Field(0.2, ge=0)
+    max_weight: float = Field(1.8, gt=0)
+
+
+class Idft(Frozen):
+    """In-distribution fine-tuning (arXiv 2602.12222) as released: weight p^γ, where γ falls with φ."""
+
+    kind: Literal["idft"] = "idft"
+    beta: float = Field(1.0, gt=0, description="nats of φ that change γ by a factor of e")
+    gamma_min: float = Field(0.1, ge=0)
+    gamma_max: float = Field(2.0, gt=0)
+    warmup_ratio: float = Field(0.0, ge=0, le=1, description="of all steps, with DFT's γ = 1")
+    transition_ratio: float = Field(0.0, ge=0, le=1, description="of all steps, from γ = 1 to the full γ")
+    min_p: float = Field(1e-10, ge=0, lt=1, description="tokens below it have no gradient")
+    entropy_epsilon: float = Field(
+        0.0, ge=0, description="added to p inside the logarithm of H; the release has 1e-10"
+    )
+
+
+class IdftPhiClip(Frozen):
+    """IDFT as its paper's first version is read: weight p^exp(−φ), with φ limited."""
+
+    kind: Literal["idft_phi_clip"] = "idft_phi_clip"
+    max_phi: float = Field(5.0, gt=0, description="limit of |φ|, nats")
+
+
+class Eaft(Frozen):
+    """Entropy-adaptive fine-tuning (arXiv 2601.02151), official: weight (H over the top-k / norm)^alpha."""
+
+    kind: Literal["eaft"] = "eaft"
+    top_k: int = Field(20, ge=1, description="likeliest tokens, renormalised")
+    norm: float = Field(3.0, gt=0, description="about ln 20")
+    alpha: float = Field(1.0, ge=0)
+
+
+class EaftFull(Frozen):
+    """EAFT as a baseline of 2602.12222: weight H / ln V."""
+
+    kind: Literal["eaft_full"] = "eaft_full"
+
+
+class Talr(Frozen):
+    """Token-adaptive loss reweighting (arXiv 2509.20758): weight p^(1/τ), τ the step's median loss."""
+
+    kind: Literal["talr"] = "talr"
+    min_weight: float = Field(0.01, ge=0)
+
+
+class Asft(Frozen):
+    """Anchored SFT (arXiv 2509.23753): DFT, held near the frozen start."""
+
+    kind: Literal["asft"] = "asft"
+    kl_weight: KlWeight = 0.05
+
+
+class SftKl(Frozen):
+    """SFT, held near the frozen start."""
+
+    kind: Literal["sft_kl"] = "sft_kl"
+    kl_weight: KlWeight = 0.1
+
+
+class Psft(Frozen):
+    """Proximal SFT (arXiv 2508.17784): PPO's clipped ratio with advantage 1."""
+
+    kind: Literal["psft"] = "psft"
+    clip_low: float = Field(0.2, ge=0, lt=1)
+    clip_high: float = Field(0.28, gt=0)
+    steps_per_snapshot: int = Field(
+        8, ge=1, description="updates for which p_old stays; with 1 the ratio is always 1, which is SFT"
+    )
+
+
+class ChordPhi(Frozen):
+    """CHORD's token weight (arXiv 2508.11408): p (1 − p)."""
+
+    kind: Literal["chord_phi"] = "chord_phi"
+
+
+class PPower(Frozen):
+    """Loss (1 − p^alpha) / alpha (arXiv 2510.00526): DFT's gradient at 1, SFT's towards 0."""
+
+    kind: Literal["p_power"] = "p_power"
+    alpha: float = Field(1.0, gt=0)
+
+
+class Luffy(Frozen):
+    """Policy shaping (arXiv 2504.14945) on demonstrations alone: loss −p / (p + gamma)."""
+
+    kind: Literal["luffy"] = "luffy"
+    gamma: float = Field(0.1, gt=0)
+    advantage: float = 1.0
+
+
+class Srft(Frozen):
+    """SRFT's term for demonstrations (arXiv 2506.19767): weight scale · exp(entropy_power · H)."""
+
+    kind: Literal["srft"] = "srft"
+    scale: float = Field(0.5, gt=0)
+    entropy_power: float = Field(-1.0, description="−1 in the paper, +1 in its release")
+
+
+Objective = Annotated[
+    Sft
+    | Dft
+    | DftSeq
+    | DftGeomean
+    | IwSft
+    | IwSftToken
+    | Idft
+    | IdftPhiClip
+    | Eaft
+    | EaftFull
+    | Talr
+    | Asft
+    | SftKl
+    | Psft
+    | ChordPhi
+    | PPower
+    | Luffy
+    | Srft,
+    Field(discriminator="kind"),
+]
+
+
+class Guards(Frozen):
+    """Against what weights below 1 do to rare but needed tokens: text that never ends, formats not learnt."""
+
+    min_weight: float = Field(0.0, ge=0, description="floor of every token's weight")
+    exempt_end_of_turn: bool = Field(False, description="the last token of a completion has weight 1")
+    exempt_texts: tuple[str, ...] = Field(
+        (), description="tokens that spell one of these have weight 1, as \\boxed{ or </think>"
+    )
+
+    @model_validator(mode="after")
+    def texts_are_not_empty(self) -> "Guards":
+        if not all(self.exempt_texts):
+            raise ValueError("exempt_texts has an empty text")
+        return self

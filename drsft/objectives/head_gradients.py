@@ -1,0 +1,58 @@
+"""What flows back from a chunk's logits: into hidden states, and summed into the head's weight and bias.
+
+Axes: T tokens, C tokens of a chunk, D hidden size, V vocabulary.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from drsft.objectives.head import Head
+
+__all__ = ["HeadGradients"]
+
+
+class HeadGradients:
+    """Of the hidden states, chunk by chunk, and of weight and bias, summed over chunks in at least fp32."""
+
+    def __init__(self, hidden_TD: Tensor, head: Head, *, wanted: Sequence[bool]) -> None:
+        self._hidden_TD, self._head = hidden_TD, head
+        dtype = torch.promote_types(hidden_TD.dtype, torch.float32)
+        self._of_hidden_TD = torch.empty_like(hidden_TD) if wanted[0] else None
+        self._of_weight_VD = torch.zeros_like(head.weight_VD, dtype=dtype) if wanted[1] else None
+        self._of_bias_V = hidden_TD.new_zeros(head.vocab_size, dtype=dtype) if wanted[2] else None
+        self.are_wanted = any(wanted)
+
+    def place_for(self, logits_CV: Tensor) -> Tensor | None:
+        """Where the gradient at these logits is to be written: over them, unless the head's precision is
+        another. None where no gradient is wanted."""
+        if not self.are_wanted or logits_CV.dtype == self._head.weight_VD.dtype:
+            return logits_CV if self.are_wanted else None
+        return torch.empty_like(logits_CV, dtype=self._head.weight_VD.dtype)
+
+    def add(self, chunk: slice, gradient_CV: Tensor) -> None:
+        if self._of_hidden_TD is not None:
+            torch.mm(gradient_CV, self._head.weight_VD, out=self._of_hidden_TD[chunk])
+        if self._of_weight_VD is not None:
+            _add_product(self._of_weight_VD, gradient_CV.T, self._hidden_TD[chunk])
+        if self._of_bias_V is not None:
+            self._of_bias_V += gradient_CV.sum(0, dtype=self._of_bias_V.dtype)
+
+    def finished(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        head = self._head
+        return (
+            self._of_hidden_TD,
+            None if self._of_weight_VD is None else self._of_weight_VD.to(head.weight_VD.dtype),
+            None if self._of_bias_V is None or head.bias_V is None else self._of_bias_V.to(head.bias_V.dtype),
+        )
+
+
+def _add_product(sum_VD: Tensor, left_VC: Tensor, right_CD: Tensor) -> None:
+    """sum += left @ right. On CUDA a half-precision product is added in fp32, without a V × D temporary."""
+    if left_VC.dtype == sum_VD.dtype:
+        sum_VD.addmm_(left_VC, right_CD)
+    elif sum_VD.is_cuda:
+        torch.addmm(sum_VD, left_VC, right_CD, out_dtype=sum_VD.dtype, out=sum_VD)
+    else:
+        sum_VD += left_VC @ right_CD

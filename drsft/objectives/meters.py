@@ -1,0 +1,79 @@
+"""What is always read beside the loss: sums that add up over micro-batches and workers, and their means."""
+
+import torch
+from torch import Tensor
+
+from drsft.objectives.loss import FusedLoss
+
+__all__ = ["LOW_P", "metrics_of", "token_sums"]
+
+LOW_P = 0.1  # a token below it is one that the model would hardly have written
+
+
+def token_sums(fused: FusedLoss, *, is_last_T: Tensor) -> Tensor:
+    """Sums over the T loss tokens in float64; `metrics_of` reads them.
+
+    `is_last_T` marks the last token of each completion, which ends the turn.
+    """
+    statistics, terms = fused.statistics, fused.terms
+    ce_T = -statistics.logprobs_T.double()
+    p_T, weight_T = ce_T.neg().exp(), terms.weight_T.double()
+    # ‖∂loss/∂logits‖₁ of a token is w · ‖softmax − onehot‖₁ = 2 w (1 − p).
+    gradient_T = weight_T.abs() * (1 - p_T)
+    kl_T = torch.zeros_like(ce_T) if statistics.kl_T is None else statistics.kl_T
+    columns = (
+        torch.ones_like(ce_T),
+        terms.loss_T,
+        ce_T,
+        p_T,
+        statistics.entropy_T,
+        weight_T,
+        weight_T.square(),
+        terms.is_clipped_T,
+        gradient_T,
+        gradient_T * (p_T < LOW_P),
+        is_last_T,
+        p_T * is_last_T,
+        kl_T,
+    )
+    return torch.stack([column.double() for column in columns]).sum(-1)
+
+
+def metrics_of(sums: Tensor) -> dict[str, float]:
+    """Means per loss token from the step's `token_sums`.
+
+    `loss` is what was minimised (for DFT it is non-monotone in p and at most 1/e, so compare arms by `ce`).
+    `effective_sample_size` is (Σw)² / (N Σw²): the share of tokens that the weights leave in effect, 1 for
+    SFT. `low_p_gradient_share` is the share of the gradient, by its L1 norm at the logits, from tokens with
+    p < 0.1; `clip_share` that of tokens whose weight a limit decided; `end_of_turn_p` the mean p of the
+    completions' last tokens.
+    """
+    (
+        tokens,
+        loss,
+        ce,
+        p,
+        entropy,
+        weight,
+        squared_weight,
+        clipped,
+        gradient,
+        low_p_gradient,
+        ends,
+        end_p,
+        kl,
+    ) = sums.tolist()
+    return {
+        "loss": loss / tokens,
+        "ce": ce / tokens,
+        "mean_p": p / tokens,
+        "entropy": entropy / tokens,
+        "phi": (entropy - ce) / tokens,
+        "mean_weight": weight / tokens,
+        "effective_sample_size": weight**2 / (tokens * squared_weight) if squared_weight else 0.0,
+        "low_p_gradient_share": low_p_gradient / gradient if gradient else 0.0,
+        "clip_share": clipped / tokens,
+        "end_of_turn_p": end_p / ends if ends else 0.0,
+        "kl": kl / tokens,
+        "loss_tokens": tokens,
+    }

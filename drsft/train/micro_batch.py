@@ -1,0 +1,65 @@
+"""One forward's worth of rows: what the model reads, and what the objective must know of each loss token.
+
+Axes: T tokens of the documents end to end, N loss tokens, M documents.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from drsft.train.pack import PackedRows
+
+__all__ = ["MicroBatch", "micro_batch", "occurrences"]
+
+Inputs = tuple[Tensor, Tensor, Tensor, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MicroBatch:
+    """On the device. Loss tokens are in order, document after document."""
+
+    inputs: Inputs  # input ids (T,), positions (T,), loss mask (T,), lengths of the documents
+    document_ids_N: Tensor  # 0 … M − 1
+    is_last_N: Tensor  # the last loss token of its document, which ends the turn
+    is_exempt_N: Tensor  # part of a text that keeps weight 1
+
+
+def micro_batch(
+    rows: PackedRows,
+    batch: Sequence[int],
+    device: torch.device,
+    *,
+    exempt_patterns: Sequence[Sequence[int]] = (),
+) -> MicroBatch:
+    """The rows of `batch`; an empty one is a row without loss tokens, so that collectives meet."""
+    documents = rows.documents(batch or [0])
+    mask_T = documents.loss_mask_T & bool(batch)
+    ids_T = documents.input_ids_T.astype("int64")
+    document_ids_N = np.repeat(np.arange(len(documents.lengths)), documents.lengths)[mask_T]
+    is_last_N = np.append(document_ids_N[1:] != document_ids_N[:-1], True)[: len(document_ids_N)]
+    is_exempt_N = occurrences(ids_T, exempt_patterns)[mask_T]
+
+    def on_device(array: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(array).to(device)
+
+    return MicroBatch(
+        inputs=(on_device(ids_T), on_device(documents.position_ids_T), on_device(mask_T), documents.lengths),
+        document_ids_N=on_device(document_ids_N),
+        is_last_N=on_device(is_last_N),
+        is_exempt_N=on_device(is_exempt_N),
+    )
+
+
+def occurrences(ids_T: NDArray[np.int64], patterns: Sequence[Sequence[int]]) -> NDArray[np.bool_]:
+    """Which tokens belong to an occurrence of a pattern.  ids 1 2 3 1 2, pattern 1 2 -> 1 1 0 1 1"""
+    is_part_T = np.zeros(len(ids_T), dtype=np.bool_)
+    for pattern in patterns:
+        if len(pattern) <= len(ids_T):
+            windows = np.lib.stride_tricks.sliding_window_view(ids_T, len(pattern))
+            for start in np.flatnonzero((windows == pattern).all(-1)):
+                is_part_T[start : start + len(pattern)] = True
+    return is_part_T
