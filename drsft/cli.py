@@ -12,6 +12,7 @@ from rich.console import Console
 from drsft import __version__
 from drsft.config import RunConfig
 from drsft.configfile import load_config
+from drsft.doctor.cli import doctor_app
 from drsft.errors import ConfigError, DrsftError
 from drsft.records import Outcome, Source
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 
 bench_app = typer.Typer(no_args_is_help=True, help="Side-by-side measurements, the peer in the same run.")
 app.add_typer(bench_app, name="bench")
+app.add_typer(doctor_app, name="doctor")
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML configuration.")]
 Overrides = Annotated[
@@ -333,6 +335,22 @@ def bench_a_simulation(
     )
     cases = dict(variants(settings)) if compare else {"as asked": settings}
     print_simulations([simulate(name, case, num_problems=problems) for name, case in cases.items()])
+
+
+@bench_app.command("loss")
+def bench_the_loss(
+    tokens: Annotated[int, typer.Option(min=1, help="Loss tokens.")] = 4096,
+    vocab: Annotated[int, typer.Option(min=2, help="Size of the vocabulary.")] = 152_064,
+    hidden: Annotated[int, typer.Option(min=1, help="Size of the hidden states.")] = 256,
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 3,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each side.")] = 2,
+    sweep: Annotated[bool, typer.Option(help="Also other numbers of tokens and vocabularies.")] = True,
+) -> None:
+    """The fused loss with its backward against full logits, in time and memory, each in its own process."""
+    from drsft.bench.loss import Shape, bench_loss, print_bench
+
+    shape = Shape(tokens=tokens, vocab=vocab, hidden=hidden)
+    print_bench(bench_loss(shape, num_rounds=rounds, threads=threads, with_sweep=sweep))
 
 
 @app.command()

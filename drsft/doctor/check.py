@@ -1,0 +1,87 @@
+"""A whole fixtures file: every case by every method, every other block, and what came of it as tables."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from drsft.doctor.blocks import block_findings
+from drsft.doctor.findings import TOLERANCE, Finding
+from drsft.doctor.fixtures import UnknownMethodError, cases_in, read_fixtures
+from drsft.doctor.losses import method_findings, statistics_findings
+from drsft.errors import InputError
+
+__all__ = ["LossReport", "check_losses"]
+
+QUANTITIES = ("weight", "token loss", "loss", "gradient")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossReport:
+    findings: tuple[Finding, ...]
+    of_methods: tuple[Finding, ...]
+    unknown: tuple[str, ...]  # methods that the file has and drsft has not
+
+    @property
+    def is_right(self) -> bool:
+        return not self.unknown and all(found.is_right for found in (*self.findings, *self.of_methods))
+
+    @property
+    def complaints(self) -> list[str]:
+        wrong = [found for found in (*self.findings, *self.of_methods) if not found.is_right]
+        return [
+            *(f"wrong: {w.block}, {w.subject}, {w.quantity}: off by {w.error:.3g}" for w in wrong),
+            *(f"unknown: {line}" for line in self.unknown),
+        ]
+
+    def tables(self) -> Iterator[Table]:
+        ways = [f"{way} {quantity}" for way in ("plain", "fused") for quantity in QUANTITIES]
+        table = Table("objective", "cases", *ways, "", title=f"largest error; at most {TOLERANCE:g} is right")
+        by_method = _grouped(self.of_methods)
+        for method, findings in by_method.items():
+            largest = [_largest(findings, way) for way in ways]
+            num_cases = str(len({found.block for found in findings}))
+            table.add_row(method, num_cases, *largest, _mark(findings))
+        yield table
+        others = Table("block", "numbers", "largest error", "")
+        for subject, findings in _grouped(self.findings).items():
+            worst = max(findings, key=lambda found: found.error)
+            others.add_row(subject, str(len(findings)), f"{worst.error:.1e}", _mark(findings))
+        yield others
+
+
+def check_losses(path: Path) -> LossReport:
+    """InputError for a file that cannot be read."""
+    tree = read_fixtures(path)
+    findings: list[Finding] = []
+    of_methods: list[Finding] = []
+    unknown: list[str] = []
+    for case in cases_in(tree):
+        findings += statistics_findings(case)
+        for name in case.tree["methods"]:
+            try:
+                of_methods += method_findings(case, case.method(name))
+            except UnknownMethodError as error:
+                unknown.append(str(error))
+            except (KeyError, TypeError, ValueError, RuntimeError) as error:
+                raise InputError(f"case {case.name!r}, method {name!r}: cannot be read: {error}") from error
+    findings += block_findings(tree)
+    return LossReport(findings=tuple(findings), of_methods=tuple(of_methods), unknown=tuple(unknown))
+
+
+def _grouped(findings: tuple[Finding, ...]) -> dict[str, list[Finding]]:
+    grouped = defaultdict(list)
+    for found in findings:
+        grouped[found.subject].append(found)
+    return dict(grouped)
+
+
+def _largest(findings: list[Finding], quantity: str) -> str:
+    errors = [found.error for found in findings if found.quantity == quantity]
+    return f"{max(errors):.0e}" if errors else "–"
+
+
+def _mark(findings: list[Finding]) -> str:
+    return "✓" if all(found.is_right for found in findings) else "✗"

@@ -1,0 +1,30 @@
+"""What a check found: how far one number, or many of one kind, are from what was expected."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+__all__ = ["TOLERANCE", "Finding", "error_between"]
+
+TOLERANCE = 1e-6  # float64; the files round to 12 decimals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    block: str
+    subject: str  # the method, or what else the block is about
+    quantity: str
+    error: float
+
+    @property
+    def is_right(self) -> bool:
+        return self.error <= TOLERANCE  # NaN is not
+
+
+def error_between(found: Tensor, expected: Tensor) -> float:
+    """The largest |found − expected| / max(1, |expected|); infinite where shapes differ."""
+    if found.shape != expected.shape:
+        return float("inf")
+    if not found.numel():
+        return 0.0
+    return float(((found.double() - expected).abs() / expected.abs().clamp(min=1)).max())

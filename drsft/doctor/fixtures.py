@@ -1,0 +1,156 @@
+"""A file of worked cases: logits and labels, and what each objective must make of them.
+
+A case has logits (B, T, V) already aligned with labels (B, T), a mask, sometimes the log-probs and logits of
+a reference and of an older policy, and for every method its hyperparameters, weights, per-token losses, loss
+and gradient at the logits. Everything is read in float64.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from drsft.config.objectives import (
+    Asft,
+    ChordPhi,
+    Dft,
+    DftGeomean,
+    DftSeq,
+    Eaft,
+    EaftFull,
+    Idft,
+    IdftPhiClip,
+    IwSft,
+    IwSftToken,
+    Luffy,
+    Objective,
+    PPower,
+    Psft,
+    Sft,
+    SftKl,
+    Srft,
+    Talr,
+)
+from drsft.errors import InputError
+
+__all__ = ["Case", "Method", "UnknownMethodError", "cases_in", "read_fixtures"]
+
+# A file's name of a method, its class, and the file's names of hyperparameters where ours are others.
+METHODS: dict[str, tuple[type[Objective], dict[str, str]]] = {
+    "sft": (Sft, {}),
+    "dft": (Dft, {}),
+    "dft_seq": (DftSeq, {}),
+    "dft_geomean": (DftGeomean, {}),
+    "iw_sft_seq": (IwSft, {"temp": "temperature", "clip_max": "max_weight"}),
+    "iw_sft_token": (IwSftToken, {"clip_min": "min_weight", "clip_max": "max_weight"}),
+    "idft": (Idft, {"prob_eps": "min_p", "entropy_eps": "entropy_epsilon"}),
+    "idft_phi_clip": (IdftPhiClip, {"B": "max_phi"}),
+    "eaft_topk": (Eaft, {"k": "top_k"}),
+    "eaft_full": (EaftFull, {}),
+    "talr": (Talr, {"floor": "min_weight"}),
+    "asft": (Asft, {}),
+    "sft_kl": (SftKl, {}),
+    "psft": (Psft, {}),
+    "chord_phi": (ChordPhi, {}),
+    "neg_p_power": (PPower, {}),
+    "luffy_shaping": (Luffy, {}),
+    "srft": (Srft, {}),
+}
+
+
+class UnknownMethodError(InputError):
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """What a case says of one objective; `expected` holds tensors by the file's names."""
+
+    name: str
+    objective: Objective
+    idft_share: float  # λ of IDFT's transition
+    expected: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """The N tokens in the mask, row after row."""
+
+    name: str
+    tree: Mapping[str, Any]
+    mask_BT: Tensor
+    logits_NV: Tensor
+    labels_N: Tensor
+    document_ids_N: Tensor
+
+    def tokens(self, values: Any) -> Tensor:
+        """The masked tokens of something (B, T) or (B, T, V)."""
+        return _tensor(values)[self.mask_BT]
+
+    def optional(self, name: str) -> Tensor | None:
+        return self.tokens(self.tree[name]) if name in self.tree else None
+
+    def method(self, name: str) -> Method:
+        """InputError, naming case and method, where it is unknown or cannot be read."""
+        where = f"case {self.name!r}, method {name!r}"
+        known = METHODS.get(name.split("@")[0])
+        if known is None:
+            raise UnknownMethodError(f"{where}: no such objective; known are {', '.join(METHODS)}")
+        objective_class, renamed = known
+        expected = self.tree["methods"][name]
+        given = {key: value for key, value in expected.get("hyperparameters", {}).items() if key != "note"}
+        share = float(given.pop("lambda_t", 1.0)) if objective_class is Idft else 1.0
+        if objective_class is Idft:  # λ is the progress through a transition that takes the whole training
+            given["transition_ratio"] = 1.0
+        try:
+            objective = objective_class.model_validate({renamed.get(key, key): v for key, v in given.items()})
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise InputError(f"{where}: hyperparameter {first['loc'][0]!r}: {first['msg']}") from None
+        return Method(name=name, objective=objective, idft_share=share, expected=expected)
+
+
+def read_fixtures(path: Path) -> dict[str, Any]:
+    try:
+        tree = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable JSON file: {error}") from None
+    if not isinstance(tree, dict) or not isinstance(tree.get("cases"), list):
+        raise InputError(f"{path}: not a file of fixtures: it has no list of cases")
+    return tree
+
+
+def cases_in(tree: Mapping[str, Any]) -> Iterator[Case]:
+    """The cases, and the block of extreme logits where there is one."""
+    for case in [*tree["cases"], *([tree["extreme"]] if "extreme" in tree else [])]:
+        name = str(case.get("name", "unnamed")) if isinstance(case, dict) else "unnamed"
+        try:
+            yield _case(name, case)
+        except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"case {name!r}: cannot be read: {error!r}") from error
+
+
+def _case(name: str, tree: Mapping[str, Any]) -> Case:
+    mask_BT = _tensor(tree["mask"]) > 0
+    rows_N = torch.arange(len(mask_BT))[:, None].expand_as(mask_BT)[mask_BT]
+    return Case(
+        name=name,
+        tree=tree,
+        mask_BT=mask_BT,
+        logits_NV=_tensor(tree["logits"])[mask_BT],
+        labels_N=_tensor(tree["labels"])[mask_BT].long(),
+        document_ids_N=(rows_N.diff(prepend=rows_N[:1]) != 0).cumsum(
+            0
+        ),  # rows without a token count for none
+    )
+
+
+def _tensor(values: Any) -> Tensor:
+    """Float64. An infinitely small logit becomes one so small that its probability is 0: the heads of models
+    are finite."""
+    return torch.tensor(values, dtype=torch.float64).clamp(min=-1e30)
