@@ -11,7 +11,7 @@ LAYERS = {  # package -> what of drsft it may import
     "records": set(),
     "errors": set(),
     "config": set(),
-    "doctor": {"errors", "config", "policy", "objectives"},
+    "doctor": {"records", "errors", "config", "policy", "objectives", "rewrite", "train"},
     "clean": {"records", "errors", "config"},
     "objectives": {"records", "errors", "config"},
     "policy": {"records", "errors", "config", "storage"},

@@ -168,9 +168,9 @@ def test_iw_sft_starts_as_sft_and_the_start_is_scored_once(location: str, tmp_pa
 
 
 def test_asft_leaves_its_start_and_the_kl_holds_it(location: str, tmp_path: Path) -> None:
-    loose, tight = (train(location, tmp_path / str(w), Asft(kl_weight=w)) for w in (0.0, 30.0))
+    loose, tight = (train(location, tmp_path / str(w), Asft(kl_weight=w)) for w in (0.0, 5.0))
     assert loose[0]["kl"] == pytest.approx(0, abs=1e-6)
-    assert 0 < tight[-1]["kl"] < loose[-1]["kl"] / 2
+    assert 0 < tight[-1]["kl"] < 0.7 * loose[-1]["kl"]
 
 
 def test_psft_is_1_where_its_snapshot_is_fresh(location: str, tmp_path: Path) -> None:
