@@ -124,6 +124,13 @@ def test_the_summary_counts_sources_and_verdicts_and_names_the_engine() -> None:
     assert "rewritten  " not in text, "what did not occur has no row"
 
 
+def test_a_later_round_counts_what_it_keeps_and_says_what_it_carried_over() -> None:
+    later = SUMMARY | {"kept": {"own": 7, "expert": 1}, "carried": {"problems": 5, "tokens": 90}}
+    text = shown(summary_view("runs/x", [later], num_problems=8))
+    assert "8 of 8 problems rewritten, 5 of them carried over" in text
+    assert "87.5%" in text
+
+
 def test_shards_of_different_engines_are_told_apart() -> None:
     other = SUMMARY | {"provenance": SUMMARY["provenance"] | {"vllm_version": "1.3"}}  # type: ignore[operator]
     text = shown(summary_view("runs/x", [SUMMARY, SUMMARY, other], num_problems=10))

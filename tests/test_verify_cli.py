@@ -69,7 +69,7 @@ def test_a_file_that_is_not_there_is_one_line():
 @pytest.mark.parametrize("indent", [None, 2])
 def test_an_array_is_one_line(tmp_path, indent):
     array = json.dumps([{"reference": "1", "prediction": "1"}], indent=indent)
-    with pytest.raises(InputError, match="one JSON array; write one object a line"):
+    with pytest.raises(InputError, match=r"rows\.jsonl is one JSON array; write one object a line"):
         run(tmp_path, array.splitlines())
 
 

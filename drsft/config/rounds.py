@@ -28,4 +28,10 @@ class Rounds(Frozen):
     @model_validator(mode="before")
     @classmethod
     def from_count(cls, given: Any) -> Any:
-        return {"count": given} if isinstance(given, int) else given
+        match given:
+            case bool() | str() | float() | list():
+                raise ValueError(f"give how many, or keys such as count and arm, not {given!r:.40}")
+            case int():
+                return {"count": given}
+            case _:
+                return given

@@ -24,11 +24,16 @@ def summary_view(run: str, summaries: Sequence[Mapping[str, Any]], *, num_proble
     """The whole run in two tables, from the summaries in its shards' commits."""
     totals: dict[str, Counter[str]] = {}
     for summary in summaries:
-        for name in ("sources", "samples", "tokens", "verdicts", "refusals", "checks"):
+        totals.setdefault("sources", Counter()).update(summary.get("kept", summary.get("sources", {})))
+        for name in ("carried", "samples", "tokens", "verdicts", "refusals", "checks"):
             totals.setdefault(name, Counter()).update(summary.get(name, {}))
     num_records = totals["sources"].total()
+    carried = totals["carried"]["problems"]
+    from_before = f", {carried:,} of them carried over from the round before" if carried else ""
     head = Text.assemble(
-        (visible(run), "bold"), f"  {num_records:,} of {num_problems:,} problems rewritten", overflow="fold"
+        (visible(run), "bold"),
+        f"  {num_records:,} of {num_problems:,} problems rewritten{from_before}",
+        overflow="fold",
     )
     parts: list[RenderableType] = [head, *_provenance_lines(summaries), Text(), _sources_table(totals)]
     if totals["verdicts"]:

@@ -48,7 +48,7 @@ def verify_file(
     pool = VerifierPool(num_workers=num_workers, timeout_s=timeout_s, options=options)
     with _open(file) as lines, pool, _progress(console) as progress:
         task = progress.add_task("judging", total=_num_lines(file))
-        for row, verdict in _judged(lines, kind, pool):
+        for row, verdict in _judged(lines, file, kind, pool):
             row["outcome"], row["reason"] = verdict.outcome.value, verdict.reason
             output.write(json.dumps(row, ensure_ascii=True) + "\n")
             counts[verdict.outcome.value, verdict.reason] += 1
@@ -77,14 +77,16 @@ def _num_lines(file: str) -> int | None:
         return sum(1 for line in lines if line.strip())
 
 
-def _judged(lines: TextIO, kind: str, pool: VerifierPool) -> Iterator[tuple[dict[str, Any], Verdict]]:
+def _judged(
+    lines: TextIO, file: str, kind: str, pool: VerifierPool
+) -> Iterator[tuple[dict[str, Any], Verdict]]:
     """Rows with their verdicts, in order, at most WINDOW in flight."""
     waiting: deque[tuple[dict[str, Any], Future[Verdict]]] = deque()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         if number == 1 and _ARRAY.match(line):
-            raise InputError(f"{lines.name} is one JSON array; write one object a line: jq -c '.[]' FILE")
+            raise InputError(f"{file} is one JSON array; write one object a line: jq -c '.[]' FILE")
         waiting.append(_submitted(line, kind, pool))
         while len(waiting) >= WINDOW or (waiting and waiting[0][1].done()):
             row, future = waiting.popleft()
