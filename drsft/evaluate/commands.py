@@ -13,7 +13,8 @@ from drsft.evaluate.paired import PairedDifference
 from drsft.evaluate.rejudge import Rejudged, rejudge_run
 from drsft.evaluate.results import ArmScore, arm_scores, pick_models, samples_of
 from drsft.evaluate.scores import BenchmarkSamples, compare
-from drsft.runs import find_config, open_run
+from drsft.rewrite.rounds import plan_rounds
+from drsft.runs import find_config, open_run, round_store
 from drsft.storage import Store
 from drsft.verify.pool import VerifierPool
 from drsft.verify.version import verifier_version
@@ -28,8 +29,9 @@ def show_scores(config: RunConfig, console: Console) -> None:
     table.add_column("tokens", justify="right")
     table.add_column("overlap", justify="right")
     table.add_column("avg@k clean", justify="right")
-    for one in arm_scores(config, open_run(config)):
-        table.add_row(*_score_cells(one))
+    for number, of_round, store in _rounds(config):
+        for one in arm_scores(of_round, store):
+            table.add_row(*_score_cells(one, number))
     console.print(table)
     console.print(
         f"k = {config.evaluate.num_samples}; overlap: training problems that share words with the benchmark; "
@@ -39,11 +41,22 @@ def show_scores(config: RunConfig, console: Console) -> None:
     )
 
 
-def _score_cells(one: ArmScore) -> Iterator[str]:
+def _rounds(config: RunConfig) -> Iterator[tuple[int, RunConfig, Store]]:
+    """Each round's number, configuration and place; a run without rounds is the first."""
+    run = open_run(config)
+    for one in plan_rounds(config, run.url):
+        yield one.number, one.config, round_store(run, one)
+
+
+def _name(model: str, number: int) -> str:
+    return model if number == 1 else f"{model} (round {number})"
+
+
+def _score_cells(one: ArmScore, number: int) -> Iterator[str]:
     score, mean = one.score, one.score.avg_at_k
     yield from (
         one.benchmark,
-        one.arm,
+        _name(one.arm, number),
         _percent(mean.value),
         f"{_percent(mean.low)} to {_percent(mean.high)}",
     )
@@ -117,21 +130,24 @@ def _difference_cells(
 
 def rejudge(config: RunConfig, console: Console) -> None:
     """Judges the run's samples with this version of the verifier; prints what changed."""
-    store = open_run(config)
     num_workers = config.resources.rewrite_actors * config.resources.verify_workers_per_actor
     with VerifierPool.from_config(config.rewrite.verification, num_workers=num_workers) as verifier:
-        results = rejudge_run(config, store, verifier, version=verifier_version())
+        results = [
+            (number, one)
+            for number, of_round, store in _rounds(config)
+            for one in rejudge_run(of_round, store, verifier, version=verifier_version())
+        ]
     if not results:
         raise InputError(f"run {config.run_id} has no complete evaluation; start one with drsft evaluate")
     table = _table("benchmark", "model", "samples", "correct before", "now", "changed")
-    for one in results:
-        table.add_row(*_rejudged_cells(one))
+    for number, one in results:
+        table.add_row(*_rejudged_cells(one, number))
     console.print(table)
     console.print(f"verifier {verifier_version()}", style="dim", highlight=False)
 
 
-def _rejudged_cells(one: Rejudged) -> Iterator[str]:
-    yield from (one.benchmark, one.model.shown_name, f"{one.num_samples:,}")
+def _rejudged_cells(one: Rejudged, number: int) -> Iterator[str]:
+    yield from (one.benchmark, _name(one.model.shown_name, number), f"{one.num_samples:,}")
     yield from (f"{one.num_correct_before:,}", f"{one.num_correct_now:,}")
     changes = ", ".join(f"{count} {old} > {new}" for (old, new), count in one.changes.most_common())
     yield changes or ("nothing" if one.is_new else "was judged by this verifier")
