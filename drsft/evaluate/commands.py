@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from drsft.config import RunConfig
-from drsft.errors import InputError
+from drsft.errors import ConfigError, InputError
 from drsft.evaluate.paired import PairedDifference
 from drsft.evaluate.rejudge import Rejudged, rejudge_run
 from drsft.evaluate.results import ArmScore, arm_scores, pick_models, samples_of
@@ -23,7 +23,11 @@ __all__ = ["compare_models", "rejudge", "show_scores"]
 
 
 def show_scores(config: RunConfig, console: Console) -> None:
-    """One line for each arm and benchmark of the run."""
+    """One line for each arm and benchmark of the run. Raises ConfigError where it names no benchmark."""
+    if not config.evaluate.benchmarks:
+        raise ConfigError(
+            "evaluate.benchmarks names no benchmark; give one, as in evaluate.benchmarks=[gsm8k]"
+        )
     table = _table("benchmark", "arm", "avg@k", "95 % interval", "pass@k", "maj@k", "cut off", "no answer")
     table.add_column("unjudged", justify="right")
     table.add_column("tokens", justify="right")
