@@ -15,6 +15,7 @@ from drsft.doctor.hinted_fixtures import hinted_step_errors
 from drsft.errors import InputError
 from drsft.policy.hinted.continuation import Continuation, loops, uniform
 from drsft.policy.hinted.mixing import draw, mix, sampling_logprobs
+from drsft.records import Sampling
 
 SCHEDULES: list[Schedule] = [
     Linear(beta=0.0), Linear(beta=3.0), Linear(beta=40.0), Sigmoid(beta=10.0, centre=0.2),
@@ -103,8 +104,9 @@ def test_a_draw_inverts_the_distribution_and_never_takes_the_impossible() -> Non
 
 def continuation(**changes: object) -> Continuation:
     mixing = Mixing(loop_guard=LoopGuard(every_tokens=10, ngram_tokens=3, repeats=3))
-    fields = {"seed": 1, "max_tokens": 100, "stop_ids": frozenset({0}), "decode": spelled, **changes}
-    return Continuation(mixing, **fields)  # type: ignore[arg-type]
+    sampling = Sampling(num_samples=1, temperature=1.0, max_tokens=100, seed=1)
+    fields = {"max_tokens": 100, "stop_ids": frozenset({0}), "decode": spelled, **changes}
+    return Continuation(mixing, sampling, **fields)  # type: ignore[arg-type]
 
 
 def spelled(token_ids: Sequence[int]) -> str:

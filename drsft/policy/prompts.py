@@ -154,6 +154,10 @@ class Prompter:
         """The ids of a written solution as the model would produce it: text, then the end of the turn."""
         return (*self._encode_text(text.strip()), self.end_of_turn_id)
 
+    def continued(self, prompt_ids: Sequence[int], text: str) -> tuple[int, ...]:
+        """The prompt with the assistant's turn already begun; `text` is plain, whatever it spells."""
+        return (*prompt_ids, *self._encode_text(text))
+
     def decode(self, token_ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
 

@@ -11,10 +11,10 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, Self
 
 from drsft.config import Target
 from drsft.errors import InputError, ModelError, StageError
@@ -63,26 +63,42 @@ class _Request:
     stream: _Stream | None
 
 
+class _Waiter(Protocol):
+    """Whoever waits for completions."""
+
+    @property
+    def request_id(self) -> str: ...
+
+    @property
+    def future(self) -> asyncio.Future[list[Completion]]: ...
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+
+
 class VLLMPolicy:
     """Completions of one model; `close()` (or leaving `with`) stops the engine and frees its memory.
 
     Raises ModelError when the model cannot be loaded; after an engine failure every call is a StageError.
     """
 
-    def __init__(self, target: Target, prompter: Prompter) -> None:
+    def __init__(
+        self, target: Target, prompter: Prompter, *, engine_options: Mapping[str, Any] | None = None
+    ) -> None:
+        """`engine_options` go to vLLM as they are, over what the target says."""
         self._prompter = prompter
         self._max_model_len = target.max_model_len
         self._ids = itertools.count()
-        self._inbox: queue.SimpleQueue[_Request | str | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Waiter | str | None] = queue.SimpleQueue()
         self._pending: dict[str, _Request] = {}
         self._internal_ids: dict[str, str] = {}
         self._failure: Exception | None = None
         self._stepped_s = time.monotonic()
-        self._engine = _build_engine(target)
+        self._engine = _build_engine(target, engine_options or {})
         self._thread = threading.Thread(target=self._run, name="vllm-steps", daemon=True)
         self._thread.start()
 
-    def __enter__(self) -> "VLLMPolicy":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -130,16 +146,22 @@ class VLLMPolicy:
     def _run(self) -> None:
         try:
             while self._take_requests():
-                if self._pending:
+                if not self._is_idle():
                     self._deliver(self._engine.step())
                 self._stepped_s = time.monotonic()
         except Exception as error:  # whatever it was, every waiter must hear of it
             self._failure = error
-            for request in self._pending.values():
+            for request in self._unfinished():
                 self._resolve(request, self._death())
             while (message := self._inbox.get()) is not None:
-                if isinstance(message, _Request):
+                if not isinstance(message, str):
                     self._resolve(message, self._death())
+
+    def _is_idle(self) -> bool:
+        return not self._pending
+
+    def _unfinished(self) -> Iterable[_Waiter]:
+        return self._pending.values()
 
     def _death(self) -> StageError:
         return StageError(f"the vLLM engine died: {self._failure!r}")
@@ -148,19 +170,23 @@ class VLLMPolicy:
         """Everything in the inbox goes to the engine; waits only while the engine has nothing to do."""
         while True:
             try:
-                message = self._inbox.get(block=not self._pending)
+                message = self._inbox.get(block=self._is_idle())
             except queue.Empty:
                 return True
             match message:
                 case None:
                     return False
                 case str(request_id):
-                    if self._pending.pop(request_id, None):
-                        self._engine.abort_request([self._internal_ids.pop(request_id)], internal=True)
+                    self._cancel(request_id)
                 case request:
                     self._add(request)
 
-    def _add(self, request: _Request) -> None:
+    def _cancel(self, request_id: str) -> None:
+        if self._pending.pop(request_id, None):
+            self._engine.abort_request([self._internal_ids.pop(request_id)], internal=True)
+
+    def _add(self, request: Any) -> None:
+        """Hands a request to the engine, or refuses it."""
         prompt = {"prompt_token_ids": request.prompt_ids}
         try:
             internal_id = self._engine.add_request(request.request_id, prompt, request.params)
@@ -198,7 +224,7 @@ class VLLMPolicy:
         )
 
     @staticmethod
-    def _resolve(request: _Request, result: list[Completion] | Exception) -> None:
+    def _resolve(request: _Waiter, result: list[Completion] | Exception) -> None:
         _settle(request.loop, [(request.future, result)])
 
 
@@ -270,8 +296,8 @@ def engine_arguments(target: Target) -> dict[str, Any]:
     return arguments
 
 
-def _build_engine(target: Target) -> Any:
-    arguments = engine_arguments(target)
+def _build_engine(target: Target, options: Mapping[str, Any]) -> Any:
+    arguments = {**engine_arguments(target), **options}
     from vllm import EngineArgs
     from vllm.v1.engine.llm_engine import LLMEngine
 

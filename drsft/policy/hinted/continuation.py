@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from drsft.config import Mixing
-from drsft.records import Completion
+from drsft.records import Completion, Sampling
 
 __all__ = ["Continuation", "loops", "uniform"]
 
@@ -23,13 +23,15 @@ class Continuation:
     def __init__(
         self,
         mixing: Mixing,
+        sampling: Sampling,
         *,
-        seed: int,
+        sample_index: int = 0,
         max_tokens: int,
         stop_ids: frozenset[int],
         decode: Callable[[Sequence[int]], str],
     ) -> None:
-        self.mixing, self.seed, self.max_tokens = mixing, seed, max_tokens
+        self.mixing, self.sampling, self.max_tokens = mixing, sampling, max_tokens
+        self._seed = sampling.seed + sample_index
         self._stop_ids, self._decode = stop_ids, decode
         self.token_ids: list[int] = []
         self._logprobs: list[float] = []
@@ -43,7 +45,7 @@ class Continuation:
         return BY_ENTROPY if self._answered_at is None else PLAIN_ALONE
 
     def uniform(self) -> float:
-        return uniform(self.seed, len(self.token_ids))
+        return uniform(self._seed, len(self.token_ids))
 
     def append(self, token_id: int, logprob: float) -> None:
         self.token_ids.append(token_id)
