@@ -40,6 +40,7 @@ class Source(StrEnum):
 
     OWN = "own"  # the target's unguided sample
     REWRITTEN = "rewritten"  # the target's sample with the demonstration in view
+    HINTED = "hinted"  # the target's, decoded from the plain prompt and a hinted one at once
     TEACHER = "teacher"  # another model's solution, verified
     EXPERT = "expert"  # the dataset's demonstration
     DROPPED = "dropped"  # nothing was accepted and the recipe keeps no expert rows; not trained on
@@ -74,14 +75,14 @@ class Completion:
     token_ids: tuple[int, ...]  # T
     text: str  # without special tokens
     behaviour_logprobs_T: tuple[float, ...] | None  # processed (after temperature), nats; None: not known
-    finish_reason: str  # "stop" or "length"
+    finish_reason: str  # "stop", "length", or "loop" where Hinted Decoding cut a loop off
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
     """A completion with what produced it."""
 
-    stage: str  # "self_align", "guided", "teacher" or "teacher_guided": which prompt it was conditioned on
+    stage: str  # "self_align", "guided", "analysis", "hinted", "teacher" or "teacher_guided": of which prompt
     sample_index: int
     seed: int
     prompt_hash: str
@@ -124,7 +125,7 @@ class Record:
     `prompt_ids` is always the plain prompt (never the guided one); `completion_ids` end with the
     end-of-turn token.
     `behaviour_logprobs_T` is None for EXPERT rows (the expert's policy is unknown); for REWRITTEN rows they
-    were conditioned on the guided prompt.
+    were conditioned on the guided prompt, for HINTED rows on both prompts.
     """
 
     problem: Problem

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from drsft.config.base import Frozen, merged
+from drsft.config.hinting import Hinted
 from drsft.config.sampling import SamplingStage
 
 __all__ = ["Guided", "Refusals", "Rewrite", "Selection", "Teacher", "Verification"]
@@ -70,15 +71,21 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # self-distillation, arXiv 2402.13669: the demonstration in the target's words where the answer stays
     "sdft": {"self_align": {"num_samples": 0}, "guided": {"num_samples": 1, "wave_size": 1}},
+    # arXiv 2602.12222: what is not solved alone is decoded beside a hinted context
+    "hinted_decoding": {"method": "hinted"},
 }
 
 
 class Rewrite(Frozen):
-    preset: Literal["mind_the_gap", "self_only", "rft", "star", "sdft"] | None = Field(
+    preset: Literal["mind_the_gap", "self_only", "rft", "star", "sdft", "hinted_decoding"] | None = Field(
         None, description="a published setting; keys written beside it win"
     )
     self_align: SamplingStage = SamplingStage()
+    method: Literal["guided", "hinted", "guided_then_hinted"] = Field(
+        "guided", description="how the unsolved are tried again: guided re-solving, Hinted Decoding, or both"
+    )
     guided: Guided = Guided()
+    hinted: Hinted = Hinted()
     teachers: tuple[Teacher, ...] = ()
     fallback: Literal["expert", "drop"] = Field("expert", description="what becomes of the unsolved")
     num_accepted: int = Field(1, ge=1, description="different accepted solutions wanted for a problem")
@@ -91,6 +98,14 @@ class Rewrite(Frozen):
     )
     tokens_per_run: int | None = Field(None, ge=1, description="shared out among the shards by their size")
     verification: Verification = Verification()
+
+    @property
+    def is_guided(self) -> bool:
+        return self.method != "hinted"
+
+    @property
+    def is_hinted(self) -> bool:
+        return self.method != "guided"
 
     @model_validator(mode="before")
     @classmethod

@@ -55,7 +55,10 @@ class RunConfig(Frozen):
 
     @model_validator(mode="after")
     def lengths_fit(self) -> "RunConfig":
-        longest = max(self.rewrite.self_align.max_tokens, self.rewrite.guided.max_tokens)
+        rewrite = self.rewrite
+        stages = [rewrite.self_align, *([rewrite.guided] if rewrite.is_guided else [])]
+        stages += [rewrite.hinted] if rewrite.is_hinted else []
+        longest = max(stage.max_tokens for stage in stages)
         if longest >= self.target.max_model_len:
             limit = self.target.max_model_len
             raise ValueError(f"rewrite max_tokens ({longest}) must be below target.max_model_len ({limit})")

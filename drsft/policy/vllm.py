@@ -132,7 +132,7 @@ class VLLMPolicy:
         if self._failure is not None or not self._thread.is_alive():
             raise self._death()
         silence_s = time.monotonic() - self._stepped_s
-        if self._pending and silence_s > max_silence_s:
+        if not self._is_idle() and silence_s > max_silence_s:
             raise StageError(f"the vLLM engine has made no step for {silence_s:.0f} s")
 
     def close(self) -> None:

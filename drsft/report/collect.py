@@ -99,7 +99,7 @@ def _cascade(summaries: list[dict[str, Any]]) -> Cascade | None:
             totals.setdefault(name, Counter()).update(summary.get(name, {}))
     stages = tuple(
         _cascade_stage(name, totals)
-        for name in ("self_align", "guided", "teacher", "teacher_guided")
+        for name in ("self_align", "guided", "hinted", "teacher", "teacher_guided")
         if totals["problems"][name]
     )
     return Cascade(

@@ -180,7 +180,8 @@ def _several_benchmarks(data: ReportData, benchmarks: dict[str, list[ComparisonR
 
 
 def flow_finding(cascade: Cascade) -> Finding:
-    own, rewritten, expert = map(cascade.share, (Source.OWN, Source.REWRITTEN, Source.EXPERT))
+    own, expert = map(cascade.share, (Source.OWN, Source.EXPERT))
+    rewritten = cascade.share(Source.REWRITTEN) + cascade.share(Source.HINTED)
     problems = plural(cascade.num_kept, "problem")
     if expert >= NEARLY_ALL:
         return Finding(

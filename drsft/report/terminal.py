@@ -11,6 +11,7 @@ __all__ = ["OUTCOME_STYLES", "SOURCE_STYLES", "number_column", "visible"]
 SOURCE_STYLES = {
     "own": "green",
     "rewritten": "cyan",
+    "hinted": "blue",
     "teacher": "magenta",
     "expert": "yellow",
     "dropped": "dim",

@@ -23,6 +23,7 @@ CONFIDENCE = f"95{NARROW_SPACE}%"
 SOURCE_NAMES = {
     Source.OWN: "Own",
     Source.REWRITTEN: "Rewritten",
+    Source.HINTED: "Hinted",
     Source.TEACHER: "Teacher",
     Source.EXPERT: "Expert",
     Source.DROPPED: "Dropped",
@@ -37,6 +38,8 @@ OUTCOME_NAMES = {
 STAGE_NAMES = {
     "self_align": "Self-alignment",
     "guided": "Guided re-solving",
+    "analysis": "Analysis for a hint",
+    "hinted": "Hinted Decoding",
     "teacher": "Teacher",
     "teacher_guided": "Guided by a teacher",
 }

@@ -1,4 +1,4 @@
-"""The cascade for one problem: self-alignment, guided re-solving, a teacher, and last the expert's own text.
+"""The cascade for one problem: alone, with guidance or a hint, by a teacher, and last the expert's text.
 
 "Mind the Gap: Data Rewriting" (arXiv 2509.15157), section 3; teachers and the other options are drsft's. One
 function serves the batch job and the endpoint. A stage begins only when the one before it gave nothing.
@@ -14,6 +14,7 @@ from drsft.policy.teacher import Teachers, TeacherText
 from drsft.records import Attempt, Completion, Outcome, Problem, Record, Rollout, Source, Verdict, stable_seed
 from drsft.rewrite.allowance import Allowance
 from drsft.rewrite.contradiction import contradicts
+from drsft.rewrite.hinted import BesidePlain, Hinting, analyse, opened_turn
 from drsft.rewrite.selection import choose, distinct
 from drsft.rewrite.waves import Wave, examine, sample_in_waves
 from drsft.verify.protocol import Verifier
@@ -30,6 +31,7 @@ class Recipe:
     run_seed: int
     max_model_len: int
     teachers: Teachers | None = None
+    hinting: Hinting | None = None  # where rewrite.method asks for it
 
 
 async def rewrite_one(
@@ -48,6 +50,8 @@ async def rewrite_one(
     """
     if recipe.rewrite.selection == "closest" and scorer is None:
         raise ValueError('the selection "closest" needs a scorer')
+    if recipe.rewrite.is_hinted and recipe.hinting is None:
+        raise ValueError(f'the method "{recipe.rewrite.method}" needs a hinting in the recipe')
     cascade = _Cascade(problem, policy, verifier, recipe, allowance, scorer)
     expert_verdict = await verifier.judge(problem, problem.demonstration)
     source, kept = await cascade.run(expert_verdict)
@@ -101,9 +105,10 @@ class _Cascade:
         # Such a demonstration would guide towards a wrong answer.
         if rewrite.guided.hint == "answer" or not contradicts(problem, expert_verdict):
             guide = problem.demonstration if rewrite.guided.hint == "demonstration" else problem.reference
-            kept = await self._guided("guided", guide)
-            if kept:
+            if rewrite.is_guided and (kept := await self._guided("guided", guide)):
                 return Source.REWRITTEN, kept
+            if self.recipe.hinting is not None and (kept := await self._hinted(self.recipe.hinting, guide)):
+                return Source.HINTED, kept
         if self.recipe.teachers is not None:
             return await self._taught(self.recipe.teachers)
         return Source.EXPERT, []
@@ -142,6 +147,26 @@ class _Cascade:
             return replace(attempt, refusal="too long for the model")
         return attempt
 
+    async def _hinted(self, hinting: Hinting, guide: str) -> list[Completion]:
+        """Decoded from the plain prompt and a hinted one at once, behind the target's own analysis."""
+        prompt_ids = hinting.prompter.guided(replace(self.problem, demonstration=guide))
+        settings = hinting.settings
+        if settings.num_samples == 0 or len(prompt_ids) >= self.recipe.max_model_len:
+            return []
+        if settings.analysis is not None:
+            attempt = await analyse(
+                self.problem, self.policy, prompt_ids, settings.analysis, run_seed=self.recipe.run_seed
+            )
+            self.attempts.append(attempt)
+            completion = attempt.rollout.completion
+            self.allowance.spend(len(completion.token_ids))
+            turn = opened_turn(completion.text, settings.analysis)
+            if turn is None:
+                return []
+            prompt_ids = hinting.prompter.continued(prompt_ids, turn)
+        beside = BesidePlain(hinting.decoder, self.plain_ids, settings.mixing)
+        return await self._sample("hinted", prompt_ids, settings, beside)
+
     async def _guided(self, stage: str, guide: str) -> list[Completion]:
         guided_problem = replace(self.problem, demonstration=guide)
         return await self._sample(
@@ -149,12 +174,18 @@ class _Cascade:
         )
 
     async def _sample(
-        self, stage: str, prompt_ids: tuple[int, ...], sampling: SamplingStage
+        self,
+        stage: str,
+        prompt_ids: tuple[int, ...],
+        sampling: SamplingStage,
+        policy: Policy | None = None,
     ) -> list[Completion]:
         if len(prompt_ids) >= self.recipe.max_model_len:
             return []  # a long guide can make the prompt too long for the model
         wave = self._wave(stage, prompt_ids, sampling)
-        return await self._keep(await sample_in_waves(wave, self.policy, self.verifier, self.allowance))
+        return await self._keep(
+            await sample_in_waves(wave, policy or self.policy, self.verifier, self.allowance)
+        )
 
     def _wave(self, stage: str, prompt_ids: tuple[int, ...], sampling: SamplingStage) -> Wave:
         rewrite = self.recipe.rewrite

@@ -12,7 +12,7 @@ from drsft.rewrite.allowance import Allowance
 from drsft.rewrite.refusal import refusal_of
 from drsft.verify.protocol import Verifier
 
-__all__ = ["Wave", "examine", "sample_in_waves"]
+__all__ = ["Wave", "examine", "hash_ids", "sample_in_waves"]
 
 MATH_KINDS = ("math", "math+steps", "numeric")  # the step check reads equations
 
@@ -37,7 +37,7 @@ async def sample_in_waves(
 ) -> list[Attempt]:
     """Wave after wave until enough were accepted, all samples were drawn, or the allowance is spent."""
     attempts: list[Attempt] = []
-    prompt_hash = _hash_ids(wave.prompt_ids)
+    prompt_hash = hash_ids(wave.prompt_ids)
     while len(attempts) < wave.sampling.num_samples and _num_accepted(attempts) < wave.num_accepted:
         if allowance.is_spent:
             break
@@ -88,5 +88,5 @@ def _num_accepted(attempts: Sequence[Attempt]) -> int:
     return len({attempt.rollout.completion.token_ids for attempt in attempts if attempt.is_accepted})
 
 
-def _hash_ids(token_ids: Sequence[int]) -> str:
+def hash_ids(token_ids: Sequence[int]) -> str:
     return hashlib.blake2b(",".join(map(str, token_ids)).encode(), digest_size=8).hexdigest()

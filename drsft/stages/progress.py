@@ -19,7 +19,7 @@ from rich.text import Text
 
 __all__ = ["Board", "StageProgress", "Ticker", "start_board", "watched"]
 
-SOURCES = ("own", "rewritten", "expert")
+SOURCES = ("own", "rewritten", "hinted", "expert")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

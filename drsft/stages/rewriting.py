@@ -17,9 +17,9 @@ from drsft.policy.prompts import Prompter, load_prompter
 from drsft.policy.protocol import Policy, Scorer
 from drsft.policy.provenance import provenance
 from drsft.policy.teacher import OpenAITeachers
-from drsft.policy.vllm import VLLMPolicy
 from drsft.records import Record, stable_seed
 from drsft.rewrite.cascade import Recipe
+from drsft.rewrite.hinted import hinting_for, vllm_policy
 from drsft.rewriting import ShardRewriter, settle_heap
 from drsft.shards import ShardSet
 from drsft.stages.actors import actor_resources, actor_verifier, raise_cause, scoring_model
@@ -43,20 +43,25 @@ class RewritingActor:
         store_url: str,
         tokens_per_problem_of_run: float | None,
         board: Any,
-        make_policy: MakePolicy,
+        make_policy: MakePolicy | None,
         number: int,
         before_url: str | None,
     ) -> None:
         config = RunConfig.model_validate_json(config_json)
         prompter = load_prompter(config.target.model, config.target.prompts)
+        policy = (
+            make_policy(config.target, prompter)
+            if make_policy
+            else vllm_policy(config.target, prompter, config.rewrite)
+        )
         recipe = Recipe(
             rewrite=config.rewrite,
             prompter=prompter,
             run_seed=config.seed if number == 1 else stable_seed(config.seed, f"round-{number}"),
             max_model_len=config.target.max_model_len,
             teachers=OpenAITeachers(config.rewrite.teachers) if config.rewrite.teachers else None,
+            hinting=hinting_for(config.rewrite, config.target, prompter, policy),
         )
-        policy = make_policy(config.target, prompter)
         self._ticker = Ticker(board, STAGE)
         self._rewriter = ShardRewriter(
             open_store(store_url),
@@ -106,7 +111,7 @@ def run_rewriting(
     plan: Plan,
     board: Any,
     *,
-    make_policy: MakePolicy = VLLMPolicy,
+    make_policy: MakePolicy | None = None,
     number: int = 1,
     before_url: str | None = None,
 ) -> None:

@@ -16,6 +16,7 @@ TOP = 40.0
 SOURCE_OF_STAGE = {
     "self_align": Source.OWN,
     "guided": Source.REWRITTEN,
+    "hinted": Source.HINTED,
     "teacher": Source.TEACHER,
     "teacher_guided": Source.REWRITTEN,
 }

@@ -15,9 +15,10 @@ RIDGE_NAMES = {
     "replaced": "Expert, replaced",
     "own": "Own",
     "rewritten": "Rewritten",
+    "hinted": "Hinted",
     "expert": "Expert, kept",
 }
-COLOURS = {"replaced": "s-pending", "own": "s-own", "rewritten": "s-rewritten", "expert": "s-expert"}
+COLOURS = {name: f"s-{name}" for name in RIDGE_NAMES} | {"replaced": "s-pending"}
 RIDGE_HEIGHT = 96.0
 SHAPE_HEIGHT = 62.0
 AXIS_HEIGHT = 48.0

@@ -1,0 +1,94 @@
+"""Hinted Decoding as a stage of the cascade: the analysis, the two contexts, and the decoder as a policy.
+
+arXiv 2602.12222. The analysis (its stage 0) is the target's own reading of the expert's solution; the hinted
+context goes on behind it. What comes out is verified like any sample.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from drsft.config import Analysis, Hinted, Mixing, Prompts, Rewrite, Target
+from drsft.policy.hinted.protocol import Contexts, HintedDecoder
+from drsft.policy.prompts import Prompter
+from drsft.policy.protocol import Policy
+from drsft.policy.vllm import VLLMPolicy
+from drsft.records import Attempt, Completion, Outcome, Problem, Rollout, Sampling, Verdict, stable_seed
+from drsft.rewrite.waves import hash_ids
+
+__all__ = ["ANALYSIS", "BesidePlain", "Hinting", "analyse", "hinting_for", "opened_turn", "vllm_policy"]
+
+ANALYSIS = "analysis"  # the stage's name in the records
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hinting:
+    """What Hinted Decoding needs beside the cascade's own: the decoder, and the prompter of its contexts."""
+
+    decoder: HintedDecoder
+    prompter: Prompter
+    settings: Hinted
+
+    @classmethod
+    def of(cls, settings: Hinted, prompter: Prompter, decoder: HintedDecoder) -> "Hinting":
+        """`prompter` is the target's: the hinted context has its tokenizer and another system turn."""
+        plain = prompter.prompts.plain
+        prompts = Prompts(system=settings.system, plain=plain, guided=settings.prompt)
+        return cls(decoder=decoder, prompter=Prompter(prompter.tokenizer, prompts), settings=settings)
+
+
+@dataclass(frozen=True, slots=True)
+class BesidePlain:
+    """A Policy whose prompts are hinted contexts; the plain one decodes beside them."""
+
+    decoder: HintedDecoder
+    plain_ids: tuple[int, ...]
+    mixing: Mixing
+
+    async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> list[Completion]:
+        contexts = Contexts(hinted_ids=tuple(prompt_ids), plain_ids=self.plain_ids)
+        return list(await self.decoder.decode(contexts, self.mixing, sampling))
+
+
+def vllm_policy(target: Target, prompter: Prompter, rewrite: Rewrite) -> Policy:
+    """The engine that samples; where Hinted Decoding is to run in it too, one that keeps pairs in step."""
+    if rewrite.is_hinted and rewrite.hinted.engine == "vllm":
+        from drsft.policy.hinted.vllm_engine import VLLMHintedPolicy  # loads torch: not before it is needed
+
+        return VLLMHintedPolicy(target, prompter)
+    return VLLMPolicy(target, prompter)
+
+
+def hinting_for(rewrite: Rewrite, target: Target, prompter: Prompter, policy: Policy) -> Hinting | None:
+    """What the recipe needs for `rewrite.method`; `policy` is what `vllm_policy` gave."""
+    if not rewrite.is_hinted:
+        return None
+    if rewrite.hinted.engine == "torch":
+        from drsft.policy.hinted.torch_engine import TorchHintedDecoder
+
+        return Hinting.of(rewrite.hinted, prompter, TorchHintedDecoder(target, prompter))
+    from drsft.policy.hinted.vllm_engine import VLLMHintedPolicy
+
+    if not isinstance(policy, VLLMHintedPolicy):
+        raise ValueError("Hinted Decoding in vLLM needs the policy that vllm_policy makes")
+    return Hinting.of(rewrite.hinted, prompter, policy)
+
+
+async def analyse(
+    problem: Problem, policy: Policy, prompt_ids: tuple[int, ...], analysis: Analysis, *, run_seed: int
+) -> Attempt:
+    """The target's greedy answer to the hinted prompt, recorded as an attempt that is no solution."""
+    seed = stable_seed(run_seed, problem.problem_id, ANALYSIS)
+    sampling = Sampling(num_samples=1, temperature=0.0, max_tokens=analysis.max_tokens, seed=seed)
+    completion = (await policy.generate(prompt_ids, sampling))[0]
+    rollout = Rollout(
+        stage=ANALYSIS, sample_index=0, seed=seed, prompt_hash=hash_ids(prompt_ids), completion=completion
+    )
+    is_usable = opened_turn(completion.text, analysis) is not None
+    reason = "an analysis, not a solution" if is_usable else f"an analysis without {analysis.marker!r}"
+    return Attempt(rollout=rollout, verdict=Verdict(outcome=Outcome.NO_ANSWER, reason=reason))
+
+
+def opened_turn(text: str, analysis: Analysis) -> str | None:
+    """What the assistant's turn begins with: the analysis up to its last marker. None without one."""
+    before, marker, _ = text.rpartition(analysis.marker)
+    return before + marker if marker else None
