@@ -386,6 +386,24 @@ def serve_key(name: Annotated[str, typer.Argument(metavar="NAME", help="Who will
     print(line)
 
 
+@bench_app.command("hinted")
+def bench_hinted_decoding(
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 3,
+    problems: Annotated[int, typer.Option(min=1, help="Problems in flight at once.")] = 256,
+    alone: Annotated[int, typer.Option(min=1, help="Of these, decoded one by one too.")] = 50,
+    stressed: Annotated[int, typer.Option(min=1, help="Of these, decoded under every stress.")] = 40,
+) -> None:
+    """Hinted Decoding in both engines against one problem at a time, and under stress.
+
+    Example:  drsft bench hinted --rounds 5
+    """
+    from drsft.bench.hinted import bench_hinted, print_bench
+
+    print_bench(
+        bench_hinted(num_rounds=rounds, num_problems=problems, num_alone=alone, num_stressed=stressed)
+    )
+
+
 @app.command()
 def version() -> None:
     """Print the version."""

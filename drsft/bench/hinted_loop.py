@@ -1,0 +1,42 @@
+"""The bench's peer: Hinted Decoding one problem at a time, without a cache, as the authors' release runs it.
+
+Two forwards over everything for each token, batch 1, and the rules written out plainly.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from drsft.policy.hinted.protocol import Contexts
+
+__all__ = ["decode_one_by_one"]
+
+
+@torch.inference_mode()
+def decode_one_by_one(
+    model: Any,
+    contexts: Contexts,
+    *,
+    beta: float,
+    marker: str,
+    max_tokens: int,
+    stop_ids: frozenset[int],
+    decode: Callable[[Sequence[int]], str],
+) -> tuple[int, ...]:
+    """The greedy continuation under the linear schedule."""
+    out: list[int] = []
+    is_answered = False
+    while len(out) < max_tokens and not (out and out[-1] in stop_ids):
+        hinted_V, plain_V = (
+            model(torch.tensor([[*prompt, *out]], device=model.device), use_cache=False).logits[0, -1].float()
+            for prompt in (contexts.hinted_ids, contexts.plain_ids)
+        )
+        log_p, log_q = hinted_V.log_softmax(-1), plain_V.log_softmax(-1)
+        entropy = float(-(log_p.exp() * log_p).sum())
+        weight = min(beta * entropy / math.log(len(log_p)), 1.0)
+        weight = 0.0 if not out else 1.0 if is_answered else weight
+        out.append(int(((1 - weight) * log_p + weight * log_q).argmax()))
+        is_answered = is_answered or marker in decode(out)
+    return tuple(out)
