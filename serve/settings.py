@@ -72,6 +72,8 @@ class ServeConfig(Frozen):
             raise ValueError("rewrite.selection: closest needs score_phi: true")
         if self.rewrite.teachers:
             raise ValueError("rewrite.teachers: the service asks no other models; leave them out")
+        if self.rewrite.is_hinted:
+            raise ValueError("rewrite.method: the service re-solves with a guide only; set it to guided")
         return self
 
     @model_validator(mode="after")
