@@ -2,7 +2,8 @@
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -40,14 +41,20 @@ def _run(config: Path, overrides: Sequence[str] | None, stages: Sequence[str] | 
     from drsft.stages.pipeline import STAGES, run_pipeline  # Ray and torch take seconds to import
 
     run_config = load_config(config, overrides or ())
+    with _stoppable():
+        print(run_pipeline(run_config, stages=tuple(stages or STAGES), console=Console(stderr=True)))
+    return run_config
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the command in order, with their usual exit codes."""
     signal.signal(signal.SIGTERM, _end)
     try:
-        where = run_pipeline(run_config, stages=tuple(stages or STAGES), console=Console(stderr=True))
+        yield
     except KeyboardInterrupt as stopped:
         print("stopped; the same command goes on from here", file=sys.stderr)
         raise typer.Exit(143 if stopped.args else 130) from None
-    print(where)
-    return run_config
 
 
 def _end(signum: int, frame: object) -> None:
@@ -120,9 +127,34 @@ def _export(config: RunConfig, kind: Literal["messages", "pairs"], out: str | No
 
 
 @app.command()
-def gap(config: Config, overrides: Overrides = None) -> None:
-    """Only the gap report, over records that were rewritten before."""
-    _run(config, overrides, ("gap",))
+def gap(
+    config: Config,
+    overrides: Overrides = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Score these rows instead: JSON lines, Parquet, s3://, hub."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Score under this model instead of the target.")
+    ] = None,
+) -> None:
+    """How far texts are from what a model would write, and what to do about it.
+
+    Without options: the records that were rewritten before, beside the experts' texts. Rows of --data hold
+    problem, prompt or messages, and completion or solution; a `source` column groups them.
+
+    Examples:  drsft gap jobs/configs/quickstart.yaml
+
+               drsft gap my-run.yaml --data s3://bucket/sft.jsonl --model runs/my-run-4f2a/train/…/export
+    """
+    if data is None and model is None:
+        _run(config, overrides, ("gap",))
+        return
+    from drsft.stages.gap import run_gap_of
+
+    with _stoppable():
+        run_config = load_config(config, overrides or ())
+        print(run_gap_of(run_config, data=data, model=model, console=Console(stderr=True)))
 
 
 @app.command()
@@ -402,6 +434,52 @@ def bench_hinted_decoding(
     print_bench(
         bench_hinted(num_rounds=rounds, num_problems=problems, num_alone=alone, num_stressed=stressed)
     )
+
+
+@bench_app.command("gap")
+def bench_gap_scoring(
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 5,
+    rows: Annotated[int, typer.Option(min=16, help="Rows of a round.")] = 800,
+    memory: Annotated[bool, typer.Option(help="Also peak memory over tokens and vocabulary.")] = True,
+) -> None:
+    """Scoring for the gap report against one row at a time with full logits, in the same run."""
+    from drsft.bench.gap import bench_gap, bench_gap_memory, print_bench, print_memory
+
+    for bench in bench_gap(num_rounds=rounds, num_rows=rows):
+        print_bench(bench)
+    if memory:
+        print_memory(list(bench_gap_memory()))
+
+
+@bench_app.command("theorem")
+def bench_the_theorem(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A rewritten run: folder, s3:// URL or CONFIG.")],
+    overrides: Overrides = None,
+) -> None:
+    """Whether the model's own samples at temperature 1 have a mean phi of zero, and what has not.
+
+    Scores every sample of a run's first waves, which were drawn whatever became of the others.
+
+    Example:  drsft bench theorem runs/quickstart-4f2a
+    """
+    from drsft.bench.theorem import bench_theorem, print_theorem
+    from drsft.runs import find_run
+
+    print_theorem(bench_theorem(find_run(run, overrides or ())))
+
+
+@bench_app.command("recommendation")
+def bench_the_recommendation(
+    file: Annotated[Path, typer.Argument(help="JSON lines; trainings that it holds are not done again.")],
+    seeds: Annotated[int, typer.Option(min=1, help="Training seeds.")] = 3,
+    budget_s: Annotated[float, typer.Option(help="Start no further training after so many seconds.")] = 3600,
+    learning_rate: Annotated[float, typer.Option(min=0)] = 3e-4,
+) -> None:
+    """Whether the recommended objective wins: gaps of several sizes, each objective trained on each."""
+    from drsft.bench.recommendation import bench_recommendation, print_recommendation
+
+    rows = bench_recommendation(file, num_seeds=seeds, budget_s=budget_s, learning_rate=learning_rate)
+    print_recommendation(list(rows))
 
 
 @app.command()

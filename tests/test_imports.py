@@ -17,7 +17,7 @@ LAYERS = {  # package -> what of drsft it may import
     "policy": {"records", "errors", "config", "storage"},
     "verify": {"records", "errors", "config"},
     "rewrite": {"records", "errors", "config", "policy", "verify"},
-    "gap": {"records", "errors", "config", "objectives", "evaluate"},
+    "gap": {"records", "errors", "config", "objectives", "evaluate", "policy", "rows"},
     "train": {"records", "errors", "config", "objectives", "storage", "policy", "shards", "tables"},
 }
 

@@ -5,10 +5,11 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
 import pytest
+from gap_support import scored_rows
 from test_report_sample import sample_report
 
 from drsft.evaluate.paired import PairedDifference
-from drsft.gap.summary import summarise
+from drsft.gap.report import gap_report
 from drsft.records import Source
 from drsft.report import findings
 from drsft.report.charts.axes import Scale, nice_ticks, tick_digits, ticks_within
@@ -107,13 +108,14 @@ def test_flow_says_honestly_when_nearly_all_stays_the_experts() -> None:
 def test_gap_finding_reads_the_interval() -> None:
     report = sample_report()
     assert report.gap is not None
-    assert report.gap.improvement is not None
-    assert "likelier than the expert text" in findings.gap_finding(report.gap).sentence
-    level = replace(report.gap, improvement=replace(report.gap.improvement, low=-0.1))
+    gap = report.gap.summary
+    assert gap.improvement is not None
+    assert "likelier than the expert text" in findings.gap_finding(gap).sentence
+    level = replace(gap, improvement=replace(gap.improvement, low=-0.1))
     assert "no clearer" in findings.gap_finding(level).sentence
-    worse = replace(report.gap, improvement=replace(report.gap.improvement, value=-0.4, low=-0.5, high=-0.3))
+    worse = replace(gap, improvement=replace(gap.improvement, value=-0.4, low=-0.5, high=-0.3))
     assert "0.40 nats per token less likely" in findings.gap_finding(worse).sentence
-    assert "no gap" in findings.gap_finding(replace(report.gap, improvement=None)).sentence
+    assert "nothing to compare" in findings.gap_finding(replace(gap, improvement=None)).sentence
 
 
 def test_sections_stand_in_the_agreed_order() -> None:
@@ -166,7 +168,7 @@ def test_any_part_may_be_missing_alone(missing: str) -> None:
 def test_optional_parts_may_be_none_and_groups_may_be_few() -> None:
     report = sample_report()
     assert "<h1>" in render(replace(report, gap=None, cascade=None))
-    assert "<h1>" in render(replace(report, gap=summarise(model="m", kept=[], demonstrations=[])))
+    assert "<h1>" in render(replace(report, gap=gap_report(model="m", rows=scored_rows([]))))
     stage = CascadeStage(name="guided", num_problems=3, num_solved=0, num_samples=0, num_tokens=0)
     assert "<h1>" in render(replace(report, cascade=Cascade(stages=(stage,), sources={Source.EXPERT: 3})))
     assert "<h1>" in render(replace(report, cascade=Cascade(stages=(), sources={Source.EXPERT: 3})))
@@ -200,7 +202,7 @@ def test_text_from_data_stays_text() -> None:
 
 def test_charts_are_well_formed_and_come_in_three_widths() -> None:
     charts = re.findall(r'<svg class="chart.*?</svg>', render(sample_report()), flags=re.DOTALL)
-    assert len(charts) == 3 * 5
+    assert len(charts) == 3 * 6
     for chart in charts:
         root = ElementTree.fromstring(chart)
         assert root.get("aria-label")
@@ -210,7 +212,7 @@ def test_charts_are_well_formed_and_come_in_three_widths() -> None:
 def test_every_table_of_a_chart_stands_behind_it() -> None:
     page = render(sample_report())
     figures = re.findall(r"<figure>.*?</figure>", page, flags=re.DOTALL)
-    assert len(figures) == 6
+    assert len(figures) == 7
     for figure in figures:
         assert "<h3>" in figure
         assert "<table>" in figure

@@ -1,12 +1,15 @@
 """A realistic report from a seeded generator, which the other report tests share, and its own consistency."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
+from gap_support import Scored, scored_rows
 
 from drsft.evaluate.estimators import avg_at_k, pass_at_k
 from drsft.evaluate.paired import paired_difference
-from drsft.gap.summary import GapSummary, ScoredRow, summarise
+from drsft.gap.report import GapReport, HeatMap, Token, gap_report, rows_to_show
+from drsft.gap.rows import Role
 from drsft.records import Outcome, Source
 from drsft.report.data import (
     ArmDifference,
@@ -171,26 +174,32 @@ def _cascade() -> Cascade:
     )
 
 
-def _scored(rng: np.random.Generator, problem: int, source: Source, level: float) -> ScoredRow:
-    length = int(rng.integers(18, 70))
+def _scored(rng: np.random.Generator, problem: int, source: str, level: float, role: Role) -> Scored:
+    length = int(rng.integers(30, 80))
     row_level = level * float(rng.lognormal(0, 0.25))
-    return ScoredRow(
-        problem_id=f"p{problem}",
+    return Scored(
+        row_id=f"p{problem}",
         source=source,
-        logprobs_T=-rng.exponential(row_level, length),
-        entropy_T=rng.exponential(min(row_level, 0.6), length),
+        role=role,
+        logprobs=-rng.exponential(row_level, length),
+        entropy=min(row_level, 0.6),
     )
 
 
-def _gap(rng: np.random.Generator) -> GapSummary:
-    sources = [Source.OWN] * 287 + [Source.REWRITTEN] * 153 + [Source.EXPERT] * 72
-    experts = [_scored(rng, problem, Source.EXPERT, 1.25) for problem in range(NUM_PROBLEMS)]
-    levels = {Source.OWN: 0.42, Source.REWRITTEN: 0.63}
+def _gap(rng: np.random.Generator) -> GapReport:
+    sources = ["own"] * 287 + ["rewritten"] * 153 + ["expert"] * 72
+    experts = [_scored(rng, problem, "expert", 1.25, Role.DEMONSTRATION) for problem in range(NUM_PROBLEMS)]
+    levels = {"own": 0.42, "rewritten": 0.63}
     kept = [
-        experts[problem] if source is Source.EXPERT else _scored(rng, problem, source, levels[source])
+        replace(experts[problem], role=Role.KEPT)
+        if source == "expert"
+        else _scored(rng, problem, source, levels[source], Role.KEPT)
         for problem, source in enumerate(sources)
     ]
-    return summarise(model="embedded", kept=kept, demonstrations=experts)
+    rows = scored_rows([*kept, *experts])
+    tokens = tuple(Token(text=f"{n}+", logprob=-float(n), entropy=0.5) for n in range(8))
+    heat = HeatMap(row=rows_to_show(rows)[0], tokens=tokens)
+    return replace(gap_report(model="embedded", rows=rows), heat_maps=(heat,))
 
 
 def _loss_curve(rng: np.random.Generator, arm: str, seed: int, ends: tuple[float, float]) -> LossCurve:
@@ -257,5 +266,5 @@ def test_the_sample_is_seeded_and_adds_up() -> None:
     for stage in report.cascade.stages:
         assert sum(stage.outcomes.values()) == stage.num_samples
     assert report.gap is not None
-    assert report.gap.improvement is not None
-    assert report.gap.improvement.num_problems == 287 + 153
+    assert report.gap.summary.improvement is not None
+    assert report.gap.summary.improvement.num_problems == 287 + 153

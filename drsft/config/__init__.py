@@ -19,7 +19,7 @@ from drsft.config.rounds import Rounds
 from drsft.config.run import Resources, RunConfig
 from drsft.config.sampling import SamplingStage
 from drsft.config.target import Engine, Prompts, Target
-from drsft.config.training import Arm, Train
+from drsft.config.training import Arm, GapFilter, Train
 
 __all__ = [
     "Analysis",
@@ -31,6 +31,7 @@ __all__ = [
     "Dft",
     "Engine",
     "Evaluate",
+    "GapFilter",
     "Guards",
     "Guided",
     "Hinted",

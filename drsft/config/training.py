@@ -2,12 +2,12 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from drsft.config.base import Frozen, fingerprint
 from drsft.config.objectives import Dft, Guards, Objective
 
-__all__ = ["Arm", "Train"]
+__all__ = ["Arm", "GapFilter", "Train"]
 
 
 class Arm(Frozen):
@@ -19,9 +19,24 @@ class Arm(Frozen):
     guards: Guards = Guards()
 
 
+class GapFilter(Frozen):
+    """Texts that are left out of training by the gap report's numbers; each bound is off unless it is set."""
+
+    min_logprob: float | None = Field(None, le=0, description="of the mean over a text's tokens, nats")
+    min_phi: float | None = Field(None, description="of the mean φ over a text's tokens, nats")
+    max_abs_phi: float | None = Field(None, gt=0, description="likewise, on either side of zero")
+
+    @model_validator(mode="after")
+    def has_a_bound(self) -> "GapFilter":
+        if self.min_logprob is None and self.min_phi is None and self.max_abs_phi is None:
+            raise ValueError("set min_logprob, min_phi or max_abs_phi, or leave the filter out")
+        return self
+
+
 class Train(Frozen):
     arms: tuple[Arm, ...] = Field((Arm(name="dr+dft"),), min_length=1)
     seeds: tuple[int, ...] = Field((0,), min_length=1)
+    filter: GapFilter | None = Field(None, description="which texts are left out by their gap")
     seq_len: int = Field(2048, ge=16, description="tokens that a row may have; longer texts are left out")
     packing: bool = Field(True, description="several texts to a row; else each is a row of its own")
     batch_rows: int = Field(64, ge=1, description="rows of one step, over all workers")

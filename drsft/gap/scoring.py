@@ -5,6 +5,7 @@ Axes: B rows of a batch, L tokens of a padded row, T tokens of one completion, D
 Rows are sorted by length and batched under a token budget, padded on the right: with causal attention no real
 token sees the padding behind it, so no mask is needed and the fastest kernels stay usable. Only the hidden
 states that predict completion tokens meet the head, in chunks: no tokens x vocabulary tensor ever exists.
+Rows that are equal, as a kept text and the demonstration that it fell back to, are computed once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,10 @@ from numpy.typing import NDArray
 from drsft.objectives.head import Head, head_of
 from drsft.objectives.statistics import token_statistics
 
-__all__ = ["CausalLM", "TokenScores", "score_rows"]
+__all__ = ["CausalLM", "Row", "TokenScores", "score_rows"]
+
+# A GPU wants work; a core wants the activations of a batch to stay in its cache (measured: docs/gap.md).
+BATCH_TOKENS = {"cuda": 16_384, "cpu": 2_048}
 
 FloatArray = NDArray[np.float64]
 Row = tuple[Sequence[int], Sequence[int]]  # prompt token ids, completion token ids
@@ -46,30 +50,33 @@ class TokenScores:
         return self.logprobs_T + self.entropy_T
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def score_rows(
     model: CausalLM,
     rows: Sequence[Row],
     *,
-    batch_tokens: int = 16_384,
+    batch_tokens: int | None = None,
     chunk_tokens: int | None = None,
 ) -> list[TokenScores]:
     """Scores in the order of `rows`; a batch holds at most `batch_tokens` padded tokens, or one longer row.
 
-    The model is used as it stands: put it on its device and into eval mode. ValueError for an empty prompt or
+    Where they are not given the device decides both sizes; they change speed and memory, not the scores. The
+    model is used as it stands: put it on its device and into eval mode. ValueError for an empty prompt or
     completion (the first completion token needs something before it), ModelError for a model whose logits are
     more than hidden states times the head.
     """
     head = head_of(model)
+    batch_tokens = batch_tokens or BATCH_TOKENS["cuda" if head.weight_VD.is_cuda else "cpu"]
     for index, (prompt_ids, completion_ids) in enumerate(rows):
         if not prompt_ids or not completion_ids:
             raise ValueError(f"row {index}: prompt and completion must both have tokens")
-    scores: list[TokenScores | None] = [None] * len(rows)
-    for batch in _batches([len(prompt) + len(completion) for prompt, completion in rows], batch_tokens):
-        scored = _score_batch(model, head, [rows[index] for index in batch], chunk_tokens)
-        for index, one in zip(batch, scored, strict=True):
-            scores[index] = one
-    return [one for one in scores if one is not None]
+    keys = [(tuple(prompt), tuple(completion)) for prompt, completion in rows]
+    distinct = list(dict.fromkeys(keys))
+    scores: dict[Row, TokenScores] = {}
+    for batch in _batches([len(prompt) + len(completion) for prompt, completion in distinct], batch_tokens):
+        members = [distinct[index] for index in batch]
+        scores.update(zip(members, _score_batch(model, head, members, chunk_tokens), strict=True))
+    return [scores[key] for key in keys]
 
 
 def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:

@@ -1,45 +1,26 @@
-"""What the gap report says: how likely the target finds each source's text, and what rewriting changed.
+"""What the gap report says: how likely the model finds each group of texts, and what rewriting changed.
 
-Pure numpy. Axes: T tokens of one completion. Log-probs, entropies and phi are in nats, all under the target
-with the plain prompt.
+Pure numpy over the row columns of drsft/gap/rows.py. Log-probs, entropies and phi are in nats, all under one
+model with the plain prompt. Means over tokens weigh every token equally, means over rows every row.
 """
 
-import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from drsft.evaluate.estimators import MeanDifference, clustered_mean
+from drsft.gap.rows import COMPARED, PHI_THRESHOLDS, Role
 from drsft.records import Source
 
-__all__ = ["GapSummary", "Histogram", "ScoredRow", "SourceGap", "effective_sample_share", "summarise"]
+__all__ = ["GapSummary", "Histogram", "SourceGap", "WeightSpread", "summarise"]
 
 FloatArray = NDArray[np.float64]
 NUM_BINS = 30
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoredRow:
-    """One completion under the target: `logprobs_T` and `entropy_T` in nats, T >= 1."""
-
-    problem_id: str
-    source: Source
-    logprobs_T: FloatArray
-    entropy_T: FloatArray
-
-    def __post_init__(self) -> None:
-        if len(self.logprobs_T) == 0 or len(self.logprobs_T) != len(self.entropy_T):
-            raise ValueError(
-                f"problem {self.problem_id}: {len(self.logprobs_T)} log-probs and "
-                f"{len(self.entropy_T)} entropies; expected equally many, at least one"
-            )
-
-    @property
-    def mean_logprob(self) -> float:
-        return float(np.mean(self.logprobs_T))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +32,24 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceGap:
-    """One group of rows. Means over tokens weigh every token equally, `mean_row_logprob` every row."""
+class WeightSpread:
+    """An objective's weights over the tokens of a group.
 
-    name: str  # own, rewritten, expert (all three: as kept); kept, demonstrations, replaced (see `summarise`)
+    The effective sample is Kish's, (sum w)^2 / (n sum w^2): the share of tokens that the weights leave in
+    effect, 1 when all weights agree.
+    """
+
+    objective: str
+    mean: float
+    variance: float
+    effective_sample_share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceGap:
+    """One group of texts. `low_phi` and `high_phi` bound `mean_phi` at 95 %, clustered by row id."""
+
+    name: str  # see `summarise`
     num_rows: int
     num_tokens: int
     mean_length: float  # tokens
@@ -62,9 +57,17 @@ class SourceGap:
     mean_row_logprob: float  # nats per token, averaged within a row first
     perplexity: float  # exp(-mean_logprob)
     mean_entropy: float  # nats
-    mean_phi: float  # nats; 0 for the target's own samples at temperature 1
-    effective_sample_share: float  # of the DFT weights p_t, in (0, 1]
+    mean_phi: float  # nats; 0 for the model's own samples at temperature 1
+    mean_row_phi: float  # nats, averaged within a row first
+    low_phi: float | None  # None for a single problem
+    high_phi: float | None
+    phi_below: tuple[float, ...]  # shares of tokens below each of PHI_THRESHOLDS
+    weights: tuple[WeightSpread, ...]  # of each objective in COMPARED
     row_logprobs: Histogram
+    row_phis: Histogram
+
+    def weight(self, objective: str) -> WeightSpread | None:
+        return next((one for one in self.weights if one.objective == objective), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,97 +76,132 @@ class GapSummary:
 
     model: str
     groups: tuple[SourceGap, ...]
-    improvement: MeanDifference | None = field(default=None)
+    improvement: MeanDifference | None = None
 
     def group(self, name: str) -> SourceGap | None:
         return next((group for group in self.groups if group.name == name), None)
 
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1, allow_nan=False)
 
-    @classmethod
-    def from_json(cls, text: str) -> "GapSummary":
-        fields = json.loads(text)
-        improvement = fields["improvement"]
-        return cls(
-            model=fields["model"],
-            groups=tuple(_group_from(group) for group in fields["groups"]),
-            improvement=None if improvement is None else MeanDifference(**improvement),
-        )
+Columns = dict[str, NDArray[Any]]
+RESERVED = ("kept", "demonstrations", "replaced", "sampled")
 
 
-def _group_from(fields: dict[str, object]) -> SourceGap:
-    histogram = fields.pop("row_logprobs")
-    assert isinstance(histogram, dict)
-    edges, counts = tuple(histogram["edges"]), tuple(histogram["counts"])
-    return SourceGap(**fields, row_logprobs=Histogram(edges=edges, counts=counts))  # type: ignore[arg-type]
+def summarise(*, model: str, rows: pa.Table) -> GapSummary:
+    """Groups `rows` (the ROW_COLUMNS of a data set), and compares kept texts with what they replace.
 
-
-def effective_sample_share(log_weights: FloatArray) -> float:
-    """Kish's effective sample size over n: (sum w)^2 / (n sum w^2), in (0, 1]; 1 when all weights agree.
-
-    Weights come as logarithms and are scaled by their largest, so tiny ones do not underflow together.
+    Groups are the sources of the kept rows (own, rewritten, expert, … or whatever a user's rows name), kept
+    (all of them), demonstrations (all of them), replaced (demonstrations of rows whose kept text is another)
+    and sampled (the model's first unguided samples, right or wrong). The improvement is the mean over
+    problems of the kept rows' mean log-prob minus the replaced demonstrations'.
     """
-    weights = np.exp(log_weights - np.max(log_weights))
-    return float(np.sum(weights) ** 2 / (len(weights) * np.sum(weights**2)))
+    columns = {name: rows[name].to_numpy() for name in rows.column_names}
+    if not rows.num_rows:
+        return GapSummary(model=model, groups=())
+    logprob_edges, phi_edges = _edges(columns["mean_logprob"]), _edges(columns["mean_phi"])
+    groups = tuple(
+        _source_gap(name, {key: values[chosen] for key, values in columns.items()}, logprob_edges, phi_edges)
+        for name, chosen in _groups(columns)
+        if chosen.any()
+    )
+    return GapSummary(model=model, groups=groups, improvement=_improvement(columns))
 
 
-def summarise(*, model: str, kept: Sequence[ScoredRow], demonstrations: Sequence[ScoredRow]) -> GapSummary:
-    """Groups `kept` rows by source, and compares them with the demonstrations that they replace.
-
-    `kept` holds what will be trained on, `demonstrations` the expert's text of the same problems. Groups are
-    own, rewritten and expert (kept rows by source), kept (all of them), demonstrations (all of them) and
-    replaced (demonstrations of the problems whose kept row is the target's own text). The improvement is the
-    mean over problems of the kept rows' mean log-prob minus the demonstration's.
-    """
-    own_text = {row.problem_id for row in kept if row.source is not Source.EXPERT}
-    replaced = [row for row in demonstrations if row.problem_id in own_text]
-    replacing = [row for row in kept if row.source is not Source.EXPERT]
-    named = [(source.value, [row for row in kept if row.source is source]) for source in Source]
-    named += [("kept", list(kept)), ("demonstrations", list(demonstrations)), ("replaced", replaced)]
-    edges = _edges([row.mean_logprob for row in (*kept, *demonstrations)])
-    groups = tuple(_source_gap(name, rows, edges) for name, rows in named if rows)
-    return GapSummary(model=model, groups=groups, improvement=_improvement(replacing, replaced))
+def _groups(columns: Columns) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    role, source = columns["role"], columns["source"]
+    is_kept, is_demonstration = role == Role.KEPT.value, role == Role.DEMONSTRATION.value
+    known = [one.value for one in Source]
+    sources = sorted(set(source[is_kept]))
+    for name in [*(one for one in known if one in sources), *(one for one in sources if one not in known)]:
+        yield (f"source {name}" if name in RESERVED else name), is_kept & (source == name)
+    yield "kept", is_kept
+    yield "demonstrations", is_demonstration
+    yield "replaced", is_demonstration & _is_replaced(columns)
+    yield "sampled", role == Role.SAMPLE.value
 
 
-def _edges(values: Sequence[float]) -> FloatArray:
+def _is_replaced(columns: Columns) -> NDArray[np.bool_]:
+    """Rows whose problem has a kept text that is not the expert's."""
+    replaces = (columns["role"] == Role.KEPT.value) & (columns["source"] != Source.EXPERT.value)
+    return np.isin(columns["row_id"], np.unique(columns["row_id"][replaces]))
+
+
+def _edges(values: FloatArray) -> FloatArray:
     """Common bins over the central 98 %, so that one freak row does not squeeze all others into a bin."""
-    if not values:
-        return np.linspace(-1.0, 0.0, NUM_BINS + 1)
     low, high = (float(edge) for edge in np.quantile(values, (0.01, 0.99)))
     return np.linspace(low, high if high > low else low + 1e-3, NUM_BINS + 1)
 
 
-def _source_gap(name: str, rows: Sequence[ScoredRow], edges: FloatArray) -> SourceGap:
-    logprobs = np.concatenate([row.logprobs_T for row in rows])
-    entropies = np.concatenate([row.entropy_T for row in rows])
-    row_means = np.array([row.mean_logprob for row in rows])
-    mean_logprob = float(np.mean(logprobs))
-    counts, _ = np.histogram(np.clip(row_means, edges[0], edges[-1]), bins=edges)
+def _histogram(values: FloatArray, edges: FloatArray) -> Histogram:
+    counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), bins=edges)
+    return Histogram(edges=tuple(edges.tolist()), counts=tuple(counts.tolist()))
+
+
+def _source_gap(name: str, columns: Columns, logprob_edges: FloatArray, phi_edges: FloatArray) -> SourceGap:
+    lengths = columns["num_tokens"].astype(np.float64)
+
+    def over_tokens(column: str) -> float:
+        return float(np.average(columns[column].astype(np.float64), weights=lengths))
+
+    mean_logprob, mean_phi = over_tokens("mean_logprob"), over_tokens("mean_phi")
+    half = _half_interval(columns, mean_phi)
     return SourceGap(
         name=name,
-        num_rows=len(rows),
-        num_tokens=len(logprobs),
-        mean_length=len(logprobs) / len(rows),
+        num_rows=len(lengths),
+        num_tokens=int(lengths.sum()),
+        mean_length=float(lengths.mean()),
         mean_logprob=mean_logprob,
-        mean_row_logprob=float(np.mean(row_means)),
+        mean_row_logprob=float(columns["mean_logprob"].mean()),
         perplexity=math.exp(min(-mean_logprob, 700.0)),  # beyond 700 a float64 overflows
-        mean_entropy=float(np.mean(entropies)),
-        mean_phi=float(np.mean(logprobs + entropies)),
-        effective_sample_share=effective_sample_share(logprobs),
-        row_logprobs=Histogram(edges=tuple(edges.tolist()), counts=tuple(counts.tolist())),
+        mean_entropy=over_tokens("mean_entropy"),
+        mean_phi=mean_phi,
+        mean_row_phi=float(columns["mean_phi"].mean()),
+        low_phi=None if half is None else mean_phi - half,
+        high_phi=None if half is None else mean_phi + half,
+        phi_below=tuple(over_tokens(f"phi_below_{-threshold}") for threshold in PHI_THRESHOLDS),
+        weights=tuple(
+            _weight_spread(
+                one.kind,
+                mean=over_tokens(f"mean_weight_{one.kind}"),
+                mean_square=over_tokens(f"mean_squared_weight_{one.kind}"),
+            )
+            for one in COMPARED
+        ),
+        row_logprobs=_histogram(columns["mean_logprob"], logprob_edges),
+        row_phis=_histogram(columns["mean_phi"], phi_edges),
     )
 
 
-def _improvement(replacing: Sequence[ScoredRow], replaced: Sequence[ScoredRow]) -> MeanDifference | None:
-    before: dict[str, list[float]] = {}
-    for row in replaced:
-        before.setdefault(row.problem_id, []).append(row.mean_logprob)
-    after: dict[str, list[float]] = {}
-    for row in replacing:
-        after.setdefault(row.problem_id, []).append(row.mean_logprob)
+def _weight_spread(objective: str, *, mean: float, mean_square: float) -> WeightSpread:
+    return WeightSpread(
+        objective=objective,
+        mean=mean,
+        variance=max(mean_square - mean**2, 0.0),
+        effective_sample_share=mean**2 / mean_square if mean_square else 0.0,  # 0: no weight is left at all
+    )
+
+
+def _half_interval(columns: Columns, mean_phi: float) -> float | None:
+    """Of the mean phi over tokens, a ratio of sums over problems: delta method, normal quantile."""
+    _, cluster = np.unique(columns["row_id"], return_inverse=True)
+    residuals = np.bincount(cluster, (columns["mean_phi"] - mean_phi) * columns["num_tokens"])
+    n = len(residuals)
+    if n < 2:
+        return None
+    return float(1.96 * math.sqrt(n / (n - 1) * np.sum(residuals**2)) / columns["num_tokens"].sum())
+
+
+def _improvement(columns: Columns) -> MeanDifference | None:
+    is_replaced = _is_replaced(columns)
+    before = _means_by_row(columns, is_replaced & (columns["role"] == Role.DEMONSTRATION.value))
+    replacing = (columns["role"] == Role.KEPT.value) & (columns["source"] != Source.EXPERT.value)
+    after = _means_by_row(columns, replacing)
     problems = sorted(before.keys() & after.keys())
     if not problems:
         return None
-    differences = np.array([np.mean(after[problem]) - np.mean(before[problem]) for problem in problems])
-    return clustered_mean(differences)
+    return clustered_mean(np.array([after[problem] - before[problem] for problem in problems]))
+
+
+def _means_by_row(columns: Columns, chosen: NDArray[np.bool_]) -> dict[str, float]:
+    names, cluster = np.unique(columns["row_id"][chosen], return_inverse=True)
+    sums = np.bincount(cluster, columns["mean_logprob"][chosen])
+    return dict(zip(names.tolist(), (sums / np.bincount(cluster)).tolist(), strict=True))

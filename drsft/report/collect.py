@@ -18,7 +18,8 @@ from drsft.errors import InputError
 from drsft.evaluate.models import evaluated_models
 from drsft.evaluate.results import ArmScore, arm_scores
 from drsft.evaluate.scores import compare
-from drsft.gap.summary import GapSummary
+from drsft.gap.filtering import FilterCounts
+from drsft.gap.report import GapReport
 from drsft.planning import Plan, read_plan
 from drsft.records import Attempt, Outcome, Record, Source
 from drsft.report.data import (
@@ -72,6 +73,7 @@ def collect(config: RunConfig, store: Store) -> ReportData:
         comparison=tuple(_comparison(config, scores)),
         differences=tuple(_differences(scores)),
         gap=_gap(store),
+        filtered=tuple(_filtered(config, store)),
         losses=tuple(_losses(config, store)),
         examples=tuple(_examples(shards)),
         rounds=tuple(rounds_shown(config, store)),
@@ -172,9 +174,16 @@ def _differences(scores: Sequence[ArmScore]) -> Iterator[ArmDifference]:
                 )
 
 
-def _gap(store: Store) -> GapSummary | None:
-    key = "gap/summary.json"
-    return GapSummary.from_json(store.read(key).decode()) if store.exists(key) else None
+def _gap(store: Store) -> GapReport | None:
+    key = "gap/report.json"
+    return GapReport.from_json(store.read(key).decode()) if store.exists(key) else None
+
+
+def _filtered(config: RunConfig, store: Store) -> Iterator[FilterCounts]:
+    for data in sorted({arm.data for arm in config.train.arms}):
+        key = f"{config.train.packed_prefix(data)}.filter.json"
+        if store.exists(key):
+            yield FilterCounts(**json.loads(store.read(key)))
 
 
 def _losses(config: RunConfig, store: Store) -> Iterator[LossCurve]:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from drsft.evaluate.paired import PairedDifference
-from drsft.gap.summary import GapSummary
+from drsft.gap.filtering import FilterCounts
+from drsft.gap.report import GapReport
 from drsft.records import Outcome, Source
 
 __all__ = [
@@ -202,7 +203,8 @@ class ReportData:
     cascade: Cascade | None = None
     comparison: tuple[ComparisonRow, ...] = ()
     differences: tuple[ArmDifference, ...] = ()
-    gap: GapSummary | None = None
+    gap: GapReport | None = None
+    filtered: tuple[FilterCounts, ...] = ()
     losses: tuple[LossCurve, ...] = ()
     examples: tuple[Example, ...] = ()
     rounds: tuple[RoundShown, ...] = ()  # empty for a run with one round

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from drsft.gap.report import GapReport
 from drsft.gap.summary import GapSummary
 from drsft.records import Outcome, Source
 from drsft.report.data import (
@@ -28,6 +29,7 @@ __all__ = [
     "comparison_finding",
     "final_loss",
     "flow_finding",
+    "gap_advice",
     "gap_finding",
     "headline",
     "loss_finding",
@@ -237,7 +239,7 @@ def verdict_finding(stages: Sequence[CascadeStage]) -> Finding:
 def gap_finding(gap: GapSummary) -> Finding:
     change = gap.improvement
     if change is None:
-        return Finding(sentence="No expert text was replaced, so there is no gap to compare.")
+        return _gap_of_one(gap)
     bounds = f"{CONFIDENCE} interval {decimal(change.low)} to {decimal(change.high)}"
     if change.low > 0:
         verdict = f"{decimal(change.value)} nats per token likelier than the expert text that they replace"
@@ -277,6 +279,31 @@ def rounds_finding(rounds: Sequence[RoundShown]) -> Finding | None:
         sentence=sentence,
         detail=f"Round {last.number} keeps {own} that a target wrote alone, {count(last.num_carried)} of all "
         f"carried over; over all rounds, what was carried over had cost {count(saved)} tokens.",
+    )
+
+
+def _gap_of_one(gap: GapSummary) -> Finding:
+    kept = gap.group("kept")
+    if kept is None:
+        return Finding(sentence="No text would be trained on, so there is no gap to measure.")
+    return Finding(
+        sentence=f"To the model the texts have a log-prob of {decimal(kept.mean_logprob)} nats a token "
+        f"and a φ̄ of {decimal(kept.mean_phi, 3, signed=True)}; no expert text was replaced, so there is "
+        "nothing to compare.",
+        detail=f"{plural(kept.num_rows, 'row')}, scored with the plain prompt.",
+    )
+
+
+def gap_advice(report: GapReport) -> Finding | None:
+    """The recommendation as a sentence with its reasons; None where nothing would be trained on."""
+    advice = report.recommendation
+    if advice is None:
+        return None
+    rewriting = (
+        "and rewrite more of it first" if advice.rewrite_more else "and there is no need to rewrite more"
+    )
+    return Finding(
+        sentence=f"Recommended: train with {advice.objective}, {rewriting}.", detail=" ".join(advice.reasons)
     )
 
 

@@ -14,18 +14,21 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from drsft.gap.report import GapReport
+from drsft.gap.rows import PHI_THRESHOLDS
 from drsft.records import Source
 from drsft.report import findings, wording
 from drsft.report.charts import WIDTHS
 from drsft.report.charts.curves import draw_losses, merge_seeds
 from drsft.report.charts.flow import draw_flow
 from drsft.report.charts.intervals import draw_intervals
-from drsft.report.charts.ridges import RIDGE_NAMES, draw_ridges
+from drsft.report.charts.ridges import draw_logprob_ridges, draw_phi_ridges, group_name, shown_groups
 from drsft.report.charts.shares import draw_verdicts
 from drsft.report.data import ComparisonRow, ReportData
 from drsft.report.findings import Finding
+from drsft.report.heat import heat_class
 
-__all__ = ["render"]
+__all__ = ["render", "render_gap"]
 
 PALETTE_SIZE = 8  # entry 0 is grey and belongs to base
 LOSS_TABLE_ROWS = 8
@@ -61,8 +64,18 @@ def render(data: ReportData) -> str:
         sources=_sources_shown(data),
         rounds_finding=findings.rounds_finding(data.rounds),
         **_flow_part(data),
-        **_gap_part(data),
+        filtered=data.filtered,
+        **_gap_part(data.gap),
         **_loss_part(data, colours),
+    )
+
+
+def render_gap(report: GapReport, *, title: str) -> str:
+    """The gap report alone, as a page of its own."""
+    environment = _environment()
+    style = environment.get_template("page.css.j2").render(palette_size=PALETTE_SIZE)
+    return environment.get_template("gap_page.html.j2").render(
+        title=title, style=Markup(style), style_hash=_content_hash(style), filtered=(), **_gap_part(report)
     )
 
 
@@ -82,13 +95,15 @@ def _environment() -> Environment:
         wording.plural,
         wording.points,
         wording.stage_name,
+        group_name,
     )
     environment.filters.update({function.__name__: function for function in filters})
     environment.globals.update(
         interval=wording.interval,
         outcome_names=wording.OUTCOME_NAMES,
         source_names=wording.SOURCE_NAMES,
-        ridge_names=RIDGE_NAMES,
+        heat_class=heat_class,
+        phi_thresholds=PHI_THRESHOLDS,
     )
     return environment
 
@@ -147,15 +162,17 @@ def _flow_part(data: ReportData) -> dict[str, object]:
     }
 
 
-def _gap_part(data: ReportData) -> dict[str, object]:
-    gap = data.gap
-    if gap is None or not gap.groups:
-        return {"gap_finding": None, "gap_chart": None, "gap_groups": []}
-    shown = [group for name in RIDGE_NAMES for group in gap.groups if group.name == name]
+def _gap_part(report: GapReport | None) -> dict[str, object]:
+    if report is None or not report.summary.groups:
+        return {"gap": None, "gap_finding": None, "gap_groups": []}
+    shown = shown_groups(report.summary.groups)
     return {
-        "gap_finding": findings.gap_finding(gap),
-        "gap_chart": shown and _at_all_widths(lambda width, css: draw_ridges(shown, width=width, css=css)),
+        "gap": report,
+        "gap_finding": findings.gap_finding(report.summary),
+        "gap_chart": _at_all_widths(lambda width, css: draw_logprob_ridges(shown, width=width, css=css)),
+        "phi_chart": _at_all_widths(lambda width, css: draw_phi_ridges(shown, width=width, css=css)),
         "gap_groups": shown,
+        "gap_advice": findings.gap_advice(report),
     }
 
 

@@ -22,6 +22,7 @@ from drsft.planning import Plan, copy_plan, plan_problems, screens_for
 from drsft.policy.prompts import check_length, load_prompter, model_location
 from drsft.policy.provenance import model_fingerprint
 from drsft.report.collect import collect, write_report
+from drsft.report.gap_view import gap_view
 from drsft.report.summary import COMPARISON_HEADER, ROUNDS_HEADER, comparison_rows, round_rows
 from drsft.rewrite.rounds import Round, Standing, plan_rounds
 from drsft.runs import REWRITTEN, round_store
@@ -56,6 +57,8 @@ def run_pipeline(config: RunConfig, *, stages: Sequence[str] = STAGES, console: 
                     _say(console, f"round {one.number} waits: {reason}")
                     break
                 _run_round(one, store, plan, stages, connect, console)
+    if stages == ("gap",):
+        console.print(gap_view(scoring.read_report(store)))
     return _report(config, store, console) if "report" in stages else store.url
 
 

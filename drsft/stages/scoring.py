@@ -1,19 +1,24 @@
-"""The gap stage with Ray Data: kept texts and demonstrations scored under the target, shard by shard."""
+"""The gap stage with Ray Data: texts scored under a model with the plain prompt, shard by shard."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
+import torch
 from ray.data import ActorPoolStrategy
 
 from drsft.config import RunConfig
+from drsft.errors import InputError, StageError
+from drsft.gap.report import GapReport, HeatMap, ShownRow, Token, gap_report, rows_to_show
+from drsft.gap.rows import ROW_COLUMNS, score_table, texts_from_table, texts_of_records
 from drsft.gap.scoring import score_rows
-from drsft.gap.summary import GapSummary, ScoredRow, summarise
+from drsft.gap.tokens import token_texts
 from drsft.planning import Plan
-from drsft.policy.prompts import model_location
-from drsft.records import Source
+from drsft.policy.prompts import Prompter, load_prompter, model_location
 from drsft.shards import ShardSet
 from drsft.stages import rewriting
 from drsft.stages.actors import actor_resources, raise_cause
@@ -21,98 +26,145 @@ from drsft.stages.progress import Ticker
 from drsft.storage import Store, open_store
 from drsft.train.model import load_model
 
-__all__ = ["PREFIX", "SUMMARY_KEY", "is_complete", "run_scoring"]
+__all__ = [
+    "REPORT_KEY",
+    "RUN_PREFIX",
+    "Scoring",
+    "is_complete",
+    "read_report",
+    "run_scores",
+    "run_scoring",
+    "score",
+]
 
-PREFIX = "gap"
 STAGE = "gap"
-SUMMARY_KEY = f"{PREFIX}/summary.json"
+RUN_PREFIX = "gap"
+REPORT_KEY = "report.json"  # below a scoring's prefix
 
-_NUMBERS = pa.list_(pa.float32())
-SCORE_SCHEMA = pa.schema(
-    [
-        pa.field("problem_id", pa.string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("kept_logprobs", _NUMBERS, nullable=False),  # nats, under the target, plain prompt
-        pa.field("kept_entropy", _NUMBERS, nullable=False),
-        pa.field("expert_logprobs", _NUMBERS, nullable=False),
-        pa.field("expert_entropy", _NUMBERS, nullable=False),
-    ]
-)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """What is scored under which model, and below which prefix the scores and the report lie."""
+
+    model: str  # a folder, a hub name or `embedded`
+    texts: str  # prefix of the texts' shards: the run's records, or tables of drsft.gap.rows.TEXT_SCHEMA
+    prefix: str
+
+    def scores(self, store: Store) -> ShardSet:
+        return ShardSet(store, f"{self.prefix}/scores")
 
 
 class ShardScorer:
-    def __init__(self, config_json: str, store_url: str, board: Any) -> None:
+    """One copy of the model: in fp32 on a core, in the target's dtype on a GPU."""
+
+    def __init__(self, config_json: str, store_url: str, scoring: Scoring, board: Any) -> None:
         config = RunConfig.model_validate_json(config_json)
         store = open_store(store_url)
-        self._records = ShardSet(store, rewriting.PREFIX)
-        self._scores = ShardSet(store, PREFIX)
-        self._model = load_model(model_location(config.target.model)).eval()
+        self._is_of_records = scoring.texts == rewriting.PREFIX
+        self._texts = ShardSet(store, scoring.texts)
+        self._scores = scoring.scores(store)
+        model = load_model(model_location(scoring.model)).eval()
+        if config.resources.gpus_per_actor and torch.cuda.is_available():
+            model = model.to("cuda", getattr(torch, config.target.dtype))
+        self._model = model
         self._ticker = Ticker(board, STAGE)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         for shard in map(str, batch["shard"]):
-            table = self._records.table(shard)
+            table = self._texts.table(shard)
             self._scores.commit(shard, self._score(table))
             self._ticker.add(done=table.num_rows)
         self._ticker.flush()
         return batch
 
     def _score(self, table: pa.Table) -> pa.Table:
-        table = table.filter(pc.field("source") != Source.DROPPED.value)
-        prompts = table["prompt_ids"].to_pylist()
-        kept = table["completion_ids"].to_pylist()
-        expert = table["expert_completion_ids"].to_pylist()
-        scores = score_rows(self._model, list(zip(prompts + prompts, kept + expert, strict=True)))
-        kept_scores, expert_scores = scores[: len(kept)], scores[len(kept) :]
-        columns = {
-            "problem_id": table["problem_id"],
-            "source": table["source"],
-            "kept_logprobs": [one.logprobs_T for one in kept_scores],
-            "kept_entropy": [one.entropy_T for one in kept_scores],
-            "expert_logprobs": [one.logprobs_T for one in expert_scores],
-            "expert_entropy": [one.entropy_T for one in expert_scores],
-        }
-        return pa.table(columns, schema=SCORE_SCHEMA)
+        texts = list(texts_of_records(table)) if self._is_of_records else texts_from_table(table)
+        scores = score_rows(self._model, [(text.prompt_ids, text.completion_ids) for text in texts])
+        return score_table(texts, scores)
 
 
 def is_complete(store: Store, plan: Plan) -> bool:
-    return store.exists(SUMMARY_KEY) and ShardSet(store, PREFIX).done() >= plan.shards.keys()
+    done = ShardSet(store, f"{RUN_PREFIX}/scores").done()
+    return store.exists(f"{RUN_PREFIX}/{REPORT_KEY}") and done >= plan.shards.keys()
+
+
+def read_report(store: Store, prefix: str = RUN_PREFIX) -> GapReport:
+    return GapReport.from_json(store.read(f"{prefix}/{REPORT_KEY}").decode())
+
+
+def run_scores(store: Store) -> pa.Table:
+    """The ROW_COLUMNS of the run's texts. Raises StageError before the gap stage."""
+    if not store.exists(f"{RUN_PREFIX}/{REPORT_KEY}"):
+        raise StageError(
+            "train.filter goes by the gap report, which this run has not yet; run drsft gap first"
+        )
+    return pa.concat_tables(_row_tables(ShardSet(store, f"{RUN_PREFIX}/scores")))
 
 
 def run_scoring(config: RunConfig, store_url: str, plan: Plan, board: Any) -> None:
-    """Scores the shards that are not committed yet, then writes the summary."""
+    """The run's records under the target. Raises InputError while some are not rewritten."""
+    missing = plan.shards.keys() - ShardSet(open_store(store_url), rewriting.PREFIX).done()
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(plan.shards)} shards are not rewritten; run drsft rewrite first, or "
+            "score a file as it is: drsft gap CONFIG --data FILE"
+        )
+    scoring = Scoring(model=config.target.model, texts=rewriting.PREFIX, prefix=RUN_PREFIX)
+    score(config, store_url, scoring, plan.shards, board)
+
+
+def score(
+    config: RunConfig, store_url: str, scoring: Scoring, shards: Mapping[str, int], board: Any
+) -> GapReport:
+    """Scores the shards (name -> rows) that are not committed yet, then writes the report."""
     store = open_store(store_url)
-    done = ShardSet(store, PREFIX).done()
-    missing = [shard for shard in plan.shards if shard not in done]
-    num_done = sum(plan.shards[shard] for shard in plan.shards if shard in done)
-    ray.get(board.begin.remote(STAGE, total=plan.num_problems, done_before=num_done))
+    done = scoring.scores(store).done()
+    missing = [shard for shard in shards if shard not in done]
+    num_done = sum(shards[shard] for shard in shards if shard in done)
+    ray.get(board.begin.remote(STAGE, total=sum(shards.values()), done_before=num_done))
     if missing:
         rows = ray.data.from_items([{"shard": shard} for shard in missing], override_num_blocks=len(missing))
         scored = rows.map_batches(
             ShardScorer,
-            fn_constructor_args=(config.model_dump_json(), store_url, board),
+            fn_constructor_args=(config.model_dump_json(), store_url, scoring, board),
             batch_size=1,
             compute=ActorPoolStrategy(size=min(config.resources.rewrite_actors, len(missing))),
             **actor_resources(config.resources),
         )
         with raise_cause("the gap report"):
             scored.materialize()
-    store.put(SUMMARY_KEY, _summarise(config, ShardSet(store, PREFIX)).to_json().encode())
+    report = _report(config, scoring, scoring.scores(store))
+    store.put(f"{scoring.prefix}/{REPORT_KEY}", report.to_json().encode())
+    return report
 
 
-def _summarise(config: RunConfig, scores: ShardSet) -> GapSummary:
-    kept, demonstrations = [], []
-    for table in scores.tables():
-        for row in table.to_pylist():
-            kept.append(_scored_row(row, Source(row["source"]), "kept"))
-            demonstrations.append(_scored_row(row, Source.EXPERT, "expert"))
-    return summarise(model=config.target.model, kept=kept, demonstrations=demonstrations)
-
-
-def _scored_row(row: dict[str, Any], source: Source, text: str) -> ScoredRow:
-    return ScoredRow(
-        problem_id=row["problem_id"],
-        source=source,
-        logprobs_T=np.asarray(row[f"{text}_logprobs"], dtype=np.float64),
-        entropy_T=np.asarray(row[f"{text}_entropy"], dtype=np.float64),
+def _report(config: RunConfig, scoring: Scoring, scores: ShardSet) -> GapReport:
+    """Reads every shard for its row columns, and those of the rows that are shown for their tokens."""
+    shards, tables = sorted(scores.done()), _row_tables(scores)
+    rows = pa.concat_tables(tables)
+    report = gap_report(model=scoring.model, rows=rows)
+    shown = rows_to_show(rows)
+    wanted = pa.array([row.row_id for row in shown])
+    tokens: list[dict[str, Any]] = []
+    for shard, table in zip(shards, tables, strict=True):
+        if pc.any(pc.is_in(table["row_id"], wanted)).as_py():
+            tokens += scores.table(shard).filter(pc.is_in(pc.field("row_id"), wanted)).to_pylist()
+    found = {(row["row_id"], row["role"], row["index"]): row for row in tokens}
+    prompter = load_prompter(scoring.model, config.target.prompts)
+    return replace(
+        report,
+        heat_maps=tuple(
+            _heat_map(row, found[row.row_id, row.role.value, row.index], prompter) for row in shown
+        ),
     )
+
+
+def _row_tables(scores: ShardSet) -> list[pa.Table]:
+    """In order of the shards' names."""
+    return [scores.table(shard).select(list(ROW_COLUMNS)) for shard in sorted(scores.done())]
+
+
+def _heat_map(row: ShownRow, scored: dict[str, Any], prompter: Prompter) -> HeatMap:
+    texts = token_texts(scored["completion_ids"], prompter.tokenizer.decode)
+    columns = zip(texts, scored["logprobs"], scored["entropy"], strict=True)
+    return HeatMap(row=row, tokens=tuple(Token(text=t, logprob=p, entropy=h) for t, p, h in columns))

@@ -8,7 +8,8 @@ import json
 import os
 import tempfile
 import time
-from typing import Any
+from dataclasses import asdict
+from typing import Any, Literal
 
 import pyarrow as pa
 import ray.train
@@ -19,8 +20,10 @@ from transformers.utils import logging as transformers_logging
 
 from drsft.config import RunConfig, Train
 from drsft.errors import StageError
+from drsft.gap.filtering import filter_records
 from drsft.policy.prompts import check_location, model_location
 from drsft.stages.actors import raise_cause
+from drsft.stages.scoring import run_scores
 from drsft.storage import Store, open_store, read_table, table_bytes
 from drsft.train.encode import encode
 from drsft.train.loop import DONE_KEY, Job, Target, jobs_of, row_order, train_one
@@ -52,11 +55,26 @@ def run_training(config: RunConfig, store_url: str, *, records: pa.Table, board:
         return
     check_location(model_location(config.train.initial_model or config.target.model))
     for data in sorted({arm.data for arm in config.train.arms}):
-        _pack_once(store, records, data, config.train)
+        _pack_once(store, _filtered(store, records, data, config.train), data, config.train)
     with tempfile.TemporaryDirectory(prefix="drsft-ray-train-") as scratch, raise_cause("training"):
         result = _trainer(config, store_url, board, scratch).fit()
     if result.return_value is not None:
         raise StageError(result.return_value)
+
+
+def _filtered(
+    store: Store, records: pa.Table, data: Literal["expert", "rewritten"], train: Train
+) -> pa.Table:
+    """The records without what `train.filter` leaves out; how much that was lies beside the packed rows."""
+    if train.filter is None:
+        return records
+    kept, counts = filter_records(records, run_scores(store), train.filter, data=data)
+    if not kept.num_rows:
+        raise StageError(
+            f"train.filter leaves out all {counts.num_texts} texts of the {data} data; loosen it"
+        )
+    store.put(f"{train.packed_prefix(data)}.filter.json", json.dumps(asdict(counts)).encode())
+    return kept
 
 
 def _pack_once(store: Store, records: pa.Table, data: str, train: Train) -> None:

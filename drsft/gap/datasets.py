@@ -1,0 +1,131 @@
+"""A user's own rows as texts to score: JSON lines, Parquet, s3:// or the hub, in the usual spellings.
+
+A row's prompt is `messages` before the last turn, or `prompt` (the user's turn as it stands, or a list of
+turns), or the question's column, put into the configuration's plain prompt. Its text is the last message, or
+`completion` (or `chosen`, a text or a list of turns), or the demonstration's column. A row that holds a
+completion and a demonstration gives both: one would be trained on, the other is what it would replace.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from drsft.config import Columns, Problems, Prompts
+from drsft.errors import InputError
+from drsft.gap.rows import Role, Text
+from drsft.policy.prompts import Prompter
+from drsft.records import Problem, Source
+from drsft.rows import BadRow, read_rows
+
+__all__ = ["Reading", "read_texts"]
+
+COMPLETIONS = ("completion", "chosen", "response")
+OWN_ROWS = "data"  # the source of rows that name none
+
+
+@dataclass(slots=True, kw_only=True)
+class Reading:
+    """What became of the rows read so far; `first` says why the first one was set aside."""
+
+    num_read: int = 0
+    set_aside: Counter[str] = field(default_factory=Counter)
+    first: str = ""
+
+    def put_aside(self, place: str, reason: str, detail: str = "") -> None:
+        self.set_aside[reason] += 1
+        self.first = self.first or f"{place}: {reason}{detail and f': {detail}'}"
+
+
+def read_texts(
+    problems: Problems, reading: Reading, *, prompter: Prompter, max_model_len: int
+) -> Iterator[list[Text]]:
+    """The texts of one row after the other; `reading` is brought up to date on the way.
+
+    Raises InputError naming file, row and column when there is not one usable row.
+    """
+    num_usable = 0
+    for row in read_rows(problems):
+        reading.num_read += 1
+        if isinstance(row, BadRow):
+            reading.put_aside(row.place, row.kind, row.reason)
+            continue
+        prompt_ids = _prompt_ids(row.fields, problems.columns, prompter)
+        texts = _completions(row.fields, problems.columns)
+        if prompt_ids is None or not texts:
+            missing = "no prompt" if prompt_ids is None else "no completion"
+            reading.put_aside(row.place, missing, f"it has {', '.join(map(str, row.fields))}")
+            continue
+        row_id = str(row.fields.get("problem_id") or row.fields.get("id") or row.place.rpartition("/")[2])
+        encoded = [
+            Text(
+                row_id=row_id,
+                role=role,
+                source=source,
+                prompt_ids=prompt_ids,
+                completion_ids=prompter.completion(text),
+            )
+            for role, source, text in texts
+        ]
+        if max(len(text.prompt_ids) + len(text.completion_ids) for text in encoded) > max_model_len:
+            reading.put_aside(row.place, "too long for the model", f"more than {max_model_len} tokens")
+            continue
+        num_usable += 1
+        yield encoded
+        if problems.limit is not None and num_usable >= problems.limit:
+            return
+    if not num_usable:
+        raise InputError(
+            f"{reading.first or f'{problems.path} holds no rows'}; none of {reading.num_read} rows was "
+            "usable (a row needs problem, prompt or messages, and completion or solution)"
+        )
+
+
+def _prompt_ids(fields: dict[str, Any], columns: Columns, prompter: Prompter) -> tuple[int, ...] | None:
+    turns = fields.get("messages")
+    turns = turns[:-1] if turns is not None and len(turns) else fields.get("prompt")
+    if isinstance(turns, str):
+        return _verbatim(prompter, prompter.prompts.system).plain(_question(turns)) if turns.strip() else None
+    if turns is not None and len(turns):
+        system = next((turn["content"] for turn in turns if turn["role"] == "system"), None)
+        users = [turn["content"] for turn in turns if turn["role"] != "system"]
+        return _verbatim(prompter, system).plain(_question(users[0])) if len(users) == 1 else None
+    question = _first_text(fields, columns.candidates("question"))
+    return None if question is None else prompter.plain(_question(question))
+
+
+def _verbatim(prompter: Prompter, system: str | None) -> Prompter:
+    return Prompter(prompter.tokenizer, Prompts(system=system, plain="{question}"))
+
+
+def _question(text: str) -> Problem:
+    return Problem(problem_id="", question=text, demonstration="", reference="")
+
+
+def _completions(fields: dict[str, Any], columns: Columns) -> list[tuple[Role, str, str]]:
+    """Role, source and text of what a row holds; nothing when a text is empty."""
+    messages = fields.get("messages")
+    completion = _last_turn(messages) if messages is not None else None
+    for name in COMPLETIONS:
+        completion = completion or _last_turn(fields.get(name))
+    demonstration = _first_text(fields, columns.candidates("demonstration"))
+    source = _first_text(fields, ("source",))
+    if completion is None:
+        return [(Role.KEPT, source or Source.EXPERT.value, demonstration)] if demonstration else []
+    texts = [(Role.KEPT, source or OWN_ROWS, completion)]
+    if demonstration is not None:
+        texts.append((Role.DEMONSTRATION, Source.EXPERT.value, demonstration))
+    return texts
+
+
+def _last_turn(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value.strip() or None
+    if isinstance(value, list) and value and isinstance(value[-1], dict):
+        return _last_turn(value[-1].get("content"))
+    return None
+
+
+def _first_text(fields: dict[str, Any], names: tuple[str, ...]) -> str | None:
+    found = next((fields[name] for name in names if isinstance(fields.get(name), str)), None)
+    return (found or "").strip() or None

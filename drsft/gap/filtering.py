@@ -1,0 +1,90 @@
+"""Leaves training rows out by their gap columns, and counts them; nothing is filtered unless asked for."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from drsft.config import GapFilter
+from drsft.gap.rows import Role
+from drsft.records import Source
+
+__all__ = ["FilterCounts", "filter_records", "refusal"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterCounts:
+    """Texts of one data view before the filter, and those that it left out, by reason and by source."""
+
+    data: str
+    num_texts: int
+    reasons: dict[str, int]
+    sources: dict[str, int]
+
+    @property
+    def num_left_out(self) -> int:
+        return sum(self.reasons.values())
+
+
+def refusal(gap_filter: GapFilter, *, mean_logprob: float, mean_phi: float) -> str | None:
+    """Why a text with these means (nats a token) is left out; None when it stays. The first reason counts."""
+    low, least, most = gap_filter.min_logprob, gap_filter.min_phi, gap_filter.max_abs_phi
+    if low is not None and mean_logprob < low:
+        return f"mean log-prob below {low:g}"
+    if least is not None and mean_phi < least:
+        return f"mean phi below {least:g}"
+    if most is not None and abs(mean_phi) > most:
+        return f"mean phi further than {most:g} from zero"
+    return None
+
+
+def filter_records(
+    records: pa.Table, scores: pa.Table, gap_filter: GapFilter, *, data: Literal["expert", "rewritten"]
+) -> tuple[pa.Table, FilterCounts]:
+    """The records without the texts of the `data` view that `gap_filter` refuses, by the scores' ROW_COLUMNS.
+
+    Of several kept texts of a problem the others stay; a problem whose every text is refused loses its row.
+    Raises KeyError for a text that was not scored.
+    """
+    scored = {(row["row_id"], row["role"], row["index"]): row for row in scores.to_pylist()}
+    reasons: Counter[str] = Counter()
+    sources: Counter[str] = Counter()
+    rows: list[dict[str, Any]] = []
+    num_texts = 0
+    for record in records.to_pylist():
+        role, source, texts = _texts(record, data)
+        kept = []
+        for index, text in enumerate(texts):
+            score = scored[record["problem_id"], role.value, index]
+            why = refusal(gap_filter, mean_logprob=score["mean_logprob"], mean_phi=score["mean_phi"])
+            if why is None:
+                kept.append(text)
+            else:
+                reasons[why] += 1
+                sources[source] += 1
+        num_texts += len(texts)
+        rows += _with_texts(record, data, kept) if texts else [record]
+    counts = FilterCounts(data=data, num_texts=num_texts, reasons=dict(reasons), sources=dict(sources))
+    return pa.Table.from_pylist(rows, schema=records.schema), counts
+
+
+def _texts(record: dict[str, Any], data: str) -> tuple[Role, str, list[Any]]:
+    """What is learnt from a record: token ids, and for further solutions the elements of `also_kept`."""
+    if data == "expert":
+        return Role.DEMONSTRATION, Source.EXPERT.value, [record["expert_completion_ids"]]
+    if record["source"] == Source.DROPPED.value:
+        return Role.KEPT, record["source"], []
+    return Role.KEPT, record["source"], [record["completion_ids"], *(record["also_kept"] or ())]
+
+
+def _with_texts(record: dict[str, Any], data: str, kept: list[Any]) -> Iterator[dict[str, Any]]:
+    if not kept:
+        return
+    if data == "expert":
+        yield record
+        return
+    first, *others = kept
+    ids = first["token_ids"] if isinstance(first, dict) else first
+    yield {**record, "completion_ids": ids, "also_kept": others}

@@ -1,0 +1,162 @@
+"""The whole gap report: the groups, a few rows token by token, the rows that are far out, and the advice."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import TypeAdapter
+
+from drsft.gap.recommendation import Recommendation, recommend
+from drsft.gap.rows import Role
+from drsft.gap.summary import GapSummary, summarise
+
+__all__ = [
+    "FarOut",
+    "FarRow",
+    "GapReport",
+    "HeatMap",
+    "ShownRow",
+    "Token",
+    "far_out",
+    "gap_report",
+    "rows_to_show",
+]
+
+ROBUST_SPREADS = 3.5  # the usual cut of the modified z-score (Iglewicz and Hoaglin, 1993)
+NORMAL_MAD = 1.4826  # the spread of a normal distribution over its median absolute deviation
+LEAST_FAR_PHI = -0.25  # nats: nothing nearer is called far, however alike the other rows are
+NUM_FAR_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """One token of a text; `text` is what it adds to the text, in nats otherwise."""
+
+    text: str
+    logprob: float
+    entropy: float
+
+    @property
+    def phi(self) -> float:
+        return self.logprob + self.entropy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownRow:
+    """A row that stands for others: where its scores lie, and why it was chosen."""
+
+    row_id: str
+    role: Role
+    index: int
+    source: str
+    why: str  # "typical" or "farthest"
+    mean_phi: float
+    mean_logprob: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeatMap:
+    row: ShownRow
+    tokens: tuple[Token, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FarRow:
+    row_id: str
+    source: str
+    num_tokens: int
+    mean_logprob: float
+    mean_phi: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FarOut:
+    """Kept rows whose mean phi lies below `limit`, by source; `worst` are the farthest of them."""
+
+    limit: float
+    num_rows: int
+    by_source: dict[str, int]
+    worst: tuple[FarRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GapReport:
+    summary: GapSummary
+    recommendation: Recommendation | None  # None without kept rows
+    far_out: FarOut | None
+    heat_maps: tuple[HeatMap, ...] = field(default=())
+
+    def to_json(self) -> str:
+        return _ADAPTER.dump_json(self, indent=1).decode()
+
+    @classmethod
+    def from_json(cls, text: str) -> "GapReport":
+        return _ADAPTER.validate_json(text)
+
+
+_ADAPTER = TypeAdapter(GapReport)
+
+
+def gap_report(*, model: str, rows: pa.Table) -> GapReport:
+    """From the ROW_COLUMNS of all scored texts; heat maps need the tokens and are added by the caller."""
+    summary = summarise(model=model, rows=rows)
+    far = far_out(rows)
+    return GapReport(summary=summary, recommendation=recommend(summary), far_out=far)
+
+
+def far_out(rows: pa.Table) -> FarOut | None:
+    """Kept rows below the median mean phi by more than 3.5 robust spreads; None without kept rows."""
+    kept = rows.filter(pc.field("role") == Role.KEPT.value)
+    if not kept.num_rows:
+        return None
+    phis = kept["mean_phi"].to_numpy()
+    median = float(np.median(phis))
+    spread = NORMAL_MAD * float(np.median(np.abs(phis - median)))
+    limit = min(median - ROBUST_SPREADS * spread, LEAST_FAR_PHI)
+    far = kept.filter(pc.field("mean_phi") < limit).sort_by(
+        [("mean_phi", "ascending"), ("row_id", "ascending")]
+    )
+    counts = far["source"].value_counts().to_pylist()
+    names = list(FarRow.__dataclass_fields__)
+    worst = far.slice(0, NUM_FAR_SHOWN).select(names).to_pylist()
+    return FarOut(
+        limit=limit,
+        num_rows=far.num_rows,
+        by_source={one["values"]: one["counts"] for one in counts},
+        worst=tuple(FarRow(**row) for row in worst),
+    )
+
+
+def rows_to_show(rows: pa.Table) -> list[ShownRow]:
+    """Of the demonstrations and of each source of kept text the most typical row and the farthest one."""
+    groups: Sequence[tuple[Role, str]] = sorted(
+        {
+            (Role(role), source)
+            for role, source in zip(rows["role"].to_pylist(), rows["source"].to_pylist(), strict=True)
+        }
+    )
+    shown = []
+    for role, source in groups:
+        if role is Role.SAMPLE:
+            continue
+        group = rows.filter((pc.field("role") == role.value) & (pc.field("source") == source))
+        phis = group["mean_phi"].to_numpy()
+        typical, farthest = int(np.argmin(np.abs(phis - np.median(phis)))), int(np.argmin(phis))
+        chosen = {typical: "typical", farthest: "farthest"}
+        shown += [_shown(group, position, why) for position, why in chosen.items()]
+    return shown
+
+
+def _shown(group: pa.Table, position: int, why: str) -> ShownRow:
+    (row,) = group.slice(position, 1).to_pylist()
+    return ShownRow(
+        row_id=row["row_id"],
+        role=Role(row["role"]),
+        index=row["index"],
+        source=row["source"],
+        why=why,
+        mean_phi=row["mean_phi"],
+        mean_logprob=row["mean_logprob"],
+    )

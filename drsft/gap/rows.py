@@ -1,0 +1,176 @@
+"""Texts to score and their scores, as Arrow tables: what lies in the store, and what filters can use.
+
+Axes: T tokens of one text. Log-probs, entropies and phi are in nats, under one model with the plain prompt.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from drsft.config.objectives import ChordPhi, Dft, DftGeomean, Idft, IdftPhiClip, Objective, Sft, Srft
+from drsft.gap.scoring import TokenScores
+from drsft.objectives.statistics import TokenStatistics
+from drsft.objectives.weights import TokenContext, token_weights
+from drsft.records import Source
+
+__all__ = [
+    "COMPARED",
+    "PHI_THRESHOLDS",
+    "ROW_COLUMNS",
+    "SCORE_SCHEMA",
+    "TEXT_SCHEMA",
+    "Role",
+    "Text",
+    "score_table",
+    "texts_from_table",
+    "texts_of_records",
+    "texts_to_table",
+]
+
+PHI_THRESHOLDS = (-1, -3, -5)
+# Objectives whose weight follows from log p and entropy alone; ratios to the frozen start would be 1.
+COMPARED: tuple[Objective, ...] = (
+    Sft(), Dft(), DftGeomean(), Idft(), IdftPhiClip(), ChordPhi(), Srft(),
+)  # fmt: skip
+
+
+class Role(StrEnum):
+    """What a text is in its data set."""
+
+    KEPT = "kept"  # would be trained on
+    DEMONSTRATION = "demonstration"  # the expert's, whether it was replaced or not
+    SAMPLE = "sample"  # the target's first unguided one, right or wrong: what phi is zero for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """One completion of one plain prompt. `row_id` is the problem's id, or a row's place in its file."""
+
+    row_id: str
+    role: Role
+    index: int = 0  # of several kept ones
+    source: str
+    prompt_ids: Sequence[int]
+    completion_ids: Sequence[int]
+
+
+_IDS = pa.list_(pa.int32())
+_NUMBERS = pa.list_(pa.float32())
+_WHAT = [
+    pa.field("row_id", pa.string(), nullable=False),
+    pa.field("role", pa.string(), nullable=False),
+    pa.field("index", pa.int32(), nullable=False),
+    pa.field("source", pa.string(), nullable=False),
+]
+TEXT_SCHEMA = pa.schema(
+    [
+        *_WHAT,
+        pa.field("prompt_ids", _IDS, nullable=False),
+        pa.field("completion_ids", _IDS, nullable=False),
+    ]
+)
+
+
+def _number(name: str) -> pa.Field:
+    return pa.field(name, pa.float64(), nullable=False)
+
+
+ROW_FIELDS = [
+    *_WHAT,
+    pa.field("num_tokens", pa.int32(), nullable=False),
+    _number("mean_logprob"),
+    _number("mean_entropy"),
+    _number("mean_phi"),
+    *(_number(f"phi_below_{-threshold}") for threshold in PHI_THRESHOLDS),  # shares of the tokens
+    *(_number(f"{what}_{one.kind}") for one in COMPARED for what in ("mean_weight", "mean_squared_weight")),
+]
+ROW_COLUMNS = tuple(field.name for field in ROW_FIELDS)
+SCORE_SCHEMA = pa.schema(
+    [
+        *ROW_FIELDS,
+        pa.field("completion_ids", _IDS, nullable=False),
+        pa.field("logprobs", _NUMBERS, nullable=False),
+        pa.field("entropy", _NUMBERS, nullable=False),
+    ]
+)
+
+
+def texts_of_records(records: pa.Table) -> Iterator[Text]:
+    """Of each record what is trained on, the demonstration, and the first unguided sample of the target."""
+    for row in records.to_pylist():
+        what = {"row_id": row["problem_id"], "prompt_ids": row["prompt_ids"]}
+        if row["source"] != Source.DROPPED.value:
+            kept = [row["completion_ids"], *(one["token_ids"] for one in row["also_kept"] or ())]
+            for index, ids in enumerate(kept):
+                yield Text(**what, role=Role.KEPT, index=index, source=row["source"], completion_ids=ids)
+        expert = row["expert_completion_ids"]
+        if expert:
+            yield Text(**what, role=Role.DEMONSTRATION, source=Source.EXPERT.value, completion_ids=expert)
+        first = next((one for one in row["attempts"] or () if _is_first_sample(one)), None)
+        if first is not None:
+            yield Text(**what, role=Role.SAMPLE, source=Source.OWN.value, completion_ids=first["token_ids"])
+
+
+def _is_first_sample(attempt: dict[str, Any]) -> bool:
+    """The first is drawn whatever becomes of it; later ones only where earlier ones failed."""
+    return attempt["stage"] == "self_align" and attempt["sample_index"] == 0 and bool(attempt["token_ids"])
+
+
+def texts_to_table(texts: Sequence[Text]) -> pa.Table:
+    columns = {name: [getattr(text, name) for text in texts] for name in TEXT_SCHEMA.names}
+    return pa.table(columns, schema=TEXT_SCHEMA)
+
+
+def texts_from_table(table: pa.Table) -> list[Text]:
+    return [Text(**{**row, "role": Role(row["role"])}) for row in table.to_pylist()]
+
+
+def score_table(texts: Sequence[Text], scores: Sequence[TokenScores]) -> pa.Table:
+    """One row for each text: means over its tokens, and the tokens' numbers (SCORE_SCHEMA)."""
+    columns: dict[str, Any] = {
+        name: [getattr(text, name) for text in texts] for name in (*pa.schema(_WHAT).names, "completion_ids")
+    }
+    columns["logprobs"] = [one.logprobs_T for one in scores]
+    columns["entropy"] = [one.entropy_T for one in scores]
+    columns["num_tokens"] = [len(one.logprobs_T) for one in scores]
+    if not texts:
+        return SCORE_SCHEMA.empty_table()
+    logprobs_T = np.concatenate(columns["logprobs"])
+    entropy_T = np.concatenate(columns["entropy"])
+    ends = np.cumsum(columns["num_tokens"])
+    columns |= {
+        name: _means(values_T, ends)
+        for name, values_T in _token_columns(logprobs_T, entropy_T, columns["num_tokens"]).items()
+    }
+    return pa.table(columns, schema=SCORE_SCHEMA)
+
+
+def _token_columns(
+    logprobs_T: NDArray[np.float64], entropy_T: NDArray[np.float64], lengths: Sequence[int]
+) -> dict[str, NDArray[np.float64]]:
+    """What is averaged over each text, by column."""
+    phi_T = logprobs_T + entropy_T
+    columns = {"mean_logprob": logprobs_T, "mean_entropy": entropy_T, "mean_phi": phi_T}
+    for threshold in PHI_THRESHOLDS:
+        columns[f"phi_below_{-threshold}"] = (phi_T < threshold).astype(np.float64)
+    statistics = TokenStatistics(torch.from_numpy(logprobs_T), torch.from_numpy(entropy_T))
+    document_ids_T = torch.repeat_interleave(torch.tensor(lengths))
+    context = TokenContext.at_start(statistics, document_ids_T)
+    for objective in COMPARED:
+        weight_T = token_weights(objective, statistics, context).numpy()
+        columns[f"mean_weight_{objective.kind}"] = weight_T
+        columns[f"mean_squared_weight_{objective.kind}"] = weight_T**2
+    return columns
+
+
+def _means(values_T: NDArray[np.float64], ends: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The mean of each text's stretch; `ends` are where the stretches end."""
+    starts = np.concatenate([[0], ends[:-1]])
+    means: NDArray[np.float64] = np.add.reduceat(values_T, starts) / (ends - starts)
+    return means

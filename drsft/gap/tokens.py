@@ -1,0 +1,24 @@
+"""The text that each token of a completion adds, for heat maps."""
+
+from collections.abc import Callable, Sequence
+
+__all__ = ["token_texts"]
+
+INCOMPLETE = "\ufffd"  # what a tokenizer shows for half a character
+MAX_JOINED = 8
+
+
+def token_texts(token_ids: Sequence[int], decode: Callable[[list[int]], str]) -> list[str]:
+    """One text for each token; joined they are the completion with its special tokens.
+
+    A character that several tokens spell stands with the last of them, the others are empty.
+    `decode` keeps special tokens and cleans nothing up.
+    """
+    texts: list[str] = []
+    start = 0
+    for end in range(1, len(token_ids) + 1):
+        text = decode(list(token_ids[start:end]))
+        is_open = text.endswith(INCOMPLETE) and end - start < MAX_JOINED and end < len(token_ids)
+        texts.append("" if is_open else text)
+        start = start if is_open else end
+    return texts

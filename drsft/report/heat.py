@@ -1,0 +1,18 @@
+"""Which colour a token's phi has, in the page and in the terminal: the thresholds of the report's shares."""
+
+from drsft.gap.rows import PHI_THRESHOLDS
+
+__all__ = ["heat_class", "heat_style"]
+
+_STYLES = {"": "", "h-1": "on #5f3a2a", "h-3": "on #8f3f2a", "h-5": "bold on #c0392b"}
+
+
+def heat_class(phi: float) -> str:
+    """The CSS class of the lowest threshold that phi lies below; none from -1 upwards."""
+    passed = [threshold for threshold in PHI_THRESHOLDS if phi < threshold]
+    return f"h{passed[-1]}" if passed else ""
+
+
+def heat_style(phi: float) -> str:
+    """Likewise for rich."""
+    return _STYLES[heat_class(phi)]
