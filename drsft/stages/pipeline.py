@@ -75,7 +75,7 @@ def _run_round(
     _write_manifest(config, store)
     waiting = {
         "rewrite": not rewriting.is_complete(store, plan),
-        "gap": not scoring.is_complete(store, plan),
+        "gap": not scoring.is_complete(store, config, plan),
         "train": not training.is_complete(store, config),
         "evaluate": "evaluate" in stages and not evaluation.is_complete(store, config, plans),
     }

@@ -1,5 +1,6 @@
 """The gap stage with Ray Data: texts scored under a model with the plain prompt, shard by shard."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -51,7 +52,9 @@ class Scoring:
     prefix: str
 
     def scores(self, store: Store) -> ShardSet:
-        return ShardSet(store, f"{self.prefix}/scores")
+        """Named by its columns: scores of a version that had others are not read, but made again."""
+        columns = hashlib.blake2b(",".join(ROW_COLUMNS).encode(), digest_size=4).hexdigest()
+        return ShardSet(store, f"{self.prefix}/scores-{columns}")
 
 
 class ShardScorer:
@@ -83,8 +86,12 @@ class ShardScorer:
         return score_table(texts, scores)
 
 
-def is_complete(store: Store, plan: Plan) -> bool:
-    done = ShardSet(store, f"{RUN_PREFIX}/scores").done()
+def _of_run(config: RunConfig) -> Scoring:
+    return Scoring(model=config.target.model, texts=rewriting.PREFIX, prefix=RUN_PREFIX)
+
+
+def is_complete(store: Store, config: RunConfig, plan: Plan) -> bool:
+    done = _of_run(config).scores(store).done()
     return store.exists(f"{RUN_PREFIX}/{REPORT_KEY}") and done >= plan.shards.keys()
 
 
@@ -92,13 +99,13 @@ def read_report(store: Store, prefix: str = RUN_PREFIX) -> GapReport:
     return GapReport.from_json(store.read(f"{prefix}/{REPORT_KEY}").decode())
 
 
-def run_scores(store: Store) -> pa.Table:
+def run_scores(store: Store, config: RunConfig) -> pa.Table:
     """The ROW_COLUMNS of the run's texts. Raises StageError before the gap stage."""
     if not store.exists(f"{RUN_PREFIX}/{REPORT_KEY}"):
         raise StageError(
             "train.filter goes by the gap report, which this run has not yet; run drsft gap first"
         )
-    return pa.concat_tables(_row_tables(ShardSet(store, f"{RUN_PREFIX}/scores")))
+    return pa.concat_tables(_row_tables(_of_run(config).scores(store)))
 
 
 def run_scoring(config: RunConfig, store_url: str, plan: Plan, board: Any) -> None:
@@ -109,8 +116,7 @@ def run_scoring(config: RunConfig, store_url: str, plan: Plan, board: Any) -> No
             f"{len(missing)} of {len(plan.shards)} shards are not rewritten; run drsft rewrite first, or "
             "score a file as it is: drsft gap CONFIG --data FILE"
         )
-    scoring = Scoring(model=config.target.model, texts=rewriting.PREFIX, prefix=RUN_PREFIX)
-    score(config, store_url, scoring, plan.shards, board)
+    score(config, store_url, _of_run(config), plan.shards, board)
 
 
 def score(

@@ -55,7 +55,7 @@ def run_training(config: RunConfig, store_url: str, *, records: pa.Table, board:
         return
     check_location(model_location(config.train.initial_model or config.target.model))
     for data in sorted({arm.data for arm in config.train.arms}):
-        _pack_once(store, _filtered(store, records, data, config.train), data, config.train)
+        _pack_once(store, _filtered(store, records, data, config), data, config.train)
     with tempfile.TemporaryDirectory(prefix="drsft-ray-train-") as scratch, raise_cause("training"):
         result = _trainer(config, store_url, board, scratch).fit()
     if result.return_value is not None:
@@ -63,12 +63,13 @@ def run_training(config: RunConfig, store_url: str, *, records: pa.Table, board:
 
 
 def _filtered(
-    store: Store, records: pa.Table, data: Literal["expert", "rewritten"], train: Train
+    store: Store, records: pa.Table, data: Literal["expert", "rewritten"], config: RunConfig
 ) -> pa.Table:
     """The records without what `train.filter` leaves out; how much that was lies beside the packed rows."""
+    train = config.train
     if train.filter is None:
         return records
-    kept, counts = filter_records(records, run_scores(store), train.filter, data=data)
+    kept, counts = filter_records(records, run_scores(store, config), train.filter, data=data)
     if not kept.num_rows:
         raise StageError(
             f"train.filter leaves out all {counts.num_texts} texts of the {data} data; loosen it"
