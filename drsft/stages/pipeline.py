@@ -88,6 +88,8 @@ def _run_round(
         board = start_board()
         with watched(board, console):
             _run_stages(one, run, plan, plans, todo, board)
+    for line in training.told_troubles(store, config) if "train" in todo else ():
+        _say(console, f"warning: {line}")
     if one.before is not None:
         _say(console, _describe_saving(store, plan))
 

@@ -30,7 +30,7 @@ from drsft.train.loop import DONE_KEY, Job, Target, jobs_of, row_order, train_on
 from drsft.train.pack import PackedRows, pack
 from drsft.train.world import World
 
-__all__ = ["STAGE", "is_complete", "run_training"]
+__all__ = ["STAGE", "is_complete", "run_training", "told_troubles"]
 
 STAGE = "train"
 
@@ -41,6 +41,16 @@ def is_complete(store: Store, config: RunConfig) -> bool:
 
 def _is_done(store: Store, train: Train, job: Job) -> bool:
     return store.exists(f"{train.job_prefix(job.arm, job.seed)}/{DONE_KEY}")
+
+
+def told_troubles(store: Store, config: RunConfig) -> list[str]:
+    """What the finished trainings' meters warn of, a line each."""
+    lines = []
+    for job in jobs_of(config.train):
+        key = f"{config.train.job_prefix(job.arm, job.seed)}/{DONE_KEY}"
+        if store.exists(key):
+            lines += [f"{job}: {text}" for text in json.loads(store.read(key)).get("troubles", ())]
+    return lines
 
 
 def run_training(config: RunConfig, store_url: str, *, records: pa.Table, board: Any | None) -> None:

@@ -101,7 +101,8 @@ def train_one(
         )
         num_done = step + 1
         log.add({"step": num_done, **metrics})
-        _warn(job, log, warned)
+        if world.is_first:
+            _warn(job, log, warned)
         on_step(num_done, order.num_steps, metrics)
         if num_done % train.checkpoint_every_steps == 0 and num_done < order.num_steps:
             log.write()

@@ -1,0 +1,25 @@
+"""Warnings of finished trainings reach the user."""
+
+import json
+from pathlib import Path
+
+from drsft.config import RunConfig
+from drsft.stages.training import told_troubles
+from drsft.storage import LocalStore
+
+
+def test_troubles_are_told_with_their_arm_and_seed(tmp_path: Path) -> None:
+    config = RunConfig.model_validate(
+        {
+            "name": "run",
+            "problems": {"path": "embedded:train"},
+            "target": {"model": "embedded"},
+            "train": {"arms": [{"name": "one"}, {"name": "two"}], "seeds": [3]},
+        }
+    )
+    store = LocalStore(tmp_path)
+    assert told_troubles(store, config) == []
+    for arm, troubles in zip(config.train.arms, (["weights vanish: …"], []), strict=True):
+        key = f"{config.train.job_prefix(arm, 3)}/done.json"
+        store.put(key, json.dumps({"troubles": troubles}).encode())
+    assert told_troubles(store, config) == ["one seed 3: weights vanish: …"]
