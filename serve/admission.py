@@ -72,22 +72,26 @@ class Admission:
             yield ticket
         finally:
             self.in_flight -= num_tokens
-            self._bucket(self._tokens, key, key.tokens_per_minute).give_back(num_tokens - ticket.used)
+            tokens = self._bucket(self._tokens, key, key.tokens_per_minute, self._clock_s())
+            tokens.give_back(num_tokens - ticket.used)
             self._learn(ticket)
 
     def _charge(self, key: Key, num_tokens: int) -> None:
         now_s = self._clock_s()
-        requests = self._bucket(self._requests, key, key.requests_per_minute)
+        requests = self._bucket(self._requests, key, key.requests_per_minute, now_s)
         if wait_s := requests.take(1, now_s):
             raise Refused(f"key {key.name!r} is past {key.requests_per_minute} requests a minute", wait_s)
-        if wait_s := self._bucket(self._tokens, key, key.tokens_per_minute).take(num_tokens, now_s):
+        tokens = self._bucket(self._tokens, key, key.tokens_per_minute, now_s)
+        if wait_s := tokens.take(num_tokens, now_s):
             requests.give_back(1)
             raise Refused(f"key {key.name!r} is past {key.tokens_per_minute} tokens a minute", wait_s)
 
-    def _bucket(self, buckets: dict[str, TokenBucket], key: Key, per_minute: int) -> TokenBucket:
+    def _bucket(
+        self, buckets: dict[str, TokenBucket], key: Key, per_minute: int, now_s: float
+    ) -> TokenBucket:
         bucket = buckets.get(key.name)
         if bucket is None or bucket.per_minute != per_minute:  # new, or its limits changed in the file
-            bucket = buckets[key.name] = TokenBucket(per_minute, per_minute, self._clock_s())
+            bucket = buckets[key.name] = TokenBucket(per_minute, per_minute, now_s)
         return bucket
 
     def _learn(self, ticket: "Ticket") -> None:

@@ -136,6 +136,13 @@ def test_a_key_past_its_rate_is_told_when_to_come_again_and_others_are_not() -> 
         pass
 
 
+def test_the_first_request_of_a_key_is_let_in_on_a_clock_that_runs() -> None:
+    ticks = iter(range(1_000_000))
+    admission = Admission(100, clock_s=lambda: next(ticks) * 1e-3)
+    with admission.admit(key(requests=1, tokens=10), 10):
+        pass
+
+
 def test_what_was_not_used_is_given_back_to_the_key() -> None:
     admission = Admission(100_000, clock_s=Clock())
     for _ in range(10):

@@ -2,53 +2,20 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from serve_support import Policy, make_service
 
 from drsft.config import Prompts
-from drsft.policy.fake import text_completion
 from drsft.policy.prompts import Prompter, load_prompter
-from drsft.records import Completion, Sampling
 from drsft.verify.pool import VerifierPool
 from serve.auth import make_key
-from serve.backend import Backend
-from serve.http import make_app
-from serve.service import OnTokens, RewriteService
-from serve.settings import ServeConfig
 
 ASK = {"problem": "1 + 1?", "reference": "2", "expert_solution": "It is \\boxed{2}.", "seed": 3}
-
-
-class Policy:
-    """Says "the answer is N" with N from `answer(seed)`; can be held back until released."""
-
-    def __init__(self, answer: Callable[[int], str] = lambda seed: "The answer is \\boxed{2}.") -> None:
-        self.answer = answer
-        self.released = asyncio.Event()
-        self.released.set()
-        self.started = asyncio.Event()
-        self.streamed_ids: tuple[int, ...] = ()
-        self.num_calls = 0
-        self.num_cancelled = 0
-
-    async def generate(
-        self, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
-    ) -> list[Completion]:
-        self.num_calls += 1
-        self.started.set()
-        try:
-            await self.released.wait()
-        except asyncio.CancelledError:
-            self.num_cancelled += 1
-            raise
-        completions = [text_completion(self.answer(sampling.seed + i)) for i in range(sampling.num_samples)]
-        if on_tokens is not None:
-            on_tokens(0, self.streamed_ids)
-        return completions
 
 
 @pytest.fixture(scope="module")
@@ -69,27 +36,8 @@ async def service(prompter: Prompter, policy: Policy) -> AsyncIterator[Callable[
     clients = []
 
     def make(*, raise_app_exceptions: bool = True, **changes: Any) -> httpx.AsyncClient:
-        settings = {
-            "target": {"model": "embedded", "dtype": "float32", "max_model_len": 256},
-            "rewrite": {
-                "self_align": {"num_samples": 2, "wave_size": 2, "max_tokens": 64},
-                "guided": {"num_samples": 2, "wave_size": 2, "max_tokens": 64},
-            },
-            "access": {"open_on_loopback": True},
-            **changes,
-        }
-        config = ServeConfig.model_validate(settings)
-
-        async def num_pending() -> int:
-            return 0
-
-        backend = Backend(
-            config,
-            RewriteService(config, prompter, policy, pool),
-            num_pending=num_pending,
-            model_fingerprint="f",
-        )
-        transport = httpx.ASGITransport(make_app(backend), raise_app_exceptions=raise_app_exceptions)
+        app = make_service(policy, prompter, pool, **changes)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=raise_app_exceptions)
         client = httpx.AsyncClient(transport=transport, base_url="http://service")
         clients.append(client)
         return client

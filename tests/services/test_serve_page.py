@@ -1,0 +1,141 @@
+"""The page in a real browser, by keyboard: a rewriting, a wrong key, a full service, an engine that dies."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+from serve_support import Policy, make_service, served
+
+from drsft.config import Prompts
+from drsft.policy.prompts import Prompter, load_prompter
+from drsft.verify.pool import VerifierPool
+from serve.auth import make_key
+from serve.problems import EngineUnavailable
+
+pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
+
+
+@pytest.fixture(scope="module")
+def prompter() -> Prompter:
+    return load_prompter("embedded", Prompts())
+
+
+@pytest.fixture(scope="module")
+def verifier() -> Iterator[VerifierPool]:
+    with VerifierPool() as pool:
+        yield pool
+
+
+def fill(page: Page) -> None:
+    page.keyboard.press("Tab")
+    page.keyboard.insert_text("What is 1 + 1? <script>alert(1)</script>")
+    page.keyboard.press("Tab")
+    page.keyboard.insert_text("2")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.insert_text("One and one make \\boxed{2}. <b>bold</b>")
+
+
+def opened(browser_page: Page, url: str) -> tuple[Page, list[str], list[str]]:
+    """The page, what it complained about, and what it asked of other servers."""
+    complaints: list[str] = []
+    foreign: list[str] = []
+    browser_page.on("console", lambda one: complaints.append(one.text) if one.type == "error" else None)
+    browser_page.on("pageerror", lambda error: complaints.append(str(error)))
+    browser_page.on("request", lambda one: None if one.url.startswith(url) else foreign.append(one.url))
+    browser_page.goto(url)
+    return browser_page, complaints, foreign
+
+
+def test_a_solution_is_rewritten_by_keyboard_alone(
+    page: Page, prompter: Prompter, verifier: VerifierPool, screenshots: Path
+) -> None:
+    policy = Policy(lambda seed: "I add: <i>1 + 1</i> = 2. The answer is \\boxed{2}.")
+    policy.streamed_ids = prompter.completion("I add 1 and 1")[:-1]
+    with served(make_service(policy, prompter, verifier)) as url:
+        page, complaints, foreign = opened(page, url)
+        fill(page)
+        page.keyboard.press("Control+Enter")
+        expect(page.locator("#headline")).to_have_text("Solved by itself")
+        expect(page.locator("#outcome")).to_be_focused()
+        assert "<i>1 + 1</i>" in page.inner_text("#after"), "texts stay text"
+        assert "<b>bold</b>" in page.inner_text("#before")
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            page.screenshot(path=screenshots / f"serve-{scheme}.png", full_page=True)
+            assert Axe().run(page).response["violations"] == []
+        page.set_viewport_size({"width": 390, "height": 800})
+        page.screenshot(path=screenshots / "serve-phone.png", full_page=True)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert (complaints, foreign) == ([], [])
+
+
+def test_a_wrong_key_is_said_and_the_field_is_in_focus(
+    page: Page, prompter: Prompter, verifier: VerifierPool, tmp_path: Path
+) -> None:
+    (tmp_path / "keys").write_text(make_key("other")[1])
+    app = make_service(Policy(), prompter, verifier, access={"keys_file": str(tmp_path / "keys")})
+    with served(app) as url:
+        page, _, _ = opened(page, url)
+        fill(page)
+        page.keyboard.press("Control+Enter")
+        expect(page.locator("#complaint")).to_have_text("The key is missing or wrong.")
+        expect(page.locator("#key")).to_be_focused()
+
+
+def test_a_full_service_is_said_with_the_time_to_wait(
+    page: Page, prompter: Prompter, verifier: VerifierPool
+) -> None:
+    access = {"open_on_loopback": True, "requests_per_minute": 1}
+    with served(make_service(Policy(), prompter, verifier, access=access)) as url:
+        page, _, _ = opened(page, url)
+        fill(page)
+        page.keyboard.press("Control+Enter")
+        expect(page.locator("#headline")).to_be_visible()
+        page.keyboard.press("Control+Enter")
+        expect(page.locator("#complaint")).to_contain_text("The service is full")
+        expect(page.locator("#complaint")).to_contain_text("Try again in")
+
+
+def test_an_engine_that_dies_in_the_middle_is_said(
+    page: Page, prompter: Prompter, verifier: VerifierPool, screenshots: Path
+) -> None:
+    class Dying(Policy):
+        async def generate(self, *arguments: Any, **options: Any) -> Any:
+            options["on_tokens"](0, prompter.completion("I add")[:-1])
+            await asyncio.to_thread(died.wait, 30)
+            raise EngineUnavailable
+
+    died = threading.Event()
+    with served(make_service(Dying(), prompter, verifier)) as url:
+        page, _, _ = opened(page, url)
+        fill(page)
+        page.keyboard.press("Control+Enter")
+        expect(page.locator(".text").first).to_have_text("I add")
+        died.set()
+        expect(page.locator("#complaint")).to_contain_text("The engine stopped in the middle")
+        expect(page.locator("#start")).to_be_enabled()
+        page.screenshot(path=screenshots / "serve-dying.png", full_page=True)
+
+
+def test_escape_stops_and_an_empty_problem_is_asked_for(
+    page: Page, prompter: Prompter, verifier: VerifierPool
+) -> None:
+    policy = Policy()
+    policy.released.clear()
+    with served(make_service(policy, prompter, verifier)) as url:
+        page, _, _ = opened(page, url)
+        page.keyboard.press("Control+Enter")
+        expect(page.locator("#complaint")).to_have_text("Give a problem.")
+        expect(page.locator("#problem")).to_be_focused()
+        page.goto(url)
+        fill(page)
+        page.keyboard.press("Control+Enter")
+        expect(page.locator("#stages h3")).to_have_text("By itself")
+        page.keyboard.press("Escape")
+        expect(page.locator("#status")).to_have_text("Stopped.")
