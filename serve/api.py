@@ -61,7 +61,7 @@ class RewriteRequest(_Strict):
         None, ge=0, lt=2**31, description="fixed: the same request gets the same answer; else drawn"
     )
     phi: bool = Field(False, description="also score the result under the target and the plain prompt")
-    deadline_s: float | None = Field(None, gt=0, description="give up after so long; capped by the service")
+    deadline_s: float | None = Field(None, ge=1, description="give up after so long; capped by the service")
 
 
 class BatchRequest(_Strict):

@@ -23,7 +23,11 @@ def add_streams(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int
 
     @app.post(
         "/rewrite/stream",
-        responses={**errors, 200: {"content": {"text/event-stream": {}}, "description": "the events"}},
+        responses={
+            **errors,
+            404: {**errors[401], "description": "no stream with that Last-Event-ID, or it is too old"},
+            200: {"content": {"text/event-stream": {}}, "description": "the events"},
+        },
         response_class=StreamingResponse,
     )
     async def stream(
