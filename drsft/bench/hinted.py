@@ -21,6 +21,7 @@ from drsft.policy.prompts import Prompter, load_prompter
 from drsft.policy.protocol import Policy
 from drsft.problems import Intake, read_problems
 from drsft.records import Completion, Sampling
+from drsft.rewriting import settle_heap
 from drsft.verify.answers import parse_reference
 
 __all__ = ["HintedBench", "bench_hinted", "print_bench"]
@@ -84,6 +85,7 @@ def bench_hinted(
         engines: dict[str, HintedDecoder] = {"torch engine": torch_engine, "vLLM engine": vllm_engine}
         for engine in engines.values():
             _decode_all(engine, contexts[:2], Mixing(), _greedy())  # the first requests warm the engine up
+        settle_heap()  # as every rewriting actor does
         for _ in range(num_rounds):
             started_s = time.perf_counter()
             alone = [_one_by_one(model, prompter, one) for one in contexts[:num_alone]]
@@ -96,7 +98,8 @@ def bench_hinted(
             few = contexts[:num_alone]
             equal |= {f"{name}: {claim}": held for claim, held in _claims(engine, vllm_engine, few, alone)}
         references = _references(torch_engine, contexts[:num_stressed])
-    stress = [one for setting in STRESS for one in _stress(target, prompter, setting, references)]
+    settings = STRESS if num_stressed else ()
+    stress = [one for setting in settings for one in _stress(target, prompter, setting, references)]
     return HintedBench(tokens_per_s=speeds, equal=equal, stress=stress)
 
 
