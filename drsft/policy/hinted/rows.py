@@ -17,8 +17,8 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 __all__ = ["CachedRows", "RecomputedRows", "Rows", "compaction", "rows_for"]
 
-SLACK_TOKENS = 256  # columns that are laid out ahead
-PREFILL_TOKENS = 8192  # of one forward, padding counted
+SLACK_TOKENS = 128  # columns that are laid out ahead
+PREFILL_TOKENS = {"cpu": 2048, "cuda": 16384}  # of one forward, padding counted; a CPU's caches are small
 AGREEMENT_NATS = 0.05  # between log-probs with and without a cache; bfloat16 rounds that much
 
 
@@ -115,7 +115,10 @@ class CachedRows:
         logits: list[tuple[int, Tensor]] = []
         while order:
             width = len(prompts[order[-1]])
-            chunk = [order.pop() for _ in range(min(len(order), max(1, PREFILL_TOKENS // width)))]
+            chunk = [
+                order.pop()
+                for _ in range(min(len(order), max(1, PREFILL_TOKENS[self._model.device.type] // width)))
+            ]
             found = self._prefill([prompts[index] for index in chunk], [first + index for index in chunk])
             logits += zip(chunk, found, strict=True)
         return torch.stack([row for _, row in sorted(logits, key=lambda one: one[0])])
