@@ -150,6 +150,11 @@ def test_another_vllm_and_several_gpus_are_one_clear_line(
     monkeypatch.setattr(lockstep, "VLLM_VERSION", "0.99.")
     with pytest.raises(SetupError, match=r"0\.99\.x and found 0\.32"):
         VLLMHintedPolicy(target(), prompter)
+    monkeypatch.undo()
+    monkeypatch.setenv(lockstep.RUNNER_VARIABLE, "1")
+    with pytest.raises(SetupError, match="newer model runner"):
+        VLLMHintedPolicy(target(), prompter)
+    monkeypatch.undo()
     wide = target().model_copy(
         update={"engine": target().engine.model_copy(update={"tensor_parallel_size": 2})}
     )

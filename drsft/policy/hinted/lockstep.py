@@ -12,6 +12,7 @@ when both rows come back with it, which also covers rows whose prompt is only pa
 thrown away by the engine, and here when the next step shows the old length again.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,7 @@ HINTED, PLAIN = 0, 1
 ROW_KEY = "drsft_row"  # in SamplingParams.extra_args: (pair number, HINTED or PLAIN, purpose)
 PROBE = "probe"  # a request whose logits are wanted, not its token
 VLLM_VERSION = "0.32."
+RUNNER_VARIABLE = "VLLM_USE_V2_MODEL_RUNNER"  # 1 is the default on a GPU
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -163,8 +165,14 @@ class Lockstep:
 
 
 def check_interface() -> None:
-    """Raises SetupError on a vLLM that this file was not written for."""
+    """Chooses the V1 model runner. Raises SetupError on a vLLM that this file was not written for."""
     import vllm
+
+    if os.environ.setdefault(RUNNER_VARIABLE, "0").lower() not in ("0", "false"):
+        raise SetupError(
+            f"{RUNNER_VARIABLE} asks for vLLM's newer model runner, whose logits processors Hinted Decoding "
+            "does not know; unset it, or set rewrite.hinted.engine: torch"
+        )
 
     if not str(vllm.__version__).startswith(VLLM_VERSION):
         raise SetupError(
