@@ -11,7 +11,7 @@ from test_report_sample import sample_report
 from drsft.evaluate.paired import PairedDifference
 from drsft.gap.report import gap_report
 from drsft.records import Source
-from drsft.report import findings
+from drsft.report import findings, leads
 from drsft.report.charts.axes import Scale, nice_ticks, tick_digits, ticks_within
 from drsft.report.charts.curves import merge_seeds
 from drsft.report.data import (
@@ -43,7 +43,7 @@ def _row(arm: str, value: float, *, margin: float = 0.03, benchmark: str = "gsm"
 
 def _headline(*rows: ComparisonRow, differences: tuple[ArmDifference, ...] = ()) -> str:
     data = replace(EMPTY, comparison=rows, differences=differences)
-    return findings.headline(data).sentence.replace("\u202f", " ")
+    return leads.headline(data).sentence.replace("\u202f", " ")
 
 
 def _paired(arm: str, other: str, low: float, high: float) -> ArmDifference:

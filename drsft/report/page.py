@@ -17,7 +17,7 @@ from markupsafe import Markup
 from drsft.gap.report import GapReport
 from drsft.gap.rows import PHI_THRESHOLDS
 from drsft.records import Source
-from drsft.report import findings, wording
+from drsft.report import findings, leads, wording
 from drsft.report.charts import WIDTHS
 from drsft.report.charts.curves import draw_losses, merge_seeds
 from drsft.report.charts.flow import draw_flow
@@ -52,14 +52,14 @@ def render(data: ReportData) -> str:
     colours = _colours(data)
     return environment.get_template("page.html.j2").render(
         data=data,
-        headline=findings.headline(data),
+        headline=leads.headline(data),
         # Neither file holds data, so they may stand unescaped; the hashes are over exactly this text.
         style=Markup(style),
         script=Markup(script),
         style_hash=_content_hash(style),
         script_hash=_content_hash(script),
         colours=colours,
-        pairs_finding=findings.pairs_finding(data.differences),
+        pairs_finding=leads.pairs_finding(data.differences),
         benchmarks=_benchmark_parts(data, colours),
         sources=_sources_shown(data),
         rounds_finding=findings.rounds_finding(data.rounds),
@@ -126,17 +126,17 @@ def _colours(data: ReportData) -> dict[str, int]:
 
 def _benchmark_parts(data: ReportData, colours: dict[str, int]) -> list[BenchmarkPart]:
     parts = []
-    for name, rows in findings.benchmarks_of(data.comparison).items():
+    for name, rows in leads.benchmarks_of(data.comparison).items():
 
         def draw(width: float, css: str, rows: list[ComparisonRow] = rows) -> Markup:
             return draw_intervals(rows, colours, width=width, css=css)
 
-        finding = findings.standing_finding(data, rows)
+        finding = leads.standing_finding(data, rows)
         parts.append(
             BenchmarkPart(
                 name=name,
                 rows=rows,
-                best=findings.best_of(rows),
+                best=leads.best_of(rows),
                 base=next((row for row in rows if row.arm == "base"), None),
                 finding=finding,
                 chart=_at_all_widths(draw),
