@@ -281,6 +281,63 @@ def bench_rewriting(
 PeerPython = Annotated[Path, typer.Option(metavar="PATH", help="A Python that has the peer: make peers.")]
 
 
+@bench_app.command("train")
+def bench_training(
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Rows with question and solution; else random ids.")
+    ] = None,
+    peer_python: PeerPython = Path(".venv-peers/bin/python"),
+    objective: Annotated[Literal["sft", "dft"], typer.Option(help="TRL calls sft nll.")] = "sft",
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 5,
+    steps: Annotated[int, typer.Option(min=2, help="Steps of a measurement; the first warms up.")] = 4,
+    batch: Annotated[int, typer.Option(min=1, help="Texts of a step.")] = 32,
+    micro_batch: Annotated[int, typer.Option(min=1, help="Texts of a forward.")] = 8,
+    seq_len: Annotated[int, typer.Option(min=16, help="Tokens of a packed row.")] = 1024,
+    vocabulary: Annotated[int, typer.Option(min=8192)] = 32_768,
+    hidden_size: Annotated[int, typer.Option(min=128)] = 256,
+    layers: Annotated[int, typer.Option(min=1)] = 4,
+    activation_checkpointing: Annotated[bool, typer.Option(help="On both sides.")] = False,
+    threads: Annotated[int, typer.Option(min=1, help="Of each side.")] = 2,
+) -> None:
+    """The training step against TRL's SFTTrainer: speed, memory and the same losses.
+
+    Example:  drsft bench train --data gsm8k_train.jsonl.gz --objective dft
+    """
+    from drsft.bench.train import bench_train, print_bench
+    from drsft.bench.train_data import ModelShape, Work
+
+    work = Work(
+        num_steps=steps,
+        batch_examples=batch,
+        micro_batch_examples=micro_batch,
+        seq_len=seq_len,
+        activation_checkpointing=activation_checkpointing,
+        num_threads=threads,
+    )
+    shape = ModelShape(vocab_size=vocabulary, hidden_size=hidden_size, num_layers=layers)
+    print_bench(
+        bench_train(
+            objective=objective,
+            peer_python=peer_python,
+            data=data,
+            shape=shape,
+            work=work,
+            num_rounds=rounds,
+        )
+    )
+
+
+@bench_app.command("parity")
+def bench_the_parity() -> None:
+    """One step's gradient for every way to split its work, against the definition; ends with 1 above 1e-5."""
+    from drsft.bench.parity import bench_parity, print_parity
+
+    found = bench_parity()
+    print_parity(found)
+    if max(error for one in found for error in one.errors.values()) > 1e-5:
+        raise typer.Exit(1)
+
+
 @bench_app.command("orchestration")
 def bench_the_orchestration(
     problems: Annotated[int, typer.Option(min=1, help="Problems of a round.")] = 10_000,

@@ -18,7 +18,17 @@ LAYERS = {  # package -> what of drsft it may import
     "verify": {"records", "errors", "config"},
     "rewrite": {"records", "errors", "config", "policy", "verify"},
     "gap": {"records", "errors", "config", "objectives", "evaluate", "policy", "rows"},
-    "train": {"records", "errors", "config", "objectives", "storage", "policy", "shards", "tables"},
+    "train": {
+        "__version__",
+        "records",
+        "errors",
+        "config",
+        "objectives",
+        "storage",
+        "policy",
+        "shards",
+        "tables",
+    },
 }
 
 

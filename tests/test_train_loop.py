@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM
 from drsft.config import Arm, Dft, Sft, Train
 from drsft.errors import StageError
 from drsft.storage import LocalStore
-from drsft.train.checkpoint import committed_steps
-from drsft.train.export import export_model
+from drsft.train.checkpoint import commits
+from drsft.train.export import Export, export_model
 from drsft.train.loop import Job, Target, train_one
 from drsft.train.model import ScoringModel, load_model
 from drsft.train.optimiser import learning_rate
@@ -31,11 +31,20 @@ class KilledError(Exception):
 
 
 def run(
-    location: str, folder: Path, *, job: Job = JOB, train: Train = TRAIN, die_after: int | None = None
+    location: str,
+    folder: Path,
+    *,
+    job: Job = JOB,
+    train: Train = TRAIN,
+    die_after: int | None = None,
+    seen: list[int] | None = None,
+    **options: Any,
 ) -> list[dict[str, Any]]:
-    """Trains into `folder`; the lines of its metrics without the clock's."""
+    """Trains into `folder`; the lines of its metrics without the clock's. `seen` collects the steps."""
 
     def on_step(step: int, num_steps: int, metrics: dict[str, float]) -> None:
+        if seen is not None:
+            seen.append(step)
         if step == die_after:
             raise KilledError
 
@@ -49,6 +58,7 @@ def run(
         store=store,
         world=World(),
         on_step=on_step,
+        **options,
     )
     return metrics_in(store)
 
@@ -81,36 +91,38 @@ def test_resuming_equals_not_stopping_bit_for_bit(
     assert (tmp_path / weights).read_bytes() == (uninterrupted / weights).read_bytes()
 
 
-def test_a_checkpoint_without_its_commit_does_not_exist(location: str, tmp_path: Path) -> None:
+def committed_steps(folder: Path) -> list[int]:
+    return [commit.step for commit in commits(LocalStore(folder))]
+
+
+def test_a_checkpoint_without_its_commit_does_not_exist(
+    location: str, uninterrupted: Path, tmp_path: Path
+) -> None:
     with pytest.raises(KilledError):
-        run(location, tmp_path, die_after=5)
-    assert committed_steps(LocalStore(tmp_path)) == [2, 4]
-    (tmp_path / "checkpoints/step-000004/commit.json").unlink()
-    (tmp_path / "checkpoints/step-000004/.metadata").write_bytes(b"half of a file")
+        run(location, tmp_path, die_after=7)
+    before, newest = committed_steps(tmp_path)[-2:]
+    (tmp_path / f"checkpoints/step-{newest:06d}/commit.json").unlink()
+    (tmp_path / f"checkpoints/step-{newest:06d}/.metadata").write_bytes(b"half of a file")
+    seen: list[int] = []
+    again = run(location, tmp_path, seen=seen)
+    assert seen[0] == before + 1
+    assert again == metrics_in(LocalStore(uninterrupted))
+
+
+@pytest.mark.parametrize("num_kept", [1, 2])
+def test_only_the_newest_checkpoints_stay(location: str, tmp_path: Path, num_kept: int) -> None:
+    run(location, tmp_path, train=TRAIN.model_copy(update={"num_checkpoints": num_kept}))
+    steps = committed_steps(tmp_path)
+    assert steps == [2, 4, 6, 8][-num_kept:]
+    folders = {path.name for path in (tmp_path / "checkpoints").iterdir() if any(path.iterdir())}
+    assert folders == {f"step-{step:06d}" for step in steps}
+
+
+def test_a_wish_for_a_checkpoint_is_met_before_the_next_step(location: str, tmp_path: Path) -> None:
     seen: list[int] = []
     with pytest.raises(KilledError):
-        train_one(
-            JOB,
-            train=TRAIN,
-            target=Target(location=location, compute_dtype=torch.float32),
-            rows=make_rows(NUM_EXAMPLES),
-            store=LocalStore(tmp_path),
-            world=World(),
-            on_step=lambda step, num_steps, metrics: _stop_after_first(seen, step),
-        )
-    assert seen == [3]
-
-
-def _stop_after_first(seen: list[int], step: int) -> None:
-    seen.append(step)
-    raise KilledError
-
-
-def test_only_the_last_two_checkpoints_stay(uninterrupted: Path) -> None:
-    steps = committed_steps(LocalStore(uninterrupted))
-    assert len(steps) == 2
-    folders = {path.name for path in (uninterrupted / "checkpoints").iterdir() if any(path.iterdir())}
-    assert folders == {f"step-{step:06d}" for step in steps}
+        run(location, tmp_path, die_after=4, seen=seen, wants_checkpoint=lambda: seen[-1] == 3)
+    assert committed_steps(tmp_path) == [2, 3]
 
 
 def test_done_tells_what_was_trained(uninterrupted: Path) -> None:
@@ -152,7 +164,8 @@ def test_export_loads_in_transformers_with_the_trained_probabilities(tmp_path: P
 
 def test_export_in_bf16_says_so(location: str, tmp_path: Path) -> None:
     model = ScoringModel(load_model(location))
-    export_model(LocalStore(tmp_path), model, target=location, dtype=torch.bfloat16, world=World())
+    export = Export(target=location, dtype=torch.bfloat16)
+    export_model(LocalStore(tmp_path), model, export, world=World())
     exported = AutoModelForCausalLM.from_pretrained(tmp_path / "export")  # in the dtype that its config names
     assert {parameter.dtype for parameter in exported.parameters()} == {torch.bfloat16}
     assert exported.config.architectures == ["Qwen2ForCausalLM"]

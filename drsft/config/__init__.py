@@ -19,7 +19,7 @@ from drsft.config.rounds import Rounds
 from drsft.config.run import Resources, RunConfig
 from drsft.config.sampling import SamplingStage
 from drsft.config.target import Engine, Prompts, Target
-from drsft.config.training import Arm, GapFilter, Train
+from drsft.config.training import Arm, GapFilter, Lora, TrackerName, Train
 
 __all__ = [
     "Analysis",
@@ -37,6 +37,7 @@ __all__ = [
     "Hinted",
     "Linear",
     "LoopGuard",
+    "Lora",
     "Mixing",
     "NearDuplicates",
     "Objective",
@@ -55,6 +56,7 @@ __all__ = [
     "Sigmoid",
     "Target",
     "Teacher",
+    "TrackerName",
     "Train",
     "Verification",
 ]

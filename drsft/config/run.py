@@ -33,12 +33,23 @@ class Resources(Frozen):
         16, ge=1, description="that the problems come from: slow ones keep a shard from its end"
     )
     train_workers: int = Field(1, ge=1)
+    max_train_workers: int | None = Field(
+        None, ge=1, description="elastic: between train_workers and so many, as the cluster has room"
+    )
     cpus_per_train_worker: float = Field(1, gt=0)
     gpus_per_train_worker: float = Field(0, ge=0)
     max_train_failures: int = Field(3, ge=0)
     dashboard_port: int | None = Field(
         None, ge=1, le=65535, description="show Ray's dashboard of a local cluster on this loopback port"
     )
+
+    @model_validator(mode="after")
+    def workers_are_a_range(self) -> "Resources":
+        if self.max_train_workers is not None and self.max_train_workers < self.train_workers:
+            raise ValueError(
+                f"max_train_workers ({self.max_train_workers}) is below train_workers ({self.train_workers})"
+            )
+        return self
 
 
 class RunConfig(Frozen):

@@ -1,13 +1,15 @@
 """Arms and the optimiser."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from drsft.config.base import Frozen, fingerprint
 from drsft.config.objectives import Dft, Guards, Objective
 
-__all__ = ["Arm", "GapFilter", "Train"]
+__all__ = ["Arm", "GapFilter", "Lora", "TrackerName", "Train"]
+
+TrackerName = Literal["tensorboard", "mlflow", "wandb"]
 
 
 class Arm(Frozen):
@@ -33,6 +35,15 @@ class GapFilter(Frozen):
         return self
 
 
+class Lora(Frozen):
+    """Adapters instead of whole weights (arXiv 2106.09685): W + alpha / rank · B A."""
+
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(32, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: tuple[str, ...] = Field((), description="ends of layer names; empty: every linear layer")
+
+
 class Train(Frozen):
     arms: tuple[Arm, ...] = Field((Arm(name="dr+dft"),), min_length=1)
     seeds: tuple[int, ...] = Field((0,), min_length=1)
@@ -48,7 +59,14 @@ class Train(Frozen):
     adam_betas: tuple[float, float] = (0.9, 0.95)
     max_grad_norm: float = Field(1.0, gt=0)
     activation_checkpointing: bool = False
+    lora: Lora | None = Field(None, description="{} trains adapters with the defaults; null the whole model")
     checkpoint_every_steps: int = Field(100, ge=1)
+    num_checkpoints: int = Field(2, ge=1, description="how many stay, besides the best")
+    validation_share: float = Field(
+        0, ge=0, le=0.5, description="of the problems, held out and scored with every checkpoint"
+    )
+    export: Literal["last", "best"] = Field("last", description="best: of the checkpoints, by validation")
+    trackers: tuple[TrackerName, ...] = ("tensorboard",)
     initial_model: str | None = Field(
         None, description="what training starts from where that is not the target that rewrote"
     )
@@ -75,15 +93,21 @@ class Train(Frozen):
             )
         return seeds
 
+    @model_validator(mode="after")
+    def best_can_be_told(self) -> "Train":
+        if self.export == "best" and not self.validation_share:
+            raise ValueError("export: best needs validation_share above 0 to tell which is best")
+        return self
+
     def job_prefix(self, arm: Arm, seed: int) -> str:
         """Where one training lies in the run: named by all that it depends on, the arm's name first."""
-        settings = [arm.model_dump(mode="json", exclude={"name"}), self._shared_settings]
+        others = self.model_dump(mode="json", exclude={"arms", "seeds", "num_checkpoints", "trackers"})
+        settings = [arm.model_dump(mode="json", exclude={"name"}), others]
         return f"train/{arm.name}-{fingerprint(settings, num_digits=8)}/seed-{seed}"
 
     def packed_prefix(self, data: str) -> str:
-        """Where the packed rows of a data view lie; all arms and seeds with equal settings share them."""
-        return f"train/packed-{data}-{fingerprint(self._shared_settings, num_digits=8)}"
-
-    @property
-    def _shared_settings(self) -> dict[str, Any]:
-        return self.model_dump(mode="json", exclude={"arms", "seeds"})
+        """Where the packed rows of a data view lie; all that would pack alike share them."""
+        settings = self.model_dump(
+            mode="json", include={"seq_len", "packing", "validation_share", "initial_model", "filter"}
+        )
+        return f"train/packed-{data}-{fingerprint(settings, num_digits=8)}"

@@ -18,21 +18,21 @@ from ray.train import FailureConfig, LoggingConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 from transformers.utils import logging as transformers_logging
 
-from drsft.config import RunConfig, Train
+from drsft.config import Resources, RunConfig, Train
 from drsft.errors import StageError
 from drsft.gap.filtering import filter_records
 from drsft.policy.prompts import check_location, model_location
 from drsft.stages.actors import raise_cause
 from drsft.stages.scoring import run_scores
-from drsft.storage import Store, open_store, read_table, table_bytes
-from drsft.train.encode import encode
+from drsft.storage import Store, open_store
 from drsft.train.loop import DONE_KEY, Job, Target, jobs_of, row_order, train_one
-from drsft.train.pack import PackedRows, pack
+from drsft.train.views import pack_view, read_view
 from drsft.train.world import World
 
 __all__ = ["STAGE", "is_complete", "run_training", "told_troubles"]
 
 STAGE = "train"
+SHOWN = ("loss", "tokens_per_s", "mfu", "validation_ce")  # beside the progress
 
 
 def is_complete(store: Store, config: RunConfig) -> bool:
@@ -65,7 +65,7 @@ def run_training(config: RunConfig, store_url: str, *, records: pa.Table, board:
         return
     check_location(model_location(config.train.initial_model or config.target.model))
     for data in sorted({arm.data for arm in config.train.arms}):
-        _pack_once(store, _filtered(store, records, data, config), data, config.train)
+        pack_view(store, _filtered(store, records, data, config), data, config.train)
     with tempfile.TemporaryDirectory(prefix="drsft-ray-train-") as scratch, raise_cause("training"):
         result = _trainer(config, store_url, board, scratch).fit()
     if result.return_value is not None:
@@ -88,32 +88,6 @@ def _filtered(
     return kept
 
 
-def _pack_once(store: Store, records: pa.Table, data: str, train: Train) -> None:
-    """Writes the packed rows of a data view; beside them the counts, as their commit."""
-    prefix, seq_len = train.packed_prefix(data), train.seq_len
-    commit_key = f"{prefix}.json"
-    if store.exists(commit_key):
-        return
-    encoding = encode(records, data="expert" if data == "expert" else "rewritten", seq_len=seq_len)
-    if not encoding.examples:
-        raise StageError(
-            f"no record fits train.seq_len = {seq_len} tokens ({encoding.num_too_long} are longer); raise it"
-        )
-    rows = pack(encoding.examples, seq_len=seq_len, one_a_row=not train.packing)
-    store.put(f"{prefix}.parquet", table_bytes(rows.to_table()))
-    num_tokens = sum(len(example.input_ids_T) for example in encoding.examples)
-    commit = {
-        "examples": len(encoding.examples),
-        "dropped_too_long": encoding.num_too_long,
-        "rows": len(rows),
-        "seq_len": seq_len,
-        "tokens": num_tokens,
-        "loss_tokens": int(rows.loss_mask_N.sum()),
-        "share_filled": round(rows.share_filled, 4),
-    }
-    store.create(commit_key, json.dumps(commit).encode())
-
-
 def _trainer(config: RunConfig, store_url: str, board: Any | None, scratch: str) -> TorchTrainer:
     resources = config.resources
     per_worker = {"CPU": resources.cpus_per_train_worker}
@@ -125,7 +99,7 @@ def _trainer(config: RunConfig, store_url: str, board: Any | None, scratch: str)
         _work,
         train_loop_config={"config": config.model_dump_json(), "store": store_url, "board": board},
         scaling_config=ScalingConfig(
-            num_workers=resources.train_workers,
+            num_workers=_num_workers(resources),
             use_gpu=resources.gpus_per_train_worker > 0,
             resources_per_worker=per_worker,
         ),
@@ -136,6 +110,12 @@ def _trainer(config: RunConfig, store_url: str, board: Any | None, scratch: str)
             failure_config=FailureConfig(max_failures=resources.max_train_failures),
         ),
     )
+
+
+def _num_workers(resources: Resources) -> int | tuple[int, int]:
+    """A range lets Ray Train resize the group by a restart, which goes on from the newest checkpoint."""
+    most = resources.max_train_workers
+    return resources.train_workers if most is None else (resources.train_workers, most)
 
 
 def _work(arguments: dict[str, Any]) -> str | None:
@@ -153,19 +133,18 @@ def _train_all(config: RunConfig, store: Store, world: World, board: Any | None)
     """Returns the message of a StageError, which every worker meets at the same step and another attempt
     would meet again. Any other error is raised, and Ray starts the group anew."""
     train = config.train
-    views = {
-        data: PackedRows.from_table(read_table(store, f"{train.packed_prefix(data)}.parquet"))
-        for data in {arm.data for arm in train.arms}
-    }
+    views = {data: read_view(store, data, train) for data in {arm.data for arm in train.arms}}
     jobs = jobs_of(train)
     lengths = {
-        job: row_order(train, num_rows=len(views[job.arm.data]), seed=job.seed).num_steps for job in jobs
+        job: row_order(train, num_rows=len(views[job.arm.data].learnt), seed=job.seed).num_steps
+        for job in jobs
     }
     target = Target(
         location=model_location(train.initial_model or config.target.model),
         compute_dtype=getattr(torch, config.target.dtype),
     )
     progress = _Progress(board, total=sum(lengths.values()))
+    preemption = _Preemption(world)
     finished = world.from_first([job for job in jobs if _is_done(store, train, job)])
     for job in jobs:
         if job not in finished:
@@ -174,16 +153,47 @@ def _train_all(config: RunConfig, store: Store, world: World, board: Any | None)
                     job,
                     train=train,
                     target=target,
-                    rows=views[job.arm.data],
+                    rows=views[job.arm.data].learnt,
+                    held_out=views[job.arm.data].held_out,
                     rows_store=store.within(train.packed_prefix(job.arm.data)),
                     store=store.within(train.job_prefix(job.arm, job.seed)),
+                    run=config.run_id,
                     world=world,
                     on_step=progress.of(job),
+                    wants_checkpoint=preemption.is_new,
                 )
             except StageError as error:
                 return f"{job}: {error}"
         progress.finish(job, lengths[job])
     return None
+
+
+class _Preemption:
+    """Whether a node of the group was told, since the last question, that it will be taken away.
+
+    The question is a barrier of all workers that takes a tenth of a second, so it is put every so many steps
+    as the first worker's clock has it; the answer is the same on all workers.
+    """
+
+    def __init__(self, world: World, *, every_s: float = 5.0) -> None:
+        self._world, self._every_s = world, every_s
+        self._known: Any = None
+        self._num_steps, self._wait_steps = 0, 1
+        self._asked_s = time.monotonic()
+
+    def is_new(self) -> bool:
+        """Called after every step."""
+        self._num_steps += 1
+        if self._num_steps < self._wait_steps:
+            return False
+        told = ray.train.get_preemption_info()
+        is_new = told is not None and told != self._known
+        self._known = told
+        now_s = time.monotonic()
+        step_s = (now_s - self._asked_s) / self._num_steps
+        self._num_steps, self._asked_s = 0, now_s
+        self._wait_steps = self._world.from_first(max(1, round(self._every_s / step_s)))
+        return is_new
 
 
 class _Progress:
@@ -199,7 +209,7 @@ class _Progress:
             now_s = time.monotonic()
             if now_s - self._sent_s >= self._every_s:
                 self._sent_s = now_s
-                shown = {"loss": metrics["loss"], "tokens_per_s": metrics["tokens_per_s"]}
+                shown = {name: metrics[name] for name in SHOWN if name in metrics}
                 self._send(self._num_before + step, job, **shown)
 
         return on_step

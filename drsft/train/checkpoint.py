@@ -3,21 +3,29 @@ alone makes them valid.
 
 Layout under a job's prefix:
     checkpoints/step-000100/.metadata, __0_0.distcp, …   torch.distributed.checkpoint
-    checkpoints/step-000100/commit.json                  {"step": 100, "num_workers": 2}
+    checkpoints/step-000100/commit.json                  {"step": 100, "num_workers": 2, "score": …}
 
-The learning rate, the order of the rows and the random numbers are functions of the step, so weights and
-optimiser are all the state there is.
+The learning rate, the order of the rows and the random numbers are functions of the step and the seed, so
+the step's number is the position in the data and the state of every generator. Weights and optimiser are the
+rest.
+
+Saving stops training only for the copy to a local file. The upload goes on beside the next steps.
 """
 
 import json
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 from torch import nn
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
     get_model_state_dict,
     get_optimizer_state_dict,
     set_model_state_dict,
@@ -26,31 +34,80 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.checkpoint.state_dict_loader import load as load_state
 from torch.distributed.checkpoint.state_dict_saver import save as save_state
 
-from drsft.storage import Store, download_folder, upload_folder
+from drsft.errors import StorageError
+from drsft.storage import Store, download_folder
 from drsft.train.world import World
 
-__all__ = ["committed_steps", "load_latest", "save"]
+__all__ = ["Checkpointer", "Commit", "commits", "load", "load_latest"]
 
 FOLDER = "checkpoints"
 COMMIT = "commit.json"
-NUM_KEPT = 2
+NUM_ATTEMPTS, LONGEST_PAUSE_S = 5, 8.0  # of each object's upload
+# Frozen weights are the target's own: only what is trained is kept.
+_OPTIONS = StateDictOptions(ignore_frozen_params=True, strict=False)
 
 
-def save(
-    store: Store, model: nn.Module, optimiser: torch.optim.Optimizer, *, step: int, world: World
-) -> None:
-    """Commits the state after `step` steps and deletes all but the last two. All processes call it."""
-    key = _key(step)
-    with TemporaryDirectory(prefix="drsft-checkpoint-") as folder:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    step: int
+    num_workers: int
+    score: float | None = None  # on held-out rows, lower is better; none without them
+
+
+@dataclass(slots=True)
+class _Upload:
+    """This process's part of a checkpoint on its way to the store."""
+
+    commit: Commit
+    folder: TemporaryDirectory[str]
+    future: Future[None]
+
+
+class Checkpointer:
+    """Writes the checkpoints of one job. All processes make the same calls in the same order."""
+
+    def __init__(self, store: Store, world: World, *, num_kept: int) -> None:
+        """The newest `num_kept` checkpoints stay, and the one with the best score."""
+        self._store, self._world, self._num_kept = store, world, num_kept
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint-upload")
+        self._upload: _Upload | None = None
+
+    def save(
+        self, model: nn.Module, optimiser: torch.optim.Optimizer, *, step: int, score: float | None = None
+    ) -> None:
+        """Copies the state after `step` steps and begins to upload it, once the last one is committed."""
+        self.finish()
+        folder = TemporaryDirectory(prefix="drsft-checkpoint-")
         # Each process has its own folder, as on several machines; the first one's holds the metadata.
-        writer = FileSystemWriter(folder, sync_files=False)
-        save_state(_state(model, optimiser), storage_writer=writer, no_dist=world.size == 1)
-        upload_folder(store, Path(folder), key)
-    world.barrier()
-    if world.is_first:
-        commit = {"step": step, "num_workers": world.size}
-        store.create(f"{key}/{COMMIT}", json.dumps(commit).encode())
-        _delete_old(store)
+        writer = FileSystemWriter(folder.name, sync_files=False)
+        save_state(_state(model, optimiser), storage_writer=writer, no_dist=self._world.size == 1)
+        future = self._pool.submit(_upload_folder, self._store, Path(folder.name), _key(step))
+        commit = Commit(step=step, num_workers=self._world.size, score=score)
+        self._upload = _Upload(commit, folder, future)
+
+    def poll(self) -> None:
+        """Commits the checkpoint on its way if every process has uploaded its part; never waits for that."""
+        if self._upload is None:
+            return
+        is_done = torch.tensor([float(self._upload.future.done())], device=self._world.device)
+        if self._world.global_sum(is_done).item() == self._world.size:
+            self.finish()
+
+    def finish(self) -> None:
+        """Waits for the checkpoint on its way, if there is one, and commits it. Raises its upload's error."""
+        if self._upload is None:
+            return
+        upload, self._upload = self._upload, None
+        with upload.folder:
+            upload.future.result()
+        self._world.barrier()
+        if self._world.is_first:
+            commit = {name: getattr(upload.commit, name) for name in Commit.__slots__}
+            self._store.create(f"{_key(upload.commit.step)}/{COMMIT}", json.dumps(commit).encode())
+            _delete_old(self._store, self._num_kept)
+
+    def close(self) -> None:
+        self._pool.shutdown()
 
 
 def load_latest(store: Store, model: nn.Module, optimiser: torch.optim.Optimizer, *, world: World) -> int:
@@ -58,23 +115,36 @@ def load_latest(store: Store, model: nn.Module, optimiser: torch.optim.Optimizer
 
     The number of processes may differ from that of the process group that wrote it.
     """
-    step = world.from_first(max(committed_steps(store), default=0) if world.is_first else 0)
-    if step == 0:
-        return 0
+    steps = [commit.step for commit in commits(store)] if world.is_first else []
+    step = world.from_first(max(steps, default=0))
+    if step:
+        load(store, model, optimiser, step=step, world=world)
+    return step
+
+
+def load(
+    store: Store, model: nn.Module, optimiser: torch.optim.Optimizer, *, step: int, world: World
+) -> None:
+    """Loads a committed state. All processes call it."""
     with TemporaryDirectory(prefix="drsft-checkpoint-") as folder:
         download_folder(store, _key(step), Path(folder))
         state = _state(model, optimiser)
         load_state(state, storage_reader=FileSystemReader(folder), no_dist=world.size == 1)
-    set_model_state_dict(model, state["model"])
-    set_optimizer_state_dict(model, optimiser, state["optimiser"])
+    set_model_state_dict(model, state["model"], options=_OPTIONS)
+    set_optimizer_state_dict(model, optimiser, state["optimiser"], options=_OPTIONS)
     world.barrier()  # nobody may delete what another still reads
-    return step
 
 
-def committed_steps(store: Store) -> list[int]:
-    """In ascending order."""
-    folders = [key.split("/")[1] for key in store.keys(FOLDER) if key.endswith(f"/{COMMIT}")]
-    return sorted(int(folder.removeprefix("step-")) for folder in folders)
+def commits(store: Store) -> list[Commit]:
+    """Of all valid checkpoints, in ascending order of their steps."""
+    found = [json.loads(store.read(key)) for key in store.keys(FOLDER) if key.endswith(f"/{COMMIT}")]
+    return sorted((Commit(**fields) for fields in found), key=lambda commit: commit.step)
+
+
+def best(found: list[Commit]) -> Commit | None:
+    """The one with the lowest score; of equal ones the earliest."""
+    scored = [commit for commit in found if commit.score is not None]
+    return min(scored, key=lambda commit: (commit.score, commit.step), default=None)
 
 
 def _key(step: int) -> str:
@@ -82,14 +152,33 @@ def _key(step: int) -> str:
 
 
 def _state(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    everything: Mapping[str, Any] = get_model_state_dict(model, options=_OPTIONS)
+    named = model.named_parameters(remove_duplicate=False)  # tied ones are left in under their second name
+    frozen = {name for name, parameter in named if not parameter.requires_grad}
     return {
-        "model": get_model_state_dict(model),
-        "optimiser": get_optimizer_state_dict(model, optimiser),
+        "model": {name: value for name, value in everything.items() if name not in frozen},
+        "optimiser": get_optimizer_state_dict(model, optimiser, options=_OPTIONS),
     }
 
 
-def _delete_old(store: Store) -> None:
-    for step in committed_steps(store)[:-NUM_KEPT]:
+def _upload_folder(store: Store, folder: Path, key: str) -> None:
+    """Every file, each tried again when the store fails: a moment's fault must not cost the run."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            for attempt in Retrying(
+                retry=retry_if_exception_type(StorageError),
+                stop=stop_after_attempt(NUM_ATTEMPTS),
+                wait=wait_random_exponential(multiplier=0.5, max=LONGEST_PAUSE_S),
+                reraise=True,
+            ):
+                with attempt:
+                    store.put(f"{key}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+
+
+def _delete_old(store: Store, num_kept: int) -> None:
+    found = commits(store)
+    kept = {commit.step for commit in [*found[-num_kept:], best(found)] if commit is not None}
+    for step in [commit.step for commit in found if commit.step not in kept]:
         key = _key(step)
         store.delete(f"{key}/{COMMIT}")  # first: without it the rest counts for nothing
         for name in list(store.keys(key)):

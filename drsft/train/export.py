@@ -1,24 +1,31 @@
 """The trained model as a Hugging Face folder in the store, which transformers and vLLM load as it stands."""
 
+import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
+from drsft.config import Lora
 from drsft.errors import ModelError
 from drsft.storage import Store, upload_folder
+from drsft.train.lora import adapter_config, adapter_weights, merged_weights
 from drsft.train.model import ScoringModel
 from drsft.train.world import World
 
-__all__ = ["EXPORT_FOLDER", "export_model", "model_folder"]
+__all__ = ["ADAPTER_FOLDER", "EXPORT_FOLDER", "Export", "export_model", "model_folder"]
 
-EXPORT_FOLDER = "export"
+EXPORT_FOLDER, ADAPTER_FOLDER = "export", "adapter"
+MAX_SHARD_SIZE = "5GB"
+GENERATION_CONFIG = "generation_config.json"
 
 # What surrounds the weights, copied byte for byte: loading and saving a tokenizer may rewrite it.
 _COMPANIONS = (
@@ -28,8 +35,19 @@ _COMPANIONS = (
     "vocab.*",
     "merges.txt",
     "chat_template*",
-    "generation_config.json",  # holds every stop token
+    GENERATION_CONFIG,
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """What the exported folder says besides the weights."""
+
+    target: str  # the model that training began with: a folder or a hub name
+    dtype: torch.dtype
+    end_of_turn_id: int | None = None  # joins the stop tokens
+    card: str = ""
+    lora: Lora | None = None
 
 
 def model_folder(location: str) -> Path:
@@ -44,29 +62,57 @@ def model_folder(location: str) -> Path:
         raise ModelError(f"target.model {location!r}: cannot be fetched: {reason}") from error
 
 
-def export_model(store: Store, model: ScoringModel, *, target: str, dtype: torch.dtype, world: World) -> None:
-    """Writes the whole model in `dtype` under `export/`, with the tokenizer and stop tokens of `target`.
+def export_model(store: Store, model: ScoringModel, export: Export, *, world: World) -> None:
+    """Writes the whole model under `export/`, adapters merged; the adapters alone under `adapter/`.
 
     All processes call it, since gathering is a collective; the first one writes.
     """
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    state = get_model_state_dict(model, options=options)  # empty but on the first process
+    state: dict[str, Any] = get_model_state_dict(model, options=options)  # empty but on the first process
     if not world.is_first:
         return
-    causal_lm = model.causal_lm
+    weights: dict[str, Tensor] = {name.removeprefix("causal_lm."): tensor for name, tensor in state.items()}
     with TemporaryDirectory(prefix="drsft-export-") as name:
         folder = Path(name)
-        causal_lm.save_pretrained(folder, state_dict=_weights(causal_lm, state, dtype))
-        causal_lm.config.dtype = dtype  # save_pretrained wrote that of the master weights
-        causal_lm.config.save_pretrained(folder)
-        for pattern in _COMPANIONS:
-            for path in model_folder(target).glob(pattern):
-                shutil.copyfile(path, folder / path.name)
-        upload_folder(store, folder, EXPORT_FOLDER)
+        if export.lora is not None:
+            _save_adapter(store, folder / ADAPTER_FOLDER, weights, export.lora, export.target)
+            weights = merged_weights(weights, export.lora)
+        _save_model(folder / EXPORT_FOLDER, model.causal_lm, weights, export)
+        upload_folder(store, folder / EXPORT_FOLDER, EXPORT_FOLDER)
 
 
-def _weights(causal_lm: Any, state: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Tensor]:
-    """By the names that the model itself uses, without what is tied: it is made again when loaded."""
-    named = {name.removeprefix("causal_lm."): tensor for name, tensor in state.items()}
+def _save_model(folder: Path, causal_lm: Any, weights: Mapping[str, Tensor], export: Export) -> None:
+    causal_lm.save_pretrained(
+        folder, state_dict=_untied(causal_lm, weights, export.dtype), max_shard_size=MAX_SHARD_SIZE
+    )
+    causal_lm.config.dtype = export.dtype  # save_pretrained wrote that of the master weights
+    causal_lm.config.save_pretrained(folder)
+    for pattern in _COMPANIONS:
+        for path in model_folder(export.target).glob(pattern):
+            shutil.copyfile(path, folder / path.name)
+    _add_stop_token(folder / GENERATION_CONFIG, export.end_of_turn_id)
+    if export.card:
+        (folder / "README.md").write_text(export.card)
+
+
+def _add_stop_token(path: Path, end_of_turn_id: int | None) -> None:
+    """A base model's own stop token is not the one that ends a turn of its chat template; both must stop."""
+    settings = json.loads(path.read_text()) if path.exists() else {}
+    stops = settings.get("eos_token_id")
+    known = stops if isinstance(stops, list) else [] if stops is None else [stops]
+    if end_of_turn_id is not None and end_of_turn_id not in known:
+        settings["eos_token_id"] = [end_of_turn_id, *known]
+        path.write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def _save_adapter(store: Store, folder: Path, weights: Mapping[str, Tensor], lora: Lora, target: str) -> None:
+    folder.mkdir()
+    save_file(adapter_weights(weights), folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    adapter_config(lora, target).save_pretrained(folder)
+    upload_folder(store, folder, ADAPTER_FOLDER)
+
+
+def _untied(causal_lm: Any, weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Without what is tied: it is made again when loaded."""
     tied = set(causal_lm.all_tied_weights_keys or ())
-    return {name: tensor.to(dtype).contiguous() for name, tensor in named.items() if name not in tied}
+    return {name: tensor.to(dtype).contiguous() for name, tensor in weights.items() if name not in tied}

@@ -6,22 +6,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from drsft.config import Arm, Train
 from drsft.objectives.health import troubles
-from drsft.objectives.needs import needs_of
-from drsft.policy.prompts import text_patterns
+from drsft.records import stable_seed
 from drsft.storage import Store
 from drsft.train import checkpoint
-from drsft.train.export import export_model
+from drsft.train.card import model_card
+from drsft.train.checkpoint import Checkpointer
+from drsft.train.export import Export, export_model
+from drsft.train.flops import peak_flops, training_flops
+from drsft.train.lora import add_adapters
 from drsft.train.metrics import MetricsLog
 from drsft.train.model import ScoringModel, load_model, shard
 from drsft.train.optimiser import make_optimiser
 from drsft.train.order import RowOrder
 from drsft.train.pack import PackedRows
-from drsft.train.reference import References, start_scores, switch_dropout_off, take_snapshot
+from drsft.train.reference import gather_references, take_snapshot
 from drsft.train.step import train_step
+from drsft.train.tracking import open_trackers
+from drsft.train.validation import VALIDATION_CE, validate
 from drsft.train.world import World
 
 __all__ = ["DONE_KEY", "Job", "OnStep", "Target", "jobs_of", "row_order", "train_one"]
@@ -68,26 +74,43 @@ def train_one(
     rows: PackedRows,
     store: Store,
     world: World,
+    held_out: PackedRows | None = None,
     rows_store: Store | None = None,
+    run: str = "drsft",
     on_step: OnStep = lambda step, num_steps, metrics: None,
+    wants_checkpoint: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Trains from the newest committed checkpoint, or from the target, to the end, and exports.
 
     `store` is the job's own, at `train.job_prefix` of the run's; `done.json`, created there last, is
     returned. `rows_store`, shared by the jobs of the same rows, keeps what the frozen start makes of them.
-    Raises StageError, on every process at once, when the loss is no longer a number.
+    `wants_checkpoint` is asked after every step, with the same answer on all processes: yes saves at once,
+    because one of them is about to go. Raises StageError, on every process at once, when the loss is no
+    longer a number.
     """
-    model = prepare(target, train, world)
-    references = _references(
-        job.arm, model, target=target, train=train, rows=rows, store=rows_store, world=world
+    model = prepare(target, train, world, seed=job.seed)
+    setting: dict[str, Any] = {
+        "rows": rows,
+        "order": row_order(train, num_rows=len(rows), seed=job.seed),
+        "world": world,
+    }
+    references = gather_references(
+        job.arm,
+        model,
+        start_model=lambda: prepare(target, train, world),
+        location=target.location,
+        micro_batch_rows=train.micro_batch_rows,
+        rows=rows,
+        store=rows_store,
+        world=world,
     )
     optimiser = make_optimiser(model, train)
-    order = row_order(train, num_rows=len(rows), seed=job.seed)
     first_step = checkpoint.load_latest(store, model, optimiser, world=world)
-    log = MetricsLog(store, num_steps_done=first_step, world=world)
+    log = _open_log(store, job, train=train, run=run, first_step=first_step, world=world)
+    checkpointer = Checkpointer(store, world, num_kept=train.num_checkpoints)
+    num_steps = setting["order"].num_steps
     warned: set[str] = set()
-    for step in range(first_step, order.num_steps):
-        setting: dict[str, Any] = {"rows": rows, "order": order, "world": world}
+    for step in range(first_step, num_steps):
         references = take_snapshot(
             references,
             model,
@@ -100,21 +123,34 @@ def train_one(
             model, optimiser, step, arm=job.arm, train=train, references=references, **setting
         )
         num_done = step + 1
+        metrics |= _utilisation(model, metrics, rows, setting["order"].rows_of(step), world)
+        is_due = num_done % train.checkpoint_every_steps == 0 or num_done == num_steps
+        if is_due and held_out is not None:
+            metrics |= validate(model, held_out, micro_batch_rows=train.micro_batch_rows, world=world)
         log.add({"step": num_done, **metrics})
         if world.is_first:
             _warn(job, log, warned)
-        on_step(num_done, order.num_steps, metrics)
-        if num_done % train.checkpoint_every_steps == 0 and num_done < order.num_steps:
+        on_step(num_done, num_steps, metrics)
+        is_urgent = wants_checkpoint()
+        if (is_due and num_done < num_steps) or is_urgent:
             log.write()
-            checkpoint.save(store, model, optimiser, step=num_done, world=world)
-    log.write()
-    export_model(store, model, target=target.location, dtype=target.compute_dtype, world=world)
+            checkpointer.save(model, optimiser, step=num_done, score=metrics.get(VALIDATION_CE))
+        if is_urgent:
+            checkpointer.finish()
+        checkpointer.poll()
+    checkpointer.finish()
+    log.close()
+    if train.export == "best":
+        _load_best(store, model, optimiser, log, world)
+    export_model(store, model, _export(job, target, train, rows, log), world=world)
     return _finish(store, log, world)
 
 
-def prepare(target: Target, train: Train, world: World) -> ScoringModel:
+def prepare(target: Target, train: Train, world: World, *, seed: int = 0) -> ScoringModel:
     """The model on its device, spread over the world. Alone and in fp32 there is nothing to spread."""
     causal_lm = load_model(target.location).to(world.device).train()
+    if train.lora is not None:
+        add_adapters(causal_lm, train.lora, seed=stable_seed(seed, "adapters"))
     model = ScoringModel(causal_lm, activation_checkpointing=train.activation_checkpointing)
     if world.size > 1 or target.compute_dtype != torch.float32:
         world.ensure_process_group()
@@ -122,27 +158,12 @@ def prepare(target: Target, train: Train, world: World) -> ScoringModel:
     return model
 
 
-def _references(
-    arm: Arm,
-    model: ScoringModel,
-    *,
-    target: Target,
-    train: Train,
-    rows: PackedRows,
-    store: Store | None,
-    world: World,
-) -> References:
-    """What the arm's objective compares with, from a model that is still untrained."""
-    needs = needs_of(arm.objective)
-    start = start_model = None
-    if needs.compares:
-        switch_dropout_off(model.causal_lm)
-    if needs.start_logprobs:
-        start = start_scores(store, model, rows, micro_batch_rows=train.micro_batch_rows, world=world)
-    if needs.start_model and not hasattr(model.causal_lm, "disable_adapter"):
-        start_model = prepare(target, train, world).eval().requires_grad_(False)
-    patterns = text_patterns(arm.guards.exempt_texts, target.location)
-    return References(start=start, start_model=start_model, exempt_patterns=patterns)
+def _open_log(store: Store, job: Job, *, train: Train, run: str, first_step: int, world: World) -> MetricsLog:
+    names = train.trackers if world.is_first else ()
+    trackers = open_trackers(
+        names, store, run=run, job=f"{job.arm.name}/seed-{job.seed}", first_step=first_step
+    )
+    return MetricsLog(store, num_steps_done=first_step, world=world, trackers=trackers)
 
 
 def _warn(job: Job, log: MetricsLog, warned: set[str]) -> None:
@@ -151,6 +172,51 @@ def _warn(job: Job, log: MetricsLog, warned: set[str]) -> None:
         if name not in warned:
             warned.add(name)
             logger.warning("%s, step %d: %s", job, len(log.rows), text)
+
+
+def _utilisation(
+    model: ScoringModel, metrics: dict[str, float], rows: PackedRows, row_indices: Any, world: World
+) -> dict[str, float]:
+    """Model FLOPs utilisation, where the device's peak is known."""
+    peak = peak_flops(world.device)
+    if peak is None:
+        return {}
+    lengths = rows.documents(row_indices).lengths
+    flops = training_flops(model.causal_lm, lengths=lengths, num_loss_tokens=int(metrics["loss_tokens"]))
+    return {"mfu": flops / metrics["step_s"] / (peak * world.size)}
+
+
+def _load_best(
+    store: Store, model: ScoringModel, optimiser: torch.optim.Optimizer, log: MetricsLog, world: World
+) -> None:
+    """Puts the best checkpoint's weights into the model, unless the last ones are as good."""
+    best = checkpoint.best(checkpoint.commits(store)) if world.is_first else None
+    if best is not None and best.score is not None and best.score >= log.rows[-1][VALIDATION_CE]:
+        best = None
+    best = world.from_first(best)
+    if best is not None:
+        checkpoint.load(store, model, optimiser, step=best.step, world=world)
+
+
+def _export(job: Job, target: Target, train: Train, rows: PackedRows, log: MetricsLog) -> Export:
+    last_ids = rows.input_ids_N[rows.document_offsets[1:] - 1]
+    end_of_turn_id = int(np.bincount(last_ids).argmax())  # what the learnt texts end with
+    card = model_card(
+        target=target.location,
+        arm=job.arm,
+        seed=job.seed,
+        train=train,
+        rows=len(rows),
+        texts=len(rows.problem_ids),
+        final=log.rows[-1] if log.rows else {},
+    )
+    return Export(
+        target=target.location,
+        dtype=target.compute_dtype,
+        end_of_turn_id=end_of_turn_id,
+        card=card,
+        lora=train.lora,
+    )
 
 
 def _finish(store: Store, log: MetricsLog, world: World) -> dict[str, Any]:

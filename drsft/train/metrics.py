@@ -1,9 +1,11 @@
-"""A job's metrics, a JSON object a line, in step order, in the store."""
+"""A job's metrics, a JSON object a line, in step order, in the store; and the trackers that hear of them."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from drsft.storage import Store
+from drsft.train.tracking import Tracker
 from drsft.train.world import World
 
 __all__ = ["MetricsLog"]
@@ -14,9 +16,11 @@ METRICS_KEY = "metrics.jsonl"
 class MetricsLog:
     """Collects every step's metrics; the first process writes them."""
 
-    def __init__(self, store: Store, *, num_steps_done: int, world: World) -> None:
+    def __init__(
+        self, store: Store, *, num_steps_done: int, world: World, trackers: Sequence[Tracker] = ()
+    ) -> None:
         """Goes on after `num_steps_done` steps; lines of later steps, from before a failure, go."""
-        self._store, self._world = store, world
+        self._store, self._world, self._trackers = store, world, trackers
         self.rows: list[dict[str, Any]] = []
         if num_steps_done and world.is_first:
             lines = store.read(METRICS_KEY).decode().splitlines()
@@ -24,7 +28,16 @@ class MetricsLog:
 
     def add(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
+        for tracker in self._trackers:
+            tracker.log(row["step"], {name: value for name, value in row.items() if name != "step"})
 
     def write(self) -> None:
         if self._world.is_first:
             self._store.put(METRICS_KEY, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
+        for tracker in self._trackers:
+            tracker.flush()
+
+    def close(self) -> None:
+        self.write()
+        for tracker in self._trackers:
+            tracker.close()

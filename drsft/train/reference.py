@@ -8,7 +8,7 @@ workers (4 in fp32), beside 16 for weights, gradients and optimiser; a model tra
 copy, since without them it is its start.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -19,12 +19,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from drsft.config import Arm
 from drsft.config.objectives import Objective, Sft
 from drsft.objectives.documents import median_document_loss
 from drsft.objectives.head import Head
 from drsft.objectives.loss import FrozenStart, LossRequest
 from drsft.objectives.needs import needs_of
+from drsft.policy.prompts import text_patterns
 from drsft.storage import Store
+from drsft.train.lora import adapters_off, has_adapters
 from drsft.train.micro_batch import MicroBatch, micro_batch
 from drsft.train.model import ScoringModel
 from drsft.train.order import RowOrder, micro_batches
@@ -35,6 +38,7 @@ __all__ = [
     "References",
     "Scores",
     "frozen_start",
+    "gather_references",
     "score",
     "start_scores",
     "switch_dropout_off",
@@ -69,6 +73,33 @@ def loss_places(rows: PackedRows, row_indices: Sequence[int] | NDArray[np.int64]
     spans = [np.arange(*rows.span(int(row))) for row in row_indices]
     places = np.concatenate(spans) if spans else np.zeros(0, dtype=np.int64)
     return torch.from_numpy(places[rows.loss_mask_N[places]])
+
+
+def gather_references(
+    arm: Arm,
+    model: ScoringModel,
+    *,
+    start_model: Callable[[], ScoringModel],
+    location: str,
+    micro_batch_rows: int,
+    rows: PackedRows,
+    store: Store | None,
+    world: World,
+) -> References:
+    """What the arm's objective compares with, from a model that is still untrained.
+
+    `start_model` makes another one, which stays as it is; adapters that can be switched off make it needless.
+    """
+    needs = needs_of(arm.objective)
+    start = frozen = None
+    if needs.compares:
+        switch_dropout_off(model.causal_lm)
+    if needs.start_logprobs:
+        start = start_scores(store, model, rows, micro_batch_rows=micro_batch_rows, world=world)
+    if needs.start_model and not has_adapters(model.causal_lm):
+        frozen = start_model().eval().requires_grad_(False)
+    patterns = text_patterns(arm.guards.exempt_texts, location)
+    return References(start=start, start_model=frozen, exempt_patterns=patterns)
 
 
 @torch.no_grad()
@@ -146,7 +177,7 @@ def take_snapshot(
 def frozen_start(model: ScoringModel, batch: MicroBatch, references: References) -> FrozenStart:
     """The start's hidden states on a micro-batch, from its copy or from the model without its adapters."""
     start_model = references.start_model
-    without = nullcontext() if start_model is not None else model.causal_lm.disable_adapter()
+    without = nullcontext() if start_model is not None else adapters_off(model.causal_lm)
     with torch.no_grad(), without:
         hidden_ND, weight_VD, bias_V = (start_model or model)(*batch.inputs, None)
     head = Head(weight_VD=weight_VD, bias_V=bias_V, shape=model.head_shape)

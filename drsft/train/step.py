@@ -100,6 +100,7 @@ def accumulate_gradient(
     guards: Guards = NO_GUARDS,
     references: References = NO_REFERENCES,
     progress: float = 1.0,
+    chunk_tokens: int | None = None,
 ) -> tuple[Tensor, float]:
     """Leaves the gradient of the weighted loss over `row_indices` in the model; returns `token_sums` and the
     gradient's norm, both over the world."""
@@ -108,7 +109,9 @@ def accumulate_gradient(
     batches = micro_batches(
         row_indices, rank=world.rank, num_ranks=world.size, micro_batch_rows=train.micro_batch_rows
     )
-    request = LossRequest(num_loss_tokens=num_loss_tokens, objective=objective, guards=guards)
+    request = LossRequest(
+        num_loss_tokens=num_loss_tokens, objective=objective, guards=guards, chunk_tokens=chunk_tokens
+    )
     sums = []
     for index, batch_rows in enumerate(batches):
         sync_gradients_now(model, is_last_micro_batch=index == len(batches) - 1)

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,19 @@ def losses(folder: Path, job: str) -> list[tuple[int, float]]:
     return [(row["step"], row["loss"]) for row in map(json.loads, lines)]
 
 
+def computed(folder: Path) -> list[dict[str, Any]]:
+    """The metrics of the only job, without the clock's."""
+    lines = (place(folder, "dr+dft/seed-0") / "metrics.jsonl").read_text().splitlines()
+    clocks = ("step_s", "tokens_per_s")
+    return [{k: v for k, v in json.loads(line).items() if k not in clocks} for line in lines]
+
+
+def committed(folder: Path) -> int:
+    """The newest step that a checkpoint was committed for."""
+    found = folder.glob("train/dr+dft-*/seed-0/checkpoints/*/commit.json")
+    return max((int(path.parent.name.removeprefix("step-")) for path in found), default=0)
+
+
 @pytest.fixture(scope="module")
 def finished(cluster: None, model: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     folder = tmp_path_factory.mktemp("finished")
@@ -140,19 +154,73 @@ def test_a_finished_run_starts_no_workers(finished: tuple[Path, Any], model: str
     assert sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*")) == before
 
 
-def test_a_killed_worker_changes_nothing(finished: tuple[Path, Any], model: str, tmp_path: Path) -> None:
-    one_seed = config(model, seeds=(0,))
+LONG = {"arms": ARMS[1:], "seeds": (0,), "num_epochs": 40, "checkpoint_every_steps": 10}
+
+
+@pytest.fixture(scope="module")
+def long(cluster: None, model: str, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The metrics of a run of some hundred steps that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("long")
+    run_training(config(model, **LONG), str(folder), records=records(), board=None)
+    return computed(folder)
+
+
+def test_workers_killed_five_times_at_random_change_nothing(
+    long: list[dict[str, Any]], model: str, tmp_path: Path
+) -> None:
+    generator = np.random.default_rng()
+    edges = np.linspace(0, len(long) - 40, 6)
+    wanted = [int(generator.integers(low, high)) for low, high in pairwise(edges)]
+    resources = Resources(train_workers=2, max_train_failures=len(wanted))
+    whole = config(model, **LONG).model_copy(update={"resources": resources})
+    gone: set[int] = set()
+    num_killed = 0
     with ThreadPoolExecutor(1) as pool:
-        training = pool.submit(run_training, one_seed, str(tmp_path), records=records(), board=None)
-        commits = "train/dr+dft-*/seed-0/checkpoints/*/commit.json"
-        wait_until(lambda: training.done() or any(tmp_path.glob(commits)))
-        victims = train_workers()
-        assert len(victims) == 2
-        os.kill(victims[1], signal.SIGKILL)
-        training.result(timeout=120)
-    for job in ("sft/seed-0", "dr+dft/seed-0"):
-        assert losses(tmp_path, job) == losses(finished[0], job)
-        assert (place(tmp_path, job) / "export/model.safetensors").is_file()
+        training = pool.submit(run_training, whole, str(tmp_path), records=records(), board=None)
+        for step in wanted:
+            wait_until(lambda step=step: training.done() or committed(tmp_path) >= step)  # type: ignore[misc]
+            group = new_group(gone)
+            os.kill(int(generator.choice(group)), signal.SIGKILL)
+            gone |= set(group)  # a group starts anew as a whole
+            num_killed += 1
+        training.result(timeout=200)
+    assert num_killed == len(wanted), f"kills after steps {wanted}"
+    assert computed(tmp_path) == long
+
+
+def test_one_worker_goes_on_where_two_stopped(long: list[dict[str, Any]], model: str, tmp_path: Path) -> None:
+    two, one = (
+        config(model, **LONG).model_copy(
+            update={"resources": Resources(train_workers=num, max_train_failures=0)}
+        )
+        for num in (2, 1)
+    )
+    with ThreadPoolExecutor(1) as pool:
+        training = pool.submit(run_training, two, str(tmp_path), records=records(), board=None)
+        wait_until(lambda: training.done() or committed(tmp_path) >= 100)
+        os.kill(train_workers()[0], signal.SIGKILL)
+        with pytest.raises(StageError):
+            training.result(timeout=100)
+    assert 100 <= committed(tmp_path) < len(long)
+    run_training(one, str(tmp_path), records=records(), board=None)
+    done = json.loads((place(tmp_path, "dr+dft/seed-0") / "done.json").read_bytes())
+    assert done["num_workers"] == 1
+    again = computed(tmp_path)
+    for name in (
+        "step",
+        "loss_tokens",
+        "learning_rate",
+    ):  # the same rows in every step: the same global batch
+        assert [row[name] for row in again] == [row[name] for row in long]
+    assert [row["loss"] for row in again] == pytest.approx([row["loss"] for row in long], rel=1e-3)
+
+
+def test_an_elastic_group_takes_the_room_that_there_is(cluster: None, model: str, tmp_path: Path) -> None:
+    resources = Resources(train_workers=1, max_train_workers=2)
+    elastic = config(model, seeds=(0,)).model_copy(update={"resources": resources})
+    run_training(elastic, str(tmp_path), records=records(), board=None)
+    done = json.loads((place(tmp_path, "sft/seed-0") / "done.json").read_bytes())
+    assert done["num_workers"] == 2
 
 
 def test_a_loss_that_is_no_number_ends_the_stage_at_once(cluster: None, model: str, tmp_path: Path) -> None:
@@ -179,6 +247,12 @@ def train_workers() -> list[int]:
             except OSError:  # it ended meanwhile
                 continue
     return sorted(found)
+
+
+def new_group(gone: set[int]) -> list[int]:
+    """Waits for two workers that are not those of before."""
+    wait_until(lambda: len(set(train_workers()) - gone) == 2)
+    return sorted(set(train_workers()) - gone)
 
 
 def is_descendant(pid: int) -> bool:

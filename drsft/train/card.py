@@ -1,0 +1,45 @@
+"""The model card of an export: what it was trained from, on and how, so that it can be made again."""
+
+import json
+from typing import Any
+
+from drsft import __version__
+from drsft.config import Arm, Train
+
+__all__ = ["model_card"]
+
+
+def model_card(
+    *, target: str, arm: Arm, seed: int, train: Train, rows: int, texts: int, final: dict[str, Any]
+) -> str:
+    """Markdown with the front matter that the Hugging Face hub reads. `final` is the last step's metrics."""
+    settings = train.model_dump(mode="json", exclude={"arms", "seeds", "trackers"}, exclude_none=True)
+    shown = ("step", "loss", "ce", "mean_p", "entropy", "validation_ce")
+    figures = "\n".join(f"| {name} | {final[name]:.6g} |" for name in shown if name in final)
+    return f"""---
+base_model: {json.dumps(target)}
+library_name: transformers
+pipeline_tag: text-generation
+tags: [drsft, {arm.objective.kind}]
+---
+
+# {arm.name}, seed {seed}
+
+Trained with drsft {__version__} from `{target}` on {texts:,} {arm.data} texts in {rows:,} rows.
+
+| last step | |
+|---|---|
+{figures}
+
+Objective:
+
+```json
+{json.dumps(arm.model_dump(mode="json"), indent=1)}
+```
+
+Training:
+
+```json
+{json.dumps(settings, indent=1)}
+```
+"""

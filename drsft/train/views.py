@@ -1,0 +1,80 @@
+"""The packed rows of a data view, in the run's store: what is learnt, and what is held out."""
+
+import json
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from drsft.config import Train
+from drsft.errors import StageError
+from drsft.records import stable_seed
+from drsft.storage import Store, read_table, table_bytes
+from drsft.train.encode import Example, encode
+from drsft.train.pack import PackedRows, pack
+
+__all__ = ["View", "pack_view", "read_view"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    learnt: PackedRows
+    held_out: PackedRows | None
+
+
+def pack_view(store: Store, records: pa.Table, data: str, train: Train) -> None:
+    """Writes the packed rows of a data view; beside them the counts, as their commit. Once is enough."""
+    prefix, seq_len = train.packed_prefix(data), train.seq_len
+    commit_key = f"{prefix}.json"
+    if store.exists(commit_key):
+        return
+    encoding = encode(records, data="expert" if data == "expert" else "rewritten", seq_len=seq_len)
+    if not encoding.examples:
+        raise StageError(
+            f"no record fits train.seq_len = {seq_len} tokens ({encoding.num_too_long} are longer); raise it"
+        )
+    learnt, held_out = _split(encoding.examples, train.validation_share)
+    rows = pack(learnt, seq_len=seq_len, one_a_row=not train.packing)
+    store.put(f"{prefix}.parquet", table_bytes(rows.to_table()))
+    if held_out:
+        validation = pack(held_out, seq_len=seq_len, one_a_row=not train.packing)
+        store.put(_held_out_key(train, data), table_bytes(validation.to_table()))
+    commit = {
+        "examples": len(learnt),
+        "held_out": len(held_out),
+        "dropped_too_long": encoding.num_too_long,
+        "rows": len(rows),
+        "seq_len": seq_len,
+        "tokens": len(rows.input_ids_N),
+        "loss_tokens": int(rows.loss_mask_N.sum()),
+        "share_filled": round(rows.share_filled, 4),
+    }
+    store.create(commit_key, json.dumps(commit).encode())
+
+
+def _split(examples: list[Example], validation_share: float) -> tuple[list[Example], list[Example]]:
+    """Learnt and held out, by problem: completions of one problem never stand on both sides."""
+
+    def is_held_out(example: Example) -> bool:
+        return stable_seed(0, "validation", example.problem_id) % 10_000 < validation_share * 10_000
+
+    learnt = [example for example in examples if not is_held_out(example)]
+    held_out = [example for example in examples if is_held_out(example)]
+    if not learnt or (validation_share and not held_out):
+        raise StageError(
+            f"train.validation_share = {validation_share} holds {len(held_out)} of {len(examples)} texts out;"
+            " change it or add problems"
+        )
+    return learnt, held_out
+
+
+def _held_out_key(train: Train, data: str) -> str:
+    return f"{train.packed_prefix(data)}-held-out.parquet"
+
+
+def read_view(store: Store, data: str, train: Train) -> View:
+    """What `pack_view` wrote."""
+    held_out_key = _held_out_key(train, data)
+    return View(
+        learnt=PackedRows.from_table(read_table(store, f"{train.packed_prefix(data)}.parquet")),
+        held_out=PackedRows.from_table(read_table(store, held_out_key)) if train.validation_share else None,
+    )

@@ -1,0 +1,58 @@
+"""What trackers hear, read back from where they keep it."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+from test_train_loop import TRAIN, KilledError, run
+from train_support import save_tiny_model
+
+from drsft.errors import SetupError
+from drsft.storage import LocalStore
+from drsft.train.tracking import open_trackers
+
+
+def events(folder: Path) -> list[Event]:
+    """All of a folder's event files in the order in which they were begun."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        data = path.read_bytes()
+        while data:  # a record: length (8), its checksum (4), the event, its checksum (4)
+            size = int.from_bytes(data[:8], "little")
+            found.append(Event.FromString(data[12 : 12 + size]))
+            data = data[16 + size :]
+    return found
+
+
+def curve(folder: Path, name: str) -> dict[int, float]:
+    values = {}
+    for event in events(folder):
+        for value in event.summary.value:
+            if value.tag == name:
+                values[event.step] = value.simple_value
+    return values
+
+
+def test_tensorboard_shows_every_step_also_after_a_restart(tmp_path: Path) -> None:
+    location = save_tiny_model(tmp_path / "model")
+    with pytest.raises(KilledError):
+        run(location, tmp_path / "run", die_after=5)
+    metrics = run(location, tmp_path / "run")
+    found = curve(tmp_path / "run/tensorboard", "loss")
+    assert found == pytest.approx({row["step"]: row["loss"] for row in metrics})
+
+
+def test_no_tracker_writes_nothing(tmp_path: Path) -> None:
+    location = save_tiny_model(tmp_path / "model")
+    run(location, tmp_path / "run", train=TRAIN.model_copy(update={"trackers": ()}))
+    assert not (tmp_path / "run/tensorboard").exists()
+
+
+@pytest.mark.parametrize("name", ["mlflow", "wandb"])
+def test_a_missing_tracker_says_how_to_get_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, name, None)  # as where it is not installed
+    with pytest.raises(SetupError, match=rf"{name} is not installed: pip install 'drsft\[{name}\]'"):
+        open_trackers([name], LocalStore(tmp_path), run="run", job="job", first_step=0)  # type: ignore[list-item]
