@@ -41,6 +41,13 @@ def drsft(command: str, storage: Path, *overrides: str) -> list[str]:
     return [sys.executable, "-m", "drsft.cli", command, *shared]
 
 
+def finish(command: list[str]) -> str:
+    """What a command that must succeed printed."""
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout
+
+
 def written(folder: Path, pattern: str) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.glob(pattern) if path.is_file()}
 
@@ -60,12 +67,7 @@ def is_whole(found: Counter[tuple[str, int]], num_problems: int) -> bool:
 
 @pytest.mark.timeout(900)  # four commands, each with a cluster of its own
 def test_nothing_that_is_there_is_done_again(tmp_path: Path) -> None:
-    subprocess.run(
-        drsft("run", tmp_path, ONE_ARM[0], "evaluate.benchmarks=[]"),
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
+    finish(drsft("run", tmp_path, ONE_ARM[0], "evaluate.benchmarks=[]"))
     folder = tmp_path / load_config(CONFIG, (*SMALL, *ONE_ARM)).run_id
     assert folder.is_dir(), "a run is named without its benchmarks"
 
@@ -86,18 +88,16 @@ def test_nothing_that_is_there_is_done_again(tmp_path: Path) -> None:
     before = written(folder, commits)
     assert 0 < len(before) < 2 * NUM_PROBLEMS // 10
 
-    evaluated = subprocess.run(
-        drsft("evaluate", tmp_path, *ONE_ARM), cwd=ROOT, check=True, capture_output=True, text=True
-    )
+    scores = finish(drsft("evaluate", tmp_path, *ONE_ARM))
     assert is_whole(samples(folder, "base", "held-out"), NUM_PROBLEMS)
     assert is_whole(samples(folder, "sft-*/seed-0", "held-out"), NUM_PROBLEMS)
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert "held-out" in evaluated.stdout
+    assert "held-out" in scores
 
     places = ("rewrite/**/*", "train/sft-*/**/*", "evaluate/**/held-out-*/**/*", "benchmarks/held-out-*/**/*")
     done = {place: written(folder, place) for place in places}
     assert all(done.values())
-    subprocess.run(drsft("run", tmp_path, *TWO_ARMS), cwd=ROOT, check=True, capture_output=True)
+    finish(drsft("run", tmp_path, *TWO_ARMS))
     for place in ("rewrite/**/*", "train/sft-*/**/*"):
         assert written(folder, place) == done[place]
     assert done["evaluate/**/held-out-*/**/*"].items() <= written(folder, places[2]).items()
