@@ -192,7 +192,7 @@ def evaluate(
 
     if compare and rejudge:
         raise ConfigError("--compare and --rejudge are two commands; run one after the other")
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else commands.WIDTH)
     if compare:
         commands.compare_models(load_config(config, overrides or ()), *compare, console)
     elif rejudge:

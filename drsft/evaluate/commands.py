@@ -19,7 +19,9 @@ from drsft.storage import Store
 from drsft.verify.pool import VerifierPool
 from drsft.verify.version import verifier_version
 
-__all__ = ["compare_models", "rejudge", "show_scores"]
+__all__ = ["WIDTH", "compare_models", "rejudge", "show_scores"]
+
+WIDTH = 160  # where the output is no terminal: every column whole
 
 
 def show_scores(config: RunConfig, console: Console) -> None:
@@ -158,9 +160,10 @@ def _rejudged_cells(one: Rejudged, number: int) -> Iterator[str]:
 
 
 def _table(*names: str) -> Table:
-    num_texts = 2  # the first two columns
-    columns = [Column(name, justify="left" if i < num_texts else "right") for i, name in enumerate(names)]
-    return Table(*columns, box=SIMPLE)
+    """The first two columns are names and never cut; numbers fold where the terminal is narrow."""
+    texts = [Column(name, no_wrap=True) for name in names[:2]]
+    numbers = [Column(name, justify="right", overflow="fold") for name in names[2:]]
+    return Table(*texts, *numbers, box=SIMPLE)
 
 
 def _percent(share: float) -> str:
