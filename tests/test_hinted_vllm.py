@@ -31,8 +31,9 @@ class Unguarded(VLLMHintedPolicy):
         return True
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def engine(prompter: Prompter) -> Iterator[VLLMHintedPolicy]:
+    """A new one for each test: one engine's end takes the process's parallel groups from any other."""
     with VLLMHintedPolicy(target(64), prompter) as engine:
         yield engine
 
