@@ -267,15 +267,46 @@ def bench_verification(
 
 @bench_app.command("rewrite")
 def bench_rewriting(
+    model: Annotated[
+        Literal["random", "embedded"],
+        typer.Option(help="28M random weights, where the engine is the bottleneck, or the tiny model."),
+    ] = "random",
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 5,
     problems: Annotated[int, typer.Option(min=1, help="Problems of a round.")] = 512,
-    threads: Annotated[int, typer.Option(min=1, help="Engine threads of the larger model.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="Engine threads of the random model.")] = 2,
 ) -> None:
-    """The whole rewriting job against vllm.LLM.generate, with the same prompts and sampling."""
-    from drsft.bench.rewrite import bench_rewrite, print_bench
+    """The whole rewriting job against vllm.LLM.generate, with the same prompts and sampling.
 
-    for bench in bench_rewrite(num_rounds=rounds, num_problems=problems, threads=threads):
-        print_bench(bench)
+    Examples:  drsft bench rewrite
+
+               drsft bench rewrite --model embedded --rounds 9
+    """
+    from drsft.bench.rewrite import bench_rewrite, print_bench, print_round
+
+    console, done = Console(), []
+    for one in bench_rewrite(model, num_rounds=rounds, num_problems=problems, threads=threads):
+        print_round(one, console)
+        done.append(one)
+    print_bench(model, done, console)
+
+
+@bench_app.command("cascade")
+def bench_the_cascade(
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 5,
+    problems: Annotated[int, typer.Option(min=1, help="Problems of a round.")] = 512,
+    wave: Annotated[int, typer.Option(min=1, max=4, help="Samples that drsft draws at once.")] = 1,
+) -> None:
+    """The cascade against ray.data.llm twice, and against the same engine with a barrier between passes.
+
+    Two in five problems are solved alone; drsft/bench/acceptance.py states which samples are right.
+    """
+    from drsft.bench.cascade import bench_cascade, print_bench, print_round
+
+    console, done = Console(), []
+    for one in bench_cascade(num_rounds=rounds, num_problems=problems, wave_size=wave):
+        print_round(one, console)
+        done.append(one)
+    print_bench(done, console)
 
 
 PeerPython = Annotated[Path, typer.Option(metavar="PATH", help="A Python that has the peer: make peers.")]

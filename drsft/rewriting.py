@@ -69,6 +69,8 @@ class ShardRewriter:
         allowance = Allowance(None if share is None else round(share * len(problems)))
         records = await asyncio.gather(*(self._rewrite_one(problem, allowance) for problem in problems))
         summary = summarise(records, started_at=started_at) | {"provenance": self._provenance}
+        # Depends on timing, unlike all else: it counts what was stopped, and when.
+        summary["stopped_tokens"] = allowance.num_spent - sum(record.num_sampled_tokens for record in records)
         kept = work.merged(records, self._round)
         summary |= {"kept": Counter(record.source.value for record in kept), "carried": work.saved}
         return self._shards.commit(shard, records_to_table(kept, self._provenance), summary)

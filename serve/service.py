@@ -19,6 +19,7 @@ from drsft.records import (
     Verdict,
     problem_id_of,
 )
+from drsft.rewrite.allowance import Allowance
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.verify.protocol import Verifier
 from serve.admission import estimated_tokens
@@ -107,9 +108,13 @@ class RewriteService:
     ) -> RewriteResult:
         started_s = time.perf_counter()
         watch = _Watch(self._policy, self._verifier, self._prompter, plan, listener)
-        record = await rewrite_one(plan.problem, watch, watch, plan.recipe, scorer=self._scorer)
+        allowance = Allowance(None)  # counts also what was stopped before its end
+        record = await rewrite_one(
+            plan.problem, watch, watch, plan.recipe, scorer=self._scorer, allowance=allowance
+        )
         mean_phi = await self._phi(record) if plan.request.phi else None
-        return self._result(plan, record, watch, request_id, time.perf_counter() - started_s, mean_phi)
+        total_s = time.perf_counter() - started_s
+        return self._result(plan, record, watch, request_id, total_s, mean_phi, allowance.num_spent)
 
     def _check(self, request: RewriteRequest) -> None:
         limits = self._config.limits
@@ -173,6 +178,7 @@ class RewriteService:
         request_id: str,
         total_s: float,
         mean_phi: float | None,
+        num_sampled: int,
     ) -> RewriteResult:
         kept = record.kept_attempt
         verdict = kept.verdict if kept else record.expert_verdict if record.source is Source.EXPERT else None
@@ -187,7 +193,7 @@ class RewriteService:
             attempts=tuple(map(_summary, record.attempts)),
             tokens=TokenCounts(
                 prompt=len(record.prompt_ids),
-                sampled=record.num_sampled_tokens,
+                sampled=num_sampled,
                 kept=len(record.completion_ids),
             ),
             timings=Timings(

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 from drsft.config import Engine, Prompts, Target
 from drsft.errors import InputError, ModelError, StageError
 from drsft.policy.prompts import Prompter, load_prompter, model_location
+from drsft.policy.protocol import STOPPED
 from drsft.policy.vllm import VLLMPolicy
 from drsft.records import Problem, Sampling
 
@@ -120,6 +121,22 @@ async def test_cancelling_frees_the_engine(policy: VLLMPolicy, prompt_ids: tuple
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert await policy.generate(prompt_ids, sampling())
+    assert not policy._engine.has_unfinished_requests()
+
+
+async def test_a_stopped_sample_leaves_the_others_as_they_were(
+    policy: VLLMPolicy, prompt_ids: tuple[int, ...]
+) -> None:
+    whole = await policy.generate(prompt_ids, sampling(max_tokens=128))
+    draws = policy.draw(prompt_ids, sampling(max_tokens=128))
+    draws[2].stop()
+    results = [await draw.completion for draw in draws]
+    assert results[2].finish_reason == STOPPED
+    assert results[2].token_ids == whole[2].token_ids[: len(results[2].token_ids)]
+    assert len(results[2].token_ids) < len(whole[2].token_ids)
+    assert [results[i].token_ids for i in (0, 1, 3)] == [whole[i].token_ids for i in (0, 1, 3)]
+    draws[0].stop()  # too late to matter
+    assert (await draws[0].completion).finish_reason == "stop"
     assert not policy._engine.has_unfinished_requests()
 
 

@@ -6,68 +6,69 @@ weights that is large enough for the engine to be the bottleneck on a CPU.
 """
 
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
 
+from drsft.bench.subprocesses import last_json_line, run_side
 from drsft.config import RunConfig
-from drsft.errors import StageError
 from drsft.policy.prompts import load_prompter, model_location
 from drsft.problems import Intake, read_problems
 from drsft.records import stable_seed
 from drsft.verify.answers import parse_reference
 
-__all__ = ["RewriteBench", "bench_rewrite", "print_bench"]
+__all__ = ["BenchModel", "RewriteRound", "bench_rewrite", "print_bench", "print_round"]
+
+
+BenchModel = Literal["random", "embedded"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RewriteBench:
-    """Output tokens per second of each round, ours and raw, for one model."""
+class RewriteRound:
+    """Output tokens per second."""
 
-    model: str
-    ours: tuple[float, ...]
-    raw: tuple[float, ...]
+    ours: float
+    raw: float
 
     @property
-    def ratios(self) -> tuple[float, ...]:
-        return tuple(our / raw for our, raw in zip(self.ours, self.raw, strict=True))
+    def ratio(self) -> float:
+        return self.ours / self.raw
 
 
 def bench_rewrite(
-    *, num_rounds: int = 5, num_problems: int = 512, threads: int = 2
-) -> Iterator[RewriteBench]:
-    """One result for each model; every round runs ours and raw in turn."""
+    model: BenchModel, *, num_rounds: int = 5, num_problems: int = 512, threads: int = 2
+) -> Iterator[RewriteRound]:
+    """One result for each round, which runs ours and raw in turn; `threads` are the random model's."""
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
-        random_model = Path(folder) / "random-28m"
-        _make_random_model(random_model)
-        for name, model, num_threads, max_tokens in (
-            ("random, hidden 512, 8 layers", str(random_model), threads, 48),
-            ("embedded", "embedded", 1, 128),
-        ):
-            config = _config(model, max_tokens, num_problems, num_threads)
-            ours, raw = [], []
-            for number in range(num_rounds):
-                storage = str(Path(folder) / f"{Path(model).name}-{number}")
-                ours.append(_ours(config.model_copy(update={"storage": storage}), num_threads))
-                raw.append(_raw(config, num_threads, Path(folder)))
-            yield RewriteBench(model=name, ours=tuple(ours), raw=tuple(raw))
+        if model == "random":
+            _make_random_model(Path(folder) / "random-28m")
+            config = _config(f"{folder}/random-28m", 48, num_problems, threads)
+        else:
+            threads = 1  # two are slower than one for a model this small
+            config = _config("embedded", 128, num_problems, threads)
+        for number in range(num_rounds):
+            ours = _ours(config.model_copy(update={"storage": f"{folder}/{number}"}), threads)
+            yield RewriteRound(ours=ours, raw=_raw(config, threads, Path(folder)))
 
 
-def print_bench(bench: RewriteBench, console: Console | None = None) -> None:
-    table = Table("output tokens/s", "median", "min", "max", title=f"{bench.model}: {len(bench.ours)} rounds")
-    for name, values in (("drsft, whole job", bench.ours), ("vllm.LLM.generate", bench.raw)):
+def print_round(one: RewriteRound, console: Console) -> None:
+    console.print(f"drsft {one.ours:,.0f}, raw {one.raw:,.0f}: {one.ratio:.3f}", highlight=False)
+
+
+def print_bench(model: BenchModel, rounds: Sequence[RewriteRound], console: Console) -> None:
+    table = Table("output tokens/s", "median", "min", "max", title=f"{model} model, {len(rounds)} rounds")
+    ours, raw, ratios = zip(*((one.ours, one.raw, one.ratio) for one in rounds), strict=True)
+    for name, values in (("drsft, whole job", ours), ("vllm.LLM.generate", raw)):
         table.add_row(name, *(f"{f(values):,.0f}" for f in (statistics.median, min, max)))
-    table.add_row("ratio in a round", *(f"{f(bench.ratios):.2f}" for f in (statistics.median, min, max)))
-    (console or Console()).print(table)
+    table.add_row("ratio in a round", *(f"{f(ratios):.3f}" for f in (statistics.median, min, max)))
+    console.print(table)
 
 
 def _config(model: str, max_tokens: int, num_problems: int, threads: int) -> RunConfig:
@@ -83,7 +84,12 @@ def _config(model: str, max_tokens: int, num_problems: int, threads: int) -> Run
             "prompts": prompts,
             "engine": {"max_num_seqs": 128, "kv_cache_mib": 512, "enforce_eager": True},
         },
-        "rewrite": {"self_align": stage, "guided": {**stage, "num_samples": 0}},
+        # Raw vLLM finishes every sample.
+        "rewrite": {
+            "self_align": stage,
+            "guided": {**stage, "num_samples": 0},
+            "stop_beaten": False,
+        },
         # Ray gives an actor as many OpenMP threads as it has CPUs.
         "resources": {"shards_in_flight_per_actor": 8, "cpus_per_actor": threads},
     }
@@ -94,7 +100,7 @@ def _ours(config: RunConfig, threads: int) -> float:
     """Tokens over the time from the first shard's start to the last commit."""
     path = Path(f"{config.storage}.json")
     path.write_text(config.model_dump_json())
-    _run([sys.executable, "-m", "drsft.cli", "rewrite", str(path)], threads)
+    run_side([sys.executable, "-m", "drsft.cli", "rewrite", str(path)], num_threads=threads)
     commits = Path(config.storage).glob("*/rewrite/commits/*.json")
     summaries = [json.loads(commit.read_text())["summary"] for commit in commits]
     num_tokens = sum(sum(summary["tokens"].values()) for summary in summaries)
@@ -123,17 +129,8 @@ def _raw(config: RunConfig, threads: int, folder: Path) -> float:
     }
     path = folder / "raw.json"
     path.write_text(json.dumps(work))
-    output = _run([sys.executable, "-m", "drsft.policy.raw", str(path)], threads)
-    result = json.loads(output.strip().splitlines()[-1])
+    result = last_json_line([sys.executable, "-m", "drsft.policy.raw", str(path)], num_threads=threads)
     return float(result["num_tokens"] / result["seconds"])
-
-
-def _run(command: list[str], threads: int) -> str:
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise StageError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-500:]}")
-    return done.stdout
 
 
 def _make_random_model(folder: Path) -> None:

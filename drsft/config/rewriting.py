@@ -92,6 +92,10 @@ class Rewrite(Frozen):
     selection: Selection = Field(
         "random", description="which accepted ones are kept; closest: smallest |mean phi| under the target"
     )
+    stop_beaten: bool = Field(
+        True,
+        description="stop samples that can no longer be kept (random, first); false records every sample",
+    )
     refusals: Refusals = Refusals()
     tokens_per_problem: int | None = Field(
         None, ge=1, description="no further wave past so many sampled tokens"

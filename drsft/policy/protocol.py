@@ -1,11 +1,28 @@
 """The seams to every language model: prompt token ids in, sampled completions or their likelihood out."""
 
-from collections.abc import Sequence
-from typing import Protocol
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, runtime_checkable
 
 from drsft.records import Completion, Sampling
 
-__all__ = ["Policy", "Scorer"]
+__all__ = ["STOPPED", "Draw", "DrawingPolicy", "Policy", "Scorer", "draws_of"]
+
+STOPPED = "stopped"  # the finish reason of a sample that its caller ended
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One sample on its way.
+
+    After `stop()` it completes soon with the tokens that it has by then and finish reason STOPPED, or as it
+    would have where it had just finished. Only the tokens of a stopped completion mean anything.
+    """
+
+    completion: asyncio.Future[Completion]
+    stop: Callable[[], None]
 
 
 class Policy(Protocol):
@@ -15,6 +32,47 @@ class Policy(Protocol):
         Cancelling the call frees the engine's slots. Raises InputError when the prompt is too long.
         """
         ...
+
+
+@runtime_checkable
+class DrawingPolicy(Policy, Protocol):
+    """A policy whose samples come one by one, and can be stopped so."""
+
+    def draw(self, prompt_ids: Sequence[int], sampling: Sampling) -> Sequence[Draw]:
+        """What `generate` would sample, in the same order. Called in a running event loop."""
+        ...
+
+
+def draws_of(policy: Policy, prompt_ids: Sequence[int], sampling: Sampling) -> Sequence[Draw]:
+    """A policy's samples one by one; where it gives them all at once, they are only stopped together."""
+    if isinstance(policy, DrawingPolicy):
+        return policy.draw(prompt_ids, sampling)
+    loop = asyncio.get_running_loop()
+    whole = loop.create_task(policy.generate(prompt_ids, sampling))
+    futures: list[asyncio.Future[Completion]] = [loop.create_future() for _ in range(sampling.num_samples)]
+    stopped: set[int] = set()
+
+    def stop(index: int) -> None:
+        stopped.add(index)
+        if len(stopped) == len(futures):
+            whole.cancel()
+
+    whole.add_done_callback(partial(_hand_out, futures))
+    return [Draw(future, partial(stop, index)) for index, future in enumerate(futures)]
+
+
+def _hand_out(futures: Sequence[asyncio.Future[Completion]], whole: asyncio.Task[list[Completion]]) -> None:
+    error = None if whole.cancelled() else whole.exception()
+    completions = [None] * len(futures) if whole.cancelled() or error else whole.result()
+    for future, completion in zip(futures, completions, strict=True):
+        if future.done():
+            continue
+        if completion is not None:
+            future.set_result(completion)
+        elif error is not None:
+            future.set_exception(error)
+        else:
+            future.cancel()
 
 
 class Scorer(Protocol):

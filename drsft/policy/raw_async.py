@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from drsft.config import Target
+from drsft.policy.engine import engine_arguments, sampling_params
 from drsft.policy.prompts import model_location
-from drsft.policy.vllm import engine_arguments, sampling_params
 from drsft.records import Sampling
 
 __all__: list[str] = []

@@ -6,61 +6,60 @@ process start, and a request crosses a thread, not a socket. Written for vLLM 0.
 
 import asyncio
 import itertools
-import os
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol, Self
 
 from drsft.config import Target
-from drsft.errors import InputError, ModelError, StageError
-from drsft.policy.prompts import Prompter, model_location
+from drsft.errors import InputError, StageError
+from drsft.policy.engine import build_engine, sampling_params
+from drsft.policy.prompts import Prompter
+from drsft.policy.protocol import STOPPED, Draw
 from drsft.records import Completion, Sampling
 
-__all__ = ["VLLMPolicy", "engine_arguments", "sampling_params"]
-
-# In one process with us, and free to run anywhere: the default binding puts every engine on core 0.
-_ENVIRONMENT = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "VLLM_NO_USAGE_STATS": "1",
-}
-
+__all__ = ["VLLMPolicy"]
 
 OnTokens = Callable[[int, Sequence[int]], None]  # the sample's index, its new token ids
 
 
-@dataclass(frozen=True, slots=True)
-class _Stream:
-    """Tells a listener of tokens as they come; keeps the samples that are done."""
+@dataclass(slots=True)
+class _Prompt:
+    """What the samples of one draw share; the engine checks and prepares it once."""
 
-    on_tokens: OnTokens
-    done: dict[int, Any] = field(default_factory=dict)
-    num_told: dict[int, int] = field(default_factory=dict)
-
-    def take(self, samples: Sequence[Any], loop: asyncio.AbstractEventLoop) -> None:
-        for sample in samples:
-            new_ids = tuple(sample.token_ids[self.num_told.get(sample.index, 0) :])
-            self.num_told[sample.index] = len(sample.token_ids)
-            with suppress(RuntimeError):  # the loop was closed: nobody listens any more
-                loop.call_soon_threadsafe(self.on_tokens, sample.index, new_ids)
-            if sample.finish_reason is not None:
-                self.done[sample.index] = sample
+    ids: list[int]
+    sampling: Sampling
+    prepared: Any = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Request:
+    """One sample, which the engine takes as a request of its own so that it can be stopped by itself."""
+
     request_id: str
-    prompt_ids: list[int]
-    params: Any
-    future: asyncio.Future[list[Completion]]
+    index: int  # in its draw
+    prompt: _Prompt
+    future: asyncio.Future[Completion]
     loop: asyncio.AbstractEventLoop
-    stream: _Stream | None
+    on_tokens: OnTokens | None = None
+    num_told: int = 0
+
+    @property
+    def num_reserved_tokens(self) -> int:
+        """Of cache, that it may come to need."""
+        return len(self.prompt.ids) + self.prompt.sampling.max_tokens
+
+    def tell(self, token_ids: Sequence[int]) -> None:
+        """All that it has so far; its listener hears of what is new."""
+        if self.on_tokens is not None and len(token_ids) > self.num_told:
+            new_ids, self.num_told = tuple(token_ids[self.num_told :]), len(token_ids)
+            with suppress(RuntimeError):  # the loop was closed: nobody listens any more
+                self.loop.call_soon_threadsafe(self.on_tokens, self.index, new_ids)
 
 
 class _Waiter(Protocol):
@@ -70,7 +69,7 @@ class _Waiter(Protocol):
     def request_id(self) -> str: ...
 
     @property
-    def future(self) -> asyncio.Future[list[Completion]]: ...
+    def future(self) -> asyncio.Future[Any]: ...
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
@@ -91,10 +90,10 @@ class VLLMPolicy:
         self._ids = itertools.count()
         self._inbox: queue.SimpleQueue[_Waiter | str | None] = queue.SimpleQueue()
         self._pending: dict[str, _Request] = {}
-        self._internal_ids: dict[str, str] = {}
         self._failure: Exception | None = None
         self._stepped_s = time.monotonic()
-        self._engine = _build_engine(target, engine_options or {})
+        self._engine = build_engine(target, engine_options or {})
+        self._tasks = self._engine.get_supported_tasks()
         self._thread = threading.Thread(target=self._run, name="vllm-steps", daemon=True)
         self._thread.start()
 
@@ -108,23 +107,32 @@ class VLLMPolicy:
         self, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
     ) -> list[Completion]:
         """As every policy; `on_tokens` is called in the caller's loop with what each engine step added."""
+        draws = self.draw(prompt_ids, sampling, on_tokens=on_tokens)
+        try:
+            return list(await asyncio.gather(*(draw.completion for draw in draws)))
+        except asyncio.CancelledError:
+            for draw in draws:
+                draw.stop()
+            raise
+
+    def draw(
+        self, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
+    ) -> list[Draw]:
         if len(prompt_ids) >= self._max_model_len:
             raise InputError(f"prompt of {len(prompt_ids)} tokens leaves no room in {self._max_model_len}")
         loop = asyncio.get_running_loop()
-        request_id = str(next(self._ids))
-        params = sampling_params(sampling, self._prompter.end_of_turn_id, is_streamed=on_tokens is not None)
-        stream = None if on_tokens is None else _Stream(on_tokens)
-        request = _Request(request_id, list(prompt_ids), params, loop.create_future(), loop, stream)
-        self._inbox.put(request)
-        try:
-            return await request.future
-        except asyncio.CancelledError:
-            self._inbox.put(request_id)
-            raise
+        prompt = _Prompt(list(prompt_ids), sampling)
+        draws = []
+        for index in range(sampling.num_samples):
+            request_id = str(next(self._ids))
+            request = _Request(request_id, index, prompt, loop.create_future(), loop, on_tokens)
+            self._inbox.put(request)
+            draws.append(Draw(request.future, partial(self._inbox.put, request_id)))
+        return draws
 
     @property
     def num_pending(self) -> int:
-        """Requests that the engine has and has not answered."""
+        """Samples that the engine has and has not finished."""
         return len(self._pending)
 
     def check(self, *, max_silence_s: float) -> None:
@@ -182,19 +190,40 @@ class VLLMPolicy:
                     self._add(request)
 
     def _cancel(self, request_id: str) -> None:
-        if self._pending.pop(request_id, None):
-            self._engine.abort_request([self._internal_ids.pop(request_id)], internal=True)
+        """Ends a sample with the tokens that it has, unless it is done already."""
+        request = self._pending.pop(request_id, None)
+        if request is not None:
+            state = self._engine.output_processor.request_states[request_id]
+            token_ids = tuple(state.detokenizer.output_token_ids)
+            self._engine.abort_request([request_id], internal=True)
+            self._resolve(request, _stopped(token_ids))
 
     def _add(self, request: Any) -> None:
-        """Hands a request to the engine, or refuses it."""
-        prompt = {"prompt_token_ids": request.prompt_ids}
+        """Hands a request to the engine, or refuses it.
+
+        This is what LLMEngine.add_request does for the samples of n > 1, without the parent that holds all of
+        them back until the last one is done.
+        """
+        prompt = request.prompt
         try:
-            internal_id = self._engine.add_request(request.request_id, prompt, request.params)
+            prompt.prepared = prompt.prepared or self._prepare(prompt, is_streamed=bool(request.on_tokens))
         except ValueError as error:
             self._resolve(request, InputError(f"the engine refused a request: {error}"))
             return
+        one = copy(prompt.prepared)
+        one.request_id = one.external_req_id = request.request_id
+        one.sampling_params = copy(one.sampling_params)
+        one.sampling_params.seed = prompt.sampling.seed + request.index
+        self._engine.output_processor.add_request(one, None, None, 0)
+        self._engine.engine_core.add_request(one)
         self._pending[request.request_id] = request
-        self._internal_ids[request.request_id] = internal_id
+
+    def _prepare(self, prompt: _Prompt, *, is_streamed: bool) -> Any:
+        sampling = replace(prompt.sampling, num_samples=1)
+        params = sampling_params(sampling, self._prompter.end_of_turn_id, is_streamed=is_streamed)
+        return self._engine.input_processor.process_inputs(
+            "", {"prompt_token_ids": prompt.ids}, params, self._tasks
+        )
 
     def _deliver(self, outputs: Sequence[Any]) -> None:
         """What finished in a step crosses to its event loop together: waking one costs the engine time."""
@@ -203,14 +232,11 @@ class VLLMPolicy:
             request = self._pending.get(output.request_id)
             if request is None:
                 continue
-            samples = output.outputs
-            if request.stream is not None:
-                request.stream.take(samples, request.loop)
-                samples = [sample for _, sample in sorted(request.stream.done.items())]
+            (sample,) = output.outputs
+            request.tell(sample.token_ids)
             if output.finished:
-                del self._pending[output.request_id], self._internal_ids[output.request_id]
-                completions = [self._completion(sample) for sample in samples]
-                finished.setdefault(request.loop, []).append((request.future, completions))
+                del self._pending[output.request_id]
+                finished.setdefault(request.loop, []).append((request.future, self._completion(sample)))
         for loop, settled in finished.items():
             _settle(loop, settled)
 
@@ -224,11 +250,15 @@ class VLLMPolicy:
         )
 
     @staticmethod
-    def _resolve(request: _Waiter, result: list[Completion] | Exception) -> None:
+    def _resolve(request: _Waiter, result: Completion | list[Completion] | Exception) -> None:
         _settle(request.loop, [(request.future, result)])
 
 
-Settled = tuple[asyncio.Future[list[Completion]], list[Completion] | Exception]
+def _stopped(token_ids: tuple[int, ...] = ()) -> Completion:
+    return Completion(token_ids=token_ids, text="", behaviour_logprobs_T=None, finish_reason=STOPPED)
+
+
+Settled = tuple[asyncio.Future[Any], Completion | list[Completion] | Exception]
 
 
 def _settle(loop: asyncio.AbstractEventLoop, settled: list[Settled]) -> None:
@@ -243,66 +273,3 @@ def _settle(loop: asyncio.AbstractEventLoop, settled: list[Settled]) -> None:
 
     with suppress(RuntimeError):  # the loop was closed: nobody waits any more
         loop.call_soon_threadsafe(settle)
-
-
-def sampling_params(sampling: Sampling, end_of_turn_id: int, *, is_streamed: bool = False) -> Any:
-    """The same request in vLLM's terms."""
-    from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
-
-    return SamplingParams(
-        n=sampling.num_samples,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        max_tokens=sampling.max_tokens,
-        seed=sampling.seed,  # sample i of the request is drawn with seed + i
-        logprobs=0,  # of the sampled token alone
-        flat_logprobs=True,
-        detokenize=False,  # once at the end is cheaper than at every token
-        stop_token_ids=[end_of_turn_id],
-        output_kind=RequestOutputKind.CUMULATIVE if is_streamed else RequestOutputKind.FINAL_ONLY,
-    )
-
-
-def engine_arguments(target: Target) -> dict[str, Any]:
-    """What the engine is started with; sets the environment that must stand before vLLM's import."""
-    os.environ.update({key: os.environ.get(key, value) for key, value in _ENVIRONMENT.items()})
-    if "torch" not in sys.modules:
-        # One thread: two were eight times slower for a small model. OpenMP reads it when torch is loaded;
-        # after that, another number would only make vLLM's kernels disagree with each other and stop.
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
-    import torch
-
-    arguments: dict[str, Any] = {
-        "dtype": target.dtype,
-        "max_model_len": target.max_model_len,
-        "max_num_seqs": target.engine.max_num_seqs,
-        "gpu_memory_utilization": target.engine.gpu_memory_utilization,
-        "tensor_parallel_size": target.engine.tensor_parallel_size,
-        "enforce_eager": target.engine.enforce_eager,
-        "logprobs_mode": "processed_logprobs",  # after temperature: the behaviour's own probabilities
-        "seed": 0,
-        "disable_log_stats": True,
-    }
-    if target.engine.kv_cache_mib is not None:
-        arguments["kv_cache_memory_bytes"] = target.engine.kv_cache_mib << 20
-    if not torch.cuda.is_available():
-        if target.engine.enforce_eager:
-            # The CPU build compiles its sampler even then: 14 s at the first request.
-            os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
-        # A seeded request under chunked prefill ends the CPU build ("CPU Generator does not use offset").
-        arguments["enable_chunked_prefill"] = False
-        arguments["max_num_batched_tokens"] = max(4096, target.max_model_len)
-    return arguments
-
-
-def _build_engine(target: Target, options: Mapping[str, Any]) -> Any:
-    arguments = {**engine_arguments(target), **options}
-    from vllm import EngineArgs
-    from vllm.v1.engine.llm_engine import LLMEngine
-
-    try:
-        return LLMEngine.from_engine_args(EngineArgs(model=model_location(target.model), **arguments))
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0][:300]
-        raise ModelError(f"target.model {target.model!r}: vLLM cannot start with it: {reason}") from error

@@ -13,6 +13,7 @@ class Allowance:
     def __init__(self, num_tokens: int | None, parent: "Allowance | None" = None) -> None:
         self._num_left = num_tokens
         self._parent = parent
+        self.num_spent = 0
 
     @property
     def is_spent(self) -> bool:
@@ -20,6 +21,7 @@ class Allowance:
         return is_own_spent or (self._parent is not None and self._parent.is_spent)
 
     def spend(self, num_tokens: int) -> None:
+        self.num_spent += num_tokens
         if self._num_left is not None:
             self._num_left -= num_tokens
         if self._parent is not None:

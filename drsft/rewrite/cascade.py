@@ -200,6 +200,8 @@ class _Cascade:
             refusals=rewrite.refusals,
             is_guided=is_guided,
             require_steps=is_guided and rewrite.guided.require_steps,
+            selection=rewrite.selection,
+            stop_beaten=rewrite.stop_beaten,
         )
 
     async def _keep(self, attempts: Sequence[Attempt]) -> list[Completion]:

@@ -2,13 +2,14 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from drsft.config import Refusals, SamplingStage
-from drsft.policy.protocol import Policy
+from drsft.config import Refusals, SamplingStage, Selection
+from drsft.policy.protocol import STOPPED, Draw, Policy, draws_of
 from drsft.records import Attempt, Outcome, Problem, Rollout, Sampling, stable_seed
 from drsft.rewrite.allowance import Allowance
+from drsft.rewrite.race import Race
 from drsft.rewrite.refusal import refusal_of
 from drsft.verify.protocol import Verifier
 
@@ -30,41 +31,82 @@ class Wave:
     refusals: Refusals
     is_guided: bool
     require_steps: bool
+    selection: Selection
+    stop_beaten: bool
 
 
 async def sample_in_waves(
     wave: Wave, policy: Policy, verifier: Verifier, allowance: Allowance
 ) -> list[Attempt]:
-    """Wave after wave until enough were accepted, all samples were drawn, or the allowance is spent."""
-    attempts: list[Attempt] = []
-    prompt_hash = hash_ids(wave.prompt_ids)
-    while len(attempts) < wave.sampling.num_samples and _num_accepted(attempts) < wave.num_accepted:
-        if allowance.is_spent:
-            break
-        num_samples = min(wave.sampling.wave_size, wave.sampling.num_samples - len(attempts))
-        first_index = len(attempts)
+    """Wave after wave until enough were accepted, all samples were drawn, or the allowance is spent.
+
+    Samples that can no longer be kept are stopped: spent, but not among the attempts (drsft/rewrite/race.py).
+    """
+    return await _Stage(wave, policy, verifier, allowance).run()
+
+
+class _Stage:
+    """One stage of one problem under way."""
+
+    def __init__(self, wave: Wave, policy: Policy, verifier: Verifier, allowance: Allowance) -> None:
+        self._wave, self._policy, self._verifier, self._allowance = wave, policy, verifier, allowance
+        self._prompt_hash = hash_ids(wave.prompt_ids)
+        self._race = Race(
+            wave.selection,
+            wave.num_accepted,
+            problem_id=wave.problem.problem_id,
+            run_seed=wave.run_seed,
+            stops_beaten=wave.stop_beaten,
+        )
+
+    async def run(self) -> list[Attempt]:
+        attempts: list[Attempt] = []
+        limit = self._wave.sampling.num_samples
+        while len(attempts) < limit and not self._race.has_enough and not self._allowance.is_spent:
+            attempts += await self._run_wave(first_index=len(attempts))
+        return attempts
+
+    async def _run_wave(self, *, first_index: int) -> list[Attempt]:
+        wave, stage = self._wave, self._wave.sampling
         seed = stable_seed(wave.run_seed, wave.problem.problem_id, wave.stage, str(first_index))
         sampling = Sampling(
-            num_samples=num_samples,
-            temperature=wave.sampling.temperature,
-            top_p=wave.sampling.top_p,
-            max_tokens=wave.sampling.max_tokens,
+            num_samples=min(stage.wave_size, stage.num_samples - first_index),
+            temperature=stage.temperature,
+            top_p=stage.top_p,
+            max_tokens=stage.max_tokens,
             seed=seed,
         )
-        completions = await policy.generate(wave.prompt_ids, sampling)
-        allowance.spend(sum(len(completion.token_ids) for completion in completions))
-        rollouts = [
-            Rollout(
-                stage=wave.stage,
-                sample_index=first_index + i,
-                seed=seed + i,
-                prompt_hash=prompt_hash,
-                completion=completion,
+        draws = dict(enumerate(draws_of(self._policy, wave.prompt_ids, sampling), start=first_index))
+        try:
+            found = await asyncio.gather(
+                *(self._attempt(index, seed=seed + index - first_index, draws=draws) for index in draws)
             )
-            for i, completion in enumerate(completions)
-        ]
-        attempts += await asyncio.gather(*(examine(rollout, wave, verifier) for rollout in rollouts))
-    return attempts
+        except BaseException:
+            for draw in draws.values():
+                draw.stop()
+            raise
+        return [one for one in found if one and not self._race.is_beaten(one.rollout.sample_index)]
+
+    async def _attempt(self, index: int, *, seed: int, draws: Mapping[int, Draw]) -> Attempt | None:
+        """The sample with its verdict; stops those that it beats. None where it was stopped itself."""
+        completion = await draws[index].completion
+        self._allowance.spend(len(completion.token_ids))
+        if completion.finish_reason == STOPPED:
+            return None
+        rollout = Rollout(
+            stage=self._wave.stage,
+            sample_index=index,
+            seed=seed,
+            prompt_hash=self._prompt_hash,
+            completion=completion,
+        )
+        attempt = await examine(rollout, self._wave, self._verifier)
+        if attempt.is_accepted:
+            self._race.enter(attempt)
+            for other, draw in draws.items():
+                if self._race.is_beaten(other):
+                    draw.stop()
+        return attempt
 
 
 async def examine(rollout: Rollout, wave: Wave, verifier: Verifier) -> Attempt:
@@ -82,10 +124,6 @@ async def examine(rollout: Rollout, wave: Wave, verifier: Verifier) -> Attempt:
         if wave.require_steps and steps.outcome is Outcome.WRONG:
             refusal = refusal or "its equations do not hold"
     return Attempt(rollout=rollout, verdict=verdict, refusal=refusal, steps=steps)
-
-
-def _num_accepted(attempts: Sequence[Attempt]) -> int:
-    return len({attempt.rollout.completion.token_ids for attempt in attempts if attempt.is_accepted})
 
 
 def hash_ids(token_ids: Sequence[int]) -> str:

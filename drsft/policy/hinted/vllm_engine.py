@@ -22,7 +22,7 @@ from drsft.policy.hinted.lockstep import HINTED, PLAIN, PROBE, ROW_KEY, Lockstep
 from drsft.policy.hinted.protocol import Contexts
 from drsft.policy.hinted.stops import stop_ids
 from drsft.policy.prompts import Prompter
-from drsft.policy.vllm import VLLMPolicy, _Request, _Waiter
+from drsft.policy.vllm import VLLMPolicy, _Request, _stopped, _Waiter
 from drsft.records import Completion, Sampling
 
 __all__ = ["PairCounts", "VLLMHintedPolicy"]
@@ -133,6 +133,9 @@ class VLLMHintedPolicy(VLLMPolicy):
         if asked := self._asked.pop(request_id, None):
             for pair in asked.pairs:
                 self._leave(pair)
+        for one in self._held:
+            if isinstance(one, _Request) and one.request_id == request_id:
+                self._resolve(one, _stopped())
         self._held = deque(
             one
             for one in self._held
@@ -168,9 +171,7 @@ class VLLMHintedPolicy(VLLMPolicy):
 
     def _reserved(self) -> int:
         """Tokens of cache that everything in the engine may come to need."""
-        plain: int = sum(
-            one.params.n * (len(one.prompt_ids) + one.params.max_tokens) for one in self._pending.values()
-        )
+        plain = sum(one.num_reserved_tokens for one in self._pending.values())
         return plain + sum(_reserve(pair) for pair in self._lockstep.pairs.values())
 
     def _enter(self, pair: Pair) -> None:

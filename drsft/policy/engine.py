@@ -1,0 +1,95 @@
+"""How a vLLM engine is started, and what is asked of it. Written for vLLM 0.32 (V1 engine)."""
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from drsft.config import Target
+from drsft.errors import ModelError
+from drsft.policy.prompts import model_location
+from drsft.records import Sampling
+
+__all__ = ["build_engine", "engine_arguments", "sampling_params"]
+
+# In one process with us, and free to run anywhere: the default binding puts every engine on core 0.
+_ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+
+
+def sampling_params(sampling: Sampling, end_of_turn_id: int, *, is_streamed: bool = False) -> Any:
+    """The same request in vLLM's terms."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(
+        n=sampling.num_samples,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        max_tokens=sampling.max_tokens,
+        seed=sampling.seed,  # sample i of the request is drawn with seed + i
+        logprobs=0,  # of the sampled token alone
+        flat_logprobs=True,
+        detokenize=False,  # once at the end is cheaper than at every token
+        stop_token_ids=[end_of_turn_id],
+        output_kind=RequestOutputKind.CUMULATIVE if is_streamed else RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def engine_arguments(target: Target) -> dict[str, Any]:
+    """What the engine is started with; sets the environment that must stand before vLLM's import."""
+    os.environ.update({key: os.environ.get(key, value) for key, value in _ENVIRONMENT.items()})
+    if "torch" not in sys.modules:
+        # One thread: two were eight times slower for a small model. OpenMP reads it when torch is loaded;
+        # after that, another number would only make vLLM's kernels disagree with each other and stop.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+    import torch
+
+    arguments: dict[str, Any] = {
+        "dtype": target.dtype,
+        "max_model_len": target.max_model_len,
+        "max_num_seqs": target.engine.max_num_seqs,
+        "gpu_memory_utilization": target.engine.gpu_memory_utilization,
+        "tensor_parallel_size": target.engine.tensor_parallel_size,
+        "enforce_eager": target.engine.enforce_eager,
+        "logprobs_mode": "processed_logprobs",  # after temperature: the behaviour's own probabilities
+        "seed": 0,
+        "disable_log_stats": True,
+    }
+    if target.engine.kv_cache_mib is not None:
+        arguments["kv_cache_memory_bytes"] = target.engine.kv_cache_mib << 20
+    if not torch.cuda.is_available():
+        if target.engine.enforce_eager:
+            # The CPU build compiles its sampler even then: 14 s at the first request.
+            os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+        # A seeded request under chunked prefill ends the CPU build ("CPU Generator does not use offset").
+        arguments["enable_chunked_prefill"] = False
+        arguments["max_num_batched_tokens"] = max(4096, target.max_model_len)
+    return arguments
+
+
+def build_engine(target: Target, options: Mapping[str, Any]) -> Any:
+    """`options` go to vLLM as they are. Raises ModelError when it cannot start."""
+    arguments = {**engine_arguments(target), **options}
+    from vllm import EngineArgs
+    from vllm.v1.engine.llm_engine import LLMEngine
+
+    try:
+        engine = LLMEngine.from_engine_args(EngineArgs(model=model_location(target.model), **arguments))
+        _warm_up(engine)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0][:300]
+        raise ModelError(f"target.model {target.model!r}: vLLM cannot start with it: {reason}") from error
+    return engine
+
+
+def _warm_up(engine: Any) -> None:
+    """The first request pays for what the engine sets up late: nobody's sample should."""
+    request = Sampling(num_samples=1, temperature=1.0, max_tokens=2, seed=0)
+    engine.add_request("warm-up", {"prompt_token_ids": [0]}, sampling_params(request, 0))
+    while engine.has_unfinished_requests():
+        engine.step()
