@@ -46,6 +46,10 @@ def _pass(target: Target, end_of_turn_id: int, requests: Sequence[dict[str, Any]
         batch_size=64,
         max_concurrent_batches=8,
         concurrency=1,
+        # It asks for a GPU unless told otherwise, and waits for one for ever.
+        placement_group_config=None
+        if "GPU" in ray.cluster_resources()
+        else {"bundle_per_worker": {"CPU": 1}},
         log_engine_metrics=False,
         chat_template_stage=False,
         tokenize_stage=False,
