@@ -35,6 +35,7 @@ def records(storage: Path, *, num_actors: int, shards_in_flight: int) -> dict[st
     return {row["problem_id"]: row for row in rows}
 
 
+@pytest.mark.timeout(600)  # two whole runs, three engines
 def test_the_number_of_actors_changes_neither_what_is_asked_nor_what_is_kept(tmp_path: Path) -> None:
     one = records(tmp_path / "one", num_actors=1, shards_in_flight=8)
     two = records(tmp_path / "two", num_actors=2, shards_in_flight=1)
