@@ -1,6 +1,8 @@
 # What a newcomer types: make quickstart, make test.
 PY := .venv/bin/python
 export HF_HUB_OFFLINE ?= 1
+# A file stays in one process, so that what its tests share is made once.
+FAST := -n auto --dist loadfile -m "not ray and not engine and not services and not slow"
 
 .PHONY: help quickstart test test-fast lint venv peers base-model clean
 
@@ -21,10 +23,11 @@ test: venv ## set everything up, run all tests
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(PY) -m pytest
+	$(PY) -m pytest $(FAST)
+	$(PY) -m pytest -m "ray or engine or services or slow"
 
 test-fast: venv ## the tests without Ray, engines, services and slow ones
-	$(PY) -m pytest -m "not ray and not engine and not services and not slow"
+	$(PY) -m pytest $(FAST)
 
 lint: venv ## ruff and mypy
 	$(PY) -m ruff check .

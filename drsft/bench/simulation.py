@@ -93,8 +93,10 @@ def simulate(
 
 async def _run(settings: ClusterSettings, store: "_SimulatedStore", seed: int) -> SimulatedCluster:
     stage = {"num_samples": 4, "wave_size": 4, "max_tokens": max(SAMPLE_TOKENS)}
+    # The simulated engine ends a wave as one: stopping single samples would only hide their tokens.
+    rewrite = {"self_align": stage, "guided": stage, "stop_beaten": False}
     recipe = Recipe(
-        rewrite=Rewrite.model_validate({"self_align": stage, "guided": stage}),
+        rewrite=Rewrite.model_validate(rewrite),
         prompter=cast(Prompter, _UntokenisedPrompter()),
         run_seed=seed,
         max_model_len=512,
