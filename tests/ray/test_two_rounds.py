@@ -27,7 +27,7 @@ SMALLER = (
     "train.arms=[{name: dr+dft}]",
     "train.learning_rate=3.0e-3",  # so that the new weights say something else
     "evaluate.benchmarks=[{name: held-out, problems: {path: 'embedded:held_out', limit: 8}}]",
-    "rounds={count: 2, tolerance: 0.8}",  # half of what was solved alone grew less likely than that
+    "rounds={count: 2, tolerance: 100}",  # no gap grows so much: what was solved alone is carried over
 )
 
 
@@ -66,6 +66,7 @@ def logprob_error(model: torch.nn.Module, record: Record, attempt: Attempt) -> f
     return float((torch.tensor(completion.behaviour_logprobs_T) - expected_T).abs().max())
 
 
+@pytest.mark.timeout(900)  # two whole runs of two rounds
 def test_a_second_round_goes_on_after_a_kill_and_samples_with_the_new_weights(tmp_path: Path) -> None:
     command = drsft("run", tmp_path, *SMALLER)
     folder = run_folder(tmp_path, *SMALLER)
