@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from drsft.errors import ConfigError
+
 __all__ = ["bench_app"]
 
 bench_app = typer.Typer(no_args_is_help=True, help="Side-by-side measurements, the peer in the same run.")
@@ -85,6 +87,10 @@ def bench_training(
     vocabulary: Annotated[int, typer.Option(min=8192)] = 32_768,
     hidden_size: Annotated[int, typer.Option(min=128)] = 256,
     layers: Annotated[int, typer.Option(min=1)] = 4,
+    layout: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this one, as 'trl padded'; may be repeated."),
+    ] = None,
     activation_checkpointing: Annotated[bool, typer.Option(help="On both sides.")] = False,
     threads: Annotated[int, typer.Option(min=1, help="Of each side.")] = 2,
 ) -> None:
@@ -92,7 +98,7 @@ def bench_training(
 
     Example:  drsft bench train --data gsm8k_train.jsonl.gz --objective dft
     """
-    from drsft.bench.train import bench_train, print_bench
+    from drsft.bench.train import LAYOUTS, bench_train, print_bench
     from drsft.bench.train_data import ModelShape, Work
 
     work = Work(
@@ -103,6 +109,9 @@ def bench_training(
         activation_checkpointing=activation_checkpointing,
         num_threads=threads,
     )
+    unknown = set(layout or ()) - {str(side) for side in LAYOUTS}
+    if unknown:
+        raise ConfigError(f"--layout {unknown.pop()!r}: known are {', '.join(map(str, LAYOUTS))}")
     shape = ModelShape(vocab_size=vocabulary, hidden_size=hidden_size, num_layers=layers)
     print_bench(
         bench_train(
@@ -112,6 +121,12 @@ def bench_training(
             shape=shape,
             work=work,
             num_rounds=rounds,
+            layouts=[side for side in LAYOUTS if not layout or str(side) in layout],
+            on_measured=lambda side, measured: print(
+                f"{side}: {measured.tokens_per_s:,.0f} tokens/s, {measured.peak_rss_mb:,.0f} MB",
+                file=sys.stderr,
+                flush=True,
+            ),
         )
     )
 

@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -89,6 +89,7 @@ def bench_train(
     work: Work,
     num_rounds: int,
     layouts: Sequence[Side] = LAYOUTS,
+    on_measured: Callable[[Side, Measured], None] = lambda side, measured: None,
 ) -> TrainBench:
     """Every round measures each of `layouts` once; `work`'s paths, layout and objective are set here."""
     if not peer_python.is_file():
@@ -110,7 +111,9 @@ def bench_train(
                     objective=objective,
                 )
                 python = sys.executable if side.name == "drsft" else str(peer_python)
-                runs[side].append(_measure(python, side, mine.write(folder / "work.json"), work.num_threads))
+                measured = _measure(python, side, mine.write(folder / "work.json"), work.num_threads)
+                runs[side].append(measured)
+                on_measured(side, measured)
     return TrainBench(
         objective=objective,
         num_parameters=num_parameters,
