@@ -93,8 +93,8 @@ class Rewrite(Frozen):
         "random", description="which accepted ones are kept; closest: smallest |mean phi| under the target"
     )
     stop_beaten: bool = Field(
-        True,
-        description="stop samples that can no longer be kept (random, first); false records every sample",
+        False,  # records keep every attempt, so that shares of right samples are what they seem
+        description="stop samples that can no longer be kept (random, first): fewer tokens, fewer attempts",
     )
     refusals: Refusals = Refusals()
     tokens_per_problem: int | None = Field(
