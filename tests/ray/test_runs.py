@@ -16,7 +16,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 from drsft.configfile import load_config
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]  # clusters start slowly on a busy machine
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "jobs/configs/quickstart.yaml"

@@ -23,7 +23,7 @@ from drsft.errors import ModelError, StageError  # noqa: E402
 from drsft.stages.progress import start_board  # noqa: E402
 from drsft.stages.training import run_training  # noqa: E402
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]  # clusters start slowly on a busy machine
 
 VOCAB, END_OF_TURN = 61, 1
 ARMS = (Arm(name="sft", data="expert", objective=Sft()), Arm(name="dr+dft", objective=Dft()))
