@@ -162,7 +162,7 @@ def _make_bucket(environment: dict[str, str], bucket: str) -> None:
     client.create_bucket(Bucket=bucket)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # playwright keeps an event loop running: other files need theirs
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="playwright is missing: pip install playwright"
