@@ -10,6 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, replace
@@ -92,10 +93,13 @@ class VLLMPolicy:
         self._pending: dict[str, _Request] = {}
         self._failure: Exception | None = None
         self._stepped_s = time.monotonic()
-        self._engine = build_engine(target, engine_options or {})
-        self._tasks = self._engine.get_supported_tasks()
-        self._thread = threading.Thread(target=self._run, name="vllm-steps", daemon=True)
+        started: Future[None] = Future()
+        build = partial(build_engine, target, engine_options or {})
+        self._thread = threading.Thread(
+            target=self._run, args=(build, started), name="vllm-steps", daemon=True
+        )
         self._thread.start()
+        started.result()
 
     def __enter__(self) -> Self:
         return self
@@ -151,7 +155,19 @@ class VLLMPolicy:
             engine_core.shutdown()
         del self._engine
 
-    def _run(self) -> None:
+    def _run(self, build: Callable[[], Any], started: Future[None]) -> None:
+        """Builds the engine and steps it, both in this thread.
+
+        OpenMP keeps its settings for each thread: on the CPU, steps in another thread than the one that built
+        the engine leave a sixth of two cores idle.
+        """
+        try:
+            self._engine = build()
+            self._tasks = self._engine.get_supported_tasks()
+        except BaseException as error:  # the constructor raises it in the caller's thread
+            started.set_exception(error)
+            return
+        started.set_result(None)
         try:
             while self._take_requests():
                 if not self._is_idle():
