@@ -149,7 +149,7 @@ def test_the_table_shows_the_score_and_the_overlap(config: RunConfig, tmp_path: 
     plan = plan_problems(
         config.problems, store, "problems", prompter=embedded_prompter(config), max_model_len=4096
     )
-    measure_contamination(config.evaluate, store, plan)
+    measure_contamination(config.evaluate, store, store, plan)
     overlap = read_contamination(config.evaluate, store, config.evaluate.benchmarks[0])
     assert overlap is not None
     assert (overlap.num_training_problems, overlap.num_overlapping) == (2, 1)

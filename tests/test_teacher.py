@@ -56,8 +56,12 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+# What would give away a guide if one had been shown: a teacher sees none.
+TEXT = "right, as in the reference solution"
+
+
 def _chat(finish_reason: str) -> dict[str, object]:
-    message = {"role": "assistant", "content": "right, says the teacher"}
+    message = {"role": "assistant", "content": TEXT}
     choice = {"index": 0, "message": message, "finish_reason": finish_reason}
     return {"id": "x", "object": "chat.completion", "created": 0, "model": "big", "choices": [choice]}
 
@@ -96,7 +100,7 @@ def solve(one: Teacher, times: int = 1) -> list[TeacherText]:
 def test_a_solution_comes_with_the_finish_reason_as_it_was_given(finish_reason: str) -> None:
     with serving(finish_reason) as server:
         (text,) = solve(teacher(server.url, temperature=0.3, max_tokens=7))
-    assert text == TeacherText(text="right, says the teacher", finish_reason=finish_reason, seed=0)
+    assert text == TeacherText(text=TEXT, finish_reason=finish_reason, seed=0)
     (asked,) = server.requests
     assert (asked["model"], asked["temperature"], asked["max_tokens"], asked["seed"]) == ("big", 0.3, 7, 0)
 

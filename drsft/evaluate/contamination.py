@@ -30,15 +30,18 @@ class Contamination:
     examples: tuple[str, ...]  # "<training problem> and <question>: the words they share"
 
 
-def measure_contamination(evaluate: Evaluate, store: Store, plan: Plan) -> None:
-    """Writes what `read_contamination` reads, for each benchmark of which it is not known yet."""
+def measure_contamination(evaluate: Evaluate, store: Store, run: Store, plan: Plan) -> None:
+    """Writes what `read_contamination` reads, for each benchmark of which it is not known yet.
+
+    The training problems of `plan` lie in `run`, the benchmarks in `store`: a later round has its own.
+    """
     for benchmark in evaluate.benchmarks:
         key = evaluate.contamination_key(benchmark)
         of_benchmark = read_plan(store, benchmark.prefix)
         if of_benchmark is not None and not store.exists(key):
             questions = _problems(store, benchmark.prefix, of_benchmark)
             screen = ContaminationScreen({benchmark.name: questions}, evaluate.contamination)
-            found = _overlap(screen, _problems(store, "problems", plan), plan.num_problems)
+            found = _overlap(screen, _problems(run, "problems", plan), plan.num_problems)
             store.put(key, json.dumps(asdict(found), indent=1).encode())
 
 

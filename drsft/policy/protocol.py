@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from drsft.records import Completion, Sampling
 
@@ -34,7 +34,6 @@ class Policy(Protocol):
         ...
 
 
-@runtime_checkable
 class DrawingPolicy(Policy, Protocol):
     """A policy whose samples come one by one, and can be stopped so."""
 
@@ -45,8 +44,9 @@ class DrawingPolicy(Policy, Protocol):
 
 def draws_of(policy: Policy, prompt_ids: Sequence[int], sampling: Sampling) -> Sequence[Draw]:
     """A policy's samples one by one; where it gives them all at once, they are only stopped together."""
-    if isinstance(policy, DrawingPolicy):
-        return policy.draw(prompt_ids, sampling)
+    draw: Callable[[Sequence[int], Sampling], Sequence[Draw]] | None = getattr(policy, "draw", None)
+    if draw is not None:  # isinstance() of a protocol takes longer than the rest of this function
+        return draw(prompt_ids, sampling)
     loop = asyncio.get_running_loop()
     whole = loop.create_task(policy.generate(prompt_ids, sampling))
     futures: list[asyncio.Future[Completion]] = [loop.create_future() for _ in range(sampling.num_samples)]

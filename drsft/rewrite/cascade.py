@@ -189,7 +189,7 @@ class _Cascade:
 
     def _wave(self, stage: str, prompt_ids: tuple[int, ...], sampling: SamplingStage) -> Wave:
         rewrite = self.recipe.rewrite
-        is_guided = stage != "self_align"
+        is_own = stage == "self_align"
         return Wave(
             stage=stage,
             problem=self.problem,
@@ -198,8 +198,9 @@ class _Cascade:
             num_accepted=rewrite.num_accepted,
             run_seed=self.recipe.run_seed,
             refusals=rewrite.refusals,
-            is_guided=is_guided,
-            require_steps=is_guided and rewrite.guided.require_steps,
+            sees_guide=not is_own and stage != "teacher",
+            checks_steps=not is_own,
+            require_steps=not is_own and rewrite.guided.require_steps,
             selection=rewrite.selection,
             stop_beaten=rewrite.stop_beaten,
         )

@@ -29,7 +29,8 @@ class Wave:
     num_accepted: int  # different solutions that are enough
     run_seed: int
     refusals: Refusals
-    is_guided: bool
+    sees_guide: bool  # a solution stands in its prompt
+    checks_steps: bool
     require_steps: bool
     selection: Selection
     stop_beaten: bool
@@ -110,16 +111,16 @@ class _Stage:
 
 
 async def examine(rollout: Rollout, wave: Wave, verifier: Verifier) -> Attempt:
-    """The verdict on one rollout, and whether it is refused; right guided ones get the step check."""
+    """The verdict on one rollout, and whether it is refused; right ones that are not the target's own get the step check."""
     completion = rollout.completion
     verdict = await verifier.judge(
         wave.problem, completion.text, is_truncated=completion.finish_reason != "stop"
     )
     if not verdict.is_correct:
         return Attempt(rollout=rollout, verdict=verdict)
-    refusal = refusal_of(completion.text, completion.token_ids, wave.refusals, is_guided=wave.is_guided)
+    refusal = refusal_of(completion.text, completion.token_ids, wave.refusals, is_guided=wave.sees_guide)
     steps = None
-    if wave.is_guided and wave.problem.kind in MATH_KINDS:
+    if wave.checks_steps and wave.problem.kind in MATH_KINDS:
         steps = await verifier.judge(replace(wave.problem, kind="steps"), completion.text)
         if wave.require_steps and steps.outcome is Outcome.WRONG:
             refusal = refusal or "its equations do not hold"

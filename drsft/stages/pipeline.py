@@ -70,8 +70,8 @@ def _run_round(
         _say(console, f"round {one.number} in {store.url}")
         copy_plan(run, store)
     plans = _plan_benchmarks(config, store) if "evaluate" in stages else {}
-    if plans and one.before is None:
-        measure_contamination(config.evaluate, store, plan)
+    if plans:
+        measure_contamination(config.evaluate, store, run, plan)
     _write_manifest(config, store)
     waiting = {
         "rewrite": not rewriting.is_complete(store, plan),
