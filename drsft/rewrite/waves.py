@@ -111,7 +111,7 @@ class _Stage:
 
 
 async def examine(rollout: Rollout, wave: Wave, verifier: Verifier) -> Attempt:
-    """The verdict on one rollout, and whether it is refused; right ones that are not the target's own get the step check."""
+    """The verdict on one rollout, and whether it is refused; right ones with a guide get the step check."""
     completion = rollout.completion
     verdict = await verifier.judge(
         wave.problem, completion.text, is_truncated=completion.finish_reason != "stop"
