@@ -145,6 +145,8 @@ class Record:
     @property
     def kept_attempt(self) -> Attempt | None:
         """The attempt whose completion is trained on; None where that is the expert's text, or nothing."""
+        if self.source in (Source.EXPERT, Source.DROPPED):
+            return None  # what was decoded beside the cascade may say the same as the expert
         for attempt in self.attempts:
             if attempt.is_accepted and attempt.rollout.completion.token_ids == self.completion_ids:
                 return attempt

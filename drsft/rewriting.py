@@ -107,6 +107,9 @@ def summarise(records: Sequence[Record], *, started_at: float) -> dict[str, Any]
     return {
         "sources": Counter(record.source.value for record in records),
         "solved": Counter(kept.rollout.stage for record in records if (kept := record.kept_attempt)),
+        "accepted": Counter(
+            stage for r in records for stage in {a.rollout.stage for a in r.attempts if a.is_accepted}
+        ),
         "refusals": Counter(a.refusal for a in attempts if a.refusal is not None),
         "checks": {
             "steps_read": sum(outcome in (Outcome.CORRECT, Outcome.WRONG) for outcome in steps),

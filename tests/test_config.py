@@ -32,7 +32,11 @@ def small(tmp_path: Path) -> Path:
         ("train.arms=[{name: a, objective: {kind: dftt}}]", "train.arms.0.objective", ["dftt", "sft"]),
         ("target.prompts.plain=hello", "target.prompts", ["{question}"]),
         ("train.arms=[{name: base}]", "train.arms", ["base", "taken"]),
-        ("train.arms=[]", "train.arms", ["at least 1"]),
+        ("train.arms={data: [expert]}", "train.arms", ["objectives"]),
+        ("train.arms={data: [exprt], objectives: [sft]}", "train.arms.data", ["exprt", "self_only"]),
+        ("train.arms={data: [expert, expert], objectives: [sft]}", "train.arms", ["differ"]),
+        ("train.arms={data: [hinted], objectives: [sft]}", "the configuration", ["rewrite.hinted_beside"]),
+        ("rewrite={method: hinted, hinted_beside: true}", "rewrite", ["hinted_beside"]),
         ("train.seeds=[0,0]", "train.seeds", ["differ"]),
         ("train.learning_rate=.inf", "train.learning_rate", ["finite"]),
         ("rewrite.self_align.temperature=0", "rewrite.self_align", ["num_samples: 1"]),
@@ -91,6 +95,19 @@ def test_the_fingerprint_follows_what_is_computed_and_nothing_else(small: Path) 
     assert load_config(small, ["resources.train_workers=8", "storage=/elsewhere"]).fingerprint == plain
     assert load_config(small, ["seed=1"]).fingerprint != plain
     assert load_config(small, ["rewrite.num_accepted=2"]).fingerprint != plain
+
+
+def test_a_matrix_is_every_objective_on_every_data_view(small: Path) -> None:
+    matrix = "train.arms={data: [expert, self_only], objectives: [sft, {kind: idft, beta: 2}]}"
+    arms = load_config(small, [matrix]).train.arms
+    assert [arm.name for arm in arms] == ["expert+sft", "expert+idft", "self_only+sft", "self_only+idft"]
+    listed = [
+        "{name: a, data: expert, objective: {kind: sft}}",
+        "{name: b, data: self_only, objective: idft}",
+    ]
+    first, last = load_config(small, [f"train.arms=[{listed[0]}, {listed[1]}]"]).train.arms
+    assert (first.data, first.objective) == (arms[0].data, arms[0].objective)
+    assert (last.data, last.objective.kind) == ("self_only", "idft")
 
 
 def test_another_arm_seed_or_benchmark_shares_the_run_and_what_is_done(small: Path) -> None:

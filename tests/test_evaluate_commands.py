@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from drsft.evaluate.results import arm_scores
 from drsft.evaluate.samples import judgings
 from drsft.planning import plan_problems
 from drsft.records import Outcome, Problem, Verdict
+from drsft.stages.pipeline import run_pipeline
 from drsft.storage import LocalStore
 from drsft.verify.pool import VerifierPool
 
@@ -178,3 +180,16 @@ def test_answers_are_grouped_as_the_verifier_finds_them_equal() -> None:
     verdicts += [wrong(None, Outcome.NO_ANSWER), wrong(None, Outcome.TRUNCATED), wrong("7.0")]
     assert groups_of("math", verdicts) == [1, 0, 1, 2, 1, 0, None, None, 2]
     assert groups_of("code", verdicts) == [None] * len(verdicts)
+
+
+def test_the_target_alone_is_evaluated_and_reported_where_nothing_is_trained(config: RunConfig) -> None:
+    alone = RunConfig.model_validate({**config.model_dump(), "train": {"arms": []}})
+    assert [model.name for model in evaluated_models(alone)] == ["base"]
+    training_row = {"problem": "1+1?", "solution": "\\boxed{2}", "answer": "2"}
+    write_rows(Path(config.problems.path), [training_row])
+    store = evaluate(alone, ["RR", "RW", "WW", "WR"])
+    store.delete("run.json")  # the pipeline's own stands in for the one of the helper
+    console = Console(file=io.StringIO(), width=200)
+    run_pipeline(alone, stages=("evaluate", "report"), console=console)
+    (row,) = json.loads(store.read("report/summary.json"))
+    assert (row["arm"], row["avg_at_k"]) == ("base", 0.5)

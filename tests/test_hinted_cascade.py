@@ -18,6 +18,7 @@ from drsft.records import Completion, Outcome, Record, Sampling, Source
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.rewrite.hinted import Hinting, opened_turn
 from drsft.tables import records_from_table, records_to_table
+from drsft.views import COLUMNS, hinted_record, view_of
 
 HINTED = (7, 8)
 
@@ -42,6 +43,10 @@ def hinted_recipe(decoder: FakeDecoder, method: str = "hinted", **settings: Any)
     hinted = Hinted.model_validate({"max_tokens": 64, "analysis": None, **settings})
     hinting = Hinting(decoder=decoder, prompter=cast(Prompter, prompter), settings=hinted)
     return replace(recipe(method=method), hinting=hinting)
+
+
+def beside_recipe(decoder: FakeDecoder, **changes: Any) -> Recipe:
+    return replace(recipe(hinted_beside=True, **changes), hinting=hinted_recipe(decoder).hinting)
 
 
 def rewritten(own: str, guided: str, one: Recipe, analysis: str = "") -> Record:
@@ -72,6 +77,44 @@ def test_it_may_come_after_guided_resolving_and_is_not_asked_before_it_fails() -
     assert rewritten("right", "right", both).source is Source.OWN
     assert decoder.asked == []
     assert rewritten("wrong", "wrong", both).source is Source.HINTED
+
+
+@pytest.mark.parametrize("own", ["right", "wrong"])
+@pytest.mark.parametrize("guided", ["right", "wrong"])
+@pytest.mark.parametrize("hinted", ["right, hinted", "wrong", "two"])
+def test_beside_guided_resolving_it_changes_nothing_that_is_kept(own: str, guided: str, hinted: str) -> None:
+    beside = rewritten(own, guided, beside_recipe(FakeDecoder(hinted)))
+    without = rewritten(own, guided, recipe())
+    asked = [a for a in beside.attempts if a.rollout.stage == "hinted"]
+    assert bool(asked) == (own == "wrong")
+    assert replace(beside, attempts=without.attempts) == without
+    assert beside.kept_attempt == without.kept_attempt
+
+
+@pytest.mark.parametrize("own", ["right", "wrong"])
+@pytest.mark.parametrize("guided", ["right", "wrong"])
+@pytest.mark.parametrize("hinted", ["right, hinted", "wrong"])
+@pytest.mark.parametrize("fallback", ["expert", "drop"])
+def test_the_hinted_view_is_what_hinted_decoding_in_its_place_would_keep(
+    own: str, guided: str, hinted: str, fallback: str
+) -> None:
+    beside = rewritten(own, guided, beside_recipe(FakeDecoder(hinted), fallback=fallback))
+    alone = hinted_recipe(FakeDecoder(hinted))
+    alone = replace(alone, rewrite=alone.rewrite.model_copy(update={"fallback": fallback}))
+    expected = rewritten(own, guided, alone)
+    found = hinted_record(beside, alone.rewrite, run_seed=0)
+    assert replace(found, attempts=expected.attempts) == expected
+    view = view_of(records_to_table([beside]), "hinted", alone.rewrite, run_seed=0)
+    assert view.equals(records_to_table([found]).select(COLUMNS))
+
+
+def test_the_other_views_hold_what_the_target_solved_alone_and_every_problem() -> None:
+    records = records_to_table([rewritten(own, "right", recipe()) for own in ("right", "wrong")])
+    rewrite = Rewrite()
+    alone = view_of(records, "self_only", rewrite, run_seed=0)
+    assert alone["source"].to_pylist() == ["own"]
+    for data in ("expert", "rewritten"):
+        assert view_of(records, data, rewrite, run_seed=0).equals(records.select(COLUMNS))
 
 
 @pytest.mark.parametrize(

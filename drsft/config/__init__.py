@@ -19,7 +19,7 @@ from drsft.config.rounds import Rounds
 from drsft.config.run import Resources, RunConfig
 from drsft.config.sampling import SamplingStage
 from drsft.config.target import Engine, Prompts, Target
-from drsft.config.training import Arm, GapFilter, Lora, TrackerName, Train
+from drsft.config.training import Arm, DataView, GapFilter, Lora, TrackerName, Train
 
 __all__ = [
     "Analysis",
@@ -27,6 +27,7 @@ __all__ = [
     "Benchmark",
     "Columns",
     "Constant",
+    "DataView",
     "Decontaminate",
     "Dft",
     "Engine",

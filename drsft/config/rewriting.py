@@ -86,6 +86,10 @@ class Rewrite(Frozen):
     )
     guided: Guided = Guided()
     hinted: Hinted = Hinted()
+    hinted_beside: bool = Field(
+        False,
+        description="Hinted Decoding beside the method, for arms on hinted data: nothing it finds is kept",
+    )
     teachers: tuple[Teacher, ...] = ()
     fallback: Literal["expert", "drop"] = Field("expert", description="what becomes of the unsolved")
     num_accepted: int = Field(1, ge=1, description="different accepted solutions wanted for a problem")
@@ -109,13 +113,20 @@ class Rewrite(Frozen):
 
     @property
     def is_hinted(self) -> bool:
-        return self.method != "guided"
+        """Whether hinted contexts are decoded at all."""
+        return self.method != "guided" or self.hinted_beside
 
     @model_validator(mode="before")
     @classmethod
     def from_preset(cls, given: Any) -> Any:
         name = given.get("preset") if isinstance(given, dict) else None
         return merged(PRESETS[name], given) if isinstance(name, str) and name in PRESETS else given
+
+    @model_validator(mode="after")
+    def beside_is_not_twice(self) -> "Rewrite":
+        if self.hinted_beside and self.method != "guided":
+            raise ValueError(f"hinted_beside is for method: guided; {self.method} decodes with a hint anyway")
+        return self
 
     @field_validator("teachers")
     @classmethod

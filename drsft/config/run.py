@@ -82,6 +82,20 @@ class RunConfig(Frozen):
         return self
 
     @model_validator(mode="after")
+    def hinted_data_is_made(self) -> "RunConfig":
+        hinted = [arm.name for arm in self.train.arms if arm.data == "hinted"]
+        if hinted and self.rewrite.method != "hinted" and not self.rewrite.hinted_beside:
+            raise ValueError(
+                f"arm {hinted[0]!r} trains on hinted data; set rewrite.hinted_beside: true "
+                "(or rewrite.method: hinted)"
+            )
+        if hinted and self.train.filter:
+            raise ValueError(
+                f"train.filter goes by the gap report, which leaves out what arm {hinted[0]!r} trains on"
+            )
+        return self
+
+    @model_validator(mode="after")
     def rounds_follow_an_arm(self) -> "RunConfig":
         rewriting = {arm.name for arm in self.train.arms if arm.data == "rewritten"}
         if self.rounds.count > 1 and not rewriting:
@@ -93,9 +107,9 @@ class RunConfig(Frozen):
 
     @property
     def followed_arm(self) -> Arm:
-        """Whose training gives the next round its target."""
+        """Whose training gives the next round its target; only a run of several rounds has to have one."""
         arms = [arm for arm in self.train.arms if arm.data == "rewritten"]
-        return next((arm for arm in arms if arm.name == self.rounds.arm), (arms or self.train.arms)[-1])
+        return next((arm for arm in arms if arm.name == self.rounds.arm), arms[-1])
 
     @property
     def fingerprint(self) -> str:

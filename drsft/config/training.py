@@ -1,14 +1,16 @@
 """Arms and the optimiser."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from drsft.config.base import Frozen, fingerprint
 from drsft.config.objectives import Dft, Guards, Objective
 
-__all__ = ["Arm", "GapFilter", "Lora", "TrackerName", "Train"]
+__all__ = ["Arm", "DataView", "GapFilter", "Lora", "TrackerName", "Train"]
 
+# What of a run's records is learnt; drsft/views.py says what each view holds.
+DataView = Literal["expert", "self_only", "rewritten", "hinted"]
 TrackerName = Literal["tensorboard", "mlflow", "wandb"]
 
 
@@ -16,9 +18,25 @@ class Arm(Frozen):
     """One way of training that is compared with the others."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_+.-]*$", max_length=40)
-    data: Literal["expert", "rewritten"] = "rewritten"
+    data: DataView = "rewritten"
     objective: Objective = Dft()
     guards: Guards = Guards()
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def from_kind(cls, given: Any) -> Any:
+        """`objective: sft` is short for `objective: {kind: sft}`."""
+        return {"kind": given} if isinstance(given, str) else given
+
+
+def _arms_of_matrix(data: Any, objectives: Any) -> list[dict[str, Any]]:
+    """Every objective on every data view, named as in "expert+sft"; what is wrong in them is found later."""
+    arms = []
+    for view in data:
+        for objective in objectives:
+            kind = objective.get("kind", "objective") if isinstance(objective, dict) else objective
+            arms.append({"name": f"{view}+{kind}", "data": view, "objective": objective})
+    return arms
 
 
 class GapFilter(Frozen):
@@ -45,7 +63,10 @@ class Lora(Frozen):
 
 
 class Train(Frozen):
-    arms: tuple[Arm, ...] = Field((Arm(name="dr+dft"),), min_length=1)
+    arms: tuple[Arm, ...] = Field(
+        (Arm(name="dr+dft"),),
+        description="or {data: […], objectives: […]}: each objective on each data; []: train nothing",
+    )
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     filter: GapFilter | None = Field(None, description="which texts are left out by their gap")
     seq_len: int = Field(2048, ge=16, description="tokens that a row may have; longer texts are left out")
@@ -70,6 +91,17 @@ class Train(Frozen):
     initial_model: str | None = Field(
         None, description="what training starts from where that is not the target that rewrote"
     )
+
+    @field_validator("arms", mode="before")
+    @classmethod
+    def from_matrix(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        if given.keys() != {"data", "objectives"} or not all(isinstance(v, list) for v in given.values()):
+            raise ValueError(
+                "give a list of arms, or {data: […], objectives: […]} for each objective on each data"
+            )
+        return _arms_of_matrix(**given)
 
     @field_validator("arms")
     @classmethod

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 
-from drsft.config import GapFilter
+from drsft.config import DataView, GapFilter
 from drsft.gap.rows import Role
 from drsft.records import Source
 
@@ -41,7 +41,7 @@ def refusal(gap_filter: GapFilter, *, mean_logprob: float, mean_phi: float) -> s
 
 
 def filter_records(
-    records: pa.Table, scores: pa.Table, gap_filter: GapFilter, *, data: Literal["expert", "rewritten"]
+    records: pa.Table, scores: pa.Table, gap_filter: GapFilter, *, data: DataView
 ) -> tuple[pa.Table, FilterCounts]:
     """The records without the texts of the `data` view that `gap_filter` refuses, by the scores' ROW_COLUMNS.
 

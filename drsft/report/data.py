@@ -63,6 +63,7 @@ class CascadeStage:
     num_tokens: int  # sampled here, rejected samples included
     outcomes: Mapping[Outcome, int] = field(default_factory=dict)  # samples by verdict
     reasons: Mapping[str, int] = field(default_factory=dict)  # rejected samples by the verdict's reason
+    is_beside: bool = False  # no part of the flow: for a data view of its own
 
     @property
     def tokens_per_solved(self) -> float | None:
@@ -101,7 +102,7 @@ class ComparisonRow:
     """
 
     arm: str  # "base" for the untrained target
-    data: str | None  # "expert", "rewritten"; None for base
+    data: str | None  # "expert", "self_only", "rewritten", "hinted"; None for base
     objective: str | None  # "sft", "dft"; None for base
     benchmark: str
     avg_at_k: float

@@ -98,19 +98,32 @@ class _Cascade:
 
     async def run(self, expert_verdict: Verdict) -> tuple[Source, list[Completion]]:
         """The source that gave something, and what is kept of it; nothing kept when all stages failed."""
-        rewrite, problem = self.recipe.rewrite, self.problem
-        kept = await self._sample("self_align", self.plain_ids, rewrite.self_align)
+        recipe = self.recipe
+        kept = await self._sample("self_align", self.plain_ids, recipe.rewrite.self_align)
         if kept:
             return Source.OWN, kept
-        # Such a demonstration would guide towards a wrong answer.
-        if rewrite.guided.hint == "answer" or not contradicts(problem, expert_verdict):
-            guide = problem.demonstration if rewrite.guided.hint == "demonstration" else problem.reference
-            if rewrite.is_guided and (kept := await self._guided("guided", guide)):
+        guide = self._guide(expert_verdict)
+        found = await self._helped(guide)
+        if recipe.rewrite.hinted_beside and recipe.hinting is not None and guide is not None:
+            await self._hinted(recipe.hinting, guide)  # stands among the attempts, for a data view of its own
+        return found
+
+    def _guide(self, expert_verdict: Verdict) -> str | None:
+        """What is shown to the target; None where it would guide towards a wrong answer."""
+        if self.recipe.rewrite.guided.hint == "answer":
+            return self.problem.reference
+        return None if contradicts(self.problem, expert_verdict) else self.problem.demonstration
+
+    async def _helped(self, guide: str | None) -> tuple[Source, list[Completion]]:
+        recipe = self.recipe
+        if guide is not None:
+            if recipe.rewrite.is_guided and (kept := await self._guided("guided", guide)):
                 return Source.REWRITTEN, kept
-            if self.recipe.hinting is not None and (kept := await self._hinted(self.recipe.hinting, guide)):
+            hinting = None if recipe.rewrite.hinted_beside else recipe.hinting
+            if hinting is not None and (kept := await self._hinted(hinting, guide)):
                 return Source.HINTED, kept
-        if self.recipe.teachers is not None:
-            return await self._taught(self.recipe.teachers)
+        if recipe.teachers is not None:
+            return await self._taught(recipe.teachers)
         return Source.EXPERT, []
 
     async def _taught(self, teachers: Teachers) -> tuple[Source, list[Completion]]:

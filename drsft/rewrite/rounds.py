@@ -63,6 +63,8 @@ def plan_rounds(config: RunConfig, run_url: str) -> Iterator[Round]:
     """
     current = Round(number=1, prefix="", config=config)
     yield current
+    if config.rounds.count == 1:
+        return
     arm = config.followed_arm
     for number in range(2, config.rounds.count + 1):
         before = current

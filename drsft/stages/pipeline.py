@@ -14,7 +14,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from drsft.config import RunConfig
+from drsft.config import DataView, RunConfig
 from drsft.errors import ModelError, StageError
 from drsft.evaluate.contamination import measure_contamination
 from drsft.evaluate.plans import plan_benchmarks
@@ -32,12 +32,11 @@ from drsft.stages.actors import quiet_ray_data
 from drsft.stages.cluster import check_resources, connected, quiet_stderr
 from drsft.stages.progress import start_board, watched
 from drsft.storage import Store, open_store
+from drsft.views import view_of
 
 __all__ = ["STAGES", "run_pipeline"]
 
 STAGES = ("rewrite", "gap", "train", "evaluate", "report")
-TRAINING_COLUMNS = ["problem_id", "source", "prompt_ids", "completion_ids", "expert_completion_ids"]
-TRAINING_COLUMNS += ["also_kept"]
 
 
 def run_pipeline(config: RunConfig, *, stages: Sequence[str] = STAGES, console: Console) -> str:
@@ -81,7 +80,10 @@ def _run_round(
     }
     todo = [stage for stage in stages if waiting.get(stage)]
     if "evaluate" in todo and "train" not in stages and waiting["train"]:
-        raise StageError("there are models that are not trained yet; run drsft train (or drsft run) first")
+        raise StageError(
+            "there are models that are not trained yet; run drsft train (or drsft run) first, "
+            "or give train.arms=[] to evaluate the target alone"
+        )
     if todo:
         connect()
         check_resources(config.resources, todo)
@@ -106,7 +108,8 @@ def _run_stages(
     if "gap" in todo:
         scoring.run_scoring(config, store.url, plan, board)
     if "train" in todo:
-        training.run_training(config, store.url, records=_training_columns(store, plan), board=board)
+        read_view = partial(_read_view, config, _rewritten(store, plan))
+        training.run_training(config, store.url, read_view, board=board)
     if "evaluate" in todo:
         evaluation.run_evaluation(config, store.url, plans, board)
 
@@ -211,13 +214,18 @@ def _describe(plan: Plan) -> str:
     return ", ".join(parts)
 
 
-def _training_columns(store: Store, plan: Plan) -> pa.Table:
-    """What training needs of the records, by problem id. Raises StageError while some are missing."""
+def _rewritten(store: Store, plan: Plan) -> ShardSet:
+    """The run's records. Raises StageError while some are missing."""
     shards = ShardSet(store, rewriting.PREFIX)
     missing = plan.shards.keys() - shards.done()
     if missing:
         raise StageError(
             f"{len(missing)} of {len(plan.shards)} shards are not rewritten; run drsft rewrite first"
         )
-    tables = [table.select(TRAINING_COLUMNS) for table in shards.tables()]
+    return shards
+
+
+def _read_view(config: RunConfig, shards: ShardSet, data: DataView) -> pa.Table:
+    """The rows of a data view of all records, by problem id."""
+    tables = [view_of(table, data, config.rewrite, run_seed=config.seed) for table in shards.tables()]
     return pa.concat_tables(tables).sort_by("problem_id")

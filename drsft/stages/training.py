@@ -8,8 +8,9 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import ray.train
@@ -18,7 +19,7 @@ from ray.train import FailureConfig, LoggingConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 from transformers.utils import logging as transformers_logging
 
-from drsft.config import Resources, RunConfig, Train
+from drsft.config import DataView, Resources, RunConfig, Train
 from drsft.errors import StageError
 from drsft.gap.filtering import filter_records
 from drsft.policy.prompts import check_location, model_location
@@ -26,12 +27,13 @@ from drsft.stages.actors import raise_cause
 from drsft.stages.scoring import run_scores
 from drsft.storage import Store, open_store
 from drsft.train.loop import DONE_KEY, Job, Target, jobs_of, row_order, train_one
-from drsft.train.views import pack_view, read_view
+from drsft.train.views import is_packed, pack_view, read_view
 from drsft.train.world import World
 
 __all__ = ["STAGE", "is_complete", "run_training", "told_troubles"]
 
 STAGE = "train"
+ReadView = Callable[[DataView], pa.Table]  # drsft/views.py's rows of a run's records
 SHOWN = ("loss", "tokens_per_s", "mfu", "validation_ce")  # beside the progress
 
 
@@ -53,28 +55,26 @@ def told_troubles(store: Store, config: RunConfig) -> list[str]:
     return lines
 
 
-def run_training(config: RunConfig, store_url: str, *, records: pa.Table, board: Any | None) -> None:
+def run_training(config: RunConfig, store_url: str, read_view: ReadView, *, board: Any | None) -> None:
     """Trains every arm with every seed, to `train.job_prefix` of the run's store.
 
-    `records` has problem_id, source, prompt_ids, completion_ids and expert_completion_ids. Nothing happens
-    when all is done already. Raises StageError when a job cannot be finished, and the errors of loading a
-    model or reaching the store as they are.
+    A view is asked for once, and kept packed. Nothing happens when all is done already. Raises StageError
+    when a job cannot be finished, and the errors of loading a model or reaching the store as they are.
     """
     store = open_store(store_url)
     if is_complete(store, config):
         return
     check_location(model_location(config.train.initial_model or config.target.model))
     for data in sorted({arm.data for arm in config.train.arms}):
-        pack_view(store, _filtered(store, records, data, config), data, config.train)
+        if not is_packed(store, data, config.train):
+            pack_view(store, _filtered(store, read_view(data), data, config), data, config.train)
     with tempfile.TemporaryDirectory(prefix="drsft-ray-train-") as scratch, raise_cause("training"):
         result = _trainer(config, store_url, board, scratch).fit()
     if result.return_value is not None:
         raise StageError(result.return_value)
 
 
-def _filtered(
-    store: Store, records: pa.Table, data: Literal["expert", "rewritten"], config: RunConfig
-) -> pa.Table:
+def _filtered(store: Store, records: pa.Table, data: DataView, config: RunConfig) -> pa.Table:
     """The records without what `train.filter` leaves out; how much that was lies beside the packed rows."""
     train = config.train
     if train.filter is None:

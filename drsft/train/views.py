@@ -12,7 +12,7 @@ from drsft.storage import Store, read_table, table_bytes
 from drsft.train.encode import Example, encode
 from drsft.train.pack import PackedRows, pack
 
-__all__ = ["View", "pack_view", "read_view"]
+__all__ = ["View", "is_packed", "pack_view", "read_view"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,13 +21,18 @@ class View:
     held_out: PackedRows | None
 
 
+def is_packed(store: Store, data: str, train: Train) -> bool:
+    return store.exists(f"{train.packed_prefix(data)}.json")
+
+
 def pack_view(store: Store, records: pa.Table, data: str, train: Train) -> None:
     """Writes the packed rows of a data view; beside them the counts, as their commit. Once is enough."""
     prefix, seq_len = train.packed_prefix(data), train.seq_len
-    commit_key = f"{prefix}.json"
-    if store.exists(commit_key):
+    if is_packed(store, data, train):
         return
     encoding = encode(records, data="expert" if data == "expert" else "rewritten", seq_len=seq_len)
+    if not encoding.examples and not encoding.num_too_long:
+        raise StageError(f"there is no {data} data to train on: no sample was accepted; leave its arms out")
     if not encoding.examples:
         raise StageError(
             f"no record fits train.seq_len = {seq_len} tokens ({encoding.num_too_long} are longer); raise it"
@@ -48,7 +53,7 @@ def pack_view(store: Store, records: pa.Table, data: str, train: Train) -> None:
         "loss_tokens": int(rows.loss_mask_N.sum()),
         "share_filled": round(rows.share_filled, 4),
     }
-    store.create(commit_key, json.dumps(commit).encode())
+    store.create(f"{prefix}.json", json.dumps(commit).encode())
 
 
 def _split(examples: list[Example], validation_share: float) -> tuple[list[Example], list[Example]]:

@@ -72,6 +72,10 @@ def records(num: int = 40) -> pa.Table:
     return pa.table(columns)
 
 
+def view(data: str) -> pa.Table:
+    return records()
+
+
 def config(model: str, **train: Any) -> RunConfig:
     options = {
         "arms": ARMS,
@@ -122,7 +126,7 @@ def committed(folder: Path) -> int:
 def finished(cluster: None, model: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     folder = tmp_path_factory.mktemp("finished")
     board = start_board()
-    run_training(config(model), str(folder), records=records(), board=board)
+    run_training(config(model), str(folder), view, board=board)
     return folder, board
 
 
@@ -150,7 +154,7 @@ def test_the_board_hears_how_far_all_jobs_are(finished: tuple[Path, Any]) -> Non
 def test_a_finished_run_starts_no_workers(finished: tuple[Path, Any], model: str) -> None:
     folder, _ = finished
     before = sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*"))
-    run_training(config(model), str(folder), records=records(), board=None)
+    run_training(config(model), str(folder), view, board=None)
     assert sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*")) == before
 
 
@@ -161,7 +165,7 @@ LONG = {"arms": ARMS[1:], "seeds": (0,), "num_epochs": 40, "checkpoint_every_ste
 def long(cluster: None, model: str, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """The metrics of a run of some hundred steps that nothing interrupts."""
     folder = tmp_path_factory.mktemp("long")
-    run_training(config(model, **LONG), str(folder), records=records(), board=None)
+    run_training(config(model, **LONG), str(folder), view, board=None)
     return computed(folder)
 
 
@@ -176,7 +180,7 @@ def test_workers_killed_five_times_at_random_change_nothing(
     gone: set[int] = set()
     num_killed = 0
     with ThreadPoolExecutor(1) as pool:
-        training = pool.submit(run_training, whole, str(tmp_path), records=records(), board=None)
+        training = pool.submit(run_training, whole, str(tmp_path), view, board=None)
         for step in wanted:
             wait_until(lambda step=step: training.done() or committed(tmp_path) >= step)  # type: ignore[misc]
             group = new_group(gone)
@@ -196,13 +200,13 @@ def test_one_worker_goes_on_where_two_stopped(long: list[dict[str, Any]], model:
         for num in (2, 1)
     )
     with ThreadPoolExecutor(1) as pool:
-        training = pool.submit(run_training, two, str(tmp_path), records=records(), board=None)
+        training = pool.submit(run_training, two, str(tmp_path), view, board=None)
         wait_until(lambda: training.done() or committed(tmp_path) >= 100)
         os.kill(train_workers()[0], signal.SIGKILL)
         with pytest.raises(StageError):
             training.result(timeout=100)
     assert 100 <= committed(tmp_path) < len(long)
-    run_training(one, str(tmp_path), records=records(), board=None)
+    run_training(one, str(tmp_path), view, board=None)
     done = json.loads((place(tmp_path, "dr+dft/seed-0") / "done.json").read_bytes())
     assert done["num_workers"] == 1
     again = computed(tmp_path)
@@ -218,7 +222,7 @@ def test_one_worker_goes_on_where_two_stopped(long: list[dict[str, Any]], model:
 def test_an_elastic_group_takes_the_room_that_there_is(cluster: None, model: str, tmp_path: Path) -> None:
     resources = Resources(train_workers=1, max_train_workers=2)
     elastic = config(model, seeds=(0,)).model_copy(update={"resources": resources})
-    run_training(elastic, str(tmp_path), records=records(), board=None)
+    run_training(elastic, str(tmp_path), view, board=None)
     done = json.loads((place(tmp_path, "sft/seed-0") / "done.json").read_bytes())
     assert done["num_workers"] == 2
 
@@ -228,12 +232,12 @@ def test_a_loss_that_is_no_number_ends_the_stage_at_once(cluster: None, model: s
     broken.model.norm.weight.data.fill_(float("nan"))
     broken.save_pretrained(tmp_path / "broken")
     with pytest.raises(StageError, match=r"sft seed 0.*step 1: the loss is nan"):
-        run_training(config(str(tmp_path / "broken")), str(tmp_path / "run"), records=records(), board=None)
+        run_training(config(str(tmp_path / "broken")), str(tmp_path / "run"), view, board=None)
 
 
 def test_a_missing_model_is_named_before_any_worker_starts(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such folder"):
-        run_training(config(str(tmp_path / "nowhere")), str(tmp_path), records=records(), board=None)
+        run_training(config(str(tmp_path / "nowhere")), str(tmp_path), view, board=None)
 
 
 def train_workers() -> list[int]:
