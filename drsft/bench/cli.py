@@ -308,3 +308,22 @@ def bench_the_recommendation(
 
     rows = bench_recommendation(file, num_seeds=seeds, budget_s=budget_s, learning_rate=learning_rate)
     print_recommendation(list(rows))
+
+
+@bench_app.command("experiment")
+def bench_the_experiment(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Of a run that trains a matrix of arms.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
+) -> None:
+    """What a matrix of arms says about the papers' claims, as Markdown; trains and samples nothing.
+
+    Examples:  drsft bench experiment jobs/configs/matrix.yaml
+
+               drsft bench experiment jobs/configs/matrix.yaml train.num_epochs=1
+    """
+    from drsft.bench.experiment import describe_experiment
+    from drsft.configfile import load_config
+    from drsft.runs import open_run
+
+    run_config = load_config(config, overrides or ())
+    print(describe_experiment(run_config, open_run(run_config)))

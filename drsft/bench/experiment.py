@@ -1,0 +1,137 @@
+"""What a matrix of arms says about the papers' claims: the grid of scores, paired differences, steadiness.
+
+Reads what `drsft run` left behind and prints Markdown; nothing is trained or sampled.
+"""
+
+import json
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from drsft.config import Arm, RunConfig
+from drsft.errors import InputError
+from drsft.evaluate.models import BASE
+from drsft.evaluate.paired import PairedDifference
+from drsft.evaluate.results import ArmScore, arm_scores
+from drsft.evaluate.scores import compare
+from drsft.storage import Store
+
+__all__ = ["Contrast", "Steadiness", "contrasts", "describe_experiment", "steadiness"]
+
+# What is said to be better, and than what; each is looked at with all else equal.
+DATA_CLAIMS = (("rewritten", "expert"), ("self_only", "expert"), ("hinted", "expert"),
+               ("rewritten", "self_only"), ("hinted", "self_only"), ("hinted", "rewritten"))  # fmt: skip
+OBJECTIVE_CLAIMS = (("dft", "sft"), ("idft", "sft"), ("iw_sft", "sft"), ("idft", "dft"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contrast:
+    """Two arms that differ in the data or in the objective alone; first minus second, paired by problem."""
+
+    claim: str  # "rewritten over expert"
+    given: str  # what both share: an objective or a data view
+    difference: PairedDifference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steadiness:
+    """How much an arm's trainings differ, and how rough their steps are."""
+
+    num_steps: float  # mean over seeds
+    seeds_deviation: float  # of avg@k, in 0..1, with S - 1
+    gradient_spikes: float  # the largest norm over the median norm, before clipping; mean over seeds
+
+
+def contrasts(config: RunConfig, scores: Sequence[ArmScore]) -> Iterator[Contrast]:
+    """Every claim with every arm that it can be looked at with; `scores` are of one benchmark."""
+    scored = {one.arm: one for one in scores}
+    arms = {
+        (arm.data, arm.objective.kind): scored[arm.name] for arm in config.train.arms if arm.name in scored
+    }
+    kinds = list(dict.fromkeys(kind for _, kind in arms))
+    views = list(dict.fromkeys(data for data, _ in arms))
+    pairs = [((a, kind), (b, kind), f"{a} over {b}", kind) for a, b in DATA_CLAIMS for kind in kinds]
+    pairs += [((data, a), (data, b), f"{a} over {b}", data) for a, b in OBJECTIVE_CLAIMS for data in views]
+    for first, second, claim, given in pairs:
+        if first in arms and second in arms:
+            difference = compare(arms[first].samples, arms[second].samples)
+            if difference is not None:
+                yield Contrast(claim=claim, given=given, difference=difference)
+
+
+def steadiness(config: RunConfig, store: Store, arm: Arm, score: ArmScore) -> Steadiness:
+    """Raises StorageError where the arm is not trained."""
+    logs = [
+        [json.loads(line) for line in store.read(f"{prefix}/metrics.jsonl").decode().splitlines()]
+        for prefix in (config.train.job_prefix(arm, seed) for seed in config.train.seeds)
+    ]
+    norms = [[row["grad_norm"] for row in log] for log in logs]
+    means = score.samples.correct_SPK.mean(axis=(1, 2)).tolist()
+    return Steadiness(
+        num_steps=statistics.mean(map(len, logs)),
+        seeds_deviation=statistics.stdev(means) if len(means) > 1 else 0.0,
+        gradient_spikes=statistics.mean(max(one) / statistics.median(one) for one in norms),
+    )
+
+
+def describe_experiment(config: RunConfig, store: Store) -> str:
+    """Markdown tables of every benchmark of the run. Raises InputError where no arm is evaluated."""
+    scores = list(arm_scores(config, store))
+    if not scores:
+        raise InputError(f"run {config.run_id} has no evaluated arm; start it with drsft run")
+    parts = []
+    for name in dict.fromkeys(one.benchmark for one in scores):
+        of_benchmark = [one for one in scores if one.benchmark == name]
+        seeds, k = len(config.train.seeds), config.evaluate.num_samples
+        parts.append(f"## {name}: avg@{k}, per cent, with the 95 % interval over {seeds} seeds and problems")
+        parts += [_grid(config, of_benchmark), _contrast_table(config, of_benchmark)]
+        parts.append(_steadiness_table(config, store, of_benchmark))
+    return "\n\n".join(parts)
+
+
+def _grid(config: RunConfig, scores: Sequence[ArmScore]) -> str:
+    cells = {one.arm: _score(one) for one in scores}
+    kinds = list(dict.fromkeys(arm.objective.kind for arm in config.train.arms))
+    rows: dict[str, dict[str, str]] = {}
+    for arm in config.train.arms:
+        rows.setdefault(arm.data, {})[arm.objective.kind] = cells.get(arm.name, "")
+    lines = [[data, *(row.get(kind, "") for kind in kinds)] for data, row in rows.items()]
+    base = [f"The target as it was: {cells[BASE]}."] if BASE in cells else []
+    return "\n\n".join([*base, _table(["data", *kinds], lines)])
+
+
+def _score(one: ArmScore) -> str:
+    mean = one.score.avg_at_k
+    return f"{100 * mean.value:.1f} ({100 * mean.low:.1f} to {100 * mean.high:.1f})"
+
+
+def _contrast_table(config: RunConfig, scores: Sequence[ArmScore]) -> str:
+    lines = []
+    for one in contrasts(config, scores):
+        found = one.difference
+        clear = " *" if found.is_clear else ""
+        bounds = f"{100 * found.low:+.1f} to {100 * found.high:+.1f}"
+        lines.append([one.claim, one.given, f"{100 * found.value:+.1f}{clear}", bounds])
+    return _table(["claim", "with", "points", "95 % interval"], lines)
+
+
+def _steadiness_table(config: RunConfig, store: Store, scores: Sequence[ArmScore]) -> str:
+    scored = {one.arm: one for one in scores}
+    lines = []
+    for arm in config.train.arms:
+        if (one := scored.get(arm.name)) is not None:
+            found = steadiness(config, store, arm, one)
+            shares = (found.seeds_deviation, one.score.pass_at_k.value, one.score.truncated_share)
+            deviation, passed, cut_off = (f"{100 * share:.1f}" for share in shares)
+            seeds = ", ".join(f"{100 * value:.1f}" for value in one.score.avg_at_k.seed_values)
+            spikes, tokens = f"{found.gradient_spikes:.1f}", f"{one.score.mean_tokens:.0f}"
+            lines.append(
+                [arm.name, f"{found.num_steps:.0f}", seeds, deviation, spikes, passed, cut_off, tokens]
+            )
+    head = ["arm", "steps", "seeds", "s.d.", "largest / median gradient norm", "pass@k", "cut off", "tokens"]
+    return _table(head, lines)
+
+
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
