@@ -183,7 +183,9 @@ def test_answers_are_grouped_as_the_verifier_finds_them_equal() -> None:
 
 
 def test_the_target_alone_is_evaluated_and_reported_where_nothing_is_trained(config: RunConfig) -> None:
-    alone = RunConfig.model_validate({**config.model_dump(), "train": {"arms": []}})
+    small = {"train": {"arms": []}, "target": {"model": "embedded", "max_model_len": 512}}
+    short = {"self_align": {"max_tokens": 64}, "guided": {"max_tokens": 64}}
+    alone = RunConfig.model_validate({**config.model_dump(), **small, "rewrite": short})
     assert [model.name for model in evaluated_models(alone)] == ["base"]
     training_row = {"problem": "1+1?", "solution": "\\boxed{2}", "answer": "2"}
     write_rows(Path(config.problems.path), [training_row])
