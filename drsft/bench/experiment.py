@@ -45,9 +45,10 @@ class Steadiness:
 def contrasts(config: RunConfig, scores: Sequence[ArmScore]) -> Iterator[Contrast]:
     """Every claim with every arm that it can be looked at with; `scores` are of one benchmark."""
     scored = {one.arm: one for one in scores}
-    arms = {
-        (arm.data, arm.objective.kind): scored[arm.name] for arm in config.train.arms if arm.name in scored
-    }
+    arms: dict[tuple[str, str], ArmScore] = {}
+    for arm in config.train.arms:
+        if arm.name in scored:
+            arms[arm.data, arm.objective.kind] = scored[arm.name]
     kinds = list(dict.fromkeys(kind for _, kind in arms))
     views = list(dict.fromkeys(data for data, _ in arms))
     pairs = [((a, kind), (b, kind), f"{a} over {b}", kind) for a, b in DATA_CLAIMS for kind in kinds]
