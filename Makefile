@@ -4,7 +4,7 @@ export HF_HUB_OFFLINE ?= 1
 # A file stays in one process, so that what its tests share is made once.
 FAST := -n auto --dist loadfile -m "not ray and not engine and not services and not slow"
 
-.PHONY: help quickstart test test-fast lint venv peers base-model clean
+.PHONY: help quickstart test test-fast lint venv peers base-model image image-cpu clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,6 +20,7 @@ quickstart: venv ## set everything up, run the main job on this machine, name th
 
 test: venv ## set everything up, run all tests
 	@cluster/install_system.sh
+	@cluster/install_tools.sh
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
@@ -36,6 +37,15 @@ lint: venv ## ruff and mypy
 
 base-model: venv ## train the embedded base model again (see README)
 	$(PY) -m drsft.embedded.train_base --out runs/base-model
+
+image: ## build the GPU image, push it to REPOSITORY=registry/name, write its digest into k8s/site
+	@test -n "$(REPOSITORY)" || { echo "make image REPOSITORY=registry.example.com/team/drsft" >&2; exit 2; }
+	@digest=$$(mktemp) && trap "rm -f $$digest" EXIT && \
+	  docker buildx build -f cluster/Dockerfile -t $(REPOSITORY) --push --provenance=true --sbom=true --metadata-file $$digest . && \
+	  cluster/set_image.sh drsft $(REPOSITORY)@$$(sed -nE 's/.*"containerimage.digest": *"(sha256:[0-9a-f]{64})".*/\1/p' $$digest)
+
+image-cpu: ## build drsft:cpu, for k8s/overlays/local
+	docker build -f cluster/Dockerfile --build-arg VARIANT=cpu -t drsft:cpu .
 
 clean: ## remove caches and build leftovers, not runs
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

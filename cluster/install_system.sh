@@ -6,7 +6,7 @@ set -uo pipefail
 missing=()
 command -v chromium >/dev/null || missing+=(chromium)
 for daemon in radosgw ceph-mon ceph-osd; do
-  command -v $daemon >/dev/null || missing+=($daemon)
+  command -v $daemon >/dev/null || missing+=("$daemon")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
 

@@ -18,11 +18,18 @@ from drsft.config.training import Arm, Train
 
 __all__ = ["Resources", "RunConfig"]
 
+NODE_GROUP = r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"  # what Kubernetes allows as a label's value
+
 
 class Resources(Frozen):
     """What the run may use; changing it never changes the run's directory."""
 
     rewrite_actors: int = Field(1, ge=1, description="engines that rewrite and evaluate side by side")
+    rewrite_group: str | None = Field(
+        None,
+        pattern=NODE_GROUP,
+        description="only on Ray nodes with the label drsft.io/group=NAME; null is any node",
+    )
     cpus_per_actor: float = Field(1, gt=0)
     gpus_per_actor: float = Field(0, ge=0)
     verify_workers_per_actor: int = Field(1, ge=1)
@@ -35,6 +42,9 @@ class Resources(Frozen):
     train_workers: int = Field(1, ge=1)
     max_train_workers: int | None = Field(
         None, ge=1, description="elastic: between train_workers and so many, as the cluster has room"
+    )
+    train_group: str | None = Field(
+        None, pattern=NODE_GROUP, description="the same for the training's workers"
     )
     cpus_per_train_worker: float = Field(1, gt=0)
     gpus_per_train_worker: float = Field(0, ge=0)

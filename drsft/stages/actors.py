@@ -18,15 +18,32 @@ from drsft.verify.pool import VerifierPool
 if TYPE_CHECKING:
     from drsft.gap.scoring import CausalLM  # which loads torch
 
-__all__ = ["actor_resources", "actor_verifier", "quiet_ray_data", "raise_cause", "scoring_model"]
+__all__ = [
+    "GROUP_LABEL",
+    "actor_resources",
+    "actor_verifier",
+    "group_labels",
+    "quiet_ray_data",
+    "raise_cause",
+    "scoring_model",
+]
+
+GROUP_LABEL = "drsft.io/group"  # of a Ray node; k8s/ and cluster/ give it to their groups of workers
 
 _ERROR_LINE = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception)\b.*: ")
 _DRSFT_ERROR = re.compile(r"drsft\.errors\.(\w+): (.+)")
 
 
 def actor_resources(resources: Resources) -> dict[str, Any]:
+    """Options of Ray Data for an actor that holds an engine or a scoring model."""
     gpus = {"num_gpus": resources.gpus_per_actor} if resources.gpus_per_actor else {}
-    return {"num_cpus": resources.cpus_per_actor, **gpus}
+    labels = group_labels(resources.rewrite_group)
+    return {"num_cpus": resources.cpus_per_actor, **gpus, **({"label_selector": labels} if labels else {})}
+
+
+def group_labels(group: str | None) -> dict[str, str] | None:
+    """The label selector for a group of nodes; None where any node will do."""
+    return {GROUP_LABEL: group} if group else None
 
 
 def actor_verifier(config: RunConfig) -> VerifierPool:

@@ -37,6 +37,12 @@ def check_resources(resources: Resources, stages: Sequence[str]) -> None:
     """
     if os.environ.get("RAY_ADDRESS", "local") != "local":
         return
+    for key in ("rewrite_group", "train_group"):
+        if group := getattr(resources, key):
+            raise SetupError(
+                f"resources.{key}={group}: a machine's own cluster has no groups of nodes; "
+                "leave it out, or set RAY_ADDRESS"
+            )
     has = ray.cluster_resources()
     needs = {
         "resources.cpus_per_actor": ("CPU", resources.cpus_per_actor, "rewrite"),

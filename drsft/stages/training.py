@@ -23,7 +23,7 @@ from drsft.config import DataView, Resources, RunConfig, Train
 from drsft.errors import StageError
 from drsft.gap.filtering import filter_records
 from drsft.policy.prompts import check_location, model_location
-from drsft.stages.actors import raise_cause
+from drsft.stages.actors import group_labels, raise_cause
 from drsft.stages.scoring import run_scores
 from drsft.storage import Store, open_store
 from drsft.train.loop import DONE_KEY, Job, Target, jobs_of, row_order, train_one
@@ -102,6 +102,7 @@ def _trainer(config: RunConfig, store_url: str, board: Any | None, scratch: str)
             num_workers=_num_workers(resources),
             use_gpu=resources.gpus_per_train_worker > 0,
             resources_per_worker=per_worker,
+            label_selector=group_labels(resources.train_group),
         ),
         run_config=ray.train.RunConfig(
             name=config.run_id,

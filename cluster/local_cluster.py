@@ -1,0 +1,143 @@
+"""Several Ray nodes on this machine: groups, labels, submitted jobs and lost nodes, tried at home.
+
+    python cluster/local_cluster.py --groups rollout=2 training=2 -- \\
+        ray job submit --working-dir . -- \\
+        python jobs/rewrite_and_train.py --config jobs/configs/quickstart.yaml \\
+        resources.rewrite_group=rollout resources.train_group=training
+
+Every node is a raylet of its own with the label drsft.io/group=NAME and so many CPUs, as the groups of
+workers in k8s/. The command gets RAY_ADDRESS and RAY_API_SERVER_ADDRESS; the cluster ends with it. Only
+processes that were started here are ended, so other clusters of the machine go on.
+"""
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import IO
+
+import psutil
+
+__all__ = ["LocalCluster", "local_cluster"]
+
+STARTED = "Ray runtime started"
+OBJECT_STORE_BYTES = 100 << 20
+OPEN = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}  # everything listens on loopback only
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalCluster:
+    address: str  # of the cluster's memory (GCS): RAY_ADDRESS
+    dashboard: str  # for `ray job submit`: RAY_API_SERVER_ADDRESS
+    nodes: Mapping[str, subprocess.Popen[str]]  # by group, `head` among them
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return OPEN | {"RAY_ADDRESS": self.address, "RAY_API_SERVER_ADDRESS": self.dashboard}
+
+    def kill(self, group: str) -> None:
+        """As a machine that loses its power: SIGKILL for all of the node at once."""
+        _kill(self.nodes[group])
+
+
+@contextmanager
+def local_cluster(groups: Mapping[str, int]) -> Iterator[LocalCluster]:
+    """A head without CPUs, and a node for each group with so many.
+
+    Raises RuntimeError when one does not start.
+    """
+    gcs, dashboard, client = (_free_port() for _ in range(3))
+    address = f"127.0.0.1:{gcs}"
+    with ExitStack() as stack:
+        # Short: the paths of Ray's sockets lie below it, and Unix allows 107 bytes.
+        temp = stack.enter_context(tempfile.TemporaryDirectory(prefix="rl-", ignore_cleanup_errors=True))
+        head = ["--head", f"--port={gcs}", f"--dashboard-port={dashboard}", "--num-cpus=0"]
+        head += [f"--ray-client-server-port={client}", f"--temp-dir={temp}", "--include-dashboard=true"]
+        nodes = {"head": stack.enter_context(_node(head))}
+        for name, num_cpus in groups.items():
+            worker = [f"--address={address}", f"--num-cpus={num_cpus}", f"--labels=drsft.io/group={name}"]
+            nodes[name] = stack.enter_context(_node(worker))
+        yield LocalCluster(address=address, dashboard=f"http://127.0.0.1:{dashboard}", nodes=nodes)
+
+
+@contextmanager
+def _node(options: list[str]) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--node-ip-address=127.0.0.1"]
+    command += ["--num-gpus=0", f"--object-store-memory={OBJECT_STORE_BYTES}", "--disable-usage-stats"]
+    command += [f"--dashboard-agent-listen-port={_free_port()}", *options]
+    environment = os.environ | OPEN
+    environment.pop("RAY_ADDRESS", None)
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        assert process.stdout is not None
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if STARTED in line:
+                break
+        else:
+            raise RuntimeError(f"a node of the local cluster did not start:\n{''.join(said[-20:])}")
+        threading.Thread(target=_drain, args=(process.stdout,), daemon=True).start()
+        yield process
+    finally:
+        _kill(process)
+        process.wait()
+
+
+def _drain(output: IO[str]) -> None:
+    for _ in output:
+        pass
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    try:
+        root = psutil.Process(process.pid)
+        tree = [*root.children(recursive=True), root]
+    except psutil.NoSuchProcess:
+        return
+    for one in tree:
+        try:
+            one.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(tree[:-1], timeout=10)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _group(text: str) -> tuple[str, int]:
+    name, _, num_cpus = text.partition("=")
+    if not name or not num_cpus.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r}: write NAME=CPUS, such as rollout=2")
+    return name, int(num_cpus)
+
+
+def _main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--groups", nargs="+", type=_group, default=[("rollout", 2), ("training", 2)])
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="after --: what runs on the cluster")
+    arguments = parser.parse_args()
+    command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    if not command:
+        parser.error("give a command after --")
+    with local_cluster(dict(arguments.groups)) as cluster:
+        return subprocess.run(command, env=os.environ | cluster.environment).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(_main())

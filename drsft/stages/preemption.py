@@ -1,0 +1,68 @@
+"""Tells Ray that this node is about to go, and holds it until its work has left or the time is up.
+
+    python -m drsft.stages.preemption --seconds 100
+
+The preStop hook of the pods in k8s/. Ray places nothing new on the node, Serve moves its replicas, training
+writes a checkpoint at its next step instead of losing what came after the last one.
+"""
+
+import argparse
+import logging
+import time
+
+import ray
+from ray._raylet import GcsClient
+from ray.core.generated import autoscaler_pb2
+from ray.util.state import list_actors
+
+__all__ = ["announce", "wait_until_idle"]
+
+POLL_S = 1.0
+
+
+def announce(*, seconds: float) -> str:
+    """Marks the node that this process is connected to as one that is taken away in so many seconds; its id.
+
+    Raises RuntimeError when the cluster refuses.
+    """
+    context = ray.get_runtime_context()
+    deadline_ms = int((time.time() + seconds) * 1000)
+    is_accepted, reason = GcsClient(address=context.gcs_address).drain_node(
+        context.get_node_id(),
+        autoscaler_pb2.DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION,
+        "the machine is being taken away",
+        deadline_ms,
+    )
+    if not is_accepted:
+        raise RuntimeError(f"the cluster does not let this node go: {reason}")
+    return str(context.get_node_id())
+
+
+def wait_until_idle(node_id: str, *, seconds: float) -> bool:
+    """Whether no actor was left on the node within so many seconds.
+
+    A node that the autoscaler removes is idle already: it is not held up.
+    """
+    deadline_s = time.monotonic() + seconds
+    alive = [("node_id", "=", node_id), ("state", "=", "ALIVE")]
+    while list_actors(filters=alive, limit=1):
+        if time.monotonic() + POLL_S > deadline_s:
+            return False
+        time.sleep(POLL_S)  # Ray has no event for it
+    return True
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--seconds", type=float, required=True, help="until the machine goes; below the pod's grace period"
+    )
+    seconds = parser.parse_args().seconds
+    ray.init(address="auto", logging_level=logging.ERROR, log_to_driver=False, configure_logging=False)
+    wait_until_idle(announce(seconds=seconds), seconds=seconds)
+
+
+if __name__ == "__main__":
+    _main()
