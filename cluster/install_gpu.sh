@@ -4,9 +4,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-python3 -m venv --system-site-packages .venv
+# Without pip of its own: the image's serves, and installs into the environment that it is run from.
+python3 -m venv --without-pip --system-site-packages .venv
 pip() { .venv/bin/python -m pip --disable-pip-version-check -q "$@"; }
 # --no-deps: the lock is complete beside the image's packages, and a resolver would replace those.
 pip install --no-deps -r requirements-gpu.lock
-pip install --no-deps -e .
+pip install --no-deps --no-build-isolation -e .
 .venv/bin/python cluster/gpu_lock.py --check

@@ -93,8 +93,13 @@ def _strict(schema: Any) -> Any:
         return schema
     if schema.get("x-kubernetes-int-or-string"):
         return {"type": ["integer", "string"]}
-    out = {key: _strict(value) for key, value in schema.items() if not key.startswith("x-kubernetes")}
-    if isinstance(properties := schema.get("properties"), dict) and schema.get("type") == "object":
+    properties: dict[str, Any] = schema.get("properties", {})
+    out = {
+        key: _strict(value)
+        for key, value in schema.items()
+        if key != "properties" and not key.startswith("x-kubernetes")
+    }
+    if schema.get("type") == "object" and properties:
         out["properties"] = {name: _strict(one) for name, one in properties.items()}
         out["required"] = [name for name in schema.get("required", ()) if "default" not in properties[name]]
         if not schema.get("x-kubernetes-preserve-unknown-fields"):
@@ -106,7 +111,7 @@ def schema_complaints(manifest: Manifest) -> list[str]:
     return _schema_complaints(json.dumps(manifest, sort_keys=True))
 
 
-@lru_cache  # overlays have much in common, and kubernetes-validate reads megabytes of schemas each time
+@lru_cache  # overlays have much in common
 def _schema_complaints(manifest_json: str) -> list[str]:
     manifest = json.loads(manifest_json)
     if manifest["apiVersion"] == "ray.io/v1":
