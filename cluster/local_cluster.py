@@ -77,19 +77,22 @@ def _node(options: list[str]) -> Iterator[subprocess.Popen[str]]:
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     try:
-        assert process.stdout is not None
-        said = []
-        for line in process.stdout:
-            said.append(line)
-            if STARTED in line:
-                break
-        else:
-            raise RuntimeError(f"a node of the local cluster did not start:\n{''.join(said[-20:])}")
-        threading.Thread(target=_drain, args=(process.stdout,), daemon=True).start()
+        _wait_until_started(process)  # one after the other: started at once, nodes of one address time out
         yield process
     finally:
         _kill(process)
         process.wait()
+
+
+def _wait_until_started(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if STARTED in line:
+            threading.Thread(target=_drain, args=(process.stdout,), daemon=True).start()
+            return
+    raise RuntimeError(f"a node of the local cluster did not start:\n{''.join(said[-20:])}")
 
 
 def _drain(output: IO[str]) -> None:

@@ -1,5 +1,6 @@
 """On three Ray nodes of this machine: stages stay in their group, and a node that goes is told to Ray."""
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from drsft.config import Resources
 from drsft.stages.actors import actor_resources, group_labels, quiet_ray_data
 from drsft.stages.preemption import announce, wait_until_idle
 
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 
