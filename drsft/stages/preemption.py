@@ -11,7 +11,7 @@ import logging
 import time
 
 import ray
-from ray._raylet import GcsClient
+from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
 from ray.core.generated import autoscaler_pb2
 from ray.util.state import list_actors
 
