@@ -135,6 +135,29 @@ def test_a_file_that_cannot_be_read_is_refused_in_one_line(
         check_losses(write(tmp_path, {"cases": [case]}))
 
 
+STEP = {
+    "name": "even", "hinted_logits": [0.0, 0.0], "plain_logits": [1.0, 0.0], "beta": 0.5,
+    "vocab_size_for_norm": 4, "entropy_norm": 0.5, "lam": 0.25, "greedy": 0,
+}  # fmt: skip
+
+
+def test_steps_of_hinted_decoding_alone_are_a_file_too(tmp_path: Path) -> None:
+    report = check_losses(write(tmp_path, {"hinted_decoding_steps": [STEP]}))
+    assert report.is_right
+    assert len(report.findings) == 3
+
+
+def test_a_number_that_is_none_never_hides_behind_a_right_one(tmp_path: Path) -> None:
+    steps = [{**STEP, "lam": float("nan")}]
+    report = check_losses(write(tmp_path, {"hinted_decoding_steps": steps}))
+    assert report.complaints == ["wrong: hinted_decoding_steps, hinted_decoding_steps, even lam: off by nan"]
+
+
+def test_a_file_with_nothing_to_check_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing to check"):
+        check_losses(write(tmp_path, {"cases": []}))
+
+
 def test_something_else_than_fixtures_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="list of cases"):
         check_losses(write(tmp_path, [1, 2]))

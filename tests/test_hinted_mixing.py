@@ -179,7 +179,80 @@ def test_a_fixture_step_is_checked_and_a_wrong_number_is_seen() -> None:
     assert hinted_step_errors({**STEP, "greedy": 1})["greedy"] == 1
 
 
-@pytest.mark.parametrize("change", [{"lambda_mode": "cubic"}, {"hinted_logits": "x"}, {"lam": [0.1, 0.2]}])
+ROWS = {  # hinted and plain logits
+    "spread": ([0.3, -0.2, 1.1, 0.0, 0.9], [2.0, 0.0, -1.0, 0.5, 0.25]),
+    "sure": ([40.0, 0.0, 0.0, 0.0, 1.0], [0.0, 3.0, 0.0, 0.0, 2.0]),
+    "uniform": ([0.0] * 5, [0.0, 1.0, 2.0, 3.0, 4.0]),
+    "ruled out": ([1.0, -math.inf, 0.5, 0.0, -math.inf], [0.0, 1.0, -math.inf, 2.0, -math.inf]),
+    "one token": ([0.7], [0.1]),
+}
+MODES: list[tuple[dict[str, object], Schedule]] = [
+    ({"lambda_mode": "linear", "beta": 0}, Linear(beta=0)),
+    ({"lambda_mode": "linear", "beta": 0.7}, Linear(beta=0.7)),
+    ({"lambda_mode": "linear", "beta": 1e6}, Linear(beta=1e6)),
+    ({"beta": 3.0}, Linear(beta=3.0)),
+    ({"lambda_mode": "sigmoid", "beta": 4.0, "sigmoid_center": 0.2}, Sigmoid(beta=4.0, centre=0.2)),
+    ({"lambda_mode": "sigmoid", "beta": 10.0}, Sigmoid(beta=10.0, centre=0.5)),
+    ({"lambda_mode": "piecewise", "piecewise_bounds": [0.1, 0.9]}, Piecewise(low=0.1, high=0.9)),
+    ({"lambda_mode": "piecewise"}, Piecewise(low=0.3, high=0.7)),
+    ({"lambda_mode": "constant", "weight": 1}, Constant(weight=1)),
+]
+DRAWS: list[dict[str, object]] = [
+    {"temperature": 0.3, "top_p": 0.9}, {"temperature": 1, "top_p": 1, "top_k": 0}, {"top_p": 0},
+    {"temperature": 0, "top_p": None, "top_k": None}, {},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("drawing", DRAWS, ids=str)
+@pytest.mark.parametrize(("mode", "schedule"), MODES, ids=lambda one: str(one) if type(one) is dict else "")
+@pytest.mark.parametrize("name", ROWS)
+def test_a_step_at_the_edges_is_that_of_the_slow_reading(
+    name: str, mode: dict[str, object], schedule: Schedule, drawing: dict[str, object]
+) -> None:
+    hinted, plain = ROWS[name]
+    padded = max(len(hinted), 1)
+    logprobs = log_softmax(hinted)
+    h = entropy(logprobs) / math.log(padded) if padded > 1 else 0.0
+    weight = weight_by_hand(schedule, h)
+    expected = mixed(hinted, plain, weight)
+    temperature, top_p = drawing.get("temperature", 1), drawing.get("top_p", 1)
+    demo, engine = (
+        sampling_distribution(expected, temperature, 1 if top_p is None else top_p, first)  # type: ignore[arg-type]
+        for first in (False, True)
+    )
+    step = {
+        "hinted_logits": hinted, "plain_logits": plain, **mode, **drawing, "vocab_size_for_norm": padded,
+        "entropy_hinted": entropy(logprobs), "entropy_norm": h, "lam": weight,
+        "mix_probs_T1": [math.exp(x) for x in expected], "greedy": expected.index(max(expected)),
+        "sampling_probs_demo_order_topp_then_temperature": demo,
+        "sampling_probs_engine_order_temperature_then_topp": engine,
+    }  # fmt: skip
+    assert max(hinted_step_errors(step).values()) < 1e-9
+    if weight not in (0.0, 1.0):
+        unnormalised = [
+            (1 - weight) * p + weight * q for p, q in zip(logprobs, log_softmax(plain), strict=True)
+        ]
+        errors = hinted_step_errors({**step, "mix_log_unnormalised": unnormalised})
+        assert errors["mix_log_unnormalised"] < 1e-9
+
+
+def test_a_number_that_is_none_is_wrong_and_a_step_that_expects_nothing_is_refused() -> None:
+    errors = hinted_step_errors({**STEP, "lam": math.nan})
+    assert math.isnan(errors["lam"])
+    nothing = {name: STEP[name] for name in ("hinted_logits", "plain_logits", "beta", "lambda_mode")}
+    with pytest.raises(InputError, match="expects none of"):
+        hinted_step_errors(nothing)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"lambda_mode": "cubic"},
+        {"hinted_logits": "x"},
+        {"lam": [0.1, 0.2]},
+        {"top_k": 1, "sampling_probs_demo_order_topp_then_temperature": [0.5, 0.5]},
+    ],
+)
 def test_a_step_that_is_none_is_one_line(change: dict[str, object]) -> None:
     with pytest.raises(InputError, match="hinted_decoding_steps"):
         hinted_step_errors({**STEP, "name": "odd", **change})

@@ -29,19 +29,12 @@ from drsft.records import Completion, Outcome, Problem, Source, Verdict
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.train.encode import encode
 
-__all__ = ["block_findings"]
+__all__ = ["BLOCKS", "block_findings"]
 
 
 def block_findings(tree: Mapping[str, Any]) -> Iterator[Finding]:
     """Findings of every block that the file has. InputError for a block that cannot be read."""
-    checks: dict[str, Callable[[Any], Iterator[tuple[str, float]]]] = {
-        "shift_alignment": _shift_alignment,
-        "microbatch_normalisation": _normalisation,
-        "iw_sft_ema": _moving_average,
-        "dr_selection": _selection,
-        "hinted_decoding_steps": _hinted_steps,
-    }
-    for block, check in checks.items():
+    for block, check in BLOCKS.items():
         if block not in tree:
             continue
         try:
@@ -164,8 +157,18 @@ _PROMPTER = SimpleNamespace(
 
 def _hinted_steps(steps: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, float]]:
     for step in steps:
-        yield str(step.get("name", "step")), max(hinted_step_errors(step).values())
+        for quantity, error in hinted_step_errors(step).items():
+            yield f"{step.get('name', 'step')} {quantity}", error
 
 
 def _tensor(values: Any) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
+
+
+BLOCKS: dict[str, Callable[[Any], Iterator[tuple[str, float]]]] = {
+    "shift_alignment": _shift_alignment,
+    "microbatch_normalisation": _normalisation,
+    "iw_sft_ema": _moving_average,
+    "dr_selection": _selection,
+    "hinted_decoding_steps": _hinted_steps,
+}

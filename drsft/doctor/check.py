@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from drsft.doctor.blocks import block_findings
+from drsft.doctor.blocks import BLOCKS, block_findings
 from drsft.doctor.findings import TOLERANCE, Finding
 from drsft.doctor.fixtures import UnknownMethodError, cases_in, read_fixtures
 from drsft.doctor.losses import method_findings, statistics_findings
@@ -44,7 +44,8 @@ class LossReport:
             largest = [_largest(findings, way) for way in ways]
             num_cases = str(len({found.block for found in findings}))
             table.add_row(method, num_cases, *largest, _mark(findings))
-        yield table
+        if by_method:
+            yield table
         others = Table("block", "numbers", "largest error", "")
         for subject, findings in _grouped(self.findings).items():
             worst = max(findings, key=lambda found: found.error)
@@ -53,7 +54,7 @@ class LossReport:
 
 
 def check_losses(path: Path) -> LossReport:
-    """InputError for a file that cannot be read."""
+    """InputError for a file that cannot be read, or that holds nothing to check."""
     tree = read_fixtures(path)
     findings: list[Finding] = []
     of_methods: list[Finding] = []
@@ -68,6 +69,8 @@ def check_losses(path: Path) -> LossReport:
             except (KeyError, TypeError, ValueError, RuntimeError) as error:
                 raise InputError(f"case {case.name!r}, method {name!r}: cannot be read: {error}") from error
     findings += block_findings(tree)
+    if not (findings or of_methods or unknown):
+        raise InputError(f"{path}: nothing to check: neither cases nor any of {', '.join(BLOCKS)}")
     return LossReport(findings=tuple(findings), of_methods=tuple(of_methods), unknown=tuple(unknown))
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 __all__ = ["TOLERANCE", "Finding", "error_between"]
 
 TOLERANCE = 1e-6  # float64; the files round to 12 decimals
+MAX_SCALE = 1e300  # a finite number is infinitely far from an infinite one, not inf / inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,9 +23,14 @@ class Finding:
 
 
 def error_between(found: Tensor, expected: Tensor) -> float:
-    """The largest |found − expected| / max(1, |expected|); infinite where shapes differ."""
+    """The largest |found − expected| / max(1, |expected|); infinite where shapes differ.
+
+    Equal infinities are right; NaN, found or expected, is an error of NaN.
+    """
     if found.shape != expected.shape:
         return float("inf")
     if not found.numel():
         return 0.0
-    return float(((found.double() - expected).abs() / expected.abs().clamp(min=1)).max())
+    found = found.double()
+    errors = (found - expected).abs() / expected.abs().clamp(min=1, max=MAX_SCALE)
+    return float(errors.masked_fill(found == expected, 0.0).max())

@@ -120,7 +120,7 @@ def read_fixtures(path: Path) -> dict[str, Any]:
         tree = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable JSON file: {error}") from None
-    if not isinstance(tree, dict) or not isinstance(tree.get("cases"), list):
+    if not isinstance(tree, dict) or not isinstance(tree.setdefault("cases", []), list):
         raise InputError(f"{path}: not a file of fixtures: it has no list of cases")
     return tree
 

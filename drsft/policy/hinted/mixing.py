@@ -12,7 +12,16 @@ from torch import Tensor
 
 from drsft.config import Constant, Linear, Piecewise, Schedule, Sigmoid
 
-__all__ = ["Mixture", "draw", "entropy", "mix", "mixing_weight", "nucleus", "sampling_logprobs"]
+__all__ = [
+    "Mixture",
+    "draw",
+    "entropy",
+    "mix",
+    "mixing_weight",
+    "normalised_entropy",
+    "nucleus",
+    "sampling_logprobs",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +48,7 @@ def mix(
     """
     hinted_BV, plain_BV = hinted_logits_BV.log_softmax(-1), plain_logits_BV.log_softmax(-1)
     entropy_B = entropy(hinted_BV)
-    weight_B = mixing_weight(entropy_B / math.log(vocab_size), schedule)
+    weight_B = mixing_weight(normalised_entropy(entropy_B, vocab_size=vocab_size), schedule)
     if forced_weight_B is not None:
         weight_B = torch.where(forced_weight_B.isnan(), weight_B, forced_weight_B.to(weight_B))
     weight_B1 = weight_B[:, None]
@@ -58,6 +67,11 @@ def entropy(logprobs_BV: Tensor) -> Tensor:
     """In nats; a token of probability 0 adds nothing."""
     probs_BV = logprobs_BV.exp()
     return -torch.where(probs_BV > 0, probs_BV * logprobs_BV, 0).sum(-1)
+
+
+def normalised_entropy(entropy_B: Tensor, *, vocab_size: int) -> Tensor:
+    """Over ln(vocabulary size), so in 0..1; 0 where the vocabulary is a single token."""
+    return entropy_B / math.log(max(vocab_size, 2))
 
 
 def mixing_weight(normalised_entropy_B: Tensor, schedule: Schedule) -> Tensor:
