@@ -1,19 +1,25 @@
-"""`drsft inspect`: reads a run's records, filters them and shows them, a page at a time on a terminal."""
+"""`drsft inspect`: reads a run's records, filters them and shows them, a page at a time on a terminal.
+
+A record's heat maps are read from the shard of the gap's scores that has the name of the record's own.
+"""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 
+from drsft.config import RunConfig
+from drsft.errors import InputError
 from drsft.planning import read_plan
 from drsft.records import Outcome, Record, Source
 from drsft.report.inspect import matches, record_view
 from drsft.report.inspect_summary import summary_view
-from drsft.runs import record_tables, rewritten_shards
-from drsft.storage import Store
+from drsft.runs import GAP, rewritten_shards
+from drsft.shards import ShardSet
+from drsft.storage import Store, read_table
 from drsft.tables import records_from_table
 
 __all__ = ["Filters", "browse"]
@@ -38,15 +44,24 @@ class Filters:
         )
 
 
-def browse(run: Store, filters: Filters, *, limit: int, show_attempts: bool, console: Console) -> None:
+def browse(
+    run: Store,
+    filters: Filters,
+    *,
+    limit: int,
+    show_attempts: bool,
+    show_heat: bool = False,
+    console: Console,
+) -> None:
     """The run's summary, then the first `limit` records that pass. Raises InputError without records.
 
-    Reads no more shards than it takes to fill the limit.
+    Reads no more shards than it takes to fill the limit. `show_heat` needs the run's gap report (InputError).
     """
     shards = rewritten_shards(run)
     plan = read_plan(run, "problems")
     num_rewritten = sum(shard.num_rows for shard in shards.values())
     num_problems = plan.num_problems if plan else num_rewritten
+    heat_of = _heat_reader(run) if show_heat else None
     found = list(islice(_records(run, filters), limit + 1)) if limit else []
     os.environ.setdefault("LESS", "-RFX")  # colours; and no pager for what fits the screen
     with console.pager(styles=True) if console.is_terminal else nullcontext():
@@ -54,14 +69,41 @@ def browse(run: Store, filters: Filters, *, limit: int, show_attempts: bool, con
             summary_view(run.url, [shard.summary for shard in shards.values()], num_problems=num_problems)
         )
         console.print()
-        for record in found[:limit]:
+        for shard, record in found[:limit]:
             console.print(record_view(record, show_attempts=show_attempts))
+            if heat_of is not None:
+                console.print(heat_of(shard, record), end="\n\n")
         if len(found) > limit > 0:
             console.print(f"{limit:,} shown, and more match: --limit", style="dim", highlight=False)
         elif limit and not found:
             console.print("no record matches", style="dim")
 
 
-def _records(run: Store, filters: Filters) -> Iterator[Record]:
-    for table in record_tables(run):
-        yield from filter(filters.let_pass, records_from_table(table))
+def _records(run: Store, filters: Filters) -> Iterator[tuple[str, Record]]:
+    """With the shard that each lies in."""
+    for shard, commit in rewritten_shards(run).items():
+        for record in records_from_table(read_table(run, commit.data_key)):
+            if filters.let_pass(record):
+                yield shard, record
+
+
+def _heat_reader(run: Store) -> Callable[[str, Record], RenderableType]:
+    """Heat maps of a record in a shard; what loads torch and the tokenizer is not loaded for less."""
+    from drsft.gap.report import heat_maps_of
+    from drsft.gap.rows import scores_prefix
+    from drsft.policy.prompts import load_prompter
+    from drsft.report.gap_view import heat_view
+
+    scores = ShardSet(run, scores_prefix(GAP))
+    done = scores.done()
+    if not done:
+        raise InputError(f"{run.url} has no gap report yet; score its texts first: drsft gap CONFIG")
+    target = RunConfig.model_validate_json(run.read("config.json")).target
+    decode = load_prompter(target.model, target.prompts).tokenizer.decode
+
+    def read(shard: str, record: Record) -> RenderableType:
+        if shard not in done:
+            return "not scored yet: drsft gap CONFIG"
+        return heat_view(heat_maps_of(scores.table(shard), record.problem.problem_id, decode))
+
+    return read

@@ -221,18 +221,28 @@ def inspect(
         str, typer.Option(metavar="ID", help="The record of this problem (or start of it).")
     ] = "",
     attempts: Annotated[bool, typer.Option("--attempts", help="Show every sample that was drawn.")] = False,
+    heat: Annotated[bool, typer.Option("--heat", help="Show each token's φ, after drsft gap.")] = False,
 ) -> None:
     """Browse the records of a run: the expert's text beside what was kept, and why.
 
     Examples:  drsft inspect runs/quickstart-4f2a --source expert --limit 3
 
                drsft inspect s3://bucket/runs/gsm8k-4f2a --outcome wrong --reason "plain numbers" --attempts
+
+               drsft inspect runs/quickstart-4f2a --problem 7c1e --heat
     """
     from drsft.browsing import Filters, browse
     from drsft.runs import find_run
 
     filters = Filters(source=source, outcome=outcome, reason=reason, problem_id=problem)
-    browse(find_run(run, overrides or ()), filters, limit=limit, show_attempts=attempts, console=Console())
+    browse(
+        find_run(run, overrides or ()),
+        filters,
+        limit=limit,
+        show_attempts=attempts,
+        show_heat=heat,
+        console=Console(),
+    )
 
 
 @app.command()

@@ -13,6 +13,7 @@ from drsft.shards import Commit, ShardSet
 from drsft.storage import Store, open_store, read_table
 
 __all__ = [
+    "GAP",
     "REWRITTEN",
     "find_config",
     "find_run",
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 REWRITTEN = "rewrite"  # the prefix of the records
+GAP = "gap"  # of their gap report and its scores
 
 
 def find_run(where: str, overrides: Sequence[str] = ()) -> Store:

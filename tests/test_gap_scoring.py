@@ -5,29 +5,31 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from drsft.errors import ModelError
 from drsft.gap.scoring import Row, score_rows
 from drsft.objectives.head import NUM_PROBE_TOKENS
+from drsft.objectives.statistics import CPU_CHUNK_BYTES
 
 VOCABULARY = 97
 
 
 def _model(**changes: Any) -> Qwen2ForCausalLM:
     torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=128,
-        initializer_range=0.3,  # far from uniform, so that errors show
-        **changes,
-    )
-    return Qwen2ForCausalLM(config).eval()
+    settings = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 128,
+        "initializer_range": 0.3,  # far from uniform, so that errors show
+    }
+    return Qwen2ForCausalLM(Qwen2Config(**{**settings, **changes})).eval()
 
 
 def _rows(count: int) -> list[Row]:
@@ -82,6 +84,32 @@ def test_batches_keep_the_budget_and_leave_the_model_as_it_was() -> None:
     assert all(shape.numel() <= 150 for shape in shapes)
     assert len(shapes) < len(rows) / 2
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the elements of the largest tensor that any operation gives."""
+
+    num_elements = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        sizes = [leaf.numel() for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        self.num_elements = max([self.num_elements, *sizes])
+        return result
+
+
+def test_no_tensor_has_tokens_times_vocabulary() -> None:
+    vocabulary, num_tokens = 60_000, 850
+    model = _model(vocab_size=vocabulary, hidden_size=8, num_attention_heads=2, num_key_value_heads=1)
+    rng = np.random.default_rng(2)
+    sizes = []
+    for length in (num_tokens, num_tokens + 200):
+        ids = rng.integers(vocabulary, size=length + 1).tolist()
+        with LargestTensor() as largest:
+            score_rows(model, [(ids[:1], ids[1:])], batch_tokens=length)
+        sizes.append(largest.num_elements)
+    assert sizes[0] == sizes[1], "a longer text takes no more room"
+    assert vocabulary <= sizes[0] <= CPU_CHUNK_BYTES // 4 < vocabulary * num_tokens
 
 
 def test_own_samples_have_phi_near_zero() -> None:

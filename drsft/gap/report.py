@@ -1,7 +1,8 @@
 """The whole gap report: the groups, a few rows token by token, the rows that are far out, and the advice."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ from pydantic import TypeAdapter
 from drsft.gap.recommendation import Recommendation, recommend
 from drsft.gap.rows import Role
 from drsft.gap.summary import GapSummary, summarise
+from drsft.gap.tokens import token_texts
 
 __all__ = [
     "FarOut",
@@ -21,6 +23,8 @@ __all__ = [
     "Token",
     "far_out",
     "gap_report",
+    "heat_map",
+    "heat_maps_of",
     "rows_to_show",
 ]
 
@@ -51,7 +55,7 @@ class ShownRow:
     role: Role
     index: int
     source: str
-    why: str  # "typical" or "farthest"
+    why: str  # "typical" or "farthest"; "asked for" where a reader chose it
     mean_phi: float
     mean_logprob: float
 
@@ -147,6 +151,24 @@ def rows_to_show(rows: pa.Table) -> list[ShownRow]:
         chosen = {typical: "typical", farthest: "farthest"}
         shown += [_shown(group, position, why) for position, why in chosen.items()]
     return shown
+
+
+def heat_map(row: ShownRow, scored: Mapping[str, Any], decode: Callable[[list[int]], str]) -> HeatMap:
+    """`scored` is the row with all of SCORE_SCHEMA; `decode` as for `token_texts`."""
+    columns = zip(
+        token_texts(scored["completion_ids"], decode), scored["logprobs"], scored["entropy"], strict=True
+    )
+    return HeatMap(row=row, tokens=tuple(Token(text=t, logprob=p, entropy=h) for t, p, h in columns))
+
+
+def heat_maps_of(scores: pa.Table, row_id: str, decode: Callable[[list[int]], str]) -> list[HeatMap]:
+    """Of every text of one row: what is kept, the demonstration, the target's first sample."""
+    rows = scores.filter(pc.field("row_id") == row_id)
+    maps = [
+        heat_map(_shown(rows, position, "asked for"), scored, decode)
+        for position, scored in enumerate(rows.to_pylist())
+    ]
+    return sorted(maps, key=lambda one: (list(Role).index(one.row.role), one.row.index))
 
 
 def _shown(group: pa.Table, position: int, why: str) -> ShownRow:

@@ -3,6 +3,7 @@
 Axes: T tokens of one text. Log-probs, entropies and phi are in nats, under one model with the plain prompt.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,6 +29,7 @@ __all__ = [
     "Role",
     "Text",
     "score_table",
+    "scores_prefix",
     "texts_from_table",
     "texts_of_records",
     "texts_to_table",
@@ -99,6 +101,13 @@ SCORE_SCHEMA = pa.schema(
         pa.field("entropy", _NUMBERS, nullable=False),
     ]
 )
+
+
+def scores_prefix(prefix: str) -> str:
+    """Where scores lie below the gap's prefix, named by their columns: those of a version that had others are
+    not read, but made again."""
+    columns = hashlib.blake2b(",".join(ROW_COLUMNS).encode(), digest_size=4).hexdigest()
+    return f"{prefix}/scores-{columns}"
 
 
 def texts_of_records(records: pa.Table) -> Iterator[Text]:

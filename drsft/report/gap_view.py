@@ -15,7 +15,9 @@ from drsft.report.findings import gap_advice, gap_finding
 from drsft.report.heat import heat_style
 from drsft.report.terminal import number_column, visible
 
-__all__ = ["gap_view", "heat_text"]
+__all__ = ["gap_view", "heat_text", "heat_view"]
+
+NUM_UNLIKELY_SHOWN = 5
 
 
 def gap_view(report: GapReport) -> RenderableType:
@@ -32,6 +34,39 @@ def gap_view(report: GapReport) -> RenderableType:
         parts += [Text(f"- {reason}") for reason in report.recommendation.reasons]
         parts += [Text(f"limit: {limit}", "dim") for limit in report.recommendation.limits]
     return Group(*parts)
+
+
+def heat_view(heat_maps: Sequence[HeatMap]) -> RenderableType:
+    """Texts of one row, token by token; below each the tokens of lowest phi in figures."""
+    parts: list[RenderableType] = [_legend()]
+    for heat in heat_maps:
+        row = heat.row
+        head = Text.assemble(
+            (row.role.value, "bold"),
+            (
+                f"  {visible(row.source)}, {len(heat.tokens):,} tokens, "
+                f"φ̄ {row.mean_phi:+.3f}, log-prob {row.mean_logprob:.3f}",
+                "dim",
+            ),
+        )
+        parts += [Text(), head, heat_text(heat.tokens), _unlikely_line(heat.tokens)]
+    return Group(*parts)
+
+
+def _legend() -> Text:
+    """What the backgrounds mean."""
+    shades = [(f" below {threshold} ", heat_style(threshold - 0.5)) for threshold in PHI_THRESHOLDS]
+    return Text.assemble(("φ of a token, nats:", "dim"), *(part for shade in shades for part in (" ", shade)))
+
+
+def _unlikely_line(tokens: Sequence[Token]) -> Text:
+    """Where no colours are shown, this is what the map says."""
+    lowest = sorted((token for token in tokens if token.phi < PHI_THRESHOLDS[0]), key=lambda token: token.phi)
+    if not lowest:
+        return Text(f"no token with φ below {PHI_THRESHOLDS[0]}", style="dim")
+    shown = [f"{visible(token.text)!r} {token.phi:+.1f}" for token in lowest[:NUM_UNLIKELY_SHOWN]]
+    rest = len(lowest) - len(shown)
+    return Text(f"lowest φ: {', '.join(shown)}{f' and {rest:,} more' if rest else ''}", style="dim")
 
 
 def heat_text(tokens: Sequence[Token]) -> Text:

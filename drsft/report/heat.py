@@ -4,7 +4,7 @@ from drsft.gap.rows import PHI_THRESHOLDS
 
 __all__ = ["heat_class", "heat_style"]
 
-_STYLES = {"": "", "h-1": "on #5f3a2a", "h-3": "on #8f3f2a", "h-5": "bold on #c0392b"}
+_STYLES = {"": "", "h-1": "white on #5f3a2a", "h-3": "white on #8f3f2a", "h-5": "bold white on #c0392b"}
 
 
 def heat_class(phi: float) -> str:

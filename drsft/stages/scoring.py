@@ -1,6 +1,5 @@
 """The gap stage with Ray Data: texts scored under a model with the plain prompt, shard by shard."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,12 +13,12 @@ from ray.data import ActorPoolStrategy
 
 from drsft.config import RunConfig
 from drsft.errors import InputError, StageError
-from drsft.gap.report import GapReport, HeatMap, ShownRow, Token, gap_report, rows_to_show
-from drsft.gap.rows import ROW_COLUMNS, score_table, texts_from_table, texts_of_records
+from drsft.gap.report import GapReport, gap_report, heat_map, rows_to_show
+from drsft.gap.rows import ROW_COLUMNS, score_table, scores_prefix, texts_from_table, texts_of_records
 from drsft.gap.scoring import score_rows
-from drsft.gap.tokens import token_texts
 from drsft.planning import Plan
-from drsft.policy.prompts import Prompter, load_prompter, model_location
+from drsft.policy.prompts import load_prompter, model_location
+from drsft.runs import GAP
 from drsft.shards import ShardSet
 from drsft.stages import rewriting
 from drsft.stages.actors import actor_resources, raise_cause
@@ -39,7 +38,7 @@ __all__ = [
 ]
 
 STAGE = "gap"
-RUN_PREFIX = "gap"
+RUN_PREFIX = GAP
 REPORT_KEY = "report.json"  # below a scoring's prefix
 
 
@@ -52,9 +51,7 @@ class Scoring:
     prefix: str
 
     def scores(self, store: Store) -> ShardSet:
-        """Named by its columns: scores of a version that had others are not read, but made again."""
-        columns = hashlib.blake2b(",".join(ROW_COLUMNS).encode(), digest_size=4).hexdigest()
-        return ShardSet(store, f"{self.prefix}/scores-{columns}")
+        return ShardSet(store, scores_prefix(self.prefix))
 
 
 class ShardScorer:
@@ -160,7 +157,8 @@ def _report(config: RunConfig, scoring: Scoring, scores: ShardSet) -> GapReport:
     return replace(
         report,
         heat_maps=tuple(
-            _heat_map(row, found[row.row_id, row.role.value, row.index], prompter) for row in shown
+            heat_map(row, found[row.row_id, row.role.value, row.index], prompter.tokenizer.decode)
+            for row in shown
         ),
     )
 
@@ -168,9 +166,3 @@ def _report(config: RunConfig, scoring: Scoring, scores: ShardSet) -> GapReport:
 def _row_tables(scores: ShardSet) -> list[pa.Table]:
     """In order of the shards' names."""
     return [scores.table(shard).select(list(ROW_COLUMNS)) for shard in sorted(scores.done())]
-
-
-def _heat_map(row: ShownRow, scored: dict[str, Any], prompter: Prompter) -> HeatMap:
-    texts = token_texts(scored["completion_ids"], prompter.tokenizer.decode)
-    columns = zip(texts, scored["logprobs"], scored["entropy"], strict=True)
-    return HeatMap(row=row, tokens=tuple(Token(text=t, logprob=p, entropy=h) for t, p, h in columns))
