@@ -11,6 +11,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from drsft.carrying import first_work, later_work
@@ -58,6 +59,7 @@ class ShardRewriter:
         self._places = asyncio.Semaphore(problems_in_flight)
         self._scorer, self._on_record = scorer, on_record
         self._round = number
+        self._pairs_told: Counter[str] = Counter()
         self._read = first_work(store) if before is None else later_work(store, before)
 
     async def rewrite(self, shard: str) -> Commit:
@@ -69,11 +71,22 @@ class ShardRewriter:
         allowance = Allowance(None if share is None else round(share * len(problems)))
         records = await asyncio.gather(*(self._rewrite_one(problem, allowance) for problem in problems))
         summary = summarise(records, started_at=started_at) | {"provenance": self._provenance}
-        # Depends on timing, unlike all else: it counts what was stopped, and when.
+        # These two depend on timing, unlike all else: what was stopped, and which pairs fell out of step.
         summary["stopped_tokens"] = allowance.num_spent - sum(record.num_sampled_tokens for record in records)
+        summary["pairs"] = self._pairs_since_told()
         kept = work.merged(records, self._round)
         summary |= {"kept": Counter(record.source.value for record in kept), "carried": work.saved}
         return self._shards.commit(shard, records_to_table(kept, self._provenance), summary)
+
+    def _pairs_since_told(self) -> Counter[str]:
+        """What Hinted Decoding's pairs went through since this actor's last commit, whosever they were.
+
+        The engine does not know shards; summed over an actor's commits every pair counts once.
+        """
+        if self._recipe.hinting is None:
+            return Counter()
+        told, self._pairs_told = self._pairs_told, Counter(asdict(self._recipe.hinting.decoder.counts))
+        return self._pairs_told - told
 
     async def _rewrite_one(self, problem: Problem, allowance: Allowance) -> Record:
         async with self._places:

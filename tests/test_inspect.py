@@ -6,13 +6,18 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console, RenderableType
 
 from drsft import cli
 from drsft.browsing import Filters, browse
+from drsft.config import Prompts
 from drsft.errors import InputError
+from drsft.gap.rows import Role, Text, score_table, scores_prefix
+from drsft.gap.scoring import TokenScores
 from drsft.planning import Plan
+from drsft.policy.prompts import load_prompter
 from drsft.records import Attempt, Completion, Outcome, Problem, Record, Rollout, Source, Verdict
 from drsft.report.inspect import record_view
 from drsft.report.inspect_summary import summary_view
@@ -105,9 +110,26 @@ def run(tmp_path: Path) -> LocalStore:
     return store
 
 
-def browsed(run: LocalStore, limit: int = 10, show_attempts: bool = False, **filters: object) -> str:
-    console = Console(file=io.StringIO(), width=100)
-    browse(run, Filters(**filters), limit=limit, show_attempts=show_attempts, console=console)  # type: ignore[arg-type]
+def browsed(
+    run: LocalStore,
+    limit: int = 10,
+    show_attempts: bool = False,
+    show_heat: bool = False,
+    colours: bool = False,
+    **filters: object,
+) -> str:
+    system = "truecolor" if colours else None
+    console = Console(
+        file=io.StringIO(), width=100, color_system=system, force_terminal=False, no_color=not colours
+    )
+    browse(
+        run,
+        Filters(**filters),  # type: ignore[arg-type]
+        limit=limit,
+        show_attempts=show_attempts,
+        show_heat=show_heat,
+        console=console,
+    )
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -122,6 +144,16 @@ def test_the_summary_counts_sources_and_verdicts_and_names_the_engine() -> None:
     assert "plain numbers 4" in text
     assert "2,468 tokens" in text
     assert "rewritten  " not in text, "what did not occur has no row"
+
+
+def test_the_summary_counts_pairs_that_were_done_again() -> None:
+    pairs = {"num_pairs": 40, "num_redone": 3, "num_apart": 1}
+    text = shown(
+        summary_view("run", [{**SUMMARY, "pairs": pairs}, {**SUMMARY, "pairs": pairs}], num_problems=6)
+    )
+    text = " ".join(text.split())
+    assert "pairs of contexts decoded: 80; done again after falling out of step: 6; decoded apart" in text
+    assert "pairs of contexts" not in shown(summary_view("run", [SUMMARY], num_problems=3))
 
 
 def test_a_later_round_counts_what_it_keeps_and_says_what_it_carried_over() -> None:
@@ -221,6 +253,47 @@ def test_filters(run: LocalStore, filters: dict[str, object], expected: set[str]
     text = browsed(run, **filters)
     assert {one.problem.problem_id for one in RECORDS if f"{one.problem.problem_id}  " in text} == expected
     assert ("no record matches" in text) == (not expected)
+
+
+def scored(run: LocalStore) -> tuple[list[int], str]:
+    """Commits scores of aa1's texts as the gap stage would; returns their ids and the text of the last."""
+    config = {"name": "x", "storage": "s", "problems": {"path": "p"}, "target": {"model": "embedded"}}
+    run.put("config.json", json.dumps(config).encode())
+    tokenizer = load_prompter("embedded", Prompts()).tokenizer
+    ids = tokenizer.encode("12+30=42;")
+    texts = [
+        Text(row_id="aa1", role=role, source=source, prompt_ids=[1], completion_ids=ids)
+        for role, source in ((Role.DEMONSTRATION, "expert"), (Role.KEPT, "own"))
+    ]
+    phi_T = np.zeros(len(ids))
+    kept_T = phi_T.copy()
+    kept_T[-1] = -6.25
+    scores = [TokenScores(logprobs_T=one - 1.0, entropy_T=np.ones(len(ids))) for one in (phi_T, kept_T)]
+    ShardSet(run, scores_prefix("gap")).commit("0", score_table(texts, scores))
+    return list(ids), tokenizer.decode([ids[-1]])
+
+
+def test_the_heat_map_of_a_chosen_row_colours_its_unlikely_tokens(run: LocalStore) -> None:
+    ids, last = scored(run)
+    text = browsed(run, show_heat=True, problem_id="aa1")
+    kept, expert = text.index("kept  own"), text.index("demonstration  expert")
+    assert kept < expert
+    assert text.count("12+30=42;") == 2
+    assert f"kept  own, {len(ids)} tokens, φ̄ {-6.25 / len(ids):+.3f}" in text
+    assert f"lowest φ: {last!r} -6.2" in text[kept:expert]
+    assert "no token with φ below -1" in text[expert:]
+    coloured = browsed(run, show_heat=True, problem_id="aa1", colours=True)
+    red = "48;2;192;57;43m"  # the background of the last step
+    assert coloured.count(red) == 2, "the legend's and the one token's"
+    assert "φ" not in browsed(run, problem_id="aa1")
+
+
+def test_a_row_that_is_not_scored_says_so_and_a_run_without_scores_is_one_line(run: LocalStore) -> None:
+    with pytest.raises(InputError, match="no gap report yet"):
+        browsed(run, show_heat=True)
+    scored(run)
+    ShardSet(run, "rewrite").commit("1", records_to_table([record("cc1", Source.OWN, RIGHT)]), SUMMARY)
+    assert "not scored yet" in browsed(run, show_heat=True, problem_id="cc")
 
 
 def test_the_limit_says_when_there_is_more(run: LocalStore) -> None:

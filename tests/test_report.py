@@ -256,6 +256,25 @@ def test_numbers_are_written_for_people() -> None:
     assert joined([]) == ""
 
 
+def test_an_analysis_is_the_beginning_of_hinted_decoding_in_the_flow_and_a_row_in_its_table() -> None:
+    own = CascadeStage(name="self_align", num_problems=10, num_solved=4, num_samples=20, num_tokens=900)
+    analysis = CascadeStage(name="analysis", num_problems=6, num_solved=0, num_samples=6, num_tokens=300)
+    hinted = CascadeStage(name="hinted", num_problems=5, num_solved=2, num_samples=5, num_tokens=100)
+    sources = {Source.OWN: 4, Source.HINTED: 2, Source.EXPERT: 4}
+    cascade = Cascade(
+        stages=(own, analysis, hinted), sources=sources, num_pairs=5, num_pairs_redone=2, num_pairs_apart=1
+    )
+    whole = replace(hinted, num_problems=6, num_tokens=400)
+    assert cascade.solving_stages == (own, whole)
+    assert cascade.num_tokens == 1300
+    page = render(replace(sample_report(), cascade=cascade))
+    assert "200 tokens a row" in page
+    assert "Analysis for a hint" in page
+    assert "5 pairs of contexts; 2 times one fell" in page
+    nothing_opened = replace(cascade, stages=(own, analysis))
+    assert nothing_opened.solving_stages[1] == replace(analysis, name="hinted", num_samples=0)
+
+
 def test_terminal_tables_have_the_same_numbers() -> None:
     report = sample_report()
     rows = comparison_rows(report)

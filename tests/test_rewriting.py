@@ -3,24 +3,29 @@
 import asyncio
 import json
 import random
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from drsft.bench.virtual_time import run_in_virtual_time
-from drsft.config import Problems, Prompts, Rewrite
+from drsft.config import Hinted, Mixing, Problems, Prompts, Rewrite
 from drsft.planning import Plan, plan_problems
 from drsft.policy.fake import FakePolicy, text_completion
+from drsft.policy.hinted.protocol import Contexts, PairCounts
 from drsft.policy.prompts import Prompter, load_prompter
-from drsft.records import Completion, Outcome, Problem, Verdict
+from drsft.records import Completion, Outcome, Problem, Sampling, Verdict
 from drsft.rewrite.cascade import Recipe
+from drsft.rewrite.hinted import Hinting
 from drsft.rewriting import ShardRewriter
 from drsft.runs import REWRITTEN
 from drsft.shards import ShardSet
 from drsft.storage import LocalStore
 
 NUM_PROBLEMS, SHARD_SIZE = 90, 8
+HINT = "{question}\n{demonstration}"
 
 
 class LastWordVerifier:
@@ -97,6 +102,40 @@ def test_records_are_equal_to_the_byte_twice_and_for_one_or_two_actors(
     )
     assert first.keys() == planned[1].shards.keys()
     assert first == again == two
+
+
+class CountingDecoder:
+    """Answers wrongly, and counts a pair for each sample and a fall for every third."""
+
+    def __init__(self) -> None:
+        self.counts = PairCounts()
+
+    async def decode(self, contexts: Contexts, mixing: Mixing, sampling: Sampling) -> list[Completion]:
+        self.counts.num_pairs += sampling.num_samples
+        await asyncio.sleep(1)
+        self.counts.num_redone = self.counts.num_pairs // 3
+        return [text_completion("never")] * sampling.num_samples
+
+
+def test_the_shards_of_an_actor_tell_each_pair_of_hinted_decoding_once(
+    planned: tuple[Path, Plan], prompter: Prompter, tmp_path: Path
+) -> None:
+    (tmp_path / "problems").symlink_to(planned[0] / "problems")
+    decoder = CountingDecoder()
+    rewrite = recipe(prompter).rewrite.model_copy(update={"method": "hinted"})
+    hinting = Hinting.of(Hinted(analysis=None, system=None, prompt=HINT), prompter, decoder)
+    one = replace(recipe(prompter), rewrite=rewrite, hinting=hinting)
+    policy = FakePolicy(lambda prompt_ids, seed: text_completion("never"))
+
+    async def main() -> None:
+        rewriter = ShardRewriter(LocalStore(tmp_path), one, policy, LastWordVerifier())
+        await asyncio.gather(*(rewriter.rewrite(shard) for shard in planned[1].shards))
+
+    run_in_virtual_time(main())
+    told: Counter[str] = Counter()
+    for commit in ShardSet(LocalStore(tmp_path), REWRITTEN).commits().values():
+        told.update(commit.summary["pairs"])
+    assert told == {"num_pairs": NUM_PROBLEMS, "num_redone": NUM_PROBLEMS // 3}
 
 
 class CountingEngine:

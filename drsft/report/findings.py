@@ -20,6 +20,7 @@ __all__ = [
     "flow_finding",
     "gap_advice",
     "gap_finding",
+    "lockstep_finding",
     "loss_finding",
     "rounds_finding",
     "verdict_finding",
@@ -73,6 +74,18 @@ def steps_finding(cascade: Cascade) -> Finding | None:
         f"be read {percent(share)} have one that does not hold.",
         detail="Their answer is right: it may have been copied from the guide. rewrite.guided.require_steps "
         "refuses them.",
+    )
+
+
+def lockstep_finding(cascade: Cascade) -> Finding | None:
+    """What became of the pairs of contexts; None where Hinted Decoding decoded nothing."""
+    if not cascade.num_pairs:
+        return None
+    fell = plural(cascade.num_pairs_redone, "time")
+    return Finding(
+        sentence=f"Hinted Decoding decoded {plural(cascade.num_pairs, 'pair')} of contexts; {fell} one fell "
+        "out of step and was done again from its last confirmed token.",
+        detail=f"Decoded one context after the other in the end: {count(cascade.num_pairs_apart)}.",
     )
 
 

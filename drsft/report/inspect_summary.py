@@ -25,7 +25,7 @@ def summary_view(run: str, summaries: Sequence[Mapping[str, Any]], *, num_proble
     totals: dict[str, Counter[str]] = {}
     for summary in summaries:
         totals.setdefault("sources", Counter()).update(summary.get("kept", summary.get("sources", {})))
-        for name in ("carried", "samples", "tokens", "verdicts", "refusals", "checks"):
+        for name in ("carried", "samples", "tokens", "verdicts", "refusals", "checks", "pairs"):
             totals.setdefault(name, Counter()).update(summary.get(name, {}))
     num_records = totals["sources"].total()
     carried = totals["carried"]["problems"]
@@ -117,8 +117,8 @@ def _reasons_in_brief(reasons: Counter[str]) -> Text:
 
 
 def _check_lines(totals: Mapping[str, Counter[str]]) -> list[RenderableType]:
-    """What is wrong although a verdict said correct; nothing where all is well."""
-    checks, refusals = totals["checks"], totals["refusals"]
+    """What is wrong although a verdict said correct, and what became of Hinted Decoding's pairs."""
+    checks, refusals, pairs = totals["checks"], totals["refusals"], totals["pairs"]
     lines = []
     if refusals:
         lines.append(Text.assemble("right answers that were refused: ", _reasons_in_brief(refusals)))
@@ -130,4 +130,11 @@ def _check_lines(totals: Mapping[str, Counter[str]]) -> list[RenderableType]:
         )
     if contradicting := checks["contradicting"]:
         lines.append(Text(f"expert solutions that contradict the reference: {contradicting:,}"))
+    if decoded := pairs["num_pairs"]:
+        lines.append(
+            Text(
+                f"pairs of contexts decoded: {decoded:,}; done again after falling out of step: "
+                f"{pairs['num_redone']:,}; decoded apart in the end: {pairs['num_apart']:,}"
+            )
+        )
     return [Text(), *lines] if lines else []

@@ -148,14 +148,16 @@ def _benchmark_parts(data: ReportData, colours: dict[str, int]) -> list[Benchmar
 def _flow_part(data: ReportData) -> dict[str, object]:
     cascade = data.cascade
     if cascade is None or not cascade.num_kept:
-        return {"flow_finding": None, "flow_chart": None, "steps_finding": None, "verdict_chart": None}
+        absent = ("flow_finding", "flow_chart", "steps_finding", "lockstep_finding", "verdict_chart")
+        return dict.fromkeys(absent)
     stages = cascade.stages
-    judged = [stage for stage in stages if stage.outcomes]
+    judged = [stage for stage in cascade.solving_stages if stage.outcomes]
     return {
         "verdict_finding": findings.verdict_finding(judged),
         "judged_stages": judged,
         "flow_finding": findings.flow_finding(cascade),
         "steps_finding": findings.steps_finding(cascade),
+        "lockstep_finding": findings.lockstep_finding(cascade),
         "flow_chart": stages and _at_all_widths(lambda width, css: draw_flow(cascade, width=width, css=css)),
         "verdict_chart": judged
         and _at_all_widths(lambda width, css: draw_verdicts(judged, width=width, css=css)),

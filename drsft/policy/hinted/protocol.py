@@ -7,7 +7,16 @@ from typing import Protocol
 from drsft.config import Mixing
 from drsft.records import Completion, Sampling
 
-__all__ = ["Contexts", "HintedDecoder"]
+__all__ = ["Contexts", "HintedDecoder", "PairCounts"]
+
+
+@dataclass(slots=True)
+class PairCounts:
+    """What happened to an engine's pairs so far; it only grows."""
+
+    num_pairs: int = 0
+    num_redone: int = 0  # times that a pair fell out of step and went on from its last confirmed token
+    num_apart: int = 0  # pairs whose contexts were decoded one after the other in the end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +32,8 @@ class Contexts:
 
 
 class HintedDecoder(Protocol):
+    counts: PairCounts
+
     async def decode(self, contexts: Contexts, mixing: Mixing, sampling: Sampling) -> Sequence[Completion]:
         """`sampling.num_samples` completions, in order of their sample index; sample i has `seed + i`.
 

@@ -19,7 +19,7 @@ from drsft.errors import InputError, ModelError, StageError
 from drsft.policy.hinted.attention import group_queries
 from drsft.policy.hinted.continuation import Continuation
 from drsft.policy.hinted.extend import extend
-from drsft.policy.hinted.protocol import Contexts
+from drsft.policy.hinted.protocol import Contexts, PairCounts
 from drsft.policy.hinted.rows import Rows, compaction, rows_for
 from drsft.policy.hinted.stops import stop_ids
 from drsft.policy.prompts import Prompter, model_location
@@ -74,6 +74,7 @@ class TorchHintedDecoder:
         self._pairs: list[tuple[_Request, Continuation]] = []  # pair i has the rows 2i (hinted) and 2i + 1
         self._rows: Rows = rows_for(self._model)
         self._failure: Exception | None = None
+        self.counts = PairCounts()  # here no pair can fall out of step
         self._thread = threading.Thread(target=self._run, name="hinted-steps", daemon=True)
         self._thread.start()
 
@@ -130,6 +131,7 @@ class TorchHintedDecoder:
             if message is None:
                 return False
             self._waiting += [(message, one) for one in message.continuations]
+            self.counts.num_pairs += len(message.continuations)
 
     def _advance(self) -> None:
         """One token more for every problem that is in, and the first for those that enter."""

@@ -19,22 +19,13 @@ from drsft.errors import ConfigError, InputError
 from drsft.policy.hinted.continuation import Continuation
 from drsft.policy.hinted.extend import extend
 from drsft.policy.hinted.lockstep import HINTED, PLAIN, PROBE, ROW_KEY, Lockstep, Pair, check_interface
-from drsft.policy.hinted.protocol import Contexts
+from drsft.policy.hinted.protocol import Contexts, PairCounts
 from drsft.policy.hinted.stops import stop_ids
 from drsft.policy.prompts import Prompter
 from drsft.policy.vllm import VLLMPolicy, _Request, _stopped, _Waiter
 from drsft.records import Completion, Sampling
 
-__all__ = ["PairCounts", "VLLMHintedPolicy"]
-
-
-@dataclass(slots=True)
-class PairCounts:
-    """What happened to pairs so far."""
-
-    num_pairs: int = 0
-    num_redone: int = 0  # times that a pair fell out of step and went on from its last confirmed token
-    num_apart: int = 0  # pairs that were decoded apart in the end
+__all__ = ["VLLMHintedPolicy"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ SOURCE_OF_STAGE = {
 
 def draw_flow(cascade: Cascade, *, width: float, css: str) -> Markup:
     """Left to right: every stage sends its solved problems to the right edge and the others on."""
-    stages = [stage for stage in cascade.stages if not stage.is_beside]
+    stages = [stage for stage in cascade.solving_stages if not stage.is_beside]
     total = max(stages[0].num_problems, 1)
     right = width - (136.0 if width < 500 else 180.0)
     spacing = (right - BAR_WIDTH) / max(len(stages), 1)
