@@ -22,7 +22,7 @@ from drsft.policy.prompts import check_location
 from drsft.train.attention import attend_by_document
 from drsft.train.world import World
 
-__all__ = ["ScoringModel", "load_model", "shard", "sync_gradients_now"]
+__all__ = ["ScoringModel", "load_model", "reshard", "shard", "sync_gradients_now"]
 
 # Below this a model is one unit of FSDP: gathering tiny blocks one by one costs more than it saves.
 SMALL_MODEL_PARAMETERS = 50_000_000
@@ -118,6 +118,16 @@ def shard(
             module.set_gradient_divide_factor(1.0)
             # A factor of 1 asks for a pre-multiplied sum, which only NCCL has; a plain sum is the same.
             module.set_force_sum_reduction_for_comms(True)
+
+
+def reshard(model: nn.Module) -> None:
+    """Puts the shards back in the place of the gathered weights, as a backward would have.
+
+    After a forward alone `parameters()` of a root that is one unit are still the gathered copies; an
+    optimiser made then would step on these, and the model would never learn.
+    """
+    if isinstance(model, FSDPModule):
+        model.reshard()
 
 
 def sync_gradients_now(model: nn.Module, is_last_micro_batch: bool) -> None:

@@ -29,7 +29,7 @@ from drsft.policy.prompts import text_patterns
 from drsft.storage import Store
 from drsft.train.lora import adapters_off, has_adapters
 from drsft.train.micro_batch import MicroBatch, micro_batch
-from drsft.train.model import ScoringModel
+from drsft.train.model import ScoringModel, reshard
 from drsft.train.order import RowOrder, micro_batches
 from drsft.train.pack import PackedRows
 from drsft.train.world import World
@@ -121,6 +121,7 @@ def score(
         scored = model(*micro_batch(rows, batch, world.device).inputs, request)
         places = loss_places(rows, batch).to(world.device)
         logprobs_N[places] = scored.statistics.logprobs_T.float()
+    reshard(model)
     return Scores(logprobs_N=world.global_sum(logprobs_N))
 
 
