@@ -137,7 +137,8 @@ class _FusedLoss(torch.autograd.Function):
             if gradient_CV is not None:
                 gradients.add(slice(first, first + len(gradient_CV)), gradient_CV)
         ctx.gradients = gradients.finished() if gradients.are_wanted else None
-        assert statistics is not None and terms is not None  # no tokens make one empty chunk
+        assert statistics is not None  # no tokens make one empty chunk
+        assert terms is not None
         return terms.loss_T.sum() / request.num_loss_tokens, statistics, terms
 
     @staticmethod
