@@ -7,12 +7,14 @@
     │   ├── ModelError     a model folder or name that cannot be loaded
     │   ├── StorageError   an object store that cannot be reached, read or written
     │   └── SetupError     the machine lacks something: a package, a port, memory
+    ├── BusyError          another driver works on the same run; exit code 3
     └── StageError         a stage failed although its input was sound; exit code 1
 
 A message says what is wrong, where, and how to mend it.
 """
 
 __all__ = [
+    "BusyError",
     "ConfigError",
     "DrsftError",
     "InputError",
@@ -52,6 +54,10 @@ class StorageError(UserError):
 
 class SetupError(UserError):
     pass
+
+
+class BusyError(DrsftError):
+    exit_code = 3
 
 
 class StageError(DrsftError):

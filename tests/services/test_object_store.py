@@ -6,13 +6,15 @@ import subprocess
 import sys
 import threading
 import uuid
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from drsft.config import Problems
-from drsft.errors import StorageError
+from drsft.errors import BusyError, StorageError
+from drsft.lease import Holder, Lease, Pace, acquire, held
 from drsft.problems import Intake, read_problems
 from drsft.shards import ShardSet
 from drsft.storage import S3Store, open_store, read_table, table_bytes, upload_folder
@@ -111,6 +113,30 @@ def test_wrong_credentials_are_one_line_without_the_secret(
 def test_a_missing_bucket_is_named(store: S3Store) -> None:
     with pytest.raises(StorageError, match="no-such-bucket"):
         S3Store("s3://no-such-bucket/x").create("key", b"")
+
+
+def test_of_drivers_that_see_a_dead_one_one_takes_the_lease(store: S3Store) -> None:
+    pace = Pace(beat_s=0.2, expires_s=2)
+    dead = replace(Holder.here(), machine="another machine")
+    assert store.create("lease/000001.json", json.dumps(asdict(dead)).encode())
+    found: list[Lease | BusyError] = []
+
+    def one() -> None:
+        try:
+            found.append(acquire(S3Store(store.url), wait_s=0, pace=pace, say=lambda line: None))
+        except BusyError as error:
+            found.append(error)
+
+    threads = [threading.Thread(target=one) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    [lease] = [one for one in found if isinstance(one, Lease)]
+    assert len(found) == 4
+    lease.release()
+    with held(store, pace=pace) as later:
+        assert later.term == lease.term + 1
 
 
 @pytest.mark.ray
