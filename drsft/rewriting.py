@@ -5,6 +5,7 @@ No Ray in here: the job's actors hold a ShardRewriter, and so do the benches.
 
 import asyncio
 import gc
+import logging
 import os
 import resource
 import socket
@@ -15,6 +16,7 @@ from dataclasses import asdict
 from typing import Any
 
 from drsft.carrying import first_work, later_work
+from drsft.logs import about
 from drsft.policy.protocol import Policy, Scorer
 from drsft.records import Outcome, Problem, Record
 from drsft.rewrite.allowance import Allowance
@@ -27,6 +29,8 @@ from drsft.tables import records_to_table
 from drsft.verify.protocol import Verifier
 
 __all__ = ["ShardRewriter", "settle_heap", "summarise"]
+
+logger = logging.getLogger(__name__)
 
 
 class ShardRewriter:
@@ -64,6 +68,10 @@ class ShardRewriter:
 
     async def rewrite(self, shard: str) -> Commit:
         """The commit of the shard: this call's, or the one that another had made before."""
+        with about(shard=shard):
+            return await self._rewrite(shard)
+
+    async def _rewrite(self, shard: str) -> Commit:
         started_at = time.time()
         work = self._read(shard)
         problems = work.problems
@@ -76,7 +84,10 @@ class ShardRewriter:
         summary["pairs"] = self._pairs_since_told()
         kept = work.merged(records, self._round)
         summary |= {"kept": Counter(record.source.value for record in kept), "carried": work.saved}
-        return self._shards.commit(shard, records_to_table(kept, self._provenance), summary)
+        commit = self._shards.commit(shard, records_to_table(kept, self._provenance), summary)
+        told = {"problems": len(problems), "tokens": allowance.num_spent, "seconds": time.time() - started_at}
+        logger.info("shard committed", extra={"fields": told})
+        return commit
 
     def _pairs_since_told(self) -> Counter[str]:
         """What Hinted Decoding's pairs went through since this actor's last commit, whosever they were.
@@ -90,9 +101,16 @@ class ShardRewriter:
 
     async def _rewrite_one(self, problem: Problem, allowance: Allowance) -> Record:
         async with self._places:
-            record = await rewrite_one(
-                problem, self._policy, self._verifier, self._recipe, allowance=allowance, scorer=self._scorer
-            )
+            with about(problem=problem.problem_id):
+                record = await rewrite_one(
+                    problem,
+                    self._policy,
+                    self._verifier,
+                    self._recipe,
+                    allowance=allowance,
+                    scorer=self._scorer,
+                )
+                logger.debug("problem done", extra={"fields": {"source": record.source.value}})
         self._on_record(record)
         return record
 

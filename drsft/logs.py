@@ -1,0 +1,94 @@
+"""Structured logs: a JSON object a line, each with the run, stage, shard and problem that it is about.
+
+What a line is about is set around the work (`about`), and is carried along by asyncio tasks, so that code
+that knows nothing of shards still logs with them.
+"""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import TextIO
+
+__all__ = ["JsonLines", "JsonStream", "about", "log_as_json", "wants_json"]
+
+_ABOUT: ContextVar[tuple[tuple[str, str], ...]] = ContextVar("about", default=())
+
+
+@contextmanager
+def about(**what: str) -> Iterator[None]:
+    """Lines within the block, and in tasks begun there, have these fields too."""
+    token = _ABOUT.set((*_ABOUT.get(), *what.items()))
+    try:
+        yield
+    finally:
+        _ABOUT.reset(token)
+
+
+class JsonLines(logging.Formatter):
+    """`what` are fields of every line. A record's own `fields` (extra={"fields": {...}}) come last."""
+
+    def __init__(self, **what: str) -> None:
+        super().__init__()
+        self._what = what
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **self._what,
+            **dict(_ABOUT.get()),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+class JsonStream:
+    """Takes text and passes each line on as an object: for what people read, where a machine does."""
+
+    def __init__(self, stream: TextIO, *, level: int = logging.INFO) -> None:
+        self._stream, self._level, self._rest = stream, level, ""
+        self._formatter = JsonLines()
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in filter(str.strip, lines):
+            record = logging.LogRecord("drsft", self._level, "", 0, line.strip(), None, None)
+            self._stream.write(self._formatter.format(record) + "\n")
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def isatty(self) -> bool:
+        return False
+
+    def onto(self, stream: TextIO) -> "JsonStream":
+        """The same before another stream."""
+        return JsonStream(stream, level=self._level)
+
+
+def wants_json() -> bool:
+    """Whether the driver is to write JSON lines too: DRSFT_LOG=json, which jobs set where nobody looks on."""
+    return os.environ.get("DRSFT_LOG") == "json"
+
+
+def log_as_json(stream: TextIO | None = None, **what: str) -> None:
+    """From now on drsft's loggers of this process write JSON lines, to stderr unless told otherwise."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonLines(**what))
+    logger = logging.getLogger("drsft")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
