@@ -5,22 +5,7 @@
 The same as `drsft run CONFIG KEY=VALUE ...`; the same configuration again goes on where the last one stopped.
 """
 
-import argparse
-import sys
-
-from drsft.cli import main
-
-
-def entry() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", required=True, help="a YAML configuration, see jobs/configs")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as train.seeds=[0]")
-    arguments = parser.parse_args()
-    sys.argv = ["drsft", "run", arguments.config, *arguments.overrides]
-    main()
-
+from drsft.job import run_job
 
 if __name__ == "__main__":
-    entry()
+    run_job("run", __doc__)

@@ -49,6 +49,14 @@ class Resources(Frozen):
     cpus_per_train_worker: float = Field(1, gt=0)
     gpus_per_train_worker: float = Field(0, ge=0)
     max_train_failures: int = Field(3, ge=0)
+    lease_wait_s: float = Field(
+        0, ge=0, description="how long to wait for another driver of the same run to finish"
+    )
+    drain_s: float = Field(
+        20,
+        ge=0,
+        description="after SIGTERM: how long what is under way may take to be committed",
+    )
     dashboard_port: int | None = Field(
         None, ge=1, le=65535, description="show Ray's dashboard of a local cluster on this loopback port"
     )

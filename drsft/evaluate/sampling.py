@@ -1,11 +1,13 @@
 """k judged samples of each problem, through the same policy and verifier that rewriting uses."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from drsft.config import Benchmark, Evaluate, RunConfig
 from drsft.evaluate.answers import answer_groups
@@ -56,16 +58,23 @@ async def evaluate_model(
 ) -> None:
     """Samples what is missing of a model on the planned benchmarks of a run, all shards side by side.
 
-    Each shard is committed with `summary` when it is whole, so what a killed evaluation has is not sampled
-    again. `on_problem` hears of each problem that is done how many tokens it took.
+    Each shard is committed with `summary` and its cost when it is whole, so what a killed evaluation has is
+    not sampled again. `on_problem` hears of each problem that is done how many tokens it took.
     """
     protocol, prompters = config.evaluate, benchmark_prompters(config, prompter)
 
     async def one(benchmark: Benchmark, shard: str) -> None:
         problems = read_shard(store, benchmark.prefix, shard)
         evaluation = Evaluation(protocol=protocol, prompter=prompters[benchmark.name], run_seed=config.seed)
+        started_at = time.time()
         samples = await evaluate_shard(problems, policy, verifier, evaluation, on_problem=on_problem)
-        ShardSet(store, protocol.samples_prefix(model, benchmark)).commit(shard, samples, summary)
+        cost = {
+            "samples": samples.num_rows,
+            "tokens": pc.sum(pc.list_value_length(samples["token_ids"])).as_py(),
+            "started_at": started_at,
+            "ended_at": time.time(),
+        }
+        ShardSet(store, protocol.samples_prefix(model, benchmark)).commit(shard, samples, summary | cost)
 
     missing = missing_shards(config, store, model, read_plans(config, store))
     await asyncio.gather(*(one(benchmark, shard) for benchmark, shard in missing))

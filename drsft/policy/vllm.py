@@ -93,6 +93,7 @@ class VLLMPolicy:
         self._pending: dict[str, _Request] = {}
         self._failure: Exception | None = None
         self._stepped_s = time.monotonic()
+        self.busy_s = 0.0  # seconds spent on steps, so far
         started: Future[None] = Future()
         build = partial(build_engine, target, engine_options or {})
         self._thread = threading.Thread(
@@ -170,9 +171,11 @@ class VLLMPolicy:
         started.set_result(None)
         try:
             while self._take_requests():
+                began_s = time.monotonic()
                 if not self._is_idle():
                     self._deliver(self._engine.step())
                 self._stepped_s = time.monotonic()
+                self.busy_s += self._stepped_s - began_s
         except Exception as error:  # whatever it was, every waiter must hear of it
             self._failure = error
             for request in self._unfinished():

@@ -1,10 +1,13 @@
 """What the actor stages share: their resources, quiet Ray Data, and an error's true cause."""
 
 import logging
+import os
 import re
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import ray
 from ray.data import DataContext
@@ -13,6 +16,7 @@ from drsft import errors
 from drsft.config import Resources, RunConfig, Target
 from drsft.errors import DrsftError, StageError
 from drsft.policy.prompts import model_location
+from drsft.policy.vllm import VLLMPolicy
 from drsft.verify.pool import VerifierPool
 
 if TYPE_CHECKING:
@@ -20,8 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GROUP_LABEL",
+    "EnginePulse",
     "actor_resources",
     "actor_verifier",
+    "die_of_engine",
     "group_labels",
     "quiet_ray_data",
     "raise_cause",
@@ -66,6 +72,42 @@ def scoring_model(target: Target) -> "CausalLM":
         model = model.to(device="cuda", dtype=getattr(torch, target.dtype))
     scored: CausalLM = model
     return scored
+
+
+class EnginePulse:
+    """Tells the board every few seconds how long an engine has been there, and how much of it at work.
+
+    From a thread of its own: an engine that hangs or starves is what must be seen.
+    """
+
+    def __init__(self, board: Any, stage: str, policy: VLLMPolicy, *, every_s: float = 5.0) -> None:
+        self._board, self._labels, self._policy, self._every_s = board, {"stage": stage}, policy, every_s
+        self._ended = threading.Event()
+        threading.Thread(target=self._tell, name="engine-pulse", daemon=True).start()
+
+    def stop(self) -> None:
+        self._ended.set()
+
+    def _tell(self) -> None:
+        told_s, told_busy_s = time.monotonic(), self._policy.busy_s
+        is_ended = False
+        while not is_ended:
+            is_ended = self._ended.wait(self._every_s)
+            now_s, busy_s = time.monotonic(), self._policy.busy_s
+            counts = [
+                ("engine_seconds", now_s - told_s, self._labels),
+                ("engine_busy_seconds", busy_s - told_busy_s, self._labels),
+            ]
+            self._board.count.remote(counts)
+            told_s, told_busy_s = now_s, busy_s
+
+
+def die_of_engine(board: Any, stage: str) -> NoReturn:
+    """Ends this actor's process: raising would retry on the same actor, with its dead engine (ray #60145)."""
+    if board is not None:
+        with suppress(ray.exceptions.RayError):
+            ray.get(board.count.remote([("engine_deaths", 1, {"stage": stage})]), timeout=5)
+    os._exit(1)
 
 
 def quiet_ray_data() -> None:

@@ -9,13 +9,14 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO, cast
 
 import ray
 from rich.console import Console
 
 from drsft.config import Resources
 from drsft.errors import SetupError, UserError
+from drsft.logs import JsonStream
 
 __all__ = ["check_port_is_free", "check_resources", "connected", "quiet_stderr"]
 
@@ -75,7 +76,8 @@ def quiet_stderr(console: Console) -> Iterator[None]:
     log = tempfile.NamedTemporaryFile(prefix="drsft-ray-", suffix=".log", delete=False)  # noqa: SIM115
     os.dup2(log.fileno(), 2)
     shown_to = console.file
-    console.file = os.fdopen(os.dup(terminal), "w", buffering=1)
+    stream = os.fdopen(os.dup(terminal), "w", buffering=1)
+    console.file = cast(TextIO, shown_to.onto(stream)) if isinstance(shown_to, JsonStream) else stream
     try:
         yield
     except BaseException as error:

@@ -1,6 +1,6 @@
 """Evaluation with Ray Data: an actor takes model after model and samples the benchmarks' shards."""
 
-import os
+import asyncio
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ from drsft.errors import StageError
 from drsft.evaluate.models import EvaluatedModel, evaluated_models
 from drsft.evaluate.plans import missing_shards
 from drsft.evaluate.sampling import evaluate_model
+from drsft.logs import log_as_json
 from drsft.planning import Plan
 from drsft.policy.prompts import load_prompter
 from drsft.policy.provenance import provenance
 from drsft.policy.vllm import VLLMPolicy
-from drsft.stages.actors import actor_resources, actor_verifier, raise_cause
-from drsft.stages.progress import Ticker
+from drsft.stages.actors import EnginePulse, actor_resources, actor_verifier, die_of_engine, raise_cause
+from drsft.stages.progress import Ticker, stop_if_draining
 from drsft.storage import Store, download_folder, open_store
 from drsft.verify.version import verifier_version
 
@@ -33,17 +34,21 @@ class ModelEvaluator:
 
     def __init__(self, config_json: str, store_url: str, board: Any) -> None:
         self._config = RunConfig.model_validate_json(config_json)
+        log_as_json(run=self._config.run_id, stage=STAGE)
         self._store = open_store(store_url)
         self._verifier = actor_verifier(self._config)
         self._models = {model.name: model for model in evaluated_models(self._config)}
-        self._ticker = Ticker(board, STAGE)
+        self._board, self._ticker = board, Ticker(board, STAGE)
 
     async def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if await asyncio.to_thread(self._ticker.is_draining):
+            return {"model": batch["model"]}
         model = self._models[str(batch["model"][0])]
         with tempfile.TemporaryDirectory(prefix="drsft-export-") as folder:
             target = self._target(model, Path(folder))
             prompter = load_prompter(target.model, target.prompts)
             policy = VLLMPolicy(target, prompter)
+            pulse = EnginePulse(self._board, STAGE, policy)
             try:
                 await evaluate_model(
                     self._config,
@@ -53,14 +58,19 @@ class ModelEvaluator:
                     verifier=self._verifier,
                     prompter=prompter,
                     summary={"verifier": verifier_version(), "provenance": provenance(target)},
-                    on_problem=lambda num_tokens: self._ticker.add(done=1, num_tokens=num_tokens),
+                    on_problem=self._count,
                 )
             except StageError:
-                os._exit(1)  # the engine is dead: see RewritingActor
+                await asyncio.to_thread(die_of_engine, self._board, STAGE)
             finally:
+                pulse.stop()
                 policy.close()
         self._ticker.flush()
         return {"model": batch["model"]}
+
+    def _count(self, num_tokens: int) -> None:
+        self._ticker.count("rollouts", self._config.evaluate.num_samples, stage=STAGE)
+        self._ticker.add(done=1, num_tokens=num_tokens)
 
     def _target(self, model: EvaluatedModel, folder: Path) -> Target:
         if model.export_key is None:
@@ -93,3 +103,4 @@ def run_evaluation(config: RunConfig, store_url: str, plans: dict[str, Plan], bo
     )
     with raise_cause("evaluation"):
         evaluated.materialize()
+    stop_if_draining(board)

@@ -1,8 +1,9 @@
 """The whole run, stage after stage; each finds what it has already done, so the same command goes on."""
 
 import json
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
@@ -14,10 +15,12 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from drsft import lease
 from drsft.config import DataView, RunConfig
 from drsft.errors import ModelError, StageError
 from drsft.evaluate.contamination import measure_contamination
 from drsft.evaluate.plans import plan_benchmarks
+from drsft.history import timed
 from drsft.planning import Plan, copy_plan, plan_problems, screens_for
 from drsft.policy.prompts import check_length, load_prompter, model_location
 from drsft.policy.provenance import model_fingerprint
@@ -30,6 +33,7 @@ from drsft.shards import ShardSet
 from drsft.stages import evaluation, rewriting, scoring, survey, training
 from drsft.stages.actors import quiet_ray_data
 from drsft.stages.cluster import check_resources, connected, quiet_stderr
+from drsft.stages.draining import draining
 from drsft.stages.progress import start_board, watched
 from drsft.storage import Store, open_store
 from drsft.views import view_of
@@ -44,25 +48,39 @@ def run_pipeline(config: RunConfig, *, stages: Sequence[str] = STAGES, console: 
 
     A later round begins when the one before it is trained; until then its stages wait for it.
     """
+    began_at = time.time()
     store = open_store(config.storage).within(config.run_id)
     _say(console, f"run {config.run_id} in {config.storage}")
+    term = 0
     if stages != ("report",):
         plan = _plan(config, store)
         _say(console, _describe(plan))
-        with ExitStack() as cluster:
-            connect = partial(_connect_once, cluster, config, console)
+        say = partial(_say, console)
+        with lease.held(store, wait_s=config.resources.lease_wait_s, say=say) as held, ExitStack() as cluster:
+            term = held.term
+            start = partial(timed, store, term, "start", began_at=began_at)
+            connect = partial(_connect_once, cluster, config, console, start)
             for one in plan_rounds(config, store.url):
                 if one.before is not None and (reason := _waits_for(one, store, plan, stages)):
                     _say(console, f"round {one.number} waits: {reason}")
                     break
-                _run_round(one, store, plan, stages, connect, console)
+                _run_round(one, store, plan, stages, connect, console, term)
     if stages == ("gap",):
         console.print(gap_view(scoring.read_report(store)))
-    return _report(config, store, console) if "report" in stages else store.url
+    if "report" not in stages:
+        return store.url
+    with timed(store, term, "report"):
+        return _report(config, store, console)
 
 
 def _run_round(
-    one: Round, run: Store, plan: Plan, stages: Sequence[str], connect: Callable[[], None], console: Console
+    one: Round,
+    run: Store,
+    plan: Plan,
+    stages: Sequence[str],
+    connect: Callable[[], None],
+    console: Console,
+    term: int,
 ) -> None:
     config, store = one.config, round_store(run, one)
     if one.before is not None:
@@ -87,31 +105,42 @@ def _run_round(
     if todo:
         connect()
         check_resources(config.resources, todo)
-        board = start_board()
-        with watched(board, console):
-            _run_stages(one, run, plan, plans, todo, board)
+        board = start_board(config.run_id)
+        with watched(board, console), draining(board, config.resources.drain_s, console):
+            for stage in todo:
+                with timed(store, term, stage), _announced(board, stage):
+                    _run_stage(stage, one, run, plan, plans, board)
     for line in training.told_troubles(store, config) if "train" in todo else ():
         _say(console, f"warning: {line}")
     if one.before is not None:
         _say(console, _describe_saving(store, plan))
 
 
-def _run_stages(
-    one: Round, run: Store, plan: Plan, plans: dict[str, Plan], todo: Sequence[str], board: Any
-) -> None:
+@contextmanager
+def _announced(board: Any, stage: str) -> Iterator[None]:
+    """Alerts on a stage hold while it runs."""
+    board.running.remote(stage, True)
+    try:
+        yield
+    finally:
+        board.running.remote(stage, False)
+
+
+def _run_stage(stage: str, one: Round, run: Store, plan: Plan, plans: dict[str, Plan], board: Any) -> None:
     config, store = one.config, round_store(run, one)
-    if "rewrite" in todo:
-        if one.before is not None:
-            survey.run_survey(one, run, plan, board)
-        before_url = round_store(run, one.before).url if one.before else None
-        rewriting.run_rewriting(config, store.url, plan, board, number=one.number, before_url=before_url)
-    if "gap" in todo:
-        scoring.run_scoring(config, store.url, plan, board)
-    if "train" in todo:
-        read_view = partial(_read_view, config, _rewritten(store, plan))
-        training.run_training(config, store.url, read_view, board=board)
-    if "evaluate" in todo:
-        evaluation.run_evaluation(config, store.url, plans, board)
+    match stage:
+        case "rewrite":
+            if one.before is not None:
+                survey.run_survey(one, run, plan, board)
+            before_url = round_store(run, one.before).url if one.before else None
+            rewriting.run_rewriting(config, store.url, plan, board, number=one.number, before_url=before_url)
+        case "gap":
+            scoring.run_scoring(config, store.url, plan, board)
+        case "train":
+            read_view = partial(_read_view, config, _rewritten(store, plan))
+            training.run_training(config, store.url, read_view, board=board)
+        case "evaluate":
+            evaluation.run_evaluation(config, store.url, plans, board)
 
 
 def _waits_for(one: Round, run: Store, plan: Plan, stages: Sequence[str]) -> str | None:
@@ -160,12 +189,15 @@ def _say(console: Console, line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _connect_once(cluster: ExitStack, config: RunConfig, console: Console) -> None:
-    """Connects to Ray for the rest of the run, if that has not been done."""
+def _connect_once(
+    cluster: ExitStack, config: RunConfig, console: Console, start: Callable[[], AbstractContextManager[None]]
+) -> None:
+    """Connects to Ray for the rest of the run, if that has not been done; `start` notes when it is."""
     if not ray.is_initialized():
-        cluster.enter_context(quiet_stderr(console))
-        cluster.enter_context(connected(dashboard_port=config.resources.dashboard_port))
-        quiet_ray_data()
+        with start():
+            cluster.enter_context(quiet_stderr(console))
+            cluster.enter_context(connected(dashboard_port=config.resources.dashboard_port))
+            quiet_ray_data()
 
 
 def _write_manifest(config: RunConfig, store: Store) -> None:

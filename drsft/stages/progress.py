@@ -5,7 +5,7 @@ Losing an update loses nothing but a picture; what counts is read from the commi
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,8 +17,18 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Board", "StageProgress", "Ticker", "start_board", "watched"]
+from drsft.metrics import RUN_METRICS
+from drsft.stages.metrics import RayMetrics
 
+__all__ = ["Board", "StageProgress", "Ticker", "start_board", "stop_if_draining", "watched"]
+
+Count = tuple[str, float, dict[str, str]]  # a counter's name without drsft_ and _total, how much, labels
+TRAINING = {  # gauge -> metric of a step
+    "loss": "loss",
+    "effective_sample_size": "effective_sample_size",
+    "clip_share": "clip_share",
+    "tokens_per_second": "tokens_per_s",
+}
 SOURCES = ("own", "rewritten", "hinted", "expert")
 
 
@@ -49,8 +59,19 @@ class StageProgress:
 class Board:
     """Keeps the progress of all stages, in the order in which they began."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: str | None = None) -> None:
+        """With the run's name what happens is also told to Prometheus (docs/metrics.md)."""
         self._stages: dict[str, StageProgress] = {}
+        self._is_draining = False
+        self._metrics = RayMetrics(RUN_METRICS, {"run": run}) if run else None
+        self._checkpoints: dict[tuple[str, str], float] = {}  # arm and seed -> the step it was saved after
+
+    def drain(self) -> None:
+        """Nothing new is to be begun; what is under way may end."""
+        self._is_draining = True
+
+    def is_draining(self) -> bool:
+        return self._is_draining
 
     def _get(self, stage: str) -> StageProgress:
         now = time.monotonic()
@@ -65,6 +86,7 @@ class Board:
         self._stages[stage] = replace(
             self._get(stage), total=total, done=done_before, done_before=done_before, note="starting"
         )
+        self._set("last_commit_timestamp_seconds", time.time(), stage=stage)
 
     def add(self, stage: str, *, done: float = 0, num_tokens: float = 0, **counts: float) -> None:
         """Add what one worker did since its last message."""
@@ -77,6 +99,8 @@ class Board:
             counts=summed,
             updated_s=time.monotonic(),
         )
+        self.count([("problems", done, {"stage": stage}), ("tokens", num_tokens, {"stage": stage})])
+        self._tell_share(stage)
 
     def update(self, stage: str, *, done: float, total: float, note: str = "", **counts: float) -> None:
         """Set where a stage stands, for stages with one voice."""
@@ -84,19 +108,51 @@ class Board:
         self._stages[stage] = replace(
             old, done=done, total=total, note=note, counts=dict(counts), updated_s=time.monotonic()
         )
+        self._tell_share(stage)
 
     def finish(self, stage: str, note: str = "") -> None:
         old = self._get(stage)
         total = old.total or 1
         self._stages[stage] = replace(old, done=total, total=total, note=note or old.note)
 
+    def running(self, stage: str, is_running: bool) -> None:
+        self._set("stage_running", float(is_running), stage=stage)
+
+    def count(self, counts: Sequence[Count]) -> None:
+        """Adds to counters, each with its labels."""
+        if self._metrics is None:
+            return
+        for name, amount, labels in counts:
+            self._metrics.count(f"drsft_{name}_total", amount, **labels)
+            if name == "shard_commits":
+                self._set("last_commit_timestamp_seconds", time.time(), **labels)
+
+    def trained(self, step: int, metrics: Mapping[str, float], *, arm: str, seed: str) -> None:
+        """The newest step of a training."""
+        self._set("training_step", step, arm=arm, seed=seed)
+        for name, metric in TRAINING.items():
+            if metric in metrics:
+                self._set(f"training_{name}", metrics[metric], arm=arm, seed=seed)
+        checkpoint_step = metrics.get("checkpoint_step", 0.0)
+        if self._checkpoints.get((arm, seed)) != checkpoint_step:
+            self._checkpoints[arm, seed] = checkpoint_step
+            self._set("training_checkpoint_timestamp_seconds", time.time(), arm=arm, seed=seed)
+
+    def _tell_share(self, stage: str) -> None:
+        one = self._stages[stage]
+        self._set("stage_done_ratio", one.done / one.total if one.total else 0.0, stage=stage)
+
+    def _set(self, name: str, value: float, **labels: str) -> None:
+        if self._metrics is not None:
+            self._metrics.set(f"drsft_{name}", value, **labels)
+
     def snapshot(self) -> list[StageProgress]:
         return list(self._stages.values())
 
 
-def start_board() -> Any:
+def start_board(run: str | None = None) -> Any:
     """The board as a Ray actor that takes no CPU."""
-    return ray.remote(num_cpus=0)(Board).remote()
+    return ray.remote(num_cpus=0)(Board).remote(run)
 
 
 class Ticker:
@@ -105,6 +161,7 @@ class Ticker:
     def __init__(self, board: Any, stage: str, *, every_s: float = 0.5) -> None:
         self._board, self._stage, self._every_s = board, stage, every_s
         self._sums: dict[str, float] = {}
+        self._counts: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
         self._sent_s = 0.0
 
     def add(self, **amounts: float) -> None:
@@ -113,10 +170,27 @@ class Ticker:
         if time.monotonic() - self._sent_s >= self._every_s:
             self.flush()
 
+    def count(self, name: str, amount: float = 1, /, **labels: str) -> None:
+        """For a counter of drsft.metrics, `drsft_NAME_total`; sent with what is added next."""
+        key = (name, tuple(labels.items()))
+        self._counts[key] = self._counts.get(key, 0) + amount
+
     def flush(self) -> None:
-        if self._sums and self._board is not None:
+        if self._board is not None and self._sums:
             self._board.add.remote(self._stage, **self._sums)
-        self._sums, self._sent_s = {}, time.monotonic()
+        if self._board is not None and self._counts:
+            self._board.count.remote([(name, n, dict(labels)) for (name, labels), n in self._counts.items()])
+        self._sums, self._counts, self._sent_s = {}, {}, time.monotonic()
+
+    def is_draining(self) -> bool:
+        """Asked before a shard is begun; waits for the answer."""
+        return self._board is not None and bool(ray.get(self._board.is_draining.remote()))
+
+
+def stop_if_draining(board: Any) -> None:
+    """Ends a stage that was cut short, as SIGTERM asked. Raises KeyboardInterrupt."""
+    if board is not None and ray.get(board.is_draining.remote()):
+        raise KeyboardInterrupt("SIGTERM")
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Rewriting with Ray Data: an actor holds one engine and runs the cascade for many problems at once."""
 
-import os
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -12,18 +12,27 @@ from drsft import __version__
 from drsft.carrying import num_problems_again
 from drsft.config import RunConfig, Target
 from drsft.errors import StageError
+from drsft.logs import log_as_json
 from drsft.planning import Plan
 from drsft.policy.prompts import Prompter, load_prompter
 from drsft.policy.protocol import Policy, Scorer
 from drsft.policy.provenance import provenance
 from drsft.policy.teacher import OpenAITeachers
+from drsft.policy.vllm import VLLMPolicy
 from drsft.records import Record, stable_seed
 from drsft.rewrite.cascade import Recipe
 from drsft.rewrite.hinted import hinting_for, vllm_policy
 from drsft.rewriting import ShardRewriter, settle_heap
 from drsft.shards import ShardSet
-from drsft.stages.actors import actor_resources, actor_verifier, raise_cause, scoring_model
-from drsft.stages.progress import Ticker
+from drsft.stages.actors import (
+    EnginePulse,
+    actor_resources,
+    actor_verifier,
+    die_of_engine,
+    raise_cause,
+    scoring_model,
+)
+from drsft.stages.progress import Ticker, stop_if_draining
 from drsft.storage import Store, open_store
 
 __all__ = ["PREFIX", "MakePolicy", "is_complete", "run_rewriting"]
@@ -48,6 +57,7 @@ class RewritingActor:
         before_url: str | None,
     ) -> None:
         config = RunConfig.model_validate_json(config_json)
+        log_as_json(run=config.run_id, stage=STAGE)
         prompter = load_prompter(config.target.model, config.target.prompts)
         policy = (
             make_policy(config.target, prompter)
@@ -62,7 +72,9 @@ class RewritingActor:
             teachers=OpenAITeachers(config.rewrite.teachers) if config.rewrite.teachers else None,
             hinting=hinting_for(config.rewrite, config.target, prompter, policy),
         )
-        self._ticker = Ticker(board, STAGE)
+        self._board, self._ticker = board, Ticker(board, STAGE)
+        if board is not None and isinstance(policy, VLLMPolicy):
+            EnginePulse(board, STAGE, policy)
         self._rewriter = ShardRewriter(
             open_store(store_url),
             recipe,
@@ -83,14 +95,23 @@ class RewritingActor:
         return {"shard": batch["shard"], "num_rows": np.array(num_rows)}
 
     async def _rewrite_shard(self, shard: str) -> int:
+        if await asyncio.to_thread(self._ticker.is_draining):
+            return 0
         try:
             commit = await self._rewriter.rewrite(shard)
         except StageError:
-            os._exit(1)  # raising would retry the shard on this same actor, whose engine is dead (ray #60145)
+            await asyncio.to_thread(die_of_engine, self._board, STAGE)
+        self._ticker.count("shard_commits", stage=STAGE)
         self._ticker.flush()
         return commit.num_rows
 
     def _count(self, record: Record) -> None:
+        self._ticker.count("rollouts", len(record.attempts), stage=STAGE)
+        self._ticker.count("sources", source=record.source.value)
+        for attempt in record.attempts:
+            verdict, name = attempt.verdict, attempt.rollout.stage
+            labels = {"cascade_stage": name, "outcome": verdict.outcome.value, "reason": verdict.reason}
+            self._ticker.count("verdicts", **labels)
         self._ticker.add(done=1, num_tokens=record.num_sampled_tokens, **{record.source.value: 1})
 
 
@@ -151,3 +172,4 @@ def run_rewriting(
     )
     with raise_cause("rewriting"):
         committed.materialize()
+    stop_if_draining(board)

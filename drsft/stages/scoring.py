@@ -1,5 +1,6 @@
 """The gap stage with Ray Data: texts scored under a model with the plain prompt, shard by shard."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,7 +23,7 @@ from drsft.runs import GAP
 from drsft.shards import ShardSet
 from drsft.stages import rewriting
 from drsft.stages.actors import actor_resources, raise_cause
-from drsft.stages.progress import Ticker
+from drsft.stages.progress import Ticker, stop_if_draining
 from drsft.storage import Store, open_store
 from drsft.train.model import load_model
 
@@ -71,8 +72,19 @@ class ShardScorer:
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         for shard in map(str, batch["shard"]):
+            if self._ticker.is_draining():
+                return batch
+            started_at = time.time()
             table = self._texts.table(shard)
-            self._scores.commit(shard, self._score(table))
+            scores = self._score(table)
+            cost = {
+                "problems": table.num_rows,
+                "tokens": pc.sum(scores["num_tokens"]).as_py(),
+                "started_at": started_at,
+                "ended_at": time.time(),
+            }
+            self._scores.commit(shard, scores, cost)
+            self._ticker.count("shard_commits", stage=STAGE)
             self._ticker.add(done=table.num_rows)
         self._ticker.flush()
         return batch
@@ -136,6 +148,7 @@ def score(
         )
         with raise_cause("the gap report"):
             scored.materialize()
+        stop_if_draining(board)
     report = _report(config, scoring, scoring.scores(store))
     store.put(f"{scoring.prefix}/{REPORT_KEY}", report.to_json().encode())
     return report

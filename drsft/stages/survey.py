@@ -18,7 +18,7 @@ from drsft.rewrite.rounds import Round, standing_of
 from drsft.runs import REWRITTEN, round_store
 from drsft.shards import ShardSet
 from drsft.stages.actors import actor_resources, raise_cause, scoring_model
-from drsft.stages.progress import Ticker
+from drsft.stages.progress import Ticker, stop_if_draining
 from drsft.storage import Store, open_store
 from drsft.tables import records_from_table
 
@@ -51,9 +51,12 @@ class ShardSurveyor:
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         for shard in map(str, batch["shard"]):
+            if self._ticker.is_draining():
+                return batch
             rows = list(self._rows(records_from_table(self._records.table(shard))))
             summary = Counter(row["standing"] for row in rows)
             self._survey.commit(shard, pa.Table.from_pylist(rows, schema=SURVEY_SCHEMA), dict(summary))
+            self._ticker.count("shard_commits", stage=STAGE)
             self._ticker.add(done=len(rows))
         self._ticker.flush()
         return batch
@@ -105,6 +108,7 @@ def run_survey(one: Round, run: Store, plan: Plan, board: Any) -> None:
     )
     with raise_cause("the survey"):
         surveyed.materialize()
+    stop_if_draining(board)
 
 
 def counts(store: Store) -> Counter[str]:

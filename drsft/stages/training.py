@@ -5,10 +5,13 @@ its last committed checkpoint, after a worker's death as after the driver's.
 """
 
 import json
+import math
 import os
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import asdict
 from typing import Any
 
@@ -22,8 +25,10 @@ from transformers.utils import logging as transformers_logging
 from drsft.config import DataView, Resources, RunConfig, Train
 from drsft.errors import StageError
 from drsft.gap.filtering import filter_records
+from drsft.logs import log_as_json
 from drsft.policy.prompts import check_location, model_location
 from drsft.stages.actors import group_labels, raise_cause
+from drsft.stages.progress import stop_if_draining
 from drsft.stages.scoring import run_scores
 from drsft.storage import Store, open_store
 from drsft.train.loop import DONE_KEY, Job, Target, jobs_of, row_order, train_one
@@ -69,7 +74,8 @@ def run_training(config: RunConfig, store_url: str, read_view: ReadView, *, boar
         if not is_packed(store, data, config.train):
             pack_view(store, _filtered(store, read_view(data), data, config), data, config.train)
     with tempfile.TemporaryDirectory(prefix="drsft-ray-train-") as scratch, raise_cause("training"):
-        result = _trainer(config, store_url, board, scratch).fit()
+        result = _fit(_trainer(config, store_url, board, scratch))
+    stop_if_draining(board)
     if result.return_value is not None:
         raise StageError(result.return_value)
 
@@ -113,6 +119,20 @@ def _trainer(config: RunConfig, store_url: str, board: Any | None, scratch: str)
     )
 
 
+def _fit(trainer: TorchTrainer) -> ray.train.Result:
+    """In another thread: in the main one Ray Train puts in a handler that turns Ctrl-C into exit code 0."""
+    done: Future[ray.train.Result] = Future()
+
+    def fit() -> None:
+        try:
+            done.set_result(trainer.fit())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=fit, name="ray-train", daemon=True).start()
+    return done.result()
+
+
 def _num_workers(resources: Resources) -> int | tuple[int, int]:
     """A range lets Ray Train resize the group by a restart, which goes on from the newest checkpoint."""
     most = resources.max_train_workers
@@ -122,6 +142,7 @@ def _num_workers(resources: Resources) -> int | tuple[int, int]:
 def _work(arguments: dict[str, Any]) -> str | None:
     """What each worker does; returns what `_train_all` does."""
     config = RunConfig.model_validate_json(arguments["config"])
+    log_as_json(run=config.run_id, stage=STAGE)
     store = open_store(arguments["store"])
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
@@ -145,7 +166,7 @@ def _train_all(config: RunConfig, store: Store, world: World, board: Any | None)
         compute_dtype=getattr(torch, config.target.dtype),
     )
     progress = _Progress(board, total=sum(lengths.values()))
-    preemption = _Preemption(world)
+    interruption = _Interruption(world, board)
     finished = world.from_first([job for job in jobs if _is_done(store, train, job)])
     for job in jobs:
         if job not in finished:
@@ -161,29 +182,40 @@ def _train_all(config: RunConfig, store: Store, world: World, board: Any | None)
                     run=config.run_id,
                     world=world,
                     on_step=progress.of(job),
-                    wants_checkpoint=preemption.is_new,
+                    wants_checkpoint=interruption.is_new,
                 )
+            except _DrainedError:
+                return None
             except StageError as error:
+                progress.fail(job)
                 return f"{job}: {error}"
         progress.finish(job, lengths[job])
     return None
 
 
-class _Preemption:
-    """Whether a node of the group was told, since the last question, that it will be taken away.
+class _DrainedError(Exception):
+    """The run was asked to end, and the checkpoint for that is saved."""
+
+
+class _Interruption:
+    """Whether, since the last question, a node of the group was told that it will be taken away, or the run
+    was asked to end.
 
     The question is a barrier of all workers that takes a tenth of a second, so it is put every so many steps
     as the first worker's clock has it; the answer is the same on all workers.
     """
 
-    def __init__(self, world: World, *, every_s: float = 5.0) -> None:
-        self._world, self._every_s = world, every_s
+    def __init__(self, world: World, board: Any | None, *, every_s: float = 5.0) -> None:
+        self._world, self._board, self._every_s = world, board, every_s
         self._known: Any = None
+        self._is_ending = False
         self._num_steps, self._wait_steps = 0, 1
         self._asked_s = time.monotonic()
 
     def is_new(self) -> bool:
-        """Called after every step."""
+        """Called after every step; yes asks for a checkpoint. Raises _DrainedError after the last one."""
+        if self._is_ending:
+            raise _DrainedError
         self._num_steps += 1
         if self._num_steps < self._wait_steps:
             return False
@@ -193,8 +225,13 @@ class _Preemption:
         now_s = time.monotonic()
         step_s = (now_s - self._asked_s) / self._num_steps
         self._num_steps, self._asked_s = 0, now_s
-        self._wait_steps = self._world.from_first(max(1, round(self._every_s / step_s)))
-        return is_new
+        wait_steps = max(1, round(self._every_s / step_s))
+        self._wait_steps, self._is_ending = self._world.from_first((wait_steps, self._was_asked_to_end()))
+        return is_new or self._is_ending
+
+    def _was_asked_to_end(self) -> bool:
+        """As the first worker knows; the others have no board to ask."""
+        return self._board is not None and bool(ray.get(self._board.is_draining.remote()))
 
 
 class _Progress:
@@ -212,8 +249,17 @@ class _Progress:
                 self._sent_s = now_s
                 shown = {name: metrics[name] for name in SHOWN if name in metrics}
                 self._send(self._num_before + step, job, **shown)
+                self._trained(step, job, metrics)
 
         return on_step
+
+    def fail(self, job: Job) -> None:
+        """Its loss is no longer a number."""
+        self._trained(0, job, {"loss": math.nan})
+
+    def _trained(self, step: int, job: Job, metrics: Mapping[str, float]) -> None:
+        if self._board is not None:
+            self._board.trained.remote(step, metrics, arm=job.arm.name, seed=str(job.seed))
 
     def finish(self, job: Job, num_steps: int) -> None:
         self._num_before += num_steps

@@ -71,6 +71,7 @@ class Checkpointer:
         self._store, self._world, self._num_kept = store, world, num_kept
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint-upload")
         self._upload: _Upload | None = None
+        self.newest_step = 0  # that this process saw committed
 
     def save(
         self, model: nn.Module, optimiser: torch.optim.Optimizer, *, step: int, score: float | None = None
@@ -101,6 +102,7 @@ class Checkpointer:
         with upload.folder:
             upload.future.result()
         self._world.barrier()
+        self.newest_step = upload.commit.step
         if self._world.is_first:
             commit = {name: getattr(upload.commit, name) for name in Commit.__slots__}
             self._store.create(f"{_key(upload.commit.step)}/{COMMIT}", json.dumps(commit).encode())

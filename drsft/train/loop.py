@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -130,7 +131,7 @@ def train_one(
         log.add({"step": num_done, **metrics})
         if world.is_first:
             _warn(job, log, warned)
-        on_step(num_done, num_steps, metrics)
+        on_step(num_done, num_steps, metrics | {"checkpoint_step": checkpointer.newest_step})
         is_urgent = wants_checkpoint()
         if (is_due and num_done < num_steps) or is_urgent:
             log.write()
@@ -228,6 +229,7 @@ def _finish(store: Store, log: MetricsLog, world: World) -> dict[str, Any]:
             "loss_tokens": int(sum(row["loss_tokens"] for row in log.rows)),
             "wall_s": round(sum(row["step_s"] for row in log.rows), 3),
             "num_workers": world.size,
+            "ended_at": time.time(),
             "final": log.rows[-1],
             "troubles": list(troubles(log.rows).values()),
         }

@@ -1,18 +1,14 @@
-"""Whole runs on a local Ray cluster with real engines: the job, and what a kill in the middle leaves."""
+"""Whole runs on a local Ray with real engines: what a kill in the middle leaves, and a second driver."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from drsft.configfile import load_config
 
@@ -68,7 +64,10 @@ def test_a_driver_killed_in_mid_rewrite_loses_and_doubles_nothing(tmp_path: Path
     before = {path: path.stat().st_mtime_ns for path in commits}
     assert len(before) < 12
 
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    two = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [driver.communicate()[1] for driver in two]
+    assert sorted(driver.returncode for driver in two) == [0, 3], "of two drivers at once one works"
+    assert "works on" in said[0] + said[1]
     assert len(problem_ids(folder)) == 48
     assert sorted(problem_ids(folder)) == sorted(planned_ids(folder))
     assert {path: path.stat().st_mtime_ns for path in before} == before, (
@@ -91,66 +90,16 @@ def test_a_request_to_stop_ends_the_run_in_order_and_says_how_to_go_on(
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stderr is not None
     for line in process.stderr:
-        if line.startswith("rewrite"):
+        if line.startswith("rewrite") and not line.split()[1].startswith("0/"):
             children = psutil.Process(process.pid).children(recursive=True)
             process.send_signal(sent)
             break
     rest = process.stderr.read()
     assert process.wait(timeout=120) == code
+    committed = len(problem_ids(run_folder(tmp_path)))
+    if sent is signal.SIGTERM:
+        assert "finishing what is under way" in rest
+        assert 8 <= committed < 48, "the two shards that were under way are committed, and no further ones"
     assert rest.strip().endswith("stopped; the same command goes on from here")
     _, alive = psutil.wait_procs(children, timeout=90)
     assert not alive
-
-
-@pytest.fixture
-def ray_head() -> Iterator[str]:
-    """A Ray head with its job server on its own ports; only its own processes are ended."""
-    with tempfile.TemporaryDirectory(
-        prefix="drsft-", dir="/tmp"
-    ) as folder:  # Ray's socket paths must be short
-        ports = {"port": 36379, "dashboard-port": 38265, "ray-client-server-port": 31001}
-        options = [f"--{name}={port}" for name, port in ports.items()]
-        command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", *options]
-        command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", "--num-cpus=2"]
-        command += [f"--temp-dir={folder}", "--disable-usage-stats", "--include-dashboard=true"]
-        log = Path(folder) / "head.log"
-        with log.open("w") as file:
-            head = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
-        try:
-            yield "http://127.0.0.1:38265"
-        finally:
-            os.killpg(head.pid, signal.SIGTERM)
-            head.wait(timeout=60)
-
-
-class NotReadyError(Exception):
-    """The head answers before its agent does."""
-
-
-@retry(
-    retry=retry_if_exception_type(NotReadyError), stop=stop_after_delay(90), wait=wait_fixed(1), reraise=True
-)
-def submit_job(address: str, *overrides: str) -> subprocess.CompletedProcess[str]:
-    client = str(Path(sys.executable).parent / "ray")
-    submit = [client, "job", "submit", "--address", address, "--working-dir", str(ROOT), "--"]
-    job = [sys.executable, "jobs/rewrite_and_train.py", "--config", "jobs/configs/quickstart.yaml"]
-    done = subprocess.run([*submit, *job, *overrides], cwd=ROOT, capture_output=True, text=True, check=False)
-    if "No available agent" in done.stderr or "Failed to connect" in done.stderr:
-        raise NotReadyError(done.stderr)
-    return done
-
-
-def test_the_job_runs_under_ray_job_submit_and_names_its_report(ray_head: str, tmp_path: Path) -> None:
-    done = submit_job(ray_head, *SMALL, f"storage={tmp_path}")
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    folder = run_folder(tmp_path)
-    assert f"{folder}/report/index.html" in done.stdout
-    assert sorted(problem_ids(folder)) == sorted(planned_ids(folder))
-    rows = json.loads((folder / "report/summary.json").read_text())
-    assert [row["arm"] for row in rows] == ["base", "sft", "dr+dft"]
-    assert all(row["num_problems"] == 20 and row["k"] == 2 for row in rows)
-    assert "<html" in (folder / "report/index.html").read_text()
-
-    failing = submit_job(ray_head, "train.learning_rat=1")
-    assert failing.returncode != 0
-    assert "train.learning_rat: unknown key" in failing.stdout + failing.stderr

@@ -21,7 +21,8 @@ ray = pytest.importorskip("ray")
 from drsft.config import Arm, Dft, Problems, Resources, RunConfig, Sft, Target, Train  # noqa: E402
 from drsft.errors import ModelError, StageError  # noqa: E402
 from drsft.stages.progress import start_board  # noqa: E402
-from drsft.stages.training import run_training  # noqa: E402
+from drsft.stages.training import is_complete, run_training  # noqa: E402
+from drsft.storage import LocalStore  # noqa: E402
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]  # clusters start slowly on a busy machine
 
@@ -128,6 +129,21 @@ def finished(cluster: None, model: str, tmp_path_factory: pytest.TempPathFactory
     board = start_board()
     run_training(config(model), str(folder), view, board=board)
     return folder, board
+
+
+def test_a_training_that_is_asked_to_end_saves_itself_and_goes_on_later(
+    cluster: None, model: str, tmp_path: Path
+) -> None:
+    one = config(model, arms=(Arm(name="dr+dft"),), seeds=(0,), checkpoint_every_steps=1000)
+    board = start_board()
+    board.drain.remote()
+    with pytest.raises(KeyboardInterrupt, match="SIGTERM"):
+        run_training(one, str(tmp_path), view, board=board)
+    assert committed(tmp_path) == 1, "it is asked after the first step"
+    assert not is_complete(LocalStore(tmp_path), one)
+    run_training(one, str(tmp_path), view, board=None)
+    steps = [step for step, _ in losses(tmp_path, "dr+dft/seed-0")]
+    assert steps == list(range(1, len(steps) + 1))
 
 
 def test_every_arm_and_seed_is_exported_and_done(finished: tuple[Path, Any]) -> None:

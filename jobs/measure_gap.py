@@ -1,0 +1,11 @@
+"""Only the gap report, on records that were rewritten before.
+
+    ray job submit --working-dir . -- python jobs/measure_gap.py --config jobs/configs/quickstart.yaml
+
+The same as `drsft gap CONFIG KEY=VALUE ...`; scored shards are not scored again.
+"""
+
+from drsft.job import run_job
+
+if __name__ == "__main__":
+    run_job("gap", __doc__)

@@ -1,0 +1,11 @@
+"""Only the rewriting: the records of a run.
+
+    ray job submit --working-dir . -- python jobs/rewrite.py --config jobs/configs/quickstart.yaml
+
+The same as `drsft rewrite CONFIG KEY=VALUE ...`; finished shards are not done again.
+"""
+
+from drsft.job import run_job
+
+if __name__ == "__main__":
+    run_job("rewrite", __doc__)

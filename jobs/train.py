@@ -1,0 +1,11 @@
+"""Only the training, on records that were rewritten before.
+
+    ray job submit --working-dir . -- python jobs/train.py --config jobs/configs/quickstart.yaml
+
+The same as `drsft train CONFIG KEY=VALUE ...`; a training goes on from its newest checkpoint.
+"""
+
+from drsft.job import run_job
+
+if __name__ == "__main__":
+    run_job("train", __doc__)

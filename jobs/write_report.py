@@ -1,0 +1,11 @@
+"""Only the report, from what the run has so far.
+
+    ray job submit --working-dir . -- python jobs/write_report.py --config jobs/configs/quickstart.yaml
+
+The same as `drsft report CONFIG KEY=VALUE ...`; it needs no cluster.
+"""
+
+from drsft.job import run_job
+
+if __name__ == "__main__":
+    run_job("report", __doc__)
