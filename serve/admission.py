@@ -11,8 +11,12 @@ from dataclasses import dataclass
 
 from drsft.config import Rewrite
 from serve.auth import Key
+from serve.meter import Meter, NoMeter
 
 __all__ = ["Admission", "Refused", "TokenBucket", "estimated_tokens"]
+
+
+NO_METER = NoMeter()
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not a fault
@@ -51,10 +55,17 @@ class TokenBucket:
 class Admission:
     """Admits by estimate; what a request did not use is given back to its key when it ends."""
 
-    def __init__(self, tokens_in_flight: int, *, clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        tokens_in_flight: int,
+        *,
+        clock_s: Callable[[], float] = time.monotonic,
+        meter: Meter = NO_METER,
+    ) -> None:
         self.limit = tokens_in_flight
         self.in_flight = 0
-        self._clock_s = clock_s
+        self._clock_s, self._meter = clock_s, meter
+        self._add(0)
         self._requests: dict[str, TokenBucket] = {}
         self._tokens: dict[str, TokenBucket] = {}
         self._tokens_per_s = 0.0  # of late: what the engines get done
@@ -63,27 +74,34 @@ class Admission:
     def admit(self, key: Key, num_tokens: int) -> Iterator["Ticket"]:
         """Within, the tokens count as under way. Raises Refused at once, or not at all."""
         if self.in_flight and self.in_flight + num_tokens > self.limit:
+            self._meter.refused("full")
             excess = self.in_flight + num_tokens - self.limit
             raise Refused("the service is full", excess / self._tokens_per_s if self._tokens_per_s else 1)
         self._charge(key, num_tokens)
         ticket = Ticket(started_s=self._clock_s())
-        self.in_flight += num_tokens
+        self._add(num_tokens)
         try:
             yield ticket
         finally:
-            self.in_flight -= num_tokens
+            self._add(-num_tokens)
             tokens = self._bucket(self._tokens, key, key.tokens_per_minute, self._clock_s())
             tokens.give_back(num_tokens - ticket.used)
             self._learn(ticket)
+
+    def _add(self, num_tokens: int) -> None:
+        self.in_flight += num_tokens
+        self._meter.in_flight(self.in_flight, limit=self.limit)
 
     def _charge(self, key: Key, num_tokens: int) -> None:
         now_s = self._clock_s()
         requests = self._bucket(self._requests, key, key.requests_per_minute, now_s)
         if wait_s := requests.take(1, now_s):
+            self._meter.refused("requests")
             raise Refused(f"key {key.name!r} is past {key.requests_per_minute} requests a minute", wait_s)
         tokens = self._bucket(self._tokens, key, key.tokens_per_minute, now_s)
         if wait_s := tokens.take(num_tokens, now_s):
             requests.give_back(1)
+            self._meter.refused("tokens")
             raise Refused(f"key {key.name!r} is past {key.tokens_per_minute} tokens a minute", wait_s)
 
     def _bucket(

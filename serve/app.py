@@ -18,6 +18,7 @@ from drsft.records import Completion, Sampling
 from drsft.verify.pool import VerifierPool
 from serve.backend import Backend
 from serve.http import make_app
+from serve.metrics import ServeMeter
 from serve.remote import RemotePolicy, RemoteScorer
 from serve.service import RewriteService
 from serve.settings import ServeConfig
@@ -110,6 +111,7 @@ class Ingress:
             RewriteService(config, prompter, policy, self._verifier, scorers and RemoteScorer(scorers)),
             num_pending=policy.num_pending,
             model_fingerprint=model_fingerprint(model_location(config.target.model)),
+            meter=ServeMeter(),
         )
 
     def __serve_build_asgi_app__(self) -> Any:

@@ -8,10 +8,11 @@ from typing import Any
 from fastapi.security import HTTPAuthorizationCredentials
 from starlette.datastructures import Address
 
-from serve.admission import Admission
+from serve.admission import NO_METER, Admission
 from serve.api import RewriteRequest, RewriteResult
 from serve.auth import Key, KeyRing
 from serve.events import EventLogs
+from serve.meter import Meter
 from serve.problems import Unauthorised
 from serve.replay import Replay
 from serve.service import Listener, Plan, RewriteService
@@ -30,6 +31,7 @@ class Backend:
         *,
         num_pending: Callable[[], Awaitable[int]],
         model_fingerprint: str,
+        meter: Meter = NO_METER,
     ) -> None:
         self.config, self.service = config, service
         self.num_pending = num_pending  # of an engine; raises EngineUnavailable when none answers
@@ -42,7 +44,8 @@ class Backend:
             requests_per_minute=access.requests_per_minute,
             tokens_per_minute=access.tokens_per_minute,
         )
-        self.admission = Admission(limits.tokens_in_flight)
+        self.meter = meter
+        self.admission = Admission(limits.tokens_in_flight, meter=meter)
         self.replay = Replay(max_entries=limits.remembered_results, keep_s=limits.remembered_s)
         self.streams = EventLogs(keep_s=limits.resumable_s)
         self.tasks: set[asyncio.Task[Any]] = set()

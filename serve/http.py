@@ -57,7 +57,7 @@ def make_app(backend: Backend) -> FastAPI:
         redoc_url=None,
     )
     install_problems(app)
-    app.add_middleware(Shield, max_body_bytes=backend.config.limits.body_bytes)
+    app.add_middleware(Shield, max_body_bytes=backend.config.limits.body_bytes, meter=backend.meter)
     if backend.config.access.cors_origins:
         app.add_middleware(
             CORSMiddleware,

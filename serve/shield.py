@@ -2,11 +2,13 @@
 
 import re
 import secrets
+import time
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve.meter import Meter
 from serve.problems import problem_of, problem_response
 
 __all__ = ["Shield"]
@@ -27,8 +29,8 @@ _HEADERS = {
 class Shield:
     """Plain ASGI, so that it wraps streams and routing errors too."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
-        self._app, self._max_body_bytes = app, max_body_bytes
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, meter: Meter) -> None:
+        self._app, self._max_body_bytes, self._meter = app, max_body_bytes, meter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -39,20 +41,33 @@ class Shield:
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
 
+        began_s, status = time.perf_counter(), 499  # unless an answer is begun: nobody waited for it
+
         async def send_shielded(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 out = MutableHeaders(scope=message)
                 out["X-Request-Id"] = request_id
                 for name, value in _HEADERS.items():
                     out.setdefault(name, value)
             await send(message)
 
+        try:
+            await self._pass_on(scope, receive, send_shielded, headers, request_id)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self._meter.answered(route=route, status=status, seconds=time.perf_counter() - began_s)
+
+    async def _pass_on(
+        self, scope: Scope, receive: Receive, send: Send, headers: Headers, request_id: str
+    ) -> None:
         length = headers.get("content-length", "")
         if length.isascii() and length.isdigit() and int(length) > self._max_body_bytes:
             body, more = problem_of(self._too_large(), request_id)
-            await problem_response(body, {**more, "Connection": "close"})(scope, receive, send_shielded)
+            await problem_response(body, {**more, "Connection": "close"})(scope, receive, send)
             return
-        await self._app(scope, self._counted(receive), send_shielded)
+        await self._app(scope, self._counted(receive), send)
 
     def _too_large(self) -> HTTPException:
         return HTTPException(413, f"the body has more than {self._max_body_bytes} bytes")
