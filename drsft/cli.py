@@ -1,11 +1,12 @@
 """The command line. A user's mistake is one line on stderr and exit code 2, never a traceback."""
 
+import logging
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TextIO, cast
 
 import typer
 from rich.console import Console
@@ -16,6 +17,7 @@ from drsft.config import RunConfig
 from drsft.configfile import load_config
 from drsft.doctor.cli import doctor_app
 from drsft.errors import ConfigError, DrsftError
+from drsft.logs import JsonStream, log_as_json, wants_json
 from drsft.records import Outcome, Source
 
 __all__ = ["app", "main"]
@@ -42,8 +44,16 @@ def _run(config: Path, overrides: Sequence[str] | None, stages: Sequence[str] | 
 
     run_config = load_config(config, overrides or ())
     with _stoppable():
-        print(run_pipeline(run_config, stages=tuple(stages or STAGES), console=Console(stderr=True)))
+        print(run_pipeline(run_config, stages=tuple(stages or STAGES), console=_console()))
     return run_config
+
+
+def _console() -> Console:
+    """For what a command says while it works."""
+    if not wants_json():
+        return Console(stderr=True)
+    log_as_json()
+    return Console(file=cast(TextIO, JsonStream(sys.stderr)), width=200)
 
 
 @contextmanager
@@ -53,7 +63,7 @@ def _stoppable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stopped:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        _tell("stopped; the same command goes on from here", logging.WARNING)
         raise typer.Exit(143 if stopped.args else 130) from None
 
 
@@ -208,6 +218,36 @@ def report(config: Config, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def plan(
+    config: Config,
+    overrides: Overrides = None,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="The run to take rates from: a folder, s3:// URL or CONFIG."),
+    ] = None,
+    gpu_hour: Annotated[float, typer.Option(min=0, metavar="PRICE", help="Of one GPU for an hour.")] = 0,
+    cpu_hour: Annotated[float, typer.Option(min=0, metavar="PRICE", help="Of one core for an hour.")] = 0,
+    gb_month: Annotated[float, typer.Option(min=0, metavar="PRICE", help="Of one GB for a month.")] = 0,
+) -> None:
+    """What a run would take (tokens, hours, storage, money), from what a finished one took.
+
+    Rates come from a small run of the same model on the same machines; the arithmetic is shown.
+
+    Examples:  drsft run my-run.yaml problems.limit=200 name=trial
+
+               drsft plan my-run.yaml --calibrate s3://bucket/runs/trial-4f2a --gpu-hour 2.5 --gb-month 0.023
+    """
+    from drsft.runs import find_run, open_run
+    from drsft.sizing.commands import show_plan
+    from drsft.sizing.estimate import Prices
+
+    run_config = load_config(config, overrides or ())
+    calibration = find_run(calibrate) if calibrate else open_run(run_config)
+    prices = Prices(gpu_hour=gpu_hour, cpu_hour=cpu_hour, gb_month=gb_month)
+    show_plan(run_config, calibration, prices, Console(width=None))
+
+
+@app.command()
 def inspect(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its s3:// URL, or a CONFIG.")],
     overrides: Overrides = None,
@@ -296,6 +336,20 @@ def serve_key(name: Annotated[str, typer.Argument(metavar="NAME", help="Who will
     print(line)
 
 
+@app.command("config")
+def config_reference() -> None:
+    """Print the reference of all keys, as Markdown.
+
+    Example:  drsft config > docs/configuration.md
+    """
+    from drsft.config.reference import reference
+    from serve.settings import ServeConfig
+
+    print(
+        reference({"Configuration of a run": RunConfig, "Configuration of the service": ServeConfig}), end=""
+    )
+
+
 @app.command()
 def version() -> None:
     """Print the version."""
@@ -303,12 +357,17 @@ def version() -> None:
 
 
 def main() -> None:
-    """Ends with 0, 2 for a user's mistake, 1 for a failed stage, 130 for Ctrl-C, 143 for SIGTERM."""
+    """Ends with 0, or as docs/jobs.md says: 1 failed, 2 a user's mistake, 3 busy, 130 Ctrl-C, 143 SIGTERM."""
     try:
         app()
     except DrsftError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _tell(f"error: {error}", logging.ERROR)
         sys.exit(error.exit_code)
+
+
+def _tell(line: str, level: int) -> None:
+    stream = JsonStream(sys.stderr, level=level) if wants_json() else sys.stderr
+    stream.write(f"{line}\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,119 @@
+"""The reference of all keys, written from the settings themselves; docs/configuration.md is its output."""
+
+import json
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import annotated_types
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from drsft.config.base import Frozen
+
+__all__ = ["reference"]
+
+_NAMES = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null"}
+_LONGEST = 60  # characters of a default; longer ones stand in the code
+
+
+def reference(roots: Mapping[str, type[BaseModel]]) -> str:
+    """A Markdown page with a chapter for each tree of settings and a table for each part of it."""
+    parts, told = [_HEAD], set[type[BaseModel]]()
+    for title, root in roots.items():
+        parts.append(f"# {title}")
+        for path, model in _walk(root, ""):
+            if model not in told:
+                told.add(model)
+                parts.append(_section(path, model))
+    return "\n\n".join(parts) + "\n"
+
+
+_HEAD = """\
+<!-- Written by `drsft config`; a test holds it to the settings. -->
+
+Every key of a configuration file, with its default. On the command line a key is written with dots:
+`train.learning_rate=1e-4`, `train.arms.0.name=mine`. Unknown keys are refused. What changes the records
+(`seed`, `problems`, `target`, `rewrite`) makes another run; everything else joins the run that is there."""
+
+
+def _walk(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    yield path, model
+    for name, field in model.model_fields.items():
+        for part in _models_in(field.annotation):
+            yield from _walk(part, f"{path}.{name}" if path else name)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        if not isinstance(inner, FieldInfo):
+            yield from _models_in(inner)
+
+
+def _section(path: str, model: type[BaseModel]) -> str:
+    lines = [f"## {model.__name__}", ""]
+    if path:
+        lines += [f"`{path}`", ""]
+    if model.__doc__ and model.__doc__ != Frozen.__doc__:
+        lines += [" ".join(model.__doc__.split()), ""]
+    lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
+    for name, field in model.model_fields.items():
+        kind = _escaped(f"{_type(field.annotation)}{_bounds(field.metadata)}")
+        lines.append(f"| `{name}` | {kind} | {_default(field)} | {_escaped(field.description or '')} |")
+    return "\n".join(lines)
+
+
+def _type(annotation: Any) -> str:
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(inner[0])
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in inner)
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(map(_type, inner)))
+    if origin is tuple:
+        is_list = len(inner) == 2 and inner[1] is Ellipsis
+        return f"list of {_type(inner[0])}" if is_list else " and ".join(map(_type, inner))
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
+    return _NAMES.get(annotation, str(getattr(annotation, "__name__", annotation)))
+
+
+def _bounds(metadata: Sequence[Any]) -> str:
+    signs = {
+        annotated_types.Ge: "≥",
+        annotated_types.Gt: ">",
+        annotated_types.Le: "≤",
+        annotated_types.Lt: "<",
+    }
+    found = [
+        f"{sign} {getattr(one, kind.__name__.lower()):g}"
+        for one in metadata
+        for kind, sign in signs.items()
+        if isinstance(one, kind)
+    ]
+    return f", {' and '.join(found)}" if found else ""
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default is PydanticUndefined:
+        return "**needed**"
+    value = field.default
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json", exclude_defaults=True) or "its own"
+        return value if isinstance(value, str) else f"`{json.dumps(value)}`"
+    if isinstance(value, tuple):
+        value = [
+            one.model_dump(mode="json", exclude_defaults=True) if isinstance(one, BaseModel) else one
+            for one in value
+        ]
+    text = json.dumps(value, ensure_ascii=False)
+    return f"`{_escaped(text)}`" if len(text) <= _LONGEST else "see the code"
+
+
+def _escaped(text: str) -> str:
+    """A bar would end the cell."""
+    return " ".join(text.split()).replace("|", "\\|")
