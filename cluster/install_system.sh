@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Debian packages that some tests want: a browser and an S3 server. Without them those tests are skipped and counted;
-# nothing else needs them.
+# Debian packages that some tests want: a browser, an S3 server and Prometheus. Without them those tests are skipped and
+# counted; nothing else needs them.
 set -uo pipefail
 
 missing=()
 command -v chromium >/dev/null || missing+=(chromium)
+command -v promtool >/dev/null || missing+=(prometheus)
 for daemon in radosgw ceph-mon ceph-osd; do
   command -v $daemon >/dev/null || missing+=("$daemon")
 done
