@@ -88,14 +88,30 @@ def options(
 
 
 @app.command()
-def run(config: Config, overrides: Overrides = None) -> None:
+def run(
+    config: Config,
+    overrides: Overrides = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Serve the report on this machine while the run goes on.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of --live; 0 takes a free one.")] = 8710,
+) -> None:
     """Rewrite, train, evaluate and report; the same command again goes on where it stopped.
 
     Examples:  drsft run jobs/configs/quickstart.yaml
 
+               drsft run jobs/configs/quickstart.yaml --live
+
                drsft run jobs/configs/gsm8k.yaml problems.limit=200 storage=s3://bucket/runs
     """
-    _run(config, overrides)
+    if not live:
+        _run(config, overrides)
+        return
+    from drsft.report.live import served
+
+    with served(load_config(config, overrides or ()), port=port) as address:
+        print(f"live report: {address}", file=sys.stderr)
+        _run(config, overrides)
 
 
 @app.command()
@@ -212,9 +228,54 @@ def evaluate(
 
 
 @app.command()
-def report(config: Config, overrides: Overrides = None) -> None:
-    """Write the report again from what the run has so far."""
-    _run(config, overrides, ("report",))
+def report(
+    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="A YAML configuration.")] = None,
+    overrides: Overrides = None,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="RUN RUN", help="Two runs on one page, by folder, s3:// URL or CONFIG."),
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also write each chart there, as SVG and PNG.")
+    ] = None,
+) -> None:
+    """Write the report again from what the run has so far.
+
+    Examples:  drsft report my-run.yaml report.price_per_gpu_hour=2.5
+
+               drsft report my-run.yaml --plots figures
+
+               drsft report --compare runs/first-4f2a runs/second-91c0
+    """
+    if compare is not None:
+        if config is not None or plots is not None:
+            raise ConfigError("--compare takes two runs and nothing else")
+        _compare(*compare)
+        return
+    if config is None:
+        raise ConfigError("which run? give its CONFIG, or two runs with --compare")
+    run_config = _run(config, overrides, ("report",))
+    if plots is not None:
+        _plot(run_config, plots)
+
+
+def _compare(first: str, second: str) -> None:
+    from drsft.report.compare_page import render_comparison
+    from drsft.report.comparing import compare_runs
+
+    comparison, store = compare_runs(first, second)
+    key = f"report/against-{comparison.second}.html"
+    store.put(key, render_comparison(comparison).encode())
+    print(f"{store.url}/{key}")
+
+
+def _plot(config: RunConfig, folder: Path) -> None:
+    from drsft.report.collect import collect
+    from drsft.report.plots import write_plots
+    from drsft.runs import open_run
+
+    for path in write_plots(collect(config, open_run(config), max_rows=0), folder):
+        print(path)
 
 
 @app.command()

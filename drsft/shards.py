@@ -8,6 +8,9 @@ data key would let a late zombie of a non-deterministic engine overwrite what wa
 
 import hashlib
 import json
+import os
+import socket
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +19,7 @@ import pyarrow as pa
 from drsft.errors import StorageError
 from drsft.storage import Store, read_table, table_bytes
 
-__all__ = ["Commit", "ShardSet"]
+__all__ = ["Commit", "ShardSet", "at_work_since"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +28,17 @@ class Commit:
     data_key: str
     num_rows: int
     summary: dict[str, Any] = field(default_factory=dict)
+
+
+def at_work_since(started_at: float, *, num_units: int, num_tokens: int) -> dict[str, Any]:
+    """For a commit's summary: who worked on the shard, since when (seconds since 1970), on how many rows and tokens."""
+    return {
+        "actor": f"{socket.gethostname()}/{os.getpid()}",
+        "started_at": started_at,
+        "ended_at": time.time(),
+        "num_units": num_units,
+        "num_tokens": num_tokens,
+    }
 
 
 class ShardSet:

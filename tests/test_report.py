@@ -11,9 +11,9 @@ from test_report_sample import sample_report
 from drsft.evaluate.paired import PairedDifference
 from drsft.gap.report import gap_report
 from drsft.records import Source
-from drsft.report import findings, leads
-from drsft.report.charts.axes import Scale, nice_ticks, tick_digits, ticks_within
-from drsft.report.charts.curves import merge_seeds
+from drsft.report import findings, gap_findings, leads
+from drsft.report.charts.axes import Scale, nice_ticks, step_ticks, tick_digits, ticks_within
+from drsft.report.charts.curves import draw_losses, merge_seeds
 from drsft.report.data import (
     ArmDifference,
     Cascade,
@@ -22,6 +22,8 @@ from drsft.report.data import (
     LossCurve,
     ProblemCounts,
     ReportData,
+    ShownText,
+    TokenProbabilities,
 )
 from drsft.report.page import render
 from drsft.report.summary import COMPARISON_HEADER, comparison_rows, source_rows
@@ -110,17 +112,17 @@ def test_gap_finding_reads_the_interval() -> None:
     assert report.gap is not None
     gap = report.gap.summary
     assert gap.improvement is not None
-    assert "likelier than the expert text" in findings.gap_finding(gap).sentence
+    assert "likelier than the expert text" in gap_findings.gap_finding(gap).sentence
     level = replace(gap, improvement=replace(gap.improvement, low=-0.1))
-    assert "no clearer" in findings.gap_finding(level).sentence
+    assert "no clearer" in gap_findings.gap_finding(level).sentence
     worse = replace(gap, improvement=replace(gap.improvement, value=-0.4, low=-0.5, high=-0.3))
-    assert "0.40 nats per token less likely" in findings.gap_finding(worse).sentence
-    assert "nothing to compare" in findings.gap_finding(replace(gap, improvement=None)).sentence
+    assert "0.40 nats per token less likely" in gap_findings.gap_finding(worse).sentence
+    assert "nothing to compare" in gap_findings.gap_finding(replace(gap, improvement=None)).sentence
 
 
 def test_sections_stand_in_the_agreed_order() -> None:
     ids = re.findall(r'<section id="(\w+)"', render(sample_report()))
-    assert ids == ["comparison", "cascade", "gap", "losses", "examples", "problems", "setting"]
+    assert ids == ["comparison", "cascade", "costs", "gap", "losses", "rows", "problems", "setting"]
 
 
 def test_the_overlap_with_the_training_data_stands_beside_the_scores() -> None:
@@ -158,7 +160,7 @@ def test_missing_parts_are_left_out_with_a_plain_sentence() -> None:
 
 
 @pytest.mark.parametrize(
-    "missing", ["comparison", "differences", "losses", "examples", "versions", "environment"]
+    "missing", ["comparison", "differences", "losses", "rows", "versions", "environment"]
 )
 def test_any_part_may_be_missing_alone(missing: str) -> None:
     empty = {} if missing in ("versions", "environment") else ()
@@ -178,9 +180,8 @@ def test_optional_parts_may_be_none_and_groups_may_be_few() -> None:
 def test_text_from_data_stays_text() -> None:
     attack = "<script>alert(1)</script>\"'<img src=x onerror=alert(1)>"
     report = sample_report()
-    example = replace(
-        report.examples[0], question=attack, kept_text=attack, expert_text=attack, reason=attack
-    )
+    text = ShownText(text=attack)
+    browsed = replace(report.rows[0], question=attack, kept=text, expert=text, reason=attack)
     row = replace(report.comparison[1], arm=attack)
     stage = CascadeStage(name=attack, num_problems=9, num_solved=3, num_samples=9, num_tokens=99)
     page = render(
@@ -188,21 +189,21 @@ def test_text_from_data_stays_text() -> None:
             report,
             name=attack,
             config_yaml=attack,
-            examples=(example,),
+            rows=(browsed,),
             comparison=(row,),
             cascade=Cascade(stages=(stage,), sources={Source.OWN: 9}),
             losses=(replace(report.losses[0], arm=attack),),
             versions={attack: attack},
         )
     )
-    assert page.count("<script") == 1
+    assert page.count("<script") == 2, "the page's own and its packed rows"
     assert "<img" not in page
-    assert page.count("&lt;script&gt;") > 10
+    assert page.count("&lt;script&gt;") > 5
 
 
 def test_charts_are_well_formed_and_come_in_three_widths() -> None:
     charts = re.findall(r'<svg class="chart.*?</svg>', render(sample_report()), flags=re.DOTALL)
-    assert len(charts) == 3 * 6
+    assert len(charts) == 3 * 9
     for chart in charts:
         root = ElementTree.fromstring(chart)
         assert root.get("aria-label")
@@ -212,7 +213,7 @@ def test_charts_are_well_formed_and_come_in_three_widths() -> None:
 def test_every_table_of_a_chart_stands_behind_it() -> None:
     page = render(sample_report())
     figures = re.findall(r"<figure>.*?</figure>", page, flags=re.DOTALL)
-    assert len(figures) == 7
+    assert len(figures) == 10
     for figure in figures:
         assert "<h3>" in figure
         assert "<table>" in figure
@@ -282,3 +283,46 @@ def test_terminal_tables_have_the_same_numbers() -> None:
     assert [row[1] for row in rows] == ["base", "sft", "dft", "dr+sft", "dr+dft"]
     assert source_rows(report)[0][:2] == ("own", "287")
     assert source_rows(EMPTY) == []
+
+
+def test_short_trainings_have_whole_and_different_ticks() -> None:
+    assert step_ticks(1, 3, 7) == [1, 2, 3]
+    assert step_ticks(1, 1, 7) == [1]
+    assert step_ticks(1, 87, 7) == [10, 20, 30, 40, 50, 60, 70, 80]
+    for last in range(1, 200):
+        ticks = step_ticks(1, last, 7)
+        assert ticks == sorted(set(ticks))
+        assert 1 <= ticks[0] <= ticks[-1] <= last
+
+
+def test_a_training_of_one_step_can_be_seen() -> None:
+    curves = merge_seeds([LossCurve(arm="sft", seed=0, points=((1, 0.5),))])
+    assert 'class="dot c1"' in draw_losses(curves, {"sft": 1}, width=600, css="chart")
+
+
+def test_the_gap_says_what_rewriting_changed() -> None:
+    gap = sample_report().gap
+    assert gap is not None
+    phi, weight = (
+        gap_findings.phi_finding(gap.summary).sentence,
+        gap_findings.weight_finding(gap.summary).sentence,
+    )
+    assert re.fullmatch(r"φ̄ moves from −\S+ for the demonstrations to −\S+ for what is kept\.", phi)
+    assert re.fullmatch(r"DFT would leave \d+.% of the demonstrations' tokens in effect and \d+.% .*", weight)
+    alone = replace(gap.summary, groups=gap.summary.groups[:1])
+    assert gap_findings.phi_finding(alone).sentence.startswith("The texts' φ̄ is")
+    assert "<h3>What each objective" in render(replace(sample_report(), gap=replace(gap, summary=alone)))
+
+
+def test_shares_of_unlikely_tokens_are_counted_by_bins() -> None:
+    one = TokenProbabilities(
+        arm="dft", log10_edges=(-3.0, -2.0, -1.0, 0.0), before=(2, 3, 5), after=(0, 1, 9)
+    )
+    assert [one.share_below(-1.0, counts) for counts in (one.before, one.after)] == [0.5, 0.1]
+    finding = findings.probability_finding([one, replace(one, arm="sft", after=(0, 0, 10))])
+    assert finding is not None
+    assert finding.sentence.replace("\u202f", " ") == (
+        "Of the training tokens 50.0 % before and 0.0 % after sft; 50.0 % before and 10.0 % after dft have a "
+        "probability below 0.1."
+    )
+    assert findings.probability_finding([]) is None

@@ -1,5 +1,6 @@
 """A realistic report from a seeded generator, which the other report tests share, and its own consistency."""
 
+import re
 from dataclasses import replace
 from functools import cache
 
@@ -14,14 +15,18 @@ from drsft.records import Outcome, Source
 from drsft.report.data import (
     ArmDifference,
     AttemptShown,
+    BrowsedRow,
     Cascade,
     CascadeStage,
     ComparisonRow,
-    Example,
     LossCurve,
+    Prices,
     ProblemCounts,
     QuarantineReason,
     ReportData,
+    ShownText,
+    StageCost,
+    TokenProbabilities,
 )
 
 NUM_PROBLEMS = 512
@@ -54,7 +59,7 @@ train:
 
 
 @cache
-def sample_report(*, seed: int = 0, examples: int = 12) -> ReportData:
+def sample_report(*, seed: int = 0, num_rows: int = 12) -> ReportData:
     rng = np.random.default_rng(seed)
     comparison, differences = _comparison(rng)
     return ReportData(
@@ -82,11 +87,19 @@ def sample_report(*, seed: int = 0, examples: int = 12) -> ReportData:
         versions={"drsft": "0.1.0", "torch": "2.13.0", "transformers": "5.19.0", "vllm": "0.32.0"},
         environment={"machine": "2 cores, 23 GB memory", "device": "CPU", "python": "3.11.2"},
         cascade=_cascade(),
+        costs=(
+            StageCost(name="rewrite", num_tokens=125_025, wall_s=118.2, worker_s=118.2, gpu_hours=0.0328),
+            StageCost(name="gap", num_tokens=81_204, wall_s=14.9, worker_s=14.9, gpu_hours=0.0041),
+            StageCost(name="train", num_tokens=512_400, wall_s=204.0, worker_s=408.0, gpu_hours=0.1133),
+            StageCost(name="evaluate", num_tokens=4_495_360, wall_s=690.5, worker_s=690.5, gpu_hours=0.1918),
+        ),
+        prices=Prices(per_gpu_hour=2.5),
         comparison=comparison,
         differences=differences,
         gap=_gap(rng),
         losses=tuple(_loss_curve(rng, arm, s, ends) for arm, *_, ends in ARMS if ends for s in SEEDS),
-        examples=tuple(_example(rng, index) for index in range(examples)),
+        probabilities=tuple(_probabilities(rng, arm, ends) for arm, *_, ends in ARMS if ends),
+        rows=tuple(_browsed(rng, index) for index in range(num_rows)),
     )
 
 
@@ -146,6 +159,7 @@ def _cascade() -> Cascade:
                 num_solved=287,
                 num_samples=1418,
                 num_tokens=86_904,
+                worker_s=82.2,
                 outcomes={
                     Outcome.CORRECT: 391,
                     Outcome.WRONG: 934,
@@ -166,6 +180,7 @@ def _cascade() -> Cascade:
                 num_solved=153,
                 num_samples=582,
                 num_tokens=38_121,
+                worker_s=36.0,
                 outcomes={Outcome.CORRECT: 201, Outcome.WRONG: 352, Outcome.NO_ANSWER: 29},
                 reasons={"answer differs from the reference": 352, "no boxed answer": 29},
             ),
@@ -211,7 +226,21 @@ def _loss_curve(rng: np.random.Generator, arm: str, seed: int, ends: tuple[float
     return LossCurve(arm=arm, seed=seed, points=tuple(points))
 
 
-def _example(rng: np.random.Generator, index: int) -> Example:
+def _probabilities(rng: np.random.Generator, arm: str, ends: tuple[float, float]) -> TokenProbabilities:
+    edges = np.linspace(-6, 0, 25)
+    before, after = (
+        np.histogram(np.clip(-(rng.exponential(2.2 * end, 16_000) ** 1.6) / 2.3, -6, 0), bins=edges)[0]
+        for end in ends
+    )
+    return TokenProbabilities(
+        arm=arm,
+        log10_edges=tuple(edges.tolist()),
+        before=tuple(before.tolist()),
+        after=tuple(after.tolist()),
+    )
+
+
+def _browsed(rng: np.random.Generator, index: int) -> BrowsedRow:
     name = ("Ann", "Ben", "Chloë", "Dmitri", "Ewa", "Farid")[index % 6]
     thing = ("cups", "marbles", "stamps", "apples")[index % 4]
     have, gets, gives = (int(number) for number in rng.integers(11, 60, 3))
@@ -233,17 +262,23 @@ def _example(rng: np.random.Generator, index: int) -> Example:
         f"with {gives} of them, {name} is left with {have + gets} − {gives} = {total}. "
         f"The answer is \\boxed{{{total}}}."
     )
-    return Example(
+    return BrowsedRow(
         problem_id=f"{rng.bytes(10).hex()}",
         question=f"{name} has {have} {thing}, gets {gets} more and gives {gives} away. "
         f"How many {thing} does {name} have now?",
         reference=str(total),
-        expert_text=expert,
-        kept_text=expert if source is Source.EXPERT else own,
+        expert=_shaded(rng, expert, 1.6),
+        kept=None if source is Source.EXPERT else _shaded(rng, own, 0.4),
         source=source,
         reason="no sample passed" if source is Source.EXPERT else "equal as numbers",
         attempts=tuple(attempts),
     )
+
+
+def _shaded(rng: np.random.Generator, text: str, level: float) -> ShownText:
+    pieces = tuple(re.findall(r"\s?\S{1,4}", text))
+    phis = tuple((0.3 - rng.exponential(level, len(pieces))).tolist())
+    return ShownText(text="".join(pieces), pieces=pieces, phis=phis)
 
 
 def _attempt(stage: str, outcome: Outcome, text: str, answer: str | None) -> AttemptShown:

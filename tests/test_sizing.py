@@ -59,8 +59,8 @@ def store(tmp_path: Path, config: RunConfig) -> LocalStore:
     commit(store, "rewrite", "0", 20, 40, actor="a", **rewritten)
     commit(store, "rewrite", "1", 25, 35, actor="b", **rewritten)
     stage(store, "gap", 40, 15)
-    commit(store, scores_prefix("gap"), "0", 45, 55, problems=50, tokens=3000)
-    commit(store, scores_prefix("gap"), "1", 45, 55, problems=50, tokens=3000)
+    commit(store, scores_prefix("gap"), "0", 45, 55, num_units=50, num_tokens=3000)
+    commit(store, scores_prefix("gap"), "1", 45, 55, num_units=50, num_tokens=3000)
     stage(store, "train", 55, 50)
     for arm, ended_s in zip(config.train.arms, (82, 105), strict=True):  # 20 s of steps each, 3 s between
         done = {"wall_s": 20, "ended_at": 1000.0 + ended_s, "loss_tokens": 8000, "num_workers": 2}
@@ -71,7 +71,7 @@ def store(tmp_path: Path, config: RunConfig) -> LocalStore:
     times = [(110, 125), (110, 125), (131, 141)]
     for name, (began_s, ended_s) in zip(names, times, strict=True):
         prefix = config.evaluate.samples_prefix(name, benchmark)
-        commit(store, prefix, "0", began_s, ended_s, samples=1200, tokens=24_000)
+        commit(store, prefix, "0", began_s, ended_s, num_units=1200, num_tokens=24_000)
     stage(store, "report", 141, 4)
     return store
 

@@ -14,6 +14,7 @@ from drsft.config.hinting import (
     Sigmoid,
 )
 from drsft.config.objectives import Dft, Guards, Objective, Sft
+from drsft.config.reporting import Report
 from drsft.config.rewriting import Guided, Refusals, Rewrite, Selection, Teacher, Verification
 from drsft.config.rounds import Rounds
 from drsft.config.run import Resources, RunConfig
@@ -46,6 +47,7 @@ __all__ = [
     "Problems",
     "Prompts",
     "Refusals",
+    "Report",
     "Resources",
     "Rewrite",
     "Rounds",

@@ -2,8 +2,8 @@
 
 A run is its records: its fingerprint covers what they depend on. Trainings and evaluations lie inside, each
 named by a fingerprint of its own settings (config/training.py, config/evaluation.py), so another arm, seed or
-benchmark joins the run and shares all that is there. `resources`, `storage` and `name` change nothing that is
-computed.
+benchmark joins the run and shares all that is there. `resources`, `storage`, `report` and `name` change
+nothing that is computed.
 """
 
 from pydantic import Field, model_validator
@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from drsft.config.base import Frozen, fingerprint
 from drsft.config.data import Problems
 from drsft.config.evaluation import Evaluate
+from drsft.config.reporting import Report
 from drsft.config.rewriting import Rewrite
 from drsft.config.rounds import Rounds
 from drsft.config.target import Target
@@ -80,6 +81,7 @@ class RunConfig(Frozen):
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
     rounds: Rounds = Rounds()
+    report: Report = Report()
     resources: Resources = Resources()
 
     @model_validator(mode="after")

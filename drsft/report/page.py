@@ -17,18 +17,22 @@ from markupsafe import Markup
 from drsft.gap.report import GapReport
 from drsft.gap.rows import PHI_THRESHOLDS
 from drsft.records import Source
-from drsft.report import findings, leads, wording
+from drsft.report import findings, gap_findings, leads, wording
 from drsft.report.charts import WIDTHS
+from drsft.report.charts.bars import Bar, draw_bars
 from drsft.report.charts.curves import draw_losses, merge_seeds
+from drsft.report.charts.dumbbells import draw_effective_samples
 from drsft.report.charts.flow import draw_flow
 from drsft.report.charts.intervals import draw_intervals
+from drsft.report.charts.probabilities import draw_probabilities
 from drsft.report.charts.ridges import draw_logprob_ridges, draw_phi_ridges, group_name, shown_groups
 from drsft.report.charts.shares import draw_verdicts
 from drsft.report.data import ComparisonRow, ReportData
 from drsft.report.findings import Finding
 from drsft.report.heat import heat_class
+from drsft.report.payload import pack_rows
 
-__all__ = ["render", "render_gap"]
+__all__ = ["arm_colours", "at_all_widths", "render", "render_gap", "render_page", "style_sheet"]
 
 PALETTE_SIZE = 8  # entry 0 is grey and belongs to base
 LOSS_TABLE_ROWS = 8
@@ -44,39 +48,55 @@ class BenchmarkPart:
     chart: Markup
 
 
-def render(data: ReportData) -> str:
-    """The whole page as HTML text (UTF-8 when written)."""
+def render(data: ReportData, *, is_live: bool = False) -> str:
+    """The whole page as HTML text (UTF-8 when written). A live one looks for news where it came from."""
     environment = _environment()
-    style = environment.get_template("page.css.j2").render(palette_size=PALETTE_SIZE)
+    style = style_sheet()
     script = environment.get_template("page.js.j2").render()
-    colours = _colours(data)
+    live = environment.get_template("live.js.j2").render() if is_live else ""
+    colours = arm_colours(data)
     return environment.get_template("page.html.j2").render(
         data=data,
         headline=leads.headline(data),
-        # Neither file holds data, so they may stand unescaped; the hashes are over exactly this text.
+        # None of the files holds data, so they may stand unescaped; the hashes are over exactly this text.
         style=Markup(style),
         script=Markup(script),
         style_hash=_content_hash(style),
         script_hash=_content_hash(script),
+        live=Markup(live),
+        live_hash=_content_hash(live),
+        standing=findings.standing_sentence(data.progress),
         colours=colours,
         pairs_finding=leads.pairs_finding(data.differences),
         benchmarks=_benchmark_parts(data, colours),
         sources=_sources_shown(data),
         rounds_finding=findings.rounds_finding(data.rounds),
         **_flow_part(data),
+        rows=pack_rows(data.rows),
+        num_kept=data.cascade.num_kept if data.cascade else 0,
+        **_cost_part(data),
         filtered=data.filtered,
         **_gap_part(data.gap),
         **_loss_part(data, colours),
+        **_probability_part(data, colours),
     )
 
 
 def render_gap(report: GapReport, *, title: str) -> str:
     """The gap report alone, as a page of its own."""
+    return render_page("gap_page.html.j2", title=title, filtered=(), **_gap_part(report))
+
+
+def render_page(template: str, **parts: object) -> str:
+    """A page without a script of its own."""
     environment = _environment()
-    style = environment.get_template("page.css.j2").render(palette_size=PALETTE_SIZE)
-    return environment.get_template("gap_page.html.j2").render(
-        title=title, style=Markup(style), style_hash=_content_hash(style), filtered=(), **_gap_part(report)
-    )
+    style = style_sheet()
+    page = environment.get_template(template)
+    return page.render(style=Markup(style), style_hash=_content_hash(style), **parts)
+
+
+def style_sheet() -> str:
+    return _environment().get_template("page.css.j2").render(palette_size=PALETTE_SIZE)
 
 
 @lru_cache(maxsize=1)
@@ -91,9 +111,11 @@ def _environment() -> Environment:
     filters: tuple[Callable[..., str], ...] = (
         wording.count,
         wording.decimal,
+        wording.duration,
         wording.percent,
         wording.plural,
         wording.points,
+        wording.work_name,
         wording.stage_name,
         group_name,
     )
@@ -113,13 +135,17 @@ def _content_hash(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-def _at_all_widths(draw: Callable[[float, str], Markup]) -> Markup:
+def at_all_widths(draw: Callable[[float, str], Markup]) -> Markup:
+    """The same chart in every width; the style sheet shows the one that fits."""
     return Markup("\n").join(draw(width, f"chart {name}") for name, width in WIDTHS.items())
 
 
-def _colours(data: ReportData) -> dict[str, int]:
+def arm_colours(data: ReportData) -> dict[str, int]:
     """A palette entry for each arm, the same in every chart."""
-    arms = dict.fromkeys([row.arm for row in data.comparison] + [curve.arm for curve in data.losses])
+    names = [row.arm for row in data.comparison]
+    names += [curve.arm for curve in data.losses]
+    names += [one.arm for one in data.probabilities]
+    arms = dict.fromkeys(names)
     trained = [arm for arm in arms if arm != "base"]
     return {"base": 0} | {arm: 1 + index % (PALETTE_SIZE - 1) for index, arm in enumerate(trained)}
 
@@ -139,7 +165,7 @@ def _benchmark_parts(data: ReportData, colours: dict[str, int]) -> list[Benchmar
                 best=leads.best_of(rows),
                 base=next((row for row in rows if row.arm == "base"), None),
                 finding=finding,
-                chart=_at_all_widths(draw),
+                chart=at_all_widths(draw),
             )
         )
     return parts
@@ -158,23 +184,45 @@ def _flow_part(data: ReportData) -> dict[str, object]:
         "flow_finding": findings.flow_finding(cascade),
         "steps_finding": findings.steps_finding(cascade),
         "lockstep_finding": findings.lockstep_finding(cascade),
-        "flow_chart": stages and _at_all_widths(lambda width, css: draw_flow(cascade, width=width, css=css)),
+        "flow_chart": stages and at_all_widths(lambda width, css: draw_flow(cascade, width=width, css=css)),
         "verdict_chart": judged
-        and _at_all_widths(lambda width, css: draw_verdicts(judged, width=width, css=css)),
+        and at_all_widths(lambda width, css: draw_verdicts(judged, width=width, css=css)),
+    }
+
+
+def _cost_part(data: ReportData) -> dict[str, object]:
+    bars = [
+        Bar(name=wording.work_name(cost.name), value=cost.worker_s, text=wording.duration(cost.worker_s))
+        for cost in data.costs
+        if cost.worker_s is not None
+    ]
+    label = "Workers' time by stage"
+    return {
+        "cost_finding": findings.cost_finding(data.costs, data.prices, data.cascade),
+        "cost_chart": bars
+        and at_all_widths(lambda width, css: draw_bars(bars, label=label, width=width, css=css)),
     }
 
 
 def _gap_part(report: GapReport | None) -> dict[str, object]:
     if report is None or not report.summary.groups:
         return {"gap": None, "gap_finding": None, "gap_groups": []}
-    shown = shown_groups(report.summary.groups)
+    summary = report.summary
+    shown = shown_groups(summary.groups)
+    before, after = summary.group("demonstrations"), summary.group("kept") or summary.groups[0]
     return {
         "gap": report,
-        "gap_finding": findings.gap_finding(report.summary),
-        "gap_chart": _at_all_widths(lambda width, css: draw_logprob_ridges(shown, width=width, css=css)),
-        "phi_chart": _at_all_widths(lambda width, css: draw_phi_ridges(shown, width=width, css=css)),
+        "gap_finding": gap_findings.gap_finding(report.summary),
+        "gap_chart": at_all_widths(lambda width, css: draw_logprob_ridges(shown, width=width, css=css)),
+        "phi_chart": at_all_widths(lambda width, css: draw_phi_ridges(shown, width=width, css=css)),
         "gap_groups": shown,
-        "gap_advice": findings.gap_advice(report),
+        "phi_finding": gap_findings.phi_finding(summary),
+        "weight_finding": gap_findings.weight_finding(summary),
+        "has_before": before is not None,
+        "weight_chart": at_all_widths(
+            lambda width, css: draw_effective_samples(before, after, width=width, css=css)
+        ),
+        "gap_advice": gap_findings.gap_advice(report),
     }
 
 
@@ -184,9 +232,18 @@ def _loss_part(data: ReportData, colours: dict[str, int]) -> dict[str, object]:
         return {"loss_finding": None, "loss_chart": None, "loss_curves": [], "loss_table": []}
     return {
         "loss_finding": findings.loss_finding(data.losses),
-        "loss_chart": _at_all_widths(lambda width, css: draw_losses(curves, colours, width=width, css=css)),
+        "loss_chart": at_all_widths(lambda width, css: draw_losses(curves, colours, width=width, css=css)),
         "loss_curves": curves,
         "loss_table": merge_seeds(data.losses, max_points=LOSS_TABLE_ROWS),
+    }
+
+
+def _probability_part(data: ReportData, colours: dict[str, int]) -> dict[str, object]:
+    arms = data.probabilities
+    return {
+        "probability_finding": findings.probability_finding(arms),
+        "probability_chart": arms
+        and at_all_widths(lambda width, css: draw_probabilities(arms, colours, width=width, css=css)),
     }
 
 

@@ -8,12 +8,14 @@ __all__ = [
     "SOURCE_NAMES",
     "count",
     "decimal",
+    "duration",
     "interval",
     "joined",
     "percent",
     "plural",
     "points",
     "stage_name",
+    "work_name",
 ]
 
 NARROW_SPACE = "\u202f"
@@ -49,6 +51,11 @@ def stage_name(name: str) -> str:
     return STAGE_NAMES.get(name, name.replace("_", " ").capitalize())
 
 
+def work_name(stage: str) -> str:
+    """What a stage of the run does, as a noun."""
+    return {"rewrite": "Rewriting", "gap": "Scoring", "train": "Training", "evaluate": "Evaluation"}[stage]
+
+
 def decimal(value: float, digits: int = 2, *, signed: bool = False) -> str:
     """With a real minus sign, and never a negative zero."""
     text = f"{abs(value):,.{digits}f}"
@@ -75,6 +82,13 @@ def interval(low: float, high: float) -> str:
 
 def count(number: float) -> str:
     return decimal(round(number), 0)
+
+
+def duration(seconds: float) -> str:
+    """42 s, 3.1 min, 2.4 h."""
+    if seconds < 99.5:
+        return f"{decimal(seconds, 0 if seconds >= 9.95 else 1)} s"
+    return f"{decimal(seconds / 60, 1)} min" if seconds < 5970 else f"{decimal(seconds / 3600, 1)} h"
 
 
 def plural(number: int, noun: str) -> str:

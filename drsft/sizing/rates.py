@@ -95,10 +95,10 @@ def _gap(store: Store, history: Mapping[str, StageTime], config: RunConfig, plan
     work = _work(ShardSet(store, scores_prefix("gap")), history.get("gap"))
     if not work:
         return None
-    tokens, span_s = sum(one["tokens"] for one in work), _span_s(work)
+    tokens, span_s = sum(one["num_tokens"] for one in work), _span_s(work)
     return StageRate(
         startup_s=history["gap"].wall_s - span_s,
-        tokens_per_unit=tokens / sum(one["problems"] for one in work),
+        tokens_per_unit=tokens / sum(one["num_units"] for one in work),
         tokens_per_s=tokens / span_s / min(config.resources.rewrite_actors, len(work)),
         bytes_per_unit=_num_bytes(store, "gap") / plan.num_problems,
     )
@@ -142,7 +142,7 @@ def _evaluation(store: Store, history: Mapping[str, StageTime], config: RunConfi
     at_once = min(config.resources.rewrite_actors, len(work))
     rounds = math.ceil(len(work) / at_once)
     between_s = span_s - rounds * sampling_s / len(work)
-    units, tokens = (sum(one[name] for one in everything) for name in ("samples", "tokens"))
+    units, tokens = (sum(one[name] for one in everything) for name in ("num_units", "num_tokens"))
     return StageRate(
         startup_s=time.wall_s - span_s,
         tokens_per_unit=tokens / units,

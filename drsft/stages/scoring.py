@@ -20,7 +20,7 @@ from drsft.gap.scoring import score_rows
 from drsft.planning import Plan
 from drsft.policy.prompts import load_prompter, model_location
 from drsft.runs import GAP
-from drsft.shards import ShardSet
+from drsft.shards import ShardSet, at_work_since
 from drsft.stages import rewriting
 from drsft.stages.actors import actor_resources, raise_cause
 from drsft.stages.progress import Ticker, stop_if_draining
@@ -74,16 +74,11 @@ class ShardScorer:
         for shard in map(str, batch["shard"]):
             if self._ticker.is_draining():
                 return batch
-            started_at = time.time()
-            table = self._texts.table(shard)
+            table, started_at = self._texts.table(shard), time.time()
             scores = self._score(table)
-            cost = {
-                "problems": table.num_rows,
-                "tokens": pc.sum(scores["num_tokens"]).as_py(),
-                "started_at": started_at,
-                "ended_at": time.time(),
-            }
-            self._scores.commit(shard, scores, cost)
+            num_tokens = sum(scores["num_tokens"].to_pylist())
+            work = at_work_since(started_at, num_units=table.num_rows, num_tokens=num_tokens)
+            self._scores.commit(shard, scores, work)
             self._ticker.count("shard_commits", stage=STAGE)
             self._ticker.add(done=table.num_rows)
         self._ticker.flush()

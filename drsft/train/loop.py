@@ -25,6 +25,7 @@ from drsft.train.model import ScoringModel, load_model, shard
 from drsft.train.optimiser import make_optimiser
 from drsft.train.order import RowOrder
 from drsft.train.pack import PackedRows
+from drsft.train.probabilities import note_probabilities
 from drsft.train.reference import gather_references, take_snapshot
 from drsft.train.step import train_step
 from drsft.train.tracking import open_trackers
@@ -107,6 +108,9 @@ def train_one(
     )
     optimiser = make_optimiser(model, train)
     first_step = checkpoint.load_latest(store, model, optimiser, world=world)
+    measured: dict[str, Any] = {"micro_batch_rows": train.micro_batch_rows, "world": world}
+    if first_step == 0:
+        note_probabilities("before", store, model, rows, **measured)
     log = _open_log(store, job, train=train, run=run, first_step=first_step, world=world)
     checkpointer = Checkpointer(store, world, num_kept=train.num_checkpoints)
     num_steps = setting["order"].num_steps
@@ -143,6 +147,7 @@ def train_one(
     log.close()
     if train.export == "best":
         _load_best(store, model, optimiser, log, world)
+    note_probabilities("after", store, model, rows, **measured)
     export_model(store, model, _export(job, target, train, rows, log), world=world)
     return _finish(store, log, world)
 

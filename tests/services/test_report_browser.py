@@ -1,5 +1,6 @@
 """The report in a real browser: headless Chromium at desktop and phone width, light and dark."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,15 @@ from typing import Any
 
 import pytest
 
+from drsft.config import RunConfig
+from drsft.evaluate.paired import PairedDifference
+from drsft.report.compare_page import render_comparison
+from drsft.report.comparing import ArmOfBoth, Figure, RunComparison
+from drsft.report.live import served
 from drsft.report.page import render
+from drsft.shards import ShardSet
+from drsft.storage import open_store
+from drsft.tables import records_to_table
 
 pytestmark = pytest.mark.services
 
@@ -69,12 +78,13 @@ class Visit:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(path.as_uri())
+        self.page.wait_for_selector("html[data-rows=drawn]")
 
     def shown(self) -> list[str]:
         """Sources of the examples that are visible."""
         return list(
             self.page.eval_on_selector_all(
-                ".example:not([hidden])", "elements => elements.map(element => element.dataset.source)"
+                "article.row", "elements => elements.map(element => element.dataset.source)"
             )
         )
 
@@ -114,7 +124,38 @@ def test_source_filter_works_by_keyboard(visit: Visit) -> None:
     assert set(visit.shown()) == {"own"}
     visit.page.keyboard.press("ArrowRight")
     assert set(visit.shown()) == {"rewritten"}
-    assert visit.page.inner_text("#num-shown") == f"{len(visit.shown())} of 12 shown"
+    assert visit.page.inner_text("#num-shown") == f"{len(visit.shown())} of 12 rows"
+
+
+def test_verdict_and_reason_filter_by_keyboard(visit: Visit) -> None:
+    visit.page.focus("#outcome")
+    visit.page.keyboard.type("trunc")
+    assert set(visit.shown()) == {"expert"}
+    visit.page.keyboard.press("Tab")
+    assert visit.page.evaluate("document.activeElement.id") == "reason"
+    visit.page.keyboard.type("answer differs")
+    assert visit.shown() == [], "the reason and the verdict must meet in one attempt"
+    visit.page.focus("#outcome")
+    visit.page.keyboard.press("Home")
+    assert len(visit.shown()) == 12
+
+
+def test_tokens_are_shaded_until_that_is_switched_off(visit: Visit) -> None:
+    shaded = "#drawn-rows [class^=h-]"
+    before = visit.page.inner_text("article.row .solution")
+    assert visit.page.locator(shaded).count() > 20
+    assert visit.page.get_attribute(shaded, "title").startswith("φ \u2212")
+    visit.page.focus("#heat")
+    visit.page.keyboard.press("Space")
+    assert visit.page.locator(shaded).count() == 0
+    assert visit.page.inner_text("article.row .solution") == before
+
+
+def test_attempts_unfold_by_keyboard(visit: Visit) -> None:
+    visit.page.focus("article.row summary")
+    visit.page.keyboard.press("Enter")
+    assert visit.page.locator("article.row .attempts li").count() == 2
+    assert "Wrong · Self-alignment" in visit.page.inner_text("article.row .attempts")
 
 
 def test_search_works_by_keyboard(visit: Visit) -> None:
@@ -136,7 +177,7 @@ def test_everything_that_works_can_be_reached_by_tab(visit: Visit) -> None:
         reached.add(
             visit.page.evaluate("document.activeElement.id || document.activeElement.tagName.toLowerCase()")
         )
-    assert {"a", "summary", "input", "search", "pre"} <= reached
+    assert {"a", "summary", "input", "search", "outcome", "reason", "heat", "pre"} <= reached
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -150,6 +191,7 @@ def test_axe_finds_nothing(browser: Any, report: Path, size: str, scheme: str) -
     context = browser.new_context(bypass_csp=True, viewport=VIEWPORTS[size], color_scheme=scheme)
     page = context.new_page()
     page.goto(report.as_uri())
+    page.wait_for_selector("html[data-rows=drawn]")
     page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
     page.add_script_tag(path=Path(bundle.__file__).with_name("axe.min.js"))
     found = page.evaluate("axe.run()")
@@ -170,12 +212,79 @@ def test_a_script_in_a_solution_stays_text(browser: Any, sample: ModuleType, tmp
     data = sample.sample_report()
     attack = "<script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
     path = tmp_path / "attack.html"
-    path.write_text(
-        render(replace(data, name=attack, examples=(replace(data.examples[0], kept_text=attack),))),
-        encoding="utf-8",
-    )
+    row = replace(data.rows[0], question=attack, kept=sample.ShownText(text=attack))
+    path.write_text(render(replace(data, name=attack, rows=(row,))), encoding="utf-8")
     visit = Visit(browser, path, VIEWPORTS["desktop"], "light")
     assert "taken'" in visit.page.text_content(".solution.s-own")
     assert visit.page.title() != "taken"
     assert visit.complaints == []
     visit.page.close()
+
+
+def test_ten_thousand_rows_stay_small_and_are_all_searched(
+    browser: Any, sample: ModuleType, tmp_path: Path
+) -> None:
+    path = tmp_path / "many.html"
+    path.write_text(render(sample.sample_report(num_rows=10_000)), encoding="utf-8")
+    assert path.stat().st_size < 15_000_000
+    visit = Visit(browser, path, VIEWPORTS["desktop"], "light")
+    assert visit.page.inner_text("#num-shown") == "10,000 of 10,000 rows"
+    assert len(visit.shown()) == 20
+    visit.page.focus("#more-rows")
+    visit.page.keyboard.press("Enter")
+    assert len(visit.shown()) == 40
+    last = sample.sample_report(num_rows=10_000).rows[-1].problem_id
+    visit.page.keyboard.press("/")
+    visit.page.keyboard.type(last)
+    assert visit.page.inner_text("#num-shown") == "1 of 10,000 rows"
+    assert visit.complaints == []
+    visit.page.close()
+
+
+def test_a_live_page_shows_what_the_run_gains_and_stays_when_it_ends(browser: Any, tmp_path: Path) -> None:
+    config = RunConfig.model_validate(
+        {"name": "r", "storage": str(tmp_path), "problems": {"path": "p.jsonl"}, "target": {"model": "m"}}
+    )
+    store = open_store(config.storage).within(config.run_id)
+    plan = {"path": "p.jsonl", "num_read": 2, "num_problems": 2, "num_duplicates": 0, "quarantined": {}}
+    store.put("problems/plan.json", json.dumps(plan | {"shards": {"0": 1, "1": 1}, "digest": "d"}).encode())
+    store.put("problems/quarantine.jsonl", b"")
+    store.put("run.json", b'{"created": "now"}')
+    page = browser.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: complaints.append(message.text))
+    with served(config, port=0) as address:
+        page.goto(address)
+        assert "rewriting 0 of 2 shards" in page.inner_text("#standing")
+        ShardSet(store, "rewrite").commit("0", records_to_table([]), {"tokens": {}})
+        page.get_by_text("rewriting 1 of 2 shards").wait_for(timeout=20_000)
+        assert complaints == []
+    page.get_by_text("The run has ended").wait_for(timeout=20_000)
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_comparison_of_two_runs_opens_quietly(browser: Any, tmp_path: Path, scheme: str) -> None:
+    bundle = pytest.importorskip("axe_playwright_python", reason="pip install axe-playwright-python")
+    difference = PairedDifference(value=0.03, low=0.01, high=0.05, num_problems=100, num_gained=9, num_lost=4)
+    arm = ArmOfBoth(arm="dr+dft", benchmark="gsm", first=0.4, second=0.43, difference=difference)
+    compared = RunComparison(
+        first="a-1",
+        second="b-2",
+        arms=(arm, replace(arm, arm="sft", difference=replace(difference, low=-0.02))),
+        only_first=(),
+        only_second=("iw",),
+        figures=(Figure(name="Problems", first="512", second=None),),
+        settings=(Figure(name="seed", first="0", second="1"),),
+    )
+    path = tmp_path / "compared.html"
+    path.write_text(render_comparison(compared), encoding="utf-8")
+    context = browser.new_context(bypass_csp=True, viewport=VIEWPORTS["phone"], color_scheme=scheme)
+    page = context.new_page()
+    page.goto(path.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.add_script_tag(path=Path(bundle.__file__).with_name("axe.min.js"))
+    found = page.evaluate("axe.run()")
+    assert [(rule["id"], rule["nodes"][0]["html"]) for rule in found["violations"]] == []
+    context.close()

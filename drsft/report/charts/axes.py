@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Scale", "nice_ticks", "tick_digits", "ticks_within"]
+__all__ = ["Scale", "nice_ticks", "step_ticks", "tick_digits", "ticks_within"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,17 @@ def ticks_within(low: float, high: float, count: int) -> list[float]:
     """The round values that lie in low..high, for an axis that ends where the data ends."""
     slack = 1e-9 * (high - low)
     return [tick for tick in nice_ticks(low, high, count) if low - slack <= tick <= high + slack]
+
+
+def step_ticks(first: float, last: float, count: int) -> list[int]:
+    """About `count` whole steps within first..last: every one of a short training, round ones of a long one.
+
+    step_ticks(1, 3, 7) gives [1, 2, 3]; step_ticks(1, 87, 4) gives [25, 50, 75].
+    """
+    lowest, highest = math.ceil(first), math.floor(last)
+    if highest - lowest < count:
+        return list(range(lowest, highest + 1))
+    return sorted({int(tick) for tick in ticks_within(lowest, highest, count) if tick == int(tick)})
 
 
 def tick_digits(ticks: Sequence[float]) -> int:

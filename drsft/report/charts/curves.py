@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from drsft.report.charts.axes import Scale, nice_ticks, tick_digits, ticks_within
+from drsft.report.charts.axes import Scale, nice_ticks, step_ticks, tick_digits
 from drsft.report.charts.drawing import Drawing, text_width
 from drsft.report.data import LossCurve
 from drsft.report.wording import count, decimal, plural
@@ -14,6 +14,7 @@ __all__ = ["ArmCurve", "draw_losses", "merge_seeds"]
 
 MAX_POINTS = 120
 LABEL_HEIGHT = 17.0
+MAX_DOTS = 12  # a training this short has its steps marked; a single one has no line at all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +71,10 @@ def draw_losses(curves: Sequence[ArmCurve], colours: Mapping[str, int], *, width
     highs = [high for curve in curves for high in curve.highs]
     floor = 0.0 if 0 < min(lows) < 0.4 * max(highs) else min(lows)
     y_ticks = nice_ticks(floor, max(highs), 5)
-    last_step = max(max(curve.steps) for curve in curves)
-    x_ticks = ticks_within(0, last_step, 4 if is_narrow else 7)
-    x = Scale(0, last_step, left, width - right)
+    first_step = min(curve.steps[0] for curve in curves)
+    last_step = max(curve.steps[-1] for curve in curves)
+    x_ticks = step_ticks(first_step, last_step, 4 if is_narrow else 7)
+    x = Scale(first_step, last_step, left, width - right)
     y = Scale(y_ticks[0], y_ticks[-1], height - 44, top)
     drawing = Drawing(width, height, label="Training cross-entropy by step, all arms")
     for tick in y_ticks:
@@ -96,6 +98,9 @@ def _draw_curve(drawing: Drawing, curve: ArmCurve, x: Scale, y: Scale, colour: s
         lower = [(at, y(low)) for at, low in zip(across, curve.lows, strict=True)]
         drawing.polyline([*upper, *reversed(lower)], f"band {colour}", closed=True)
     line = [(at, y(mean)) for at, mean in zip(across, curve.means, strict=True)]
+    if len(line) <= MAX_DOTS:
+        for point in line:
+            drawing.circle(point, 3.2, f"dot {colour}")
     drawing.polyline(line, f"curve {colour}", tip=f"{curve.arm}, {plural(curve.num_seeds, 'seed')}")
 
 

@@ -1,0 +1,155 @@
+"""Two runs beside each other: the arms that both have, paired by problem, and what else differs."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from drsft.config import RunConfig
+from drsft.errors import InputError
+from drsft.evaluate.paired import PairedDifference
+from drsft.evaluate.results import ArmScore, arm_scores
+from drsft.evaluate.scores import compare
+from drsft.records import Source
+from drsft.report.collect import collect
+from drsft.report.data import ReportData, StageCost
+from drsft.report.wording import count, decimal, duration, percent, work_name
+from drsft.runs import find_config
+from drsft.storage import Store
+
+__all__ = [
+    "ArmOfBoth",
+    "Figure",
+    "RunComparison",
+    "compare_runs",
+    "figures_of",
+    "settings_that_differ",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmOfBoth:
+    """One arm on one benchmark in both runs; `difference` is the second's score minus the first's."""
+
+    arm: str
+    benchmark: str
+    first: float
+    second: float
+    difference: PairedDifference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One line of a table of two columns; None where a run does not have it."""
+
+    name: str
+    first: str | None
+    second: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunComparison:
+    first: str  # run ids
+    second: str
+    arms: tuple[ArmOfBoth, ...]
+    only_first: tuple[str, ...]  # arms that the other has not
+    only_second: tuple[str, ...]
+    figures: tuple[Figure, ...]
+    settings: tuple[Figure, ...]  # keys of the configuration that differ
+
+
+def compare_runs(first: str, second: str) -> tuple[RunComparison, Store]:
+    """Of two runs by folder, s3:// URL or CONFIG; and where the first one lies. Raises InputError when both
+    are the same."""
+    sides = find_config(first), find_config(second)
+    (config, store), (other_config, other_store) = sides
+    if store.url == other_store.url:
+        raise InputError(f"{first} and {second} are the same run, {store.url}; name two")
+    data, other = (collect(of_config, of_store, max_rows=0) for of_config, of_store in sides)
+    scores, other_scores = (_scores(of_config, of_store) for of_config, of_store in sides)
+    names, other_names = (list(dict.fromkeys(arm for arm, _ in found)) for found in (scores, other_scores))
+    comparison = RunComparison(
+        first=data.run_id,
+        second=other.run_id,
+        arms=tuple(_arms(scores, other_scores)),
+        only_first=tuple(name for name in names if name not in other_names),
+        only_second=tuple(name for name in other_names if name not in names),
+        figures=tuple(figures_of(data, other)),
+        settings=tuple(settings_that_differ(config, other_config)),
+    )
+    return comparison, store
+
+
+def _scores(config: RunConfig, store: Store) -> dict[tuple[str, str], ArmScore]:
+    return {(one.arm, one.benchmark): one for one in arm_scores(config, store)}
+
+
+def _arms(
+    first: Mapping[tuple[str, str], ArmScore], second: Mapping[tuple[str, str], ArmScore]
+) -> Iterator[ArmOfBoth]:
+    """Only problems that both evaluations have are compared."""
+    for (arm, benchmark), one in first.items():
+        other = second.get((arm, benchmark))
+        difference = compare(other.samples, one.samples) if other else None
+        if other is not None and difference is not None:
+            yield ArmOfBoth(
+                arm=arm,
+                benchmark=benchmark,
+                first=one.score.avg_at_k.value,
+                second=other.score.avg_at_k.value,
+                difference=difference,
+            )
+
+
+def figures_of(first: ReportData, second: ReportData) -> Iterator[Figure]:
+    """What can be told of one run without the other, line by line."""
+    told = dict(_told(first)), dict(_told(second))
+    for name in dict.fromkeys([*told[0], *told[1]]):
+        yield Figure(name=name, first=told[0].get(name), second=told[1].get(name))
+
+
+def _told(data: ReportData) -> Iterator[tuple[str, str]]:
+    yield "Problems", count(data.problems.num_usable)
+    yield "Digest of the problems", data.fingerprints.get("problems", "–")
+    if data.cascade is not None and data.cascade.num_kept:
+        cascade = data.cascade
+        for source in Source:
+            if cascade.sources.get(source):
+                yield f"Rows kept, {source.value}", percent(cascade.share(source))
+        yield "Tokens sampled for a kept row", count(cascade.num_tokens / cascade.num_kept)
+    if data.gap is not None:
+        for name in ("demonstrations", "kept"):
+            group = data.gap.summary.group(name)
+            if group is not None:
+                yield f"φ̄ of {name}, nats", decimal(group.mean_phi, 3, signed=True)
+                yield f"Log-prob of {name}, nats per token", decimal(group.mean_logprob, 3)
+    for cost in data.costs:
+        yield from _cost(cost)
+
+
+def _cost(cost: StageCost) -> Iterator[tuple[str, str]]:
+    if cost.worker_s is not None:
+        yield f"Workers' time, {work_name(cost.name).lower()}", duration(cost.worker_s)
+    if cost.gpu_hours:
+        yield f"GPU hours, {work_name(cost.name).lower()}", decimal(cost.gpu_hours)
+
+
+def settings_that_differ(first: RunConfig, second: RunConfig) -> Iterator[Figure]:
+    """By key; an item of a list by its place."""
+    flat = [dict(_flat("", config.model_dump(mode="json"))) for config in (first, second)]
+    for key in dict.fromkeys([*flat[0], *flat[1]]):
+        values = [str(settings[key]) if key in settings else None for settings in flat]
+        if values[0] != values[1]:
+            yield Figure(name=key, first=values[0], second=values[1])
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """{"a": {"b": 1}} gives a.b: 1; lists are taken whole unless they hold parts."""
+    if isinstance(value, dict) and value:
+        parts = value.items()
+    elif isinstance(value, list) and any(isinstance(part, dict) for part in value):
+        parts = {f"{index}": part for index, part in enumerate(value)}.items()
+    else:
+        yield prefix, value
+        return
+    for key, part in parts:
+        yield from _flat(f"{prefix}.{key}" if prefix else str(key), part)

@@ -1,0 +1,67 @@
+"""How likely the model finds the tokens that it learns from, before and after training.
+
+An objective shows in where it moves probability: SFT lifts nearly all tokens, DFT lifts some and lets others
+go (Wu et al., "On the Generalization of SFT"). Counted are the tokens of a sample of the training rows, in
+bins that are equally wide in log p.
+"""
+
+import json
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drsft.storage import Store
+from drsft.train.model import ScoringModel
+from drsft.train.pack import PackedRows
+from drsft.train.reference import score
+from drsft.train.world import World
+
+__all__ = ["LOG10_EDGES", "PROBABILITIES_KEY", "count_probabilities", "note_probabilities", "sampled_rows"]
+
+PROBABILITIES_KEY = "probabilities.json"
+LOG10_EDGES = tuple(index / 4 for index in range(-24, 1))  # of p; the first bin takes what is below, too
+SAMPLE_TOKENS = 16_384  # enough to see shares of 0.1 %, and a small part of the cheapest training
+
+
+def note_probabilities(
+    moment: str,
+    store: Store,
+    model: ScoringModel,
+    rows: PackedRows,
+    *,
+    micro_batch_rows: int,
+    world: World,
+) -> None:
+    """Writes the counts of `moment` ("before" or "after") beside those that are there; all processes call it.
+
+    What an earlier start of the job has noted stands.
+    """
+    noted = json.loads(store.read(PROBABILITIES_KEY)) if store.exists(PROBABILITIES_KEY) else {}
+    if world.from_first(moment in noted):
+        return
+    counts = count_probabilities(model, rows, micro_batch_rows=micro_batch_rows, world=world)
+    if world.is_first:
+        body = {"log10_edges": LOG10_EDGES, **noted, moment: counts}
+        store.put(PROBABILITIES_KEY, json.dumps(body).encode())
+
+
+def count_probabilities(
+    model: ScoringModel, rows: PackedRows, *, micro_batch_rows: int, world: World
+) -> list[int]:
+    """Loss tokens of the sampled rows by probability under the model as it is, one count for each bin."""
+    sampled = sampled_rows(rows)
+    was_training = model.training
+    model.eval()
+    scores = score(model, rows, sampled, micro_batch_rows=micro_batch_rows, world=world)
+    model.train(was_training)
+    log10_N = scores.of(rows, sampled).double().cpu().numpy() / math.log(10)
+    counts, _ = np.histogram(np.clip(log10_N, LOG10_EDGES[0], 0.0), bins=np.array(LOG10_EDGES))
+    return [int(count) for count in counts]
+
+
+def sampled_rows(rows: PackedRows) -> NDArray[np.int64]:
+    """Rows spread evenly, with about SAMPLE_TOKENS loss tokens together; all where there are fewer."""
+    total = rows.num_loss_tokens(range(len(rows)))
+    num_rows = min(len(rows), max(1, round(len(rows) * SAMPLE_TOKENS / max(total, 1))))
+    return np.linspace(0, len(rows) - 1, num_rows).round().astype(np.int64)
