@@ -61,6 +61,8 @@ def test_rewriting_time_is_shared_out_by_the_targets_tokens() -> None:
     ]
     assert rewriting_seconds(summaries) == {"self_align": 60.0, "guided": 40.0}
     assert rewriting_seconds([]) == {}
+    old = {"started_at": 0, "ended_at": 60, "tokens": {"guided": 5}}
+    assert rewriting_seconds([old]) == {}, "the first versions did not say who worked"
 
 
 def test_costs_of_a_run_are_read_from_its_commits(tmp_path: Path) -> None:

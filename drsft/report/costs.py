@@ -69,7 +69,7 @@ def rewriting_seconds(summaries: Iterable[Mapping[str, Any]]) -> dict[str, float
     tokens.pop(TEACHER_STAGE, None)
     worked_s = sum(time_at_work(_spans(summaries)).values())
     total = sum(tokens.values())
-    return {stage: worked_s * count / total for stage, count in tokens.items()} if total else {}
+    return {stage: worked_s * count / total for stage, count in tokens.items()} if total and worked_s else {}
 
 
 def time_at_work(spans: Iterable[Span]) -> dict[str, float]:
@@ -91,7 +91,7 @@ def _spans(summaries: Iterable[Mapping[str, Any]]) -> list[Span]:
     return [
         Span(worker=one["actor"], started_at=one["started_at"], ended_at=one["ended_at"])
         for one in summaries
-        if "started_at" in one  # not in commits of the first versions
+        if {"actor", "started_at"} <= one.keys()  # not in commits of the first versions
     ]
 
 

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from drsft import __version__
 from drsft.config import RunConfig
 from drsft.planning import Plan, read_plan
-from drsft.report.wording import count, joined
+from drsft.report.wording import joined, plural
 from drsft.shards import ShardSet
 from drsft.storage import Store
 
@@ -39,7 +39,7 @@ def environment(shards: ShardSet) -> dict[str, str]:
     machines = sorted({actor.partition("/")[0] for actor in actors})
     found = {"system": platform.platform(), "processors": str(os.cpu_count())}
     if actors:
-        found["rewritten on"] = f"{joined(machines[:8])}; {count(len(actors))} worker processes"
+        found["rewritten on"] = f"{joined(machines[:8])}; {plural(len(actors), 'worker')}"
     return found
 
 

@@ -18,7 +18,7 @@ BEFORE, AFTER = "s-expert", "s-own"
 def draw_effective_samples(before: SourceGap | None, after: SourceGap, *, width: float, css: str) -> Markup:
     """A ring for `before`, where there is one, and a dot for `after`, on one line for each objective."""
     left = max(text_width(weight.objective) for weight in after.weights) + 12
-    x = Scale(0.0, 1.0, left, width - 12)
+    x = Scale(0.0, 1.0, left, width - 24)
     bottom = len(after.weights) * ROW_HEIGHT + 4
     drawing = Drawing(width, bottom + AXIS_HEIGHT, label="Effective share of the tokens by objective")
     for tick in TICKS:

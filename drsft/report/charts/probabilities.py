@@ -35,7 +35,7 @@ def draw_probabilities(
         line, column = divmod(index, num_columns)
         left, top = column * (panel + GUTTER), line * PANEL_HEIGHT
         _draw_panel(drawing, one, f"c{colours[one.arm]}", left=left, top=top, right=left + panel)
-    axis = "probability of the token; upwards: share of the tokens"
+    axis = "probability; upwards: share of the tokens"
     drawing.text(width / 2, num_lines * PANEL_HEIGHT + 14, axis, "muted", anchor="middle")
     return drawing.markup(css)
 
