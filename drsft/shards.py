@@ -31,7 +31,7 @@ class Commit:
 
 
 def at_work_since(started_at: float, *, num_units: int, num_tokens: int) -> dict[str, Any]:
-    """For a commit's summary: who worked on the shard, since when (seconds since 1970), on how many rows and tokens."""
+    """For a commit's summary: who did the shard, since when (seconds since 1970), and how much it is."""
     return {
         "actor": f"{socket.gethostname()}/{os.getpid()}",
         "started_at": started_at,

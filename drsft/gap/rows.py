@@ -140,12 +140,6 @@ def texts_from_table(table: pa.Table) -> list[Text]:
     return [Text(**{**row, "role": Role(row["role"])}) for row in table.to_pylist()]
 
 
-def scores_prefix(prefix: str) -> str:
-    """Of a scoring's shards, named by their columns: a version with other columns scores again."""
-    columns = hashlib.blake2b(",".join(ROW_COLUMNS).encode(), digest_size=4).hexdigest()
-    return f"{prefix}/scores-{columns}"
-
-
 def score_table(texts: Sequence[Text], scores: Sequence[TokenScores]) -> pa.Table:
     """One row for each text: means over its tokens, and the tokens' numbers (SCORE_SCHEMA)."""
     columns: dict[str, Any] = {
