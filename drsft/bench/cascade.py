@@ -5,6 +5,7 @@
 
 All sides draw at most four samples a stage with the same engine, prompts and seeds, and meet the same
 verdicts (drsft/bench/acceptance.py), which the peers get for nothing. drsft draws in waves and stops early.
+The model is one of drsft/bench/models.py: verdicts do not depend on what it writes.
 """
 
 import json
@@ -22,6 +23,7 @@ from rich.table import Table
 
 from drsft.bench.acceptance import is_right
 from drsft.bench.graded import bench_problems
+from drsft.bench.models import BenchModel, ModelUse, bench_model
 from drsft.bench.subprocesses import last_json_line
 from drsft.config import RunConfig, SamplingStage
 from drsft.policy.prompts import load_prompter
@@ -50,20 +52,21 @@ class CascadeRound:
 
 
 def bench_cascade(
-    *, num_rounds: int = 5, num_problems: int = 512, wave_size: int = 1
+    model: BenchModel = "embedded", *, num_rounds: int = 5, num_problems: int = 512, wave_size: int = 1
 ) -> Iterator[CascadeRound]:
     """One result for each round, in which the sides take turns."""
-    config = _config(num_problems, wave_size)
     for _ in range(num_rounds):
         with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
+            use = bench_model(model, Path(folder))
+            config = _config(use, num_problems, wave_size)
             path, work = Path(folder) / "config.json", Path(folder) / "work.json"
             path.write_text(config.model_copy(update={"storage": f"{folder}/run"}).model_dump_json())
             work.write_text(json.dumps(_work(config)))
-            ours, counts = _timed("drsft.bench.graded", path)
+            ours, counts = _timed("drsft.bench.graded", path, use)
             yield CascadeRound(
                 ours=ours,
-                barrier=_timed("drsft.bench.barrier", work)[0],
-                ray_llm=_timed("drsft.stages.peer_ray_llm", work)[0],
+                barrier=_timed("drsft.bench.barrier", work, use)[0],
+                ray_llm=_timed("drsft.stages.peer_ray_llm", work, use)[0],
                 share_alone=counts["num_alone"] / num_problems,
             )
 
@@ -103,20 +106,20 @@ _ROWS: dict[str, Callable[[CascadeRound], float]] = {
 }
 
 
-def _config(num_problems: int, wave_size: int) -> RunConfig:
-    stage = {"num_samples": NUM_SAMPLES, "wave_size": wave_size, "max_tokens": 128}
+def _config(use: ModelUse, num_problems: int, wave_size: int) -> RunConfig:
+    stage = {"num_samples": NUM_SAMPLES, "wave_size": wave_size, "max_tokens": use.max_tokens}
     tree: dict[str, Any] = {
         "name": "bench",
         "problems": {"path": "embedded:train", "limit": num_problems, "shard_size": 64},
         "target": {
-            "model": "embedded",
+            "model": use.location,
             "dtype": "float32",
             "max_model_len": 512,
             "prompts": {"plain": "{question}", "guided": "{question}\n{demonstration}"},
             "engine": {"max_num_seqs": 128, "kv_cache_mib": 512, "enforce_eager": True},
         },
         "rewrite": {"self_align": stage, "guided": stage},
-        "resources": {"shards_in_flight_per_actor": 8},
+        "resources": {"shards_in_flight_per_actor": 8, "cpus_per_actor": use.num_threads},
     }
     return RunConfig.model_validate(tree)
 
@@ -152,8 +155,8 @@ def _sampling(config: RunConfig, problem: Problem, name: str, stage: SamplingSta
     }
 
 
-def _timed(module: str, work: Path) -> tuple[Side, dict[str, Any]]:
+def _timed(module: str, work: Path, use: ModelUse) -> tuple[Side, dict[str, Any]]:
     started_s = time.monotonic()
-    result = last_json_line([sys.executable, "-m", module, str(work)], num_threads=1)
+    result = last_json_line([sys.executable, "-m", module, str(work)], num_threads=use.num_threads)
     wall_s = time.monotonic() - started_s
     return Side(wall_s=wall_s, num_tokens=result["num_tokens"], seconds=result.get("seconds")), result

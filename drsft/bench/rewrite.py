@@ -12,22 +12,20 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from drsft.bench.models import BenchModel, ModelUse, bench_model
 from drsft.bench.subprocesses import last_json_line, run_side
 from drsft.config import RunConfig
-from drsft.policy.prompts import load_prompter, model_location
+from drsft.policy.prompts import load_prompter
 from drsft.problems import Intake, read_problems
 from drsft.records import stable_seed
 from drsft.verify.answers import parse_reference
 
-__all__ = ["BenchModel", "RewriteRound", "bench_rewrite", "print_bench", "print_round"]
-
-
-BenchModel = Literal["random", "embedded"]
+__all__ = ["RewriteRound", "bench_rewrite", "print_bench", "print_round"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,19 +41,15 @@ class RewriteRound:
 
 
 def bench_rewrite(
-    model: BenchModel, *, num_rounds: int = 5, num_problems: int = 512, threads: int = 2
+    model: BenchModel, *, num_rounds: int = 5, num_problems: int = 512
 ) -> Iterator[RewriteRound]:
-    """One result for each round, which runs ours and raw in turn; `threads` are the random model's."""
+    """One result for each round, which runs ours and raw in turn."""
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
-        if model == "random":
-            _make_random_model(Path(folder) / "random-28m")
-            config = _config(f"{folder}/random-28m", 48, num_problems, threads)
-        else:
-            threads = 1  # two are slower than one for a model this small
-            config = _config("embedded", 128, num_problems, threads)
+        use = bench_model(model, Path(folder))
+        config = _config(use, num_problems)
         for number in range(num_rounds):
-            ours = _ours(config.model_copy(update={"storage": f"{folder}/{number}"}), threads)
-            yield RewriteRound(ours=ours, raw=_raw(config, threads, Path(folder)))
+            ours = _ours(config.model_copy(update={"storage": f"{folder}/{number}"}), use.num_threads)
+            yield RewriteRound(ours=ours, raw=_raw(config, use.num_threads, Path(folder)))
 
 
 def print_round(one: RewriteRound, console: Console) -> None:
@@ -71,14 +65,14 @@ def print_bench(model: BenchModel, rounds: Sequence[RewriteRound], console: Cons
     console.print(table)
 
 
-def _config(model: str, max_tokens: int, num_problems: int, threads: int) -> RunConfig:
+def _config(use: ModelUse, num_problems: int) -> RunConfig:
     prompts = {"plain": "{question}", "guided": "{question}\n{demonstration}"}
-    stage = {"num_samples": 4, "wave_size": 4, "max_tokens": max_tokens}
+    stage = {"num_samples": 4, "wave_size": 4, "max_tokens": use.max_tokens}
     tree: dict[str, Any] = {
         "name": "bench",
         "problems": {"path": "embedded:train", "limit": num_problems, "shard_size": 64},
         "target": {
-            "model": model,
+            "model": use.location,
             "dtype": "float32",
             "max_model_len": 512,
             "prompts": prompts,
@@ -91,7 +85,7 @@ def _config(model: str, max_tokens: int, num_problems: int, threads: int) -> Run
             "stop_beaten": False,
         },
         # Ray gives an actor as many OpenMP threads as it has CPUs.
-        "resources": {"shards_in_flight_per_actor": 8, "cpus_per_actor": threads},
+        "resources": {"shards_in_flight_per_actor": 8, "cpus_per_actor": use.num_threads},
     }
     return RunConfig.model_validate(tree)
 
@@ -131,25 +125,3 @@ def _raw(config: RunConfig, threads: int, folder: Path) -> float:
     path.write_text(json.dumps(work))
     result = last_json_line([sys.executable, "-m", "drsft.policy.raw", str(path)], num_threads=threads)
     return float(result["num_tokens"] / result["seconds"])
-
-
-def _make_random_model(folder: Path) -> None:
-    """28M parameters under the embedded model's tokenizer; it never finds the end of a turn on purpose."""
-    import torch
-    from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
-
-    torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(model_location("embedded"))
-    config = Qwen2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=512,
-        intermediate_size=2048,
-        num_hidden_layers=8,
-        num_attention_heads=8,
-        num_key_value_heads=8,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    Qwen2ForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)

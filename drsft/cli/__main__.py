@@ -1,0 +1,3 @@
+from drsft.cli import main
+
+main()

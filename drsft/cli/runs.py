@@ -1,0 +1,137 @@
+"""The commands that look at runs: report, compare, plan, inspect."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from drsft.cli.stages import run_stages
+from drsft.cli.terminal import Config, Overrides
+from drsft.config import RunConfig
+from drsft.configfile import load_config
+from drsft.errors import ConfigError
+from drsft.records import Outcome, Source
+
+__all__ = ["runs_app"]
+
+runs_app = typer.Typer()
+
+
+@runs_app.command()
+def report(
+    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="A YAML configuration.")] = None,
+    overrides: Overrides = None,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="RUN RUN", help="Two runs on one page, by folder, s3:// URL or CONFIG."),
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also write each chart there, as SVG and PNG.")
+    ] = None,
+) -> None:
+    """Write the report again from what the run has so far.
+
+    Examples:  drsft report my-run.yaml report.price_per_gpu_hour=2.5
+
+               drsft report my-run.yaml --plots figures
+
+               drsft report --compare runs/first-4f2a runs/second-91c0
+    """
+    if compare is not None:
+        if config is not None or plots is not None:
+            raise ConfigError("--compare takes two runs and nothing else")
+        _compare(*compare)
+        return
+    if config is None:
+        raise ConfigError("which run? give its CONFIG, or two runs with --compare")
+    run_config = run_stages(config, overrides, ("report",))
+    if plots is not None:
+        _plot(run_config, plots)
+
+
+def _compare(first: str, second: str) -> None:
+    from drsft.report.compare_page import render_comparison
+    from drsft.report.comparing import compare_runs
+
+    comparison, store = compare_runs(first, second)
+    key = f"report/against-{comparison.second}.html"
+    store.put(key, render_comparison(comparison).encode())
+    print(f"{store.url}/{key}")
+
+
+def _plot(config: RunConfig, folder: Path) -> None:
+    from drsft.report.collect import collect
+    from drsft.report.plots import write_plots
+    from drsft.runs import open_run
+
+    for path in write_plots(collect(config, open_run(config), max_rows=0), folder):
+        print(path)
+
+
+@runs_app.command()
+def plan(
+    config: Config,
+    overrides: Overrides = None,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="The run to take rates from: a folder, s3:// URL or CONFIG."),
+    ] = None,
+    gpu_hour: Annotated[float, typer.Option(min=0, metavar="PRICE", help="Of one GPU for an hour.")] = 0,
+    cpu_hour: Annotated[float, typer.Option(min=0, metavar="PRICE", help="Of one core for an hour.")] = 0,
+    gb_month: Annotated[float, typer.Option(min=0, metavar="PRICE", help="Of one GB for a month.")] = 0,
+) -> None:
+    """What a run would take (tokens, hours, storage, money), from what a finished one took.
+
+    Rates come from a small run of the same model on the same machines; the arithmetic is shown.
+
+    Examples:  drsft run my-run.yaml problems.limit=200 name=trial
+
+               drsft plan my-run.yaml --calibrate s3://bucket/runs/trial-4f2a --gpu-hour 2.5 --gb-month 0.023
+    """
+    from drsft.runs import find_run, open_run
+    from drsft.sizing.commands import show_plan
+    from drsft.sizing.estimate import Prices
+
+    run_config = load_config(config, overrides or ())
+    calibration = find_run(calibrate) if calibrate else open_run(run_config)
+    prices = Prices(gpu_hour=gpu_hour, cpu_hour=cpu_hour, gb_month=gb_month)
+    show_plan(run_config, calibration, prices, Console(width=None))
+
+
+@runs_app.command()
+def inspect(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its s3:// URL, or a CONFIG.")],
+    overrides: Overrides = None,
+    limit: Annotated[int, typer.Option(min=0, help="At most so many records; 0 for the summary alone.")] = 10,
+    source: Annotated[
+        Source | None, typer.Option(help="Records whose trained text is of this source.")
+    ] = None,
+    outcome: Annotated[Outcome | None, typer.Option(help="Records with an attempt of this outcome.")] = None,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Records with an attempt judged so.")] = "",
+    problem: Annotated[
+        str, typer.Option(metavar="ID", help="The record of this problem (or start of it).")
+    ] = "",
+    attempts: Annotated[bool, typer.Option("--attempts", help="Show every sample that was drawn.")] = False,
+    heat: Annotated[bool, typer.Option("--heat", help="Show each token's φ, after drsft gap.")] = False,
+) -> None:
+    """Browse the records of a run: the expert's text beside what was kept, and why.
+
+    Examples:  drsft inspect runs/quickstart-4f2a --source expert --limit 3
+
+               drsft inspect s3://bucket/runs/gsm8k-4f2a --outcome wrong --reason "plain numbers" --attempts
+
+               drsft inspect runs/quickstart-4f2a --problem 7c1e --heat
+    """
+    from drsft.browsing import Filters, browse
+    from drsft.runs import find_run
+
+    filters = Filters(source=source, outcome=outcome, reason=reason, problem_id=problem)
+    browse(
+        find_run(run, overrides or ()),
+        filters,
+        limit=limit,
+        show_attempts=attempts,
+        show_heat=heat,
+        console=Console(),
+    )

@@ -1,0 +1,79 @@
+"""The commands that need no run: verdicts, the service, the reference of the settings."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from drsft.cli.terminal import Overrides
+from drsft.config import RunConfig
+
+__all__ = ["service_app"]
+
+service_app = typer.Typer()
+
+
+@service_app.command()
+def verify(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="JSON lines; - reads standard input.")],
+    kind: Annotated[str, typer.Option(help="Verifier of rows that name none.")] = "math",
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    timeout_s: Annotated[float, typer.Option(min=0.1, help="For one row; past it: unjudged.")] = 5.0,
+) -> None:
+    """Judge rows of {"reference", "prediction", "kind"?}; each is printed again with "outcome" and "reason".
+
+    Examples:  drsft verify answers.jsonl > judged.jsonl
+
+               zcat samples.jsonl.gz | drsft verify - --kind numeric --workers 4
+    """
+    from drsft.verify.cli import verify_file
+
+    verify_file(file, kind=kind, num_workers=workers, timeout_s=timeout_s)
+
+
+@service_app.command()
+def serve(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML configuration of the service.")],
+    overrides: Overrides = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8700,
+) -> None:
+    """Answer POST /rewrite on this machine, with a page at / to try it.
+
+    Examples:  drsft serve serve/local.yaml
+
+               drsft serve serve/local.yaml target.model=/models/mine --port 9000
+    """
+    from drsft.configfile import load_settings
+    from serve.local import serve_here
+    from serve.settings import ServeConfig
+
+    serve_here(load_settings(ServeConfig, config, overrides or ()), host=host, port=port)
+
+
+@service_app.command("serve-key")
+def serve_key(name: Annotated[str, typer.Argument(metavar="NAME", help="Who will use it.")]) -> None:
+    """Make a key for the service: the secret on stderr, its line for the keys file on stdout.
+
+    Example:  drsft serve-key annotators >> keys
+    """
+    from serve.auth import make_key
+
+    secret, line = make_key(name)
+    print(f"the key of {name}, shown this once: {secret}", file=sys.stderr)
+    print(line)
+
+
+@service_app.command("config")
+def config_reference() -> None:
+    """Print the reference of all keys, as Markdown.
+
+    Example:  drsft config > docs/configuration.md
+    """
+    from drsft.config.reference import reference
+    from serve.settings import ServeConfig
+
+    print(
+        reference({"Configuration of a run": RunConfig, "Configuration of the service": ServeConfig}), end=""
+    )

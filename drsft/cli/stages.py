@@ -1,0 +1,169 @@
+"""The commands that do a run's stages."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from drsft.cli.terminal import Config, Overrides, progress_console, stoppable
+from drsft.config import RunConfig
+from drsft.configfile import load_config
+from drsft.errors import ConfigError
+
+__all__ = ["run_stages", "stages_app"]
+
+stages_app = typer.Typer()
+
+
+def run_stages(
+    config: Path, overrides: Sequence[str] | None, stages: Sequence[str] | None = None
+) -> RunConfig:
+    from drsft.stages.pipeline import STAGES, run_pipeline  # Ray and torch take seconds to import
+
+    run_config = load_config(config, overrides or ())
+    with stoppable():
+        print(run_pipeline(run_config, stages=tuple(stages or STAGES), console=progress_console()))
+    return run_config
+
+
+@stages_app.command()
+def run(
+    config: Config,
+    overrides: Overrides = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Serve the report on this machine while the run goes on.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of --live; 0 takes a free one.")] = 8710,
+) -> None:
+    """Rewrite, train, evaluate and report; the same command again goes on where it stopped.
+
+    Examples:  drsft run jobs/configs/quickstart.yaml
+
+               drsft run jobs/configs/quickstart.yaml --live
+
+               drsft run jobs/configs/gsm8k.yaml problems.limit=200 storage=s3://bucket/runs
+    """
+    if not live:
+        run_stages(config, overrides)
+        return
+    from drsft.report.live import served
+
+    with served(load_config(config, overrides or ()), port=port) as address:
+        print(f"live report: {address}", file=sys.stderr)
+        run_stages(config, overrides)
+
+
+@stages_app.command()
+def rewrite(
+    config: Config,
+    overrides: Overrides = None,
+    export: Annotated[
+        Literal["messages", "pairs"] | None,
+        typer.Option(help="Also write the records for other trainers: chat messages, or preference pairs."),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="WHERE", help="Folder or s3:// URL of the export; else with the run."),
+    ] = None,
+) -> None:
+    """Only the rewriting; a finished run is not rewritten again.
+
+    Examples:  drsft rewrite jobs/configs/gsm8k.yaml
+
+               drsft rewrite jobs/configs/gsm8k.yaml --export pairs --out s3://bucket/pairs
+    """
+    if out is not None and export is None:
+        raise ConfigError("--out says where an export goes; add --export messages or --export pairs")
+    run_config = run_stages(config, overrides, ("rewrite",))
+    if export is not None:
+        _export(run_config, export, out)
+
+
+def _export(config: RunConfig, kind: Literal["messages", "pairs"], out: str | None) -> None:
+    from drsft.exporting import export_records
+    from drsft.runs import last_round, open_run
+    from drsft.storage import open_store
+
+    run_store = last_round(config, open_run(config))
+    exported = export_records(kind, config, run_store, open_store(out) if out else run_store.within("export"))
+    counts = ", ".join(f"{count:,} {what}" for what, count in exported.counts.most_common())
+    print(f"{kind}: {exported.num_rows:,} rows ({counts})", file=sys.stderr)
+    print(exported.url)
+
+
+@stages_app.command()
+def gap(
+    config: Config,
+    overrides: Overrides = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Score these rows instead: JSON lines, Parquet, s3://, hub."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Score under this model instead of the target.")
+    ] = None,
+) -> None:
+    """How far texts are from what a model would write, and what to do about it.
+
+    Without options: the records that were rewritten before, beside the experts' texts. Rows of --data hold
+    problem, prompt or messages, and completion or solution; a `source` column groups them.
+
+    Examples:  drsft gap jobs/configs/quickstart.yaml
+
+               drsft gap my-run.yaml --data s3://bucket/sft.jsonl --model runs/my-run-4f2a/train/…/export
+    """
+    if data is None and model is None:
+        run_stages(config, overrides, ("gap",))
+        return
+    from drsft.stages.gap import run_gap_of
+
+    with stoppable():
+        run_config = load_config(config, overrides or ())
+        print(run_gap_of(run_config, data=data, model=model, console=Console(stderr=True)))
+
+
+@stages_app.command()
+def train(config: Config, overrides: Overrides = None) -> None:
+    """Only the training, on records that were rewritten before."""
+    run_stages(config, overrides, ("train",))
+
+
+@stages_app.command()
+def evaluate(
+    config: Config,
+    overrides: Overrides = None,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="Compare two models, paired by problem; nothing is sampled."),
+    ] = None,
+    rejudge: Annotated[
+        bool, typer.Option("--rejudge", help="Judge the samples anew with this verifier; samples nothing.")
+    ] = False,
+) -> None:
+    """Only the evaluation, of models that were trained before; what was sampled is not sampled again.
+
+    A model of --compare is `base`, an arm (all its seeds), ARM/seed-N, or WHERE:MODEL of another run, with
+    WHERE a run's folder, its s3:// URL or its CONFIG.
+
+    Examples:  drsft evaluate jobs/configs/quickstart.yaml
+
+               drsft evaluate jobs/configs/quickstart.yaml --compare dr+dft sft
+
+               drsft evaluate new.yaml --compare dr+dft runs/old-4f2a:dr+dft
+
+               drsft evaluate jobs/configs/quickstart.yaml --rejudge
+    """
+    from drsft.evaluate import commands
+
+    if compare and rejudge:
+        raise ConfigError("--compare and --rejudge are two commands; run one after the other")
+    console = Console(width=None if sys.stdout.isatty() else commands.WIDTH)
+    if compare:
+        commands.compare_models(load_config(config, overrides or ()), *compare, console)
+    elif rejudge:
+        commands.rejudge(load_config(config, overrides or ()), console)
+    else:
+        commands.show_scores(run_stages(config, overrides, ("evaluate",)), console)
