@@ -19,7 +19,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 import psutil
@@ -29,13 +29,27 @@ __all__ = ["LocalCluster", "local_cluster"]
 STARTED = "Ray runtime started"
 OBJECT_STORE_BYTES = 100 << 20
 OPEN = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}  # everything listens on loopback only
+# A node that is gone refuses its connections at once: three of those in a row tell, not five every 3 s.
+WATCHFUL = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3"}
 
 
-@dataclass(frozen=True, kw_only=True)
 class LocalCluster:
-    address: str  # of the cluster's memory (GCS): RAY_ADDRESS
-    dashboard: str  # for `ray job submit`: RAY_API_SERVER_ADDRESS
-    nodes: Mapping[str, subprocess.Popen[str]]  # by group, `head` among them
+    """What `local_cluster` starts."""
+
+    def __init__(self, groups: Mapping[str, int], environment: Mapping[str, str], stack: ExitStack) -> None:
+        gcs, dashboard, client = (_free_port() for _ in range(3))
+        self.address = f"127.0.0.1:{gcs}"  # of the cluster's memory (GCS): RAY_ADDRESS
+        self.dashboard = f"http://127.0.0.1:{dashboard}"  # for `ray job submit`: RAY_API_SERVER_ADDRESS
+        # Short: the paths of Ray's sockets lie below it, and Unix allows 107 bytes.
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rl-", ignore_cleanup_errors=True))
+        self.folder = Path(folder)  # where all nodes write their logs
+        self.nodes: dict[str, subprocess.Popen[str]] = {}  # by group, `head` among them
+        self._groups, self._environment, self._stack = groups, environment, stack
+        head = ["--head", f"--port={gcs}", f"--dashboard-port={dashboard}", "--num-cpus=0"]
+        head += [f"--ray-client-server-port={client}", f"--temp-dir={folder}", "--include-dashboard=true"]
+        self._start("head", head)
+        for group in groups:
+            self._join(group)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -45,37 +59,39 @@ class LocalCluster:
         """As a machine that loses its power: SIGKILL for all of the node at once."""
         _kill(self.nodes[group])
 
+    def replace(self, group: str) -> None:
+        """The group's node is lost, and another one joins."""
+        self.kill(group)
+        self._join(group)
+
+    def _join(self, group: str) -> None:
+        options = [f"--address={self.address}", f"--num-cpus={self._groups[group]}"]
+        self._start(group, [*options, f"--labels=drsft.io/group={group}"])
+
+    def _start(self, group: str, options: list[str]) -> None:
+        self.nodes[group] = self._stack.enter_context(_node(options, self._environment))
+
 
 @contextmanager
-def local_cluster(groups: Mapping[str, int]) -> Iterator[LocalCluster]:
-    """A head without CPUs, and a node for each group with so many.
+def local_cluster(
+    groups: Mapping[str, int], *, environment: Mapping[str, str] | None = None
+) -> Iterator[LocalCluster]:
+    """A head without CPUs, and a node for each group with so many; `environment` is theirs besides.
 
     Raises RuntimeError when one does not start.
     """
-    gcs, dashboard, client = (_free_port() for _ in range(3))
-    address = f"127.0.0.1:{gcs}"
     with ExitStack() as stack:
-        # Short: the paths of Ray's sockets lie below it, and Unix allows 107 bytes.
-        temp = stack.enter_context(tempfile.TemporaryDirectory(prefix="rl-", ignore_cleanup_errors=True))
-        head = ["--head", f"--port={gcs}", f"--dashboard-port={dashboard}", "--num-cpus=0"]
-        head += [f"--ray-client-server-port={client}", f"--temp-dir={temp}", "--include-dashboard=true"]
-        nodes = {"head": stack.enter_context(_node(head))}
-        for name, num_cpus in groups.items():
-            worker = [f"--address={address}", f"--num-cpus={num_cpus}", f"--labels=drsft.io/group={name}"]
-            nodes[name] = stack.enter_context(_node(worker))
-        yield LocalCluster(address=address, dashboard=f"http://127.0.0.1:{dashboard}", nodes=nodes)
+        yield LocalCluster(groups, environment or {}, stack)
 
 
 @contextmanager
-def _node(options: list[str]) -> Iterator[subprocess.Popen[str]]:
+def _node(options: list[str], environment: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--node-ip-address=127.0.0.1"]
     command += ["--num-gpus=0", f"--object-store-memory={OBJECT_STORE_BYTES}", "--disable-usage-stats"]
     command += [f"--dashboard-agent-listen-port={_free_port()}", *options]
-    environment = os.environ | OPEN
-    environment.pop("RAY_ADDRESS", None)
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    own = os.environ | OPEN | WATCHFUL | environment
+    own.pop("RAY_ADDRESS", None)
+    process = subprocess.Popen(command, env=own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         _wait_until_started(process)  # one after the other: started at once, nodes of one address time out
         yield process

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -151,8 +152,9 @@ class Board:
 
 
 def start_board(run: str | None = None) -> Any:
-    """The board as a Ray actor that takes no CPU."""
-    return ray.remote(num_cpus=0)(Board).remote(run)
+    """The board as a Ray actor that takes no CPU. On the driver's node: a worker's may be taken away."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote(run)
 
 
 class Ticker:

@@ -62,6 +62,11 @@ def test_a_scoring_that_was_cut_off_goes_on_with_the_missing_shards_alone(tmp_pa
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
 
     with connected():
+        asked = start_board()
+        ray.get(asked.drain.remote())
+        with pytest.raises(KeyboardInterrupt, match="SIGTERM"):
+            score(CONFIG, store.url, SCORING, SHARDS, asked)
+        assert SCORING.scores(store).done() == {done, last}, "who is asked to end begins no shard"
         board = start_board()
         report = score(CONFIG, store.url, SCORING, SHARDS, board)
         (progress,) = ray.get(board.snapshot.remote())
