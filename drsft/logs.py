@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TextIO
 
-__all__ = ["JsonLines", "JsonStream", "about", "log_as_json", "wants_json"]
+__all__ = ["JsonLines", "JsonStream", "about", "current", "log_as_json", "wants_json"]
 
 _ABOUT: ContextVar[tuple[tuple[str, str], ...]] = ContextVar("about", default=())
 
@@ -27,6 +27,11 @@ def about(**what: str) -> Iterator[None]:
         yield
     finally:
         _ABOUT.reset(token)
+
+
+def current() -> dict[str, str]:
+    """The fields of the blocks around."""
+    return dict(_ABOUT.get())
 
 
 class JsonLines(logging.Formatter):
@@ -43,7 +48,7 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
             **self._what,
-            **dict(_ABOUT.get()),
+            **current(),
             **getattr(record, "fields", {}),
         }
         if record.exc_info:

@@ -26,6 +26,7 @@ from drsft.runs import REWRITTEN
 from drsft.shards import Commit, ShardSet
 from drsft.storage import Store
 from drsft.tables import records_to_table
+from drsft.tracing import span
 from drsft.verify.protocol import Verifier
 
 __all__ = ["ShardRewriter", "settle_heap", "summarise"]
@@ -101,7 +102,7 @@ class ShardRewriter:
 
     async def _rewrite_one(self, problem: Problem, allowance: Allowance) -> Record:
         async with self._places:
-            with about(problem=problem.problem_id):
+            with about(problem=problem.problem_id), span("problem") as opened:
                 record = await rewrite_one(
                     problem,
                     self._policy,
@@ -110,6 +111,7 @@ class ShardRewriter:
                     allowance=allowance,
                     scorer=self._scorer,
                 )
+                opened.set_attribute("source", record.source.value)
                 logger.debug("problem done", extra={"fields": {"source": record.source.value}})
         self._on_record(record)
         return record

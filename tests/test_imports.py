@@ -11,12 +11,14 @@ LAYERS = {  # package -> what of drsft it may import
     "records": set(),
     "errors": set(),
     "config": set(),
+    "logs": set(),
+    "tracing": {"logs"},
     "doctor": {"records", "errors", "config", "policy", "objectives", "rewrite", "train"},
     "clean": {"records", "errors", "config"},
     "objectives": {"records", "errors", "config"},
     "policy": {"records", "errors", "config", "storage"},
     "verify": {"records", "errors", "config"},
-    "rewrite": {"records", "errors", "config", "policy", "verify"},
+    "rewrite": {"records", "errors", "config", "policy", "verify", "tracing"},
     "gap": {"records", "errors", "config", "objectives", "evaluate", "policy", "rows"},
     "train": {
         "__version__",
@@ -62,6 +64,7 @@ def _sources() -> Iterator[Path]:
         ("vllm", ("drsft/policy/",)),
         ("boto3", ("drsft/storage.py",)),
         ("botocore", ("drsft/storage.py",)),
+        ("opentelemetry", ("drsft/stages/",)),
     ],
 )
 def test_foreign_packages_stay_behind_their_seams(package: str, allowed: tuple[str, ...]) -> None:

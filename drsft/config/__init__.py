@@ -20,6 +20,7 @@ from drsft.config.rounds import Rounds
 from drsft.config.run import Resources, RunConfig
 from drsft.config.sampling import SamplingStage
 from drsft.config.target import Engine, Prompts, Target
+from drsft.config.tracing import Traces
 from drsft.config.training import Arm, DataView, GapFilter, Lora, TrackerName, Train
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "Sigmoid",
     "Target",
     "Teacher",
+    "Traces",
     "TrackerName",
     "Train",
     "Verification",

@@ -15,6 +15,7 @@ from drsft.config.reporting import Report
 from drsft.config.rewriting import Rewrite
 from drsft.config.rounds import Rounds
 from drsft.config.target import Target
+from drsft.config.tracing import Traces
 from drsft.config.training import Arm, Train
 
 __all__ = ["Resources", "RunConfig"]
@@ -82,6 +83,7 @@ class RunConfig(Frozen):
     evaluate: Evaluate = Evaluate()
     rounds: Rounds = Rounds()
     report: Report = Report()
+    traces: Traces | None = Field(None, description="of rewriting, problem by problem; null: none")
     resources: Resources = Resources()
 
     @model_validator(mode="after")

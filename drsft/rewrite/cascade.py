@@ -17,6 +17,7 @@ from drsft.rewrite.contradiction import contradicts
 from drsft.rewrite.hinted import BesidePlain, Hinting, analyse, opened_turn
 from drsft.rewrite.selection import choose, distinct
 from drsft.rewrite.waves import Wave, examine, sample_in_waves
+from drsft.tracing import span
 from drsft.verify.protocol import Verifier
 
 __all__ = ["Recipe", "rewrite_one"]
@@ -53,7 +54,8 @@ async def rewrite_one(
     if recipe.rewrite.is_hinted and recipe.hinting is None:
         raise ValueError(f'the method "{recipe.rewrite.method}" needs a hinting in the recipe')
     cascade = _Cascade(problem, policy, verifier, recipe, allowance, scorer)
-    expert_verdict = await verifier.judge(problem, problem.demonstration)
+    with span("verify", of="expert"):
+        expert_verdict = await verifier.judge(problem, problem.demonstration)
     source, kept = await cascade.run(expert_verdict)
     expert_ids = recipe.prompter.completion(problem.demonstration)
     if kept:
@@ -132,9 +134,10 @@ class _Cascade:
         seed = stable_seed(self.recipe.run_seed, self.problem.problem_id, "teacher_samples")
         prompts = self.recipe.prompter.prompts
         messages = chat_messages(prompts.system, user_turn(prompts.plain, self.problem))
-        solutions = await teachers.solve(teacher, messages, seed=seed)
-        attempts = [await self._teachers(solution, i, teacher) for i, solution in enumerate(solutions)]
-        kept = await self._keep(attempts)
+        with span("teacher", model=teacher.model):
+            solutions = await teachers.solve(teacher, messages, seed=seed)
+            attempts = [await self._teachers(solution, i, teacher) for i, solution in enumerate(solutions)]
+            kept = await self._keep(attempts)
         if not kept or teacher.use == "direct":
             return Source.TEACHER, kept
         return Source.REWRITTEN, await self._guided("teacher_guided", kept[0].text)
@@ -167,9 +170,10 @@ class _Cascade:
         if settings.num_samples == 0 or len(prompt_ids) >= self.recipe.max_model_len:
             return []
         if settings.analysis is not None:
-            attempt = await analyse(
-                self.problem, self.policy, prompt_ids, settings.analysis, run_seed=self.recipe.run_seed
-            )
+            with span("analysis"):
+                attempt = await analyse(
+                    self.problem, self.policy, prompt_ids, settings.analysis, run_seed=self.recipe.run_seed
+                )
             self.attempts.append(attempt)
             completion = attempt.rollout.completion
             self.allowance.spend(len(completion.token_ids))
@@ -196,9 +200,10 @@ class _Cascade:
         if len(prompt_ids) >= self.recipe.max_model_len:
             return []  # a long guide can make the prompt too long for the model
         wave = self._wave(stage, prompt_ids, sampling)
-        return await self._keep(
-            await sample_in_waves(wave, policy or self.policy, self.verifier, self.allowance)
-        )
+        with span(stage) as opened:
+            attempts = await sample_in_waves(wave, policy or self.policy, self.verifier, self.allowance)
+            opened.set_attribute("samples", len(attempts))
+            return await self._keep(attempts)
 
     def _wave(self, stage: str, prompt_ids: tuple[int, ...], sampling: SamplingStage) -> Wave:
         rewrite = self.recipe.rewrite

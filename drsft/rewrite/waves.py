@@ -11,6 +11,7 @@ from drsft.records import Attempt, Outcome, Problem, Rollout, Sampling, stable_s
 from drsft.rewrite.allowance import Allowance
 from drsft.rewrite.race import Race
 from drsft.rewrite.refusal import refusal_of
+from drsft.tracing import span
 from drsft.verify.protocol import Verifier
 
 __all__ = ["Wave", "examine", "hash_ids", "sample_in_waves"]
@@ -90,7 +91,10 @@ class _Stage:
 
     async def _attempt(self, index: int, *, seed: int, draws: Mapping[int, Draw]) -> Attempt | None:
         """The sample with its verdict; stops those that it beats. None where it was stopped itself."""
-        completion = await draws[index].completion
+        with span("sample", sample=index) as opened:
+            completion = await draws[index].completion
+            opened.set_attribute("tokens", len(completion.token_ids))
+            opened.set_attribute("finish_reason", completion.finish_reason)
         self._allowance.spend(len(completion.token_ids))
         if completion.finish_reason == STOPPED:
             return None
@@ -113,15 +117,18 @@ class _Stage:
 async def examine(rollout: Rollout, wave: Wave, verifier: Verifier) -> Attempt:
     """The verdict on one rollout, and whether it is refused; right ones with a guide get the step check."""
     completion = rollout.completion
-    verdict = await verifier.judge(
-        wave.problem, completion.text, is_truncated=completion.finish_reason != "stop"
-    )
+    is_truncated = completion.finish_reason != "stop"
+    with span("verify", sample=rollout.sample_index) as opened:
+        verdict = await verifier.judge(wave.problem, completion.text, is_truncated=is_truncated)
+        opened.set_attribute("outcome", verdict.outcome.value)
+        opened.set_attribute("reason", verdict.reason)
     if not verdict.is_correct:
         return Attempt(rollout=rollout, verdict=verdict)
     refusal = refusal_of(completion.text, completion.token_ids, wave.refusals, is_guided=wave.sees_guide)
     steps = None
     if wave.checks_steps and wave.problem.kind in MATH_KINDS:
-        steps = await verifier.judge(replace(wave.problem, kind="steps"), completion.text)
+        with span("verify", sample=rollout.sample_index, of="steps"):
+            steps = await verifier.judge(replace(wave.problem, kind="steps"), completion.text)
         if wave.require_steps and steps.outcome is Outcome.WRONG:
             refusal = refusal or "its equations do not hold"
     return Attempt(rollout=rollout, verdict=verdict, refusal=refusal, steps=steps)

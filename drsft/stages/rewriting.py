@@ -33,6 +33,7 @@ from drsft.stages.actors import (
     scoring_model,
 )
 from drsft.stages.progress import Ticker, stop_if_draining
+from drsft.stages.tracing import check_can_export, export_traces
 from drsft.storage import Store, open_store
 
 __all__ = ["PREFIX", "MakePolicy", "is_complete", "run_rewriting"]
@@ -58,6 +59,9 @@ class RewritingActor:
     ) -> None:
         config = RunConfig.model_validate_json(config_json)
         log_as_json(run=config.run_id, stage=STAGE)
+        self._send_spans = (
+            export_traces(config.traces, run=config.run_id, stage=STAGE) if config.traces else None
+        )
         prompter = load_prompter(config.target.model, config.target.prompts)
         policy = (
             make_policy(config.target, prompter)
@@ -103,6 +107,8 @@ class RewritingActor:
             await asyncio.to_thread(die_of_engine, self._board, STAGE)
         self._ticker.count("shard_commits", stage=STAGE)
         self._ticker.flush()
+        if self._send_spans is not None:
+            await asyncio.to_thread(self._send_spans)
         return commit.num_rows
 
     def _count(self, record: Record) -> None:
@@ -147,6 +153,8 @@ def run_rewriting(
     missing = [shard for shard in plan.shards if shard not in done]
     num_done = sum(sizes[shard] for shard in plan.shards if shard in done)
     ray.get(board.begin.remote(STAGE, total=sum(sizes.values()), done_before=num_done))
+    if config.traces is not None:
+        check_can_export()
     resources = config.resources
     budget = config.rewrite.tokens_per_run
     share = None if budget is None else budget / max(sum(sizes.values()), 1)
