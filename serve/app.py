@@ -15,6 +15,7 @@ from drsft.policy.prompts import load_prompter, model_location
 from drsft.policy.provenance import model_fingerprint
 from drsft.policy.vllm import VLLMPolicy
 from drsft.records import Completion, Sampling
+from drsft.stages.tracing import check_can_export, export_traces
 from drsft.verify.pool import VerifierPool
 from serve.backend import Backend
 from serve.http import make_app
@@ -99,6 +100,8 @@ class Ingress:
 
     def __init__(self, config_json: str, engines: DeploymentHandle, scorers: DeploymentHandle | None) -> None:
         config = ServeConfig.model_validate_json(config_json)
+        if config.traces is not None:
+            export_traces(config.traces, stage="serve")
         policy = RemotePolicy(engines)
         self._verifier = VerifierPool(
             num_workers=config.verify_workers,
@@ -124,6 +127,8 @@ class Ingress:
 
 def build_app(config: ServeConfig) -> Application:
     """The application for a configuration; Serve validates `args` of serve.yaml into it."""
+    if config.traces is not None:
+        check_can_export()
     config_json = config.model_dump_json()
     resources = config.resources
     gpus = {"num_gpus": resources.gpus_per_actor} if resources.gpus_per_actor else {}

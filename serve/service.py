@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from drsft.config import Rewrite
+from drsft.logs import about
 from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import Scorer
 from drsft.records import (
@@ -21,6 +22,7 @@ from drsft.records import (
 )
 from drsft.rewrite.allowance import Allowance
 from drsft.rewrite.cascade import Recipe, rewrite_one
+from drsft.tracing import span
 from drsft.verify.protocol import Verifier
 from serve.admission import estimated_tokens
 from serve.api import AttemptSummary, RecipeOverrides, RewriteRequest, RewriteResult, Timings, TokenCounts
@@ -109,9 +111,11 @@ class RewriteService:
         started_s = time.perf_counter()
         watch = _Watch(self._policy, self._verifier, self._prompter, plan, listener)
         allowance = Allowance(None)  # counts also what was stopped before its end
-        record = await rewrite_one(
-            plan.problem, watch, watch, plan.recipe, scorer=self._scorer, allowance=allowance
-        )
+        with about(request=request_id, problem=plan.problem.problem_id), span("problem") as opened:
+            record = await rewrite_one(
+                plan.problem, watch, watch, plan.recipe, scorer=self._scorer, allowance=allowance
+            )
+            opened.set_attribute("source", record.source.value)
         mean_phi = await self._phi(record) if plan.request.phi else None
         total_s = time.perf_counter() - started_s
         return self._result(plan, record, watch, request_id, total_s, mean_phi, allowance.num_spent)

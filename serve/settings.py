@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from drsft.config import Resources, Rewrite, Target
+from drsft.config import Resources, Rewrite, Target, Traces
 from drsft.config.base import Frozen
 
 __all__ = ["Access", "Limits", "ServeConfig"]
@@ -60,6 +60,7 @@ class ServeConfig(Frozen):
     verify_code: bool = Field(False, description="judge programs; they run in a sandbox on the ingress")
     verify_workers: int = Field(1, ge=1, description="verifier processes of one ingress replica")
     resources: Resources = Field(Resources(), description="rewrite_actors are the engine replicas")
+    traces: Traces | None = Field(None, description="of requests, one by one; null: none")
     ingress_replicas: int = Field(1, ge=1)
     cpus_per_ingress: float = Field(0.5, ge=0)
     drain_s: float = Field(

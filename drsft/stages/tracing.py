@@ -1,4 +1,4 @@
-"""Spans to an OpenTelemetry collector, where the run's `traces` names one."""
+"""Spans to an OpenTelemetry collector, where `traces` of the run or of the service names one."""
 
 from collections.abc import Callable
 
@@ -20,8 +20,10 @@ def check_can_export() -> None:
         raise SetupError(f"traces needs pip install 'drsft[traces]': {error}") from error
 
 
-def export_traces(traces: Traces, *, run: str, stage: str) -> Callable[[], bool]:
+def export_traces(traces: Traces, **of: str) -> Callable[[], bool]:
     """This process's spans go to the collector, in batches; returns what sends those that still wait.
+
+    `of` says whose they all are: run and stage.
 
     An actor may be ended at any time after its work, so that is called when a shard is committed. A collector
     that does not answer costs a shard two seconds and its spans, which the log says; the work goes on.
@@ -34,7 +36,7 @@ def export_traces(traces: Traces, *, run: str, stage: str) -> Callable[[], bool]
 
     provider = TracerProvider(
         sampler=ParentBased(TraceIdRatioBased(traces.share)),
-        resource=Resource.create({"service.name": "drsft", "drsft.run": run, "drsft.stage": stage}),
+        resource=Resource.create({"service.name": "drsft"} | {f"drsft.{name}": of[name] for name in of}),
     )
     exporter = OTLPSpanExporter(endpoint=f"{traces.endpoint.rstrip('/')}/v1/traces", timeout=PATIENCE_S)
     provider.add_span_processor(BatchSpanProcessor(exporter))
