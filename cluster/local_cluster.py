@@ -3,7 +3,7 @@
     python cluster/local_cluster.py --groups rollout=2 training=2 -- \\
         ray job submit --working-dir . -- \\
         python jobs/rewrite_and_train.py --config jobs/configs/quickstart.yaml \\
-        resources.rewrite_group=rollout resources.train_group=training
+        storage=$PWD/runs resources.rewrite_group=rollout resources.train_group=training
 
 Every node is a raylet of its own with the label drsft.io/group=NAME and so many CPUs, as the groups of
 workers in k8s/. The command gets RAY_ADDRESS and RAY_API_SERVER_ADDRESS; the cluster ends with it. Only

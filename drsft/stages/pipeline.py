@@ -49,8 +49,9 @@ def run_pipeline(config: RunConfig, *, stages: Sequence[str] = STAGES, console: 
     A later round begins when the one before it is trained; until then its stages wait for it.
     """
     began_at = time.time()
-    store = open_store(config.storage).within(config.run_id)
-    _say(console, f"run {config.run_id} in {config.storage}")
+    storage = open_store(config.storage)
+    store = storage.within(config.run_id)
+    _say(console, f"run {config.run_id} in {storage.url}")
     term = 0
     if stages != ("report",):
         plan = _plan(config, store)
