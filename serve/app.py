@@ -132,6 +132,7 @@ def build_app(config: ServeConfig) -> Application:
     config_json = config.model_dump_json()
     resources = config.resources
     gpus = {"num_gpus": resources.gpus_per_actor} if resources.gpus_per_actor else {}
+    surge_percent = 1 if config.start_before_stop else 0  # rounded up: one replica more
     engine = ray_serve.deployment(
         Engine,
         name="engine",
@@ -141,6 +142,7 @@ def build_app(config: ServeConfig) -> Application:
         max_ongoing_requests=4 * config.target.engine.max_num_seqs,
         max_queued_requests=config.target.engine.max_num_seqs,
         graceful_shutdown_timeout_s=config.drain_s,
+        max_surge_percent=surge_percent,
         health_check_period_s=2,
         health_check_timeout_s=10,
     )
@@ -152,6 +154,7 @@ def build_app(config: ServeConfig) -> Application:
         max_ongoing_requests=1000,  # admission is by tokens and answers 429 at once; this is far above it
         max_queued_requests=1000,
         graceful_shutdown_timeout_s=config.drain_s,
+        max_surge_percent=surge_percent,
         health_check_period_s=2,
         health_check_timeout_s=10,
     )

@@ -80,8 +80,12 @@ class Backend:
         self, key: Key, plan: Plan, request_id: str, listener: Listener | None
     ) -> RewriteResult:
         with self.admission.admit(key, plan.estimated_tokens) as ticket:
-            async with asyncio.timeout(plan.deadline_s):
-                result = await self.service.rewrite(plan, request_id=request_id, listener=listener)
+            try:
+                async with asyncio.timeout(plan.deadline_s):
+                    result = await self.service.rewrite(plan, request_id=request_id, listener=listener)
+            except TimeoutError:
+                await self.num_pending()  # without an engine it was not the request that took too long
+                raise
             ticket.used = result.tokens.prompt + result.tokens.sampled
             return result
 

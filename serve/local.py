@@ -2,6 +2,7 @@
 
 import ipaddress
 import logging
+import os
 import signal
 import threading
 from types import FrameType
@@ -14,6 +15,9 @@ from serve.app import build_app
 from serve.settings import ServeConfig
 
 __all__ = ["serve_here"]
+
+# Every process of Serve reads it when it starts; the image sets the same.
+_ENVIRONMENT = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.proxy:middlewares"}
 
 
 def serve_here(config: ServeConfig, *, host: str, port: int) -> None:
@@ -31,6 +35,7 @@ def serve_here(config: ServeConfig, *, host: str, port: int) -> None:
     def end(signum: int, frame: FrameType | None) -> None:
         ended.set()
 
+    os.environ.update({key: os.environ.get(key, value) for key, value in _ENVIRONMENT.items()})
     with connected():
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         ray_serve.start(http_options={"host": host, "port": port, "request_timeout_s": None})

@@ -17,6 +17,7 @@ from serve.service import OnTokens
 
 __all__ = ["RemotePolicy", "RemoteScorer"]
 
+ANSWER_S = 2.0  # an engine says in much less how much it has to do
 # What a replica that is gone, going or broken looks like from here.
 _LOST = (RayActorError, DeploymentUnavailableError, ReplicaUnavailableError, StageError)
 
@@ -68,7 +69,7 @@ class RemotePolicy:
     async def num_pending(self) -> int:
         """Requests under way in one of the engines. Raises EngineUnavailable when none answers."""
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(ANSWER_S):
                 return int(await self._engines.num_pending.remote())
         except (*_LOST, TimeoutError, BackPressureError) as error:
             raise EngineUnavailable from error

@@ -62,6 +62,11 @@ class ServeConfig(Frozen):
     resources: Resources = Field(Resources(), description="rewrite_actors are the engine replicas")
     traces: Traces | None = Field(None, description="of requests, one by one; null: none")
     ingress_replicas: int = Field(1, ge=1)
+    start_before_stop: bool = Field(
+        False,
+        description="on a change, a new replica starts beside the old ones, which stop only then; needs "
+        "room for one engine more",
+    )
     cpus_per_ingress: float = Field(0.5, ge=0)
     drain_s: float = Field(
         150, gt=0, description="how long a replica may finish its requests; past deadline_s"

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -57,12 +57,19 @@ class Policy:
         return completions
 
 
-def make_service(policy: Policy, prompter: Prompter, verifier: Verifier, **changes: Any) -> FastAPI:
+async def idle() -> int:
+    return 0
+
+
+def make_service(
+    policy: Policy,
+    prompter: Prompter,
+    verifier: Verifier,
+    *,
+    num_pending: Callable[[], Awaitable[int]] = idle,
+    **changes: Any,
+) -> FastAPI:
     config = ServeConfig.model_validate({**SETTINGS, **changes})
-
-    async def num_pending() -> int:
-        return 0
-
     service = RewriteService(config, prompter, policy, verifier)
     return make_app(Backend(config, service, num_pending=num_pending, model_fingerprint="f"))
 

@@ -22,15 +22,20 @@ __all__ = ["FaultBench", "bench_faults", "print_faults"]
 
 ASK = {"problem": "Ann has 43 cups, gets 46, gives 7. How many?", "reference": "82"}
 LONG = {"self_align_samples": 8, "guided_samples": 0, "max_tokens": 128, "temperature": 2.0}
+OVERLOAD_DEADLINE_S = 10.0
+LIMIT_S = 60.0  # longer than a recovery: what waits for a new engine is answered by it
 RECOVERY_LIMIT_S = 180.0
+NUM_ASKED_AGAIN = 50
 
 
 @dataclass(slots=True)
 class Load:
-    """Answers of an open loop: seconds by status."""
+    """Answers of an open loop: seconds by status, and what became of each seed."""
 
     seconds: dict[int, list[float]] = field(default_factory=dict)
     num_broken: int = 0  # connections that ended without an answer
+    solutions: dict[int, str | None] = field(default_factory=dict)
+    num_different: int = 0  # of the solutions: asked again in peace, the seed gave another
 
     @property
     def counts(self) -> dict[int, int]:
@@ -54,7 +59,8 @@ class FaultBench:
 def bench_faults(config: Path, *, overload_s: float = 60) -> FaultBench:
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as name:
         access = "{open_on_loopback: true, requests_per_minute: 1000000, tokens_per_minute: 1000000000}"
-        overrides = [f"access={access}", "limits={tokens_in_flight: 8000, deadline_s: 10}", "score_phi=false"]
+        limits = f"{{tokens_in_flight: 8000, deadline_s: {LIMIT_S}}}"
+        overrides = [f"access={access}", f"limits={limits}", "score_phi=false"]
         with our_service(config, Path(name), *overrides) as (url, process):
             return asyncio.run(_measure(url, process, overload_s))
 
@@ -70,6 +76,8 @@ def print_faults(bench: FaultBench, console: Console | None = None) -> None:
     for name, (seconds, load) in bench.killed.items():
         table.add_row(f"kill -9 of the {name}: back after", f"{seconds:.1f} s")
         table.add_row("  answers meanwhile, connections broken", f"{load.counts}, {load.num_broken}")
+        table.add_row("  p99 of 200", f"{load.p99_ms(200) / 1000:.1f} s")
+        table.add_row("  other solutions when asked again", f"{load.num_different}")
     freed = ", ".join(f"{seconds:.2f}" for seconds in bench.freed_after_s)
     table.add_row("engine idle after its clients went away", f"{freed} s")
     (console or Console()).print(table)
@@ -77,11 +85,13 @@ def print_faults(bench: FaultBench, console: Console | None = None) -> None:
 
 async def _measure(url: str, process: psutil.Process, overload_s: float) -> FaultBench:
     limits = httpx.Limits(max_connections=2000, max_keepalive_connections=200)
-    async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=2 * LIMIT_S, limits=limits) as client:
         seeds = itertools.count()
         sustainable = await _sustainable(client, seeds)
         before = _memory_mib(process)
-        overload = await _open_loop(client, seeds, per_s=10 * sustainable, seconds=overload_s)
+        overload = await _open_loop(
+            client, seeds, per_s=10 * sustainable, seconds=overload_s, deadline_s=OVERLOAD_DEADLINE_S
+        )
         calm = await _calm(client, seeds)
         memory = (before, _memory_mib(process))
         freed = [await _leave(url, client) for _ in range(5)]
@@ -98,17 +108,30 @@ async def _measure(url: str, process: psutil.Process, overload_s: float) -> Faul
     )
 
 
-async def _ask(client: httpx.AsyncClient, seed: int, load: Load) -> int | None:
+async def _ask(
+    client: httpx.AsyncClient, seed: int, load: Load, *, deadline_s: float = LIMIT_S
+) -> int | None:
     started_s = time.perf_counter()
     try:
-        answer = await client.post("/rewrite", json={**ASK, "seed": seed})
+        answer = await client.post("/rewrite", json={**ASK, "seed": seed, "deadline_s": deadline_s})
     except httpx.TransportError:
         load.num_broken += 1
         return None
     load.seconds.setdefault(answer.status_code, []).append(time.perf_counter() - started_s)
-    if answer.status_code == 200 and answer.json()["outcome"] == "wrong":
-        raise StageError("a wrong answer came out of the service")
+    if answer.status_code == 200:
+        load.solutions[seed] = answer.json()["solution"]
+    elif answer.status_code in (429, 503) and "Retry-After" not in answer.headers:
+        raise StageError(f"an answer {answer.status_code} without Retry-After")
     return answer.status_code
+
+
+async def _ask_again(client: httpx.AsyncClient, load: Load) -> None:
+    """Compares the newest solutions with what their seeds give in peace; a new key keeps memory out."""
+    for seed, solution in list(load.solutions.items())[-NUM_ASKED_AGAIN:]:
+        headers = {"Idempotency-Key": f"again-{seed}"}
+        answer = await client.post("/rewrite", json={**ASK, "seed": seed}, headers=headers)
+        answer.raise_for_status()
+        load.num_different += answer.json()["solution"] != solution
 
 
 async def _sustainable(client: httpx.AsyncClient, seeds: Iterator[int], seconds: float = 10) -> float:
@@ -132,6 +155,7 @@ async def _open_loop(
     per_s: float,
     seconds: float,
     is_over: Callable[[], bool] = lambda: False,
+    deadline_s: float = LIMIT_S,
 ) -> Load:
     """Requests that come at their times, whatever became of those before."""
     load = Load()
@@ -143,7 +167,7 @@ async def _open_loop(
             await asyncio.sleep(wait_s)
         if is_over():
             break
-        tasks.append(asyncio.create_task(_ask(client, next(seeds), load)))
+        tasks.append(asyncio.create_task(_ask(client, next(seeds), load, deadline_s=deadline_s)))
     await asyncio.gather(*tasks)
     return load
 
@@ -208,7 +232,9 @@ async def _kill(
         await asyncio.sleep(0.1)
     seconds = time.perf_counter() - killed_s
     is_back.set()
-    return seconds, await load_task
+    load = await load_task
+    await _ask_again(client, load)
+    return seconds, load
 
 
 async def _is_back(

@@ -80,16 +80,17 @@ def vllm_server(target: Target, folder: Path) -> Iterator[str]:
 
 
 class BareEngine:
-    """AsyncLLM in a process of its own, timed there: `ask` returns the seconds of a request."""
+    """AsyncLLM in a process of its own, timed there: `ask` returns a request's tokens and seconds."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
-    def ask(self, index: int) -> float:
+    def ask(self, index: int) -> tuple[int, float]:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{index}\n")
         self._process.stdin.flush()
-        return float(json.loads(_line(self._process.stdout))["seconds"])
+        answer = json.loads(_line(self._process.stdout))
+        return int(answer["num_tokens"]), float(answer["seconds"])
 
 
 @contextmanager

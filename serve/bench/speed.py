@@ -20,7 +20,7 @@ from drsft.config import Problems, Target
 from drsft.configfile import load_settings
 from drsft.policy.prompts import Prompter, load_prompter
 from drsft.problems import Intake, read_problems
-from drsft.records import Problem
+from drsft.records import Problem, problem_id_of, stable_seed
 from drsft.verify.answers import parse_reference
 from serve.bench.servers import bare_engine, our_service, vllm_server
 from serve.settings import ServeConfig
@@ -33,16 +33,21 @@ MAX_TOKENS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeBench:
-    """Seconds of single requests, and tokens a second at a concurrency of 32, in interleaved rounds."""
+    """Single requests, and tokens a second at a concurrency of 32, in interleaved rounds."""
 
-    ours_s: tuple[float, ...]
-    bare_s: tuple[float, ...]
+    ours: tuple[tuple[int, float], ...]  # tokens and seconds of each request
+    bare: tuple[tuple[int, float], ...]
     our_tokens_per_s: tuple[float, ...]
     raw_tokens_per_s: tuple[float, ...]
 
     @property
     def overheads_ms(self) -> list[float]:
-        return [1000 * (ours - bare) for ours, bare in zip(self.ours_s, self.bare_s, strict=True)]
+        """Of requests that sampled equally many tokens on both sides: nearly all, for the seeds are equal."""
+        return [
+            1000 * (our_s - bare_s)
+            for (our_tokens, our_s), (bare_tokens, bare_s) in zip(self.ours, self.bare, strict=True)
+            if our_tokens == bare_tokens
+        ]
 
     @property
     def ratios(self) -> list[float]:
@@ -58,27 +63,27 @@ def bench_serve(config: Path, *, num_rounds: int = 5, num_requests: int = 200) -
         folder = Path(name)
         with our_service(config, folder, *_one_sample()) as (url, _):
             with bare_engine(work, folder) as engine:
-                ours_s, bare_s = _one_by_one(url, problems, engine.ask)
+                ours, bare = _one_by_one(url, problems, engine.ask)
             with vllm_server(target, folder) as raw_url:
                 our_rates, raw_rates = [], []
-                for number in range(num_rounds):
+                for number in range(1, num_rounds + 1):  # new seeds: the service remembers its answers
                     seeds = range(number * num_requests, (number + 1) * num_requests)
                     our_rates.append(asyncio.run(_rate(_ours(url, problems, seeds))))
-                    raw_rates.append(asyncio.run(_rate(_raw(raw_url, work, seeds))))
+                    raw_rates.append(asyncio.run(_rate(_raw(raw_url, work, problems, seeds))))
     return ServeBench(
-        ours_s=tuple(ours_s),
-        bare_s=tuple(bare_s),
+        ours=tuple(ours),
+        bare=tuple(bare),
         our_tokens_per_s=tuple(our_rates),
         raw_tokens_per_s=tuple(raw_rates),
     )
 
 
 def print_bench(bench: ServeBench, console: Console | None = None) -> None:
-    table = Table("milliseconds", "p50", "p99", title=f"one request at a time, {len(bench.ours_s)} of them")
+    table = Table("milliseconds", "p50", "p99", title=f"one request at a time, {len(bench.ours)} of them")
     for name, values in (
-        ("POST /rewrite", [1000 * one for one in bench.ours_s]),
-        ("AsyncLLM in process", [1000 * one for one in bench.bare_s]),
-        ("difference, request by request", bench.overheads_ms),
+        ("POST /rewrite", [1000 * seconds for _, seconds in bench.ours]),
+        ("AsyncLLM in process", [1000 * seconds for _, seconds in bench.bare]),
+        (f"difference, {len(bench.overheads_ms)} with equal tokens", bench.overheads_ms),
     ):
         table.add_row(
             name, f"{statistics.median(values):.1f}", f"{statistics.quantiles(values, n=100)[98]:.1f}"
@@ -121,10 +126,21 @@ def _work(target: Target, problems: Sequence[Problem], prompter: Prompter) -> di
         "end_of_turn_id": prompter.end_of_turn_id,
         "prompts": [list(prompter.plain(problem)) for problem in problems],
         "requests": [
-            {"num_samples": 1, "temperature": 1.0, "max_tokens": MAX_TOKENS, "seed": seed}
-            for seed in range(len(problems))
+            {
+                "num_samples": 1,
+                "temperature": 1.0,
+                "max_tokens": MAX_TOKENS,
+                "seed": _sampling_seed(problem, seed),
+            }
+            for seed, problem in enumerate(problems)
         ],
     }
+
+
+def _sampling_seed(problem: Problem, seed: int) -> int:
+    """What the cascade makes of a request's seed for its first sample, so that both sides sample alike."""
+    problem_id = problem_id_of(problem.question, problem.reference)
+    return stable_seed(seed, problem_id, "self_align", "0")
 
 
 def _body(problem: Problem, seed: int) -> dict[str, Any]:
@@ -132,21 +148,19 @@ def _body(problem: Problem, seed: int) -> dict[str, Any]:
 
 
 def _one_by_one(
-    url: str, problems: Sequence[Problem], ask_bare: Callable[[int], float]
-) -> tuple[list[float], list[float]]:
-    """The same requests in turn; the first twenty warm both sides up."""
-    ours_s, bare_s = [], []
+    url: str, problems: Sequence[Problem], ask_bare: Callable[[int], tuple[int, float]]
+) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
+    """Tokens and seconds of the same requests in turn; the first twenty warm both sides up."""
+    ours, bare = [], []
     with httpx.Client(base_url=url, timeout=60) as client:
         for index, problem in enumerate(problems):
-            bare = ask_bare(index)
+            bare.append(ask_bare(index))
             started_s = time.perf_counter()
             answer = client.post("/rewrite", json=_body(problem, index))
-            ours = time.perf_counter() - started_s
+            seconds = time.perf_counter() - started_s
             answer.raise_for_status()
-            if index >= 20:
-                ours_s.append(ours)
-                bare_s.append(bare)
-    return ours_s, bare_s
+            ours.append((int(answer.json()["tokens"]["sampled"]), seconds))
+    return ours[20:], bare[20:]
 
 
 Request = Callable[[httpx.AsyncClient], Any]
@@ -180,7 +194,7 @@ def _ours(url: str, problems: Sequence[Problem], seeds: Sequence[int]) -> list[R
     return [make(problem, seed) for problem, seed in zip(problems, seeds, strict=True)]
 
 
-def _raw(url: str, work: dict[str, Any], seeds: Sequence[int]) -> list[Request]:
+def _raw(url: str, work: dict[str, Any], problems: Sequence[Problem], seeds: Sequence[int]) -> list[Request]:
     def make(prompt: list[int], seed: int) -> Request:
         body = {
             "model": "target",
@@ -198,4 +212,7 @@ def _raw(url: str, work: dict[str, Any], seeds: Sequence[int]) -> list[Request]:
 
         return ask
 
-    return [make(prompt, seed) for prompt, seed in zip(work["prompts"], seeds, strict=True)]
+    return [
+        make(prompt, _sampling_seed(problem, seed))
+        for prompt, problem, seed in zip(work["prompts"], problems, seeds, strict=True)
+    ]
