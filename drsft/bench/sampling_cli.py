@@ -119,7 +119,7 @@ def bench_the_service(
     if faults:
         from serve.bench.faults import bench_faults, print_faults
 
-        print_faults(bench_faults(config, overload_s=overload_s))
+        print_faults(*bench_faults(config, overload_s=overload_s))
     else:
         from serve.bench.speed import bench_serve, print_bench
 

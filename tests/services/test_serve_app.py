@@ -8,9 +8,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from drsft.config import Rewrite
@@ -20,6 +23,7 @@ from drsft.policy.vllm import VLLMPolicy
 from drsft.records import Problem, problem_id_of
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.verify.pool import VerifierPool
+from serve.bench.servers import engine_processes
 from serve.settings import ServeConfig
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
@@ -40,8 +44,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@dataclass(frozen=True)
+class Service:
+    url: str
+    process: psutil.Process
+
+
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     log = tmp_path_factory.mktemp("serve") / "log"
     command = [sys.executable, "-m", "drsft.cli", "serve", str(CONFIG), "--port", str(free_port())]
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(ROOT)}
@@ -50,9 +60,14 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert process.stdout is not None
     told = process.stdout.readline().strip()
     assert told.startswith("http"), log.read_text()[-2000:]
-    yield told
+    yield Service(told, psutil.Process(process.pid))
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 0
+
+
+@pytest.fixture
+def url(service: Service) -> str:
+    return service.url
 
 
 def test_the_endpoint_rewrites_as_the_batch_job_does(url: str) -> None:
@@ -107,3 +122,19 @@ def test_a_batch_comes_as_lines(url: str) -> None:
     lines = [json.loads(line) for line in answer.text.splitlines()]
     assert sorted(line["index"] for line in lines) == list(range(8))
     assert all("result" in line for line in lines)
+
+
+def test_a_request_whose_engine_is_killed_is_answered_by_the_next_one(service: Service) -> None:
+    with httpx.Client(base_url=service.url, timeout=120) as client, ThreadPoolExecutor() as threads:
+        under_way = [threads.submit(client.post, "/rewrite", json={**ASK, "seed": i}) for i in range(40, 48)]
+        while client.get("/readyz").json()["engine_requests"] == 0:
+            pass
+        for engine in engine_processes(service.process, "engine"):
+            engine.kill()
+        answers = [one.result() for one in under_way]
+        assert [answer.status_code for answer in answers] == [200] * 8
+        for answer in answers[:3]:
+            ask = {**ASK, "seed": answer.json()["seed"]}
+            anew = {"Idempotency-Key": f"anew-{ask['seed']}"}  # not from the ingress's memory
+            again = client.post("/rewrite", json=ask, headers=anew)
+            assert again.json()["solution"] == answer.json()["solution"]
