@@ -1,21 +1,45 @@
-"""What Serve's own proxy answers when the ingress replica that had a request is gone.
+"""What stands in Serve's own proxy, before any replica.
 
-Ray would send a bare 500. With `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve.proxy:middlewares` in the
-environment of every Ray node it is a problem document with Retry-After; `drsft serve` and the image set it.
+`RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve.proxy:middlewares` in the environment of every Ray node puts
+it there; `drsft serve` and the image set it. Without it all works, but a bit slower, and a request whose
+ingress replica died gets Ray's bare 500.
 """
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.problems import EngineUnavailable, problem_of, problem_response
+from serve.shield import BODY_AHEAD
 
-__all__ = ["LostReplicas", "middlewares"]
+__all__ = ["BodyAhead", "LostReplicas", "middlewares"]
+
+MOST_BYTES_AHEAD = 64 << 10
 
 
 def middlewares() -> list[Middleware]:
-    """Called by Serve when it starts a proxy."""
-    return [Middleware(LostReplicas)]
+    """Called by Serve when it starts a proxy; the last one is the outermost."""
+    return [Middleware(BodyAhead), Middleware(LostReplicas)]
+
+
+class BodyAhead:
+    """Sends a small body along with its request: else the replica asks the proxy for it, a call more."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        length = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
+        if length.isascii() and length.isdigit() and int(length) <= MOST_BYTES_AHEAD:
+            body, has_more = b"", True
+            while has_more:
+                message = await receive()
+                if message["type"] != "http.request":
+                    return  # the client went away
+                body += message.get("body", b"")
+                has_more = message.get("more_body", False)
+            scope[BODY_AHEAD] = body
+        await self._app(scope, receive, send)
 
 
 class LostReplicas:
@@ -39,8 +63,10 @@ class LostReplicas:
         async def watched_send(message: Message) -> None:
             nonlocal is_answered
             if message["type"] == "http.response.start":
-                # Every answer of ours has this header (serve/shield.py); the proxy's own has not.
-                is_ours = "x-content-type-options" in Headers(raw=message["headers"])
+                headers = MutableHeaders(scope=message)
+                is_ours = "X-Content-Type-Options" in headers  # serve/shield.py puts it on every answer
+                if is_ours:  # it has an id already, and Serve has added its own behind it
+                    headers["X-Request-Id"] = headers["X-Request-Id"]
                 is_answered = is_ours or message["status"] != 503
             if is_answered:
                 await send(message)
@@ -48,5 +74,5 @@ class LostReplicas:
         await self._app(scope, watched_receive, watched_send)
         if not (is_answered or is_gone):
             request_id = Headers(scope=scope).get("x-request-id", "")  # Serve gives every request one
-            body, headers = problem_of(EngineUnavailable(), request_id)
-            await problem_response(body, {**headers, "X-Request-Id": request_id})(scope, receive, send)
+            body, more = problem_of(EngineUnavailable(), request_id)
+            await problem_response(body, {**more, "X-Request-Id": request_id})(scope, receive, send)

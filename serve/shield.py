@@ -11,7 +11,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve.meter import Meter
 from serve.problems import problem_of, problem_response
 
-__all__ = ["Shield"]
+__all__ = ["BODY_AHEAD", "Shield"]
+
+BODY_AHEAD = "drsft.body"  # of the scope: the whole body, where the proxy sent it along (serve/proxy.py)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HEADERS = {
@@ -67,6 +69,9 @@ class Shield:
             body, more = problem_of(self._too_large(), request_id)
             await problem_response(body, {**more, "Connection": "close"})(scope, receive, send)
             return
+        body_ahead = scope.pop(BODY_AHEAD, None)
+        if body_ahead is not None:
+            receive = _ahead(body_ahead, receive)
         await self._app(scope, self._counted(receive), send)
 
     def _too_large(self) -> HTTPException:
@@ -86,3 +91,17 @@ class Shield:
             return message
 
         return receive_counted
+
+
+def _ahead(body: bytes, receive: Receive) -> Receive:
+    """The body, then whatever comes after it: the client's leaving."""
+    is_read = False
+
+    async def receive_ahead() -> Message:
+        nonlocal is_read
+        if is_read:
+            return await receive()
+        is_read = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive_ahead

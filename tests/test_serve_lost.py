@@ -6,15 +6,19 @@ from typing import Any
 import httpx
 import pytest
 from ray.exceptions import RayActorError
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from drsft.policy.fake import text_completion
 from drsft.records import Completion, Sampling
+from serve.meter import NoMeter
 from serve.problems import EngineUnavailable
-from serve.proxy import LostReplicas
+from serve.proxy import BodyAhead, LostReplicas
 from serve.remote import RemotePolicy
+from serve.shield import Shield
 
+OURS = {"X-Content-Type-Options": "nosniff", "X-Request-Id": "abc"}
 SAMPLING = Sampling(num_samples=1, temperature=1.0, max_tokens=8, seed=5)
 
 
@@ -102,6 +106,36 @@ async def test_what_the_proxy_cannot_answer_is_a_problem_document_with_a_time_to
 
 @pytest.mark.parametrize("status", [200, 429, 503])
 async def test_our_own_answers_pass_as_they_are(status: int) -> None:
-    ours = Response("ours", status, headers={"X-Content-Type-Options": "nosniff", "Retry-After": "9"})
+    ours = Response(
+        "ours", status, headers={"X-Content-Type-Options": "nosniff", "X-Request-Id": "a", "Retry-After": "9"}
+    )
     answer = await ask(ours)
     assert (answer.status_code, answer.text, answer.headers["Retry-After"]) == (status, "ours", "9")
+
+
+async def test_an_answer_has_one_request_id() -> None:
+    async def answers_with_two(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(name.lower().encode(), value.encode()) for name, value in OURS.items()]
+        headers.append((b"x-request-id", b"of Serve"))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    assert (await ask(answers_with_two)).headers.get_list("X-Request-Id") == ["abc"]
+
+
+@pytest.mark.parametrize("size", [0, 10, 200_000])
+async def test_a_body_arrives_as_it_was_sent_whether_it_went_ahead_or_not(size: int) -> None:
+    async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response(await Request(scope, receive).body())(scope, receive, send)
+
+    body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    app = BodyAhead(Shield(echo, max_body_bytes=1 << 20, meter=NoMeter()))
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        assert (await client.post("/", content=body)).content == body
+
+
+async def test_a_body_past_the_limit_is_refused_also_where_it_went_ahead() -> None:
+    app = BodyAhead(Shield(Response("in"), max_body_bytes=1024, meter=NoMeter()))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+        assert (await client.post("/", content=b"x" * 1025)).status_code == 413

@@ -174,7 +174,8 @@ async def _rate(requests: Sequence[Request]) -> float:
     async def worker(client: httpx.AsyncClient) -> None:
         nonlocal tokens
         for request in waiting:
-            tokens += await request(client)
+            num_tokens = await request(client)
+            tokens += num_tokens  # in one step: `tokens += await` would lose what others added meanwhile
 
     async with httpx.AsyncClient(timeout=120, limits=httpx.Limits(max_connections=CONCURRENCY)) as client:
         started_s = time.perf_counter()

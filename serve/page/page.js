@@ -31,6 +31,7 @@ async function start() {
     running = null;
     $("start").disabled = false;
     $("stop").hidden = true;
+    $("progress-title").textContent = "How it went";
   }
 }
 
@@ -53,6 +54,7 @@ function prepare() {
   $("start").disabled = true;
   $("stop").hidden = false;
   $("progress").hidden = false;
+  $("progress-title").textContent = "On its way";
   $("outcome").hidden = true;
   $("stages").replaceChildren();
   $("key").removeAttribute("aria-invalid");
@@ -185,7 +187,7 @@ function drawVerdict(data) {
 function drawResult(result) {
   say("Done.");
   $("headline").textContent = SOURCES[result.source] || result.source;
-  const seconds = result.timings.total_s.toFixed(1);
+  const seconds = result.timings.total_s.toPrecision(2);
   const phi = result.mean_phi === null ? "" : `, φ̄ ${result.mean_phi.toFixed(2)}`;
   const answer = result.answer ? `Answer ${result.answer}; ` : "";
   $("facts").textContent =

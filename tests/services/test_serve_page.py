@@ -76,7 +76,7 @@ def test_a_solution_is_rewritten_by_keyboard_alone(
 
 
 def test_a_wrong_key_is_said_and_the_field_is_in_focus(
-    page: Page, prompter: Prompter, verifier: VerifierPool, tmp_path: Path
+    page: Page, prompter: Prompter, verifier: VerifierPool, tmp_path: Path, screenshots: Path
 ) -> None:
     (tmp_path / "keys").write_text(make_key("other")[1])
     app = make_service(Policy(), prompter, verifier, access={"keys_file": str(tmp_path / "keys")})
@@ -86,10 +86,11 @@ def test_a_wrong_key_is_said_and_the_field_is_in_focus(
         page.keyboard.press("Control+Enter")
         expect(page.locator("#complaint")).to_have_text("The key is missing or wrong.")
         expect(page.locator("#key")).to_be_focused()
+        page.screenshot(path=screenshots / "serve-wrong-key.png", full_page=True)
 
 
 def test_a_full_service_is_said_with_the_time_to_wait(
-    page: Page, prompter: Prompter, verifier: VerifierPool
+    page: Page, prompter: Prompter, verifier: VerifierPool, screenshots: Path
 ) -> None:
     access = {"open_on_loopback": True, "requests_per_minute": 1}
     with served(make_service(Policy(), prompter, verifier, access=access)) as url:
@@ -100,6 +101,7 @@ def test_a_full_service_is_said_with_the_time_to_wait(
         page.keyboard.press("Control+Enter")
         expect(page.locator("#complaint")).to_contain_text("The service is full")
         expect(page.locator("#complaint")).to_contain_text("Try again in")
+        page.screenshot(path=screenshots / "serve-full.png", full_page=True)
 
 
 def test_an_engine_that_dies_in_the_middle_is_said(
