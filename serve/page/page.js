@@ -187,7 +187,8 @@ function drawVerdict(data) {
 function drawResult(result) {
   say("Done.");
   $("headline").textContent = SOURCES[result.source] || result.source;
-  const seconds = result.timings.total_s.toPrecision(2);
+  const { total_s: total } = result.timings;
+  const seconds = total.toFixed(total < 1 ? 2 : 1);
   const phi = result.mean_phi === null ? "" : `, φ̄ ${result.mean_phi.toFixed(2)}`;
   const answer = result.answer ? `Answer ${result.answer}; ` : "";
   $("facts").textContent =
