@@ -80,14 +80,14 @@ def bench_serve(config: Path, *, num_rounds: int = 5, num_requests: int = 200) -
 
 def print_bench(bench: ServeBench, console: Console | None = None) -> None:
     table = Table("milliseconds", "p50", "p99", title=f"one request at a time, {len(bench.ours)} of them")
-    for name, values in (
-        ("POST /rewrite", [1000 * seconds for _, seconds in bench.ours]),
-        ("AsyncLLM in process", [1000 * seconds for _, seconds in bench.bare]),
-        (f"difference, {len(bench.overheads_ms)} with equal tokens", bench.overheads_ms),
-    ):
-        table.add_row(
-            name, f"{statistics.median(values):.1f}", f"{statistics.quantiles(values, n=100)[98]:.1f}"
-        )
+    ours, bare = (_p50_p99([1000 * seconds for _, seconds in side]) for side in (bench.ours, bench.bare))
+    for name, (p50, p99) in {
+        "POST /rewrite": ours,
+        "AsyncLLM in process": bare,
+        "difference of these": (ours[0] - bare[0], ours[1] - bare[1]),
+        f"difference, request by request ({len(bench.overheads_ms)})": _p50_p99(bench.overheads_ms),
+    }.items():
+        table.add_row(name, f"{p50:.1f}", f"{p99:.1f}")
     rates = Table("tokens/s", "median", "min", "max", title=f"{CONCURRENCY} at a time")
     for name, values in (
         ("POST /rewrite", list(bench.our_tokens_per_s)),
@@ -97,6 +97,10 @@ def print_bench(bench: ServeBench, console: Console | None = None) -> None:
     rates.add_row("ratio in a round", *(f"{f(bench.ratios):.2f}" for f in (statistics.median, min, max)))
     for one in (table, rates):
         (console or Console()).print(one)
+
+
+def _p50_p99(values: Sequence[float]) -> tuple[float, float]:
+    return statistics.median(values), statistics.quantiles(values, n=100)[98]
 
 
 def _material(config: Path, num_problems: int) -> tuple[Target, list[Problem], Prompter]:
