@@ -110,7 +110,9 @@ def bare_engine(work: dict[str, Any], folder: Path) -> Iterator[BareEngine]:
             raise StageError(f"the bare engine did not start; its log is {folder / 'engine.log'}")
         yield BareEngine(process)
     finally:
-        _end(process)
+        assert process.stdin is not None
+        process.stdin.close()  # the end of its work: it shuts the engine's own processes down
+        _wait(process)
 
 
 def engine_processes(service: psutil.Process, name: str) -> list[psutil.Process]:
@@ -151,6 +153,10 @@ def _wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
 
 def _end(process: "subprocess.Popen[Any]") -> None:
     process.terminate()
+    _wait(process)
+
+
+def _wait(process: "subprocess.Popen[Any]") -> None:
     try:
         process.wait(60)
     except subprocess.TimeoutExpired:
