@@ -20,6 +20,7 @@ from drsft.report.inspect_summary import summary_view
 from drsft.runs import GAP, rewritten_shards
 from drsft.shards import ShardSet
 from drsft.storage import Store, read_table
+from drsft.stored import read_stored
 from drsft.tables import records_from_table
 
 __all__ = ["Filters", "browse"]
@@ -98,7 +99,7 @@ def _heat_reader(run: Store) -> Callable[[str, Record], RenderableType]:
     done = scores.done()
     if not done:
         raise InputError(f"{run.url} has no gap report yet; score its texts first: drsft gap CONFIG")
-    target = RunConfig.model_validate_json(run.read("config.json")).target
+    target = read_stored(run, "config.json", RunConfig).target
     decode = load_prompter(target.model, target.prompts).tokenizer.decode
 
     def read(shard: str, record: Record) -> RenderableType:

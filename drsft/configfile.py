@@ -5,16 +5,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from drsft.config import RunConfig
 from drsft.errors import ConfigError
+from drsft.yamlfile import NotYamlError, read_yaml
 
 __all__ = ["load_config", "load_settings"]
 
 Settings = TypeVar("Settings", bound=BaseModel)
+
+MAX_CONFIG_BYTES = 256 << 10
 
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
@@ -24,14 +26,7 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
 
 def load_settings(schema: type[Settings], path: Path, overrides: Iterable[str] = ()) -> Settings:
     """The same for any tree of settings."""
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: {error.strerror or error}; give the path of a YAML configuration"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())[:300]}") from error
+    tree = _read(path)
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected keys such as problems and target, found {type(tree).__name__}")
     for override in overrides:
@@ -40,8 +35,23 @@ def load_settings(schema: type[Settings], path: Path, overrides: Iterable[str] =
         return schema.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(
-            "\n".join(f"{path}: {_describe(one, tree, schema)}" for one in _first_of_each(error, tree))
+            *(f"{path}: {_describe(one, tree, schema)}" for one in _first_of_each(error, tree))
         ) from error
+
+
+def _read(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_CONFIG_BYTES + 1)
+    except (OSError, ValueError) as error:  # a name that no file can have is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path}: {reason}; give the path of a YAML configuration") from error
+    if len(data) > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{path}: more than {MAX_CONFIG_BYTES >> 10} KiB; this is no configuration")
+    try:
+        return read_yaml(data.decode("utf-8"))
+    except (NotYamlError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from error
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
@@ -49,9 +59,9 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     if not separator or not key:
         raise ConfigError(f"override {override!r}: write KEY=VALUE, for example train.learning_rate=1e-4")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override {override!r}: the value is not YAML") from error
+        value = read_yaml(text)
+    except NotYamlError as error:
+        raise ConfigError(f"override {override!r:.200}: the value is not YAML: {error}") from error
     node: Any = tree
     *parents, last = key.split(".")
     for part in parents:

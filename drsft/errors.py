@@ -13,6 +13,8 @@
 A message says what is wrong, where, and how to mend it.
 """
 
+import unicodedata
+
 __all__ = [
     "BusyError",
     "ConfigError",
@@ -26,10 +28,20 @@ __all__ = [
 ]
 
 
+MAX_LINE = 1200  # characters
+
+
 class DrsftError(Exception):
-    """Base of all; `exit_code` is what the command line ends with."""
+    """Base of all; `exit_code` is what the command line ends with.
+
+    Each argument is a line of the message. What of it came from somebody's file may be anything: control
+    characters are spelt out, so that none breaks the line or reaches a terminal, and no line is endless.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return "\n".join(_spelt_out(str(line)) for line in self.args)
 
 
 class UserError(DrsftError):
@@ -62,3 +74,13 @@ class BusyError(DrsftError):
 
 class StageError(DrsftError):
     pass
+
+
+def _spelt_out(text: str) -> str:
+    unsafe = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    if len(text) > MAX_LINE:
+        text = f"{text[: MAX_LINE // 2]} … {text[-MAX_LINE // 2 :]}"
+    return "".join(
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in unsafe else char
+        for char in text
+    )

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 from drsft.storage import Store
+from drsft.stored import read_stored
 
 __all__ = ["StageTime", "read_history", "timed"]
 
@@ -37,4 +38,4 @@ def timed(store: Store, term: int, stage: str, *, began_at: float | None = None)
 
 def read_history(store: Store) -> list[StageTime]:
     """In order of the starts."""
-    return [StageTime(**json.loads(store.read(key))) for key in store.keys(PREFIX)]
+    return [read_stored(store, key, StageTime) for key in store.keys(PREFIX)]

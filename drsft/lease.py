@@ -25,6 +25,7 @@ from pathlib import Path
 
 from drsft.errors import BusyError, StorageError
 from drsft.storage import Store
+from drsft.stored import read_stored
 
 __all__ = ["Holder", "Lease", "Pace", "acquire", "held"]
 
@@ -140,7 +141,7 @@ def acquire(
     told: int | None = None
     while True:
         term = _newest(store)
-        holder = Holder(**json.loads(store.read(_key(term, "json")))) if term else None
+        holder = read_stored(store, _key(term, "json"), Holder) if term else None
         if holder is None or _is_over(store, term, holder):
             if store.create(_key(term + 1, "json"), json.dumps(asdict(Holder.here())).encode()):
                 return Lease(store, term + 1, pace=pace, on_lost=on_lost)
@@ -179,7 +180,8 @@ def _count(store: Store, term: int) -> bytes:
 
 def _newest(store: Store) -> int:
     names = [key.rsplit("/", 1)[1] for key in store.keys(PREFIX)]
-    return max((int(name.removesuffix(".json")) for name in names if name.endswith(".json")), default=0)
+    terms = (name.removesuffix(".json") for name in names if name.endswith(".json"))
+    return max((int(term) for term in terms if term.isdecimal()), default=0)
 
 
 def _key(term: int, kind: str) -> str:

@@ -14,6 +14,7 @@ from drsft.policy.prompts import Prompter
 from drsft.problems import Intake, read_problems
 from drsft.records import Problem
 from drsft.storage import Store, read_table, table_bytes
+from drsft.stored import read_stored
 from drsft.tables import problems_from_table, problems_to_table
 from drsft.verify.answers import parse_reference
 
@@ -111,7 +112,7 @@ def screens_for(problems: Problems, benchmarks: Sequence[Benchmark]) -> list[Scr
 
 def read_plan(store: Store, prefix: str) -> Plan | None:
     key = f"{prefix}/plan.json"
-    return Plan(**json.loads(store.read(key))) if store.exists(key) else None
+    return read_stored(store, key, Plan) if store.exists(key) else None
 
 
 def copy_plan(source: Store, target: Store) -> None:

@@ -184,7 +184,10 @@ def _screened(problem: Problem, place: str, screens: Sequence[Screen]) -> Proble
 
 
 def _set_aside(row: Row, reason: str, detail: str) -> Quarantined:
-    content = str(row.fields)[:500].encode(errors="replace").decode()
+    try:
+        content = str(row.fields)[:500].encode(errors="replace").decode()
+    except RecursionError:
+        content = "(nested too deeply to be shown)"
     return Quarantined(place=row.place, reason=reason, detail=detail, content=content)
 
 

@@ -7,7 +7,7 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -19,11 +19,13 @@ import pyarrow.parquet as pq
 from drsft.config import Problems
 from drsft.errors import InputError, StorageError
 from drsft.storage import LocalStore, S3Store, Store, open_store
+from drsft.storage_errors import is_nameable
 
 __all__ = ["BadRow", "Row", "read_rows"]
 
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
 _CURE = f"give {', '.join(_SUFFIXES[:-1])} (one object a line) or {_SUFFIXES[-1]}"
+MAX_LINE_BYTES = 32 << 20  # a row is read whole; what JSON makes of it in memory may be thirty times as much
 _ARRAY = re.compile(rb"\s*\[\s*(\{|$)")  # how a JSON array of objects begins
 
 
@@ -46,14 +48,30 @@ def read_rows(problems: Problems) -> Iterator[Row | BadRow]:
     path = problems.path
     if path.startswith("embedded:"):
         path = str(files("drsft.embedded") / "data" / f"{path.removeprefix('embedded:')}.jsonl.gz")
+    if not is_nameable(path):
+        raise InputError(f"problems.path {path!r}: no file has such a name")
     if path.startswith("~"):
-        path = str(Path(path).expanduser())
-    if path.startswith("s3://") or Path(path).exists():
+        path = _at_home(path)
+    if path.startswith("s3://") or _exists(path):
         yield from _rows_of_files(path)
     elif _looks_like_a_file(path):
         raise InputError(f"problems.path {path!r}: no such file or folder")
     else:
         yield from _rows_of_hub(problems)
+
+
+def _at_home(path: str) -> str:
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError as error:
+        raise InputError(f"problems.path {path!r}: no such user; write the home folder out") from error
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError as error:  # too long a name, for one
+        raise InputError(f"problems.path {path!r:.200}: {error.strerror}") from error
 
 
 def _looks_like_a_file(path: str) -> bool:
@@ -107,19 +125,29 @@ def _files_at(path: str) -> Iterator[tuple[Store, str]]:
 
 
 def _rows_of_json_lines(file: BinaryIO, name: str, *, is_gzip: bool) -> Iterator[Row | BadRow]:
-    lines: Iterable[bytes] = gzip.GzipFile(fileobj=file) if is_gzip else file
     number = 0
     try:
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(_lines(gzip.GzipFile(fileobj=file) if is_gzip else file), start=1):
             if number == 1 and _ARRAY.match(line):
                 raise InputError(f"{name} is one JSON array; write one object a line: jq -c '.[]' FILE")
-            if line.strip():
+            if len(line) > MAX_LINE_BYTES:
+                detail = f"more than {MAX_LINE_BYTES >> 20} MiB in one line"
+                yield BadRow(f"{name} line {number}", detail, _start_of(line))
+            elif line.strip():
                 yield _row_of_line(line, f"{name} line {number}")
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         detail = f"the file breaks off or is not gzip: {error}; the rest of it is missing"
         yield BadRow(f"{name} line {number + 1}", detail, "", kind="file breaks off")
     except OSError as error:
         raise StorageError(f"cannot read on in {name} after line {number}: {error}") from error
+
+
+def _lines(file: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
+    """Each line; of one that is too long its beginning, one byte past the limit."""
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        yield line
+        while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
+            line = file.readline(MAX_LINE_BYTES + 1)
 
 
 def _row_of_line(line: bytes, place: str) -> Row | BadRow:
@@ -143,7 +171,7 @@ def _rows_of_parquet(file: BinaryIO, name: str) -> Iterator[Row | BadRow]:
             for fields in batch.to_pylist():
                 number += 1
                 yield Row(f"{name} row {number}", fields)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, ValueError, ArithmeticError) as error:  # dates past Python's, too
         raise InputError(f"{name} is not a readable Parquet file: {str(error)[:200]}") from error
 
 

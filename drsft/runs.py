@@ -11,6 +11,7 @@ from drsft.errors import InputError
 from drsft.rewrite.rounds import Round, plan_rounds
 from drsft.shards import Commit, ShardSet
 from drsft.storage import Store, open_store, read_table
+from drsft.stored import read_stored
 
 __all__ = [
     "GAP",
@@ -47,7 +48,7 @@ def find_config(where: str) -> tuple[RunConfig, Store]:
         config = load_config(Path(where))
         return config, open_run(config)
     store = find_run(where)
-    return RunConfig.model_validate_json(store.read("config.json")), store
+    return read_stored(store, "config.json", RunConfig), store
 
 
 def open_run(config: RunConfig) -> Store:

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from drsft.errors import StorageError
 from drsft.storage import Store, read_table, table_bytes
+from drsft.stored import read_stored
 
 __all__ = ["Commit", "ShardSet", "at_work_since"]
 
@@ -93,4 +94,4 @@ class ShardSet:
         return [read_table(self._store, commit.data_key) for _, commit in sorted(self.commits().items())]
 
     def _read(self, shard: str, key: str) -> Commit:
-        return Commit(shard=shard, **json.loads(self._store.read(key)))
+        return read_stored(self._store, key, Commit, shard=shard)

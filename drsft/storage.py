@@ -18,6 +18,15 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from drsft.errors import StorageError
+from drsft.storage_errors import (
+    check_bucket,
+    checked_key,
+    is_nameable,
+    local_failure,
+    s3_endpoint,
+    s3_failure,
+    without_login,
+)
 
 __all__ = [
     "LocalStore",
@@ -68,8 +77,13 @@ def open_store(url: str) -> Store:
     if url.startswith("s3://"):
         return S3Store(url)
     if "://" in url:
-        raise StorageError(f"storage {url!r}: give a folder or s3://bucket/prefix")
-    return LocalStore(Path(url).expanduser().absolute())
+        raise StorageError(f"storage {without_login(url)!r}: give a folder or s3://bucket/prefix")
+    if not url.strip() or not is_nameable(url):
+        raise StorageError(f"storage {url!r} is no folder's name; give a folder or s3://bucket/prefix")
+    try:
+        return LocalStore(Path(url).expanduser().absolute())
+    except RuntimeError as error:
+        raise StorageError(f"storage {url!r}: no such user; write the home folder out") from error
 
 
 class LocalStore:
@@ -81,10 +95,13 @@ class LocalStore:
         return str(self.root)
 
     def within(self, prefix: str) -> "LocalStore":
-        return LocalStore(self.root / prefix)
+        return LocalStore(self._path(prefix))
+
+    def _path(self, key: str) -> Path:
+        return self.root / checked_key(key)
 
     def _staged(self, key: str, data: bytes) -> tuple[Path, Path]:
-        target = self.root / key
+        target = self._path(key)
         staging = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -95,9 +112,7 @@ class LocalStore:
         except OSError as error:
             with suppress(OSError):
                 staging.unlink()
-            raise StorageError(
-                f"cannot write {target}: {error.strerror}; check the folder and disk"
-            ) from error
+            raise local_failure("write", target, error) from error
         return staging, target
 
     def create(self, key: str, data: bytes) -> bool:
@@ -106,36 +121,51 @@ class LocalStore:
             os.link(staging, target)  # fails when the name exists, and the content is there at once
         except FileExistsError:
             return False
+        except OSError as error:
+            raise local_failure("write", target, error) from error
         finally:
-            staging.unlink()
+            staging.unlink(missing_ok=True)
         return True
 
     def put(self, key: str, data: bytes) -> None:
         staging, target = self._staged(key, data)
-        os.replace(staging, target)
+        try:
+            os.replace(staging, target)
+        except OSError as error:
+            staging.unlink(missing_ok=True)
+            raise local_failure("write", target, error) from error
 
     def read(self, key: str) -> bytes:
         try:
-            return (self.root / key).read_bytes()
+            return self._path(key).read_bytes()
         except OSError as error:
-            raise StorageError(f"cannot read {self.root / key}: {error.strerror}") from error
+            raise local_failure("read", self._path(key), error) from error
 
     def open(self, key: str) -> BinaryIO:
         try:
-            return (self.root / key).open("rb")
+            return self._path(key).open("rb")
         except OSError as error:
-            raise StorageError(f"cannot read {self.root / key}: {error.strerror}") from error
+            raise local_failure("read", self._path(key), error) from error
 
     def exists(self, key: str) -> bool:
-        return (self.root / key).is_file()
+        try:
+            return self._path(key).is_file()
+        except OSError as error:
+            raise local_failure("look up", self._path(key), error) from error
 
     def keys(self, prefix: str) -> Iterator[str]:
-        folder = self.root / prefix
+        folder = self._path(prefix)
         paths = (path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".tmp"))
-        yield from sorted(path.relative_to(self.root).as_posix() for path in paths)
+        try:
+            yield from sorted(path.relative_to(self.root).as_posix() for path in paths)
+        except OSError as error:
+            raise local_failure("list", folder, error) from error
 
     def delete(self, key: str) -> None:
-        (self.root / key).unlink(missing_ok=True)
+        try:
+            self._path(key).unlink(missing_ok=True)
+        except OSError as error:
+            raise local_failure("delete", self._path(key), error) from error
 
 
 class S3Store:
@@ -143,9 +173,8 @@ class S3Store:
 
     def __init__(self, url: str) -> None:
         bucket, _, prefix = url.removeprefix("s3://").strip("/").partition("/")
-        if not bucket:
-            raise StorageError(f"storage {url!r} names no bucket; give s3://bucket/prefix")
-        self.bucket, self.prefix = bucket, prefix
+        check_bucket(bucket)
+        self.bucket, self.prefix = bucket, checked_key(prefix)
 
     @property
     def url(self) -> str:
@@ -155,7 +184,7 @@ class S3Store:
         return S3Store(f"{self.url}/{prefix}")
 
     def _key(self, key: str) -> str:
-        return f"{self.prefix}/{key}" if self.prefix else key
+        return f"{self.prefix}/{checked_key(key)}" if self.prefix else checked_key(key)
 
     def _path(self, key: str) -> str:
         return f"{self.bucket}/{self._key(key)}"
@@ -167,6 +196,7 @@ class S3Store:
 
         return boto3.session.Session().client(
             "s3",
+            endpoint_url=s3_endpoint(),
             config=Config(
                 connect_timeout=5, read_timeout=60, retries={"max_attempts": 5, "mode": "standard"}
             ),
@@ -174,18 +204,13 @@ class S3Store:
 
     @cached_property
     def _files(self) -> pafs.FileSystem:
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        endpoint = s3_endpoint()
         scheme, _, host = (endpoint or "").rpartition("://")
-        options = {"endpoint_override": host, "scheme": scheme or "https"} if endpoint else {}
+        options = {"endpoint_override": host, "scheme": scheme} if endpoint else {}
         return pafs.S3FileSystem(connect_timeout=5, request_timeout=60, **options)
 
     def _failed(self, verb: str, key: str, error: Exception) -> StorageError:
-        where = os.environ.get("AWS_ENDPOINT_URL") or "AWS"
-        reason = str(error).strip().splitlines()[0][:300]
-        return StorageError(
-            f"cannot {verb} s3://{self._path(key)} at {where}: {reason}; "
-            "check AWS_ENDPOINT_URL, the credentials and the bucket's name"
-        )
+        return s3_failure(f"{verb} s3://{self._path(key)} at {s3_endpoint() or 'AWS'}", error)
 
     def create(self, key: str, data: bytes) -> bool:
         from botocore.exceptions import BotoCoreError, ClientError
@@ -239,7 +264,10 @@ class S3Store:
 
     def delete(self, key: str) -> None:
         if self.exists(key):
-            self._files.delete_file(self._path(key))
+            try:
+                self._files.delete_file(self._path(key))
+            except OSError as error:
+                raise self._failed("delete", key, error) from error
 
 
 def table_bytes(table: pa.Table) -> bytes:
@@ -250,7 +278,11 @@ def table_bytes(table: pa.Table) -> bytes:
 
 
 def read_table(store: Store, key: str) -> pa.Table:
-    return pq.read_table(pa.BufferReader(store.read(key)))
+    try:
+        return pq.read_table(pa.BufferReader(store.read(key)))
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise StorageError(f"{store.url}/{key} is damaged: no Parquet file: {reason}") from error
 
 
 def upload_folder(store: Store, folder: Path, key: str) -> None:
@@ -260,7 +292,11 @@ def upload_folder(store: Store, folder: Path, key: str) -> None:
 
 
 def download_folder(store: Store, key: str, folder: Path) -> None:
+    """Everything below `key`. A name that would lead out of `folder` is a StorageError."""
     for name in store.keys(key):
-        path = folder / Path(name).relative_to(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(store.read(name))
+        path = folder / checked_key(name).removeprefix(key).lstrip("/")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(store.read(name))
+        except OSError as error:
+            raise local_failure("write", path, error) from error

@@ -27,6 +27,7 @@ LAYERS = {  # package -> what of drsft it may import
         "config",
         "objectives",
         "storage",
+        "stored",
         "policy",
         "shards",
         "tables",

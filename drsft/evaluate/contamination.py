@@ -14,6 +14,7 @@ from drsft.config import Benchmark, Evaluate
 from drsft.planning import Plan, read_plan, read_shard
 from drsft.records import Problem
 from drsft.storage import Store
+from drsft.stored import read_stored
 
 __all__ = ["Contamination", "measure_contamination", "read_contamination"]
 
@@ -49,9 +50,7 @@ def read_contamination(evaluate: Evaluate, store: Store, benchmark: Benchmark) -
     key = evaluate.contamination_key(benchmark)
     if not store.exists(key):
         return None
-    fields = json.loads(store.read(key))
-    ids, examples = tuple(fields.pop("question_ids")), tuple(fields.pop("examples"))
-    return Contamination(**fields, question_ids=ids, examples=examples)
+    return read_stored(store, key, Contamination)
 
 
 def _problems(store: Store, prefix: str, plan: Plan) -> Iterator[Problem]:

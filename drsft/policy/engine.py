@@ -62,6 +62,8 @@ def engine_arguments(target: Target) -> dict[str, Any]:
         "tensor_parallel_size": target.engine.tensor_parallel_size,
         "enforce_eager": target.engine.enforce_eager,
         "logprobs_mode": "processed_logprobs",  # after temperature: the behaviour's own probabilities
+        "load_format": "safetensors",  # never a pickle
+        "trust_remote_code": False,
         "seed": 0,
         "disable_log_stats": True,
     }

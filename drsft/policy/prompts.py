@@ -16,6 +16,7 @@ from typing import Any
 
 from drsft.config import Prompts, Target
 from drsft.errors import ModelError
+from drsft.policy.template_check import template_trouble
 from drsft.records import Problem
 from drsft.storage import download_folder, open_store
 
@@ -24,6 +25,7 @@ __all__ = [
     "chat_messages",
     "check_length",
     "check_location",
+    "check_vocabulary",
     "load_prompter",
     "model_location",
     "text_patterns",
@@ -43,7 +45,7 @@ def model_location(name: str) -> str:
     if name.startswith("s3://"):
         return _fetched(name)
     if name.startswith("~"):
-        return str(Path(name).expanduser())
+        return os.path.expanduser(name)
     return str(files("drsft.embedded") / "model") if name == "embedded" else name
 
 
@@ -59,7 +61,11 @@ def _fetched(url: str) -> str:
 
 def check_location(location: str) -> None:
     """Raises ModelError for what is written as a folder and is none; costs nothing."""
-    if location.startswith((".", "/", "~")) and not Path(location).expanduser().is_dir():
+    try:
+        is_there = not location.startswith((".", "/", "~")) or Path(location).expanduser().is_dir()
+    except (OSError, RuntimeError):  # too long a name; no such user
+        is_there = False
+    if not is_there:
         raise ModelError(f"target.model {location!r}: no such folder; give a model folder or a hub name")
 
 
@@ -72,7 +78,26 @@ def load_prompter(model: str, prompts: Prompts) -> "Prompter":
         raise ModelError(
             f"target.model {location!r}: its tokenizer has no chat template; add one to the folder"
         )
-    return Prompter(tokenizer, prompts)
+    _check_template(tokenizer, prompts, location)
+    try:
+        return Prompter(tokenizer, prompts)
+    except Exception as error:  # a template may raise anything
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise ModelError(f"target.model {location!r}: its chat template fails: {reason}") from error
+
+
+def _check_template(tokenizer: Any, prompts: Prompts, location: str) -> None:
+    """The template is a program that came with the model: it runs with limits before it runs in here."""
+    try:
+        template = tokenizer.get_chat_template()
+    except ValueError as error:
+        raise ModelError(f"target.model {location!r}: {str(error).splitlines()[0][:200]}") from error
+    turns = [chat_messages(prompts.system, probe) for probe in (*_PROBES, _CONTENT)]
+    answered = [*turns[0], {"role": "assistant", "content": _CONTENT}]
+    tokens = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+    trouble = template_trouble(template, asked=turns, answered=answered, tokens=tokens)
+    if trouble is not None:
+        raise ModelError(f"target.model {location!r}: its chat template {trouble}")
 
 
 def text_patterns(texts: Sequence[str], location: str) -> tuple[tuple[int, ...], ...]:
@@ -87,26 +112,45 @@ def _load_tokenizer(location: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(location)
+        return AutoTokenizer.from_pretrained(location, trust_remote_code=False)
     except Exception as error:  # transformers raises OSError, ValueError and the hub's own errors alike
-        reason = str(error).strip().splitlines()[0][:200]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise ModelError(f"target.model {location!r}: no tokenizer could be loaded: {reason}") from error
 
 
 def check_length(target: Target) -> None:
     """Raises ModelError when more positions are asked for than the model has, as far as its files tell."""
-    from transformers import AutoConfig
-
-    location = model_location(target.model)
-    try:
-        positions = getattr(AutoConfig.from_pretrained(location), "max_position_embeddings", None)
-    except (OSError, ValueError):
-        return  # loading the model says what is wrong with it
-    if positions is not None and target.max_model_len > positions:
+    positions = getattr(_model_config(target), "max_position_embeddings", None)
+    if isinstance(positions, int) and target.max_model_len > positions:
         raise ModelError(
             f"target.max_model_len: {target.max_model_len} is more than the {positions} positions of "
             f"{target.model!r}"
         )
+
+
+def check_vocabulary(target: Target, prompter: "Prompter") -> None:
+    """Raises ModelError when the tokenizer has ids that the model has not: it is another model's.
+
+    Tokens that were added later do not count: some models' padding has an id of its own and no embedding.
+    """
+    size = getattr(_model_config(target), "vocab_size", None)
+    num_tokens = int(prompter.tokenizer.vocab_size)
+    if isinstance(size, int) and num_tokens > size:
+        raise ModelError(
+            f"target.model {target.model!r}: its tokenizer has {num_tokens:,} tokens and its weights "
+            f"{size:,}; it is another model's tokenizer"
+        )
+
+
+def _model_config(target: Target) -> Any:
+    """Of the text model; None where it cannot be read: loading the model says what is wrong with it."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(model_location(target.model), trust_remote_code=False)
+    except Exception:  # transformers raises OSError, ValueError, TypeError and its own errors alike
+        return None
+    return config.get_text_config()
 
 
 def user_turn(template: str, problem: Problem) -> str:

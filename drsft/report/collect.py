@@ -37,6 +37,7 @@ from drsft.report.rounds import rounds_shown
 from drsft.report.setting import environment, fingerprints, versions
 from drsft.shards import ShardSet
 from drsft.storage import Store
+from drsft.stored import read_stored
 
 __all__ = ["collect", "write_report"]
 
@@ -66,7 +67,7 @@ def collect(config: RunConfig, store: Store, *, max_rows: int = MAX_ROWS) -> Rep
     return ReportData(
         run_id=config.run_id,
         name=config.name,
-        created=json.loads(store.read("run.json"))["created"],
+        created=read_stored(store, "run.json", dict[str, Any])["created"],
         config_yaml=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         problems=_problem_counts(plan, store),
         progress=tuple(progress_of(config, plan, store)),
@@ -202,7 +203,7 @@ def _filtered(config: RunConfig, store: Store) -> Iterator[FilterCounts]:
     for data in sorted({arm.data for arm in config.train.arms}):
         key = f"{config.train.packed_prefix(data)}.filter.json"
         if store.exists(key):
-            yield FilterCounts(**json.loads(store.read(key)))
+            yield read_stored(store, key, FilterCounts)
 
 
 def _losses(config: RunConfig, store: Store) -> Iterator[LossCurve]:
@@ -220,7 +221,7 @@ def _probabilities(config: RunConfig, store: Store) -> Iterator[TokenProbabiliti
     for model in evaluated_models(config):
         key = f"train/{model.name}/probabilities.json"
         if model.seed is not None and store.exists(key):
-            noted = json.loads(store.read(key))
+            noted = read_stored(store, key, dict[str, Any])
             if {"before", "after"} <= noted.keys():
                 found.setdefault(model.arm, []).append(noted)
     for arm, seeds in found.items():

@@ -4,7 +4,6 @@ Time is counted while workers are at work on something that was committed: start
 machines and work that was lost with a worker are not in it.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -17,6 +16,7 @@ from drsft.report.data import Prices, StageCost
 from drsft.runs import GAP, REWRITTEN
 from drsft.shards import ShardSet
 from drsft.storage import Store
+from drsft.stored import read_stored
 
 __all__ = ["Span", "prices_of", "rewriting_seconds", "stage_costs", "time_at_work"]
 
@@ -126,7 +126,7 @@ def _of_spans(
 def _training(config: RunConfig, store: Store) -> Iterator[StageCost]:
     """The sum over the trainings that are done; they run one after the other."""
     keys = [f"train/{model.name}/done.json" for model in evaluated_models(config) if model.seed is not None]
-    done = [json.loads(store.read(key)) for key in keys if store.exists(key)]
+    done = [read_stored(store, key, dict[str, Any]) for key in keys if store.exists(key)]
     if done:
         worker_s = sum(one["wall_s"] * one["num_workers"] for one in done)
         yield StageCost(

@@ -1,10 +1,10 @@
 """With what a run was made: versions, machines, and fingerprints of its data and its model."""
 
-import json
 import os
 import platform
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from drsft import __version__
 from drsft.config import RunConfig
@@ -12,6 +12,7 @@ from drsft.planning import Plan, read_plan
 from drsft.report.wording import joined, plural
 from drsft.shards import ShardSet
 from drsft.storage import Store
+from drsft.stored import read_stored
 
 __all__ = ["environment", "fingerprints", "versions"]
 
@@ -45,7 +46,7 @@ def environment(shards: ShardSet) -> dict[str, str]:
 
 def fingerprints(config: RunConfig, plan: Plan, store: Store) -> dict[str, str]:
     """By which a reader can tell whether two runs had the same problems, benchmarks and model."""
-    run = json.loads(store.read("run.json"))
+    run = read_stored(store, "run.json", dict[str, Any])
     found = {
         "configuration of the records": config.fingerprint,
         "problems": f"{plan.digest} ({plan.num_problems:,} from {plan.path})",

@@ -5,7 +5,6 @@ sample. A worker is an engine, a scoring model or a training process.
 """
 
 import io
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from drsft.planning import Plan, read_plan
 from drsft.runs import REWRITTEN
 from drsft.shards import ShardSet
 from drsft.storage import Store
+from drsft.stored import read_stored
 from drsft.train.loop import DONE_KEY, jobs_of
 
 __all__ = ["Rates", "StageRate", "measure"]
@@ -52,7 +52,7 @@ class Rates:
 
 def measure(store: Store) -> Rates:
     """Raises InputError when the run has no finished stage with its times."""
-    config = RunConfig.model_validate_json(store.read("config.json"))
+    config = read_stored(store, "config.json", RunConfig)
     plan = read_plan(store, "problems")
     history = {time.stage: time for time in read_history(store)}  # the newest of each
     if plan is None or "rewrite" not in history:
@@ -111,7 +111,9 @@ def _training(
     time = history.get("train")
     prefixes = [config.train.job_prefix(job.arm, job.seed) for job in jobs_of(config.train)]
     keys = [key for key in (f"{prefix}/{DONE_KEY}" for prefix in prefixes) if store.exists(key)]
-    done = sorted((json.loads(store.read(key)) for key in keys), key=lambda one: float(one["ended_at"]))
+    done = sorted(
+        (read_stored(store, key, dict[str, Any]) for key in keys), key=lambda one: float(one["ended_at"])
+    )
     done = [one for one in done if time is not None and one["ended_at"] >= time.began_at]
     if time is None or not done:
         return None

@@ -22,7 +22,7 @@ from drsft.evaluate.contamination import measure_contamination
 from drsft.evaluate.plans import plan_benchmarks
 from drsft.history import timed
 from drsft.planning import Plan, copy_plan, plan_problems, screens_for
-from drsft.policy.prompts import check_length, load_prompter, model_location
+from drsft.policy.prompts import check_length, check_vocabulary, load_prompter, model_location
 from drsft.policy.provenance import model_fingerprint
 from drsft.report.collect import collect, write_report
 from drsft.report.gap_view import gap_view
@@ -36,6 +36,7 @@ from drsft.stages.cluster import check_resources, connected, quiet_stderr
 from drsft.stages.draining import draining
 from drsft.stages.progress import start_board, watched
 from drsft.storage import Store, open_store
+from drsft.stored import read_stored
 from drsft.views import view_of
 
 __all__ = ["STAGES", "run_pipeline"]
@@ -211,7 +212,7 @@ def _write_manifest(config: RunConfig, store: Store) -> None:
         "config": config.model_dump(),
     }
     if not store.create("run.json", json.dumps(manifest, indent=1).encode()):
-        before = json.loads(store.read("run.json")).get("target_fingerprint", fingerprint)
+        before = read_stored(store, "run.json", dict[str, Any]).get("target_fingerprint", fingerprint)
         if before != fingerprint:
             raise ModelError(
                 f"target.model {config.target.model!r} holds other files than when this run was started; "
@@ -223,6 +224,7 @@ def _write_manifest(config: RunConfig, store: Store) -> None:
 def _plan(config: RunConfig, store: Store) -> Plan:
     check_length(config.target)
     prompter = load_prompter(config.target.model, config.target.prompts)
+    check_vocabulary(config.target, prompter)
     return plan_problems(
         config.problems,
         store,

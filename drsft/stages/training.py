@@ -31,6 +31,7 @@ from drsft.stages.actors import group_labels, raise_cause
 from drsft.stages.progress import stop_if_draining
 from drsft.stages.scoring import run_scores
 from drsft.storage import Store, open_store
+from drsft.stored import read_stored
 from drsft.train.loop import DONE_KEY, Job, Target, jobs_of, row_order, train_one
 from drsft.train.views import is_packed, pack_view, read_view
 from drsft.train.world import World
@@ -56,7 +57,8 @@ def told_troubles(store: Store, config: RunConfig) -> list[str]:
     for job in jobs_of(config.train):
         key = f"{config.train.job_prefix(job.arm, job.seed)}/{DONE_KEY}"
         if store.exists(key):
-            lines += [f"{job}: {text}" for text in json.loads(store.read(key)).get("troubles", ())]
+            done = read_stored(store, key, dict[str, Any])
+            lines += [f"{job}: {text}" for text in done.get("troubles", ())]
     return lines
 
 

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 from torch import nn
-from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -31,11 +31,12 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
-from torch.distributed.checkpoint.state_dict_loader import load as load_state
 from torch.distributed.checkpoint.state_dict_saver import save as save_state
 
 from drsft.errors import StorageError
 from drsft.storage import Store, download_folder
+from drsft.stored import read_stored
+from drsft.train.checkpoint_reader import load_tensors
 from drsft.train.world import World
 
 __all__ = ["Checkpointer", "Commit", "commits", "load", "load_latest"]
@@ -131,16 +132,19 @@ def load(
     with TemporaryDirectory(prefix="drsft-checkpoint-") as folder:
         download_folder(store, _key(step), Path(folder))
         state = _state(model, optimiser)
-        load_state(state, storage_reader=FileSystemReader(folder), no_dist=world.size == 1)
+        load_tensors(state, Path(folder), is_alone=world.size == 1)
     set_model_state_dict(model, state["model"], options=_OPTIONS)
-    set_optimizer_state_dict(model, optimiser, state["optimiser"], options=_OPTIONS)
+    groups = get_optimizer_state_dict(model, optimiser, options=_OPTIONS)["param_groups"]
+    set_optimizer_state_dict(
+        model, optimiser, {**state["optimiser"], "param_groups": groups}, options=_OPTIONS
+    )
     world.barrier()  # nobody may delete what another still reads
 
 
 def commits(store: Store) -> list[Commit]:
     """Of all valid checkpoints, in ascending order of their steps."""
-    found = [json.loads(store.read(key)) for key in store.keys(FOLDER) if key.endswith(f"/{COMMIT}")]
-    return sorted((Commit(**fields) for fields in found), key=lambda commit: commit.step)
+    keys = [key for key in store.keys(FOLDER) if key.endswith(f"/{COMMIT}")]
+    return sorted((read_stored(store, key, Commit) for key in keys), key=lambda commit: commit.step)
 
 
 def best(found: list[Commit]) -> Commit | None:
@@ -154,12 +158,13 @@ def _key(step: int) -> str:
 
 
 def _state(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """Tensors only: the optimiser's settings are those of the configuration."""
     everything: Mapping[str, Any] = get_model_state_dict(model, options=_OPTIONS)
     named = model.named_parameters(remove_duplicate=False)  # tied ones are left in under their second name
     frozen = {name for name, parameter in named if not parameter.requires_grad}
     return {
         "model": {name: value for name, value in everything.items() if name not in frozen},
-        "optimiser": get_optimizer_state_dict(model, optimiser, options=_OPTIONS),
+        "optimiser": {"state": get_optimizer_state_dict(model, optimiser, options=_OPTIONS)["state"]},
     }
 
 

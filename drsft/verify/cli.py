@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import sys
+import zlib
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -50,7 +51,7 @@ def verify_file(
         task = progress.add_task("judging", total=_num_lines(file))
         for row, verdict in _judged(lines, file, kind, pool):
             row["outcome"], row["reason"] = verdict.outcome.value, verdict.reason
-            output.write(json.dumps(row, ensure_ascii=True) + "\n")
+            output.write(_written(row) + "\n")
             counts[verdict.outcome.value, verdict.reason] += 1
             progress.advance(task)
     output.flush()
@@ -82,7 +83,7 @@ def _judged(
 ) -> Iterator[tuple[dict[str, Any], Verdict]]:
     """Rows with their verdicts, in order, at most WINDOW in flight."""
     waiting: deque[tuple[dict[str, Any], Future[Verdict]]] = deque()
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_whole_lines(lines, file), start=1):
         if not line.strip():
             continue
         if number == 1 and _ARRAY.match(line):
@@ -94,6 +95,24 @@ def _judged(
     while waiting:
         row, future = waiting.popleft()
         yield row, future.result()
+
+
+def _whole_lines(lines: TextIO, file: str) -> Iterator[str]:
+    try:
+        yield from lines
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(
+            f"{file} breaks off or is not gzip: {error}; what came before it is judged"
+        ) from error
+    except OSError as error:
+        raise InputError(f"cannot read on in {file}: {error.strerror or error}") from error
+
+
+def _written(row: dict[str, Any]) -> str:
+    try:
+        return json.dumps(row, ensure_ascii=True)
+    except RecursionError:  # what could just be read may be too deep to be written
+        return json.dumps({"outcome": row["outcome"], "reason": row["reason"]})
 
 
 def _submitted(line: str, kind: str, pool: VerifierPool) -> "tuple[dict[str, Any], Future[Verdict]]":

@@ -185,7 +185,10 @@ def load_model(target: Target) -> Any:
 
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            model_location(target.model), dtype=getattr(torch, target.dtype)
+            model_location(target.model),
+            dtype=getattr(torch, target.dtype),
+            use_safetensors=True,
+            trust_remote_code=False,
         )
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0][:300]

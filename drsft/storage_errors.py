@@ -1,0 +1,84 @@
+"""What may be a place in a store, and what is said when a store refuses: where, why, and how to mend it."""
+
+import errno
+import os
+import re
+from pathlib import Path
+
+from drsft.errors import StorageError
+
+__all__ = [
+    "check_bucket",
+    "checked_key",
+    "is_nameable",
+    "local_failure",
+    "s3_endpoint",
+    "s3_failure",
+    "without_login",
+]
+
+_UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_LOGIN = re.compile(r"(?<=//)[^/\s]*@")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+_ENDPOINT = re.compile(r"https?://[^/@\s]+/?")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_CURES = (  # what an S3 server's error says, in boto3's spelling or pyarrow's, and what to do
+    (r"Request_?Time_?Too_?Skewed", "this machine's clock is off; set it, or let NTP do it"),
+    (r"No_?Such_?Bucket|bucket does not exist", "there is no such bucket; make it, or mend its name"),
+    (
+        r"Quota_?Exceeded|Insufficient_?Storage|status 507",
+        "the store is full; free space, or raise its quota",
+    ),
+    (
+        r"Access_?Denied|Invalid_?Access_?Key|Signature_?Does_?Not|Forbidden|status 403|credentials",
+        "check the credentials and what they may do in this bucket (docs/storage.md)",
+    ),
+)
+_OTHERWISE = "check AWS_ENDPOINT_URL, the credentials and the bucket's name"
+
+
+def is_nameable(text: str) -> bool:
+    """Whether a file or an object may be called so: no control characters, no halves of surrogate pairs."""
+    return _UNNAMEABLE.search(text) is None
+
+
+def without_login(text: str) -> str:
+    """Without the user and password of any URL in it."""
+    return _LOGIN.sub("", text)
+
+
+def checked_key(key: str) -> str:
+    """Keys also come out of files: none may lead out of its store. The empty one is the store itself."""
+    parts = key.removesuffix("/").split("/")
+    if not is_nameable(key) or (key and any(part in ("", ".", "..") for part in parts)):
+        raise StorageError(f"key {key!r:.200}: not a relative path without empty parts, '.' and '..'")
+    return key
+
+
+def check_bucket(bucket: str) -> None:
+    if "@" in bucket:  # not repeated: it may be a secret
+        raise StorageError("storage s3://…@…: credentials go into the environment; give s3://bucket/prefix")
+    if not _BUCKET.fullmatch(bucket):
+        raise StorageError(f"storage 's3://{bucket}' names no bucket; give s3://bucket/prefix")
+
+
+def s3_endpoint() -> str | None:
+    """Of the standard AWS environment; None is AWS itself."""
+    url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
+    if url is not None and not _ENDPOINT.fullmatch(url):
+        raise StorageError(
+            f"AWS_ENDPOINT_URL {without_login(url)!r} is no server's address; give http(s)://host[:port]"
+        )
+    return url
+
+
+def local_failure(verb: str, path: Path, error: OSError) -> StorageError:
+    cure = "free space on this disk" if error.errno in _FULL else "check the folder and disk"
+    return StorageError(f"cannot {verb} {path}: {error.strerror or error}; {cure}")
+
+
+def s3_failure(doing: str, error: Exception) -> StorageError:
+    """`doing` is what failed, and where."""
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    cure = next((cure for said, cure in _CURES if re.search(said, reason, re.IGNORECASE)), _OTHERWISE)
+    return StorageError(without_login(f"cannot {doing}: {reason}; {cure}"))

@@ -1,0 +1,38 @@
+"""Objects read back from a store, as the types that were written there.
+
+A run's folder may be another person's, or damaged: what does not fit its type is a StorageError, not a
+surprise later on.
+"""
+
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from drsft.errors import StorageError
+from drsft.storage import Store
+
+__all__ = ["read_stored"]
+
+Stored = TypeVar("Stored")
+
+
+def read_stored(store: Store, key: str, kind: type[Stored], **more: Any) -> Stored:
+    """The JSON object at `key` as a `kind`, a dataclass or a pydantic model; `more` are fields not in it.
+
+    Fields that `kind` lacks are passed over where it allows that: a newer version may have written them.
+    """
+    try:
+        fields = _adapter(dict[str, Any]).validate_json(store.read(key))
+        stored: Stored = _adapter(kind).validate_python({**fields, **more})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        reason = f"{where}: {first['msg']}" if where else first["msg"]
+        raise StorageError(f"{store.url}/{key} is damaged: {reason[:200]}") from error
+    return stored
+
+
+@lru_cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)

@@ -1,0 +1,65 @@
+"""YAML from anybody: plain values, no key twice, and no few lines that stand for a billion values."""
+
+from typing import Any
+
+import yaml
+
+__all__ = ["NotYamlError", "read_yaml"]
+
+MAX_VALUES = 20_000  # with every alias written out
+MAX_DEPTH = 50
+
+
+class NotYamlError(ValueError):
+    """Says why, in one line."""
+
+
+def read_yaml(text: str) -> Any:
+    """The value that the text stands for. Raises NotYamlError."""
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _num_values(node, {}, depth=0)
+        return loader.construct_document(node)
+    except yaml.YAMLError as error:
+        raise NotYamlError(" ".join(str(error).split())[:300]) from error
+    except RecursionError as error:
+        raise NotYamlError("it is nested too deeply") from error
+    except NotYamlError:
+        raise
+    except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
+        # PyYAML's scalars raise what Python does: 2026-99-99, a number of 5,000 digits, "!!bool maybe"
+        raise NotYamlError(f"a value cannot be read: {error}"[:300]) from error
+
+
+def _num_values(node: yaml.Node, counted: dict[int, int], *, depth: int) -> int:
+    """How many values there are below a node, each alias counted as what it stands for."""
+    if depth > MAX_DEPTH:  # also where an alias stands for what it lies in
+        raise NotYamlError("it is nested too deeply")
+    if id(node) not in counted:
+        match node:
+            case yaml.MappingNode():
+                _check_keys(node)
+                children = [child for pair in node.value for child in pair]
+            case yaml.SequenceNode():
+                children = node.value
+            case _:
+                children = []
+        total = 1 + sum(_num_values(child, counted, depth=depth + 1) for child in children)
+        if total > MAX_VALUES:
+            raise NotYamlError(f"it stands for more than {MAX_VALUES:,} values")
+        counted[id(node)] = total
+    return counted[id(node)]
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    """Of two equal keys PyYAML takes the last and says nothing."""
+    seen = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            if (key.tag, key.value) in seen:
+                line = key.start_mark.line + 1
+                raise NotYamlError(f"line {line}: the key {key.value!r:.60} stands there twice")
+            seen.add((key.tag, key.value))

@@ -1,0 +1,31 @@
+"""Two profiles: a short one for CI, the same every time, and a long random one (`make fuzz`)."""
+
+import os
+import sys
+from pathlib import Path
+
+from doors import TALLY
+from hypothesis import HealthCheck, settings
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what other tests share: a sample report
+
+SHORT, LONG = 30, int(os.environ.get("DRSFT_FUZZ_EXAMPLES", "2000"))
+CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+
+settings.register_profile(
+    "short", max_examples=SHORT, derandomize=True, deadline=None, database=None, suppress_health_check=CHECKS
+)
+settings.register_profile("long", max_examples=LONG, deadline=None, suppress_health_check=CHECKS)
+settings.load_profile(os.environ.get("DRSFT_FUZZ", "short"))
+
+
+def pytest_terminal_summary(terminalreporter) -> None:  # type: ignore[no-untyped-def]
+    if not TALLY:
+        return
+    terminalreporter.section("doors")
+    columns = ("examples", "taken", "refused", "crashed")
+    terminalreporter.write_line(f"{'door':<34}" + "".join(f"{name:>10}" for name in columns))
+    for door, counts in sorted(TALLY.items()):
+        terminalreporter.write_line(f"{door:<34}" + "".join(f"{counts[name]:>10,}" for name in columns))
+    total = [sum(counts[name] for counts in TALLY.values()) for name in columns]
+    terminalreporter.write_line(f"{len(TALLY)} doors".ljust(34) + "".join(f"{n:>10,}" for n in total))
