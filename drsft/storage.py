@@ -6,9 +6,11 @@ pyarrow; boto3 does the one thing pyarrow lacks, a put that fails when the key e
 
 import io
 import os
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
@@ -268,6 +270,42 @@ class S3Store:
                 self._files.delete_file(self._path(key))
             except OSError as error:
                 raise self._failed("delete", key, error) from error
+
+    def begin_upload(self, key: str, part: bytes) -> str:
+        """An upload in parts that has its first one; nobody sees the object until its end. Gives its id."""
+        with self._asked("upload", key) as client:
+            place = {"Bucket": self.bucket, "Key": self._key(key)}
+            upload = str(client.create_multipart_upload(**place)["UploadId"])
+            client.upload_part(**place, UploadId=upload, PartNumber=1, Body=part)
+        return upload
+
+    def unfinished_uploads(self) -> list[str]:
+        """The ids of those below this store's prefix."""
+        with self._asked("list unfinished uploads below", "") as client:
+            pages = client.get_paginator("list_multipart_uploads")
+            listed = pages.paginate(Bucket=self.bucket, Prefix=self._key(""))
+            return [one["UploadId"] for page in listed for one in page.get("Uploads", ())]
+
+    def end_upload(self, key: str, upload: str) -> None:
+        with self._asked("end the upload of", key) as client:
+            client.abort_multipart_upload(Bucket=self.bucket, Key=self._key(key), UploadId=upload)
+
+    def clock_skew_s(self) -> float:
+        """By how much this machine's clock is ahead of the server's, within a second or two."""
+        with self._asked("look at", "") as client:
+            answer = client.list_objects_v2(Bucket=self.bucket, Prefix=self._key(""), MaxKeys=1)
+        told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        return time.time() - parsedate_to_datetime(told).timestamp() if told else 0.0
+
+    @contextmanager
+    def _asked(self, verb: str, key: str) -> Iterator[Any]:
+        """boto3's client; its errors within the block are StorageErrors."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield self._client
+        except (BotoCoreError, ClientError) as error:
+            raise self._failed(verb, key, error) from error
 
 
 def table_bytes(table: pa.Table) -> bytes:

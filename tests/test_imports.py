@@ -13,7 +13,7 @@ LAYERS = {  # package -> what of drsft it may import
     "config": set(),
     "logs": set(),
     "tracing": {"logs"},
-    "doctor": {"records", "errors", "config", "policy", "objectives", "rewrite", "train"},
+    "doctor": {"records", "errors", "config", "policy", "objectives", "rewrite", "storage", "train"},
     "clean": {"records", "errors", "config"},
     "objectives": {"records", "errors", "config"},
     "policy": {"records", "errors", "config", "storage"},
