@@ -242,8 +242,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    model = AutoModelForCausalLM.from_pretrained(options.model_dir, dtype=torch.float32).eval()
-    tokenizer = AutoTokenizer.from_pretrained(options.model_dir)
+    model = AutoModelForCausalLM.from_pretrained(
+        options.model_dir, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+    ).eval()
+    tokenizer = AutoTokenizer.from_pretrained(options.model_dir, trust_remote_code=False)
     print(f"{options.model_dir}, split {options.split}, {NUM_SAMPLES} samples a problem at temperature 1")
     for figure in measure(
         model, tokenizer, list(make_problems(options.split, options.problems)), seed=options.seed
