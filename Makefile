@@ -4,7 +4,7 @@ export HF_HUB_OFFLINE ?= 1
 # A file stays in one process, so that what its tests share is made once.
 FAST := -n auto --dist loadfile -m "not ray and not engine and not services and not slow"
 
-.PHONY: help quickstart test test-fast lint venv peers base-model image image-cpu clean
+.PHONY: help quickstart test test-fast fuzz audit lint venv peers base-model image image-cpu clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,12 @@ test: venv ## set everything up, run all tests
 
 test-fast: venv ## the tests without Ray, engines, services and slow ones
 	$(PY) -m pytest $(FAST)
+
+fuzz: venv ## every door with EXAMPLES=2000 random inputs each; ends with a table of doors and crashes
+	DRSFT_FUZZ=long DRSFT_FUZZ_EXAMPLES=$(or $(EXAMPLES),2000) $(PY) -m pytest tests/fuzz --timeout 3600 -q
+
+audit: venv ## known vulnerabilities of the pinned packages, less those in cluster/audit_exceptions.txt
+	@$(PY) cluster/audit.py
 
 lint: venv ## ruff and mypy
 	$(PY) -m ruff check .

@@ -5,7 +5,7 @@ surprise later on.
 """
 
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -24,7 +24,7 @@ def read_stored(store: Store, key: str, kind: type[Stored], **more: Any) -> Stor
     """
     try:
         fields = _adapter(dict[str, Any]).validate_json(store.read(key))
-        stored: Stored = _adapter(kind).validate_python({**fields, **more})
+        stored: Stored = _adapter(cast(Any, kind)).validate_python({**fields, **more})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from cluster import audit
+
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(
     path for folder in ("drsft", "serve", "jobs", "cluster") for path in (ROOT / folder).rglob("*.py")
@@ -133,6 +135,25 @@ def test_no_manifest_opens_a_port_to_the_outside() -> None:
             assert document["spec"].get("type", "ClusterIP") == "ClusterIP", path
         assert "hostPort" not in str(document), path
         assert "hostNetwork" not in str(document), path
+
+
+def test_the_audit_finds_what_is_not_excepted() -> None:
+    """On a report in pip-audit's form; the exceptions that are written down have reasons."""
+    vulns = [
+        {"id": "PYSEC-1", "aliases": ["CVE-1"], "fix_versions": ["2.0"]},
+        {"id": "PYSEC-2", "aliases": ["CVE-2"], "fix_versions": []},
+    ]
+    report = {
+        "dependencies": [{"name": "a", "version": "1.0", "vulns": vulns}, {"name": "b", "skip_reason": "?"}]
+    }
+    assert list(audit.findings(report, ["CVE-1"])) == ["a 1.0: PYSEC-2, mended in no version yet"]
+    assert audit.exceptions("# PYSEC-0 x\nCVE-1 only with y  # z") == {"CVE-1": "only with y"}
+    assert all(len(reason) > 20 for reason in audit.exceptions(audit.EXCEPTIONS.read_text()).values())
+    locked = (ROOT / "requirements-cpu.lock").read_text()
+    assert len(audit.pins(locked)) == len(
+        [line for line in locked.splitlines() if "==" in line and line[0] != "#"]
+    )
+    assert audit.pins("torch==2.13.0+cpu ; x\nray[serve]==2.60.0") == ["torch==2.13.0", "ray==2.60.0"]
 
 
 def test_no_secret_stands_in_the_repository() -> None:

@@ -113,6 +113,8 @@ def _start_ceph(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     yield start("ceph-osd", "-i", "0")
     user = ["--uid=test", "--display-name=test", "--access-key=testkey", "--secret=testsecret"]
     run("radosgw-admin", "-c", str(conf), "-n", "client.rgw", "user", "create", *user)
+    other = ["--uid=other", "--display-name=other", "--access-key=otherkey", "--secret=othersecret"]
+    run("radosgw-admin", "-c", str(conf), "-n", "client.rgw", "user", "create", *other)
     yield start("radosgw", "-n", "client.rgw")
 
 
