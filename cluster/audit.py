@@ -1,8 +1,8 @@
 """Known vulnerabilities of the pinned packages: pip-audit, in an environment of its own, over the lock files.
 
 Ends with 1 for an advisory that cluster/audit_exceptions.txt does not name. Where no database of advisories
-can be reached it says so and ends with 0: a missing network is no finding. Whether one was reached is told by a
-pin that is known to have advisories and is asked about first.
+can be reached it says so and ends with 0: a missing network is no finding. Whether one was reached is told by
+a pin that is known to have advisories and is asked about first.
 """
 
 import json

@@ -11,6 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 from torch.distributed.checkpoint.filesystem import FileSystemReader
@@ -31,8 +32,8 @@ _ALLOWED = {
     ("torch", "Size"),
     ("torch.serialization", "_get_layout"),
     ("collections", "OrderedDict"),
+    ("pathlib", "PosixPath"),  # where the writer had it
 }
-_DTYPES = ("float", "bfloat", "int", "uint", "bool")  # torch.float32 is pickled as a name of torch
 
 
 def load_tensors(state: dict[str, Any], folder: Path, *, is_alone: bool) -> None:
@@ -50,14 +51,28 @@ def load_tensors(state: dict[str, Any], folder: Path, *, is_alone: bool) -> None
 
 class _Index(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _ALLOWED or (module == "torch" and name.startswith(_DTYPES)):
+        if (module, name) in _ALLOWED:
             return super().find_class(module, name)
+        if module == "torch" and isinstance(dtype := getattr(torch, name, None), torch.dtype):
+            return dtype
         raise pickle.UnpicklingError(f"its index asks for {module}.{name}, which no checkpoint of ours does")
 
 
 class _Reader(FileSystemReader):
+    _refused: Exception | None = None
+
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        with self.fs.create_stream(self._get_metadata_path(kwargs.get("rank")), "rb") as file:
+        """torch asks again for an index of the process alone, which is not ours: the first refusal stands."""
+        if self._refused is not None:
+            raise self._refused
+        try:
+            return self._index(kwargs.get("rank"))
+        except Exception as error:  # a damaged pickle may raise anything
+            self._refused = error
+            raise
+
+    def _index(self, rank: int | None) -> Metadata:
+        with self.fs.create_stream(self._get_metadata_path(rank), "rb") as file:
             metadata = _Index(file).load()
         if not isinstance(metadata, Metadata):
             raise pickle.UnpicklingError("its index is none")
