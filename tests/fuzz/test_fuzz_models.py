@@ -64,7 +64,7 @@ ATTACKS = {
     "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}": "fails: maximum recursion depth",
     "{{ range(10 ** 9) | list }}": "fails: Range too big",
     "{{ ('a' * 10 ** 11) | length }}": "takes more than 1024 MiB",
-    "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}": "takes more than 5 s",
+    "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}": "takes more than 1 s",
 }
 
 
@@ -115,7 +115,10 @@ def test_templates(template: str) -> None:
 
 
 @pytest.mark.parametrize(("template", "words"), ATTACKS.items(), ids=[str(n) for n in range(len(ATTACKS))])
-def test_a_template_that_reaches_out_or_never_ends_is_refused(model: Path, template: str, words: str) -> None:
+def test_a_template_that_reaches_out_or_never_ends_is_refused(
+    monkeypatch: pytest.MonkeyPatch, model: Path, template: str, words: str
+) -> None:
+    monkeypatch.setattr(template_check, "LIMIT_S", 1)
     (model / "chat_template.jinja").write_text(template)
     with pytest.raises(ModelError, match=f"its chat template {words}"):
         load_prompter(str(model), Prompts())
