@@ -55,14 +55,18 @@ def test_the_policy_is_enough_for_all_that_runs_rely_on_and_for_nothing_else(pla
     ):
         with pytest.raises(StorageError, match="check the credentials and what they may do"):
             call()
-    mine = boto3.client("s3", endpoint_url=owner.meta.endpoint_url)
-    for refused in (
-        lambda: mine.put_bucket_policy(Bucket=bucket, Policy="{}"),
+    # The default session remembers the owner's keys.
+    mine = boto3.session.Session().client("s3", endpoint_url=owner.meta.endpoint_url)
+    for change in (
+        lambda: mine.put_bucket_policy(Bucket=bucket, Policy='{"Version": "2012-10-17", "Statement": []}'),
         lambda: mine.delete_object(Bucket=bucket, Key="secret"),
         lambda: mine.put_object_acl(Bucket=bucket, Key="secret", ACL="public-read"),
     ):
         with pytest.raises(mine.exceptions.ClientError, match=r"AccessDenied|MethodNotAllowed"):
-            refused()
+            change()
+    assert owner.get_object(Bucket=bucket, Key="secret")["Body"].read() == b"x"
+    assert len(json.loads(owner.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"]) == 2
+    assert len(owner.get_object_acl(Bucket=bucket, Key="secret")["Grants"]) == 1
 
 
 def test_keys_that_may_only_read_are_told_so(place: tuple[str, Any]) -> None:
