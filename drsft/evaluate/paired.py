@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from drsft.evaluate.estimators import checked_outcomes
-from drsft.evaluate.intervals import FloatArray
+from drsft.evaluate.intervals import FloatArray, seeds_variance
 
 __all__ = ["PairedDifference", "paired_difference"]
 
@@ -43,7 +43,7 @@ def paired_difference(
 
     Both are (P, K) or (S, P, K) on the same problems in the same order; K and S may differ. Where a model has
     several training seeds, each replicate also adds a draw from Student's t with S - 1 degrees of freedom
-    times the standard error of its seeds' means: redrawing three seeds would miss a third of their variance
+    times what the seeds add to the standard error: redrawing three seeds would miss a third of their variance
     and all of the tails. A model with one seed counts as that very checkpoint.
     """
     first_SPK, second_SPK = checked_outcomes(first), checked_outcomes(second)
@@ -56,7 +56,7 @@ def paired_difference(
     rng = np.random.default_rng(seed)
     replicates = _resampled_means(first_P - second_P, num_resamples, rng)
     for outcomes_SPK in (first_SPK, second_SPK):
-        replicates += _seed_noise(outcomes_SPK.mean(axis=(1, 2)), num_resamples, rng)
+        replicates += _seed_noise(outcomes_SPK.mean(axis=2), num_resamples, rng)
     low, high = (float(bound) for bound in np.quantile(replicates, (0.025, 0.975)))
     return PairedDifference(
         value=float((first_P - second_P).mean()),
@@ -79,9 +79,8 @@ def _resampled_means(values_P: FloatArray, num_resamples: int, rng: np.random.Ge
     return np.concatenate(parts)
 
 
-def _seed_noise(means_S: FloatArray, num_resamples: int, rng: np.random.Generator) -> FloatArray:
-    num_seeds = len(means_S)
+def _seed_noise(values_SP: FloatArray, num_resamples: int, rng: np.random.Generator) -> FloatArray:
+    num_seeds = len(values_SP)
     if num_seeds == 1:
         return np.zeros(num_resamples)
-    error = float(means_S.std(ddof=1)) / math.sqrt(num_seeds)
-    return error * rng.standard_t(num_seeds - 1, size=num_resamples)
+    return math.sqrt(seeds_variance(values_SP)) * rng.standard_t(num_seeds - 1, size=num_resamples)
