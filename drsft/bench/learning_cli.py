@@ -159,6 +159,26 @@ def bench_the_coverage(
     print_coverage([measure_coverage(design, num_runs=runs) for design in DESIGNS], num_runs=runs)
 
 
+@learning_app.command("report")
+def bench_the_report(
+    rows: Annotated[int, typer.Option(min=4, help="Rows that the page carries.")] = 10_000,
+    tokens: Annotated[int, typer.Option(min=1, help="Of each text.")] = 100,
+    attempts: Annotated[int, typer.Option(min=1, help="At each problem.")] = 4,
+    rounds: Annotated[int, typer.Option(min=1, help="Fresh pages; medians are printed.")] = 5,
+) -> None:
+    """How large the report is with many rows, and how fast a headless Chromium opens and searches it.
+
+    Examples:  drsft bench report
+
+               drsft bench report --tokens 800 --attempts 8
+    """
+    from drsft.bench.report import bench_report, print_openings
+
+    print_openings(
+        *bench_report(num_rows=rows, num_tokens=tokens, num_attempts=attempts, num_rounds=rounds)
+    )
+
+
 @learning_app.command("experiment")
 def bench_the_experiment(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Of a run that trains a matrix of arms.")],
