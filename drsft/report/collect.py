@@ -207,12 +207,16 @@ def _filtered(config: RunConfig, store: Store) -> Iterator[FilterCounts]:
 
 
 def _losses(config: RunConfig, store: Store) -> Iterator[LossCurve]:
+    arms = {arm.name: arm for arm in config.train.arms}
     for model in evaluated_models(config):
         key = f"train/{model.name}/metrics.jsonl"
         if model.seed is not None and store.exists(key):
             rows = map(json.loads, store.read(key).decode().splitlines())
             points = tuple((int(row["step"]), float(row["ce"])) for row in rows)
-            yield LossCurve(arm=model.arm, seed=model.seed, points=points)
+            arm = arms[model.arm]
+            yield LossCurve(
+                arm=arm.name, seed=model.seed, points=points, data=arm.data, objective=arm.objective.kind
+            )
 
 
 def _probabilities(config: RunConfig, store: Store) -> Iterator[TokenProbabilities]:

@@ -191,6 +191,8 @@ class LossCurve:
     arm: str
     seed: int
     points: tuple[tuple[int, float], ...]  # (step, loss)
+    data: str = ""
+    objective: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

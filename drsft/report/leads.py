@@ -21,8 +21,11 @@ __all__ = [
     "comparison_finding",
     "headline",
     "pairs_finding",
+    "pairs_to_show",
     "standing_finding",
 ]
+
+MAX_PAIRS = 15  # of six arms
 
 
 def benchmarks_of(rows: Sequence[ComparisonRow]) -> dict[str, list[ComparisonRow]]:
@@ -92,6 +95,14 @@ def standing_finding(data: ReportData, rows: Sequence[ComparisonRow]) -> Finding
     parts += [f"not to be told apart from {'it' if below else best.arm}: {joined(level)}"] if level else []
     text = "; ".join(parts) or f"only {best.arm} has been evaluated"
     return Finding(sentence=f"{text[0].upper()}{text[1:]}.")
+
+
+def pairs_to_show(data: ReportData) -> list[ArmDifference]:
+    """All pairs of few arms; of many those with base or with the best arm of their benchmark."""
+    if len(data.differences) <= MAX_PAIRS:
+        return list(data.differences)
+    best = {name: best_of(rows).arm for name, rows in benchmarks_of(data.comparison).items()}
+    return [one for one in data.differences if {one.arm, one.other} & {"base", best.get(one.benchmark)}]
 
 
 def pairs_finding(differences: Sequence[ArmDifference]) -> Finding:

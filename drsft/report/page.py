@@ -20,7 +20,7 @@ from drsft.records import Source
 from drsft.report import findings, gap_findings, leads, wording
 from drsft.report.charts import WIDTHS
 from drsft.report.charts.bars import Bar, draw_bars
-from drsft.report.charts.curves import draw_losses, merge_seeds
+from drsft.report.charts.curves import draw_losses, merge_seeds, panels
 from drsft.report.charts.dumbbells import draw_effective_samples
 from drsft.report.charts.flow import draw_flow
 from drsft.report.charts.intervals import draw_intervals
@@ -68,6 +68,7 @@ def render(data: ReportData, *, is_live: bool = False) -> str:
         standing=findings.standing_sentence(data.progress),
         colours=colours,
         pairs_finding=leads.pairs_finding(data.differences),
+        pairs_shown=leads.pairs_to_show(data),
         benchmarks=_benchmark_parts(data, colours),
         sources=_sources_shown(data),
         rounds_finding=findings.rounds_finding(data.rounds),
@@ -141,13 +142,20 @@ def at_all_widths(draw: Callable[[float, str], Markup]) -> Markup:
 
 
 def arm_colours(data: ReportData) -> dict[str, int]:
-    """A palette entry for each arm, the same in every chart."""
+    """A palette entry for each arm, the same in every chart; of each objective, if there are too few."""
     names = [row.arm for row in data.comparison]
     names += [curve.arm for curve in data.losses]
     names += [one.arm for one in data.probabilities]
-    arms = dict.fromkeys(names)
-    trained = [arm for arm in arms if arm != "base"]
-    return {"base": 0} | {arm: 1 + index % (PALETTE_SIZE - 1) for index, arm in enumerate(trained)}
+    trained = [arm for arm in dict.fromkeys(names) if arm != "base"]
+    kinds = dict.fromkeys(trained, "") | _objectives(data)
+    shared = trained if len(trained) < PALETTE_SIZE else [kinds[arm] for arm in trained]
+    entry = {name: 1 + index % (PALETTE_SIZE - 1) for index, name in enumerate(dict.fromkeys(shared))}
+    return {"base": 0} | {arm: entry[name] for arm, name in zip(trained, shared, strict=True)}
+
+
+def _objectives(data: ReportData) -> dict[str, str]:
+    of_rows = {row.arm: row.objective for row in data.comparison if row.objective}
+    return of_rows | {curve.arm: curve.objective for curve in data.losses if curve.objective}
 
 
 def _benchmark_parts(data: ReportData, colours: dict[str, int]) -> list[BenchmarkPart]:
@@ -229,11 +237,12 @@ def _gap_part(report: GapReport | None) -> dict[str, object]:
 def _loss_part(data: ReportData, colours: dict[str, int]) -> dict[str, object]:
     curves = merge_seeds(data.losses)
     if not curves:
-        return {"loss_finding": None, "loss_chart": None, "loss_curves": [], "loss_table": []}
+        return {"loss_finding": None, "loss_chart": None, "loss_legend": {}, "loss_table": []}
+    has_panels = len(panels(curves)) > 1
     return {
         "loss_finding": findings.loss_finding(data.losses),
         "loss_chart": at_all_widths(lambda width, css: draw_losses(curves, colours, width=width, css=css)),
-        "loss_curves": curves,
+        "loss_legend": {curve.objective if has_panels else curve.arm: colours[curve.arm] for curve in curves},
         "loss_table": merge_seeds(data.losses, max_points=LOSS_TABLE_ROWS),
     }
 

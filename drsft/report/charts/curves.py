@@ -1,4 +1,7 @@
-"""Loss curves of all arms on one axis: the mean over seeds as a line, their range as a band."""
+"""Loss curves of all arms on one axis: the mean over seeds as a line, their range as a band.
+
+More arms than can be told apart get a panel for each data view, on the same axes.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +13,11 @@ from drsft.report.charts.drawing import Drawing, text_width
 from drsft.report.data import LossCurve
 from drsft.report.wording import count, decimal, plural
 
-__all__ = ["ArmCurve", "draw_losses", "merge_seeds"]
+__all__ = ["ArmCurve", "draw_losses", "merge_seeds", "panels"]
 
 MAX_POINTS = 120
 LABEL_HEIGHT = 17.0
+MAX_TOGETHER = 7  # as many as there are colours
 MAX_DOTS = 12  # a training this short has its steps marked; a single one has no line at all
 
 
@@ -27,6 +31,8 @@ class ArmCurve:
     means: tuple[float, ...]
     lows: tuple[float, ...]
     highs: tuple[float, ...]
+    data: str = ""
+    objective: str = ""
 
 
 def merge_seeds(losses: Sequence[LossCurve], *, max_points: int = MAX_POINTS) -> list[ArmCurve]:
@@ -44,17 +50,19 @@ def merge_seeds(losses: Sequence[LossCurve], *, max_points: int = MAX_POINTS) ->
             for index, values in inside.items():
                 bins.setdefault(index, []).append(sum(values) / len(values))
         if bins:
-            merged.append(_arm_curve(arm, len(seeds), bins, width, last))
+            merged.append(_arm_curve(seeds, bins, width, last))
     return merged
 
 
 def _arm_curve(
-    arm: str, num_seeds: int, bins: Mapping[int, Sequence[float]], width: float, last: float
+    seeds: Sequence[LossCurve], bins: Mapping[int, Sequence[float]], width: float, last: float
 ) -> ArmCurve:
     order = sorted(bins)
     return ArmCurve(
-        arm=arm,
-        num_seeds=num_seeds,
+        arm=seeds[0].arm,
+        data=seeds[0].data,
+        objective=seeds[0].objective,
+        num_seeds=len(seeds),
         # With one step to a bin the step itself, else the bin's middle.
         steps=tuple(min((index + 0.5) * width, last) if width > 1 else float(index) for index in order),
         means=tuple(sum(bins[index]) / len(bins[index]) for index in order),
@@ -63,32 +71,52 @@ def _arm_curve(
     )
 
 
+def panels(curves: Sequence[ArmCurve]) -> dict[str, list[ArmCurve]]:
+    """The curves that are drawn together, by the data that they share; one nameless panel for few."""
+    if len(curves) <= MAX_TOGETHER:
+        return {"": list(curves)}
+    return {
+        data: [one for one in curves if one.data == data] for data in dict.fromkeys(c.data for c in curves)
+    }
+
+
 def draw_losses(curves: Sequence[ArmCurve], colours: Mapping[str, int], *, width: float, css: str) -> Markup:
     is_narrow = width < 500
-    height, left, top = (250.0, 38.0, 26.0) if is_narrow else (330.0, 48.0, 26.0)
-    right = 10.0 if is_narrow else max(text_width(curve.arm) for curve in curves) + 18
+    parts = panels(curves)
+    height = (250.0 if is_narrow else 330.0) if len(parts) == 1 else 230.0
+    labels = {curve.arm: curve.arm if len(parts) == 1 else curve.objective for curve in curves}
+    left = 38.0 if is_narrow else 48.0
+    right = 10.0 if is_narrow else max(map(text_width, labels.values())) + 18
     lows = [low for curve in curves for low in curve.lows]
     highs = [high for curve in curves for high in curve.highs]
-    floor = 0.0 if 0 < min(lows) < 0.4 * max(highs) else min(lows)
-    y_ticks = nice_ticks(floor, max(highs), 5)
+    y_ticks = nice_ticks(0.0 if 0 < min(lows) < 0.4 * max(highs) else min(lows), max(highs), 5)
     first_step = min(curve.steps[0] for curve in curves)
     last_step = max(curve.steps[-1] for curve in curves)
     x_ticks = step_ticks(first_step, last_step, 4 if is_narrow else 7)
     x = Scale(first_step, last_step, left, width - right)
-    y = Scale(y_ticks[0], y_ticks[-1], height - 44, top)
-    drawing = Drawing(width, height, label="Training cross-entropy by step, all arms")
-    for tick in y_ticks:
-        drawing.line((left, y(tick)), (width - right, y(tick)), "grid")
-        drawing.text(left - 8, y(tick) + 4.5, decimal(tick, tick_digits(y_ticks)), "muted", anchor="end")
-    for tick in x_ticks:
-        drawing.text(x(tick), height - 24, count(tick), "muted", anchor="middle")
-    drawing.text((left + width - right) / 2, height - 5, "optimiser step", "muted", anchor="middle")
-    drawing.text(0, 12, "nats per token", "muted")
-    for curve in curves:
-        _draw_curve(drawing, curve, x, y, f"c{colours[curve.arm]}")
-    if not is_narrow:  # a phone has the legend above the chart only
-        _label_ends(drawing, curves, x, y)
+    drawing = Drawing(width, height * len(parts), label="Training cross-entropy by step, all arms")
+    for index, (name, part) in enumerate(parts.items()):
+        top = index * height
+        y = Scale(y_ticks[0], y_ticks[-1], top + height - 44, top + 26)
+        drawing.text(0, top + 12, "nats per token", "muted")
+        drawing.text(left + 70, top + 12, name, "name")
+        _draw_axes(drawing, x, y, x_ticks, y_ticks)
+        for curve in part:
+            _draw_curve(drawing, curve, x, y, f"c{colours[curve.arm]}")
+        if not is_narrow:  # a phone has the legend above the chart only
+            _label_ends(drawing, part, labels, x, y)
     return drawing.markup(css)
+
+
+def _draw_axes(
+    drawing: Drawing, x: Scale, y: Scale, x_ticks: Sequence[float], y_ticks: Sequence[float]
+) -> None:
+    for tick in y_ticks:
+        drawing.line((x.start, y(tick)), (x.end, y(tick)), "grid")
+        drawing.text(x.start - 8, y(tick) + 4.5, decimal(tick, tick_digits(y_ticks)), "muted", anchor="end")
+    for tick in x_ticks:
+        drawing.text(x(tick), y.start + 20, count(tick), "muted", anchor="middle")
+    drawing.text((x.start + x.end) / 2, y.start + 39, "optimiser step", "muted", anchor="middle")
 
 
 def _draw_curve(drawing: Drawing, curve: ArmCurve, x: Scale, y: Scale, colour: str) -> None:
@@ -104,10 +132,12 @@ def _draw_curve(drawing: Drawing, curve: ArmCurve, x: Scale, y: Scale, colour: s
     drawing.polyline(line, f"curve {colour}", tip=f"{curve.arm}, {plural(curve.num_seeds, 'seed')}")
 
 
-def _label_ends(drawing: Drawing, curves: Sequence[ArmCurve], x: Scale, y: Scale) -> None:
+def _label_ends(
+    drawing: Drawing, curves: Sequence[ArmCurve], labels: Mapping[str, str], x: Scale, y: Scale
+) -> None:
     """Names at the curves' ends, pushed down where they would overlap."""
     lowest_free = 0.0
     for curve in sorted(curves, key=lambda curve: y(curve.means[-1])):
         at = max(y(curve.means[-1]) + 4.5, lowest_free)
-        drawing.text(x(x.high) + 8, at, curve.arm, "name")
+        drawing.text(x(x.high) + 8, at, labels[curve.arm], "name")
         lowest_free = at + LABEL_HEIGHT
