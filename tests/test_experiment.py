@@ -69,6 +69,10 @@ def test_every_claim_is_the_difference_of_two_arms_that_are_equal_otherwise(
         ("rewritten over expert", "dft"): pytest.approx(11 / 12 - 4 / 12),
         ("dft over sft", "expert"): pytest.approx(1 / 12),
         ("dft over sft", "rewritten"): pytest.approx(2 / 12),
+        ("expert over base", "sft"): pytest.approx(3 / 12 - 2 / 6),
+        ("expert over base", "dft"): pytest.approx(0),
+        ("rewritten over base", "sft"): pytest.approx(9 / 12 - 2 / 6),
+        ("rewritten over base", "dft"): pytest.approx(11 / 12 - 2 / 6),
     }
 
 

@@ -26,9 +26,9 @@ OBJECTIVE_CLAIMS = (("dft", "sft"), ("idft", "sft"), ("iw_sft", "sft"), ("idft",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contrast:
-    """Two arms that differ in the data or in the objective alone; first minus second, paired by problem."""
+    """Two arms that differ in the data or in the objective alone, or an arm and base; paired by problem."""
 
-    claim: str  # "rewritten over expert"
+    claim: str  # "rewritten over expert": the first minus the second
     given: str  # what both share: an objective or a data view
     difference: PairedDifference
 
@@ -53,6 +53,9 @@ def contrasts(config: RunConfig, scores: Sequence[ArmScore]) -> Iterator[Contras
     views = list(dict.fromkeys(data for data, _ in arms))
     pairs = [((a, kind), (b, kind), f"{a} over {b}", kind) for a, b in DATA_CLAIMS for kind in kinds]
     pairs += [((data, a), (data, b), f"{a} over {b}", data) for a, b in OBJECTIVE_CLAIMS for data in views]
+    pairs += [((data, kind), (BASE, ""), f"{data} over {BASE}", kind) for data in views for kind in kinds]
+    if BASE in scored:
+        arms[BASE, ""] = scored[BASE]
     for first, second, claim, given in pairs:
         if first in arms and second in arms:
             difference = compare(arms[first].samples, arms[second].samples)
