@@ -174,9 +174,7 @@ def bench_the_report(
     """
     from drsft.bench.report import bench_report, print_openings
 
-    print_openings(
-        *bench_report(num_rows=rows, num_tokens=tokens, num_attempts=attempts, num_rounds=rounds)
-    )
+    print_openings(*bench_report(num_rows=rows, num_tokens=tokens, num_attempts=attempts, num_rounds=rounds))
 
 
 @learning_app.command("experiment")
