@@ -91,7 +91,8 @@ def seeds_variance(values_SP: FloatArray) -> float:
     rest_SP = values_SP - seeds_S[:, np.newaxis] - problems_P + mean
     ms_seeds = num_problems * float(seeds_S.var(ddof=1))
     ms_rest = float((rest_SP**2).sum()) / ((num_seeds - 1) * (num_problems - 1))
-    return max(ms_seeds - ms_rest, 0.0) / (num_seeds * num_problems)
+    variance: float = max(ms_seeds - ms_rest, 0.0) / (num_seeds * num_problems)
+    return variance
 
 
 def _interval(mean: float, margin: float, num_problems: int) -> tuple[float, float]:
