@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 MAX_PAIRS = 15  # of six arms
+MAX_NAMED = 8  # arms in one sentence
 
 
 def benchmarks_of(rows: Sequence[ComparisonRow]) -> dict[str, list[ComparisonRow]]:
@@ -91,8 +92,12 @@ def standing_finding(data: ReportData, rows: Sequence[ComparisonRow]) -> Finding
     others = [row for row in rows if row is not best]
     below = [row.arm for row in others if _is_clear(data, best, row)]
     level = [row.arm for row in others if row.arm not in below]
-    parts = [f"clearly below {best.arm}: {joined(below)}"] if below else []
-    parts += [f"not to be told apart from {'it' if below else best.arm}: {joined(level)}"] if level else []
+
+    def named(arms: list[str]) -> str:
+        return joined(arms) if len(arms) <= MAX_NAMED else f"{len(arms)} of {len(others)} others"
+
+    parts = [f"clearly below {best.arm}: {named(below)}"] if below else []
+    parts += [f"not to be told apart from {'it' if below else best.arm}: {named(level)}"] if level else []
     text = "; ".join(parts) or f"only {best.arm} has been evaluated"
     return Finding(sentence=f"{text[0].upper()}{text[1:]}.")
 

@@ -84,9 +84,9 @@ def draw_losses(curves: Sequence[ArmCurve], colours: Mapping[str, int], *, width
     is_narrow = width < 500
     parts = panels(curves)
     height = (250.0 if is_narrow else 330.0) if len(parts) == 1 else 230.0
-    labels = {curve.arm: curve.arm if len(parts) == 1 else curve.objective for curve in curves}
+    has_labels = not is_narrow and len(parts) == 1  # elsewhere the legend above the chart has to do
     left = 38.0 if is_narrow else 48.0
-    right = 10.0 if is_narrow else max(map(text_width, labels.values())) + 18
+    right = max(text_width(curve.arm) for curve in curves) + 18 if has_labels else 10.0
     lows = [low for curve in curves for low in curve.lows]
     highs = [high for curve in curves for high in curve.highs]
     y_ticks = nice_ticks(0.0 if 0 < min(lows) < 0.4 * max(highs) else min(lows), max(highs), 5)
@@ -103,8 +103,8 @@ def draw_losses(curves: Sequence[ArmCurve], colours: Mapping[str, int], *, width
         _draw_axes(drawing, x, y, x_ticks, y_ticks)
         for curve in part:
             _draw_curve(drawing, curve, x, y, f"c{colours[curve.arm]}")
-        if not is_narrow:  # a phone has the legend above the chart only
-            _label_ends(drawing, part, labels, x, y)
+        if has_labels:
+            _label_ends(drawing, part, x, y)
     return drawing.markup(css)
 
 
@@ -132,12 +132,10 @@ def _draw_curve(drawing: Drawing, curve: ArmCurve, x: Scale, y: Scale, colour: s
     drawing.polyline(line, f"curve {colour}", tip=f"{curve.arm}, {plural(curve.num_seeds, 'seed')}")
 
 
-def _label_ends(
-    drawing: Drawing, curves: Sequence[ArmCurve], labels: Mapping[str, str], x: Scale, y: Scale
-) -> None:
+def _label_ends(drawing: Drawing, curves: Sequence[ArmCurve], x: Scale, y: Scale) -> None:
     """Names at the curves' ends, pushed down where they would overlap."""
     lowest_free = 0.0
     for curve in sorted(curves, key=lambda curve: y(curve.means[-1])):
         at = max(y(curve.means[-1]) + 4.5, lowest_free)
-        drawing.text(x(x.high) + 8, at, labels[curve.arm], "name")
+        drawing.text(x(x.high) + 8, at, curve.arm, "name")
         lowest_free = at + LABEL_HEIGHT
