@@ -17,7 +17,10 @@ from serve.settings import ServeConfig
 __all__ = ["serve_here"]
 
 # Every process of Serve reads it when it starts; the image sets the same.
-_ENVIRONMENT = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.proxy:middlewares"}
+_ENVIRONMENT = {
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.proxy:middlewares",
+    "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",  # between proxy and replicas: 2 ms a request less than actor calls
+}
 
 
 def serve_here(config: ServeConfig, *, host: str, port: int) -> None:
