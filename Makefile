@@ -4,7 +4,7 @@ export HF_HUB_OFFLINE ?= 1
 # A file stays in one process, so that what its tests share is made once.
 FAST := -n auto --dist loadfile -m "not ray and not engine and not services and not slow"
 
-.PHONY: help quickstart test test-fast fuzz audit lint venv peers base-model image image-cpu clean
+.PHONY: help quickstart test test-fast fuzz audit lint venv peers faults base-model image image-cpu clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,10 @@ lint: venv ## ruff and mypy
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+faults: venv ## some 200 runs, each with one random fault: TRIALS=, SEED=, OUT=; the same command goes on (docs/faults.md)
+	@cluster/install_system.sh
+	$(PY) -m tests.faults --trials $(or $(TRIALS),200) --seed $(or $(SEED),0) --out $(or $(OUT),runs/faults)
 
 base-model: venv ## train the embedded base model again (see README)
 	$(PY) -m drsft.embedded.train_base --out runs/base-model

@@ -181,7 +181,10 @@ def _count(store: Store, term: int) -> bytes:
 def _newest(store: Store) -> int:
     names = [key.rsplit("/", 1)[1] for key in store.keys(PREFIX)]
     terms = (name.removesuffix(".json") for name in names if name.endswith(".json"))
-    return max((int(term) for term in terms if term.isdecimal()), default=0)
+    newest = max((int(term) for term in terms if term.isdecimal()), default=0)
+    while store.exists(_key(newest + 1, "json")):  # a listing may be behind
+        newest += 1
+    return newest
 
 
 def _key(term: int, kind: str) -> str:

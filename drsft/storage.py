@@ -4,6 +4,7 @@ A reader never sees half an object, and of several writers of one new key exactl
 pyarrow; boto3 does the one thing pyarrow lacks, a put that fails when the key exists (If-None-Match).
 """
 
+import fcntl
 import io
 import os
 import time
@@ -43,6 +44,7 @@ __all__ = [
 
 
 _READ_AHEAD_BYTES = 4 << 20  # of one request to S3, where a file is read from its start to its end
+_S3_ATTEMPTS = "7"  # of one request, with growing random pauses: a store that restarts is waited for
 
 
 class Store(Protocol):
@@ -70,6 +72,13 @@ class Store(Protocol):
         ...
 
     def delete(self, key: str) -> None: ...
+
+    def sweep(self) -> int:
+        """Removes what writers that were killed left half-written; how much it was. No reader ever sees it.
+
+        In S3 a writer that still lives may lose its upload too, and gets a StorageError.
+        """
+        ...
 
     def within(self, prefix: str) -> "Store": ...
 
@@ -102,40 +111,37 @@ class LocalStore:
     def _path(self, key: str) -> Path:
         return self.root / checked_key(key)
 
-    def _staged(self, key: str, data: bytes) -> tuple[Path, Path]:
+    @contextmanager
+    def _staged(self, key: str, data: bytes) -> Iterator[tuple[Path, Path]]:
+        """The data in a file beside its place, for as long as the block takes to put it there."""
         target = self._path(key)
         staging = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with open(staging, "wb") as file:
+                with suppress(OSError):  # a file system without locks: sweep leaves its files alone
+                    fcntl.flock(file, fcntl.LOCK_EX)
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-        except OSError as error:
-            with suppress(OSError):
-                staging.unlink()
-            raise local_failure("write", target, error) from error
-        return staging, target
-
-    def create(self, key: str, data: bytes) -> bool:
-        staging, target = self._staged(key, data)
-        try:
-            os.link(staging, target)  # fails when the name exists, and the content is there at once
-        except FileExistsError:
-            return False
+                yield staging, target
         except OSError as error:
             raise local_failure("write", target, error) from error
         finally:
-            staging.unlink(missing_ok=True)
+            with suppress(OSError):
+                staging.unlink()
+
+    def create(self, key: str, data: bytes) -> bool:
+        with self._staged(key, data) as (staging, target):
+            try:
+                os.link(staging, target)  # fails when the name exists, and the content is there at once
+            except FileExistsError:
+                return False
         return True
 
     def put(self, key: str, data: bytes) -> None:
-        staging, target = self._staged(key, data)
-        try:
+        with self._staged(key, data) as (staging, target):
             os.replace(staging, target)
-        except OSError as error:
-            staging.unlink(missing_ok=True)
-            raise local_failure("write", target, error) from error
 
     def read(self, key: str) -> bytes:
         try:
@@ -169,6 +175,18 @@ class LocalStore:
         except OSError as error:
             raise local_failure("delete", self._path(key), error) from error
 
+    def sweep(self) -> int:
+        """A writer holds a lock on its file as long as it lives, so only dead ones' are removed."""
+        return sum(_remove_if_abandoned(path) for path in self.root.rglob(".*.tmp"))
+
+
+def _remove_if_abandoned(staging: Path) -> bool:
+    with suppress(OSError), staging.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        staging.unlink()
+        return True
+    return False
+
 
 class S3Store:
     """Credentials and endpoint come from the standard AWS environment (AWS_ENDPOINT_URL)."""
@@ -200,7 +218,9 @@ class S3Store:
             "s3",
             endpoint_url=s3_endpoint(),
             config=Config(
-                connect_timeout=5, read_timeout=60, retries={"max_attempts": 5, "mode": "standard"}
+                connect_timeout=5,
+                read_timeout=60,
+                retries={"total_max_attempts": _s3_attempts(), "mode": "standard"},
             ),
         )
 
@@ -209,7 +229,13 @@ class S3Store:
         endpoint = s3_endpoint()
         scheme, _, host = (endpoint or "").rpartition("://")
         options = {"endpoint_override": host, "scheme": scheme} if endpoint else {}
-        return pafs.S3FileSystem(connect_timeout=5, request_timeout=60, **options)
+        return pafs.S3FileSystem(
+            connect_timeout=5,
+            request_timeout=60,
+            retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=_s3_attempts()),
+            allow_delayed_open=True,  # small objects are one put: no upload in parts that a kill would leave
+            **options,
+        )
 
     def _failed(self, verb: str, key: str, error: Exception) -> StorageError:
         return s3_failure(f"{verb} s3://{self._path(key)} at {s3_endpoint() or 'AWS'}", error)
@@ -265,11 +291,21 @@ class S3Store:
         yield from sorted(info.path[start:] for info in infos if info.type == pafs.FileType.File)
 
     def delete(self, key: str) -> None:
-        if self.exists(key):
-            try:
-                self._files.delete_file(self._path(key))
-            except OSError as error:
-                raise self._failed("delete", key, error) from error
+        with self._asked("delete", key) as client:
+            client.delete_object(Bucket=self.bucket, Key=self._key(key))
+
+    def sweep(self) -> int:
+        """Ends the uploads in parts that were never finished: nobody lists them, but they are paid for."""
+        count = 0
+        with self._asked("end unfinished uploads below", "") as client:
+            pages = client.get_paginator("list_multipart_uploads")
+            for page in pages.paginate(Bucket=self.bucket, Prefix=self._key("")):
+                for one in page.get("Uploads", ()):
+                    client.abort_multipart_upload(
+                        Bucket=self.bucket, Key=one["Key"], UploadId=one["UploadId"]
+                    )
+                    count += 1
+        return count
 
     def begin_upload(self, key: str, part: bytes) -> str:
         """An upload in parts that has its first one; nobody sees the object until its end. Gives its id."""
@@ -306,6 +342,10 @@ class S3Store:
             yield self._client
         except (BotoCoreError, ClientError) as error:
             raise self._failed(verb, key, error) from error
+
+
+def _s3_attempts() -> int:
+    return int(os.environ.get("AWS_MAX_ATTEMPTS", _S3_ATTEMPTS))
 
 
 def table_bytes(table: pa.Table) -> bytes:

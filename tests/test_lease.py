@@ -124,6 +124,20 @@ def test_a_driver_killed_on_this_machine_need_not_be_waited_for(store: LocalStor
     assert lease.term == 2
 
 
+class BehindStore(LocalStore):
+    """Its listings leave out the newest key."""
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        return iter(list(super().keys(prefix))[:-1])
+
+
+def test_a_listing_that_is_behind_hides_no_holder(store: LocalStore) -> None:
+    with held(store, pace=PACE):
+        pass
+    with held(store, pace=PACE), pytest.raises(BusyError, match=f"process {os.getpid()}"):
+        take(BehindStore(store.root))
+
+
 def test_another_process_of_the_same_number_is_not_the_holder(store: LocalStore) -> None:
     here = Holder.here()
     assert not here.is_gone

@@ -1,3 +1,6 @@
+import fcntl
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -50,6 +53,29 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
     assert blocked.read_text() == "not a folder"
 
 
+def test_what_a_killed_writer_left_is_swept_and_a_living_ones_is_not(
+    store: LocalStore, tmp_path: Path
+) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; from drsft.storage import LocalStore;"
+        "os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL);"  # in the middle of the write
+        "LocalStore(Path(sys.argv[1])).put('rewrite/data', b'half')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert done.returncode == -9
+    [left] = (tmp_path / "rewrite").iterdir()
+    living = tmp_path / "rewrite" / ".other.abc.tmp"
+    with living.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert store.sweep() == 1
+        assert living.exists()
+    assert not left.exists()
+    assert store.sweep() == 1
+    store.put("rewrite/data", b"whole")
+    assert store.sweep() == 0
+    assert store.read("rewrite/data") == b"whole"
+
+
 def test_reading_what_is_not_there_names_it(store: LocalStore) -> None:
     with pytest.raises(StorageError, match=r"absent\.json"):
         store.read("absent.json")
@@ -78,6 +104,7 @@ def test_an_endpoint_that_does_not_answer_is_one_line(monkeypatch: pytest.Monkey
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     store = open_store("s3://bucket/run")
     for call in (lambda: store.read("x"), lambda: store.create("x", b""), lambda: list(store.keys(""))):
         with pytest.raises(StorageError) as caught:

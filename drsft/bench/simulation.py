@@ -177,6 +177,9 @@ class _SimulatedStore:
     def delete(self, key: str) -> None:
         """Nothing was kept."""
 
+    def sweep(self) -> int:
+        return 0
+
     def within(self, prefix: str) -> "_SimulatedStore":
         return self
 

@@ -70,10 +70,11 @@ def quiet_stderr(console: Console) -> Iterator[None]:
     """Keeps the terminal for `console`; other writing to stderr goes to a file, kept if it fails.
 
     Ray's C++ core and the libraries under it print past Python's streams, into the middle of the progress.
+    The file has no name until it is to be kept: a process that is killed leaves nothing behind.
     """
     sys.stderr.flush()
     terminal = os.dup(2)
-    log = tempfile.NamedTemporaryFile(prefix="drsft-ray-", suffix=".log", delete=False)  # noqa: SIM115
+    log = tempfile.TemporaryFile()  # noqa: SIM115
     os.dup2(log.fileno(), 2)
     shown_to = console.file
     stream = os.fdopen(os.dup(terminal), "w", buffering=1)
@@ -81,13 +82,10 @@ def quiet_stderr(console: Console) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if isinstance(error, UserError | KeyboardInterrupt):
-            os.unlink(log.name)  # the message says it all
-        else:
-            console.print(f"what Ray said is in {log.name}", style="dim", soft_wrap=True, highlight=False)
+        if not isinstance(error, UserError | KeyboardInterrupt):  # there the message says it all
+            name = _kept(log.fileno())
+            console.print(f"what Ray said is in {name}", style="dim", soft_wrap=True, highlight=False)
         raise
-    else:
-        os.unlink(log.name)
     finally:
         sys.stderr.flush()
         os.dup2(terminal, 2)
@@ -95,6 +93,13 @@ def quiet_stderr(console: Console) -> Iterator[None]:
         log.close()
         console.file.close()
         console.file = shown_to
+
+
+def _kept(log: int) -> str:
+    """The name of a copy of an open file; other processes may still write at its end."""
+    with tempfile.NamedTemporaryFile(prefix="drsft-ray-", suffix=".log", delete=False) as copy:
+        copy.write(os.pread(log, os.fstat(log).st_size, 0))
+        return copy.name
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The whole run, stage after stage; each finds what it has already done, so the same command goes on."""
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -17,7 +18,7 @@ from rich.table import Table
 
 from drsft import lease
 from drsft.config import DataView, RunConfig
-from drsft.errors import ModelError, StageError
+from drsft.errors import ModelError, StageError, StorageError
 from drsft.evaluate.contamination import measure_contamination
 from drsft.evaluate.plans import plan_benchmarks
 from drsft.history import timed
@@ -41,6 +42,8 @@ from drsft.views import view_of
 
 __all__ = ["STAGES", "run_pipeline"]
 
+logger = logging.getLogger(__name__)
+
 STAGES = ("rewrite", "gap", "train", "evaluate", "report")
 
 
@@ -60,6 +63,7 @@ def run_pipeline(config: RunConfig, *, stages: Sequence[str] = STAGES, console: 
         say = partial(_say, console)
         with lease.held(store, wait_s=config.resources.lease_wait_s, say=say) as held, ExitStack() as cluster:
             term = held.term
+            _sweep(store)
             start = partial(timed, store, term, "start", began_at=began_at)
             connect = partial(_connect_once, cluster, config, console, start)
             for one in plan_rounds(config, store.url):
@@ -67,12 +71,22 @@ def run_pipeline(config: RunConfig, *, stages: Sequence[str] = STAGES, console: 
                     _say(console, f"round {one.number} waits: {reason}")
                     break
                 _run_round(one, store, plan, stages, connect, console, term)
+            _sweep(store)
     if stages == ("gap",):
         console.print(gap_view(scoring.read_report(store)))
     if "report" not in stages:
         return store.url
     with timed(store, term, "report"):
         return _report(config, store, console)
+
+
+def _sweep(store: Store) -> None:
+    """What killed processes left half-written; it is in nobody's way, so this may fail."""
+    try:
+        if num_removed := store.sweep():
+            logger.info("removed %d half-written objects of writers that were killed", num_removed)
+    except StorageError as error:
+        logger.warning("%s", error)
 
 
 def _run_round(
@@ -139,7 +153,7 @@ def _run_stage(stage: str, one: Round, run: Store, plan: Plan, plans: dict[str, 
         case "gap":
             scoring.run_scoring(config, store.url, plan, board)
         case "train":
-            read_view = partial(_read_view, config, _rewritten(store, plan))
+            read_view = partial(_read_view, config, _rewritten(store, plan), plan)
             training.run_training(config, store.url, read_view, board=board)
         case "evaluate":
             evaluation.run_evaluation(config, store.url, plans, board)
@@ -260,7 +274,10 @@ def _rewritten(store: Store, plan: Plan) -> ShardSet:
     return shards
 
 
-def _read_view(config: RunConfig, shards: ShardSet, data: DataView) -> pa.Table:
-    """The rows of a data view of all records, by problem id."""
-    tables = [view_of(table, data, config.rewrite, run_seed=config.seed) for table in shards.tables()]
-    return pa.concat_tables(tables).sort_by("problem_id")
+def _read_view(config: RunConfig, shards: ShardSet, plan: Plan, data: DataView) -> pa.Table:
+    """The rows of a data view of all records, by problem id. Shard by shard by the plan's names: nothing that
+    a listing leaves out may be missing."""
+    views = [
+        view_of(shards.table(shard), data, config.rewrite, run_seed=config.seed) for shard in plan.shards
+    ]
+    return pa.concat_tables(views).sort_by("problem_id")

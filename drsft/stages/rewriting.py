@@ -11,7 +11,7 @@ from ray.data import ActorPoolStrategy
 from drsft import __version__
 from drsft.carrying import num_problems_again
 from drsft.config import RunConfig, Target
-from drsft.errors import StageError
+from drsft.errors import DrsftError, StageError
 from drsft.logs import log_as_json
 from drsft.planning import Plan
 from drsft.policy.prompts import Prompter, load_prompter
@@ -77,6 +77,7 @@ class RewritingActor:
             hinting=hinting_for(config.rewrite, config.target, prompter, policy),
         )
         self._board, self._ticker = board, Ticker(board, STAGE)
+        self._has_failed = False
         if board is not None and isinstance(policy, VLLMPolicy):
             EnginePulse(board, STAGE, policy)
         self._rewriter = ShardRewriter(
@@ -84,7 +85,7 @@ class RewritingActor:
             recipe,
             policy,
             actor_verifier(config),
-            provenance={"version": __version__, **provenance(config.target)},
+            provenance={"version": __version__} | ({} if make_policy else provenance(config.target)),
             tokens_per_problem_of_run=tokens_per_problem_of_run,
             problems_in_flight=config.resources.problems_in_flight_per_actor,
             scorer=_target_scorer(config) if config.rewrite.selection == "closest" else None,
@@ -99,12 +100,15 @@ class RewritingActor:
         return {"shard": batch["shard"], "num_rows": np.array(num_rows)}
 
     async def _rewrite_shard(self, shard: str) -> int:
-        if await asyncio.to_thread(self._ticker.is_draining):
+        if self._has_failed or await asyncio.to_thread(self._ticker.is_draining):
             return 0
         try:
             commit = await self._rewriter.rewrite(shard)
         except StageError:
             await asyncio.to_thread(die_of_engine, self._board, STAGE)
+        except DrsftError:
+            self._has_failed = True  # the run ends of it: what is queued here would be work for nothing
+            raise
         self._ticker.count("shard_commits", stage=STAGE)
         self._ticker.flush()
         if self._send_spans is not None:

@@ -80,6 +80,19 @@ def test_the_first_commit_of_a_shard_stands(store: S3Store) -> None:
     assert len(list(store.keys("stage/data"))) == 1
 
 
+def test_an_upload_that_was_never_finished_is_ended(store: S3Store) -> None:
+    begun = store._client.create_multipart_upload(Bucket=store.bucket, Key=store._key("train/x"))
+    elsewhere = store._client.create_multipart_upload(Bucket=store.bucket, Key=f"{store.prefix}-not/x")
+    store.put("train/x", b"x")
+    assert store.sweep() == 1
+    assert store.sweep() == 0
+    assert store.read("train/x") == b"x"
+    assert begun["UploadId"] != elsewhere["UploadId"]
+    store._client.abort_multipart_upload(
+        Bucket=store.bucket, Key=elsewhere["Key"], UploadId=elsewhere["UploadId"]
+    )
+
+
 def test_problems_are_read_from_s3(store: S3Store) -> None:
     rows = [{"problem": f"{n}+1?", "solution": f"\\boxed{{{n + 1}}}", "answer": n + 1} for n in range(5)]
     store.put("in/a.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
@@ -116,7 +129,7 @@ def test_a_missing_bucket_is_named(store: S3Store) -> None:
 
 
 def test_of_drivers_that_see_a_dead_one_one_takes_the_lease(store: S3Store) -> None:
-    pace = Pace(beat_s=0.2, expires_s=2)
+    pace = Pace(beat_s=0.2, expires_s=5)  # a busy machine may well pause for two
     dead = replace(Holder.here(), machine="another machine")
     assert store.create("lease/000001.json", json.dumps(asdict(dead)).encode())
     found: list[Lease | BusyError] = []

@@ -1,0 +1,47 @@
+"""A driver's process: the command line with another policy, and a lease that expires in seconds.
+
+All else is what `drsft` runs. Drivers are forked from a process that has imported everything, which spares
+a trial the seconds that this takes. Of the environment: FAULTS_JOURNAL names the journal; FAULTS_CLOCK_S adds
+so many seconds to time.time() from a random moment on, here and in the actors; FAULTS_ENGINE=1 leaves the
+engine in.
+"""
+
+import os
+import random
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import boto3  # noqa: F401  (imported before the fork, as all that a driver imports late)
+from transformers import AutoConfig, AutoTokenizer  # noqa: F401
+
+from drsft import cli, lease
+from drsft.lease import Pace
+from drsft.stages import pipeline, rewriting  # noqa: F401
+from tests.faults.workload import journalling_policy, step_clock
+
+__all__ = ["run_forked"]
+
+PACE = Pace(beat_s=0.5, expires_s=4.0)
+
+
+def run_forked(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    """`drsft ARGUMENTS` in this process, which ends with its exit code."""
+    os.setsid()
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["drsft", *arguments]
+    clock_s = float(environment.get("FAULTS_CLOCK_S", "0"))
+    if clock_s:
+        step_clock(clock_s, after_s=random.uniform(0, 10))
+    if not environment.get("FAULTS_ENGINE"):
+        policy = partial(journalling_policy, journal=Path(environment["FAULTS_JOURNAL"]), clock_s=clock_s)
+        run: Callable[..., Any] = rewriting.run_rewriting
+        rewriting.run_rewriting = partial(run, make_policy=policy)
+    lease.held = partial(lease.held, pace=PACE)
+    cli.main()
