@@ -26,7 +26,11 @@ async function start() {
     await follow(request(), running.signal);
   } catch (error) {
     if (error.name === "AbortError") say("Stopped.");
-    else complain(error.message || "The service cannot be reached.");
+    else {
+      complain(error.message || "The service cannot be reached.");
+      say("");
+      $("progress").hidden = !$("stages").hasChildNodes();
+    }
   } finally {
     running = null;
     $("start").disabled = false;
@@ -107,8 +111,7 @@ async function reasonOf(response) {
     return "The key is missing or wrong.";
   }
   if (response.status === 429) {
-    const seconds = response.headers.get("Retry-After") || "a few";
-    return `The service is full (${problem.detail || "busy"}). Try again in ${seconds} s.`;
+    return full(problem.detail || `the service is full; try again in ${response.headers.get("Retry-After")} s`);
   }
   if (response.status === 503) return "No engine is available just now. Try again in a few seconds.";
   return problem.detail || `The service answered ${response.status}.`;
@@ -144,8 +147,15 @@ function draw(kind, data) {
 
 function explain(problem) {
   if (problem.status === 503) return "The engine stopped in the middle. Try again in a few seconds.";
-  if (problem.status === 429) return `The service is full (${problem.detail}).`;
+  if (problem.status === 429) return full(problem.detail);
   return problem.detail;
+}
+
+// "key 'a' is past 9 requests a minute; try again in 5 s", said to a person.
+function full(detail) {
+  const [why, when = "try again soon"] = detail.split("; ");
+  const reason = why === "the service is full" ? "" : `: ${why}`;
+  return `The service is full${reason}. ${when[0].toUpperCase()}${when.slice(1)}.`;
 }
 
 function drawStage(stage) {

@@ -86,6 +86,7 @@ def test_a_wrong_key_is_said_and_the_field_is_in_focus(
         page.keyboard.press("Control+Enter")
         expect(page.locator("#complaint")).to_have_text("The key is missing or wrong.")
         expect(page.locator("#key")).to_be_focused()
+        expect(page.locator("#progress")).to_be_hidden()
         page.screenshot(path=screenshots / "serve-wrong-key.png", full_page=True)
 
 
