@@ -43,7 +43,9 @@ class Cluster:
         )
 
     def start_node(self) -> None:
-        self._start("node", [f"--address=127.0.0.1:{self._port}", "--num-cpus=4"])
+        """At an address of its own, or drivers would join it, and die with it, instead of the head."""
+        options = [f"--address=127.0.0.1:{self._port}", "--num-cpus=4", "--node-ip-address=127.0.0.2"]
+        self._start("node", options)
 
     def workers(self, name: str) -> list[psutil.Process]:
         """The processes of a machine."""
@@ -71,7 +73,7 @@ class Cluster:
 
     def _start(self, name: str, options: list[str]) -> None:
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options]
-        command += ["--node-ip-address=127.0.0.1", "--num-gpus=0", "--disable-usage-stats"]
+        command += ["--num-gpus=0", "--disable-usage-stats"]
         command += [f"--object-store-memory={100 << 20}"]
         command += [f"--dashboard-agent-listen-port={free_port()}"]
         log = self._folder / f"{name}-{time.time_ns()}.log"
