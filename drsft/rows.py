@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from drsft.config import Problems
 from drsft.errors import InputError, StorageError
 from drsft.storage import LocalStore, S3Store, Store, open_store
-from drsft.storage_errors import is_nameable
+from drsft.storage.failures import is_nameable
 
 __all__ = ["BadRow", "Row", "read_rows"]
 

@@ -63,8 +63,8 @@ def _sources() -> Iterator[Path]:
     [
         ("ray", ("drsft/stages/", "serve/", "jobs/")),
         ("vllm", ("drsft/policy/",)),
-        ("boto3", ("drsft/storage.py",)),
-        ("botocore", ("drsft/storage.py",)),
+        ("boto3", ("drsft/storage/",)),
+        ("botocore", ("drsft/storage/",)),
         ("opentelemetry", ("drsft/stages/",)),
     ],
 )

@@ -21,7 +21,7 @@ from drsft.planning import Plan, read_plan
 from drsft.runs import find_config, find_run
 from drsft.shards import ShardSet
 from drsft.storage import LocalStore, S3Store, download_folder, open_store, read_table
-from drsft.storage_errors import local_failure
+from drsft.storage.failures import local_failure
 from drsft.stored import read_stored
 from drsft.train import checkpoint
 

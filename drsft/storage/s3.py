@@ -1,191 +1,32 @@
-"""Where a run lives: a local folder or an S3 prefix, with the same few guarantees.
+"""A store below an S3 prefix.
 
-A reader never sees half an object, and of several writers of one new key exactly one wins. Data moves through
-pyarrow; boto3 does the one thing pyarrow lacks, a put that fails when the key exists (If-None-Match).
+Data moves through pyarrow; boto3 does the one thing pyarrow lacks, a put that fails when the key exists
+(If-None-Match).
 """
 
-import fcntl
 import io
 import os
 import time
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from functools import cached_property
-from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, cast
 
-import pyarrow as pa
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 
 from drsft.errors import StorageError
-from drsft.storage_errors import (
+from drsft.storage.failures import (
     check_bucket,
     checked_key,
-    is_nameable,
-    local_failure,
     s3_endpoint,
     s3_failure,
-    without_login,
 )
 
-__all__ = [
-    "LocalStore",
-    "S3Store",
-    "Store",
-    "download_folder",
-    "open_store",
-    "read_table",
-    "table_bytes",
-    "upload_folder",
-]
-
+__all__ = ["S3Store"]
 
 _READ_AHEAD_BYTES = 4 << 20  # of one request to S3, where a file is read from its start to its end
 _S3_ATTEMPTS = "7"  # of one request, with growing random pauses: a store that restarts is waited for
-
-
-class Store(Protocol):
-    """Keys are relative, with forward slashes. Errors that the user can mend are StorageErrors."""
-
-    @property
-    def url(self) -> str: ...
-
-    def create(self, key: str, data: bytes) -> bool:
-        """Write a key that must not exist; False, and nothing changed, when it does."""
-        ...
-
-    def put(self, key: str, data: bytes) -> None: ...
-
-    def read(self, key: str) -> bytes: ...
-
-    def open(self, key: str) -> BinaryIO:
-        """The object as a file that can be sought in, read piece by piece; reading it may raise OSError."""
-        ...
-
-    def exists(self, key: str) -> bool: ...
-
-    def keys(self, prefix: str) -> Iterator[str]:
-        """All keys under the folder `prefix`, sorted."""
-        ...
-
-    def delete(self, key: str) -> None: ...
-
-    def sweep(self) -> int:
-        """Removes what writers that were killed left half-written; how much it was. No reader ever sees it.
-
-        In S3 a writer that still lives may lose its upload too, and gets a StorageError.
-        """
-        ...
-
-    def within(self, prefix: str) -> "Store": ...
-
-
-def open_store(url: str) -> Store:
-    """A store at a local folder or at s3://bucket/prefix."""
-    if url.startswith("s3://"):
-        return S3Store(url)
-    if "://" in url:
-        raise StorageError(f"storage {without_login(url)!r}: give a folder or s3://bucket/prefix")
-    if not url.strip() or not is_nameable(url):
-        raise StorageError(f"storage {url!r} is no folder's name; give a folder or s3://bucket/prefix")
-    try:
-        return LocalStore(Path(url).expanduser().absolute())
-    except RuntimeError as error:
-        raise StorageError(f"storage {url!r}: no such user; write the home folder out") from error
-
-
-class LocalStore:
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    @property
-    def url(self) -> str:
-        return str(self.root)
-
-    def within(self, prefix: str) -> "LocalStore":
-        return LocalStore(self._path(prefix))
-
-    def _path(self, key: str) -> Path:
-        return self.root / checked_key(key)
-
-    @contextmanager
-    def _staged(self, key: str, data: bytes) -> Iterator[tuple[Path, Path]]:
-        """The data in a file beside its place, for as long as the block takes to put it there."""
-        target = self._path(key)
-        staging = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with open(staging, "wb") as file:
-                with suppress(OSError):  # a file system without locks: sweep leaves its files alone
-                    fcntl.flock(file, fcntl.LOCK_EX)
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-                yield staging, target
-        except OSError as error:
-            raise local_failure("write", target, error) from error
-        finally:
-            with suppress(OSError):
-                staging.unlink()
-
-    def create(self, key: str, data: bytes) -> bool:
-        with self._staged(key, data) as (staging, target):
-            try:
-                os.link(staging, target)  # fails when the name exists, and the content is there at once
-            except FileExistsError:
-                return False
-        return True
-
-    def put(self, key: str, data: bytes) -> None:
-        with self._staged(key, data) as (staging, target):
-            os.replace(staging, target)
-
-    def read(self, key: str) -> bytes:
-        try:
-            return self._path(key).read_bytes()
-        except OSError as error:
-            raise local_failure("read", self._path(key), error) from error
-
-    def open(self, key: str) -> BinaryIO:
-        try:
-            return self._path(key).open("rb")
-        except OSError as error:
-            raise local_failure("read", self._path(key), error) from error
-
-    def exists(self, key: str) -> bool:
-        try:
-            return self._path(key).is_file()
-        except OSError as error:
-            raise local_failure("look up", self._path(key), error) from error
-
-    def keys(self, prefix: str) -> Iterator[str]:
-        folder = self._path(prefix)
-        paths = (path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".tmp"))
-        try:
-            yield from sorted(path.relative_to(self.root).as_posix() for path in paths)
-        except OSError as error:
-            raise local_failure("list", folder, error) from error
-
-    def delete(self, key: str) -> None:
-        try:
-            self._path(key).unlink(missing_ok=True)
-        except OSError as error:
-            raise local_failure("delete", self._path(key), error) from error
-
-    def sweep(self) -> int:
-        """A writer holds a lock on its file as long as it lives, so only dead ones' are removed."""
-        return sum(_remove_if_abandoned(path) for path in self.root.rglob(".*.tmp"))
-
-
-def _remove_if_abandoned(staging: Path) -> bool:
-    with suppress(OSError), staging.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        staging.unlink()
-        return True
-    return False
 
 
 class S3Store:
@@ -346,35 +187,3 @@ class S3Store:
 
 def _s3_attempts() -> int:
     return int(os.environ.get("AWS_MAX_ATTEMPTS", _S3_ATTEMPTS))
-
-
-def table_bytes(table: pa.Table) -> bytes:
-    """The table as one Parquet file; equal tables give equal bytes."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    return bytes(sink.getvalue())
-
-
-def read_table(store: Store, key: str) -> pa.Table:
-    try:
-        return pq.read_table(pa.BufferReader(store.read(key)))
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).partition("\n")[0][:200]
-        raise StorageError(f"{store.url}/{key} is damaged: no Parquet file: {reason}") from error
-
-
-def upload_folder(store: Store, folder: Path, key: str) -> None:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            store.put(f"{key}/{path.relative_to(folder).as_posix()}", path.read_bytes())
-
-
-def download_folder(store: Store, key: str, folder: Path) -> None:
-    """Everything below `key`. A name that would lead out of `folder` is a StorageError."""
-    for name in store.keys(key):
-        path = folder / checked_key(name).removeprefix(key).lstrip("/")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(store.read(name))
-        except OSError as error:
-            raise local_failure("write", path, error) from error

@@ -1,0 +1,47 @@
+"""Tables and folders in a store."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from drsft.errors import StorageError
+from drsft.storage.failures import (
+    checked_key,
+    local_failure,
+)
+from drsft.storage.store import Store
+
+__all__ = ["download_folder", "read_table", "table_bytes", "upload_folder"]
+
+
+def table_bytes(table: pa.Table) -> bytes:
+    """The table as one Parquet file; equal tables give equal bytes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return bytes(sink.getvalue())
+
+
+def read_table(store: Store, key: str) -> pa.Table:
+    try:
+        return pq.read_table(pa.BufferReader(store.read(key)))
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise StorageError(f"{store.url}/{key} is damaged: no Parquet file: {reason}") from error
+
+
+def upload_folder(store: Store, folder: Path, key: str) -> None:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            store.put(f"{key}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+
+
+def download_folder(store: Store, key: str, folder: Path) -> None:
+    """Everything below `key`. A name that would lead out of `folder` is a StorageError."""
+    for name in store.keys(key):
+        path = folder / checked_key(name).removeprefix(key).lstrip("/")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(store.read(name))
+        except OSError as error:
+            raise local_failure("write", path, error) from error

@@ -1,0 +1,107 @@
+"""A store in a local folder."""
+
+import fcntl
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from drsft.storage.failures import (
+    checked_key,
+    local_failure,
+)
+
+__all__ = ["LocalStore"]
+
+
+class LocalStore:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def url(self) -> str:
+        return str(self.root)
+
+    def within(self, prefix: str) -> "LocalStore":
+        return LocalStore(self._path(prefix))
+
+    def _path(self, key: str) -> Path:
+        return self.root / checked_key(key)
+
+    @contextmanager
+    def _staged(self, key: str, data: bytes) -> Iterator[tuple[Path, Path]]:
+        """The data in a file beside its place, for as long as the block takes to put it there."""
+        target = self._path(key)
+        staging = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with open(staging, "wb") as file:
+                with suppress(OSError):  # a file system without locks: sweep leaves its files alone
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                yield staging, target
+        except OSError as error:
+            raise local_failure("write", target, error) from error
+        finally:
+            with suppress(OSError):
+                staging.unlink()
+
+    def create(self, key: str, data: bytes) -> bool:
+        with self._staged(key, data) as (staging, target):
+            try:
+                os.link(staging, target)  # fails when the name exists, and the content is there at once
+            except FileExistsError:
+                return False
+        return True
+
+    def put(self, key: str, data: bytes) -> None:
+        with self._staged(key, data) as (staging, target):
+            os.replace(staging, target)
+
+    def read(self, key: str) -> bytes:
+        try:
+            return self._path(key).read_bytes()
+        except OSError as error:
+            raise local_failure("read", self._path(key), error) from error
+
+    def open(self, key: str) -> BinaryIO:
+        try:
+            return self._path(key).open("rb")
+        except OSError as error:
+            raise local_failure("read", self._path(key), error) from error
+
+    def exists(self, key: str) -> bool:
+        try:
+            return self._path(key).is_file()
+        except OSError as error:
+            raise local_failure("look up", self._path(key), error) from error
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        folder = self._path(prefix)
+        paths = (path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".tmp"))
+        try:
+            yield from sorted(path.relative_to(self.root).as_posix() for path in paths)
+        except OSError as error:
+            raise local_failure("list", folder, error) from error
+
+    def delete(self, key: str) -> None:
+        try:
+            self._path(key).unlink(missing_ok=True)
+        except OSError as error:
+            raise local_failure("delete", self._path(key), error) from error
+
+    def sweep(self) -> int:
+        """A writer holds a lock on its file as long as it lives, so only dead ones' are removed."""
+        return sum(_remove_if_abandoned(path) for path in self.root.rglob(".*.tmp"))
+
+
+def _remove_if_abandoned(staging: Path) -> bool:
+    with suppress(OSError), staging.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        staging.unlink()
+        return True
+    return False
