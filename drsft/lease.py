@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from drsft.errors import BusyError, StorageError
@@ -115,17 +116,19 @@ def held(
     Raises BusyError when another driver has it and still has it after `wait_s`, and in the middle of the
     block when another one took it over.
     """
-    lease = acquire(store, wait_s=wait_s, pace=pace, say=say, on_lost=_interrupt)
-    try:
-        yield lease
-    except BaseException:  # whatever the interrupt was turned into
-        if lease.is_lost:
-            raise BusyError(
-                f"another driver took over {store.url}: this one's lease had expired; leave it to that one"
-            ) from None
-        raise
-    finally:
-        lease.release()
+    with _interruptible() as lost:
+        lease = acquire(store, wait_s=wait_s, pace=pace, say=say, on_lost=partial(_interrupt, lost))
+        try:
+            yield lease
+        except BaseException:  # whatever the interrupt was turned into
+            if lease.is_lost:
+                raise BusyError(
+                    f"another driver took over {store.url}: this one's lease had expired; "
+                    "leave it to that one"
+                ) from None
+            raise
+        finally:
+            lease.release()
 
 
 def acquire(
@@ -191,7 +194,27 @@ def _key(term: int, kind: str) -> str:
     return f"{PREFIX}/{term:06d}.{kind}"
 
 
-def _interrupt() -> None:
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Once the event is set, SIGINT interrupts even a process that ignores it, as background jobs do."""
+    lost = threading.Event()
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        yield lost
+        return
+
+    def handle(signum: int, frame: object) -> None:
+        if lost.is_set():
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield lost
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _interrupt(lost: threading.Event) -> None:
+    lost.set()
     os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C: the main thread may be waiting inside Ray
 
 

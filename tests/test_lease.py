@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -146,14 +148,24 @@ def test_another_process_of_the_same_number_is_not_the_holder(store: LocalStore)
     assert not replace(here, began="0", machine="another machine").is_gone
 
 
-def test_a_holder_that_was_thought_dead_ends_when_it_finds_the_later_term(store: LocalStore) -> None:
+@pytest.mark.parametrize("ctrl_c", [signal.default_int_handler, signal.SIG_IGN], ids=["heard", "ignored"])
+def test_a_holder_that_was_thought_dead_ends_when_it_finds_the_later_term(
+    store: LocalStore, ctrl_c: Any
+) -> None:
+    """Also in a shell's background job, which ignores Ctrl-C."""
+
     def be_slow() -> None:
         with held(store, pace=PACE):
             store.create("lease/000002.json", json.dumps(asdict(ELSEWHERE)).encode())
             threading.Event().wait(60)  # interrupted
 
-    with pytest.raises(BusyError, match="took over"):
-        be_slow()
+    before = signal.signal(signal.SIGINT, ctrl_c)
+    try:
+        with pytest.raises(BusyError, match="took over"):
+            be_slow()
+        assert signal.getsignal(signal.SIGINT) is ctrl_c
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not store.exists("lease/000001.released")
 
 
