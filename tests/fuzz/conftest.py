@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
 from doors import TALLY
 from hypothesis import HealthCheck, settings
 
@@ -17,6 +18,13 @@ settings.register_profile(
 )
 settings.register_profile("long", max_examples=LONG, deadline=None, suppress_health_check=CHECKS)
 settings.load_profile(os.environ.get("DRSFT_FUZZ", "short"))
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_terminal_summary(terminalreporter) -> None:  # type: ignore[no-untyped-def]
