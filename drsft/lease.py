@@ -17,6 +17,7 @@ import signal
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -45,13 +46,18 @@ class Pace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """A driver's process. `machine` and `began` tell whether a process of this number is still that one."""
+    """A driver's process. `machine` and `began` tell whether a process of this number is still that one.
+
+    `mark` makes the bytes of every claim its own: a client of S3 that is answered "exists" tells by them
+    whether it meets its own object, put by a try whose answer was lost.
+    """
 
     host: str
     pid: int
     machine: str
     began: str | None
     since: str
+    mark: str
 
     @classmethod
     def here(cls) -> "Holder":
@@ -61,6 +67,7 @@ class Holder:
             machine=_machine(),
             began=_began(os.getpid()),
             since=datetime.now(UTC).isoformat(timespec="seconds"),
+            mark=uuid.uuid4().hex,
         )
 
     def __str__(self) -> str:
