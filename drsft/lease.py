@@ -13,7 +13,6 @@ then does no harm: a shard is committed once, whoever does it.
 import json
 import logging
 import os
-import signal
 import socket
 import threading
 import time
@@ -26,6 +25,7 @@ from functools import partial
 from pathlib import Path
 
 from drsft.errors import BusyError, StorageError
+from drsft.interrupts import interrupt, interruptible
 from drsft.storage import Store
 from drsft.stored import read_stored
 
@@ -123,8 +123,8 @@ def held(
     Raises BusyError when another driver has it and still has it after `wait_s`, and in the middle of the
     block when another one took it over.
     """
-    with _interruptible() as lost:
-        lease = acquire(store, wait_s=wait_s, pace=pace, say=say, on_lost=partial(_interrupt, lost))
+    with interruptible() as lost:
+        lease = acquire(store, wait_s=wait_s, pace=pace, say=say, on_lost=partial(interrupt, lost))
         try:
             yield lease
         except BaseException:  # whatever the interrupt was turned into
@@ -199,30 +199,6 @@ def _newest(store: Store) -> int:
 
 def _key(term: int, kind: str) -> str:
     return f"{PREFIX}/{term:06d}.{kind}"
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Once the event is set, SIGINT interrupts even a process that ignores it, as background jobs do."""
-    lost = threading.Event()
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        yield lost
-        return
-
-    def handle(signum: int, frame: object) -> None:
-        if lost.is_set():
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield lost
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _interrupt(lost: threading.Event) -> None:
-    lost.set()
-    os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C: the main thread may be waiting inside Ray
 
 
 def _machine() -> str:

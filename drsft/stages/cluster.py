@@ -17,6 +17,7 @@ from rich.console import Console
 from drsft.config import Resources
 from drsft.errors import SetupError, UserError
 from drsft.logs import JsonStream
+from drsft.stages.head import with_a_head
 
 __all__ = ["check_port_is_free", "check_resources", "connected", "quiet_stderr"]
 
@@ -104,7 +105,10 @@ def _kept(log: int) -> str:
 
 @contextmanager
 def connected(*, dashboard_port: int | None = None) -> Iterator[None]:
-    """A connection for the length of the block; a local cluster ends with it. Raises SetupError."""
+    """A connection for the length of the block; a local cluster ends with it.
+
+    Raises SetupError, and StageError in the block when the cluster's head is gone.
+    """
     address = os.environ.get("RAY_ADDRESS", "local")
     local_options: dict[str, Any] = {}
     if address == "local":
@@ -132,7 +136,10 @@ def connected(*, dashboard_port: int | None = None) -> Iterator[None]:
         raise SetupError(f"cannot connect to Ray at {address!r}: {reason}; check RAY_ADDRESS") from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray put its own in, which exits from wherever it is
+    is_head_lost = None
     try:
-        yield
+        with with_a_head(ray.get_runtime_context().gcs_address) as is_head_lost:
+            yield
     finally:
-        ray.shutdown()
+        if is_head_lost is None or not is_head_lost.is_set():  # it would wait for the head
+            ray.shutdown()

@@ -3,6 +3,7 @@
 Losing an update loses nothing but a picture; what counts is read from the commits.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -95,7 +96,7 @@ class Board:
         summed = {name: old.counts.get(name, 0) + counts.get(name, 0) for name in {*old.counts, *counts}}
         self._stages[stage] = replace(
             old,
-            done=old.done + done,
+            done=min(old.done + done, old.total or math.inf),  # what a lost actor had begun is counted twice
             num_tokens=old.num_tokens + num_tokens,
             counts=summed,
             updated_s=time.monotonic(),
