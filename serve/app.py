@@ -117,6 +117,10 @@ class Ingress:
             meter=ServeMeter(),
         )
 
+    async def close(self) -> int:
+        """Lets nothing more in; how many requests are still inside."""
+        return self._backend.door.close()
+
     def __serve_build_asgi_app__(self) -> Any:
         return make_app(self._backend)
 

@@ -11,6 +11,7 @@ from starlette.datastructures import Address
 from serve.admission import NO_METER, Admission
 from serve.api import RewriteRequest, RewriteResult
 from serve.auth import Key, KeyRing
+from serve.door import Door
 from serve.events import EventLogs
 from serve.meter import Meter
 from serve.problems import Unauthorised
@@ -45,6 +46,7 @@ class Backend:
             tokens_per_minute=access.tokens_per_minute,
         )
         self.meter = meter
+        self.door = Door()
         self.admission = Admission(limits.tokens_in_flight, meter=meter)
         self.replay = Replay(max_entries=limits.remembered_results, keep_s=limits.remembered_s)
         self.streams = EventLogs(keep_s=limits.resumable_s)

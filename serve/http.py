@@ -41,7 +41,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         422: "a field is missing, unknown, or past a limit",
         429: "full, or past the key's rate; see Retry-After",
         500: "a fault here",
-        503: "no engine; see Retry-After",
+        503: "no engine, or the service is ending; see Retry-After",
         504: "the deadline passed",
     }.items()
 }
@@ -57,7 +57,12 @@ def make_app(backend: Backend) -> FastAPI:
         redoc_url=None,
     )
     install_problems(app)
-    app.add_middleware(Shield, max_body_bytes=backend.config.limits.body_bytes, meter=backend.meter)
+    app.add_middleware(
+        Shield,
+        max_body_bytes=backend.config.limits.body_bytes,
+        meter=backend.meter,
+        door=backend.door,
+    )
     if backend.config.access.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -155,7 +160,8 @@ def _add_health(app: FastAPI, backend: Backend) -> None:
 
     @app.get("/readyz", responses={503: _ERRORS[503]})
     async def readyz() -> Readiness:
-        """An engine answers."""
+        """An engine answers, and requests are let in."""
+        backend.door.check()
         return Readiness(status="ready", engine_requests=await backend.num_pending())
 
     @app.get("/version")

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from types import FrameType
 
 from ray import serve as ray_serve
@@ -52,7 +53,16 @@ def serve_here(config: ServeConfig, *, host: str, port: int) -> None:
         print(f"http://{host}:{port}", flush=True)
         while not ended.wait(3600):
             pass
+        _finish_requests(config.drain_s)
         ray_serve.shutdown()
+
+
+def _finish_requests(drain_s: float) -> None:
+    """Lets the requests under way end, and no others begin: Serve itself cuts them off with its proxy."""
+    ingress = ray_serve.get_app_handle("drsft")
+    until_s = time.monotonic() + drain_s
+    while sum(ingress.broadcast("close").results()) and time.monotonic() < until_s:
+        time.sleep(0.2)
 
 
 def _is_loopback(host: str) -> bool:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from serve.admission import Refused
 from serve.api import ErrorBody
+from serve.door import Ending
 from serve.replay import Conflict
 from serve.service import Unacceptable
 
@@ -49,6 +50,8 @@ def problem_of(error: BaseException, request_id: str) -> tuple[ErrorBody, dict[s
             return _body(504, "the deadline passed before there was a result", request_id), {}
         case EngineUnavailable():
             return _body(503, "no engine is available; try again in 5 s", request_id), {"Retry-After": "5"}
+        case Ending():
+            return _body(503, "the service is ending; try again in 5 s", request_id), {"Retry-After": "5"}
         case RequestValidationError():
             faults = tuple(map(_field_error, error.errors()))
             first = faults[0] if faults else {"field": "body", "message": "invalid"}
@@ -70,7 +73,7 @@ def install_problems(app: FastAPI) -> None:
     async def handle(request: Request, error: Exception) -> Response:
         return problem_response(*problem_of(error, request.state.request_id))
 
-    foreseen = (Unauthorised, Refused, Conflict, Unacceptable, TimeoutError, EngineUnavailable)
+    foreseen = (Unauthorised, Refused, Conflict, Unacceptable, TimeoutError, EngineUnavailable, Ending)
     for kind in (*foreseen, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, handle)
 

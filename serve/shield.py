@@ -8,6 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve.door import Door, Ending
 from serve.meter import Meter
 from serve.problems import problem_of, problem_response
 
@@ -31,8 +32,8 @@ _HEADERS = {
 class Shield:
     """Plain ASGI, so that it wraps streams and routing errors too."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, meter: Meter) -> None:
-        self._app, self._max_body_bytes, self._meter = app, max_body_bytes, meter
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, meter: Meter, door: Door) -> None:
+        self._app, self._max_body_bytes, self._meter, self._door = app, max_body_bytes, meter, door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -56,7 +57,13 @@ class Shield:
             await send(message)
 
         try:
-            await self._pass_on(scope, receive, send_shielded, headers, request_id)
+            if scope["method"] == "POST":
+                with self._door.passed():
+                    await self._pass_on(scope, receive, send_shielded, headers, request_id)
+            else:  # looks at how it is, also while it ends
+                await self._pass_on(scope, receive, send_shielded, headers, request_id)
+        except Ending as error:
+            await problem_response(*problem_of(error, request_id))(scope, receive, send_shielded)
         finally:
             route = getattr(scope.get("route"), "path", "other")
             self._meter.answered(route=route, status=status, seconds=time.perf_counter() - began_s)

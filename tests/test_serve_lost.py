@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from drsft.policy.fake import text_completion
 from drsft.records import Completion, Sampling
+from serve.door import Door
 from serve.meter import NoMeter
 from serve.problems import EngineUnavailable
 from serve.proxy import BodyAhead, LostReplicas
@@ -129,13 +130,13 @@ async def test_a_body_arrives_as_it_was_sent_whether_it_went_ahead_or_not(size: 
         await Response(await Request(scope, receive).body())(scope, receive, send)
 
     body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
-    app = BodyAhead(Shield(echo, max_body_bytes=1 << 20, meter=NoMeter()))
+    app = BodyAhead(Shield(echo, max_body_bytes=1 << 20, meter=NoMeter(), door=Door()))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         assert (await client.post("/", content=body)).content == body
 
 
 async def test_a_body_past_the_limit_is_refused_also_where_it_went_ahead() -> None:
-    app = BodyAhead(Shield(Response("in"), max_body_bytes=1024, meter=NoMeter()))
+    app = BodyAhead(Shield(Response("in"), max_body_bytes=1024, meter=NoMeter(), door=Door()))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
         assert (await client.post("/", content=b"x" * 1025)).status_code == 413

@@ -1,6 +1,7 @@
 """drsft bench of what samples and judges: rewriting, Hinted Decoding, the service."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -119,7 +120,8 @@ def bench_the_service(
     if faults:
         from serve.bench.faults import bench_faults, print_faults
 
-        print_faults(*bench_faults(config, overload_s=overload_s))
+        say = partial(print, file=sys.stderr, flush=True)
+        print_faults(*bench_faults(config, overload_s=overload_s, say=say))
     else:
         from serve.bench.speed import bench_serve, print_bench
 

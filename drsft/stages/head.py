@@ -35,15 +35,16 @@ def with_a_head(address: str) -> Iterator[threading.Event]:
         try:
             yield is_lost
         except BaseException:  # what the interrupt was turned into, or what Ray said at the same moment
-            if is_lost.is_set():
-                raise StageError(
-                    f"the head of the Ray cluster at {address} is gone; "
-                    "with a cluster there again, the same command goes on"
-                ) from None
-            raise
+            if not is_lost.is_set():
+                raise
         finally:
             ended.set()
             thread.join()
+    if is_lost.is_set():
+        raise StageError(
+            f"the head of the Ray cluster at {address} is gone; with a cluster there again, the same command "
+            "goes on"
+        )
 
 
 def _watch(address: str, ended: threading.Event, is_lost: threading.Event) -> None:

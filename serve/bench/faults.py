@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,17 @@ class FaultBench:
     freed_after_s: tuple[float, ...]  # from a client's leaving to an idle engine
 
 
-def bench_faults(config: Path, *, overload_s: float = 60) -> tuple[FaultBench, Update]:
+def bench_faults(
+    config: Path, *, overload_s: float = 60, say: Callable[[str], None] = lambda line: None
+) -> tuple[FaultBench, Update]:
+    """`say` hears of each step as it is done; the whole takes some minutes."""
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as name:
         access = "{open_on_loopback: true, requests_per_minute: 1000000, tokens_per_minute: 1000000000}"
         limits = f"{{tokens_in_flight: 8000, deadline_s: {LIMIT_S}}}"
         overrides = [f"access={access}", f"limits={limits}", "score_phi=false"]
         with our_service(config, Path(name), *overrides) as (url, process):
-            bench = asyncio.run(_measure(url, process, overload_s))
+            bench = asyncio.run(_measure(url, process, overload_s, say))
+        say("another model under load ...")
         return bench, bench_update(config, Path(name), per_s=bench.sustainable_per_s / 4)
 
 
@@ -66,11 +70,14 @@ def print_faults(bench: FaultBench, update: Update, console: Console | None = No
     (console or Console()).print(table)
 
 
-async def _measure(url: str, process: psutil.Process, overload_s: float) -> FaultBench:
+async def _measure(
+    url: str, process: psutil.Process, overload_s: float, say: Callable[[str], None]
+) -> FaultBench:
     limits = httpx.Limits(max_connections=2000, max_keepalive_connections=200)
     async with httpx.AsyncClient(base_url=url, timeout=2 * LIMIT_S, limits=limits) as client:
         seeds = itertools.count()
         rate = await sustainable(client, seeds)
+        say(f"sustainable: {rate:.1f} requests/s; ten times that for {overload_s:g} s ...")
         before = _memory_mib(process)
         overload = Load()
         await open_loop(
@@ -83,10 +90,13 @@ async def _measure(url: str, process: psutil.Process, overload_s: float) -> Faul
         )
         calm = await _calm(client, seeds)
         memory = (before, _memory_mib(process))
+        say(f"overload: {overload.counts}, 429 within {overload.p99_ms(429):.0f} ms, calm after {calm:.2f} s")
         freed = [await _leave(url, client) for _ in range(5)]
+        say(f"clients left, the engine was idle after {max(freed):.2f} s at most")
         killed = {}
         for name in ("engine", "ingress"):
             killed[name] = await _kill(name, process, client, seeds, per_s=rate / 2)
+            say(f"kill -9 of the {name}: back after {killed[name][0]:.1f} s, {killed[name][1].counts}")
     return FaultBench(
         sustainable_per_s=rate,
         overload=overload,
@@ -111,12 +121,16 @@ async def _leave(url: str, client: httpx.AsyncClient) -> float:
     """Asks for long samples, goes away in their midst; seconds until the engine has nothing to do."""
     async with httpx.AsyncClient(base_url=url, timeout=60) as leaver:
         asks = [asyncio.create_task(leaver.post("/rewrite", json={**ASK, "recipe": LONG})) for _ in range(4)]
-        while await _num_pending(client) == 0:  # noqa: ASYNC110 - what is waited for is in another process
+        while await _num_pending(client) == 0:  # what is waited for is in another process
+            if any(task.done() for task in asks):
+                raise StageError("a long request ended before the engine was seen at it")
             await asyncio.sleep(0.005)
         for task in asks:
             task.cancel()
     started_s = time.perf_counter()
-    while await _num_pending(client):  # noqa: ASYNC110
+    while await _num_pending(client):
+        if time.perf_counter() - started_s > LIMIT_S:
+            raise StageError("the engine goes on with what nobody waits for")
         await asyncio.sleep(0.01)
     return time.perf_counter() - started_s
 

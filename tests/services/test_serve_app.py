@@ -7,17 +7,22 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
 
 from drsft.config import Rewrite
 from drsft.configfile import load_settings
+from drsft.metrics import SERVICE_METRICS
 from drsft.policy.prompts import load_prompter
 from drsft.policy.vllm import VLLMPolicy
 from drsft.records import Problem, problem_id_of
@@ -36,6 +41,8 @@ ASK = {
     "expert_solution": "43 + 46 = 89 and 89 - 7 = 82. The answer is \\boxed{82}.",
     "seed": 11,
 }
+ROOM = 8000  # tokens: some thirteen requests at a time
+LONG = {"problem": ASK["problem"], "reference": "no such answer", "recipe": {"self_align_samples": 16}}
 
 
 def free_port() -> int:
@@ -53,7 +60,8 @@ class Service:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     log = tmp_path_factory.mktemp("serve") / "log"
-    command = [sys.executable, "-m", "drsft.cli", "serve", str(CONFIG), "--port", str(free_port())]
+    room = f"limits={{tokens_in_flight: {ROOM}}}"
+    command = [sys.executable, "-m", "drsft.cli", "serve", str(CONFIG), room, "--port", str(free_port())]
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(ROOT)}
     with log.open("w") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
@@ -138,3 +146,87 @@ def test_a_request_whose_engine_is_killed_is_answered_by_the_next_one(service: S
             anew = {"Idempotency-Key": f"anew-{ask['seed']}"}  # not from the ingress's memory
             again = client.post("/rewrite", json=ask, headers=anew)
             assert again.json()["solution"] == answer.json()["solution"]
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """What is waited for happens in another process; the test's own limit ends it."""
+    while not is_so():
+        time.sleep(0.01)
+
+
+def exported(process: psutil.Process) -> list[Metric]:
+    """What Prometheus would scrape: the agent of the service's node, at whichever of its ports that is."""
+    for child in process.children(recursive=True):
+        if "DashboardAgent" in " ".join(child.cmdline()[:1]):
+            for port in {one.laddr.port for one in child.net_connections("tcp") if one.status == "LISTEN"}:
+                with suppress(httpx.HTTPError):
+                    answer = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=5)
+                    if "ray_drsft_service" in answer.text:
+                        return list(text_string_to_metric_families(answer.text))
+    return []
+
+
+def num_in_engine(client: httpx.Client) -> int:
+    return int(client.get("/readyz").json().get("engine_requests", -1))
+
+
+def test_a_client_that_leaves_frees_the_engine(service: Service) -> None:
+    with httpx.Client(base_url=service.url, timeout=60) as client:
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", httpx.URL(service.url).port)) as leaver:
+                body = json.dumps(LONG)
+                head = f"Host: drsft\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+                leaver.sendall(f"POST /rewrite HTTP/1.1\r\n{head}\r\n\r\n{body}".encode())
+                wait_until(lambda: num_in_engine(client) > 0)
+            wait_until(lambda: num_in_engine(client) == 0)
+
+
+def test_past_its_room_requests_are_refused_with_a_time_and_the_rest_are_answered(service: Service) -> None:
+    with httpx.Client(base_url=service.url, timeout=120) as client:
+        with ThreadPoolExecutor(60) as threads:
+            asks = [{**ASK, "seed": seed} for seed in range(100, 160)]
+            answers = list(threads.map(lambda ask: client.post("/rewrite", json=ask), asks))
+        refused = [answer for answer in answers if answer.status_code != 200]
+        assert {answer.status_code for answer in refused} == {429}
+        assert all(int(answer.headers["Retry-After"]) >= 1 for answer in refused)
+        assert all("the service is full" in answer.text for answer in refused)
+        assert client.post("/rewrite", json={**ASK, "seed": 160}).status_code == 200
+
+
+def test_every_metric_of_the_service_is_exported_with_its_labels(service: Service) -> None:
+    """After the test above: a refusal was counted there."""
+    with httpx.Client(base_url=service.url, timeout=60) as client:
+        client.post("/rewrite", json={**ASK, "seed": 170}).raise_for_status()
+
+    def is_all_there() -> bool:
+        labels: dict[str, set[str]] = {}
+        for family in exported(service.process):
+            for sample in family.samples:
+                labels.setdefault(sample.name, set()).update(sample.labels)
+        names = [(name, metric) for metric in SERVICE_METRICS for name in metric.exported_names]
+        return all(name in labels and labels[name] >= set(metric.labels) for name, metric in names)
+
+    wait_until(is_all_there)
+
+
+def test_without_its_ingress_a_request_is_told_to_come_again_and_the_service_returns(
+    service: Service,
+) -> None:
+    with httpx.Client(base_url=service.url, timeout=120) as client, ThreadPoolExecutor() as threads:
+        under_way = [threads.submit(client.post, "/rewrite", json={**ASK, "seed": i}) for i in range(60, 68)]
+        wait_until(lambda: num_in_engine(client) > 0)
+        for ingress in engine_processes(service.process, "ingress"):
+            ingress.kill()
+        for answer in [one.result() for one in under_way]:
+            assert answer.status_code in (200, 503), answer.text
+            assert answer.status_code == 200 or "Retry-After" in answer.headers
+        wait_until(lambda: client.post("/rewrite", json={**ASK, "seed": 68}).status_code == 200)
+
+
+def test_told_to_end_it_answers_what_is_under_way(service: Service) -> None:
+    """The last one: it ends the service."""
+    with httpx.Client(base_url=service.url, timeout=120) as client, ThreadPoolExecutor() as threads:
+        under_way = [threads.submit(client.post, "/rewrite", json={**LONG, "seed": i}) for i in range(4)]
+        wait_until(lambda: num_in_engine(client) > 0)
+        service.process.send_signal(signal.SIGTERM)
+        assert [one.result().status_code for one in under_way] == [200] * 4
