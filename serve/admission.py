@@ -20,10 +20,11 @@ NO_METER = NoMeter()
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not a fault
-    """Not now; `retry_after_s` is when it is worth another try."""
+    """Not now; `retry_after_s` is when it is worth another try. `is_full`: whoever asks."""
 
-    def __init__(self, reason: str, retry_after_s: float) -> None:
+    def __init__(self, reason: str, retry_after_s: float, *, is_full: bool = False) -> None:
         super().__init__(reason)
+        self.is_full = is_full
         self.retry_after_s = max(1, math.ceil(retry_after_s))
 
 
@@ -76,7 +77,8 @@ class Admission:
         if self.in_flight and self.in_flight + num_tokens > self.limit:
             self._meter.refused("full")
             excess = self.in_flight + num_tokens - self.limit
-            raise Refused("the service is full", excess / self._tokens_per_s if self._tokens_per_s else 1)
+            wait_s = excess / self._tokens_per_s if self._tokens_per_s else 1
+            raise Refused("the service is full", wait_s, is_full=True)
         self._charge(key, num_tokens)
         ticket = Ticket(started_s=self._clock_s())
         self._add(num_tokens)

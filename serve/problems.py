@@ -16,11 +16,12 @@ from serve.door import Ending
 from serve.replay import Conflict
 from serve.service import Unacceptable
 
-__all__ = ["EngineUnavailable", "Unauthorised", "install_problems", "problem_of", "problem_response"]
+__all__ = ["FULL", "EngineUnavailable", "Unauthorised", "install_problems", "problem_of", "problem_response"]
 
 _log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+FULL = "X-Drsft-Full"  # of a 429 that has nothing to do with who asks
 
 
 class Unauthorised(Exception):  # noqa: N818 - an answer, not a fault
@@ -40,7 +41,8 @@ def problem_of(error: BaseException, request_id: str) -> tuple[ErrorBody, dict[s
             }
         case Refused():
             detail = f"{error}; try again in {error.retry_after_s} s"
-            return _body(429, detail, request_id), {"Retry-After": str(error.retry_after_s)}
+            full = {FULL: "1"} if error.is_full else {}
+            return _body(429, detail, request_id), {"Retry-After": str(error.retry_after_s), **full}
         case Conflict():
             return _body(409, str(error), request_id), {}
         case Unacceptable():

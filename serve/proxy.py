@@ -9,6 +9,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve.fullness import RefusedBefore
+from serve.meter import Meter
 from serve.problems import EngineUnavailable, problem_of, problem_response
 from serve.shield import BODY_AHEAD
 
@@ -19,7 +21,13 @@ MOST_BYTES_AHEAD = 64 << 10
 
 def middlewares() -> list[Middleware]:
     """Called by Serve when it starts a proxy; the last one is the outermost."""
-    return [Middleware(BodyAhead), Middleware(LostReplicas)]
+    return [Middleware(BodyAhead), Middleware(LostReplicas), Middleware(RefusedBefore, meter=_meter)]
+
+
+def _meter() -> Meter:
+    from serve.metrics import ServeMeter  # within Ray
+
+    return ServeMeter()
 
 
 class BodyAhead:

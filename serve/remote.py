@@ -51,7 +51,7 @@ class RemotePolicy:
                     return completions
             return await self._listen(prompt_ids, sampling, on_tokens)
         except BackPressureError as error:
-            raise Refused("every engine is full", 2) from error
+            raise Refused("every engine is full", 2, is_full=True) from error
 
     async def _listen(
         self, prompt_ids: Sequence[int], sampling: Sampling, on_tokens: OnTokens

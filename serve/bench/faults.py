@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
+import aiohttp
 import psutil
 from rich.console import Console
 from rich.table import Table
 
 from drsft.errors import StageError
-from serve.bench.load import ASK, LIMIT_S, Load, ask, ask_again, open_loop, sustainable
+from serve.bench.load import ASK, LIMIT_S, Load, ask, ask_again, load_client, open_loop, sustainable
 from serve.bench.servers import engine_processes, our_service
 from serve.bench.update import Update, bench_update
 
@@ -54,14 +54,16 @@ def print_faults(bench: FaultBench, update: Update, console: Console | None = No
     table = Table("what", "measured", title="the service under faults")
     table.add_row("sustainable", f"{bench.sustainable_per_s:.1f} requests/s")
     table.add_row("overload, ten times that: answers by status", str(bench.overload.counts))
-    table.add_row("  p99 of 429", f"{bench.overload.p99_ms(429):.0f} ms")
-    table.add_row("  p99 of 200", f"{bench.overload.p99_ms(200):.0f} ms")
+    table.add_row("  connections broken", f"{bench.overload.num_broken}")
+    for status in (429, 200):
+        p50, p99 = (bench.overload.percentile_ms(status, percent) for percent in (50, 99))
+        table.add_row(f"  p50, p99 of {status}", f"{p50:.0f}, {p99:.0f} ms")
     table.add_row("  memory of the replicas before, after", "{:,.0f}, {:,.0f} MiB".format(*bench.memory_mib))
     table.add_row("  normal service after its end", f"{bench.calm_after_s:.2f} s")
     for name, (seconds, load) in bench.killed.items():
         table.add_row(f"kill -9 of the {name}: back after", f"{seconds:.1f} s")
         table.add_row("  answers meanwhile, connections broken", f"{load.counts}, {load.num_broken}")
-        table.add_row("  p99 of 200", f"{load.p99_ms(200) / 1000:.1f} s")
+        table.add_row("  p99 of 200", f"{load.percentile_ms(200, 99) / 1000:.1f} s")
         table.add_row("  other solutions when asked again", f"{load.num_different}")
     freed = ", ".join(f"{seconds:.2f}" for seconds in bench.freed_after_s)
     table.add_row("engine idle after its clients went away", f"{freed} s")
@@ -73,8 +75,7 @@ def print_faults(bench: FaultBench, update: Update, console: Console | None = No
 async def _measure(
     url: str, process: psutil.Process, overload_s: float, say: Callable[[str], None]
 ) -> FaultBench:
-    limits = httpx.Limits(max_connections=2000, max_keepalive_connections=200)
-    async with httpx.AsyncClient(base_url=url, timeout=2 * LIMIT_S, limits=limits) as client:
+    async with load_client(url) as client:
         seeds = itertools.count()
         rate = await sustainable(client, seeds)
         say(f"sustainable: {rate:.1f} requests/s; ten times that for {overload_s:g} s ...")
@@ -90,8 +91,8 @@ async def _measure(
         )
         calm = await _calm(client, seeds)
         memory = (before, _memory_mib(process))
-        say(f"overload: {overload.counts}, 429 within {overload.p99_ms(429):.0f} ms, calm after {calm:.2f} s")
-        freed = [await _leave(url, client) for _ in range(5)]
+        say(f"overload: {overload.counts}, 99 % of 429 within {overload.percentile_ms(429, 99):.0f} ms")
+        freed = [await _leave(client) for _ in range(5)]
         say(f"clients left, the engine was idle after {max(freed):.2f} s at most")
         killed = {}
         for name in ("engine", "ingress"):
@@ -107,7 +108,7 @@ async def _measure(
     )
 
 
-async def _calm(client: httpx.AsyncClient, seeds: Iterator[int]) -> float:
+async def _calm(client: aiohttp.ClientSession, seeds: Iterator[int]) -> float:
     """Seconds until a request is answered with 200 again."""
     started_s = time.perf_counter()
     while await ask(client, next(seeds), Load()) != 200:
@@ -117,16 +118,20 @@ async def _calm(client: httpx.AsyncClient, seeds: Iterator[int]) -> float:
     return time.perf_counter() - started_s
 
 
-async def _leave(url: str, client: httpx.AsyncClient) -> float:
+async def _leave(client: aiohttp.ClientSession) -> float:
     """Asks for long samples, goes away in their midst; seconds until the engine has nothing to do."""
-    async with httpx.AsyncClient(base_url=url, timeout=60) as leaver:
-        asks = [asyncio.create_task(leaver.post("/rewrite", json={**ASK, "recipe": LONG})) for _ in range(4)]
-        while await _num_pending(client) == 0:  # what is waited for is in another process
-            if any(task.done() for task in asks):
-                raise StageError("a long request ended before the engine was seen at it")
-            await asyncio.sleep(0.005)
-        for task in asks:
-            task.cancel()
+
+    async def long() -> None:
+        async with client.post("/rewrite", json={**ASK, "recipe": LONG}) as answer:
+            await answer.read()
+
+    asks = [asyncio.create_task(long()) for _ in range(4)]
+    while await _num_pending(client) == 0:  # what is waited for is in another process
+        if any(task.done() for task in asks):
+            raise StageError("a long request ended before the engine was seen at it")
+        await asyncio.sleep(0.005)
+    for task in asks:
+        task.cancel()  # and with it its connection
     started_s = time.perf_counter()
     while await _num_pending(client):
         if time.perf_counter() - started_s > LIMIT_S:
@@ -140,14 +145,15 @@ def _memory_mib(process: psutil.Process) -> float:
     return sum(float(one.memory_info().rss) for one in replicas) / 2**20
 
 
-async def _num_pending(client: httpx.AsyncClient) -> int:
-    return int((await client.get("/readyz")).json()["engine_requests"])
+async def _num_pending(client: aiohttp.ClientSession) -> int:
+    async with client.get("/readyz") as answer:
+        return int((await answer.json())["engine_requests"])
 
 
 async def _kill(
     name: str,
     process: psutil.Process,
-    client: httpx.AsyncClient,
+    client: aiohttp.ClientSession,
     seeds: Iterator[int],
     *,
     per_s: float,
@@ -180,7 +186,7 @@ async def _kill(
 async def _is_back(
     name: str,
     process: psutil.Process,
-    client: httpx.AsyncClient,
+    client: aiohttp.ClientSession,
     seeds: Iterator[int],
     old: set[int],
 ) -> bool:

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import aiohttp
 from ray import serve as ray_serve
 
 from drsft.configfile import load_settings
 from drsft.policy.prompts import model_location
 from drsft.stages.cluster import connected
 from serve.app import build_app
-from serve.bench.load import Load, open_loop
+from serve.bench.load import Load, load_client, open_loop
 from serve.bench.servers import free_port
 from serve.settings import ServeConfig
 
@@ -68,7 +68,7 @@ def _under_load(url: str, per_s: float) -> Iterator[tuple[Load, list[str]]]:
     load, models, ended = Load(), [], threading.Event()  # type: ignore[var-annotated]
 
     async def run() -> None:
-        async with httpx.AsyncClient(base_url=url, timeout=120) as client:
+        async with load_client(url) as client:
             requests = open_loop(
                 client, itertools.count(), per_s=per_s, seconds=LIMIT_S, is_over=ended.is_set, load=load
             )
@@ -87,7 +87,8 @@ def _under_load(url: str, per_s: float) -> Iterator[tuple[Load, list[str]]]:
         thread.join()
 
 
-async def _models(client: httpx.AsyncClient, models: list[str]) -> None:
+async def _models(client: aiohttp.ClientSession, models: list[str]) -> None:
     while True:
-        models.append((await client.get("/version")).json()["model"])
+        async with client.get("/version") as answer:
+            models.append((await answer.json())["model"])
         await asyncio.sleep(0.2)
