@@ -4,6 +4,7 @@ import ipaddress
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from types import FrameType
@@ -40,6 +41,7 @@ def serve_here(config: ServeConfig, *, host: str, port: int) -> None:
         ended.set()
 
     os.environ.update({key: os.environ.get(key, value) for key, value in _ENVIRONMENT.items()})
+    stdout = sys.stdout
     with connected():
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         ray_serve.start(http_options={"host": host, "port": port, "request_timeout_s": None})
@@ -50,7 +52,7 @@ def serve_here(config: ServeConfig, *, host: str, port: int) -> None:
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1][:300]
             raise SetupError(f"the service did not start: {reason}") from error
-        print(f"http://{host}:{port}", flush=True)
+        print(f"http://{host}:{port}", file=stdout, flush=True)
         while not ended.wait(3600):
             pass
         _finish_requests(config.drain_s)

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any, TextIO, cast
 
 import ray
@@ -107,7 +107,8 @@ def _kept(log: int) -> str:
 def connected(*, dashboard_port: int | None = None) -> Iterator[None]:
     """A connection for the length of the block; a local cluster ends with it.
 
-    Raises SetupError, and StageError in the block when the cluster's head is gone.
+    Within it sys.stdout is sys.stderr. Raises SetupError, and StageError in the block when the cluster's head
+    is gone.
     """
     address = os.environ.get("RAY_ADDRESS", "local")
     local_options: dict[str, Any] = {}
@@ -137,9 +138,10 @@ def connected(*, dashboard_port: int | None = None) -> Iterator[None]:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray put its own in, which exits from wherever it is
     is_head_lost = None
-    try:
-        with with_a_head(ray.get_runtime_context().gcs_address) as is_head_lost:
-            yield
-    finally:
-        if is_head_lost is None or not is_head_lost.is_set():  # it would wait for the head
-            ray.shutdown()
+    with redirect_stdout(sys.stderr):  # Ray prints what its nodes complain of, into what a script may read
+        try:
+            with with_a_head(ray.get_runtime_context().gcs_address) as is_head_lost:
+                yield
+        finally:
+            if is_head_lost is None or not is_head_lost.is_set():  # it would wait for the head
+                ray.shutdown()
