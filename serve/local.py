@@ -44,10 +44,10 @@ def serve_here(config: ServeConfig, *, host: str, port: int) -> None:
     stdout = sys.stdout
     with connected():
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
-        ray_serve.start(http_options={"host": host, "port": port, "request_timeout_s": None})
-        signal.signal(signal.SIGTERM, end)
-        signal.signal(signal.SIGINT, end)
         try:
+            ray_serve.start(http_options={"host": host, "port": port, "request_timeout_s": None})
+            signal.signal(signal.SIGTERM, end)
+            signal.signal(signal.SIGINT, end)
             ray_serve.run(build_app(config), name="drsft", route_prefix="/")
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1][:300]

@@ -39,7 +39,7 @@ class Load:
         return 1000 * statistics.quantiles(times, n=100)[percent - 1] if len(times) > 1 else float("nan")
 
 
-def load_client(url: str) -> aiohttp.ClientSession:
+def load_client(url: str | None = None) -> aiohttp.ClientSession:
     """As many connections as there are requests under way."""
     return aiohttp.ClientSession(
         url, connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=2 * LIMIT_S)

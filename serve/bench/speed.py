@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import httpx
 from rich.console import Console
 from rich.table import Table
@@ -22,6 +23,7 @@ from drsft.policy.prompts import Prompter, load_prompter
 from drsft.problems import Intake, read_problems
 from drsft.records import Problem, problem_id_of, stable_seed
 from drsft.verify.answers import parse_reference
+from serve.bench.load import load_client
 from serve.bench.servers import bare_engine, our_service, vllm_server
 from serve.settings import ServeConfig
 
@@ -167,7 +169,7 @@ def _one_by_one(
     return ours[20:], bare[20:]
 
 
-Request = Callable[[httpx.AsyncClient], Any]
+Request = Callable[[aiohttp.ClientSession], Any]
 
 
 async def _rate(requests: Sequence[Request]) -> float:
@@ -175,13 +177,13 @@ async def _rate(requests: Sequence[Request]) -> float:
     waiting = iter(requests)
     tokens = 0
 
-    async def worker(client: httpx.AsyncClient) -> None:
+    async def worker(client: aiohttp.ClientSession) -> None:
         nonlocal tokens
         for request in waiting:
             num_tokens = await request(client)
             tokens += num_tokens  # in one step: `tokens += await` would lose what others added meanwhile
 
-    async with httpx.AsyncClient(timeout=120, limits=httpx.Limits(max_connections=CONCURRENCY)) as client:
+    async with load_client() as client:
         started_s = time.perf_counter()
         await asyncio.gather(*(worker(client) for _ in range(CONCURRENCY)))
         return tokens / (time.perf_counter() - started_s)
@@ -189,10 +191,10 @@ async def _rate(requests: Sequence[Request]) -> float:
 
 def _ours(url: str, problems: Sequence[Problem], seeds: Sequence[int]) -> list[Request]:
     def make(problem: Problem, seed: int) -> Request:
-        async def ask(client: httpx.AsyncClient) -> int:
-            answer = await client.post(f"{url}/rewrite", json=_body(problem, seed))
-            answer.raise_for_status()
-            return int(answer.json()["tokens"]["sampled"])
+        async def ask(client: aiohttp.ClientSession) -> int:
+            async with client.post(f"{url}/rewrite", json=_body(problem, seed)) as answer:
+                answer.raise_for_status()
+                return int((await answer.json())["tokens"]["sampled"])
 
         return ask
 
@@ -210,10 +212,10 @@ def _raw(url: str, work: dict[str, Any], problems: Sequence[Problem], seeds: Seq
             "stop_token_ids": [work["end_of_turn_id"]],
         }
 
-        async def ask(client: httpx.AsyncClient) -> int:
-            answer = await client.post(f"{url}/v1/completions", json=body)
-            answer.raise_for_status()
-            return int(answer.json()["usage"]["completion_tokens"])
+        async def ask(client: aiohttp.ClientSession) -> int:
+            async with client.post(f"{url}/v1/completions", json=body) as answer:
+                answer.raise_for_status()
+                return int((await answer.json())["usage"]["completion_tokens"])
 
         return ask
 

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
-from tests.faults.object_store import free_port
+from serve.bench.servers import free_port
 
 __all__ = ["Cluster", "running_cluster"]
 

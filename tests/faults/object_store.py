@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -17,7 +16,9 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-__all__ = ["Ceph", "ObjectStore", "free_port", "missing_programs", "running_ceph"]
+from serve.bench.servers import free_port
+
+__all__ = ["Ceph", "ObjectStore", "missing_programs", "running_ceph"]
 
 NEEDED = ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "monmaptool", "ceph")
 
@@ -79,12 +80,6 @@ class ObjectStore:
     url: str
     bucket: str
     environment: dict[str, str]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def missing_programs() -> list[str]:

@@ -3,7 +3,6 @@ Prometheus; in each stage the node that works on it is lost."""
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from cluster.local_cluster import LocalCluster, local_cluster
 from drsft.history import StageTime, read_history
 from drsft.metrics import RUN_METRICS
 from drsft.storage import LocalStore
+from serve.bench.servers import free_port
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]  # clusters start slowly on a busy machine
 
@@ -67,12 +67,6 @@ class Finished:
     failing: subprocess.CompletedProcess[str]
     jobs: str  # what the job server tells of them
     seen: dict[str, Any] | None  # what Prometheus saw; None without it
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from drsft.policy.vllm import VLLMPolicy
 from drsft.records import Problem, problem_id_of
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.verify.pool import VerifierPool
-from serve.bench.servers import engine_processes
+from serve.bench.servers import engine_processes, free_port
 from serve.settings import ServeConfig
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
@@ -43,12 +43,6 @@ ASK = {
 }
 ROOM = 8000  # tokens: some thirteen requests at a time
 LONG = {"problem": ASK["problem"], "reference": "no such answer", "recipe": {"self_align_samples": 16}}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)
