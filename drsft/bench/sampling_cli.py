@@ -108,12 +108,15 @@ def bench_the_service(
     ),
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds of throughput.")] = 5,
     requests: Annotated[int, typer.Option(min=40, help="Requests of a round.")] = 200,
+    model: ModelOption = "embedded",
     faults: Annotated[bool, typer.Option("--faults", help="Overload and kill it instead.")] = False,
     overload_s: Annotated[float, typer.Option(min=1, help="Seconds of ten times the load.")] = 60,
 ) -> None:
     """POST /rewrite against AsyncLLM in process and vLLM's own server, on the same model in the same run.
 
     Examples:  drsft bench serve
+
+               drsft bench serve --model random
 
                drsft bench serve --faults
     """
@@ -125,7 +128,7 @@ def bench_the_service(
     else:
         from serve.bench.speed import bench_serve, print_bench
 
-        print_bench(bench_serve(config, num_rounds=rounds, num_requests=requests))
+        print_bench(bench_serve(config, num_rounds=rounds, num_requests=requests, model=model))
 
 
 @sampling_app.command("simulation")

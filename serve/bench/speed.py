@@ -17,6 +17,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from drsft.bench.models import BenchModel, bench_model
 from drsft.config import Problems, Target
 from drsft.configfile import load_settings
 from drsft.policy.prompts import Prompter, load_prompter
@@ -57,13 +58,17 @@ class ServeBench:
         return [ours / raw for ours, raw in pairs]
 
 
-def bench_serve(config: Path, *, num_rounds: int = 5, num_requests: int = 200) -> ServeBench:
+def bench_serve(
+    config: Path, *, num_rounds: int = 5, num_requests: int = 200, model: BenchModel = "embedded"
+) -> ServeBench:
     """One sample a request on both sides, with the same prompt, seed and length."""
-    target, problems, prompter = _material(config, num_requests)
-    work = _work(target, problems, prompter)
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as name:
         folder = Path(name)
-        with our_service(config, folder, *_one_sample()) as (url, _):
+        location = bench_model(model, folder).location
+        override = f"target.model={location}"
+        target, problems, prompter = _material(config, override, num_requests)
+        work = _work(target, problems, prompter)
+        with our_service(config, folder, override, *_one_sample()) as (url, _):
             with bare_engine(work, folder) as engine:
                 ours, bare = _one_by_one(url, problems, engine.ask)
             with vllm_server(target, folder) as raw_url:
@@ -105,8 +110,8 @@ def _p50_p99(values: Sequence[float]) -> tuple[float, float]:
     return statistics.median(values), statistics.quantiles(values, n=100)[98]
 
 
-def _material(config: Path, num_problems: int) -> tuple[Target, list[Problem], Prompter]:
-    target = load_settings(ServeConfig, config).target
+def _material(config: Path, override: str, num_problems: int) -> tuple[Target, list[Problem], Prompter]:
+    target = load_settings(ServeConfig, config, [override]).target
     prompter = load_prompter(target.model, target.prompts)
     source = Problems(path="embedded:train", limit=num_problems)
     problems = list(read_problems(source, Intake(), parse_reference=parse_reference))
