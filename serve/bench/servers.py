@@ -25,9 +25,9 @@ START_S = 180.0
 
 
 def free_port() -> int:
-    """Below those that the system gives to whoever asks for any: a worker of Ray's may be next."""
+    """Between the ports of Ray's workers and those that the system gives to whoever asks for any."""
     while True:
-        port = random.randrange(12_000, 32_000)
+        port = random.randrange(20_000, 32_000)
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
