@@ -12,6 +12,7 @@ from types import FrameType
 from ray import serve as ray_serve
 
 from drsft.errors import ConfigError, SetupError
+from drsft.last_word import last_word
 from drsft.stages.cluster import check_port_is_free, connected
 from serve.app import build_app
 from serve.settings import ServeConfig
@@ -42,7 +43,7 @@ def serve_here(config: ServeConfig, *, host: str, port: int) -> None:
 
     os.environ.update({key: os.environ.get(key, value) for key, value in _ENVIRONMENT.items()})
     stdout = sys.stdout
-    with connected():
+    with last_word(), connected():
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         try:
             ray_serve.start(http_options={"host": host, "port": port, "request_timeout_s": None})

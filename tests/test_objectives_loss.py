@@ -135,7 +135,7 @@ def test_only_the_loss_carries_a_gradient() -> None:
     fused = run(inputs())
     assert fused.loss.requires_grad
     tensors = [t for part in (fused.statistics, fused.terms) for t in part if isinstance(t, Tensor)]
-    assert len(tensors) == 5
+    assert len(tensors) == 6
     assert not any(tensor.requires_grad for tensor in tensors)
 
 

@@ -38,6 +38,17 @@ def test_chunks_of_any_size_equal_full_logits(chunk_tokens: int | None) -> None:
     assert got.max_entropy == pytest.approx(math.log(VOCAB))
 
 
+def test_the_likeliest_token_is_known_by_its_log_prob() -> None:
+    hidden_TD, head, labels_T = inputs()
+    logp_TV = torch.log_softmax(hidden_TD @ head.weight_VD.detach().T, -1)
+    labels_T[::2] = logp_TV.argmax(-1)[::2]
+    got = token_statistics(hidden_TD, head, labels_T, chunk_tokens=5)
+    torch.testing.assert_close(got.top_logprobs_T, logp_TV.amax(-1), rtol=0, atol=1e-12)
+    assert got.is_top_T.tolist() == (labels_T == logp_TV.argmax(-1)).tolist()
+    with pytest.raises(ValueError, match="likeliest"):
+        _ = got._replace(top_logprobs_T=None).is_top_T
+
+
 def test_scoring_carries_no_gradient() -> None:
     statistics = token_statistics(*inputs())
     assert not statistics.logprobs_T.requires_grad

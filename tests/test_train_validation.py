@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from test_train_loop import TRAIN, run
 from train_support import make_records, make_rows, save_tiny_model, scored
 
@@ -12,6 +13,7 @@ from drsft.errors import StageError
 from drsft.storage import LocalStore
 from drsft.train.checkpoint import Commit, best, commits
 from drsft.train.model import ScoringModel, load_model
+from drsft.train.pack import PackedRows
 from drsft.train.validation import validate
 from drsft.train.views import pack_view, read_view
 from drsft.train.world import World
@@ -32,6 +34,21 @@ def test_validation_is_the_mean_over_the_held_out_loss_tokens(location: str) -> 
     found = validate(model, rows, micro_batch_rows=2, world=World())
     assert model.training
     assert found["validation_ce"] == pytest.approx(-scored(model, rows).mean().item(), rel=1e-6)
+    assert found["validation_accuracy"] == pytest.approx(greedy_share(model, rows), abs=1e-12)
+
+
+def greedy_share(model: ScoringModel, rows: PackedRows) -> float:
+    """Of the loss tokens, text by text and from all logits."""
+    documents = rows.documents(range(len(rows)))
+    is_top, start = [], 0
+    for length in documents.lengths:
+        ids_T = torch.from_numpy(documents.input_ids_T[start : start + length].astype("int64"))
+        is_loss_T = torch.from_numpy(documents.loss_mask_T[start : start + length])
+        with torch.no_grad():
+            chosen_T = model.causal_lm(ids_T[None], use_cache=False).logits[0, :-1].argmax(-1)
+        is_top.append((chosen_T == ids_T[1:])[is_loss_T[1:]])
+        start += length
+    return torch.cat(is_top).double().mean().item()
 
 
 def test_the_best_weights_are_kept_and_exported(location: str, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ class SoftmaxStatistics(NamedTuple):
     logprobs_C: Tensor
     entropy_C: Tensor
     normaliser_C: Tensor  # logsumexp
+    top_logprobs_C: Tensor  # of the likeliest token
 
 
 def _compiled_on_cuda(function: Callable[P, R]) -> Callable[P, R]:
@@ -56,7 +57,7 @@ def softmax_statistics(
         entropy_C = -(exps_CV * (exps_CV + entropy_epsilon).log()).sum(-1)
     else:  # H = log Σ e^s − Σ s e^s / Σ e^s, without a logarithm of every p
         entropy_C = log_sums_C - shifted_CV.mul_(exps_CV).sum(-1) / sums_C
-    return SoftmaxStatistics(logprobs_C, entropy_C, max_C1.squeeze(-1) + log_sums_C)
+    return SoftmaxStatistics(logprobs_C, entropy_C, max_C1.squeeze(-1) + log_sums_C, -log_sums_C)
 
 
 def top_entropy(logits_CV: Tensor, k: int) -> Tensor:

@@ -189,6 +189,7 @@ def _score(logits_CV: Tensor, labels_C: Tensor, start_CV: Tensor | None, needs: 
         top_entropy_T=None if needs.top_k is None else top_entropy(logits_CV, needs.top_k),
         kl_T=kl_C,
         max_entropy=math.log(logits_CV.shape[-1]),
+        top_logprobs_T=found.top_logprobs_C,
     )
     return _Scored(statistics, logits_CV, found.normaliser_C, start_CV, start_normaliser_C)
 

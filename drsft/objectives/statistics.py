@@ -45,11 +45,19 @@ class TokenStatistics(NamedTuple):
     top_entropy_T: Tensor | None = None  # of the k likeliest tokens, renormalised; where an objective asks
     kl_T: Tensor | None = None  # KL(frozen start ‖ policy); where an objective asks
     max_entropy: float | None = None  # ln V
+    top_logprobs_T: Tensor | None = None  # log p of the likeliest token
 
     @property
     def phi_T(self) -> Tensor:  # noqa: N802 - an axis suffix
         """log p + H: above 0 where the label is likelier than a typical sample of the model's own."""
         return self.logprobs_T + self.entropy_T
+
+    @property
+    def is_top_T(self) -> Tensor:  # noqa: N802
+        """Whether the label is what greedy decoding would choose. ValueError where that was not looked at."""
+        if self.top_logprobs_T is None:
+            raise ValueError("these statistics do not know the likeliest tokens")
+        return self.logprobs_T >= self.top_logprobs_T
 
 
 @torch.no_grad()
@@ -69,12 +77,15 @@ def token_statistics(
     """
     check_alignment(hidden_TD, labels_T)
     dtype = torch.promote_types(hidden_TD.dtype, torch.float32)
-    logprobs_T, entropy_T, top_entropy_T = (hidden_TD.new_empty(len(labels_T), dtype=dtype) for _ in "123")
+    logprobs_T, entropy_T, top_entropy_T, top_logprobs_T = (
+        hidden_TD.new_empty(len(labels_T), dtype=dtype) for _ in range(4)
+    )
     for logits_CV, start in logit_chunks(hidden_TD, head, chunk_tokens):
         for rows in row_slices(logits_CV):
             place = slice(start + rows.start, start + rows.stop)
             found = softmax_statistics(logits_CV[rows], labels_T[place], entropy_epsilon=entropy_epsilon)
             logprobs_T[place], entropy_T[place] = found.logprobs_C, found.entropy_C
+            top_logprobs_T[place] = found.top_logprobs_C
             if top_k is not None:
                 top_entropy_T[place] = top_entropy(logits_CV[rows], top_k)
     return TokenStatistics(
@@ -82,6 +93,7 @@ def token_statistics(
         entropy_T,
         top_entropy_T=None if top_k is None else top_entropy_T,
         max_entropy=math.log(head.vocab_size),
+        top_logprobs_T=top_logprobs_T,
     )
 
 

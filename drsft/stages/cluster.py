@@ -17,7 +17,6 @@ from rich.console import Console
 from drsft.config import Resources
 from drsft.errors import SetupError, UserError
 from drsft.logs import JsonStream
-from drsft.stages.head import with_a_head
 
 __all__ = ["check_port_is_free", "check_resources", "connected", "quiet_stderr"]
 
@@ -107,8 +106,7 @@ def _kept(log: int) -> str:
 def connected(*, dashboard_port: int | None = None) -> Iterator[None]:
     """A connection for the length of the block; a local cluster ends with it.
 
-    Within it sys.stdout is sys.stderr. Raises SetupError, and StageError in the block when the cluster's head
-    is gone.
+    Within it sys.stdout is sys.stderr. Raises SetupError.
     """
     address = os.environ.get("RAY_ADDRESS", "local")
     local_options: dict[str, Any] = {}
@@ -137,11 +135,10 @@ def connected(*, dashboard_port: int | None = None) -> Iterator[None]:
         raise SetupError(f"cannot connect to Ray at {address!r}: {reason}; check RAY_ADDRESS") from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray put its own in, which exits from wherever it is
-    is_head_lost = None
-    with redirect_stdout(sys.stderr):  # Ray prints what its nodes complain of, into what a script may read
-        try:
-            with with_a_head(ray.get_runtime_context().gcs_address) as is_head_lost:
-                yield
-        finally:
-            if is_head_lost is None or not is_head_lost.is_set():  # it would wait for the head
-                ray.shutdown()
+    try:
+        with redirect_stdout(
+            sys.stderr
+        ):  # Ray prints what its nodes complain of, into what a script may read
+            yield
+    finally:
+        ray.shutdown()

@@ -22,6 +22,7 @@ from drsft.errors import ModelError, StageError, StorageError
 from drsft.evaluate.contamination import measure_contamination
 from drsft.evaluate.plans import plan_benchmarks
 from drsft.history import timed
+from drsft.last_word import last_word
 from drsft.planning import Plan, copy_plan, plan_problems, screens_for
 from drsft.policy.prompts import check_length, check_vocabulary, load_prompter, model_location
 from drsft.policy.provenance import model_fingerprint
@@ -211,6 +212,7 @@ def _connect_once(
     """Connects to Ray for the rest of the run, if that has not been done; `start` notes when it is."""
     if not ray.is_initialized():
         with start():
+            cluster.enter_context(last_word())
             cluster.enter_context(quiet_stderr(console))
             cluster.enter_context(connected(dashboard_port=config.resources.dashboard_port))
             quiet_ray_data()

@@ -40,7 +40,7 @@ __all__ = ["STAGE", "is_complete", "run_training", "told_troubles"]
 
 STAGE = "train"
 ReadView = Callable[[DataView], pa.Table]  # drsft/views.py's rows of a run's records
-SHOWN = ("loss", "tokens_per_s", "mfu", "validation_ce")  # beside the progress
+SHOWN = ("loss", "tokens_per_s", "mfu", "validation_ce", "validation_accuracy")  # beside the progress
 
 
 def is_complete(store: Store, config: RunConfig) -> bool:

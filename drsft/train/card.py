@@ -14,7 +14,7 @@ def model_card(
 ) -> str:
     """Markdown with the front matter that the Hugging Face hub reads. `final` is the last step's metrics."""
     settings = train.model_dump(mode="json", exclude={"arms", "seeds", "trackers"}, exclude_none=True)
-    shown = ("step", "loss", "ce", "mean_p", "entropy", "validation_ce")
+    shown = ("step", "loss", "ce", "mean_p", "entropy", "validation_ce", "validation_accuracy")
     figures = "\n".join(f"| {name} | {final[name]:.6g} |" for name in shown if name in final)
     return f"""---
 base_model: {json.dumps(target)}

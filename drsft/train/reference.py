@@ -50,9 +50,10 @@ START_KEY = "start-logprobs.npy"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """Log-probs of tokens under one model, fp32; 0 where nothing was scored."""
+    """Tokens under one model, fp32; 0 where nothing was scored."""
 
     logprobs_N: Tensor
+    is_top_N: Tensor | None = None  # 1 where greedy decoding would have chosen the token; not kept in files
 
     def of(self, rows: PackedRows, row_indices: Sequence[int] | NDArray[np.int64]) -> Tensor:
         """Of the loss tokens of the rows, in order."""
@@ -112,7 +113,7 @@ def score(
     world: World,
 ) -> Scores:
     """The loss tokens of some rows under the model as it is; all processes call it and share the work."""
-    logprobs_N = torch.zeros(len(rows.input_ids_N), dtype=torch.float32, device=world.device)
+    scores_2N = torch.zeros(2, len(rows.input_ids_N), dtype=torch.float32, device=world.device)
     request = LossRequest(num_loss_tokens=1, objective=Sft())
     batches = micro_batches(
         row_indices, rank=world.rank, num_ranks=world.size, micro_batch_rows=micro_batch_rows
@@ -120,9 +121,11 @@ def score(
     for batch in batches:
         scored = model(*micro_batch(rows, batch, world.device).inputs, request)
         places = loss_places(rows, batch).to(world.device)
-        logprobs_N[places] = scored.statistics.logprobs_T.float()
+        scores_2N[0, places] = scored.statistics.logprobs_T.float()
+        scores_2N[1, places] = scored.statistics.is_top_T.float()
     reshard(model)
-    return Scores(logprobs_N=world.global_sum(logprobs_N))
+    logprobs_N, is_top_N = world.global_sum(scores_2N)
+    return Scores(logprobs_N=logprobs_N, is_top_N=is_top_N)
 
 
 def start_scores(

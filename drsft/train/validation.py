@@ -15,7 +15,8 @@ VALIDATION_CE = "validation_ce"
 def validate(
     model: ScoringModel, rows: PackedRows, *, micro_batch_rows: int, world: World
 ) -> dict[str, float]:
-    """Means over the loss tokens: cross-entropy in nats, whatever the objective, and p.
+    """Means over the loss tokens: cross-entropy in nats, whatever the objective, p, and the share that greedy
+    decoding would have chosen, given all before them.
 
     Cross-entropy compares arms and steps; a weighted loss such as DFT's is not monotone in p.
     """
@@ -23,5 +24,11 @@ def validate(
     model.eval()
     scores = score(model, rows, range(len(rows)), micro_batch_rows=micro_batch_rows, world=world)
     model.train(was_training)
-    logprobs = scores.logprobs_N.cpu()[torch.from_numpy(rows.loss_mask_N)].double()
-    return {VALIDATION_CE: -logprobs.mean().item(), "validation_p": logprobs.exp().mean().item()}
+    is_loss_N = torch.from_numpy(rows.loss_mask_N)
+    logprobs = scores.logprobs_N.cpu()[is_loss_N].double()
+    assert scores.is_top_N is not None
+    return {
+        VALIDATION_CE: -logprobs.mean().item(),
+        "validation_p": logprobs.exp().mean().item(),
+        "validation_accuracy": scores.is_top_N.cpu()[is_loss_N].double().mean().item(),
+    }
