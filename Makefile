@@ -4,7 +4,7 @@ export HF_HUB_OFFLINE ?= 1
 # A file stays in one process, so that what its tests share is made once.
 FAST := -n auto --dist loadfile -m "not ray and not engine and not services and not slow"
 
-.PHONY: help quickstart test test-fast fuzz audit lint venv peers faults base-model image image-cpu clean
+.PHONY: help quickstart test test-fast fuzz fuzz-guided audit lint venv peers faults base-model image image-cpu clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ test-fast: venv ## the tests without Ray, engines, services and slow ones
 
 fuzz: venv ## every door with EXAMPLES=2000 random inputs each; ends with a table of doors and crashes
 	DRSFT_FUZZ=long DRSFT_FUZZ_EXAMPLES=$(or $(EXAMPLES),2000) $(PY) -m pytest tests/fuzz --timeout 3600 -q
+
+fuzz-guided: venv ## parsers with input that grows towards new code, SECONDS=60 each (needs atheris: pip install atheris==3.0.0)
+	$(PY) tests/fuzz/guided.py --seconds $(or $(SECONDS),60) --out runs/fuzz
 
 audit: venv ## known vulnerabilities of the pinned packages, less those in cluster/audit_exceptions.txt
 	@$(PY) cluster/audit.py
