@@ -25,7 +25,7 @@ test: venv ## set everything up, run all tests
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(PY) -m pytest $(FAST)
-	$(PY) -m pytest -m "ray or engine or services or slow"
+	$(PY) -m pytest --durations 25 -m "ray or engine or services or slow"
 
 test-fast: venv ## the tests without Ray, engines, services and slow ones
 	$(PY) -m pytest $(FAST)

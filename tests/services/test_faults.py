@@ -11,7 +11,7 @@ from tests.faults.suite import Suite, running_services
 
 pytestmark = [pytest.mark.services, pytest.mark.ray, pytest.mark.timeout(600)]
 
-CHOSEN = ("driver killed", "rewriting actor killed", "replies lost")
+CHOSEN = ("rewriting actor killed", "replies lost")
 
 
 @pytest.fixture(scope="module")
