@@ -43,8 +43,11 @@ class Cluster:
         )
 
     def start_node(self) -> None:
-        """At an address of its own, or drivers would join it, and die with it, instead of the head."""
-        options = [f"--address=127.0.0.1:{self._port}", "--num-cpus=4", "--node-ip-address=127.0.0.2"]
+        """At an address of its own, or drivers would join it, and die with it, instead of the head.
+
+        It has room for the actors of all trials side by side: those that are stopped keep theirs.
+        """
+        options = [f"--address=127.0.0.1:{self._port}", "--num-cpus=32", "--node-ip-address=127.0.0.2"]
         self._start("node", options)
 
     def workers(self, name: str) -> list[psutil.Process]:
