@@ -68,9 +68,12 @@ class ShardRewriter:
         self._read = first_work(store) if before is None else later_work(store, before)
 
     async def rewrite(self, shard: str) -> Commit:
-        """The commit of the shard: this call's, or the one that another had made before."""
+        """The commit of the shard: this call's, or the one that another had made before.
+
+        What another has done is not begun: an actor may come back after its work was given away.
+        """
         with about(shard=shard):
-            return await self._rewrite(shard)
+            return self._shards.find(shard) or await self._rewrite(shard)
 
     async def _rewrite(self, shard: str) -> Commit:
         started_at = time.time()

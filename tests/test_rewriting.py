@@ -174,3 +174,26 @@ def test_a_slow_problem_holds_its_shard_but_not_the_engine(
     num_requests = 4 * NUM_PROBLEMS  # two waves alone and two guided, for each
     assert engine.num_served == num_requests
     assert engine.num_served_when_the_slow_one_ended == num_requests - 3  # all but the slow problem's own
+
+
+async def test_a_shard_that_another_has_done_is_not_begun(
+    planned: tuple[Path, Plan], prompter: Prompter, tmp_path: Path
+) -> None:
+    """As for an actor that was stopped, and comes back when its work was given to another."""
+    (tmp_path / "problems").symlink_to(planned[0] / "problems")
+    num_asked = 0
+
+    async def count(completions: Sequence[Completion]) -> None:
+        nonlocal num_asked
+        num_asked += 1
+
+    def rewriter() -> ShardRewriter:
+        policy = FakePolicy(answer, serve=count)
+        return ShardRewriter(LocalStore(tmp_path), recipe(prompter), policy, LastWordVerifier())
+
+    shard = next(iter(planned[1].shards))
+    done = await rewriter().rewrite(shard)
+    asked_before, num_asked = num_asked, 0
+    assert asked_before > 0
+    assert await rewriter().rewrite(shard) == done
+    assert num_asked == 0

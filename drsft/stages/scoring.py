@@ -74,6 +74,8 @@ class ShardScorer:
         for shard in map(str, batch["shard"]):
             if self._ticker.is_draining():
                 return batch
+            if self._scores.find(shard) is not None:
+                continue  # another has done it while this one was stopped
             table, started_at = self._texts.table(shard), time.time()
             scores = self._score(table)
             num_tokens = sum(scores["num_tokens"].to_pylist())
