@@ -44,8 +44,9 @@ def wait_until_idle(node_id: str, *, seconds: float) -> bool:
     A node that the autoscaler removes is idle already: it is not held up.
     """
     deadline_s = time.monotonic() + seconds
+    here = ray.get_runtime_context().gcs_address  # or it looks for the one cluster of this machine
     alive = [("node_id", "=", node_id), ("state", "=", "ALIVE")]
-    while list_actors(filters=alive, limit=1):
+    while list_actors(here, filters=alive, limit=1):
         if time.monotonic() + POLL_S > deadline_s:
             return False
         time.sleep(POLL_S)  # Ray has no event for it

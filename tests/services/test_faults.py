@@ -18,8 +18,12 @@ CHOSEN = ("rewriting actor killed", "replies lost")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     if missing := missing_programs():
         pytest.skip(f"no S3 server: {', '.join(missing)} not installed (Debian: radosgw ceph-mon ceph-osd)")
-    with pytest.MonkeyPatch.context() as patch, running_services(patch.setenv) as services:
-        yield Suite(tmp_path_factory.mktemp("faults"), 0, services)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(
+            "AWS_MAX_ATTEMPTS", raising=False
+        )  # the other tests' impatience is not what is tried here
+        with running_services(patch.setenv) as services:
+            yield Suite(tmp_path_factory.mktemp("faults"), 0, services)
 
 
 @pytest.mark.parametrize("name", CHOSEN)
