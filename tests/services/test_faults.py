@@ -19,9 +19,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     if missing := missing_programs():
         pytest.skip(f"no S3 server: {', '.join(missing)} not installed (Debian: radosgw ceph-mon ceph-osd)")
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(
-            "AWS_MAX_ATTEMPTS", raising=False
-        )  # the other tests' impatience is not what is tried here
+        patch.delenv("AWS_MAX_ATTEMPTS", raising=False)  # as the other tests have it, for errors' sake
         with running_services(patch.setenv) as services:
             yield Suite(tmp_path_factory.mktemp("faults"), 0, services)
 
