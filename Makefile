@@ -18,7 +18,7 @@ peers: venv ## .venv-peers with the tools that drsft bench compares with
 quickstart: venv ## set everything up, run the main job on this machine, name the report
 	@.venv/bin/drsft run jobs/configs/quickstart.yaml
 
-test: venv ## set everything up, run all tests
+test: venv ## set everything up, run all tests, ask for known vulnerabilities
 	@cluster/install_system.sh
 	@cluster/install_tools.sh
 	$(PY) -m ruff check .
@@ -26,6 +26,7 @@ test: venv ## set everything up, run all tests
 	$(PY) -m mypy
 	$(PY) -m pytest $(FAST)
 	$(PY) -m pytest --durations 25 -m "ray or engine or services or slow"
+	$(PY) cluster/audit.py
 
 test-fast: venv ## the tests without Ray, engines, services and slow ones
 	$(PY) -m pytest $(FAST)

@@ -47,7 +47,7 @@ def _ask(asked: list[str]) -> dict[str, list[dict[str, object]]] | None:
     """pip-audit's report; None where it has none to give."""
     if not (TOOLS / "bin/pip-audit").exists():
         venv.create(TOOLS, with_pip=True)
-        subprocess.run([TOOLS / "bin/pip", "install", "--quiet", PIP_AUDIT], check=False)
+        subprocess.run([TOOLS / "bin/pip", "install", "-qq", PIP_AUDIT], check=False)
     with NamedTemporaryFile("w", suffix=".txt") as file:
         file.write("\n".join(asked))
         file.flush()
