@@ -149,9 +149,3 @@ def test_the_version_is_printed_either_way(
 ) -> None:
     assert run(monkeypatch, asked) == 0
     assert capsys.readouterr().out.strip() == __version__
-
-
-def test_ray_is_not_imported_before_its_settings_are_made() -> None:
-    """main() sets what Ray Data reads when it is imported."""
-    program = "import sys, drsft.cli; sys.exit('ray' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,7 +1,6 @@
 """The command line. A user's mistake is one line on stderr and exit code 2, never a traceback."""
 
 import logging
-import os
 import sys
 from typing import Annotated
 
@@ -54,9 +53,6 @@ def version() -> None:
 
 def main() -> None:
     """Ends with 0, or as docs/jobs.md says: 1 failed, 2 a user's mistake, 3 busy, 130 Ctrl-C, 143 SIGTERM."""
-    # Ray Data keeps a share of the cluster for a driver that was killed, and its successor waits: for three
-    # minutes, where nothing is said. A driver that lives renews its claim every ten seconds. Read at import.
-    os.environ.setdefault("RAY_DATA_AUTOSCALING_REQUEST_EXPIRE_TIME_S", "30")
     try:
         app()
     except DrsftError as error:

@@ -21,15 +21,13 @@ from tests.faults.workload import write_workload
 __all__ = ["Suite", "read_results", "running_services"]
 
 RESULTS = "results.jsonl"
-# What the command line sets before it imports Ray Data; drivers here are forked from a process that has it.
-AT_IMPORT = {"RAY_DATA_AUTOSCALING_REQUEST_EXPIRE_TIME_S": "30"}
 
 
 @contextmanager
 def running_services(set_variable: Callable[[str, str], None]) -> Iterator[Services]:
     """The S3 server, the proxy before it, and a Ray cluster; this process sees the server without proxy."""
     with running_ceph(BUCKET) as ceph, running_proxy(ceph.port) as proxy:
-        for name, value in {**ceph.environment, **AT_IMPORT}.items():
+        for name, value in ceph.environment.items():
             set_variable(name, value)
         actors = {**ceph.environment, "AWS_ENDPOINT_URL": proxy.url, "PYTHONPATH": os.getcwd()}
         with running_cluster({**actors, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}) as cluster:
