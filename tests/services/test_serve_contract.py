@@ -5,17 +5,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from serve_support import Policy, make_service, served
 
 from drsft.config import Prompts
 from drsft.policy.prompts import load_prompter
 from drsft.verify.pool import VerifierPool
+from serve.api import BatchRequest, RewriteRequest
 from serve.auth import make_key
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
@@ -74,6 +77,15 @@ BODIES = st.one_of(
 )
 
 
+def is_a_request(body: bytes) -> bool:
+    """Chance makes one now and then, such as {"problem": "!", "reference": "!"}."""
+    for kind in (RewriteRequest, BatchRequest):
+        with suppress(ValidationError):
+            kind.model_validate_json(body)
+            return True
+    return False
+
+
 def test_malformed_bodies_are_the_callers_mistake_and_nothing_leaks(url: str) -> None:
     num_sent = 0
     with httpx.Client(base_url=url, headers=AUTHORISED, timeout=60) as client:
@@ -84,6 +96,7 @@ def test_malformed_bodies_are_the_callers_mistake_and_nothing_leaks(url: str) ->
         @given(body=BODIES, route=st.sampled_from(["/rewrite", "/rewrite/stream", "/rewrite/batch"]))
         def send(body: bytes, route: str) -> None:
             nonlocal num_sent
+            assume(not is_a_request(body))
             num_sent += 1
             answer = client.post(route, content=body)
             assert 400 <= answer.status_code < 500, (route, body[:200], answer.status_code)
