@@ -15,7 +15,7 @@ def interruptible() -> Iterator[threading.Event]:
     """Within the block, on the main thread, `interrupt` of the event raises KeyboardInterrupt there.
 
     It does so even in a process that ignores SIGINT, as a shell's background jobs do. Off the main thread,
-    which alone hears signals, the event is set and nothing more.
+    which alone hears signals, the event is set and the main thread hears an ordinary SIGINT.
     """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():

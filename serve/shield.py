@@ -3,6 +3,7 @@
 import re
 import secrets
 import time
+from contextlib import nullcontext
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -57,10 +58,8 @@ class Shield:
             await send(message)
 
         try:
-            if scope["method"] == "POST":
-                with self._door.passed():
-                    await self._pass_on(scope, receive, send_shielded, headers, request_id)
-            else:  # looks at how it is, also while it ends
+            # Who only looks at how it is may do so while it ends, too.
+            with self._door.passed() if scope["method"] == "POST" else nullcontext():
                 await self._pass_on(scope, receive, send_shielded, headers, request_id)
         except Ending as error:
             await problem_response(*problem_of(error, request_id))(scope, receive, send_shielded)

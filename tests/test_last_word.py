@@ -47,6 +47,11 @@ def test_who_can_speak_speaks_alone(end: str) -> None:
     assert LINE not in end_of(end)
 
 
+def test_a_driver_survives_the_one_that_would_speak_for_it() -> None:
+    program = PROGRAM.format(end="import psutil; [one.kill() for one in psutil.Process().children()]")
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
 def test_where_a_machine_reads_the_word_is_an_object() -> None:
     line = json.loads(end_of("killed", DRSFT_LOG="json"))
     assert (line["level"], line["message"]) == ("error", LINE)
