@@ -48,7 +48,8 @@ def test_who_can_speak_speaks_alone(end: str) -> None:
 
 
 def test_a_driver_survives_the_one_that_would_speak_for_it() -> None:
-    program = PROGRAM.format(end="import psutil; [one.kill() for one in psutil.Process().children()]")
+    end = "import psutil; [(one.kill(), one.wait()) for one in psutil.Process().children()]"
+    program = PROGRAM.format(end=end)
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
