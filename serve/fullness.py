@@ -1,12 +1,13 @@
 """A service that is full says so from its proxy, before a request has cost it anything.
 
 An ingress replica refuses in half a millisecond of its own, but Serve's way to it and back costs ten times
-that, and takes it from the requests that were let in. So after a refusal the proxy gives the same answer by
-itself for a moment.
+that, and takes it from the requests that were let in. So the proxy learns from each refusal how many requests
+are too many, and gives the same answer by itself where there are as many under way.
 """
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,43 +16,85 @@ from serve.admission import Refused
 from serve.meter import Meter
 from serve.problems import FULL, problem_of, problem_response
 
-__all__ = ["RefusedBefore"]
+__all__ = ["LearntLimit", "RefusedBefore"]
 
-_MOMENT_S = 0.05  # a place that becomes free stays empty for so long at most
+GROWTH_S = 0.5  # between two tries of more than the limit: one slow refusal each while the service is full
+FORGET_S = 1.0  # without any refusal
+
 _ROUTES = ("/rewrite", "/rewrite/stream")  # a batch is told problem by problem
 
 
-class RefusedBefore:
-    """Of one proxy. `meter` is asked for one at the first refusal."""
+@dataclass(slots=True)
+class LearntLimit:
+    """The number of requests beside which one more was refused; None until that happens.
 
-    def __init__(
-        self, app: ASGIApp, *, meter: Callable[[], Meter], clock_s: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._app, self._clock_s, self._make_meter = app, clock_s, meter
-        self._meter: Meter | None = None
-        self._until_s, self._retry_after_s = 0.0, 1
+    Requests are of different sizes and other proxies send some too, so a limit is never right for long: it
+    is tried with one more, then two, four, ... until one of them is refused again.
+    """
+
+    clock_s: Callable[[], float]
+    num_under_way: int = 0
+    most: int | None = None
+    _step: int = 1
+    _grows_s: float = 0.0
+    _refused_s: float = 0.0
+
+    def has_room(self) -> bool:
+        now_s = self.clock_s()
+        if now_s - self._refused_s >= FORGET_S:
+            self.most = None
+        if self.most is None or self.num_under_way < self.most:
+            return True
+        if now_s >= self._grows_s:
+            self.most = self.num_under_way + self._step
+            self._step, self._grows_s = 2 * self._step, now_s + GROWTH_S
+            return True
+        self._refused_s = now_s
+        return False
+
+    def learn(self, num_others: int) -> None:
+        """An ingress refused a request that found so many others under way."""
+        most = max(num_others, 1)
+        self.most = most if self.most is None else min(most, self.most)
+        now_s = self.clock_s()
+        self._step, self._grows_s, self._refused_s = 1, now_s + GROWTH_S, now_s
+
+
+class RefusedBefore:
+    """Of one proxy."""
+
+    def __init__(self, app: ASGIApp, *, meter: Meter, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._app, self._meter = app, meter
+        self._limit = LearntLimit(clock_s)
+        self._retry_after_s = 1
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] not in _ROUTES or scope["method"] != "POST":
             await self._app(scope, receive, send)
-            return
-        if self._clock_s() < self._until_s:
+        # Which pages elsewhere may read an answer, only the ingress knows.
+        elif self._limit.has_room() or "origin" in Headers(scope=scope):
+            await self._pass_on(scope, receive, send)
+        else:
             await self._refuse(scope, receive, send)
-            return
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        num_others = self._limit.num_under_way
 
         async def watched_send(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == 429:
                 headers = MutableHeaders(scope=message)
                 if FULL in headers:
-                    self._until_s = self._clock_s() + _MOMENT_S
+                    self._limit.learn(num_others)
                     self._retry_after_s = int(headers["Retry-After"])
             await send(message)
 
-        await self._app(scope, receive, watched_send)
+        self._limit.num_under_way += 1
+        try:
+            await self._app(scope, receive, watched_send)
+        finally:
+            self._limit.num_under_way -= 1
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._meter is None:
-            self._meter = self._make_meter()
         self._meter.refused("full")
         self._meter.answered(route=scope["path"], status=429, seconds=0)
         refused = Refused("the service is full", self._retry_after_s, is_full=True)

@@ -10,9 +10,8 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.fullness import RefusedBefore
-from serve.meter import Meter
 from serve.problems import EngineUnavailable, problem_of, problem_response
-from serve.shield import BODY_AHEAD
+from serve.shield import BODY_AHEAD, SafeHeaders
 
 __all__ = ["BodyAhead", "LostReplicas", "middlewares"]
 
@@ -21,13 +20,14 @@ MOST_BYTES_AHEAD = 64 << 10
 
 def middlewares() -> list[Middleware]:
     """Called by Serve when it starts a proxy; the last one is the outermost."""
-    return [Middleware(BodyAhead), Middleware(LostReplicas), Middleware(RefusedBefore, meter=_meter)]
-
-
-def _meter() -> Meter:
     from serve.metrics import ServeMeter  # within Ray
 
-    return ServeMeter()
+    return [
+        Middleware(BodyAhead),
+        Middleware(LostReplicas),
+        Middleware(RefusedBefore, meter=ServeMeter()),
+        Middleware(SafeHeaders),
+    ]
 
 
 class BodyAhead:

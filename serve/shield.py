@@ -13,7 +13,7 @@ from serve.door import Door, Ending
 from serve.meter import Meter
 from serve.problems import problem_of, problem_response
 
-__all__ = ["BODY_AHEAD", "Shield"]
+__all__ = ["BODY_AHEAD", "SafeHeaders", "Shield"]
 
 BODY_AHEAD = "drsft.body"  # of the scope: the whole body, where the proxy sent it along (serve/proxy.py)
 
@@ -28,6 +28,27 @@ _HEADERS = {
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
 }
+
+
+class SafeHeaders:
+    """On every answer, whoever gives it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, _with_safe_headers(send))
+
+
+def _with_safe_headers(send: Send) -> Send:
+    async def safe_send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            out = MutableHeaders(scope=message)
+            for name, value in _HEADERS.items():
+                out.setdefault(name, value)
+        await send(message)
+
+    return safe_send
 
 
 class Shield:
@@ -45,17 +66,15 @@ class Shield:
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
 
+        safe_send = _with_safe_headers(send)
         began_s, status = time.perf_counter(), 499  # unless an answer is begun: nobody waited for it
 
         async def send_shielded(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                out = MutableHeaders(scope=message)
-                out["X-Request-Id"] = request_id
-                for name, value in _HEADERS.items():
-                    out.setdefault(name, value)
-            await send(message)
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+            await safe_send(message)
 
         try:
             # Who only looks at how it is may do so while it ends, too.

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import ray
-from ray.data import DataContext
+from ray.data import DataContext, Dataset
 
 from drsft import errors
 from drsft.config import Resources, RunConfig, Target
@@ -31,6 +31,7 @@ __all__ = [
     "group_labels",
     "quiet_ray_data",
     "raise_cause",
+    "run_to_end",
     "scoring_model",
 ]
 
@@ -116,6 +117,17 @@ def quiet_ray_data() -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def run_to_end(work: Dataset, stage: str) -> None:
+    """Its rows are of no use: what the actors did is in the store. Errors come out as of `raise_cause`.
+
+    Not `materialize`, which at its end asks every process of the cluster for memory statistics, and so
+    waits for one that stands still, whosever it is.
+    """
+    with raise_cause(stage):
+        for _ in work.iter_internal_ref_bundles():
+            pass
 
 
 @contextmanager

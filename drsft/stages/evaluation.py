@@ -19,7 +19,7 @@ from drsft.planning import Plan
 from drsft.policy.prompts import load_prompter
 from drsft.policy.provenance import provenance
 from drsft.policy.vllm import VLLMPolicy
-from drsft.stages.actors import EnginePulse, actor_resources, actor_verifier, die_of_engine, raise_cause
+from drsft.stages.actors import EnginePulse, actor_resources, actor_verifier, die_of_engine, run_to_end
 from drsft.stages.progress import Ticker, stop_if_draining
 from drsft.storage import Store, download_folder, open_store
 from drsft.verify.version import verifier_version
@@ -101,6 +101,5 @@ def run_evaluation(config: RunConfig, store_url: str, plans: dict[str, Plan], bo
         compute=ActorPoolStrategy(size=min(config.resources.rewrite_actors, len(rows))),
         **actor_resources(config.resources),
     )
-    with raise_cause("evaluation"):
-        evaluated.materialize()
+    run_to_end(evaluated, "evaluation")
     stop_if_draining(board)

@@ -29,7 +29,7 @@ from drsft.stages.actors import (
     actor_resources,
     actor_verifier,
     die_of_engine,
-    raise_cause,
+    run_to_end,
     scoring_model,
 )
 from drsft.stages.progress import Ticker, stop_if_draining
@@ -182,6 +182,5 @@ def run_rewriting(
         ),
         **actor_resources(resources),
     )
-    with raise_cause("rewriting"):
-        committed.materialize()
+    run_to_end(committed, "rewriting")
     stop_if_draining(board)

@@ -22,7 +22,7 @@ from drsft.policy.prompts import load_prompter, model_location
 from drsft.runs import GAP
 from drsft.shards import ShardSet, at_work_since
 from drsft.stages import rewriting
-from drsft.stages.actors import actor_resources, raise_cause
+from drsft.stages.actors import actor_resources, run_to_end
 from drsft.stages.progress import Ticker, stop_if_draining
 from drsft.storage import Store, open_store
 from drsft.train.model import load_model
@@ -143,8 +143,7 @@ def score(
             compute=ActorPoolStrategy(size=min(config.resources.rewrite_actors, len(missing))),
             **actor_resources(config.resources),
         )
-        with raise_cause("the gap report"):
-            scored.materialize()
+        run_to_end(scored, "the gap report")
         stop_if_draining(board)
     report = _report(config, scoring, scoring.scores(store))
     store.put(f"{scoring.prefix}/{REPORT_KEY}", report.to_json().encode())

@@ -17,7 +17,7 @@ from drsft.records import Record, Source
 from drsft.rewrite.rounds import Round, standing_of
 from drsft.runs import REWRITTEN, round_store
 from drsft.shards import ShardSet
-from drsft.stages.actors import actor_resources, raise_cause, scoring_model
+from drsft.stages.actors import actor_resources, run_to_end, scoring_model
 from drsft.stages.progress import Ticker, stop_if_draining
 from drsft.storage import Store, open_store
 from drsft.tables import records_from_table
@@ -53,6 +53,8 @@ class ShardSurveyor:
         for shard in map(str, batch["shard"]):
             if self._ticker.is_draining():
                 return batch
+            if self._survey.find(shard) is not None:
+                continue  # another has done it while this one was stopped
             rows = list(self._rows(records_from_table(self._records.table(shard))))
             summary = Counter(row["standing"] for row in rows)
             self._survey.commit(shard, pa.Table.from_pylist(rows, schema=SURVEY_SCHEMA), dict(summary))
@@ -106,8 +108,7 @@ def run_survey(one: Round, run: Store, plan: Plan, board: Any) -> None:
         compute=ActorPoolStrategy(size=min(config.resources.rewrite_actors, len(missing))),
         **actor_resources(config.resources),
     )
-    with raise_cause("the survey"):
-        surveyed.materialize()
+    run_to_end(surveyed, "the survey")
     stop_if_draining(board)
 
 
