@@ -15,7 +15,7 @@ from drsft.errors import SetupError
 from drsft.policy.teacher import FAILURES_IN_A_ROW, OpenAITeachers, TeacherText
 from drsft.records import Outcome, Source
 
-Answer = int | str  # a status, or the finish reason of an answer that is given
+Answer = int | str | dict[str, object]  # a status, the finish reason of an answer, or a body with status 200
 
 
 class Server(ThreadingHTTPServer):
@@ -43,7 +43,7 @@ class Handler(BaseHTTPRequestHandler):
         answer = server.answers.pop(0) if len(server.answers) > 1 else server.answers[0]
         if answer == "slow":
             server.release.wait()
-        body = json.dumps({"error": {"message": "as told"}} if isinstance(answer, int) else _chat(answer))
+        body = json.dumps(_body(answer))
         self.send_response(answer if isinstance(answer, int) else 200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -58,6 +58,12 @@ class Handler(BaseHTTPRequestHandler):
 
 # What would give away a guide if one had been shown: a teacher sees none.
 TEXT = "right, as in the reference solution"
+
+
+def _body(answer: Answer) -> dict[str, object]:
+    if isinstance(answer, dict):
+        return answer
+    return {"error": {"message": "as told"}} if isinstance(answer, int) else _chat(answer)
 
 
 def _chat(finish_reason: str) -> dict[str, object]:
@@ -164,6 +170,28 @@ def test_a_single_request_that_is_refused_is_that_problems_alone() -> None:
         first, second = solve(teacher(server.url), times=2)
     assert first.failure == "the teacher answered with status 400"
     assert second.failure is None
+
+
+def test_problems_that_are_too_long_for_it_never_end_the_run_of_a_teacher_that_answers() -> None:
+    with serving("stop", *[400] * 3 * FAILURES_IN_A_ROW, "stop") as server:
+        texts = solve(teacher(server.url), times=2 + 3 * FAILURES_IN_A_ROW)
+    assert [text.failure is None for text in texts] == [True, *[False] * 3 * FAILURES_IN_A_ROW, True]
+    with serving(400) as server, pytest.raises(SetupError, match="status 400"):  # a parameter it refuses
+        solve(teacher(server.url), times=FAILURES_IN_A_ROW)
+
+
+ROUTERS = {"choices": None, "error": {"code": 429, "message": "busy"}}  # of routers before other endpoints
+
+
+@pytest.mark.parametrize("body", [ROUTERS, {"choices": []}, {"choices": [{"finish_reason": None}]}])
+def test_success_without_a_solution_is_a_failure_with_a_name(body: dict[str, object]) -> None:
+    with serving(body, "stop") as server:
+        first, second = solve(teacher(server.url), times=2)
+    assert first.failure == "the teacher's answer cannot be read"
+    assert second.failure is None
+    with serving(body) as server, pytest.raises(SetupError, match="cannot be read") as caught:
+        solve(teacher(server.url), times=FAILURES_IN_A_ROW)
+    assert "\n" not in str(caught.value)
 
 
 class Failing(OpenAITeachers):

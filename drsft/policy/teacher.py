@@ -93,13 +93,14 @@ class OpenAITeachers:
                     max_tokens=teacher.max_tokens,
                     seed=seed,
                 )
-        except OpenAIError as error:
+            choice = _choice_of(answer)
+        except (OpenAIError, _UnreadableError) as error:
             failure = self._failed(teacher, error)
             return TeacherText(text="", finish_reason="error", seed=seed, failure=failure)
         self._has_answered.add(teacher)
         self._num_failed[teacher] = 0
-        choice = answer.choices[0]
-        return TeacherText(text=choice.message.content or "", finish_reason=choice.finish_reason, seed=seed)
+        text, finish_reason = choice.message.content or "", choice.finish_reason or "error"
+        return TeacherText(text=text, finish_reason=finish_reason, seed=seed)
 
     def _failed(self, teacher: Teacher, error: Exception) -> str:
         """Why there is no solution, in words that can be counted; SetupError where no other will come."""
@@ -111,15 +112,31 @@ class OpenAITeachers:
         if status == 404:
             raise SetupError(f"{where} is not there (404); check model and base_url") from error
         failure = _failure(error)
-        self._num_failed[teacher] += 1
         is_its_own = status is not None and status < 500 and status != 429  # this one request's
-        is_new = teacher not in self._has_answered and not is_its_own
-        if self._num_failed[teacher] >= (1 if is_new else FAILURES_IN_A_ROW):
+        has_answered = teacher in self._has_answered
+        if is_its_own and has_answered:
+            return failure  # however many problems are too long for it, the others are not
+        self._num_failed[teacher] += 1
+        may_pass = has_answered or is_its_own or isinstance(error, _UnreadableError)
+        if self._num_failed[teacher] >= (FAILURES_IN_A_ROW if may_pass else 1):
             raise SetupError(
                 f"{where} gives no solutions: {failure}, {_detail(error)}; the same command goes on "
                 "from here when it does"
             ) from error
         return failure
+
+
+class _UnreadableError(Exception):
+    """Success by its status, but no solution in it: some routers put another endpoint's failure there."""
+
+
+def _choice_of(answer: Any) -> Any:
+    """The first choice. Raises _UnreadableError where an endpoint of another kind answered."""
+    choices = getattr(answer, "choices", None)
+    if not choices or getattr(choices[0], "message", None) is None:
+        said = getattr(answer, "error", None) or answer
+        raise _UnreadableError(f"no choices in its answer: {said}")
+    return choices[0]
 
 
 def _failure(error: Exception) -> str:

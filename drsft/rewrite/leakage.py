@@ -1,7 +1,8 @@
 """Phrases by which a guided solution betrays that it saw another one.
 
-The list is meant to grow: an entry is the name that reports count, and a pattern. Patterns are kept narrow: a
-word problem may well speak of a teacher, so "the teacher" alone is none.
+The list is meant to grow: an entry is the name that reports count, and a pattern. A word problem may well speak
+of a teacher, or of a solution with salt in it: where a pattern names a `said`, that word in the question makes
+the phrase the problem's own, else the whole phrase does.
 """
 
 import re
@@ -14,22 +15,35 @@ _OWNER = r"(?:reference|expert|teacher|provided|given|supplied|worked|sample|mod
 _THE = r"(?:the|this|your|that)"
 _SAYS = r"(?:says|said|solves|solved|shows|showed|states|stated|uses|used|got)"
 _PLACED = r"(?:above|provided|given|shown|supplied)"
+_TUTOR = r"(?:teacher|expert|tutor|instructor)"
 
 _PHRASES = (
     ("the reference solution", rf"\b{_THE}\s+(?:{_OWNER}(?:'s)?[\s-]+)+{_SOLUTION}\b"),
     ("the solution above", rf"\b{_SOLUTION}\s+{_PLACED}\s+(?:above|to\s+me|here|earlier)\b"),
-    ("as provided", rf"\bas\s+{_PLACED}\s+(?:in|by)\s+the\s+(?:{_SOLUTION}|teacher|expert)\b"),
-    ("the teacher said", rf"\bthe\s+(?:teacher|expert)(?:'s)?\s+{_SAYS}\b"),
+    ("the solution provided", rf"\b{_THE}\s+(?P<said>{_SOLUTION})\s+(?:provided|given|supplied|shown)\b"),
+    ("as provided", rf"\bas\s+{_PLACED}\s+(?:in|by)\s+the\s+(?:{_SOLUTION}|{_TUTOR})\b"),
+    ("as provided", r"\bas\s+(?:was\s+)?(?P<said>provided|supplied)\b"),
+    ("the teacher said", rf"\bthe\s+(?P<said>{_TUTOR})(?:'s)?\s+{_SAYS}\b"),
+    ("the teacher", rf"\bthe\s+(?P<said>{_TUTOR})\b"),
     ("according to the solution", rf"\b(?:according\s+to|based\s+on|looking\s+at)\s+{_THE}\s+{_SOLUTION}\b"),
     ("in my own words", r"\bin\s+my\s+own\s+words\b"),
     ("matches the answer", rf"\b(?:matches|agrees\s+with)\s+{_THE}\s+(?:{_OWNER}\s+)*{_SOLUTION}\b"),
     ("without copying", rf"\bwithout\s+(?:copying|looking\s+at)\s+{_THE}\s+(?:{_OWNER}\s+)*{_SOLUTION}\b"),
 )
 
-_ANY = re.compile("|".join(f"(?P<p{i}>{pattern})" for i, (_, pattern) in enumerate(_PHRASES)), re.IGNORECASE)
+_PATTERNS = tuple((name, re.compile(pattern, re.IGNORECASE)) for name, pattern in _PHRASES)
 
 
-def leaked_phrase(text: str) -> str | None:
-    """The name of the first phrase that betrays the guide, or None."""
-    match = _ANY.search(text)
-    return _PHRASES[int((match.lastgroup or "p0")[1:])][0] if match else None
+def leaked_phrase(text: str, question: str) -> str | None:
+    """The name of the first phrase of the list that betrays the guide, or None."""
+    asked = _folded(question)
+    for name, pattern in _PATTERNS:
+        for match in pattern.finditer(text):
+            said = match.groupdict().get("said") or match[0]
+            if _folded(said) not in asked:
+                return name
+    return None
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.lower().split())

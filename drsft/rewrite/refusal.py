@@ -15,7 +15,9 @@ __all__ = ["has_loop", "refusal_of", "several_boxes"]
 _BOX = re.compile(r"\\boxed\s*\{")
 
 
-def refusal_of(text: str, token_ids: Sequence[int], refusals: Refusals, *, is_guided: bool) -> str | None:
+def refusal_of(
+    text: str, token_ids: Sequence[int], refusals: Refusals, *, question: str, is_guided: bool
+) -> str | None:
     """The first reason against keeping a sample, or None. `is_guided`: a solution stood in its prompt."""
     if not text.strip():
         return "empty"
@@ -23,7 +25,7 @@ def refusal_of(text: str, token_ids: Sequence[int], refusals: Refusals, *, is_gu
         return "loops"
     if refusals.several_boxes and several_boxes(text):
         return "several different boxed answers"
-    if refusals.leakage and is_guided and (phrase := leaked_phrase(text)):
+    if refusals.leakage and is_guided and (phrase := leaked_phrase(text, question)):
         return f"mentions its guide: {phrase}"
     return None
 

@@ -124,7 +124,13 @@ async def examine(rollout: Rollout, wave: Wave, verifier: Verifier) -> Attempt:
         opened.set_attribute("reason", verdict.reason)
     if not verdict.is_correct:
         return Attempt(rollout=rollout, verdict=verdict)
-    refusal = refusal_of(completion.text, completion.token_ids, wave.refusals, is_guided=wave.sees_guide)
+    refusal = refusal_of(
+        completion.text,
+        completion.token_ids,
+        wave.refusals,
+        question=wave.problem.question,
+        is_guided=wave.sees_guide,
+    )
     steps = None
     if wave.checks_steps and wave.problem.kind in MATH_KINDS:
         with span("verify", sample=rollout.sample_index, of="steps"):
