@@ -30,11 +30,19 @@ class ShardWork:
 
     def merged(self, fresh: Sequence[Record], number: int) -> list[Record]:
         """What round `number` has for the whole shard."""
-        return [self._settled(replace(record, round=number)) for record in fresh] + self.carried
+        return [self._settled(_of_round(record, number)) for record in fresh] + self.carried
 
     def _settled(self, fresh: Record) -> Record:
         before = self.before.get(fresh.problem.problem_id)
         return fresh if before is None else settled(fresh, before)
+
+
+def _of_round(record: Record, number: int) -> Record:
+    """The record with its attempts, which the cascade makes without knowing of rounds."""
+    if number == 1:
+        return record
+    attempts = (replace(one, rollout=replace(one.rollout, round=number)) for one in record.attempts)
+    return replace(record, round=number, attempts=tuple(attempts))
 
 
 ReadWork = Callable[[str], ShardWork]  # by the shard's name

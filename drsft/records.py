@@ -88,6 +88,7 @@ class Rollout:
     prompt_hash: str
     completion: Completion
     policy: str = "target"  # or the teacher's model name
+    round: int = 1  # whose target it was
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

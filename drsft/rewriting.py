@@ -73,11 +73,13 @@ class ShardRewriter:
         What another has done is not begun: an actor may come back after its work was given away.
         """
         with about(shard=shard):
-            return self._shards.find(shard) or await self._rewrite(shard)
+            # The store is asked in threads: however slow it is, the other shards' samples go on.
+            found = await asyncio.to_thread(self._shards.find, shard)
+            return found or await self._rewrite(shard)
 
     async def _rewrite(self, shard: str) -> Commit:
         started_at = time.time()
-        work = self._read(shard)
+        work = await asyncio.to_thread(self._read, shard)
         problems = work.problems
         share = self._tokens_per_problem_of_run
         allowance = Allowance(None if share is None else round(share * len(problems)))
@@ -88,10 +90,13 @@ class ShardRewriter:
         summary["pairs"] = self._pairs_since_told()
         kept = work.merged(records, self._round)
         summary |= {"kept": Counter(record.source.value for record in kept), "carried": work.saved}
-        commit = self._shards.commit(shard, records_to_table(kept, self._provenance), summary)
+        commit = await asyncio.to_thread(self._commit, shard, kept, summary)
         told = {"problems": len(problems), "tokens": allowance.num_spent, "seconds": time.time() - started_at}
         logger.info("shard committed", extra={"fields": told})
         return commit
+
+    def _commit(self, shard: str, kept: Sequence[Record], summary: dict[str, Any]) -> Commit:
+        return self._shards.commit(shard, records_to_table(kept, self._provenance), summary)
 
     def _pairs_since_told(self) -> Counter[str]:
         """What Hinted Decoding's pairs went through since this actor's last commit, whosever they were.

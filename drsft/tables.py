@@ -1,4 +1,4 @@
-"""Records and problems as Arrow tables: the schema of what lies in the store. Version 2.
+"""Records and problems as Arrow tables: the schema of what lies in the store. Version 3.
 
 docs/records.md describes every column and what changed since; a test holds the two together. Columns that an
 older version lacks are read as what they would have said then.
@@ -21,9 +21,9 @@ __all__ = [
     "records_to_table",
 ]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _ADDED = {"expert_verdict", "also_kept", "round"}  # since the first runs; so were these fields of an attempt:
-_ADDED_TO_ATTEMPTS = {"policy", "refusal", "steps", "mean_phi"}
+_ADDED_TO_ATTEMPTS = {"policy", "refusal", "steps", "mean_phi", "round"}
 
 _IDS = pa.list_(pa.int32())
 _LOGPROBS = pa.list_(pa.float32())
@@ -68,6 +68,7 @@ _ATTEMPT = pa.struct(
         pa.field("reason", pa.string()),
         pa.field("answer", pa.string()),
         pa.field("mean_phi", pa.float64()),  # since version 2
+        pa.field("round", pa.int32()),  # since version 3
     ]
 )
 
@@ -183,6 +184,7 @@ def _attempt_row(attempt: Attempt) -> dict[str, Any]:
         "steps": _verdict_row(attempt.steps),
         **verdict,
         "mean_phi": attempt.mean_phi,
+        "round": rollout.round,
     }
 
 
@@ -229,6 +231,7 @@ def _attempt(row: dict[str, Any]) -> Attempt:
         prompt_hash=row["prompt_hash"],
         completion=_completion(row),
         policy=row.get("policy", "target"),
+        round=row.get("round", 1),
     )
     verdict = Verdict(outcome=Outcome(row["outcome"]), reason=row["reason"], answer=row["answer"])
     return Attempt(

@@ -14,6 +14,7 @@ from drsft.policy.teacher import TeacherText
 from drsft.records import Completion, Outcome, Problem, Record, Source, Verdict
 from drsft.rewrite.allowance import Allowance
 from drsft.rewrite.cascade import Recipe, rewrite_one
+from drsft.rewrite.contradiction import contradicts
 from drsft.tables import records_from_table, records_to_table
 
 PROBLEM = Problem(problem_id="p1", question="1+1?", demonstration="two", reference="2")
@@ -41,6 +42,8 @@ def recipe(teachers: "FakeTeachers | None" = None, **changes: Any) -> Recipe:
     prompter = SimpleNamespace(
         plain=lambda problem: PLAIN,
         guided=guided,
+        answered=lambda problem: (6, *map(ord, problem.demonstration)),
+        rephrased=lambda problem: (7, *map(ord, problem.demonstration)),
         completion=lambda text: (*map(ord, text), 0),
         prompts=SimpleNamespace(system=None, plain="{question}"),
     )
@@ -248,6 +251,24 @@ def test_prose_that_states_no_answer_is_no_contradiction() -> None:
     assert record.source is Source.REWRITTEN
 
 
+@pytest.mark.parametrize(
+    ("kind", "demonstration", "verdict", "is_contradiction"),
+    [
+        ("numeric", "so 12 cups are left after 3 days", "differs", False),  # a guess from the text's end
+        ("numeric", "so \\boxed{3}", "differs", True),
+        ("math+steps", "7 + 6 = 12, so \\boxed{12}", "right answer, but 1 of 1 equations fail", False),
+        ("math+steps", "so \\boxed{3}", "differs", True),
+        ("choice", "(B)", "choice", True),
+    ],
+)
+def test_only_another_answer_contradicts_the_reference(
+    kind: str, demonstration: str, verdict: str, is_contradiction: bool
+) -> None:
+    problem = Problem(problem_id="p", question="?", demonstration=demonstration, reference="12", kind=kind)
+    found = Verdict(outcome=Outcome.WRONG, reason=verdict, answer="3")
+    assert contradicts(problem, found) is is_contradiction
+
+
 def test_a_teacher_is_asked_last_and_verified_like_everybody() -> None:
     kept = rewritten(answering("wrong", "wrong"), recipe(FakeTeachers("direct", "wrong", "right, big")))
     assert kept.source is Source.TEACHER
@@ -290,6 +311,39 @@ def test_no_wave_begins_past_a_token_limit() -> None:
     assert second.source is Source.EXPERT
 
 
+def test_problems_that_are_under_way_at_once_pass_a_shards_limit_by_less_than_a_wave() -> None:
+    wave_tokens = 2 * 64  # of recipe()
+
+    async def all_at_once(limit: int) -> Allowance:
+        async def answer_later(completions: Sequence[Completion]) -> None:
+            await asyncio.sleep(0)
+
+        policy = FakePolicy(
+            lambda prompt_ids, seed: text_completion("wrong " + "x" * (seed % 50)), serve=answer_later
+        )
+        shard = Allowance(limit)
+        await asyncio.gather(
+            *(rewrite_one(PROBLEM, policy, TextVerifier(), recipe(), allowance=shard) for _ in range(64))
+        )
+        return shard
+
+    for limit in (1, 100, 1000, 5000):
+        shard = asyncio.run(all_at_once(limit))
+        assert limit <= shard.num_spent < limit + wave_tokens
+        assert shard.is_spent
+
+
+def test_a_teacher_is_not_paid_for_what_can_no_longer_be_used() -> None:
+    record = rewritten(
+        answering("wrong", "wrong"), recipe(FakeTeachers("guide", "right"), tokens_per_problem=1)
+    )
+    assert "teacher" not in {attempt.rollout.stage for attempt in record.attempts}
+    with pytest.raises(ValueError, match="set use: direct"):
+        Rewrite.model_validate(
+            {"preset": "self_only", "teachers": [{"model": "big", "base_url": "http://host/v1"}]}
+        )
+
+
 @pytest.mark.parametrize("preset", ["mind_the_gap", "self_only", "rft", "star", "sdft"])
 def test_presets_are_defaults_that_written_keys_override(preset: str) -> None:
     plain = Rewrite.model_validate({"preset": preset})
@@ -299,13 +353,26 @@ def test_presets_are_defaults_that_written_keys_override(preset: str) -> None:
     assert changed.fallback == "drop"
 
 
-def test_star_shows_the_answer_and_nothing_else() -> None:
-    seen: list[str] = []
+@pytest.mark.parametrize(
+    ("preset", "marks", "shown"),
+    [("star", (6,), "2"), ("sdft", (7,), "two"), ("mind_the_gap", GUIDED, "two")],
+)
+def test_a_preset_shows_what_its_paper_shows_and_asks_for_what_it_asks(
+    preset: str, marks: tuple[int, ...], shown: str
+) -> None:
+    seen: set[tuple[int, ...]] = set()
 
     def answer(prompt_ids: Sequence[int], seed: int) -> Completion:
-        if tuple(prompt_ids) != PLAIN:
-            seen.append("".join(map(chr, prompt_ids[2:])))
+        seen.add(tuple(prompt_ids))
         return text_completion("wrong")
 
-    rewritten(FakePolicy(answer), recipe(preset="star"))
-    assert set(seen) == {"2"}
+    rewritten(FakePolicy(answer), recipe(preset=preset))
+    assert seen - {PLAIN} == {(*marks, *map(ord, shown))}
+
+
+def test_a_teachers_solution_guides_as_a_solution_even_where_the_experts_answer_is_the_hint() -> None:
+    def answer(prompt_ids: Sequence[int], seed: int) -> Completion:
+        return text_completion("right" if tuple(prompt_ids) == (*GUIDED, *map(ord, "right, big")) else "x")
+
+    one = recipe(FakeTeachers("guide", "right, big"), preset="star")
+    assert rewritten(FakePolicy(answer), one).source is Source.REWRITTEN

@@ -1,4 +1,4 @@
-"""Phrases that betray the guide are found; a word problem that speaks of teachers and solutions is let alone."""
+"""Phrases that betray the guide are found; a problem that speaks of teachers and solutions is let alone."""
 
 import pytest
 
@@ -38,7 +38,6 @@ def test_a_mention_of_the_guide_is_found(text: str) -> None:
         ("Mix 2 l of a 20% solution with water.", "The solution given by mixing is 10%."),
         ("Lunch is provided for 40 children.", "As provided for 40, it takes 40 plates."),
         (QUESTION, "As given, she has 43. We show that the answer is 82. The work takes 3 steps."),
-        (QUESTION, "The total is 89, and the model answer sheet is not asked for."),
         ("Is the reference answer in the book 4?", "Yes, the reference answer is 4."),
     ],
 )

@@ -75,10 +75,10 @@ def _type(field: pa.Field) -> str:
 
 def test_the_documented_metadata_is_in_the_file(shard: Path) -> None:
     metadata = pq.read_schema(shard).metadata
-    assert metadata[b"drsft.schema_version"] == b"2"
+    assert metadata[b"drsft.schema_version"] == b"3"
     assert metadata[b"drsft.vllm_version"] == b"1.2"
     assert metadata[b"drsft.target_model"] == b"m"
-    assert "Schema version 2." in PAGE
+    assert "Schema version 3." in PAGE
     names = re.findall(r"`(drsft\.\w+)`", PAGE)
     assert {key.decode() for key in metadata if key.startswith(b"drsft.")} <= set(names)
 

@@ -27,8 +27,9 @@ def without(table: pa.Table, columns: set[str], fields: set[str]) -> pa.Table:
 @pytest.mark.parametrize(
     ("columns", "fields"),
     [
-        ({"round"}, {"mean_phi"}),
-        ({"round", "expert_verdict", "also_kept"}, {"mean_phi", "policy", "refusal", "steps"}),
+        (set(), {"round"}),
+        ({"round"}, {"round", "mean_phi"}),
+        ({"round", "expert_verdict", "also_kept"}, {"round", "mean_phi", "policy", "refusal", "steps"}),
     ],
 )
 def test_older_records_are_read_as_what_they_would_have_said(columns: set[str], fields: set[str]) -> None:

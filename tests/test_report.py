@@ -12,12 +12,11 @@ from drsft.evaluate.paired import PairedDifference
 from drsft.gap.report import gap_report
 from drsft.records import Source
 from drsft.report import findings, gap_findings, leads
+from drsft.report.cascade import Cascade, CascadeStage
 from drsft.report.charts.axes import Scale, nice_ticks, step_ticks, tick_digits, ticks_within
 from drsft.report.charts.curves import draw_losses, merge_seeds
 from drsft.report.data import (
     ArmDifference,
-    Cascade,
-    CascadeStage,
     ComparisonRow,
     LossCurve,
     ProblemCounts,

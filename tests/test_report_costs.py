@@ -9,8 +9,9 @@ import pytest
 from drsft.config import RunConfig
 from drsft.gap.rows import scores_prefix
 from drsft.report import findings
+from drsft.report.cascade import Cascade
 from drsft.report.costs import Span, prices_of, rewriting_seconds, stage_costs, time_at_work
-from drsft.report.data import Cascade, StageCost
+from drsft.report.data import StageCost
 from drsft.report.wording import duration
 from drsft.shards import ShardSet
 from drsft.storage import LocalStore

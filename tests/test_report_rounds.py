@@ -6,8 +6,9 @@ from test_report_sample import sample_report
 
 from drsft.evaluate.paired import PairedDifference
 from drsft.records import Source
+from drsft.report.collect import cascade_of
 from drsft.report.data import RoundScore, RoundShown
-from drsft.report.findings import rounds_finding
+from drsft.report.findings import flow_finding, rounds_finding
 from drsft.report.page import render
 from drsft.report.summary import ROUNDS_HEADER, round_rows
 
@@ -40,6 +41,26 @@ def test_rounds_are_shown_with_what_they_saved_and_link_to_their_own_reports() -
 def test_a_run_with_one_round_says_nothing_of_rounds() -> None:
     assert 'id="rounds"' not in render(sample_report())
     assert rounds_finding([shown(1)]) is None
+
+
+def test_shares_of_a_later_round_are_of_all_its_rows_and_the_flow_of_what_it_sampled() -> None:
+    summary = {
+        "sources": {"own": 10, "expert": 30},
+        "kept": {"own": 80, "rewritten": 10, "expert": 10},
+        "carried": {"problems": 60, "tokens": 900},
+        "problems": {"self_align": 40},
+        "samples": {"self_align": 80},
+        "tokens": {"self_align": 800},
+        "solved": {"self_align": 10},
+    }
+    older = {name: value for name, value in summary.items() if name not in ("kept", "carried")}
+    now, before = (cascade_of([one], beside=set()) for one in (summary, older))
+    assert now is not None
+    assert before is not None
+    assert (now.share(Source.EXPERT), now.num_kept, now.num_carried) == (0.1, 100, 60)
+    assert now.ends[Source.EXPERT] == before.ends[Source.EXPERT] == 30
+    assert before.share(Source.EXPERT) == 0.75
+    assert "60 rows stand as the round before left them" in flow_finding(now).detail
 
 
 def test_what_may_be_chance_is_called_so() -> None:

@@ -12,12 +12,11 @@ from drsft.evaluate.paired import paired_difference
 from drsft.gap.report import GapReport, HeatMap, Token, gap_report, rows_to_show
 from drsft.gap.rows import Role
 from drsft.records import Outcome, Source
+from drsft.report.cascade import Cascade, CascadeStage
 from drsft.report.data import (
     ArmDifference,
     AttemptShown,
     BrowsedRow,
-    Cascade,
-    CascadeStage,
     ComparisonRow,
     LossCurve,
     Prices,

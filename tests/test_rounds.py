@@ -143,6 +143,10 @@ def test_a_shard_of_a_later_round_is_what_was_carried_and_what_is_done_again(tmp
     assert merged["own"] == own
     assert (merged["expert"].source, merged["expert"].round) == (Source.OWN, 2)
     assert (merged["rewritten"].source, merged["rewritten"].round) == (Source.REWRITTEN, 1)
+    rounds = [one.rollout.round for one in merged["rewritten"].attempts]
+    assert rounds == [1] * len(rewritten.attempts) + [2] * len(fell_back.attempts)
+    assert {one.rollout.round for one in merged["expert"].attempts} == {2}
+    assert records_from_table(records_to_table([merged["rewritten"]])) == [merged["rewritten"]]
 
 
 def test_a_later_round_samples_only_what_needs_it_and_counts_what_it_saved(tmp_path: Path) -> None:

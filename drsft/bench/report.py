@@ -20,7 +20,8 @@ from rich.table import Table
 from drsft.embedded.task import Split, WordProblem, make_problems
 from drsft.errors import SetupError
 from drsft.records import Outcome, Source
-from drsft.report.data import AttemptShown, BrowsedRow, Cascade, ProblemCounts, ReportData, ShownText
+from drsft.report.cascade import Cascade
+from drsft.report.data import AttemptShown, BrowsedRow, ProblemCounts, ReportData, ShownText
 from drsft.report.page import render
 
 __all__ = ["Opening", "bench_report", "browsed_rows", "print_openings"]

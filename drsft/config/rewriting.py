@@ -16,8 +16,10 @@ Selection = Literal["random", "first", "shortest", "most_likely", "closest"]
 class Guided(SamplingStage):
     """Solving again with a guide in view."""
 
-    hint: Literal["demonstration", "answer"] = Field(
-        "demonstration", description="the expert's solution, or the reference answer alone (STaR)"
+    hint: Literal["demonstration", "answer", "rephrase"] = Field(
+        "demonstration",
+        description="the expert's solution, the reference answer alone (STaR), or the expert's solution to "
+        "be put into own words (SDFT): target.prompts.guided, answered, rephrased",
     )
     require_steps: bool = Field(False, description="accept only solutions whose equations hold")
 
@@ -63,14 +65,17 @@ PRESETS: dict[str, dict[str, Any]] = {
         "num_accepted": 10,
         "fallback": "drop",
     },
-    # arXiv 2203.14465: one try, then rationalise with the answer as hint
+    # arXiv 2203.14465: one greedy try, then rationalise with the answer as hint
     "star": {
-        "self_align": {"num_samples": 1, "wave_size": 1},
-        "guided": {"num_samples": 1, "wave_size": 1, "hint": "answer"},
+        "self_align": {"num_samples": 1, "wave_size": 1, "temperature": 0.0},
+        "guided": {"num_samples": 1, "wave_size": 1, "temperature": 0.0, "hint": "answer"},
         "fallback": "drop",
     },
     # self-distillation, arXiv 2402.13669: the demonstration in the target's words where the answer stays
-    "sdft": {"self_align": {"num_samples": 0}, "guided": {"num_samples": 1, "wave_size": 1}},
+    "sdft": {
+        "self_align": {"num_samples": 0},
+        "guided": {"num_samples": 1, "wave_size": 1, "hint": "rephrase"},
+    },
     # arXiv 2602.12222: what is not solved alone is decoded beside a hinted context
     "hinted_decoding": {"method": "hinted"},
 }
@@ -104,7 +109,9 @@ class Rewrite(Frozen):
     tokens_per_problem: int | None = Field(
         None, ge=1, description="no further wave past so many sampled tokens"
     )
-    tokens_per_run: int | None = Field(None, ge=1, description="shared out among the shards by their size")
+    tokens_per_run: int | None = Field(
+        None, ge=1, description="in each round; shared out among the shards by their size"
+    )
     verification: Verification = Verification()
 
     @property
@@ -126,6 +133,15 @@ class Rewrite(Frozen):
     def beside_is_not_twice(self) -> "Rewrite":
         if self.hinted_beside and self.method != "guided":
             raise ValueError(f"hinted_beside is for method: guided; {self.method} decodes with a hint anyway")
+        return self
+
+    @model_validator(mode="after")
+    def shown_teachers_are_of_use(self) -> "Rewrite":
+        if self.guided.num_samples == 0 and any(teacher.use == "guide" for teacher in self.teachers):
+            raise ValueError(
+                "teachers: use: guide shows a solution to the target, which guided.num_samples: 0 never "
+                "asks again; set use: direct"
+            )
         return self
 
     @field_validator("teachers")

@@ -20,13 +20,25 @@ class Prompts(Frozen):
         "own words, without copying or mentioning it, and put your final answer within \\boxed{}."
         "\n\n{demonstration}"
     )
+    answered: str = (
+        "{question}\n\nThe correct final answer is {demonstration}. Solve the problem step by step so that "
+        "your own reasoning leads there, without saying that you were told the answer, and put your final "
+        "answer within \\boxed{}."
+    )
+    rephrased: str = (
+        "{question}\n\nA solution to this problem is given below. Write it anew in your own words, step by "
+        "step, with the same final answer within \\boxed{}, and do not speak of the given one."
+        "\n\n{demonstration}"
+    )
 
     @model_validator(mode="after")
     def has_placeholders(self) -> "Prompts":
         if "{question}" not in self.plain:
             raise ValueError("plain must contain {question}")
-        if "{question}" not in self.guided or "{demonstration}" not in self.guided:
-            raise ValueError("guided must contain {question} and {demonstration}")
+        for name in ("guided", "answered", "rephrased"):
+            template = getattr(self, name)
+            if "{question}" not in template or "{demonstration}" not in template:
+                raise ValueError(f"{name} must contain {{question}} and {{demonstration}}")
         return self
 
 

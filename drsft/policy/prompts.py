@@ -194,6 +194,14 @@ class Prompter:
         """The prompt with the demonstration in view."""
         return self._prompt(self.prompts.guided, problem)
 
+    def answered(self, problem: Problem) -> tuple[int, ...]:
+        """The prompt with the answer alone in view; it stands in the place of the demonstration."""
+        return self._prompt(self.prompts.answered, problem)
+
+    def rephrased(self, problem: Problem) -> tuple[int, ...]:
+        """The prompt that asks for the demonstration in other words."""
+        return self._prompt(self.prompts.rephrased, problem)
+
     def completion(self, text: str) -> tuple[int, ...]:
         """The ids of a written solution as the model would produce it: text, then the end of the turn."""
         return (*self._encode_text(text.strip()), self.end_of_turn_id)

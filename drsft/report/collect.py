@@ -19,11 +19,10 @@ from drsft.gap.report import GapReport
 from drsft.planning import Plan, read_plan
 from drsft.records import Outcome, Source
 from drsft.report.browsed import browsed_rows
+from drsft.report.cascade import Cascade, CascadeStage
 from drsft.report.costs import prices_of, rewriting_seconds, stage_costs
 from drsft.report.data import (
     ArmDifference,
-    Cascade,
-    CascadeStage,
     ComparisonRow,
     LossCurve,
     ProblemCounts,
@@ -39,10 +38,10 @@ from drsft.shards import ShardSet
 from drsft.storage import Store
 from drsft.stored import read_stored
 
-__all__ = ["collect", "write_report"]
+__all__ = ["cascade_of", "collect", "write_report"]
 
 COUNTED = (
-    "sources", "solved", "accepted", "samples", "problems",
+    "sources", "kept", "carried", "solved", "accepted", "samples", "problems",
     "tokens", "verdicts", "refusals", "checks", "pairs",
 )  # fmt: skip
 _MOMENTS = ("before", "after")
@@ -74,7 +73,7 @@ def collect(config: RunConfig, store: Store, *, max_rows: int = MAX_ROWS) -> Rep
         versions=versions(shards),
         environment=environment(shards),
         fingerprints=fingerprints(config, plan, store),
-        cascade=_cascade(
+        cascade=cascade_of(
             [commit.summary for commit in shards.commits().values()],
             beside={"analysis", "hinted"} if config.rewrite.hinted_beside else set(),
         ),
@@ -103,7 +102,7 @@ def _problem_counts(plan: Plan, store: Store) -> ProblemCounts:
     return ProblemCounts(num_read=plan.num_read, num_duplicates=plan.num_duplicates, quarantined=reasons)
 
 
-def _cascade(summaries: list[dict[str, Any]], *, beside: Set[str]) -> Cascade | None:
+def cascade_of(summaries: list[dict[str, Any]], *, beside: Set[str]) -> Cascade | None:
     """`beside` names stages whose finds are not kept: what they solved is what they had accepted."""
     if not summaries:
         return None
@@ -111,6 +110,8 @@ def _cascade(summaries: list[dict[str, Any]], *, beside: Set[str]) -> Cascade | 
     for summary in summaries:
         for name in COUNTED:
             totals.setdefault(name, Counter()).update(summary.get(name, {}))
+        if "kept" not in summary:  # of a version without rounds
+            totals["kept"].update(summary["sources"])
     seconds = rewriting_seconds(summaries)
     stages = tuple(
         _cascade_stage(name, totals, worker_s=seconds.get(name), is_beside=name in beside)
@@ -119,7 +120,9 @@ def _cascade(summaries: list[dict[str, Any]], *, beside: Set[str]) -> Cascade | 
     )
     return Cascade(
         stages=stages,
-        sources={source: totals["sources"][source.value] for source in Source},
+        sources={source: totals["kept"][source.value] for source in Source},
+        sampled={source: totals["sources"][source.value] for source in Source},
+        num_carried=totals["carried"]["problems"],
         refusals=dict(totals["refusals"]),
         num_steps_checked=totals["checks"]["steps_read"],
         num_steps_failed=totals["checks"]["steps_failed"],

@@ -4,16 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from drsft.records import Outcome, Source
-from drsft.report.data import (
-    Cascade,
-    CascadeStage,
-    LossCurve,
-    Prices,
-    RoundShown,
-    StageCost,
-    StageDone,
-    TokenProbabilities,
-)
+from drsft.report.cascade import Cascade, CascadeStage
+from drsft.report.data import LossCurve, Prices, RoundShown, StageCost, StageDone, TokenProbabilities
 from drsft.report.wording import (
     count,
     decimal,
@@ -70,6 +62,8 @@ def flow_finding(cascade: Cascade) -> Finding:
 def _others(cascade: Cascade) -> str:
     taught, dropped = cascade.share(Source.TEACHER), cascade.share(Source.DROPPED)
     sentences = []
+    if cascade.num_carried:
+        sentences.append(f"{plural(cascade.num_carried, 'row')} stand as the round before left them.")
     if taught:
         sentences.append(f"{percent(taught)} keep a teacher's solution.")
     if dropped:

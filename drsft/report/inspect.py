@@ -15,6 +15,7 @@ from rich.text import Text
 
 from drsft.records import Attempt, Outcome, Record, Source
 from drsft.report.terminal import OUTCOME_STYLES, SOURCE_STYLES, number_column, visible
+from drsft.rewrite.contradiction import contradicts
 
 __all__ = ["matches", "record_view"]
 
@@ -75,7 +76,7 @@ def _side_by_side(record: Record) -> Table:
 def _expert_heading(record: Record) -> Text:
     heading = Text.assemble(("expert", "bold"), (f"  {len(record.expert_completion_ids):,} tokens", "dim"))
     verdict = record.expert_verdict
-    if verdict is not None and verdict.outcome is Outcome.WRONG:
+    if verdict is not None and contradicts(record.problem, verdict):
         says = f" (it says {visible(verdict.answer)})" if verdict.answer else ""
         heading.append(f"\ncontradicts the reference{says}", "red")
     return heading

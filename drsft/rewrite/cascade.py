@@ -7,7 +7,7 @@ function serves the batch job and the endpoint. A stage begins only when the one
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from drsft.config import Rewrite, SamplingStage, Teacher
+from drsft.config import Analysis, Rewrite, SamplingStage, Teacher
 from drsft.policy.prompts import Prompter, chat_messages, user_turn
 from drsft.policy.protocol import Policy, Scorer
 from drsft.policy.teacher import Teachers, TeacherText
@@ -131,6 +131,8 @@ class _Cascade:
     async def _taught(self, teachers: Teachers) -> tuple[Source, list[Completion]]:
         """A teacher's verified solution, kept as it is or shown to the target."""
         teacher = teachers.pick(self.problem, self.recipe.run_seed)
+        if teacher.use == "guide" and self.allowance.is_spent:
+            return Source.EXPERT, []  # its answer is paid for, and nothing could be sampled with it
         seed = stable_seed(self.recipe.run_seed, self.problem.problem_id, "teacher_samples")
         prompts = self.recipe.prompter.prompts
         messages = chat_messages(prompts.system, user_turn(prompts.plain, self.problem))
@@ -170,25 +172,39 @@ class _Cascade:
         if settings.num_samples == 0 or len(prompt_ids) >= self.recipe.max_model_len:
             return []
         if settings.analysis is not None:
-            with span("analysis"):
-                attempt = await analyse(
-                    self.problem, self.policy, prompt_ids, settings.analysis, run_seed=self.recipe.run_seed
-                )
-            self.attempts.append(attempt)
-            completion = attempt.rollout.completion
-            self.allowance.spend(len(completion.token_ids))
-            turn = opened_turn(completion.text, settings.analysis)
+            turn = await self._analysed(prompt_ids, settings.analysis)
             if turn is None:
                 return []
             prompt_ids = hinting.prompter.continued(prompt_ids, turn)
         beside = BesidePlain(hinting.decoder, self.plain_ids, settings.mixing)
         return await self._sample("hinted", prompt_ids, settings, beside)
 
+    async def _analysed(self, prompt_ids: tuple[int, ...], settings: Analysis) -> str | None:
+        """The target's analysis as the beginning of its turn; None where it is of no use."""
+        async with self.allowance.hold(settings.max_tokens) as may_sample:
+            if not may_sample:
+                return None
+            with span("analysis"):
+                attempt = await analyse(
+                    self.problem, self.policy, prompt_ids, settings, run_seed=self.recipe.run_seed
+                )
+            self.attempts.append(attempt)
+            completion = attempt.rollout.completion
+            self.allowance.spend(len(completion.token_ids))
+        return opened_turn(completion.text, settings)
+
     async def _guided(self, stage: str, guide: str) -> list[Completion]:
-        guided_problem = replace(self.problem, demonstration=guide)
-        return await self._sample(
-            stage, self.recipe.prompter.guided(guided_problem), self.recipe.rewrite.guided
-        )
+        shown = replace(self.problem, demonstration=guide)
+        guided, prompter = self.recipe.rewrite.guided, self.recipe.prompter
+        # A teacher's solution is one to lean on, whatever is made of the expert's.
+        match guided.hint if stage == "guided" else "demonstration":
+            case "answer":
+                prompt_ids = prompter.answered(shown)
+            case "rephrase":
+                prompt_ids = prompter.rephrased(shown)
+            case _:
+                prompt_ids = prompter.guided(shown)
+        return await self._sample(stage, prompt_ids, guided)
 
     async def _sample(
         self,

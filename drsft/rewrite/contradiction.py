@@ -2,10 +2,12 @@
 
 from drsft.records import Outcome, Problem, Verdict
 from drsft.verify.maths.find import find_answer
+from drsft.verify.steps import only_steps_fail
 
 __all__ = ["contradicts"]
 
 STATED = ("box", "marker", "phrase")
+READ_FROM_PROSE = ("math", "math+steps", "numeric")  # kinds whose answer may be guessed from a text's end
 
 
 def contradicts(problem: Problem, expert_verdict: Verdict | None) -> bool:
@@ -16,7 +18,9 @@ def contradicts(problem: Problem, expert_verdict: Verdict | None) -> bool:
     """
     if expert_verdict is None or expert_verdict.outcome is not Outcome.WRONG:
         return False
-    if not problem.kind.startswith("math"):
+    if only_steps_fail(expert_verdict):
+        return False
+    if problem.kind not in READ_FROM_PROSE:
         return True
     found = find_answer(problem.demonstration)
     return found is not None and found.where in STATED

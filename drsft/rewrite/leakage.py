@@ -1,8 +1,8 @@
 """Phrases by which a guided solution betrays that it saw another one.
 
-The list is meant to grow: an entry is the name that reports count, and a pattern. A word problem may well speak
-of a teacher, or of a solution with salt in it: where a pattern names a `said`, that word in the question makes
-the phrase the problem's own, else the whole phrase does.
+The list is meant to grow: an entry is the name that reports count, and a pattern. A word problem may well
+speak of a teacher, or of a solution with salt in it: where a pattern names a `said`, that word in the
+question makes the phrase the problem's own, else the whole phrase does.
 """
 
 import re

@@ -63,16 +63,20 @@ class _Stage:
 
     async def run(self) -> list[Attempt]:
         attempts: list[Attempt] = []
-        limit = self._wave.sampling.num_samples
-        while len(attempts) < limit and not self._race.has_enough and not self._allowance.is_spent:
-            attempts += await self._run_wave(first_index=len(attempts))
+        stage = self._wave.sampling
+        while len(attempts) < stage.num_samples and not self._race.has_enough:
+            num_samples = min(stage.wave_size, stage.num_samples - len(attempts))
+            async with self._allowance.hold(num_samples * stage.max_tokens) as may_sample:
+                if not may_sample:
+                    break
+                attempts += await self._run_wave(num_samples, first_index=len(attempts))
         return attempts
 
-    async def _run_wave(self, *, first_index: int) -> list[Attempt]:
+    async def _run_wave(self, num_samples: int, *, first_index: int) -> list[Attempt]:
         wave, stage = self._wave, self._wave.sampling
         seed = stable_seed(wave.run_seed, wave.problem.problem_id, wave.stage, str(first_index))
         sampling = Sampling(
-            num_samples=min(stage.wave_size, stage.num_samples - first_index),
+            num_samples=num_samples,
             temperature=stage.temperature,
             top_p=stage.top_p,
             max_tokens=stage.max_tokens,

@@ -25,11 +25,19 @@ from drsft.verify.options import VerifyOptions
 from drsft.verify.prose import Token, side_after, side_before, tokens_of
 from drsft.verify.wire import Case
 
-__all__ = ["StepReport", "check_steps", "judge_math_with_steps", "judge_steps", "report_of"]
+__all__ = [
+    "StepReport",
+    "check_steps",
+    "judge_math_with_steps",
+    "judge_steps",
+    "only_steps_fail",
+    "report_of",
+]
 
 MAX_CHARS = 50_000
 MAX_EQUATION_CHARS = 400
 MAX_LINE_CHARS = 2_000
+_RIGHT = "right answer, but "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +238,11 @@ def report_of(verdict: Verdict) -> StepReport:
     return StepReport(num_read=int(counts[2]), num_failed=int(counts[1]), first_failure=verdict.answer)
 
 
+def only_steps_fail(verdict: Verdict) -> bool:
+    """A verdict of `judge_math_with_steps` against an equation on the way to a right answer."""
+    return verdict.outcome is Outcome.WRONG and verdict.reason.startswith(_RIGHT)
+
+
 def judge_math_with_steps(case: Case, options: VerifyOptions) -> Verdict:
     """CORRECT only if the answer is right and no equation that was read fails."""
     verdict = judge_math(case, options)
@@ -240,6 +253,6 @@ def judge_math_with_steps(case: Case, options: VerifyOptions) -> Verdict:
         return Verdict(outcome=verdict.outcome, reason=f"{verdict.reason}; steps hold", answer=verdict.answer)
     return Verdict(
         outcome=Outcome.WRONG,
-        reason=f"right answer, but {report.num_failed} of {report.num_read} equations fail",
+        reason=f"{_RIGHT}{report.num_failed} of {report.num_read} equations fail",
         answer=report.first_failure,
     )

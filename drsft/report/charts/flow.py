@@ -3,8 +3,8 @@
 from markupsafe import Markup
 
 from drsft.records import Source
+from drsft.report.cascade import Cascade
 from drsft.report.charts.drawing import Drawing
-from drsft.report.data import Cascade
 from drsft.report.wording import SOURCE_NAMES, count, percent, plural, stage_name
 
 __all__ = ["draw_flow"]
@@ -52,11 +52,11 @@ def draw_flow(cascade: Cascade, *, width: float, css: str) -> Markup:
         _end(drawing, cascade, source, stage.num_solved, note, (right, y), solved)
         y = below
     # Not what the last stage left over: a problem without a usable guide passes a stage by.
-    num_left = cascade.sources.get(Source.EXPERT, 0) + cascade.sources.get(Source.DROPPED, 0)
+    num_left = cascade.ends.get(Source.EXPERT, 0) + cascade.ends.get(Source.DROPPED, 0)
     _end(
         drawing,
         cascade,
-        Source.DROPPED if cascade.sources.get(Source.DROPPED) else Source.EXPERT,
+        Source.DROPPED if cascade.ends.get(Source.DROPPED) else Source.EXPERT,
         num_left,
         "no sample passed",
         (right, y),
@@ -89,7 +89,8 @@ def _end(
     thickness: float,
 ) -> None:
     x, y = corner
-    share = num_rows / cascade.num_kept if cascade.num_kept else 0.0
+    num_problems = sum(cascade.ends.values())
+    share = num_rows / num_problems if num_problems else 0.0
     drawing.rect(x, y, BAR_WIDTH, max(thickness, 2), f"end s-{source.value}")
     middle = y + max(thickness, 2) / 2
     text_x = x + BAR_WIDTH + 8

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from drsft.records import Outcome
+from drsft.report.cascade import CascadeStage
 from drsft.report.charts.drawing import Drawing, text_width
-from drsft.report.data import CascadeStage
 from drsft.report.wording import OUTCOME_NAMES, percent, plural, stage_name
 
 __all__ = ["draw_verdicts"]

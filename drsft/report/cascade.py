@@ -1,0 +1,79 @@
+"""What the report knows of the cascade: its stages, and where the kept rows came from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from drsft.records import Outcome, Source
+
+__all__ = ["Cascade", "CascadeStage"]
+
+ANALYSIS, HINTED = "analysis", "hinted"  # stages of the cascade
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CascadeStage:
+    """One stage of the cascade over the whole run."""
+
+    name: str  # "self_align", "guided", "analysis", "hinted", "teacher" or "teacher_guided"
+    num_problems: int  # that reached this stage
+    num_solved: int  # that it found an accepted solution for
+    num_samples: int = 0
+    num_tokens: int = 0  # sampled here, rejected samples included
+    worker_s: float | None = None  # time at work, shared out over the stages by tokens
+    outcomes: Mapping[Outcome, int] = field(default_factory=dict)  # samples by verdict
+    reasons: Mapping[str, int] = field(default_factory=dict)  # rejected samples by the verdict's reason
+    is_beside: bool = False  # no part of the flow: for a data view of its own
+
+    @property
+    def tokens_per_solved(self) -> float | None:
+        """Tokens sampled for each problem that the stage solved; None when it solved none."""
+        return self.num_tokens / self.num_solved if self.num_solved else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cascade:
+    """Where the kept rows came from, and what they cost."""
+
+    stages: tuple[CascadeStage, ...]
+    sources: Mapping[Source, int]  # kept rows, with those that a later round carried over
+    refusals: Mapping[str, int] = field(default_factory=dict)  # right samples that were not kept, by reason
+    num_steps_checked: int = 0  # accepted guided samples with equations that could be read
+    num_steps_failed: int = 0  # of these, with an equation that does not hold
+    num_contradicting: int = 0  # demonstrations whose own answer is not the reference
+    num_pairs: int = 0  # of contexts that Hinted Decoding kept in step
+    num_pairs_redone: int = 0  # times that one fell out of step and went on from its last confirmed token
+    num_pairs_apart: int = 0  # decoded one context after the other in the end
+    num_carried: int = 0  # rows that stand as the round before left them
+    sampled: Mapping[Source, int] = field(default_factory=dict)  # what this round made of the others
+
+    @property
+    def ends(self) -> Mapping[Source, int]:
+        """Where the stages left the problems that went through them."""
+        return self.sampled or self.sources
+
+    @property
+    def solving_stages(self) -> tuple[CascadeStage, ...]:
+        """The stages that can solve a problem; an analysis is the beginning of Hinted Decoding."""
+        stages = {stage.name: stage for stage in self.stages}
+        analysis = stages.get(ANALYSIS)
+        if analysis is None:
+            return self.stages
+        absent = CascadeStage(name=HINTED, num_problems=0, num_solved=0, is_beside=analysis.is_beside)
+        hinted = stages.get(HINTED, absent)
+        whole = replace(
+            hinted,
+            num_problems=max(analysis.num_problems, hinted.num_problems),
+            num_tokens=analysis.num_tokens + hinted.num_tokens,
+        )
+        return tuple(whole if name == ANALYSIS else stage for name, stage in stages.items() if name != HINTED)
+
+    @property
+    def num_kept(self) -> int:
+        return sum(self.sources.values())
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(stage.num_tokens for stage in self.stages)
+
+    def share(self, source: Source) -> float:
+        return self.sources.get(source, 0) / self.num_kept if self.num_kept else 0.0
