@@ -366,7 +366,8 @@ def test_a_preset_shows_what_its_paper_shows_and_asks_for_what_it_asks(
         seen.add(tuple(prompt_ids))
         return text_completion("wrong")
 
-    rewritten(FakePolicy(answer), recipe(preset=preset))
+    stage = {"max_tokens": 64}
+    rewritten(FakePolicy(answer), recipe(preset=preset, self_align=stage, guided=stage))
     assert seen - {PLAIN} == {(*marks, *map(ord, shown))}
 
 
@@ -374,5 +375,6 @@ def test_a_teachers_solution_guides_as_a_solution_even_where_the_experts_answer_
     def answer(prompt_ids: Sequence[int], seed: int) -> Completion:
         return text_completion("right" if tuple(prompt_ids) == (*GUIDED, *map(ord, "right, big")) else "x")
 
-    one = recipe(FakeTeachers("guide", "right, big"), preset="star")
+    stage = {"max_tokens": 64}
+    one = recipe(FakeTeachers("guide", "right, big"), preset="star", self_align=stage, guided=stage)
     assert rewritten(FakePolicy(answer), one).source is Source.REWRITTEN

@@ -190,6 +190,7 @@ def test_what_speaks_against_a_record_is_shown() -> None:
     shaky = replace(RIGHT, steps=Verdict(outcome=Outcome.WRONG, reason="1+1=3"))
     one = replace(
         record("aa1", Source.REWRITTEN, refused, shaky),
+        problem=replace(RECORDS[0].problem, demonstration="It is \\boxed{4}."),
         expert_verdict=Verdict(outcome=Outcome.WRONG, reason="plain numbers", answer="4"),
         also_kept=(RIGHT.rollout.completion,),
     )
