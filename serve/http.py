@@ -36,6 +36,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     for status, text in {
         400: "not JSON",
         401: "no valid key",
+        408: "the body did not come in time",
         409: "the Idempotency-Key belongs to another request",
         413: "the body is too large",
         422: "a field is missing, unknown, or past a limit",

@@ -84,7 +84,7 @@ async def test_a_request_that_lost_two_engines_is_told_so() -> None:
 
 
 async def ask(app: ASGIApp) -> httpx.Response:
-    transport = httpx.ASGITransport(LostReplicas(app))
+    transport = httpx.ASGITransport(LostReplicas(app, meter=NoMeter()))
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         return await client.post("/rewrite", headers={"X-Request-Id": "mine"})
 
@@ -130,13 +130,15 @@ async def test_a_body_arrives_as_it_was_sent_whether_it_went_ahead_or_not(size: 
         await Response(await Request(scope, receive).body())(scope, receive, send)
 
     body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
-    app = BodyAhead(Shield(echo, max_body_bytes=1 << 20, meter=NoMeter(), door=Door()))
+    shield = Shield(echo, max_body_bytes=1 << 20, meter=NoMeter(), door=Door())
+    app = BodyAhead(shield, meter=NoMeter())
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         assert (await client.post("/", content=body)).content == body
 
 
 async def test_a_body_past_the_limit_is_refused_also_where_it_went_ahead() -> None:
-    app = BodyAhead(Shield(Response("in"), max_body_bytes=1024, meter=NoMeter(), door=Door()))
+    shield = Shield(Response("in"), max_body_bytes=1024, meter=NoMeter(), door=Door())
+    app = BodyAhead(shield, meter=NoMeter())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
         assert (await client.post("/", content=b"x" * 1025)).status_code == 413
