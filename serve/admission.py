@@ -1,8 +1,11 @@
-"""Who gets in now: a rate for each key, and a bound on the tokens that are under way. Nothing queues here.
+"""Who gets in now: a rate for each key, and a bound on the tokens that are under way.
+
+Nothing queues here but the problems of a batch: its sender cannot send them one after the other.
 
 All state is of one ingress replica and its event loop: with R replicas a key has R times its rate.
 """
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -54,33 +57,36 @@ class TokenBucket:
 
 
 class Admission:
-    """Admits by estimate; what a request did not use is given back to its key when it ends."""
+    """Admits by estimate; what a request did not use is given back to its key when it ends.
+
+    `longest_s` is what a request takes at most.
+    """
 
     def __init__(
         self,
         tokens_in_flight: int,
         *,
+        longest_s: float = math.inf,
         clock_s: Callable[[], float] = time.monotonic,
         meter: Meter = NO_METER,
     ) -> None:
         self.limit = tokens_in_flight
         self.in_flight = 0
-        self._clock_s, self._meter = clock_s, meter
+        self._longest_s, self._clock_s, self._meter = longest_s, clock_s, meter
+        self._freed = asyncio.Event()  # another one after each time
         self._add(0)
         self._requests: dict[str, TokenBucket] = {}
         self._tokens: dict[str, TokenBucket] = {}
-        self._tokens_per_s = 0.0  # of late: what the engines get done
+        self._mean_s: float | None = None  # that requests were under way, of late
 
     @contextmanager
     def admit(self, key: Key, num_tokens: int) -> Iterator["Ticket"]:
         """Within, the tokens count as under way. Raises Refused at once, or not at all."""
-        if self.in_flight and self.in_flight + num_tokens > self.limit:
+        if not self._has_room(num_tokens):
             self._meter.refused("full")
-            excess = self.in_flight + num_tokens - self.limit
-            wait_s = excess / self._tokens_per_s if self._tokens_per_s else 1
-            raise Refused("the service is full", wait_s, is_full=True)
+            raise Refused("the service is full", self._wait_s(num_tokens), is_full=True)
         self._charge(key, num_tokens)
-        ticket = Ticket(started_s=self._clock_s())
+        ticket = Ticket(started_s=self._clock_s(), used=num_tokens)
         self._add(num_tokens)
         try:
             yield ticket
@@ -89,6 +95,24 @@ class Admission:
             tokens = self._bucket(self._tokens, key, key.tokens_per_minute, self._clock_s())
             tokens.give_back(num_tokens - ticket.used)
             self._learn(ticket)
+            self._freed.set()
+            self._freed = asyncio.Event()
+
+    async def room(self, num_tokens: int) -> None:
+        """Returns when `admit` would not find the service full, if it is called before anything else."""
+        while not self._has_room(num_tokens):
+            await self._freed.wait()
+
+    def _has_room(self, num_tokens: int) -> bool:
+        """Alone, a request may be larger than everything."""
+        return not self.in_flight or self.in_flight + num_tokens <= self.limit
+
+    def _wait_s(self, num_tokens: int) -> float:
+        """Until there is room. By Little's law tokens leave at in_flight / mean time."""
+        if self._mean_s is None:
+            return 1
+        excess = self.in_flight + num_tokens - self.limit
+        return min(self._mean_s * excess / self.in_flight, self._longest_s)
 
     def _add(self, num_tokens: int) -> None:
         self.in_flight += num_tokens
@@ -115,18 +139,20 @@ class Admission:
         return bucket
 
     def _learn(self, ticket: "Ticket") -> None:
-        elapsed_s = self._clock_s() - ticket.started_s
-        if ticket.used and elapsed_s > 0:
-            rate = ticket.used / elapsed_s
-            self._tokens_per_s = rate if not self._tokens_per_s else 0.9 * self._tokens_per_s + 0.1 * rate
+        if ticket.used:
+            elapsed_s = self._clock_s() - ticket.started_s
+            self._mean_s = elapsed_s if self._mean_s is None else 0.9 * self._mean_s + 0.1 * elapsed_s
 
 
 @dataclass(slots=True)
 class Ticket:
-    """`used` is what the request really took: prompt and sampled tokens."""
+    """`used` is what the request took, prompt and sampled tokens: its estimate until that is known.
+
+    So whoever leaves, or sets a deadline that passes, pays for what the engines did.
+    """
 
     started_s: float
-    used: int = 0
+    used: int
 
 
 def estimated_tokens(num_prompt_tokens: int, rewrite: Rewrite) -> int:

@@ -163,7 +163,15 @@ def build_app(config: ServeConfig) -> Application:
         health_check_timeout_s=10,
     )
     scorer = ray_serve.deployment(
-        Scorer, name="scorer", max_ongoing_requests=256, ray_actor_options={"num_cpus": 0.5, **gpus}
+        Scorer,
+        name="scorer",
+        ray_actor_options={"num_cpus": 0.5, **gpus},
+        max_ongoing_requests=256,
+        max_queued_requests=256,
+        graceful_shutdown_timeout_s=config.drain_s,
+        max_surge_percent=surge_percent,
+        health_check_period_s=2,
+        health_check_timeout_s=10,
     )
     return ingress.bind(
         config_json, engine.bind(config_json), scorer.bind(config_json) if config.score_phi else None

@@ -3,18 +3,20 @@
 import asyncio
 import ipaddress
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from fastapi.security import HTTPAuthorizationCredentials
 from starlette.datastructures import Address
 
-from serve.admission import NO_METER, Admission
+from drsft.rewrite.allowance import Allowance
+from serve.admission import NO_METER, Admission, Refused
 from serve.api import RewriteRequest, RewriteResult
 from serve.auth import Key, KeyRing
 from serve.door import Door
 from serve.events import EventLogs
 from serve.meter import Meter
-from serve.problems import Unauthorised
+from serve.problems import EngineUnavailable, Unauthorised
 from serve.replay import Replay
 from serve.service import Listener, Plan, RewriteService
 from serve.settings import ServeConfig
@@ -47,7 +49,7 @@ class Backend:
         )
         self.meter = meter
         self.door = Door()
-        self.admission = Admission(limits.tokens_in_flight, meter=meter)
+        self.admission = Admission(limits.tokens_in_flight, longest_s=limits.deadline_s, meter=meter)
         self.replay = Replay(max_entries=limits.remembered_results, keep_s=limits.remembered_s)
         self.streams = EventLogs(keep_s=limits.resumable_s)
         self.tasks: set[asyncio.Task[Any]] = set()
@@ -70,26 +72,56 @@ class Backend:
         *,
         idempotency_key: str | None = None,
         listener: Listener | None = None,
+        waits: bool = False,
     ) -> RewriteResult:
-        """Checked, admitted, within its deadline. Raises what `problem_of` turns into an answer."""
+        """Checked, admitted, within its deadline. Raises what `problem_of` turns into an answer.
+
+        Where the service is full it is refused at once, unless it `waits`: then at its deadline.
+        """
         plan = self.service.plan(request)
-        result, is_repeated = await self.replay.run(
-            key.name, request, idempotency_key, lambda: self._sample(key, plan, request_id, listener)
-        )
+        until_s = asyncio.get_running_loop().time() + plan.deadline_s
+
+        async def work() -> RewriteResult:
+            if waits:
+                await self._room(plan, until_s)
+            return await self._sample(key, plan, until_s, request_id, listener)
+
+        result, is_repeated = await self.replay.run(key.name, request, idempotency_key, work, until_s=until_s)
         return result.model_copy(update={"id": request_id}) if is_repeated else result
 
+    async def _room(self, plan: Plan, until_s: float) -> None:
+        """Waits for it; without any by then, admission says so."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until_s):
+                await self.admission.room(plan.estimated_tokens)
+
     async def _sample(
-        self, key: Key, plan: Plan, request_id: str, listener: Listener | None
+        self, key: Key, plan: Plan, until_s: float, request_id: str, listener: Listener | None
     ) -> RewriteResult:
+        spent = Allowance(None)
         with self.admission.admit(key, plan.estimated_tokens) as ticket:
             try:
-                async with asyncio.timeout(plan.deadline_s):
-                    result = await self.service.rewrite(plan, request_id=request_id, listener=listener)
-            except TimeoutError:
-                await self.num_pending()  # without an engine it was not the request that took too long
+                result = await self._in_time(plan, until_s, request_id, listener, spent)
+            except (Refused, EngineUnavailable):  # nothing was sampled since
+                ticket.used = spent.num_spent
+                raise
+            except BaseException:
+                ticket.used = max(ticket.used, spent.num_spent)
                 raise
             ticket.used = result.tokens.prompt + result.tokens.sampled
             return result
+
+    async def _in_time(
+        self, plan: Plan, until_s: float, request_id: str, listener: Listener | None, spent: Allowance
+    ) -> RewriteResult:
+        try:
+            async with asyncio.timeout_at(until_s):
+                return await self.service.rewrite(
+                    plan, request_id=request_id, listener=listener, allowance=spent
+                )
+        except TimeoutError:
+            await self.num_pending()  # without an engine it was not the request that took too long
+            raise
 
 
 def _is_loopback(host: str) -> bool:

@@ -6,7 +6,9 @@ An event's id is `<stream>.<number>`: with the last one that it saw, a reader go
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,14 +27,41 @@ class Event:
         return f"id: {self.event_id}\nevent: {self.kind}\ndata: {json.dumps(self.data)}\n\n"
 
 
-class EventLog:
-    """Grows until it is closed; any number of readers."""
+_LAST = ("result", "error")
 
-    def __init__(self, stream_id: str) -> None:
+
+class EventLog:
+    """Grows until it is closed; any number of readers.
+
+    When it has been without any for `patience_s`, `give_up` is called: nobody waits for what is to come.
+    """
+
+    def __init__(self, stream_id: str, *, patience_s: float = 0.0) -> None:
         self.stream_id = stream_id
+        self.give_up: Callable[[], object] = lambda: None
         self._events: list[Event] = []
         self._is_closed = False
         self._changed = asyncio.Event()
+        self._patience_s = patience_s
+        self._num_readers = 0
+        self._alone: asyncio.TimerHandle | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        return bool(self._events) and self._events[-1].kind in _LAST
+
+    @contextmanager
+    def followed(self) -> Iterator[None]:
+        """Within, there is a reader, also before it reads and where it never does."""
+        self._num_readers += 1
+        if self._alone is not None:
+            self._alone.cancel()
+        try:
+            yield
+        finally:
+            self._num_readers -= 1
+            if not (self._num_readers or self._is_closed):
+                self._alone = asyncio.get_running_loop().call_later(self._patience_s, self._is_alone)
 
     def add(self, kind: str, data: dict[str, Any]) -> None:
         event_id = f"{self.stream_id}.{len(self._events)}"
@@ -55,6 +84,10 @@ class EventLog:
                 return
             await changed.wait()
 
+    def _is_alone(self) -> None:
+        if not self._is_closed:
+            self.give_up()
+
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
@@ -65,24 +98,32 @@ class EventLogs:
 
     def __init__(self, *, keep_s: float, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._keep_s, self._clock_s = keep_s, clock_s
-        self._logs: dict[tuple[str, str], tuple[EventLog, float]] = {}
+        self._growing: dict[tuple[str, str], EventLog] = {}
+        self._ended: OrderedDict[tuple[str, str], tuple[EventLog, float]] = OrderedDict()  # the oldest first
 
-    def start(self, owner: str, stream_id: str) -> EventLog:
-        log = EventLog(stream_id)
-        self._logs[owner, stream_id] = (log, float("inf"))
-        return log
+    def add(self, owner: str, log: EventLog) -> None:
+        self._growing[owner, log.stream_id] = log
 
     def end(self, owner: str, log: EventLog) -> None:
-        """Closes it; from now on it is kept for the window."""
+        """Closes it; from now on it is kept for the window, if it was added and nobody gave it up."""
         log.close()
-        now_s = self._clock_s()
-        self._logs[owner, log.stream_id] = (log, now_s + self._keep_s)
-        self._logs = {name: kept for name, kept in self._logs.items() if kept[1] > now_s}
+        name, now_s = (owner, log.stream_id), self._clock_s()
+        if self._growing.get(name) is log:
+            del self._growing[name]
+            if log.is_whole:
+                self._ended.pop(name, None)
+                self._ended[name] = (log, now_s + self._keep_s)
+        while self._ended and next(iter(self._ended.values()))[1] <= now_s:
+            self._ended.popitem(last=False)
 
     def find(self, owner: str, event_id: str) -> tuple[EventLog, int] | None:
         """The log and the number of an event id; None when it is unknown, another caller's, or too old."""
         stream_id, _, number = event_id.rpartition(".")
-        kept = self._logs.get((owner, stream_id))
-        if kept is None or kept[1] <= self._clock_s() or not (number.isascii() and number.isdigit()):
+        if not (number.isascii() and number.isdigit()):
             return None
-        return kept[0], int(number)
+        log = self._growing.get((owner, stream_id)) or self._kept(owner, stream_id)
+        return None if log is None else (log, int(number))
+
+    def _kept(self, owner: str, stream_id: str) -> EventLog | None:
+        log, until_s = self._ended.get((owner, stream_id), (None, 0.0))
+        return log if until_s > self._clock_s() else None

@@ -13,8 +13,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.admission import Refused
+from serve.early import answer_early
 from serve.meter import Meter
-from serve.problems import FULL, problem_of, problem_response
+from serve.problems import FULL
 
 __all__ = ["LearntLimit", "RefusedBefore"]
 
@@ -72,7 +73,7 @@ class RefusedBefore:
         if scope["type"] != "http" or scope["path"] not in _ROUTES or scope["method"] != "POST":
             await self._app(scope, receive, send)
         # Which pages elsewhere may read an answer, only the ingress knows.
-        elif self._limit.has_room() or "origin" in Headers(scope=scope):
+        elif "origin" in Headers(scope=scope) or self._limit.has_room():
             await self._pass_on(scope, receive, send)
         else:
             await self._refuse(scope, receive, send)
@@ -96,8 +97,5 @@ class RefusedBefore:
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._meter.refused("full")
-        self._meter.answered(route=scope["path"], status=429, seconds=0)
         refused = Refused("the service is full", self._retry_after_s, is_full=True)
-        request_id = Headers(scope=scope).get("x-request-id", "")
-        body, headers = problem_of(refused, request_id)
-        await problem_response(body, {**headers, "X-Request-Id": request_id})(scope, receive, send)
+        await answer_early(refused, self._meter, scope, receive, send)

@@ -36,6 +36,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     for status, text in {
         400: "not JSON",
         401: "no valid key",
+        408: "the body did not come in time",
         409: "the Idempotency-Key belongs to another request",
         413: "the body is too large",
         422: "a field is missing, unknown, or past a limit",
@@ -107,7 +108,10 @@ def _add_rewriting(app: FastAPI, backend: Backend) -> None:
         response_class=StreamingResponse,
     )
     async def batch(body: BatchRequest, request: Request, key: Key = caller) -> Response:
-        """Rewrite several; each answer is sent as soon as it is there."""
+        """Rewrite several; each answer is sent as soon as it is there.
+
+        What finds the service full waits for room within its deadline.
+        """
         if len(body.problems) > backend.config.limits.batch_problems:
             raise Unacceptable("problems", f"at most {backend.config.limits.batch_problems} at once")
         lines = _batch_lines(backend, key, body, request.state.request_id)
@@ -139,7 +143,7 @@ async def _batch_lines(backend: Backend, key: Key, body: BatchRequest, request_i
     async def one(index: int, problem: RewriteRequest) -> BatchLine:
         part_id = f"{request_id}-{index}"
         try:
-            return BatchLine(index=index, result=await backend.rewrite(key, problem, part_id))
+            return BatchLine(index=index, result=await backend.rewrite(key, problem, part_id, waits=True))
         except Exception as error:
             return BatchLine(index=index, error=problem_of(error, part_id)[0])
 

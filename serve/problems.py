@@ -21,6 +21,9 @@ __all__ = ["FULL", "EngineUnavailable", "Unauthorised", "install_problems", "pro
 _log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+# A body may have ten thousand fields that are not known, each with a name of any length.
+MOST_FAULTS = 20
+MOST_NAME_CHARS = 80
 FULL = "X-Drsft-Full"  # of a 429 that has nothing to do with who asks
 
 
@@ -55,7 +58,7 @@ def problem_of(error: BaseException, request_id: str) -> tuple[ErrorBody, dict[s
         case Ending():
             return _body(503, "the service is ending; try again in 5 s", request_id), {"Retry-After": "5"}
         case RequestValidationError():
-            faults = tuple(map(_field_error, error.errors()))
+            faults = tuple(map(_field_error, error.errors()[:MOST_FAULTS]))
             first = faults[0] if faults else {"field": "body", "message": "invalid"}
             return _body(422, f"{first['field']}: {first['message']}", request_id, faults), {}
         case HTTPException():
@@ -72,11 +75,13 @@ def problem_response(body: ErrorBody, headers: Mapping[str, str]) -> Response:
 
 
 def install_problems(app: FastAPI) -> None:
+    """For what is foreseen; the rest is serve/shield.py's."""
+
     async def handle(request: Request, error: Exception) -> Response:
         return problem_response(*problem_of(error, request.state.request_id))
 
     foreseen = (Unauthorised, Refused, Conflict, Unacceptable, TimeoutError, EngineUnavailable, Ending)
-    for kind in (*foreseen, RequestValidationError, HTTPException, Exception):
+    for kind in (*foreseen, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, handle)
 
 
@@ -93,4 +98,8 @@ def _body(status: int, detail: str, request_id: str, errors: Sequence[dict[str, 
 def _field_error(error: Mapping[str, Any]) -> dict[str, str]:
     """Where and what, without the value: it may be a secret or megabytes."""
     location = [str(part) for part in error["loc"] if part != "body"]
-    return {"field": ".".join(location) or "body", "message": str(error["msg"])}
+    return {"field": _shortened(".".join(location)) or "body", "message": str(error["msg"])}
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= MOST_NAME_CHARS else f"{name[: MOST_NAME_CHARS - 1]}…"

@@ -88,6 +88,8 @@ class RemoteScorer:
                 phis: list[float] = await response
             except _LOST as error:
                 raise EngineUnavailable from error
+            except BackPressureError as error:
+                raise Refused("the scorer is full", 2, is_full=True) from error
         return phis
 
 

@@ -106,11 +106,11 @@ class RewriteService:
         )
 
     async def rewrite(
-        self, plan: Plan, *, request_id: str, listener: Listener | None = None
+        self, plan: Plan, *, request_id: str, listener: Listener | None = None, allowance: Allowance
     ) -> RewriteResult:
+        """`allowance` counts what is sampled, also of what is stopped or fails before its end."""
         started_s = time.perf_counter()
         watch = _Watch(self._policy, self._verifier, self._prompter, plan, listener)
-        allowance = Allowance(None)  # counts also what was stopped before its end
         with about(request=request_id, problem=plan.problem.problem_id), span("problem") as opened:
             record = await rewrite_one(
                 plan.problem, watch, watch, plan.recipe, scorer=self._scorer, allowance=allowance

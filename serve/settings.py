@@ -80,6 +80,8 @@ class ServeConfig(Frozen):
             raise ValueError("rewrite.teachers: the service asks no other models; leave them out")
         if self.rewrite.is_hinted:
             raise ValueError("rewrite.method: the service re-solves with a guide only; set it to guided")
+        if self.rewrite.stop_beaten:
+            raise ValueError("rewrite.stop_beaten: the service finishes every sample; leave it out")
         return self
 
     @model_validator(mode="after")

@@ -6,16 +6,14 @@ import time
 from contextlib import nullcontext
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.door import Door, Ending
+from serve.bodies import BODY_AHEAD, READ_S, ahead, at_most, in_time, too_large
+from serve.door import Door
 from serve.meter import Meter
 from serve.problems import problem_of, problem_response
 
-__all__ = ["BODY_AHEAD", "SafeHeaders", "Shield"]
-
-BODY_AHEAD = "drsft.body"  # of the scope: the whole body, where the proxy sent it along (serve/proxy.py)
+__all__ = ["Shield", "request_id_of", "with_safe_headers"]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HEADERS = {
@@ -30,17 +28,9 @@ _HEADERS = {
 }
 
 
-class SafeHeaders:
+def with_safe_headers(send: Send) -> Send:
     """On every answer, whoever gives it."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, _with_safe_headers(send))
-
-
-def _with_safe_headers(send: Send) -> Send:
     async def safe_send(message: Message) -> None:
         if message["type"] == "http.response.start":
             out = MutableHeaders(scope=message)
@@ -51,23 +41,30 @@ def _with_safe_headers(send: Send) -> Send:
     return safe_send
 
 
+def request_id_of(given: str) -> str:
+    """What the client gave where that is an id, or else a new one."""
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+
 class Shield:
     """Plain ASGI, so that it wraps streams and routing errors too."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, meter: Meter, door: Door) -> None:
-        self._app, self._max_body_bytes, self._meter, self._door = app, max_body_bytes, meter, door
+    def __init__(
+        self, app: ASGIApp, *, max_body_bytes: int, meter: Meter, door: Door, read_s: float = READ_S
+    ) -> None:
+        self._app, self._meter, self._door = app, meter, door
+        self._max_body_bytes, self._read_s = max_body_bytes, read_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        request_id = request_id_of(headers.get("x-request-id", ""))
         scope.setdefault("state", {})["request_id"] = request_id
 
-        safe_send = _with_safe_headers(send)
-        began_s, status = time.perf_counter(), 499  # unless an answer is begun: nobody waited for it
+        safe_send = with_safe_headers(send)
+        began_s, status = time.perf_counter(), 0  # until an answer is begun
 
         async def send_shielded(message: Message) -> None:
             nonlocal status
@@ -79,54 +76,22 @@ class Shield:
         try:
             # Who only looks at how it is may do so while it ends, too.
             with self._door.passed() if scope["method"] == "POST" else nullcontext():
-                await self._pass_on(scope, receive, send_shielded, headers, request_id)
-        except Ending as error:
+                await self._pass_on(scope, receive, send_shielded, headers)
+        except Exception as error:  # not a handler's: Starlette calls the one for Exception outside of this
+            if status:
+                status = 500  # too late to say so in the answer
+                raise
             await problem_response(*problem_of(error, request_id))(scope, receive, send_shielded)
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            self._meter.answered(route=route, status=status, seconds=time.perf_counter() - began_s)
+            seconds = time.perf_counter() - began_s
+            self._meter.answered(route=route, status=status or 499, seconds=seconds)  # 499: nobody waited
 
-    async def _pass_on(
-        self, scope: Scope, receive: Receive, send: Send, headers: Headers, request_id: str
-    ) -> None:
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
         length = headers.get("content-length", "")
         if length.isascii() and length.isdigit() and int(length) > self._max_body_bytes:
-            body, more = problem_of(self._too_large(), request_id)
-            await problem_response(body, {**more, "Connection": "close"})(scope, receive, send)
-            return
+            raise too_large(self._max_body_bytes)
         body_ahead = scope.pop(BODY_AHEAD, None)
         if body_ahead is not None:
-            receive = _ahead(body_ahead, receive)
-        await self._app(scope, self._counted(receive), send)
-
-    def _too_large(self) -> HTTPException:
-        return HTTPException(413, f"the body has more than {self._max_body_bytes} bytes")
-
-    def _counted(self, receive: Receive) -> Receive:
-        """For bodies that do not say how long they are."""
-        num_bytes = 0
-
-        async def receive_counted() -> Message:
-            nonlocal num_bytes
-            message = await receive()
-            if message["type"] == "http.request":
-                num_bytes += len(message.get("body", b""))
-                if num_bytes > self._max_body_bytes:
-                    raise self._too_large()
-            return message
-
-        return receive_counted
-
-
-def _ahead(body: bytes, receive: Receive) -> Receive:
-    """The body, then whatever comes after it: the client's leaving."""
-    is_read = False
-
-    async def receive_ahead() -> Message:
-        nonlocal is_read
-        if is_read:
-            return await receive()
-        is_read = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive_ahead
+            receive = ahead(body_ahead, receive)
+        await self._app(scope, in_time(self._read_s, at_most(self._max_body_bytes, receive)), send)

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Header, Query, Request
 from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from serve.api import ErrorBody, RewriteRequest
 from serve.auth import Key
@@ -16,6 +17,8 @@ from serve.events import EventLog
 from serve.problems import problem_of, problem_response
 
 __all__ = ["add_streams"]
+
+ALONE_S = 5.0  # the page comes back to a broken stream three times within 3 s
 
 
 def add_streams(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int | str, Any]) -> None:
@@ -35,7 +38,7 @@ def add_streams(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int
         request: Request,
         key: Key = caller,
         resumable: Annotated[
-            bool, Query(description="go on for a while after a broken connection, to be taken up again")
+            bool, Query(description=f"go on for {ALONE_S:g} s without a reader, to be taken up again")
         ] = False,
         last_event_id: Annotated[str | None, Header(max_length=128)] = None,
     ) -> Response:
@@ -48,20 +51,26 @@ def add_streams(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int
             if found is None:
                 raise HTTPException(404, "no such stream, or it is too old; send the request anew")
             log, after = found
-            return StreamingResponse(_sse(log, after=after), media_type="text/event-stream")
+            return _Events(log, after=after)
         backend.service.plan(body)  # what is wrong with it is a status, not an event
         request_id = request.state.request_id
-        log = backend.streams.start(key.name, request_id)
+        log = EventLog(request_id, patience_s=ALONE_S if resumable else 0)
+        if resumable:
+            backend.streams.add(key.name, log)
         task = asyncio.create_task(_run_stream(backend, key, body, request_id, log))
         backend.tasks.add(task)
         task.add_done_callback(backend.tasks.discard)
-        first = await anext(log.read())
+        log.give_up = task.cancel
+        try:
+            first = await anext(log.read())
+        except BaseException:
+            task.cancel()  # the client has gone without an event to take it up behind
+            raise
         if first.kind == "error":
             failure = await task
             assert failure is not None
             return problem_response(*failure)
-        events = _sse(log, cancel=None if resumable else task)
-        return StreamingResponse(events, media_type="text/event-stream")
+        return _Events(log)
 
 
 async def _run_stream(
@@ -80,12 +89,18 @@ async def _run_stream(
     return failure
 
 
-async def _sse(
-    log: EventLog, *, after: int = -1, cancel: "asyncio.Task[Any] | None" = None
-) -> AsyncIterator[str]:
-    try:
-        async for event in log.read(after=after):
-            yield event.as_sse()
-    finally:
-        if cancel is not None:
-            cancel.cancel()
+class _Events(StreamingResponse):
+    """For one reader, who is there until the answer ends: its body may never be asked for."""
+
+    def __init__(self, log: EventLog, *, after: int = -1) -> None:
+        super().__init__(_sse(log, after), media_type="text/event-stream")
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._log.followed():
+            await super().__call__(scope, receive, send)
+
+
+async def _sse(log: EventLog, after: int) -> AsyncIterator[str]:
+    async for event in log.read(after=after):
+        yield event.as_sse()

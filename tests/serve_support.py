@@ -13,8 +13,10 @@ from drsft.policy.fake import text_completion
 from drsft.policy.prompts import Prompter
 from drsft.records import Completion, Sampling
 from drsft.verify.protocol import Verifier
+from serve.admission import NO_METER
 from serve.backend import Backend
 from serve.http import make_app
+from serve.meter import Meter, NoMeter
 from serve.service import OnTokens, RewriteService
 from serve.settings import ServeConfig
 
@@ -23,7 +25,6 @@ SETTINGS: dict[str, Any] = {
     "rewrite": {
         "self_align": {"num_samples": 2, "wave_size": 2, "max_tokens": 64},
         "guided": {"num_samples": 2, "wave_size": 2, "max_tokens": 64},
-        "stop_beaten": False,
     },
     "access": {"open_on_loopback": True},
 }
@@ -61,17 +62,32 @@ async def idle() -> int:
     return 0
 
 
-def make_service(
+class Answers(NoMeter):
+    """The statuses that were counted, with their routes."""
+
+    def __init__(self) -> None:
+        self.counted: list[tuple[str, int]] = []
+
+    def answered(self, *, route: str, status: int, seconds: float) -> None:
+        self.counted.append((route, status))
+
+
+def make_backend(
     policy: Policy,
     prompter: Prompter,
     verifier: Verifier,
     *,
     num_pending: Callable[[], Awaitable[int]] = idle,
+    meter: Meter = NO_METER,
     **changes: Any,
-) -> FastAPI:
+) -> Backend:
     config = ServeConfig.model_validate({**SETTINGS, **changes})
     service = RewriteService(config, prompter, policy, verifier)
-    return make_app(Backend(config, service, num_pending=num_pending, model_fingerprint="f"))
+    return Backend(config, service, num_pending=num_pending, model_fingerprint="f", meter=meter)
+
+
+def make_service(policy: Policy, prompter: Prompter, verifier: Verifier, **changes: Any) -> FastAPI:
+    return make_app(make_backend(policy, prompter, verifier, **changes))
 
 
 @contextmanager

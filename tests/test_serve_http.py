@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from serve_support import Policy, make_service
+from serve_support import Answers, Policy, make_service
 
 from drsft.config import Prompts
 from drsft.policy.prompts import Prompter, load_prompter
@@ -35,9 +35,8 @@ async def service(prompter: Prompter, policy: Policy) -> AsyncIterator[Callable[
     pool = VerifierPool()
     clients = []
 
-    def make(*, raise_app_exceptions: bool = True, **changes: Any) -> httpx.AsyncClient:
-        app = make_service(policy, prompter, pool, **changes)
-        transport = httpx.ASGITransport(app, raise_app_exceptions=raise_app_exceptions)
+    def make(**changes: Any) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(make_service(policy, prompter, pool, **changes))
         client = httpx.AsyncClient(transport=transport, base_url="http://service")
         clients.append(client)
         return client
@@ -150,9 +149,26 @@ async def test_an_unknown_fault_is_told_to_the_log_alone(service: Any, policy: P
         raise RuntimeError("a secret path")
 
     policy.answer = fail
-    answer = await service(raise_app_exceptions=False).post("/rewrite", json=ASK)
+    meter = Answers()
+    access = {"open_on_loopback": True, "cors_origins": ["https://elsewhere.example"]}
+    headers = {"Origin": "https://elsewhere.example"}
+    answer = await service(access=access, meter=meter).post("/rewrite", json=ASK, headers=headers)
     assert answer.status_code == 500
     assert "secret" not in answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.headers["X-Request-Id"] == answer.json()["request_id"]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://elsewhere.example"
+    assert meter.counted == [("/rewrite", 500)]
+
+
+async def test_wrong_fields_are_named_in_short_and_not_without_end(service: Any) -> None:
+    fields = {f"{number}-{'x' * 1000}": 1 for number in range(100)}
+    answer = await service().post("/rewrite", json={**ASK, **fields})
+    assert answer.status_code == 422
+    errors = answer.json()["errors"]
+    assert len(errors) == 20
+    assert all(len(error["field"]) == 80 for error in errors)
 
 
 async def test_a_full_service_refuses_at_once(service: Any, policy: Policy) -> None:
@@ -270,5 +286,5 @@ async def test_every_answer_of_the_contract_is_documented(service: Any) -> None:
     schema = (await service().get("/openapi.json")).json()
     for route in ("/rewrite", "/rewrite/stream", "/rewrite/batch"):
         responses = schema["paths"][route]["post"]["responses"]
-        assert {"200", "401", "409", "413", "422", "429", "500", "503", "504"} <= set(responses)
+        assert {"200", "401", "408", "409", "413", "422", "429", "500", "503", "504"} <= set(responses)
     assert schema["components"]["schemas"]["RewriteRequest"]["examples"]

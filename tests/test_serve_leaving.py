@@ -11,13 +11,15 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from serve_support import Policy, make_service
+from serve_support import Policy, make_backend, make_service
 from starlette.types import Message
 
 from drsft.config import Prompts
 from drsft.policy.prompts import Prompter, load_prompter
 from drsft.verify.pool import VerifierPool
 from serve.auth import make_key
+from serve.backend import Backend
+from serve.http import make_app
 from serve.problems import EngineUnavailable
 
 ASK = {"problem": "1 + 1?", "reference": "2", "expert_solution": "It is \\boxed{2}.", "seed": 3}
@@ -138,6 +140,60 @@ async def test_a_resumable_stream_goes_on_alone_and_is_taken_up_in_its_midst(
     assert policy.num_calls == 1
 
 
+async def test_a_stream_that_was_not_to_be_taken_up_again_is_not_kept(make: Any, policy: Policy) -> None:
+    policy.released.set()
+    app = make()
+    await Client(app).post("/rewrite/stream", ASK, x_request_id="mine")
+    again = await Client(app).post("/rewrite/stream", ASK, last_event_id="mine.1")
+    assert again.sent[0]["status"] == 404
+
+
+@pytest.fixture
+def backend(policy: Policy, prompter: Prompter, verifier: VerifierPool) -> Backend:
+    return make_backend(policy, prompter, verifier)
+
+
+async def test_a_resumable_stream_that_nobody_comes_back_to_is_ended(
+    backend: Backend, policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve.streams.ALONE_S", 0.0)
+    app = make_app(backend)
+    first = Client(app)
+    request = asyncio.create_task(first.post("/rewrite/stream?resumable=true", ASK))
+    await until(lambda: first.text.count("event: attempt") == 2)
+    first.gone.set()
+    await request
+    await until(lambda: policy.num_cancelled == 1 and not backend.tasks)
+    last_id = first.text.rstrip().split("\n\n")[-1].split("\n")[0].removeprefix("id: ")
+    again = await Client(app).post("/rewrite/stream?resumable=true", ASK, last_event_id=last_id)
+    assert again.sent[0]["status"] == 404
+
+
+async def test_a_stream_whose_reader_has_left_before_it_begins_is_ended(
+    backend: Backend, policy: Policy
+) -> None:
+    client = Client(make_app(backend))
+    client.gone.set()
+    await client.post("/rewrite/stream", ASK)
+    await until(lambda: policy.num_cancelled == 1 and not backend.tasks)
+
+
+async def test_a_stream_that_is_cut_off_before_its_first_event_is_ended(
+    backend: Backend, policy: Policy
+) -> None:
+    """One that joined another request has no events before that one's end."""
+    app = make_app(backend)
+    first = asyncio.create_task(Client(app).post("/rewrite", ASK))
+    await policy.started.wait()
+    second = asyncio.create_task(Client(app).post("/rewrite/stream", ASK))
+    await until(lambda: len(backend.tasks) == 1)
+    second.cancel()  # as Serve does when the client goes away
+    await until(lambda: not backend.tasks)
+    policy.released.set()
+    assert (await first).sent[0]["status"] == 200
+    assert policy.num_calls == 1
+
+
 async def no_engine() -> int:
     raise EngineUnavailable
 
@@ -164,7 +220,7 @@ async def test_neither_prompts_nor_keys_stand_in_the_log(
     secret, line = make_key("team")
     (tmp_path / "keys").write_text(line)
     app = make(access={"keys_file": str(tmp_path / "keys")})
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         statuses = []
         for headers, body in (

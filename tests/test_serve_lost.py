@@ -6,17 +6,19 @@ from typing import Any
 import httpx
 import pytest
 from ray.exceptions import RayActorError
+from ray.serve.exceptions import BackPressureError
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from drsft.policy.fake import text_completion
 from drsft.records import Completion, Sampling
+from serve.admission import Refused
 from serve.door import Door
 from serve.meter import NoMeter
 from serve.problems import EngineUnavailable
 from serve.proxy import BodyAhead, LostReplicas
-from serve.remote import RemotePolicy
+from serve.remote import RemotePolicy, RemoteScorer
 from serve.shield import Shield
 
 OURS = {"X-Content-Type-Options": "nosniff", "X-Request-Id": "abc"}
@@ -54,7 +56,7 @@ class Engines:
     def __init__(self, *outcomes: Any) -> None:
         self._outcomes = list(outcomes)
         self.asked: list[tuple[Any, ...]] = []
-        self.generate = self.stream = self
+        self.generate = self.stream = self.mean_phi = self
 
     def options(self, *, stream: bool) -> "Engines":
         return self
@@ -83,8 +85,16 @@ async def test_a_request_that_lost_two_engines_is_told_so() -> None:
         await RemotePolicy(engines).generate([1], SAMPLING)  # type: ignore[arg-type]
 
 
+async def test_engines_and_scorers_that_have_a_full_queue_are_refusals() -> None:
+    full = Engines(BackPressureError(1, 1), BackPressureError(1, 1))
+    with pytest.raises(Refused):
+        await RemotePolicy(full).generate([1], SAMPLING)  # type: ignore[arg-type]
+    with pytest.raises(Refused):
+        await RemoteScorer(full).mean_phi([1], [[2]])  # type: ignore[arg-type]
+
+
 async def ask(app: ASGIApp) -> httpx.Response:
-    transport = httpx.ASGITransport(LostReplicas(app))
+    transport = httpx.ASGITransport(LostReplicas(app, meter=NoMeter()))
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         return await client.post("/rewrite", headers={"X-Request-Id": "mine"})
 
@@ -130,13 +140,15 @@ async def test_a_body_arrives_as_it_was_sent_whether_it_went_ahead_or_not(size: 
         await Response(await Request(scope, receive).body())(scope, receive, send)
 
     body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
-    app = BodyAhead(Shield(echo, max_body_bytes=1 << 20, meter=NoMeter(), door=Door()))
+    shield = Shield(echo, max_body_bytes=1 << 20, meter=NoMeter(), door=Door())
+    app = BodyAhead(shield, meter=NoMeter())
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         assert (await client.post("/", content=body)).content == body
 
 
 async def test_a_body_past_the_limit_is_refused_also_where_it_went_ahead() -> None:
-    app = BodyAhead(Shield(Response("in"), max_body_bytes=1024, meter=NoMeter(), door=Door()))
+    shield = Shield(Response("in"), max_body_bytes=1024, meter=NoMeter(), door=Door())
+    app = BodyAhead(shield, meter=NoMeter())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
         assert (await client.post("/", content=b"x" * 1025)).status_code == 413

@@ -21,9 +21,10 @@ document.addEventListener("keydown", (event) => {
 async function start() {
   if (running || !isComplete()) return;
   running = new AbortController();
+  const { signal } = running;
   prepare();
   try {
-    await follow(request(), running.signal);
+    await follow(request(), signal);
   } catch (error) {
     if (error.name === "AbortError") say("Stopped.");
     else {
@@ -34,6 +35,7 @@ async function start() {
   } finally {
     running = null;
     $("start").disabled = false;
+    if (signal.aborted) $("start").focus();
     $("stop").hidden = true;
     $("progress-title").textContent = "How it went";
   }
@@ -41,7 +43,6 @@ async function start() {
 
 function stop() {
   if (running) running.abort();
-  $("start").focus();
 }
 
 function isComplete() {

@@ -104,6 +104,23 @@ def test_it_says_that_it_is_alive_ready_and_which_model_it_has(url: str) -> None
     assert httpx.get(f"{url}/version").json()["model"] == "embedded"
 
 
+def test_headers_that_serve_would_obey_change_nothing(url: str) -> None:
+    told = {
+        "x-request-timeout-seconds": b"0.001",
+        "x-request-disconnect-disabled": b"\xff",
+        "serve_multiplexed_model_id": b"\xff",
+        "serve-multiplexed-model-id": b"another",
+        "x-session-id": b"\xff",
+        "x-request-id": b"\xff",
+    }
+    headers = [(name.encode(), value) for name, value in told.items()]
+    answer = httpx.post(f"{url}/rewrite", json={**ASK, "seed": 13}, headers=headers, timeout=60)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["id"] == answer.headers["X-Request-Id"]
+    wrong = httpx.post(f"{url}/rewrite", json={}, headers=headers, timeout=60)
+    assert (wrong.status_code, wrong.json()["request_id"]) == (422, wrong.headers["X-Request-Id"])
+
+
 def test_a_stream_tells_of_tokens_while_they_are_sampled(url: str) -> None:
     kinds = []
     with httpx.stream("POST", f"{url}/rewrite/stream", json={**ASK, "seed": 12}, timeout=60) as answer:

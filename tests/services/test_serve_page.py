@@ -142,3 +142,4 @@ def test_escape_stops_and_an_empty_problem_is_asked_for(
         expect(page.locator("#stages h3")).to_have_text("By itself")
         page.keyboard.press("Escape")
         expect(page.locator("#status")).to_have_text("Stopped.")
+        expect(page.locator("#start")).to_be_focused()
