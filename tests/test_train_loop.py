@@ -10,8 +10,9 @@ from train_support import END_OF_TURN, make_rows, save_tiny_model, scored
 from transformers import AutoModelForCausalLM
 
 from drsft.config import Arm, Dft, Sft, Train
-from drsft.errors import StageError
+from drsft.errors import StageError, StorageError
 from drsft.storage import LocalStore
+from drsft.train import loop
 from drsft.train.checkpoint import commits
 from drsft.train.export import Export, export_model
 from drsft.train.loop import Job, Target, train_one
@@ -113,12 +114,29 @@ def test_a_checkpoint_without_its_commit_does_not_exist(
 def test_only_the_newest_checkpoints_stay(location: str, tmp_path: Path, num_kept: int) -> None:
     run(location, tmp_path, train=TRAIN.model_copy(update={"num_checkpoints": num_kept}))
     steps = committed_steps(tmp_path)
-    assert steps == [2, 4, 6, 8][-num_kept:]
+    assert steps == [2, 4, 6, 8, 10][-num_kept:]
     folders = {path.name for path in (tmp_path / "checkpoints").iterdir() if any(path.iterdir())}
     assert folders == {f"step-{step:06d}" for step in steps}
 
 
 def test_a_wish_for_a_checkpoint_is_met_before_the_next_step(location: str, tmp_path: Path) -> None:
+def test_an_export_that_fails_costs_no_step(
+    location: str, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise StorageError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "export_model", fail)
+        with pytest.raises(StorageError):
+            run(location, tmp_path)
+    seen: list[int] = []
+    assert run(location, tmp_path, seen=seen) == metrics_in(LocalStore(uninterrupted))
+    assert seen == []
+    weights = "export/model.safetensors"
+    assert (tmp_path / weights).read_bytes() == (uninterrupted / weights).read_bytes()
+
+
     seen: list[int] = []
     with pytest.raises(KilledError):
         run(location, tmp_path, die_after=4, seen=seen, wants_checkpoint=lambda: seen[-1] == 3)

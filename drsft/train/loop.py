@@ -137,7 +137,7 @@ def train_one(
             _warn(job, log, warned)
         on_step(num_done, num_steps, metrics | {"checkpoint_step": checkpointer.newest_step})
         is_urgent = wants_checkpoint()
-        if (is_due and num_done < num_steps) or is_urgent:
+        if is_due or is_urgent:  # after the last step too: a failing export must not cost the training
             log.write()
             checkpointer.save(model, optimiser, step=num_done, score=metrics.get(VALIDATION_CE))
         if is_urgent:
