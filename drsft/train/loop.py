@@ -166,9 +166,9 @@ def prepare(target: Target, train: Train, world: World, *, seed: int = 0) -> Sco
 
 def _open_log(store: Store, job: Job, *, train: Train, run: str, first_step: int, world: World) -> MetricsLog:
     names = train.trackers if world.is_first else ()
-    trackers = open_trackers(
-        names, store, run=run, job=f"{job.arm.name}/seed-{job.seed}", first_step=first_step
-    )
+    # By the settings too: an equal name would mix the curves of trainings that differ in them.
+    name = train.job_prefix(job.arm, job.seed).removeprefix("train/")
+    trackers = open_trackers(names, store, run=run, job=name, first_step=first_step)
     return MetricsLog(store, num_steps_done=first_step, world=world, trackers=trackers)
 
 
