@@ -18,6 +18,7 @@ from drsft.train.export import Export, export_model
 from drsft.train.loop import Job, Target, train_one
 from drsft.train.model import ScoringModel, load_model
 from drsft.train.optimiser import learning_rate
+from drsft.train.step import train_step
 from drsft.train.world import World
 
 NUM_EXAMPLES = 38  # an odd number of rows: two processes cannot share them evenly
@@ -119,7 +120,6 @@ def test_only_the_newest_checkpoints_stay(location: str, tmp_path: Path, num_kep
     assert folders == {f"step-{step:06d}" for step in steps}
 
 
-def test_a_wish_for_a_checkpoint_is_met_before_the_next_step(location: str, tmp_path: Path) -> None:
 def test_an_export_that_fails_costs_no_step(
     location: str, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +137,7 @@ def test_an_export_that_fails_costs_no_step(
     assert (tmp_path / weights).read_bytes() == (uninterrupted / weights).read_bytes()
 
 
+def test_a_wish_for_a_checkpoint_is_met_before_the_next_step(location: str, tmp_path: Path) -> None:
     seen: list[int] = []
     with pytest.raises(KilledError):
         run(location, tmp_path, die_after=4, seen=seen, wants_checkpoint=lambda: seen[-1] == 3)
@@ -196,6 +197,22 @@ def test_a_loss_that_is_no_number_names_its_step(location: str, tmp_path: Path) 
     with pytest.raises(StageError, match="step 1: the loss is nan"):
         run(str(tmp_path / "broken"), tmp_path / "out", job=Job(arm=Arm(name="sft", objective=Sft()), seed=0))
     assert not (tmp_path / "out/done.json").exists()
+
+
+def test_the_steps_before_such_a_loss_are_kept(
+    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def poisoned(model: ScoringModel, optimiser: Any, step: int, **options: Any) -> dict[str, float]:
+        if step == 3:
+            model.causal_lm.model.norm.weight.data.fill_(float("nan"))
+        return train_step(model, optimiser, step, **options)
+
+    monkeypatch.setattr(loop, "train_step", poisoned)
+    rare = TRAIN.model_copy(update={"checkpoint_every_steps": 100})
+    with pytest.raises(StageError, match="step 4: the loss is nan"):
+        run(location, tmp_path, train=rare)
+    assert [row["step"] for row in metrics_in(LocalStore(tmp_path))] == [1, 2, 3]
+    assert any((tmp_path / "tensorboard").iterdir())
 
 
 def test_learning_rate_warms_up_and_falls_along_a_cosine() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from drsft.config import Arm, Train
+from drsft.errors import StageError
 from drsft.objectives.health import troubles
 from drsft.records import stable_seed
 from drsft.storage import Store
@@ -124,9 +125,13 @@ def train_one(
             micro_batch_rows=train.micro_batch_rows,
             **setting,
         )
-        metrics = train_step(
-            model, optimiser, step, arm=job.arm, train=train, references=references, **setting
-        )
+        try:
+            metrics = train_step(
+                model, optimiser, step, arm=job.arm, train=train, references=references, **setting
+            )
+        except StageError:
+            log.close()  # the steps until here tell how it came to this
+            raise
         num_done = step + 1
         metrics |= _utilisation(model, metrics, rows, setting["order"].rows_of(step), world)
         is_due = num_done % train.checkpoint_every_steps == 0 or num_done == num_steps
