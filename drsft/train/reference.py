@@ -189,9 +189,14 @@ def frozen_start(model: ScoringModel, batch: MicroBatch, references: References)
 
 
 def switch_dropout_off(causal_lm: Any) -> None:
-    """Two passes over the same tokens must differ by the weights alone."""
+    """Two passes over the same tokens must differ by the weights alone.
+
+    Many models keep a share as a plain number, for a function that drops, under names of their own: dropout,
+    activation_dropout, layerdrop, resid_pdrop, …
+    """
     for module in causal_lm.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        elif isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0
+        for name, value in vars(module).items():
+            if "drop" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
