@@ -100,7 +100,7 @@ def train_one(
     references = gather_references(
         job.arm,
         model,
-        start_model=lambda: prepare(target, train, world),
+        start_model=lambda: prepare_start(target, world),
         location=target.location,
         micro_batch_rows=train.micro_batch_rows,
         rows=rows,
@@ -171,6 +171,19 @@ def prepare(target: Target, train: Train, world: World, *, seed: int = 0) -> Sco
 
 def _open_log(store: Store, job: Job, *, train: Train, run: str, first_step: int, world: World) -> MetricsLog:
     names = train.trackers if world.is_first else ()
+    return _spread(model, target, world)
+
+
+def prepare_start(target: Target, world: World) -> ScoringModel:
+    """The frozen start, likewise. Nothing is ever added to its weights, so they are kept in the precision
+    that they are computed with; its buffers stay as they are, as the trained model's do."""
+    model = ScoringModel(load_model(target.location).to(world.device)).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(target.compute_dtype)
+    return _spread(model, target, world)
+
+
+def _spread(model: ScoringModel, target: Target, world: World) -> ScoringModel:
     # By the settings too: an equal name would mix the curves of trainings that differ in them.
     name = train.job_prefix(job.arm, job.seed).removeprefix("train/")
     trackers = open_trackers(names, store, run=run, job=name, first_step=first_step)

@@ -98,7 +98,7 @@ def gather_references(
     if needs.start_logprobs:
         start = start_scores(store, model, rows, micro_batch_rows=micro_batch_rows, world=world)
     if needs.start_model and not has_adapters(model.causal_lm):
-        frozen = start_model().eval().requires_grad_(False)
+        frozen = start_model()
     patterns = text_patterns(arm.guards.exempt_texts, location)
     return References(start=start, start_model=frozen, exempt_patterns=patterns)
 
@@ -161,8 +161,7 @@ def take_snapshot(
 ) -> References:
     """With the policy's own log-probs for this step's rows, scored anew every `steps_per_snapshot` steps.
 
-    A snapshot serves the rows of all the steps until the next. After a restart between two of them it is
-    taken again, from the weights of that moment.
+    The head is the copy's own: the copy may be resharded only once it is no longer needed.
     """
     every = needs_of(objective).steps_per_snapshot
     if every is None:

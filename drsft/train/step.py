@@ -21,7 +21,7 @@ from drsft.objectives.needs import needs_of
 from drsft.objectives.weights import TokenContext
 from drsft.records import stable_seed
 from drsft.train.micro_batch import MicroBatch, micro_batch
-from drsft.train.model import ScoringModel, sync_gradients_now
+from drsft.train.model import ScoringModel, reshard, sync_gradients_now
 from drsft.train.optimiser import (
     clip_gradients,
     learning_rate,
@@ -126,6 +126,8 @@ def accumulate_gradient(
             ),
         )
         torch.autograd.backward(fused.loss)
+        if references.start_model is not None:
+            reshard(references.start_model)  # its head was needed until here
         sums.append(token_sums(fused, is_last_T=batch.is_last_N))
     totals = torch.cat([torch.stack(sums).sum(0), squared_gradient_norm(model.parameters())])
     totals = world.global_sum(totals).cpu()
