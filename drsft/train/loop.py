@@ -27,7 +27,8 @@ from drsft.train.optimiser import make_optimiser
 from drsft.train.order import RowOrder
 from drsft.train.pack import PackedRows
 from drsft.train.probabilities import note_probabilities
-from drsft.train.reference import gather_references, take_snapshot
+from drsft.train.reference import gather_references
+from drsft.train.snapshot import kept_snapshot, snapshot_files, take_snapshot
 from drsft.train.step import train_step
 from drsft.train.tracking import open_trackers
 from drsft.train.validation import VALIDATION_CE, validate
@@ -109,6 +110,7 @@ def train_one(
     )
     optimiser = make_optimiser(model, train)
     first_step = checkpoint.load_latest(store, model, optimiser, world=world)
+    references = kept_snapshot(references, store, first_step, objective=job.arm.objective, **setting)
     measured: dict[str, Any] = {"micro_batch_rows": train.micro_batch_rows, "world": world}
     if first_step == 0:
         note_probabilities("before", store, model, rows, **measured)
@@ -144,7 +146,13 @@ def train_one(
         is_urgent = wants_checkpoint()
         if is_due or is_urgent:  # after the last step too: a failing export must not cost the training
             log.write()
-            checkpointer.save(model, optimiser, step=num_done, score=metrics.get(VALIDATION_CE))
+            checkpointer.save(
+                model,
+                optimiser,
+                step=num_done,
+                score=metrics.get(VALIDATION_CE),
+                files=snapshot_files(references, job.arm.objective, num_done),
+            )
         if is_urgent:
             checkpointer.finish()
         checkpointer.poll()
@@ -163,14 +171,6 @@ def prepare(target: Target, train: Train, world: World, *, seed: int = 0) -> Sco
     if train.lora is not None:
         add_adapters(causal_lm, train.lora, seed=stable_seed(seed, "adapters"))
     model = ScoringModel(causal_lm, activation_checkpointing=train.activation_checkpointing)
-    if world.size > 1 or target.compute_dtype != torch.float32:
-        world.ensure_process_group()
-        shard(model, world, compute_dtype=target.compute_dtype)
-    return model
-
-
-def _open_log(store: Store, job: Job, *, train: Train, run: str, first_step: int, world: World) -> MetricsLog:
-    names = train.trackers if world.is_first else ()
     return _spread(model, target, world)
 
 
@@ -184,6 +184,14 @@ def prepare_start(target: Target, world: World) -> ScoringModel:
 
 
 def _spread(model: ScoringModel, target: Target, world: World) -> ScoringModel:
+    if world.size > 1 or target.compute_dtype != torch.float32:
+        world.ensure_process_group()
+        shard(model, world, compute_dtype=target.compute_dtype)
+    return model
+
+
+def _open_log(store: Store, job: Job, *, train: Train, run: str, first_step: int, world: World) -> MetricsLog:
+    names = train.trackers if world.is_first else ()
     # By the settings too: an equal name would mix the curves of trainings that differ in them.
     name = train.job_prefix(job.arm, job.seed).removeprefix("train/")
     trackers = open_trackers(names, store, run=run, job=name, first_step=first_step)
