@@ -10,13 +10,15 @@ from train_support import END_OF_TURN, make_rows, save_tiny_model, scored
 from transformers import AutoModelForCausalLM
 
 from drsft.config import Arm, Dft, Sft, Train
-from drsft.errors import StageError
+from drsft.errors import StageError, StorageError
 from drsft.storage import LocalStore
+from drsft.train import loop
 from drsft.train.checkpoint import commits
 from drsft.train.export import Export, export_model
 from drsft.train.loop import Job, Target, train_one
 from drsft.train.model import ScoringModel, load_model
 from drsft.train.optimiser import learning_rate
+from drsft.train.step import train_step
 from drsft.train.world import World
 
 NUM_EXAMPLES = 38  # an odd number of rows: two processes cannot share them evenly
@@ -113,9 +115,26 @@ def test_a_checkpoint_without_its_commit_does_not_exist(
 def test_only_the_newest_checkpoints_stay(location: str, tmp_path: Path, num_kept: int) -> None:
     run(location, tmp_path, train=TRAIN.model_copy(update={"num_checkpoints": num_kept}))
     steps = committed_steps(tmp_path)
-    assert steps == [2, 4, 6, 8][-num_kept:]
+    assert steps == [2, 4, 6, 8, 10][-num_kept:]
     folders = {path.name for path in (tmp_path / "checkpoints").iterdir() if any(path.iterdir())}
     assert folders == {f"step-{step:06d}" for step in steps}
+
+
+def test_an_export_that_fails_costs_no_step(
+    location: str, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise StorageError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "export_model", fail)
+        with pytest.raises(StorageError):
+            run(location, tmp_path)
+    seen: list[int] = []
+    assert run(location, tmp_path, seen=seen) == metrics_in(LocalStore(uninterrupted))
+    assert seen == []
+    weights = "export/model.safetensors"
+    assert (tmp_path / weights).read_bytes() == (uninterrupted / weights).read_bytes()
 
 
 def test_a_wish_for_a_checkpoint_is_met_before_the_next_step(location: str, tmp_path: Path) -> None:
@@ -178,6 +197,22 @@ def test_a_loss_that_is_no_number_names_its_step(location: str, tmp_path: Path) 
     with pytest.raises(StageError, match="step 1: the loss is nan"):
         run(str(tmp_path / "broken"), tmp_path / "out", job=Job(arm=Arm(name="sft", objective=Sft()), seed=0))
     assert not (tmp_path / "out/done.json").exists()
+
+
+def test_the_steps_before_such_a_loss_are_kept(
+    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def poisoned(model: ScoringModel, optimiser: Any, step: int, **options: Any) -> dict[str, float]:
+        if step == 3:
+            model.causal_lm.model.norm.weight.data.fill_(float("nan"))
+        return train_step(model, optimiser, step, **options)
+
+    monkeypatch.setattr(loop, "train_step", poisoned)
+    rare = TRAIN.model_copy(update={"checkpoint_every_steps": 100})
+    with pytest.raises(StageError, match="step 4: the loss is nan"):
+        run(location, tmp_path, train=rare)
+    assert [row["step"] for row in metrics_in(LocalStore(tmp_path))] == [1, 2, 3]
+    assert any((tmp_path / "tensorboard").iterdir())
 
 
 def test_learning_rate_warms_up_and_falls_along_a_cosine() -> None:

@@ -1,17 +1,19 @@
 """Adapters: they alone are trained, without them the model is its start, merged they are the same."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from test_train_loop import NUM_EXAMPLES, TRAIN, KilledError, metrics_in, run
 from torch.distributed.checkpoint import FileSystemReader
 from train_support import make_rows, save_tiny_model, scored
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config
 
 from drsft.config import Lora
+from drsft.errors import ModelError
 from drsft.storage import LocalStore
-from drsft.train.lora import adapters_off, add_adapters
+from drsft.train.lora import adapters_off, add_adapters, merged_weights
 from drsft.train.model import ScoringModel, load_model
 
 LORA = TRAIN.model_copy(update={"lora": Lora(rank=4, alpha=8), "learning_rate": 3e-2})
@@ -44,6 +46,48 @@ def test_merged_export_and_adapter_on_the_target_are_one_model(trained: Path, lo
     adapted = PeftModel.from_pretrained(target, trained / "adapter").base_model.model
     torch.testing.assert_close(scored(ScoringModel(adapted), rows), merged, rtol=0, atol=1e-5)
     assert (merged - before).abs().max() > 0.1
+
+
+def tiny_gpt2() -> Any:
+    """Its layers keep their weights as (inputs, outputs); attn.c_proj is square, mlp.c_proj is not."""
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=61, n_embd=16, n_layer=2, n_head=2, n_positions=32, n_inner=24)
+    return AutoModelForCausalLM.from_config(config)
+
+
+@pytest.mark.parametrize("family", ["qwen2", "gpt2"])
+def test_merged_weights_are_those_of_pefts_own_merge(family: str, location: str) -> None:
+    causal_lm = load_model(location) if family == "qwen2" else tiny_gpt2()
+    lora = Lora(rank=3, alpha=5)
+    add_adapters(causal_lm, lora, seed=0)
+    for name, parameter in causal_lm.named_parameters():
+        if "lora_B" in name:
+            parameter.data.normal_()
+    before = {name: weight.clone() for name, weight in causal_lm.state_dict().items()}
+    merged = merged_weights(causal_lm, before, lora)
+    adapted = [layer for layer in causal_lm.modules() if hasattr(layer, "base_layer")]
+    for layer in adapted:
+        layer.merge()
+    by_peft = {
+        name.replace(".base_layer.", "."): weight
+        for name, weight in causal_lm.state_dict().items()
+        if "lora_" not in name
+    }
+    assert len(adapted) == {"qwen2": 14, "gpt2": 8}[family]
+    torch.testing.assert_close(merged, by_peft, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("modules", "message"),
+    [
+        (("wte",), r"wte \(Embedding\) is no linear layer"),
+        (("c_attn", "wpe"), r"wpe \(Embedding\) is no linear layer"),
+        (("q_proj",), "not found"),
+    ],
+)
+def test_what_could_not_be_merged_is_refused_in_a_line(modules: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ModelError, match=rf"^train\.lora\.target_modules: .*{message}"):
+        add_adapters(tiny_gpt2(), Lora(target_modules=modules), seed=0)
 
 
 def test_without_its_adapters_the_model_is_its_start(location: str) -> None:

@@ -1,6 +1,7 @@
 """The model wrapped for training: isolation of packed segments, and gradients equal to the definition."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,11 +22,15 @@ from transformers import (
     LlamaConfig,
     MambaConfig,
     MistralConfig,
+    PhimoeConfig,
+    Qwen2Config,
+    Qwen2MoeConfig,
     Qwen3Config,
 )
 
 from drsft.config import Dft, Objective, Sft, Train
 from drsft.errors import ModelError
+from drsft.train.attention import attend_by_document, flash_takes, limits_are_known
 from drsft.train.model import ScoringModel, load_model
 from drsft.train.pack import PackedRows, pack
 from drsft.train.step import accumulate_gradient
@@ -82,7 +87,15 @@ FAMILIES = {  # what the usual trick of restarted positions gets wrong, or a cus
     "gemma2, capped scores": Gemma2Config(num_key_value_heads=1, head_dim=8, attn_logit_softcapping=0.5),
     "gpt2, learnt positions": GPT2Config(n_embd=16, n_layer=2, n_head=2, resid_pdrop=0, embd_pdrop=0),
     "mamba, a state": MambaConfig(state_size=4),
-}
+    # Windows shorter than a document of the test and longer than all that a model is tried on:
+    "phimoe, a window in its mask alone": PhimoeConfig(
+        num_key_value_heads=1, sliding_window=6, num_local_experts=4
+    ),
+    "qwen2 moe, likewise": Qwen2MoeConfig(
+        num_key_value_heads=1, sliding_window=6, use_sliding_window=True, num_experts=4,
+        moe_intermediate_size=24, shared_expert_intermediate_size=24,
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -96,6 +109,48 @@ def test_documents_are_kept_apart_in_every_kind_of_model(name: str) -> None:
     rows = make_rows(NUM_EXAMPLES)
     want = scored_alone(causal_lm, rows)
     torch.testing.assert_close(scored(ScoringModel(causal_lm), rows), want, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "sliding_window", "given", "are_known"),
+    [
+        (None, None, {None}, True),
+        (None, 4096, {4096}, True),
+        (None, 4096, {None}, False),
+        (None, 4096, set(), False),
+        (None, 0, {None}, True),  # how some configurations say that there is none
+        (["full_attention"], 4096, {None}, True),
+        (["full_attention", "sliding_attention"], 4096, {None, 4096}, True),
+        (["full_attention", "sliding_attention"], 4096, {None}, False),
+        (["chunked_attention"], None, {None}, False),
+    ],
+)
+def test_a_limit_that_the_attention_is_not_told_of_makes_it_unfit(
+    kinds: list[str] | None, sliding_window: int | None, given: set[int | None], are_known: bool
+) -> None:
+    config = SimpleNamespace(layer_types=kinds, sliding_window=sliding_window)
+    assert limits_are_known(config, given) is are_known
+
+
+def test_a_window_that_the_attention_is_told_of_keeps_the_fast_path() -> None:
+    size = {"vocab_size": VOCAB, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
+    size |= {"num_attention_heads": 2, "num_key_value_heads": 1}
+    for config in (
+        MistralConfig(**size, sliding_window=4096),
+        Qwen2Config(**size, use_sliding_window=True, max_window_layers=1),
+        Qwen2MoeConfig(**size, num_experts=2, num_experts_per_tok=1),
+    ):
+        assert attend_by_document(AutoModelForCausalLM.from_config(config)), type(config).__name__
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fits"),
+    [((64, 64, 64), True), ((256, 256, 256), True), ((192, 192, 128), False), ((512, 512, 512), False),
+     ((20, 20, 20), False)],
+)  # fmt: skip
+def test_flash_takes_heads_of_one_size_up_to_256(sizes: tuple[int, int, int], fits: bool) -> None:
+    query, key, value = (torch.empty(1, 2, 3, size) for size in sizes)
+    assert flash_takes(query, key, value) is fits
 
 
 @pytest.mark.parametrize("objective", [Sft(), Dft()], ids=lambda objective: objective.kind)

@@ -15,7 +15,8 @@ from drsft.storage import LocalStore
 from drsft.train.loop import Job, Target, train_one
 from drsft.train.micro_batch import micro_batch, occurrences
 from drsft.train.model import ScoringModel, load_model
-from drsft.train.reference import References, score, switch_dropout_off
+from drsft.train.reference import References
+from drsft.train.scores import score
 from drsft.train.step import accumulate_gradient
 from drsft.train.world import World
 
@@ -130,19 +131,6 @@ def test_gradients_equal_the_definition_for_any_micro_batch(
         torch.testing.assert_close(got[name], gradient, rtol=1e-5, atol=1e-6, msg=name)
 
 
-def test_scores_are_the_same_however_the_rows_are_batched(location: str) -> None:
-    rows, model = make_rows(NUM_EXAMPLES), ScoringModel(load_model(location))
-    everything = range(len(rows))
-    one, all_at_once = (
-        score(model, rows, everything, micro_batch_rows=size, world=World()) for size in (1, 64)
-    )
-    torch.testing.assert_close(one.logprobs_N, all_at_once.logprobs_N, rtol=0, atol=1e-5)
-    scored_N = one.logprobs_N != 0
-    assert torch.equal(scored_N, torch.from_numpy(rows.loss_mask_N))
-    some = score(model, rows, [1], micro_batch_rows=1, world=World())
-    torch.testing.assert_close(some.of(rows, [1]), one.of(rows, [1]), rtol=0, atol=1e-5)
-
-
 def train(location: str, out: Path, objective: Objective, *, seed: int = 0) -> list[dict[str, Any]]:
     job = Job(arm=Arm(name="arm", objective=objective), seed=seed)
     store = LocalStore(out / f"seed-{seed}")
@@ -173,30 +161,10 @@ def test_asft_leaves_its_start_and_the_kl_holds_it(location: str, tmp_path: Path
     assert 0 < tight[-1]["kl"] < 0.7 * loose[-1]["kl"]
 
 
-def test_psft_is_1_where_its_snapshot_is_fresh(location: str, tmp_path: Path) -> None:
-    rows = train(location, tmp_path, Psft(steps_per_snapshot=2))
-    fresh = [row["loss"] for row in rows[::2]]
-    assert fresh == pytest.approx([-1.0] * len(fresh), abs=1e-5)
-    assert all(abs(row["loss"] + 1) > 1e-4 for row in rows[1::2])
-
-
 def test_talr_takes_its_median_from_the_step(location: str, tmp_path: Path) -> None:
     rows = train(location, tmp_path, Talr())
     assert rows[-1]["ce"] < rows[0]["ce"]
     assert all(0.01 <= row["mean_weight"] <= 1 for row in rows)
-
-
-def test_dropout_is_off_where_two_passes_are_compared(tmp_path: Path) -> None:
-    causal_lm = load_model(save_tiny_model(tmp_path, dropout=0.5)).train()
-    rows = make_rows(NUM_EXAMPLES)
-
-    def scores(model: ScoringModel) -> Tensor:
-        return score(model, rows, range(len(rows)), micro_batch_rows=2, world=World()).logprobs_N
-
-    model = ScoringModel(causal_lm)
-    assert not torch.equal(scores(model), scores(model))
-    switch_dropout_off(causal_lm)
-    assert torch.equal(scores(model), scores(model))
 
 
 def test_the_last_token_of_each_document_ends_its_turn() -> None:

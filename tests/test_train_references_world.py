@@ -16,7 +16,8 @@ from drsft.config.objectives import Asft, IwSft, Psft
 from drsft.storage import LocalStore
 from drsft.train.loop import Job, Target, train_one
 from drsft.train.model import ScoringModel, load_model, shard
-from drsft.train.reference import References, score
+from drsft.train.reference import References
+from drsft.train.scores import score
 from drsft.train.step import accumulate_gradient
 from drsft.train.world import World
 

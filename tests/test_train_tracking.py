@@ -2,15 +2,17 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event
-from test_train_loop import TRAIN, KilledError, run
+from test_train_loop import JOB, TRAIN, KilledError, run
 from train_support import save_tiny_model
 
 from drsft.errors import SetupError
 from drsft.storage import LocalStore
-from drsft.train.tracking import open_trackers
+from drsft.train import loop
+from drsft.train.tracking import Tracker, open_trackers
 
 
 def events(folder: Path) -> list[Event]:
@@ -41,6 +43,25 @@ def test_tensorboard_shows_every_step_also_after_a_restart(tmp_path: Path) -> No
     metrics = run(location, tmp_path / "run")
     found = curve(tmp_path / "run/tensorboard", "loss")
     assert found == pytest.approx({row["step"]: row["loss"] for row in metrics})
+
+
+def test_trainings_of_other_settings_have_other_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = save_tiny_model(tmp_path / "model")
+    names: list[str] = []
+
+    def named(*_: Any, job: str, **__: Any) -> list[Tracker]:
+        names.append(job)
+        return []
+
+    monkeypatch.setattr(loop, "open_trackers", named)
+    slower = TRAIN.model_copy(update={"learning_rate": TRAIN.learning_rate / 2})
+    for number, train in enumerate((TRAIN, slower, TRAIN)):
+        run(location, tmp_path / str(number), train=train)
+        assert f"train/{names[-1]}" == train.job_prefix(JOB.arm, JOB.seed), "named as its folder is"
+    assert names[0] != names[1]
+    assert names[0] == names[2], "and a start anew goes on with what is there"
 
 
 def test_no_tracker_writes_nothing(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from drsft.config import Prompts
 from drsft.embedded.task import PLAIN_PROMPT, Split, make_problems
 from drsft.gap.scoring import Row, TokenScores, score_rows
+from drsft.memory import peak_rss_mb
 from drsft.policy.prompts import load_prompter, model_location
 from drsft.records import Problem
 from drsft.train.model import load_model
@@ -167,17 +168,14 @@ def bench_gap_memory() -> Iterator[MemoryPoint]:
 
 
 def _measure_memory(num_tokens: int, vocabulary: int) -> MemoryPoint:
-    import resource
-
     model = _random_model(hidden=64, layers=1, vocabulary=vocabulary)
     rng = np.random.default_rng(0)
     ids = rng.integers(vocabulary, size=(num_tokens // ROW_TOKENS, ROW_TOKENS)).tolist()
     rows = [(row[:1], row[1:]) for row in ids]
     score_rows(model, [([1], [2])])  # loads what the first call loads
-    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before_mb = peak_rss_mb()
     score_rows(model, rows)
-    after_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    growth_mib = (after_kib - before_kib) / 1024
+    growth_mib = (peak_rss_mb() - before_mb) * 1e6 / 2**20
     return MemoryPoint(num_tokens=num_tokens, vocabulary=vocabulary, growth_mib=growth_mib)
 
 

@@ -9,7 +9,6 @@ included, and gives no entropy; the fused loss returns it.
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from drsft.config.objectives import Dft
 from drsft.errors import StageError
+from drsft.memory import peak_rss_mb
 from drsft.objectives.head import Head
 from drsft.objectives.loss import LossRequest, fused_loss
 
@@ -123,7 +123,7 @@ def _measure(side: str, shape: Shape) -> Measurement:
     loss_of = {"full": _full_logits, "fused": _fused}[side]
     # A small one first, on tensors of its own, loads the libraries' kernels.
     loss_of(torch.randn(8, 16).requires_grad_(), torch.randn(64, 16).requires_grad_(), labels_T[:8] % 64)
-    before_mb = _peak_mb()
+    before_mb = _peak_mib()
     started_s = time.perf_counter()
     loss = loss_of(hidden_TD, weight_VD, labels_T)
     torch.autograd.backward(loss)
@@ -132,7 +132,7 @@ def _measure(side: str, shape: Shape) -> Measurement:
         raise StageError("the loss gave no gradient")
     return Measurement(
         seconds=seconds,
-        mb=_peak_mb() - before_mb,
+        mb=_peak_mib() - before_mb,
         loss=loss.item(),
         gradient_norm=weight_VD.grad.norm().item(),
     )
@@ -148,8 +148,8 @@ def _fused(hidden_TD: Tensor, weight_VD: Tensor, labels_T: Tensor) -> Tensor:
     return fused_loss(hidden_TD, Head(weight_VD=weight_VD), labels_T, request).loss
 
 
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _peak_mib() -> float:
+    return peak_rss_mb() * 1e6 / 2**20
 
 
 def _main(arguments: Sequence[str]) -> None:

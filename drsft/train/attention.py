@@ -17,10 +17,11 @@ from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-__all__ = ["attend_by_document", "document_attention"]
+__all__ = ["attend_by_document", "document_attention", "flash_takes", "limits_are_known"]
 
-NAME = "drsft_documents"
+NAME, PROBE = "drsft_documents", "drsft_documents_probe"
 PROBE_LENGTHS = (3, 5, 4)
+LARGEST_HEAD = 256  # of the flash kernel, which also wants a multiple of 8
 
 
 @torch.no_grad()
@@ -28,27 +29,38 @@ def attend_by_document(causal_lm: Any) -> bool:
     """Lets a model of transformers attend by `document_attention`, if that keeps its documents apart.
 
     It is tried, on twelve tokens: models with a state of their own, with attention sinks or capped scores, or
-    that do not hand `document_lengths` on, give other hidden states than document by document. Those are left
-    as they were, and False is returned.
+    that do not hand `document_lengths` on, give other hidden states than document by document. What twelve
+    tokens cannot show is asked for: a limit on how far back a token sees must reach the attention function,
+    since a mask that held it is not used. Other models are left as they were, and False is returned.
     """
     before, was_training = causal_lm.config._attn_implementation, causal_lm.training
     causal_lm.eval()
     device = next(causal_lm.parameters()).device
-    ids_T = torch.arange(sum(PROBE_LENGTHS), device=device) % causal_lm.config.get_text_config().vocab_size
+    config = causal_lm.config.get_text_config()
+    ids_T = torch.arange(sum(PROBE_LENGTHS), device=device) % config.vocab_size
+    windows: set[int | None] = set()
+
+    def noted_attention(*args: Any, sliding_window: int | None = None, **kwargs: Any) -> tuple[Tensor, None]:
+        windows.add(sliding_window)
+        return document_attention(*args, sliding_window=sliding_window, **kwargs)
+
     try:
         alone = [
             causal_lm.base_model(input_ids=part[None], use_cache=False).last_hidden_state
             for part in ids_T.split(PROBE_LENGTHS)
         ]
-        AttentionInterface.register(NAME, document_attention)
-        causal_lm.set_attn_implementation(NAME)
+        AttentionInterface.register(PROBE, noted_attention)
+        causal_lm.set_attn_implementation(PROBE)
         together = causal_lm.base_model(
             input_ids=ids_T[None],
             position_ids=torch.cat([torch.arange(n, device=device) for n in PROBE_LENGTHS])[None],
             document_lengths=PROBE_LENGTHS,
             use_cache=False,
         ).last_hidden_state
-        if torch.allclose(together, torch.cat(alone, dim=1), rtol=1e-3, atol=1e-4):
+        is_apart = torch.allclose(together, torch.cat(alone, dim=1), rtol=1e-3, atol=1e-4)
+        if is_apart and limits_are_known(config, windows):
+            AttentionInterface.register(NAME, document_attention)
+            causal_lm.set_attn_implementation(NAME)
             return True
     except (TypeError, ValueError, RuntimeError):  # it takes no such argument, or no such attention
         pass
@@ -56,6 +68,18 @@ def attend_by_document(causal_lm: Any) -> bool:
         causal_lm.train(was_training)
     causal_lm.set_attn_implementation(before)
     return False
+
+
+def limits_are_known(config: Any, windows: set[int | None]) -> bool:
+    """Whether `windows`, those that the attention function was given, are all that limits the view back."""
+    kinds = getattr(config, "layer_types", None)
+    if kinds is None:
+        has_window = bool(getattr(config, "sliding_window", None))
+    elif "chunked_attention" in kinds:
+        return False
+    else:
+        has_window = "sliding_attention" in kinds
+    return not has_window or bool(windows - {None})
 
 
 def document_attention(
@@ -77,7 +101,8 @@ def document_attention(
     """
     lengths = document_lengths or (query.shape[2],)
     window = sliding_window if sliding_window is not None and sliding_window < max(lengths) else None
-    if query.is_cuda and query.dtype != torch.float32 and query.shape[0] == 1 and dropout == 0:
+    is_alone = query.shape[0] == 1 and dropout == 0
+    if query.is_cuda and query.dtype != torch.float32 and is_alone and flash_takes(query, key, value):
         return _flash(query, key, value, lengths, scaling, window), None
     ends = np.cumsum([0, *lengths]).tolist()
     attended = []
@@ -87,6 +112,12 @@ def document_attention(
             _causal(query_1HTE, key_1GTE, value_1GTE, scaling=scaling, dropout=dropout, window=window)
         )
     return torch.cat(attended, dim=2).transpose(1, 2), None
+
+
+def flash_takes(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """Whether the kernel has heads of these sizes, the last axis; trying a model in fp32 does not tell."""
+    size = query.shape[-1]
+    return size == key.shape[-1] == value.shape[-1] and size <= LARGEST_HEAD and size % 8 == 0
 
 
 def _causal(

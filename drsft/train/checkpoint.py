@@ -18,6 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -39,13 +40,14 @@ from drsft.stored import read_stored
 from drsft.train.checkpoint_reader import load_tensors
 from drsft.train.world import World
 
-__all__ = ["Checkpointer", "Commit", "commits", "load", "load_latest"]
+__all__ = ["Checkpointer", "Commit", "commits", "load", "load_latest", "read_beside"]
 
 FOLDER = "checkpoints"
 COMMIT = "commit.json"
 NUM_ATTEMPTS, LONGEST_PAUSE_S = 5, 8.0  # of each object's upload
 # Frozen weights are the target's own: only what is trained is kept.
 _OPTIONS = StateDictOptions(ignore_frozen_params=True, strict=False)
+NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,14 +77,26 @@ class Checkpointer:
         self.newest_step = 0  # that this process saw committed
 
     def save(
-        self, model: nn.Module, optimiser: torch.optim.Optimizer, *, step: int, score: float | None = None
+        self,
+        model: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        *,
+        step: int,
+        score: float | None = None,
+        files: Mapping[str, bytes] = NO_FILES,
     ) -> None:
-        """Copies the state after `step` steps and begins to upload it, once the last one is committed."""
+        """Copies the state after `step` steps and begins to upload it, once the last one is committed.
+
+        `files` lie beside it, the first process's.
+        """
         self.finish()
         folder = TemporaryDirectory(prefix="drsft-checkpoint-")
         # Each process has its own folder, as on several machines; the first one's holds the metadata.
         writer = FileSystemWriter(folder.name, sync_files=False)
         save_state(_state(model, optimiser), storage_writer=writer, no_dist=self._world.size == 1)
+        if self._world.is_first:
+            for name, data in files.items():
+                (Path(folder.name) / name).write_bytes(data)
         future = self._pool.submit(_upload_folder, self._store, Path(folder.name), _key(step))
         commit = Commit(step=step, num_workers=self._world.size, score=score)
         self._upload = _Upload(commit, folder, future)
@@ -139,6 +153,12 @@ def load(
         model, optimiser, {**state["optimiser"], "param_groups": groups}, options=_OPTIONS
     )
     world.barrier()  # nobody may delete what another still reads
+
+
+def read_beside(store: Store, name: str, *, step: int, world: World) -> bytes | None:
+    """A file that lies beside a committed state, if there is one of that name. All processes call it."""
+    key = f"{_key(step)}/{name}"
+    return store.read(key) if world.from_first(store.exists(key)) else None
 
 
 def commits(store: Store) -> list[Commit]:

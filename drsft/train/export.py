@@ -76,7 +76,7 @@ def export_model(store: Store, model: ScoringModel, export: Export, *, world: Wo
         folder = Path(name)
         if export.lora is not None:
             _save_adapter(store, folder / ADAPTER_FOLDER, weights, export.lora, export.target)
-            weights = merged_weights(weights, export.lora)
+            weights = merged_weights(model.causal_lm, weights, export.lora)
         _save_model(folder / EXPORT_FOLDER, model.causal_lm, weights, export)
         upload_folder(store, folder / EXPORT_FOLDER, EXPORT_FOLDER)
 

@@ -1,22 +1,27 @@
 """Arithmetic of a training step, and the share of the device's peak that it reaches (MFU).
 
 The count is that of the model's mathematics (PaLM, arXiv 2204.02311, appendix B): two operations for each
-weight and token forward, twice that backward; recomputed activations are not counted. The head counts for
-loss tokens alone, and attention for the tokens that are really seen.
+weight and token forward, and as many backward for its input's gradient and again for its own, which a frozen
+weight has none of; recomputed activations are not counted. The head counts for loss tokens alone, attention
+for the tokens that are really seen, and of a mixture's experts those that a token is sent to.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 __all__ = ["peak_flops", "training_flops"]
 
 # Dense bf16, operations a second, from the makers' data sheets; the longest name that fits counts.
 _PEAKS = {
+    "GH200": 989e12,
     "H200": 989e12,
     "H100 PCIe": 756e12,
     "H100": 989e12,
+    "GB200": 2500e12,
     "B200": 2250e12,
     "A100": 312e12,
     "A10G": 70e12,
@@ -31,7 +36,7 @@ def peak_flops(device: torch.device) -> float | None:
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
-    known = [key for key in _PEAKS if key in name]
+    known = [key for key in _PEAKS if re.search(rf"\b{key}\b", name)]  # an L40 is no L4
     return _PEAKS[max(known, key=len)] if known else None
 
 
@@ -39,10 +44,35 @@ def training_flops(causal_lm: Any, *, lengths: Sequence[int], num_loss_tokens: i
     """Of a forward and backward over documents of `lengths` tokens, `num_loss_tokens` of them learnt."""
     head = causal_lm.get_output_embeddings().weight
     embeddings = causal_lm.get_input_embeddings().weight
-    num_body = sum(parameter.numel() for parameter in causal_lm.parameters())
-    num_body -= embeddings.numel() + (0 if head is embeddings else head.numel())
     config = causal_lm.config.get_text_config()
+    num_experts, chosen_share = _experts(config)
+    for_token = 0.0
+    for name, weight in causal_lm.named_parameters():
+        if weight is not head and weight is not embeddings:
+            share = chosen_share if _is_of_experts(name, weight, num_experts) else 1.0
+            for_token += share * _operations(weight)
     # Scores and their sum over the values: 2 · 2 · hidden operations for each pair, half of them masked
     pairs = sum(length * (length + 1) / 2 for length in lengths)
-    attention = 4 * config.num_hidden_layers * config.hidden_size * pairs
-    return float(3 * (2 * num_body * sum(lengths) + 2 * head.numel() * num_loss_tokens + attention))
+    attention = 3 * 4 * config.num_hidden_layers * config.hidden_size * pairs
+    return float(for_token * sum(lengths) + _operations(head) * num_loss_tokens + attention)
+
+
+def _operations(weight: nn.Parameter) -> int:
+    """For one token, forward and backward."""
+    return (6 if weight.requires_grad else 4) * weight.numel()
+
+
+def _experts(config: Any) -> tuple[int, float]:
+    """How many experts a layer has, and the share of them that sees a token; 0 and 1 where there are none."""
+
+    def first_of(*names: str) -> int | None:
+        return next((value for name in names if (value := getattr(config, name, None))), None)
+
+    total = first_of("num_experts", "num_local_experts", "n_routed_experts")
+    chosen = first_of("num_experts_per_tok", "top_k_experts")
+    return (total, chosen / total) if total and chosen else (0, 1.0)
+
+
+def _is_of_experts(name: str, weight: nn.Parameter, num_experts: int) -> bool:
+    """Experts are modules of a list, or stacked in one weight of three axes."""
+    return "experts" in name.split(".") or (weight.ndim == 3 and len(weight) == num_experts)

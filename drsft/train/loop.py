@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from drsft.config import Arm, Train
+from drsft.errors import StageError
 from drsft.objectives.health import troubles
 from drsft.records import stable_seed
 from drsft.storage import Store
@@ -26,7 +27,8 @@ from drsft.train.optimiser import make_optimiser
 from drsft.train.order import RowOrder
 from drsft.train.pack import PackedRows
 from drsft.train.probabilities import note_probabilities
-from drsft.train.reference import gather_references, take_snapshot
+from drsft.train.reference import gather_references
+from drsft.train.snapshot import kept_snapshot, snapshot_files, take_snapshot
 from drsft.train.step import train_step
 from drsft.train.tracking import open_trackers
 from drsft.train.validation import VALIDATION_CE, validate
@@ -99,7 +101,7 @@ def train_one(
     references = gather_references(
         job.arm,
         model,
-        start_model=lambda: prepare(target, train, world),
+        start_model=lambda: prepare_start(target, world),
         location=target.location,
         micro_batch_rows=train.micro_batch_rows,
         rows=rows,
@@ -108,6 +110,7 @@ def train_one(
     )
     optimiser = make_optimiser(model, train)
     first_step = checkpoint.load_latest(store, model, optimiser, world=world)
+    references = kept_snapshot(references, store, first_step, objective=job.arm.objective, **setting)
     measured: dict[str, Any] = {"micro_batch_rows": train.micro_batch_rows, "world": world}
     if first_step == 0:
         note_probabilities("before", store, model, rows, **measured)
@@ -124,9 +127,13 @@ def train_one(
             micro_batch_rows=train.micro_batch_rows,
             **setting,
         )
-        metrics = train_step(
-            model, optimiser, step, arm=job.arm, train=train, references=references, **setting
-        )
+        try:
+            metrics = train_step(
+                model, optimiser, step, arm=job.arm, train=train, references=references, **setting
+            )
+        except StageError:
+            log.close()  # the steps until here tell how it came to this
+            raise
         num_done = step + 1
         metrics |= _utilisation(model, metrics, rows, setting["order"].rows_of(step), world)
         is_due = num_done % train.checkpoint_every_steps == 0 or num_done == num_steps
@@ -137,9 +144,15 @@ def train_one(
             _warn(job, log, warned)
         on_step(num_done, num_steps, metrics | {"checkpoint_step": checkpointer.newest_step})
         is_urgent = wants_checkpoint()
-        if (is_due and num_done < num_steps) or is_urgent:
+        if is_due or is_urgent:  # after the last step too: a failing export must not cost the training
             log.write()
-            checkpointer.save(model, optimiser, step=num_done, score=metrics.get(VALIDATION_CE))
+            checkpointer.save(
+                model,
+                optimiser,
+                step=num_done,
+                score=metrics.get(VALIDATION_CE),
+                files=snapshot_files(references, job.arm.objective, num_done),
+            )
         if is_urgent:
             checkpointer.finish()
         checkpointer.poll()
@@ -158,6 +171,19 @@ def prepare(target: Target, train: Train, world: World, *, seed: int = 0) -> Sco
     if train.lora is not None:
         add_adapters(causal_lm, train.lora, seed=stable_seed(seed, "adapters"))
     model = ScoringModel(causal_lm, activation_checkpointing=train.activation_checkpointing)
+    return _spread(model, target, world)
+
+
+def prepare_start(target: Target, world: World) -> ScoringModel:
+    """The frozen start, likewise. Nothing is ever added to its weights, so they are kept in the precision
+    that they are computed with; its buffers stay as they are, as the trained model's do."""
+    model = ScoringModel(load_model(target.location).to(world.device)).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(target.compute_dtype)
+    return _spread(model, target, world)
+
+
+def _spread(model: ScoringModel, target: Target, world: World) -> ScoringModel:
     if world.size > 1 or target.compute_dtype != torch.float32:
         world.ensure_process_group()
         shard(model, world, compute_dtype=target.compute_dtype)
@@ -166,9 +192,9 @@ def prepare(target: Target, train: Train, world: World, *, seed: int = 0) -> Sco
 
 def _open_log(store: Store, job: Job, *, train: Train, run: str, first_step: int, world: World) -> MetricsLog:
     names = train.trackers if world.is_first else ()
-    trackers = open_trackers(
-        names, store, run=run, job=f"{job.arm.name}/seed-{job.seed}", first_step=first_step
-    )
+    # By the settings too: an equal name would mix the curves of trainings that differ in them.
+    name = train.job_prefix(job.arm, job.seed).removeprefix("train/")
+    trackers = open_trackers(names, store, run=run, job=name, first_step=first_step)
     return MetricsLog(store, num_steps_done=first_step, world=world, trackers=trackers)
 
 

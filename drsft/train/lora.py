@@ -1,6 +1,9 @@
 """Low-rank adapters (LoRA, arXiv 2106.09685) on the linear layers: a layer computes W x + α/r · B A x, and
 only A and B are trained. Since B starts at zero, the model without its adapters is the model that training
 began with.
+
+Axes: O outputs of a layer, I inputs, R rank. A is (R, I), B is (O, R); W is (O, I) in torch's Linear and
+(I, O) in transformers' Conv1D, GPT-2's layer.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,8 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from drsft.config import Lora
+from drsft.errors import ModelError
 
 __all__ = ["adapter_weights", "adapters_off", "add_adapters", "has_adapters", "merged_weights"]
 
@@ -19,11 +24,25 @@ _BASE, _A, _B = ".base_layer.", f".lora_A.{_NAME}.", f".lora_B.{_NAME}."
 
 
 def add_adapters(causal_lm: Any, lora: Lora, *, seed: int) -> None:
-    """Puts adapters on every linear layer but the head and freezes all else. `seed` draws the matrices A."""
+    """Puts adapters on every linear layer but the head and freezes all else. `seed` draws the matrices A.
+
+    Raises ModelError where `lora.target_modules` names nothing in the model, or a layer that is not linear:
+    its adapter could not be merged.
+    """
     from peft import inject_adapter_in_model
 
     torch.manual_seed(seed)
-    inject_adapter_in_model(_peft_config(lora), causal_lm)
+    try:
+        inject_adapter_in_model(_peft_config(lora), causal_lm)
+    except ValueError as error:  # peft finds no such layer, or knows no adapter for it
+        reason = (str(error).strip().splitlines() or ["peft refuses it"])[0][:200]
+        raise ModelError(f"train.lora.target_modules: {reason}") from error
+    for name, layer in _adapted(causal_lm):
+        if not isinstance(layer.base_layer, nn.Linear | Conv1D):
+            kind = type(layer.base_layer).__name__
+            raise ModelError(
+                f"train.lora.target_modules: {name} ({kind}) is no linear layer; adapters go on those only"
+            )
     for name, parameter in causal_lm.named_parameters():
         parameter.requires_grad_("lora_" in name)
 
@@ -35,7 +54,7 @@ def has_adapters(causal_lm: nn.Module) -> bool:
 @contextmanager
 def adapters_off(causal_lm: nn.Module) -> Iterator[None]:
     """Inside, the model is the one that training began with."""
-    layers: list[Any] = [module for module in causal_lm.modules() if hasattr(module, "base_layer")]
+    layers = [layer for _, layer in _adapted(causal_lm)]
     for layer in layers:
         layer.enable_adapters(False)
     try:
@@ -45,18 +64,21 @@ def adapters_off(causal_lm: nn.Module) -> Iterator[None]:
             layer.enable_adapters(True)
 
 
-def merged_weights(weights: Mapping[str, Tensor], lora: Lora) -> dict[str, Tensor]:
-    """The plain model's weights, W + α/r · B A, from those of the model with adapters."""
-    merged = {}
-    for name, weight in weights.items():
-        if "lora_" in name:
-            continue
-        plain = name.replace(_BASE, ".")
-        if (name_a := name.replace(_BASE, _A)) != name and name_a in weights:
-            delta = weights[name.replace(_BASE, _B)].float() @ weights[name_a].float()
-            weight = weight + (delta * (lora.alpha / lora.rank)).to(weight.dtype)
-        merged[plain] = weight
+def merged_weights(causal_lm: nn.Module, weights: Mapping[str, Tensor], lora: Lora) -> dict[str, Tensor]:
+    """The plain model's weights, W + α/r · B A, from those of `causal_lm`, by its own names."""
+    merged = {name.replace(_BASE, "."): weight for name, weight in weights.items() if "lora_" not in name}
+    for name, layer in _adapted(causal_lm):
+        weight_A, weight_B = (weights[f"{name}{part}weight"].float() for part in (_A, _B))
+        delta_OI = weight_B @ weight_A * (lora.alpha / lora.rank)
+        delta = delta_OI.T if isinstance(layer.base_layer, Conv1D) else delta_OI
+        weight = merged[f"{name}.weight"]
+        merged[f"{name}.weight"] = weight + delta.to(weight.dtype)
     return merged
+
+
+def _adapted(causal_lm: nn.Module) -> list[tuple[str, Any]]:
+    """The layers that have an adapter, by their names."""
+    return [(name, module) for name, module in causal_lm.named_modules() if hasattr(module, "base_layer")]
 
 
 def adapter_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -60,9 +60,13 @@ class PackedRows:
     def share_filled(self) -> float:
         return len(self.input_ids_N) / (len(self) * self.seq_len)
 
-    def num_tokens(self, rows: Sequence[int] | NDArray[np.int64]) -> int:
+    def row_lengths(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+        """Tokens of each of the rows."""
         starts, ends = self._bounds(rows)
-        return int((ends - starts).sum())
+        return ends - starts
+
+    def num_tokens(self, rows: Sequence[int] | NDArray[np.int64]) -> int:
+        return int(self.row_lengths(rows).sum())
 
     def num_loss_tokens(self, rows: Sequence[int] | NDArray[np.int64]) -> int:
         return sum(
@@ -93,8 +97,10 @@ class PackedRows:
 
     def _bounds(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         indices = np.asarray(rows, dtype=np.int64)
-        edges = self.document_offsets[self.row_offsets]
-        return edges[indices], edges[indices + 1]
+        return (
+            self.document_offsets[self.row_offsets[indices]],
+            self.document_offsets[self.row_offsets[indices + 1]],
+        )
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[Example]], *, seq_len: int) -> "PackedRows":

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from drsft.storage import Store
 from drsft.train.model import ScoringModel
 from drsft.train.pack import PackedRows
-from drsft.train.reference import score
+from drsft.train.scores import score
 from drsft.train.world import World
 
 __all__ = ["LOG10_EDGES", "PROBABILITIES_KEY", "count_probabilities", "note_probabilities", "sampled_rows"]

@@ -21,7 +21,7 @@ from drsft.objectives.needs import needs_of
 from drsft.objectives.weights import TokenContext
 from drsft.records import stable_seed
 from drsft.train.micro_batch import MicroBatch, micro_batch
-from drsft.train.model import ScoringModel, sync_gradients_now
+from drsft.train.model import ScoringModel, reshard, sync_gradients_now
 from drsft.train.optimiser import (
     clip_gradients,
     learning_rate,
@@ -30,7 +30,8 @@ from drsft.train.optimiser import (
 )
 from drsft.train.order import RowOrder, micro_batches
 from drsft.train.pack import PackedRows
-from drsft.train.reference import References, Scores, frozen_start
+from drsft.train.reference import References, frozen_start
+from drsft.train.scores import Scores
 from drsft.train.world import World
 
 __all__ = ["accumulate_gradient", "train_step"]
@@ -125,6 +126,8 @@ def accumulate_gradient(
                 start=frozen_start(model, batch, references) if needs_start else None,
             ),
         )
+        if references.start_model is not None:
+            reshard(references.start_model)  # its head was needed until here
         torch.autograd.backward(fused.loss)
         sums.append(token_sums(fused, is_last_T=batch.is_last_N))
     totals = torch.cat([torch.stack(sums).sum(0), squared_gradient_norm(model.parameters())])

@@ -30,7 +30,8 @@ class Tracker(Protocol):
 def open_trackers(
     names: Sequence[TrackerName], store: Store, *, run: str, job: str, first_step: int
 ) -> list[Tracker]:
-    """Trackers of one job, named `job` within `run`. SetupError where a library is missing."""
+    """Trackers of one job, named `job` within `run`: one that is named alike goes on with what is there.
+    SetupError where a library is missing."""
     return [_open(name, store, run=run, job=job, first_step=first_step) for name in names]
 
 

@@ -1,10 +1,8 @@
 """Held-out rows under the model as it is; all processes share the work."""
 
-import torch
-
 from drsft.train.model import ScoringModel
 from drsft.train.pack import PackedRows
-from drsft.train.reference import score
+from drsft.train.scores import score
 from drsft.train.world import World
 
 __all__ = ["VALIDATION_CE", "validate"]
@@ -22,13 +20,14 @@ def validate(
     """
     was_training = model.training
     model.eval()
-    scores = score(model, rows, range(len(rows)), micro_batch_rows=micro_batch_rows, world=world)
+    everything = range(len(rows))
+    scores = score(model, rows, everything, micro_batch_rows=micro_batch_rows, world=world)
     model.train(was_training)
-    is_loss_N = torch.from_numpy(rows.loss_mask_N)
-    logprobs = scores.logprobs_N.cpu()[is_loss_N].double()
-    assert scores.is_top_N is not None
+    loss_tokens = scores.places.loss_tokens(rows, everything)
+    logprobs = scores.logprobs_K.cpu()[loss_tokens].double()
+    assert scores.is_top_K is not None
     return {
         VALIDATION_CE: -logprobs.mean().item(),
         "validation_p": logprobs.exp().mean().item(),
-        "validation_accuracy": scores.is_top_N.cpu()[is_loss_N].double().mean().item(),
+        "validation_accuracy": scores.is_top_K.cpu()[loss_tokens].double().mean().item(),
     }

@@ -29,6 +29,7 @@ from drsft.config.objectives import Dft
 from drsft.objectives.head import Head
 from drsft.objectives.loss import LossRequest, fused_loss
 from drsft.train.encode import Example
+from drsft.train.flops import training_flops
 from drsft.train.model import ScoringModel, shard
 from drsft.train.optimiser import make_optimiser
 from drsft.train.order import RowOrder
@@ -222,9 +223,13 @@ def step_row(
         for step in range(size.rounds + 2)
     ]
     seconds = statistics.median(row["step_s"] for row in steps[2:])
-    tokens = rows.num_tokens(order.rows_of(0))
-    attention = 6 * layers * shape["hidden_size"] * size.document_tokens  # causal: half of 12
-    flops = (6 * parameters + attention) * tokens
+    step_rows = order.rows_of(0)
+    tokens = rows.num_tokens(step_rows)
+    flops = training_flops(
+        model.causal_lm,
+        lengths=rows.documents(step_rows).lengths,
+        num_loss_tokens=rows.num_loss_tokens(step_rows),
+    )
     return {
         "model": name,
         "layers": f"{layers} of {shape['num_hidden_layers']}",

@@ -1,0 +1,85 @@
+"""The loss tokens of some rows under a model as it is.
+
+Axes: W rows that are scored, K tokens of these rows end to end (also those without a loss, where nothing is
+looked up). One step's rows cost what they hold, however many rows there are in all.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from drsft.config.objectives import Sft
+from drsft.objectives.loss import LossRequest
+from drsft.train.micro_batch import micro_batch
+from drsft.train.model import ScoringModel, reshard
+from drsft.train.order import micro_batches
+from drsft.train.pack import PackedRows
+from drsft.train.world import World
+
+__all__ = ["Places", "Scores", "score"]
+
+Rows = Sequence[int] | NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where the tokens of some rows lie among the K."""
+
+    rows_W: NDArray[np.int64]  # ascending, each once
+    edges: NDArray[np.int64]  # (W + 1,): where each row's tokens begin, and K
+
+    @classmethod
+    def of(cls, rows: PackedRows, row_indices: Rows) -> "Places":
+        rows_W = np.unique(np.asarray(row_indices, dtype=np.int64))
+        return cls(rows_W=rows_W, edges=np.concatenate([[0], np.cumsum(rows.row_lengths(rows_W))]))
+
+    @property
+    def num_tokens(self) -> int:
+        return int(self.edges[-1])
+
+    def loss_tokens(self, rows: PackedRows, row_indices: Rows) -> Tensor:
+        """Of some of these rows, row after row, in order."""
+        found = [np.zeros(0, dtype=np.int64)]
+        for row in row_indices:
+            start, end = rows.span(int(row))
+            first = self.edges[np.searchsorted(self.rows_W, row)]
+            found.append(first + np.flatnonzero(rows.loss_mask_N[start:end]))
+        return torch.from_numpy(np.concatenate(found))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """Tokens of some rows under one model, fp32; 0 where nothing was scored."""
+
+    places: Places
+    logprobs_K: Tensor
+    is_top_K: Tensor | None = None  # 1 where greedy decoding would have chosen the token; not kept in files
+
+    def of(self, rows: PackedRows, row_indices: Rows) -> Tensor:
+        """Log-probs of the loss tokens of some of the scored rows, row after row, in order."""
+        return self.logprobs_K[self.places.loss_tokens(rows, row_indices)]
+
+
+@torch.no_grad()
+def score(
+    model: ScoringModel, rows: PackedRows, row_indices: Rows, *, micro_batch_rows: int, world: World
+) -> Scores:
+    """Some rows under the model as it is; all processes call it and share the work."""
+    places = Places.of(rows, row_indices)
+    scores_2K = torch.zeros(2, places.num_tokens, dtype=torch.float32, device=world.device)
+    request = LossRequest(num_loss_tokens=1, objective=Sft())
+    batches = micro_batches(
+        places.rows_W, rank=world.rank, num_ranks=world.size, micro_batch_rows=micro_batch_rows
+    )
+    for batch in batches:
+        scored = model(*micro_batch(rows, batch, world.device).inputs, request)
+        at = places.loss_tokens(rows, batch).to(world.device)
+        scores_2K[0, at] = scored.statistics.logprobs_T.float()
+        scores_2K[1, at] = scored.statistics.is_top_T.float()
+    reshard(model)
+    logprobs_K, is_top_K = world.global_sum(scores_2K)
+    return Scores(places=places, logprobs_K=logprobs_K, is_top_K=is_top_K)
