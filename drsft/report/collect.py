@@ -111,7 +111,7 @@ def cascade_of(summaries: list[dict[str, Any]], *, beside: Set[str]) -> Cascade 
         for name in COUNTED:
             totals.setdefault(name, Counter()).update(summary.get(name, {}))
         if "kept" not in summary:  # of a version without rounds
-            totals["kept"].update(summary["sources"])
+            totals["kept"].update(summary.get("sources", {}))
     seconds = rewriting_seconds(summaries)
     stages = tuple(
         _cascade_stage(name, totals, worker_s=seconds.get(name), is_beside=name in beside)
