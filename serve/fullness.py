@@ -80,6 +80,13 @@ class RefusedBefore:
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         num_others = self._limit.num_under_way
+        self._limit.num_under_way += 1
+        is_under_way = True
+
+        def leave() -> None:
+            nonlocal is_under_way
+            self._limit.num_under_way -= is_under_way
+            is_under_way = False
 
         async def watched_send(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == 429:
@@ -87,13 +94,14 @@ class RefusedBefore:
                 if FULL in headers:
                     self._limit.learn(num_others)
                     self._retry_after_s = int(headers["Retry-After"])
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                leave()  # before the client has it, whose next request may be here sooner than Serve is done
             await send(message)
 
-        self._limit.num_under_way += 1
         try:
             await self._app(scope, receive, watched_send)
         finally:
-            self._limit.num_under_way -= 1
+            leave()
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._meter.refused("full")

@@ -65,6 +65,39 @@ async def test_the_proxy_repeats_a_refusal_while_as_many_are_under_way() -> None
     assert (await replica.ask()).status_code == 200  # the moment that there is room
 
 
+async def test_who_has_an_answer_is_no_longer_under_way_whatever_serve_still_does() -> None:
+    replica = Replica(room=1)
+    is_done = asyncio.Event()
+    inner = replica.app._app
+
+    async def slow_to_end(scope: Any, receive: Any, send: Any) -> None:
+        await inner(scope, receive, send)
+        await is_done.wait()
+
+    replica.app._app = slow_to_end
+    answered: list[dict[str, Any]] = []
+    is_answered = asyncio.Event()
+
+    async def send(message: Any) -> None:
+        answered.append(message)
+        if message["type"] == "http.response.body":
+            is_answered.set()
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    scope = {"type": "http", "method": "POST", "path": "/rewrite", "headers": [], "query_string": b""}
+    replica.let_go.set()
+    first = asyncio.create_task(replica.app(scope, receive, send))
+    await is_answered.wait()
+    assert not first.done()
+    assert replica.app._limit.num_under_way == 0
+    is_done.set()
+    await first
+    assert replica.app._limit.num_under_way == 0
+    assert answered[0]["status"] == 200
+
+
 async def test_the_limit_is_tried_again_and_forgotten() -> None:
     replica = Replica(room=1)
     inside = await replica.fill()
