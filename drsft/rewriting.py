@@ -16,7 +16,7 @@ from typing import Any
 
 from drsft.carrying import first_work, later_work
 from drsft.logs import about
-from drsft.memory import peak_rss_mb
+from drsft.memory import peak_rss_mib
 from drsft.policy.protocol import Policy, Scorer
 from drsft.records import Outcome, Problem, Record
 from drsft.rewrite.allowance import Allowance
@@ -165,5 +165,5 @@ def summarise(records: Sequence[Record], *, started_at: float) -> dict[str, Any]
         "ended_at": time.time(),
         "actor": f"{socket.gethostname()}/{os.getpid()}",
         "cpu_s": time.process_time(),  # of the actor, so far
-        "peak_rss_mib": peak_rss_mb() * 1e6 / 2**20,  # likewise
+        "peak_rss_mib": peak_rss_mib(),  # likewise
     }

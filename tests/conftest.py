@@ -1,9 +1,34 @@
 """What every test shares: no hub, no token file in the home directory, one thread for each engine."""
 
 import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from drsft.policy.prompts import Prompter
+    from drsft.verify.pool import VerifierPool
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("AWS_MAX_ATTEMPTS", "2")  # a server that is not there is not waited for
 os.environ.pop("RAY_ADDRESS", None)
+
+
+@pytest.fixture(scope="module")
+def prompter() -> "Prompter":
+    """Of the embedded model, with the prompts that a configuration has by itself."""
+    from drsft.config import Prompts
+    from drsft.policy.prompts import load_prompter
+
+    return load_prompter("embedded", Prompts())
+
+
+@pytest.fixture(scope="module")
+def verifier() -> "Iterator[VerifierPool]":
+    from drsft.verify.pool import VerifierPool
+
+    with VerifierPool() as pool:
+        yield pool

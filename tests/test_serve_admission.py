@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -12,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from serve_support import Policy, make_backend
 
-from drsft.config import Prompts
-from drsft.policy.prompts import Prompter, load_prompter
+from drsft.policy.prompts import Prompter
 from drsft.verify.pool import VerifierPool
 from serve.admission import Admission, Refused
 from serve.auth import Key
@@ -76,17 +74,6 @@ async def test_room_is_waited_for_until_enough_has_ended() -> None:
         await asyncio.sleep(0)
         assert not waiting.done()
     await waiting
-
-
-@pytest.fixture(scope="module")
-def prompter() -> Prompter:
-    return load_prompter("embedded", Prompts())
-
-
-@pytest.fixture(scope="module")
-def verifier() -> Iterator[VerifierPool]:
-    with VerifierPool() as pool:
-        yield pool
 
 
 async def post(backend: Backend, route: str, body: Any) -> httpx.Response:

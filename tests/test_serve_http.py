@@ -10,17 +10,11 @@ import httpx
 import pytest
 from serve_support import Answers, Policy, make_service
 
-from drsft.config import Prompts
-from drsft.policy.prompts import Prompter, load_prompter
+from drsft.policy.prompts import Prompter
 from drsft.verify.pool import VerifierPool
 from serve.auth import make_key
 
 ASK = {"problem": "1 + 1?", "reference": "2", "expert_solution": "It is \\boxed{2}.", "seed": 3}
-
-
-@pytest.fixture(scope="module")
-def prompter() -> Prompter:
-    return load_prompter("embedded", Prompts())
 
 
 @pytest.fixture

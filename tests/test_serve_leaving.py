@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,7 @@ from fastapi import FastAPI
 from serve_support import Policy, make_backend, make_service
 from starlette.types import Message
 
-from drsft.config import Prompts
-from drsft.policy.prompts import Prompter, load_prompter
+from drsft.policy.prompts import Prompter
 from drsft.verify.pool import VerifierPool
 from serve.auth import make_key
 from serve.backend import Backend
@@ -23,17 +22,6 @@ from serve.http import make_app
 from serve.problems import EngineUnavailable
 
 ASK = {"problem": "1 + 1?", "reference": "2", "expert_solution": "It is \\boxed{2}.", "seed": 3}
-
-
-@pytest.fixture(scope="module")
-def prompter() -> Prompter:
-    return load_prompter("embedded", Prompts())
-
-
-@pytest.fixture(scope="module")
-def verifier() -> Iterator[VerifierPool]:
-    with VerifierPool() as pool:
-        yield pool
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from drsft.config import Prompts
 from drsft.embedded.task import PLAIN_PROMPT, Split, make_problems
 from drsft.gap.scoring import Row, TokenScores, score_rows
-from drsft.memory import peak_rss_mb
+from drsft.memory import peak_rss_mib
 from drsft.policy.prompts import load_prompter, model_location
 from drsft.records import Problem
 from drsft.train.model import load_model
@@ -173,9 +173,9 @@ def _measure_memory(num_tokens: int, vocabulary: int) -> MemoryPoint:
     ids = rng.integers(vocabulary, size=(num_tokens // ROW_TOKENS, ROW_TOKENS)).tolist()
     rows = [(row[:1], row[1:]) for row in ids]
     score_rows(model, [([1], [2])])  # loads what the first call loads
-    before_mb = peak_rss_mb()
+    before_mib = peak_rss_mib()
     score_rows(model, rows)
-    growth_mib = (peak_rss_mb() - before_mb) * 1e6 / 2**20
+    growth_mib = peak_rss_mib() - before_mib
     return MemoryPoint(num_tokens=num_tokens, vocabulary=vocabulary, growth_mib=growth_mib)
 
 

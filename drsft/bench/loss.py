@@ -23,7 +23,7 @@ from torch import Tensor
 
 from drsft.config.objectives import Dft
 from drsft.errors import StageError
-from drsft.memory import peak_rss_mb
+from drsft.memory import peak_rss_mib
 from drsft.objectives.head import Head
 from drsft.objectives.loss import LossRequest, fused_loss
 
@@ -123,7 +123,7 @@ def _measure(side: str, shape: Shape) -> Measurement:
     loss_of = {"full": _full_logits, "fused": _fused}[side]
     # A small one first, on tensors of its own, loads the libraries' kernels.
     loss_of(torch.randn(8, 16).requires_grad_(), torch.randn(64, 16).requires_grad_(), labels_T[:8] % 64)
-    before_mb = _peak_mib()
+    before_mib = peak_rss_mib()
     started_s = time.perf_counter()
     loss = loss_of(hidden_TD, weight_VD, labels_T)
     torch.autograd.backward(loss)
@@ -132,7 +132,7 @@ def _measure(side: str, shape: Shape) -> Measurement:
         raise StageError("the loss gave no gradient")
     return Measurement(
         seconds=seconds,
-        mb=_peak_mib() - before_mb,
+        mb=peak_rss_mib() - before_mib,
         loss=loss.item(),
         gradient_norm=weight_VD.grad.norm().item(),
     )
@@ -146,10 +146,6 @@ def _full_logits(hidden_TD: Tensor, weight_VD: Tensor, labels_T: Tensor) -> Tens
 def _fused(hidden_TD: Tensor, weight_VD: Tensor, labels_T: Tensor) -> Tensor:
     request = LossRequest(num_loss_tokens=len(labels_T), objective=Dft())
     return fused_loss(hidden_TD, Head(weight_VD=weight_VD), labels_T, request).loss
-
-
-def _peak_mib() -> float:
-    return peak_rss_mb() * 1e6 / 2**20
 
 
 def _main(arguments: Sequence[str]) -> None:

@@ -2,12 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from drsft.records import Outcome, Source
 
-__all__ = ["Cascade", "CascadeStage"]
+__all__ = ["Cascade", "CascadeStage", "kept_by_source"]
 
 ANALYSIS, HINTED = "analysis", "hinted"  # stages of the cascade
+
+
+def kept_by_source(summary: Mapping[str, Any]) -> Mapping[str, int]:
+    """The kept rows that a shard's commit counts; versions without rounds kept what they sampled."""
+    kept: Mapping[str, int] = summary.get("kept", summary.get("sources", {}))
+    return kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

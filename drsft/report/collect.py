@@ -19,7 +19,7 @@ from drsft.gap.report import GapReport
 from drsft.planning import Plan, read_plan
 from drsft.records import Outcome, Source
 from drsft.report.browsed import browsed_rows
-from drsft.report.cascade import Cascade, CascadeStage
+from drsft.report.cascade import Cascade, CascadeStage, kept_by_source
 from drsft.report.costs import prices_of, rewriting_seconds, stage_costs
 from drsft.report.data import (
     ArmDifference,
@@ -41,7 +41,7 @@ from drsft.stored import read_stored
 __all__ = ["cascade_of", "collect", "write_report"]
 
 COUNTED = (
-    "sources", "kept", "carried", "solved", "accepted", "samples", "problems",
+    "sources", "carried", "solved", "accepted", "samples", "problems",
     "tokens", "verdicts", "refusals", "checks", "pairs",
 )  # fmt: skip
 _MOMENTS = ("before", "after")
@@ -107,11 +107,11 @@ def cascade_of(summaries: list[dict[str, Any]], *, beside: Set[str]) -> Cascade 
     if not summaries:
         return None
     totals: dict[str, Counter[str]] = {}
+    kept: Counter[str] = Counter()
     for summary in summaries:
+        kept.update(kept_by_source(summary))
         for name in COUNTED:
             totals.setdefault(name, Counter()).update(summary.get(name, {}))
-        if "kept" not in summary:  # of a version without rounds
-            totals["kept"].update(summary.get("sources", {}))
     seconds = rewriting_seconds(summaries)
     stages = tuple(
         _cascade_stage(name, totals, worker_s=seconds.get(name), is_beside=name in beside)
@@ -120,7 +120,7 @@ def cascade_of(summaries: list[dict[str, Any]], *, beside: Set[str]) -> Cascade 
     )
     return Cascade(
         stages=stages,
-        sources={source: totals["kept"][source.value] for source in Source},
+        sources={source: kept[source.value] for source in Source},
         sampled={source: totals["sources"][source.value] for source in Source},
         num_carried=totals["carried"]["problems"],
         refusals=dict(totals["refusals"]),

@@ -13,6 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from drsft.records import Outcome, Source
+from drsft.report.cascade import kept_by_source
 from drsft.report.terminal import OUTCOME_STYLES, SOURCE_STYLES, number_column, visible
 
 __all__ = ["summary_view"]
@@ -24,7 +25,7 @@ def summary_view(run: str, summaries: Sequence[Mapping[str, Any]], *, num_proble
     """The whole run in two tables, from the summaries in its shards' commits."""
     totals: dict[str, Counter[str]] = {}
     for summary in summaries:
-        totals.setdefault("sources", Counter()).update(summary.get("kept", summary.get("sources", {})))
+        totals.setdefault("sources", Counter()).update(kept_by_source(summary))
         for name in ("carried", "samples", "tokens", "verdicts", "refusals", "checks", "pairs"):
             totals.setdefault(name, Counter()).update(summary.get(name, {}))
     num_records = totals["sources"].total()

@@ -34,7 +34,7 @@ class Allowance:
     @asynccontextmanager
     async def hold(self, num_tokens: int) -> AsyncIterator[bool]:
         """Within, so many tokens may be sampled; False where the allowance is spent by then."""
-        await self._has_room(num_tokens)
+        await self._room(num_tokens)
         self._num_held += num_tokens
         try:
             if self._parent is None:
@@ -47,7 +47,7 @@ class Allowance:
             self._released.set()
             self._released = asyncio.Event()
 
-    async def _has_room(self, num_tokens: int) -> None:
+    async def _room(self, num_tokens: int) -> None:
         while (
             self._num_left is not None
             and self._num_left > 0

@@ -2,12 +2,11 @@
 
 from drsft.records import Outcome, Problem, Verdict
 from drsft.verify.maths.find import find_answer
-from drsft.verify.steps import only_steps_fail
+from drsft.verify.steps import MATH_KINDS, only_steps_fail
 
 __all__ = ["contradicts"]
 
 STATED = ("box", "marker", "phrase")
-READ_FROM_PROSE = ("math", "math+steps", "numeric")  # kinds whose answer may be guessed from a text's end
 
 
 def contradicts(problem: Problem, expert_verdict: Verdict | None) -> bool:
@@ -20,7 +19,7 @@ def contradicts(problem: Problem, expert_verdict: Verdict | None) -> bool:
         return False
     if only_steps_fail(expert_verdict):
         return False
-    if problem.kind not in READ_FROM_PROSE:
+    if problem.kind not in MATH_KINDS:
         return True
     found = find_answer(problem.demonstration)
     return found is not None and found.where in STATED

@@ -13,10 +13,9 @@ from drsft.rewrite.race import Race
 from drsft.rewrite.refusal import refusal_of
 from drsft.tracing import span
 from drsft.verify.protocol import Verifier
+from drsft.verify.steps import MATH_KINDS
 
 __all__ = ["Wave", "examine", "hash_ids", "sample_in_waves"]
-
-MATH_KINDS = ("math", "math+steps", "numeric")  # the step check reads equations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

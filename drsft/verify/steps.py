@@ -26,6 +26,7 @@ from drsft.verify.prose import Token, side_after, side_before, tokens_of
 from drsft.verify.wire import Case
 
 __all__ = [
+    "MATH_KINDS",
     "StepReport",
     "check_steps",
     "judge_math_with_steps",
@@ -34,6 +35,7 @@ __all__ = [
     "report_of",
 ]
 
+MATH_KINDS = ("math", "math+steps", "numeric")  # kinds of problems whose solutions are prose with equations
 MAX_CHARS = 50_000
 MAX_EQUATION_CHARS = 400
 MAX_LINE_CHARS = 2_000

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +10,12 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 from serve_support import Policy, make_service, served
 
-from drsft.config import Prompts
-from drsft.policy.prompts import Prompter, load_prompter
+from drsft.policy.prompts import Prompter
 from drsft.verify.pool import VerifierPool
 from serve.auth import make_key
 from serve.problems import EngineUnavailable
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
-
-
-@pytest.fixture(scope="module")
-def prompter() -> Prompter:
-    return load_prompter("embedded", Prompts())
-
-
-@pytest.fixture(scope="module")
-def verifier() -> Iterator[VerifierPool]:
-    with VerifierPool() as pool:
-        yield pool
 
 
 def fill(page: Page) -> None:
