@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from playwright.sync_api import Locator, expect
 
 from drsft.config import RunConfig
 from drsft.evaluate.paired import PairedDifference
@@ -68,7 +69,10 @@ def report(sample: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 class Visit:
-    """One open page with everything it complained about or asked for."""
+    """One open page with everything it complained about or asked for.
+
+    What a key does, the page may do in a later task of its loop: after a key, `expect` waits for it.
+    """
 
     def __init__(self, browser: Any, path: Path, viewport: dict[str, int], scheme: str) -> None:
         self.page = browser.new_page(viewport=viewport, color_scheme=scheme)
@@ -80,13 +84,18 @@ class Visit:
         self.page.goto(path.as_uri())
         self.page.wait_for_selector("html[data-rows=drawn]")
 
-    def shown(self) -> list[str]:
-        """Sources of the examples that are visible."""
-        return list(
-            self.page.eval_on_selector_all(
-                "article.row", "elements => elements.map(element => element.dataset.source)"
-            )
-        )
+    def rows(self, source: str = "") -> Locator:
+        """The examples that are visible, all or those of one source."""
+        return self.locator(f"article.row[data-source={source}]" if source else "article.row")
+
+    def locator(self, selector: str) -> Locator:
+        found: Locator = self.page.locator(selector)
+        return found
+
+    def expect_only(self, source: str) -> None:
+        """Waits until examples of one source are shown, and no others."""
+        expect(self.rows(source)).not_to_have_count(0)
+        expect(self.locator(f"article.row:not([data-source={source}])")).to_have_count(0)
 
 
 @pytest.fixture
@@ -121,52 +130,52 @@ def test_page_opens_quietly_and_fits(
 def test_source_filter_works_by_keyboard(visit: Visit) -> None:
     visit.page.focus("input[name=source]:checked")
     visit.page.keyboard.press("ArrowRight")
-    assert set(visit.shown()) == {"own"}
+    visit.expect_only("own")
     visit.page.keyboard.press("ArrowRight")
-    assert set(visit.shown()) == {"rewritten"}
-    assert visit.page.inner_text("#num-shown") == f"{len(visit.shown())} of 12 rows"
+    visit.expect_only("rewritten")
+    expect(visit.locator("#num-shown")).to_have_text(f"{visit.rows().count()} of 12 rows")
 
 
 def test_verdict_and_reason_filter_by_keyboard(visit: Visit) -> None:
     visit.page.focus("#outcome")
     visit.page.keyboard.type("trunc")
-    assert set(visit.shown()) == {"expert"}
+    visit.expect_only("expert")
     visit.page.keyboard.press("Tab")
-    assert visit.page.evaluate("document.activeElement.id") == "reason"
+    expect(visit.locator("#reason")).to_be_focused()
     visit.page.keyboard.type("answer differs")
-    assert visit.shown() == [], "the reason and the verdict must meet in one attempt"
+    expect(visit.rows(), "the reason and the verdict must meet in one attempt").to_have_count(0)
     visit.page.focus("#outcome")
     visit.page.keyboard.press("Home")
-    assert len(visit.shown()) == 12
+    expect(visit.rows()).to_have_count(12)
 
 
 def test_tokens_are_shaded_until_that_is_switched_off(visit: Visit) -> None:
-    shaded = "#drawn-rows [class^=h-]"
+    shaded = visit.locator("#drawn-rows [class^=h-]")
     before = visit.page.inner_text("article.row .solution")
-    assert visit.page.locator(shaded).count() > 20
-    assert visit.page.get_attribute(shaded, "title").startswith("φ \u2212")
+    assert shaded.count() > 20
+    assert (shaded.first.get_attribute("title") or "").startswith("φ \u2212")
     visit.page.focus("#heat")
     visit.page.keyboard.press("Space")
-    assert visit.page.locator(shaded).count() == 0
+    expect(shaded).to_have_count(0)
     assert visit.page.inner_text("article.row .solution") == before
 
 
 def test_attempts_unfold_by_keyboard(visit: Visit) -> None:
     visit.page.focus("article.row summary")
     visit.page.keyboard.press("Enter")
-    assert visit.page.locator("article.row .attempts li").count() == 2
-    assert "Wrong · Self-alignment" in visit.page.inner_text("article.row .attempts")
+    expect(visit.locator("article.row .attempts li")).to_have_count(2)
+    expect(visit.locator("article.row .attempts").first).to_contain_text("Wrong · Self-alignment")
 
 
 def test_search_works_by_keyboard(visit: Visit) -> None:
     visit.page.keyboard.press("/")
     visit.page.keyboard.type("CHLOË")
-    assert len(visit.shown()) == 2
+    expect(visit.rows()).to_have_count(2)
     visit.page.keyboard.type(" nobody")
-    assert visit.shown() == []
-    assert visit.page.is_visible("#no-matches")
+    expect(visit.rows()).to_have_count(0)
+    expect(visit.locator("#no-matches")).to_be_visible()
     visit.page.keyboard.press("Escape")
-    assert len(visit.shown()) == 12
+    expect(visit.rows()).to_have_count(12)
     assert visit.complaints == []
 
 
@@ -228,15 +237,15 @@ def test_ten_thousand_rows_stay_small_and_are_all_searched(
     path.write_text(render(sample.sample_report(num_rows=10_000)), encoding="utf-8")
     assert path.stat().st_size < 15_000_000
     visit = Visit(browser, path, VIEWPORTS["desktop"], "light")
-    assert visit.page.inner_text("#num-shown") == "10,000 of 10,000 rows"
-    assert len(visit.shown()) == 20
+    expect(visit.locator("#num-shown")).to_have_text("10,000 of 10,000 rows")
+    expect(visit.rows()).to_have_count(20)
     visit.page.focus("#more-rows")
     visit.page.keyboard.press("Enter")
-    assert len(visit.shown()) == 40
+    expect(visit.rows()).to_have_count(40)
     last = sample.sample_report(num_rows=10_000).rows[-1].problem_id
     visit.page.keyboard.press("/")
     visit.page.keyboard.type(last)
-    assert visit.page.inner_text("#num-shown") == "1 of 10,000 rows"
+    expect(visit.locator("#num-shown")).to_have_text("1 of 10,000 rows")
     assert visit.complaints == []
     visit.page.close()
 
@@ -256,7 +265,7 @@ def test_a_live_page_shows_what_the_run_gains_and_stays_when_it_ends(browser: An
     page.on("console", lambda message: complaints.append(message.text))
     with served(config, port=0) as address:
         page.goto(address)
-        assert "rewriting 0 of 2 shards" in page.inner_text("#standing")
+        expect(page.locator("#standing")).to_contain_text("rewriting 0 of 2 shards")
         ShardSet(store, "rewrite").commit("0", records_to_table([]), {"tokens": {}})
         page.get_by_text("rewriting 1 of 2 shards").wait_for(timeout=20_000)
         assert complaints == []
