@@ -9,13 +9,16 @@ from transformers import (
     CohereConfig,
     Gemma2Config,
     GraniteConfig,
+    Llama4TextConfig,
     LlamaConfig,
     PhiConfig,
     Qwen2Config,
+    RecurrentGemmaConfig,
+    RemBertConfig,
 )
 
 from drsft.errors import ModelError
-from drsft.objectives.head import HeadShape, head_of, head_shape
+from drsft.objectives.head import HeadShape, body_of, head_of, head_shape
 
 SMALL = {
     "vocab_size": 40,
@@ -35,8 +38,18 @@ MODELS = {
         Gemma2Config(**SMALL, head_dim=8, final_logit_softcapping=2.0, initializer_range=0.5),
         HeadShape(softcap=2.0),
     ),
+    "recurrent gemma, soft cap of another name": (
+        RecurrentGemmaConfig(
+            **SMALL, logits_soft_cap=2.0, initializer_range=0.5, w_init_variance_scale=4.0, head_dim=8
+        ),
+        HeadShape(softcap=2.0),
+    ),
     "cohere, multiplied": (CohereConfig(**SMALL, logit_scale=0.25), HeadShape(scale=0.25)),
     "granite, divided": (GraniteConfig(**SMALL, logits_scaling=4.0), HeadShape(scale=0.25)),
+    "llama 4, a part of a larger model": (
+        Llama4TextConfig(**SMALL, head_dim=8, intermediate_size_mlp=24, num_local_experts=2),
+        HeadShape(),
+    ),
     "phi, bias": (PhiConfig(**{**SMALL, "num_key_value_heads": 2}), HeadShape()),
 }
 
@@ -57,7 +70,7 @@ def test_the_head_reproduces_the_models_logits(name: str) -> None:
     assert causal_lm.training, "it is left as it was"
     ids = torch.randint(2, 40, (1, 9))
     with torch.no_grad():
-        hidden_TD = causal_lm.base_model(ids, use_cache=False).last_hidden_state[0]
+        hidden_TD = body_of(causal_lm)(ids, use_cache=False).last_hidden_state[0]
         found_TV = head_of(causal_lm).logits(hidden_TD)
         torch.testing.assert_close(found_TV, causal_lm(ids, use_cache=False).logits[0], rtol=1e-5, atol=1e-5)
 
@@ -68,6 +81,12 @@ def test_a_model_that_does_more_to_its_logits_is_refused() -> None:
     causal_lm.lm_head.register_forward_hook(lambda module, args, logits: logits + 0.3 * logits.square())
     assert head is causal_lm.get_output_embeddings()
     with pytest.raises(ModelError, match="LlamaForCausalLM is not supported"):
+        head_shape(causal_lm)
+
+
+def test_a_head_of_another_width_is_refused() -> None:
+    causal_lm = model_of(RemBertConfig(**SMALL, output_embedding_size=32, is_decoder=True))
+    with pytest.raises(ModelError, match="RemBertForCausalLM is not supported"):
         head_shape(causal_lm)
 
 

@@ -9,13 +9,14 @@ from transformers import (
     BioGptConfig,
     GPT2Config,
     OPTConfig,
+    PersimmonConfig,
+    PhimoeConfig,
     Qwen2Config,
     XGLMConfig,
 )
 
 from drsft.train.model import ScoringModel, load_model
 from drsft.train.pack import PackedRows
-from drsft.train.reference import switch_dropout_off
 from drsft.train.scores import score
 from drsft.train.world import World
 
@@ -60,7 +61,7 @@ SMALL = {
     "vocab_size": VOCAB, "hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2,
     "max_position_embeddings": 64, "dropout": 0.3, "attention_dropout": 0.3,
 }  # fmt: skip
-DROPPING = {  # models that keep their shares as modules, or as plain numbers of many names
+DRAWING = {  # models that keep their shares as modules, as plain numbers, in their configuration
     "qwen2": Qwen2Config(**{**SMALL, "num_key_value_heads": 2, "intermediate_size": 24}),
     "gpt2": GPT2Config(**SMALL, embd_pdrop=0.3, resid_pdrop=0.3, attn_pdrop=0.3),
     "opt": OPTConfig(**SMALL, ffn_dim=24, word_embed_proj_dim=16, layerdrop=0.3),
@@ -70,19 +71,26 @@ DROPPING = {  # models that keep their shares as modules, or as plain numbers of
     "biogpt": BioGptConfig(
         **{**SMALL, "intermediate_size": 24}, hidden_dropout_prob=0.3, activation_dropout=0.3, layerdrop=0.3
     ),
+    "persimmon": PersimmonConfig(**{**SMALL, "intermediate_size": 24}, hidden_dropout=0.3),
+    "phimoe, noise of a router": PhimoeConfig(
+        **{**SMALL, "num_key_value_heads": 2, "intermediate_size": 24}, input_jitter_noise=0.3
+    ),
 }
 
 
-@pytest.mark.parametrize("name", DROPPING)
-def test_dropout_is_off_where_two_passes_are_compared(name: str) -> None:
+@pytest.mark.parametrize("activation_checkpointing", [False, True])
+@pytest.mark.parametrize("name", DRAWING)
+def test_nothing_is_drawn_where_two_passes_are_compared(name: str, activation_checkpointing: bool) -> None:
     torch.manual_seed(0)
-    causal_lm = AutoModelForCausalLM.from_config(DROPPING[name]).train()
+    causal_lm = AutoModelForCausalLM.from_config(DRAWING[name])
     rows = make_rows(NUM_EXAMPLES)
 
     def scores(model: ScoringModel) -> Tensor:
         return score(model, rows, range(len(rows)), micro_batch_rows=2, world=World()).logprobs_K
 
-    model = ScoringModel(causal_lm)
+    model = ScoringModel(causal_lm, activation_checkpointing=activation_checkpointing).train()
     assert not torch.equal(scores(model), scores(model))
-    switch_dropout_off(causal_lm)
+    model.draw_nothing()
     assert torch.equal(scores(model), scores(model))
+    model.eval()
+    assert torch.equal(scores(model), scores(model.train())), "nor after a look at held-out rows"

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from drsft.objectives.head import Head, head_of
+from drsft.objectives.head import Head, body_of, head_of
 from drsft.objectives.statistics import token_statistics
 
 __all__ = ["CausalLM", "Row", "TokenScores", "score_rows"]
@@ -102,7 +102,7 @@ def _score_batch(
     for row, (ids, (prompt, _)) in enumerate(zip(fed, rows, strict=True)):
         input_ids_BL[row, : len(ids)] = torch.tensor(ids)
         is_predicting_BL[row, len(prompt) - 1 : len(ids)] = True
-    output = model.base_model(input_ids=input_ids_BL.to(device), use_cache=False)
+    output = body_of(model)(input_ids=input_ids_BL.to(device), use_cache=False)
     hidden_TD = output.last_hidden_state[is_predicting_BL.to(device)]
     labels_T = torch.tensor([token for _, completion in rows for token in completion], device=device)
     statistics = token_statistics(hidden_TD, head, labels_T, chunk_tokens=chunk_tokens)

@@ -12,11 +12,14 @@ from torch import Tensor
 
 from drsft.errors import ModelError
 
-__all__ = ["Head", "HeadShape", "head_of", "head_shape"]
+__all__ = ["Head", "HeadShape", "body_of", "head_of", "head_shape"]
 
 # Settings of transformers' models by which logits are multiplied, or in other models divided.
-SCALE_SETTINGS = ("logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
-SOFTCAP_SETTING = "final_logit_softcapping"
+SCALE_SETTINGS = (
+    *("logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier"),
+    "logits_mup_width_multiplier",
+)
+SOFTCAP_SETTINGS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 NUM_PROBE_TOKENS = 4
 
 
@@ -58,6 +61,16 @@ class Head:
         return logits_CV
 
 
+def body_of(causal_lm: Any) -> Any:
+    """The model without its head. Raises ModelError where it can't be told from the rest."""
+    body = causal_lm.base_model
+    if body is causal_lm:  # its prefix names a part of a larger model, as Llama 4's does
+        body = getattr(causal_lm, "model", None)
+    if body is None:
+        raise ModelError(f"{type(causal_lm).__name__} is not supported: it has no body apart from its head")
+    return body
+
+
 def head_of(causal_lm: Any, shape: HeadShape | None = None) -> Head:
     """The head of a Hugging Face causal language model; without `shape` the model is tried (`head_shape`)."""
     shape = shape or head_shape(causal_lm)
@@ -79,11 +92,12 @@ def head_shape(causal_lm: Any) -> HeadShape:
     was_training = causal_lm.training
     causal_lm.eval()
     ids_1T = torch.arange(NUM_PROBE_TOKENS, device=module.weight.device)[None] % len(module.weight)
-    hidden_TD = causal_lm.base_model(input_ids=ids_1T, use_cache=False).last_hidden_state[0]
+    hidden_TD = body_of(causal_lm)(input_ids=ids_1T, use_cache=False).last_hidden_state[0]
     expected_TV = causal_lm(input_ids=ids_1T, use_cache=False).logits[0].float()
     causal_lm.train(was_training)
     tolerance = 1e-3 if hidden_TD.dtype in (torch.float32, torch.float64) else 3e-2
-    for shape in _candidates(causal_lm.config.get_text_config()):
+    is_direct = hidden_TD.shape[-1] == module.weight.shape[-1]  # nothing between them makes it wider
+    for shape in _candidates(causal_lm.config.get_text_config()) if is_direct else ():
         error_TV = head_of(causal_lm, shape).logits(hidden_TD).float() - expected_TV
         # A model whose logits are no numbers says nothing about its head; its loss will say so.
         if error_TV.nan_to_num(0).abs().max() <= tolerance * expected_TV.nan_to_num(0).abs().max():
@@ -97,6 +111,6 @@ def head_shape(causal_lm: Any) -> HeadShape:
 def _candidates(config: Any) -> list[HeadShape]:
     values = [float(getattr(config, name, None) or 1) for name in SCALE_SETTINGS]
     scales = dict.fromkeys([1.0, *values, *(1 / value for value in values)])
-    softcap = getattr(config, SOFTCAP_SETTING, None)
-    softcaps = dict.fromkeys([float(softcap) if softcap else None, None])
+    caps = [float(getattr(config, name, None) or 0) or None for name in SOFTCAP_SETTINGS]
+    softcaps = dict.fromkeys([*caps, None])
     return [HeadShape(scale=scale, softcap=cap) for scale, cap in product(scales, softcaps)]

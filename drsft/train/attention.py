@@ -17,6 +17,8 @@ from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from drsft.objectives.head import body_of
+
 __all__ = ["attend_by_document", "document_attention", "flash_takes", "limits_are_known"]
 
 NAME, PROBE = "drsft_documents", "drsft_documents_probe"
@@ -38,7 +40,7 @@ def attend_by_document(causal_lm: Any) -> bool:
     device = next(causal_lm.parameters()).device
     config = causal_lm.config.get_text_config()
     ids_T = torch.arange(sum(PROBE_LENGTHS), device=device) % config.vocab_size
-    windows: set[int | None] = set()
+    body, windows = body_of(causal_lm), set[int | None]()
 
     def noted_attention(*args: Any, sliding_window: int | None = None, **kwargs: Any) -> tuple[Tensor, None]:
         windows.add(sliding_window)
@@ -46,12 +48,12 @@ def attend_by_document(causal_lm: Any) -> bool:
 
     try:
         alone = [
-            causal_lm.base_model(input_ids=part[None], use_cache=False).last_hidden_state
+            body(input_ids=part[None], use_cache=False).last_hidden_state
             for part in ids_T.split(PROBE_LENGTHS)
         ]
         AttentionInterface.register(PROBE, noted_attention)
         causal_lm.set_attn_implementation(PROBE)
-        together = causal_lm.base_model(
+        together = body(
             input_ids=ids_T[None],
             position_ids=torch.cat([torch.arange(n, device=device) for n in PROBE_LENGTHS])[None],
             document_lengths=PROBE_LENGTHS,

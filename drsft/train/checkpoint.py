@@ -72,7 +72,6 @@ class Checkpointer:
     def __init__(self, store: Store, world: World, *, num_kept: int) -> None:
         """The newest `num_kept` checkpoints stay, and the one with the best score."""
         self._store, self._world, self._num_kept = store, world, num_kept
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint-upload")
         self._upload: _Upload | None = None
         self.newest_step = 0  # that this process saw committed
 
@@ -97,7 +96,9 @@ class Checkpointer:
         if self._world.is_first:
             for name, data in files.items():
                 (Path(folder.name) / name).write_bytes(data)
-        future = self._pool.submit(_upload_folder, self._store, Path(folder.name), _key(step))
+        thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint-upload")
+        future = thread.submit(_upload_folder, self._store, Path(folder.name), _key(step))
+        thread.shutdown(wait=False)  # it ends with the upload
         commit = Commit(step=step, num_workers=self._world.size, score=score)
         self._upload = _Upload(commit, folder, future)
 
@@ -122,9 +123,6 @@ class Checkpointer:
             commit = {name: getattr(upload.commit, name) for name in Commit.__slots__}
             self._store.create(f"{_key(upload.commit.step)}/{COMMIT}", json.dumps(commit).encode())
             _delete_old(self._store, self._num_kept)
-
-    def close(self) -> None:
-        self._pool.shutdown()
 
 
 def load_latest(store: Store, model: nn.Module, optimiser: torch.optim.Optimizer, *, world: World) -> int:

@@ -5,7 +5,7 @@ the longest.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,10 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from drsft.errors import ModelError
-from drsft.objectives.head import head_of, head_shape
+from drsft.objectives.head import body_of, head_of, head_shape
 from drsft.objectives.loss import FusedLoss, LossRequest, fused_loss
 from drsft.objectives.statistics import predicted
 from drsft.policy.prompts import check_location
@@ -55,10 +56,29 @@ class ScoringModel(nn.Module):
     def __init__(self, causal_lm: Any, *, activation_checkpointing: bool = False) -> None:
         super().__init__()
         self.causal_lm = causal_lm
+        self._draws_nothing = False
         self.head_shape = head_shape(causal_lm)
         self.attends_by_document = attend_by_document(causal_lm)
         if activation_checkpointing:
             causal_lm.gradient_checkpointing_enable({"use_reentrant": False})
+
+    def draw_nothing(self) -> None:
+        """Keeps dropout, a router's noise and the like off in training too: two passes over the same tokens
+        then differ by the weights alone."""
+        self._draws_nothing = True
+        self.train(self.training)
+        # What such a layer drops by itself it keeps as a number under many names: dropout, resid_pdrop, …
+        for module in filter(_is_checkpointed, self.causal_lm.modules()):
+            for name, value in vars(module).items():
+                if "drop" in name and isinstance(value, float):
+                    setattr(module, name, 0.0)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self._draws_nothing:
+            for module in self.causal_lm.modules():
+                module.training = mode and _is_checkpointed(module)
+        return self
 
     def forward(
         self,
@@ -83,7 +103,7 @@ class ScoringModel(nn.Module):
     def _hidden(self, input_ids_T: Tensor, position_ids_T: Tensor, lengths: tuple[int, ...]) -> Tensor:
         """Last hidden states (T, D). Models that cannot keep documents apart get one a row, padded on the
         right: what is causal does not see behind itself."""
-        model = self.causal_lm.base_model
+        model = body_of(self.causal_lm)
         if self.attends_by_document:
             output = model(
                 input_ids=input_ids_T[None],
@@ -96,6 +116,11 @@ class ScoringModel(nn.Module):
         padded_ML = pad_sequence(list(torch.split(input_ids_T, list(lengths))), batch_first=True)
         hidden_MLD = model(input_ids=padded_ML, use_cache=False).last_hidden_state
         return torch.cat([hidden_LD[:length] for hidden_LD, length in zip(hidden_MLD, lengths, strict=True)])
+
+
+def _is_checkpointed(module: nn.Module) -> bool:
+    """In training mode only, so that such a layer has to stay in it."""
+    return isinstance(module, GradientCheckpointingLayer) and module.gradient_checkpointing
 
 
 def shard(

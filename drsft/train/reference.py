@@ -10,11 +10,9 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from drsft.config import Arm
 from drsft.objectives.head import Head
@@ -29,7 +27,7 @@ from drsft.train.pack import PackedRows
 from drsft.train.scores import Places, Scores, score
 from drsft.train.world import World
 
-__all__ = ["References", "frozen_start", "gather_references", "start_scores", "switch_dropout_off"]
+__all__ = ["References", "frozen_start", "gather_references", "start_scores"]
 
 START_KEY = "start-logprobs.npy"
 
@@ -61,7 +59,7 @@ def gather_references(
     needs = needs_of(arm.objective)
     start = frozen = None
     if needs.compares:
-        switch_dropout_off(model.causal_lm)
+        model.draw_nothing()
     if needs.start_logprobs:
         start = start_scores(store, model, rows, micro_batch_rows=micro_batch_rows, world=world)
     if needs.start_model and not has_adapters(model.causal_lm):
@@ -102,17 +100,3 @@ def frozen_start(model: ScoringModel, batch: MicroBatch, references: References)
         hidden_ND, weight_VD, bias_V = (start_model or model)(*batch.inputs, None)
     head = Head(weight_VD=weight_VD, bias_V=bias_V, shape=model.head_shape)
     return FrozenStart(hidden_TD=hidden_ND, head=head)
-
-
-def switch_dropout_off(causal_lm: Any) -> None:
-    """Two passes over the same tokens must differ by the weights alone.
-
-    Many models keep a share as a plain number, for a function that drops, under names of their own: dropout,
-    activation_dropout, layerdrop, resid_pdrop, …
-    """
-    for module in causal_lm.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        for name, value in vars(module).items():
-            if "drop" in name and isinstance(value, float):
-                setattr(module, name, 0.0)
