@@ -182,7 +182,12 @@ def run_config(folder: Path, benchmarks: Sequence[Any], **evaluate: Any) -> RunC
 
 
 def evaluate_base(
-    config: RunConfig, policy: LookupPolicy, *, model: str = "base", verifier_name: str = "v1"
+    config: RunConfig,
+    policy: LookupPolicy,
+    *,
+    model: str = "base",
+    verifier_name: str = "v1",
+    may_begin: Callable[[], bool] = lambda: True,
 ) -> LocalStore:
     """What the evaluation's actor does, with another policy."""
     store = LocalStore(Path(config.storage) / config.run_id)
@@ -199,6 +204,7 @@ def evaluate_base(
                 verifier=verifier,
                 prompter=prompter,
                 summary={"verifier": verifier_name},
+                may_begin=may_begin,
             )
         )
     return store

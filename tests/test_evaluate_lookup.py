@@ -69,3 +69,23 @@ def test_a_table_of_answers_gets_exactly_its_accuracy(tmp_path: Path, format_: F
 
     evaluate_base(config, policy)
     assert sorted(policy.asked) == sorted(answers), "what is there is not sampled again"
+
+
+def test_a_shard_that_may_not_begin_is_left_for_another_time(tmp_path: Path) -> None:
+    format_ = FORMATS[0]
+    path = write_rows(tmp_path / "rows.jsonl", [format_.row(i) for i in range(6)])
+    config = run_config(
+        tmp_path, [{"name": format_.name, "problems": {"path": str(path), "shard_size": 2}}], num_samples=1
+    )
+    prompter = embedded_prompter(config)
+    questions = [format_.asked(i) for i in range(6)]
+    policy = LookupPolicy(
+        prompter, {asked: [said(prompter, format_.right(i))] for i, asked in enumerate(questions)}
+    )
+    answers = iter([True])  # then no
+    evaluate_base(config, policy, may_begin=lambda: next(answers, False))
+    assert len(policy.asked) == 2, "one shard, and nothing else was begun"
+    store = evaluate_base(config, policy)
+    assert sorted(policy.asked) == sorted(questions), "the rest, and nothing twice"
+    (found,) = arm_scores(config, store)
+    assert found.score.avg_at_k.value == 1

@@ -54,23 +54,33 @@ async def evaluate_model(
     prompter: Prompter,
     summary: dict[str, Any],
     on_problem: OnProblem = lambda num_tokens: None,
+    may_begin: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Samples what is missing of a model on the planned benchmarks of a run, all shards side by side.
+    """Samples what is missing of a model on the planned benchmarks of a run, as many shards side by side as
+    an actor has in flight.
 
-    Each shard is committed with `summary` and its cost when it is whole, so what a killed evaluation has is
-    not sampled again. `on_problem` hears of each problem that is done how many tokens it took.
+    `may_begin` is asked, in a thread, before each shard: no leaves it for another time. A shard is committed
+    with `summary` and its cost when it is whole, so what a killed evaluation has is not sampled again.
+    `on_problem` hears of each problem that is done how many tokens it took.
     """
     protocol, prompters = config.evaluate, benchmark_prompters(config, prompter)
+    in_flight = asyncio.Semaphore(config.resources.shards_in_flight_per_actor)
 
     async def one(benchmark: Benchmark, shard: str) -> None:
-        problems = read_shard(store, benchmark.prefix, shard)
+        async with in_flight:
+            if await asyncio.to_thread(may_begin):
+                await begun(benchmark, shard)
+
+    async def begun(benchmark: Benchmark, shard: str) -> None:
+        problems = await asyncio.to_thread(read_shard, store, benchmark.prefix, shard)
         evaluation = Evaluation(protocol=protocol, prompter=prompters[benchmark.name], run_seed=config.seed)
         started_at = time.time()
         samples = await evaluate_shard(problems, policy, verifier, evaluation, on_problem=on_problem)
         work = at_work_since(
             started_at, num_units=samples.num_rows, num_tokens=sum(samples["num_tokens"].to_pylist())
         )
-        ShardSet(store, protocol.samples_prefix(model, benchmark)).commit(shard, samples, summary | work)
+        shards = ShardSet(store, protocol.samples_prefix(model, benchmark))
+        await asyncio.to_thread(shards.commit, shard, samples, summary | work)
 
     missing = missing_shards(config, store, model, read_plans(config, store))
     await asyncio.gather(*(one(benchmark, shard) for benchmark, shard in missing))

@@ -59,6 +59,7 @@ class ModelEvaluator:
                     prompter=prompter,
                     summary={"verifier": verifier_version(), "provenance": provenance(target)},
                     on_problem=self._count,
+                    may_begin=lambda: not self._ticker.is_draining(),
                 )
             except StageError:
                 await asyncio.to_thread(die_of_engine, self._board, STAGE)
