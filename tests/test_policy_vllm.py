@@ -4,7 +4,10 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -112,6 +115,26 @@ async def test_a_working_engine_passes_its_check(policy: VLLMPolicy, prompt_ids:
     await asyncio.sleep(0)
     policy.check(max_silence_s=30)
     await work
+
+
+async def test_an_engine_that_had_nothing_to_do_is_not_stuck_in_its_first_step(
+    policy: VLLMPolicy, prompt_ids: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, checked = policy._engine.step, []
+
+    def checked_step() -> Any:
+        try:
+            policy.check(max_silence_s=30)
+            checked.append("healthy")
+        except StageError as error:
+            checked.append(str(error))
+        return step()
+
+    monkeypatch.setattr(policy._engine, "step", checked_step)
+    late = SimpleNamespace(monotonic=lambda: time.monotonic() + 60)
+    monkeypatch.setattr("drsft.policy.vllm.time", late)
+    await policy.generate(prompt_ids, sampling())
+    assert set(checked) == {"healthy"}
 
 
 async def test_cancelling_frees_the_engine(policy: VLLMPolicy, prompt_ids: tuple[int, ...]) -> None:

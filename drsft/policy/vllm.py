@@ -92,7 +92,7 @@ class VLLMPolicy:
         self._inbox: queue.SimpleQueue[_Waiter | str | None] = queue.SimpleQueue()
         self._pending: dict[str, _Request] = {}
         self._failure: Exception | None = None
-        self._stepped_s = time.monotonic()
+        self._alive_s = time.monotonic()  # when its thread last took something up or ended it
         self.busy_s = 0.0  # seconds spent on steps, so far
         started: Future[None] = Future()
         build = partial(build_engine, target, engine_options or {})
@@ -144,7 +144,7 @@ class VLLMPolicy:
         """Raises StageError when the engine died, or has made no step for so long although it has work."""
         if self._failure is not None or not self._thread.is_alive():
             raise self._death()
-        silence_s = time.monotonic() - self._stepped_s
+        silence_s = time.monotonic() - self._alive_s
         if not self._is_idle() and silence_s > max_silence_s:
             raise StageError(f"the vLLM engine has made no step for {silence_s:.0f} s")
 
@@ -174,8 +174,8 @@ class VLLMPolicy:
                 began_s = time.monotonic()
                 if not self._is_idle():
                     self._deliver(self._engine.step())
-                self._stepped_s = time.monotonic()
-                self.busy_s += self._stepped_s - began_s
+                self._alive_s = time.monotonic()
+                self.busy_s += self._alive_s - began_s
         except Exception as error:  # whatever it was, every waiter must hear of it
             self._failure = error
             for request in self._unfinished():
@@ -200,6 +200,7 @@ class VLLMPolicy:
                 message = self._inbox.get(block=self._is_idle())
             except queue.Empty:
                 return True
+            self._alive_s = time.monotonic()  # it may have waited long for this
             match message:
                 case None:
                     return False
