@@ -157,7 +157,7 @@ class Record:
     def num_sampled_tokens(self) -> int:
         """By the target; a teacher's tokens are not its own."""
         rollouts = (attempt.rollout for attempt in self.attempts)
-        return sum(len(one.completion.token_ids) for one in rollouts if one.policy == "target")
+        return sum(len(one.completion.token_ids) for one in rollouts if one.stage != "teacher")
 
 
 def problem_id_of(question: str, reference: str) -> str:

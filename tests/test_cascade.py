@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from drsft.rewrite.allowance import Allowance
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.rewrite.contradiction import contradicts
 from drsft.tables import records_from_table, records_to_table
+from drsft.verify.pool import VerifierPool
 
 PROBLEM = Problem(problem_id="p1", question="1+1?", demonstration="two", reference="2")
 PLAIN, GUIDED = (1, 2, 3), (4, 5)
@@ -58,7 +60,7 @@ def recipe(teachers: "FakeTeachers | None" = None, **changes: Any) -> Recipe:
 
 class FakeTeachers:
     def __init__(self, use: str, *texts: str) -> None:
-        self.teacher = Teacher(model="big", base_url="http://127.0.0.1:1/v1", use=use)  # type: ignore[arg-type]
+        self.teacher = Teacher(model="target", base_url="http://127.0.0.1:1/v1", use=use)  # type: ignore[arg-type]
         self.texts = texts
 
     def pick(self, problem: Problem, run_seed: int) -> Teacher:
@@ -197,12 +199,33 @@ def test_selection_keeps_what_its_name_says(how: str) -> None:
     [
         ("right " + "around and around we go " * 8, "loops"),
         ("right \\boxed{2}, no \\boxed{3}", "several different boxed answers"),
+        ("right \\boxed{right}, no \\boxed{3}", "several different boxed answers"),
     ],
 )
 def test_right_samples_that_teach_badly_are_refused_and_say_why(own: str, reason: str) -> None:
     record = rewritten(answering(own, "right"))
     assert record.source is Source.REWRITTEN
     assert {a.refusal for a in record.attempts if a.rollout.stage == "self_align"} == {reason}
+
+
+@pytest.mark.parametrize(
+    ("reference", "text", "is_refused"),
+    [
+        ("1000", "First \\boxed{1000}, that is \\boxed{1{,}000}.", False),
+        ("1/2", "So \\boxed{0.5}, or \\boxed{\\frac12}, or \\boxed{\\dfrac{1}{2}}.", False),
+        ("5", "So \\boxed{5\\text{ cm}}. The answer is \\boxed{5}.", False),
+        ("1, 2", "The roots are \\boxed{1} and \\boxed{2}.", False),
+        ("5", "First I find \\boxed{4}. But no, it is \\boxed{5}.", True),
+    ],
+)
+def test_boxes_contradict_each_other_by_what_they_mean(
+    verifier: VerifierPool, reference: str, text: str, is_refused: bool
+) -> None:
+    problem = replace(PROBLEM, reference=reference)
+    record = asyncio.run(rewrite_one(problem, answering(text, text), verifier, recipe()))
+    own = [attempt for attempt in record.attempts if attempt.rollout.stage == "self_align"]
+    assert {attempt.verdict.outcome for attempt in own} == {Outcome.CORRECT}
+    assert {attempt.refusal for attempt in own} == {"several different boxed answers" if is_refused else None}
 
 
 def test_a_guided_solution_that_mentions_its_guide_is_refused_but_an_unguided_one_is_not() -> None:
@@ -259,6 +282,13 @@ def test_prose_that_states_no_answer_is_no_contradiction() -> None:
         ("math+steps", "7 + 6 = 12, so \\boxed{12}", "right answer, but 1 of 1 equations fail", False),
         ("math+steps", "so \\boxed{3}", "differs", True),
         ("choice", "(B)", "choice", True),
+        ("choice", "Venus is too small, so the answer is (B).", "choice", True),
+        ("choice", "A. Mars is small. The second option is right.", "choice", False),
+        ("exact", "We compare both and see that the first one wins.", "not equal", False),
+        ("exact", "Lyon", "not equal", True),
+        ("exact", "After all this the answer is: Lyon", "not equal", True),
+        ("regex", "It comes after ten, as one sees.", "no match", False),
+        ("code", "def f(): pass", "1 of 2 tests fail", True),
     ],
 )
 def test_only_another_answer_contradicts_the_reference(
@@ -273,8 +303,10 @@ def test_a_teacher_is_asked_last_and_verified_like_everybody() -> None:
     kept = rewritten(answering("wrong", "wrong"), recipe(FakeTeachers("direct", "wrong", "right, big")))
     assert kept.source is Source.TEACHER
     assert kept.text == "right, big"
+    own = [one.rollout.completion.token_ids for one in kept.attempts if one.rollout.stage != "teacher"]
+    assert kept.num_sampled_tokens == sum(map(len, own)), "a teacher's tokens are not the target's"
     assert kept.behaviour_logprobs_T is None
-    assert kept.attempts[-1].rollout.policy == "big"
+    assert kept.attempts[-1].rollout.policy == "target", "as it is called there"
     assert (
         rewritten(answering("wrong", "wrong"), recipe(FakeTeachers("direct", "wrong"))).source
         is Source.EXPERT

@@ -185,3 +185,10 @@ def test_the_papers_settings_are_ready(name: str, model: str, learning_rate: flo
         (data, kind) for data in ("expert", "rewritten") for kind in ("sft", "dft")
     }
     assert train.batch_rows % (train.micro_batch_rows * config.resources.train_workers) == 0
+
+
+def test_only_what_is_sampled_has_to_fit_into_the_model(small: Path) -> None:
+    short = ["target.max_model_len=2048", "rewrite.self_align.max_tokens=1024"]
+    with pytest.raises(ConfigError, match=r"rewrite\.guided\.max_tokens \(2048\) must be below"):
+        load_config(small, short)
+    assert load_config(small, [*short, "rewrite.preset=rft"]).rewrite.preset == "rft"

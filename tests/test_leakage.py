@@ -33,6 +33,19 @@ def test_a_mention_of_the_guide_is_found(text: str) -> None:
 @pytest.mark.parametrize(
     ("question", "text"),
     [
+        ("How much homework is left?", "By the work shown, 4."),
+        ("An expertly made cake serves 8.", "The expert adds first."),
+        ("The tutorial lasts 5 hours.", "The tutor says 5."),
+        ("Find all solutions.", "Following the solution provided, x is 2."),
+    ],
+)
+def test_a_word_within_another_is_not_the_problems_own(question: str, text: str) -> None:
+    assert leaked_phrase(text, question) is not None
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
         ("A teacher buys 3 pens a day.", "In a week the teacher buys 21 pens."),
         ("Two teachers share 8 apples.", "The teacher who came first has 4."),
         ("Mix 2 l of a 20% solution with water.", "The solution given by mixing is 10%."),

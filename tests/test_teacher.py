@@ -15,7 +15,9 @@ from drsft.errors import SetupError
 from drsft.policy.teacher import FAILURES_IN_A_ROW, OpenAITeachers, TeacherText
 from drsft.records import Outcome, Source
 
-Answer = int | str | dict[str, object]  # a status, the finish reason of an answer, or a body with status 200
+Answer = (
+    int | str | dict[str, object] | bytes
+)  # a status, an answer's finish reason, or a body with status 200
 
 
 class Server(ThreadingHTTPServer):
@@ -43,14 +45,14 @@ class Handler(BaseHTTPRequestHandler):
         answer = server.answers.pop(0) if len(server.answers) > 1 else server.answers[0]
         if answer == "slow":
             server.release.wait()
-        body = json.dumps(_body(answer))
+        body = answer if isinstance(answer, bytes) else json.dumps(_body(answer)).encode()
         self.send_response(answer if isinstance(answer, int) else 200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         if answer == 429:
             self.send_header("Retry-After", "0.01")
         self.end_headers()
-        self.wfile.write(body.encode())
+        self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -60,14 +62,14 @@ class Handler(BaseHTTPRequestHandler):
 TEXT = "right, as in the reference solution"
 
 
-def _body(answer: Answer) -> dict[str, object]:
+def _body(answer: int | str | dict[str, object]) -> dict[str, object]:
     if isinstance(answer, dict):
         return answer
     return {"error": {"message": "as told"}} if isinstance(answer, int) else _chat(answer)
 
 
-def _chat(finish_reason: str) -> dict[str, object]:
-    message = {"role": "assistant", "content": TEXT}
+def _chat(finish_reason: str, content: object = TEXT) -> dict[str, object]:
+    message = {"role": "assistant", "content": content}
     choice = {"index": 0, "message": message, "finish_reason": finish_reason}
     return {"id": "x", "object": "chat.completion", "created": 0, "model": "big", "choices": [choice]}
 
@@ -183,8 +185,23 @@ def test_problems_that_are_too_long_for_it_never_end_the_run_of_a_teacher_that_a
 ROUTERS = {"choices": None, "error": {"code": 429, "message": "busy"}}  # of routers before other endpoints
 
 
-@pytest.mark.parametrize("body", [ROUTERS, {"choices": []}, {"choices": [{"finish_reason": None}]}])
-def test_success_without_a_solution_is_a_failure_with_a_name(body: dict[str, object]) -> None:
+BODIES: dict[str, Answer] = {
+    "a router's": ROUTERS,
+    "no choice": {"choices": []},
+    "no message": {"choices": [{"finish_reason": None}]},
+    "choices by name": {"choices": {"first": 1}},
+    "a message of text": {"choices": [{"message": "2", "finish_reason": "stop"}]},
+    "parts without text": _chat("stop", [{"type": "image_url"}]),
+    "a number": _chat("stop", 2),
+    "nothing": b"",
+    "cut off": b'{"choices": [{"mess',
+    "a page": b"<html>busy</html>",
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_success_without_a_solution_is_a_failure_with_a_name(name: str) -> None:
+    body = BODIES[name]
     with serving(body, "stop") as server:
         first, second = solve(teacher(server.url), times=2)
     assert first.failure == "the teacher's answer cannot be read"
@@ -192,6 +209,20 @@ def test_success_without_a_solution_is_a_failure_with_a_name(body: dict[str, obj
     with serving(body) as server, pytest.raises(SetupError, match="cannot be read") as caught:
         solve(teacher(server.url), times=FAILURES_IN_A_ROW)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ([{"type": "text", "text": "1+1 "}, {"type": "text", "text": "= 2"}], "1+1 = 2"),
+        ("half a \ud83d", "half a ?"),
+        (None, ""),
+    ],
+)
+def test_text_comes_in_parts_or_broken_and_is_text_all_the_same(content: object, text: str) -> None:
+    with serving(_chat("stop", content)) as server:
+        (found,) = solve(teacher(server.url))
+    assert (found.text, found.failure) == (text, None)
 
 
 class Failing(OpenAITeachers):

@@ -88,13 +88,16 @@ class RunConfig(Frozen):
 
     @model_validator(mode="after")
     def lengths_fit(self) -> "RunConfig":
-        rewrite = self.rewrite
-        stages = [rewrite.self_align, *([rewrite.guided] if rewrite.is_guided else [])]
-        stages += [rewrite.hinted] if rewrite.is_hinted else []
-        longest = max(stage.max_tokens for stage in stages)
-        if longest >= self.target.max_model_len:
-            limit = self.target.max_model_len
-            raise ValueError(f"rewrite max_tokens ({longest}) must be below target.max_model_len ({limit})")
+        rewrite, limit = self.rewrite, self.target.max_model_len
+        stages = {"self_align": rewrite.self_align}
+        stages |= {"guided": rewrite.guided} if rewrite.is_guided else {}
+        stages |= {"hinted": rewrite.hinted} if rewrite.is_hinted else {}
+        for name, stage in stages.items():
+            if stage.num_samples and stage.max_tokens >= limit:
+                raise ValueError(
+                    f"rewrite.{name}.max_tokens ({stage.max_tokens}) must be below "
+                    f"target.max_model_len ({limit})"
+                )
         return self
 
     @model_validator(mode="after")

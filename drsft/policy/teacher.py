@@ -93,13 +93,12 @@ class OpenAITeachers:
                     max_tokens=teacher.max_tokens,
                     seed=seed,
                 )
-            choice = _choice_of(answer)
-        except (OpenAIError, _UnreadableError) as error:
+            text, finish_reason = _solution_of(answer)
+        except (OpenAIError, ValueError) as error:  # the latter of a body that is no JSON, too
             failure = self._failed(teacher, error)
             return TeacherText(text="", finish_reason="error", seed=seed, failure=failure)
         self._has_answered.add(teacher)
         self._num_failed[teacher] = 0
-        text, finish_reason = choice.message.content or "", choice.finish_reason or "error"
         return TeacherText(text=text, finish_reason=finish_reason, seed=seed)
 
     def _failed(self, teacher: Teacher, error: Exception) -> str:
@@ -117,7 +116,7 @@ class OpenAITeachers:
         if is_its_own and has_answered:
             return failure  # however many problems are too long for it, the others are not
         self._num_failed[teacher] += 1
-        may_pass = has_answered or is_its_own or isinstance(error, _UnreadableError)
+        may_pass = has_answered or is_its_own or isinstance(error, ValueError)
         if self._num_failed[teacher] >= (FAILURES_IN_A_ROW if may_pass else 1):
             raise SetupError(
                 f"{where} gives no solutions: {failure}, {_detail(error)}; the same command goes on "
@@ -126,17 +125,24 @@ class OpenAITeachers:
         return failure
 
 
-class _UnreadableError(Exception):
+class _UnreadableError(ValueError):
     """Success by its status, but no solution in it: some routers put another endpoint's failure there."""
 
 
-def _choice_of(answer: Any) -> Any:
-    """The first choice. Raises _UnreadableError where an endpoint of another kind answered."""
-    choices = getattr(answer, "choices", None)
-    if not choices or getattr(choices[0], "message", None) is None:
+def _solution_of(answer: Any) -> tuple[str, str]:
+    """Text and finish reason of the first choice; some endpoints give the text in parts.
+
+    Nothing of it was checked on its way here. Raises _UnreadableError where something else answered.
+    """
+    try:
+        choice = answer.choices[0]
+        content, finish_reason = choice.message.content or "", choice.finish_reason
+        text = content if isinstance(content, str) else "".join(part["text"] for part in content)
+    except (AttributeError, IndexError, KeyError, TypeError):
         said = getattr(answer, "error", None) or answer
-        raise _UnreadableError(f"no choices in its answer: {said}")
-    return choices[0]
+        raise _UnreadableError(f"no solution in its answer: {said}") from None
+    text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is no text
+    return text, finish_reason if isinstance(finish_reason, str) else "error"
 
 
 def _failure(error: Exception) -> str:

@@ -40,9 +40,15 @@ def leaked_phrase(text: str, question: str) -> str | None:
     for name, pattern in _PATTERNS:
         for match in pattern.finditer(text):
             said = match.groupdict().get("said") or match[0]
-            if _folded(said) not in asked:
+            if not _speaks_of(_folded(said), asked):
                 return name
     return None
+
+
+def _speaks_of(said: str, asked: str) -> bool:
+    """Two teachers in a problem make "the teacher" its own; "find all solutions" provides none."""
+    plural = "s?" if re.fullmatch(_TUTOR, said) else ""
+    return re.search(rf"\b{re.escape(said)}{plural}\b", asked) is not None
 
 
 def _folded(text: str) -> str:

@@ -10,7 +10,9 @@ from drsft.config import Refusals
 from drsft.rewrite.leakage import leaked_phrase
 from drsft.verify.maths.find import boxes
 
-__all__ = ["has_loop", "refusal_of", "several_boxes"]
+__all__ = ["SEVERAL_BOXES", "different_boxes", "has_loop", "refusal_of"]
+
+SEVERAL_BOXES = "several different boxed answers"  # told by the verifier, not here
 
 _BOX = re.compile(r"\\boxed\s*\{")
 
@@ -23,8 +25,6 @@ def refusal_of(
         return "empty"
     if refusals.loop_repeats and has_loop(token_ids, refusals.loop_ngram_tokens, refusals.loop_repeats):
         return "loops"
-    if refusals.several_boxes and several_boxes(text):
-        return "several different boxed answers"
     if refusals.leakage and is_guided and (phrase := leaked_phrase(text, question)):
         return f"mentions its guide: {phrase}"
     return None
@@ -44,10 +44,13 @@ def has_loop(token_ids: Sequence[int], ngram_tokens: int, repeats: int) -> bool:
     return False
 
 
-def several_boxes(text: str) -> bool:
-    """Boxes that contradict each other; `\\boxed{1} and \\boxed{2}` side by side are one answer."""
+def different_boxes(text: str) -> tuple[str, ...]:
+    """What stands in boxes that may contradict each other; nothing where they read the same.
+
+    `\\boxed{1} and \\boxed{2}` side by side are one answer.
+    """
     contents = dict.fromkeys(filter(None, (_content(text, box.end()) for box in _BOX.finditer(text))))
-    return len(contents) > 1 and boxes(text)[0] != ", ".join(contents)
+    return tuple(contents) if len(contents) > 1 and boxes(text)[0] != ", ".join(contents) else ()
 
 
 def _content(text: str, start: int) -> str | None:

@@ -10,7 +10,7 @@ from drsft.policy.protocol import STOPPED, Draw, Policy, draws_of
 from drsft.records import Attempt, Outcome, Problem, Rollout, Sampling, stable_seed
 from drsft.rewrite.allowance import Allowance
 from drsft.rewrite.race import Race
-from drsft.rewrite.refusal import refusal_of
+from drsft.rewrite.refusal import SEVERAL_BOXES, different_boxes, refusal_of
 from drsft.tracing import span
 from drsft.verify.protocol import Verifier
 from drsft.verify.steps import MATH_KINDS
@@ -134,6 +134,8 @@ async def examine(rollout: Rollout, wave: Wave, verifier: Verifier) -> Attempt:
         question=wave.problem.question,
         is_guided=wave.sees_guide,
     )
+    if refusal is None and wave.refusals.several_boxes:
+        refusal = await _contradiction_of_boxes(completion.text, wave.problem, verifier)
     steps = None
     if wave.checks_steps and wave.problem.kind in MATH_KINDS:
         with span("verify", sample=rollout.sample_index, of="steps"):
@@ -141,6 +143,14 @@ async def examine(rollout: Rollout, wave: Wave, verifier: Verifier) -> Attempt:
         if wave.require_steps and steps.outcome is Outcome.WRONG:
             refusal = refusal or "its equations do not hold"
     return Attempt(rollout=rollout, verdict=verdict, refusal=refusal, steps=steps)
+
+
+async def _contradiction_of_boxes(text: str, problem: Problem, verifier: Verifier) -> str | None:
+    """A reason against a right solution of which some box, read by itself, is not the answer."""
+    for content in different_boxes(text):
+        if not (await verifier.judge(problem, f"\\boxed{{{content}}}")).is_correct:
+            return SEVERAL_BOXES
+    return None
 
 
 def hash_ids(token_ids: Sequence[int]) -> str:
