@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 
@@ -17,6 +17,7 @@ from drsft.storage import Store, read_table, table_bytes
 from drsft.stored import read_stored
 from drsft.tables import problems_from_table, problems_to_table
 from drsft.verify.answers import parse_reference
+from drsft.verify.kinds import KINDS
 
 __all__ = ["Plan", "copy_plan", "plan_problems", "read_plan", "read_shard", "screens_for"]
 
@@ -43,6 +44,7 @@ def plan_problems(
     max_model_len: int,
     needs_demonstration: bool = True,
     screens: Sequence[Screen] = (),
+    kinds: Collection[str] = KINDS,
 ) -> Plan:
     """Reads the dataset, writes its shards and the quarantine below `prefix`, then the plan; once for a run.
 
@@ -57,6 +59,7 @@ def plan_problems(
         parse_reference=parse_reference,
         needs_demonstration=needs_demonstration,
         screens=screens,
+        kinds=kinds,
     )
     existing = read_plan(store, prefix)
     digest = hashlib.blake2b(digest_size=16)
@@ -89,7 +92,9 @@ def plan_problems(
     return plan
 
 
-def screens_for(problems: Problems, benchmarks: Sequence[Benchmark]) -> list[Screen]:
+def screens_for(
+    problems: Problems, benchmarks: Sequence[Benchmark], *, kinds: Collection[str] = KINDS
+) -> list[Screen]:
     """What the configuration asks training problems to be screened for; reads the benchmarks where needed.
 
     Contamination comes first: a problem of a benchmark must not stand for the ones that resemble it.
@@ -98,7 +103,11 @@ def screens_for(problems: Problems, benchmarks: Sequence[Benchmark]) -> list[Scr
     if problems.decontaminate is not None:
         questions = {
             benchmark.name: read_problems(
-                benchmark.problems, Intake(), parse_reference=parse_reference, needs_demonstration=False
+                benchmark.problems,
+                Intake(),
+                parse_reference=parse_reference,
+                needs_demonstration=False,
+                kinds=kinds,
             )
             for benchmark in benchmarks
         }

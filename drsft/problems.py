@@ -5,7 +5,7 @@ a benchmark are found by the screens.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,7 +18,7 @@ from drsft.policy.prompts import Prompter
 from drsft.records import Problem, problem_id_of
 from drsft.rows import BadRow, Row, read_rows
 from drsft.verify.code.program import reference_of_row
-from drsft.verify.kinds import BY_MODEL, KINDS
+from drsft.verify.kinds import KINDS
 
 __all__ = ["Intake", "Quarantined", "read_problems"]
 
@@ -58,10 +58,12 @@ def read_problems(
     parse_reference: ParseReference,
     needs_demonstration: bool = True,
     screens: Sequence[Screen] = (),
+    kinds: Collection[str] = KINDS,
 ) -> Iterator[Problem]:
     """The usable problems in order; `intake` is brought up to date on the way.
 
-    A screen sees only what the checks and screens before it let pass.
+    `kinds` are those that can be judged (`kinds_of`). A screen sees only what the checks and screens before
+    it let pass.
 
     Raises InputError naming file, line and field when the source holds rows but not one usable problem.
     """
@@ -69,7 +71,7 @@ def read_problems(
     seen_rows = Seen()  # problem id and demonstration
     for row in read_rows(config):
         intake.num_read += 1
-        problem = _parse(row, config, parse_reference, needs_demonstration)
+        problem = _parse(row, config, parse_reference, needs_demonstration, kinds)
         if isinstance(problem, Problem) and prompter is not None and max_model_len is not None:
             problem = _fits(problem, row.place, prompter, max_model_len)
         if isinstance(problem, Problem) and problem.problem_id in seen:
@@ -92,14 +94,19 @@ def read_problems(
 
 
 def _parse(
-    row: Row | BadRow, config: Problems, parse_reference: ParseReference, needs_demonstration: bool
+    row: Row | BadRow,
+    config: Problems,
+    parse_reference: ParseReference,
+    needs_demonstration: bool,
+    kinds: Collection[str],
 ) -> Problem | Quarantined:
     if isinstance(row, BadRow):
         return Quarantined(place=row.place, reason=row.kind, detail=row.reason, content=row.content)
     by_row = text_of(row.fields, config.columns.kind) if config.columns.kind in row.fields else None
     kind = by_row or config.kind
-    if kind not in KINDS and kind != BY_MODEL:
-        return _set_aside(row, "unknown verifier kind", f"{kind!r}; known: {', '.join(sorted(KINDS))}")
+    if kind not in kinds:
+        detail = f"{kind!r}; known: {', '.join(sorted(kinds))}; others: rewrite.verification"
+        return _set_aside(row, "unknown verifier kind", detail)
     values: dict[FieldName, str] = {}
     names: tuple[FieldName, ...] = ("question", "reference", "demonstration")
     for name in names if needs_demonstration else names[:2]:

@@ -192,3 +192,10 @@ def test_only_what_is_sampled_has_to_fit_into_the_model(small: Path) -> None:
     with pytest.raises(ConfigError, match=r"rewrite\.guided\.max_tokens \(2048\) must be below"):
         load_config(small, short)
     assert load_config(small, [*short, "rewrite.preset=rft"]).rewrite.preset == "rft"
+
+
+def test_a_kind_that_a_model_judges_needs_a_model(small: Path) -> None:
+    with pytest.raises(ConfigError, match=r"set rewrite\.verification\.judge"):
+        load_config(small, ["problems.kind=judge"])
+    judge = "rewrite.verification.judge={model: m, url: http://127.0.0.1:1/v1}"
+    assert load_config(small, ["problems.kind=judge", judge]).problems.kind == "judge"

@@ -170,3 +170,12 @@ def test_a_row_that_asks_for_a_verifier_nobody_has_is_set_aside(tmp_path: Path) 
     assert [problem.kind for problem in problems] == ["numeric"]
     assert intake.reasons == {"unknown verifier kind": 1}
     assert "maths" in intake.quarantined[0].detail
+
+
+def test_kinds_that_nothing_judges_are_set_aside(tmp_path: Path) -> None:
+    others = [{**GOOD, "problem": f"{kind}?", "kind": kind} for kind in ("judge", "mine")]
+    path = write_lines(tmp_path / "a.jsonl", GOOD, *others)
+    assert read(path, columns=Columns(kind="kind"))[1].reasons == {"unknown verifier kind": 2}
+    config, intake = Problems(path=str(path), columns=Columns(kind="kind")), Intake()
+    problems = read_problems(config, intake, parse_reference=parse_reference, kinds={"math", "judge", "mine"})
+    assert [problem.kind for problem in problems] == ["math", "judge", "mine"]

@@ -7,10 +7,11 @@ from typing import ClassVar
 
 import pytest
 
+from drsft.config import Verification
 from drsft.errors import ConfigError
 from drsft.records import Outcome, Problem
 from drsft.verify.choice import judge_choice
-from drsft.verify.kinds import check_kind, judge_case
+from drsft.verify.kinds import check_kind, judge_case, kinds_of
 from drsft.verify.literal import judge_exact, judge_regex
 from drsft.verify.model_judge import ModelJudge
 from drsft.verify.numeric import judge_numeric
@@ -159,3 +160,33 @@ def test_a_judge_that_is_unclear_refused_or_spent_leaves_the_case_unjudged(judge
 def test_a_judge_without_a_server_is_a_configuration_error():
     with pytest.raises(ConfigError, match="judge_url"):
         ModelJudge(VerifyOptions())
+
+
+async def test_a_run_judges_by_what_its_configuration_says(judge_url):
+    Judge.replies = [(200, "VERDICT: CORRECT")]
+    config = Verification.model_validate(
+        {
+            "require_box": True,
+            "relative_tolerance": 0.1,
+            "judge": {"model": "m", "url": judge_url, "rubric": "Be kind."},
+            "custom": {"even": f"{__name__}:accepts_even"},
+        }
+    )
+    assert {"even", "judge", "math"} <= kinds_of(config)
+    async with VerifierPool.from_config(config, num_workers=1) as pool:
+
+        async def outcome(kind: str, reference: str, text: str):
+            problem = Problem(problem_id="", question="?", demonstration="", reference=reference, kind=kind)
+            return (await pool.judge(problem, text)).outcome
+
+        assert await outcome("math", "4", "The answer is 4.") is NO_ANSWER
+        assert await outcome("numeric", "100", "\\boxed{105}") is CORRECT
+        assert await outcome("even", "", "4") is CORRECT
+        assert await outcome("judge", "4", "four") is CORRECT
+    assert Judge.seen[0]["messages"][0]["content"] == "Be kind."
+
+
+def test_a_kind_that_nothing_judges_is_told_before_a_run_begins():
+    assert "judge" not in kinds_of(Verification())
+    with pytest.raises(ConfigError, match="no_such_module:f"):
+        kinds_of(Verification(custom={"missing": "no_such_module:f"}))

@@ -15,13 +15,14 @@ from drsft.config.hinting import (
 )
 from drsft.config.objectives import Dft, Guards, Objective, Sft
 from drsft.config.reporting import Report
-from drsft.config.rewriting import Guided, Refusals, Rewrite, Selection, Teacher, Verification
+from drsft.config.rewriting import Guided, Refusals, Rewrite, Selection, Teacher
 from drsft.config.rounds import Rounds
 from drsft.config.run import Resources, RunConfig
 from drsft.config.sampling import SamplingStage
 from drsft.config.target import Engine, Prompts, Target
 from drsft.config.tracing import Traces
 from drsft.config.training import Arm, DataView, GapFilter, Lora, TrackerName, Train
+from drsft.config.verification import Verification
 
 __all__ = [
     "Analysis",

@@ -7,8 +7,9 @@ from pydantic import Field, field_validator, model_validator
 from drsft.config.base import Frozen, merged
 from drsft.config.hinting import Hinted
 from drsft.config.sampling import SamplingStage
+from drsft.config.verification import Verification
 
-__all__ = ["Guided", "Refusals", "Rewrite", "Selection", "Teacher", "Verification"]
+__all__ = ["Guided", "Refusals", "Rewrite", "Selection", "Teacher"]
 
 Selection = Literal["random", "first", "shortest", "most_likely", "closest"]
 
@@ -46,11 +47,6 @@ class Refusals(Frozen):
     loop_repeats: int = Field(4, ge=0, description="of one n-gram, without overlap; 0 accepts loops")
     several_boxes: bool = Field(True, description="boxed answers that contradict each other")
     leakage: bool = Field(True, description="guided solutions that mention their guide")
-
-
-class Verification(Frozen):
-    timeout_s: float = Field(5.0, gt=0, description="for one verdict; past it the verdict is unjudged")
-    memory_limit_mib: int = Field(2048, ge=64, description="of one worker process")
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -101,6 +101,12 @@ class RunConfig(Frozen):
         return self
 
     @model_validator(mode="after")
+    def has_a_judge(self) -> "RunConfig":
+        if self.problems.kind == "judge" and self.rewrite.verification.judge is None:
+            raise ValueError("problems.kind is judge; set rewrite.verification.judge: {model: …, url: …}")
+        return self
+
+    @model_validator(mode="after")
     def has_benchmarks_to_decontaminate_against(self) -> "RunConfig":
         if self.problems.decontaminate and not self.evaluate.benchmarks:
             raise ValueError("problems.decontaminate is set, but evaluate.benchmarks names no benchmark")

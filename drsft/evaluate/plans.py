@@ -8,6 +8,7 @@ from drsft.planning import Plan, plan_problems, read_plan
 from drsft.policy.prompts import Prompter
 from drsft.shards import ShardSet
 from drsft.storage import Store
+from drsft.verify.kinds import kinds_of
 
 __all__ = ["benchmark_prompters", "missing_shards", "plan_benchmarks", "read_plans"]
 
@@ -24,6 +25,7 @@ def benchmark_prompters(config: RunConfig, prompter: Prompter) -> dict[str, Prom
 def plan_benchmarks(config: RunConfig, store: Store, prompter: Prompter) -> dict[str, Plan]:
     """Every benchmark's shards, by its name; problems need no expert solution here."""
     prompters = benchmark_prompters(config, prompter)
+    kinds = kinds_of(config.rewrite.verification)
     return {
         benchmark.name: plan_problems(
             benchmark.problems,
@@ -32,6 +34,7 @@ def plan_benchmarks(config: RunConfig, store: Store, prompter: Prompter) -> dict
             prompter=prompters[benchmark.name],
             max_model_len=config.target.max_model_len,
             needs_demonstration=False,
+            kinds=kinds,
         )
         for benchmark in config.evaluate.benchmarks
     }

@@ -12,6 +12,7 @@ from drsft.policy.prompts import load_prompter
 from drsft.sizing.estimate import Estimate, Prices, StageEstimate, estimate
 from drsft.sizing.rates import Rates, measure
 from drsft.storage import LocalStore, Store
+from drsft.verify.kinds import kinds_of
 
 __all__ = ["show_plan"]
 
@@ -39,6 +40,7 @@ def show_plan(config: RunConfig, calibration: Store, prices: Prices, console: Co
 def _count(config: RunConfig) -> tuple[int, int]:
     """Usable problems, and those of all benchmarks; the data is read as the run itself would read it."""
     prompter = load_prompter(config.target.model, config.target.prompts)
+    kinds = kinds_of(config.rewrite.verification)
     with tempfile.TemporaryDirectory(prefix="drsft-plan-") as folder:
         store = LocalStore(Path(folder))
         problems = plan_problems(
@@ -47,7 +49,8 @@ def _count(config: RunConfig) -> tuple[int, int]:
             "problems",
             prompter=prompter,
             max_model_len=config.target.max_model_len,
-            screens=screens_for(config.problems, config.evaluate.benchmarks),
+            screens=screens_for(config.problems, config.evaluate.benchmarks, kinds=kinds),
+            kinds=kinds,
         )
         benchmarks = plan_benchmarks(config, store, prompter).values()
         return problems.num_problems, sum(plan.num_problems for plan in benchmarks)

@@ -39,6 +39,7 @@ from drsft.stages.draining import draining
 from drsft.stages.progress import start_board, watched
 from drsft.storage import Store, open_store
 from drsft.stored import read_stored
+from drsft.verify.kinds import kinds_of
 from drsft.views import view_of
 
 __all__ = ["STAGES", "run_pipeline"]
@@ -240,6 +241,7 @@ def _write_manifest(config: RunConfig, store: Store) -> None:
 def _plan(config: RunConfig, store: Store) -> Plan:
     check_length(config.target)
     prompter = load_prompter(config.target.model, config.target.prompts)
+    kinds = kinds_of(config.rewrite.verification)
     check_vocabulary(config.target, prompter)
     return plan_problems(
         config.problems,
@@ -247,7 +249,8 @@ def _plan(config: RunConfig, store: Store) -> Plan:
         "problems",
         prompter=prompter,
         max_model_len=config.target.max_model_len,
-        screens=screens_for(config.problems, config.evaluate.benchmarks),
+        screens=screens_for(config.problems, config.evaluate.benchmarks, kinds=kinds),
+        kinds=kinds,
     )
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 
+from drsft.config import Verification
 from drsft.errors import ConfigError
 from drsft.records import Verdict
 from drsft.verify.choice import judge_choice
 from drsft.verify.code.judge import judge_code
-from drsft.verify.custom import judge_custom
+from drsft.verify.custom import judge_custom, load_callable
 from drsft.verify.literal import judge_exact, judge_regex
 from drsft.verify.maths.judge import judge_math
 from drsft.verify.numeric import judge_numeric
@@ -14,7 +15,7 @@ from drsft.verify.options import VerifyOptions
 from drsft.verify.steps import judge_math_with_steps, judge_steps
 from drsft.verify.wire import Case
 
-__all__ = ["BY_MODEL", "KINDS", "check_kind", "judge_case"]
+__all__ = ["BY_MODEL", "KINDS", "check_kind", "judge_case", "kinds_of"]
 
 Judge = Callable[[Case, VerifyOptions], Verdict]
 
@@ -29,6 +30,13 @@ KINDS: Mapping[str, Judge] = {
     "regex": judge_regex,
     "code": judge_code,
 }
+
+
+def kinds_of(config: Verification) -> frozenset[str]:
+    """Every kind that a run can judge. Raises ConfigError for a callable that cannot be loaded here."""
+    for path in config.custom.values():
+        load_callable(path)
+    return frozenset({*KINDS, *config.custom, *([] if config.judge is None else [BY_MODEL])})
 
 
 def check_kind(kind: str, options: VerifyOptions) -> None:

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 
+from drsft.config import Verification
 from drsft.errors import ConfigError
 
 __all__ = ["VerifyOptions"]
@@ -30,6 +31,27 @@ class VerifyOptions:
     judge_max_calls: int = 10_000
     judge_timeout_s: float = 60.0
     judge_attempts: int = 3
+
+    @classmethod
+    def from_config(cls, config: Verification) -> "VerifyOptions":
+        options = cls(
+            relative_tolerance=config.relative_tolerance,
+            absolute_tolerance=config.absolute_tolerance,
+            require_box=config.require_box,
+            custom=config.custom,
+        )
+        if (judge := config.judge) is None:
+            return options
+        return replace(
+            options,
+            judge_url=judge.url,
+            judge_model=judge.model,
+            judge_key_variable=judge.key_variable,
+            judge_rubric=judge.rubric,
+            judge_max_calls=judge.max_calls,
+            judge_timeout_s=judge.timeout_s,
+            judge_attempts=judge.attempts,
+        )
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -70,8 +70,12 @@ class VerifierPool:
 
     @classmethod
     def from_config(cls, config: Verification, *, num_workers: int) -> "VerifierPool":
-        memory_limit_bytes = config.memory_limit_mib << 20
-        return cls(num_workers=num_workers, timeout_s=config.timeout_s, memory_limit_bytes=memory_limit_bytes)
+        return cls(
+            num_workers=num_workers,
+            timeout_s=config.timeout_s,
+            memory_limit_bytes=config.memory_limit_mib << 20,
+            options=VerifyOptions.from_config(config),
+        )
 
     async def judge(self, problem: Problem, text: str, *, is_truncated: bool = False) -> Verdict:
         """Raises only for the caller's own errors: an unknown kind, a closed pool."""
