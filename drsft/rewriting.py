@@ -19,7 +19,7 @@ from drsft.logs import about
 from drsft.memory import peak_rss_mib
 from drsft.policy.protocol import Policy, Scorer
 from drsft.records import Outcome, Problem, Record
-from drsft.rewrite.allowance import Allowance
+from drsft.rewrite.allowance import Allowance, Place
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.rewrite.contradiction import contradicts
 from drsft.runs import REWRITTEN
@@ -38,7 +38,8 @@ class ShardRewriter:
     """Rewrites shards of the run in `store` with one policy; `rewrite` may run for several at once.
 
     A shard is committed when its slowest problem is done. So that the engine does not idle meanwhile,
-    `problems_in_flight` counts over all shards: one of a later shard takes the place of one that is done.
+    `problems_in_flight` counts over all shards: one of a later shard takes the place of one that is done, or
+    that waits for its shard's tokens.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class ShardRewriter:
         return self._pairs_told - told
 
     async def _rewrite_one(self, problem: Problem, allowance: Allowance) -> Record:
-        async with self._places:
+        async with Place(self._places) as place:
             with about(problem=problem.problem_id), span("problem") as opened:
                 record = await rewrite_one(
                     problem,
@@ -117,6 +118,7 @@ class ShardRewriter:
                     self._verifier,
                     self._recipe,
                     allowance=allowance,
+                    place=place,
                     scorer=self._scorer,
                 )
                 opened.set_attribute("source", record.source.value)

@@ -11,7 +11,7 @@ from drsft.config import Rewrite, Selection
 from drsft.policy.fake import text_completion
 from drsft.policy.protocol import STOPPED, Draw
 from drsft.records import Attempt, Completion, Outcome, Problem, Sampling, Verdict, stable_seed
-from drsft.rewrite.allowance import Allowance
+from drsft.rewrite.allowance import Allowance, ProblemAllowance
 from drsft.rewrite.selection import choose, place
 from drsft.rewrite.waves import Wave, sample_in_waves
 
@@ -74,7 +74,7 @@ def wave(how: Selection, num_accepted: int, *, stop_beaten: bool) -> Wave:
 
 
 def sampled(policy: ShuffledPolicy, one: Wave, allowance: Allowance | None = None) -> list[Attempt]:
-    return asyncio.run(sample_in_waves(one, policy, TextVerifier(), allowance or Allowance(None)))
+    return asyncio.run(sample_in_waves(one, policy, TextVerifier(), ProblemAllowance(None, allowance)))
 
 
 def kept(attempts: list[Attempt], one: Wave) -> list[Attempt]:

@@ -176,6 +176,28 @@ def test_a_slow_problem_holds_its_shard_but_not_the_engine(
     assert engine.num_served_when_the_slow_one_ended == num_requests - 3  # all but the slow problem's own
 
 
+def test_a_problem_that_waits_for_its_shards_tokens_leaves_the_engine_to_other_shards(
+    planned: tuple[Path, Plan], prompter: Prompter, tmp_path: Path
+) -> None:
+    (tmp_path / "problems").symlink_to(planned[0] / "problems")
+    engine, tokens_per_wave = CountingEngine(), 2 * 64
+    policy = FakePolicy(lambda prompt_ids, seed: text_completion("never"), serve=engine.serve)
+
+    async def main() -> None:
+        rewriter = ShardRewriter(
+            LocalStore(tmp_path),
+            recipe(prompter),
+            policy,
+            LastWordVerifier(),
+            tokens_per_problem_of_run=1.5 * tokens_per_wave / SHARD_SIZE,
+            problems_in_flight=SHARD_SIZE,
+        )
+        await asyncio.gather(*map(rewriter.rewrite, planned[1].shards))
+
+    run_in_virtual_time(main())
+    assert engine.most_under_way == SHARD_SIZE, "a wave of each shard, not of one alone"
+
+
 async def test_a_shard_that_another_has_done_is_not_begun(
     planned: tuple[Path, Plan], prompter: Prompter, tmp_path: Path
 ) -> None:

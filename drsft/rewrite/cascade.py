@@ -12,7 +12,7 @@ from drsft.policy.prompts import Prompter, chat_messages, user_turn
 from drsft.policy.protocol import Policy, Scorer
 from drsft.policy.teacher import Teachers, TeacherText
 from drsft.records import Attempt, Completion, Outcome, Problem, Record, Rollout, Source, Verdict, stable_seed
-from drsft.rewrite.allowance import Allowance
+from drsft.rewrite.allowance import Allowance, Place, ProblemAllowance
 from drsft.rewrite.contradiction import contradicts
 from drsft.rewrite.hinted import BesidePlain, Hinting, analyse, opened_turn
 from drsft.rewrite.selection import choose, distinct
@@ -42,18 +42,21 @@ async def rewrite_one(
     recipe: Recipe,
     *,
     allowance: Allowance | None = None,
+    place: Place | None = None,
     scorer: Scorer | None = None,
 ) -> Record:
     """The record of one problem: what is trained on from now on, with every attempt that led to it.
 
-    `allowance` is the shard's; the problem's own limit comes from the recipe. The selection "closest" needs a
-    `scorer` of the target (ValueError without); nothing else asks it.
+    `allowance` is the shard's, and `place` is given up while the problem waits for it; the problem's own
+    limit comes from the recipe. The selection "closest" needs a `scorer` of the target (ValueError without);
+    nothing else asks it.
     """
     if recipe.rewrite.selection == "closest" and scorer is None:
         raise ValueError('the selection "closest" needs a scorer')
     if recipe.rewrite.is_hinted and recipe.hinting is None:
         raise ValueError(f'the method "{recipe.rewrite.method}" needs a hinting in the recipe')
-    cascade = _Cascade(problem, policy, verifier, recipe, allowance, scorer)
+    own_allowance = ProblemAllowance(recipe.rewrite.tokens_per_problem, allowance, place)
+    cascade = _Cascade(problem, policy, verifier, recipe, own_allowance, scorer)
     with span("verify", of="expert"):
         expert_verdict = await verifier.judge(problem, problem.demonstration)
     source, kept = await cascade.run(expert_verdict)
@@ -89,12 +92,11 @@ class _Cascade:
         policy: Policy,
         verifier: Verifier,
         recipe: Recipe,
-        shard_allowance: Allowance | None,
+        allowance: ProblemAllowance,
         scorer: Scorer | None,
     ) -> None:
-        self.scorer = scorer
+        self.scorer, self.allowance = scorer, allowance
         self.problem, self.policy, self.verifier, self.recipe = problem, policy, verifier, recipe
-        self.allowance = Allowance(recipe.rewrite.tokens_per_problem, shard_allowance)
         self.plain_ids = recipe.prompter.plain(problem)
         self.attempts: list[Attempt] = []
 
@@ -181,7 +183,7 @@ class _Cascade:
 
     async def _analysed(self, prompt_ids: tuple[int, ...], settings: Analysis) -> str | None:
         """The target's analysis as the beginning of its turn; None where it is of no use."""
-        async with self.allowance.hold(settings.max_tokens) as may_sample:
+        async with self.allowance.hold(1, max_tokens=settings.max_tokens) as may_sample:
             if not may_sample:
                 return None
             with span("analysis"):

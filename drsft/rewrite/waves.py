@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from drsft.config import Refusals, SamplingStage, Selection
 from drsft.policy.protocol import STOPPED, Draw, Policy, draws_of
 from drsft.records import Attempt, Outcome, Problem, Rollout, Sampling, stable_seed
-from drsft.rewrite.allowance import Allowance
+from drsft.rewrite.allowance import ProblemAllowance
 from drsft.rewrite.race import Race
 from drsft.rewrite.refusal import SEVERAL_BOXES, different_boxes, refusal_of
 from drsft.tracing import span
@@ -37,7 +37,7 @@ class Wave:
 
 
 async def sample_in_waves(
-    wave: Wave, policy: Policy, verifier: Verifier, allowance: Allowance
+    wave: Wave, policy: Policy, verifier: Verifier, allowance: ProblemAllowance
 ) -> list[Attempt]:
     """Wave after wave until enough were accepted, all samples were drawn, or the allowance is spent.
 
@@ -49,7 +49,7 @@ async def sample_in_waves(
 class _Stage:
     """One stage of one problem under way."""
 
-    def __init__(self, wave: Wave, policy: Policy, verifier: Verifier, allowance: Allowance) -> None:
+    def __init__(self, wave: Wave, policy: Policy, verifier: Verifier, allowance: ProblemAllowance) -> None:
         self._wave, self._policy, self._verifier, self._allowance = wave, policy, verifier, allowance
         self._prompt_hash = hash_ids(wave.prompt_ids)
         self._race = Race(
@@ -65,7 +65,7 @@ class _Stage:
         stage = self._wave.sampling
         while len(attempts) < stage.num_samples and not self._race.has_enough:
             num_samples = min(stage.wave_size, stage.num_samples - len(attempts))
-            async with self._allowance.hold(num_samples * stage.max_tokens) as may_sample:
+            async with self._allowance.hold(num_samples, max_tokens=stage.max_tokens) as may_sample:
                 if not may_sample:
                     break
                 attempts += await self._run_wave(num_samples, first_index=len(attempts))
