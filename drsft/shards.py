@@ -9,8 +9,10 @@ data key would let a late zombie of a non-deterministic engine overwrite what wa
 import hashlib
 import json
 import os
+import re
 import socket
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +22,9 @@ from drsft.errors import StorageError
 from drsft.storage import Store, read_table, table_bytes
 from drsft.stored import read_stored
 
-__all__ = ["Commit", "ShardSet", "at_work_since"]
+__all__ = ["Commit", "ShardSet", "at_work_since", "remove_unnamed"]
+
+_DATA_KEY = re.compile(r"(?P<prefix>.+)/data/(?P<shard>[^/]+)-[0-9a-f]{16}\.parquet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,3 +99,32 @@ class ShardSet:
 
     def _read(self, shard: str, key: str) -> Commit:
         return read_stored(self._store, key, Commit, shard=shard)
+
+
+def remove_unnamed(store: Store) -> int:
+    """Removes what writers that were killed before their commit left beside shards that are done since; how
+    many objects. It looks at every shard set in the store, at whatever depth.
+
+    A commit stands for ever, so nobody is ever going to name another object of its shard.
+    """
+    objects: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for key in store.keys(""):
+        if found := _DATA_KEY.fullmatch(key):
+            objects[found["prefix"], found["shard"]].add(key)
+    unnamed = [
+        key
+        for (prefix, shard), keys in objects.items()
+        if len(keys) > 1
+        for key in _unnamed(keys, ShardSet(store, prefix).find(shard))
+    ]
+    for key in unnamed:
+        store.delete(key)
+    return len(unnamed)
+
+
+def _unnamed(keys: set[str], commit: Commit | None) -> set[str]:
+    """None where the named one is not there: a damaged commit must cost no data."""
+    if commit is None:
+        return set()
+    named = {key for key in keys if key.endswith(commit.data_key)}  # its round may lie deeper in the store
+    return keys - named if named else set()

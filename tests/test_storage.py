@@ -1,14 +1,16 @@
 import fcntl
+import json
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from drsft.errors import StorageError
-from drsft.shards import ShardSet
+from drsft.shards import ShardSet, remove_unnamed
 from drsft.storage import LocalStore, download_folder, open_store, read_table, table_bytes, upload_folder
 
 
@@ -136,3 +138,40 @@ def test_data_without_a_commit_is_not_there(store: LocalStore) -> None:
     shards = ShardSet(store, "stage")
     assert shards.done() == set()
     assert shards.tables() == []
+
+
+class _KilledBeforeItsCommit(LocalStore):
+    def create(self, key: str, data: bytes) -> bool:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("prefix", ["rewrite", "round-2-1234abcd/rewrite", "evaluate/base/held-out-5f"])
+def test_data_of_a_killed_writer_goes_when_another_has_done_its_shard(tmp_path: Path, prefix: str) -> None:
+    folder, _, name = prefix.rpartition("/")
+    run, whole = LocalStore(tmp_path / folder), LocalStore(tmp_path)
+    shards = ShardSet(run, name)
+
+    def be_killed() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            ShardSet(_KilledBeforeItsCommit(run.root), name).commit("00-1", pa.table({"a": ["once"]}))
+
+    be_killed()
+    assert remove_unnamed(whole) == 0, "its writer may still live, and commit it"
+    shards.commit("00-1", pa.table({"a": ["again"]}))
+    shards.commit("00-2", pa.table({"a": ["other"]}))
+    assert remove_unnamed(whole) == 1
+    be_killed()  # by one that came too late
+    assert remove_unnamed(whole) == 1
+    rows = pq.read_table(tmp_path / prefix / "data").to_pylist()
+    assert rows == [{"a": "again"}, {"a": "other"}]
+    assert remove_unnamed(whole) == 0
+
+
+def test_a_commit_that_names_nothing_costs_no_data(store: LocalStore, tmp_path: Path) -> None:
+    for name in ("0" * 16, "1" * 16):
+        store.put(f"stage/data/00000-{name}.parquet", table_bytes(pa.table({"a": [name]})))
+    for named in ("stage/data/elsewhere.parquet", ""):
+        (tmp_path / "stage/commits").mkdir(exist_ok=True)
+        (tmp_path / "stage/commits/00000.json").write_text(json.dumps({"data_key": named, "num_rows": 1}))
+        assert remove_unnamed(store) == 0
+    assert len(list(store.keys("stage/data"))) == 2

@@ -31,7 +31,7 @@ from drsft.report.gap_view import gap_view
 from drsft.report.summary import COMPARISON_HEADER, ROUNDS_HEADER, comparison_rows, round_rows
 from drsft.rewrite.rounds import Round, Standing, plan_rounds
 from drsft.runs import REWRITTEN, round_store
-from drsft.shards import ShardSet
+from drsft.shards import ShardSet, remove_unnamed
 from drsft.stages import evaluation, rewriting, scoring, survey, training
 from drsft.stages.actors import quiet_ray_data
 from drsft.stages.cluster import check_resources, connected, quiet_stderr
@@ -83,10 +83,10 @@ def run_pipeline(config: RunConfig, *, stages: Sequence[str] = STAGES, console: 
 
 
 def _sweep(store: Store) -> None:
-    """What killed processes left half-written; it is in nobody's way, so this may fail."""
+    """What killed processes left half-written, or without a commit. It hinders nobody here: this may fail."""
     try:
-        if num_removed := store.sweep():
-            logger.info("removed %d half-written objects of writers that were killed", num_removed)
+        if num_removed := store.sweep() + remove_unnamed(store):
+            logger.info("removed %d objects that writers which were killed left", num_removed)
     except StorageError as error:
         logger.warning("%s", error)
 
@@ -128,6 +128,7 @@ def _run_round(
             for stage in todo:
                 with timed(store, term, stage), _announced(board, stage):
                     _run_stage(stage, one, run, plan, plans, board)
+                _sweep(store)
     for line in training.told_troubles(store, config) if "train" in todo else ():
         _say(console, f"warning: {line}")
     if one.before is not None:

@@ -1,6 +1,7 @@
 """Whole runs on a local Ray with real engines: what a kill in the middle leaves, and a second driver."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,6 +44,10 @@ def problem_ids(folder: Path) -> list[str]:
     return [one for table in tables for one in table["problem_id"].to_pylist()]
 
 
+def planned_shards(folder: Path) -> set[str]:
+    return {path.stem for path in (folder / "problems/shards").glob("*.parquet")}
+
+
 def planned_ids(folder: Path) -> list[str]:
     tables = [pq.read_table(path) for path in sorted((folder / "problems/shards").glob("*.parquet"))]
     return [one for table in tables for one in table["problem_id"].to_pylist()]
@@ -63,6 +68,9 @@ def test_a_driver_killed_in_mid_rewrite_loses_and_doubles_nothing(tmp_path: Path
     commits = (folder / "rewrite/commits").glob("*.json")
     before = {path: path.stat().st_mtime_ns for path in commits}
     assert len(before) < 12
+    undone = next(iter(planned_shards(folder) - {path.stem for path in before}))
+    some_data = next((folder / "rewrite/data").iterdir())
+    shutil.copy(some_data, folder / f"rewrite/data/{undone}-0123456789abcdef.parquet")  # no commit names it
 
     two = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [driver.communicate()[1] for driver in two]
@@ -70,6 +78,8 @@ def test_a_driver_killed_in_mid_rewrite_loses_and_doubles_nothing(tmp_path: Path
     assert "works on" in said[0] + said[1]
     assert len(problem_ids(folder)) == 48
     assert sorted(problem_ids(folder)) == sorted(planned_ids(folder))
+    in_the_folder = pq.read_table(folder / "rewrite/data", columns=["problem_id"])["problem_id"].to_pylist()
+    assert sorted(in_the_folder) == sorted(planned_ids(folder)), "the whole folder will do"
     assert {path: path.stat().st_mtime_ns for path in before} == before, (
         "what was committed is not done again"
     )

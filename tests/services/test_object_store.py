@@ -16,7 +16,7 @@ from drsft.config import Problems
 from drsft.errors import BusyError, StorageError
 from drsft.lease import Holder, Lease, Pace, acquire, held
 from drsft.problems import Intake, read_problems
-from drsft.shards import ShardSet
+from drsft.shards import ShardSet, remove_unnamed
 from drsft.storage import S3Store, open_store, read_table, table_bytes, upload_folder
 from drsft.verify.answers import parse_reference
 
@@ -78,6 +78,17 @@ def test_the_first_commit_of_a_shard_stands(store: S3Store) -> None:
     assert shards.commit("00000", pa.table({"a": [2]})) == first
     assert shards.table("00000").to_pylist() == [{"a": 1}]
     assert len(list(store.keys("stage/data"))) == 1
+
+
+def test_data_that_no_commit_names_goes_when_its_shard_is_done(store: S3Store) -> None:
+    left = "round-2-1234abcd/rewrite/data/00000-0123456789abcdef.parquet"
+    store.put(left, table_bytes(pa.table({"a": [1]})))
+    assert remove_unnamed(store) == 0
+    shards = ShardSet(store.within("round-2-1234abcd"), "rewrite")
+    shards.commit("00000", pa.table({"a": [2]}))
+    assert remove_unnamed(store) == 1
+    assert not store.exists(left)
+    assert shards.table("00000").to_pylist() == [{"a": 2}]
 
 
 def test_an_upload_that_was_never_finished_is_ended(store: S3Store) -> None:
