@@ -1,6 +1,9 @@
 """The gap report: far rows, chosen rows, heat maps, and its way through JSON."""
 
+from dataclasses import replace
+
 import numpy as np
+import pyarrow as pa
 import pytest
 from gap_support import Scored, scored_rows
 
@@ -90,9 +93,16 @@ def test_token_texts_join_to_the_text_and_split_no_character() -> None:
     assert texts == ["4", "", "−", " 2", "\ufffd"]
 
 
-def _attempt(index: int, ids: tuple[int, ...]) -> Attempt:
+def _attempt(index: int, ids: tuple[int, ...], number: int = 1) -> Attempt:
     completion = Completion(token_ids=ids, text="x", behaviour_logprobs_T=None, finish_reason="stop")
-    rollout = Rollout(stage="self_align", sample_index=index, seed=0, prompt_hash="", completion=completion)
+    rollout = Rollout(
+        stage="self_align",
+        sample_index=index,
+        seed=0,
+        prompt_hash="",
+        completion=completion,
+        round=number,
+    )
     return Attempt(rollout=rollout, verdict=Verdict(outcome=Outcome.WRONG, reason="r"))
 
 
@@ -110,7 +120,7 @@ def test_records_give_kept_texts_demonstrations_and_the_first_sample() -> None:
         expert_completion_ids=(9, 9),
         also_kept=(also,),
     )
-    texts = list(texts_of_records(records_to_table([record])))
+    texts = list(texts_of_records(records_to_table([record]), number=1))
     found = [(text.role, text.index, text.source, list(text.completion_ids)) for text in texts]
     assert found == [
         (Role.KEPT, 0, "own", [7]),
@@ -119,6 +129,39 @@ def test_records_give_kept_texts_demonstrations_and_the_first_sample() -> None:
         (Role.SAMPLE, 0, "own", [6]),
     ]
     assert all(list(text.prompt_ids) == [1, 2] for text in texts)
+
+
+def test_the_sample_of_a_later_round_is_its_own_targets() -> None:
+    problem = Problem(problem_id="again", question="q", demonstration="d", reference="1")
+    before, fresh, lucky = _attempt(0, (5,)), _attempt(0, (6,), number=2), _attempt(1, (7,), number=2)
+    again = Record(
+        problem=problem,
+        source=Source.REWRITTEN,
+        prompt_ids=(1,),
+        completion_ids=(4,),
+        text="x",
+        behaviour_logprobs_T=None,
+        attempts=(before, fresh, lucky),
+        expert_completion_ids=(9,),
+    )
+    carried = replace(again, problem=replace(problem, problem_id="carried"), attempts=(before,))
+    new = replace(again, problem=replace(problem, problem_id="new"), attempts=(fresh, lucky), round=2)
+    table = records_to_table([again, carried, new])
+
+    def samples(records: pa.Table, number: int) -> dict[str, list[int]]:
+        texts = texts_of_records(records, number=number)
+        return {text.row_id: list(text.completion_ids) for text in texts if text.role is Role.SAMPLE}
+
+    assert samples(table, 1) == {"again": [5], "carried": [5]}
+    assert samples(table, 2) == {"again": [6], "new": [6]}
+    rows = table.to_pylist()
+    for row in rows:
+        for attempt in row["attempts"]:
+            del attempt["round"]
+    assert samples(pa.Table.from_pylist(rows), 2) == {"new": [6]}, "schema 2: by the record's own round"
+    for row in rows:
+        del row["round"]
+    assert samples(pa.Table.from_pylist(rows), 1).keys() == {"again", "carried", "new"}, "schema 1: no rounds"
 
 
 def test_columns_of_a_row_by_hand() -> None:

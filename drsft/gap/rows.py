@@ -47,7 +47,7 @@ class Role(StrEnum):
 
     KEPT = "kept"  # would be trained on
     DEMONSTRATION = "demonstration"  # the expert's, whether it was replaced or not
-    SAMPLE = "sample"  # the target's first unguided one, right or wrong: what phi is zero for
+    SAMPLE = "sample"  # the target's own first unguided one, right or wrong: what phi is zero for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +110,9 @@ def scores_prefix(prefix: str) -> str:
     return f"{prefix}/scores-{columns}"
 
 
-def texts_of_records(records: pa.Table) -> Iterator[Text]:
-    """Of each record what is trained on, the demonstration, and the first unguided sample of the target."""
+def texts_of_records(records: pa.Table, *, number: int) -> Iterator[Text]:
+    """Of each record what is trained on, the demonstration, and the first unguided sample of the target of
+    round `number`: a later round's records have attempts of earlier targets too."""
     for row in records.to_pylist():
         what = {"row_id": row["problem_id"], "prompt_ids": row["prompt_ids"]}
         if row["source"] != Source.DROPPED.value:
@@ -121,7 +122,8 @@ def texts_of_records(records: pa.Table) -> Iterator[Text]:
         expert = row["expert_completion_ids"]
         if expert:
             yield Text(**what, role=Role.DEMONSTRATION, source=Source.EXPERT.value, completion_ids=expert)
-        first = next((one for one in row["attempts"] or () if _is_first_sample(one)), None)
+        own = (one for one in row["attempts"] or () if _round_of(one, row) == number)
+        first = next(filter(_is_first_sample, own), None)
         if first is not None:
             yield Text(**what, role=Role.SAMPLE, source=Source.OWN.value, completion_ids=first["token_ids"])
 
@@ -129,6 +131,11 @@ def texts_of_records(records: pa.Table) -> Iterator[Text]:
 def _is_first_sample(attempt: dict[str, Any]) -> bool:
     """The first is drawn whatever becomes of it; later ones only where earlier ones failed."""
     return attempt["stage"] == "self_align" and attempt["sample_index"] == 0 and bool(attempt["token_ids"])
+
+
+def _round_of(attempt: dict[str, Any], record: dict[str, Any]) -> int:
+    """Older schemas tell the record's alone, or none where there were no rounds yet."""
+    return int(attempt.get("round") or record.get("round", 1))
 
 
 def texts_to_table(texts: Sequence[Text]) -> pa.Table:

@@ -67,12 +67,12 @@ def _rows_of_data(config: RunConfig, data: str, prompter: Prompter, reading: Rea
 
 
 def _rows_of_run(store: Store, config: RunConfig, prompter: Prompter) -> Iterator[list[Text]]:
-    """The run's texts for another model: its own prompt, other ids where its tokenizer is another."""
+    """The first round's texts for another model: its own prompt, other ids where its tokenizer is another."""
     target = load_prompter(config.target.model, config.target.prompts)
     is_same = target.tokenizer.get_vocab() == prompter.tokenizer.get_vocab()
     for table in record_tables(store):
         prompts = {problem.problem_id: prompter.plain(problem) for problem in _problems(table)}
-        for text in texts_of_records(table):
+        for text in texts_of_records(table, number=1):
             ids = text.completion_ids
             if not is_same:
                 ids = prompter.completion(target.decode(ids))

@@ -154,7 +154,7 @@ def _run_stage(stage: str, one: Round, run: Store, plan: Plan, plans: dict[str, 
             before_url = round_store(run, one.before).url if one.before else None
             rewriting.run_rewriting(config, store.url, plan, board, number=one.number, before_url=before_url)
         case "gap":
-            scoring.run_scoring(config, store.url, plan, board)
+            scoring.run_scoring(config, store.url, plan, board, number=one.number)
         case "train":
             read_view = partial(_read_view, config, _rewritten(store, plan), plan)
             training.run_training(config, store.url, read_view, board=board)

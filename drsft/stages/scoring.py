@@ -50,6 +50,7 @@ class Scoring:
     model: str  # a folder, a hub name or `embedded`
     texts: str  # prefix of the texts' shards: the run's records, or tables of drsft.gap.rows.TEXT_SCHEMA
     prefix: str
+    number: int = 1  # of the round whose target the model is, where the texts are records
 
     def scores(self, store: Store) -> ShardSet:
         return ShardSet(store, scores_prefix(self.prefix))
@@ -61,7 +62,7 @@ class ShardScorer:
     def __init__(self, config_json: str, store_url: str, scoring: Scoring, board: Any) -> None:
         config = RunConfig.model_validate_json(config_json)
         store = open_store(store_url)
-        self._is_of_records = scoring.texts == rewriting.PREFIX
+        self._is_of_records, self._number = scoring.texts == rewriting.PREFIX, scoring.number
         self._texts = ShardSet(store, scoring.texts)
         self._scores = scoring.scores(store)
         model = load_model(model_location(scoring.model)).eval()
@@ -87,13 +88,16 @@ class ShardScorer:
         return batch
 
     def _score(self, table: pa.Table) -> pa.Table:
-        texts = list(texts_of_records(table)) if self._is_of_records else texts_from_table(table)
+        if self._is_of_records:
+            texts = list(texts_of_records(table, number=self._number))
+        else:
+            texts = texts_from_table(table)
         scores = score_rows(self._model, [(text.prompt_ids, text.completion_ids) for text in texts])
         return score_table(texts, scores)
 
 
-def _of_run(config: RunConfig) -> Scoring:
-    return Scoring(model=config.target.model, texts=rewriting.PREFIX, prefix=RUN_PREFIX)
+def _of_run(config: RunConfig, number: int = 1) -> Scoring:
+    return Scoring(model=config.target.model, texts=rewriting.PREFIX, prefix=RUN_PREFIX, number=number)
 
 
 def is_complete(store: Store, config: RunConfig, plan: Plan) -> bool:
@@ -114,15 +118,15 @@ def run_scores(store: Store, config: RunConfig) -> pa.Table:
     return pa.concat_tables(_row_tables(_of_run(config).scores(store)))
 
 
-def run_scoring(config: RunConfig, store_url: str, plan: Plan, board: Any) -> None:
-    """The run's records under the target. Raises InputError while some are not rewritten."""
+def run_scoring(config: RunConfig, store_url: str, plan: Plan, board: Any, *, number: int = 1) -> None:
+    """A round's records under its target. Raises InputError while some are not rewritten."""
     missing = plan.shards.keys() - ShardSet(open_store(store_url), rewriting.PREFIX).done()
     if missing:
         raise InputError(
             f"{len(missing)} of {len(plan.shards)} shards are not rewritten; run drsft rewrite first, or "
             "score a file as it is: drsft gap CONFIG --data FILE"
         )
-    score(config, store_url, _of_run(config), plan.shards, board)
+    score(config, store_url, _of_run(config, number), plan.shards, board)
 
 
 def score(
