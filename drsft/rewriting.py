@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,10 +18,11 @@ from drsft.carrying import first_work, later_work
 from drsft.logs import about
 from drsft.memory import peak_rss_mib
 from drsft.policy.protocol import Policy, Scorer
-from drsft.records import Outcome, Problem, Record
+from drsft.records import Attempt, Outcome, Problem, Record
 from drsft.rewrite.allowance import Allowance, Place
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.rewrite.contradiction import contradicts
+from drsft.rewrite.waves import UNSOUND
 from drsft.runs import REWRITTEN
 from drsft.shards import Commit, ShardSet
 from drsft.storage import Store
@@ -146,7 +147,7 @@ def summarise(records: Sequence[Record], *, started_at: float) -> dict[str, Any]
     tokens: Counter[str] = Counter()
     for attempt in attempts:
         tokens[attempt.rollout.stage] += len(attempt.rollout.completion.token_ids)
-    steps = [a.steps.outcome for a in attempts if a.steps is not None and a.is_accepted]
+    steps = _step_outcomes(attempts)
     return {
         "sources": Counter(record.source.value for record in records),
         "solved": Counter(kept.rollout.stage for record in records if (kept := record.kept_attempt)),
@@ -155,8 +156,8 @@ def summarise(records: Sequence[Record], *, started_at: float) -> dict[str, Any]
         ),
         "refusals": Counter(a.refusal for a in attempts if a.refusal is not None),
         "checks": {
-            "steps_read": sum(outcome in (Outcome.CORRECT, Outcome.WRONG) for outcome in steps),
-            "steps_failed": sum(outcome is Outcome.WRONG for outcome in steps),
+            "steps_read": steps[Outcome.CORRECT] + steps[Outcome.WRONG],
+            "steps_failed": steps[Outcome.WRONG],
             "contradicting": sum(contradicts(record.problem, record.expert_verdict) for record in records),
         },
         "samples": Counter(attempt.rollout.stage for attempt in attempts),
@@ -169,3 +170,13 @@ def summarise(records: Sequence[Record], *, started_at: float) -> dict[str, Any]
         "cpu_s": time.process_time(),  # of the actor, so far
         "peak_rss_mib": peak_rss_mib(),  # likewise
     }
+
+
+def _step_outcomes(attempts: Iterable[Attempt]) -> Counter[Outcome]:
+    """Of the guided solutions that are accepted, or would be but for their equations: what share fails is
+    told whether `require_steps` refuses them or not. A teacher's own text saw no guide."""
+    return Counter(
+        a.steps.outcome
+        for a in attempts
+        if a.steps is not None and a.rollout.stage != "teacher" and (a.is_accepted or a.refusal == UNSOUND)
+    )

@@ -63,7 +63,7 @@ _ATTEMPT = pa.struct(
         pa.field("finish_reason", pa.string()),
         pa.field("policy", pa.string()),  # "target", or the teacher's model
         pa.field("refusal", pa.string()),
-        pa.field("steps", _VERDICT),  # of accepted guided solutions
+        pa.field("steps", _VERDICT),  # of right solutions with a guide, or by a teacher
         pa.field("outcome", pa.string()),
         pa.field("reason", pa.string()),
         pa.field("answer", pa.string()),

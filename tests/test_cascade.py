@@ -16,6 +16,7 @@ from drsft.records import Completion, Outcome, Problem, Record, Source, Verdict
 from drsft.rewrite.allowance import Allowance
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.rewrite.contradiction import contradicts
+from drsft.rewriting import summarise
 from drsft.tables import records_from_table, records_to_table
 from drsft.verify.pool import VerifierPool
 
@@ -245,6 +246,28 @@ def test_unsound_steps_are_recorded_and_refused_only_on_demand() -> None:
     )
     assert strict.source is Source.EXPERT
     assert strict.attempts[-1].refusal == "its equations do not hold"
+
+
+@pytest.mark.parametrize("require_steps", [False, True])
+def test_the_share_of_unsound_equations_counts_guided_solutions_whether_they_are_refused_or_not(
+    require_steps: bool,
+) -> None:
+    texts = ("right but unsound", "right", "right but unsound, as the reference solution shows", "wrong")
+    teachers = FakeTeachers("direct", "right but unsound, by a teacher")
+    stage = {"num_samples": 4, "wave_size": 4, "max_tokens": 64, "require_steps": require_steps}
+
+    def checks(*guided: str) -> dict[str, int]:
+        def answer(prompt_ids: Sequence[int], seed: int) -> Completion:
+            is_plain = tuple(prompt_ids) == PLAIN
+            return text_completion("wrong" if is_plain else guided[seed % len(guided)])
+
+        record = rewritten(FakePolicy(answer), recipe(teachers, guided=stage))
+        found: dict[str, int] = summarise([record], started_at=0.0)["checks"]
+        return found
+
+    assert checks(*texts) == {"steps_read": 2, "steps_failed": 1, "contradicting": 0}
+    taught = checks("wrong")
+    assert taught["steps_read"] == taught["steps_failed"] == 0, "a teacher saw no guide"
 
 
 def test_nothing_accepted_may_be_dropped_instead_of_kept_from_the_expert() -> None:

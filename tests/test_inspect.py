@@ -203,8 +203,15 @@ def test_what_speaks_against_a_record_is_shown() -> None:
     checks = {"checks": {"steps_read": 8, "steps_failed": 3, "contradicting": 2}, "refusals": {"loops": 5}}
     text = shown(summary_view("runs/x", [SUMMARY | checks], num_problems=9))
     assert "right answers that were refused: loops 5" in text
-    assert "3 of 8" in text
+    assert "whose equations do not hold: 3 of 8" in text
     assert "contradict the reference: 2" in text
+
+
+def test_the_share_of_unsound_equations_is_told_where_some_were_read_also_when_it_is_none() -> None:
+    for num_read, is_told in ((8, True), (0, False)):
+        checks = {"checks": {"steps_read": num_read, "steps_failed": 0, "contradicting": 0}}
+        text = shown(summary_view("runs/x", [SUMMARY | checks], num_problems=9))
+        assert ("whose equations do not hold: 0 of 8" in text) == is_told
 
 
 def test_a_dropped_row_says_so() -> None:

@@ -42,6 +42,15 @@ def _row(arm: str, value: float, *, margin: float = 0.03, benchmark: str = "gsm"
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(("num_failed", "share"), [(0, "0.0 %"), (3, "37.5 %")])
+def test_the_share_of_unsound_equations_is_told_wherever_some_were_read(num_failed: int, share: str) -> None:
+    none = Cascade(stages=(), sources={})
+    assert findings.steps_finding(none) is None
+    told = findings.steps_finding(replace(none, num_steps_checked=8, num_steps_failed=num_failed))
+    assert told is not None
+    assert share in told.sentence.replace("\u202f", " ")
+
+
 def _headline(*rows: ComparisonRow, differences: tuple[ArmDifference, ...] = ()) -> str:
     data = replace(EMPTY, comparison=rows, differences=differences)
     return leads.headline(data).sentence.replace("\u202f", " ")

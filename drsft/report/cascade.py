@@ -44,7 +44,7 @@ class Cascade:
     stages: tuple[CascadeStage, ...]
     sources: Mapping[Source, int]  # kept rows, with those that a later round carried over
     refusals: Mapping[str, int] = field(default_factory=dict)  # right samples that were not kept, by reason
-    num_steps_checked: int = 0  # accepted guided samples with equations that could be read
+    num_steps_checked: int = 0  # guided samples, accepted but for these, whose equations could be read
     num_steps_failed: int = 0  # of these, with an equation that does not hold
     num_contradicting: int = 0  # demonstrations whose own answer is not the reference
     num_pairs: int = 0  # of contexts that Hinted Decoding kept in step

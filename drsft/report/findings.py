@@ -72,13 +72,13 @@ def _others(cascade: Cascade) -> str:
 
 
 def steps_finding(cascade: Cascade) -> Finding | None:
-    """How many accepted guided solutions have equations that do not hold; None where none was checked."""
+    """How many guided solutions have equations that do not hold; None where none was checked."""
     if not cascade.num_steps_checked:
         return None
     share = cascade.num_steps_failed / cascade.num_steps_checked
     return Finding(
-        sentence=f"Of {plural(cascade.num_steps_checked, 'accepted guided solution')} whose equations could "
-        f"be read {percent(share)} have one that does not hold.",
+        sentence=f"Of {plural(cascade.num_steps_checked, 'guided solution')} that nothing else speaks "
+        f"against and whose equations could be read {percent(share)} have one that does not hold.",
         detail="Their answer is right: it may have been copied from the guide. rewrite.guided.require_steps "
         "refuses them.",
     )

@@ -123,10 +123,11 @@ def _check_lines(totals: Mapping[str, Counter[str]]) -> list[RenderableType]:
     lines = []
     if refusals:
         lines.append(Text.assemble("right answers that were refused: ", _reasons_in_brief(refusals)))
-    if failed := checks["steps_failed"]:
+    if num_read := checks["steps_read"]:
         lines.append(
             Text(
-                f"accepted guided samples whose equations do not hold: {failed:,} of {checks['steps_read']:,}"
+                f"guided solutions whose equations do not hold: {checks['steps_failed']:,} of {num_read:,} "
+                "that nothing else speaks against"
             )
         )
     if contradicting := checks["contradicting"]:

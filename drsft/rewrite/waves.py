@@ -15,7 +15,9 @@ from drsft.tracing import span
 from drsft.verify.protocol import Verifier
 from drsft.verify.steps import MATH_KINDS
 
-__all__ = ["Wave", "examine", "hash_ids", "sample_in_waves"]
+__all__ = ["UNSOUND", "Wave", "examine", "hash_ids", "sample_in_waves"]
+
+UNSOUND = "its equations do not hold"  # the refusal of a solution that nothing else speaks against
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +143,7 @@ async def examine(rollout: Rollout, wave: Wave, verifier: Verifier) -> Attempt:
         with span("verify", sample=rollout.sample_index, of="steps"):
             steps = await verifier.judge(replace(wave.problem, kind="steps"), completion.text)
         if wave.require_steps and steps.outcome is Outcome.WRONG:
-            refusal = refusal or "its equations do not hold"
+            refusal = refusal or UNSOUND
     return Attempt(rollout=rollout, verdict=verdict, refusal=refusal, steps=steps)
 
 
