@@ -130,3 +130,28 @@ def test_compiled_kernels_give_the_same_numbers() -> None:
     want_CV = gradient(logits_CV, labels_C, weight_C, **arguments)
     got_CV = torch.compile(gradient)(logits_CV, labels_C, weight_C, **arguments)
     torch.testing.assert_close(got_CV, want_CV, rtol=1e-2, atol=1e-4)  # one rounding to bf16
+
+
+@pytest.mark.slow  # compiles C++
+def test_a_compiled_kernel_takes_a_weight_that_changes_from_step_to_step() -> None:
+    """The KL term's weight is divided by the step's loss tokens, which no two steps have alike."""
+    logits_CV = torch.randn(9, 301, generator=torch.Generator().manual_seed(1)) * 4
+    reference_CV = logits_CV.roll(1)
+    plain = logit_gradient.__wrapped__  # type: ignore[attr-defined]
+    compiled = torch.compile(plain)
+    for kl_weight in (0.1, 0.2, 0.3):
+        got_CV, want_CV = (
+            kernel(
+                logits_CV,
+                torch.arange(9),
+                torch.linspace(-1, 2, 9),
+                normaliser_C=logits_CV.logsumexp(-1),
+                reference_CV=reference_CV,
+                reference_normaliser_C=reference_CV.logsumexp(-1),
+                kl_weight=kl_weight,
+                softcap=None,
+                dtype=torch.float32,
+            )
+            for kernel in (compiled, plain)
+        )
+        torch.testing.assert_close(got_CV, want_CV, rtol=1e-6, atol=1e-6)
