@@ -1,6 +1,7 @@
-"""The frozen start beside a model that is computed in half precision."""
+"""The frozen start beside a model that FSDP has in half precision."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,12 +10,18 @@ from test_train_loop import TRAIN
 from torch.distributed.tensor import DTensor
 from train_support import make_rows, save_tiny_model
 
-from drsft.config.objectives import Asft
+from drsft.config import Arm, Lora, Objective
+from drsft.config.objectives import Asft, SftKl
 from drsft.objectives.meters import metrics_of
-from drsft.train.loop import Target, prepare, prepare_start
+from drsft.storage import LocalStore
+from drsft.train.checkpoint import Checkpointer, load_latest
+from drsft.train.loop import Target, prepare, prepare_start, row_order
+from drsft.train.lora import add_adapters
 from drsft.train.micro_batch import micro_batch
+from drsft.train.model import ScoringModel, load_model, shard
+from drsft.train.optimiser import make_optimiser
 from drsft.train.reference import References, frozen_start
-from drsft.train.step import accumulate_gradient
+from drsft.train.step import accumulate_gradient, train_step
 from drsft.train.world import World
 
 NUM_EXAMPLES = 14
@@ -65,3 +72,52 @@ def test_a_start_lies_in_shards_again_once_it_was_compared_with(location: str) -
     )
     assert metrics_of(sums)["kl"] == pytest.approx(0, abs=1e-6), "untrained, it is its start"
     assert all(isinstance(parameter, DTensor) for parameter in start.parameters())
+
+
+@pytest.mark.usefixtures("group_of_one")
+@pytest.mark.parametrize("by_block", [False, True])
+@pytest.mark.parametrize("compute_dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("objective", [Asft(), SftKl()], ids=lambda objective: objective.kind)
+def test_adapters_that_are_off_for_their_start_learn_and_are_kept_in_shards(
+    location: str, tmp_path: Path, objective: Objective, compute_dtype: torch.dtype, by_block: bool
+) -> None:
+    train = TRAIN.model_copy(update={"lora": Lora(rank=4), "learning_rate": 3e-2})
+    arm, rows = Arm(name="arm", objective=objective), make_rows(NUM_EXAMPLES)
+    order = row_order(train, num_rows=len(rows), seed=0)
+
+    def adapted() -> tuple[ScoringModel, torch.optim.Optimizer]:
+        causal_lm = load_model(location).train()
+        add_adapters(causal_lm, Lora(rank=4), seed=0)
+        model = ScoringModel(causal_lm)
+        shard(model, World(), compute_dtype=compute_dtype, by_block=by_block)
+        return model, make_optimiser(model, train)
+
+    def adapters(model: ScoringModel) -> dict[str, torch.Tensor]:
+        return {name: weight.full_tensor() for name, weight in model.state_dict().items() if "lora_" in name}
+
+    model, optimiser = adapted()
+    metrics = [
+        train_step(
+            model,
+            optimiser,
+            step,
+            arm=arm,
+            train=train,
+            rows=rows,
+            order=order,
+            world=World(),
+            references=References(),
+        )
+        for step in range(2)
+    ]
+    assert metrics[0]["kl"] == pytest.approx(0, abs=1e-6), "untrained, it is its start"
+    assert metrics[1]["kl"] > 1e-3, "trained, it is not"
+    store = LocalStore(tmp_path)
+    checkpointer = Checkpointer(store, World(), num_kept=1)
+    checkpointer.save(model, optimiser, step=2)
+    checkpointer.finish()
+    resumed, other_optimiser = adapted()
+    assert load_latest(store, resumed, other_optimiser, world=World()) == 2
+    assert adapters(resumed).keys() == adapters(model).keys()
+    torch.testing.assert_close(adapters(resumed), adapters(model), rtol=0, atol=0)
+    assert all(weight.any() for weight in adapters(resumed).values())

@@ -54,14 +54,18 @@ def has_adapters(causal_lm: nn.Module) -> bool:
 @contextmanager
 def adapters_off(causal_lm: nn.Module) -> Iterator[None]:
     """Inside, the model is the one that training began with."""
-    layers = [layer for _, layer in _adapted(causal_lm)]
-    for layer in layers:
-        layer.enable_adapters(False)
+    _switch_adapters(causal_lm, are_off=True)
     try:
         yield
     finally:
-        for layer in layers:
-            layer.enable_adapters(True)
+        _switch_adapters(causal_lm, are_off=False)
+
+
+def _switch_adapters(causal_lm: nn.Module, *, are_off: bool) -> None:
+    # Not by peft's enable_adapters, which also freezes and thaws them: under FSDP it would freeze the shards
+    # and thaw the copies that a forward has gathered in their place.
+    for _, layer in _adapted(causal_lm):
+        layer._disable_adapters = are_off
 
 
 def merged_weights(causal_lm: nn.Module, weights: Mapping[str, Tensor], lora: Lora) -> dict[str, Tensor]:
