@@ -1,4 +1,4 @@
-"""The frozen start beside a model that FSDP has in half precision."""
+"""The frozen start, and the model's own log-probs, beside a model that FSDP has in half precision."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor
 from train_support import make_rows, save_tiny_model
 
 from drsft.config import Arm, Lora, Objective
-from drsft.config.objectives import Asft, SftKl
+from drsft.config.objectives import Asft, IwSftToken, Psft, SftKl
 from drsft.objectives.meters import metrics_of
 from drsft.storage import LocalStore
 from drsft.train.checkpoint import Checkpointer, load_latest
@@ -20,7 +20,8 @@ from drsft.train.lora import add_adapters
 from drsft.train.micro_batch import micro_batch
 from drsft.train.model import ScoringModel, load_model, shard
 from drsft.train.optimiser import make_optimiser
-from drsft.train.reference import References, frozen_start
+from drsft.train.reference import References, frozen_start, gather_references
+from drsft.train.snapshot import take_snapshot
 from drsft.train.step import accumulate_gradient, train_step
 from drsft.train.world import World
 
@@ -72,6 +73,43 @@ def test_a_start_lies_in_shards_again_once_it_was_compared_with(location: str) -
     )
     assert metrics_of(sums)["kl"] == pytest.approx(0, abs=1e-6), "untrained, it is its start"
     assert all(isinstance(parameter, DTensor) for parameter in start.parameters())
+
+
+@pytest.mark.usefixtures("group_of_one")
+@pytest.mark.parametrize("objective", [IwSftToken(), Psft()], ids=lambda objective: objective.kind)
+def test_compared_with_itself_every_weight_is_1_in_half_precision_too(
+    location: str, objective: Objective
+) -> None:
+    model = prepare(Target(location=location, compute_dtype=torch.bfloat16), TRAIN, World())
+    arm, rows = Arm(name="arm", objective=objective), make_rows(NUM_EXAMPLES)
+    # A row by itself is the same forward, bit for bit, whenever it is made.
+    train = TRAIN.model_copy(update={"micro_batch_rows": 1})
+    order = row_order(train, num_rows=len(rows), seed=0)
+    references = gather_references(
+        arm,
+        model,
+        start_model=lambda: pytest.fail("no start model is needed"),
+        location=location,
+        micro_batch_rows=1,
+        rows=rows,
+        store=None,
+        world=World(),
+    )
+    references = take_snapshot(
+        references, model, 0, objective=objective, micro_batch_rows=1, rows=rows, order=order, world=World()
+    )
+    metrics = train_step(
+        model,
+        make_optimiser(model, train),
+        0,
+        arm=arm,
+        train=train,
+        rows=rows,
+        order=order,
+        world=World(),
+        references=references,
+    )
+    assert metrics["mean_weight"] == metrics["effective_sample_size"] == 1
 
 
 @pytest.mark.usefixtures("group_of_one")

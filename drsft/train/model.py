@@ -4,6 +4,7 @@ Axes: T tokens of documents end to end, N loss tokens, D hidden size, V vocabula
 the longest.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -137,7 +138,9 @@ def shard(
     precision = MixedPrecisionPolicy(param_dtype=compute_dtype, reduce_dtype=torch.float32)
     for block in _blocks(model.causal_lm) if by_block else ():
         fully_shard(block, mesh=mesh, mp_policy=precision, reshard_after_forward=True)
-    fully_shard(model, mesh=mesh, mp_policy=precision, reshard_after_forward=False)
+    # What the root is given are ids and the request, whose log-probs are compared with fp32 ones.
+    uncast = replace(precision, cast_forward_inputs=False)
+    fully_shard(model, mesh=mesh, mp_policy=uncast, reshard_after_forward=False)
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
