@@ -190,6 +190,34 @@ def test_export_in_bf16_says_so(location: str, tmp_path: Path) -> None:
     assert exported.config.architectures == ["Qwen2ForCausalLM"]
 
 
+def exported_settings(folder: Path, file: str, *, end_of_turn_id: int | None) -> bytes:
+    """The generation settings that leave with a target whose `file` contradicts itself."""
+    location = save_tiny_model(folder / "model")
+    if file == "config.json":  # where old models have them
+        (folder / "model/generation_config.json").unlink()
+    settings = json.loads((folder / "model" / file).read_bytes()) | {"do_sample": False, "temperature": 0.6}
+    (folder / "model" / file).write_text(json.dumps(settings))
+    export = Export(target=location, dtype=torch.float32, end_of_turn_id=end_of_turn_id)
+    export_model(LocalStore(folder), ScoringModel(load_model(location)), export, world=World())
+    return (folder / "export/generation_config.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("file", "stops"), [("generation_config.json", [END_OF_TURN, 2]), ("config.json", [END_OF_TURN])]
+)
+def test_settings_that_contradict_themselves_are_exported_and_stop_as_others(
+    tmp_path: Path, file: str, stops: list[int]
+) -> None:
+    settings = json.loads(exported_settings(tmp_path, file, end_of_turn_id=5))
+    assert (settings["do_sample"], settings["temperature"]) == (False, 0.6)
+    assert settings["eos_token_id"] == [5, *stops]
+
+
+def test_a_targets_own_generation_config_is_exported_byte_for_byte(tmp_path: Path) -> None:
+    exported = exported_settings(tmp_path, "generation_config.json", end_of_turn_id=END_OF_TURN)
+    assert exported == (tmp_path / "model/generation_config.json").read_bytes()
+
+
 def test_a_loss_that_is_no_number_names_its_step(location: str, tmp_path: Path) -> None:
     causal_lm = load_model(location)
     causal_lm.model.norm.weight.data.fill_(float("nan"))

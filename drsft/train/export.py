@@ -13,6 +13,7 @@ from huggingface_hub import snapshot_download
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from transformers import GenerationConfig
 
 from drsft.config import Lora
 from drsft.errors import ModelError
@@ -82,9 +83,13 @@ def export_model(store: Store, model: ScoringModel, export: Export, *, world: Wo
 
 
 def _save_model(folder: Path, causal_lm: Any, weights: Mapping[str, Tensor], export: Export) -> None:
+    # save_pretrained refuses generation settings that it finds inconsistent, though the target has them.
+    settings, causal_lm.generation_config = causal_lm.generation_config, GenerationConfig()
     causal_lm.save_pretrained(
         folder, state_dict=_untied(causal_lm, weights, export.dtype), max_shard_size=MAX_SHARD_SIZE
     )
+    causal_lm.generation_config = settings
+    settings.to_json_file(folder / GENERATION_CONFIG)
     causal_lm.config.dtype = export.dtype  # save_pretrained wrote that of the master weights
     causal_lm.config.save_pretrained(folder)
     for pattern in _COMPANIONS:
