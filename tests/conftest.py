@@ -32,3 +32,15 @@ def verifier() -> "Iterator[VerifierPool]":
 
     with VerifierPool() as pool:
         yield pool
+
+
+@pytest.fixture
+def group_of_one() -> Iterator[None]:
+    """What FSDP wants even for this process alone."""
+    import torch.distributed as dist
+
+    from drsft.train.world import World
+
+    World().ensure_process_group()
+    yield
+    dist.destroy_process_group()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import MambaConfig, MambaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from drsft.errors import ModelError
 from drsft.gap.scoring import Row, score_rows
@@ -131,6 +131,17 @@ def test_models_whose_logits_are_bent_are_refused() -> None:
     model.lm_head.register_forward_hook(lambda module, args, logits: logits + logits.square())
     with pytest.raises(ModelError, match="not its last hidden states times its head"):
         score_rows(model, _rows(1))
+
+
+def test_hidden_states_of_another_precision_than_the_heads_are_scored() -> None:
+    """Mamba's stay in fp32."""
+    torch.manual_seed(0)
+    model = MambaForCausalLM(
+        MambaConfig(vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=2, state_size=4)
+    ).eval()
+    whole, half = (score_rows(model.to(dtype), _rows(3)) for dtype in (torch.float32, torch.bfloat16))
+    for one, other in zip(whole, half, strict=True):
+        np.testing.assert_allclose(one.logprobs_T, other.logprobs_T, atol=0.1)
 
 
 def test_rows_without_tokens_are_refused() -> None:

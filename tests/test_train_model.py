@@ -17,9 +17,11 @@ from train_support import (
 )
 from transformers import (
     AutoModelForCausalLM,
+    FalconMambaConfig,
     Gemma2Config,
     GPT2Config,
     LlamaConfig,
+    Mamba2Config,
     MambaConfig,
     MistralConfig,
     PhimoeConfig,
@@ -30,8 +32,9 @@ from transformers import (
 
 from drsft.config import Dft, Objective, Sft, Train
 from drsft.errors import ModelError
+from drsft.objectives.meters import metrics_of
 from drsft.train.attention import attend_by_document, flash_takes, limits_are_known
-from drsft.train.model import ScoringModel, load_model
+from drsft.train.model import ScoringModel, load_model, shard
 from drsft.train.pack import PackedRows, pack
 from drsft.train.step import accumulate_gradient
 from drsft.train.world import World
@@ -98,14 +101,17 @@ FAMILIES = {  # what the usual trick of restarted positions gets wrong, or a cus
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_documents_are_kept_apart_in_every_kind_of_model(name: str) -> None:
-    config = FAMILIES[name]
+def tiny(config: Any) -> Any:
     config.update({"vocab_size": VOCAB, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2})
     config.update({"intermediate_size": 24, "initializer_range": 0.3, "final_logit_softcapping": None})
     config.update({"eos_token_id": END_OF_TURN, "bos_token_id": None, "pad_token_id": 0})
     torch.manual_seed(0)
-    causal_lm = AutoModelForCausalLM.from_config(config).eval()
+    return AutoModelForCausalLM.from_config(config)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_documents_are_kept_apart_in_every_kind_of_model(name: str) -> None:
+    causal_lm = tiny(FAMILIES[name]).eval()
     rows = make_rows(NUM_EXAMPLES)
     want = scored_alone(causal_lm, rows)
     torch.testing.assert_close(scored(ScoringModel(causal_lm), rows), want, rtol=0, atol=1e-5)
@@ -177,6 +183,37 @@ def test_gradient_equals_the_definition_for_any_split(
     assert got.keys() == want.keys()
     for name, gradient in want.items():
         torch.testing.assert_close(got[name], gradient, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def sharded(
+    causal_lm: Any, *, compute_dtype: torch.dtype = torch.float32, by_block: bool = False
+) -> ScoringModel:
+    model = ScoringModel(causal_lm.train())
+    shard(model, World(), compute_dtype=compute_dtype, by_block=by_block)
+    return model
+
+
+def loss_and_norm(model: ScoringModel) -> tuple[float, float]:
+    """Of the gradient."""
+    rows, train = make_rows(NUM_EXAMPLES), Train(batch_rows=64, micro_batch_rows=2)
+    indices = list(range(len(rows)))
+    sums, norm = accumulate_gradient(model, indices, objective=Sft(), train=train, rows=rows, world=World())
+    return metrics_of(sums)["ce"], norm
+
+
+STATES = {  # their hidden states are fp32 in half precision too, unlike their heads
+    "mamba": MambaConfig(state_size=4),
+    "mamba2": Mamba2Config(hidden_size=16, state_size=4, num_heads=2, head_dim=16, n_groups=1),
+    "falcon mamba": FalconMambaConfig(state_size=4),
+}
+
+
+@pytest.mark.usefixtures("group_of_one")
+@pytest.mark.parametrize("name", STATES)
+def test_hidden_states_of_another_precision_than_the_heads_are_learnt_from(name: str) -> None:
+    whole = loss_and_norm(ScoringModel(tiny(STATES[name]).train()))
+    half = loss_and_norm(sharded(tiny(STATES[name]), compute_dtype=torch.bfloat16))
+    assert half == pytest.approx(whole, rel=0.02)
 
 
 def test_end_of_turn_is_learnt(location: str) -> None:

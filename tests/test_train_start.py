@@ -1,11 +1,9 @@
 """The frozen start, and the model's own log-probs, beside a model that FSDP has in half precision."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 from test_train_loop import TRAIN
 from torch.distributed.tensor import DTensor
 from train_support import make_rows, save_tiny_model
@@ -31,13 +29,6 @@ NUM_EXAMPLES = 14
 @pytest.fixture(scope="module")
 def location(tmp_path_factory: pytest.TempPathFactory) -> str:
     return save_tiny_model(tmp_path_factory.mktemp("model"), tied=False)
-
-
-@pytest.fixture
-def group_of_one() -> Iterator[None]:
-    World().ensure_process_group()
-    yield
-    dist.destroy_process_group()
 
 
 @pytest.mark.usefixtures("group_of_one")

@@ -103,7 +103,7 @@ def _score_batch(
         input_ids_BL[row, : len(ids)] = torch.tensor(ids)
         is_predicting_BL[row, len(prompt) - 1 : len(ids)] = True
     output = body_of(model)(input_ids=input_ids_BL.to(device), use_cache=False)
-    hidden_TD = output.last_hidden_state[is_predicting_BL.to(device)]
+    hidden_TD = output.last_hidden_state[is_predicting_BL.to(device)].to(head.weight_VD.dtype)
     labels_T = torch.tensor([token for _, completion in rows for token in completion], device=device)
     statistics = token_statistics(hidden_TD, head, labels_T, chunk_tokens=chunk_tokens)
     ends = np.cumsum([len(completion) for _, completion in rows])[:-1]

@@ -93,6 +93,7 @@ def head_shape(causal_lm: Any) -> HeadShape:
     causal_lm.eval()
     ids_1T = torch.arange(NUM_PROBE_TOKENS, device=module.weight.device)[None] % len(module.weight)
     hidden_TD = body_of(causal_lm)(input_ids=ids_1T, use_cache=False).last_hidden_state[0]
+    hidden_TD = hidden_TD.to(module.weight.dtype)  # Mamba's stay in fp32 whatever its head is in
     expected_TV = causal_lm(input_ids=ids_1T, use_cache=False).logits[0].float()
     causal_lm.train(was_training)
     tolerance = 1e-3 if hidden_TD.dtype in (torch.float32, torch.float64) else 3e-2

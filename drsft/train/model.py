@@ -97,6 +97,7 @@ class ScoringModel(nn.Module):
         hidden_TD = self._hidden(input_ids_T, position_ids_T, lengths)
         hidden_ND, labels_N = predicted(hidden_TD, input_ids_T, loss_mask_T)
         head = head_of(self.causal_lm, self.head_shape)
+        hidden_ND = hidden_ND.to(head.weight_VD.dtype)  # Mamba's stay in fp32 whatever its head is in
         if request is None:
             return hidden_ND, head.weight_VD, head.bias_V
         return fused_loss(hidden_ND, head, labels_N, request)
