@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributed.fsdp import FSDPModule
 from train_support import (
     END_OF_TURN,
     VOCAB,
@@ -214,6 +215,15 @@ def test_hidden_states_of_another_precision_than_the_heads_are_learnt_from(name:
     whole = loss_and_norm(ScoringModel(tiny(STATES[name]).train()))
     half = loss_and_norm(sharded(tiny(STATES[name]), compute_dtype=torch.bfloat16))
     assert half == pytest.approx(whole, rel=0.02)
+
+
+@pytest.mark.usefixtures("group_of_one")
+@pytest.mark.parametrize("name", STATES)
+def test_a_block_that_lies_in_another_is_sharded_with_it(name: str) -> None:
+    """Mamba names its blocks and the mixers in them."""
+    model = sharded(tiny(STATES[name]), by_block=True)
+    assert sum(isinstance(module, FSDPModule) for module in model.modules()) == 2 + 1, "layers and the root"
+    assert loss_and_norm(model) == pytest.approx(loss_and_norm(sharded(tiny(STATES[name]))), rel=1e-5)
 
 
 def test_end_of_turn_is_learnt(location: str) -> None:

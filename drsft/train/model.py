@@ -171,6 +171,8 @@ def _inner(model: nn.Module) -> list[nn.Module]:
 
 
 def _blocks(causal_lm: Any) -> list[nn.Module]:
-    """The repeated layers, by the classes that the model itself names as not to be split."""
+    """The repeated layers, by the classes that the model itself names as not to be split; whole ones only."""
     names = set(causal_lm._no_split_modules or ())
-    return [module for module in causal_lm.modules() if type(module).__name__ in names]
+    named = [module for module in causal_lm.modules() if type(module).__name__ in names]
+    nested = {inner for module in named for inner in _inner(module)}
+    return [module for module in named if module not in nested]
