@@ -9,6 +9,7 @@ from transformers import (
     CohereConfig,
     Gemma2Config,
     GraniteConfig,
+    InklingTextConfig,
     Llama4TextConfig,
     LlamaConfig,
     PhiConfig,
@@ -88,6 +89,20 @@ def test_a_head_of_another_width_is_refused() -> None:
     causal_lm = model_of(RemBertConfig(**SMALL, output_embedding_size=32, is_decoder=True))
     with pytest.raises(ModelError, match="RemBertForCausalLM is not supported"):
         head_shape(causal_lm)
+
+
+def test_a_head_with_more_rows_than_there_are_logits_is_refused() -> None:
+    config = InklingTextConfig(
+        **SMALL,
+        unpadded_vocab_size=37,
+        head_dim=8,
+        moe_intermediate_size=16,
+        n_routed_experts=4,
+        num_experts_per_tok=2,
+        n_shared_experts=1,
+    )
+    with pytest.raises(ModelError, match="InklingForCausalLM is not supported"):
+        head_shape(model_of(config))
 
 
 def test_an_adapter_on_the_head_is_refused() -> None:

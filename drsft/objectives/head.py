@@ -97,7 +97,8 @@ def head_shape(causal_lm: Any) -> HeadShape:
     expected_TV = causal_lm(input_ids=ids_1T, use_cache=False).logits[0].float()
     causal_lm.train(was_training)
     tolerance = 1e-3 if hidden_TD.dtype in (torch.float32, torch.float64) else 3e-2
-    is_direct = hidden_TD.shape[-1] == module.weight.shape[-1]  # nothing between them makes it wider
+    # Nothing between them makes the states wider, and nothing behind them cuts off logits.
+    is_direct = module.weight.shape == (expected_TV.shape[-1], hidden_TD.shape[-1])
     for shape in _candidates(causal_lm.config.get_text_config()) if is_direct else ():
         error_TV = head_of(causal_lm, shape).logits(hidden_TD).float() - expected_TV
         # A model whose logits are no numbers says nothing about its head; its loss will say so.
