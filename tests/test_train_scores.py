@@ -7,6 +7,7 @@ from train_support import VOCAB, make_rows, save_tiny_model, scored
 from transformers import (
     AutoModelForCausalLM,
     BioGptConfig,
+    FalconConfig,
     GPT2Config,
     OPTConfig,
     PersimmonConfig,
@@ -71,6 +72,7 @@ DRAWING = {  # models that keep their shares as modules, as plain numbers, in th
     "biogpt": BioGptConfig(
         **{**SMALL, "intermediate_size": 24}, hidden_dropout_prob=0.3, activation_dropout=0.3, layerdrop=0.3
     ),
+    "falcon": FalconConfig(**SMALL, hidden_dropout=0.3, parallel_attn=False),
     "persimmon": PersimmonConfig(**{**SMALL, "intermediate_size": 24}, hidden_dropout=0.3),
     "phimoe, noise of a router": PhimoeConfig(
         **{**SMALL, "num_key_value_heads": 2, "intermediate_size": 24}, input_jitter_noise=0.3
@@ -90,7 +92,9 @@ def test_nothing_is_drawn_where_two_passes_are_compared(name: str, activation_ch
 
     model = ScoringModel(causal_lm, activation_checkpointing=activation_checkpointing).train()
     assert not torch.equal(scores(model), scores(model))
+    configured = causal_lm.config.to_dict()
     model.draw_nothing()
     assert torch.equal(scores(model), scores(model))
     model.eval()
     assert torch.equal(scores(model), scores(model.train())), "nor after a look at held-out rows"
+    assert causal_lm.config.to_dict() == configured, "which is exported"

@@ -4,6 +4,7 @@ Axes: T tokens of documents end to end, N loss tokens, D hidden size, V vocabula
 the longest.
 """
 
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -68,11 +69,11 @@ class ScoringModel(nn.Module):
         then differ by the weights alone."""
         self._draws_nothing = True
         self.train(self.training)
-        # What such a layer drops by itself it keeps as a number under many names: dropout, resid_pdrop, …
         for module in filter(_is_checkpointed, self.causal_lm.modules()):
-            for name, value in vars(module).items():
-                if "drop" in name and isinstance(value, float):
-                    setattr(module, name, 0.0)
+            _drop_nothing(module)
+            if hasattr(module, "config"):  # where Falcon's look; a copy, since the model's own is exported
+                module.config = copy(module.config)
+                _drop_nothing(module.config)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -123,6 +124,13 @@ class ScoringModel(nn.Module):
 def _is_checkpointed(module: nn.Module) -> bool:
     """In training mode only, so that such a layer has to stay in it."""
     return isinstance(module, GradientCheckpointingLayer) and module.gradient_checkpointing
+
+
+def _drop_nothing(owner: Any) -> None:
+    """What a layer drops by itself is kept as a number under many names: dropout, resid_pdrop, …"""
+    for name, value in list(vars(owner).items()):
+        if "drop" in name and isinstance(value, float):
+            setattr(owner, name, 0.0)
 
 
 def shard(
