@@ -20,7 +20,9 @@ from serve.settings import Access
 
 __all__ = ["Key", "KeyRing", "make_key", "read_keys"]
 
-_LINE = re.compile(r"(?P<name>[A-Za-z0-9_.-]{1,64}) sha256:(?P<digest>[0-9a-f]{64})(?P<limits>( \w+=\d+)*)")
+_LINE = re.compile(
+    r"(?P<name>[A-Za-z0-9_.-]{1,64}) sha256:(?P<digest>[0-9a-f]{64})(?P<limits>( [a-z_]+=[1-9][0-9]{0,11})*)"
+)
 _LIMITS = ("requests_per_minute", "tokens_per_minute")
 _LOOK_EVERY_S = 1.0
 
@@ -67,7 +69,7 @@ def read_keys(path: Path, access: Access) -> tuple[Key, ...]:
 def _parse(line: str, number: int, access: Access, path: Path) -> Key:
     match = _LINE.fullmatch(line)
     limits = dict(part.split("=") for part in match["limits"].split()) if match else {}
-    if match is None or limits.keys() - set(_LIMITS) or "0" in limits.values():
+    if match is None or limits.keys() - set(_LIMITS):
         raise ConfigError(
             f"access.keys_file {str(path)!r}, line {number}: expected NAME sha256:HEX "
             f"[{'=N] ['.join(_LIMITS)}=N]"

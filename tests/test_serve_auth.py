@@ -68,8 +68,20 @@ def test_keys_change_without_a_restart_and_a_broken_file_changes_nothing(tmp_pat
     assert keys.find(new) is not None
 
 
+GOOD = "x sha256:" + "0" * 64
+
+
 @pytest.mark.parametrize(
-    "line", ["name secret", "a b c", "x sha256:12", "x sha256:" + "0" * 64 + " speed=1", ""]
+    "line",
+    [
+        "name secret",
+        "a b c",
+        "x sha256:12",
+        f"{GOOD} speed=1",
+        "",
+        *(f"{GOOD} requests_per_minute={n}" for n in ("0", "00", "01", "-1", "1e3", "٣", "9" * 5000)),
+    ],
+    ids=lambda line: line[-40:],
 )
 def test_a_malformed_file_is_one_line_that_keeps_its_content_to_itself(tmp_path: Path, line: str) -> None:
     path = tmp_path / "keys"
