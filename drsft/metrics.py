@@ -80,7 +80,9 @@ SERVICE_METRICS = (
         labels=("route",),
         bounds=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120),
     ),
-    _counter("service_refusals", "requests turned away, by reason: full, requests, tokens", "reason"),
+    _counter(
+        "service_refusals", "requests turned away, by reason: full, requests, tokens, waiting", "reason"
+    ),
     _gauge("service_tokens_in_flight", "tokens admitted and not yet answered, by estimate"),
     _gauge("service_tokens_limit", "limits.tokens_in_flight of the replica"),
 )

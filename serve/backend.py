@@ -3,14 +3,14 @@
 import asyncio
 import ipaddress
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from fastapi.security import HTTPAuthorizationCredentials
 from starlette.datastructures import Address
 
 from drsft.rewrite.allowance import Allowance
-from serve.admission import NO_METER, Admission, Refused
+from serve.admission import NO_METER, Admission, Place, Refused, Ticket
 from serve.api import RewriteRequest, RewriteResult
 from serve.auth import Key, KeyRing
 from serve.door import Door
@@ -49,7 +49,12 @@ class Backend:
         )
         self.meter = meter
         self.door = Door()
-        self.admission = Admission(limits.tokens_in_flight, longest_s=limits.deadline_s, meter=meter)
+        self.admission = Admission(
+            limits.tokens_in_flight,
+            most_waiting=limits.batch_problems,
+            longest_s=limits.deadline_s,
+            meter=meter,
+        )
         self.replay = Replay(max_entries=limits.remembered_results, keep_s=limits.remembered_s)
         self.streams = EventLogs(keep_s=limits.resumable_s)
         self.tasks: set[asyncio.Task[Any]] = set()
@@ -72,44 +77,45 @@ class Backend:
         *,
         idempotency_key: str | None = None,
         listener: Listener | None = None,
-        waits: bool = False,
+        place: Place | None = None,
     ) -> RewriteResult:
         """Checked, admitted, within its deadline. Raises what `problem_of` turns into an answer.
 
-        Where the service is full it is refused at once, unless it `waits`: then at its deadline.
+        Where the service is full it is refused at once, unless it has a `place` to wait in: then at its
+        deadline.
         """
         plan = self.service.plan(request)
         until_s = asyncio.get_running_loop().time() + plan.deadline_s
 
         async def work() -> RewriteResult:
-            if waits:
-                await self._room(plan, until_s)
-            return await self._sample(key, plan, until_s, request_id, listener)
+            sample = partial(self._sample, plan, until_s, request_id, listener)
+            if place is None:
+                with self.admission.admit(key, plan.estimated_tokens) as ticket:
+                    return await sample(ticket)
+            admitted = self.admission.admit_in_turn(key, plan.estimated_tokens, place=place, until_s=until_s)
+            async with admitted as ticket:
+                return await sample(ticket)
 
-        result, is_repeated = await self.replay.run(key.name, request, idempotency_key, work, until_s=until_s)
+        with self.admission.counted(key):
+            result, is_repeated = await self.replay.run(
+                key.name, request, idempotency_key, work, until_s=until_s
+            )
         return result.model_copy(update={"id": request_id}) if is_repeated else result
 
-    async def _room(self, plan: Plan, until_s: float) -> None:
-        """Waits for it; without any by then, admission says so."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(until_s):
-                await self.admission.room(plan.estimated_tokens)
-
     async def _sample(
-        self, key: Key, plan: Plan, until_s: float, request_id: str, listener: Listener | None
+        self, plan: Plan, until_s: float, request_id: str, listener: Listener | None, ticket: Ticket
     ) -> RewriteResult:
         spent = Allowance(None)
-        with self.admission.admit(key, plan.estimated_tokens) as ticket:
-            try:
-                result = await self._in_time(plan, until_s, request_id, listener, spent)
-            except (Refused, EngineUnavailable):  # nothing was sampled since
-                ticket.used = spent.num_spent
-                raise
-            except BaseException:
-                ticket.used = max(ticket.used, spent.num_spent)
-                raise
-            ticket.used = result.tokens.prompt + result.tokens.sampled
-            return result
+        try:
+            result = await self._in_time(plan, until_s, request_id, listener, spent)
+        except (Refused, EngineUnavailable):  # nothing was sampled since
+            ticket.used = spent.num_spent
+            raise
+        except BaseException:
+            ticket.used = max(ticket.used, spent.num_spent)
+            raise
+        ticket.used = result.tokens.prompt + result.tokens.sampled
+        return result
 
     async def _in_time(
         self, plan: Plan, until_s: float, request_id: str, listener: Listener | None, spent: Allowance

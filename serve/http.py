@@ -1,31 +1,22 @@
 """The routes. Knows the service behind it, but not where its engines run."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable
 from contextlib import suppress
 from importlib.resources import files
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, Request
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.responses import Response
 
 from drsft import __version__
-from serve.api import (
-    BatchLine,
-    BatchRequest,
-    ErrorBody,
-    Readiness,
-    RewriteRequest,
-    RewriteResult,
-    VersionInfo,
-)
+from serve.api import ErrorBody, Readiness, RewriteRequest, RewriteResult, VersionInfo
 from serve.auth import Key
 from serve.backend import Backend
-from serve.problems import install_problems, problem_of
-from serve.service import Unacceptable
+from serve.batches import add_batches
+from serve.problems import install_problems
 from serve.shield import Shield
 from serve.streams import add_streams
 
@@ -71,8 +62,10 @@ def make_app(backend: Backend) -> FastAPI:
             allow_methods=["POST"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
         )
-    _add_rewriting(app, backend)
-    add_streams(app, backend, caller=_caller_of(backend), errors=_ERRORS)
+    caller = _caller_of(backend)
+    _add_rewriting(app, backend, caller)
+    add_streams(app, backend, caller=caller, errors=_ERRORS)
+    add_batches(app, backend, caller=caller, errors=_ERRORS)
     _add_health(app, backend)
     _add_page(app)
     return app
@@ -88,9 +81,7 @@ def _caller_of(backend: Backend) -> Any:
     return Depends(caller)
 
 
-def _add_rewriting(app: FastAPI, backend: Backend) -> None:
-    caller = _caller_of(backend)
-
+def _add_rewriting(app: FastAPI, backend: Backend, caller: Any) -> None:
     @app.post("/rewrite", responses=_ERRORS, response_model=RewriteResult)
     async def rewrite(
         body: RewriteRequest,
@@ -101,21 +92,6 @@ def _add_rewriting(app: FastAPI, backend: Backend) -> None:
         """Rewrite one problem."""
         work = backend.rewrite(key, body, request.state.request_id, idempotency_key=idempotency_key)
         return await _while_connected(request, work)
-
-    @app.post(
-        "/rewrite/batch",
-        responses={**_ERRORS, 200: {"content": {"application/jsonl": {}}, "model": BatchLine}},
-        response_class=StreamingResponse,
-    )
-    async def batch(body: BatchRequest, request: Request, key: Key = caller) -> Response:
-        """Rewrite several; each answer is sent as soon as it is there.
-
-        What finds the service full waits for room within its deadline.
-        """
-        if len(body.problems) > backend.config.limits.batch_problems:
-            raise Unacceptable("problems", f"at most {backend.config.limits.batch_problems} at once")
-        lines = _batch_lines(backend, key, body, request.state.request_id)
-        return StreamingResponse(lines, media_type="application/jsonl")
 
 
 async def _while_connected(request: Request, work: Awaitable[RewriteResult]) -> RewriteResult | Response:
@@ -135,25 +111,6 @@ async def _while_connected(request: Request, work: Awaitable[RewriteResult]) -> 
 async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-async def _batch_lines(backend: Backend, key: Key, body: BatchRequest, request_id: str) -> AsyncIterator[str]:
-    """One line for each problem in order of completion; leaving early ends those that are under way."""
-
-    async def one(index: int, problem: RewriteRequest) -> BatchLine:
-        part_id = f"{request_id}-{index}"
-        try:
-            return BatchLine(index=index, result=await backend.rewrite(key, problem, part_id, waits=True))
-        except Exception as error:
-            return BatchLine(index=index, error=problem_of(error, part_id)[0])
-
-    tasks = [asyncio.create_task(one(index, problem)) for index, problem in enumerate(body.problems)]
-    try:
-        for done in asyncio.as_completed(tasks):
-            yield (await done).model_dump_json(exclude_none=True) + "\n"
-    finally:
-        for task in tasks:
-            task.cancel()
 
 
 def _add_health(app: FastAPI, backend: Backend) -> None:

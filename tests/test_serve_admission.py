@@ -64,18 +64,6 @@ def test_nobody_is_told_to_wait_longer_than_a_request_takes() -> None:
         assert refused(admission, 100_000).retry_after_s == 20
 
 
-async def test_room_is_waited_for_until_enough_has_ended() -> None:
-    admission = Admission(100)
-    with admission.admit(KEY, 60):
-        with admission.admit(KEY, 20):
-            waiting = asyncio.create_task(admission.room(50))
-            await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert not waiting.done()
-    await waiting
-
-
 async def post(backend: Backend, route: str, body: Any) -> httpx.Response:
     transport = httpx.ASGITransport(make_app(backend))
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
@@ -115,6 +103,62 @@ async def test_a_batch_past_its_keys_rate_is_refused_at_once(
     access = {"open_on_loopback": True, "requests_per_minute": 1}
     answer = await post(make_backend(Policy(), prompter, verifier, access=access), "/rewrite/batch", batch(2))
     assert sorted(line.get("error", {}).get("status", 200) for line in lines(answer)) == [200, 429]
+
+
+async def parked(backend: Backend, *batches: int) -> list[asyncio.Task[httpx.Response]]:
+    """One batch after the other, each with so many problems, none of which finds room."""
+    tasks = []
+    for number in batches:
+        tasks.append(asyncio.create_task(post(backend, "/rewrite/batch", batch(number))))
+        for _ in range(20 * number):
+            await asyncio.sleep(0)
+    return tasks
+
+
+async def test_of_one_key_as_many_problems_wait_as_a_batch_has_and_the_next_batch_is_refused_whole(
+    prompter: Prompter, verifier: VerifierPool
+) -> None:
+    backend = make_backend(Policy(), prompter, verifier, limits={**ONE_AT_A_TIME, "batch_problems": 4})
+    with backend.admission.admit(KEY, 200):
+        half, whole, other_half = await parked(backend, 2, 4, 2)
+        refused = await whole
+        assert (refused.status_code, half.done(), other_half.done()) == (429, False, False)
+        assert refused.headers["Content-Type"] == "application/problem+json"
+        assert int(refused.headers["Retry-After"]) >= 1
+        assert "full" not in refused.text, "for others there is a place"
+    for answer in (await half, await other_half):
+        assert ["result" in line for line in lines(answer)] == [True] * 2
+    assert ["result" in line for line in lines(await post(backend, "/rewrite/batch", batch(4)))] == [True] * 4
+
+
+async def test_a_batch_that_waits_is_counted_once_for_each_problem_before_it_waits(
+    prompter: Prompter, verifier: VerifierPool
+) -> None:
+    access = {"open_on_loopback": True, "requests_per_minute": 3}
+    backend = make_backend(Policy(), prompter, verifier, limits=ONE_AT_A_TIME, access=access)
+    with backend.admission.admit(KEY, 200):
+        (waiting,) = await parked(backend, 2)
+        another = {**ASK, "seed": 9}
+        # Full: refused, and free.
+        assert "full" in (await post(backend, "/rewrite", another)).text
+        (also_waiting,) = await parked(backend, 1)
+        assert "past 3 requests" in (await post(backend, "/rewrite", another)).text
+    assert ["result" in line for line in lines(await waiting)] == [True] * 2
+    assert ["result" in line for line in lines(await also_waiting)] == [True]
+    assert "past 3 requests" in (await post(backend, "/rewrite", another)).text
+
+
+async def test_a_batch_whose_client_leaves_frees_its_places(
+    prompter: Prompter, verifier: VerifierPool
+) -> None:
+    backend = make_backend(Policy(), prompter, verifier, limits={**ONE_AT_A_TIME, "batch_problems": 4})
+    with backend.admission.admit(KEY, 200):
+        (waiting,) = await parked(backend, 4)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        (again,) = await parked(backend, 4)
+        assert not again.done()
+    assert ["result" in line for line in lines(await again)] == [True] * 4
 
 
 def allowing_one(policy: Policy, prompter: Prompter, verifier: VerifierPool, **changes: Any) -> Backend:

@@ -1,5 +1,6 @@
 """Keys and admission, on a clock that the test turns."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ from hypothesis import strategies as st
 
 from drsft.config import Rewrite
 from drsft.errors import ConfigError
-from serve.admission import Admission, Refused, TokenBucket, estimated_tokens
+from serve.admission import Admission, Refused, estimated_tokens
 from serve.auth import Key, KeyRing, make_key, read_keys
+from serve.rates import TokenBucket
 from serve.settings import Access
 
 
@@ -139,19 +141,29 @@ def test_a_key_past_its_rate_is_told_when_to_come_again_and_others_are_not() -> 
     clock = Clock()
     admission = Admission(10_000, clock_s=clock)
     for _ in range(60):
-        with admission.admit(key(), 1) as ticket:
-            ticket.used = 1
-    with pytest.raises(Refused, match="60 requests a minute") as caught, admission.admit(key(), 1):
+        with admission.counted(key()):
+            pass
+    with pytest.raises(Refused, match="60 requests a minute") as caught, admission.counted(key()):
         pass
     clock.now_s += caught.value.retry_after_s
-    with admission.admit(key(), 1):
+    with admission.counted(key()):
+        pass
+
+
+def test_a_request_that_is_refused_is_not_counted() -> None:
+    admission = Admission(100, clock_s=Clock())
+    for _ in range(100):
+        with pytest.raises(Refused, match="full"), admission.counted(key()):
+            raise Refused("the service is full", 1, is_full=True)
+    with admission.counted(key()):
         pass
 
 
 def test_the_first_request_of_a_key_is_let_in_on_a_clock_that_runs() -> None:
     ticks = iter(range(1_000_000))
     admission = Admission(100, clock_s=lambda: next(ticks) * 1e-3)
-    with admission.admit(key(requests=1, tokens=10), 10):
+    slow = key(requests=1, tokens=10)
+    with admission.counted(slow), admission.admit(slow, 10):
         pass
 
 
@@ -162,6 +174,51 @@ def test_what_was_not_used_is_given_back_to_the_key() -> None:
             ticket.used = 100
     with pytest.raises(Refused, match="tokens a minute"), admission.admit(key(tokens=6000), 5100):
         pass
+
+
+@given(
+    old_tokens=st.integers(200, 10**6),
+    new_tokens=st.integers(10, 200),
+    number=st.integers(1, 20),
+)
+def test_a_limit_that_is_lowered_is_no_way_to_many_minutes_worth(
+    old_tokens: int, new_tokens: int, number: int
+) -> None:
+    """Whatever the requests that began before give back: together it is one minute's worth at most."""
+    admission = Admission(10**9, clock_s=Clock())
+    with ExitStack() as under_way:
+        began = [ExitStack() for _ in range(number)]
+        for one in began:
+            ticket = one.enter_context(admission.admit(key(tokens=old_tokens), old_tokens // number))
+            ticket.used = 0
+            under_way.push(one)
+        slow = key(tokens=new_tokens)
+        at_once = _all_that_it_gives(admission, slow)
+        for one in began:
+            one.close()
+            at_once += _all_that_it_gives(admission, slow)
+        assert at_once <= 2 * new_tokens
+
+
+def _all_that_it_gives(admission: Admission, slow: Key) -> int:
+    """Token by token, at one moment."""
+    for taken in range(10**6):
+        try:
+            with admission.admit(slow, 1):
+                pass
+        except Refused:
+            return taken
+    raise AssertionError("without end")
+
+
+def test_a_limit_that_is_raised_holds_at_once() -> None:
+    clock = Clock()
+    admission = Admission(10**9, clock_s=clock)
+    assert _all_that_it_gives(admission, key(tokens=10)) == 10
+    clock.now_s = 6
+    assert _all_that_it_gives(admission, key(tokens=1000)) == 1
+    clock.now_s = 12
+    assert _all_that_it_gives(admission, key(tokens=1000)) == 100
 
 
 def test_the_estimate_is_the_prompt_and_the_largest_wave() -> None:
