@@ -55,7 +55,11 @@ class Backend:
             longest_s=limits.deadline_s,
             meter=meter,
         )
-        self.replay = Replay(max_entries=limits.remembered_results, keep_s=limits.remembered_s)
+        self.replay = Replay(
+            max_entries=limits.remembered_results,
+            max_bytes=limits.remembered_mib << 20,
+            keep_s=limits.remembered_s,
+        )
         self.streams = EventLogs(keep_s=limits.resumable_s)
         self.tasks: set[asyncio.Task[Any]] = set()
 

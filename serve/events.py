@@ -48,7 +48,9 @@ class EventLog:
 
     @property
     def is_whole(self) -> bool:
-        return bool(self._events) and self._events[-1].kind in _LAST
+        """It came to its end; an error alone is none: it was answered as a status, not as an event."""
+        kinds = [event.kind for event in self._events]
+        return bool(kinds) and kinds[-1] in _LAST and kinds != ["error"]
 
     @contextmanager
     def followed(self) -> Iterator[None]:

@@ -15,6 +15,8 @@ from serve.api import RewriteRequest, RewriteResult
 
 __all__ = ["Conflict", "Replay", "content_key"]
 
+Slot = tuple[str, str]  # whose it is, and its name
+
 
 class Conflict(Exception):  # noqa: N818 - an answer, not a fault
     """One idempotency key was used for two different requests."""
@@ -26,19 +28,34 @@ def content_key(request: RewriteRequest) -> str:
     ).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Entry:
-    content: str
-    result: "asyncio.Future[RewriteResult]"
+    """Under way, then an answer: as JSON, which is a fifth of its objects and has a size."""
+
     until_s: float
+    found: "asyncio.Future[RewriteResult] | bytes"
+
+    @property
+    def num_bytes(self) -> int:
+        return len(self.found) if isinstance(self.found, bytes) else 0
 
 
 class Replay:
+    """`max_entries` and `max_bytes` bound the answers of all callers together."""
+
     def __init__(
-        self, *, max_entries: int, keep_s: float, clock_s: Callable[[], float] = time.monotonic
+        self,
+        *,
+        max_entries: int,
+        max_bytes: int,
+        keep_s: float,
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._max_entries, self._keep_s, self._clock_s = max_entries, keep_s, clock_s
-        self._entries: OrderedDict[tuple[str, str], _Entry] = OrderedDict()
+        self._max_entries, self._max_bytes = max_entries, max_bytes
+        self._keep_s, self._clock_s = keep_s, clock_s
+        self._entries: OrderedDict[Slot, _Entry] = OrderedDict()
+        self._contents: OrderedDict[Slot, tuple[str, float]] = OrderedDict()  # of idempotency keys
+        self.num_bytes = 0
 
     async def run(
         self,
@@ -55,25 +72,31 @@ class Replay:
         cut off, by its client or its deadline, is forgotten, and one of those that joined samples instead.
         Raises Conflict when the key came with another request before.
         """
-        content = content_key(request)
-        name = idempotency_key or (content if request.seed is not None else None)
-        if name is None or not self._max_entries:
+        if not self._max_entries or (idempotency_key is None and request.seed is None):
             return await work(), False
-        slot = (owner, f"{'key' if idempotency_key else 'content'}:{name}")
         self._forget_old()
+        content = content_key(request)
+        if idempotency_key is not None:
+            self._check((owner, idempotency_key), content)
+        # With a fixed seed the content alone says what comes out, whatever key it came with.
+        name = content if request.seed is not None else f"{content} {idempotency_key}"
+        slot = (owner, name)
         async with asyncio.timeout_at(until_s):
             while (known := self._entries.get(slot)) is not None:
-                if known.content != content:
-                    raise Conflict("this Idempotency-Key came with another request before; use a new one")
                 with suppress(_CutOff):
-                    return await _joined(known.result), True
-        return await self._first(slot, content, work), False
+                    return await _joined(known.found), True
+        return await self._first(slot, work), False
 
-    async def _first(
-        self, slot: tuple[str, str], content: str, work: Callable[[], Awaitable[RewriteResult]]
-    ) -> RewriteResult:
+    def _check(self, key: Slot, content: str) -> None:
+        known, _ = self._contents.setdefault(key, (content, self._clock_s() + self._keep_s))
+        if known != content:
+            raise Conflict("this Idempotency-Key came with another request before; use a new one")
+        if len(self._contents) > self._max_entries:
+            self._contents.popitem(last=False)
+
+    async def _first(self, slot: Slot, work: Callable[[], Awaitable[RewriteResult]]) -> RewriteResult:
         future: asyncio.Future[RewriteResult] = asyncio.get_running_loop().create_future()
-        entry = self._entries[slot] = _Entry(content, future, self._clock_s() + self._keep_s)
+        entry = self._entries[slot] = _Entry(self._clock_s() + self._keep_s, future)
         try:
             result = await work()
         except BaseException as error:
@@ -86,24 +109,38 @@ class Replay:
                 future.cancel()
             raise
         future.set_result(result)
-        while len(self._entries) > self._max_entries:
-            self._entries.popitem(last=False)
+        if self._entries.get(slot) is entry:
+            entry.found = result.model_dump_json().encode()
+            self.num_bytes += entry.num_bytes
+            self._forget_excess()
         return result
+
+    def _forget_excess(self) -> None:
+        while len(self._entries) > self._max_entries or self.num_bytes > self._max_bytes:
+            self._forget_oldest()
 
     def _forget_old(self) -> None:
         now_s = self._clock_s()
         while self._entries and next(iter(self._entries.values())).until_s <= now_s:
-            self._entries.popitem(last=False)
+            self._forget_oldest()
+        while self._contents and next(iter(self._contents.values()))[1] <= now_s:
+            self._contents.popitem(last=False)
+
+    def _forget_oldest(self) -> None:
+        _, entry = self._entries.popitem(last=False)
+        self.num_bytes -= entry.num_bytes
 
 
 class _CutOff(Exception):  # noqa: N818 - the request that was joined ended without a word on this one
     pass
 
 
-async def _joined(result: "asyncio.Future[RewriteResult]") -> RewriteResult:
+async def _joined(found: "asyncio.Future[RewriteResult] | bytes") -> RewriteResult:
     """The first one's result or failure; raises _CutOff where that says nothing of who joined."""
+    if isinstance(found, bytes):
+        return RewriteResult.model_validate_json(found)
     try:
-        return await asyncio.shield(result)
+        return await asyncio.shield(found)
     except TimeoutError as error:
         raise _CutOff from error
     except asyncio.CancelledError as error:

@@ -42,6 +42,7 @@ class Limits(Frozen):
     deadline_s: float = Field(120, gt=0, description="the longest that a request may take, and the default")
     tokens_in_flight: int = Field(200_000, ge=1, description="admitted at once, by estimate; past it 429")
     remembered_results: int = Field(10_000, ge=0, description="finished answers kept for repeated requests")
+    remembered_mib: int = Field(64, ge=1, description="of all such answers together, as JSON")
     remembered_s: float = Field(3600, gt=0, description="how long such an answer is given again")
     resumable_s: float = Field(60, gt=0, description="how long a broken stream can be taken up again")
 

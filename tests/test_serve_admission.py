@@ -199,3 +199,15 @@ async def test_what_no_engine_took_costs_nothing(
     assert policy.num_calls == 3
     policy.answer = lambda seed: "The answer is \\boxed{2}."
     assert (await post(backend, "/rewrite", ASK)).status_code == 200
+
+
+async def test_a_repeated_answer_costs_a_request_and_no_tokens(
+    prompter: Prompter, verifier: VerifierPool
+) -> None:
+    access = {"open_on_loopback": True, "requests_per_minute": 4, "tokens_per_minute": 200}
+    policy = Policy()
+    backend = make_backend(policy, prompter, verifier, access=access)
+    routes = ["/rewrite", "/rewrite/stream", "/rewrite", "/rewrite/stream", "/rewrite", "/rewrite/stream"]
+    statuses = [(await post(backend, route, ASK)).status_code for route in routes]
+    assert statuses == [200] * 4 + [429] * 2
+    assert policy.num_calls == 1

@@ -221,3 +221,15 @@ async def test_neither_prompts_nor_keys_stand_in_the_log(
     assert "a fault" in caplog.text
     assert secret not in caplog.text
     assert ASK["problem"] not in caplog.text
+
+
+async def test_of_a_stream_that_was_refused_nothing_is_kept(
+    prompter: Prompter, verifier: VerifierPool
+) -> None:
+    access = {"open_on_loopback": True, "requests_per_minute": 1}
+    app = make_service(Policy(), prompter, verifier, access=access)
+    for request_id, status in (("first", 200), ("second", 429)):
+        answer = await Client(app).post("/rewrite/stream?resumable=true", ASK, x_request_id=request_id)
+        assert answer.sent[0]["status"] == status
+        again = await Client(app).post("/rewrite/stream", ASK, last_event_id=f"{request_id}.0")
+        assert again.sent[0]["status"] == (200 if status == 200 else 404)

@@ -5,11 +5,35 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from serve.api import RewriteRequest
-from serve.replay import Replay
+from drsft.records import Outcome, Source
+from serve.api import RewriteRequest, RewriteResult, Timings, TokenCounts
+from serve.replay import Conflict, Replay
 
 REQUEST = RewriteRequest(problem="1 + 1?", reference="2")
+
+
+def answer(solution: str = "2") -> RewriteResult:
+    return RewriteResult(
+        id="a",
+        problem_id="p",
+        source=Source.OWN,
+        solution=solution,
+        answer="2",
+        outcome=Outcome.CORRECT,
+        reason="equal",
+        attempts=(),
+        tokens=TokenCounts(prompt=1, sampled=1, kept=1),
+        timings=Timings(total_s=0.1, sampling_s=0.1, verifying_s=0.1),
+        mean_phi=None,
+        seed=1,
+        model="m",
+    )
+
+
+ANSWER = answer()
 
 
 class Sampling:
@@ -26,8 +50,8 @@ class Sampling:
         return await asyncio.shield(self.outcome)
 
 
-def replay() -> Replay:
-    return Replay(max_entries=10, keep_s=60)
+def replay(max_entries: int = 10, max_bytes: int = 1 << 20) -> Replay:
+    return Replay(max_entries=max_entries, max_bytes=max_bytes, keep_s=60)
 
 
 def asked(memory: Replay, work: Callable[[], Awaitable[Any]], **options: Any) -> "asyncio.Task[Any]":
@@ -49,9 +73,9 @@ async def test_when_the_first_is_cut_off_one_of_the_others_samples_for_all() -> 
     first, *waiting = await joined(Sampling(), others, 3)
     first.cancel()
     await others.has_begun.wait()
-    others.outcome.set_result("an answer")
+    others.outcome.set_result(ANSWER)
     answers = await asyncio.gather(*waiting)
-    assert [answer for answer, _ in answers] == ["an answer"] * 3
+    assert [answer for answer, _ in answers] == [ANSWER] * 3
     assert others.num_begun == 1
     assert sorted(is_repeated for _, is_repeated in answers) == [False, True, True]
 
@@ -61,8 +85,8 @@ async def test_the_first_ones_deadline_is_not_that_of_the_others() -> None:
     first, *waiting = await joined(late, others, 2)
     late.outcome.set_exception(TimeoutError())
     await others.has_begun.wait()
-    others.outcome.set_result("an answer")
-    assert [answer for answer, _ in await asyncio.gather(*waiting)] == ["an answer"] * 2
+    others.outcome.set_result(ANSWER)
+    assert [answer for answer, _ in await asyncio.gather(*waiting)] == [ANSWER] * 2
     assert others.num_begun == 1
     with pytest.raises(TimeoutError):
         await first
@@ -75,8 +99,8 @@ async def test_who_joined_has_a_deadline_of_its_own() -> None:
     await first.has_begun.wait()
     with pytest.raises(TimeoutError):
         await asked(memory, first, until_s=asyncio.get_running_loop().time())
-    first.outcome.set_result("an answer")
-    assert await task == ("an answer", False)
+    first.outcome.set_result(ANSWER)
+    assert await task == (ANSWER, False)
     assert first.num_begun == 1
 
 
@@ -98,3 +122,60 @@ async def test_a_failure_of_the_work_is_that_of_all_who_joined() -> None:
         with pytest.raises(RuntimeError):
             await task
     assert others.num_begun == 0
+
+
+async def done(memory: Replay, seed: int | None, key: str | None, result: RewriteResult = ANSWER) -> bool:
+    """Whether the answer was there already."""
+
+    async def work() -> RewriteResult:
+        return result
+
+    request = RewriteRequest(problem="1 + 1?", reference="2", seed=seed)
+    found, is_repeated = await memory.run("team", request, key, work)
+    assert found == result
+    return is_repeated
+
+
+async def test_what_a_fixed_seed_gives_is_one_answer_whatever_key_it_came_with() -> None:
+    memory = replay()
+    keys = [None, "a", "b", "a", None]
+    assert [await done(memory, 3, key) for key in keys] == [False, True, True, True, True]
+    memory = replay()
+    assert [await done(memory, 3, key) for key in reversed(keys)] == [False, True, True, True, True]
+
+
+async def test_a_key_that_found_an_answer_of_another_belongs_to_its_request_all_the_same() -> None:
+    memory = replay()
+    await done(memory, 3, None)
+    await done(memory, 3, "a")
+    for seed in (4, None):
+        with pytest.raises(Conflict):
+            await done(memory, seed, "a")
+
+
+@given(
+    sizes=st.lists(st.integers(1, 5000), min_size=1, max_size=30),
+    max_entries=st.integers(1, 30),
+    max_bytes=st.integers(1, 20_000),
+)
+def test_answers_are_bounded_by_number_and_by_bytes_and_the_latest_stay(
+    sizes: list[int], max_entries: int, max_bytes: int
+) -> None:
+    async def run() -> None:
+        memory = replay(max_entries, max_bytes)
+        answers = [answer("語" * size) for size in sizes]
+        for seed, one in enumerate(answers):
+            assert not await done(memory, seed, None, one)
+            assert memory.num_bytes <= max_bytes
+        fits, num_bytes = 0, 0
+        for one in reversed(answers[-max_entries:]):
+            num_bytes += len(one.model_dump_json().encode())
+            if num_bytes > max_bytes:
+                break
+            fits += 1
+        remembered = range(len(sizes) - fits, len(sizes))
+        assert all([await done(memory, seed, None, answers[seed]) for seed in remembered])
+        if fits < len(sizes):
+            assert not await done(memory, len(sizes) - fits - 1, None, answers[len(sizes) - fits - 1])
+
+    asyncio.run(run())

@@ -153,9 +153,9 @@ def test_a_request_whose_engine_is_killed_is_answered_by_the_next_one(service: S
         answers = [one.result() for one in under_way]
         assert [answer.status_code for answer in answers] == [200] * 8
         for answer in answers[:3]:
-            ask = {**ASK, "seed": answer.json()["seed"]}
-            anew = {"Idempotency-Key": f"anew-{ask['seed']}"}  # not from the ingress's memory
-            again = client.post("/rewrite", json=ask, headers=anew)
+            # What is said by itself makes another request for the ingress's memory, and the same samples.
+            said = {"recipe": {"hint": "demonstration"}, "seed": answer.json()["seed"]}
+            again = client.post("/rewrite", json={**ASK, **said})
             assert again.json()["solution"] == answer.json()["solution"]
 
 
@@ -186,7 +186,7 @@ def test_a_client_that_leaves_frees_the_engine(service: Service) -> None:
         for _ in range(3):
             with socket.create_connection(("127.0.0.1", httpx.URL(service.url).port)) as leaver:
                 body = json.dumps(LONG)
-                head = f"Host: drsft\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+                head = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
                 leaver.sendall(f"POST /rewrite HTTP/1.1\r\n{head}\r\n\r\n{body}".encode())
                 wait_until(lambda: num_in_engine(client) > 0)
             wait_until(lambda: num_in_engine(client) == 0)
