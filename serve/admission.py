@@ -42,7 +42,7 @@ class Admission:
         self._most_waiting, self._longest_s = most_waiting, longest_s
         self._clock_s, self._meter = clock_s, meter
         self._room = Room(tokens_in_flight, meter=meter)
-        self._rates = Rates(clock_s=clock_s, meter=meter)
+        self.rates = Rates(clock_s=clock_s, meter=meter)
         self._places: dict[str, set[Place]] = {}
         self._mean_s: float | None = None  # that requests were under way, of late
 
@@ -53,7 +53,7 @@ class Admission:
     @contextmanager
     def counted(self, key: Key) -> Iterator[None]:
         """Within, there is one of the key's requests, whatever becomes of it; one that is refused is free."""
-        taken = self._rates.take_request(key)
+        taken = self.rates.take_request(key)
         try:
             yield
         except Refused:
@@ -103,7 +103,7 @@ class Admission:
     def _inside(self, key: Key, num_tokens: int) -> Iterator["Ticket"]:
         """With the room taken already; frees it."""
         try:
-            taken = self._rates.take_tokens(key, num_tokens)
+            taken = self.rates.take_tokens(key, num_tokens)
             ticket = Ticket(started_s=self._clock_s(), used=num_tokens)
             try:
                 yield ticket

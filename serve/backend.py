@@ -118,7 +118,7 @@ class Backend:
         except BaseException:
             ticket.used = max(ticket.used, spent.num_spent)
             raise
-        ticket.used = result.tokens.prompt + result.tokens.sampled
+        ticket.used = plan.used_tokens(result)
         return result
 
     async def _in_time(

@@ -21,7 +21,7 @@ from drsft.records import (
     problem_id_of,
 )
 from drsft.rewrite.allowance import Allowance
-from drsft.rewrite.cascade import Recipe, rewrite_one
+from drsft.rewrite.cascade import Recipe, guided_prompt, rewrite_one
 from drsft.tracing import span
 from drsft.verify.protocol import Verifier
 from serve.admission import estimated_tokens
@@ -57,9 +57,15 @@ class Plan:
     request: RewriteRequest
     problem: Problem
     recipe: Recipe
-    num_prompt_tokens: int
+    num_prompt_tokens: int  # of the longest prompt that an engine may get
     estimated_tokens: int
     deadline_s: float
+
+    def used_tokens(self, result: RewriteResult) -> int:
+        """What the result took: the prompt, all samples, and what was scored for phi."""
+        tokens = result.tokens
+        num_scored = 0 if result.mean_phi is None else tokens.prompt + tokens.kept
+        return self.num_prompt_tokens + tokens.sampled + num_scored
 
 
 class RewriteService:
@@ -90,18 +96,20 @@ class RewriteService:
             run_seed=secrets.randbits(31) if request.seed is None else request.seed,
             max_model_len=self._config.target.max_model_len,
         )
-        num_prompt_tokens = len(self._prompter.plain(problem))
-        if num_prompt_tokens >= recipe.max_model_len:
+        num_plain_tokens = len(self._prompter.plain(problem))
+        if num_plain_tokens >= recipe.max_model_len:
             raise Unacceptable(
-                "problem", f"{num_prompt_tokens} tokens leave no room in the model's {recipe.max_model_len}"
+                "problem", f"{num_plain_tokens} tokens leave no room in the model's {recipe.max_model_len}"
             )
+        num_prompt_tokens = max(num_plain_tokens, self._num_guided_tokens(problem, recipe))
+        num_scored_tokens = self._num_scored_tokens(problem, recipe, num_plain_tokens) if request.phi else 0
         deadline_s = self._config.limits.deadline_s
         return Plan(
             request=request,
             problem=problem,
             recipe=recipe,
             num_prompt_tokens=num_prompt_tokens,
-            estimated_tokens=estimated_tokens(num_prompt_tokens, recipe.rewrite),
+            estimated_tokens=estimated_tokens(num_prompt_tokens, recipe.rewrite) + num_scored_tokens,
             deadline_s=min(request.deadline_s or deadline_s, deadline_s),
         )
 
@@ -119,6 +127,32 @@ class RewriteService:
         mean_phi = await self._phi(record) if plan.request.phi else None
         total_s = time.perf_counter() - started_s
         return self._result(plan, record, watch, request_id, total_s, mean_phi, allowance.num_spent)
+
+    def _num_guided_tokens(self, problem: Problem, recipe: Recipe) -> int:
+        """Of the prompt with a guide in view; 0 where no engine gets it."""
+        guided = recipe.rewrite.guided
+        if not guided.num_samples:
+            return 0
+        guide = problem.reference if guided.hint == "answer" else problem.demonstration
+        prompt_ids = guided_prompt(problem, guide, guided.hint, self._prompter)
+        return len(prompt_ids) if len(prompt_ids) < recipe.max_model_len else 0
+
+    def _num_scored_tokens(self, problem: Problem, recipe: Recipe, num_plain_tokens: int) -> int:
+        """That phi may take: the prompt, and the longest text that may be kept. Raises Unacceptable."""
+        rewrite = recipe.rewrite
+        num_kept = max(
+            stage.max_tokens if stage.num_samples else 0 for stage in (rewrite.self_align, rewrite.guided)
+        )
+        if rewrite.fallback == "expert":
+            num_expert = len(self._prompter.completion(problem.demonstration))
+            if num_plain_tokens + num_expert > recipe.max_model_len:
+                raise Unacceptable(
+                    "expert_solution",
+                    f"{num_plain_tokens + num_expert} tokens with the problem; phi is scored over "
+                    f"{recipe.max_model_len} at most",
+                )
+            num_kept = max(num_kept, num_expert)
+        return num_plain_tokens + num_kept
 
     def _check(self, request: RewriteRequest) -> None:
         limits = self._config.limits

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from drsft.policy.fake import text_completion
 from drsft.policy.prompts import Prompter
+from drsft.policy.protocol import Scorer
 from drsft.records import Completion, Sampling
 from drsft.verify.protocol import Verifier
 from serve.admission import NO_METER
@@ -39,6 +40,7 @@ class Policy:
         self.released.set()
         self.started = asyncio.Event()
         self.streamed_ids: tuple[int, ...] = ()
+        self.asked: list[tuple[int, Sampling]] = []  # tokens of the prompt, and what was asked for it
         self.num_calls = 0
         self.num_cancelled = 0
 
@@ -46,6 +48,7 @@ class Policy:
         self, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
     ) -> list[Completion]:
         self.num_calls += 1
+        self.asked.append((len(prompt_ids), sampling))
         self.started.set()
         try:
             await self.released.wait()
@@ -79,10 +82,11 @@ def make_backend(
     *,
     num_pending: Callable[[], Awaitable[int]] = idle,
     meter: Meter = NO_METER,
+    scorer: Scorer | None = None,
     **changes: Any,
 ) -> Backend:
     config = ServeConfig.model_validate({**SETTINGS, **changes})
-    service = RewriteService(config, prompter, policy, verifier)
+    service = RewriteService(config, prompter, policy, verifier, scorer)
     return Backend(config, service, num_pending=num_pending, model_fingerprint="f", meter=meter)
 
 

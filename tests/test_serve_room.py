@@ -12,9 +12,9 @@ from serve.room import Room
 LIMIT = 100
 
 
-async def settled() -> None:
-    """Everybody who was let in, or left, has noticed."""
-    for _ in range(3):
+async def settled(num_visitors: int = 1) -> None:
+    """Everybody who was let in, or left, has noticed, also where each makes room for the next."""
+    for _ in range(3 * num_visitors):
         await asyncio.sleep(0)
 
 
@@ -109,7 +109,7 @@ def test_whatever_they_do_the_room_is_kept_in_order_and_is_empty_at_the_end(
             elif present:
                 present[number % len(present)].visit.cancel()
             if is_settled:
-                await settled()
+                await settled(len(everybody))
                 staying = [one for one in everybody if not one.visit.done()]
                 held = [one.num_tokens for one in staying if one.entered.is_set()]
                 assert room.in_flight == sum(held)

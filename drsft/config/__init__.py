@@ -15,7 +15,7 @@ from drsft.config.hinting import (
 )
 from drsft.config.objectives import Dft, Guards, Objective, Sft
 from drsft.config.reporting import Report
-from drsft.config.rewriting import Guided, Refusals, Rewrite, Selection, Teacher
+from drsft.config.rewriting import Guided, Hint, Refusals, Rewrite, Selection, Teacher
 from drsft.config.rounds import Rounds
 from drsft.config.run import Resources, RunConfig
 from drsft.config.sampling import SamplingStage
@@ -38,6 +38,7 @@ __all__ = [
     "GapFilter",
     "Guards",
     "Guided",
+    "Hint",
     "Hinted",
     "Linear",
     "LoopGuard",

@@ -9,15 +9,16 @@ from drsft.config.hinting import Hinted
 from drsft.config.sampling import SamplingStage
 from drsft.config.verification import Verification
 
-__all__ = ["Guided", "Refusals", "Rewrite", "Selection", "Teacher"]
+__all__ = ["Guided", "Hint", "Refusals", "Rewrite", "Selection", "Teacher"]
 
+Hint = Literal["demonstration", "answer", "rephrase"]
 Selection = Literal["random", "first", "shortest", "most_likely", "closest"]
 
 
 class Guided(SamplingStage):
     """Solving again with a guide in view."""
 
-    hint: Literal["demonstration", "answer", "rephrase"] = Field(
+    hint: Hint = Field(
         "demonstration",
         description="the expert's solution, the reference answer alone (STaR), or the expert's solution to "
         "be put into own words (SDFT): target.prompts.guided, answered, rephrased",

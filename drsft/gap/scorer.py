@@ -43,20 +43,23 @@ class BatchedScorer:
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting, []
-                await self._answer([request for request in batch if not request.answer.done()])
+                await self._answer(batch)
         finally:
             self._worker = None
 
     async def _answer(self, requests: list[_Request]) -> None:
+        requests = [request for request in requests if not request.answer.done()]  # cancelled
         rows = [row for request in requests for row in request.rows]
         try:
             scores = iter(
                 await asyncio.to_thread(score_rows, self._model, rows, batch_tokens=self._batch_tokens)
             )
-        except Exception as error:  # whatever it was, everyone who waits for this batch must hear of it
-            for request in requests:
-                if not request.answer.done():
-                    request.answer.set_exception(error)
+        except Exception as error:  # whatever it was, who waits must hear of it, and nobody else
+            if len(requests) > 1:
+                for request in requests:
+                    await self._answer([request])
+            elif requests and not requests[0].answer.done():
+                requests[0].answer.set_exception(error)
             return
         for request in requests:
             own = [next(scores) for _ in request.rows]

@@ -7,7 +7,7 @@ function serves the batch job and the endpoint. A stage begins only when the one
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from drsft.config import Analysis, Rewrite, SamplingStage, Teacher
+from drsft.config import Analysis, Hint, Rewrite, SamplingStage, Teacher
 from drsft.policy.prompts import Prompter, chat_messages, user_turn
 from drsft.policy.protocol import Policy, Scorer
 from drsft.policy.teacher import Teachers, TeacherText
@@ -20,7 +20,7 @@ from drsft.rewrite.waves import Wave, examine, sample_in_waves
 from drsft.tracing import span
 from drsft.verify.protocol import Verifier
 
-__all__ = ["Recipe", "rewrite_one"]
+__all__ = ["Recipe", "guided_prompt", "rewrite_one"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,16 +196,10 @@ class _Cascade:
         return opened_turn(completion.text, settings)
 
     async def _guided(self, stage: str, guide: str) -> list[Completion]:
-        shown = replace(self.problem, demonstration=guide)
-        guided, prompter = self.recipe.rewrite.guided, self.recipe.prompter
+        guided = self.recipe.rewrite.guided
         # A teacher's solution is one to lean on, whatever is made of the expert's.
-        match guided.hint if stage == "guided" else "demonstration":
-            case "answer":
-                prompt_ids = prompter.answered(shown)
-            case "rephrase":
-                prompt_ids = prompter.rephrased(shown)
-            case _:
-                prompt_ids = prompter.guided(shown)
+        hint = guided.hint if stage == "guided" else "demonstration"
+        prompt_ids = guided_prompt(self.problem, guide, hint, self.recipe.prompter)
         return await self._sample(stage, prompt_ids, guided)
 
     async def _sample(
@@ -264,6 +258,18 @@ class _Cascade:
         # Beyond four digits a score depends on what else was in its batch, and a choice must not.
         found = {ids: round(phi, 4) for ids, phi in zip(completions, phis, strict=True)}
         return [replace(one, mean_phi=found.get(one.rollout.completion.token_ids)) for one in attempts]
+
+
+def guided_prompt(problem: Problem, guide: str, hint: Hint, prompter: Prompter) -> tuple[int, ...]:
+    """With the guide in view, in the words that go with what it is."""
+    shown = replace(problem, demonstration=guide)
+    match hint:
+        case "answer":
+            return prompter.answered(shown)
+        case "rephrase":
+            return prompter.rephrased(shown)
+        case "demonstration":
+            return prompter.guided(shown)
 
 
 def _unsampled(text: str, token_ids: tuple[int, ...], finish_reason: str = "stop") -> Completion:
