@@ -55,7 +55,8 @@ class _Lines(StreamingResponse):
         tasks = [asyncio.create_task(self._line(index, *one)) for index, one in enumerate(problems)]
         try:
             for done in asyncio.as_completed(tasks):
-                yield (await done).model_dump_json(exclude_none=True) + "\n"
+                line = await done
+                yield line.model_dump_json(exclude={"error" if line.error is None else "result"}) + "\n"
         finally:
             for task in tasks:
                 task.cancel()

@@ -12,36 +12,22 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.responses import Response
 
 from drsft import __version__
-from serve.api import ErrorBody, Readiness, RewriteRequest, RewriteResult, VersionInfo
+from serve.api import Readiness, RewriteRequest, RewriteResult, VersionInfo
 from serve.auth import Key
 from serve.backend import Backend
 from serve.batches import add_batches
+from serve.documented import ERRORS, DocumentedApp
 from serve.problems import install_problems
 from serve.shield import Shield
 from serve.streams import add_streams
 
 __all__ = ["make_app"]
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody, "content": {"application/problem+json": {}}, "description": text}
-    for status, text in {
-        400: "not JSON",
-        401: "no valid key",
-        408: "the body did not come in time",
-        409: "the Idempotency-Key belongs to another request",
-        413: "the body is too large",
-        422: "a field is missing, unknown, or past a limit",
-        429: "full, or past the key's rate; see Retry-After",
-        500: "a fault here",
-        503: "no engine, or the service is ending; see Retry-After",
-        504: "the deadline passed",
-    }.items()
-}
 _bearer = HTTPBearer(auto_error=False, description="a key of the service")
 
 
 def make_app(backend: Backend) -> FastAPI:
-    app = FastAPI(
+    app = DocumentedApp(
         title="drsft",
         version=__version__,
         summary="Rewrites expert solutions into text that the target model could have written.",
@@ -64,8 +50,8 @@ def make_app(backend: Backend) -> FastAPI:
         )
     caller = _caller_of(backend)
     _add_rewriting(app, backend, caller)
-    add_streams(app, backend, caller=caller, errors=_ERRORS)
-    add_batches(app, backend, caller=caller, errors=_ERRORS)
+    add_streams(app, backend, caller=caller, errors=ERRORS)
+    add_batches(app, backend, caller=caller, errors=ERRORS)
     _add_health(app, backend)
     _add_page(app)
     return app
@@ -82,7 +68,7 @@ def _caller_of(backend: Backend) -> Any:
 
 
 def _add_rewriting(app: FastAPI, backend: Backend, caller: Any) -> None:
-    @app.post("/rewrite", responses=_ERRORS, response_model=RewriteResult)
+    @app.post("/rewrite", responses=ERRORS, response_model=RewriteResult)
     async def rewrite(
         body: RewriteRequest,
         request: Request,
@@ -119,7 +105,7 @@ def _add_health(app: FastAPI, backend: Backend) -> None:
         """This process answers."""
         return {"status": "ok"}
 
-    @app.get("/readyz", responses={503: _ERRORS[503]})
+    @app.get("/readyz", responses={503: ERRORS[503]})
     async def readyz() -> Readiness:
         """An engine answers, and requests are let in."""
         backend.door.check()

@@ -16,7 +16,15 @@ from serve.door import Ending
 from serve.replay import Conflict
 from serve.service import Unacceptable
 
-__all__ = ["FULL", "EngineUnavailable", "Unauthorised", "install_problems", "problem_of", "problem_response"]
+__all__ = [
+    "FULL",
+    "MEDIA_TYPE",
+    "EngineUnavailable",
+    "Unauthorised",
+    "install_problems",
+    "problem_of",
+    "problem_response",
+]
 
 _log = logging.getLogger(__name__)
 

@@ -12,6 +12,7 @@ from serve_support import Answers, Policy, make_service
 
 from drsft.policy.prompts import Prompter
 from drsft.verify.pool import VerifierPool
+from serve.api import BatchLine
 from serve.auth import make_key
 
 ASK = {"problem": "1 + 1?", "reference": "2", "expert_solution": "It is \\boxed{2}.", "seed": 3}
@@ -224,6 +225,13 @@ async def test_a_batch_answers_every_problem_in_order_of_completion(service: Any
     by_index = {line["index"]: line for line in lines}
     assert by_index[1]["error"]["status"] == 422
     assert by_index[0]["result"]["source"] == "own"
+    assert [sorted(by_index[index]) for index in range(3)] == [
+        ["index", "result"],
+        ["error", "index"],
+        ["index", "result"],
+    ]
+    for line in answer.text.splitlines():
+        BatchLine.model_validate_json(line)
 
 
 def events(text: str) -> list[dict[str, Any]]:
@@ -282,3 +290,30 @@ async def test_every_answer_of_the_contract_is_documented(service: Any) -> None:
         responses = schema["paths"][route]["post"]["responses"]
         assert {"200", "401", "408", "409", "413", "422", "429", "500", "503", "504"} <= set(responses)
     assert schema["components"]["schemas"]["RewriteRequest"]["examples"]
+
+
+def documented(schema: dict[str, Any], name: str) -> dict[str, Any]:
+    assert name in schema["components"]["schemas"]
+    return {"schema": {"$ref": f"#/components/schemas/{name}"}}
+
+
+async def test_every_answer_is_documented_under_the_media_type_that_it_has(service: Any) -> None:
+    client = service()
+    schema = (await client.get("/openapi.json")).json()
+    problem = {"application/problem+json": documented(schema, "ErrorBody")}
+    num_errors = 0
+    for routes in schema["paths"].values():
+        for route in routes.values():
+            errors = [answer for status, answer in route["responses"].items() if int(status) >= 400]
+            num_errors += len(errors)
+            assert all(answer["content"] == problem for answer in errors)
+    assert num_errors > 30
+    lines, events = (
+        schema["paths"][f"/rewrite/{kind}"]["post"]["responses"]["200"]["content"]
+        for kind in ("batch", "stream")
+    )
+    assert lines == {"application/jsonl": documented(schema, "BatchLine")}
+    assert events == {"text/event-stream": {}}
+    for route, ask, content in (("batch", {"problems": [ASK]}, lines), ("stream", ASK, events)):
+        sent = (await client.post(f"/rewrite/{route}", json=ask)).headers["Content-Type"]
+        assert sent.partition(";")[0] in content
