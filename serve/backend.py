@@ -1,7 +1,6 @@
 """One replica's share of everything: what the routes need between them."""
 
 import asyncio
-import ipaddress
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -15,6 +14,7 @@ from serve.api import RewriteRequest, RewriteResult
 from serve.auth import Key, KeyRing
 from serve.door import Door
 from serve.events import EventLogs
+from serve.loopback import is_loopback
 from serve.meter import Meter
 from serve.problems import EngineUnavailable, Unauthorised
 from serve.replay import Replay
@@ -65,7 +65,7 @@ class Backend:
 
     def caller(self, credentials: HTTPAuthorizationCredentials | None, client: Address | None) -> Key:
         if self.keys is None:
-            if client is None or not _is_loopback(client.host):
+            if client is None or not is_loopback(client.host):
                 raise Unauthorised
             return self.anyone
         key = self.keys.find(credentials.credentials) if credentials else None
@@ -132,10 +132,3 @@ class Backend:
         except TimeoutError:
             await self.num_pending()  # without an engine it was not the request that took too long
             raise
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -14,6 +14,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     for status, text in {
         400: "not JSON",
         401: "no valid key",
+        403: "without keys: not asked for by a loopback name",
         408: "the body did not come in time",
         409: "the Idempotency-Key belongs to another request",
         413: "the body is too large",

@@ -17,6 +17,7 @@ from serve.auth import Key
 from serve.backend import Backend
 from serve.batches import add_batches
 from serve.documented import ERRORS, DocumentedApp
+from serve.loopback import LoopbackNames
 from serve.problems import install_problems
 from serve.shield import Shield
 from serve.streams import add_streams
@@ -33,8 +34,11 @@ def make_app(backend: Backend) -> FastAPI:
         summary="Rewrites expert solutions into text that the target model could have written.",
         docs_url=None,  # their page loads scripts from elsewhere
         redoc_url=None,
+        responses={403: ERRORS[403]},
     )
     install_problems(app)
+    if backend.keys is None:
+        app.add_middleware(LoopbackNames)
     app.add_middleware(
         Shield,
         max_body_bytes=backend.config.limits.body_bytes,

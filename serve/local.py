@@ -1,6 +1,5 @@
 """The service on this machine: what `drsft serve` runs."""
 
-import ipaddress
 import logging
 import os
 import signal
@@ -15,6 +14,7 @@ from drsft.errors import ConfigError, SetupError
 from drsft.last_word import last_word
 from drsft.stages.cluster import check_port_is_free, connected
 from serve.app import build_app
+from serve.loopback import is_loopback
 from serve.settings import ServeConfig
 
 __all__ = ["serve_here"]
@@ -28,7 +28,7 @@ _ENVIRONMENT = {
 
 def serve_here(config: ServeConfig, *, host: str, port: int) -> None:
     """Serves until SIGINT or SIGTERM, then lets the requests under way finish. Raises UserError."""
-    if config.access.open_on_loopback and not _is_loopback(host):
+    if config.access.open_on_loopback and not (host == "localhost" or is_loopback(host)):
         raise ConfigError(
             f"--host {host}: without keys the service listens on loopback only; set access.keys_file "
             "(drsft serve-key NAME makes a key)"
@@ -66,10 +66,3 @@ def _finish_requests(drain_s: float) -> None:
     until_s = time.monotonic() + drain_s
     while sum(ingress.broadcast("close").results()) and time.monotonic() < until_s:
         time.sleep(0.2)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -66,7 +66,7 @@ def test_nobody_is_told_to_wait_longer_than_a_request_takes() -> None:
 
 async def post(backend: Backend, route: str, body: Any) -> httpx.Response:
     transport = httpx.ASGITransport(make_app(backend))
-    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         return await client.post(route, json=body)
 
 

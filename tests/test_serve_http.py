@@ -32,7 +32,7 @@ async def service(prompter: Prompter, policy: Policy) -> AsyncIterator[Callable[
 
     def make(**changes: Any) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(make_service(policy, prompter, pool, **changes))
-        client = httpx.AsyncClient(transport=transport, base_url="http://service")
+        client = httpx.AsyncClient(transport=transport, base_url="http://localhost")
         clients.append(client)
         return client
 
@@ -273,6 +273,51 @@ async def test_the_page_loads_nothing_from_elsewhere_and_says_so(service: Any) -
         assert answer.status_code == 200
         assert "://" not in answer.text
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
+LOOPBACK = ["localhost", "LOCALHOST:8700", "127.0.0.1", "127.0.0.1:80", "127.8.9.10:", "[::1]", "[::1]:8700"]
+ELSEWHERE = [
+    "elsewhere.example",
+    "elsewhere.example:8700",
+    "localhost.elsewhere.example",
+    "127.0.0.1.elsewhere.example",
+    "localhost@elsewhere.example",
+    "localhost:8700@elsewhere.example",
+    "192.0.2.1",
+    "0.0.0.0",
+    "[2001:db8::1]:8700",
+    "::1",
+    "[localhost",
+    "",
+]
+
+
+@pytest.mark.parametrize(
+    "route", ["/", "/rewrite", "/rewrite/stream", "/rewrite/batch", "/version", "/openapi.json", "/none"]
+)
+async def test_without_keys_only_who_asks_for_this_machine_by_a_name_of_its_own_is_answered(
+    service: Any, policy: Policy, route: str
+) -> None:
+    client = service()
+    method = "POST" if route.startswith("/rewrite") else "GET"
+    ask = {"problems": [ASK]} if route.endswith("batch") else ASK
+    for host in ELSEWHERE:
+        refused = await client.request(method, route, json=ask, headers={"Host": host})
+        assert refused.status_code == 403, host
+        assert refused.headers["Content-Type"] == "application/problem+json"
+        assert refused.json()["request_id"] == refused.headers["X-Request-Id"]
+    assert policy.num_calls == 0
+    for host in LOOPBACK:
+        answered = await client.request(method, route, json=ask, headers={"Host": host})
+        assert answered.status_code == (404 if route == "/none" else 200), host
+
+
+async def test_with_keys_the_service_goes_by_any_name(service: Any, tmp_path: Path) -> None:
+    secret, line = make_key("team")
+    (tmp_path / "keys").write_text(line)
+    client = service(access={"keys_file": str(tmp_path / "keys")})
+    headers = {"Authorization": f"Bearer {secret}", "Host": "service.example"}
+    assert (await client.post("/rewrite", json=ASK, headers=headers)).status_code == 200
 
 
 async def test_cors_is_closed_unless_set(service: Any) -> None:

@@ -54,7 +54,7 @@ class Client:
             "path": path,
             "query_string": query.encode(),
             "client": ("127.0.0.1", 1),
-            "headers": [(b"content-type", b"application/json")]
+            "headers": [(b"content-type", b"application/json"), (b"host", b"localhost")]
             + [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
         }
         messages = [{"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}]
@@ -188,7 +188,7 @@ async def no_engine() -> int:
 
 async def test_without_an_engine_the_deadline_is_a_503_and_nothing_is_ready(make: Any) -> None:
     app = make(num_pending=no_engine)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         late = await client.post("/rewrite", json={**ASK, "deadline_s": 1})
         ready = await client.get("/readyz")
     for answer in (late, ready):
@@ -209,7 +209,7 @@ async def test_neither_prompts_nor_keys_stand_in_the_log(
     (tmp_path / "keys").write_text(line)
     app = make(access={"keys_file": str(tmp_path / "keys")})
     transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         statuses = []
         for headers, body in (
             ({"Authorization": f"Bearer {secret}"}, ASK),

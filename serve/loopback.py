@@ -1,0 +1,38 @@
+"""This machine alone: who is on it, and whom a request means."""
+
+import ipaddress
+import re
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+__all__ = ["LoopbackNames", "is_loopback"]
+
+_HOST = re.compile(r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<name>[^\[\]:]+))(?::[0-9]*)?")
+
+
+class LoopbackNames:
+    """A page elsewhere may point its own name at this machine; then it must not reach what needs no key."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not _means_loopback(Headers(scope=scope).get("host", "")):
+            raise HTTPException(403, "ask for localhost or a loopback address")
+        await self._app(scope, receive, send)
+
+
+def _means_loopback(host: str) -> bool:
+    """Of a Host header, with or without a port."""
+    match = _HOST.fullmatch(host)
+    name = (match["ipv6"] or match["name"]).lower() if match else ""
+    return name == "localhost" or is_loopback(name)
+
+
+def is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
