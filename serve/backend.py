@@ -18,8 +18,9 @@ from serve.loopback import is_loopback
 from serve.meter import Meter
 from serve.problems import EngineUnavailable, Unauthorised
 from serve.replay import Replay
-from serve.service import Listener, Plan, RewriteService
+from serve.service import Plan, RewriteService
 from serve.settings import ServeConfig
+from serve.watch import Listener
 
 __all__ = ["Backend"]
 

@@ -13,7 +13,7 @@ from drsft.errors import StageError
 from drsft.records import Completion, Sampling
 from serve.admission import Refused
 from serve.problems import EngineUnavailable
-from serve.service import OnTokens
+from serve.watch import OnTokens
 
 __all__ = ["RemotePolicy", "RemoteScorer"]
 

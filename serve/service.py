@@ -2,9 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from drsft.config import Rewrite
 from drsft.logs import about
@@ -12,12 +10,9 @@ from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import Scorer
 from drsft.records import (
     Attempt,
-    Completion,
     Problem,
     Record,
-    Sampling,
     Source,
-    Verdict,
     problem_id_of,
 )
 from drsft.rewrite.allowance import Allowance
@@ -27,11 +22,9 @@ from drsft.verify.protocol import Verifier
 from serve.admission import estimated_tokens
 from serve.api import AttemptSummary, RecipeOverrides, RewriteRequest, RewriteResult, Timings, TokenCounts
 from serve.settings import ServeConfig
+from serve.watch import Listener, StreamingPolicy, Watch
 
-__all__ = ["Listener", "Plan", "RewriteService", "StreamingPolicy", "Unacceptable"]
-
-Listener = Callable[[str, dict[str, Any]], None]  # the event's kind and data
-OnTokens = Callable[[int, Sequence[int]], None]  # the sample's index in its wave, its new token ids
+__all__ = ["Plan", "RewriteService", "Unacceptable"]
 
 
 class Unacceptable(Exception):  # noqa: N818 - an answer, not a fault
@@ -40,14 +33,6 @@ class Unacceptable(Exception):  # noqa: N818 - an answer, not a fault
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.field = field
-
-
-class StreamingPolicy(Protocol):
-    """A `Policy` that can tell of tokens as they come."""
-
-    async def generate(
-        self, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
-    ) -> list[Completion]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +103,7 @@ class RewriteService:
     ) -> RewriteResult:
         """`allowance` counts what is sampled, also of what is stopped or fails before its end."""
         started_s = time.perf_counter()
-        watch = _Watch(self._policy, self._verifier, self._prompter, plan, listener)
+        watch = Watch(self._policy, self._verifier, self._prompter, plan.problem, listener)
         with about(request=request_id, problem=plan.problem.problem_id), span("problem") as opened:
             record = await rewrite_one(
                 plan.problem, watch, watch, plan.recipe, scorer=self._scorer, allowance=allowance
@@ -212,7 +197,7 @@ class RewriteService:
         self,
         plan: Plan,
         record: Record,
-        watch: "_Watch",
+        watch: Watch,
         request_id: str,
         total_s: float,
         mean_phi: float | None,
@@ -255,77 +240,3 @@ def _summary(attempt: Attempt) -> AttemptSummary:
         tokens=len(attempt.rollout.completion.token_ids),
         finish_reason=attempt.rollout.completion.finish_reason,
     )
-
-
-class _Watch:
-    """Stands between the cascade and its two seams: tells the listener what passes, and takes the time."""
-
-    def __init__(
-        self,
-        policy: StreamingPolicy,
-        verifier: Verifier,
-        prompter: Prompter,
-        plan: Plan,
-        listener: Listener | None,
-    ) -> None:
-        self._policy, self._verifier, self._prompter = policy, verifier, prompter
-        self._listener = listener
-        self._plain_ids = prompter.plain(plan.problem)
-        self._stage = ""
-        self._num_asked = 0  # samples of this stage that were asked for
-        self._unjudged: dict[str, list[int]] = {}  # text -> its samples without verdict
-        self.sampling_s = 0.0
-        self.verifying_s = 0.0
-
-    async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> list[Completion]:
-        stage = "self_align" if tuple(prompt_ids) == self._plain_ids else "guided"
-        if stage != self._stage:
-            self._stage, self._num_asked = stage, 0
-            self._tell("stage", stage=stage)
-        first_index = self._num_asked
-        self._num_asked += sampling.num_samples
-        for index in range(first_index, self._num_asked):
-            self._tell("attempt", stage=stage, sample_index=index)
-        started_s = time.perf_counter()
-        completions = await self._policy.generate(
-            prompt_ids, sampling, on_tokens=self._token_teller(stage, first_index)
-        )
-        self.sampling_s += time.perf_counter() - started_s
-        for index, completion in enumerate(completions, first_index):
-            self._unjudged.setdefault(completion.text, []).append(index)
-        return completions
-
-    async def judge(self, problem: Problem, text: str, *, is_truncated: bool = False) -> Verdict:
-        started_s = time.perf_counter()
-        verdict = await self._verifier.judge(problem, text, is_truncated=is_truncated)
-        self.verifying_s += time.perf_counter() - started_s
-        if waiting := self._unjudged.get(text):
-            self._tell(
-                "verdict",
-                stage=self._stage,
-                sample_index=waiting.pop(0),
-                outcome=verdict.outcome.value,
-                reason=verdict.reason,
-            )
-        return verdict
-
-    def _token_teller(self, stage: str, first_index: int) -> OnTokens | None:
-        if self._listener is None:
-            return None
-        so_far: dict[int, tuple[list[int], str]] = {}
-
-        def on_tokens(index: int, token_ids: Sequence[int]) -> None:
-            ids, told = so_far.get(index, ([], ""))
-            ids = [*ids, *token_ids]
-            text = self._prompter.decode(ids)
-            if text.endswith("\ufffd"):  # half a character: its other bytes are still to come
-                so_far[index] = ids, told
-                return
-            so_far[index] = ids, text
-            self._tell("tokens", stage=stage, sample_index=first_index + index, text=text[len(told) :])
-
-        return on_tokens
-
-    def _tell(self, kind: str, **data: Any) -> None:
-        if self._listener is not None:
-            self._listener(kind, data)

@@ -18,8 +18,9 @@ from serve.admission import NO_METER
 from serve.backend import Backend
 from serve.http import make_app
 from serve.meter import Meter, NoMeter
-from serve.service import OnTokens, RewriteService
+from serve.service import RewriteService
 from serve.settings import ServeConfig
+from serve.watch import OnTokens
 
 SETTINGS: dict[str, Any] = {
     "target": {"model": "embedded", "dtype": "float32", "max_model_len": 256},
