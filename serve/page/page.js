@@ -52,7 +52,15 @@ function isComplete() {
     $(id).setAttribute("aria-invalid", String(isEmpty));
     if (isEmpty) { complain(`Give ${name}.`); $(id).focus(); return false; }
   }
+  // No key has other characters, and fetch would throw as it does without a connection.
+  if (!/^[\x21-\x7e]*$/.test($("key").value)) { complain(refusedKey()); return false; }
   return true;
+}
+
+function refusedKey() {
+  $("key").setAttribute("aria-invalid", "true");
+  $("key").focus();
+  return "The key is missing or wrong.";
 }
 
 function prepare() {
@@ -106,11 +114,7 @@ async function follow(options, signal) {
 
 async function reasonOf(response) {
   const problem = await response.json().catch(() => ({}));
-  if (response.status === 401) {
-    $("key").setAttribute("aria-invalid", "true");
-    $("key").focus();
-    return "The key is missing or wrong.";
-  }
+  if (response.status === 401) return refusedKey();
   if (response.status === 429) {
     return full(problem.detail || `the service is full; try again in ${response.headers.get("Retry-After")} s`);
   }

@@ -77,6 +77,27 @@ def test_a_wrong_key_is_said_and_the_field_is_in_focus(
         page.screenshot(path=screenshots / "serve-wrong-key.png", full_page=True)
 
 
+def test_a_key_that_no_header_can_hold_is_said_to_be_wrong(
+    page: Page, prompter: Prompter, verifier: VerifierPool
+) -> None:
+    policy = Policy()
+    with served(make_service(policy, prompter, verifier)) as url:
+        page, _, _ = opened(page, url)
+        fill(page)
+        for key in ("Schlüssel", "drsft_‑dash", "two words"):
+            page.locator("#key").fill(key)
+            page.locator("#problem").focus()
+            page.keyboard.press("Control+Enter")
+            expect(page.locator("#complaint")).to_have_text("The key is missing or wrong.")
+            expect(page.locator("#key")).to_be_focused()
+            expect(page.locator("#key")).to_have_attribute("aria-invalid", "true")
+            expect(page.locator("#progress")).to_be_hidden()
+        assert policy.num_calls == 0
+        page.locator("#key").fill("")
+        page.keyboard.press("Control+Enter")
+        expect(page.locator("#headline")).to_be_visible()
+
+
 def test_a_full_service_is_said_with_the_time_to_wait(
     page: Page, prompter: Prompter, verifier: VerifierPool, screenshots: Path
 ) -> None:
