@@ -49,8 +49,8 @@ class EventLog:
     @property
     def is_whole(self) -> bool:
         """It came to its end; an error alone is none: it was answered as a status, not as an event."""
-        kinds = [event.kind for event in self._events]
-        return bool(kinds) and kinds[-1] in _LAST and kinds != ["error"]
+        events = self._events
+        return bool(events) and events[-1].kind in _LAST and events[0].kind != "error"
 
     @contextmanager
     def followed(self) -> Iterator[None]:

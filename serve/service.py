@@ -16,7 +16,7 @@ from drsft.records import (
     problem_id_of,
 )
 from drsft.rewrite.allowance import Allowance
-from drsft.rewrite.cascade import Recipe, guided_prompt, rewrite_one
+from drsft.rewrite.cascade import Recipe, guide_of, guided_prompt, rewrite_one
 from drsft.tracing import span
 from drsft.verify.protocol import Verifier
 from serve.admission import estimated_tokens
@@ -118,7 +118,7 @@ class RewriteService:
         guided = recipe.rewrite.guided
         if not guided.num_samples:
             return 0
-        guide = problem.reference if guided.hint == "answer" else problem.demonstration
+        guide = guide_of(problem, guided.hint)
         prompt_ids = guided_prompt(problem, guide, guided.hint, self._prompter)
         return len(prompt_ids) if len(prompt_ids) < recipe.max_model_len else 0
 

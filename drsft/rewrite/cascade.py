@@ -20,7 +20,7 @@ from drsft.rewrite.waves import Wave, examine, sample_in_waves
 from drsft.tracing import span
 from drsft.verify.protocol import Verifier
 
-__all__ = ["Recipe", "guided_prompt", "rewrite_one"]
+__all__ = ["Recipe", "guide_of", "guided_prompt", "rewrite_one"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,9 +114,10 @@ class _Cascade:
 
     def _guide(self, expert_verdict: Verdict) -> str | None:
         """What is shown to the target; None where it would guide towards a wrong answer."""
-        if self.recipe.rewrite.guided.hint == "answer":
-            return self.problem.reference
-        return None if contradicts(self.problem, expert_verdict) else self.problem.demonstration
+        hint = self.recipe.rewrite.guided.hint
+        if hint != "answer" and contradicts(self.problem, expert_verdict):
+            return None
+        return guide_of(self.problem, hint)
 
     async def _helped(self, guide: str | None) -> tuple[Source, list[Completion]]:
         recipe = self.recipe
@@ -258,6 +259,10 @@ class _Cascade:
         # Beyond four digits a score depends on what else was in its batch, and a choice must not.
         found = {ids: round(phi, 4) for ids, phi in zip(completions, phis, strict=True)}
         return [replace(one, mean_phi=found.get(one.rollout.completion.token_ids)) for one in attempts]
+
+
+def guide_of(problem: Problem, hint: Hint) -> str:
+    return problem.reference if hint == "answer" else problem.demonstration
 
 
 def guided_prompt(problem: Problem, guide: str, hint: Hint, prompter: Prompter) -> tuple[int, ...]:

@@ -10,9 +10,7 @@ from drsft.config import Refusals
 from drsft.rewrite.leakage import leaked_phrase
 from drsft.verify.maths.find import boxes
 
-__all__ = ["SEVERAL_BOXES", "different_boxes", "has_loop", "refusal_of"]
-
-SEVERAL_BOXES = "several different boxed answers"  # told by the verifier, not here
+__all__ = ["different_boxes", "has_loop", "refusal_of"]
 
 _BOX = re.compile(r"\\boxed\s*\{")
 

@@ -10,7 +10,7 @@ from drsft.policy.protocol import STOPPED, Draw, Policy, draws_of
 from drsft.records import Attempt, Outcome, Problem, Rollout, Sampling, stable_seed
 from drsft.rewrite.allowance import ProblemAllowance
 from drsft.rewrite.race import Race
-from drsft.rewrite.refusal import SEVERAL_BOXES, different_boxes, refusal_of
+from drsft.rewrite.refusal import different_boxes, refusal_of
 from drsft.tracing import span
 from drsft.verify.protocol import Verifier
 from drsft.verify.steps import MATH_KINDS
@@ -151,7 +151,7 @@ async def _contradiction_of_boxes(text: str, problem: Problem, verifier: Verifie
     """A reason against a right solution of which some box, read by itself, is not the answer."""
     for content in different_boxes(text):
         if not (await verifier.judge(problem, f"\\boxed{{{content}}}")).is_correct:
-            return SEVERAL_BOXES
+            return "several different boxed answers"
     return None
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 
 from drsft.config import Verification
 from drsft.errors import ConfigError
@@ -34,23 +34,13 @@ class VerifyOptions:
 
     @classmethod
     def from_config(cls, config: Verification) -> "VerifyOptions":
-        options = cls(
+        judge = {} if config.judge is None else config.judge.model_dump()
+        return cls(
             relative_tolerance=config.relative_tolerance,
             absolute_tolerance=config.absolute_tolerance,
             require_box=config.require_box,
             custom=config.custom,
-        )
-        if (judge := config.judge) is None:
-            return options
-        return replace(
-            options,
-            judge_url=judge.url,
-            judge_model=judge.model,
-            judge_key_variable=judge.key_variable,
-            judge_rubric=judge.rubric,
-            judge_max_calls=judge.max_calls,
-            judge_timeout_s=judge.timeout_s,
-            judge_attempts=judge.attempts,
+            **{f"judge_{name}": value for name, value in judge.items()},
         )
 
     def to_json(self) -> str:
