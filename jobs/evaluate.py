@@ -5,7 +5,7 @@
 The same as `drsft evaluate CONFIG KEY=VALUE ...`; what was sampled is not sampled again.
 """
 
-from drsft.job import run_job
+from drsft.cli.job import run_job
 
 if __name__ == "__main__":
     run_job("evaluate", __doc__)

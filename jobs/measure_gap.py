@@ -5,7 +5,7 @@
 The same as `drsft gap CONFIG KEY=VALUE ...`; scored shards are not scored again.
 """
 
-from drsft.job import run_job
+from drsft.cli.job import run_job
 
 if __name__ == "__main__":
     run_job("gap", __doc__)

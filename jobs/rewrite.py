@@ -5,7 +5,7 @@
 The same as `drsft rewrite CONFIG KEY=VALUE ...`; finished shards are not done again.
 """
 
-from drsft.job import run_job
+from drsft.cli.job import run_job
 
 if __name__ == "__main__":
     run_job("rewrite", __doc__)

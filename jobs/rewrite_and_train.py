@@ -6,7 +6,7 @@
 The same as `drsft run CONFIG KEY=VALUE ...`; the same configuration again goes on where the last one stopped.
 """
 
-from drsft.job import run_job
+from drsft.cli.job import run_job
 
 if __name__ == "__main__":
     run_job("run", __doc__)

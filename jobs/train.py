@@ -5,7 +5,7 @@
 The same as `drsft train CONFIG KEY=VALUE ...`; a training goes on from its newest checkpoint.
 """
 
-from drsft.job import run_job
+from drsft.cli.job import run_job
 
 if __name__ == "__main__":
     run_job("train", __doc__)

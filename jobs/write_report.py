@@ -5,7 +5,7 @@
 The same as `drsft report CONFIG KEY=VALUE ...`; it needs no cluster.
 """
 
-from drsft.job import run_job
+from drsft.cli.job import run_job
 
 if __name__ == "__main__":
     run_job("report", __doc__)

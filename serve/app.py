@@ -13,14 +13,14 @@ from ray.serve.handle import DeploymentHandle
 
 from drsft.policy.prompts import load_prompter, model_location
 from drsft.policy.provenance import model_fingerprint
-from drsft.policy.vllm import VLLMPolicy
+from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.records import Completion, Sampling
-from drsft.stages.tracing import check_can_export, export_traces
+from drsft.stages.trace_export import check_can_export, export_traces
 from drsft.verify.pool import VerifierPool
-from serve.backend import Backend
-from serve.http import make_app
-from serve.metrics import ServeMeter
-from serve.remote import RemotePolicy, RemoteScorer
+from serve.http.backend import Backend
+from serve.http.routes import make_app
+from serve.ray.metrics import ServeMeter
+from serve.ray.remote_engines import RemotePolicy, RemoteScorer
 from serve.service import RewriteService
 from serve.settings import ServeConfig
 

@@ -5,9 +5,10 @@ import time
 from dataclasses import dataclass
 
 from drsft.config import Rewrite
-from drsft.logs import about
 from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import Scorer
+from drsft.process.logs import about
+from drsft.process.tracing import span
 from drsft.records import (
     Attempt,
     Problem,
@@ -15,12 +16,11 @@ from drsft.records import (
     Source,
     problem_id_of,
 )
-from drsft.rewrite.allowance import Allowance
+from drsft.rewrite.budget import Allowance
 from drsft.rewrite.cascade import Recipe, guide_of, guided_prompt, rewrite_one
-from drsft.tracing import span
 from drsft.verify.protocol import Verifier
-from serve.admission import estimated_tokens
 from serve.api import AttemptSummary, RecipeOverrides, RewriteRequest, RewriteResult, Timings, TokenCounts
+from serve.limits.admission import estimated_tokens
 from serve.settings import ServeConfig
 from serve.watch import Listener, StreamingPolicy, Watch
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from drsft.policy.prompts import Prompter
 from drsft.records import Completion, Problem, Sampling, Verdict
 from drsft.verify.protocol import Verifier
-from serve.text import TextSoFar
+from serve.text_stream import TextSoFar
 
 __all__ = ["Listener", "OnTokens", "StreamingPolicy", "Watch"]
 

@@ -1,36 +1,61 @@
-"""DESIGN decision: the core knows no Ray, vLLM or S3, and imports run one way."""
+"""The core knows no Ray, vLLM or S3, every module has its package, and imports run one way."""
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LAYERS = {  # package -> what of drsft it may import
+LOOSE = {"__init__", "errors", "records"}  # the only modules of drsft/ outside a package
+LAYERS = {  # package or loose module -> what of drsft it may import
     "records": set(),
     "errors": set(),
-    "config": set(),
-    "logs": set(),
-    "tracing": {"logs"},
-    "doctor": {"records", "errors", "config", "policy", "objectives", "rewrite", "storage", "train"},
-    "clean": {"records", "errors", "config"},
-    "objectives": {"records", "errors", "config"},
+    "config": {"errors"},
+    "storage": {"errors"},
+    "process": set(),
+    "embedded": set(),
     "policy": {"records", "errors", "config", "storage"},
     "verify": {"records", "errors", "config"},
-    "rewrite": {"records", "errors", "config", "policy", "verify", "tracing"},
-    "gap": {"records", "errors", "config", "objectives", "evaluate", "policy", "rows"},
-    "train": {
-        "__version__",
-        "records",
-        "errors",
-        "config",
-        "objectives",
-        "storage",
-        "stored",
-        "policy",
-        "shards",
-        "tables",
+    "objectives": {"errors", "config"},
+    "run": {"records", "errors", "config", "storage", "process"},
+    "intake": {"records", "errors", "config", "storage", "policy", "verify", "run"},
+    "rewrite": {"records", "errors", "config", "storage", "process", "policy", "verify", "run", "intake"},
+    "evaluate": {"records", "errors", "config", "storage", "policy", "verify", "run", "intake"},
+    "gap": {"records", "errors", "config", "objectives", "policy", "intake", "evaluate"},
+    "train": {"records", "errors", "config", "objectives", "policy", "storage"},
+    "sizing": {"errors", "config", "storage", "run", "intake", "gap", "train", "evaluate"},
+    "report": {
+        *("records", "errors", "config", "storage", "policy", "run", "intake"),
+        *("rewrite", "gap", "evaluate"),
+    },
+    "doctor": {"records", "errors", "config", "policy", "objectives", "rewrite", "storage", "train"},
+    "stages": {
+        *("records", "errors", "config", "storage", "process", "policy", "verify", "run", "intake"),
+        *("rewrite", "gap", "train", "evaluate", "report"),
+    },
+    "serve": {
+        *("records", "errors", "config", "process", "policy", "verify", "rewrite", "gap", "train", "stages"),
+    },
+    "bench": {
+        *(
+            "records",
+            "errors",
+            "config",
+            "storage",
+            "process",
+            "policy",
+            "verify",
+            "run",
+            "intake",
+            "embedded",
+        ),
+        *("embedded", "rewrite", "objectives", "gap", "train", "evaluate", "report", "stages", "serve"),
+    },
+    "cli": {
+        *("records", "errors", "config", "storage", "process", "policy", "verify", "run", "intake"),
+        *("rewrite", "gap", "evaluate", "sizing", "report", "doctor", "stages", "serve", "bench"),
     },
 }
 
@@ -61,8 +86,8 @@ def _sources() -> Iterator[Path]:
 @pytest.mark.parametrize(
     ("package", "allowed"),
     [
-        ("ray", ("drsft/stages/", "serve/", "jobs/")),
-        ("vllm", ("drsft/policy/",)),
+        ("ray", ("drsft/stages/", "drsft/bench/", "serve/", "jobs/")),
+        ("vllm", ("drsft/policy/", "drsft/bench/")),
         ("boto3", ("drsft/storage/",)),
         ("botocore", ("drsft/storage/",)),
         ("opentelemetry", ("drsft/stages/",)),
@@ -76,9 +101,37 @@ def test_the_check_can_fail(tmp_path: Path) -> None:
     assert _violations(iter([ROOT / "drsft/stages/cluster.py"]), "ray", ("serve/",))
 
 
+def _files_of(layer: str) -> list[Path]:
+    if layer == "serve":
+        return list((ROOT / "serve").rglob("*.py"))
+    place = ROOT / "drsft" / layer
+    return list(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+
+
+def _layer_of(name: str) -> str | None:
+    top, *inner = name.split(".")
+    if top == "serve":
+        return "serve"
+    return inner[0] if top == "drsft" and inner and inner[0] != "__version__" else None
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 def test_imports_run_one_way(layer: str) -> None:
-    place = ROOT / "drsft" / layer
-    files = place.rglob("*.py") if place.is_dir() else [place.with_suffix(".py")]
-    used = {name.split(".")[1] for path in files for name in _imports(path) if name.startswith("drsft.")}
-    assert used - {layer} <= LAYERS[layer]
+    used = {_layer_of(name) for path in _files_of(layer) for name in _imports(path)}
+    assert used - {layer, None} <= LAYERS[layer]
+
+
+def test_the_layers_are_in_an_order() -> None:
+    assert set(TopologicalSorter(LAYERS).static_order()) == set(LAYERS)
+
+
+def test_every_module_is_in_a_package_with_a_rule() -> None:
+    loose = {path.stem for path in (ROOT / "drsft").glob("*.py")}
+    packages = {path.parent.name for path in (ROOT / "drsft").glob("*/__init__.py")}
+    assert loose == LOOSE
+    assert packages | (LOOSE - {"__init__"}) | {"serve"} == set(LAYERS)
+
+
+def test_a_file_name_is_used_at_most_three_times() -> None:
+    names = [path.stem for path in _sources() if path.stem not in ("__init__", "cli")]
+    assert {name for name in names if names.count(name) > 3} == set()

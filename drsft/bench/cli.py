@@ -2,8 +2,8 @@
 
 import typer
 
-from drsft.bench.learning_cli import learning_app
-from drsft.bench.sampling_cli import sampling_app
+from drsft.bench.rewriting.commands import sampling_app
+from drsft.bench.training.commands import learning_app
 
 __all__ = ["bench_app"]
 

@@ -32,7 +32,7 @@ from drsft.embedded.soundness import boxed_answer
 from drsft.embedded.task import PLAIN_PROMPT, Split, WordProblem, make_problems
 from drsft.evaluate.estimators import avg_at_k
 from drsft.evaluate.paired import paired_difference
-from drsft.gap.rows import COMPARED
+from drsft.gap.scored_texts import COMPARED
 from drsft.gap.scoring import score_rows
 from drsft.policy.prompts import load_prompter, model_location
 from drsft.records import Problem, Source

@@ -20,9 +20,9 @@ from rich.table import Table
 from drsft.embedded.task import Split, WordProblem, make_problems
 from drsft.errors import SetupError
 from drsft.records import Outcome, Source
-from drsft.report.cascade import Cascade
+from drsft.report.cascade_counts import Cascade
 from drsft.report.data import AttemptShown, BrowsedRow, ProblemCounts, ReportData, ShownText
-from drsft.report.page import render
+from drsft.report.html.page import render
 
 __all__ = ["Opening", "bench_report", "browsed_rows", "print_openings"]
 

@@ -14,12 +14,12 @@ from rich.table import Table
 
 from drsft.config import RunConfig
 from drsft.errors import InputError
-from drsft.gap.rows import Role, Text, score_table
+from drsft.gap.scored_texts import Role, Text, score_table
 from drsft.gap.scoring import score_rows
 from drsft.gap.summary import GapSummary, summarise
 from drsft.policy.prompts import model_location
 from drsft.records import Outcome
-from drsft.runs import record_tables
+from drsft.run.run import record_tables
 from drsft.storage import Store
 from drsft.train.model import load_model
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from drsft.cli.stages import run_stages
 from drsft.cli.terminal import Config, Overrides
 from drsft.config import RunConfig
-from drsft.configfile import load_config
+from drsft.config.configfile import load_config
 from drsft.errors import ConfigError
 from drsft.records import Outcome, Source
 
@@ -51,8 +51,8 @@ def report(
 
 
 def _compare(first: str, second: str) -> None:
-    from drsft.report.compare_page import render_comparison
     from drsft.report.comparing import compare_runs
+    from drsft.report.html.compare_page import render_comparison
 
     comparison, store = compare_runs(first, second)
     key = f"report/against-{comparison.second}.html"
@@ -61,9 +61,9 @@ def _compare(first: str, second: str) -> None:
 
 
 def _plot(config: RunConfig, folder: Path) -> None:
+    from drsft.report.charts.files import write_plots
     from drsft.report.collect import collect
-    from drsft.report.plots import write_plots
-    from drsft.runs import open_run
+    from drsft.run.run import open_run
 
     for path in write_plots(collect(config, open_run(config), max_rows=0), folder):
         print(path)
@@ -89,8 +89,8 @@ def plan(
 
                drsft plan my-run.yaml --calibrate s3://bucket/runs/trial-4f2a --gpu-hour 2.5 --gb-month 0.023
     """
-    from drsft.runs import find_run, open_run
-    from drsft.sizing.commands import show_plan
+    from drsft.cli.plan import show_plan
+    from drsft.run.run import find_run, open_run
     from drsft.sizing.estimate import Prices
 
     run_config = load_config(config, overrides or ())
@@ -123,8 +123,8 @@ def inspect(
 
                drsft inspect runs/quickstart-4f2a --problem 7c1e --heat
     """
-    from drsft.browsing import Filters, browse
-    from drsft.runs import find_run
+    from drsft.cli.inspect import Filters, browse
+    from drsft.run.run import find_run
 
     filters = Filters(source=source, outcome=outcome, reason=reason, problem_id=problem)
     browse(

@@ -27,7 +27,7 @@ def verify(
 
                zcat samples.jsonl.gz | drsft verify - --kind numeric --workers 4
     """
-    from drsft.verify.cli import verify_file
+    from drsft.cli.verify import verify_file
 
     verify_file(file, kind=kind, num_workers=workers, timeout_s=timeout_s)
 
@@ -45,8 +45,8 @@ def serve(
 
                drsft serve serve/local.yaml target.model=/models/mine --port 9000
     """
-    from drsft.configfile import load_settings
-    from serve.local import serve_here
+    from drsft.config.configfile import load_settings
+    from serve.ray.local import serve_here
     from serve.settings import ServeConfig
 
     serve_here(load_settings(ServeConfig, config, overrides or ()), host=host, port=port)
@@ -58,7 +58,7 @@ def serve_key(name: Annotated[str, typer.Argument(metavar="NAME", help="Who will
 
     Example:  drsft serve-key annotators >> keys
     """
-    from serve.auth import make_key
+    from serve.limits.keys import make_key
 
     secret, line = make_key(name)
     print(f"the key of {name}, shown this once: {secret}", file=sys.stderr)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from drsft.cli.terminal import Config, Overrides, progress_console, stoppable
 from drsft.config import RunConfig
-from drsft.configfile import load_config
+from drsft.config.configfile import load_config
 from drsft.errors import ConfigError
 
 __all__ = ["run_stages", "stages_app"]
@@ -49,7 +49,7 @@ def run(
     if not live:
         run_stages(config, overrides)
         return
-    from drsft.report.live import served
+    from drsft.report.html.live import served
 
     with served(load_config(config, overrides or ()), port=port) as address:
         print(f"live report: {address}", file=sys.stderr)
@@ -83,8 +83,8 @@ def rewrite(
 
 
 def _export(config: RunConfig, kind: Literal["messages", "pairs"], out: str | None) -> None:
-    from drsft.exporting import export_records
-    from drsft.runs import last_round, open_run
+    from drsft.cli.export import export_records
+    from drsft.run.run import last_round, open_run
     from drsft.storage import open_store
 
     run_store = last_round(config, open_run(config))
@@ -156,7 +156,7 @@ def evaluate(
 
                drsft evaluate jobs/configs/quickstart.yaml --rejudge
     """
-    from drsft.evaluate import commands
+    from drsft.cli import evaluate as commands
 
     if compare and rejudge:
         raise ConfigError("--compare and --rejudge are two commands; run one after the other")

@@ -11,7 +11,7 @@ from typing import Annotated, TextIO, cast
 import typer
 from rich.console import Console
 
-from drsft.logs import JsonStream, log_as_json, wants_json
+from drsft.process.logs import JsonStream, log_as_json, wants_json
 
 __all__ = ["Config", "Overrides", "progress_console", "stoppable", "tell"]
 

@@ -27,7 +27,7 @@ class Columns(Frozen):
 
 
 class NearDuplicates(Frozen):
-    """Problems that say what an earlier one says are set aside: see drsft/clean/near_duplicates.py."""
+    """Problems that say what an earlier one says are set aside: see drsft/intake/clean/near_duplicates.py."""
 
     threshold: float = Field(0.8, gt=0, le=1, description="Jaccard similarity of the word shingles")
     shingle_words: int = Field(2, ge=1, description="words of a shingle")
@@ -37,7 +37,7 @@ class NearDuplicates(Frozen):
 
 
 class Decontaminate(Frozen):
-    """Problems that share words with a benchmark question are set aside: see drsft/clean/contamination.py."""
+    """Sets aside problems that share words with a benchmark question: drsft/intake/clean/contamination.py."""
 
     ngram: int = Field(13, ge=2, description="so many words in a row that stand in a benchmark question too")
     min_words: int = Field(8, ge=2, description="a shorter benchmark question matches as a whole only")

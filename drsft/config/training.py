@@ -9,7 +9,7 @@ from drsft.config.objectives import Dft, Guards, Objective
 
 __all__ = ["Arm", "DataView", "GapFilter", "Lora", "TrackerName", "Train"]
 
-# What of a run's records is learnt; drsft/views.py says what each view holds.
+# What of a run's records is learnt; drsft/run/views.py says what each view holds.
 DataView = Literal["expert", "self_only", "rewritten", "hinted"]
 TrackerName = Literal["tensorboard", "mlflow", "wandb"]
 

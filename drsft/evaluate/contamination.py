@@ -1,7 +1,7 @@
 """How the run's training problems overlap with each benchmark: what stands beside a benchmark's score.
 
-The rule is that of drsft/clean/contamination.py, whether or not such problems were set aside. A benchmark is
-looked at by itself, so each answers for its own questions. Counts of questions are a lower bound: a run of
+The rule is that of drsft/intake/clean/contamination.py, whether or not they were set aside. A benchmark
+is looked at by itself, so each answers for its own questions. Counts of questions are a lower bound: a run of
 words that two questions share is laid to the first of them.
 """
 
@@ -9,12 +9,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from drsft.clean.contamination import ContaminationScreen
 from drsft.config import Benchmark, Evaluate
-from drsft.planning import Plan, read_plan, read_shard
+from drsft.intake.clean.contamination import ContaminationScreen
+from drsft.intake.planning import Plan, read_plan, read_shard
 from drsft.records import Problem
 from drsft.storage import Store
-from drsft.stored import read_stored
+from drsft.storage.typed import read_stored
 
 __all__ = ["Contamination", "measure_contamination", "read_contamination"]
 

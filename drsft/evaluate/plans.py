@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from drsft.config import Benchmark, RunConfig
 from drsft.errors import StorageError
-from drsft.planning import Plan, plan_problems, read_plan
+from drsft.intake.planning import Plan, plan_problems, read_plan
 from drsft.policy.prompts import Prompter
-from drsft.shards import ShardSet
+from drsft.run.shards import ShardSet
 from drsft.storage import Store
 from drsft.verify.kinds import kinds_of
 

@@ -10,9 +10,9 @@ from drsft.config import Benchmark, RunConfig
 from drsft.evaluate.models import EvaluatedModel, evaluated_models
 from drsft.evaluate.samples import Judging, judgings, read_samples
 from drsft.evaluate.sampling import rejudge_shard
-from drsft.planning import Plan, read_plan, read_shard
+from drsft.intake.planning import Plan, read_plan, read_shard
 from drsft.records import Outcome
-from drsft.shards import ShardSet
+from drsft.run.shards import ShardSet
 from drsft.storage import Store
 from drsft.verify.protocol import Verifier
 

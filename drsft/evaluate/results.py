@@ -9,7 +9,7 @@ from drsft.evaluate.contamination import Contamination, read_contamination
 from drsft.evaluate.models import EvaluatedModel, evaluated_models
 from drsft.evaluate.samples import read_samples
 from drsft.evaluate.scores import BenchmarkSamples, Score, score
-from drsft.planning import read_plan
+from drsft.intake.planning import read_plan
 from drsft.storage import Store
 
 __all__ = ["ArmScore", "arm_scores", "pick_models", "samples_of"]

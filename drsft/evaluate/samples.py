@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from drsft.records import Completion, Verdict
-from drsft.shards import ShardSet
+from drsft.run.shards import ShardSet
 from drsft.storage import Store
 
 __all__ = [

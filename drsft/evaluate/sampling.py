@@ -12,11 +12,11 @@ from drsft.config import Benchmark, Evaluate, RunConfig
 from drsft.evaluate.answers import answer_groups
 from drsft.evaluate.plans import benchmark_prompters, missing_shards, read_plans
 from drsft.evaluate.samples import Judged, samples_to_table, verdicts_to_table
-from drsft.planning import read_shard
+from drsft.intake.planning import read_shard
 from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import Policy
 from drsft.records import Completion, Problem, Sampling, stable_seed
-from drsft.shards import ShardSet, at_work_since
+from drsft.run.shards import ShardSet, at_work_since
 from drsft.storage import Store
 from drsft.verify.protocol import Verifier
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from drsft.config import Columns, Problems, Prompts
 from drsft.errors import InputError
-from drsft.gap.rows import Role, Text
+from drsft.gap.scored_texts import Role, Text
+from drsft.intake.rows import BadRow, read_rows
 from drsft.policy.prompts import Prompter
 from drsft.records import Problem, Source
-from drsft.rows import BadRow, read_rows
 
 __all__ = ["Reading", "read_texts"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from drsft.config import DataView, GapFilter
-from drsft.gap.rows import Role
+from drsft.gap.scored_texts import Role
 from drsft.records import Source
 
 __all__ = ["FilterCounts", "filter_records", "refusal"]

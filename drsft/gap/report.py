@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from pydantic import TypeAdapter
 
 from drsft.gap.recommendation import Recommendation, recommend
-from drsft.gap.rows import Role
+from drsft.gap.scored_texts import Role
 from drsft.gap.summary import GapSummary, summarise
 from drsft.gap.tokens import token_texts
 

@@ -1,7 +1,7 @@
 """What the gap report says: how likely the model finds each group of texts, and what rewriting changed.
 
-Pure numpy over the row columns of drsft/gap/rows.py. Log-probs, entropies and phi are in nats, all under one
-model with the plain prompt. Means over tokens weigh every token equally, means over rows every row.
+Pure numpy over the row columns of drsft/gap/scored_texts.py. Log-probs, entropies and phi are in nats, all
+under one model with the plain prompt. Means over tokens weigh every token equally, means over rows every row.
 """
 
 import math
@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from drsft.evaluate.estimators import MeanDifference, clustered_mean
-from drsft.gap.rows import COMPARED, PHI_THRESHOLDS, Role
+from drsft.gap.scored_texts import COMPARED, PHI_THRESHOLDS, Role
 from drsft.records import Source
 
 __all__ = ["GapSummary", "Histogram", "SourceGap", "WeightSpread", "summarise"]

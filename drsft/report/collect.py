@@ -16,10 +16,10 @@ from drsft.evaluate.results import ArmScore, arm_scores
 from drsft.evaluate.scores import compare
 from drsft.gap.filtering import FilterCounts
 from drsft.gap.report import GapReport
-from drsft.planning import Plan, read_plan
+from drsft.intake.planning import Plan, read_plan
 from drsft.records import Outcome, Source
-from drsft.report.browsed import browsed_rows
-from drsft.report.cascade import Cascade, CascadeStage, kept_by_source
+from drsft.report.browsed_rows import browsed_rows
+from drsft.report.cascade_counts import Cascade, CascadeStage, kept_by_source
 from drsft.report.costs import prices_of, rewriting_seconds, stage_costs
 from drsft.report.data import (
     ArmDifference,
@@ -30,13 +30,13 @@ from drsft.report.data import (
     ReportData,
     TokenProbabilities,
 )
-from drsft.report.page import render
+from drsft.report.html.page import render
 from drsft.report.progress import progress_of
+from drsft.report.provenance import environment, fingerprints, versions
 from drsft.report.rounds import rounds_shown
-from drsft.report.setting import environment, fingerprints, versions
-from drsft.shards import ShardSet
+from drsft.run.shards import ShardSet
 from drsft.storage import Store
-from drsft.stored import read_stored
+from drsft.storage.typed import read_stored
 
 __all__ = ["cascade_of", "collect", "write_report"]
 

@@ -13,7 +13,7 @@ from drsft.records import Source
 from drsft.report.collect import collect
 from drsft.report.data import ReportData, StageCost
 from drsft.report.wording import count, decimal, duration, percent, work_name
-from drsft.runs import find_config
+from drsft.run.run import find_config
 from drsft.storage import Store
 
 __all__ = [

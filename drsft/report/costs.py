@@ -11,12 +11,12 @@ from typing import Any
 
 from drsft.config import RunConfig
 from drsft.evaluate.models import evaluated_models
-from drsft.gap.rows import scores_prefix
+from drsft.gap.scored_texts import scores_prefix
 from drsft.report.data import Prices, StageCost
-from drsft.runs import GAP, REWRITTEN
-from drsft.shards import ShardSet
+from drsft.run.run import GAP, REWRITTEN
+from drsft.run.shards import ShardSet
 from drsft.storage import Store
-from drsft.stored import read_stored
+from drsft.storage.typed import read_stored
 
 __all__ = ["Span", "prices_of", "rewriting_seconds", "stage_costs", "time_at_work"]
 

@@ -11,7 +11,7 @@ from drsft.evaluate.paired import PairedDifference
 from drsft.gap.filtering import FilterCounts
 from drsft.gap.report import GapReport
 from drsft.records import Outcome, Source
-from drsft.report.cascade import Cascade
+from drsft.report.cascade_counts import Cascade
 
 __all__ = [
     "ArmDifference",

@@ -1,6 +1,6 @@
 """Which colour a token's phi has, in the page and in the terminal: the thresholds of the report's shares."""
 
-from drsft.gap.rows import PHI_THRESHOLDS
+from drsft.gap.scored_texts import PHI_THRESHOLDS
 
 __all__ = ["heat_class", "heat_style"]
 

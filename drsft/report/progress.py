@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from drsft.config import RunConfig
 from drsft.evaluate.models import evaluated_models
-from drsft.gap.rows import scores_prefix
-from drsft.planning import Plan, read_plan
+from drsft.gap.scored_texts import scores_prefix
+from drsft.intake.planning import Plan, read_plan
 from drsft.report.data import StageDone
-from drsft.runs import GAP, REWRITTEN
-from drsft.shards import ShardSet
+from drsft.run.run import GAP, REWRITTEN
+from drsft.run.shards import ShardSet
 from drsft.storage import Store
 
 __all__ = ["progress_of"]

@@ -9,9 +9,9 @@ from drsft.evaluate.results import ArmScore, arm_scores
 from drsft.evaluate.scores import compare
 from drsft.records import Source
 from drsft.report.data import RoundScore, RoundShown
-from drsft.rewrite.rounds import Round, plan_rounds
-from drsft.runs import REWRITTEN, round_store
-from drsft.shards import ShardSet
+from drsft.run.rounds import Round, plan_rounds
+from drsft.run.run import REWRITTEN, round_store
+from drsft.run.shards import ShardSet
 from drsft.storage import Store
 
 __all__ = ["rounds_shown"]

@@ -11,13 +11,13 @@ from drsft.config import Analysis, Hint, Rewrite, SamplingStage, Teacher
 from drsft.policy.prompts import Prompter, chat_messages, user_turn
 from drsft.policy.protocol import Policy, Scorer
 from drsft.policy.teacher import Teachers, TeacherText
+from drsft.process.tracing import span
 from drsft.records import Attempt, Completion, Outcome, Problem, Record, Rollout, Source, Verdict, stable_seed
-from drsft.rewrite.allowance import Allowance, Place, ProblemAllowance
+from drsft.rewrite.budget import Allowance, Place, ProblemAllowance
 from drsft.rewrite.contradiction import contradicts
 from drsft.rewrite.hinted import BesidePlain, Hinting, analyse, opened_turn
+from drsft.rewrite.sampling import Wave, examine, sample_in_waves
 from drsft.rewrite.selection import choose, distinct
-from drsft.rewrite.waves import Wave, examine, sample_in_waves
-from drsft.tracing import span
 from drsft.verify.protocol import Verifier
 
 __all__ = ["Recipe", "guide_of", "guided_prompt", "rewrite_one"]

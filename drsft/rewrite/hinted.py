@@ -11,9 +11,9 @@ from drsft.config import Analysis, Hinted, Mixing, Prompts, Rewrite, Target
 from drsft.policy.hinted.protocol import Contexts, HintedDecoder
 from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import Policy
-from drsft.policy.vllm import VLLMPolicy
+from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.records import Attempt, Completion, Outcome, Problem, Rollout, Sampling, Verdict, stable_seed
-from drsft.rewrite.waves import hash_ids
+from drsft.rewrite.sampling import hash_ids
 
 __all__ = ["ANALYSIS", "BesidePlain", "Hinting", "analyse", "hinting_for", "opened_turn", "vllm_policy"]
 

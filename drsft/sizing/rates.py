@@ -14,13 +14,13 @@ from typing import Any
 from drsft.config import RunConfig
 from drsft.errors import InputError
 from drsft.evaluate.models import evaluated_models
-from drsft.gap.rows import scores_prefix
-from drsft.history import StageTime, read_history
-from drsft.planning import Plan, read_plan
-from drsft.runs import REWRITTEN
-from drsft.shards import ShardSet
+from drsft.gap.scored_texts import scores_prefix
+from drsft.intake.planning import Plan, read_plan
+from drsft.run.history import StageTime, read_history
+from drsft.run.run import REWRITTEN
+from drsft.run.shards import ShardSet
 from drsft.storage import Store
-from drsft.stored import read_stored
+from drsft.storage.typed import read_stored
 from drsft.train.loop import DONE_KEY, jobs_of
 
 __all__ = ["Rates", "StageRate", "measure"]

@@ -16,7 +16,7 @@ from drsft import errors
 from drsft.config import Resources, RunConfig, Target
 from drsft.errors import DrsftError, StageError
 from drsft.policy.prompts import model_location
-from drsft.policy.vllm import VLLMPolicy
+from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.verify.pool import VerifierPool
 
 if TYPE_CHECKING:

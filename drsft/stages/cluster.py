@@ -16,7 +16,7 @@ from rich.console import Console
 
 from drsft.config import Resources
 from drsft.errors import SetupError, UserError
-from drsft.logs import JsonStream
+from drsft.process.logs import JsonStream
 
 __all__ = ["check_port_is_free", "check_resources", "connected", "quiet_stderr"]
 

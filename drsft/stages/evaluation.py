@@ -14,13 +14,13 @@ from drsft.errors import StageError
 from drsft.evaluate.models import EvaluatedModel, evaluated_models
 from drsft.evaluate.plans import missing_shards
 from drsft.evaluate.sampling import evaluate_model
-from drsft.logs import log_as_json
-from drsft.planning import Plan
+from drsft.intake.planning import Plan
 from drsft.policy.prompts import load_prompter
 from drsft.policy.provenance import provenance
-from drsft.policy.vllm import VLLMPolicy
+from drsft.policy.vllm.policy import VLLMPolicy
+from drsft.process.logs import log_as_json
 from drsft.stages.actors import EnginePulse, actor_resources, actor_verifier, die_of_engine, run_to_end
-from drsft.stages.progress import Ticker, stop_if_draining
+from drsft.stages.board import Ticker, stop_if_draining
 from drsft.storage import Store, download_folder, open_store
 from drsft.verify.version import verifier_version
 

@@ -10,20 +10,20 @@ from rich.console import Console
 
 from drsft.config import RunConfig
 from drsft.gap.datasets import Reading, read_texts
-from drsft.gap.rows import Text, texts_of_records, texts_to_table
+from drsft.gap.scored_texts import Text, texts_of_records, texts_to_table
 from drsft.policy.prompts import Prompter, load_prompter, model_location
 from drsft.policy.provenance import model_fingerprint
 from drsft.records import Problem
-from drsft.report.gap_view import gap_view
-from drsft.report.page import render_gap
-from drsft.runs import record_tables
-from drsft.shards import ShardSet
+from drsft.report.html.page import render_gap
+from drsft.report.terminal.gap import gap_view
+from drsft.run.run import record_tables
+from drsft.run.shards import ShardSet
+from drsft.run.tables import PROBLEM_SCHEMA, problems_from_table
 from drsft.stages.actors import quiet_ray_data
+from drsft.stages.board import start_board, watched
 from drsft.stages.cluster import connected, quiet_stderr
-from drsft.stages.progress import start_board, watched
 from drsft.stages.scoring import REPORT_KEY, Scoring, read_report, score
 from drsft.storage import Store, open_store, table_bytes
-from drsft.tables import PROBLEM_SCHEMA, problems_from_table
 
 __all__ = ["run_gap_of"]
 

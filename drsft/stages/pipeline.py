@@ -16,31 +16,31 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from drsft import lease
 from drsft.config import DataView, RunConfig
 from drsft.errors import ModelError, StageError, StorageError
 from drsft.evaluate.contamination import measure_contamination
 from drsft.evaluate.plans import plan_benchmarks
-from drsft.history import timed
-from drsft.last_word import last_word
-from drsft.planning import Plan, copy_plan, plan_problems, screens_for
+from drsft.intake.planning import Plan, copy_plan, plan_problems, screens_for
 from drsft.policy.prompts import check_length, check_vocabulary, load_prompter, model_location
 from drsft.policy.provenance import model_fingerprint
+from drsft.process.death_notice import last_word
 from drsft.report.collect import collect, write_report
-from drsft.report.gap_view import gap_view
-from drsft.report.summary import COMPARISON_HEADER, ROUNDS_HEADER, comparison_rows, round_rows
-from drsft.rewrite.rounds import Round, Standing, plan_rounds
-from drsft.runs import REWRITTEN, round_store
-from drsft.shards import ShardSet, remove_unnamed
+from drsft.report.terminal.comparison import COMPARISON_HEADER, ROUNDS_HEADER, comparison_rows, round_rows
+from drsft.report.terminal.gap import gap_view
+from drsft.rewrite.data_views import view_of
+from drsft.run import lease
+from drsft.run.history import timed
+from drsft.run.rounds import Round, Standing, plan_rounds
+from drsft.run.run import REWRITTEN, round_store
+from drsft.run.shards import ShardSet, remove_unnamed
 from drsft.stages import evaluation, rewriting, scoring, survey, training
 from drsft.stages.actors import quiet_ray_data
+from drsft.stages.board import start_board, watched
 from drsft.stages.cluster import check_resources, connected, quiet_stderr
 from drsft.stages.draining import draining
-from drsft.stages.progress import start_board, watched
 from drsft.storage import Store, open_store
-from drsft.stored import read_stored
+from drsft.storage.typed import read_stored
 from drsft.verify.kinds import kinds_of
-from drsft.views import view_of
 
 __all__ = ["STAGES", "run_pipeline"]
 

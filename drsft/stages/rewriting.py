@@ -9,21 +9,21 @@ import ray
 from ray.data import ActorPoolStrategy
 
 from drsft import __version__
-from drsft.carrying import num_problems_again
 from drsft.config import RunConfig, Target
 from drsft.errors import DrsftError, StageError
-from drsft.logs import log_as_json
-from drsft.planning import Plan
+from drsft.intake.planning import Plan
 from drsft.policy.prompts import Prompter, load_prompter
 from drsft.policy.protocol import Policy, Scorer
 from drsft.policy.provenance import provenance
 from drsft.policy.teacher import OpenAITeachers
-from drsft.policy.vllm import VLLMPolicy
+from drsft.policy.vllm.policy import VLLMPolicy
+from drsft.process.logs import log_as_json
 from drsft.records import Record, stable_seed
 from drsft.rewrite.cascade import Recipe
 from drsft.rewrite.hinted import hinting_for, vllm_policy
-from drsft.rewriting import ShardRewriter, settle_heap
-from drsft.shards import ShardSet
+from drsft.rewrite.shard import ShardRewriter, settle_heap
+from drsft.rewrite.shard_work import num_problems_again
+from drsft.run.shards import ShardSet
 from drsft.stages.actors import (
     EnginePulse,
     actor_resources,
@@ -32,8 +32,8 @@ from drsft.stages.actors import (
     run_to_end,
     scoring_model,
 )
-from drsft.stages.progress import Ticker, stop_if_draining
-from drsft.stages.tracing import check_can_export, export_traces
+from drsft.stages.board import Ticker, stop_if_draining
+from drsft.stages.trace_export import check_can_export, export_traces
 from drsft.storage import Store, open_store
 
 __all__ = ["PREFIX", "MakePolicy", "is_complete", "run_rewriting"]

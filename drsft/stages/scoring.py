@@ -15,15 +15,15 @@ from ray.data import ActorPoolStrategy
 from drsft.config import RunConfig
 from drsft.errors import InputError, StageError
 from drsft.gap.report import GapReport, gap_report, heat_map, rows_to_show
-from drsft.gap.rows import ROW_COLUMNS, score_table, scores_prefix, texts_from_table, texts_of_records
+from drsft.gap.scored_texts import ROW_COLUMNS, score_table, scores_prefix, texts_from_table, texts_of_records
 from drsft.gap.scoring import score_rows
-from drsft.planning import Plan
+from drsft.intake.planning import Plan
 from drsft.policy.prompts import load_prompter, model_location
-from drsft.runs import GAP
-from drsft.shards import ShardSet, at_work_since
+from drsft.run.run import GAP
+from drsft.run.shards import ShardSet, at_work_since
 from drsft.stages import rewriting
 from drsft.stages.actors import actor_resources, run_to_end
-from drsft.stages.progress import Ticker, stop_if_draining
+from drsft.stages.board import Ticker, stop_if_draining
 from drsft.storage import Store, open_store
 from drsft.train.model import load_model
 
@@ -48,7 +48,7 @@ class Scoring:
     """What is scored under which model, and below which prefix the scores and the report lie."""
 
     model: str  # a folder, a hub name or `embedded`
-    texts: str  # prefix of the texts' shards: the run's records, or tables of drsft.gap.rows.TEXT_SCHEMA
+    texts: str  # prefix of the texts' shards: the run's records, or tables of gap.scored_texts.TEXT_SCHEMA
     prefix: str
     number: int = 1  # of the round whose target the model is, where the texts are records
 

@@ -9,18 +9,18 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy
 
-from drsft.carrying import SURVEY
 from drsft.config import RunConfig
 from drsft.gap.scoring import CausalLM, score_rows
-from drsft.planning import Plan
+from drsft.intake.planning import Plan
 from drsft.records import Record, Source
-from drsft.rewrite.rounds import Round, standing_of
-from drsft.runs import REWRITTEN, round_store
-from drsft.shards import ShardSet
+from drsft.rewrite.shard_work import SURVEY
+from drsft.run.rounds import Round, standing_of
+from drsft.run.run import REWRITTEN, round_store
+from drsft.run.shards import ShardSet
+from drsft.run.tables import records_from_table
 from drsft.stages.actors import actor_resources, run_to_end, scoring_model
-from drsft.stages.progress import Ticker, stop_if_draining
+from drsft.stages.board import Ticker, stop_if_draining
 from drsft.storage import Store, open_store
-from drsft.tables import records_from_table
 
 __all__ = ["counts", "run_survey"]
 

@@ -25,21 +25,21 @@ from transformers.utils import logging as transformers_logging
 from drsft.config import DataView, Resources, RunConfig, Train
 from drsft.errors import StageError
 from drsft.gap.filtering import filter_records
-from drsft.logs import log_as_json
 from drsft.policy.prompts import check_location, model_location
+from drsft.process.logs import log_as_json
 from drsft.stages.actors import group_labels, raise_cause
-from drsft.stages.progress import stop_if_draining
+from drsft.stages.board import stop_if_draining
 from drsft.stages.scoring import run_scores
 from drsft.storage import Store, open_store
-from drsft.stored import read_stored
+from drsft.storage.typed import read_stored
 from drsft.train.loop import DONE_KEY, Job, Target, jobs_of, row_order, train_one
-from drsft.train.views import is_packed, pack_view, read_view
+from drsft.train.packed_views import is_packed, pack_view, read_view
 from drsft.train.world import World
 
 __all__ = ["STAGE", "is_complete", "run_training", "told_troubles"]
 
 STAGE = "train"
-ReadView = Callable[[DataView], pa.Table]  # drsft/views.py's rows of a run's records
+ReadView = Callable[[DataView], pa.Table]  # drsft/run/views.py's rows of a run's records
 SHOWN = ("loss", "tokens_per_s", "mfu", "validation_ce", "validation_accuracy")  # beside the progress
 
 

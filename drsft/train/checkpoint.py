@@ -36,7 +36,7 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_state
 
 from drsft.errors import StorageError
 from drsft.storage import Store, download_folder
-from drsft.stored import read_stored
+from drsft.storage.typed import read_stored
 from drsft.train.checkpoint_reader import load_tensors
 from drsft.train.world import World
 

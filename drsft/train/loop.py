@@ -21,7 +21,7 @@ from drsft.train.checkpoint import Checkpointer
 from drsft.train.export import Export, export_model
 from drsft.train.flops import peak_flops, training_flops
 from drsft.train.lora import add_adapters
-from drsft.train.metrics import MetricsLog
+from drsft.train.metrics_log import MetricsLog
 from drsft.train.model import ScoringModel, load_model, shard
 from drsft.train.optimiser import make_optimiser
 from drsft.train.order import RowOrder

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import psutil
 import pyarrow.parquet as pq
 
-from drsft.shards import ShardSet
+from drsft.run.shards import ShardSet
 from drsft.storage import LocalStore, S3Store, Store
 
 __all__ = ["Ended", "Subject", "clear_end", "left_over", "observe", "still_alive", "wrong_records"]

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
-from serve.bench.servers import free_port
+from drsft.bench.serving.servers import free_port
 
 __all__ = ["Cluster", "running_cluster"]
 

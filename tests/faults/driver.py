@@ -17,8 +17,9 @@ from typing import Any
 import boto3  # noqa: F401  (imported before the fork, as all that a driver imports late)
 from transformers import AutoConfig, AutoTokenizer  # noqa: F401
 
-from drsft import cli, lease
-from drsft.lease import Pace
+from drsft import cli
+from drsft.run import lease
+from drsft.run.lease import Pace
 from drsft.stages import pipeline, rewriting  # noqa: F401
 from tests.faults.workload import journalling_policy, step_clock
 

@@ -16,7 +16,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from serve.bench.servers import free_port
+from drsft.bench.serving.servers import free_port
 
 __all__ = ["Ceph", "ObjectStore", "missing_programs", "running_ceph"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from drsft.errors import StorageError
-from drsft.shards import ShardSet
+from drsft.run.shards import ShardSet
 from drsft.storage import Store
 from tests.faults.checks import Ended
 from tests.faults.cluster import Cluster

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from drsft.configfile import load_config
+from drsft.config.configfile import load_config
 from drsft.storage import open_store
 from tests.faults.checks import (
     Ended,

@@ -1,14 +1,12 @@
 """Two profiles: a short one for CI, the same every time, and a long random one (`make fuzz`)."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
-from doors import TALLY
 from hypothesis import HealthCheck, settings
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # what other tests share: a sample report
+from tests.fuzz.doors import TALLY
 
 SHORT, LONG = 30, int(os.environ.get("DRSFT_FUZZ_EXAMPLES", "2000"))
 CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]

@@ -20,11 +20,12 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["drsft", "serve"]):
-    from drsft import rows, yamlfile
+    from drsft.config import yamlfile
     from drsft.errors import UserError
-    from drsft.shards import Commit
+    from drsft.intake import rows
+    from drsft.run.shards import Commit
     from drsft.storage import LocalStore
-    from drsft.stored import read_stored
+    from drsft.storage.typed import read_stored
     from drsft.verify.answers import parse_reference
     from drsft.verify.choice import judge_choice
     from drsft.verify.numeric import judge_numeric

@@ -8,16 +8,16 @@ from unittest.mock import patch
 
 import pytest
 import yaml
-from doors import TEXT, VALUES, assert_clear, changed, damaged, folder, knock
 from hypothesis import given
 from hypothesis import strategies as st
 
 from drsft import cli
-from drsft.configfile import load_config, load_settings
+from drsft.config.configfile import load_config, load_settings
+from drsft.config.yamlfile import NotYamlError, read_yaml
 from drsft.errors import ConfigError
-from drsft.yamlfile import NotYamlError, read_yaml
-from serve.auth import read_keys
+from serve.limits.keys import read_keys
 from serve.settings import Access, ServeConfig
+from tests.fuzz.doors import TEXT, VALUES, assert_clear, changed, damaged, folder, knock
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = yaml.safe_load((ROOT / "jobs/configs/quickstart.yaml").read_text())

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from doors import changed, damaged, folder, knock, rarely
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers.utils import chat_template_utils
@@ -16,13 +15,14 @@ from transformers.utils import chat_template_utils
 from drsft.config import Prompts, Target
 from drsft.errors import ModelError, StorageError
 from drsft.policy import rendering, template_check
-from drsft.policy.engine import engine_arguments
 from drsft.policy.hinted import torch_engine
 from drsft.policy.prompts import check_length, check_vocabulary, load_prompter, model_location
+from drsft.policy.vllm.engine import engine_arguments
 from drsft.storage import LocalStore
 from drsft.train.checkpoint import Checkpointer, load_latest
 from drsft.train.model import load_model
 from drsft.train.world import World
+from tests.fuzz.doors import changed, damaged, folder, knock, rarely
 
 EMBEDDED = Path(model_location("embedded"))
 FILES = sorted(path.name for path in EMBEDDED.iterdir())

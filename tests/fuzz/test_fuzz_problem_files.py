@@ -11,15 +11,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from doors import HOSTILE, TEXT, VALUES, damaged, folder, knock
 from hypothesis import given
 from hypothesis import strategies as st
 
 from drsft.config import Columns, Problems
-from drsft.problems import Intake, read_problems
+from drsft.intake.problems import Intake, read_problems
+from drsft.intake.rows import MAX_LINE_BYTES
 from drsft.records import Problem
-from drsft.rows import MAX_LINE_BYTES
 from drsft.verify.answers import parse_reference
+from tests.fuzz.doors import HOSTILE, TEXT, VALUES, damaged, folder, knock
 
 GOOD = {"problem": "1+1?", "solution": "It is \\boxed{2}", "answer": "2"}
 LINES = st.one_of(

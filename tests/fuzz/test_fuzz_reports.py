@@ -9,14 +9,14 @@ from enum import Enum
 from html.parser import HTMLParser
 from typing import Any
 
-from doors import TALLY, rarely
 from hypothesis import given
 from hypothesis import strategies as st
-from test_report_compare import _arm, _compared
-from test_report_sample import sample_report
 
-from drsft.report.compare_page import render_comparison
-from drsft.report.page import render, render_gap
+from drsft.report.html.compare_page import render_comparison
+from drsft.report.html.page import render, render_gap
+from tests.fuzz.doors import TALLY, rarely
+from tests.report.test_compare import _arm, _compared
+from tests.support.report_sample import sample_report
 
 MARKUP = st.sampled_from(
     [

@@ -8,22 +8,22 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from doors import TEXT, VALUES, changed, damaged, folder, knock
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from drsft.browsing import Filters, browse
+from drsft.cli.inspect import Filters, browse
 from drsft.errors import StorageError
-from drsft.history import read_history
-from drsft.lease import Holder
-from drsft.planning import Plan, read_plan
-from drsft.runs import find_config, find_run
-from drsft.shards import ShardSet
+from drsft.intake.planning import Plan, read_plan
+from drsft.run.history import read_history
+from drsft.run.lease import Holder
+from drsft.run.run import find_config, find_run
+from drsft.run.shards import ShardSet
 from drsft.storage import LocalStore, S3Store, download_folder, open_store, read_table
 from drsft.storage.failures import local_failure
-from drsft.stored import read_stored
+from drsft.storage.typed import read_stored
 from drsft.train import checkpoint
+from tests.fuzz.doors import TEXT, VALUES, changed, damaged, folder, knock
 
 PARTS = st.sampled_from(["..", ".", "", "a", "b.json", "~", "/", "...", " ", "\x00", "é", "a\nb", "-"])
 KEYS = st.builds("/".join, st.lists(PARTS, min_size=1, max_size=5)) | TEXT

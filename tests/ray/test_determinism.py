@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from drsft.configfile import load_config
+from drsft.config.configfile import load_config
 
 pytestmark = pytest.mark.ray
 

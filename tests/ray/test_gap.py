@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import ray
 
-from drsft.configfile import load_config
+from drsft.config.configfile import load_config
 from drsft.embedded.task import Split, make_problems
-from drsft.gap.rows import Role, Text, texts_to_table
+from drsft.gap.scored_texts import Role, Text, texts_to_table
 from drsft.gap.scoring import score_rows
 from drsft.policy.prompts import load_prompter, model_location
 from drsft.records import Problem
-from drsft.shards import ShardSet
+from drsft.run.shards import ShardSet
+from drsft.stages.board import start_board
 from drsft.stages.cluster import connected
-from drsft.stages.progress import start_board
 from drsft.stages.scoring import Scoring, ShardScorer, read_report, score
 from drsft.storage import LocalStore
 from drsft.train.model import load_model

@@ -18,13 +18,13 @@ from typing import Any
 
 import pytest
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
-from test_runs import ROOT, SMALL, planned_ids, problem_ids, run_folder
 
 from cluster.local_cluster import LocalCluster, local_cluster
-from drsft.history import StageTime, read_history
-from drsft.metrics import RUN_METRICS
+from drsft.bench.serving.servers import free_port
+from drsft.process.metric_names import RUN_METRICS
+from drsft.run.history import StageTime, read_history
 from drsft.storage import LocalStore
-from serve.bench.servers import free_port
+from tests.ray.test_runs import ROOT, SMALL, planned_ids, problem_ids, run_folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]  # clusters start slowly on a busy machine
 

@@ -8,17 +8,17 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
-from test_runs import ROOT, drsft, problem_ids, run_folder
 from transformers import AutoModelForCausalLM
 
 from drsft.config import RunConfig
-from drsft.configfile import load_config
+from drsft.config.configfile import load_config
 from drsft.policy.prompts import model_location
 from drsft.records import Attempt, Record
-from drsft.rewrite.rounds import plan_rounds
-from drsft.runs import record_tables
+from drsft.run.rounds import plan_rounds
+from drsft.run.run import record_tables
+from drsft.run.tables import records_from_table
 from drsft.storage import open_store
-from drsft.tables import records_from_table
+from tests.ray.test_runs import ROOT, drsft, problem_ids, run_folder
 
 pytestmark = pytest.mark.ray
 

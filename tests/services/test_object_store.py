@@ -14,9 +14,9 @@ import pytest
 
 from drsft.config import Problems
 from drsft.errors import BusyError, StorageError
-from drsft.lease import Holder, Lease, Pace, acquire, held
-from drsft.problems import Intake, read_problems
-from drsft.shards import ShardSet, remove_unnamed
+from drsft.intake.problems import Intake, read_problems
+from drsft.run.lease import Holder, Lease, Pace, acquire, held
+from drsft.run.shards import ShardSet, remove_unnamed
 from drsft.storage import S3Store, open_store, read_table, table_bytes, upload_folder
 from drsft.verify.answers import parse_reference
 

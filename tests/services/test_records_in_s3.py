@@ -8,15 +8,15 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from drsft.browsing import Filters, browse
+from drsft.cli.export import export_records
+from drsft.cli.inspect import Filters, browse
 from drsft.config import RunConfig
 from drsft.errors import InputError
-from drsft.exporting import export_records
 from drsft.records import Problem, Record, Source
-from drsft.runs import find_run
-from drsft.shards import ShardSet
+from drsft.run.run import find_run
+from drsft.run.shards import ShardSet
+from drsft.run.tables import records_to_table
 from drsft.storage import open_store, read_table
-from drsft.tables import records_to_table
 
 pytestmark = pytest.mark.services
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -12,13 +11,14 @@ from playwright.sync_api import Locator, expect
 
 from drsft.config import RunConfig
 from drsft.evaluate.paired import PairedDifference
-from drsft.report.compare_page import render_comparison
 from drsft.report.comparing import ArmOfBoth, Figure, RunComparison
-from drsft.report.live import served
-from drsft.report.page import render
-from drsft.shards import ShardSet
+from drsft.report.html.compare_page import render_comparison
+from drsft.report.html.live import served
+from drsft.report.html.page import render
+from drsft.run.shards import ShardSet
+from drsft.run.tables import records_to_table
 from drsft.storage import open_store
-from drsft.tables import records_to_table
+from tests.support import report_sample
 
 pytestmark = pytest.mark.services
 
@@ -53,18 +53,9 @@ CONTRAST = """() => {
 
 
 @pytest.fixture(scope="module")
-def sample() -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(Path(__file__).parents[1]))
-        import test_report_sample
-
-        yield test_report_sample
-
-
-@pytest.fixture(scope="module")
-def report(sample: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_text(render(sample.sample_report()), encoding="utf-8")
+    path.write_text(render(report_sample.sample_report()), encoding="utf-8")
     return path
 
 
@@ -217,11 +208,11 @@ def test_printing_is_light_and_leaves_the_controls_out(visit: Visit, tmp_path: P
     visit.page.pdf(path=tmp_path / "report.pdf", format="A4")
 
 
-def test_a_script_in_a_solution_stays_text(browser: Any, sample: ModuleType, tmp_path: Path) -> None:
-    data = sample.sample_report()
+def test_a_script_in_a_solution_stays_text(browser: Any, tmp_path: Path) -> None:
+    data = report_sample.sample_report()
     attack = "<script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
     path = tmp_path / "attack.html"
-    row = replace(data.rows[0], question=attack, kept=sample.ShownText(text=attack))
+    row = replace(data.rows[0], question=attack, kept=report_sample.ShownText(text=attack))
     path.write_text(render(replace(data, name=attack, rows=(row,))), encoding="utf-8")
     visit = Visit(browser, path, VIEWPORTS["desktop"], "light")
     assert "taken'" in visit.page.text_content(".solution.s-own")
@@ -230,11 +221,9 @@ def test_a_script_in_a_solution_stays_text(browser: Any, sample: ModuleType, tmp
     visit.page.close()
 
 
-def test_ten_thousand_rows_stay_small_and_are_all_searched(
-    browser: Any, sample: ModuleType, tmp_path: Path
-) -> None:
+def test_ten_thousand_rows_stay_small_and_are_all_searched(browser: Any, tmp_path: Path) -> None:
     path = tmp_path / "many.html"
-    path.write_text(render(sample.sample_report(num_rows=10_000)), encoding="utf-8")
+    path.write_text(render(report_sample.sample_report(num_rows=10_000)), encoding="utf-8")
     assert path.stat().st_size < 15_000_000
     visit = Visit(browser, path, VIEWPORTS["desktop"], "light")
     expect(visit.locator("#num-shown")).to_have_text("10,000 of 10,000 rows")
@@ -242,7 +231,7 @@ def test_ten_thousand_rows_stay_small_and_are_all_searched(
     visit.page.focus("#more-rows")
     visit.page.keyboard.press("Enter")
     expect(visit.rows()).to_have_count(40)
-    last = sample.sample_report(num_rows=10_000).rows[-1].problem_id
+    last = report_sample.sample_report(num_rows=10_000).rows[-1].problem_id
     visit.page.keyboard.press("/")
     visit.page.keyboard.type(last)
     expect(visit.locator("#num-shown")).to_have_text("1 of 10,000 rows")

@@ -20,15 +20,15 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from drsft.bench.serving.servers import engine_processes, free_port
 from drsft.config import Rewrite
-from drsft.configfile import load_settings
-from drsft.metrics import SERVICE_METRICS
+from drsft.config.configfile import load_settings
 from drsft.policy.prompts import load_prompter
-from drsft.policy.vllm import VLLMPolicy
+from drsft.policy.vllm.policy import VLLMPolicy
+from drsft.process.metric_names import SERVICE_METRICS
 from drsft.records import Problem, problem_id_of
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.verify.pool import VerifierPool
-from serve.bench.servers import engine_processes, free_port
 from serve.settings import ServeConfig
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from serve_support import Policy, make_service, served
 
 from drsft.config import Prompts
 from drsft.policy.prompts import load_prompter
 from drsft.verify.pool import VerifierPool
 from serve.api import BatchRequest, RewriteRequest
-from serve.auth import make_key
+from serve.limits.keys import make_key
+from tests.support.serve import Policy, make_service, served
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 

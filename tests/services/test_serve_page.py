@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
-from serve_support import Policy, make_service, served
 
 from drsft.policy.prompts import Prompter
 from drsft.verify.pool import VerifierPool
-from serve.auth import make_key
-from serve.problems import EngineUnavailable
+from serve.http.errors import EngineUnavailable
+from serve.limits.keys import make_key
+from tests.support.serve import Policy, make_service, served
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
 

@@ -17,11 +17,11 @@ import torch
 from drsft.config import Mixing, Target
 from drsft.errors import InputError, ModelError, StageError
 from drsft.policy.hinted.attention import group_queries
+from drsft.policy.hinted.batch import Rows, compaction, rows_for
 from drsft.policy.hinted.continuation import Continuation
 from drsft.policy.hinted.extend import extend
 from drsft.policy.hinted.protocol import Contexts, PairCounts
-from drsft.policy.hinted.rows import Rows, compaction, rows_for
-from drsft.policy.hinted.stops import stop_ids
+from drsft.policy.hinted.stop_tokens import stop_ids
 from drsft.policy.prompts import Prompter, model_location
 from drsft.records import Completion, Sampling
 

@@ -20,9 +20,9 @@ from drsft.policy.hinted.continuation import Continuation
 from drsft.policy.hinted.extend import extend
 from drsft.policy.hinted.lockstep import HINTED, PLAIN, PROBE, ROW_KEY, Lockstep, Pair, check_interface
 from drsft.policy.hinted.protocol import Contexts, PairCounts
-from drsft.policy.hinted.stops import stop_ids
+from drsft.policy.hinted.stop_tokens import stop_ids
 from drsft.policy.prompts import Prompter
-from drsft.policy.vllm import VLLMPolicy, _Request, _stopped, _Waiter
+from drsft.policy.vllm.policy import VLLMPolicy, _Request, _stopped, _Waiter
 from drsft.records import Completion, Sampling
 
 __all__ = ["VLLMHintedPolicy"]

@@ -3,7 +3,7 @@
 from markupsafe import Markup
 
 from drsft.records import Source
-from drsft.report.cascade import Cascade
+from drsft.report.cascade_counts import Cascade
 from drsft.report.charts.drawing import Drawing
 from drsft.report.wording import SOURCE_NAMES, count, percent, plural, stage_name
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from drsft.records import Outcome
-from drsft.report.cascade import CascadeStage
+from drsft.report.cascade_counts import CascadeStage
 from drsft.report.charts.drawing import Drawing, text_width
 from drsft.report.wording import OUTCOME_NAMES, percent, plural, stage_name
 

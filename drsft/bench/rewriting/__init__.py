@@ -1,0 +1,1 @@
+"""Benches of rewriting, and the peers that they run beside it."""

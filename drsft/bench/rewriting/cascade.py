@@ -1,0 +1,163 @@
+"""The cascade against two other ways to do the same work, each from an empty process to the last record.
+
+- `ray.data.llm` twice: everything is sampled n times, then a second processor guides the failures.
+- the same engine with a barrier: as before, but one engine for both passes.
+
+All sides draw at most four samples a stage with the same engine, prompts and seeds, and meet the same
+verdicts (drsft/bench/rewriting/acceptance.py), which the peers get for nothing. drsft draws in waves and
+stops early.
+The model is one of drsft/bench/models.py: verdicts do not depend on what it writes.
+"""
+
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from drsft.bench.models import BenchModel, ModelUse, bench_model
+from drsft.bench.rewriting.acceptance import is_right
+from drsft.bench.rewriting.graded import bench_problems
+from drsft.bench.subprocesses import last_json_line
+from drsft.config import RunConfig, SamplingStage
+from drsft.policy.prompts import load_prompter
+from drsft.records import Problem, stable_seed
+
+__all__ = ["CascadeRound", "bench_cascade", "print_bench", "print_round"]
+
+NUM_SAMPLES = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """`wall_s` with every start; `seconds` from the first request to the last record, None if not known."""
+
+    wall_s: float
+    num_tokens: int
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CascadeRound:
+    ours: Side
+    barrier: Side
+    ray_llm: Side
+    share_alone: float  # of the problems, solved without guide
+
+
+def bench_cascade(
+    model: BenchModel = "embedded", *, num_rounds: int = 5, num_problems: int = 512, wave_size: int = 1
+) -> Iterator[CascadeRound]:
+    """One result for each round, in which the sides take turns."""
+    for _ in range(num_rounds):
+        with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
+            use = bench_model(model, Path(folder))
+            config = _config(use, num_problems, wave_size)
+            path, work = Path(folder) / "config.json", Path(folder) / "work.json"
+            path.write_text(config.model_copy(update={"storage": f"{folder}/run"}).model_dump_json())
+            work.write_text(json.dumps(_work(config)))
+            ours, counts = _timed("drsft.bench.rewriting.graded", path, use)
+            yield CascadeRound(
+                ours=ours,
+                barrier=_timed("drsft.bench.rewriting.barrier", work, use)[0],
+                ray_llm=_timed("drsft.bench.rewriting.peer_ray_llm", work, use)[0],
+                share_alone=counts["num_alone"] / num_problems,
+            )
+
+
+def print_round(one: CascadeRound, console: Console) -> None:
+    ours, barrier = one.ours, one.barrier
+    console.print(
+        f"drsft {ours.wall_s:.1f} s ({_without_starts(ours):.1f} s without starts), barrier "
+        f"{barrier.wall_s:.1f} s ({_without_starts(barrier):.1f} s), ray.data.llm {one.ray_llm.wall_s:.1f} s",
+        highlight=False,
+    )
+
+
+def print_bench(rounds: list[CascadeRound], console: Console) -> None:
+    alone = statistics.mean(one.share_alone for one in rounds)
+    title = f"{len(rounds)} rounds, {alone:.0%} solved alone"
+    table = Table("", "median", "min", "max", title=title)
+    for name, value in _ROWS.items():
+        values = [value(one) for one in rounds]
+        table.add_row(name, *(f"{f(values):,.2f}" for f in (statistics.median, min, max)))
+    console.print(table)
+
+
+def _without_starts(side: Side) -> float:
+    assert side.seconds is not None
+    return side.seconds
+
+
+_ROWS: dict[str, Callable[[CascadeRound], float]] = {
+    "drsft, all starts, s": lambda one: one.ours.wall_s,
+    "ray.data.llm twice, all starts, s": lambda one: one.ray_llm.wall_s,
+    "ratio": lambda one: one.ours.wall_s / one.ray_llm.wall_s,
+    "drsft, without starts, s": lambda one: _without_starts(one.ours),
+    "engine with a barrier, without starts, s": lambda one: _without_starts(one.barrier),
+    "ratio ": lambda one: _without_starts(one.ours) / _without_starts(one.barrier),
+    "ratio of sampled tokens": lambda one: one.ours.num_tokens / one.barrier.num_tokens,
+}
+
+
+def _config(use: ModelUse, num_problems: int, wave_size: int) -> RunConfig:
+    stage = {"num_samples": NUM_SAMPLES, "wave_size": wave_size, "max_tokens": use.max_tokens}
+    tree: dict[str, Any] = {
+        "name": "bench",
+        "problems": {"path": "embedded:train", "limit": num_problems, "shard_size": 64},
+        "target": {
+            "model": use.location,
+            "dtype": "float32",
+            "max_model_len": 512,
+            "prompts": {"plain": "{question}", "guided": "{question}\n{demonstration}"},
+            "engine": {"max_num_seqs": 128, "kv_cache_mib": 512, "enforce_eager": True},
+        },
+        "rewrite": {"self_align": stage, "guided": stage},
+        "resources": {"shards_in_flight_per_actor": 8, "cpus_per_actor": use.num_threads},
+    }
+    return RunConfig.model_validate(tree)
+
+
+def _work(config: RunConfig) -> dict[str, Any]:
+    """What the peers are to sample, with the verdicts."""
+    prompter = load_prompter(config.target.model, config.target.prompts)
+    stages = {"self_align": config.rewrite.self_align, "guided": config.rewrite.guided}
+    prompts = {"self_align": prompter.plain, "guided": prompter.guided}
+    return {
+        "target": config.target.model_dump(mode="json"),
+        "end_of_turn_id": prompter.end_of_turn_id,
+        "problems": [
+            {
+                name: {
+                    "prompt_ids": prompts[name](problem),
+                    "sampling": _sampling(config, problem, name, stage),
+                    "right": [is_right(problem.problem_id, name, i) for i in range(stage.num_samples)],
+                }
+                for name, stage in stages.items()
+            }
+            for problem in bench_problems(config)
+        ],
+    }
+
+
+def _sampling(config: RunConfig, problem: Problem, name: str, stage: SamplingStage) -> dict[str, Any]:
+    return {
+        "num_samples": stage.num_samples,
+        "temperature": stage.temperature,
+        "max_tokens": stage.max_tokens,
+        "seed": stable_seed(config.seed, problem.problem_id, name, "0"),
+    }
+
+
+def _timed(module: str, work: Path, use: ModelUse) -> tuple[Side, dict[str, Any]]:
+    started_s = time.monotonic()
+    result = last_json_line([sys.executable, "-m", module, str(work)], num_threads=use.num_threads)
+    wall_s = time.monotonic() - started_s
+    return Side(wall_s=wall_s, num_tokens=result["num_tokens"], seconds=result.get("seconds")), result

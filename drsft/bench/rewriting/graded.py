@@ -1,0 +1,123 @@
+"""drsft's side of the cascade bench: the rewriting job on a real engine whose samples are right as stated.
+
+    python -m drsft.bench.rewriting.graded CONFIG.json
+
+The engine samples, its tokens count, but a sample's text is replaced by a right or a wrong answer
+(drsft/bench/rewriting/acceptance.py), which drsft's verifier then judges. Prints one JSON line {"num_tokens",
+"seconds", "num_alone"}, engine start apart.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from drsft.bench.rewriting.acceptance import is_right
+from drsft.config import RunConfig, Target
+from drsft.intake.planning import plan_problems
+from drsft.intake.problems import Intake, read_problems
+from drsft.policy.prompts import Prompter, load_prompter
+from drsft.policy.protocol import STOPPED, Draw
+from drsft.policy.vllm.policy import VLLMPolicy
+from drsft.records import Completion, Problem, Sampling, stable_seed
+from drsft.run.run import rewritten_shards
+from drsft.stages.actors import quiet_ray_data
+from drsft.stages.board import start_board
+from drsft.stages.cluster import connected, quiet_stderr
+from drsft.stages.rewriting import run_rewriting
+from drsft.storage import open_store
+from drsft.verify.answers import parse_reference
+
+__all__ = ["bench_problems"]
+
+
+def bench_problems(config: RunConfig) -> list[Problem]:
+    return list(read_problems(config.problems, Intake(), parse_reference=parse_reference))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a prompt stands for."""
+
+    problem: Problem
+    stage: str
+
+
+class GradedPolicy:
+    """An engine whose samples are right or wrong as stated; `problems` are all that it will be asked."""
+
+    def __init__(self, policy: VLLMPolicy, prompter: Prompter, config: RunConfig) -> None:
+        self._policy, self._run_seed = policy, config.seed
+        self._wave_sizes = {"self_align": config.rewrite.self_align, "guided": config.rewrite.guided}
+        self._asked = {
+            prompt_ids: _Asked(problem, stage)
+            for problem in bench_problems(config)
+            for stage, prompt_ids in (
+                ("self_align", prompter.plain(problem)),
+                ("guided", prompter.guided(problem)),
+            )
+        }
+
+    async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> list[Completion]:
+        return list(await asyncio.gather(*(one.completion for one in self.draw(prompt_ids, sampling))))
+
+    def draw(self, prompt_ids: Sequence[int], sampling: Sampling) -> list[Draw]:
+        asked = self._asked[tuple(prompt_ids)]
+        first_index = self._first_index(asked, sampling.seed)
+        return [
+            Draw(asyncio.ensure_future(_graded(draw.completion, asked, first_index + number)), draw.stop)
+            for number, draw in enumerate(self._policy.draw(prompt_ids, sampling))
+        ]
+
+    def _first_index(self, asked: _Asked, seed: int) -> int:
+        """Of the wave that has this seed."""
+        stage = self._wave_sizes[asked.stage]
+        firsts = range(0, stage.num_samples, stage.wave_size)
+        names = (self._run_seed, asked.problem.problem_id, asked.stage)
+        return next(first for first in firsts if stable_seed(*names, str(first)) == seed)
+
+
+async def _graded(sampled: asyncio.Future[Completion], asked: _Asked, sample_index: int) -> Completion:
+    completion = await sampled
+    if completion.finish_reason == STOPPED:
+        return completion
+    right = is_right(asked.problem.problem_id, asked.stage, sample_index)
+    answer = asked.problem.reference if right else f"{asked.problem.reference}1"
+    return replace(completion, text=f"\\boxed{{{answer}}}", finish_reason="stop")
+
+
+def graded_policy(target: Target, prompter: Prompter, *, config: RunConfig) -> GradedPolicy:
+    return GradedPolicy(VLLMPolicy(target, prompter), prompter, config)
+
+
+def main() -> None:
+    config = RunConfig.model_validate_json(Path(sys.argv[1]).read_text())
+    store = open_store(config.storage)
+    plan = plan_problems(
+        config.problems,
+        store,
+        "problems",
+        prompter=load_prompter(config.target.model, config.target.prompts),
+        max_model_len=config.target.max_model_len,
+    )
+    with quiet_stderr(Console(stderr=True)), connected():
+        quiet_ray_data()
+        make_policy = partial(graded_policy, config=config)
+        run_rewriting(config, store.url, plan, start_board(), make_policy=make_policy)
+    summaries = [commit.summary for commit in rewritten_shards(store).values()]
+    ended_at, started_at = (f(s[k] for s in summaries) for f, k in ((max, "ended_at"), (min, "started_at")))
+    result = {
+        "num_tokens": sum(sum(s["tokens"].values()) + s["stopped_tokens"] for s in summaries),
+        "seconds": ended_at - started_at,
+        "num_alone": sum(summary["sources"].get("own", 0) for summary in summaries),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Rewriting against raw vLLM: the whole job with Ray Data, verdicts and commits, and vllm.LLM.generate.
+
+Both get the same prompts, samples a request and seeds, in processes of their own, in turn; engine starts are
+left out on both sides. Two models: the embedded one, where our own work per token shows, and one with random
+weights that is large enough for the engine to be the bottleneck on a CPU.
+"""
+
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from drsft.bench.models import BenchModel, ModelUse, bench_model
+from drsft.bench.subprocesses import last_json_line, run_side
+from drsft.config import RunConfig
+from drsft.intake.problems import Intake, read_problems
+from drsft.policy.prompts import load_prompter
+from drsft.records import stable_seed
+from drsft.verify.answers import parse_reference
+
+__all__ = ["RewriteRound", "bench_rewrite", "print_bench", "print_round"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewriteRound:
+    """Output tokens per second."""
+
+    ours: float
+    raw: float
+
+    @property
+    def ratio(self) -> float:
+        return self.ours / self.raw
+
+
+def bench_rewrite(
+    model: BenchModel, *, num_rounds: int = 5, num_problems: int = 512
+) -> Iterator[RewriteRound]:
+    """One result for each round, which runs ours and raw in turn."""
+    with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
+        use = bench_model(model, Path(folder))
+        config = _config(use, num_problems)
+        for number in range(num_rounds):
+            ours = _ours(config.model_copy(update={"storage": f"{folder}/{number}"}), use.num_threads)
+            yield RewriteRound(ours=ours, raw=_raw(config, use.num_threads, Path(folder)))
+
+
+def print_round(one: RewriteRound, console: Console) -> None:
+    console.print(f"drsft {one.ours:,.0f}, raw {one.raw:,.0f}: {one.ratio:.3f}", highlight=False)
+
+
+def print_bench(model: BenchModel, rounds: Sequence[RewriteRound], console: Console) -> None:
+    table = Table("output tokens/s", "median", "min", "max", title=f"{model} model, {len(rounds)} rounds")
+    ours, raw, ratios = zip(*((one.ours, one.raw, one.ratio) for one in rounds), strict=True)
+    for name, values in (("drsft, whole job", ours), ("vllm.LLM.generate", raw)):
+        table.add_row(name, *(f"{f(values):,.0f}" for f in (statistics.median, min, max)))
+    table.add_row("ratio in a round", *(f"{f(ratios):.3f}" for f in (statistics.median, min, max)))
+    console.print(table)
+
+
+def _config(use: ModelUse, num_problems: int) -> RunConfig:
+    prompts = {"plain": "{question}", "guided": "{question}\n{demonstration}"}
+    stage = {"num_samples": 4, "wave_size": 4, "max_tokens": use.max_tokens}
+    tree: dict[str, Any] = {
+        "name": "bench",
+        "problems": {"path": "embedded:train", "limit": num_problems, "shard_size": 64},
+        "target": {
+            "model": use.location,
+            "dtype": "float32",
+            "max_model_len": 512,
+            "prompts": prompts,
+            "engine": {"max_num_seqs": 128, "kv_cache_mib": 512, "enforce_eager": True},
+        },
+        # Raw vLLM finishes every sample.
+        "rewrite": {
+            "self_align": stage,
+            "guided": {**stage, "num_samples": 0},
+            "stop_beaten": False,
+        },
+        # Ray gives an actor as many OpenMP threads as it has CPUs.
+        "resources": {"shards_in_flight_per_actor": 8, "cpus_per_actor": use.num_threads},
+    }
+    return RunConfig.model_validate(tree)
+
+
+def _ours(config: RunConfig, threads: int) -> float:
+    """Tokens over the time from the first shard's start to the last commit."""
+    path = Path(f"{config.storage}.json")
+    path.write_text(config.model_dump_json())
+    run_side([sys.executable, "-m", "drsft.cli", "rewrite", str(path)], num_threads=threads)
+    commits = Path(config.storage).glob("*/rewrite/commits/*.json")
+    summaries = [json.loads(commit.read_text())["summary"] for commit in commits]
+    num_tokens = sum(sum(summary["tokens"].values()) for summary in summaries)
+    started_at = min(summary["started_at"] for summary in summaries)
+    return float(num_tokens / (max(summary["ended_at"] for summary in summaries) - started_at))
+
+
+def _raw(config: RunConfig, threads: int, folder: Path) -> float:
+    prompter = load_prompter(config.target.model, config.target.prompts)
+    problems = list(read_problems(config.problems, Intake(), parse_reference=parse_reference))
+    stage = config.rewrite.self_align
+    requests = [
+        {
+            "num_samples": stage.num_samples,
+            "temperature": stage.temperature,
+            "max_tokens": stage.max_tokens,
+            "seed": stable_seed(config.seed, problem.problem_id, "self_align", "0"),
+        }
+        for problem in problems
+    ]
+    work = {
+        "target": config.target.model_dump(mode="json"),
+        "end_of_turn_id": prompter.end_of_turn_id,
+        "prompts": [prompter.plain(problem) for problem in problems],
+        "requests": requests,
+    }
+    path = folder / "raw.json"
+    path.write_text(json.dumps(work))
+    result = last_json_line(
+        [sys.executable, "-m", "drsft.bench.rewriting.peer_vllm", str(path)], num_threads=threads
+    )
+    return float(result["num_tokens"] / result["seconds"])

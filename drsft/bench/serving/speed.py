@@ -1,0 +1,230 @@
+"""The service against the same model without it: what a request costs, and how much passes through.
+
+Every figure is of one machine that runs the service, its peer and the client together.
+"""
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from drsft.bench.models import BenchModel, bench_model
+from drsft.bench.serving.load import load_client
+from drsft.bench.serving.servers import bare_engine, our_service, vllm_server
+from drsft.config import Problems, Target
+from drsft.config.configfile import load_settings
+from drsft.intake.problems import Intake, read_problems
+from drsft.policy.prompts import Prompter, load_prompter
+from drsft.records import Problem, problem_id_of, stable_seed
+from drsft.verify.answers import parse_reference
+from serve.settings import ServeConfig
+
+__all__ = ["ServeBench", "bench_serve", "print_bench"]
+
+CONCURRENCY = 32
+MAX_TOKENS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeBench:
+    """Single requests, and tokens a second at a concurrency of 32, in interleaved rounds."""
+
+    ours: tuple[tuple[int, float], ...]  # tokens and seconds of each request
+    bare: tuple[tuple[int, float], ...]
+    our_tokens_per_s: tuple[float, ...]
+    raw_tokens_per_s: tuple[float, ...]
+
+    @property
+    def overheads_ms(self) -> list[float]:
+        """Of requests that sampled equally many tokens on both sides: nearly all, for the seeds are equal."""
+        return [
+            1000 * (our_s - bare_s)
+            for (our_tokens, our_s), (bare_tokens, bare_s) in zip(self.ours, self.bare, strict=True)
+            if our_tokens == bare_tokens
+        ]
+
+    @property
+    def ratios(self) -> list[float]:
+        pairs = zip(self.our_tokens_per_s, self.raw_tokens_per_s, strict=True)
+        return [ours / raw for ours, raw in pairs]
+
+
+def bench_serve(
+    config: Path, *, num_rounds: int = 5, num_requests: int = 200, model: BenchModel = "embedded"
+) -> ServeBench:
+    """One sample a request on both sides, with the same prompt, seed and length."""
+    with tempfile.TemporaryDirectory(prefix="drsft-bench-") as name:
+        folder = Path(name)
+        location = bench_model(model, folder).location
+        override = f"target.model={location}"
+        target, problems, prompter = _material(config, override, num_requests)
+        work = _work(target, problems, prompter)
+        with our_service(config, folder, override, *_one_sample()) as (url, _):
+            with bare_engine(work, folder) as engine:
+                ours, bare = _one_by_one(url, problems, engine.ask)
+            with vllm_server(target, folder) as raw_url:
+                our_rates, raw_rates = [], []
+                for number in range(1, num_rounds + 1):  # new seeds: the service remembers its answers
+                    seeds = range(number * num_requests, (number + 1) * num_requests)
+                    our_rates.append(asyncio.run(_rate(_ours(url, problems, seeds))))
+                    raw_rates.append(asyncio.run(_rate(_raw(raw_url, work, problems, seeds))))
+    return ServeBench(
+        ours=tuple(ours),
+        bare=tuple(bare),
+        our_tokens_per_s=tuple(our_rates),
+        raw_tokens_per_s=tuple(raw_rates),
+    )
+
+
+def print_bench(bench: ServeBench, console: Console | None = None) -> None:
+    table = Table("milliseconds", "p50", "p99", title=f"one request at a time, {len(bench.ours)} of them")
+    ours, bare = (_p50_p99([1000 * seconds for _, seconds in side]) for side in (bench.ours, bench.bare))
+    for name, (p50, p99) in {
+        "POST /rewrite": ours,
+        "AsyncLLM in process": bare,
+        "difference of these": (ours[0] - bare[0], ours[1] - bare[1]),
+        f"difference, request by request ({len(bench.overheads_ms)})": _p50_p99(bench.overheads_ms),
+    }.items():
+        table.add_row(name, f"{p50:.1f}", f"{p99:.1f}")
+    rates = Table("tokens/s", "median", "min", "max", title=f"{CONCURRENCY} at a time")
+    for name, values in (
+        ("POST /rewrite", list(bench.our_tokens_per_s)),
+        ("vLLM's own server", list(bench.raw_tokens_per_s)),
+    ):
+        rates.add_row(name, *(f"{f(values):,.0f}" for f in (statistics.median, min, max)))
+    rates.add_row("ratio in a round", *(f"{f(bench.ratios):.2f}" for f in (statistics.median, min, max)))
+    for one in (table, rates):
+        (console or Console()).print(one)
+
+
+def _p50_p99(values: Sequence[float]) -> tuple[float, float]:
+    return statistics.median(values), statistics.quantiles(values, n=100)[98]
+
+
+def _material(config: Path, override: str, num_problems: int) -> tuple[Target, list[Problem], Prompter]:
+    target = load_settings(ServeConfig, config, [override]).target
+    prompter = load_prompter(target.model, target.prompts)
+    source = Problems(path="embedded:train", limit=num_problems)
+    problems = list(read_problems(source, Intake(), parse_reference=parse_reference))
+    return target, problems, prompter
+
+
+def _one_sample() -> list[str]:
+    stage = f"{{num_samples: 1, wave_size: 1, max_tokens: {MAX_TOKENS}}}"
+    limits = "{tokens_in_flight: 1000000}"
+    access = "{open_on_loopback: true, requests_per_minute: 1000000, tokens_per_minute: 1000000000}"
+    return [
+        f"rewrite.self_align={stage}",
+        "rewrite.guided={num_samples: 0}",
+        "score_phi=false",
+        f"limits={limits}",
+        f"access={access}",
+    ]
+
+
+def _work(target: Target, problems: Sequence[Problem], prompter: Prompter) -> dict[str, Any]:
+    return {
+        "target": target.model_dump(),
+        "end_of_turn_id": prompter.end_of_turn_id,
+        "prompts": [list(prompter.plain(problem)) for problem in problems],
+        "requests": [
+            {
+                "num_samples": 1,
+                "temperature": 1.0,
+                "max_tokens": MAX_TOKENS,
+                "seed": _sampling_seed(problem, seed),
+            }
+            for seed, problem in enumerate(problems)
+        ],
+    }
+
+
+def _sampling_seed(problem: Problem, seed: int) -> int:
+    """What the cascade makes of a request's seed for its first sample, so that both sides sample alike."""
+    problem_id = problem_id_of(problem.question, problem.reference)
+    return stable_seed(seed, problem_id, "self_align", "0")
+
+
+def _body(problem: Problem, seed: int) -> dict[str, Any]:
+    return {"problem": problem.question, "reference": problem.reference, "seed": seed}
+
+
+def _one_by_one(
+    url: str, problems: Sequence[Problem], ask_bare: Callable[[int], tuple[int, float]]
+) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
+    """Tokens and seconds of the same requests in turn; the first twenty warm both sides up."""
+    ours, bare = [], []
+    with httpx.Client(base_url=url, timeout=60) as client:
+        for index, problem in enumerate(problems):
+            bare.append(ask_bare(index))
+            started_s = time.perf_counter()
+            answer = client.post("/rewrite", json=_body(problem, index))
+            seconds = time.perf_counter() - started_s
+            answer.raise_for_status()
+            ours.append((int(answer.json()["tokens"]["sampled"]), seconds))
+    return ours[20:], bare[20:]
+
+
+Request = Callable[[aiohttp.ClientSession], Any]
+
+
+async def _rate(requests: Sequence[Request]) -> float:
+    """Sampled tokens a second with 32 requests under way."""
+    waiting = iter(requests)
+    tokens = 0
+
+    async def worker(client: aiohttp.ClientSession) -> None:
+        nonlocal tokens
+        for request in waiting:
+            num_tokens = await request(client)
+            tokens += num_tokens  # in one step: `tokens += await` would lose what others added meanwhile
+
+    async with load_client() as client:
+        started_s = time.perf_counter()
+        await asyncio.gather(*(worker(client) for _ in range(CONCURRENCY)))
+        return tokens / (time.perf_counter() - started_s)
+
+
+def _ours(url: str, problems: Sequence[Problem], seeds: Sequence[int]) -> list[Request]:
+    def make(problem: Problem, seed: int) -> Request:
+        async def ask(client: aiohttp.ClientSession) -> int:
+            async with client.post(f"{url}/rewrite", json=_body(problem, seed)) as answer:
+                answer.raise_for_status()
+                return int((await answer.json())["tokens"]["sampled"])
+
+        return ask
+
+    return [make(problem, seed) for problem, seed in zip(problems, seeds, strict=True)]
+
+
+def _raw(url: str, work: dict[str, Any], problems: Sequence[Problem], seeds: Sequence[int]) -> list[Request]:
+    def make(prompt: list[int], seed: int) -> Request:
+        body = {
+            "model": "target",
+            "prompt": prompt,
+            "max_tokens": MAX_TOKENS,
+            "temperature": 1.0,
+            "seed": seed,
+            "stop_token_ids": [work["end_of_turn_id"]],
+        }
+
+        async def ask(client: aiohttp.ClientSession) -> int:
+            async with client.post(f"{url}/v1/completions", json=body) as answer:
+                answer.raise_for_status()
+                return int((await answer.json())["usage"]["completion_tokens"])
+
+        return ask
+
+    return [
+        make(prompt, _sampling_seed(problem, seed))
+        for prompt, problem, seed in zip(work["prompts"], problems, seeds, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""Rewriting on a simulated cluster and a virtual clock."""

@@ -1,0 +1,1 @@
+"""Benches of the loss, the training step and gap scoring."""

@@ -1,0 +1,159 @@
+"""The loss with its backward: the fused one against full logits, in time and memory.
+
+Every measurement is a process of its own, so that the peak of its resident memory is its own; what importing
+torch and making the inputs takes is subtracted. Full logits is what a plain trainer does, DFT's weight
+included, and gives no entropy; the fused loss returns it.
+
+    python -m drsft.bench.training.loss full|fused|statistics TOKENS VOCAB HIDDEN THREADS    one measurement
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from drsft.config.objectives import Dft
+from drsft.errors import StageError
+from drsft.objectives.head import Head
+from drsft.objectives.loss import LossRequest, fused_loss
+from drsft.process.memory import peak_rss_mib
+
+__all__ = ["LossBench", "Measurement", "Shape", "bench_loss", "print_bench"]
+
+MAX_MB, MAX_RATIO = 500, 0.55  # what the fused loss is held to at the first shape
+SWEEP_TOKENS = (1024, 4096, 16384, 32768)
+SWEEP_VOCAB = (8192, 32768, 152064)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    tokens: int
+    vocab: int
+    hidden: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    seconds: float
+    mb: float  # MiB of resident memory above the inputs, gradients included
+    loss: float
+    gradient_norm: float  # of the head
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossBench:
+    """Rounds at one shape, interleaved, and the fused loss at other shapes."""
+
+    shape: Shape
+    full: tuple[Measurement, ...]
+    fused: tuple[Measurement, ...]
+    sweep: tuple[tuple[Shape, Measurement], ...]
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """Time of the fused loss over that of full logits, round by round."""
+        return tuple(ours.seconds / full.seconds for ours, full in zip(self.fused, self.full, strict=True))
+
+
+def bench_loss(shape: Shape, *, num_rounds: int, threads: int, with_sweep: bool = True) -> LossBench:
+    full, fused = [], []
+    for _ in range(num_rounds):
+        full.append(_measured("full", shape, threads))
+        fused.append(_measured("fused", shape, threads))
+    shapes = [Shape(tokens=tokens, vocab=shape.vocab, hidden=shape.hidden) for tokens in SWEEP_TOKENS]
+    shapes += [Shape(tokens=shape.tokens, vocab=vocab, hidden=shape.hidden) for vocab in SWEEP_VOCAB]
+    sweep = [(one, _measured("fused", one, threads)) for one in shapes] if with_sweep else []
+    return LossBench(shape=shape, full=tuple(full), fused=tuple(fused), sweep=tuple(sweep))
+
+
+def print_bench(bench: LossBench, console: Console | None = None) -> None:
+    console = console or Console()
+    shape = bench.shape
+    title = f"{shape.tokens:,} tokens × {shape.vocab:,} vocabulary × hidden {shape.hidden}, fp32, CPU"
+    table = Table("loss and backward", "s, median", "min", "max", "MB above inputs", "loss", title=title)
+    for name, rounds in (("full logits, no entropy", bench.full), ("fused, with entropy", bench.fused)):
+        seconds = [one.seconds for one in rounds]
+        table.add_row(
+            name,
+            *(f"{function(seconds):.2f}" for function in (statistics.median, min, max)),
+            f"{max(one.mb for one in rounds):,.0f}",
+            f"{rounds[0].loss:.9f}",
+        )
+    table.add_row("ratio in a round", *(f"{f(bench.ratios):.2f}" for f in (statistics.median, min, max)))
+    console.print(table)
+    if bench.sweep:
+        sweep = Table("fused: tokens", "vocabulary", "full logits would be, MB", "MB above inputs", "s")
+        for one, found in bench.sweep:
+            logits_mb = one.tokens * one.vocab * 4 / 2**20
+            sweep.add_row(
+                f"{one.tokens:,}",
+                f"{one.vocab:,}",
+                f"{logits_mb:,.0f}",
+                f"{found.mb:,.0f}",
+                f"{found.seconds:.1f}",
+            )
+        console.print(sweep)
+
+
+def _measured(side: str, shape: Shape, threads: int) -> Measurement:
+    arguments = [side, *map(str, (shape.tokens, shape.vocab, shape.hidden, threads))]
+    command = [sys.executable, "-m", "drsft.bench.training.loss", *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or ["killed, perhaps for want of memory"])[-1]
+        raise StageError(f"{' '.join(arguments)} ended with {done.returncode}: {reason}")
+    return Measurement(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def _measure(side: str, shape: Shape) -> Measurement:
+    generator = torch.Generator().manual_seed(0)
+    hidden_TD = torch.randn(shape.tokens, shape.hidden, generator=generator).requires_grad_()
+    weight_VD = torch.randn(shape.vocab, shape.hidden, generator=generator).mul_(0.05).requires_grad_()
+    labels_T = torch.randint(0, shape.vocab, (shape.tokens,), generator=generator)
+    loss_of = {"full": _full_logits, "fused": _fused}[side]
+    # A small one first, on tensors of its own, loads the libraries' kernels.
+    loss_of(torch.randn(8, 16).requires_grad_(), torch.randn(64, 16).requires_grad_(), labels_T[:8] % 64)
+    before_mib = peak_rss_mib()
+    started_s = time.perf_counter()
+    loss = loss_of(hidden_TD, weight_VD, labels_T)
+    torch.autograd.backward(loss)
+    seconds = time.perf_counter() - started_s
+    if hidden_TD.grad is None or weight_VD.grad is None:
+        raise StageError("the loss gave no gradient")
+    return Measurement(
+        seconds=seconds,
+        mb=peak_rss_mib() - before_mib,
+        loss=loss.item(),
+        gradient_norm=weight_VD.grad.norm().item(),
+    )
+
+
+def _full_logits(hidden_TD: Tensor, weight_VD: Tensor, labels_T: Tensor) -> Tensor:
+    logp_T = (hidden_TD @ weight_VD.T).log_softmax(-1).gather(-1, labels_T[:, None])[:, 0]
+    return -(logp_T.detach().exp() * logp_T).mean()
+
+
+def _fused(hidden_TD: Tensor, weight_VD: Tensor, labels_T: Tensor) -> Tensor:
+    request = LossRequest(num_loss_tokens=len(labels_T), objective=Dft())
+    return fused_loss(hidden_TD, Head(weight_VD=weight_VD), labels_T, request).loss
+
+
+def _main(arguments: Sequence[str]) -> None:
+    side, *numbers = arguments
+    tokens, vocab, hidden, threads = map(int, numbers)
+    torch.set_num_threads(threads)
+    print(json.dumps(asdict(_measure(side, Shape(tokens=tokens, vocab=vocab, hidden=hidden)))))
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])

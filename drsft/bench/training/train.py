@@ -1,0 +1,172 @@
+"""`drsft bench train`: the training step beside TRL's SFTTrainer, each in a process of its own, turn by turn.
+
+Same random model, same token ids in the same order, same optimiser and schedule. TRL's Triton head scores
+loss tokens alone; on the CPU it scores every position, prompt and padding too: the ratio is the CPU's.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from drsft.bench.training.train_data import (
+    ModelShape,
+    Work,
+    draw_examples,
+    read_examples,
+    save_examples,
+    save_model,
+)
+from drsft.errors import InputError, StageError
+
+__all__ = ["LAYOUTS", "Measured", "Side", "TrainBench", "bench_train", "print_bench"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Side:
+    name: str  # drsft or trl
+    layout: str
+
+    @property
+    def module(self) -> str:
+        return "drsft.bench.training.train_ours" if self.name == "drsft" else "drsft.bench.training.peer_trl"
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.layout}"
+
+
+LAYOUTS = (
+    Side("drsft", "unpacked"),
+    Side("drsft", "packed"),
+    Side("trl", "padding-free"),
+    Side("trl", "padded"),
+    Side("trl", "packed"),
+)
+# Which layout of TRL each of ours is compared with, and what is compared
+SPEED_RATIOS = ((LAYOUTS[0], LAYOUTS[2]), (LAYOUTS[1], LAYOUTS[2]))
+MEMORY_RATIOS = ((LAYOUTS[0], LAYOUTS[2]), (LAYOUTS[0], LAYOUTS[3]), (LAYOUTS[1], LAYOUTS[4]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One process: every step's loss, non-padding tokens a second without the first step, peak memory."""
+
+    losses: tuple[float, ...]
+    tokens_per_s: float
+    peak_rss_mb: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainBench:
+    objective: str
+    num_parameters: int
+    runs: dict[Side, tuple[Measured, ...]]  # a round each
+
+    def speedups(self, ours: Side, peer: Side) -> list[float]:
+        """Round by round."""
+        pairs = zip(self.runs[ours], self.runs[peer], strict=True)
+        return [mine.tokens_per_s / other.tokens_per_s for mine, other in pairs]
+
+    def memory_ratio(self, ours: Side, peer: Side) -> float:
+        """Of the medians."""
+        mine, other = (statistics.median(run.peak_rss_mb for run in self.runs[side]) for side in (ours, peer))
+        return mine / other
+
+    @property
+    def loss_error(self) -> float:
+        """Largest relative difference to TRL's loss, over all steps of equal batches."""
+        ours, peer = self.runs[LAYOUTS[0]][0].losses, self.runs[LAYOUTS[2]][0].losses
+        return max(abs(a / b - 1) for a, b in zip(ours, peer, strict=True))
+
+
+def bench_train(
+    *,
+    objective: str,
+    peer_python: Path,
+    data: Path | None,
+    shape: ModelShape,
+    work: Work,
+    num_rounds: int,
+    layouts: Sequence[Side] = LAYOUTS,
+    on_measured: Callable[[Side, Measured], None] = lambda side, measured: None,
+) -> TrainBench:
+    """Every round measures each of `layouts` once; `work`'s paths, layout and objective are set here."""
+    if not peer_python.is_file():
+        raise InputError(f"{peer_python}: no such Python; make one with cluster/install_peers.sh")
+    num_examples = work.batch_examples * (work.num_steps + 1)  # packed rows may take a little more
+    examples = read_examples(data, num=num_examples) if data else draw_examples(num=num_examples)
+    runs: dict[Side, list[Measured]] = {side: [] for side in layouts}
+    with tempfile.TemporaryDirectory(prefix="drsft-bench-") as name:
+        folder = Path(name)
+        num_parameters = save_model(folder / "model", shape)
+        save_examples(examples, folder / "examples.parquet")
+        for _ in range(num_rounds):
+            for side in layouts:
+                mine = replace(
+                    work,
+                    model=str(folder / "model"),
+                    examples=str(folder / "examples.parquet"),
+                    layout=side.layout,
+                    objective=objective,
+                )
+                python = sys.executable if side.name == "drsft" else str(peer_python)
+                measured = _measure(python, side, mine.write(folder / "work.json"), work.num_threads)
+                runs[side].append(measured)
+                on_measured(side, measured)
+    return TrainBench(
+        objective=objective,
+        num_parameters=num_parameters,
+        runs={side: tuple(measured) for side, measured in runs.items()},
+    )
+
+
+def _measure(python: str, side: Side, work: Path, num_threads: int) -> Measured:
+    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(num_threads),
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    }
+    command = [python, "-m", side.module, str(work)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise StageError(f"{side} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+    result = json.loads(done.stdout.strip().splitlines()[-1])
+    return Measured(**{**result, "losses": tuple(result["losses"])})
+
+
+def print_bench(bench: TrainBench, console: Console | None = None) -> None:
+    console = console or Console()
+    num_rounds = len(next(iter(bench.runs.values())))
+    title = f"{bench.objective}, {bench.num_parameters / 1e6:.1f}M parameters, {num_rounds} rounds"
+    table = Table("", "tokens/s, median", "min", "max", "peak RSS, MB", title=title)
+    for side, measured in bench.runs.items():
+        speeds = [run.tokens_per_s for run in measured]
+        memory = statistics.median(run.peak_rss_mb for run in measured)
+        figures = [f"{f(speeds):,.0f}" for f in (statistics.median, min, max)]
+        table.add_row(str(side), *figures, f"{memory:,.0f}")
+    console.print(table)
+    for ours, peer in SPEED_RATIOS:
+        if {ours, peer} <= bench.runs.keys():
+            ratios = bench.speedups(ours, peer)
+            console.print(
+                f"{ours} : {peer} = {statistics.median(ratios):.2f} times the tokens/s "
+                f"({min(ratios):.2f} to {max(ratios):.2f} in a round)",
+                highlight=False,
+            )
+    for ours, peer in MEMORY_RATIOS:
+        if {ours, peer} <= bench.runs.keys():
+            console.print(f"{ours} : {peer} = {bench.memory_ratio(ours, peer):.2f} of the memory")
+    if {LAYOUTS[0], LAYOUTS[2]} <= bench.runs.keys():
+        console.print(f"largest relative difference of the losses on equal batches: {bench.loss_error:.1e}")
+    console.print("TRL on a CPU scores prompts and padding too: the ratios are the CPU's", style="dim")

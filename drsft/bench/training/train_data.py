@@ -1,0 +1,147 @@
+"""What both sides of `drsft bench train` train on: a random Qwen2, and token ids with real lengths."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from drsft.config import Problems
+from drsft.errors import InputError
+from drsft.intake.rows import Row, read_rows
+from drsft.storage import table_bytes
+from drsft.train.encode import Example
+
+__all__ = ["ModelShape", "Work", "draw_examples", "read_examples", "save_examples", "save_model"]
+
+QUESTION_FIELDS, SOLUTION_FIELDS = ("question", "problem"), ("solution", "answer")
+BPE_TOKENS = 8192  # as many as grade-school text fills; the model's vocabulary may be larger
+# Natural logarithms of token counts of GSM8K's questions and solutions: mean, standard deviation
+QUESTION_LENGTHS, SOLUTION_LENGTHS = (4.0, 0.4), (4.5, 0.5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelShape:
+    """A Qwen2 of random weights with tied embeddings; the default has 10.7M parameters."""
+
+    vocab_size: int = 32_768
+    hidden_size: int = 256
+    num_layers: int = 4
+    intermediate_size: int = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What one measured process does, on either side."""
+
+    num_steps: int
+    batch_examples: int
+    micro_batch_examples: int
+    seq_len: int  # of packed rows
+    activation_checkpointing: bool
+    num_threads: int
+    model: str = ""
+    examples: str = ""
+    layout: str = ""
+    objective: str = ""
+    learning_rate: float = 1e-4
+    max_grad_norm: float = 1.0
+    weight_decay: float = 0.01
+    adam_betas: tuple[float, float] = (0.9, 0.95)
+
+    def write(self, path: Path) -> Path:
+        path.write_text(json.dumps(asdict(self)))
+        return path
+
+    @classmethod
+    def read(cls, path: str) -> "Work":
+        fields = json.loads(Path(path).read_text())
+        return cls(**{**fields, "adam_betas": tuple(fields["adam_betas"])})
+
+
+def read_examples(path: Path, *, num: int) -> list[Example]:
+    """The first `num` rows with a question and a solution, by a byte-pair encoding trained on them."""
+    from tokenizers import ByteLevelBPETokenizer
+
+    pairs = []
+    for row in read_rows(Problems(path=str(path))):
+        if isinstance(row, Row):
+            question, solution = (_field(row, names) for names in (QUESTION_FIELDS, SOLUTION_FIELDS))
+            pairs.append((question, solution))
+        if len(pairs) == num:
+            break
+    if len(pairs) < num:
+        raise InputError(f"{path} holds {len(pairs)} rows, {num} are needed; lower --steps or --batch")
+    tokenizer = ByteLevelBPETokenizer()
+    tokenizer.train_from_iterator((text for pair in pairs for text in pair), BPE_TOKENS, show_progress=False)
+    return [
+        _example(index, tokenizer.encode(question).ids, tokenizer.encode(solution).ids)
+        for index, (question, solution) in enumerate(pairs)
+    ]
+
+
+def draw_examples(*, num: int, seed: int = 0) -> list[Example]:
+    """Random ids with lengths as GSM8K's: log-normal."""
+    generator = np.random.default_rng(seed)
+
+    def ids(mean: float, deviation: float) -> list[int]:
+        length = max(4, round(generator.lognormal(mean, deviation)))
+        return [int(token) for token in generator.integers(3, BPE_TOKENS, length)]
+
+    return [_example(index, ids(*QUESTION_LENGTHS), ids(*SOLUTION_LENGTHS)) for index in range(num)]
+
+
+def _field(row: Row, names: tuple[str, ...]) -> str:
+    value: Any = next((row.fields[name] for name in names if name in row.fields), None)
+    if not isinstance(value, str):
+        raise InputError(f"{row.place}: field {' or '.join(map(repr, names))} is missing or no text")
+    return value
+
+
+def _example(index: int, prompt_ids: list[int], completion_ids: list[int]) -> Example:
+    return Example(
+        problem_id=f"{index:06d}",
+        source="expert",
+        input_ids_T=np.array(prompt_ids + completion_ids, dtype=np.int32),
+        loss_mask_T=np.arange(len(prompt_ids) + len(completion_ids)) >= len(prompt_ids),
+    )
+
+
+def save_examples(examples: list[Example], path: Path) -> None:
+    """In this order, as both sides read them."""
+    columns = {
+        "input_ids": [example.input_ids_T.tolist() for example in examples],
+        "completion_mask": [example.loss_mask_T.astype(int).tolist() for example in examples],
+    }
+    path.write_bytes(table_bytes(pa.table(columns)))
+
+
+def save_model(folder: Path, shape: ModelShape) -> int:
+    """Writes the model with a tokenizer that TRL asks for but never uses; returns its parameters."""
+    import torch
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=shape.vocab_size,
+        hidden_size=shape.hidden_size,
+        intermediate_size=shape.intermediate_size,
+        num_hidden_layers=shape.num_layers,
+        num_attention_heads=shape.hidden_size // 64,
+        num_key_value_heads=max(1, shape.hidden_size // 128),
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=1,
+        pad_token_id=0,
+    )
+    model = Qwen2ForCausalLM(config)
+    model.save_pretrained(folder)
+    words = Tokenizer(models.WordLevel({"<pad>": 0, "<end>": 1, "<unk>": 2}, unk_token="<unk>"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<end>")
+    tokenizer.save_pretrained(folder)
+    return int(model.num_parameters())

@@ -1,0 +1,216 @@
+"""`drsft bench verify`: our verdicts and math-verify's on the same labelled cases, in the same run.
+
+Cases are JSON lines (gzip allowed) of {"reference", "prediction", "expected", "dubious"?, "dubious_stage"?}.
+Agreement is an expected acceptance that is CORRECT, or an expected refusal that is not. Times are the median
+of interleaved rounds with warm workers, equal in number and new in every round, so that nothing is cached.
+"""
+
+import gzip
+import json
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from drsft.errors import InputError
+from drsft.records import Problem
+from drsft.verify.pool import VerifierPool
+
+__all__ = ["Agreement", "VerifyBench", "bench_verify", "print_bench"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    name: str
+    num_cases: int
+    num_false_accepts: int
+    num_false_rejects: int
+
+    @property
+    def share(self) -> float:
+        return 1 - (self.num_false_accepts + self.num_false_rejects) / max(1, self.num_cases)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyBench:
+    """Cases per second of each side, and the agreement of each on each set of cases."""
+
+    num_workers: int
+    ours_per_s: float
+    peer_per_s: float
+    integers_s: float  # time for 1,000 integer answers
+    ours: tuple[Agreement, ...]
+    peer: tuple[Agreement, ...]
+    disagreements: tuple[dict[str, Any], ...]  # our own with the labels, outside the dubious ones
+
+    @property
+    def speedup(self) -> float:
+        return self.ours_per_s / self.peer_per_s
+
+
+def bench_verify(cases: Path, *, num_workers: int = 1, num_rounds: int = 3) -> VerifyBench:
+    """Run both sides `num_rounds` times in turn over the cases."""
+    rows = _rows(cases)
+    times: dict[str, list[float]] = {"ours": [], "peer": []}
+    integers: list[float] = []
+    ours: list[bool] = []
+    peer: list[bool] = []
+    for _ in range(num_rounds):
+        with VerifierPool(num_workers=num_workers, cache_size=0) as pool:
+            for future in [
+                pool.submit(_problem(r"\int_0^1 x\,dx"), "x^2" * (index + 1))
+                for index in range(4 * num_workers)
+            ]:
+                future.result()
+            ours = _timed(partial(_judge_all, pool, rows), times["ours"])
+            _timed(partial(_judge_all, pool, _integers()), integers)
+        peers = [_Peer() for _ in range(num_workers)]
+        peer = _timed(partial(_judge_by_peers, peers, rows), times["peer"])
+        for process in peers:
+            process.close()
+    return VerifyBench(
+        num_workers=num_workers,
+        ours_per_s=len(rows) / statistics.median(times["ours"]),
+        peer_per_s=len(rows) / statistics.median(times["peer"]),
+        integers_s=statistics.median(integers),
+        ours=_agreements(rows, ours),
+        peer=_agreements(rows, peer),
+        disagreements=tuple(
+            row
+            for row, found in zip(rows, ours, strict=True)
+            if found != row["expected"] and not row.get("dubious")
+        ),
+    )
+
+
+def print_bench(bench: VerifyBench, console: Console | None = None) -> None:
+    console = console or Console()
+    table = Table("cases", title=f"{bench.num_workers} worker(s) each")
+    for heading in (
+        "number",
+        "drsft",
+        "false accepts",
+        "false rejects",
+        "math-verify",
+        "f. accepts",
+        "f. rejects",
+    ):
+        table.add_column(heading, justify="right")
+    for ours, peer in zip(bench.ours, bench.peer, strict=True):
+        table.add_row(
+            ours.name,
+            str(ours.num_cases),
+            f"{100 * ours.share:.2f} %",
+            str(ours.num_false_accepts),
+            str(ours.num_false_rejects),
+            f"{100 * peer.share:.2f} %",
+            str(peer.num_false_accepts),
+            str(peer.num_false_rejects),
+        )
+    console.print(table)
+    console.print(
+        f"throughput: drsft {bench.ours_per_s:.0f} cases/s, math-verify {bench.peer_per_s:.0f} cases/s, "
+        f"{bench.speedup:.1f} times; 1,000 integer answers in {bench.integers_s:.2f} s"
+    )
+
+
+def _rows(cases: Path) -> list[dict[str, Any]]:
+    opener: Callable[..., Any] = gzip.open if cases.suffix == ".gz" else open
+    try:
+        with opener(cases, "rt", encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines if line.strip()]
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read cases from {cases}: {error}") from None
+
+
+def _timed(work: Callable[[], list[bool]], times: list[float]) -> list[bool]:
+    start = time.perf_counter()
+    result = work()
+    times.append(time.perf_counter() - start)
+    return result
+
+
+def _judge_all(pool: VerifierPool, rows: Sequence[dict[str, Any]]) -> list[bool]:
+    futures = [
+        pool.submit(
+            Problem(problem_id="", question="", demonstration="", reference=row["reference"]),
+            row["prediction"],
+        )
+        for row in rows
+    ]
+    return [future.result().is_correct for future in futures]
+
+
+def _problem(reference: str) -> Problem:
+    return Problem(problem_id="", question="", demonstration="", reference=reference)
+
+
+def _integers() -> list[dict[str, Any]]:
+    return [{"reference": str(n), "prediction": f"So the answer is {n}."} for n in range(1_000, 2_000)]
+
+
+class _Peer:
+    """One process of math-verify."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "drsft.bench.verifying.peer_math_verify"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.stdin, self.stdout = self.process.stdin, self.process.stdout
+        self.stdout.readline()
+
+    def judge(self, rows: Sequence[dict[str, Any]], verdicts: list[bool], start: int, step: int) -> None:
+        for index in range(start, len(rows), step):
+            self.stdin.write(json.dumps([rows[index]["reference"], rows[index]["prediction"]]) + "\n")
+            self.stdin.flush()
+            verdicts[index] = self.stdout.readline().strip() == "1"
+
+    def close(self) -> None:
+        self.stdin.close()
+        self.process.wait()
+
+
+def _judge_by_peers(peers: Sequence[_Peer], rows: Sequence[dict[str, Any]]) -> list[bool]:
+    verdicts = [False] * len(rows)
+    threads = [
+        threading.Thread(target=peer.judge, args=(rows, verdicts, index, len(peers)))
+        for index, peer in enumerate(peers)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return verdicts
+
+
+def _agreements(rows: Sequence[dict[str, Any]], accepted: Sequence[bool]) -> tuple[Agreement, ...]:
+    sets: dict[str, Callable[[dict[str, Any]], bool]] = {
+        "all": lambda row: True,
+        "without any dubious one": lambda row: not row.get("dubious"),
+        "without those dubious beforehand": lambda row: row.get("dubious_stage") != "before run",
+    }
+    return tuple(
+        Agreement(
+            name=name,
+            num_cases=len(pairs),
+            num_false_accepts=sum(found and not row["expected"] for row, found in pairs),
+            num_false_rejects=sum(row["expected"] and not found for row, found in pairs),
+        )
+        for name, is_in in sets.items()
+        for pairs in [[(row, found) for row, found in zip(rows, accepted, strict=True) if is_in(row)]]
+    )

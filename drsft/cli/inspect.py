@@ -1,0 +1,110 @@
+"""`drsft inspect`: reads a run's records, filters them and shows them, a page at a time on a terminal.
+
+A record's heat maps are read from the shard of the gap's scores that has the name of the record's own.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import islice
+
+from rich.console import Console, RenderableType
+
+from drsft.config import RunConfig
+from drsft.errors import InputError
+from drsft.intake.planning import read_plan
+from drsft.records import Outcome, Record, Source
+from drsft.report.terminal.record import matches, record_view
+from drsft.report.terminal.run_summary import summary_view
+from drsft.run.run import GAP, rewritten_shards
+from drsft.run.shards import ShardSet
+from drsft.run.tables import records_from_table
+from drsft.storage import Store, read_table
+from drsft.storage.typed import read_stored
+
+__all__ = ["Filters", "browse"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What a record must be to be shown; empty ones let everything pass. `problem_id` may be its start."""
+
+    source: Source | None = None
+    outcome: Outcome | None = None
+    reason: str = ""
+    problem_id: str = ""
+
+    def let_pass(self, record: Record) -> bool:
+        return matches(
+            record,
+            source=self.source,
+            outcome=self.outcome,
+            reason=self.reason,
+            problem_id=self.problem_id,
+        )
+
+
+def browse(
+    run: Store,
+    filters: Filters,
+    *,
+    limit: int,
+    show_attempts: bool,
+    show_heat: bool = False,
+    console: Console,
+) -> None:
+    """The run's summary, then the first `limit` records that pass. Raises InputError without records.
+
+    Reads no more shards than it takes to fill the limit. `show_heat` needs the run's gap report (InputError).
+    """
+    shards = rewritten_shards(run)
+    plan = read_plan(run, "problems")
+    num_rewritten = sum(shard.num_rows for shard in shards.values())
+    num_problems = plan.num_problems if plan else num_rewritten
+    heat_of = _heat_reader(run) if show_heat else None
+    found = list(islice(_records(run, filters), limit + 1)) if limit else []
+    os.environ.setdefault("LESS", "-RFX")  # colours; and no pager for what fits the screen
+    with console.pager(styles=True) if console.is_terminal else nullcontext():
+        console.print(
+            summary_view(run.url, [shard.summary for shard in shards.values()], num_problems=num_problems)
+        )
+        console.print()
+        for shard, record in found[:limit]:
+            console.print(record_view(record, show_attempts=show_attempts))
+            if heat_of is not None:
+                console.print(heat_of(shard, record), end="\n\n")
+        if len(found) > limit > 0:
+            console.print(f"{limit:,} shown, and more match: --limit", style="dim", highlight=False)
+        elif limit and not found:
+            console.print("no record matches", style="dim")
+
+
+def _records(run: Store, filters: Filters) -> Iterator[tuple[str, Record]]:
+    """With the shard that each lies in."""
+    for shard, commit in rewritten_shards(run).items():
+        for record in records_from_table(read_table(run, commit.data_key)):
+            if filters.let_pass(record):
+                yield shard, record
+
+
+def _heat_reader(run: Store) -> Callable[[str, Record], RenderableType]:
+    """Heat maps of a record in a shard; what loads torch and the tokenizer is not loaded for less."""
+    from drsft.gap.report import heat_maps_of
+    from drsft.gap.scored_texts import scores_prefix
+    from drsft.policy.prompts import load_prompter
+    from drsft.report.terminal.gap import heat_view
+
+    scores = ShardSet(run, scores_prefix(GAP))
+    done = scores.done()
+    if not done:
+        raise InputError(f"{run.url} has no gap report yet; score its texts first: drsft gap CONFIG")
+    target = read_stored(run, "config.json", RunConfig).target
+    decode = load_prompter(target.model, target.prompts).tokenizer.decode
+
+    def read(shard: str, record: Record) -> RenderableType:
+        if shard not in done:
+            return "not scored yet: drsft gap CONFIG"
+        return heat_view(heat_maps_of(scores.table(shard), record.problem.problem_id, decode))
+
+    return read

@@ -1,0 +1,102 @@
+"""`drsft plan`: what a run would take, from what another one took."""
+
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from drsft.config import RunConfig
+from drsft.evaluate.plans import plan_benchmarks
+from drsft.intake.planning import plan_problems, screens_for
+from drsft.policy.prompts import load_prompter
+from drsft.sizing.estimate import Estimate, Prices, StageEstimate, estimate
+from drsft.sizing.rates import Rates, measure
+from drsft.storage import LocalStore, Store
+from drsft.verify.kinds import kinds_of
+
+__all__ = ["show_plan"]
+
+
+def show_plan(config: RunConfig, calibration: Store, prices: Prices, console: Console) -> Estimate:
+    """Prints the estimate with its arithmetic. Raises InputError for problems or rates that cannot be had."""
+    rates = measure(calibration)
+    num_problems, num_benchmark_problems = _count(config)
+    found = estimate(
+        config,
+        rates,
+        prices,
+        num_problems=num_problems,
+        num_benchmark_problems=num_benchmark_problems,
+    )
+    lines = [f"rates of {rates.run} ({rates.num_problems:,} problems)", ""]
+    lines += [line for one in found.stages for line in _stage_lines(one)]
+    lines += _total_lines(found)
+    lines += [f"mind: {caution}" for caution in _cautions(config, rates, found)]
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return found
+
+
+def _count(config: RunConfig) -> tuple[int, int]:
+    """Usable problems, and those of all benchmarks; the data is read as the run itself would read it."""
+    prompter = load_prompter(config.target.model, config.target.prompts)
+    kinds = kinds_of(config.rewrite.verification)
+    with tempfile.TemporaryDirectory(prefix="drsft-plan-") as folder:
+        store = LocalStore(Path(folder))
+        problems = plan_problems(
+            config.problems,
+            store,
+            "problems",
+            prompter=prompter,
+            max_model_len=config.target.max_model_len,
+            screens=screens_for(config.problems, config.evaluate.benchmarks, kinds=kinds),
+            kinds=kinds,
+        )
+        benchmarks = plan_benchmarks(config, store, prompter).values()
+        return problems.num_problems, sum(plan.num_problems for plan in benchmarks)
+
+
+def _stage_lines(one: StageEstimate) -> list[str]:
+    load, rate = one.load, one.rate
+    tokens = f"{load.units:,} {load.unit} × {rate.tokens_per_unit:,.1f} tokens = {one.tokens:,.0f} tokens"
+    if load.items == 1:
+        work = f"{one.tokens:,.0f} / ({load.workers} × {rate.tokens_per_s:,.0f} tokens/s)"
+    else:
+        speed = f"({rate.tokens_per_s:,.0f} tokens/s × {load.workers / load.items_at_once:g})"
+        each = f"{one.tokens / load.items:,.0f} / {speed}"
+        work = f"{one.rounds - 1} × {rate.item_s:,.1f} s between + {one.rounds} × {each}"
+    hours = f"{one.gpu_hours:,.2f} GPU h, {one.cpu_hours:,.2f} CPU h, {one.gigabytes:,.3f} GB"
+    return [
+        f"{one.stage}",
+        f"  {tokens}",
+        f"  {rate.startup_s:,.1f} s to start + {work} = {one.seconds:,.0f} s",
+        f"  {hours}",
+    ]
+
+
+def _total_lines(found: Estimate) -> list[str]:
+    gpu, cpu = f"{found.gpu_hours:,.2f} GPU h", f"{found.cpu_hours:,.2f} CPU h"
+    disk = f"{found.gigabytes:,.3f} GB"
+    hours = f"in all {found.seconds:,.0f} s ({found.seconds / 3600:,.2f} h)"
+    lines = ["", f"{hours}, of it {found.other_s:,.0f} s beside the stages", f"{gpu}, {cpu}, {disk}"]
+    if found.rounds > 1:
+        lines.append(f"with {found.rounds} rounds, each at most as long as the first")
+    if found.price:
+        prices = found.prices
+        sums = f"{gpu} × {prices.gpu_hour:g} + {cpu} × {prices.cpu_hour:g} + {disk} × {prices.gb_month:g}"
+        lines.append(f"price {sums} for a month = {found.price:,.2f}")
+    return lines
+
+
+def _cautions(config: RunConfig, rates: Rates, found: Estimate) -> list[str]:
+    """Where the rates were measured on something else than what is planned."""
+    cautions = []
+    for name in ("target", "rewrite"):
+        if getattr(config, name) != getattr(rates.config, name):
+            cautions.append(f"{name} differs from that run's, so its tokens and speeds may not hold")
+    missing = {"rewrite", "gap", "train", "evaluate"} - {one.stage for one in found.stages}
+    if missing:
+        cautions.append(f"without {', '.join(sorted(missing))}, which that run did not finish")
+    if config.resources.rewrite_actors != rates.config.resources.rewrite_actors:
+        cautions.append("every engine is taken to be as fast as one of that run's")
+    return cautions

@@ -1,0 +1,144 @@
+"""Cuts a dataset into shards once, so that every later start of the run works on the same ones."""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+
+from drsft.config import Benchmark, Problems
+from drsft.errors import InputError
+from drsft.intake.clean.contamination import ContaminationScreen
+from drsft.intake.clean.screen import Screen
+from drsft.intake.problems import Intake, read_problems
+from drsft.policy.prompts import Prompter
+from drsft.records import Problem
+from drsft.run.tables import problems_from_table, problems_to_table
+from drsft.storage import Store, read_table, table_bytes
+from drsft.storage.typed import read_stored
+from drsft.verify.answers import parse_reference
+from drsft.verify.kinds import KINDS
+
+__all__ = ["Plan", "copy_plan", "plan_problems", "read_plan", "read_shard", "screens_for"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the intake gave. Shards are named by their number; `digest` is over all problems in order."""
+
+    path: str
+    num_read: int
+    num_problems: int
+    num_duplicates: int
+    quarantined: dict[str, int]
+    shards: dict[str, int]  # name -> problems
+    digest: str
+
+
+def plan_problems(
+    problems: Problems,
+    store: Store,
+    prefix: str,
+    *,
+    prompter: Prompter,
+    max_model_len: int,
+    needs_demonstration: bool = True,
+    screens: Sequence[Screen] = (),
+    kinds: Collection[str] = KINDS,
+) -> Plan:
+    """Reads the dataset, writes its shards and the quarantine below `prefix`, then the plan; once for a run.
+
+    Raises InputError when nothing is usable, or when the run was started on other problems.
+    """
+    intake = Intake()
+    usable = read_problems(
+        problems,
+        intake,
+        prompter=prompter,
+        max_model_len=max_model_len,
+        parse_reference=parse_reference,
+        needs_demonstration=needs_demonstration,
+        screens=screens,
+        kinds=kinds,
+    )
+    existing = read_plan(store, prefix)
+    digest = hashlib.blake2b(digest_size=16)
+    shards = {}
+    for number, shard in enumerate(_chunks(usable, problems.shard_size)):
+        name = f"{number:05d}"
+        shards[name] = len(shard)
+        for problem in shard:
+            digest.update("\x00".join((problem.problem_id, problem.kind, problem.demonstration)).encode())
+        if existing is None:
+            store.put(_shard_key(prefix, name), table_bytes(problems_to_table(shard)))
+    plan = Plan(
+        path=problems.path,
+        num_read=intake.num_read,
+        num_problems=sum(shards.values()),
+        num_duplicates=intake.num_duplicates,
+        quarantined=intake.reasons,
+        shards=shards,
+        digest=digest.hexdigest(),
+    )
+    lines = (json.dumps(asdict(row)) for row in intake.quarantined)
+    if existing is None:
+        store.put(f"{prefix}/quarantine.jsonl", "".join(f"{line}\n" for line in lines).encode())
+        store.create(f"{prefix}/plan.json", json.dumps(asdict(plan), indent=1).encode())
+    elif existing.digest != plan.digest:
+        raise InputError(
+            f"problems.path {problems.path!r} no longer holds the problems this run was started on "
+            f"({existing.num_problems}, now {plan.num_problems}); rename the run or restore the file"
+        )
+    return plan
+
+
+def screens_for(
+    problems: Problems, benchmarks: Sequence[Benchmark], *, kinds: Collection[str] = KINDS
+) -> list[Screen]:
+    """What the configuration asks training problems to be screened for; reads the benchmarks where needed.
+
+    Contamination comes first: a problem of a benchmark must not stand for the ones that resemble it.
+    """
+    screens: list[Screen] = []
+    if problems.decontaminate is not None:
+        questions = {
+            benchmark.name: read_problems(
+                benchmark.problems,
+                Intake(),
+                parse_reference=parse_reference,
+                needs_demonstration=False,
+                kinds=kinds,
+            )
+            for benchmark in benchmarks
+        }
+        screens.append(ContaminationScreen(questions, problems.decontaminate))
+    if problems.near_duplicates is not None:
+        from drsft.intake.clean.near_duplicates import NearDuplicateScreen  # brings scipy along
+
+        screens.append(NearDuplicateScreen(problems.near_duplicates))
+    return screens
+
+
+def read_plan(store: Store, prefix: str) -> Plan | None:
+    key = f"{prefix}/plan.json"
+    return read_stored(store, key, Plan) if store.exists(key) else None
+
+
+def copy_plan(source: Store, target: Store) -> None:
+    """What a later round says about its problems, which are those of the run: no shards."""
+    for key in ("problems/quarantine.jsonl", "problems/plan.json"):
+        target.create(key, source.read(key))
+
+
+def read_shard(store: Store, prefix: str, name: str) -> list[Problem]:
+    return problems_from_table(read_table(store, _shard_key(prefix, name)))
+
+
+def _shard_key(prefix: str, name: str) -> str:
+    return f"{prefix}/shards/{name}.parquet"
+
+
+def _chunks(problems: Iterable[Problem], size: int) -> Iterator[list[Problem]]:
+    iterator = iter(problems)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

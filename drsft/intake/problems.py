@@ -1,0 +1,205 @@
+"""From rows to problems: stable ids, duplicates counted, rows that are wrong set aside with a reason.
+
+Exact duplicates are only counted, and other solutions to a problem set aside; near-duplicates and problems of
+a benchmark are found by the screens.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from drsft.config import Problems
+from drsft.errors import InputError
+from drsft.intake.clean.screen import Screen
+from drsft.intake.clean.string_set import Seen
+from drsft.intake.columns import find_column, text_of
+from drsft.intake.rows import BadRow, Row, read_rows
+from drsft.policy.prompts import Prompter
+from drsft.records import Problem, problem_id_of
+from drsft.verify.code.program import reference_of_row
+from drsft.verify.kinds import KINDS
+
+__all__ = ["Intake", "Quarantined", "read_problems"]
+
+FieldName = Literal["question", "demonstration", "reference"]
+ParseReference = Callable[[str, str], str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined:
+    """A row that was set aside. `reason` can be counted; `detail` says more about this one."""
+
+    place: str
+    reason: str
+    detail: str
+    content: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Intake:
+    """What became of the rows read so far."""
+
+    num_read: int = 0
+    num_duplicates: int = 0
+    quarantined: list[Quarantined] = field(default_factory=list)
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        return dict(Counter(row.reason for row in self.quarantined).most_common())
+
+
+def read_problems(
+    config: Problems,
+    intake: Intake,
+    *,
+    prompter: Prompter | None = None,
+    max_model_len: int | None = None,
+    parse_reference: ParseReference,
+    needs_demonstration: bool = True,
+    screens: Sequence[Screen] = (),
+    kinds: Collection[str] = KINDS,
+) -> Iterator[Problem]:
+    """The usable problems in order; `intake` is brought up to date on the way.
+
+    `kinds` are those that can be judged (`kinds_of`). A screen sees only what the checks and screens before
+    it let pass.
+
+    Raises InputError naming file, line and field when the source holds rows but not one usable problem.
+    """
+    seen = Seen()
+    seen_rows = Seen()  # problem id and demonstration
+    for row in read_rows(config):
+        intake.num_read += 1
+        problem = _parse(row, config, parse_reference, needs_demonstration, kinds)
+        if isinstance(problem, Problem) and prompter is not None and max_model_len is not None:
+            problem = _fits(problem, row.place, prompter, max_model_len)
+        if isinstance(problem, Problem) and problem.problem_id in seen:
+            if not seen_rows.add(_row_id(problem)):
+                intake.num_duplicates += 1
+                continue
+            problem = _another_solution(problem, row.place)
+        if isinstance(problem, Problem):
+            problem = _screened(problem, row.place, screens)
+        if isinstance(problem, Quarantined):
+            intake.quarantined.append(problem)
+        else:
+            seen.add(problem.problem_id)
+            seen_rows.add(_row_id(problem))
+            yield problem
+        if config.limit is not None and len(seen) >= config.limit:
+            break
+    if not seen:
+        raise InputError(_nothing_usable(config, intake))
+
+
+def _parse(
+    row: Row | BadRow,
+    config: Problems,
+    parse_reference: ParseReference,
+    needs_demonstration: bool,
+    kinds: Collection[str],
+) -> Problem | Quarantined:
+    if isinstance(row, BadRow):
+        return Quarantined(place=row.place, reason=row.kind, detail=row.reason, content=row.content)
+    by_row = text_of(row.fields, config.columns.kind) if config.columns.kind in row.fields else None
+    kind = by_row or config.kind
+    if kind not in kinds:
+        detail = f"{kind!r}; known: {', '.join(sorted(kinds))}; others: rewrite.verification"
+        return _set_aside(row, "unknown verifier kind", detail)
+    values: dict[FieldName, str] = {}
+    names: tuple[FieldName, ...] = ("question", "reference", "demonstration")
+    for name in names if needs_demonstration else names[:2]:
+        is_code = name == "reference" and kind == "code"
+        tests = reference_of_row(row.fields, values["question"]) if is_code else None
+        value = tests or _value(row, name, config.columns.candidates(name))
+        if isinstance(value, Quarantined):
+            return value
+        values[name] = value
+    reference = parse_reference(values["reference"].strip(), kind)
+    if reference is None:
+        return _set_aside(row, "no parsable reference answer", values["reference"][:200])
+    question = values["question"].strip()
+    return Problem(
+        problem_id=problem_id_of(question, reference),
+        question=question,
+        demonstration=values.get("demonstration", "").strip(),
+        reference=reference,
+        kind=kind,
+    )
+
+
+def _value(row: Row, name: FieldName, candidates: Sequence[str]) -> str | Quarantined:
+    """The text as it stands in the row."""
+    column = find_column(row.fields, candidates)
+    if column is None:
+        wanted = " or ".join(map(repr, candidates))
+        has = ", ".join(map(str, row.fields))
+        return _set_aside(row, f"no {name}", f"field {wanted} is missing (it has: {has}); set columns.{name}")
+    value = text_of(row.fields, column)
+    if value is None:
+        return _set_aside(row, f"no {name}", f"field {column!r} is not text")
+    if not value.strip():
+        return _set_aside(row, f"empty {name}", f"field {column!r} is empty")
+    if not _is_unicode(value):
+        return _set_aside(row, "not valid Unicode", f"field {column!r} holds half a surrogate pair")
+    return value
+
+
+def _is_unicode(text: str) -> bool:
+    """JSON can spell lone surrogates, which no file and no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _fits(problem: Problem, place: str, prompter: Prompter, max_model_len: int) -> Problem | Quarantined:
+    num_tokens = len(prompter.plain(problem)) + len(prompter.completion(problem.demonstration))
+    if num_tokens <= max_model_len:
+        return problem
+    return Quarantined(
+        place=place,
+        reason="too long for the model",
+        detail=f"{num_tokens} tokens, target.max_model_len is {max_model_len}",
+        content=problem.question[:500],
+    )
+
+
+def _row_id(problem: Problem) -> str:
+    return f"{problem.problem_id}\x00{problem.demonstration}"
+
+
+def _another_solution(problem: Problem, place: str) -> Quarantined:
+    """One demonstration is kept for a problem, the first: a record has room for one."""
+    return Quarantined(
+        place=place,
+        reason="another solution to an earlier problem",
+        detail=f"problem {problem.problem_id} keeps its first one",
+        content=problem.demonstration[:500],
+    )
+
+
+def _screened(problem: Problem, place: str, screens: Sequence[Screen]) -> Problem | Quarantined:
+    for screen in screens:
+        if finding := screen.look_at(problem, place):
+            return Quarantined(
+                place=place, reason=finding.reason, detail=finding.detail, content=problem.question[:500]
+            )
+    return problem
+
+
+def _set_aside(row: Row, reason: str, detail: str) -> Quarantined:
+    try:
+        content = str(row.fields)[:500].encode(errors="replace").decode()
+    except RecursionError:
+        content = "(nested too deeply to be shown)"
+    return Quarantined(place=row.place, reason=reason, detail=detail, content=content)
+
+
+def _nothing_usable(config: Problems, intake: Intake) -> str:
+    if not intake.quarantined:
+        return f"problems.path {config.path!r} holds no rows"
+    first = intake.quarantined[0]
+    return f"{first.place}: {first.reason}: {first.detail}; none of {intake.num_read} rows was usable"

@@ -1,0 +1,108 @@
+"""A run's rows for the page: expert and kept beside each other, token by token where the gap was measured."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from drsft.config import RunConfig
+from drsft.errors import ModelError
+from drsft.gap.scored_texts import Role, scores_prefix
+from drsft.gap.tokens import token_texts
+from drsft.policy.prompts import load_prompter
+from drsft.records import Attempt, Record, Source
+from drsft.report.data import AttemptShown, BrowsedRow, ShownText
+from drsft.run.run import GAP, REWRITTEN
+from drsft.run.shards import ShardSet
+from drsft.run.tables import records_from_table
+from drsft.storage import Store
+
+__all__ = ["browsed_rows"]
+
+Scores = dict[tuple[str, str], dict[str, Any]]  # (problem id, role) -> a row of the scores
+Decode = Callable[[list[int]], str]
+
+
+def browsed_rows(config: RunConfig, store: Store) -> Iterator[BrowsedRow]:
+    """Every row that is rewritten so far, in order of shard and problem id: no picking."""
+    shards = ShardSet(store, REWRITTEN)
+    scored = ShardSet(store, scores_prefix(GAP))
+    names, with_scores = sorted(shards.done()), scored.done()
+    decode = _decoder(config) if with_scores else None
+    for name in names:
+        scores = _scores(scored, name) if name in with_scores else {}
+        for record in records_from_table(shards.table(name)):
+            yield _row(record, scores, decode)
+
+
+def _decoder(config: RunConfig) -> Decode | None:
+    """None where the target is not at hand any more, as when a run is looked at on another machine."""
+    try:
+        tokenizer = load_prompter(config.target.model, config.target.prompts).tokenizer
+    except ModelError:
+        return None
+
+    @cache  # most tokens come again and again, and a tokenizer takes its time
+    def decoded(token_ids: tuple[int, ...]) -> str:
+        return str(tokenizer.decode(list(token_ids)))
+
+    return lambda token_ids: decoded(tuple(token_ids))
+
+
+def _scores(scored: ShardSet, shard: str) -> Scores:
+    """Of the kept texts (the first, where there are several) and of the demonstrations."""
+    columns = ["row_id", "role", "completion_ids", "logprobs", "entropy"]
+    wanted = (pc.field("index") == 0) & (pc.field("role") != Role.SAMPLE.value)
+    rows = scored.table(shard).filter(wanted).select(columns).to_pylist()
+    return {(row["row_id"], row["role"]): row for row in rows}
+
+
+def _row(record: Record, scores: Scores, decode: Decode | None) -> BrowsedRow:
+    problem, kept = record.problem, record.kept_attempt
+
+    def shown(text: str, token_ids: Sequence[int], role: Role) -> ShownText:
+        scored = scores.get((problem.problem_id, role.value))
+        if decode is None or scored is None or scored["completion_ids"] != list(token_ids):
+            return ShownText(text=text)
+        return _shaded(scored, decode)
+
+    is_kept = record.source not in (Source.EXPERT, Source.DROPPED)
+    return BrowsedRow(
+        problem_id=problem.problem_id,
+        question=problem.question,
+        reference=problem.reference,
+        expert=shown(problem.demonstration, record.expert_completion_ids, Role.DEMONSTRATION),
+        kept=shown(record.text, record.completion_ids, Role.KEPT) if is_kept else None,
+        source=record.source,
+        reason=kept.verdict.reason if kept else _reason_without_sample(record),
+        attempts=tuple(map(_attempt, record.attempts)),
+    )
+
+
+def _reason_without_sample(record: Record) -> str:
+    if record.source is Source.EXPERT:
+        return "no sample was accepted, so the expert's solution is kept"
+    if record.source is Source.DROPPED:
+        return "no sample was accepted, and experts' solutions are not wanted"
+    return f"carried over from round {record.round}"
+
+
+def _shaded(scored: dict[str, Any], decode: Decode) -> ShownText:
+    """What is trained on, its end of turn included."""
+    pieces = tuple(token_texts(scored["completion_ids"], decode))
+    phis = np.asarray(scored["logprobs"]) + np.asarray(scored["entropy"])
+    return ShownText(text="".join(pieces), pieces=pieces, phis=tuple(phis.tolist()))
+
+
+def _attempt(attempt: Attempt) -> AttemptShown:
+    completion = attempt.rollout.completion
+    return AttemptShown(
+        stage=attempt.rollout.stage,
+        outcome=attempt.verdict.outcome,
+        reason=f"refused: {attempt.refusal}" if attempt.refusal else attempt.verdict.reason,
+        text=completion.text,
+        num_tokens=len(completion.token_ids),
+        answer=attempt.verdict.answer,
+    )

@@ -1,0 +1,1 @@
+"""Sentences that state what the numbers of a report show."""

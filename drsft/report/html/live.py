@@ -1,0 +1,114 @@
+"""The report of a run that goes on, served on loopback and refreshed as results are committed."""
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from drsft.config import RunConfig
+from drsft.errors import ConfigError, DrsftError
+from drsft.intake.planning import read_plan
+from drsft.report.collect import collect
+from drsft.report.html.page import render, render_page
+from drsft.storage import open_store
+
+__all__ = ["LiveReport", "served"]
+
+NUM_ROWS = 200  # the finished report carries more
+POLLED_S = 5.0  # a page that looked this lately is open, and looks again within that time
+
+
+class LiveReport:
+    """Pages of one run, made anew when something was committed; several threads may ask."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self._config = config
+        self._store = open_store(config.storage).within(config.run_id)
+        self._lock = threading.Lock()
+        self._page = ("", b"")
+        self.asked_s = -POLLED_S  # on the monotonic clock
+        self.told = ""  # the version that was asked for last
+
+    def version(self) -> str:
+        """Changes with every object that the run gains: data, commits, checkpoints, exports."""
+        keys = "\n".join(key for key in self._store.keys("") if not key.startswith("report/"))
+        self.asked_s = time.monotonic()
+        self.told = hashlib.blake2b(keys.encode(), digest_size=8).hexdigest()
+        return self.told
+
+    def page(self) -> bytes:
+        with self._lock:
+            version = self.version()
+            if self._page[0] != version:
+                self._page = (version, self._render())
+            return self._page[1]
+
+    def _render(self) -> bytes:
+        if read_plan(self._store, "problems") is None or not self._store.exists("run.json"):
+            return render_page("waiting.html.j2", name=self._config.name).encode()
+        return render(collect(self._config, self._store, max_rows=NUM_ROWS), is_live=True).encode()
+
+
+@contextmanager
+def served(config: RunConfig, *, port: int) -> Iterator[str]:
+    """The address of the live report while the block runs; port 0 takes a free one.
+
+    Afterwards an open page has one more look, at the finished run. Raises ConfigError for a port in use.
+    """
+    report = LiveReport(config)
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Handler, report))
+    except OSError as error:
+        raise ConfigError(f"--port {port}: {error.strerror}; give another one, or 0 for any") from error
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, name="live report", daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        _wait_for_last_look(report)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _wait_for_last_look(report: LiveReport) -> None:
+    began_s = time.monotonic()
+    is_open = began_s - report.asked_s < POLLED_S
+    while is_open and report.asked_s < began_s and time.monotonic() - began_s < POLLED_S:
+        time.sleep(0.1)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def __init__(self, report: LiveReport, *arguments: object) -> None:
+        self._report = report
+        super().__init__(*arguments)  # type: ignore[arg-type]
+
+    def do_GET(self) -> None:
+        # A page elsewhere that points its own name at this machine must not read the run.
+        host = self.headers.get("Host", "").partition(":")[0]
+        if host not in ("127.0.0.1", "localhost"):
+            self.send_error(403, "ask for 127.0.0.1 or localhost")
+        elif self.path == "/":
+            self._answer("text/html; charset=utf-8", self._report.page)
+        elif self.path == "/version":
+            self._answer("text/plain", lambda: self._report.version().encode())
+        else:
+            self.send_error(404)
+
+    def _answer(self, kind: str, make: Callable[[], bytes]) -> None:
+        try:
+            body = make()
+        except DrsftError as error:
+            self.send_error(503, str(error))
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: object) -> None:
+        """Nothing: the run draws its own progress."""

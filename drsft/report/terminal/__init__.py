@@ -1,0 +1,1 @@
+"""The report's parts as rich renderables for a terminal."""

@@ -1,0 +1,148 @@
+"""Records in the terminal: problem by problem the expert's text beside what was kept, and why.
+
+Pure rendering, from records to rich renderables. Texts of the dataset and of the model are never read as
+markup, and their control characters are shown rather than sent to the terminal.
+"""
+
+from collections import Counter
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Column, Table
+from rich.text import Text
+
+from drsft.records import Attempt, Outcome, Record, Source
+from drsft.report.terminal.style import OUTCOME_STYLES, SOURCE_STYLES, number_column, visible
+from drsft.rewrite.contradiction import contradicts
+
+__all__ = ["matches", "record_view"]
+
+
+def matches(
+    record: Record, *, source: Source | None, outcome: Outcome | None, reason: str, problem_id: str
+) -> bool:
+    """Whether a record passes every filter; outcome and reason must meet in one attempt."""
+    if source is not None and record.source is not source:
+        return False
+    if not record.problem.problem_id.startswith(problem_id):
+        return False
+    return not (outcome or reason) or any(
+        (outcome is None or attempt.verdict.outcome is outcome)
+        and reason.casefold() in f"{attempt.verdict.reason}\n{attempt.refusal or ''}".casefold()
+        for attempt in record.attempts
+    )
+
+
+def record_view(record: Record, *, show_attempts: bool = False) -> RenderableType:
+    """One problem: its question, expert and kept side by side, then the attempts, in brief or all of them."""
+    problem = record.problem
+    title = Text.assemble(
+        (visible(problem.problem_id), "bold"),
+        "  ",
+        (record.source.value, SOURCE_STYLES[record.source.value]),
+    )
+    answer = Text.assemble(("reference ", "dim"), visible(problem.reference))
+    parts: list[RenderableType] = [
+        Rule(title, align="left", style="dim"),
+        Text(visible(problem.question)),
+        answer,
+        Text(),
+        _side_by_side(record),
+        Text(),
+        _attempts_in_brief(record),
+    ]
+    if show_attempts and record.attempts:
+        parts += [Text(), _attempts_table(record)]
+    return Padding(Group(*parts), (0, 0, 1, 0))
+
+
+def _side_by_side(record: Record) -> Table:
+    table = Table(
+        Column(ratio=1, overflow="fold"), Column(ratio=1, overflow="fold"),
+        box=None, show_header=False, expand=True, pad_edge=False, padding=(0, 2, 0, 0),
+    )  # fmt: skip
+    table.add_row(_expert_heading(record), _kept_heading(record))
+    kept = Text(visible(record.text))
+    if record.source is Source.EXPERT:
+        kept = Text("the expert's text, as no sample passed", style="dim italic")
+    elif record.source is Source.DROPPED:
+        kept = Text("nothing: no sample passed, and experts' texts are not wanted", style="dim italic")
+    table.add_row(Text(visible(record.problem.demonstration)), kept)
+    return table
+
+
+def _expert_heading(record: Record) -> Text:
+    heading = Text.assemble(("expert", "bold"), (f"  {len(record.expert_completion_ids):,} tokens", "dim"))
+    verdict = record.expert_verdict
+    if verdict is not None and contradicts(record.problem, verdict):
+        says = f" (it says {visible(verdict.answer)})" if verdict.answer else ""
+        heading.append(f"\ncontradicts the reference{says}", "red")
+    return heading
+
+
+def _kept_heading(record: Record) -> Text:
+    heading = Text.assemble(("kept", "bold"), (f"  {len(record.completion_ids):,} tokens", "dim"))
+    if record.also_kept:
+        heading.append(f" and {len(record.also_kept)} more", "dim")
+    attempt = record.kept_attempt
+    if attempt is not None:
+        rollout = attempt.rollout
+        by = "" if rollout.policy == "target" else f" by {visible(rollout.policy)}"
+        heading.append(f"\n{rollout.stage} sample {rollout.sample_index}{by}, seed {rollout.seed}", "dim")
+        heading.append(f"\ncorrect: {visible(attempt.verdict.reason)}", "green")
+        heading.append_text(_steps(attempt))
+    return heading
+
+
+def _steps(attempt: Attempt) -> Text:
+    """A line when the equations on the way to a right answer do not hold."""
+    if attempt.steps is None or attempt.steps.outcome is not Outcome.WRONG:
+        return Text()
+    return Text(f"\nits equations do not hold: {visible(attempt.steps.reason)}", "red")
+
+
+def _attempts_in_brief(record: Record) -> Text:
+    if not record.attempts:
+        return Text("no sample was drawn", style="dim")
+    counts: dict[str, Counter[tuple[Outcome, str]]] = {}
+    for attempt in record.attempts:
+        reason = f"refused: {attempt.refusal}" if attempt.refusal else attempt.verdict.reason
+        counts.setdefault(attempt.rollout.stage, Counter())[attempt.verdict.outcome, reason] += 1
+    text = Text(style="dim")
+    for stage, verdicts in counts.items():
+        text.append(f"{stage}: " if not text else f"; {stage}: ")
+        parts = [
+            Text.assemble(f"{count} ", (outcome.value, OUTCOME_STYLES[outcome]), f" ({visible(reason)})")
+            for (outcome, reason), count in verdicts.most_common()
+        ]
+        text.append_text(Text(", ").join(parts))
+    return text.append(f"; {record.num_sampled_tokens:,} tokens")
+
+
+def _attempts_table(record: Record) -> Table:
+    table = Table(
+        Column("sample", no_wrap=True), Column("verdict"), Column("answer", overflow="fold", max_width=16),
+        number_column("tokens"), Column("text", ratio=1, overflow="fold"),
+        box=box.SIMPLE_HEAD, show_edge=False, expand=True, pad_edge=False, padding=(0, 2, 0, 0),
+    )  # fmt: skip
+    for attempt in record.attempts:
+        rollout, verdict = attempt.rollout, attempt.verdict
+        table.add_row(
+            Text.assemble(f"{rollout.stage} {rollout.sample_index}", (f"\nseed {rollout.seed}", "dim")),
+            _verdict(attempt),
+            Text(visible(verdict.answer or "")),
+            f"{len(rollout.completion.token_ids):,}",
+            Text(visible(rollout.completion.text)),
+        )
+    return table
+
+
+def _verdict(attempt: Attempt) -> Text:
+    verdict = attempt.verdict
+    label = verdict.outcome.value.replace("_", " ")
+    text = Text.assemble((label, OUTCOME_STYLES[verdict.outcome]), (f"\n{visible(verdict.reason)}", "dim"))
+    if attempt.refusal:
+        text.append(f"\nrefused: {visible(attempt.refusal)}", "yellow")
+    return text.append_text(_steps(attempt))

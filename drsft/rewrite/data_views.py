@@ -1,0 +1,74 @@
+"""Data views: what of the same records the arms of a run learn from, so that all arms share the rollouts.
+
+| view | each problem's text |
+|---|---|
+| expert | the demonstration, whatever was sampled |
+| self_only | what the target solved alone; other problems are left out |
+| rewritten | what the cascade kept |
+| hinted | what the target solved alone, else what Hinted Decoding found, else the fallback |
+
+So `hinted` is what the cascade keeps with `method: hinted` (and no teacher), from records that may have been
+made with guided re-solving and `hinted_beside`.
+"""
+
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from drsft.config import DataView, Rewrite
+from drsft.records import Record, Source
+from drsft.rewrite.selection import choose
+from drsft.run.tables import records_from_table, records_to_table
+
+__all__ = ["COLUMNS", "hinted_record", "view_of"]
+
+COLUMNS = ("problem_id", "source", "prompt_ids", "completion_ids", "expert_completion_ids", "also_kept")
+
+
+def view_of(records: pa.Table, data: DataView, rewrite: Rewrite, *, run_seed: int) -> pa.Table:
+    """The rows of a table of records that the view learns from, in COLUMNS.
+
+    For "expert" the texts are the `expert_completion_ids`, for all others what the row keeps.
+    """
+    match data:
+        case "expert" | "rewritten":
+            table = records
+        case "self_only":
+            table = records.filter(pc.equal(records["source"], Source.OWN.value))
+        case "hinted":
+            found = [hinted_record(one, rewrite, run_seed=run_seed) for one in records_from_table(records)]
+            table = records_to_table(found)
+    return table.select(COLUMNS)
+
+
+def hinted_record(record: Record, rewrite: Rewrite, *, run_seed: int) -> Record:
+    """The record as if Hinted Decoding were all that came after self-alignment."""
+    if record.source is Source.OWN:
+        return record
+    kept = choose(
+        [one for one in record.attempts if one.rollout.stage == "hinted" and one.is_accepted],
+        rewrite.selection,
+        rewrite.num_accepted,
+        problem_id=record.problem.problem_id,
+        run_seed=run_seed,
+    )
+    if kept:
+        first, *others = (attempt.rollout.completion for attempt in kept)
+        return replace(
+            record,
+            source=Source.HINTED,
+            completion_ids=first.token_ids,
+            text=first.text,
+            behaviour_logprobs_T=first.behaviour_logprobs_T,
+            also_kept=tuple(others),
+        )
+    is_expert = rewrite.fallback == "expert"
+    return replace(
+        record,
+        source=Source.EXPERT if is_expert else Source.DROPPED,
+        completion_ids=record.expert_completion_ids if is_expert else (),
+        text=record.problem.demonstration if is_expert else "",
+        behaviour_logprobs_T=None,
+        also_kept=(),
+    )

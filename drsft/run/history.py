@@ -1,0 +1,41 @@
+"""What a run's drivers did, and how long it took: an object for each stage that was finished.
+
+`drsft plan` learns its rates from them. The lease's term numbers the starts, so no two ever write one key.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+from drsft.storage import Store
+from drsft.storage.typed import read_stored
+
+__all__ = ["StageTime", "read_history", "timed"]
+
+PREFIX = "history"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageTime:
+    """One stage of one start; `stage` is "start" for all that comes before the first."""
+
+    term: int
+    stage: str
+    began_at: float  # seconds since 1970
+    wall_s: float
+
+
+@contextmanager
+def timed(store: Store, term: int, stage: str, *, began_at: float | None = None) -> Iterator[None]:
+    """Writes down the block's time, if it ends well. The block may have begun earlier than it says here."""
+    began_at = time.time() if began_at is None else began_at
+    yield
+    done = StageTime(term=term, stage=stage, began_at=began_at, wall_s=time.time() - began_at)
+    store.put(f"{PREFIX}/{term:06d}-{stage}.json", json.dumps(asdict(done)).encode())
+
+
+def read_history(store: Store) -> list[StageTime]:
+    """In order of the starts."""
+    return [read_stored(store, key, StageTime) for key in store.keys(PREFIX)]

@@ -1,0 +1,219 @@
+"""One driver works on a run: a lease in the run's own store, without a clock that two machines would share.
+
+    lease/000003.json       created once, by an exclusive put: term 3, and who holds it
+    lease/000003.beat       a count that its holder, and nobody else, raises every few seconds
+    lease/000003.released   the term ended in order
+
+Who comes second watches the newest term's count by a clock of its own. When it moves, the holder lives. When
+it stands still for `expires_s`, the holder is dead and the next term may be created; of several who see that,
+one wins. A holder that was only slow finds the next term at its next beat, and ends. What it commits until
+then does no harm: a shard is committed once, whoever does it.
+"""
+
+import json
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from drsft.errors import BusyError, StorageError
+from drsft.process.interrupts import interrupt, interruptible
+from drsft.storage import Store
+from drsft.storage.typed import read_stored
+
+__all__ = ["Holder", "Lease", "Pace", "acquire", "held"]
+
+PREFIX = "lease"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """`expires_s` is several beats, so that a slow store costs nobody the lease."""
+
+    beat_s: float = 5.0
+    expires_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A driver's process. `machine` and `began` tell whether a process of this number is still that one.
+
+    `mark` makes the bytes of every claim its own: a client of S3 that is answered "exists" tells by them
+    whether it meets its own object, put by a try whose answer was lost.
+    """
+
+    host: str
+    pid: int
+    machine: str
+    began: str | None
+    since: str
+    mark: str
+
+    @classmethod
+    def here(cls) -> "Holder":
+        return cls(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            machine=_machine(),
+            began=_began(os.getpid()),
+            since=datetime.now(UTC).isoformat(timespec="seconds"),
+            mark=uuid.uuid4().hex,
+        )
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} (since {self.since})"
+
+    @property
+    def is_gone(self) -> bool:
+        """Certain only for a process of this very machine; otherwise its beats must tell."""
+        return self.began is not None and self.machine == _machine() and _began(self.pid) != self.began
+
+
+class Lease:
+    """A term that this process holds; `release` ends it."""
+
+    def __init__(self, store: Store, term: int, *, pace: Pace, on_lost: Callable[[], None]) -> None:
+        """`on_lost` is called from another thread when a later term was found."""
+        self.term = term
+        self.is_lost = False
+        self._store, self._pace, self._on_lost = store, pace, on_lost
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
+        self._thread.start()
+
+    def release(self) -> None:
+        self._ended.set()
+        self._thread.join()
+        if not self.is_lost:
+            try:
+                self._store.create(_key(self.term, "released"), b"")
+            except StorageError as error:  # it expires; what ended the run must be heard, not this
+                logger.warning("the lease could not be released: %s", error)
+
+    def _beat(self) -> None:
+        count = 0
+        while not self._ended.wait(self._pace.beat_s):
+            count += 1
+            try:
+                self.is_lost = self._store.exists(_key(self.term + 1, "json"))
+                if not self.is_lost:
+                    self._store.put(_key(self.term, "beat"), str(count).encode())
+            except StorageError as error:  # the next beat may reach it; if none does, the term expires
+                logger.warning("the lease's beat %d failed: %s", count, error)
+            if self.is_lost:
+                return self._on_lost()
+
+
+@contextmanager
+def held(
+    store: Store, *, wait_s: float = 0, pace: Pace = Pace(), say: Callable[[str], None] = logger.info
+) -> Iterator[Lease]:
+    """The lease of the run in `store` for the length of the block, on the main thread.
+
+    Raises BusyError when another driver has it and still has it after `wait_s`, and in the middle of the
+    block when another one took it over.
+    """
+    with interruptible() as lost:
+        lease = acquire(store, wait_s=wait_s, pace=pace, say=say, on_lost=partial(interrupt, lost))
+        try:
+            yield lease
+        except BaseException:  # whatever the interrupt was turned into
+            if lease.is_lost:
+                raise BusyError(
+                    f"another driver took over {store.url}: this one's lease had expired; "
+                    "leave it to that one"
+                ) from None
+            raise
+        finally:
+            lease.release()
+
+
+def acquire(
+    store: Store,
+    *,
+    wait_s: float,
+    pace: Pace,
+    say: Callable[[str], None],
+    on_lost: Callable[[], None] = lambda: None,
+) -> Lease:
+    """The next term, once the newest one is over. Raises BusyError while that is held beyond `wait_s`."""
+    until_s = time.monotonic() + wait_s
+    told: int | None = None
+    while True:
+        term = _newest(store)
+        holder = read_stored(store, _key(term, "json"), Holder) if term else None
+        if holder is None or _is_over(store, term, holder):
+            if store.create(_key(term + 1, "json"), json.dumps(asdict(Holder.here())).encode()):
+                return Lease(store, term + 1, pace=pace, on_lost=on_lost)
+            continue
+        if told != term:
+            told = term
+            say(f"{holder} has this run's lease; watching whether it is alive ({pace.expires_s:g} s at most)")
+        if _stands_still(store, term, pace):
+            say(f"{holder} has given no sign of life for {pace.expires_s:g} s; going on in its place")
+            if store.create(_key(term + 1, "json"), json.dumps(asdict(Holder.here())).encode()):
+                return Lease(store, term + 1, pace=pace, on_lost=on_lost)
+        elif time.monotonic() >= until_s and not _is_over(store, term, holder):
+            raise BusyError(
+                f"{holder} works on {store.url}; let it finish or stop it (resources.lease_wait_s waits)"
+            )
+
+
+def _is_over(store: Store, term: int, holder: Holder) -> bool:
+    return store.exists(_key(term, "released")) or holder.is_gone
+
+
+def _stands_still(store: Store, term: int, pace: Pace) -> bool:
+    """Whether the term's count stays what it is until it expires; False as soon as anything happens."""
+    before, until_s = _count(store, term), time.monotonic() + pace.expires_s
+    while time.monotonic() < until_s:
+        time.sleep(pace.beat_s / 2)
+        if _count(store, term) != before or store.exists(_key(term, "released")):
+            return False
+    return True
+
+
+def _count(store: Store, term: int) -> bytes:
+    key = _key(term, "beat")
+    return store.read(key) if store.exists(key) else b""
+
+
+def _newest(store: Store) -> int:
+    names = [key.rsplit("/", 1)[1] for key in store.keys(PREFIX)]
+    terms = (name.removesuffix(".json") for name in names if name.endswith(".json"))
+    newest = max((int(term) for term in terms if term.isdecimal()), default=0)
+    while store.exists(_key(newest + 1, "json")):  # a listing may be behind
+        newest += 1
+    return newest
+
+
+def _key(term: int, kind: str) -> str:
+    return f"{PREFIX}/{term:06d}.{kind}"
+
+
+def _machine() -> str:
+    """The same for all processes that see each other's process numbers, and for no others."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{socket.gethostname()}/{boot}/{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def _began(pid: int) -> str | None:
+    """When a running process began, in ticks since boot (proc(5), field 22); None when there is none."""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if state == "Z" else fields[18]

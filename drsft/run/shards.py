@@ -1,0 +1,130 @@
+"""The commit protocol: a shard is done when its commit object exists, and that is created exactly once.
+
+The data object's name carries the hash of its content and is written first; the small commit object, which
+names it, is created last by one exclusive put. A retried task, a zombie or a second driver that does the same
+shard again either writes the same object or one that no commit names, and removes the latter itself. A fixed
+data key would let a late zombie of a non-deterministic engine overwrite what was already committed.
+"""
+
+import hashlib
+import json
+import os
+import re
+import socket
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from drsft.errors import StorageError
+from drsft.storage import Store, read_table, table_bytes
+from drsft.storage.typed import read_stored
+
+__all__ = ["Commit", "ShardSet", "at_work_since", "remove_unnamed"]
+
+_DATA_KEY = re.compile(r"(?P<prefix>.+)/data/(?P<shard>[^/]+)-[0-9a-f]{16}\.parquet")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    shard: str
+    data_key: str
+    num_rows: int
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+def at_work_since(started_at: float, *, num_units: int, num_tokens: int) -> dict[str, Any]:
+    """For a commit's summary: who did the shard, since when (seconds since 1970), and how much it is."""
+    return {
+        "actor": f"{socket.gethostname()}/{os.getpid()}",
+        "started_at": started_at,
+        "ended_at": time.time(),
+        "num_units": num_units,
+        "num_tokens": num_tokens,
+    }
+
+
+class ShardSet:
+    """The shards of one stage, below `prefix` of a store: data in `data/`, commits in `commits/`."""
+
+    def __init__(self, store: Store, prefix: str) -> None:
+        self._store = store
+        self._prefix = prefix
+
+    def _commit_key(self, shard: str) -> str:
+        return f"{self._prefix}/commits/{shard}.json"
+
+    def commit(self, shard: str, table: pa.Table, summary: dict[str, Any] | None = None) -> Commit:
+        """Publish a shard; whoever comes second gets the first one's commit, and its own data is removed."""
+        data = table_bytes(table)
+        data_key = f"{self._prefix}/data/{shard}-{hashlib.sha256(data).hexdigest()[:16]}.parquet"
+        self._store.put(data_key, data)
+        body = {"data_key": data_key, "num_rows": table.num_rows, "summary": summary or {}}
+        if self._store.create(self._commit_key(shard), json.dumps(body).encode()):
+            return Commit(shard=shard, data_key=data_key, num_rows=table.num_rows, summary=summary or {})
+        winner = self.find(shard)
+        if winner is None:
+            raise StorageError(f"commit of shard {shard} was refused, yet there is none in {self._store.url}")
+        if winner.data_key != data_key:
+            self._store.delete(data_key)
+        return winner
+
+    def find(self, shard: str) -> Commit | None:
+        key = self._commit_key(shard)
+        return self._read(shard, key) if self._store.exists(key) else None
+
+    def commits(self) -> dict[str, Commit]:
+        """All shards that are done, by name."""
+        found = {}
+        for key in self._store.keys(f"{self._prefix}/commits"):
+            shard = key.rsplit("/", 1)[1].removesuffix(".json")
+            found[shard] = self._read(shard, key)
+        return found
+
+    def done(self) -> set[str]:
+        """The names of the shards that are done, from one listing."""
+        keys = self._store.keys(f"{self._prefix}/commits")
+        return {key.rsplit("/", 1)[1].removesuffix(".json") for key in keys}
+
+    def table(self, shard: str) -> pa.Table:
+        commit = self.find(shard)
+        if commit is None:
+            raise StorageError(f"shard {shard} of {self._prefix} in {self._store.url} is not committed yet")
+        return read_table(self._store, commit.data_key)
+
+    def tables(self) -> list[pa.Table]:
+        return [read_table(self._store, commit.data_key) for _, commit in sorted(self.commits().items())]
+
+    def _read(self, shard: str, key: str) -> Commit:
+        return read_stored(self._store, key, Commit, shard=shard)
+
+
+def remove_unnamed(store: Store) -> int:
+    """Removes what writers that were killed before their commit left beside shards that are done since; how
+    many objects. It looks at every shard set in the store, at whatever depth.
+
+    A commit stands for ever, so nobody is ever going to name another object of its shard.
+    """
+    objects: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for key in store.keys(""):
+        if found := _DATA_KEY.fullmatch(key):
+            objects[found["prefix"], found["shard"]].add(key)
+    unnamed = [
+        key
+        for (prefix, shard), keys in objects.items()
+        if len(keys) > 1
+        for key in _unnamed(keys, ShardSet(store, prefix).find(shard))
+    ]
+    for key in unnamed:
+        store.delete(key)
+    return len(unnamed)
+
+
+def _unnamed(keys: set[str], commit: Commit | None) -> set[str]:
+    """None where the named one is not there: a damaged commit must cost no data."""
+    if commit is None:
+        return set()
+    named = {key for key in keys if key.endswith(commit.data_key)}  # its round may lie deeper in the store
+    return keys - named if named else set()

@@ -1,0 +1,288 @@
+"""How far a run is: actors send small updates to one board, the driver draws it.
+
+Losing an update loses nothing but a picture; what counts is read from the commits.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from drsft.process.metric_names import RUN_METRICS
+from drsft.stages.ray_metrics import RayMetrics
+
+__all__ = ["Board", "StageProgress", "Ticker", "start_board", "stop_if_draining", "watched"]
+
+Count = tuple[str, float, dict[str, str]]  # a counter's name without drsft_ and _total, how much, labels
+TRAINING = {  # gauge -> metric of a step
+    "loss": "loss",
+    "effective_sample_size": "effective_sample_size",
+    "clip_share": "clip_share",
+    "tokens_per_second": "tokens_per_s",
+}
+SOURCES = ("own", "rewritten", "hinted", "expert")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageProgress:
+    """One stage as the board knows it. Rates are over the time since the stage's first update."""
+
+    stage: str
+    done: float = 0
+    total: float = 0
+    num_tokens: float = 0
+    note: str = ""
+    counts: dict[str, float] = field(default_factory=dict)
+    started_s: float = 0.0  # of the first work done, not of the engines' start
+    updated_s: float = 0.0
+    done_before: float = 0  # of an earlier start; it says nothing about the rate of this one
+
+    @property
+    def elapsed_s(self) -> float:
+        return max(self.updated_s - self.started_s, 1e-6)
+
+    @property
+    def remaining_s(self) -> float | None:
+        fresh = self.done - self.done_before
+        return self.elapsed_s / fresh * (self.total - self.done) if fresh > 0 else None
+
+
+class Board:
+    """Keeps the progress of all stages, in the order in which they began."""
+
+    def __init__(self, run: str | None = None) -> None:
+        """With the run's name what happens is also told to Prometheus (docs/metrics.md)."""
+        self._stages: dict[str, StageProgress] = {}
+        self._is_draining = False
+        self._metrics = RayMetrics(RUN_METRICS, {"run": run}) if run else None
+        self._checkpoints: dict[tuple[str, str], float] = {}  # arm and seed -> the step it was saved after
+
+    def drain(self) -> None:
+        """Nothing new is to be begun; what is under way may end."""
+        self._is_draining = True
+
+    def is_draining(self) -> bool:
+        return self._is_draining
+
+    def _get(self, stage: str) -> StageProgress:
+        now = time.monotonic()
+        return self._stages.get(stage, StageProgress(stage=stage, started_s=now, updated_s=now))
+
+    def _running(self, stage: str) -> StageProgress:
+        old = self._get(stage)
+        is_first = old.started_s == old.updated_s
+        return replace(old, started_s=time.monotonic() - 1e-3, note="") if is_first else old
+
+    def begin(self, stage: str, *, total: float, done_before: float = 0) -> None:
+        self._stages[stage] = replace(
+            self._get(stage), total=total, done=done_before, done_before=done_before, note="starting"
+        )
+        self._set("last_commit_timestamp_seconds", time.time(), stage=stage)
+
+    def add(self, stage: str, *, done: float = 0, num_tokens: float = 0, **counts: float) -> None:
+        """Add what one worker did since its last message."""
+        old = self._running(stage)
+        summed = {name: old.counts.get(name, 0) + counts.get(name, 0) for name in {*old.counts, *counts}}
+        self._stages[stage] = replace(
+            old,
+            done=min(old.done + done, old.total or math.inf),  # what a lost actor had begun is counted twice
+            num_tokens=old.num_tokens + num_tokens,
+            counts=summed,
+            updated_s=time.monotonic(),
+        )
+        self.count([("problems", done, {"stage": stage}), ("tokens", num_tokens, {"stage": stage})])
+        self._tell_share(stage)
+
+    def update(self, stage: str, *, done: float, total: float, note: str = "", **counts: float) -> None:
+        """Set where a stage stands, for stages with one voice."""
+        old = self._running(stage)
+        self._stages[stage] = replace(
+            old, done=done, total=total, note=note, counts=dict(counts), updated_s=time.monotonic()
+        )
+        self._tell_share(stage)
+
+    def finish(self, stage: str, note: str = "") -> None:
+        old = self._get(stage)
+        total = old.total or 1
+        self._stages[stage] = replace(old, done=total, total=total, note=note or old.note)
+
+    def running(self, stage: str, is_running: bool) -> None:
+        self._set("stage_running", float(is_running), stage=stage)
+
+    def count(self, counts: Sequence[Count]) -> None:
+        """Adds to counters, each with its labels."""
+        if self._metrics is None:
+            return
+        for name, amount, labels in counts:
+            self._metrics.count(f"drsft_{name}_total", amount, **labels)
+            if name == "shard_commits":
+                self._set("last_commit_timestamp_seconds", time.time(), **labels)
+
+    def trained(self, step: int, metrics: Mapping[str, float], *, arm: str, seed: str) -> None:
+        """The newest step of a training."""
+        self._set("training_step", step, arm=arm, seed=seed)
+        for name, metric in TRAINING.items():
+            if metric in metrics:
+                self._set(f"training_{name}", metrics[metric], arm=arm, seed=seed)
+        checkpoint_step = metrics.get("checkpoint_step", 0.0)
+        if self._checkpoints.get((arm, seed)) != checkpoint_step:
+            self._checkpoints[arm, seed] = checkpoint_step
+            self._set("training_checkpoint_timestamp_seconds", time.time(), arm=arm, seed=seed)
+
+    def _tell_share(self, stage: str) -> None:
+        one = self._stages[stage]
+        self._set("stage_done_ratio", one.done / one.total if one.total else 0.0, stage=stage)
+
+    def _set(self, name: str, value: float, **labels: str) -> None:
+        if self._metrics is not None:
+            self._metrics.set(f"drsft_{name}", value, **labels)
+
+    def snapshot(self) -> list[StageProgress]:
+        return list(self._stages.values())
+
+
+def start_board(run: str | None = None) -> Any:
+    """The board as a Ray actor that takes no CPU. On the driver's node: a worker's may be taken away."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote(run)
+
+
+class Ticker:
+    """Collects one worker's updates and sends them a few times a second."""
+
+    def __init__(self, board: Any, stage: str, *, every_s: float = 0.5) -> None:
+        self._board, self._stage, self._every_s = board, stage, every_s
+        self._sums: dict[str, float] = {}
+        self._counts: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+        self._sent_s = 0.0
+
+    def add(self, **amounts: float) -> None:
+        for name, amount in amounts.items():
+            self._sums[name] = self._sums.get(name, 0) + amount
+        if time.monotonic() - self._sent_s >= self._every_s:
+            self.flush()
+
+    def count(self, name: str, amount: float = 1, /, **labels: str) -> None:
+        """For a counter of drsft.process.metric_names, `drsft_NAME_total`; sent with what is added next."""
+        key = (name, tuple(labels.items()))
+        self._counts[key] = self._counts.get(key, 0) + amount
+
+    def flush(self) -> None:
+        if self._board is not None and self._sums:
+            self._board.add.remote(self._stage, **self._sums)
+        if self._board is not None and self._counts:
+            self._board.count.remote([(name, n, dict(labels)) for (name, labels), n in self._counts.items()])
+        self._sums, self._counts, self._sent_s = {}, {}, time.monotonic()
+
+    def is_draining(self) -> bool:
+        """Asked before a shard is begun; waits for the answer."""
+        return self._board is not None and bool(ray.get(self._board.is_draining.remote()))
+
+
+def stop_if_draining(board: Any) -> None:
+    """Ends a stage that was cut short, as SIGTERM asked. Raises KeyboardInterrupt."""
+    if board is not None and ray.get(board.is_draining.remote()):
+        raise KeyboardInterrupt("SIGTERM")
+
+
+@contextmanager
+def watched(board: Any, console: Console) -> Iterator[None]:
+    """Draws the board while the block runs: live on a terminal, a line for each finished stage elsewhere."""
+    if console.is_terminal:
+        with (
+            Live(console=console, refresh_per_second=4, transient=False) as live,
+            _polled(board, live.update),
+        ):
+            yield
+    else:
+        with _polled(board, _LinePrinter(console)):
+            yield
+
+
+@contextmanager
+def _polled(board: Any, show: Callable[[Any], None]) -> Iterator[None]:
+    stop = threading.Event()
+
+    def poll() -> None:
+        while not stop.wait(0.5):
+            show_once()
+
+    def show_once() -> None:
+        try:
+            show(_Picture(ray.get(board.snapshot.remote(), timeout=5)))
+        except ray.exceptions.RayError:
+            stop.set()  # the cluster is going: the run itself reports why
+
+    thread = threading.Thread(target=poll, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        if ray.is_initialized():
+            show_once()
+
+
+class _Picture:
+    """All stages, one line each."""
+
+    def __init__(self, stages: list[StageProgress]) -> None:
+        self.stages = stages
+
+    def __rich__(self) -> Group:
+        table = Table.grid(padding=(0, 2))
+        for stage in self.stages:
+            share = Text(f"{stage.done:,.0f}/{stage.total:,.0f}", style="bold", justify="right")
+            bar = ProgressBar(total=max(stage.total, 1), completed=stage.done, width=24)
+            table.add_row(Text(stage.stage, style="cyan"), bar, share, Text(describe(stage), style="dim"))
+        return Group(table)
+
+
+def describe(stage: StageProgress) -> str:
+    """The rest of a stage's line: sources, speed, time left, and what is being done."""
+    parts = [f"{name} {stage.counts[name]:,.0f}" for name in SOURCES if name in stage.counts]
+    if stage.num_tokens:
+        parts.append(f"{stage.num_tokens / stage.elapsed_s:,.0f} tokens/s")
+    if "tokens_per_s" in stage.counts:
+        parts.append(f"{stage.counts['tokens_per_s']:,.0f} tokens/s")
+    told = {*SOURCES, "tokens_per_s"}
+    parts += [f"{name} {value:,.4g}" for name, value in stage.counts.items() if name not in told]
+    if stage.done >= stage.total > 0:
+        parts.append(f"{stage.elapsed_s:.0f} s")
+    elif stage.remaining_s is not None:
+        parts.append(f"{_clock(stage.remaining_s)} left")
+    return "  ".join([*parts, stage.note]).strip()
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class _LinePrinter:
+    """For logs: a line when a stage has moved on by a tenth, and when it ends."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._tenths: dict[str, int] = {}
+
+    def __call__(self, picture: _Picture) -> None:
+        for stage in picture.stages:
+            tenth = int(10 * stage.done / stage.total) if stage.total else 0
+            if tenth > self._tenths.get(stage.stage, -1):
+                self._tenths[stage.stage] = tenth
+                line = f"{stage.stage:<10} {stage.done:,.0f}/{stage.total:,.0f}  {describe(stage)}"
+                self._console.print(line, markup=False, highlight=False, soft_wrap=True)

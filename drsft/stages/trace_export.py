@@ -1,0 +1,44 @@
+"""Spans to an OpenTelemetry collector, where `traces` of the run or of the service names one."""
+
+from collections.abc import Callable
+
+from drsft.config import Traces
+from drsft.errors import SetupError
+from drsft.process.tracing import trace_to
+
+__all__ = ["check_can_export", "export_traces"]
+
+PATIENCE_S = 2.0
+
+
+def check_can_export() -> None:
+    """Raises SetupError where OpenTelemetry's packages are missing: said by the driver, before any actor."""
+    try:
+        import opentelemetry.exporter.otlp.proto.http.trace_exporter
+        import opentelemetry.sdk.trace  # noqa: F401
+    except ImportError as error:
+        raise SetupError(f"traces needs pip install 'drsft[traces]': {error}") from error
+
+
+def export_traces(traces: Traces, **of: str) -> Callable[[], bool]:
+    """This process's spans go to the collector, in batches; returns what sends those that still wait.
+
+    `of` says whose they all are: run and stage.
+
+    An actor may be ended at any time after its work, so that is called when a shard is committed. A collector
+    that does not answer costs a shard two seconds and its spans, which the log says; the work goes on.
+    """
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
+    provider = TracerProvider(
+        sampler=ParentBased(TraceIdRatioBased(traces.share)),
+        resource=Resource.create({"service.name": "drsft"} | {f"drsft.{name}": of[name] for name in of}),
+    )
+    exporter = OTLPSpanExporter(endpoint=f"{traces.endpoint.rstrip('/')}/v1/traces", timeout=PATIENCE_S)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    trace_to(provider.get_tracer("drsft"))
+    return provider.force_flush

@@ -1,0 +1,72 @@
+"""POST /rewrite/batch: a line for each problem as soon as it has its answer."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import StreamingResponse
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from serve.api import BatchLine, BatchRequest, RewriteRequest
+from serve.http.backend import Backend
+from serve.http.errors import problem_of
+from serve.limits.admission import Place
+from serve.limits.keys import Key
+from serve.service import Unacceptable
+
+__all__ = ["add_batches"]
+
+
+def add_batches(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int | str, Any]) -> None:
+    """`caller` is the dependency that gives the Key; `errors` documents what may go wrong."""
+
+    @app.post(
+        "/rewrite/batch",
+        responses={**errors, 200: {"content": {"application/jsonl": {}}, "model": BatchLine}},
+        response_class=StreamingResponse,
+    )
+    async def batch(body: BatchRequest, request: Request, key: Key = caller) -> Response:
+        """Rewrite several; each answer is sent as soon as it is there.
+
+        What finds the service full waits for room within its deadline.
+        """
+        if len(body.problems) > backend.config.limits.batch_problems:
+            raise Unacceptable("problems", f"at most {backend.config.limits.batch_problems} at once")
+        return _Lines(backend, key, body, request.state.request_id)
+
+
+class _Lines(StreamingResponse):
+    """In order of completion. Raises Refused, before the answer begins, where too many wait already."""
+
+    def __init__(self, backend: Backend, key: Key, body: BatchRequest, request_id: str) -> None:
+        super().__init__(self._lines(), media_type="application/jsonl")
+        self._backend, self._key, self._body, self._request_id = backend, key, body, request_id
+        self._places: list[Place] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._backend.admission.places(self._key, len(self._body.problems)) as self._places:
+            await super().__call__(scope, receive, send)
+
+    async def _lines(self) -> AsyncIterator[str]:
+        """Leaving early ends those that are under way."""
+        problems = zip(self._body.problems, self._places, strict=True)
+        tasks = [asyncio.create_task(self._line(index, *one)) for index, one in enumerate(problems)]
+        try:
+            for done in asyncio.as_completed(tasks):
+                line = await done
+                yield line.model_dump_json(exclude={"error" if line.error is None else "result"}) + "\n"
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _line(self, index: int, problem: RewriteRequest, place: Place) -> BatchLine:
+        part_id = f"{self._request_id}-{index}"
+        try:
+            result = await self._backend.rewrite(self._key, problem, part_id, place=place)
+            return BatchLine(index=index, result=result)
+        except Exception as error:
+            return BatchLine(index=index, error=problem_of(error, part_id)[0])
+        finally:
+            place.leave()

@@ -1,0 +1,71 @@
+"""A request's body on its way in: not too large, not too slow, and perhaps there already."""
+
+import asyncio
+
+from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive
+
+__all__ = ["BODY_AHEAD", "READ_S", "ahead", "at_most", "in_time", "too_large"]
+
+BODY_AHEAD = "drsft.body"  # of the scope: the whole body, where the proxy sent it along (serve/ray/proxy.py)
+# Keys are looked at when the body is there, so this is how long whoever can connect holds a place for
+# nothing. In it comes a body of 256 KiB over the slowest line that anybody works on.
+READ_S = 10.0
+
+
+def too_large(max_bytes: int) -> HTTPException:
+    """The rest of it is not read, so nothing else can come over this connection."""
+    detail = f"the body has more than {max_bytes} bytes"
+    return HTTPException(413, detail, headers={"Connection": "close"})
+
+
+def at_most(max_bytes: int, receive: Receive) -> Receive:
+    """For bodies that do not say how long they are. Raises HTTPException (413)."""
+    num_bytes = 0
+
+    async def receive_counted() -> Message:
+        nonlocal num_bytes
+        message = await receive()
+        if message["type"] == "http.request":
+            num_bytes += len(message.get("body", b""))
+            if num_bytes > max_bytes:
+                raise too_large(max_bytes)
+        return message
+
+    return receive_counted
+
+
+def in_time(limit_s: float, receive: Receive) -> Receive:
+    """The whole body comes within the limit; what is behind it, the client's leaving, may take for ever.
+
+    Raises HTTPException (408).
+    """
+    until_s: float | None = asyncio.get_running_loop().time() + limit_s
+
+    async def receive_in_time() -> Message:
+        nonlocal until_s
+        try:
+            async with asyncio.timeout_at(until_s):
+                message = await receive()
+        except TimeoutError as error:
+            detail = f"the body was not there after {limit_s:g} s"
+            raise HTTPException(408, detail, headers={"Connection": "close"}) from error
+        if not message.get("more_body", False):
+            until_s = None
+        return message
+
+    return receive_in_time
+
+
+def ahead(body: bytes, receive: Receive) -> Receive:
+    """The body, then whatever comes after it: the client's leaving."""
+    is_read = False
+
+    async def receive_ahead() -> Message:
+        nonlocal is_read
+        if is_read:
+            return await receive()
+        is_read = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive_ahead

@@ -1,0 +1,113 @@
+"""Every error as a problem document (RFC 9457) with a request id, and nothing of the inside."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from serve.api import ErrorBody
+from serve.http.draining import Ending
+from serve.http.idempotency import Conflict
+from serve.limits.admission import Refused
+from serve.service import Unacceptable
+
+__all__ = [
+    "FULL",
+    "MEDIA_TYPE",
+    "EngineUnavailable",
+    "Unauthorised",
+    "install_problems",
+    "problem_of",
+    "problem_response",
+]
+
+_log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+# A body may have ten thousand fields that are not known, each with a name of any length.
+MOST_FAULTS = 20
+MOST_NAME_CHARS = 80
+FULL = "X-Drsft-Full"  # of a 429 that has nothing to do with who asks
+
+
+class Unauthorised(Exception):  # noqa: N818 - an answer, not a fault
+    pass
+
+
+class EngineUnavailable(Exception):  # noqa: N818 - an answer, not a fault
+    """No engine could take the request, or the one that had it died and so did its successor."""
+
+
+def problem_of(error: BaseException, request_id: str) -> tuple[ErrorBody, dict[str, str]]:
+    """The document and the headers of an error. What is not foreseen is 500, and told to the log alone."""
+    match error:
+        case Unauthorised():
+            return _body(401, "give a valid key: Authorization: Bearer KEY", request_id), {
+                "WWW-Authenticate": "Bearer"
+            }
+        case Refused():
+            detail = f"{error}; try again in {error.retry_after_s} s"
+            full = {FULL: "1"} if error.is_full else {}
+            return _body(429, detail, request_id), {"Retry-After": str(error.retry_after_s), **full}
+        case Conflict():
+            return _body(409, str(error), request_id), {}
+        case Unacceptable():
+            errors = ({"field": error.field, "message": str(error)},)
+            return _body(422, f"{error.field}: {error}", request_id, errors), {}
+        case TimeoutError():
+            return _body(504, "the deadline passed before there was a result", request_id), {}
+        case EngineUnavailable():
+            return _body(503, "no engine is available; try again in 5 s", request_id), {"Retry-After": "5"}
+        case Ending():
+            return _body(503, "the service is ending; try again in 5 s", request_id), {"Retry-After": "5"}
+        case RequestValidationError():
+            faults = tuple(map(_field_error, error.errors()[:MOST_FAULTS]))
+            first = faults[0] if faults else {"field": "body", "message": "invalid"}
+            return _body(422, f"{first['field']}: {first['message']}", request_id, faults), {}
+        case HTTPException():
+            headers = dict(error.headers or {})
+            return _body(error.status_code, str(error.detail), request_id), headers
+        case _:
+            _log.error("request %s failed", request_id, exc_info=error)
+            return _body(500, "something went wrong here; the request id finds it in the log", request_id), {}
+
+
+def problem_response(body: ErrorBody, headers: Mapping[str, str]) -> Response:
+    content = body.model_dump_json()
+    return Response(content, status_code=body.status, headers=dict(headers), media_type=MEDIA_TYPE)
+
+
+def install_problems(app: FastAPI) -> None:
+    """For what is foreseen; the rest is serve/http/middleware.py's."""
+
+    async def handle(request: Request, error: Exception) -> Response:
+        return problem_response(*problem_of(error, request.state.request_id))
+
+    foreseen = (Unauthorised, Refused, Conflict, Unacceptable, TimeoutError, EngineUnavailable, Ending)
+    for kind in (*foreseen, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, handle)
+
+
+def _body(status: int, detail: str, request_id: str, errors: Sequence[dict[str, Any]] = ()) -> ErrorBody:
+    return ErrorBody(
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        request_id=request_id,
+        errors=tuple(errors),
+    )
+
+
+def _field_error(error: Mapping[str, Any]) -> dict[str, str]:
+    """Where and what, without the value: it may be a secret or megabytes."""
+    location = [str(part) for part in error["loc"] if part != "body"]
+    return {"field": _shortened(".".join(location)) or "body", "message": str(error["msg"])}
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= MOST_NAME_CHARS else f"{name[: MOST_NAME_CHARS - 1]}…"

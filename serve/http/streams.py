@@ -1,0 +1,106 @@
+"""POST /rewrite/stream: server-sent events, which a reader can take up again after a broken connection."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Header, Query, Request
+from fastapi.responses import StreamingResponse
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from serve.api import ErrorBody, RewriteRequest
+from serve.http.backend import Backend
+from serve.http.errors import problem_of, problem_response
+from serve.http.event_log import EventLog
+from serve.limits.keys import Key
+
+__all__ = ["add_streams"]
+
+ALONE_S = 5.0  # the page comes back to a broken stream three times within 3 s
+
+
+def add_streams(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int | str, Any]) -> None:
+    """`caller` is the dependency that gives the Key; `errors` documents what may go wrong."""
+
+    @app.post(
+        "/rewrite/stream",
+        responses={
+            **errors,
+            404: {**errors[401], "description": "no stream with that Last-Event-ID, or it is too old"},
+            200: {"content": {"text/event-stream": {}}, "description": "the events"},
+        },
+        response_class=StreamingResponse,
+    )
+    async def stream(
+        body: RewriteRequest,
+        request: Request,
+        key: Key = caller,
+        resumable: Annotated[
+            bool, Query(description=f"go on for {ALONE_S:g} s without a reader, to be taken up again")
+        ] = False,
+        last_event_id: Annotated[str | None, Header(max_length=128)] = None,
+    ) -> Response:
+        """Rewrite one problem and tell of each stage, attempt, text, verdict and the result as it happens.
+
+        With `Last-Event-ID` it goes on behind that event, if the stream was resumable and is not too old.
+        """
+        if last_event_id is not None:
+            found = backend.streams.find(key.name, last_event_id)
+            if found is None:
+                raise HTTPException(404, "no such stream, or it is too old; send the request anew")
+            log, after = found
+            return _Events(log, after=after)
+        backend.service.plan(body)  # what is wrong with it is a status, not an event
+        request_id = request.state.request_id
+        log = EventLog(request_id, patience_s=ALONE_S if resumable else 0)
+        if resumable:
+            backend.streams.add(key.name, log)
+        task = asyncio.create_task(_run_stream(backend, key, body, request_id, log))
+        backend.tasks.add(task)
+        task.add_done_callback(backend.tasks.discard)
+        log.give_up = task.cancel
+        try:
+            first = await anext(log.read())
+        except BaseException:
+            task.cancel()  # the client has gone without an event to take it up behind
+            raise
+        if first.kind == "error":
+            failure = await task
+            assert failure is not None
+            return problem_response(*failure)
+        return _Events(log)
+
+
+async def _run_stream(
+    backend: Backend, key: Key, body: RewriteRequest, request_id: str, log: EventLog
+) -> tuple[ErrorBody, dict[str, str]] | None:
+    """Fills the log to its end; returns the error that ended it."""
+    failure = None
+    try:
+        result = await backend.rewrite(key, body, request_id, listener=log.add)
+        log.add("result", result.model_dump(mode="json"))
+    except Exception as error:
+        failure = problem_of(error, request_id)
+        log.add("error", failure[0].model_dump(mode="json"))
+    finally:
+        backend.streams.end(key.name, log)
+    return failure
+
+
+class _Events(StreamingResponse):
+    """For one reader, who is there until the answer ends: its body may never be asked for."""
+
+    def __init__(self, log: EventLog, *, after: int = -1) -> None:
+        super().__init__(_sse(log, after), media_type="text/event-stream")
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._log.followed():
+            await super().__call__(scope, receive, send)
+
+
+async def _sse(log: EventLog, after: int) -> AsyncIterator[str]:
+    async for event in log.read(after=after):
+        yield event.as_sse()

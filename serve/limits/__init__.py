@@ -1,0 +1,1 @@
+"""Limits on what callers may ask: keys, rates, tokens in flight."""

@@ -1,0 +1,103 @@
+"""The engines as seen from an ingress: a policy that calls whichever replica has room."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from drsft.errors import StageError
+from drsft.records import Completion, Sampling
+from serve.http.errors import EngineUnavailable
+from serve.limits.admission import Refused
+from serve.watch import OnTokens
+
+__all__ = ["RemotePolicy", "RemoteScorer"]
+
+ANSWER_S = 2.0  # an engine says in much less how much it has to do
+# What a replica that is gone, going or broken looks like from here.
+_LOST = (RayActorError, DeploymentUnavailableError, ReplicaUnavailableError, StageError)
+
+
+class RemotePolicy:
+    """A request that loses its engine is asked again once, of another: prompt and seed say all of it."""
+
+    def __init__(self, engines: DeploymentHandle) -> None:
+        self._engines = engines
+
+    async def generate(
+        self, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
+    ) -> list[Completion]:
+        try:
+            return await self._ask(prompt_ids, sampling, on_tokens)
+        except _LOST:
+            pass
+        try:
+            return await self._ask(prompt_ids, sampling, None)  # its first tokens have been told already
+        except _LOST as error:
+            raise EngineUnavailable from error
+
+    async def _ask(
+        self, prompt_ids: Sequence[int], sampling: Sampling, on_tokens: OnTokens | None
+    ) -> list[Completion]:
+        try:
+            if on_tokens is None:
+                response = self._engines.generate.remote(list(prompt_ids), sampling)
+                async with _cancelled_with_us(response):
+                    completions: list[Completion] = await response
+                    return completions
+            return await self._listen(prompt_ids, sampling, on_tokens)
+        except BackPressureError as error:
+            raise Refused("every engine is full", 2, is_full=True) from error
+
+    async def _listen(
+        self, prompt_ids: Sequence[int], sampling: Sampling, on_tokens: OnTokens
+    ) -> list[Completion]:
+        response = self._engines.options(stream=True).stream.remote(list(prompt_ids), sampling)
+        async with _cancelled_with_us(response):
+            async for told, completions in response:
+                for index, token_ids in told:
+                    on_tokens(index, token_ids)
+                if completions is not None:
+                    result: list[Completion] = completions
+                    return result
+        raise StageError("an engine ended a stream without its result")
+
+    async def num_pending(self) -> int:
+        """Requests under way in one of the engines. Raises EngineUnavailable when none answers."""
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return int(await self._engines.num_pending.remote())
+        except (*_LOST, TimeoutError, BackPressureError) as error:
+            raise EngineUnavailable from error
+
+
+class RemoteScorer:
+    """The target's likelihoods, from wherever its weights are."""
+
+    def __init__(self, scorers: DeploymentHandle) -> None:
+        self._scorers = scorers
+
+    async def mean_phi(self, prompt_ids: Sequence[int], completions: Sequence[Sequence[int]]) -> list[float]:
+        response = self._scorers.mean_phi.remote(list(prompt_ids), [list(one) for one in completions])
+        async with _cancelled_with_us(response):
+            try:
+                phis: list[float] = await response
+            except _LOST as error:
+                raise EngineUnavailable from error
+            except BackPressureError as error:
+                raise Refused("the scorer is full", 2, is_full=True) from error
+        return phis
+
+
+@asynccontextmanager
+async def _cancelled_with_us(response: Any) -> AsyncIterator[None]:
+    """Whoever stops waiting also stops the work: nobody would read it."""
+    try:
+        yield
+    except (asyncio.CancelledError, GeneratorExit):
+        response.cancel()
+        raise

@@ -1,0 +1,87 @@
+"""The command: rows in, the same rows with outcome and reason out, in their order."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from drsft.bench.verifying.verify import bench_verify
+from drsft.cli.verify import verify_file
+from drsft.errors import InputError
+
+
+def run(tmp_path, lines: list[str], **options: object) -> tuple[list[dict], str]:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(line + "\n" for line in lines))
+    output, errors = io.StringIO(), io.StringIO()
+    verify_file(str(file), output=output, console=Console(file=errors, width=100), **options)
+    return [json.loads(line) for line in output.getvalue().splitlines()], errors.getvalue()
+
+
+def test_rows_keep_their_fields_and_their_order(tmp_path):
+    rows = [
+        {"id": n, "reference": str(n), "prediction": f"It is {n + n % 2}.", "extra": [n]} for n in range(700)
+    ]
+    judged, summary = run(tmp_path, [json.dumps(row) for row in rows])
+    assert [row["id"] for row in judged] == list(range(700))
+    assert all(row["outcome"] == ("wrong" if row["id"] % 2 else "correct") for row in judged)
+    assert judged[5]["extra"] == [5]
+    assert "700 judged" in summary
+
+
+def test_kinds_mix_and_bad_rows_do_not_stop_the_others(tmp_path):
+    lines = [
+        '{"reference": "B", "prediction": "(B)", "kind": "choice"}',
+        '{"reference": 3.5, "prediction": "3.50001", "kind": "numeric"}',
+        "not json",
+        '{"reference": "1"}',
+        '{"reference": "1", "prediction": "1", "kind": "unheard of"}',
+        '{"reference": "1", "prediction": "1", "truncated": true}',
+        '{"reference": "1/2", "prediction": "\\\\boxed{0.5}"}',
+    ]
+    judged, _ = run(tmp_path, lines)
+    assert [row["outcome"] for row in judged] == [
+        "correct",
+        "correct",
+        "unjudged",
+        "unjudged",
+        "unjudged",
+        "truncated",
+        "correct",
+    ]
+    assert judged[3]["reason"] == "no field 'prediction'"
+
+
+def test_invalid_utf8_comes_out_again(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(b'{"reference": "5", "prediction": "\xff 5"}\n')
+    output = io.StringIO()
+    verify_file(str(file), output=output, console=Console(file=io.StringIO()))
+    assert json.loads(output.getvalue())["prediction"] == "\udcff 5"
+
+
+def test_a_file_that_is_not_there_is_one_line():
+    with pytest.raises(InputError, match=r"cannot read /no/such/file: No such file"):
+        verify_file("/no/such/file", console=Console(file=io.StringIO()))
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_an_array_is_one_line(tmp_path, indent):
+    array = json.dumps([{"reference": "1", "prediction": "1"}], indent=indent)
+    with pytest.raises(InputError, match=r"rows\.jsonl is one JSON array; write one object a line"):
+        run(tmp_path, array.splitlines())
+
+
+@pytest.mark.slow
+def test_the_bench_compares_both_on_the_same_cases(tmp_path):
+    cases = tmp_path / "cases.jsonl"
+    rows = [
+        {"reference": rf"\frac{{{n}}}{{7}}", "prediction": rf"\boxed{{{n}/7}}", "expected": True}
+        for n in range(1, 30)
+    ] + [{"reference": r"\frac{1}{2004!}", "prediction": r"\boxed{\frac{1}{2006!}}", "expected": False}]
+    cases.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    bench = bench_verify(cases, num_rounds=1)
+    assert bench.ours[0].share == 1
+    assert bench.peer[0].num_cases == 30
+    assert bench.speedup > 1

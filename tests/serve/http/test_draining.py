@@ -1,0 +1,48 @@
+"""A replica that is to end: who is inside is answered, nobody else is let in."""
+
+import asyncio
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from serve.http.draining import Door, Ending
+from serve.http.middleware import Shield
+from serve.telemetry import NoMeter
+
+
+async def test_who_is_inside_is_answered_and_nobody_else_is_let_in() -> None:
+    door, is_inside, may_go = Door(), asyncio.Event(), asyncio.Event()
+
+    async def work(request: Request) -> Response:
+        is_inside.set()
+        await may_go.wait()
+        return PlainTextResponse("done")
+
+    async def look(request: Request) -> Response:
+        return PlainTextResponse("here")
+
+    routes = [Route("/work", work, methods=["POST"]), Route("/look", look)]
+    app = Shield(Starlette(routes=routes), max_body_bytes=1024, meter=NoMeter(), door=door)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+        under_way = asyncio.create_task(client.post("/work"))
+        await is_inside.wait()
+        assert door.close() == 1
+        refused = await client.post("/work")
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+        assert refused.headers["X-Request-Id"] == refused.json()["request_id"]
+        assert (await client.get("/look")).text == "here"
+        may_go.set()
+        assert (await under_way).text == "done"
+    assert door.close() == 0
+
+
+def test_a_closed_door_says_so() -> None:
+    door = Door()
+    door.check()
+    door.close()
+    with pytest.raises(Ending):
+        door.check()
