@@ -25,6 +25,7 @@ from drsft.process.metric_names import RUN_METRICS
 from drsft.run.history import StageTime, read_history
 from drsft.storage import LocalStore
 from tests.ray.test_runs import ROOT, SMALL, planned_ids, problem_ids, run_folder
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]  # clusters start slowly on a busy machine
 
@@ -107,10 +108,9 @@ def lose_nodes(cluster: LocalCluster, folder: Path, job: Future[Any]) -> dict[st
     """Waits for each stage to have done a part, then replaces its node; when that was."""
     lost_at: dict[str, float] = {}
     for stage, (group, sign) in LOSSES.items():
-        while next(folder.glob(sign), None) is None:
-            if job.done():
-                return lost_at
-            time.sleep(0.02)  # a folder has no event
+        wait_until(lambda sign=sign: job.done() or any(folder.glob(sign)), timeout_s=600)
+        if job.done():
+            return lost_at
         lost_at[stage] = time.time()
         cluster.replace(group)
     return lost_at

@@ -3,8 +3,7 @@
 import json
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +14,8 @@ import pyarrow as pa
 import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from tests.support.waiting import wait_until
 
 ray = pytest.importorskip("ray")
 
@@ -285,10 +286,3 @@ def is_descendant(pid: int) -> bool:
             return False
         pid = int(stat.rpartition(")")[2].split()[1])
     return False
-
-
-def wait_until(is_true: Callable[[], bool], *, timeout_s: float = 120) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not is_true():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)

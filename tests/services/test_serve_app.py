@@ -7,8 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from drsft.records import Problem, problem_id_of
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.verify.pool import VerifierPool
 from serve.settings import ServeConfig
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
 
@@ -157,12 +157,6 @@ def test_a_request_whose_engine_is_killed_is_answered_by_the_next_one(service: S
             said = {"recipe": {"hint": "demonstration"}, "seed": answer.json()["seed"]}
             again = client.post("/rewrite", json={**ASK, **said})
             assert again.json()["solution"] == answer.json()["solution"]
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """What is waited for happens in another process; the test's own limit ends it."""
-    while not is_so():
-        time.sleep(0.01)
 
 
 def exported(process: psutil.Process) -> list[Metric]:
