@@ -19,7 +19,7 @@ from drsft.stages.trace_export import check_can_export, export_traces
 from drsft.verify.pool import VerifierPool
 from serve.http.backend import Backend
 from serve.http.routes import make_app
-from serve.ray.metrics import ServeMeter
+from serve.ray.metrics import RayServiceMetrics
 from serve.ray.remote_engines import RemotePolicy, RemoteScorer
 from serve.service import RewriteService
 from serve.settings import ServeConfig
@@ -114,12 +114,12 @@ class Ingress:
             RewriteService(config, prompter, policy, self._verifier, scorers and RemoteScorer(scorers)),
             num_pending=policy.num_pending,
             model_fingerprint=model_fingerprint(model_location(config.target.model)),
-            meter=ServeMeter(),
+            metrics=RayServiceMetrics(),
         )
 
     async def close(self) -> int:
-        """Lets nothing more in; how many requests are still inside."""
-        return self._backend.door.close()
+        """Starts draining; returns the number of requests in flight."""
+        return self._backend.gate.close()
 
     def __serve_build_asgi_app__(self) -> Any:
         return make_app(self._backend)

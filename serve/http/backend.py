@@ -1,8 +1,8 @@
-"""One replica's share of everything: what the routes need between them."""
+"""The state that the routes of one ingress replica share, and the steps of a request."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi.security import HTTPAuthorizationCredentials
@@ -10,23 +10,23 @@ from starlette.datastructures import Address
 
 from drsft.rewrite.budget import Allowance
 from serve.api import RewriteRequest, RewriteResult
-from serve.http.draining import Door
+from serve.http.draining import DrainGate
 from serve.http.errors import EngineUnavailable, Unauthorised
 from serve.http.event_log import EventLogs
-from serve.http.idempotency import Replay
+from serve.http.idempotency import ResultCache
 from serve.http.loopback import is_loopback
-from serve.limits.admission import NO_METER, Admission, Place, Refused, Ticket
+from serve.limits.admission import NO_METRICS, Admission, QueueSlot, Rejected, Ticket
 from serve.limits.keys import Key, KeyRing
 from serve.service import Plan, RewriteService
+from serve.service_metrics import ServiceMetrics
 from serve.settings import ServeConfig
-from serve.telemetry import Meter
 from serve.watch import Listener
 
 __all__ = ["Backend"]
 
 
 class Backend:
-    """One replica's share of everything: what the routes need between them."""
+    """The shared state of one ingress replica: keys, admission, results, streams, and the service itself."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Backend:
         *,
         num_pending: Callable[[], Awaitable[int]],
         model_fingerprint: str,
-        meter: Meter = NO_METER,
+        metrics: ServiceMetrics = NO_METRICS,
     ) -> None:
         self.config, self.service = config, service
         self.num_pending = num_pending  # of an engine; raises EngineUnavailable when none answers
@@ -48,15 +48,15 @@ class Backend:
             requests_per_minute=access.requests_per_minute,
             tokens_per_minute=access.tokens_per_minute,
         )
-        self.meter = meter
-        self.door = Door()
+        self.metrics = metrics
+        self.gate = DrainGate()
         self.admission = Admission(
             limits.tokens_in_flight,
             most_waiting=limits.batch_problems,
             longest_s=limits.deadline_s,
-            meter=meter,
+            metrics=metrics,
         )
-        self.replay = Replay(
+        self.results = ResultCache(
             max_entries=limits.remembered_results,
             max_bytes=limits.remembered_mib << 20,
             keep_s=limits.remembered_s,
@@ -82,38 +82,46 @@ class Backend:
         *,
         idempotency_key: str | None = None,
         listener: Listener | None = None,
-        place: Place | None = None,
+        slot: QueueSlot | None = None,
     ) -> RewriteResult:
-        """Checked, admitted, within its deadline. Raises what `problem_of` turns into an answer.
+        """Plans, admits and runs a request within its deadline. Raises what `error_document` knows.
 
-        Where the service is full it is refused at once, unless it has a `place` to wait in: then at its
+        A full service rejects the request at once; with a queue `slot` it waits for capacity until its
         deadline.
         """
         plan = self.service.plan(request)
         until_s = asyncio.get_running_loop().time() + plan.deadline_s
 
-        async def work() -> RewriteResult:
-            sample = partial(self._sample, plan, until_s, request_id, listener)
-            if place is None:
-                with self.admission.admit(key, plan.estimated_tokens) as ticket:
-                    return await sample(ticket)
-            admitted = self.admission.admit_in_turn(key, plan.estimated_tokens, place=place, until_s=until_s)
-            async with admitted as ticket:
-                return await sample(ticket)
+        async def sample() -> RewriteResult:
+            async with self._admitted(key, plan, slot, until_s) as ticket:
+                return await self._charged(ticket, plan, until_s, request_id, listener)
 
         with self.admission.counted(key):
-            result, is_repeated = await self.replay.run(
-                key.name, request, idempotency_key, work, until_s=until_s
+            result, is_repeated = await self.results.run(
+                key.name, request, idempotency_key, sample, until_s=until_s
             )
         return result.model_copy(update={"id": request_id}) if is_repeated else result
 
-    async def _sample(
-        self, plan: Plan, until_s: float, request_id: str, listener: Listener | None, ticket: Ticket
+    @asynccontextmanager
+    async def _admitted(
+        self, key: Key, plan: Plan, slot: QueueSlot | None, until_s: float
+    ) -> AsyncIterator[Ticket]:
+        if slot is None:
+            with self.admission.admit(key, plan.estimated_tokens) as ticket:
+                yield ticket
+        else:
+            waiting = self.admission.admit_in_turn(key, plan.estimated_tokens, slot=slot, until_s=until_s)
+            async with waiting as ticket:
+                yield ticket
+
+    async def _charged(
+        self, ticket: Ticket, plan: Plan, until_s: float, request_id: str, listener: Listener | None
     ) -> RewriteResult:
+        """Runs the plan and writes onto the ticket what it used, also when it fails or is cut off."""
         spent = Allowance(None)
         try:
-            result = await self._in_time(plan, until_s, request_id, listener, spent)
-        except (Refused, EngineUnavailable):  # nothing was sampled since
+            result = await self._before_deadline(plan, until_s, request_id, listener, spent)
+        except (Rejected, EngineUnavailable):  # these sampled nothing beyond what was counted
             ticket.used = spent.num_spent
             raise
         except BaseException:
@@ -122,7 +130,7 @@ class Backend:
         ticket.used = plan.used_tokens(result)
         return result
 
-    async def _in_time(
+    async def _before_deadline(
         self, plan: Plan, until_s: float, request_id: str, listener: Listener | None, spent: Allowance
     ) -> RewriteResult:
         try:
@@ -131,5 +139,7 @@ class Backend:
                     plan, request_id=request_id, listener=listener, allowance=spent
                 )
         except TimeoutError:
-            await self.num_pending()  # without an engine it was not the request that took too long
+            await (
+                self.num_pending()
+            )  # raises EngineUnavailable: without an engine the request was not too slow
             raise

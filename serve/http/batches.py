@@ -11,8 +11,8 @@ from starlette.types import Receive, Scope, Send
 
 from serve.api import BatchLine, BatchRequest, RewriteRequest
 from serve.http.backend import Backend
-from serve.http.errors import problem_of
-from serve.limits.admission import Place
+from serve.http.errors import error_document
+from serve.limits.admission import QueueSlot
 from serve.limits.keys import Key
 from serve.service import Unacceptable
 
@@ -38,20 +38,20 @@ def add_batches(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int
 
 
 class _Lines(StreamingResponse):
-    """In order of completion. Raises Refused, before the answer begins, where too many wait already."""
+    """In order of completion. Raises Rejected, before the answer begins, where too many wait already."""
 
     def __init__(self, backend: Backend, key: Key, body: BatchRequest, request_id: str) -> None:
         super().__init__(self._lines(), media_type="application/jsonl")
         self._backend, self._key, self._body, self._request_id = backend, key, body, request_id
-        self._places: list[Place] = []
+        self._slots: list[QueueSlot] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._backend.admission.places(self._key, len(self._body.problems)) as self._places:
+        with self._backend.admission.queue_slots(self._key, len(self._body.problems)) as self._slots:
             await super().__call__(scope, receive, send)
 
     async def _lines(self) -> AsyncIterator[str]:
         """Leaving early ends those that are under way."""
-        problems = zip(self._body.problems, self._places, strict=True)
+        problems = zip(self._body.problems, self._slots, strict=True)
         tasks = [asyncio.create_task(self._line(index, *one)) for index, one in enumerate(problems)]
         try:
             for done in asyncio.as_completed(tasks):
@@ -61,12 +61,12 @@ class _Lines(StreamingResponse):
             for task in tasks:
                 task.cancel()
 
-    async def _line(self, index: int, problem: RewriteRequest, place: Place) -> BatchLine:
+    async def _line(self, index: int, problem: RewriteRequest, slot: QueueSlot) -> BatchLine:
         part_id = f"{self._request_id}-{index}"
         try:
-            result = await self._backend.rewrite(self._key, problem, part_id, place=place)
+            result = await self._backend.rewrite(self._key, problem, part_id, slot=slot)
             return BatchLine(index=index, result=result)
         except Exception as error:
-            return BatchLine(index=index, error=problem_of(error, part_id)[0])
+            return BatchLine(index=index, error=error_document(error, part_id)[0])
         finally:
-            place.leave()
+            slot.free()

@@ -5,10 +5,12 @@ import asyncio
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
-__all__ = ["BODY_AHEAD", "READ_S", "ahead", "at_most", "in_time", "too_large"]
+__all__ = ["PREFETCHED_BODY", "READ_S", "ahead", "at_most", "in_time", "too_large"]
 
-BODY_AHEAD = "drsft.body"  # of the scope: the whole body, where the proxy sent it along (serve/ray/proxy.py)
-# Keys are looked at when the body is there, so this is how long whoever can connect holds a place for
+PREFETCHED_BODY = (
+    "drsft.body"  # of the scope: the whole body, where the proxy sent it along (serve/ray/proxy.py)
+)
+# Keys are looked at when the body is there, so this is how long whoever can connect holds a slot for
 # nothing. In it comes a body of 256 KiB over the slowest line that anybody works on.
 READ_S = 10.0
 

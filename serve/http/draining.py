@@ -1,36 +1,38 @@
-"""A replica that is to end lets nothing more in, and says how many requests are still inside."""
+"""Draining: a replica that is about to stop rejects new requests and counts those in flight."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["Door", "Ending"]
+__all__ = ["DrainGate", "Draining"]
 
 
-class Ending(Exception):  # noqa: N818 - an answer, not a fault
-    """Another replica takes the request, or this service's next start."""
+class Draining(Exception):  # noqa: N818 - an answer, not a fault
+    """The replica is draining; the client should retry, and reaches another replica."""
 
 
-class Door:
+class DrainGate:
+    """Counts the requests in flight, and rejects new ones once it is closed."""
+
     def __init__(self) -> None:
-        self.num_inside = 0
+        self.num_in_flight = 0
         self._is_closed = False
 
     def close(self) -> int:
-        """How many are still inside; call it again until there are none."""
+        """Rejects requests from now on; returns the number in flight. Call it again until that is 0."""
         self._is_closed = True
-        return self.num_inside
+        return self.num_in_flight
 
     def check(self) -> None:
-        """Raises Ending when it is closed."""
+        """Raises Draining once the gate is closed."""
         if self._is_closed:
-            raise Ending
+            raise Draining
 
     @contextmanager
-    def passed(self) -> Iterator[None]:
-        """For one request, from its first byte to the last one of its answer. Raises Ending."""
+    def admitted(self) -> Iterator[None]:
+        """Counts one request as in flight for the block. Raises Draining once the gate is closed."""
         self.check()
-        self.num_inside += 1
+        self.num_in_flight += 1
         try:
             yield
         finally:
-            self.num_inside -= 1
+            self.num_in_flight -= 1

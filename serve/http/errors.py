@@ -11,9 +11,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from serve.api import ErrorBody
-from serve.http.draining import Ending
-from serve.http.idempotency import Conflict
-from serve.limits.admission import Refused
+from serve.http.draining import Draining
+from serve.http.idempotency import IdempotencyConflict
+from serve.limits.admission import Rejected
 from serve.service import Unacceptable
 
 __all__ = [
@@ -21,9 +21,9 @@ __all__ = [
     "MEDIA_TYPE",
     "EngineUnavailable",
     "Unauthorised",
-    "install_problems",
-    "problem_of",
-    "problem_response",
+    "error_document",
+    "error_response",
+    "install_error_handlers",
 ]
 
 _log = logging.getLogger(__name__)
@@ -43,18 +43,18 @@ class EngineUnavailable(Exception):  # noqa: N818 - an answer, not a fault
     """No engine could take the request, or the one that had it died and so did its successor."""
 
 
-def problem_of(error: BaseException, request_id: str) -> tuple[ErrorBody, dict[str, str]]:
+def error_document(error: BaseException, request_id: str) -> tuple[ErrorBody, dict[str, str]]:
     """The document and the headers of an error. What is not foreseen is 500, and told to the log alone."""
     match error:
         case Unauthorised():
             return _body(401, "give a valid key: Authorization: Bearer KEY", request_id), {
                 "WWW-Authenticate": "Bearer"
             }
-        case Refused():
+        case Rejected():
             detail = f"{error}; try again in {error.retry_after_s} s"
             full = {FULL: "1"} if error.is_full else {}
             return _body(429, detail, request_id), {"Retry-After": str(error.retry_after_s), **full}
-        case Conflict():
+        case IdempotencyConflict():
             return _body(409, str(error), request_id), {}
         case Unacceptable():
             errors = ({"field": error.field, "message": str(error)},)
@@ -63,7 +63,7 @@ def problem_of(error: BaseException, request_id: str) -> tuple[ErrorBody, dict[s
             return _body(504, "the deadline passed before there was a result", request_id), {}
         case EngineUnavailable():
             return _body(503, "no engine is available; try again in 5 s", request_id), {"Retry-After": "5"}
-        case Ending():
+        case Draining():
             return _body(503, "the service is ending; try again in 5 s", request_id), {"Retry-After": "5"}
         case RequestValidationError():
             faults = tuple(map(_field_error, error.errors()[:MOST_FAULTS]))
@@ -77,18 +77,26 @@ def problem_of(error: BaseException, request_id: str) -> tuple[ErrorBody, dict[s
             return _body(500, "something went wrong here; the request id finds it in the log", request_id), {}
 
 
-def problem_response(body: ErrorBody, headers: Mapping[str, str]) -> Response:
+def error_response(body: ErrorBody, headers: Mapping[str, str]) -> Response:
     content = body.model_dump_json()
     return Response(content, status_code=body.status, headers=dict(headers), media_type=MEDIA_TYPE)
 
 
-def install_problems(app: FastAPI) -> None:
+def install_error_handlers(app: FastAPI) -> None:
     """For what is foreseen; the rest is serve/http/middleware.py's."""
 
     async def handle(request: Request, error: Exception) -> Response:
-        return problem_response(*problem_of(error, request.state.request_id))
+        return error_response(*error_document(error, request.state.request_id))
 
-    foreseen = (Unauthorised, Refused, Conflict, Unacceptable, TimeoutError, EngineUnavailable, Ending)
+    foreseen = (
+        Unauthorised,
+        Rejected,
+        IdempotencyConflict,
+        Unacceptable,
+        TimeoutError,
+        EngineUnavailable,
+        Draining,
+    )
     for kind in (*foreseen, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, handle)
 

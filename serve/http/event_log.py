@@ -53,7 +53,7 @@ class EventLog:
         return bool(events) and events[-1].kind in _LAST and events[0].kind != "error"
 
     @contextmanager
-    def followed(self) -> Iterator[None]:
+    def reader(self) -> Iterator[None]:
         """Within, there is a reader, also before it reads and where it never does."""
         self._num_readers += 1
         if self._alone is not None:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 from serve.api import RewriteRequest, RewriteResult
 
-__all__ = ["Conflict", "Replay", "content_key"]
+__all__ = ["IdempotencyConflict", "ResultCache", "content_key"]
 
 Slot = tuple[str, str]  # whose it is, and its name
 
 
-class Conflict(Exception):  # noqa: N818 - an answer, not a fault
+class IdempotencyConflict(Exception):  # noqa: N818 - an answer, not a fault
     """One idempotency key was used for two different requests."""
 
 
@@ -40,7 +40,7 @@ class _Entry:
         return len(self.found) if isinstance(self.found, bytes) else 0
 
 
-class Replay:
+class ResultCache:
     """`max_entries` and `max_bytes` bound the answers of all callers together."""
 
     def __init__(
@@ -70,7 +70,7 @@ class Replay:
 
         Whoever joins waits until `until_s` of the loop's time, whatever deadline the first one has. What is
         cut off, by its client or its deadline, is forgotten, and one of those that joined samples instead.
-        Raises Conflict when the key came with another request before.
+        Raises IdempotencyConflict when the key came with another request before.
         """
         if not self._max_entries or (idempotency_key is None and request.seed is None):
             return await work(), False
@@ -83,14 +83,14 @@ class Replay:
         slot = (owner, name)
         async with asyncio.timeout_at(until_s):
             while (known := self._entries.get(slot)) is not None:
-                with suppress(_CutOff):
+                with suppress(_Abandoned):
                     return await _joined(known.found), True
         return await self._first(slot, work), False
 
     def _check(self, key: Slot, content: str) -> None:
         known, _ = self._contents.setdefault(key, (content, self._clock_s() + self._keep_s))
         if known != content:
-            raise Conflict("this Idempotency-Key came with another request before; use a new one")
+            raise IdempotencyConflict("this Idempotency-Key came with another request before; use a new one")
         if len(self._contents) > self._max_entries:
             self._contents.popitem(last=False)
 
@@ -131,20 +131,20 @@ class Replay:
         self.num_bytes -= entry.num_bytes
 
 
-class _CutOff(Exception):  # noqa: N818 - the request that was joined ended without a word on this one
+class _Abandoned(Exception):  # noqa: N818 - the request that was joined ended without a word on this one
     pass
 
 
 async def _joined(found: "asyncio.Future[RewriteResult] | bytes") -> RewriteResult:
-    """The first one's result or failure; raises _CutOff where that says nothing of who joined."""
+    """The first one's result or failure; raises _Abandoned where that says nothing of who joined."""
     if isinstance(found, bytes):
         return RewriteResult.model_validate_json(found)
     try:
         return await asyncio.shield(found)
     except TimeoutError as error:
-        raise _CutOff from error
+        raise _Abandoned from error
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise  # this one's own client or deadline
-        raise _CutOff from error
+        raise _Abandoned from error

@@ -8,12 +8,12 @@ from contextlib import nullcontext
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.http.bodies import BODY_AHEAD, READ_S, ahead, at_most, in_time, too_large
-from serve.http.draining import Door
-from serve.http.errors import problem_of, problem_response
-from serve.telemetry import Meter
+from serve.http.bodies import PREFETCHED_BODY, READ_S, ahead, at_most, in_time, too_large
+from serve.http.draining import DrainGate
+from serve.http.errors import error_document, error_response
+from serve.service_metrics import ServiceMetrics
 
-__all__ = ["Shield", "request_id_of", "with_safe_headers"]
+__all__ = ["RequestGuard", "request_id_of", "with_safe_headers"]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HEADERS = {
@@ -46,13 +46,19 @@ def request_id_of(given: str) -> str:
     return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
 
 
-class Shield:
+class RequestGuard:
     """Plain ASGI, so that it wraps streams and routing errors too."""
 
     def __init__(
-        self, app: ASGIApp, *, max_body_bytes: int, meter: Meter, door: Door, read_s: float = READ_S
+        self,
+        app: ASGIApp,
+        *,
+        max_body_bytes: int,
+        metrics: ServiceMetrics,
+        gate: DrainGate,
+        read_s: float = READ_S,
     ) -> None:
-        self._app, self._meter, self._door = app, meter, door
+        self._app, self._metrics, self._gate = app, metrics, gate
         self._max_body_bytes, self._read_s = max_body_bytes, read_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +72,7 @@ class Shield:
         safe_send = with_safe_headers(send)
         began_s, status = time.perf_counter(), 0  # until an answer is begun
 
-        async def send_shielded(message: Message) -> None:
+        async def guarded_send(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -74,24 +80,24 @@ class Shield:
             await safe_send(message)
 
         try:
-            # Who only looks at how it is may do so while it ends, too.
-            with self._door.passed() if scope["method"] == "POST" else nullcontext():
-                await self._pass_on(scope, receive, send_shielded, headers)
+            # GET requests (health, page) are still served while the replica drains.
+            with self._gate.admitted() if scope["method"] == "POST" else nullcontext():
+                await self._pass_on(scope, receive, guarded_send, headers)
         except Exception as error:  # not a handler's: Starlette calls the one for Exception outside of this
             if status:
                 status = 500  # too late to say so in the answer
                 raise
-            await problem_response(*problem_of(error, request_id))(scope, receive, send_shielded)
+            await error_response(*error_document(error, request_id))(scope, receive, guarded_send)
         finally:
             route = getattr(scope.get("route"), "path", "other")
             seconds = time.perf_counter() - began_s
-            self._meter.answered(route=route, status=status or 499, seconds=seconds)  # 499: nobody waited
+            self._metrics.answered(route=route, status=status or 499, seconds=seconds)  # 499: nobody waited
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
         length = headers.get("content-length", "")
         if length.isascii() and length.isdigit() and int(length) > self._max_body_bytes:
             raise too_large(self._max_body_bytes)
-        body_ahead = scope.pop(BODY_AHEAD, None)
-        if body_ahead is not None:
-            receive = ahead(body_ahead, receive)
+        prefetched = scope.pop(PREFETCHED_BODY, None)
+        if prefetched is not None:
+            receive = ahead(prefetched, receive)
         await self._app(scope, in_time(self._read_s, at_most(self._max_body_bytes, receive)), send)

@@ -3,20 +3,26 @@
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from serve.http.errors import problem_of, problem_response
-from serve.telemetry import Meter
+from serve.http.errors import error_document, error_response
+from serve.service_metrics import ServiceMetrics
 
-__all__ = ["answer_early"]
+__all__ = ["reject_in_proxy"]
 
 _ROUTES = ("/rewrite", "/rewrite/stream", "/rewrite/batch")
 
 
-async def answer_early(
-    error: Exception, meter: Meter, scope: Scope, receive: Receive, send: Send, *, seconds: float = 0.0
+async def reject_in_proxy(
+    error: Exception,
+    metrics: ServiceMetrics,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    seconds: float = 0.0,
 ) -> None:
     """As a replica would: a problem document with the request's id, and counted."""
     request_id = Headers(scope=scope).get("x-request-id", "")
-    body, headers = problem_of(error, request_id)
+    body, headers = error_document(error, request_id)
     route = scope["path"] if scope["path"] in _ROUTES else "other"  # labels of metrics have few values
-    meter.answered(route=route, status=body.status, seconds=seconds)
-    await problem_response(body, {**headers, "X-Request-Id": request_id})(scope, receive, send)
+    metrics.answered(route=route, status=body.status, seconds=seconds)
+    await error_response(body, {**headers, "X-Request-Id": request_id})(scope, receive, send)

@@ -15,9 +15,9 @@ from drsft import __version__
 from serve.api import Readiness, RewriteRequest, RewriteResult, VersionInfo
 from serve.http.backend import Backend
 from serve.http.batches import add_batches
-from serve.http.errors import install_problems
+from serve.http.errors import install_error_handlers
 from serve.http.loopback import LoopbackNames
-from serve.http.middleware import Shield
+from serve.http.middleware import RequestGuard
 from serve.http.openapi import ERRORS, DocumentedApp
 from serve.http.streams import add_streams
 from serve.limits.keys import Key
@@ -36,14 +36,14 @@ def make_app(backend: Backend) -> FastAPI:
         redoc_url=None,
         responses={403: ERRORS[403]},
     )
-    install_problems(app)
+    install_error_handlers(app)
     if backend.keys is None:
         app.add_middleware(LoopbackNames)
     app.add_middleware(
-        Shield,
+        RequestGuard,
         max_body_bytes=backend.config.limits.body_bytes,
-        meter=backend.meter,
-        door=backend.door,
+        metrics=backend.metrics,
+        gate=backend.gate,
     )
     if backend.config.access.cors_origins:
         app.add_middleware(
@@ -112,7 +112,7 @@ def _add_health(app: FastAPI, backend: Backend) -> None:
     @app.get("/readyz", responses={503: ERRORS[503]})
     async def readyz() -> Readiness:
         """An engine answers, and requests are let in."""
-        backend.door.check()
+        backend.gate.check()
         return Readiness(status="ready", engine_requests=await backend.num_pending())
 
     @app.get("/version")

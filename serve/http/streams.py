@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from serve.api import ErrorBody, RewriteRequest
 from serve.http.backend import Backend
-from serve.http.errors import problem_of, problem_response
+from serve.http.errors import error_document, error_response
 from serve.http.event_log import EventLog
 from serve.limits.keys import Key
 
@@ -69,7 +69,7 @@ def add_streams(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int
         if first.kind == "error":
             failure = await task
             assert failure is not None
-            return problem_response(*failure)
+            return error_response(*failure)
         return _Events(log)
 
 
@@ -82,7 +82,7 @@ async def _run_stream(
         result = await backend.rewrite(key, body, request_id, listener=log.add)
         log.add("result", result.model_dump(mode="json"))
     except Exception as error:
-        failure = problem_of(error, request_id)
+        failure = error_document(error, request_id)
         log.add("error", failure[0].model_dump(mode="json"))
     finally:
         backend.streams.end(key.name, log)
@@ -97,7 +97,7 @@ class _Events(StreamingResponse):
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._log.followed():
+        with self._log.reader():
             await super().__call__(scope, receive, send)
 
 

@@ -1,8 +1,7 @@
-"""Who gets in now: a rate for each key, and a bound on the tokens that are under way.
+"""Admission: a rate for each key, and a bound on the tokens in flight.
 
-Nothing queues here but the problems of a batch: its sender cannot send them one after the other.
-
-All state is of one ingress replica and its event loop: with R replicas a key has R times its rate.
+A single request never waits: it is admitted or rejected at once. The problems of a batch wait in a queue.
+All state belongs to one ingress replica and its event loop: with R replicas a key has R times its rate.
 """
 
 import asyncio
@@ -13,21 +12,22 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from drsft.config import Rewrite
-from serve.limits.capacity import Room
+from serve.limits.capacity import TokenCapacity
 from serve.limits.keys import Key
-from serve.limits.rates import Rates, Refused
-from serve.telemetry import Meter, NoMeter
+from serve.limits.rates import Rates, Rejected
+from serve.service_metrics import NoMetrics, ServiceMetrics
 
-__all__ = ["NO_METER", "Admission", "Place", "Refused", "Ticket", "estimated_tokens"]
+__all__ = ["NO_METRICS", "Admission", "QueueSlot", "Rejected", "Ticket", "estimated_tokens"]
 
 
-NO_METER = NoMeter()
+NO_METRICS = NoMetrics()
 
 
 class Admission:
-    """Admits by estimate; what a request did not use is given back to its key when it ends.
+    """Admits requests by their estimated tokens; returns what a request did not use to its key at its end.
 
-    `longest_s` is what a request takes at most, `most_waiting` how many problems of one key may wait.
+    `longest_s` is the longest time that a request takes, `most_waiting` the number of problems of one key
+    that may wait.
     """
 
     def __init__(
@@ -37,71 +37,71 @@ class Admission:
         most_waiting: int = 64,
         longest_s: float = math.inf,
         clock_s: Callable[[], float] = time.monotonic,
-        meter: Meter = NO_METER,
+        metrics: ServiceMetrics = NO_METRICS,
     ) -> None:
         self._most_waiting, self._longest_s = most_waiting, longest_s
-        self._clock_s, self._meter = clock_s, meter
-        self._room = Room(tokens_in_flight, meter=meter)
-        self.rates = Rates(clock_s=clock_s, meter=meter)
-        self._places: dict[str, set[Place]] = {}
-        self._mean_s: float | None = None  # that requests were under way, of late
+        self._clock_s, self._metrics = clock_s, metrics
+        self._capacity = TokenCapacity(tokens_in_flight, metrics=metrics)
+        self.rates = Rates(clock_s=clock_s, metrics=metrics)
+        self._slots: dict[str, set[QueueSlot]] = {}
+        self._mean_s: float | None = None  # moving average of the time that a request takes
 
     @property
     def in_flight(self) -> int:
-        return self._room.in_flight
+        return self._capacity.in_flight
 
     @contextmanager
     def counted(self, key: Key) -> Iterator[None]:
-        """Within, there is one of the key's requests, whatever becomes of it; one that is refused is free."""
+        """Counts one request against the key's rate for the block; a rejected request costs nothing."""
         taken = self.rates.take_request(key)
         try:
             yield
-        except Refused:
+        except Rejected:
             taken.give_back(1)
             raise
 
     @contextmanager
     def admit(self, key: Key, num_tokens: int) -> Iterator["Ticket"]:
-        """Within, the tokens count as under way. Raises Refused at once, or not at all."""
-        if not self._room.enter(num_tokens):
+        """Holds the tokens for the block. Raises Rejected at once when they do not fit."""
+        if not self._capacity.try_acquire(num_tokens):
             raise self._full(num_tokens)
-        with self._inside(key, num_tokens) as ticket:
+        with self._holding(key, num_tokens) as ticket:
             yield ticket
 
     @asynccontextmanager
     async def admit_in_turn(
-        self, key: Key, num_tokens: int, *, place: "Place", until_s: float | None = None
+        self, key: Key, num_tokens: int, *, slot: "QueueSlot", until_s: float | None = None
     ) -> AsyncIterator["Ticket"]:
-        """The same, but waits for room until then, of the loop's time; let in, it leaves its place."""
+        """As `admit`, but waits for capacity until `until_s` (the loop's clock), then frees the slot."""
         try:
             async with asyncio.timeout_at(until_s):
-                await self._room.enter_in_turn(num_tokens)
+                await self._capacity.acquire(num_tokens)
         except TimeoutError:
             raise self._full(num_tokens) from None
-        place.leave()
-        with self._inside(key, num_tokens) as ticket:
+        slot.free()
+        with self._holding(key, num_tokens) as ticket:
             yield ticket
 
     @contextmanager
-    def places(self, key: Key, num_problems: int) -> Iterator[list["Place"]]:
-        """For each problem of a batch one to wait in, until it leaves it. Raises Refused for all of them."""
-        taken = self._places.setdefault(key.name, set())
+    def queue_slots(self, key: Key, num_problems: int) -> Iterator[list["QueueSlot"]]:
+        """Queue slots for the problems of a batch. Raises Rejected when the key has too few left."""
+        taken = self._slots.setdefault(key.name, set())
         if len(taken) + num_problems > self._most_waiting:
-            self._meter.refused("waiting")
+            self._metrics.rejected("waiting")
             reason = (
                 f"{len(taken)} problems of key {key.name!r} wait already, of {self._most_waiting} at most"
             )
-            raise Refused(reason, self._wait_s(self._room.num_tokens_waiting))
-        places = [Place(taken) for _ in range(num_problems)]
-        taken.update(places)
+            raise Rejected(reason, self._wait_s(self._capacity.num_tokens_waiting))
+        slots = [QueueSlot(taken) for _ in range(num_problems)]
+        taken.update(slots)
         try:
-            yield places
+            yield slots
         finally:
-            taken.difference_update(places)
+            taken.difference_update(slots)
 
     @contextmanager
-    def _inside(self, key: Key, num_tokens: int) -> Iterator["Ticket"]:
-        """With the room taken already; frees it."""
+    def _holding(self, key: Key, num_tokens: int) -> Iterator["Ticket"]:
+        """For tokens already taken from the capacity: charges the key, and releases them at the end."""
         try:
             taken = self.rates.take_tokens(key, num_tokens)
             ticket = Ticket(started_s=self._clock_s(), used=num_tokens)
@@ -111,17 +111,17 @@ class Admission:
                 taken.give_back(num_tokens - ticket.used)
                 self._learn(ticket)
         finally:
-            self._room.leave(num_tokens)
+            self._capacity.release(num_tokens)
 
-    def _full(self, num_tokens: int) -> Refused:
-        self._meter.refused("full")
-        return Refused("the service is full", self._wait_s(num_tokens), is_full=True)
+    def _full(self, num_tokens: int) -> Rejected:
+        self._metrics.rejected("full")
+        return Rejected("the service is full", self._wait_s(num_tokens), is_full=True)
 
     def _wait_s(self, num_tokens: int) -> float:
-        """Until there is room. By Little's law tokens leave at in_flight / mean time."""
+        """Seconds until the tokens fit, by Little's law: tokens are released at in_flight / mean time."""
         if self._mean_s is None or not self.in_flight:
             return 1
-        excess = self.in_flight + num_tokens - self._room.limit
+        excess = self.in_flight + num_tokens - self._capacity.limit
         return min(self._mean_s * excess / self.in_flight, self._longest_s)
 
     def _learn(self, ticket: "Ticket") -> None:
@@ -132,9 +132,9 @@ class Admission:
 
 @dataclass(slots=True)
 class Ticket:
-    """`used` is what the request took, prompt and sampled tokens: its estimate until that is known.
+    """An admitted request. `used` is its prompt and sampled tokens; the estimate until they are known.
 
-    So whoever leaves, or sets a deadline that passes, pays for what the engines did.
+    A client that disconnects, or whose deadline passes, still pays for the tokens that were sampled.
     """
 
     started_s: float
@@ -142,21 +142,21 @@ class Ticket:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Place:
-    """Of a problem that waits, among those of its key."""
+class QueueSlot:
+    """The right of one problem of a batch to wait; it counts against its key's limit until it is freed."""
 
-    taken: "set[Place]"
+    taken: "set[QueueSlot]"
 
-    def leave(self) -> None:
-        """Once or again."""
+    def free(self) -> None:
+        """Idempotent."""
         self.taken.discard(self)
 
 
 def estimated_tokens(num_prompt_tokens: int, rewrite: Rewrite) -> int:
-    """What a request may keep an engine busy with at one time: its largest wave, every sample at full length.
+    """Upper bound on the tokens that a request has in the engine at one time: its largest wave.
 
-    The whole cascade can take several waves one after the other; counting them all would leave the engine
-    half empty.
+    The cascade can take several waves one after the other; counting all of them would leave the engine half
+    empty.
     """
     waves = (
         min(stage.wave_size, stage.num_samples) * stage.max_tokens

@@ -1,69 +1,68 @@
-"""The tokens that are under way, within a bound; who waits for room gets it in turn."""
+"""A bound on the tokens in flight, with a first-in-first-out queue for requests that may wait."""
 
 import asyncio
 from collections import OrderedDict
 
-from serve.telemetry import Meter
+from serve.service_metrics import ServiceMetrics
 
-__all__ = ["Room"]
+__all__ = ["TokenCapacity"]
 
 
-class Room:
-    """Whoever is let in out of the line has its tokens from that moment: nobody can come between."""
+class TokenCapacity:
+    """At most `limit` tokens in flight. A queued request owns its tokens from the moment it is granted them.
 
-    def __init__(self, limit: int, *, meter: Meter) -> None:
+    A request larger than the limit is granted when nothing else is in flight.
+    """
+
+    def __init__(self, limit: int, *, metrics: ServiceMetrics) -> None:
         self.limit = limit
         self.in_flight = 0
-        self._meter = meter
-        self._line: OrderedDict[asyncio.Future[None], int] = OrderedDict()  # the first comes first
+        self._metrics = metrics
+        self._queue: OrderedDict[asyncio.Future[None], int] = OrderedDict()
         self._add(0)
 
     @property
     def num_tokens_waiting(self) -> int:
-        return sum(self._line.values())
+        return sum(self._queue.values())
 
-    def enter(self, num_tokens: int) -> bool:
-        """Takes it, unless there is too little."""
-        has_room = self._fits(num_tokens)
-        if has_room:
+    def try_acquire(self, num_tokens: int) -> bool:
+        """Takes the tokens if they fit now; returns whether they did."""
+        fits = not self.in_flight or self.in_flight + num_tokens <= self.limit
+        if fits:
             self._add(num_tokens)
-        return has_room
+        return fits
 
-    async def enter_in_turn(self, num_tokens: int) -> None:
-        """Takes it, behind everybody who waits. One that is cancelled has taken nothing."""
-        if not self._line and self.enter(num_tokens):
+    async def acquire(self, num_tokens: int) -> None:
+        """Takes the tokens after every request queued before. A cancelled call has taken nothing."""
+        if not self._queue and self.try_acquire(num_tokens):
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._line[turn] = num_tokens
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue[granted] = num_tokens
         try:
-            await turn
+            await granted
         except asyncio.CancelledError:
-            if turn.cancelled():
-                self._line.pop(turn, None)
-                self._let_in()  # those behind it may need less
+            if granted.cancelled():
+                self._queue.pop(granted, None)
+                self._grant()  # requests queued behind it may need fewer tokens
             else:
-                self.leave(num_tokens)
+                self.release(num_tokens)
             raise
 
-    def leave(self, num_tokens: int) -> None:
+    def release(self, num_tokens: int) -> None:
         self._add(-num_tokens)
-        self._let_in()
+        self._grant()
 
-    def _let_in(self) -> None:
-        while self._line:
-            turn, num_tokens = next(iter(self._line.items()))
-            if turn.cancelled():
-                del self._line[turn]
-            elif self.enter(num_tokens):
-                del self._line[turn]
-                turn.set_result(None)
+    def _grant(self) -> None:
+        while self._queue:
+            granted, num_tokens = next(iter(self._queue.items()))
+            if granted.cancelled():
+                del self._queue[granted]
+            elif self.try_acquire(num_tokens):
+                del self._queue[granted]
+                granted.set_result(None)
             else:
                 return
 
-    def _fits(self, num_tokens: int) -> bool:
-        """Alone, a request may be larger than everything."""
-        return not self.in_flight or self.in_flight + num_tokens <= self.limit
-
     def _add(self, num_tokens: int) -> None:
         self.in_flight += num_tokens
-        self._meter.in_flight(self.in_flight, limit=self.limit)
+        self._metrics.in_flight(self.in_flight, limit=self.limit)

@@ -1,8 +1,8 @@
-"""A service that is full says so from its proxy, before a request has cost it anything.
+"""Rejects requests in the proxy while the service is full.
 
-An ingress replica refuses in half a millisecond of its own, but Serve's way to it and back costs ten times
-that, and takes it from the requests that were let in. So the proxy learns from each refusal how many requests
-are too many, and gives the same answer by itself where there are as many under way.
+An ingress replica rejects within half a millisecond, but the way through Ray Serve to it and back costs ten
+times that and takes processor time from admitted requests. So the proxy learns from each rejection how many
+requests are too many, and rejects by itself while that many are in flight.
 """
 
 import time
@@ -13,11 +13,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.http.errors import FULL
-from serve.http.proxy_answers import answer_early
-from serve.limits.admission import Refused
-from serve.telemetry import Meter
+from serve.http.proxy_answers import reject_in_proxy
+from serve.limits.admission import Rejected
+from serve.service_metrics import ServiceMetrics
 
-__all__ = ["LearntLimit", "RefusedBefore"]
+__all__ = ["LearntLimit", "OverloadGuard"]
 
 GROWTH_S = 0.5  # between two tries of more than the limit: one slow refusal each while the service is full
 FORGET_S = 1.0  # without any refusal
@@ -34,7 +34,7 @@ class LearntLimit:
     """
 
     clock_s: Callable[[], float]
-    num_under_way: int = 0
+    num_in_flight: int = 0
     most: int | None = None
     _step: int = 1
     _grows_s: float = 0.0
@@ -44,10 +44,10 @@ class LearntLimit:
         now_s = self.clock_s()
         if now_s - self._refused_s >= FORGET_S:
             self.most = None
-        if self.most is None or self.num_under_way < self.most:
+        if self.most is None or self.num_in_flight < self.most:
             return True
         if now_s >= self._grows_s:
-            self.most = self.num_under_way + self._step
+            self.most = self.num_in_flight + self._step
             self._step, self._grows_s = 2 * self._step, now_s + GROWTH_S
             return True
         self._refused_s = now_s
@@ -61,11 +61,13 @@ class LearntLimit:
         self._step, self._grows_s, self._refused_s = 1, now_s + GROWTH_S, now_s
 
 
-class RefusedBefore:
-    """Of one proxy."""
+class OverloadGuard:
+    """ASGI middleware of one proxy."""
 
-    def __init__(self, app: ASGIApp, *, meter: Meter, clock_s: Callable[[], float] = time.monotonic) -> None:
-        self._app, self._meter = app, meter
+    def __init__(
+        self, app: ASGIApp, *, metrics: ServiceMetrics, clock_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._app, self._metrics = app, metrics
         self._limit = LearntLimit(clock_s)
         self._retry_after_s = 1
 
@@ -76,17 +78,17 @@ class RefusedBefore:
         elif "origin" in Headers(scope=scope) or self._limit.has_room():
             await self._pass_on(scope, receive, send)
         else:
-            await self._refuse(scope, receive, send)
+            await self._reject(scope, receive, send)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
-        num_others = self._limit.num_under_way
-        self._limit.num_under_way += 1
-        is_under_way = True
+        num_others = self._limit.num_in_flight
+        self._limit.num_in_flight += 1
+        is_in_flight = True
 
-        def leave() -> None:
-            nonlocal is_under_way
-            self._limit.num_under_way -= is_under_way
-            is_under_way = False
+        def finish() -> None:
+            nonlocal is_in_flight
+            self._limit.num_in_flight -= is_in_flight
+            is_in_flight = False
 
         async def watched_send(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == 429:
@@ -95,15 +97,15 @@ class RefusedBefore:
                     self._limit.learn(num_others)
                     self._retry_after_s = int(headers["Retry-After"])
             if message["type"] == "http.response.body" and not message.get("more_body", False):
-                leave()  # before the client has it, whose next request may be here sooner than Serve is done
+                finish()  # before the client has it, whose next request may be here sooner than Serve is done
             await send(message)
 
         try:
             await self._app(scope, receive, watched_send)
         finally:
-            leave()
+            finish()
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._meter.refused("full")
-        refused = Refused("the service is full", self._retry_after_s, is_full=True)
-        await answer_early(refused, self._meter, scope, receive, send)
+    async def _reject(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._metrics.rejected("full")
+        rejected = Rejected("the service is full", self._retry_after_s, is_full=True)
+        await reject_in_proxy(rejected, self._metrics, scope, receive, send)

@@ -5,11 +5,11 @@ from ray.serve import metrics as serve_metrics
 from drsft.process.metric_names import SERVICE_METRICS
 from drsft.stages.ray_metrics import RayMetrics
 
-__all__ = ["ServeMeter"]
+__all__ = ["RayServiceMetrics"]
 
 
-class ServeMeter:
-    """A `Meter` of one replica; make one."""
+class RayServiceMetrics:
+    """`ServiceMetrics` through Ray Serve; one instance a replica."""
 
     def __init__(self) -> None:
         self._metrics = RayMetrics(SERVICE_METRICS, classes=serve_metrics)
@@ -18,7 +18,7 @@ class ServeMeter:
         self._metrics.count("drsft_service_requests_total", route=route, status=str(status))
         self._metrics.observe("drsft_service_latency_seconds", seconds, route=route)
 
-    def refused(self, reason: str) -> None:
+    def rejected(self, reason: str) -> None:
         self._metrics.count("drsft_service_refusals_total", reason=reason)
 
     def in_flight(self, num_tokens: int, *, limit: int) -> None:

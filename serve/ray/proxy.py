@@ -13,14 +13,14 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.http.bodies import BODY_AHEAD, READ_S, in_time
+from serve.http.bodies import PREFETCHED_BODY, READ_S, in_time
 from serve.http.errors import EngineUnavailable
 from serve.http.middleware import request_id_of, with_safe_headers
-from serve.http.proxy_answers import answer_early
-from serve.limits.overload import RefusedBefore
-from serve.telemetry import Meter
+from serve.http.proxy_answers import reject_in_proxy
+from serve.limits.overload import OverloadGuard
+from serve.service_metrics import ServiceMetrics
 
-__all__ = ["BodyAhead", "CleanHeaders", "LostReplicas", "middlewares"]
+__all__ = ["BodyPrefetch", "CleanHeaders", "LostReplicaErrors", "middlewares"]
 
 MOST_BYTES_AHEAD = 64 << 10
 # What Serve reads of a request by itself: the deadline and the end of a request whose client left are this
@@ -35,13 +35,13 @@ _OF_SERVE = {
 
 def middlewares() -> list[Middleware]:
     """Called by Serve when it starts a proxy; the last one is the outermost."""
-    from serve.ray.metrics import ServeMeter  # within Ray
+    from serve.ray.metrics import RayServiceMetrics  # within Ray
 
-    meter = ServeMeter()
+    metrics = RayServiceMetrics()
     return [
-        Middleware(BodyAhead, meter=meter),
-        Middleware(LostReplicas, meter=meter),
-        Middleware(RefusedBefore, meter=meter),
+        Middleware(BodyPrefetch, metrics=metrics),
+        Middleware(LostReplicaErrors, metrics=metrics),
+        Middleware(OverloadGuard, metrics=metrics),
         Middleware(CleanHeaders),
     ]
 
@@ -68,11 +68,11 @@ def _may_pass(header: bytes) -> bool:
     return name != "x-request-id" and name.replace("-", "_") not in _OF_SERVE
 
 
-class BodyAhead:
+class BodyPrefetch:
     """Sends a small body along with its request: else the replica asks the proxy for it, a call more."""
 
-    def __init__(self, app: ASGIApp, *, meter: Meter, read_s: float = READ_S) -> None:
-        self._app, self._meter, self._read_s = app, meter, read_s
+    def __init__(self, app: ASGIApp, *, metrics: ServiceMetrics, read_s: float = READ_S) -> None:
+        self._app, self._metrics, self._read_s = app, metrics, read_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         length = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
@@ -80,11 +80,11 @@ class BodyAhead:
             try:
                 body = await _whole(in_time(self._read_s, receive))
             except HTTPException as error:
-                await answer_early(error, self._meter, scope, receive, send, seconds=self._read_s)
+                await reject_in_proxy(error, self._metrics, scope, receive, send, seconds=self._read_s)
                 return
             if body is None:
                 return
-            scope[BODY_AHEAD] = body
+            scope[PREFETCHED_BODY] = body
         await self._app(scope, receive, send)
 
 
@@ -100,11 +100,11 @@ async def _whole(receive: Receive) -> bytes | None:
     return body
 
 
-class LostReplicas:
+class LostReplicaErrors:
     """A request that ends without an answer, or with the proxy's own 503, is answered as other errors are."""
 
-    def __init__(self, app: ASGIApp, *, meter: Meter) -> None:
-        self._app, self._meter = app, meter
+    def __init__(self, app: ASGIApp, *, metrics: ServiceMetrics) -> None:
+        self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -133,4 +133,4 @@ class LostReplicas:
         await self._app(scope, watched_receive, watched_send)
         if not (is_answered or is_gone):
             seconds = time.perf_counter() - began_s
-            await answer_early(EngineUnavailable(), self._meter, scope, receive, send, seconds=seconds)
+            await reject_in_proxy(EngineUnavailable(), self._metrics, scope, receive, send, seconds=seconds)

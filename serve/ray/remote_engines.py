@@ -12,7 +12,7 @@ from ray.serve.handle import DeploymentHandle
 from drsft.errors import StageError
 from drsft.records import Completion, Sampling
 from serve.http.errors import EngineUnavailable
-from serve.limits.admission import Refused
+from serve.limits.admission import Rejected
 from serve.watch import OnTokens
 
 __all__ = ["RemotePolicy", "RemoteScorer"]
@@ -51,7 +51,7 @@ class RemotePolicy:
                     return completions
             return await self._listen(prompt_ids, sampling, on_tokens)
         except BackPressureError as error:
-            raise Refused("every engine is full", 2, is_full=True) from error
+            raise Rejected("every engine is full", 2, is_full=True) from error
 
     async def _listen(
         self, prompt_ids: Sequence[int], sampling: Sampling, on_tokens: OnTokens
@@ -89,7 +89,7 @@ class RemoteScorer:
             except _LOST as error:
                 raise EngineUnavailable from error
             except BackPressureError as error:
-                raise Refused("the scorer is full", 2, is_full=True) from error
+                raise Rejected("the scorer is full", 2, is_full=True) from error
         return phis
 
 

@@ -16,10 +16,10 @@ from drsft.records import Completion, Sampling
 from drsft.verify.protocol import Verifier
 from serve.http.backend import Backend
 from serve.http.routes import make_app
-from serve.limits.admission import NO_METER
+from serve.limits.admission import NO_METRICS
 from serve.service import RewriteService
+from serve.service_metrics import NoMetrics, ServiceMetrics
 from serve.settings import ServeConfig
-from serve.telemetry import Meter, NoMeter
 from serve.watch import OnTokens
 
 SETTINGS: dict[str, Any] = {
@@ -66,7 +66,7 @@ async def idle() -> int:
     return 0
 
 
-class Answers(NoMeter):
+class Answers(NoMetrics):
     """The statuses that were counted, with their routes."""
 
     def __init__(self) -> None:
@@ -82,13 +82,13 @@ def make_backend(
     verifier: Verifier,
     *,
     num_pending: Callable[[], Awaitable[int]] = idle,
-    meter: Meter = NO_METER,
+    metrics: ServiceMetrics = NO_METRICS,
     scorer: Scorer | None = None,
     **changes: Any,
 ) -> Backend:
     config = ServeConfig.model_validate({**SETTINGS, **changes})
     service = RewriteService(config, prompter, policy, verifier, scorer)
-    return Backend(config, service, num_pending=num_pending, model_fingerprint="f", meter=meter)
+    return Backend(config, service, num_pending=num_pending, model_fingerprint="f", metrics=metrics)
 
 
 def make_service(policy: Policy, prompter: Prompter, verifier: Verifier, **changes: Any) -> FastAPI:

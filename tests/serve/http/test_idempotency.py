@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from drsft.records import Outcome, Source
 from serve.api import RewriteRequest, RewriteResult, Timings, TokenCounts
-from serve.http.idempotency import Conflict, Replay
+from serve.http.idempotency import IdempotencyConflict, ResultCache
 
 REQUEST = RewriteRequest(problem="1 + 1?", reference="2")
 
@@ -50,17 +50,17 @@ class Sampling:
         return await asyncio.shield(self.outcome)
 
 
-def replay(max_entries: int = 10, max_bytes: int = 1 << 20) -> Replay:
-    return Replay(max_entries=max_entries, max_bytes=max_bytes, keep_s=60)
+def results(max_entries: int = 10, max_bytes: int = 1 << 20) -> ResultCache:
+    return ResultCache(max_entries=max_entries, max_bytes=max_bytes, keep_s=60)
 
 
-def asked(memory: Replay, work: Callable[[], Awaitable[Any]], **options: Any) -> "asyncio.Task[Any]":
+def asked(memory: ResultCache, work: Callable[[], Awaitable[Any]], **options: Any) -> "asyncio.Task[Any]":
     return asyncio.create_task(memory.run("team", REQUEST, "key", work, **options))
 
 
 async def joined(first: Sampling, others: Sampling, number: int) -> "list[asyncio.Task[Any]]":
     """The first request under way, and behind it those that joined it."""
-    memory = replay()
+    memory = results()
     task = asked(memory, first)
     await first.has_begun.wait()
     waiting = [asked(memory, others) for _ in range(number)]
@@ -93,7 +93,7 @@ async def test_the_first_ones_deadline_is_not_that_of_the_others() -> None:
 
 
 async def test_who_joined_has_a_deadline_of_its_own() -> None:
-    memory = replay()
+    memory = results()
     first = Sampling()
     task = asked(memory, first)
     await first.has_begun.wait()
@@ -124,7 +124,9 @@ async def test_a_failure_of_the_work_is_that_of_all_who_joined() -> None:
     assert others.num_begun == 0
 
 
-async def done(memory: Replay, seed: int | None, key: str | None, result: RewriteResult = ANSWER) -> bool:
+async def done(
+    memory: ResultCache, seed: int | None, key: str | None, result: RewriteResult = ANSWER
+) -> bool:
     """Whether the answer was there already."""
 
     async def work() -> RewriteResult:
@@ -137,19 +139,19 @@ async def done(memory: Replay, seed: int | None, key: str | None, result: Rewrit
 
 
 async def test_what_a_fixed_seed_gives_is_one_answer_whatever_key_it_came_with() -> None:
-    memory = replay()
+    memory = results()
     keys = [None, "a", "b", "a", None]
     assert [await done(memory, 3, key) for key in keys] == [False, True, True, True, True]
-    memory = replay()
+    memory = results()
     assert [await done(memory, 3, key) for key in reversed(keys)] == [False, True, True, True, True]
 
 
 async def test_a_key_that_found_an_answer_of_another_belongs_to_its_request_all_the_same() -> None:
-    memory = replay()
+    memory = results()
     await done(memory, 3, None)
     await done(memory, 3, "a")
     for seed in (4, None):
-        with pytest.raises(Conflict):
+        with pytest.raises(IdempotencyConflict):
             await done(memory, seed, "a")
 
 
@@ -162,7 +164,7 @@ def test_answers_are_bounded_by_number_and_by_bytes_and_the_latest_stay(
     sizes: list[int], max_entries: int, max_bytes: int
 ) -> None:
     async def run() -> None:
-        memory = replay(max_entries, max_bytes)
+        memory = results(max_entries, max_bytes)
         answers = [answer("語" * size) for size in sizes]
         for seed, one in enumerate(answers):
             assert not await done(memory, seed, None, one)

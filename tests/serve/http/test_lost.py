@@ -13,13 +13,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from drsft.policy.fake import text_completion
 from drsft.records import Completion, Sampling
-from serve.http.draining import Door
+from serve.http.draining import DrainGate
 from serve.http.errors import EngineUnavailable
-from serve.http.middleware import Shield
-from serve.limits.admission import Refused
-from serve.ray.proxy import BodyAhead, LostReplicas
+from serve.http.middleware import RequestGuard
+from serve.limits.admission import Rejected
+from serve.ray.proxy import BodyPrefetch, LostReplicaErrors
 from serve.ray.remote_engines import RemotePolicy, RemoteScorer
-from serve.telemetry import NoMeter
+from serve.service_metrics import NoMetrics
 
 OURS = {"X-Content-Type-Options": "nosniff", "X-Request-Id": "abc"}
 SAMPLING = Sampling(num_samples=1, temperature=1.0, max_tokens=8, seed=5)
@@ -87,14 +87,14 @@ async def test_a_request_that_lost_two_engines_is_told_so() -> None:
 
 async def test_engines_and_scorers_that_have_a_full_queue_are_refusals() -> None:
     full = Engines(BackPressureError(1, 1), BackPressureError(1, 1))
-    with pytest.raises(Refused):
+    with pytest.raises(Rejected):
         await RemotePolicy(full).generate([1], SAMPLING)  # type: ignore[arg-type]
-    with pytest.raises(Refused):
+    with pytest.raises(Rejected):
         await RemoteScorer(full).mean_phi([1], [[2]])  # type: ignore[arg-type]
 
 
 async def ask(app: ASGIApp) -> httpx.Response:
-    transport = httpx.ASGITransport(LostReplicas(app, meter=NoMeter()))
+    transport = httpx.ASGITransport(LostReplicaErrors(app, metrics=NoMetrics()))
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         return await client.post("/rewrite", headers={"X-Request-Id": "mine"})
 
@@ -140,15 +140,15 @@ async def test_a_body_arrives_as_it_was_sent_whether_it_went_ahead_or_not(size: 
         await Response(await Request(scope, receive).body())(scope, receive, send)
 
     body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
-    shield = Shield(echo, max_body_bytes=1 << 20, meter=NoMeter(), door=Door())
-    app = BodyAhead(shield, meter=NoMeter())
+    shield = RequestGuard(echo, max_body_bytes=1 << 20, metrics=NoMetrics(), gate=DrainGate())
+    app = BodyPrefetch(shield, metrics=NoMetrics())
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         assert (await client.post("/", content=body)).content == body
 
 
 async def test_a_body_past_the_limit_is_refused_also_where_it_went_ahead() -> None:
-    shield = Shield(Response("in"), max_body_bytes=1024, meter=NoMeter(), door=Door())
-    app = BodyAhead(shield, meter=NoMeter())
+    shield = RequestGuard(Response("in"), max_body_bytes=1024, metrics=NoMetrics(), gate=DrainGate())
+    app = BodyPrefetch(shield, metrics=NoMetrics())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
         assert (await client.post("/", content=b"x" * 1025)).status_code == 413

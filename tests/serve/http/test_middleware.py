@@ -11,9 +11,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.http.bodies import in_time
-from serve.http.draining import Door
-from serve.http.middleware import Shield
-from serve.ray.proxy import BodyAhead, CleanHeaders, LostReplicas
+from serve.http.draining import DrainGate
+from serve.http.middleware import RequestGuard
+from serve.ray.proxy import BodyPrefetch, CleanHeaders, LostReplicaErrors
 from tests.support.serve import Answers
 
 
@@ -22,21 +22,21 @@ async def post(app: ASGIApp, **options: Any) -> httpx.Response:
         return await client.post("/rewrite", **options)
 
 
-def shield(app: ASGIApp, meter: Answers, **options: Any) -> Shield:
-    return Shield(app, max_body_bytes=1024, meter=meter, door=Door(), **options)
+def shield(app: ASGIApp, metrics: Answers, **options: Any) -> RequestGuard:
+    return RequestGuard(app, max_body_bytes=1024, metrics=metrics, gate=DrainGate(), **options)
 
 
 async def test_a_fault_before_the_answer_is_a_problem_document_with_the_headers_of_every_answer() -> None:
     async def fails(scope: Scope, receive: Receive, send: Send) -> None:
         raise RuntimeError("inside")
 
-    meter = Answers()
-    answer = await post(shield(fails, meter), headers={"X-Request-Id": "mine"})
+    metrics = Answers()
+    answer = await post(shield(fails, metrics), headers={"X-Request-Id": "mine"})
     assert answer.status_code == 500
     assert answer.json()["request_id"] == answer.headers["X-Request-Id"] == "mine"
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
     assert "inside" not in answer.text
-    assert meter.counted == [("other", 500)]
+    assert metrics.counted == [("other", 500)]
 
 
 async def test_a_fault_in_the_midst_of_an_answer_breaks_it_off_and_is_counted() -> None:
@@ -44,20 +44,20 @@ async def test_a_fault_in_the_midst_of_an_answer_breaks_it_off_and_is_counted() 
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise RuntimeError
 
-    meter = Answers()
+    metrics = Answers()
     with pytest.raises(RuntimeError):
-        await post(shield(fails, meter))
-    assert meter.counted == [("other", 500)]
+        await post(shield(fails, metrics))
+    assert metrics.counted == [("other", 500)]
 
 
 async def test_a_client_that_left_before_its_answer_is_no_fault() -> None:
     async def is_cancelled(scope: Scope, receive: Receive, send: Send) -> None:
         raise asyncio.CancelledError
 
-    meter = Answers()
+    metrics = Answers()
     with pytest.raises(asyncio.CancelledError):
-        await post(shield(is_cancelled, meter))
-    assert meter.counted == [("other", 499)]
+        await post(shield(is_cancelled, metrics))
+    assert metrics.counted == [("other", 499)]
 
 
 async def never() -> Message:
@@ -79,9 +79,9 @@ async def reads(scope: Scope, receive: Receive, send: Send) -> None:
 async def test_a_body_that_does_not_come_is_given_up_and_its_connection_closed(
     receive: Receive, is_ahead: bool
 ) -> None:
-    meter = Answers()
+    metrics = Answers()
     app: ASGIApp = (
-        BodyAhead(reads, meter=meter, read_s=0.01) if is_ahead else shield(reads, meter, read_s=0.01)
+        BodyPrefetch(reads, metrics=metrics, read_s=0.01) if is_ahead else shield(reads, metrics, read_s=0.01)
     )
     sent: list[Message] = []
 
@@ -95,7 +95,7 @@ async def test_a_body_that_does_not_come_is_given_up_and_its_connection_closed(
     assert sent[0]["status"] == 408
     assert (told["Connection"], told["X-Request-Id"]) == ("close", "mine")
     assert told["Content-Type"] == "application/problem+json"
-    assert [status for _, status in meter.counted] == [408]
+    assert [status for _, status in metrics.counted] == [408]
 
 
 async def test_behind_the_body_a_client_may_stay_as_long_as_it_likes() -> None:
@@ -166,7 +166,7 @@ async def test_a_request_that_lost_its_replica_is_counted_by_the_proxy() -> None
     async def says_nothing(scope: Scope, receive: Receive, send: Send) -> None:
         pass
 
-    meter = Answers()
-    answer = await post(CleanHeaders(LostReplicas(says_nothing, meter=meter)))
+    metrics = Answers()
+    answer = await post(CleanHeaders(LostReplicaErrors(says_nothing, metrics=metrics)))
     assert answer.json()["request_id"] == answer.headers["X-Request-Id"] != ""
-    assert meter.counted == [("/rewrite", 503)]
+    assert metrics.counted == [("/rewrite", 503)]

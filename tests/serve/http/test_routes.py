@@ -144,17 +144,17 @@ async def test_an_unknown_fault_is_told_to_the_log_alone(service: Any, policy: P
         raise RuntimeError("a secret path")
 
     policy.answer = fail
-    meter = Answers()
+    metrics = Answers()
     access = {"open_on_loopback": True, "cors_origins": ["https://elsewhere.example"]}
     headers = {"Origin": "https://elsewhere.example"}
-    answer = await service(access=access, meter=meter).post("/rewrite", json=ASK, headers=headers)
+    answer = await service(access=access, metrics=metrics).post("/rewrite", json=ASK, headers=headers)
     assert answer.status_code == 500
     assert "secret" not in answer.text
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.headers["X-Request-Id"] == answer.json()["request_id"]
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Access-Control-Allow-Origin"] == "https://elsewhere.example"
-    assert meter.counted == [("/rewrite", 500)]
+    assert metrics.counted == [("/rewrite", 500)]
 
 
 async def test_wrong_fields_are_named_in_short_and_not_without_end(service: Any) -> None:

@@ -15,7 +15,7 @@ from drsft.verify.pool import VerifierPool
 from serve.http.backend import Backend
 from serve.http.errors import EngineUnavailable
 from serve.http.routes import make_app
-from serve.limits.admission import Admission, Refused
+from serve.limits.admission import Admission, Rejected
 from serve.limits.keys import Key
 from tests.support.serve import Policy, make_backend
 
@@ -31,8 +31,8 @@ class Clock:
         return self.now_s
 
 
-def refused(admission: Admission, num_tokens: int) -> Refused:
-    with pytest.raises(Refused) as caught, admission.admit(KEY, num_tokens):
+def refused(admission: Admission, num_tokens: int) -> Rejected:
+    with pytest.raises(Rejected) as caught, admission.admit(KEY, num_tokens):
         pass
     return caught.value
 
@@ -185,7 +185,7 @@ async def test_a_fault_here_is_no_way_past_the_limit(prompter: Prompter, verifie
     assert (await post(backend, "/rewrite", ASK)).status_code == 429
 
 
-@pytest.mark.parametrize("failure", [EngineUnavailable(), Refused("every engine is full", 2, is_full=True)])
+@pytest.mark.parametrize("failure", [EngineUnavailable(), Rejected("every engine is full", 2, is_full=True)])
 async def test_what_no_engine_took_costs_nothing(
     prompter: Prompter, verifier: VerifierPool, failure: Exception
 ) -> None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.limits.capacity import Room
-from serve.telemetry import NoMeter
+from serve.limits.capacity import TokenCapacity
+from serve.service_metrics import NoMetrics
 
 LIMIT = 100
 
@@ -22,7 +22,7 @@ async def settled(num_visitors: int = 1) -> None:
 class Visitor:
     """Waits for room, and stays until it is told to go."""
 
-    room: Room
+    room: TokenCapacity
     num_tokens: int
 
     def __post_init__(self) -> None:
@@ -30,15 +30,15 @@ class Visitor:
         self.visit = asyncio.create_task(self._visit())
 
     async def _visit(self) -> None:
-        await self.room.enter_in_turn(self.num_tokens)
+        await self.room.acquire(self.num_tokens)
         self.entered.set()
         try:
             await self.may_go.wait()
         finally:
-            self.room.leave(self.num_tokens)
+            self.room.release(self.num_tokens)
 
 
-async def visitors(room: Room, *sizes: int) -> list[Visitor]:
+async def visitors(room: TokenCapacity, *sizes: int) -> list[Visitor]:
     found = [Visitor(room, size) for size in sizes]
     await settled()
     return found
@@ -49,7 +49,7 @@ def inside(all_of_them: list[Visitor]) -> list[bool]:
 
 
 async def test_who_waits_is_let_in_when_enough_has_left_and_not_before() -> None:
-    room = Room(LIMIT, meter=NoMeter())
+    room = TokenCapacity(LIMIT, metrics=NoMetrics())
     first, second, waiting = await visitors(room, 60, 20, 50)
     second.may_go.set()
     await settled()
@@ -60,7 +60,7 @@ async def test_who_waits_is_let_in_when_enough_has_left_and_not_before() -> None
 
 
 async def test_a_small_one_waits_behind_a_large_one_that_came_before() -> None:
-    room = Room(LIMIT, meter=NoMeter())
+    room = TokenCapacity(LIMIT, metrics=NoMetrics())
     first, large, small = await visitors(room, 80, 90, 10)
     assert inside([first, large, small]) == [True, False, False]
     large.visit.cancel()
@@ -69,7 +69,7 @@ async def test_a_small_one_waits_behind_a_large_one_that_came_before() -> None:
 
 
 async def test_as_many_are_woken_as_there_is_room_for() -> None:
-    room = Room(LIMIT, meter=NoMeter())
+    room = TokenCapacity(LIMIT, metrics=NoMetrics())
     first, *waiting = await visitors(room, LIMIT, *[30] * 1000)
     first.may_go.set()
     await settled()
@@ -78,7 +78,7 @@ async def test_as_many_are_woken_as_there_is_room_for() -> None:
 
 
 async def test_one_that_is_let_in_and_leaves_in_that_moment_hands_its_room_on() -> None:
-    room = Room(LIMIT, meter=NoMeter())
+    room = TokenCapacity(LIMIT, metrics=NoMetrics())
     first, leaver, last = await visitors(room, LIMIT, LIMIT, LIMIT)
     first.may_go.set()
     while room.num_tokens_waiting > LIMIT:  # noqa: ASYNC110 - until the leaver has its room, and not yet run
@@ -99,7 +99,7 @@ def test_whatever_they_do_the_room_is_kept_in_order_and_is_empty_at_the_end(
     steps: list[tuple[str, int, bool]],
 ) -> None:
     async def run() -> None:
-        room, everybody = Room(LIMIT, meter=NoMeter()), list[Visitor]()
+        room, everybody = TokenCapacity(LIMIT, metrics=NoMetrics()), list[Visitor]()
         for act, number, is_settled in steps:
             present = [one for one in everybody if not one.visit.done()]
             if act == "come":

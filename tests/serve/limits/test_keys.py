@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from drsft.config import Rewrite
 from drsft.errors import ConfigError
-from serve.limits.admission import Admission, Refused, estimated_tokens
+from serve.limits.admission import Admission, Rejected, estimated_tokens
 from serve.limits.keys import Key, KeyRing, make_key, read_keys
 from serve.limits.rates import TokenBucket
 from serve.settings import Access
@@ -121,7 +121,7 @@ def test_waiting_as_long_as_told_is_enough() -> None:
 def test_full_is_refused_at_once_and_room_comes_back() -> None:
     admission = Admission(100, clock_s=Clock())
     with admission.admit(key(), 80):
-        with pytest.raises(Refused), admission.admit(key(), 30):
+        with pytest.raises(Rejected), admission.admit(key(), 30):
             pass
         with admission.admit(key(), 20):
             assert admission.in_flight == 100
@@ -143,7 +143,7 @@ def test_a_key_past_its_rate_is_told_when_to_come_again_and_others_are_not() -> 
     for _ in range(60):
         with admission.counted(key()):
             pass
-    with pytest.raises(Refused, match="60 requests a minute") as caught, admission.counted(key()):
+    with pytest.raises(Rejected, match="60 requests a minute") as caught, admission.counted(key()):
         pass
     clock.now_s += caught.value.retry_after_s
     with admission.counted(key()):
@@ -153,8 +153,8 @@ def test_a_key_past_its_rate_is_told_when_to_come_again_and_others_are_not() -> 
 def test_a_request_that_is_refused_is_not_counted() -> None:
     admission = Admission(100, clock_s=Clock())
     for _ in range(100):
-        with pytest.raises(Refused, match="full"), admission.counted(key()):
-            raise Refused("the service is full", 1, is_full=True)
+        with pytest.raises(Rejected, match="full"), admission.counted(key()):
+            raise Rejected("the service is full", 1, is_full=True)
     with admission.counted(key()):
         pass
 
@@ -172,7 +172,7 @@ def test_what_was_not_used_is_given_back_to_the_key() -> None:
     for _ in range(10):
         with admission.admit(key(tokens=6000), 5000) as ticket:
             ticket.used = 100
-    with pytest.raises(Refused, match="tokens a minute"), admission.admit(key(tokens=6000), 5100):
+    with pytest.raises(Rejected, match="tokens a minute"), admission.admit(key(tokens=6000), 5100):
         pass
 
 
@@ -206,7 +206,7 @@ def _all_that_it_gives(admission: Admission, slow: Key) -> int:
         try:
             with admission.admit(slow, 1):
                 pass
-        except Refused:
+        except Rejected:
             return taken
     raise AssertionError("without end")
 

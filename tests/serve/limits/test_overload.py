@@ -12,28 +12,28 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from serve.http.errors import problem_of, problem_response
-from serve.limits.admission import Refused
-from serve.limits.overload import FORGET_S, GROWTH_S, LearntLimit, RefusedBefore
-from serve.telemetry import NoMeter
+from serve.http.errors import error_document, error_response
+from serve.limits.admission import Rejected
+from serve.limits.overload import FORGET_S, GROWTH_S, LearntLimit, OverloadGuard
+from serve.service_metrics import NoMetrics
 
-FULL = Refused("the service is full", 3, is_full=True)
+FULL = Rejected("the service is full", 3, is_full=True)
 
 
 class Replica:
     """Has room for some requests, which stay until they are let go; refuses the rest."""
 
-    def __init__(self, refusal: Refused = FULL, room: int = 0) -> None:
+    def __init__(self, refusal: Rejected = FULL, room: int = 0) -> None:
         self.refusal, self.room, self.num_asked, self.num_inside, self.now_s = refusal, room, 0, 0, 0.0
         self.let_go, self.is_full = asyncio.Event(), asyncio.Event()
         paths = ("/rewrite", "/rewrite/batch")
         routes = [Route(path, self._answer, methods=["POST"]) for path in paths]
-        self.app = RefusedBefore(Starlette(routes=routes), meter=NoMeter(), clock_s=lambda: self.now_s)
+        self.app = OverloadGuard(Starlette(routes=routes), metrics=NoMetrics(), clock_s=lambda: self.now_s)
 
     async def _answer(self, request: Request) -> Response:
         self.num_asked += 1
         if self.num_inside >= self.room:
-            return problem_response(*problem_of(self.refusal, "of-the-replica"))
+            return error_response(*error_document(self.refusal, "of-the-replica"))
         self.num_inside += 1
         if self.num_inside == self.room:
             self.is_full.set()
@@ -91,10 +91,10 @@ async def test_who_has_an_answer_is_no_longer_under_way_whatever_serve_still_doe
     first = asyncio.create_task(replica.app(scope, receive, send))
     await is_answered.wait()
     assert not first.done()
-    assert replica.app._limit.num_under_way == 0
+    assert replica.app._limit.num_in_flight == 0
     is_done.set()
     await first
-    assert replica.app._limit.num_under_way == 0
+    assert replica.app._limit.num_in_flight == 0
     assert answered[0]["status"] == 200
 
 
@@ -122,7 +122,7 @@ async def test_a_page_elsewhere_is_always_answered_by_the_ingress() -> None:
 @pytest.mark.parametrize(
     ("refusal", "path"),
     [
-        (Refused("key 'team' is past 60 requests a minute", 3), "/rewrite"),  # others may go on
+        (Rejected("key 'team' is past 60 requests a minute", 3), "/rewrite"),  # others may go on
         (FULL, "/rewrite/batch"),  # told problem by problem
     ],
 )
@@ -138,24 +138,24 @@ def test_a_limit_that_is_far_too_low_is_left_within_seconds(room: int, learnt: i
     """Requests that never end come all the time: `room` of them are inside soon, whatever was learnt."""
     now_s = 0.0
     limit = LearntLimit(lambda: now_s)
-    limit.num_under_way = min(learnt, room)
+    limit.num_in_flight = min(learnt, room)
     limit.learn(learnt)
     for tick in range(1, 500):
         now_s = tick / 100
         for _ in range(10):
             if limit.has_room():
-                if limit.num_under_way < room:
-                    limit.num_under_way += 1
+                if limit.num_in_flight < room:
+                    limit.num_in_flight += 1
                 else:
                     limit.learn(room)
-    assert limit.num_under_way == room
+    assert limit.num_in_flight == room
 
 
 @given(room=st.integers(1, 200))
 def test_few_are_refused_slowly_while_the_service_stays_full(room: int) -> None:
     now_s, num_slow = 0.0, 0
     limit = LearntLimit(lambda: now_s)
-    limit.num_under_way = room
+    limit.num_in_flight = room
     limit.learn(room)
     for tick in range(1, 1000):
         now_s = tick / 100

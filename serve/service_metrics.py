@@ -1,29 +1,29 @@
-"""What the service says of itself while it works; where it goes is the caller's to choose."""
+"""The metrics that the service counts, behind a protocol: the caller chooses where they go."""
 
 from typing import Protocol
 
-__all__ = ["Meter", "NoMeter"]
+__all__ = ["NoMetrics", "ServiceMetrics"]
 
 
-class Meter(Protocol):
+class ServiceMetrics(Protocol):
     """The service's metrics of docs/metrics.md."""
 
     def answered(self, *, route: str, status: int, seconds: float) -> None:
-        """`route` is the pattern that matched, so there are few."""
+        """`route` is the pattern that matched, so that the label has few values."""
         ...
 
-    def refused(self, reason: str) -> None: ...
+    def rejected(self, reason: str) -> None: ...
 
     def in_flight(self, num_tokens: int, *, limit: int) -> None: ...
 
 
-class NoMeter:
-    """Listens to nothing."""
+class NoMetrics:
+    """Counts nothing."""
 
     def answered(self, *, route: str, status: int, seconds: float) -> None:
         pass
 
-    def refused(self, reason: str) -> None:
+    def rejected(self, reason: str) -> None:
         pass
 
     def in_flight(self, num_tokens: int, *, limit: int) -> None:
