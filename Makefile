@@ -50,7 +50,7 @@ faults: venv ## some 200 runs, each with one random fault: TRIALS=, SEED=, OUT=;
 	$(PY) -m tests.faults --trials $(or $(TRIALS),200) --seed $(or $(SEED),0) --out $(or $(OUT),runs/faults)
 
 base-model: venv ## train the embedded base model again (see README)
-	$(PY) -m drsft.embedded.train_base --out runs/base-model
+	$(PY) -m tests.base_model.train --out runs/base-model
 
 image: ## build the GPU image, push it to REPOSITORY=registry/name, write its digest into k8s/site
 	@test -n "$(REPOSITORY)" || { echo "make image REPOSITORY=registry.example.com/team/drsft" >&2; exit 2; }

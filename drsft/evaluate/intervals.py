@@ -16,9 +16,9 @@ nothing of a t distribution with two degrees of freedom.
 The quantile is the mean of Student's for the seeds and for the problems, weighted by their parts of that
 variance (Cochran and Cox 1950). Satterthwaite's degrees of freedom were the alternative: estimated from three
 seeds they are as uncertain as the seeds' variance itself, and where seeds weigh most they covered 93 %. The
-interval is on the logit scale (delta method), so it stays inside 0..1 and keeps its coverage near the ends;
-`drsft bench coverage` measures it. Where every problem came out the same way it is Wilson's, each problem
-counted once.
+interval is on the logit scale (delta method), so it stays inside 0..1 and keeps its coverage near the ends
+(measured by tests/studies/coverage.py). Where every problem came out the same way it is Wilson's, each
+problem counted once.
 """
 
 import math

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drsft.bench.training.parity import CASES, Case, bench_parity
 from drsft.bench.training.train_data import (
     ModelShape,
     Work,
@@ -21,6 +20,7 @@ from drsft.bench.training.train_data import (
     save_model,
 )
 from drsft.errors import InputError
+from tests.studies.parity import CASES, Case, bench_parity
 
 WORK = Work(
     num_steps=3,

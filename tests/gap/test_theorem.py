@@ -9,10 +9,10 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from drsft.config import Prompts
-from drsft.embedded.task import PLAIN_PROMPT, Split, WordProblem, make_problems
 from drsft.gap.scoring import Row, score_rows
 from drsft.policy.prompts import Prompter, load_prompter, model_location
 from drsft.records import Problem
+from tests.base_model.task import PLAIN_PROMPT, Split, WordProblem, make_problems
 
 pytestmark = pytest.mark.slow
 

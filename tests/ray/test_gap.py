@@ -7,7 +7,6 @@ import pytest
 import ray
 
 from drsft.config.configfile import load_config
-from drsft.embedded.task import Split, make_problems
 from drsft.gap.scored_texts import Role, Text, texts_to_table
 from drsft.gap.scoring import score_rows
 from drsft.policy.prompts import load_prompter, model_location
@@ -18,6 +17,7 @@ from drsft.stages.cluster import connected
 from drsft.stages.scoring import Scoring, ShardScorer, read_report, score
 from drsft.storage import LocalStore
 from drsft.train.model import load_model
+from tests.base_model.task import Split, make_problems
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 

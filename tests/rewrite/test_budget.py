@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from drsft.bench.simulation.virtual_time import run_in_virtual_time
 from drsft.rewrite.budget import Allowance, Place, ProblemAllowance
+from tests.support.virtual_time import run_in_virtual_time
 
 
 async def test_a_sample_that_has_ended_holds_no_more_than_it_took() -> None:

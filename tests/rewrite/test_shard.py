@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from drsft.bench.simulation.virtual_time import run_in_virtual_time
 from drsft.config import Hinted, Mixing, Problems, Prompts, Rewrite
 from drsft.intake.planning import Plan, plan_problems
 from drsft.policy.fake import FakePolicy, text_completion
@@ -23,6 +22,7 @@ from drsft.rewrite.shard import ShardRewriter
 from drsft.run.run import REWRITTEN
 from drsft.run.shards import ShardSet
 from drsft.storage import LocalStore
+from tests.support.virtual_time import run_in_virtual_time
 
 NUM_PROBLEMS, SHARD_SIZE = 90, 8
 HINT = "{question}\n{demonstration}"

@@ -131,42 +131,6 @@ def bench_the_service(
         print_bench(bench_serve(config, num_rounds=rounds, num_requests=requests, model=model))
 
 
-@sampling_app.command("simulation")
-def bench_a_simulation(
-    problems: Annotated[int, typer.Option(min=1)] = 1_000_000,
-    engines: Annotated[int, typer.Option(min=1)] = 64,
-    seats: Annotated[int, typer.Option(min=1, help="Samples that an engine serves at once.")] = 256,
-    sample_s: Annotated[float, typer.Option(min=0.001, help="Seconds of an average sample.")] = 20.0,
-    slow_share: Annotated[float, typer.Option(min=0, max=1, help="Of requests; ten times as slow.")] = 0.01,
-    death_every_s: Annotated[
-        float, typer.Option(min=1, help="Between the deaths of single engines.")
-    ] = 600.0,
-    shards_in_flight: Annotated[int, typer.Option(min=1, help="Of an actor.")] = 16,
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Also without each trouble, and other settings.")
-    ] = False,
-) -> None:
-    """How busy the rewriting keeps many engines, on a virtual clock: stragglers, deaths, the end's tail.
-
-    Examples:  drsft bench simulation                         (a million problems, about six minutes)
-
-               drsft bench simulation --problems 50000 --engines 8 --compare
-    """
-    from drsft.bench.simulation.cluster import ClusterSettings
-    from drsft.bench.simulation.simulation import print_simulations, seconds_per_token, simulate, variants
-
-    settings = ClusterSettings(
-        num_engines=engines,
-        seats=seats,
-        seconds_per_token=seconds_per_token(sample_s),
-        slow_share=slow_share,
-        seconds_between_deaths=death_every_s,
-        shards_in_flight=shards_in_flight,
-    )
-    cases = dict(variants(settings)) if compare else {"as asked": settings}
-    print_simulations([simulate(name, case, num_problems=problems) for name, case in cases.items()])
-
-
 @sampling_app.command("hinted")
 def bench_hinted_decoding(
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 3,

@@ -1,4 +1,4 @@
-"""drsft bench of what learns and measures: the loss, training, the gap, the experiment."""
+"""drsft bench of what learns and scores: the loss, training, the gap."""
 
 import sys
 from pathlib import Path
@@ -28,17 +28,6 @@ def bench_the_loss(
 
     shape = Shape(tokens=tokens, vocab=vocab, hidden=hidden)
     print_bench(bench_loss(shape, num_rounds=rounds, threads=threads, with_sweep=sweep))
-
-
-@learning_app.command("parity")
-def bench_the_parity() -> None:
-    """One step's gradient for every way to split its work, against the definition; ends with 1 above 1e-5."""
-    from drsft.bench.training.parity import bench_parity, print_parity
-
-    found = bench_parity()
-    print_parity(found)
-    if max(error for one in found for error in one.errors.values()) > 1e-5:
-        raise typer.Exit(1)
 
 
 @learning_app.command("train")
@@ -103,7 +92,7 @@ def bench_training(
 @learning_app.command("gap")
 def bench_gap_scoring(
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 5,
-    rows: Annotated[int, typer.Option(min=16, help="Rows of a round.")] = 800,
+    rows: Annotated[int, typer.Option(min=16, max=900, help="Rows of a round.")] = 800,
     memory: Annotated[bool, typer.Option(help="Also peak memory over tokens and vocabulary.")] = True,
 ) -> None:
     """Scoring for the gap report against one row at a time with full logits, in the same run."""
@@ -113,84 +102,3 @@ def bench_gap_scoring(
         print_bench(bench)
     if memory:
         print_memory(list(bench_gap_memory()))
-
-
-@learning_app.command("theorem")
-def bench_the_theorem(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A rewritten run: folder, s3:// URL or CONFIG.")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
-) -> None:
-    """Whether the model's own samples at temperature 1 have a mean phi of zero, and what has not.
-
-    Scores every sample of a run's first waves, which were drawn whatever became of the others.
-
-    Example:  drsft bench theorem runs/quickstart-4f2a
-    """
-    from drsft.bench.theorem import bench_theorem, print_theorem
-    from drsft.run.run import find_run
-
-    print_theorem(bench_theorem(find_run(run, overrides or ())))
-
-
-@learning_app.command("recommendation")
-def bench_the_recommendation(
-    file: Annotated[Path, typer.Argument(help="JSON lines; trainings that it holds are not done again.")],
-    seeds: Annotated[int, typer.Option(min=1, help="Training seeds.")] = 3,
-    budget_s: Annotated[float, typer.Option(help="Start no further training after so many seconds.")] = 3600,
-    learning_rate: Annotated[float, typer.Option(min=0)] = 3e-4,
-) -> None:
-    """Whether the recommended objective wins: gaps of several sizes, each objective trained on each."""
-    from drsft.bench.recommendation import bench_recommendation, print_recommendation
-
-    rows = bench_recommendation(file, num_seeds=seeds, budget_s=budget_s, learning_rate=learning_rate)
-    print_recommendation(list(rows))
-
-
-@learning_app.command("coverage")
-def bench_the_coverage(
-    runs: Annotated[int, typer.Option(min=100, help="Simulations of each design.")] = 10_000,
-) -> None:
-    """How often the evaluation's 95 % intervals hold the truth, by simulation; about two minutes.
-
-    Example:  drsft bench coverage --runs 2000
-    """
-    from drsft.bench.coverage import DESIGNS, measure_coverage, print_coverage
-
-    print_coverage([measure_coverage(design, num_runs=runs) for design in DESIGNS], num_runs=runs)
-
-
-@learning_app.command("report")
-def bench_the_report(
-    rows: Annotated[int, typer.Option(min=4, help="Rows that the page carries.")] = 10_000,
-    tokens: Annotated[int, typer.Option(min=1, help="Of each text.")] = 100,
-    attempts: Annotated[int, typer.Option(min=1, help="At each problem.")] = 4,
-    rounds: Annotated[int, typer.Option(min=1, help="Fresh pages; medians are printed.")] = 5,
-) -> None:
-    """How large the report is with many rows, and how fast a headless Chromium opens and searches it.
-
-    Examples:  drsft bench report
-
-               drsft bench report --tokens 800 --attempts 8
-    """
-    from drsft.bench.report import bench_report, print_openings
-
-    print_openings(*bench_report(num_rows=rows, num_tokens=tokens, num_attempts=attempts, num_rounds=rounds))
-
-
-@learning_app.command("experiment")
-def bench_the_experiment(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Of a run that trains a matrix of arms.")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
-) -> None:
-    """What a matrix of arms says about the papers' claims, as Markdown; trains and samples nothing.
-
-    Examples:  drsft bench experiment jobs/configs/matrix.yaml
-
-               drsft bench experiment jobs/configs/matrix.yaml train.num_epochs=1
-    """
-    from drsft.bench.experiment import describe_experiment
-    from drsft.config.configfile import load_config
-    from drsft.run.run import open_run
-
-    run_config = load_config(config, overrides or ())
-    print(describe_experiment(run_config, open_run(run_config)))

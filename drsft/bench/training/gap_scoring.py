@@ -19,12 +19,11 @@ from rich.console import Console
 from rich.table import Table
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from drsft.config import Prompts
-from drsft.embedded.task import PLAIN_PROMPT, Split, make_problems
+from drsft.config import Problems, Prompts
 from drsft.gap.scoring import Row, TokenScores, score_rows
+from drsft.intake.problems import Intake, read_problems
 from drsft.policy.prompts import load_prompter, model_location
 from drsft.process.memory import peak_rss_mib
-from drsft.records import Problem
 from drsft.train.model import load_model
 
 __all__ = ["GapBench", "MemoryPoint", "bench_gap", "bench_gap_memory", "print_bench", "print_memory"]
@@ -128,19 +127,15 @@ def _max_error(model: Any, rows: Sequence[Row]) -> float:
 
 
 def _embedded_rows(num_rows: int) -> list[Row]:
-    """Demonstrations and own-style solutions in turn, each with its plain prompt; all different."""
-    prompter = load_prompter("embedded", Prompts(plain=PLAIN_PROMPT))
-    rows: list[Row] = []
-    for word_problem in make_problems(Split.TRAIN, num_rows // 2):
-        problem = Problem(
-            problem_id=word_problem.problem_id,
-            question=word_problem.question,
-            demonstration=word_problem.demonstration,
-            reference=word_problem.answer,
-        )
-        texts = (word_problem.demonstration, word_problem.own_solution)
-        rows += [(prompter.plain(problem), prompter.completion(text)) for text in texts]
-    return rows
+    """The shipped demonstrations, at most the 900 that there are, each with its plain prompt."""
+    prompter = load_prompter("embedded", Prompts(plain="{question}"))
+    problems = [
+        problem
+        for path in ("embedded:train", "embedded:held_out")
+        for problem in read_problems(Problems(path=path), Intake(), parse_reference=lambda text, kind: text)
+    ]
+    rows: list[Row] = [(prompter.plain(one), prompter.completion(one.demonstration)) for one in problems]
+    return rows[:num_rows]
 
 
 def _random_model(*, hidden: int, layers: int, vocabulary: int) -> Any:

@@ -19,7 +19,6 @@ from transformers import (
 )
 
 from drsft.config import Constant, Engine, Linear, Mixing, Prompts, Target
-from drsft.embedded.task import Split, make_problems
 from drsft.errors import InputError, StageError
 from drsft.policy.hinted.attention import group_queries
 from drsft.policy.hinted.batch import CachedRows, RecomputedRows, compaction, rows_for
@@ -27,6 +26,7 @@ from drsft.policy.hinted.protocol import Contexts
 from drsft.policy.hinted.torch_engine import TorchHintedDecoder
 from drsft.policy.prompts import Prompter, load_prompter
 from drsft.records import Completion, Problem, Sampling
+from tests.base_model.task import Split, make_problems
 from tests.support.hinted_oracle import Settings, decode_one, linear
 
 PROMPTS = Prompts(

@@ -1,4 +1,4 @@
-"""Train the tiny base model from scratch: `python -m drsft.embedded.train_base --out DIR --seed N`.
+"""Train the tiny base model from scratch: `python -m tests.base_model.train --out DIR --seed N`.
 
 One CPU thread, seeded, about 20 CPU minutes. The base is meant to be half-skilled: there must be something to
 learn, and something to rewrite. So the checkpoint is chosen on the probe split: of those whose share of right
@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import GenerationConfig, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
-from drsft.embedded.measure import guided_prompt, measure, plain_prompt, sample
-from drsft.embedded.soundness import boxed_answer
-from drsft.embedded.task import Split, WordProblem, make_problems
-from drsft.embedded.tokenizer import END_OF_TEXT, END_OF_TURN, train_tokenizer
-from drsft.embedded.training_data import PHASES, draw_batch, make_pools
+from tests.base_model.measure import guided_prompt, measure, plain_prompt, sample
+from tests.base_model.soundness import boxed_answer
+from tests.base_model.task import Split, WordProblem, make_problems
+from tests.base_model.tokenizer import END_OF_TEXT, END_OF_TURN, train_tokenizer
+from tests.base_model.training_data import PHASES, draw_batch, make_pools
 
 __all__ = ["Recipe", "make_model", "run_phase", "save", "train"]
 

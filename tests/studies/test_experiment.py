@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from drsft.bench.experiment import contrasts, describe_experiment, steadiness
 from drsft.config import RunConfig
 from drsft.errors import InputError
 from drsft.evaluate.models import evaluated_models
 from drsft.evaluate.results import arm_scores
 from drsft.storage import LocalStore
+from tests.studies.experiment import contrasts, describe_experiment, steadiness
 from tests.support.evaluation import (
     FORMATS,
     LookupPolicy,

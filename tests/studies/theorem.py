@@ -7,8 +7,9 @@ that were selected, for being right or with help in view, are no longer draws of
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -19,7 +20,7 @@ from drsft.gap.scoring import score_rows
 from drsft.gap.summary import GapSummary, summarise
 from drsft.policy.prompts import model_location
 from drsft.records import Outcome
-from drsft.run.run import record_tables
+from drsft.run.run import find_run, record_tables
 from drsft.storage import Store
 from drsft.train.model import load_model
 
@@ -81,3 +82,18 @@ def print_theorem(summary: GapSummary, console: Console | None = None) -> None:
                 f"{group.mean_logprob:+.3f}",
             )
     (console or Console()).print(table)
+
+
+def main(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A rewritten run: folder, s3:// URL or CONFIG.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
+) -> None:
+    """Whether the model's own samples at temperature 1 have a mean phi of zero, and what has not.
+
+    Scores every sample of a run's first waves, which were drawn whatever became of the others.
+    """
+    print_theorem(bench_theorem(find_run(run, overrides or ())))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -16,20 +16,18 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 import torch
+import typer
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from transformers import AutoTokenizer
 
 from drsft.config import Arm, Objective, Prompts, Train
-from drsft.embedded.measure import plain_prompt, sample
-from drsft.embedded.soundness import boxed_answer
-from drsft.embedded.task import PLAIN_PROMPT, Split, WordProblem, make_problems
 from drsft.evaluate.estimators import avg_at_k
 from drsft.evaluate.paired import paired_difference
 from drsft.gap.scored_texts import COMPARED
@@ -43,6 +41,9 @@ from drsft.train.loop import Job, Target, train_one
 from drsft.train.model import load_model
 from drsft.train.pack import pack
 from drsft.train.world import World
+from tests.base_model.measure import plain_prompt, sample
+from tests.base_model.soundness import boxed_answer
+from tests.base_model.task import PLAIN_PROMPT, Split, WordProblem, make_problems
 
 __all__ = ["GAPS", "Gap", "bench_recommendation", "print_recommendation"]
 
@@ -230,3 +231,18 @@ def _outcomes(rows: Sequence[dict[str, Any]], kind: str) -> NDArray[np.float64]:
     """(S, P, K) in order of the seeds."""
     chosen = sorted((row for row in rows if _kind(row) == kind), key=lambda row: row["seed"])
     return np.array([row["outcomes_PK"] for row in chosen], dtype=np.float64)
+
+
+def main(
+    file: Annotated[Path, typer.Argument(help="JSON lines; trainings that it holds are not done again.")],
+    seeds: Annotated[int, typer.Option(min=1, help="Training seeds.")] = 3,
+    budget_s: Annotated[float, typer.Option(help="Start no further training after so many seconds.")] = 3600,
+    learning_rate: Annotated[float, typer.Option(min=0)] = 3e-4,
+) -> None:
+    """Whether the recommended objective wins: gaps of several sizes, each objective trained on each."""
+    rows = bench_recommendation(file, num_seeds=seeds, budget_s=budget_s, learning_rate=learning_rate)
+    print_recommendation(list(rows))
+
+
+if __name__ == "__main__":
+    typer.run(main)

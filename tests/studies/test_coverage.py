@@ -1,9 +1,9 @@
-"""The simulation behind `drsft bench coverage`: its truth, its seed, and what it finds of the intervals."""
+"""The study of the intervals' coverage: its truth, its seed, and what it finds of the intervals."""
 
 import numpy as np
 import pytest
 
-from drsft.bench.coverage import DESIGNS, PROBLEMS_SPREAD, Design, expected_accuracy, measure_coverage
+from tests.studies.coverage import DESIGNS, PROBLEMS_SPREAD, Design, expected_accuracy, measure_coverage
 
 
 def test_the_truth_is_the_mean_of_what_is_drawn() -> None:

@@ -7,13 +7,19 @@ import json
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from drsft.config import Arm, RunConfig
+from drsft.config.configfile import load_config
 from drsft.errors import InputError
 from drsft.evaluate.models import BASE
 from drsft.evaluate.paired import PairedDifference
 from drsft.evaluate.results import ArmScore, arm_scores
 from drsft.evaluate.scores import compare
+from drsft.run.run import open_run
 from drsft.storage import Store
 
 __all__ = ["Contrast", "Steadiness", "contrasts", "describe_experiment", "steadiness"]
@@ -139,3 +145,16 @@ def _steadiness_table(config: RunConfig, store: Store, scores: Sequence[ArmScore
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     rows = [head, ["---"] * len(head), *lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def main(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Of a run that trains a matrix of arms.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
+) -> None:
+    """What a matrix of arms says about the papers' claims, as Markdown; trains and samples nothing."""
+    run_config = load_config(config, overrides or ())
+    print(describe_experiment(run_config, open_run(run_config)))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,4 +1,4 @@
-"""How a model stands on the embedded task: `python -m drsft.embedded.measure MODEL_DIR`.
+"""How a model stands on the embedded task: `python -m tests.base_model.measure MODEL_DIR`.
 
 Prints what the three sources would each supply (own / guided / expert), how far the expert's style is from
 the model's, and two checks on guidance: whether the accepted steps are sound, and what a bare answer in place
@@ -15,15 +15,16 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from drsft.embedded.soundness import boxed_answer, is_sound
-from drsft.embedded.task import (
+from tests.base_model.soundness import boxed_answer, is_sound
+from tests.base_model.task import (
     GUIDED_PROMPT,
+    MODEL_DIR,
     PLAIN_PROMPT,
     Split,
     WordProblem,
     make_problems,
 )
-from drsft.embedded.tokenizer import END_OF_TURN, chat_text
+from tests.base_model.tokenizer import END_OF_TURN, chat_text
 
 __all__ = ["Figure", "guided_prompt", "measure", "plain_prompt", "ratio", "sample", "share"]
 
@@ -235,7 +236,7 @@ def _gap(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure a model on the embedded task.")
-    parser.add_argument("model_dir", type=Path, nargs="?", default=Path(__file__).parent / "model")
+    parser.add_argument("model_dir", type=Path, nargs="?", default=MODEL_DIR)
     parser.add_argument("--split", type=Split, choices=list(Split), default=Split.HELD_OUT)
     parser.add_argument("--problems", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0, help="of the sampling; the problems stay the same")

@@ -13,7 +13,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import Qwen2Tokenizer
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
-from drsft.embedded.task import GUIDED_PROMPT, WordProblem
+from tests.base_model.task import GUIDED_PROMPT, WordProblem
 
 __all__ = ["CHAT_TEMPLATE", "END_OF_TEXT", "END_OF_TURN", "chat_text", "train_tokenizer"]
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from drsft.embedded.measure import guided_prompt, plain_prompt
-from drsft.embedded.task import MERGE_SHARE, Split, WordProblem, make_problems
-from drsft.embedded.tokenizer import END_OF_TEXT, END_OF_TURN
+from tests.base_model.measure import guided_prompt, plain_prompt
+from tests.base_model.task import MERGE_SHARE, Split, WordProblem, make_problems
+from tests.base_model.tokenizer import END_OF_TEXT, END_OF_TURN
 
 __all__ = ["PHASES", "Example", "Phase", "Pools", "draw_batch", "make_pools"]
 

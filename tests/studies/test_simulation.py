@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from drsft.bench.simulation.cluster import ClusterSettings, SimulatedEngine
-from drsft.bench.simulation.simulation import seconds_per_token, simulate
-from drsft.bench.simulation.virtual_time import run_in_virtual_time
 from drsft.records import Completion
+from tests.studies.simulated_cluster import ClusterSettings, SimulatedEngine
+from tests.studies.simulation import seconds_per_token, simulate
+from tests.support.virtual_time import run_in_virtual_time
 
 SMALL = ClusterSettings(
     num_engines=3,

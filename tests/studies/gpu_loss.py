@@ -1,7 +1,7 @@
 """The fused loss and the whole training step on a GPU; at toy size it runs on any machine.
 
-    python tests/benchmarks/gpu_loss.py [--out FILE]     on a CUDA GPU; liger-kernel too where it is installed
-    python tests/benchmarks/gpu_loss.py --toy            tiny shapes on the CPU: proves that the script works
+    python -m tests.studies.gpu_loss [--out FILE]     on a CUDA GPU; liger-kernel too where it is installed
+    python -m tests.studies.gpu_loss --toy            tiny shapes on the CPU: proves that the script works
 
 Part 1: loss with backward at 16k tokens × 152k vocabulary in bf16, drsft's with entropy against the fused
 linear cross-entropy of liger-kernel with its token scaling (which is DFT), interleaved; time and peak memory

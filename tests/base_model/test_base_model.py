@@ -17,21 +17,20 @@ from transformers import (
     Qwen2Tokenizer,
 )
 
-from drsft.embedded.measure import guided_prompt, plain_prompt, ratio, sample, share
-from drsft.embedded.soundness import boxed_answer, is_sound
-from drsft.embedded.task import (
+from tests.base_model.measure import guided_prompt, plain_prompt, ratio, sample, share
+from tests.base_model.soundness import boxed_answer, is_sound
+from tests.base_model.task import (
     DATA_DIR,
     GUIDED_PROMPT,
+    MODEL_DIR,
     PLAIN_PROMPT,
     SHIPPED_COUNTS,
     Split,
     make_problems,
     shipped_bytes,
 )
-from drsft.embedded.tokenizer import END_OF_TURN
-from drsft.embedded.training_data import PHASES, make_pools
-
-MODEL_DIR = DATA_DIR.parent / "model"
+from tests.base_model.tokenizer import END_OF_TURN
+from tests.base_model.training_data import PHASES, make_pools
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +182,7 @@ def test_shipped_model_solves_some_probe_problems(tokenizer: PreTrainedTokenizer
 
 
 def test_problem_files_are_written_by_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from drsft.embedded import task
+    from tests.base_model import task
 
     monkeypatch.setattr("sys.argv", ["task", "--out", str(tmp_path)])
     task.main()

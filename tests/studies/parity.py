@@ -1,4 +1,4 @@
-"""`drsft bench parity`: one step's gradient for any split of its work, against the definition.
+"""One step's gradient for any split of its work, against the definition.
 
 The definition scores one text after another, with all logits, and shares no code with the step.
 Everything is fp32, so what remains is rounding.
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+import typer
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -167,3 +168,15 @@ def print_parity(found: list[Parity], console: Console | None = None) -> None:
             *(f"{error:.1e}" for error in one.errors.values()),
         )
     (console or Console()).print(table)
+
+
+def main() -> None:
+    """One step's gradient for every way to split its work, against the definition; ends with 1 above 1e-5."""
+    found = bench_parity()
+    print_parity(found)
+    if max(error for one in found for error in one.errors.values()) > 1e-5:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -5,10 +5,8 @@ import os
 import pytest
 from transformers import AutoTokenizer
 
-from drsft.embedded.measure import guided_prompt, plain_prompt
-from drsft.embedded.task import DATA_DIR, Split, make_problems
-
-MODEL_DIR = DATA_DIR.parent / "model"
+from tests.base_model.measure import guided_prompt, plain_prompt
+from tests.base_model.task import MODEL_DIR, Split, make_problems
 
 
 @pytest.mark.engine

@@ -16,13 +16,15 @@ from enum import StrEnum
 from hashlib import blake2b
 from pathlib import Path
 
-from drsft.embedded.families import EXPERT, FAMILIES, NAMES, Family, Move
+import drsft.embedded
+from tests.base_model.families import EXPERT, FAMILIES, NAMES, Family, Move
 
 __all__ = [
     "DATA_DIR",
     "DATA_LEVELS",
     "GUIDED_PROMPT",
     "MERGE_SHARE",
+    "MODEL_DIR",
     "PLAIN_PROMPT",
     "SHIPPED_COUNTS",
     "Split",
@@ -34,7 +36,8 @@ __all__ = [
 PLAIN_PROMPT = "{question}"
 GUIDED_PROMPT = "{question}\nReference solution: {demonstration}\nSolve it in your own words."
 
-DATA_DIR = Path(__file__).parent / "data"
+FOLDER = Path(drsft.embedded.__path__[0])
+DATA_DIR, MODEL_DIR = FOLDER / "data", FOLDER / "model"
 DATA_SEED = 1
 LARGEST_AMOUNT = 99  # two digits keep the arithmetic learnable within minutes on one CPU thread
 

@@ -1,6 +1,6 @@
-"""`drsft bench simulation`: how busy the rewriting keeps many engines, with stragglers and deaths.
+"""How busy the rewriting keeps many engines, with stragglers and deaths.
 
-Simulated are the engines, their deaths and Ray (drsft/bench/simulation/cluster.py), on a virtual clock. Real
+Simulated are the engines, their deaths and Ray (tests/studies/simulated_cluster.py), on a virtual clock. Real
 are the shards' rewriting with its admission of problems, the cascade, its waves, the choice among samples,
 the records as Arrow tables and the commits. To let a million problems pass in minutes, prompts are not
 tokenised, verdicts compare two strings and data objects are not kept.
@@ -13,13 +13,12 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import BinaryIO, cast
+from typing import Annotated, BinaryIO, cast
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
-from drsft.bench.simulation.cluster import ClusterSettings, SimulatedCluster
-from drsft.bench.simulation.virtual_time import run_in_virtual_time
 from drsft.config import Rewrite
 from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import Policy
@@ -28,6 +27,8 @@ from drsft.rewrite.cascade import Recipe
 from drsft.rewrite.shard import ShardRewriter, settle_heap
 from drsft.run.tables import problems_to_table
 from drsft.storage import table_bytes
+from tests.studies.simulated_cluster import ClusterSettings, SimulatedCluster
+from tests.support.virtual_time import run_in_virtual_time
 
 __all__ = ["Simulation", "print_simulations", "seconds_per_token", "simulate", "variants"]
 
@@ -216,3 +217,34 @@ def _title(one: Simulation) -> str:
         f"{one.num_problems:,} problems, {settings.num_engines} engines of {settings.seats} seats; "
         f"{settings.problems_in_flight} problems of {settings.shards_in_flight} shards in flight on each"
     )
+
+
+def main(
+    problems: Annotated[int, typer.Option(min=1)] = 1_000_000,
+    engines: Annotated[int, typer.Option(min=1)] = 64,
+    seats: Annotated[int, typer.Option(min=1, help="Samples that an engine serves at once.")] = 256,
+    sample_s: Annotated[float, typer.Option(min=0.001, help="Seconds of an average sample.")] = 20.0,
+    slow_share: Annotated[float, typer.Option(min=0, max=1, help="Of requests; ten times as slow.")] = 0.01,
+    death_every_s: Annotated[
+        float, typer.Option(min=1, help="Between the deaths of single engines.")
+    ] = 600.0,
+    shards_in_flight: Annotated[int, typer.Option(min=1, help="Of an actor.")] = 16,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Also without each trouble, and other settings.")
+    ] = False,
+) -> None:
+    """How busy the rewriting keeps many engines, on a virtual clock; a million problems take six minutes."""
+    settings = ClusterSettings(
+        num_engines=engines,
+        seats=seats,
+        seconds_per_token=seconds_per_token(sample_s),
+        slow_share=slow_share,
+        seconds_between_deaths=death_every_s,
+        shards_in_flight=shards_in_flight,
+    )
+    cases = dict(variants(settings)) if compare else {"as asked": settings}
+    print_simulations([simulate(name, case, num_problems=problems) for name, case in cases.items()])
+
+
+if __name__ == "__main__":
+    typer.run(main)

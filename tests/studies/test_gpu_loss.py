@@ -1,16 +1,15 @@
 """The GPU's benchmark runs at toy size on the CPU, so that it works where there is a GPU."""
 
 import json
-import runpy
 from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks/gpu_loss.py"
+from tests.studies.gpu_loss import main
 
 
 def test_it_measures_losses_and_steps(tmp_path: Path) -> None:
-    found = runpy.run_path(str(SCRIPT))["main"](["--toy", "--out", str(tmp_path / "found.json")])
+    found = main(["--toy", "--out", str(tmp_path / "found.json")])
     assert json.loads((tmp_path / "found.json").read_text()) == found
     (loss,) = found["losses"]
     assert loss["side"] == "drsft, with entropy"
@@ -27,5 +26,5 @@ def test_without_a_gpu_it_says_so(
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(SystemExit):
-        runpy.run_path(str(SCRIPT))["main"]([])
+        main([])
     assert "--toy" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`drsft bench report`: how large the report is with many rows, and how fast a browser opens and searches it.
+"""How large the report is with many rows, and how fast a browser opens and searches it.
 
 The rows hold text of the embedded problems, different in every row, with a φ for every token.
 """
@@ -11,18 +11,19 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from rich.console import Console
 from rich.table import Table
 
-from drsft.embedded.task import Split, WordProblem, make_problems
 from drsft.errors import SetupError
 from drsft.records import Outcome, Source
 from drsft.report.cascade_counts import Cascade
 from drsft.report.data import AttemptShown, BrowsedRow, ProblemCounts, ReportData, ShownText
 from drsft.report.html.page import render
+from tests.base_model.task import Split, WordProblem, make_problems
 
 __all__ = ["Opening", "bench_report", "browsed_rows", "print_openings"]
 
@@ -169,3 +170,17 @@ def print_openings(render_s: float, openings: list[Opening]) -> None:
             name, *(f"{value:.2f}" for value in (statistics.median(values), min(values), max(values)))
         )
     Console(width=100).print(table)
+
+
+def main(
+    rows: Annotated[int, typer.Option(min=4, help="Rows that the page carries.")] = 10_000,
+    tokens: Annotated[int, typer.Option(min=1, help="Of each text.")] = 100,
+    attempts: Annotated[int, typer.Option(min=1, help="At each problem.")] = 4,
+    rounds: Annotated[int, typer.Option(min=1, help="Fresh pages; medians are printed.")] = 5,
+) -> None:
+    """How large the report is with many rows, and how fast a headless Chromium opens and searches it."""
+    print_openings(*bench_report(num_rows=rows, num_tokens=tokens, num_attempts=attempts, num_rounds=rounds))
+
+
+if __name__ == "__main__":
+    typer.run(main)

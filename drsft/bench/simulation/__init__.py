@@ -1,1 +1,0 @@
-"""Rewriting on a simulated cluster and a virtual clock."""
