@@ -13,9 +13,13 @@ from enum import StrEnum
 __all__ = [
     "Attempt",
     "Completion",
+    "FinishReason",
     "Outcome",
+    "Phase",
     "Problem",
     "Record",
+    "Rejection",
+    "RejectionKind",
     "Rollout",
     "Sampling",
     "Source",
@@ -46,6 +50,71 @@ class Source(StrEnum):
     DROPPED = "dropped"  # nothing was accepted and the recipe keeps no expert rows; not trained on
 
 
+class Phase(StrEnum):
+    """A part of the cascade; each samples from a prompt of its own. In the order in which they may run."""
+
+    SELF_ALIGN = "self_align"  # the plain prompt
+    GUIDED = "guided"  # the demonstration or the answer in view
+    ANALYSIS = "analysis"  # the hinted prompt; what opens the hinted turn, no solution
+    HINTED = "hinted"  # the plain prompt and the hinted one at once
+    TEACHER = "teacher"  # the plain prompt, to another model
+    TEACHER_GUIDED = "teacher_guided"  # a teacher's solution in view
+
+
+class FinishReason(StrEnum):
+    """Why a completion ended. A teacher's endpoint may have other words; they keep their text."""
+
+    STOP = "stop"  # with the end of the turn
+    LENGTH = "length"  # at the token limit
+    LOOP = "loop"  # Hinted Decoding cut a loop off
+    STOPPED = "stopped"  # by the caller of the policy; such a sample is in no record
+    ERROR = "error"  # a teacher gave no solution
+
+    @classmethod
+    def _missing_(cls, value: object) -> "FinishReason | None":
+        if not isinstance(value, str):
+            return None
+        member = str.__new__(cls, value)
+        member._name_, member._value_ = "OTHER", value
+        return member
+
+
+class RejectionKind(StrEnum):
+    """What speaks against a sample although its answer is right."""
+
+    EMPTY = "empty"
+    LOOPS = "loops"
+    MENTIONS_GUIDE = "mentions its guide"  # detail: the name of the phrase
+    SEVERAL_BOXES = "several different boxed answers"
+    UNSOUND_STEPS = "its equations do not hold"  # nothing else speaks against it
+    TOO_LONG = "too long for the model"
+    OTHER = "other"  # of another version of drsft; detail: its whole text
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why a sample is not kept although its answer may be right. `str()` is the text that records store."""
+
+    kind: RejectionKind
+    detail: str = ""
+
+    def __str__(self) -> str:
+        if self.kind is RejectionKind.OTHER:
+            return self.detail
+        return f"{self.kind}: {self.detail}" if self.detail else self.kind.value
+
+    @classmethod
+    def from_text(cls, text: str) -> "Rejection":
+        """The rejection that was stored as `text`: `str()` of it is `text` again."""
+        name, colon, detail = text.partition(": ")
+        try:
+            kind = RejectionKind(name)
+        except ValueError:
+            kind = RejectionKind.OTHER
+        is_known = kind is not RejectionKind.OTHER and bool(colon) == bool(detail)
+        return cls(kind, detail) if is_known else cls(RejectionKind.OTHER, text)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """A question with its reference answer and the expert's demonstration."""
@@ -70,19 +139,23 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """One sampled continuation. `token_ids` end with the end-of-turn token when `finish_reason` is "stop"."""
+    """One sampled continuation. `token_ids` end with the end-of-turn token when `finish_reason` is STOP."""
 
     token_ids: tuple[int, ...]  # T
     text: str  # without special tokens
     behaviour_logprobs_T: tuple[float, ...] | None  # processed (after temperature), nats; None: not known
-    finish_reason: str  # "stop", "length", or "loop" where Hinted Decoding cut a loop off
+    finish_reason: FinishReason
+
+    @property
+    def is_truncated(self) -> bool:
+        return self.finish_reason is not FinishReason.STOP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
     """A completion with what produced it."""
 
-    stage: str  # "self_align", "guided", "analysis", "hinted", "teacher" or "teacher_guided": of which prompt
+    phase: Phase
     sample_index: int
     seed: int
     prompt_hash: str
@@ -110,13 +183,13 @@ class Attempt:
 
     rollout: Rollout
     verdict: Verdict
-    refusal: str | None = None  # why it is not kept although it may be right
+    rejection: Rejection | None = None
     steps: Verdict | None = None
     mean_phi: float | None = None  # nats, under the target and the plain prompt; None: not asked for
 
     @property
     def is_accepted(self) -> bool:
-        return self.verdict.is_correct and self.refusal is None
+        return self.verdict.is_correct and self.rejection is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +230,7 @@ class Record:
     def num_sampled_tokens(self) -> int:
         """By the target; a teacher's tokens are not its own."""
         rollouts = (attempt.rollout for attempt in self.attempts)
-        return sum(len(one.completion.token_ids) for one in rollouts if one.stage != "teacher")
+        return sum(len(one.completion.token_ids) for one in rollouts if one.phase is not Phase.TEACHER)
 
 
 def problem_id_of(question: str, reference: str) -> str:

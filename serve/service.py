@@ -232,11 +232,11 @@ class RewriteService:
 
 def _summary(attempt: Attempt) -> AttemptSummary:
     return AttemptSummary(
-        stage=attempt.rollout.stage,
+        stage=attempt.rollout.phase.value,
         sample_index=attempt.rollout.sample_index,
         outcome=attempt.verdict.outcome,
         reason=attempt.verdict.reason,
-        refusal=attempt.refusal,
+        refusal=None if attempt.rejection is None else str(attempt.rejection),
         tokens=len(attempt.rollout.completion.token_ids),
-        finish_reason=attempt.rollout.completion.finish_reason,
+        finish_reason=attempt.rollout.completion.finish_reason.value,
     )

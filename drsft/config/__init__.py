@@ -15,10 +15,10 @@ from drsft.config.hinting import (
 )
 from drsft.config.objectives import Dft, Guards, Objective, Sft
 from drsft.config.reporting import Report
-from drsft.config.rewriting import Guided, Hint, Refusals, Rewrite, Selection, Teacher
+from drsft.config.rewriting import Guided, Hint, Rejections, Rewrite, Selection, Teacher
 from drsft.config.rounds import Rounds
 from drsft.config.run import Resources, RunConfig
-from drsft.config.sampling import SamplingStage
+from drsft.config.sampling import SamplingPhase
 from drsft.config.target import Engine, Prompts, Target
 from drsft.config.tracing import Traces
 from drsft.config.training import Arm, DataView, GapFilter, Lora, TrackerName, Train
@@ -49,13 +49,13 @@ __all__ = [
     "Piecewise",
     "Problems",
     "Prompts",
-    "Refusals",
+    "Rejections",
     "Report",
     "Resources",
     "Rewrite",
     "Rounds",
     "RunConfig",
-    "SamplingStage",
+    "SamplingPhase",
     "Schedule",
     "Selection",
     "Sft",

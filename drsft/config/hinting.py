@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from drsft.config.base import Frozen
-from drsft.config.sampling import SamplingStage
+from drsft.config.sampling import SamplingPhase
 
 __all__ = [
     "Analysis",
@@ -113,7 +113,7 @@ class Analysis(Frozen):
     max_tokens: int = Field(2048, ge=1)
 
 
-class Hinted(SamplingStage):
+class Hinted(SamplingPhase):
     """Decoding the plain context with a hinted one at its side."""
 
     num_samples: int = Field(1, ge=0, description="at most so many samples for a problem")

@@ -6,16 +6,16 @@ from pydantic import Field, field_validator, model_validator
 
 from drsft.config.base import Frozen, merged
 from drsft.config.hinting import Hinted
-from drsft.config.sampling import SamplingStage
+from drsft.config.sampling import SamplingPhase
 from drsft.config.verification import Verification
 
-__all__ = ["Guided", "Hint", "Refusals", "Rewrite", "Selection", "Teacher"]
+__all__ = ["Guided", "Hint", "Rejections", "Rewrite", "Selection", "Teacher"]
 
 Hint = Literal["demonstration", "answer", "rephrase"]
 Selection = Literal["random", "first", "shortest", "most_likely", "closest"]
 
 
-class Guided(SamplingStage):
+class Guided(SamplingPhase):
     """Solving again with a guide in view."""
 
     hint: Hint = Field(
@@ -41,7 +41,7 @@ class Teacher(Frozen):
     max_retries: int = Field(5, ge=0, description="of a request, with growing pauses (Retry-After is heeded)")
 
 
-class Refusals(Frozen):
+class Rejections(Frozen):
     """Samples that are not kept although their answer is right."""
 
     loop_ngram_tokens: int = Field(20, ge=2)
@@ -82,7 +82,7 @@ class Rewrite(Frozen):
     preset: Literal["mind_the_gap", "self_only", "rft", "star", "sdft", "hinted_decoding"] | None = Field(
         None, description="a published setting; keys written beside it win"
     )
-    self_align: SamplingStage = SamplingStage()
+    self_align: SamplingPhase = SamplingPhase()
     method: Literal["guided", "hinted", "guided_then_hinted"] = Field(
         "guided", description="how the unsolved are tried again: guided re-solving, Hinted Decoding, or both"
     )
@@ -102,7 +102,7 @@ class Rewrite(Frozen):
         False,  # records keep every attempt, so that shares of right samples are what they seem
         description="stop samples that can no longer be kept (random, first): fewer tokens, fewer attempts",
     )
-    refusals: Refusals = Refusals()
+    refusals: Rejections = Rejections()
     tokens_per_problem: int | None = Field(
         None, ge=1, description="no further wave past so many sampled tokens"
     )

@@ -4,10 +4,10 @@ from pydantic import Field, model_validator
 
 from drsft.config.base import Frozen
 
-__all__ = ["SamplingStage"]
+__all__ = ["SamplingPhase"]
 
 
-class SamplingStage(Frozen):
+class SamplingPhase(Frozen):
     """One stage of the cascade; `num_samples: 0` leaves the stage out."""
 
     num_samples: int = Field(10, ge=0, description="at most so many samples for a problem")
@@ -17,7 +17,7 @@ class SamplingStage(Frozen):
     max_tokens: int = Field(2048, ge=1, description="of a completion")
 
     @model_validator(mode="after")
-    def greedy_is_one_sample(self) -> "SamplingStage":
+    def greedy_is_one_sample(self) -> "SamplingPhase":
         if self.temperature == 0 and self.num_samples > 1:
             raise ValueError("temperature 0 draws the same sample every time; set num_samples: 1 beside it")
         return self

@@ -82,7 +82,7 @@ def samples_to_table(judged: Iterable[Judged]) -> pa.Table:
             "token_ids": one.completion.token_ids,
             "text": one.completion.text,
             "num_tokens": len(one.completion.token_ids),
-            "finish_reason": one.completion.finish_reason,
+            "finish_reason": one.completion.finish_reason.value,
         }
         for one in judged
     ]

@@ -15,7 +15,7 @@ from drsft.evaluate.samples import Judged, samples_to_table, verdicts_to_table
 from drsft.intake.planning import read_shard
 from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import Policy
-from drsft.records import Completion, Problem, Sampling, stable_seed
+from drsft.records import Completion, FinishReason, Problem, Sampling, stable_seed
 from drsft.run.shards import ShardSet, at_work_since
 from drsft.storage import Store
 from drsft.verify.protocol import Verifier
@@ -115,7 +115,7 @@ async def rejudge_shard(problems: Sequence[Problem], samples: pa.Table, verifier
             token_ids=tuple(row["token_ids"]),
             text=row["text"],
             behaviour_logprobs_T=None,
-            finish_reason=row["finish_reason"],
+            finish_reason=FinishReason(row["finish_reason"]),
         )
         completions[row["problem_id"]].append(completion)
     judged = await asyncio.gather(
@@ -128,7 +128,7 @@ async def _judge(
     problem: Problem, completions: Sequence[Completion], verifier: Verifier, *, seed: int
 ) -> list[Judged]:
     verdicts = await asyncio.gather(
-        *(verifier.judge(problem, one.text, is_truncated=one.finish_reason != "stop") for one in completions)
+        *(verifier.judge(problem, one.text, is_truncated=one.is_truncated) for one in completions)
     )
     groups = await answer_groups(problem, verdicts, verifier)
     return [

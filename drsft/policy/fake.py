@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from drsft.records import Completion, Sampling
+from drsft.records import Completion, FinishReason, Sampling
 
 __all__ = ["FakePolicy", "text_completion"]
 
 
-def text_completion(text: str, *, finish_reason: str = "stop") -> Completion:
+def text_completion(text: str, *, finish_reason: FinishReason = FinishReason.STOP) -> Completion:
     """A completion whose token ids are the text's code points, ended by id 0 when it stopped by itself."""
-    ids = (*map(ord, text), *([0] if finish_reason == "stop" else []))
+    ids = (*map(ord, text), *([0] if finish_reason is FinishReason.STOP else []))
     return Completion(
         token_ids=ids, text=text, behaviour_logprobs_T=(-0.5,) * len(ids), finish_reason=finish_reason
     )

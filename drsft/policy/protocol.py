@@ -8,9 +8,7 @@ from typing import Protocol
 
 from drsft.records import Completion, Sampling
 
-__all__ = ["STOPPED", "Draw", "DrawingPolicy", "Policy", "Scorer", "draws_of"]
-
-STOPPED = "stopped"  # the finish reason of a sample that its caller ended
+__all__ = ["Draw", "DrawingPolicy", "Policy", "Scorer", "draws_of"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from drsft.config import Teacher
 from drsft.errors import SetupError
-from drsft.records import Problem, stable_seed
+from drsft.records import FinishReason, Problem, stable_seed
 
 __all__ = ["OpenAITeachers", "TeacherText", "Teachers"]
 
@@ -28,7 +28,7 @@ class TeacherText:
     """One solution as a teacher wrote it; with `failure`, why there is none."""
 
     text: str
-    finish_reason: str  # as the endpoint says: "stop", "length", …; "error" where it gave none
+    finish_reason: FinishReason  # as the endpoint says
     seed: int
     failure: str | None = None
 
@@ -96,7 +96,7 @@ class OpenAITeachers:
             text, finish_reason = _solution_of(answer)
         except (OpenAIError, ValueError) as error:  # the latter of a body that is no JSON, too
             failure = self._failed(teacher, error)
-            return TeacherText(text="", finish_reason="error", seed=seed, failure=failure)
+            return TeacherText(text="", finish_reason=FinishReason.ERROR, seed=seed, failure=failure)
         self._has_answered.add(teacher)
         self._num_failed[teacher] = 0
         return TeacherText(text=text, finish_reason=finish_reason, seed=seed)
@@ -129,7 +129,7 @@ class _UnreadableError(ValueError):
     """Success by its status, but no solution in it: some routers put another endpoint's failure there."""
 
 
-def _solution_of(answer: Any) -> tuple[str, str]:
+def _solution_of(answer: Any) -> tuple[str, FinishReason]:
     """Text and finish reason of the first choice; some endpoints give the text in parts.
 
     Nothing of it was checked on its way here. Raises _UnreadableError where something else answered.
@@ -142,7 +142,7 @@ def _solution_of(answer: Any) -> tuple[str, str]:
         said = getattr(answer, "error", None) or answer
         raise _UnreadableError(f"no solution in its answer: {said}") from None
     text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is no text
-    return text, finish_reason if isinstance(finish_reason, str) else "error"
+    return text, FinishReason(finish_reason) if isinstance(finish_reason, str) else FinishReason.ERROR
 
 
 def _failure(error: Exception) -> str:

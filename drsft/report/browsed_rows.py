@@ -99,9 +99,9 @@ def _shaded(scored: dict[str, Any], decode: Decode) -> ShownText:
 def _attempt(attempt: Attempt) -> AttemptShown:
     completion = attempt.rollout.completion
     return AttemptShown(
-        stage=attempt.rollout.stage,
+        phase=attempt.rollout.phase,
         outcome=attempt.verdict.outcome,
-        reason=f"refused: {attempt.refusal}" if attempt.refusal else attempt.verdict.reason,
+        reason=f"refused: {attempt.rejection}" if attempt.rejection else attempt.verdict.reason,
         text=completion.text,
         num_tokens=len(completion.token_ids),
         answer=attempt.verdict.answer,

@@ -1,14 +1,12 @@
-"""What the report knows of the cascade: its stages, and where the kept rows came from."""
+"""What the report knows of the cascade: its phases, and where the kept rows came from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from drsft.records import Outcome, Source
+from drsft.records import Outcome, Phase, Source
 
-__all__ = ["Cascade", "CascadeStage", "kept_by_source"]
-
-ANALYSIS, HINTED = "analysis", "hinted"  # stages of the cascade
+__all__ = ["Cascade", "CascadePhase", "kept_by_source"]
 
 
 def kept_by_source(summary: Mapping[str, Any]) -> Mapping[str, int]:
@@ -18,22 +16,22 @@ def kept_by_source(summary: Mapping[str, Any]) -> Mapping[str, int]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CascadeStage:
-    """One stage of the cascade over the whole run."""
+class CascadePhase:
+    """One phase of the cascade over the whole run."""
 
-    name: str  # "self_align", "guided", "analysis", "hinted", "teacher" or "teacher_guided"
-    num_problems: int  # that reached this stage
+    phase: Phase
+    num_problems: int  # that reached this phase
     num_solved: int  # that it found an accepted solution for
     num_samples: int = 0
     num_tokens: int = 0  # sampled here, rejected samples included
-    worker_s: float | None = None  # time at work, shared out over the stages by tokens
+    worker_s: float | None = None  # time at work, shared out over the phases by tokens
     outcomes: Mapping[Outcome, int] = field(default_factory=dict)  # samples by verdict
     reasons: Mapping[str, int] = field(default_factory=dict)  # rejected samples by the verdict's reason
     is_beside: bool = False  # no part of the flow: for a data view of its own
 
     @property
     def tokens_per_solved(self) -> float | None:
-        """Tokens sampled for each problem that the stage solved; None when it solved none."""
+        """Tokens sampled for each problem that the phase solved; None when it solved none."""
         return self.num_tokens / self.num_solved if self.num_solved else None
 
 
@@ -41,7 +39,7 @@ class CascadeStage:
 class Cascade:
     """Where the kept rows came from, and what they cost."""
 
-    stages: tuple[CascadeStage, ...]
+    phases: tuple[CascadePhase, ...]
     sources: Mapping[Source, int]  # kept rows, with those that a later round carried over
     refusals: Mapping[str, int] = field(default_factory=dict)  # right samples that were not kept, by reason
     num_steps_checked: int = 0  # guided samples, accepted but for these, whose equations could be read
@@ -55,24 +53,28 @@ class Cascade:
 
     @property
     def ends(self) -> Mapping[Source, int]:
-        """Where the stages left the problems that went through them."""
+        """Where the phases left the problems that went through them."""
         return self.sampled or self.sources
 
     @property
-    def solving_stages(self) -> tuple[CascadeStage, ...]:
-        """The stages that can solve a problem; an analysis is the beginning of Hinted Decoding."""
-        stages = {stage.name: stage for stage in self.stages}
-        analysis = stages.get(ANALYSIS)
+    def solving_phases(self) -> tuple[CascadePhase, ...]:
+        """The phases that can solve a problem; an analysis is the beginning of Hinted Decoding."""
+        phases = {one.phase: one for one in self.phases}
+        analysis = phases.get(Phase.ANALYSIS)
         if analysis is None:
-            return self.stages
-        absent = CascadeStage(name=HINTED, num_problems=0, num_solved=0, is_beside=analysis.is_beside)
-        hinted = stages.get(HINTED, absent)
+            return self.phases
+        absent = CascadePhase(phase=Phase.HINTED, num_problems=0, num_solved=0, is_beside=analysis.is_beside)
+        hinted = phases.get(Phase.HINTED, absent)
         whole = replace(
             hinted,
             num_problems=max(analysis.num_problems, hinted.num_problems),
             num_tokens=analysis.num_tokens + hinted.num_tokens,
         )
-        return tuple(whole if name == ANALYSIS else stage for name, stage in stages.items() if name != HINTED)
+        return tuple(
+            whole if phase is Phase.ANALYSIS else one
+            for phase, one in phases.items()
+            if phase is not Phase.HINTED
+        )
 
     @property
     def num_kept(self) -> int:
@@ -80,7 +82,7 @@ class Cascade:
 
     @property
     def num_tokens(self) -> int:
-        return sum(stage.num_tokens for stage in self.stages)
+        return sum(one.num_tokens for one in self.phases)
 
     def share(self, source: Source) -> float:
         return self.sources.get(source, 0) / self.num_kept if self.num_kept else 0.0

@@ -17,9 +17,9 @@ from drsft.evaluate.scores import compare
 from drsft.gap.filtering import FilterCounts
 from drsft.gap.report import GapReport
 from drsft.intake.planning import Plan, read_plan
-from drsft.records import Outcome, Source
+from drsft.records import Outcome, Phase, Source
 from drsft.report.browsed_rows import browsed_rows
-from drsft.report.cascade_counts import Cascade, CascadeStage, kept_by_source
+from drsft.report.cascade_counts import Cascade, CascadePhase, kept_by_source
 from drsft.report.costs import prices_of, rewriting_seconds, stage_costs
 from drsft.report.data import (
     ArmDifference,
@@ -75,7 +75,7 @@ def collect(config: RunConfig, store: Store, *, max_rows: int = MAX_ROWS) -> Rep
         fingerprints=fingerprints(config, plan, store),
         cascade=cascade_of(
             [commit.summary for commit in shards.commits().values()],
-            beside={"analysis", "hinted"} if config.rewrite.hinted_beside else set(),
+            beside={Phase.ANALYSIS, Phase.HINTED} if config.rewrite.hinted_beside else set(),
         ),
         costs=tuple(stage_costs(config, store)),
         prices=prices_of(config),
@@ -102,8 +102,8 @@ def _problem_counts(plan: Plan, store: Store) -> ProblemCounts:
     return ProblemCounts(num_read=plan.num_read, num_duplicates=plan.num_duplicates, quarantined=reasons)
 
 
-def cascade_of(summaries: list[dict[str, Any]], *, beside: Set[str]) -> Cascade | None:
-    """`beside` names stages whose finds are not kept: what they solved is what they had accepted."""
+def cascade_of(summaries: list[dict[str, Any]], *, beside: Set[Phase]) -> Cascade | None:
+    """`beside` are phases whose finds are not kept: what they solved is what they had accepted."""
     if not summaries:
         return None
     totals: dict[str, Counter[str]] = {}
@@ -113,13 +113,13 @@ def cascade_of(summaries: list[dict[str, Any]], *, beside: Set[str]) -> Cascade 
         for name in COUNTED:
             totals.setdefault(name, Counter()).update(summary.get(name, {}))
     seconds = rewriting_seconds(summaries)
-    stages = tuple(
-        _cascade_stage(name, totals, worker_s=seconds.get(name), is_beside=name in beside)
-        for name in ("self_align", "guided", "analysis", "hinted", "teacher", "teacher_guided")
-        if totals["problems"][name]
+    phases = tuple(
+        _cascade_phase(phase, totals, worker_s=seconds.get(phase), is_beside=phase in beside)
+        for phase in Phase
+        if totals["problems"][phase]
     )
     return Cascade(
-        stages=stages,
+        phases=phases,
         sources={source: kept[source.value] for source in Source},
         sampled={source: totals["sources"][source.value] for source in Source},
         num_carried=totals["carried"]["problems"],
@@ -133,23 +133,23 @@ def cascade_of(summaries: list[dict[str, Any]], *, beside: Set[str]) -> Cascade 
     )
 
 
-def _cascade_stage(
-    name: str, totals: dict[str, Counter[str]], *, worker_s: float | None, is_beside: bool
-) -> CascadeStage:
+def _cascade_phase(
+    phase: Phase, totals: dict[str, Counter[str]], *, worker_s: float | None, is_beside: bool
+) -> CascadePhase:
     outcomes: Counter[Outcome] = Counter()
     reasons: Counter[str] = Counter()
     for key, count in totals["verdicts"].items():
-        stage, outcome, reason = key.split("/", 2)
-        if stage == name:
+        of_phase, outcome, reason = key.split("/", 2)
+        if of_phase == phase:
             outcomes[Outcome(outcome)] += count
             if outcome != Outcome.CORRECT:
                 reasons[reason] += count
-    return CascadeStage(
-        name=name,
-        num_problems=totals["problems"][name],
-        num_solved=totals["accepted" if is_beside else "solved"][name],
-        num_samples=totals["samples"][name],
-        num_tokens=totals["tokens"][name],
+    return CascadePhase(
+        phase=phase,
+        num_problems=totals["problems"][phase],
+        num_solved=totals["accepted" if is_beside else "solved"][phase],
+        num_samples=totals["samples"][phase],
+        num_tokens=totals["tokens"][phase],
         worker_s=worker_s,
         outcomes=outcomes,
         reasons=dict(reasons.most_common(8)),

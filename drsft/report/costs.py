@@ -12,6 +12,7 @@ from typing import Any
 from drsft.config import RunConfig
 from drsft.evaluate.models import evaluated_models
 from drsft.gap.scored_texts import scores_prefix
+from drsft.records import Phase
 from drsft.report.data import Prices, StageCost
 from drsft.run.run import GAP, REWRITTEN
 from drsft.run.shards import ShardSet
@@ -19,8 +20,6 @@ from drsft.storage import Store
 from drsft.storage.typed import read_stored
 
 __all__ = ["Span", "prices_of", "rewriting_seconds", "stage_costs", "time_at_work"]
-
-TEACHER_STAGE = "teacher"  # another machine's tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,17 +58,17 @@ def stage_costs(config: RunConfig, store: Store) -> Iterator[StageCost]:
 
 
 def rewriting_seconds(summaries: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """The workers' time at work shared out over the cascade's stages by the tokens that each sampled: they
+    """The workers' time at work shared out over the cascade's phases by the tokens that each sampled: they
     run side by side in one engine, so nothing finer is to be had."""
     summaries = list(summaries)
     tokens: dict[str, int] = {}
     for summary in summaries:
-        for stage, count in summary.get("tokens", {}).items():
-            tokens[stage] = tokens.get(stage, 0) + count
-    tokens.pop(TEACHER_STAGE, None)
+        for phase, count in summary.get("tokens", {}).items():
+            tokens[phase] = tokens.get(phase, 0) + count
+    tokens.pop(Phase.TEACHER, None)  # another machine's
     worked_s = sum(time_at_work(_spans(summaries)).values())
     total = sum(tokens.values())
-    return {stage: worked_s * count / total for stage, count in tokens.items()} if total and worked_s else {}
+    return {phase: worked_s * count / total for phase, count in tokens.items()} if total and worked_s else {}
 
 
 def time_at_work(spans: Iterable[Span]) -> dict[str, float]:
@@ -97,7 +96,7 @@ def _spans(summaries: Iterable[Mapping[str, Any]]) -> list[Span]:
 
 def _sampled_tokens(summary: Mapping[str, Any]) -> int:
     """By the target: kept and rejected ones, and those of samples that were stopped."""
-    sampled = sum(count for stage, count in summary.get("tokens", {}).items() if stage != TEACHER_STAGE)
+    sampled = sum(count for phase, count in summary.get("tokens", {}).items() if phase != Phase.TEACHER)
     return int(sampled + summary.get("stopped_tokens", 0))
 
 

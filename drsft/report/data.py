@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from drsft.evaluate.paired import PairedDifference
 from drsft.gap.filtering import FilterCounts
 from drsft.gap.report import GapReport
-from drsft.records import Outcome, Source
+from drsft.records import Outcome, Phase, Source
 from drsft.report.cascade_counts import Cascade
 
 __all__ = [
@@ -147,7 +147,7 @@ class TokenProbabilities:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptShown:
-    stage: str
+    phase: Phase
     outcome: Outcome
     reason: str  # the verdict's, or why a right sample was refused
     text: str

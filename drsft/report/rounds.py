@@ -7,7 +7,7 @@ from typing import Any
 from drsft.config import RunConfig
 from drsft.evaluate.results import ArmScore, arm_scores
 from drsft.evaluate.scores import compare
-from drsft.records import Source
+from drsft.records import Phase, Source
 from drsft.report.data import RoundScore, RoundShown
 from drsft.run.rounds import Round, plan_rounds
 from drsft.run.run import REWRITTEN, round_store
@@ -41,7 +41,7 @@ def _shown(one: Round, summaries: list[dict[str, Any]], scores: list[RoundScore]
         kept.update(summary["kept"])
         carried.update(summary["carried"])
         fresh += sum(summary["sources"].values())
-        tokens += sum(count for stage, count in summary["tokens"].items() if stage != "teacher")
+        tokens += sum(count for phase, count in summary["tokens"].items() if phase != Phase.TEACHER)
     return RoundShown(
         number=one.number,
         prefix=one.prefix,

@@ -1,10 +1,11 @@
 """How numbers and names are written in the report and in the terminal."""
 
-from drsft.records import Outcome, Source
+from drsft.records import Outcome, Phase, Source
 
 __all__ = [
     "CONFIDENCE",
     "OUTCOME_NAMES",
+    "PHASE_NAMES",
     "SOURCE_NAMES",
     "count",
     "decimal",
@@ -14,7 +15,6 @@ __all__ = [
     "percent",
     "plural",
     "points",
-    "stage_name",
     "work_name",
 ]
 
@@ -37,18 +37,14 @@ OUTCOME_NAMES = {
     Outcome.TRUNCATED: "Truncated",
     Outcome.UNJUDGED: "Unjudged",
 }
-STAGE_NAMES = {
-    "self_align": "Self-alignment",
-    "guided": "Guided re-solving",
-    "analysis": "Analysis for a hint",
-    "hinted": "Hinted Decoding",
-    "teacher": "Teacher",
-    "teacher_guided": "Guided by a teacher",
+PHASE_NAMES = {
+    Phase.SELF_ALIGN: "Self-alignment",
+    Phase.GUIDED: "Guided re-solving",
+    Phase.ANALYSIS: "Analysis for a hint",
+    Phase.HINTED: "Hinted Decoding",
+    Phase.TEACHER: "Teacher",
+    Phase.TEACHER_GUIDED: "Guided by a teacher",
 }
-
-
-def stage_name(name: str) -> str:
-    return STAGE_NAMES.get(name, name.replace("_", " ").capitalize())
 
 
 def work_name(stage: str) -> str:

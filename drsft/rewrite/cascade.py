@@ -7,12 +7,26 @@ function serves the batch job and the endpoint. A stage begins only when the one
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from drsft.config import Analysis, Hint, Rewrite, SamplingStage, Teacher
+from drsft.config import Analysis, Hint, Rewrite, SamplingPhase, Teacher
 from drsft.policy.prompts import Prompter, chat_messages, user_turn
 from drsft.policy.protocol import Policy, Scorer
 from drsft.policy.teacher import Teachers, TeacherText
 from drsft.process.tracing import span
-from drsft.records import Attempt, Completion, Outcome, Problem, Record, Rollout, Source, Verdict, stable_seed
+from drsft.records import (
+    Attempt,
+    Completion,
+    FinishReason,
+    Outcome,
+    Phase,
+    Problem,
+    Record,
+    Rejection,
+    RejectionKind,
+    Rollout,
+    Source,
+    Verdict,
+    stable_seed,
+)
 from drsft.rewrite.budget import Allowance, Place, ProblemAllowance
 from drsft.rewrite.contradiction import contradicts
 from drsft.rewrite.hinted import BesidePlain, Hinting, analyse, opened_turn
@@ -103,7 +117,7 @@ class _Cascade:
     async def run(self, expert_verdict: Verdict) -> tuple[Source, list[Completion]]:
         """The source that gave something, and what is kept of it; nothing kept when all stages failed."""
         recipe = self.recipe
-        kept = await self._sample("self_align", self.plain_ids, recipe.rewrite.self_align)
+        kept = await self._sample(Phase.SELF_ALIGN, self.plain_ids, recipe.rewrite.self_align)
         if kept:
             return Source.OWN, kept
         guide = self._guide(expert_verdict)
@@ -122,7 +136,7 @@ class _Cascade:
     async def _helped(self, guide: str | None) -> tuple[Source, list[Completion]]:
         recipe = self.recipe
         if guide is not None:
-            if recipe.rewrite.is_guided and (kept := await self._guided("guided", guide)):
+            if recipe.rewrite.is_guided and (kept := await self._guided(Phase.GUIDED, guide)):
                 return Source.REWRITTEN, kept
             hinting = None if recipe.rewrite.hinted_beside else recipe.hinting
             if hinting is not None and (kept := await self._hinted(hinting, guide)):
@@ -139,19 +153,19 @@ class _Cascade:
         seed = stable_seed(self.recipe.run_seed, self.problem.problem_id, "teacher_samples")
         prompts = self.recipe.prompter.prompts
         messages = chat_messages(prompts.system, user_turn(prompts.plain, self.problem))
-        with span("teacher", model=teacher.model):
+        with span(Phase.TEACHER.value, model=teacher.model):
             solutions = await teachers.solve(teacher, messages, seed=seed)
             attempts = [await self._teachers(solution, i, teacher) for i, solution in enumerate(solutions)]
             kept = await self._keep(attempts)
         if not kept or teacher.use == "direct":
             return Source.TEACHER, kept
-        return Source.REWRITTEN, await self._guided("teacher_guided", kept[0].text)
+        return Source.REWRITTEN, await self._guided(Phase.TEACHER_GUIDED, kept[0].text)
 
     async def _teachers(self, solution: TeacherText, index: int, teacher: Teacher) -> Attempt:
         """A teacher's solution, judged; one that it failed to give is unjudged and says why."""
         token_ids = () if solution.failure else self.recipe.prompter.completion(solution.text)
         rollout = Rollout(
-            stage="teacher",
+            phase=Phase.TEACHER,
             sample_index=index,
             seed=solution.seed,
             prompt_hash="",
@@ -162,10 +176,12 @@ class _Cascade:
             return Attempt(
                 rollout=rollout, verdict=Verdict(outcome=Outcome.UNJUDGED, reason=solution.failure)
             )
-        attempt = await examine(rollout, self._wave("teacher", (), self.recipe.rewrite.guided), self.verifier)
+        attempt = await examine(
+            rollout, self._wave(Phase.TEACHER, (), self.recipe.rewrite.guided), self.verifier
+        )
         is_too_long = len(self.plain_ids) + len(token_ids) > self.recipe.max_model_len
         if attempt.is_accepted and teacher.use == "direct" and is_too_long:
-            return replace(attempt, refusal="too long for the model")
+            return replace(attempt, rejection=Rejection(RejectionKind.TOO_LONG))
         return attempt
 
     async def _hinted(self, hinting: Hinting, guide: str) -> list[Completion]:
@@ -180,14 +196,14 @@ class _Cascade:
                 return []
             prompt_ids = hinting.prompter.continued(prompt_ids, turn)
         beside = BesidePlain(hinting.decoder, self.plain_ids, settings.mixing)
-        return await self._sample("hinted", prompt_ids, settings, beside)
+        return await self._sample(Phase.HINTED, prompt_ids, settings, beside)
 
     async def _analysed(self, prompt_ids: tuple[int, ...], settings: Analysis) -> str | None:
         """The target's analysis as the beginning of its turn; None where it is of no use."""
         async with self.allowance.hold(1, max_tokens=settings.max_tokens) as may_sample:
             if not may_sample:
                 return None
-            with span("analysis"):
+            with span(Phase.ANALYSIS.value):
                 attempt = await analyse(
                     self.problem, self.policy, prompt_ids, settings, run_seed=self.recipe.run_seed
                 )
@@ -196,40 +212,40 @@ class _Cascade:
             self.allowance.spend(len(completion.token_ids))
         return opened_turn(completion.text, settings)
 
-    async def _guided(self, stage: str, guide: str) -> list[Completion]:
+    async def _guided(self, phase: Phase, guide: str) -> list[Completion]:
         guided = self.recipe.rewrite.guided
         # A teacher's solution is one to lean on, whatever is made of the expert's.
-        hint = guided.hint if stage == "guided" else "demonstration"
+        hint = guided.hint if phase is Phase.GUIDED else "demonstration"
         prompt_ids = guided_prompt(self.problem, guide, hint, self.recipe.prompter)
-        return await self._sample(stage, prompt_ids, guided)
+        return await self._sample(phase, prompt_ids, guided)
 
     async def _sample(
         self,
-        stage: str,
+        phase: Phase,
         prompt_ids: tuple[int, ...],
-        sampling: SamplingStage,
+        sampling: SamplingPhase,
         policy: Policy | None = None,
     ) -> list[Completion]:
         if len(prompt_ids) >= self.recipe.max_model_len:
             return []  # a long guide can make the prompt too long for the model
-        wave = self._wave(stage, prompt_ids, sampling)
-        with span(stage) as opened:
+        wave = self._wave(phase, prompt_ids, sampling)
+        with span(phase.value) as opened:
             attempts = await sample_in_waves(wave, policy or self.policy, self.verifier, self.allowance)
             opened.set_attribute("samples", len(attempts))
             return await self._keep(attempts)
 
-    def _wave(self, stage: str, prompt_ids: tuple[int, ...], sampling: SamplingStage) -> Wave:
+    def _wave(self, phase: Phase, prompt_ids: tuple[int, ...], sampling: SamplingPhase) -> Wave:
         rewrite = self.recipe.rewrite
-        is_own = stage == "self_align"
+        is_own = phase is Phase.SELF_ALIGN
         return Wave(
-            stage=stage,
+            phase=phase,
             problem=self.problem,
             prompt_ids=prompt_ids,
             sampling=sampling,
             num_accepted=rewrite.num_accepted,
             run_seed=self.recipe.run_seed,
-            refusals=rewrite.refusals,
-            sees_guide=not is_own and stage != "teacher",
+            rejections=rewrite.refusals,
+            sees_guide=not is_own and phase is not Phase.TEACHER,
             checks_steps=not is_own,
             require_steps=not is_own and rewrite.guided.require_steps,
             selection=rewrite.selection,
@@ -277,6 +293,8 @@ def guided_prompt(problem: Problem, guide: str, hint: Hint, prompter: Prompter) 
             return prompter.guided(shown)
 
 
-def _unsampled(text: str, token_ids: tuple[int, ...], finish_reason: str = "stop") -> Completion:
+def _unsampled(
+    text: str, token_ids: tuple[int, ...], finish_reason: FinishReason = FinishReason.STOP
+) -> Completion:
     """A text that the target did not sample: its behaviour log-probs are not known."""
     return Completion(token_ids=token_ids, text=text, behaviour_logprobs_T=None, finish_reason=finish_reason)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from drsft.config import DataView, Rewrite
-from drsft.records import Record, Source
+from drsft.records import Phase, Record, Source
 from drsft.rewrite.selection import choose
 from drsft.run.tables import records_from_table, records_to_table
 
@@ -47,7 +47,7 @@ def hinted_record(record: Record, rewrite: Rewrite, *, run_seed: int) -> Record:
     if record.source is Source.OWN:
         return record
     kept = choose(
-        [one for one in record.attempts if one.rollout.stage == "hinted" and one.is_accepted],
+        [one for one in record.attempts if one.rollout.phase is Phase.HINTED and one.is_accepted],
         rewrite.selection,
         rewrite.num_accepted,
         problem_id=record.problem.problem_id,

@@ -75,7 +75,7 @@ def pairs_table(
         elif rejected is None:
             counts["without a wrong sample"] += 1
         else:
-            counts[f"{chosen.rollout.stage} over {rejected.rollout.stage}"] += 1
+            counts[f"{chosen.rollout.phase} over {rejected.rollout.phase}"] += 1
             rows.append(_pair(record, chosen, rejected, prompts))
     return pa.Table.from_pylist(rows, schema=PAIRS_SCHEMA), counts
 
@@ -91,7 +91,7 @@ def _rejected(record: Record, chosen: Attempt, run_seed: int) -> Attempt | None:
         if attempt.verdict.outcome is Outcome.WRONG
         and attempt.rollout.completion.text.strip() not in ("", chosen.rollout.completion.text.strip())
     ]
-    candidates = [one for one in wrong if one.rollout.stage == chosen.rollout.stage] or wrong
+    candidates = [one for one in wrong if one.rollout.phase is chosen.rollout.phase] or wrong
     seed = stable_seed(run_seed, record.problem.problem_id, "rejected")
     return random.Random(seed).choice(candidates) if candidates else None
 
@@ -102,8 +102,8 @@ def _pair(record: Record, chosen: Attempt, rejected: Attempt, prompts: Prompts) 
         "chosen": _assistant(chosen.rollout.completion.text),
         "rejected": _assistant(rejected.rollout.completion.text),
         "problem_id": record.problem.problem_id,
-        "chosen_stage": chosen.rollout.stage,
-        "rejected_stage": rejected.rollout.stage,
+        "chosen_stage": chosen.rollout.phase.value,
+        "rejected_stage": rejected.rollout.phase.value,
     }
 
 

@@ -12,12 +12,20 @@ from drsft.policy.hinted.protocol import Contexts, HintedDecoder
 from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import Policy
 from drsft.policy.vllm.policy import VLLMPolicy
-from drsft.records import Attempt, Completion, Outcome, Problem, Rollout, Sampling, Verdict, stable_seed
+from drsft.records import (
+    Attempt,
+    Completion,
+    Outcome,
+    Phase,
+    Problem,
+    Rollout,
+    Sampling,
+    Verdict,
+    stable_seed,
+)
 from drsft.rewrite.sampling import hash_ids
 
-__all__ = ["ANALYSIS", "BesidePlain", "Hinting", "analyse", "hinting_for", "opened_turn", "vllm_policy"]
-
-ANALYSIS = "analysis"  # the stage's name in the records
+__all__ = ["BesidePlain", "Hinting", "analyse", "hinting_for", "opened_turn", "vllm_policy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +85,15 @@ async def analyse(
     problem: Problem, policy: Policy, prompt_ids: tuple[int, ...], analysis: Analysis, *, run_seed: int
 ) -> Attempt:
     """The target's greedy answer to the hinted prompt, recorded as an attempt that is no solution."""
-    seed = stable_seed(run_seed, problem.problem_id, ANALYSIS)
+    seed = stable_seed(run_seed, problem.problem_id, Phase.ANALYSIS)
     sampling = Sampling(num_samples=1, temperature=0.0, max_tokens=analysis.max_tokens, seed=seed)
     completion = (await policy.generate(prompt_ids, sampling))[0]
     rollout = Rollout(
-        stage=ANALYSIS, sample_index=0, seed=seed, prompt_hash=hash_ids(prompt_ids), completion=completion
+        phase=Phase.ANALYSIS,
+        sample_index=0,
+        seed=seed,
+        prompt_hash=hash_ids(prompt_ids),
+        completion=completion,
     )
     is_usable = opened_turn(completion.text, analysis) is not None
     reason = "an analysis, not a solution" if is_usable else f"an analysis without {analysis.marker!r}"

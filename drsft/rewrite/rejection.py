@@ -1,30 +1,31 @@
 """Why a sample is not kept although its answer may be right: it would teach something that nobody wants.
 
-A refusal is no verdict: the verifier's finding stands beside it in the record.
+A rejection is no verdict: the record has the verifier's finding beside it.
 """
 
 import re
 from collections.abc import Sequence
 
-from drsft.config import Refusals
+from drsft.config import Rejections
+from drsft.records import Rejection, RejectionKind
 from drsft.rewrite.leakage import leaked_phrase
 from drsft.verify.maths.find import boxes
 
-__all__ = ["different_boxes", "has_loop", "refusal_of"]
+__all__ = ["different_boxes", "has_loop", "rejection_of"]
 
 _BOX = re.compile(r"\\boxed\s*\{")
 
 
-def refusal_of(
-    text: str, token_ids: Sequence[int], refusals: Refusals, *, question: str, is_guided: bool
-) -> str | None:
-    """The first reason against keeping a sample, or None. `is_guided`: a solution stood in its prompt."""
+def rejection_of(
+    text: str, token_ids: Sequence[int], settings: Rejections, *, question: str, is_guided: bool
+) -> Rejection | None:
+    """The first reason against keeping a sample, or None. `is_guided`: its prompt showed a solution."""
     if not text.strip():
-        return "empty"
-    if refusals.loop_repeats and has_loop(token_ids, refusals.loop_ngram_tokens, refusals.loop_repeats):
-        return "loops"
-    if refusals.leakage and is_guided and (phrase := leaked_phrase(text, question)):
-        return f"mentions its guide: {phrase}"
+        return Rejection(RejectionKind.EMPTY)
+    if settings.loop_repeats and has_loop(token_ids, settings.loop_ngram_tokens, settings.loop_repeats):
+        return Rejection(RejectionKind.LOOPS)
+    if settings.leakage and is_guided and (phrase := leaked_phrase(text, question)):
+        return Rejection(RejectionKind.MENTIONS_GUIDE, phrase)
     return None
 
 

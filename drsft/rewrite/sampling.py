@@ -1,36 +1,45 @@
-"""Sampling in waves: each sample is judged, looked over for reasons to refuse it, and recorded."""
+"""Sampling in waves: each sample is judged, checked for reasons to reject it, and recorded."""
 
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from drsft.config import Refusals, SamplingStage, Selection
-from drsft.policy.protocol import STOPPED, Draw, Policy, draws_of
+from drsft.config import Rejections, SamplingPhase, Selection
+from drsft.policy.protocol import Draw, Policy, draws_of
 from drsft.process.tracing import span
-from drsft.records import Attempt, Outcome, Problem, Rollout, Sampling, stable_seed
+from drsft.records import (
+    Attempt,
+    FinishReason,
+    Outcome,
+    Phase,
+    Problem,
+    Rejection,
+    RejectionKind,
+    Rollout,
+    Sampling,
+    stable_seed,
+)
 from drsft.rewrite.budget import ProblemAllowance
 from drsft.rewrite.early_stop import Race
-from drsft.rewrite.rejection import different_boxes, refusal_of
+from drsft.rewrite.rejection import different_boxes, rejection_of
 from drsft.verify.protocol import Verifier
 from drsft.verify.steps import MATH_KINDS
 
-__all__ = ["UNSOUND", "Wave", "examine", "hash_ids", "sample_in_waves"]
-
-UNSOUND = "its equations do not hold"  # the refusal of a solution that nothing else speaks against
+__all__ = ["Wave", "examine", "hash_ids", "sample_in_waves"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wave:
     """What all waves of one stage of one problem share."""
 
-    stage: str
+    phase: Phase
     problem: Problem
     prompt_ids: tuple[int, ...]
-    sampling: SamplingStage
+    sampling: SamplingPhase
     num_accepted: int  # different solutions that are enough
     run_seed: int
-    refusals: Refusals
+    rejections: Rejections
     sees_guide: bool  # a solution stands in its prompt
     checks_steps: bool
     require_steps: bool
@@ -75,7 +84,7 @@ class _Stage:
 
     async def _run_wave(self, num_samples: int, *, first_index: int) -> list[Attempt]:
         wave, stage = self._wave, self._wave.sampling
-        seed = stable_seed(wave.run_seed, wave.problem.problem_id, wave.stage, str(first_index))
+        seed = stable_seed(wave.run_seed, wave.problem.problem_id, wave.phase, str(first_index))
         sampling = Sampling(
             num_samples=num_samples,
             temperature=stage.temperature,
@@ -99,12 +108,12 @@ class _Stage:
         with span("sample", sample=index) as opened:
             completion = await draws[index].completion
             opened.set_attribute("tokens", len(completion.token_ids))
-            opened.set_attribute("finish_reason", completion.finish_reason)
+            opened.set_attribute("finish_reason", completion.finish_reason.value)
         self._allowance.spend(len(completion.token_ids))
-        if completion.finish_reason == STOPPED:
+        if completion.finish_reason is FinishReason.STOPPED:
             return None
         rollout = Rollout(
-            stage=self._wave.stage,
+            phase=self._wave.phase,
             sample_index=index,
             seed=seed,
             prompt_hash=self._prompt_hash,
@@ -120,38 +129,37 @@ class _Stage:
 
 
 async def examine(rollout: Rollout, wave: Wave, verifier: Verifier) -> Attempt:
-    """The verdict on one rollout, and whether it is refused; right ones with a guide get the step check."""
+    """Judge a rollout and look for reasons to reject it; right ones with a guide get the step check."""
     completion = rollout.completion
-    is_truncated = completion.finish_reason != "stop"
     with span("verify", sample=rollout.sample_index) as opened:
-        verdict = await verifier.judge(wave.problem, completion.text, is_truncated=is_truncated)
+        verdict = await verifier.judge(wave.problem, completion.text, is_truncated=completion.is_truncated)
         opened.set_attribute("outcome", verdict.outcome.value)
         opened.set_attribute("reason", verdict.reason)
     if not verdict.is_correct:
         return Attempt(rollout=rollout, verdict=verdict)
-    refusal = refusal_of(
+    rejection = rejection_of(
         completion.text,
         completion.token_ids,
-        wave.refusals,
+        wave.rejections,
         question=wave.problem.question,
         is_guided=wave.sees_guide,
     )
-    if refusal is None and wave.refusals.several_boxes:
-        refusal = await _contradiction_of_boxes(completion.text, wave.problem, verifier)
+    if rejection is None and wave.rejections.several_boxes:
+        rejection = await _contradiction_of_boxes(completion.text, wave.problem, verifier)
     steps = None
     if wave.checks_steps and wave.problem.kind in MATH_KINDS:
         with span("verify", sample=rollout.sample_index, of="steps"):
             steps = await verifier.judge(replace(wave.problem, kind="steps"), completion.text)
         if wave.require_steps and steps.outcome is Outcome.WRONG:
-            refusal = refusal or UNSOUND
-    return Attempt(rollout=rollout, verdict=verdict, refusal=refusal, steps=steps)
+            rejection = rejection or Rejection(RejectionKind.UNSOUND_STEPS)
+    return Attempt(rollout=rollout, verdict=verdict, rejection=rejection, steps=steps)
 
 
-async def _contradiction_of_boxes(text: str, problem: Problem, verifier: Verifier) -> str | None:
+async def _contradiction_of_boxes(text: str, problem: Problem, verifier: Verifier) -> Rejection | None:
     """A reason against a right solution of which some box, read by itself, is not the answer."""
     for content in different_boxes(text):
         if not (await verifier.judge(problem, f"\\boxed{{{content}}}")).is_correct:
-            return "several different boxed answers"
+            return Rejection(RejectionKind.SEVERAL_BOXES)
     return None
 
 

@@ -18,11 +18,10 @@ from drsft.policy.protocol import Policy, Scorer
 from drsft.process.logs import about
 from drsft.process.memory import peak_rss_mib
 from drsft.process.tracing import span
-from drsft.records import Attempt, Outcome, Problem, Record
+from drsft.records import Attempt, Outcome, Phase, Problem, Record, RejectionKind
 from drsft.rewrite.budget import Allowance, Place
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.rewrite.contradiction import contradicts
-from drsft.rewrite.sampling import UNSOUND
 from drsft.rewrite.shard_work import first_work, later_work
 from drsft.run.run import REWRITTEN
 from drsft.run.shards import Commit, ShardSet
@@ -143,25 +142,25 @@ def settle_heap() -> None:
 def summarise(records: Sequence[Record], *, started_at: float) -> dict[str, Any]:
     """The counts of a shard, so that a report needs the small commit objects only."""
     attempts = [attempt for record in records for attempt in record.attempts]
-    verdicts = Counter(f"{a.rollout.stage}/{a.verdict.outcome}/{a.verdict.reason}" for a in attempts)
+    verdicts = Counter(f"{a.rollout.phase}/{a.verdict.outcome}/{a.verdict.reason}" for a in attempts)
     tokens: Counter[str] = Counter()
     for attempt in attempts:
-        tokens[attempt.rollout.stage] += len(attempt.rollout.completion.token_ids)
+        tokens[attempt.rollout.phase.value] += len(attempt.rollout.completion.token_ids)
     steps = _step_outcomes(attempts)
     return {
         "sources": Counter(record.source.value for record in records),
-        "solved": Counter(kept.rollout.stage for record in records if (kept := record.kept_attempt)),
+        "solved": Counter(kept.rollout.phase.value for record in records if (kept := record.kept_attempt)),
         "accepted": Counter(
-            stage for r in records for stage in {a.rollout.stage for a in r.attempts if a.is_accepted}
+            phase.value for r in records for phase in {a.rollout.phase for a in r.attempts if a.is_accepted}
         ),
-        "refusals": Counter(a.refusal for a in attempts if a.refusal is not None),
+        "refusals": Counter(str(a.rejection) for a in attempts if a.rejection is not None),
         "checks": {
             "steps_read": steps[Outcome.CORRECT] + steps[Outcome.WRONG],
             "steps_failed": steps[Outcome.WRONG],
             "contradicting": sum(contradicts(record.problem, record.expert_verdict) for record in records),
         },
-        "samples": Counter(attempt.rollout.stage for attempt in attempts),
-        "problems": Counter(stage for r in records for stage in {a.rollout.stage for a in r.attempts}),
+        "samples": Counter(attempt.rollout.phase.value for attempt in attempts),
+        "problems": Counter(phase.value for r in records for phase in {a.rollout.phase for a in r.attempts}),
         "tokens": tokens,
         "verdicts": verdicts,
         "started_at": started_at,  # seconds since 1970
@@ -178,5 +177,10 @@ def _step_outcomes(attempts: Iterable[Attempt]) -> Counter[Outcome]:
     return Counter(
         a.steps.outcome
         for a in attempts
-        if a.steps is not None and a.rollout.stage != "teacher" and (a.is_accepted or a.refusal == UNSOUND)
+        if a.steps is not None and a.rollout.phase is not Phase.TEACHER and (a.is_accepted or _is_unsound(a))
     )
+
+
+def _is_unsound(attempt: Attempt) -> bool:
+    """Whether its equations are all that speaks against it."""
+    return attempt.rejection is not None and attempt.rejection.kind is RejectionKind.UNSOUND_STEPS

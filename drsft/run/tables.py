@@ -10,7 +10,19 @@ from typing import Any
 import pyarrow as pa
 
 from drsft.errors import InputError
-from drsft.records import Attempt, Completion, Outcome, Problem, Record, Rollout, Source, Verdict
+from drsft.records import (
+    Attempt,
+    Completion,
+    FinishReason,
+    Outcome,
+    Phase,
+    Problem,
+    Record,
+    Rejection,
+    Rollout,
+    Source,
+    Verdict,
+)
 
 __all__ = [
     "PROBLEM_SCHEMA",
@@ -165,7 +177,7 @@ def _completion_row(completion: Completion) -> dict[str, Any]:
         "token_ids": completion.token_ids,
         "text": completion.text,
         "behaviour_logprobs": completion.behaviour_logprobs_T,
-        "finish_reason": completion.finish_reason,
+        "finish_reason": completion.finish_reason.value,
     }
 
 
@@ -174,13 +186,13 @@ def _attempt_row(attempt: Attempt) -> dict[str, Any]:
     verdict = _verdict_row(attempt.verdict)
     assert verdict is not None
     return {
-        "stage": rollout.stage,
+        "stage": rollout.phase.value,
         "sample_index": rollout.sample_index,
         "seed": rollout.seed,
         "prompt_hash": rollout.prompt_hash,
         **_completion_row(rollout.completion),
         "policy": rollout.policy,
-        "refusal": attempt.refusal,
+        "refusal": None if attempt.rejection is None else str(attempt.rejection),
         "steps": _verdict_row(attempt.steps),
         **verdict,
         "mean_phi": attempt.mean_phi,
@@ -219,13 +231,13 @@ def _completion(row: dict[str, Any]) -> Completion:
         token_ids=tuple(row["token_ids"]),
         text=row["text"],
         behaviour_logprobs_T=_optional_tuple(row["behaviour_logprobs"]),
-        finish_reason=row["finish_reason"],
+        finish_reason=FinishReason(row["finish_reason"]),
     )
 
 
 def _attempt(row: dict[str, Any]) -> Attempt:
     rollout = Rollout(
-        stage=row["stage"],
+        phase=Phase(row["stage"]),
         sample_index=row["sample_index"],
         seed=row["seed"],
         prompt_hash=row["prompt_hash"],
@@ -234,10 +246,11 @@ def _attempt(row: dict[str, Any]) -> Attempt:
         round=row.get("round", 1),
     )
     verdict = Verdict(outcome=Outcome(row["outcome"]), reason=row["reason"], answer=row["answer"])
+    rejection = row.get("refusal")
     return Attempt(
         rollout=rollout,
         verdict=verdict,
-        refusal=row.get("refusal"),
+        rejection=None if rejection is None else Rejection.from_text(rejection),
         steps=_verdict(row.get("steps")),
         mean_phi=row.get("mean_phi"),
     )

@@ -119,8 +119,12 @@ class RewritingActor:
         self._ticker.count("rollouts", len(record.attempts), stage=STAGE)
         self._ticker.count("sources", source=record.source.value)
         for attempt in record.attempts:
-            verdict, name = attempt.verdict, attempt.rollout.stage
-            labels = {"cascade_stage": name, "outcome": verdict.outcome.value, "reason": verdict.reason}
+            verdict, phase = attempt.verdict, attempt.rollout.phase
+            labels = {
+                "cascade_stage": phase.value,
+                "outcome": verdict.outcome.value,
+                "reason": verdict.reason,
+            }
             self._ticker.count("verdicts", **labels)
         self._ticker.add(done=1, num_tokens=record.num_sampled_tokens, **{record.source.value: 1})
 

@@ -10,7 +10,20 @@ import pytest
 from drsft.cli.export import export_records
 from drsft.config import Prompts, RunConfig
 from drsft.errors import InputError
-from drsft.records import Attempt, Completion, Outcome, Problem, Record, Rollout, Source, Verdict
+from drsft.records import (
+    Attempt,
+    Completion,
+    FinishReason,
+    Outcome,
+    Phase,
+    Problem,
+    Record,
+    Rejection,
+    RejectionKind,
+    Rollout,
+    Source,
+    Verdict,
+)
 from drsft.rewrite.export import messages_table, pairs_table
 from drsft.run.shards import ShardSet
 from drsft.run.tables import records_to_table
@@ -20,14 +33,14 @@ PROMPTS = Prompts(system="Be brief.", plain="Q: {question}", guided="{question} 
 PLAIN = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Q: 1+1?"}]
 
 
-def attempt(text: str, outcome: Outcome, *, stage: str = "self_align", index: int = 0) -> Attempt:
+def attempt(text: str, outcome: Outcome, *, phase: Phase = Phase.SELF_ALIGN, index: int = 0) -> Attempt:
     completion = Completion(
         token_ids=(*map(ord, text), 0),
         text=text,
         behaviour_logprobs_T=(-0.5,) * (len(text) + 1),
-        finish_reason="length" if outcome is Outcome.TRUNCATED else "stop",
+        finish_reason=FinishReason.LENGTH if outcome is Outcome.TRUNCATED else FinishReason.STOP,
     )
-    rollout = Rollout(stage=stage, sample_index=index, seed=index, prompt_hash="h", completion=completion)
+    rollout = Rollout(phase=phase, sample_index=index, seed=index, prompt_hash="h", completion=completion)
     return Attempt(rollout=rollout, verdict=Verdict(outcome=outcome, reason="test"))
 
 
@@ -50,7 +63,7 @@ RIGHT, WRONG = attempt("right", Outcome.CORRECT), attempt("wrong", Outcome.WRONG
 
 
 def test_messages_are_the_plain_prompt_and_the_kept_text_of_every_record() -> None:
-    guided = attempt("guided right", Outcome.CORRECT, stage="guided")
+    guided = attempt("guided right", Outcome.CORRECT, phase=Phase.GUIDED)
     table, counts = messages_table(
         [record(RIGHT), record(WRONG, guided, source=Source.REWRITTEN, kept=1), record(source=Source.EXPERT)],
         PROMPTS,
@@ -76,7 +89,7 @@ def test_every_kept_solution_is_a_conversation_and_a_dropped_record_is_none() ->
 
 
 def test_a_refused_sample_is_not_chosen() -> None:
-    refused = replace(RIGHT, refusal="loops")
+    refused = replace(RIGHT, rejection=Rejection(RejectionKind.LOOPS))
     assert pairs_table([record(refused, WRONG)], PROMPTS, run_seed=0)[1] == {"without a correct sample": 1}
 
 
@@ -110,8 +123,8 @@ def test_the_same_text_is_never_on_both_sides() -> None:
 
 def test_both_sides_come_from_one_prompt_where_they_can() -> None:
     own = [attempt(f"own {i}", Outcome.WRONG, index=i) for i in range(5)]
-    right = attempt("right", Outcome.CORRECT, stage="guided")
-    wrong = attempt("guided wrong", Outcome.WRONG, stage="guided", index=1)
+    right = attempt("right", Outcome.CORRECT, phase=Phase.GUIDED)
+    wrong = attempt("guided wrong", Outcome.WRONG, phase=Phase.GUIDED, index=1)
     both = record(*own, right, wrong, source=Source.REWRITTEN, kept=5)
     (row,) = pairs_table([both], PROMPTS, run_seed=3)[0].to_pylist()
     assert (row["chosen_stage"], row["rejected_stage"]) == ("guided", "guided")

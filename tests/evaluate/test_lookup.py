@@ -6,6 +6,7 @@ import pytest
 
 from drsft.errors import SetupError
 from drsft.evaluate.results import arm_scores
+from drsft.records import FinishReason
 from drsft.verify.code.sandbox import check_sandbox
 from drsft.verify.options import VerifyOptions
 from tests.support.evaluation import (
@@ -42,7 +43,7 @@ def test_a_table_of_answers_gets_exactly_its_accuracy(tmp_path: Path, format_: F
             {
                 "R": said(prompter, format_.right(i)),
                 "W": said(prompter, format_.wrong(i)),
-                "T": said(prompter, format_.right(i), finish_reason="length"),
+                "T": said(prompter, format_.right(i), finish_reason=FinishReason.LENGTH),
                 "N": said(prompter, "I cannot tell."),
             }[letter]
             for letter in letters

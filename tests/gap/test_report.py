@@ -9,7 +9,18 @@ import pytest
 from drsft.gap.report import GapReport, HeatMap, Token, far_out, gap_report, rows_to_show
 from drsft.gap.scored_texts import Role, score_table, texts_of_records
 from drsft.gap.tokens import token_texts
-from drsft.records import Attempt, Completion, Outcome, Problem, Record, Rollout, Source, Verdict
+from drsft.records import (
+    Attempt,
+    Completion,
+    FinishReason,
+    Outcome,
+    Phase,
+    Problem,
+    Record,
+    Rollout,
+    Source,
+    Verdict,
+)
 from drsft.report.heat import heat_class
 from drsft.report.html.page import render_gap
 from drsft.run.tables import records_to_table
@@ -94,9 +105,11 @@ def test_token_texts_join_to_the_text_and_split_no_character() -> None:
 
 
 def _attempt(index: int, ids: tuple[int, ...], number: int = 1) -> Attempt:
-    completion = Completion(token_ids=ids, text="x", behaviour_logprobs_T=None, finish_reason="stop")
+    completion = Completion(
+        token_ids=ids, text="x", behaviour_logprobs_T=None, finish_reason=FinishReason.STOP
+    )
     rollout = Rollout(
-        stage="self_align",
+        phase=Phase.SELF_ALIGN,
         sample_index=index,
         seed=0,
         prompt_hash="",
@@ -108,7 +121,7 @@ def _attempt(index: int, ids: tuple[int, ...], number: int = 1) -> Attempt:
 
 def test_records_give_kept_texts_demonstrations_and_the_first_sample() -> None:
     problem = Problem(problem_id="p", question="q", demonstration="d", reference="1")
-    also = Completion(token_ids=(8,), text="y", behaviour_logprobs_T=None, finish_reason="stop")
+    also = Completion(token_ids=(8,), text="y", behaviour_logprobs_T=None, finish_reason=FinishReason.STOP)
     record = Record(
         problem=problem,
         source=Source.OWN,

@@ -12,7 +12,7 @@ import pytest
 from drsft.config import Teacher
 from drsft.errors import SetupError
 from drsft.policy.teacher import FAILURES_IN_A_ROW, OpenAITeachers, TeacherText
-from drsft.records import Outcome, Source
+from drsft.records import FinishReason, Outcome, Rejection, RejectionKind, Source
 from tests.rewrite.test_cascade import answering, recipe, rewritten
 
 Answer = (
@@ -108,7 +108,7 @@ def solve(one: Teacher, times: int = 1) -> list[TeacherText]:
 def test_a_solution_comes_with_the_finish_reason_as_it_was_given(finish_reason: str) -> None:
     with serving(finish_reason) as server:
         (text,) = solve(teacher(server.url, temperature=0.3, max_tokens=7))
-    assert text == TeacherText(text=TEXT, finish_reason=finish_reason, seed=0)
+    assert text == TeacherText(text=TEXT, finish_reason=FinishReason(finish_reason), seed=0)
     (asked,) = server.requests
     assert (asked["model"], asked["temperature"], asked["max_tokens"], asked["seed"]) == ("big", 0.3, 7, 0)
 
@@ -260,4 +260,4 @@ def test_a_solution_that_does_not_fit_the_model_is_no_text_of_its() -> None:
         object.__setattr__(one, "max_model_len", 20)
         record = rewritten(answering("wrong", "wrong"), one)
     assert record.source is Source.EXPERT
-    assert record.attempts[-1].refusal == "too long for the model"
+    assert record.attempts[-1].rejection == Rejection(RejectionKind.TOO_LONG)

@@ -115,7 +115,7 @@ def test_a_live_teachers_verified_solutions_are_kept_as_they_are(
     monkeypatch.setenv("BIG_KEY", KEY)
     records = taught(target, teacher(endpoint, use="direct"))
     assert {record.source for record in records} == {Source.TEACHER, Source.EXPERT}
-    assert all({a.rollout.stage for a in record.attempts} == {"teacher"} for record in records)
+    assert all({a.rollout.phase for a in record.attempts} == {"teacher"} for record in records)
     for record in records:
         assert len(record.attempts) == 3
         assert all(a.rollout.policy == "big" and a.rollout.completion.text for a in record.attempts)
@@ -129,9 +129,9 @@ def test_a_live_teachers_solution_guides_the_target(
 ) -> None:
     monkeypatch.setenv("BIG_KEY", KEY)
     records = taught(target, teacher(endpoint, use="guide"))
-    guided = [one for one in records if any(a.rollout.stage == "teacher_guided" for a in one.attempts)]
+    guided = [one for one in records if any(a.rollout.phase == "teacher_guided" for a in one.attempts)]
     assert guided
-    assert all(any(a.is_accepted for a in one.attempts if a.rollout.stage == "teacher") for one in guided)
+    assert all(any(a.is_accepted for a in one.attempts if a.rollout.phase == "teacher") for one in guided)
     kept = [one for one in records if one.source is Source.REWRITTEN]
     assert kept
     assert all(one.behaviour_logprobs_T is not None for one in kept), "the target sampled them itself"

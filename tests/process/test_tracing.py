@@ -99,7 +99,7 @@ def test_each_problem_is_one_trace_that_tells_what_its_record_tells(
             if one.parent is not None and one.name == "verify" and "outcome" in attributes(one)
         )
         assert told == Counter(
-            (one.rollout.stage, one.rollout.sample_index, one.verdict.outcome.value)
+            (one.rollout.phase, one.rollout.sample_index, one.verdict.outcome.value)
             for one in record.attempts
         )
         tokens = [attributes(one)["tokens"] for one in inner if one.name == "sample"]

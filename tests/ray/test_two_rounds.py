@@ -94,12 +94,12 @@ def test_a_second_round_goes_on_after_a_kill_and_samples_with_the_new_weights(tm
     sampled_anew = {
         name
         for name, record in later.items()
-        if any(a.rollout.round == 2 and a.rollout.stage == "self_align" for a in record.attempts)
+        if any(a.rollout.round == 2 and a.rollout.phase == "self_align" for a in record.attempts)
     }
     scored = [row for path in inner.glob("gap/scores-*/data/*") for row in pq.read_table(path).to_pylist()]
     assert {row["row_id"] for row in scored if row["role"] == "sample"} == sampled_anew
 
-    sampled = [(one, a) for one in again for a in one.attempts if a.rollout.stage == "self_align"][:40]
+    sampled = [(one, a) for one in again for a in one.attempts if a.rollout.phase == "self_align"][:40]
     trained = AutoModelForCausalLM.from_pretrained(second.config.target.model, dtype=torch.float32)
     base = AutoModelForCausalLM.from_pretrained(model_location("embedded"), dtype=torch.float32)
     assert max(logprob_error(trained, one, attempt) for one, attempt in sampled) < 1e-3

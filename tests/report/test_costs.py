@@ -82,7 +82,7 @@ def test_costs_of_a_run_are_read_from_its_commits(tmp_path: Path) -> None:
     assert train == StageCost(name="train", num_tokens=5000, wall_s=360, worker_s=720, gpu_hours=0.2)
     prices = prices_of(CONFIG)
     assert (prices.of(rewrite), prices.of(gap)) == (6.0, None)
-    finding = findings.cost_finding((rewrite, gap, train), prices, Cascade(stages=(), sources={"own": 100}))
+    finding = findings.cost_finding((rewrite, gap, train), prices, Cascade(phases=(), sources={"own": 100}))
     assert finding is not None
     assert finding.sentence.replace("\u202f", " ") == (
         "Rewriting took 83 % of 2.20 GPU hours; a kept row took 20 sampled tokens and 0.06000 EUR."

@@ -8,8 +8,8 @@ import pytest
 
 from drsft.evaluate.paired import PairedDifference
 from drsft.gap.report import gap_report
-from drsft.records import Source
-from drsft.report.cascade_counts import Cascade, CascadeStage
+from drsft.records import Phase, Source
+from drsft.report.cascade_counts import Cascade, CascadePhase
 from drsft.report.charts.axes import Scale, nice_ticks, step_ticks, tick_digits, ticks_within
 from drsft.report.charts.curves import draw_losses, merge_seeds
 from drsft.report.data import (
@@ -46,7 +46,7 @@ def _row(arm: str, value: float, *, margin: float = 0.03, benchmark: str = "gsm"
 
 @pytest.mark.parametrize(("num_failed", "share"), [(0, "0.0 %"), (3, "37.5 %")])
 def test_the_share_of_unsound_equations_is_told_wherever_some_were_read(num_failed: int, share: str) -> None:
-    none = Cascade(stages=(), sources={})
+    none = Cascade(phases=(), sources={})
     assert findings.steps_finding(none) is None
     told = findings.steps_finding(replace(none, num_steps_checked=8, num_steps_failed=num_failed))
     assert told is not None
@@ -110,11 +110,13 @@ def test_headline_over_several_benchmarks_counts_clear_leads() -> None:
 
 
 def test_flow_says_honestly_when_nearly_all_stays_the_experts() -> None:
-    stage = CascadeStage(name="self_align", num_problems=100, num_solved=2, num_samples=400, num_tokens=9000)
-    cascade = Cascade(stages=(stage,), sources={Source.OWN: 2, Source.EXPERT: 98})
+    phase = CascadePhase(
+        phase=Phase.SELF_ALIGN, num_problems=100, num_solved=2, num_samples=400, num_tokens=9000
+    )
+    cascade = Cascade(phases=(phase,), sources={Source.OWN: 2, Source.EXPERT: 98})
     finding = findings.flow_finding(cascade)
     assert finding.sentence.startswith("Nearly all of 100 problems keep the expert's text")
-    assert stage.tokens_per_solved == 4500
+    assert phase.tokens_per_solved == 4500
 
 
 def test_gap_finding_reads_the_interval() -> None:
@@ -181,9 +183,9 @@ def test_optional_parts_may_be_none_and_groups_may_be_few() -> None:
     report = sample_report()
     assert "<h1>" in render(replace(report, gap=None, cascade=None))
     assert "<h1>" in render(replace(report, gap=gap_report(model="m", rows=scored_rows([]))))
-    stage = CascadeStage(name="guided", num_problems=3, num_solved=0, num_samples=0, num_tokens=0)
-    assert "<h1>" in render(replace(report, cascade=Cascade(stages=(stage,), sources={Source.EXPERT: 3})))
-    assert "<h1>" in render(replace(report, cascade=Cascade(stages=(), sources={Source.EXPERT: 3})))
+    phase = CascadePhase(phase=Phase.GUIDED, num_problems=3, num_solved=0, num_samples=0, num_tokens=0)
+    assert "<h1>" in render(replace(report, cascade=Cascade(phases=(phase,), sources={Source.EXPERT: 3})))
+    assert "<h1>" in render(replace(report, cascade=Cascade(phases=(), sources={Source.EXPERT: 3})))
     assert "<h1>" in render(replace(report, losses=(LossCurve(arm="sft", seed=0, points=((1, 0.5),)),)))
 
 
@@ -193,7 +195,9 @@ def test_text_from_data_stays_text() -> None:
     text = ShownText(text=attack)
     browsed = replace(report.rows[0], question=attack, kept=text, expert=text, reason=attack)
     row = replace(report.comparison[1], arm=attack)
-    stage = CascadeStage(name=attack, num_problems=9, num_solved=3, num_samples=9, num_tokens=99)
+    phase = CascadePhase(
+        phase=Phase.GUIDED, num_problems=9, num_solved=3, num_samples=9, num_tokens=99, reasons={attack: 6}
+    )
     page = render(
         replace(
             report,
@@ -201,7 +205,7 @@ def test_text_from_data_stays_text() -> None:
             config_yaml=attack,
             rows=(browsed,),
             comparison=(row,),
-            cascade=Cascade(stages=(stage,), sources={Source.OWN: 9}),
+            cascade=Cascade(phases=(phase,), sources={Source.OWN: 9}),
             losses=(replace(report.losses[0], arm=attack),),
             versions={attack: attack},
         )
@@ -268,22 +272,22 @@ def test_numbers_are_written_for_people() -> None:
 
 
 def test_an_analysis_is_the_beginning_of_hinted_decoding_in_the_flow_and_a_row_in_its_table() -> None:
-    own = CascadeStage(name="self_align", num_problems=10, num_solved=4, num_samples=20, num_tokens=900)
-    analysis = CascadeStage(name="analysis", num_problems=6, num_solved=0, num_samples=6, num_tokens=300)
-    hinted = CascadeStage(name="hinted", num_problems=5, num_solved=2, num_samples=5, num_tokens=100)
+    own = CascadePhase(phase=Phase.SELF_ALIGN, num_problems=10, num_solved=4, num_samples=20, num_tokens=900)
+    analysis = CascadePhase(phase=Phase.ANALYSIS, num_problems=6, num_solved=0, num_samples=6, num_tokens=300)
+    hinted = CascadePhase(phase=Phase.HINTED, num_problems=5, num_solved=2, num_samples=5, num_tokens=100)
     sources = {Source.OWN: 4, Source.HINTED: 2, Source.EXPERT: 4}
     cascade = Cascade(
-        stages=(own, analysis, hinted), sources=sources, num_pairs=5, num_pairs_redone=2, num_pairs_apart=1
+        phases=(own, analysis, hinted), sources=sources, num_pairs=5, num_pairs_redone=2, num_pairs_apart=1
     )
     whole = replace(hinted, num_problems=6, num_tokens=400)
-    assert cascade.solving_stages == (own, whole)
+    assert cascade.solving_phases == (own, whole)
     assert cascade.num_tokens == 1300
     page = render(replace(sample_report(), cascade=cascade))
     assert "200 tokens a row" in page
     assert "Analysis for a hint" in page
     assert "5 pairs of contexts; 2 times one fell" in page
-    nothing_opened = replace(cascade, stages=(own, analysis))
-    assert nothing_opened.solving_stages[1] == replace(analysis, name="hinted", num_samples=0)
+    nothing_opened = replace(cascade, phases=(own, analysis))
+    assert nothing_opened.solving_phases[1] == replace(analysis, phase=Phase.HINTED, num_samples=0)
 
 
 def test_terminal_tables_have_the_same_numbers() -> None:

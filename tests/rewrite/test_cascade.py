@@ -12,7 +12,17 @@ from drsft.config import Rewrite, Teacher
 from drsft.policy.fake import FakePolicy, text_completion
 from drsft.policy.prompts import Prompter
 from drsft.policy.teacher import TeacherText
-from drsft.records import Completion, Outcome, Problem, Record, Source, Verdict
+from drsft.records import (
+    Completion,
+    FinishReason,
+    Outcome,
+    Problem,
+    Record,
+    Rejection,
+    RejectionKind,
+    Source,
+    Verdict,
+)
 from drsft.rewrite.budget import Allowance
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.rewrite.contradiction import contradicts
@@ -70,7 +80,7 @@ class FakeTeachers:
     async def solve(
         self, teacher: Teacher, messages: list[dict[str, str]], *, seed: int
     ) -> list[TeacherText]:
-        return [TeacherText(text=text, finish_reason="stop", seed=seed) for text in self.texts]
+        return [TeacherText(text=text, finish_reason=FinishReason.STOP, seed=seed) for text in self.texts]
 
 
 def answering(own: str, guided: str) -> FakePolicy:
@@ -96,7 +106,7 @@ def test_a_right_sample_of_its_own_ends_the_cascade_after_its_wave() -> None:
 def test_guided_resolving_comes_after_every_wave_of_self_alignment_failed() -> None:
     record = rewritten(answering("wrong", "right, guided"))
     assert record.source is Source.REWRITTEN
-    assert [a.rollout.stage for a in record.attempts] == ["self_align"] * 4 + ["guided"] * 2
+    assert [a.rollout.phase for a in record.attempts] == ["self_align"] * 4 + ["guided"] * 2
     assert record.prompt_ids == PLAIN, "trained on the plain prompt, never on the guided one"
 
 
@@ -115,7 +125,7 @@ def test_unjudged_and_wrong_are_never_trained_on(text: str) -> None:
 
 
 def test_truncated_is_never_trained_on_even_when_it_reads_right() -> None:
-    policy = FakePolicy(lambda prompt_ids, seed: text_completion("right", finish_reason="length"))
+    policy = FakePolicy(lambda prompt_ids, seed: text_completion("right", finish_reason=FinishReason.LENGTH))
     record = rewritten(policy)
     assert record.source is Source.EXPERT
     assert {a.verdict.outcome for a in record.attempts} == {Outcome.TRUNCATED}
@@ -206,7 +216,7 @@ def test_selection_keeps_what_its_name_says(how: str) -> None:
 def test_right_samples_that_teach_badly_are_refused_and_say_why(own: str, reason: str) -> None:
     record = rewritten(answering(own, "right"))
     assert record.source is Source.REWRITTEN
-    assert {a.refusal for a in record.attempts if a.rollout.stage == "self_align"} == {reason}
+    assert {str(a.rejection) for a in record.attempts if a.rollout.phase == "self_align"} == {reason}
 
 
 @pytest.mark.parametrize(
@@ -224,9 +234,10 @@ def test_boxes_contradict_each_other_by_what_they_mean(
 ) -> None:
     problem = replace(PROBLEM, reference=reference)
     record = asyncio.run(rewrite_one(problem, answering(text, text), verifier, recipe()))
-    own = [attempt for attempt in record.attempts if attempt.rollout.stage == "self_align"]
+    own = [attempt for attempt in record.attempts if attempt.rollout.phase == "self_align"]
     assert {attempt.verdict.outcome for attempt in own} == {Outcome.CORRECT}
-    assert {attempt.refusal for attempt in own} == {"several different boxed answers" if is_refused else None}
+    rejection = Rejection(RejectionKind.SEVERAL_BOXES) if is_refused else None
+    assert {attempt.rejection for attempt in own} == {rejection}
 
 
 def test_a_guided_solution_that_mentions_its_guide_is_refused_but_an_unguided_one_is_not() -> None:
@@ -245,7 +256,7 @@ def test_unsound_steps_are_recorded_and_refused_only_on_demand() -> None:
         answering("wrong", "right but unsound"), recipe(guided={**stage, "require_steps": True})
     )
     assert strict.source is Source.EXPERT
-    assert strict.attempts[-1].refusal == "its equations do not hold"
+    assert strict.attempts[-1].rejection == Rejection(RejectionKind.UNSOUND_STEPS)
 
 
 @pytest.mark.parametrize("require_steps", [False, True])
@@ -286,7 +297,7 @@ def test_a_demonstration_that_contradicts_the_reference_is_flagged_and_never_a_g
     assert record.source is Source.EXPERT
     assert record.expert_verdict is not None
     assert record.expert_verdict.outcome is Outcome.WRONG
-    assert {a.rollout.stage for a in record.attempts} == {"self_align"}
+    assert {a.rollout.phase for a in record.attempts} == {"self_align"}
 
 
 def test_prose_that_states_no_answer_is_no_contradiction() -> None:
@@ -326,7 +337,7 @@ def test_a_teacher_is_asked_last_and_verified_like_everybody() -> None:
     kept = rewritten(answering("wrong", "wrong"), recipe(FakeTeachers("direct", "wrong", "right, big")))
     assert kept.source is Source.TEACHER
     assert kept.text == "right, big"
-    own = [one.rollout.completion.token_ids for one in kept.attempts if one.rollout.stage != "teacher"]
+    own = [one.rollout.completion.token_ids for one in kept.attempts if one.rollout.phase != "teacher"]
     assert kept.num_sampled_tokens == sum(map(len, own)), "a teacher's tokens are not the target's"
     assert kept.behaviour_logprobs_T is None
     assert kept.attempts[-1].rollout.policy == "target", "as it is called there"
@@ -346,7 +357,7 @@ def test_a_teachers_solution_may_guide_the_target() -> None:
 
     record = rewritten(FakePolicy(answer), recipe(FakeTeachers("guide", "right, big")))
     assert record.source is Source.REWRITTEN
-    assert [a.rollout.stage for a in record.attempts][-3:] == ["teacher", "teacher_guided", "teacher_guided"]
+    assert [a.rollout.phase for a in record.attempts][-3:] == ["teacher", "teacher_guided", "teacher_guided"]
 
 
 def test_no_wave_begins_past_a_token_limit() -> None:
@@ -392,7 +403,7 @@ def test_a_teacher_is_not_paid_for_what_can_no_longer_be_used() -> None:
     record = rewritten(
         answering("wrong", "wrong"), recipe(FakeTeachers("guide", "right"), tokens_per_problem=1)
     )
-    assert "teacher" not in {attempt.rollout.stage for attempt in record.attempts}
+    assert "teacher" not in {attempt.rollout.phase for attempt in record.attempts}
     with pytest.raises(ValueError, match="set use: direct"):
         Rewrite.model_validate(
             {"preset": "self_only", "teachers": [{"model": "big", "base_url": "http://host/v1"}]}

@@ -9,8 +9,18 @@ import pytest
 
 from drsft.config import Rewrite, Selection
 from drsft.policy.fake import text_completion
-from drsft.policy.protocol import STOPPED, Draw
-from drsft.records import Attempt, Completion, Outcome, Problem, Sampling, Verdict, stable_seed
+from drsft.policy.protocol import Draw
+from drsft.records import (
+    Attempt,
+    Completion,
+    FinishReason,
+    Outcome,
+    Phase,
+    Problem,
+    Sampling,
+    Verdict,
+    stable_seed,
+)
 from drsft.rewrite.budget import Allowance, ProblemAllowance
 from drsft.rewrite.sampling import Wave, sample_in_waves
 from drsft.rewrite.selection import choose, place
@@ -51,20 +61,20 @@ class ShuffledPolicy:
     def _stop(self, future: asyncio.Future[Completion]) -> None:
         if not future.done():
             self.num_stopped += 1
-            future.set_result(replace(text_completion("ri"), finish_reason=STOPPED))
+            future.set_result(replace(text_completion("ri"), finish_reason=FinishReason.STOPPED))
 
 
 def wave(how: Selection, num_accepted: int, *, stop_beaten: bool) -> Wave:
     stage = {"num_samples": NUM_SAMPLES, "wave_size": WAVE_SIZE, "max_tokens": 64}
     rewrite = Rewrite.model_validate({"self_align": stage})
     return Wave(
-        stage="self_align",
+        phase=Phase.SELF_ALIGN,
         problem=PROBLEM,
         prompt_ids=(1, 2),
         sampling=rewrite.self_align,
         num_accepted=num_accepted,
         run_seed=0,
-        refusals=rewrite.refusals,
+        rejections=rewrite.refusals,
         sees_guide=False,
         checks_steps=False,
         require_steps=False,

@@ -13,7 +13,7 @@ from drsft.config import Analysis, Hinted, Mixing, Prompts, Rewrite, RunConfig
 from drsft.policy.fake import FakePolicy, text_completion
 from drsft.policy.hinted.protocol import Contexts
 from drsft.policy.prompts import Prompter, load_prompter
-from drsft.records import Completion, Outcome, Record, Sampling, Source
+from drsft.records import Completion, FinishReason, Outcome, Record, Sampling, Source
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.rewrite.data_views import COLUMNS, hinted_record, view_of
 from drsft.rewrite.hinted import Hinting, opened_turn
@@ -26,7 +26,7 @@ HINTED = (7, 8)
 class FakeDecoder:
     """Answers with one text and remembers what it was asked."""
 
-    def __init__(self, text: str, finish_reason: str = "stop") -> None:
+    def __init__(self, text: str, finish_reason: FinishReason = FinishReason.STOP) -> None:
         self.text, self.finish_reason = text, finish_reason
         self.asked: list[tuple[Contexts, Mixing, Sampling]] = []
 
@@ -63,7 +63,7 @@ def test_it_takes_the_place_of_guided_resolving() -> None:
     record = rewritten("wrong", "right", hinted_recipe(decoder))
     assert record.source is Source.HINTED
     assert record.prompt_ids == PLAIN, "trained on the plain prompt, never on the hinted one"
-    assert [a.rollout.stage for a in record.attempts] == ["self_align"] * 4 + ["hinted"]
+    assert [a.rollout.phase for a in record.attempts] == ["self_align"] * 4 + ["hinted"]
     contexts, mixing, sampling = decoder.asked[0]
     assert contexts == Contexts(hinted_ids=(*HINTED, *map(ord, "two")), plain_ids=PLAIN)
     assert (mixing, sampling.temperature, sampling.top_p) == (Mixing(), 0.3, 0.95)
@@ -85,7 +85,7 @@ def test_it_may_come_after_guided_resolving_and_is_not_asked_before_it_fails() -
 def test_beside_guided_resolving_it_changes_nothing_that_is_kept(own: str, guided: str, hinted: str) -> None:
     beside = rewritten(own, guided, beside_recipe(FakeDecoder(hinted)))
     without = rewritten(own, guided, recipe())
-    asked = [a for a in beside.attempts if a.rollout.stage == "hinted"]
+    asked = [a for a in beside.attempts if a.rollout.phase == "hinted"]
     assert bool(asked) == (own == "wrong")
     assert replace(beside, attempts=without.attempts) == without
     assert beside.kept_attempt == without.kept_attempt
@@ -126,7 +126,7 @@ def test_the_other_views_hold_what_the_target_solved_alone_and_every_problem() -
     ],
 )
 def test_it_is_verified_like_any_sample(text: str, finish_reason: str, outcome: Outcome) -> None:
-    record = rewritten("wrong", "wrong", hinted_recipe(FakeDecoder(text, finish_reason)))
+    record = rewritten("wrong", "wrong", hinted_recipe(FakeDecoder(text, FinishReason(finish_reason))))
     assert record.source is Source.EXPERT
     assert record.attempts[-1].verdict.outcome is outcome
 
@@ -139,7 +139,7 @@ def test_a_recipe_without_what_its_method_needs_is_refused() -> None:
 def test_what_mentions_the_hint_is_refused() -> None:
     record = rewritten("wrong", "", hinted_recipe(FakeDecoder("right, as the reference solution shows")))
     assert record.source is Source.EXPERT
-    assert record.attempts[-1].refusal is not None
+    assert record.attempts[-1].rejection is not None
 
 
 def test_the_analysis_opens_the_hinted_turn_up_to_its_last_marker() -> None:
@@ -150,7 +150,7 @@ def test_the_analysis_opens_the_hinted_turn_up_to_its_last_marker() -> None:
     opening = "# Analyze\nso # CoT no\n# CoT"
     assert decoder.asked[0][0].hinted_ids == (*HINTED, *map(ord, "two" + opening))
     analysis = record.attempts[4]
-    assert (analysis.rollout.stage, analysis.is_accepted) == ("analysis", False)
+    assert (analysis.rollout.phase, analysis.is_accepted) == ("analysis", False)
     assert record.num_sampled_tokens > len(record.completion_ids)
 
 

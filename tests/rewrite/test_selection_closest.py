@@ -11,7 +11,7 @@ from drsft.config import Prompts
 from drsft.gap.scorer import BatchedScorer
 from drsft.policy.fake import FakePolicy, text_completion
 from drsft.policy.prompts import load_prompter, model_location
-from drsft.records import Attempt, Completion, Outcome, Problem, Rollout, Verdict
+from drsft.records import Attempt, Completion, Outcome, Phase, Problem, Rollout, Verdict
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.rewrite.selection import choose
 from drsft.run.tables import records_from_table, records_to_table
@@ -74,7 +74,9 @@ def test_the_selection_without_a_scorer_is_refused() -> None:
 def test_far_and_unknown_come_last(worst: float | None) -> None:
     def attempt(index: int, mean_phi: float | None) -> Attempt:
         completion = text_completion(f"right {index}")
-        rollout = Rollout(stage="x", sample_index=index, seed=0, prompt_hash="", completion=completion)
+        rollout = Rollout(
+            phase=Phase.GUIDED, sample_index=index, seed=0, prompt_hash="", completion=completion
+        )
         verdict = Verdict(outcome=Outcome.CORRECT, reason="")
         return Attempt(rollout=rollout, verdict=verdict, mean_phi=mean_phi)
 

@@ -10,7 +10,9 @@ import pytest
 from drsft.records import (
     Attempt,
     Completion,
+    FinishReason,
     Outcome,
+    Phase,
     Problem,
     Record,
     Rollout,
@@ -32,8 +34,10 @@ def documented(heading: str) -> list[list[str]]:
 
 def record(source: Source = Source.OWN, outcome: Outcome = Outcome.CORRECT) -> Record:
     ids, logprobs = (5, 6, 0), (-0.5, -0.25, -1.0)
-    completion = Completion(token_ids=ids, text="two", behaviour_logprobs_T=logprobs, finish_reason="stop")
-    rollout = Rollout(stage="self_align", sample_index=0, seed=7, prompt_hash="ab", completion=completion)
+    completion = Completion(
+        token_ids=ids, text="two", behaviour_logprobs_T=logprobs, finish_reason=FinishReason.STOP
+    )
+    rollout = Rollout(phase=Phase.SELF_ALIGN, sample_index=0, seed=7, prompt_hash="ab", completion=completion)
     attempt = Attempt(rollout=rollout, verdict=Verdict(outcome=outcome, reason="test", answer=None))
     return Record(
         problem=Problem(problem_id=source.value, question="1+1?", demonstration="two", reference="2"),

@@ -10,7 +10,18 @@ import pytest
 
 from drsft.config import Prompts
 from drsft.policy.prompts import load_prompter, model_location
-from drsft.records import Attempt, Completion, Outcome, Problem, Record, Rollout, Source, Verdict
+from drsft.records import (
+    Attempt,
+    Completion,
+    FinishReason,
+    Outcome,
+    Phase,
+    Problem,
+    Record,
+    Rollout,
+    Source,
+    Verdict,
+)
 from drsft.rewrite.export import messages_table, pairs_table
 from drsft.storage import table_bytes
 
@@ -30,10 +41,10 @@ def record(number: int) -> Record:
         text = f"{number}+3={answer};\\boxed{{{answer}}}"
         ids = prompter.completion(text)
         completion = Completion(
-            token_ids=ids, text=text, behaviour_logprobs_T=(-0.1,) * len(ids), finish_reason="stop"
+            token_ids=ids, text=text, behaviour_logprobs_T=(-0.1,) * len(ids), finish_reason=FinishReason.STOP
         )
         rollout = Rollout(
-            stage="self_align", sample_index=index, seed=index, prompt_hash="h", completion=completion
+            phase=Phase.SELF_ALIGN, sample_index=index, seed=index, prompt_hash="h", completion=completion
         )
         return Attempt(rollout=rollout, verdict=Verdict(outcome=outcome, reason="test"))
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from drsft.errors import SetupError
-from drsft.records import Outcome, Source
+from drsft.records import Outcome, Phase, Source
 from drsft.report.cascade_counts import Cascade
 from drsft.report.data import AttemptShown, BrowsedRow, ProblemCounts, ReportData, ShownText
 from drsft.report.html.page import render
@@ -63,7 +63,7 @@ def bench_report(
         created="",
         config_yaml="",
         problems=ProblemCounts(num_read=num_rows),
-        cascade=Cascade(stages=(), sources=sources),
+        cascade=Cascade(phases=(), sources=sources),
         rows=rows,
     )
     began_s = time.perf_counter()
@@ -123,7 +123,7 @@ def browsed_rows(num_rows: int, *, num_tokens: int, num_attempts: int) -> tuple[
     def attempt(number: int, source: Source, answer: str) -> AttemptShown:
         is_right = source is not Source.EXPERT and number % 2 == 0
         return AttemptShown(
-            stage="guided" if source is Source.REWRITTEN else "self_align",
+            phase=Phase.GUIDED if source is Source.REWRITTEN else Phase.SELF_ALIGN,
             outcome=Outcome.CORRECT if is_right else Outcome.WRONG,
             reason="equal as numbers" if is_right else "answer differs from the reference",
             text=text(),

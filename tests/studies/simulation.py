@@ -22,7 +22,7 @@ from rich.table import Table
 from drsft.config import Rewrite
 from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import Policy
-from drsft.records import Completion, Outcome, Problem, Verdict
+from drsft.records import Completion, FinishReason, Outcome, Problem, Verdict
 from drsft.rewrite.cascade import Recipe
 from drsft.rewrite.shard import ShardRewriter, settle_heap
 from drsft.run.tables import problems_to_table
@@ -119,7 +119,7 @@ def _answer(prompt_ids: Sequence[int], seed: int) -> Completion:
         token_ids=_IDS[SAMPLE_TOKENS[length]],
         text="right" if draw < RIGHT_SHARE else "wrong",
         behaviour_logprobs_T=None,
-        finish_reason="stop",
+        finish_reason=FinishReason.STOP,
     )
 
 

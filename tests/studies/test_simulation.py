@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from drsft.records import Completion
+from drsft.records import Completion, FinishReason
 from tests.studies.simulated_cluster import ClusterSettings, SimulatedEngine
 from tests.studies.simulation import seconds_per_token, simulate
 from tests.support.virtual_time import run_in_virtual_time
@@ -22,7 +22,10 @@ SMALL = ClusterSettings(
 
 def completion(num_tokens: int) -> Completion:
     return Completion(
-        token_ids=tuple(range(num_tokens)), text="", behaviour_logprobs_T=None, finish_reason="stop"
+        token_ids=tuple(range(num_tokens)),
+        text="",
+        behaviour_logprobs_T=None,
+        finish_reason=FinishReason.STOP,
     )
 
 

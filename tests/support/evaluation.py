@@ -11,7 +11,7 @@ from drsft.config import RunConfig
 from drsft.evaluate.plans import plan_benchmarks
 from drsft.evaluate.sampling import evaluate_model
 from drsft.policy.prompts import Prompter, load_prompter
-from drsft.records import Completion, Sampling
+from drsft.records import Completion, FinishReason, Sampling
 from drsft.storage import LocalStore
 from drsft.verify.pool import VerifierPool
 
@@ -153,9 +153,9 @@ class LookupPolicy:
         return list(self._answers[known][: sampling.num_samples])
 
 
-def said(prompter: Prompter, text: str, *, finish_reason: str = "stop") -> Completion:
+def said(prompter: Prompter, text: str, *, finish_reason: FinishReason = FinishReason.STOP) -> Completion:
     ids = prompter.completion(text)
-    kept = ids if finish_reason == "stop" else ids[:-1]
+    kept = ids if finish_reason is FinishReason.STOP else ids[:-1]
     return Completion(token_ids=kept, text=text, behaviour_logprobs_T=None, finish_reason=finish_reason)
 
 

@@ -10,8 +10,8 @@ from drsft.evaluate.estimators import avg_at_k, pass_at_k
 from drsft.evaluate.paired import paired_difference
 from drsft.gap.report import GapReport, HeatMap, Token, gap_report, rows_to_show
 from drsft.gap.scored_texts import Role
-from drsft.records import Outcome, Source
-from drsft.report.cascade_counts import Cascade, CascadeStage
+from drsft.records import Outcome, Phase, Source
+from drsft.report.cascade_counts import Cascade, CascadePhase
 from drsft.report.data import (
     ArmDifference,
     AttemptShown,
@@ -151,9 +151,9 @@ def _comparison(rng: np.random.Generator) -> tuple[tuple[ComparisonRow, ...], tu
 
 def _cascade() -> Cascade:
     return Cascade(
-        stages=(
-            CascadeStage(
-                name="self_align",
+        phases=(
+            CascadePhase(
+                phase=Phase.SELF_ALIGN,
                 num_problems=NUM_PROBLEMS,
                 num_solved=287,
                 num_samples=1418,
@@ -173,8 +173,8 @@ def _cascade() -> Cascade:
                     "the verifier ran out of time": 2,
                 },
             ),
-            CascadeStage(
-                name="guided",
+            CascadePhase(
+                phase=Phase.GUIDED,
                 num_problems=225,
                 num_solved=153,
                 num_samples=582,
@@ -250,12 +250,12 @@ def _browsed(rng: np.random.Generator, index: int) -> BrowsedRow:
     wrong = (
         f"{have}+{gets}={have + gets + 10}; {have + gets + 10}-{gives}={total + 10}; \\boxed{{{total + 10}}}"
     )
-    attempts = [_attempt("self_align", Outcome.WRONG, wrong, str(total + 10))]
+    attempts = [_attempt(Phase.SELF_ALIGN, Outcome.WRONG, wrong, str(total + 10))]
     if source is Source.EXPERT:
-        attempts.append(_attempt("guided", Outcome.TRUNCATED, f"{have}+{gets}=" * 9, None))
+        attempts.append(_attempt(Phase.GUIDED, Outcome.TRUNCATED, f"{have}+{gets}=" * 9, None))
     else:
-        stage = "self_align" if source is Source.OWN else "guided"
-        attempts.append(_attempt(stage, Outcome.CORRECT, own, str(total)))
+        phase = Phase.SELF_ALIGN if source is Source.OWN else Phase.GUIDED
+        attempts.append(_attempt(phase, Outcome.CORRECT, own, str(total)))
     expert = (
         f"Starting from {have} {thing}, receiving {gets} more brings {name} to {have + gets}. After parting "
         f"with {gives} of them, {name} is left with {have + gets} − {gives} = {total}. "
@@ -280,14 +280,14 @@ def _shaded(rng: np.random.Generator, text: str, level: float) -> ShownText:
     return ShownText(text="".join(pieces), pieces=pieces, phis=phis)
 
 
-def _attempt(stage: str, outcome: Outcome, text: str, answer: str | None) -> AttemptShown:
+def _attempt(phase: Phase, outcome: Outcome, text: str, answer: str | None) -> AttemptShown:
     reasons = {
         Outcome.CORRECT: "equal as numbers",
         Outcome.WRONG: "answer differs from the reference",
         Outcome.TRUNCATED: "stopped at the token limit",
     }
     return AttemptShown(
-        stage=stage, outcome=outcome, reason=reasons[outcome], text=text, num_tokens=len(text), answer=answer
+        phase=phase, outcome=outcome, reason=reasons[outcome], text=text, num_tokens=len(text), answer=answer
     )
 
 
@@ -296,8 +296,8 @@ def test_the_sample_is_seeded_and_adds_up() -> None:
     assert report == sample_report.__wrapped__()
     assert report.cascade is not None
     assert report.cascade.num_kept == report.problems.num_usable == NUM_PROBLEMS
-    assert report.cascade.stages[0].num_problems - report.cascade.stages[0].num_solved == 225
-    for stage in report.cascade.stages:
+    assert report.cascade.phases[0].num_problems - report.cascade.phases[0].num_solved == 225
+    for stage in report.cascade.phases:
         assert sum(stage.outcomes.values()) == stage.num_samples
     assert report.gap is not None
     assert report.gap.summary.improvement is not None

@@ -26,7 +26,7 @@ from drsft.bench.models import BenchModel, ModelUse, bench_model
 from drsft.bench.rewriting.acceptance import is_right
 from drsft.bench.rewriting.graded import bench_problems
 from drsft.bench.subprocesses import last_json_line
-from drsft.config import RunConfig, SamplingStage
+from drsft.config import RunConfig, SamplingPhase
 from drsft.policy.prompts import load_prompter
 from drsft.records import Problem, stable_seed
 
@@ -147,7 +147,7 @@ def _work(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def _sampling(config: RunConfig, problem: Problem, name: str, stage: SamplingStage) -> dict[str, Any]:
+def _sampling(config: RunConfig, problem: Problem, name: str, stage: SamplingPhase) -> dict[str, Any]:
     return {
         "num_samples": stage.num_samples,
         "temperature": stage.temperature,

@@ -22,9 +22,9 @@ from drsft.config import RunConfig, Target
 from drsft.intake.planning import plan_problems
 from drsft.intake.problems import Intake, read_problems
 from drsft.policy.prompts import Prompter, load_prompter
-from drsft.policy.protocol import STOPPED, Draw
+from drsft.policy.protocol import Draw
 from drsft.policy.vllm.policy import VLLMPolicy
-from drsft.records import Completion, Problem, Sampling, stable_seed
+from drsft.records import Completion, FinishReason, Problem, Sampling, stable_seed
 from drsft.run.run import rewritten_shards
 from drsft.stages.actors import quiet_ray_data
 from drsft.stages.board import start_board
@@ -84,11 +84,11 @@ class GradedPolicy:
 
 async def _graded(sampled: asyncio.Future[Completion], asked: _Asked, sample_index: int) -> Completion:
     completion = await sampled
-    if completion.finish_reason == STOPPED:
+    if completion.finish_reason is FinishReason.STOPPED:
         return completion
     right = is_right(asked.problem.problem_id, asked.stage, sample_index)
     answer = asked.problem.reference if right else f"{asked.problem.reference}1"
-    return replace(completion, text=f"\\boxed{{{answer}}}", finish_reason="stop")
+    return replace(completion, text=f"\\boxed{{{answer}}}", finish_reason=FinishReason.STOP)
 
 
 def graded_policy(target: Target, prompter: Prompter, *, config: RunConfig) -> GradedPolicy:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from drsft.config import Mixing
-from drsft.records import Completion, Sampling
+from drsft.records import Completion, FinishReason, Sampling
 
 __all__ = ["Continuation", "loops", "uniform"]
 
@@ -14,7 +14,7 @@ _UNIT = 1 << 52
 
 
 class Continuation:
-    """Grows by `append`; `finish_reason` is None until it is "stop", "length" or "loop".
+    """Grows by `append`; `finish_reason` is None until it is STOP, LENGTH or LOOP.
 
     The number that draws a token depends on the seed and the position alone, so a continuation that is cut
     back by `truncate` goes on as it would have, in whatever engine and company.
@@ -36,7 +36,7 @@ class Continuation:
         self.token_ids: list[int] = []
         self._logprobs: list[float] = []
         self._answered_at: int | None = None  # tokens when the answer marker was complete
-        self.finish_reason: str | None = None
+        self.finish_reason: FinishReason | None = None
 
     def forced_weight(self) -> float:
         """λ of the next token, or NaN where the schedule decides."""
@@ -54,11 +54,11 @@ class Continuation:
         if self._answered_at is None and self._answers(token_id):
             self._answered_at = num_tokens
         if token_id in self._stop_ids:
-            self.finish_reason = "stop"
+            self.finish_reason = FinishReason.STOP
         elif num_tokens >= self.max_tokens:
-            self.finish_reason = "length"
+            self.finish_reason = FinishReason.LENGTH
         elif self._loops():
-            self.finish_reason = "loop"
+            self.finish_reason = FinishReason.LOOP
 
     def truncate(self, num_tokens: int) -> None:
         """Forgets what came after the first `num_tokens`."""
@@ -79,7 +79,7 @@ class Continuation:
             token_ids=token_ids,
             text=self._decode(token_ids).lstrip(),
             behaviour_logprobs_T=tuple(self._logprobs[start:]),
-            finish_reason=self.finish_reason or "length",
+            finish_reason=self.finish_reason or FinishReason.LENGTH,
         )
 
     def _answers(self, token_id: int) -> bool:

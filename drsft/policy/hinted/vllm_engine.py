@@ -23,7 +23,7 @@ from drsft.policy.hinted.protocol import Contexts, PairCounts
 from drsft.policy.hinted.stop_tokens import stop_ids
 from drsft.policy.prompts import Prompter
 from drsft.policy.vllm.policy import VLLMPolicy, _Request, _stopped, _Waiter
-from drsft.records import Completion, Sampling
+from drsft.records import Completion, FinishReason, Sampling
 
 __all__ = ["VLLMHintedPolicy"]
 
@@ -219,7 +219,7 @@ class VLLMHintedPolicy(VLLMPolicy):
         for pair in list(self._lockstep.pairs.values()):
             if pair.has_fallen:
                 self._redo(pair)
-            elif pair.continuation.finish_reason == "loop":
+            elif pair.continuation.finish_reason is FinishReason.LOOP:
                 self._end(pair)
 
     def _probed(self, pair: Pair) -> None:

@@ -20,9 +20,9 @@ from typing import Any, Protocol, Self
 from drsft.config import Target
 from drsft.errors import InputError, StageError
 from drsft.policy.prompts import Prompter
-from drsft.policy.protocol import STOPPED, Draw
+from drsft.policy.protocol import Draw
 from drsft.policy.vllm.engine import build_engine, sampling_params
-from drsft.records import Completion, Sampling
+from drsft.records import Completion, FinishReason, Sampling
 
 __all__ = ["VLLMPolicy"]
 
@@ -266,7 +266,7 @@ class VLLMPolicy:
             token_ids=token_ids,
             text=self._prompter.decode(token_ids),
             behaviour_logprobs_T=tuple(sample.logprobs.logprobs[i] for i in sample.logprobs.start_indices),
-            finish_reason=sample.finish_reason,
+            finish_reason=FinishReason(sample.finish_reason),
         )
 
     @staticmethod
@@ -275,7 +275,9 @@ class VLLMPolicy:
 
 
 def _stopped(token_ids: tuple[int, ...] = ()) -> Completion:
-    return Completion(token_ids=token_ids, text="", behaviour_logprobs_T=None, finish_reason=STOPPED)
+    return Completion(
+        token_ids=token_ids, text="", behaviour_logprobs_T=None, finish_reason=FinishReason.STOPPED
+    )
 
 
 Settled = tuple[asyncio.Future[Any], Completion | list[Completion] | Exception]

@@ -62,9 +62,9 @@ def _charts(data: ReportData) -> Iterator[tuple[str, Markup]]:
     for benchmark, rows in ranking.benchmarks_of(data.comparison).items():
         yield f"scores-{benchmark}", draw_intervals(rows, colours, **size)
     cascade = data.cascade
-    if cascade is not None and cascade.num_kept and cascade.stages:
+    if cascade is not None and cascade.num_kept and cascade.phases:
         yield "flow", draw_flow(cascade, **size)
-        judged = [stage for stage in cascade.stages if stage.outcomes]
+        judged = [one for one in cascade.phases if one.outcomes]
         if judged:
             yield "verdicts", draw_verdicts(judged, **size)
     if data.gap is not None and data.gap.summary.groups:

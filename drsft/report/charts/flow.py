@@ -1,11 +1,11 @@
-"""The flow of problems through the cascade: each stage's bar, what it solved, what it passed on."""
+"""The flow of problems through the cascade: each phase's bar, what it solved, what it passed on."""
 
 from markupsafe import Markup
 
-from drsft.records import Source
+from drsft.records import Phase, Source
 from drsft.report.cascade_counts import Cascade
 from drsft.report.charts.drawing import Drawing
-from drsft.report.wording import SOURCE_NAMES, count, percent, plural, stage_name
+from drsft.report.wording import PHASE_NAMES, SOURCE_NAMES, count, percent, plural
 
 __all__ = ["draw_flow"]
 
@@ -13,45 +13,45 @@ BAR_WIDTH = 10.0
 FLOW_HEIGHT = 220.0  # of all problems
 GAP = 44.0  # between branches: room for two lines of text
 TOP = 40.0
-SOURCE_OF_STAGE = {
-    "self_align": Source.OWN,
-    "guided": Source.REWRITTEN,
-    "hinted": Source.HINTED,
-    "teacher": Source.TEACHER,
-    "teacher_guided": Source.REWRITTEN,
+SOURCE_OF_PHASE = {
+    Phase.SELF_ALIGN: Source.OWN,
+    Phase.GUIDED: Source.REWRITTEN,
+    Phase.HINTED: Source.HINTED,
+    Phase.TEACHER: Source.TEACHER,
+    Phase.TEACHER_GUIDED: Source.REWRITTEN,
 }
 
 
 def draw_flow(cascade: Cascade, *, width: float, css: str) -> Markup:
-    """Left to right: every stage sends its solved problems to the right edge and the others on."""
-    stages = [stage for stage in cascade.solving_stages if not stage.is_beside]
-    total = max(stages[0].num_problems, 1)
+    """Left to right: every phase sends its solved problems to the right edge and the others on."""
+    phases = [one for one in cascade.solving_phases if not one.is_beside]
+    total = max(phases[0].num_problems, 1)
     right = width - (136.0 if width < 500 else 180.0)
-    spacing = (right - BAR_WIDTH) / max(len(stages), 1)
-    height = TOP + FLOW_HEIGHT + len(stages) * GAP + 10
+    spacing = (right - BAR_WIDTH) / max(len(phases), 1)
+    height = TOP + FLOW_HEIGHT + len(phases) * GAP + 10
     drawing = Drawing(
         width, height, label="Flow of problems through the cascade, by where the kept text is from"
     )
     y = TOP
-    for index, stage in enumerate(stages):
+    for index, one in enumerate(phases):
         x = index * spacing
-        solved = FLOW_HEIGHT * stage.num_solved / total
-        left_over = FLOW_HEIGHT * (stage.num_problems - stage.num_solved) / total
-        is_last = index == len(stages) - 1
-        source = SOURCE_OF_STAGE.get(stage.name, Source.OWN)
+        solved = FLOW_HEIGHT * one.num_solved / total
+        left_over = FLOW_HEIGHT * (one.num_problems - one.num_solved) / total
+        is_last = index == len(phases) - 1
+        source = SOURCE_OF_PHASE.get(one.phase, Source.OWN)
         _ribbon(drawing, (x + BAR_WIDTH, y), (right, y), solved, f"s-{source.value}")
         below = y + solved + GAP
         onward = right if is_last else x + spacing
         next_css = "s-expert" if is_last else "s-pending"
         _ribbon(drawing, (x + BAR_WIDTH, y + solved), (onward, below), left_over, next_css)
         drawing.rect(x, y, BAR_WIDTH, max(solved + left_over, 2), "bar")
-        drawing.text(x, y - 22, stage_name(stage.name), "name")
-        drawing.text(x, y - 6, plural(stage.num_problems, "problem"), "muted")
-        cost = stage.tokens_per_solved
+        drawing.text(x, y - 22, PHASE_NAMES[one.phase], "name")
+        drawing.text(x, y - 6, plural(one.num_problems, "problem"), "muted")
+        cost = one.tokens_per_solved
         note = "" if cost is None else f"{count(cost)} tokens a row"
-        _end(drawing, cascade, source, stage.num_solved, note, (right, y), solved)
+        _end(drawing, cascade, source, one.num_solved, note, (right, y), solved)
         y = below
-    # Not what the last stage left over: a problem without a usable guide passes a stage by.
+    # Not what the last phase left over: a problem without a usable guide skips a phase.
     num_left = cascade.ends.get(Source.EXPERT, 0) + cascade.ends.get(Source.DROPPED, 0)
     _end(
         drawing,

@@ -1,13 +1,13 @@
-"""What the verifier said: one stacked bar of verdicts for each stage."""
+"""What the verifier said: one stacked bar of verdicts for each phase."""
 
 from collections.abc import Sequence
 
 from markupsafe import Markup
 
 from drsft.records import Outcome
-from drsft.report.cascade_counts import CascadeStage
+from drsft.report.cascade_counts import CascadePhase
 from drsft.report.charts.drawing import Drawing, text_width
-from drsft.report.wording import OUTCOME_NAMES, percent, plural, stage_name
+from drsft.report.wording import OUTCOME_NAMES, PHASE_NAMES, percent, plural
 
 __all__ = ["draw_verdicts"]
 
@@ -15,16 +15,16 @@ ROW_HEIGHT = 58.0
 BAR_HEIGHT = 26.0
 
 
-def draw_verdicts(stages: Sequence[CascadeStage], *, width: float, css: str) -> Markup:
-    drawing = Drawing(width, len(stages) * ROW_HEIGHT, label="Verdicts on the samples of each stage")
-    for index, stage in enumerate(stages):
+def draw_verdicts(phases: Sequence[CascadePhase], *, width: float, css: str) -> Markup:
+    drawing = Drawing(width, len(phases) * ROW_HEIGHT, label="Verdicts on the samples of each phase")
+    for index, one in enumerate(phases):
         top = index * ROW_HEIGHT
-        total = sum(stage.outcomes.values())
-        drawing.text(0, top + 14, stage_name(stage.name), "name")
+        total = sum(one.outcomes.values())
+        drawing.text(0, top + 14, PHASE_NAMES[one.phase], "name")
         drawing.text(width, top + 14, plural(total, "sample"), "muted", anchor="end")
         x = 0.0
         for outcome in Outcome:
-            number = stage.outcomes.get(outcome, 0)
+            number = one.outcomes.get(outcome, 0)
             length = width * number / total if total else 0.0
             if not number:
                 continue

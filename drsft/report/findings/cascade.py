@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from drsft.records import Outcome, Source
-from drsft.report.cascade_counts import Cascade, CascadeStage
+from drsft.report.cascade_counts import Cascade, CascadePhase
 from drsft.report.data import LossCurve, Prices, RoundShown, StageCost, StageDone, TokenProbabilities
 from drsft.report.wording import (
+    PHASE_NAMES,
     count,
     decimal,
     duration,
     joined,
     percent,
     plural,
-    stage_name,
     work_name,
 )
 
@@ -126,14 +126,14 @@ def standing_sentence(progress: Sequence[StageDone]) -> str:
     return f"Not finished: {joined(parts)}." if parts else ""
 
 
-def verdict_finding(stages: Sequence[CascadeStage]) -> Finding:
-    """The share of correct samples in each stage, and of those that the verifier could not judge."""
+def verdict_finding(phases: Sequence[CascadePhase]) -> Finding:
+    """The share of correct samples in each phase, and of those that the verifier could not judge."""
     shares, unjudged, total = [], 0, 0
-    for stage in stages:
-        num_samples = sum(stage.outcomes.values())
-        share = stage.outcomes.get(Outcome.CORRECT, 0) / max(num_samples, 1)
-        shares.append(f"{percent(share, 0)} in {stage_name(stage.name).lower()}")
-        unjudged += stage.outcomes.get(Outcome.UNJUDGED, 0)
+    for one in phases:
+        num_samples = sum(one.outcomes.values())
+        share = one.outcomes.get(Outcome.CORRECT, 0) / max(num_samples, 1)
+        shares.append(f"{percent(share, 0)} in {PHASE_NAMES[one.phase].lower()}")
+        unjudged += one.outcomes.get(Outcome.UNJUDGED, 0)
         total += num_samples
     return Finding(
         sentence=f"Samples judged correct: {joined(shares)}.",

@@ -120,13 +120,13 @@ def _environment() -> Environment:
         wording.plural,
         wording.points,
         wording.work_name,
-        wording.stage_name,
         group_name,
     )
     environment.filters.update({function.__name__: function for function in filters})
     environment.globals.update(
         interval=wording.interval,
         outcome_names=wording.OUTCOME_NAMES,
+        phase_names=wording.PHASE_NAMES,
         source_names=wording.SOURCE_NAMES,
         heat_class=heat_class,
         phi_thresholds=PHI_THRESHOLDS,
@@ -187,15 +187,15 @@ def _flow_part(data: ReportData) -> dict[str, object]:
     if cascade is None or not cascade.num_kept:
         absent = ("flow_finding", "flow_chart", "steps_finding", "lockstep_finding", "verdict_chart")
         return dict.fromkeys(absent)
-    stages = cascade.stages
-    judged = [stage for stage in cascade.solving_stages if stage.outcomes]
+    phases = cascade.phases
+    judged = [one for one in cascade.solving_phases if one.outcomes]
     return {
         "verdict_finding": cascade_findings.verdict_finding(judged),
-        "judged_stages": judged,
+        "judged_phases": judged,
         "flow_finding": cascade_findings.flow_finding(cascade),
         "steps_finding": cascade_findings.steps_finding(cascade),
         "lockstep_finding": cascade_findings.lockstep_finding(cascade),
-        "flow_chart": stages and at_all_widths(lambda width, css: draw_flow(cascade, width=width, css=css)),
+        "flow_chart": phases and at_all_widths(lambda width, css: draw_flow(cascade, width=width, css=css)),
         "verdict_chart": judged
         and at_all_widths(lambda width, css: draw_verdicts(judged, width=width, css=css)),
     }

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from drsft.report.data import AttemptShown, BrowsedRow, ShownText
-from drsft.report.wording import stage_name
+from drsft.report.wording import PHASE_NAMES
 
 __all__ = ["Payload", "pack_rows"]
 
@@ -70,7 +70,7 @@ def _text(shown: ShownText) -> dict[str, Any]:
 
 def _attempt(attempt: AttemptShown, *, is_brief: bool) -> dict[str, Any]:
     return {
-        "stage": stage_name(attempt.stage),
+        "stage": PHASE_NAMES[attempt.phase],
         "outcome": attempt.outcome.value,
         "reason": attempt.reason,
         "answer": attempt.answer,

@@ -13,7 +13,7 @@ from rich.rule import Rule
 from rich.table import Column, Table
 from rich.text import Text
 
-from drsft.records import Attempt, Outcome, Record, Source
+from drsft.records import Attempt, Outcome, Phase, Record, Source
 from drsft.report.terminal.style import OUTCOME_STYLES, SOURCE_STYLES, number_column, visible
 from drsft.rewrite.contradiction import contradicts
 
@@ -30,7 +30,7 @@ def matches(
         return False
     return not (outcome or reason) or any(
         (outcome is None or attempt.verdict.outcome is outcome)
-        and reason.casefold() in f"{attempt.verdict.reason}\n{attempt.refusal or ''}".casefold()
+        and reason.casefold() in f"{attempt.verdict.reason}\n{attempt.rejection or ''}".casefold()
         for attempt in record.attempts
     )
 
@@ -90,7 +90,7 @@ def _kept_heading(record: Record) -> Text:
     if attempt is not None:
         rollout = attempt.rollout
         by = "" if rollout.policy == "target" else f" by {visible(rollout.policy)}"
-        heading.append(f"\n{rollout.stage} sample {rollout.sample_index}{by}, seed {rollout.seed}", "dim")
+        heading.append(f"\n{rollout.phase} sample {rollout.sample_index}{by}, seed {rollout.seed}", "dim")
         heading.append(f"\ncorrect: {visible(attempt.verdict.reason)}", "green")
         heading.append_text(_steps(attempt))
     return heading
@@ -106,13 +106,13 @@ def _steps(attempt: Attempt) -> Text:
 def _attempts_in_brief(record: Record) -> Text:
     if not record.attempts:
         return Text("no sample was drawn", style="dim")
-    counts: dict[str, Counter[tuple[Outcome, str]]] = {}
+    counts: dict[Phase, Counter[tuple[Outcome, str]]] = {}
     for attempt in record.attempts:
-        reason = f"refused: {attempt.refusal}" if attempt.refusal else attempt.verdict.reason
-        counts.setdefault(attempt.rollout.stage, Counter())[attempt.verdict.outcome, reason] += 1
+        reason = f"refused: {attempt.rejection}" if attempt.rejection else attempt.verdict.reason
+        counts.setdefault(attempt.rollout.phase, Counter())[attempt.verdict.outcome, reason] += 1
     text = Text(style="dim")
-    for stage, verdicts in counts.items():
-        text.append(f"{stage}: " if not text else f"; {stage}: ")
+    for phase, verdicts in counts.items():
+        text.append(f"{phase}: " if not text else f"; {phase}: ")
         parts = [
             Text.assemble(f"{count} ", (outcome.value, OUTCOME_STYLES[outcome]), f" ({visible(reason)})")
             for (outcome, reason), count in verdicts.most_common()
@@ -130,7 +130,7 @@ def _attempts_table(record: Record) -> Table:
     for attempt in record.attempts:
         rollout, verdict = attempt.rollout, attempt.verdict
         table.add_row(
-            Text.assemble(f"{rollout.stage} {rollout.sample_index}", (f"\nseed {rollout.seed}", "dim")),
+            Text.assemble(f"{rollout.phase} {rollout.sample_index}", (f"\nseed {rollout.seed}", "dim")),
             _verdict(attempt),
             Text(visible(verdict.answer or "")),
             f"{len(rollout.completion.token_ids):,}",
@@ -143,6 +143,6 @@ def _verdict(attempt: Attempt) -> Text:
     verdict = attempt.verdict
     label = verdict.outcome.value.replace("_", " ")
     text = Text.assemble((label, OUTCOME_STYLES[verdict.outcome]), (f"\n{visible(verdict.reason)}", "dim"))
-    if attempt.refusal:
-        text.append(f"\nrefused: {visible(attempt.refusal)}", "yellow")
+    if attempt.rejection:
+        text.append(f"\nrefused: {visible(str(attempt.rejection))}", "yellow")
     return text.append_text(_steps(attempt))

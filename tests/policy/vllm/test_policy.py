@@ -16,9 +16,8 @@ from transformers import AutoModelForCausalLM
 from drsft.config import Engine, Prompts, Target
 from drsft.errors import InputError, ModelError, StageError
 from drsft.policy.prompts import Prompter, load_prompter, model_location
-from drsft.policy.protocol import STOPPED
 from drsft.policy.vllm.policy import VLLMPolicy
-from drsft.records import Problem, Sampling
+from drsft.records import FinishReason, Problem, Sampling
 
 pytestmark = pytest.mark.engine
 
@@ -154,7 +153,7 @@ async def test_a_stopped_sample_leaves_the_others_as_they_were(
     draws = policy.draw(prompt_ids, sampling(max_tokens=128))
     draws[2].stop()
     results = [await draw.completion for draw in draws]
-    assert results[2].finish_reason == STOPPED
+    assert results[2].finish_reason == FinishReason.STOPPED
     assert results[2].token_ids == whole[2].token_ids[: len(results[2].token_ids)]
     assert len(results[2].token_ids) < len(whole[2].token_ids)
     assert [results[i].token_ids for i in (0, 1, 3)] == [whole[i].token_ids for i in (0, 1, 3)]

@@ -18,7 +18,20 @@ from drsft.gap.scored_texts import Role, Text, score_table, scores_prefix
 from drsft.gap.scoring import TokenScores
 from drsft.intake.planning import Plan
 from drsft.policy.prompts import load_prompter
-from drsft.records import Attempt, Completion, Outcome, Problem, Record, Rollout, Source, Verdict
+from drsft.records import (
+    Attempt,
+    Completion,
+    FinishReason,
+    Outcome,
+    Phase,
+    Problem,
+    Record,
+    Rejection,
+    RejectionKind,
+    Rollout,
+    Source,
+    Verdict,
+)
 from drsft.report.terminal.record import record_view
 from drsft.report.terminal.run_summary import summary_view
 from drsft.run.run import find_run
@@ -28,16 +41,16 @@ from drsft.storage import LocalStore
 
 
 def attempt(
-    text: str, outcome: Outcome, reason: str, *, index: int = 0, stage: str = "self_align"
+    text: str, outcome: Outcome, reason: str, *, index: int = 0, phase: Phase = Phase.SELF_ALIGN
 ) -> Attempt:
     completion = Completion(
         token_ids=tuple(range(len(text))),
         text=text,
         behaviour_logprobs_T=(-1.0,) * len(text),
-        finish_reason="stop",
+        finish_reason=FinishReason.STOP,
     )
     rollout = Rollout(
-        stage=stage, sample_index=index, seed=70 + index, prompt_hash="h", completion=completion
+        phase=phase, sample_index=index, seed=70 + index, prompt_hash="h", completion=completion
     )
     return Attempt(rollout=rollout, verdict=Verdict(outcome=outcome, reason=reason, answer=text[-1:]))
 
@@ -185,7 +198,8 @@ def test_a_record_shows_expert_and_kept_side_by_side(width: int) -> None:
 
 def test_what_speaks_against_a_record_is_shown() -> None:
     refused = replace(
-        attempt("the teacher says 2", Outcome.CORRECT, "identical"), refusal="mentions its guide"
+        attempt("the teacher says 2", Outcome.CORRECT, "identical"),
+        rejection=Rejection(RejectionKind.MENTIONS_GUIDE),
     )
     shaky = replace(RIGHT, steps=Verdict(outcome=Outcome.WRONG, reason="1+1=3"))
     one = replace(
