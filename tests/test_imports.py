@@ -23,8 +23,8 @@ LAYERS = {  # package or loose module -> what of drsft it may import
     "intake": {"records", "errors", "config", "storage", "policy", "verify", "run"},
     "rewrite": {"records", "errors", "config", "storage", "process", "policy", "verify", "run", "intake"},
     "evaluate": {"records", "errors", "config", "storage", "policy", "verify", "run", "intake"},
-    "gap": {"records", "errors", "config", "objectives", "policy", "intake", "evaluate"},
-    "train": {"records", "errors", "config", "objectives", "policy", "storage"},
+    "gap": {"records", "errors", "config", "storage", "objectives", "policy", "run", "intake", "evaluate"},
+    "train": {"records", "errors", "config", "storage", "objectives", "policy", "run"},
     "sizing": {"errors", "config", "storage", "run", "intake", "gap", "train", "evaluate"},
     "report": {
         *("records", "errors", "config", "storage", "policy", "run", "intake"),

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from drsft.config import RunConfig
 from drsft.records import Record
 from drsft.rewrite.export import MESSAGES_SCHEMA, PAIRS_SCHEMA, messages_table, pairs_table
+from drsft.run import layout
 from drsft.run.run import record_tables
 from drsft.run.tables import records_from_table
 from drsft.storage import Store
@@ -51,8 +52,8 @@ def export_records(kind: ExportKind, config: RunConfig, run: Store, out: Store) 
                 writer.write_table(pa.concat_tables(waiting))
                 waiting, num_waiting = [], 0
         writer.write_table(pa.concat_tables(waiting) if waiting else schema.empty_table())
-    out.put(f"{kind}.parquet", bytes(sink.getvalue()))
-    return Exported(url=f"{out.url}/{kind}.parquet", num_rows=num_rows, counts=counts)
+    out.put(layout.export(kind), bytes(sink.getvalue()))
+    return Exported(url=f"{out.url}/{layout.export(kind)}", num_rows=num_rows, counts=counts)
 
 
 def _convert(kind: ExportKind, records: list[Record], config: RunConfig) -> tuple[pa.Table, Counter[str]]:

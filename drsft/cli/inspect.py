@@ -17,8 +17,8 @@ from drsft.intake.planning import read_plan
 from drsft.records import Outcome, Record, Source
 from drsft.report.terminal.record import matches, record_view
 from drsft.report.terminal.run_summary import summary_view
-from drsft.run.run import GAP, rewritten_shards
-from drsft.run.shards import ShardSet
+from drsft.run import layout
+from drsft.run.run import rewritten_shards
 from drsft.run.tables import records_from_table
 from drsft.storage import Store, read_table
 from drsft.storage.typed import read_stored
@@ -59,7 +59,7 @@ def browse(
     Reads no more shards than it takes to fill the limit. `show_heat` needs the run's gap report (InputError).
     """
     shards = rewritten_shards(run)
-    plan = read_plan(run, "problems")
+    plan = read_plan(run)
     num_rewritten = sum(shard.num_rows for shard in shards.values())
     num_problems = plan.num_problems if plan else num_rewritten
     heat_of = _heat_reader(run) if show_heat else None
@@ -91,15 +91,15 @@ def _records(run: Store, filters: Filters) -> Iterator[tuple[str, Record]]:
 def _heat_reader(run: Store) -> Callable[[str, Record], RenderableType]:
     """Heat maps of a record in a shard; what loads torch and the tokenizer is not loaded for less."""
     from drsft.gap.report import heat_maps_of
-    from drsft.gap.scored_texts import scores_prefix
+    from drsft.gap.scored_texts import scores_of
     from drsft.policy.prompts import load_prompter
     from drsft.report.terminal.gap import heat_view
 
-    scores = ShardSet(run, scores_prefix(GAP))
+    scores = scores_of(run)
     done = scores.done()
     if not done:
         raise InputError(f"{run.url} has no gap report yet; score its texts first: drsft gap CONFIG")
-    target = read_stored(run, "config.json", RunConfig).target
+    target = read_stored(run, layout.CONFIG, RunConfig).target
     decode = load_prompter(target.model, target.prompts).tokenizer.decode
 
     def read(shard: str, record: Record) -> RenderableType:

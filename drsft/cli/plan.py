@@ -9,6 +9,7 @@ from drsft.config import RunConfig
 from drsft.evaluate.plans import plan_benchmarks
 from drsft.intake.planning import plan_problems, screens_for
 from drsft.policy.prompts import load_prompter
+from drsft.run import layout
 from drsft.sizing.estimate import Estimate, Prices, StageEstimate, estimate
 from drsft.sizing.rates import Rates, measure
 from drsft.storage import LocalStore, Store
@@ -46,7 +47,7 @@ def _count(config: RunConfig) -> tuple[int, int]:
         problems = plan_problems(
             config.problems,
             store,
-            "problems",
+            layout.PROBLEMS,
             prompter=prompter,
             max_model_len=config.target.max_model_len,
             screens=screens_for(config.problems, config.evaluate.benchmarks, kinds=kinds),

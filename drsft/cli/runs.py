@@ -53,9 +53,10 @@ def report(
 def _compare(first: str, second: str) -> None:
     from drsft.report.comparing import compare_runs
     from drsft.report.html.compare_page import render_comparison
+    from drsft.run import layout
 
     comparison, store = compare_runs(first, second)
-    key = f"report/against-{comparison.second}.html"
+    key = layout.REPORT.against(comparison.second)
     store.put(key, render_comparison(comparison).encode())
     print(f"{store.url}/{key}")
 

@@ -52,9 +52,8 @@ class Benchmark(Frozen):
         return self
 
     @property
-    def prefix(self) -> str:
-        """Where its problems lie in the run."""
-        return f"benchmarks/{self.name}-{fingerprint(self.problems.model_dump(mode='json'), num_digits=8)}"
+    def problems_fingerprint(self) -> str:
+        return fingerprint(self.problems.model_dump(mode="json"), num_digits=8)
 
 
 class Evaluate(Frozen):
@@ -105,16 +104,15 @@ class Evaluate(Frozen):
         plain = benchmark.prompt or self.prompt or target.plain
         return target.model_copy(update={"plain": plain, "system": self.system or target.system})
 
-    def samples_prefix(self, model: str, benchmark: Benchmark) -> str:
-        """Where a model's samples lie in the run: named by the benchmark and by all of the protocol."""
+    def samples_fingerprint(self, benchmark: Benchmark) -> str:
+        """Of the benchmark and of all of the protocol that its samples depend on."""
         protocol = self.model_dump(mode="json", exclude={"benchmarks", "base", "preset", "contamination"})
         settings = [benchmark.model_dump(mode="json"), protocol]
-        return f"evaluate/{model}/{benchmark.name}-{fingerprint(settings, num_digits=8)}"
+        return fingerprint(settings, num_digits=8)
 
-    def contamination_key(self, benchmark: Benchmark) -> str:
-        """Where it is told how the training problems overlap with the benchmark."""
-        settings = fingerprint(self.contamination.model_dump(mode="json"), num_digits=8)
-        return f"{benchmark.prefix}/contamination-{settings}.json"
+    @property
+    def contamination_fingerprint(self) -> str:
+        return fingerprint(self.contamination.model_dump(mode="json"), num_digits=8)
 
 
 def _with_question(prompt: str | None) -> str | None:

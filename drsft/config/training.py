@@ -131,15 +131,16 @@ class Train(Frozen):
             raise ValueError("export: best needs validation_share above 0 to tell which is best")
         return self
 
-    def job_prefix(self, arm: Arm, seed: int) -> str:
-        """Where one training lies in the run: named by all that it depends on, the arm's name first."""
+    def arm_fingerprint(self, arm: Arm) -> str:
+        """Of all that a training of the arm depends on, but for its seed."""
         others = self.model_dump(mode="json", exclude={"arms", "seeds", "num_checkpoints", "trackers"})
         settings = [arm.model_dump(mode="json", exclude={"name"}), others]
-        return f"train/{arm.name}-{fingerprint(settings, num_digits=8)}/seed-{seed}"
+        return fingerprint(settings, num_digits=8)
 
-    def packed_prefix(self, data: str) -> str:
-        """Where the packed rows of a data view lie; all that would pack alike share them."""
+    @property
+    def packing_fingerprint(self) -> str:
+        """Of all that the packed rows of a data view depend on."""
         settings = self.model_dump(
             mode="json", include={"seq_len", "packing", "validation_share", "initial_model", "filter"}
         )
-        return f"train/packed-{data}-{fingerprint(settings, num_digits=8)}"
+        return fingerprint(settings, num_digits=8)

@@ -13,6 +13,7 @@ from drsft.config import Benchmark, Evaluate
 from drsft.intake.clean.contamination import ContaminationScreen
 from drsft.intake.planning import Plan, read_plan, read_shard
 from drsft.records import Problem
+from drsft.run import layout
 from drsft.storage import Store
 from drsft.storage.typed import read_stored
 
@@ -37,25 +38,25 @@ def measure_contamination(evaluate: Evaluate, store: Store, run: Store, plan: Pl
     The training problems of `plan` lie in `run`, the benchmarks in `store`: a later round has its own.
     """
     for benchmark in evaluate.benchmarks:
-        key = evaluate.contamination_key(benchmark)
-        of_benchmark = read_plan(store, benchmark.prefix)
+        key = layout.contamination(evaluate, benchmark)
+        of_benchmark = read_plan(store, layout.benchmark(benchmark))
         if of_benchmark is not None and not store.exists(key):
-            questions = _problems(store, benchmark.prefix, of_benchmark)
+            questions = _problems(store, layout.benchmark(benchmark), of_benchmark)
             screen = ContaminationScreen({benchmark.name: questions}, evaluate.contamination)
-            found = _overlap(screen, _problems(run, "problems", plan), plan.num_problems)
+            found = _overlap(screen, _problems(run, layout.PROBLEMS, plan), plan.num_problems)
             store.put(key, json.dumps(asdict(found), indent=1).encode())
 
 
 def read_contamination(evaluate: Evaluate, store: Store, benchmark: Benchmark) -> Contamination | None:
-    key = evaluate.contamination_key(benchmark)
+    key = layout.contamination(evaluate, benchmark)
     if not store.exists(key):
         return None
     return read_stored(store, key, Contamination)
 
 
-def _problems(store: Store, prefix: str, plan: Plan) -> Iterator[Problem]:
+def _problems(store: Store, folder: layout.ProblemsFolder, plan: Plan) -> Iterator[Problem]:
     for shard in sorted(plan.shards):
-        yield from read_shard(store, prefix, shard)
+        yield from read_shard(store, folder, shard)
 
 
 def _overlap(screen: ContaminationScreen, problems: Iterator[Problem], num_problems: int) -> Contamination:

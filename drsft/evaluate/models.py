@@ -3,20 +3,19 @@
 from dataclasses import dataclass
 
 from drsft.config import RunConfig
+from drsft.run import layout
 
-__all__ = ["BASE", "EvaluatedModel", "evaluated_models"]
-
-BASE = "base"
+__all__ = ["EvaluatedModel", "evaluated_models"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluatedModel:
-    """`export_key` is where training put the model; None for the target as it was."""
+    """`folder` is that of its training; None for the target as it was."""
 
     name: str  # also the folder of its samples: "base", or as in "dr+dft-1a2b3c4d/seed-0"
     arm: str
     seed: int | None
-    export_key: str | None
+    folder: layout.TrainingFolder | None
 
     @property
     def shown_name(self) -> str:
@@ -25,11 +24,10 @@ class EvaluatedModel:
 
 
 def evaluated_models(config: RunConfig) -> list[EvaluatedModel]:
-    base = EvaluatedModel(name=BASE, arm=BASE, seed=None, export_key=None)
+    base = EvaluatedModel(name=layout.BASE, arm=layout.BASE, seed=None, folder=None)
     models = [base] if config.evaluate.base else []
     for arm in config.train.arms:
         for seed in config.train.seeds:
-            prefix = config.train.job_prefix(arm, seed)
-            name = prefix.removeprefix("train/")
-            models.append(EvaluatedModel(name=name, arm=arm.name, seed=seed, export_key=f"{prefix}/export"))
+            folder = layout.training(config.train, arm, seed)
+            models.append(EvaluatedModel(name=folder.model_name, arm=arm.name, seed=seed, folder=folder))
     return models

@@ -6,6 +6,7 @@ from drsft.config import Benchmark, RunConfig
 from drsft.errors import StorageError
 from drsft.intake.planning import Plan, plan_problems, read_plan
 from drsft.policy.prompts import Prompter
+from drsft.run import layout
 from drsft.run.shards import ShardSet
 from drsft.storage import Store
 from drsft.verify.kinds import kinds_of
@@ -30,7 +31,7 @@ def plan_benchmarks(config: RunConfig, store: Store, prompter: Prompter) -> dict
         benchmark.name: plan_problems(
             benchmark.problems,
             store,
-            benchmark.prefix,
+            layout.benchmark(benchmark),
             prompter=prompters[benchmark.name],
             max_model_len=config.target.max_model_len,
             needs_demonstration=False,
@@ -46,14 +47,14 @@ def missing_shards(
     """The shards of which the model's samples are not committed yet; `plans` by benchmark."""
     missing = []
     for benchmark in config.evaluate.benchmarks:
-        done = ShardSet(store, config.evaluate.samples_prefix(model, benchmark)).done()
+        done = ShardSet(store, layout.samples(config.evaluate, model, benchmark)).done()
         missing += [(benchmark, shard) for shard in sorted(plans[benchmark.name].shards.keys() - done)]
     return missing
 
 
 def read_plans(config: RunConfig, store: Store) -> dict[str, Plan]:
     """What `plan_benchmarks` wrote. Raises StorageError when it was not called for one of them."""
-    plans = {one.name: read_plan(store, one.prefix) for one in config.evaluate.benchmarks}
+    plans = {one.name: read_plan(store, layout.benchmark(one)) for one in config.evaluate.benchmarks}
     unplanned = [name for name, plan in plans.items() if plan is None]
     if unplanned:
         raise StorageError(f"{store.url} does not hold the problems of {', '.join(unplanned)}")

@@ -12,6 +12,7 @@ from drsft.evaluate.samples import Judging, judgings, read_samples
 from drsft.evaluate.sampling import rejudge_shard
 from drsft.intake.planning import Plan, read_plan, read_shard
 from drsft.records import Outcome
+from drsft.run import layout
 from drsft.run.shards import ShardSet
 from drsft.storage import Store
 from drsft.verify.protocol import Verifier
@@ -40,7 +41,7 @@ def rejudge_run(config: RunConfig, store: Store, verifier: Verifier, *, version:
     """
     results = []
     for benchmark in config.evaluate.benchmarks:
-        plan = read_plan(store, benchmark.prefix)
+        plan = read_plan(store, layout.benchmark(benchmark))
         if plan is None:
             continue
         for model in evaluated_models(config):
@@ -59,7 +60,7 @@ def _rejudge(
     plan: Plan,
     model: EvaluatedModel,
 ) -> Rejudged | None:
-    prefix, shards = config.evaluate.samples_prefix(model.name, benchmark), sorted(plan.shards)
+    prefix, shards = layout.samples(config.evaluate, model.name, benchmark), sorted(plan.shards)
     before = read_samples(store, prefix, shards)
     if before is None:
         return None
@@ -67,7 +68,7 @@ def _rejudge(
     if judging is not None:
         drawn, anew = ShardSet(store, prefix), ShardSet(store, judging.prefix)
         for shard in sorted(set(shards) - anew.done()):
-            problems = read_shard(store, benchmark.prefix, shard)
+            problems = read_shard(store, layout.benchmark(benchmark), shard)
             verdicts = asyncio.run(rejudge_shard(problems, drawn.table(shard), verifier))
             anew.commit(shard, verdicts, {"verifier": version})
     now = read_samples(store, prefix, shards)
@@ -88,7 +89,7 @@ def _judging(store: Store, prefix: str, version: str, shards: list[str], before:
     if is_judged and Outcome.UNJUDGED.value not in before["outcome"].to_pylist():
         return None
     number = known[-1].number + 1 if known else 1
-    return Judging(number=number, version=version, prefix=f"{prefix}/verdicts/{number}-{version}")
+    return Judging(number=number, version=version, prefix=layout.verdicts(prefix, number, version))
 
 
 def _compared(

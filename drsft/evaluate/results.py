@@ -10,6 +10,7 @@ from drsft.evaluate.models import EvaluatedModel, evaluated_models
 from drsft.evaluate.samples import read_samples
 from drsft.evaluate.scores import BenchmarkSamples, Score, score
 from drsft.intake.planning import read_plan
+from drsft.run import layout
 from drsft.storage import Store
 
 __all__ = ["ArmScore", "arm_scores", "pick_models", "samples_of"]
@@ -77,12 +78,12 @@ def samples_of(
     config: RunConfig, store: Store, models: Sequence[EvaluatedModel], benchmark: Benchmark
 ) -> BenchmarkSamples | None:
     """The models' samples with the verdicts that count; None while some are missing."""
-    plan = read_plan(store, benchmark.prefix)
+    plan = read_plan(store, layout.benchmark(benchmark))
     if plan is None:
         return None
     tables = []
     for model in models:
-        prefix = config.evaluate.samples_prefix(model.name, benchmark)
+        prefix = layout.samples(config.evaluate, model.name, benchmark)
         table = read_samples(store, prefix, sorted(plan.shards))
         if table is None:
             return None

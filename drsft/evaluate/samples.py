@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from drsft.records import Completion, Verdict
+from drsft.run import layout
 from drsft.run.shards import ShardSet
 from drsft.storage import Store
 
@@ -106,11 +107,11 @@ def _verdict_row(judged: Judged) -> dict[str, Any]:
 
 def judgings(store: Store, prefix: str) -> list[Judging]:
     """All judgings anew of the samples at `prefix`, finished or not, in order."""
-    start = f"{prefix}/verdicts/"
-    names = {key.removeprefix(start).split("/", 1)[0] for key in store.keys(start.rstrip("/"))}
+    folder = layout.all_verdicts(prefix)
+    names = {key.removeprefix(f"{folder}/").split("/", 1)[0] for key in store.keys(folder)}
     parts = [name.partition("-") for name in names]
     found = [
-        Judging(number=int(number), version=version, prefix=f"{start}{number}-{version}")
+        Judging(number=int(number), version=version, prefix=layout.verdicts(prefix, int(number), version))
         for number, _, version in parts
     ]
     return sorted(found, key=lambda judging: judging.number)

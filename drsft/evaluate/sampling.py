@@ -16,6 +16,7 @@ from drsft.intake.planning import read_shard
 from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import Policy
 from drsft.records import Completion, FinishReason, Problem, Sampling, stable_seed
+from drsft.run import layout
 from drsft.run.shards import ShardSet, at_work_since
 from drsft.storage import Store
 from drsft.verify.protocol import Verifier
@@ -72,14 +73,14 @@ async def evaluate_model(
                 await begun(benchmark, shard)
 
     async def begun(benchmark: Benchmark, shard: str) -> None:
-        problems = await asyncio.to_thread(read_shard, store, benchmark.prefix, shard)
+        problems = await asyncio.to_thread(read_shard, store, layout.benchmark(benchmark), shard)
         evaluation = Evaluation(protocol=protocol, prompter=prompters[benchmark.name], run_seed=config.seed)
         started_at = time.time()
         samples = await evaluate_shard(problems, policy, verifier, evaluation, on_problem=on_problem)
         work = at_work_since(
             started_at, num_units=samples.num_rows, num_tokens=sum(samples["num_tokens"].to_pylist())
         )
-        shards = ShardSet(store, protocol.samples_prefix(model, benchmark))
+        shards = ShardSet(store, layout.samples(protocol, model, benchmark))
         await asyncio.to_thread(shards.commit, shard, samples, summary | work)
 
     missing = missing_shards(config, store, model, read_plans(config, store))

@@ -13,6 +13,8 @@ from drsft.gap.recommendation import Recommendation, recommend
 from drsft.gap.scored_texts import Role
 from drsft.gap.summary import GapSummary, summarise
 from drsft.gap.tokens import token_texts
+from drsft.run.layout import GAP, GapFolder
+from drsft.storage import Store
 
 __all__ = [
     "FarOut",
@@ -25,6 +27,7 @@ __all__ = [
     "gap_report",
     "heat_map",
     "heat_maps_of",
+    "read_gap_report",
     "rows_to_show",
 ]
 
@@ -101,6 +104,13 @@ class GapReport:
 
 
 _ADAPTER = TypeAdapter(GapReport)
+
+
+def read_gap_report(store: Store, folder: GapFolder = GAP) -> GapReport | None:
+    """Of the run's own texts, or of the others that `folder` is for; None before the gap stage."""
+    if not store.exists(folder.report):
+        return None
+    return GapReport.from_json(store.read(folder.report).decode())
 
 
 def gap_report(*, model: str, rows: pa.Table) -> GapReport:

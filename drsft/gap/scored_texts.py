@@ -3,7 +3,6 @@
 Axes: T tokens of one text. Log-probs, entropies and phi are in nats, under one model with the plain prompt.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +18,9 @@ from drsft.gap.scoring import TokenScores
 from drsft.objectives.statistics import TokenStatistics
 from drsft.objectives.weights import TokenContext, token_weights
 from drsft.records import Source
+from drsft.run.layout import GAP, GapFolder
+from drsft.run.shards import ShardSet
+from drsft.storage import Store
 
 __all__ = [
     "COMPARED",
@@ -29,7 +31,7 @@ __all__ = [
     "Role",
     "Text",
     "score_table",
-    "scores_prefix",
+    "scores_of",
     "texts_from_table",
     "texts_of_records",
     "texts_to_table",
@@ -103,11 +105,9 @@ SCORE_SCHEMA = pa.schema(
 )
 
 
-def scores_prefix(prefix: str) -> str:
-    """Where scores lie below the gap's prefix, named by their columns: those of a version that had others are
-    not read, but made again."""
-    columns = hashlib.blake2b(",".join(ROW_COLUMNS).encode(), digest_size=4).hexdigest()
-    return f"{prefix}/scores-{columns}"
+def scores_of(store: Store, folder: GapFolder = GAP) -> ShardSet:
+    """The scores of the run's own texts, or of the others that `folder` is for."""
+    return ShardSet(store, folder.scores(ROW_COLUMNS))
 
 
 def texts_of_records(records: pa.Table, *, number: int) -> Iterator[Text]:

@@ -13,6 +13,7 @@ from drsft.intake.clean.screen import Screen
 from drsft.intake.problems import Intake, read_problems
 from drsft.policy.prompts import Prompter
 from drsft.records import Problem
+from drsft.run.layout import PROBLEMS, ProblemsFolder
 from drsft.run.tables import problems_from_table, problems_to_table
 from drsft.storage import Store, read_table, table_bytes
 from drsft.storage.typed import read_stored
@@ -38,7 +39,7 @@ class Plan:
 def plan_problems(
     problems: Problems,
     store: Store,
-    prefix: str,
+    folder: ProblemsFolder,
     *,
     prompter: Prompter,
     max_model_len: int,
@@ -46,7 +47,7 @@ def plan_problems(
     screens: Sequence[Screen] = (),
     kinds: Collection[str] = KINDS,
 ) -> Plan:
-    """Reads the dataset, writes its shards and the quarantine below `prefix`, then the plan; once for a run.
+    """Reads the dataset, writes its shards and the quarantine into `folder`, then the plan; once for a run.
 
     Raises InputError when nothing is usable, or when the run was started on other problems.
     """
@@ -61,7 +62,7 @@ def plan_problems(
         screens=screens,
         kinds=kinds,
     )
-    existing = read_plan(store, prefix)
+    existing = read_plan(store, folder)
     digest = hashlib.blake2b(digest_size=16)
     shards = {}
     for number, shard in enumerate(_chunks(usable, problems.shard_size)):
@@ -70,7 +71,7 @@ def plan_problems(
         for problem in shard:
             digest.update("\x00".join((problem.problem_id, problem.kind, problem.demonstration)).encode())
         if existing is None:
-            store.put(_shard_key(prefix, name), table_bytes(problems_to_table(shard)))
+            store.put(folder.shard(name), table_bytes(problems_to_table(shard)))
     plan = Plan(
         path=problems.path,
         num_read=intake.num_read,
@@ -82,8 +83,8 @@ def plan_problems(
     )
     lines = (json.dumps(asdict(row)) for row in intake.quarantined)
     if existing is None:
-        store.put(f"{prefix}/quarantine.jsonl", "".join(f"{line}\n" for line in lines).encode())
-        store.create(f"{prefix}/plan.json", json.dumps(asdict(plan), indent=1).encode())
+        store.put(folder.quarantine, "".join(f"{line}\n" for line in lines).encode())
+        store.create(folder.plan, json.dumps(asdict(plan), indent=1).encode())
     elif existing.digest != plan.digest:
         raise InputError(
             f"problems.path {problems.path!r} no longer holds the problems this run was started on "
@@ -119,23 +120,18 @@ def screens_for(
     return screens
 
 
-def read_plan(store: Store, prefix: str) -> Plan | None:
-    key = f"{prefix}/plan.json"
-    return read_stored(store, key, Plan) if store.exists(key) else None
+def read_plan(store: Store, folder: ProblemsFolder = PROBLEMS) -> Plan | None:
+    return read_stored(store, folder.plan, Plan) if store.exists(folder.plan) else None
 
 
 def copy_plan(source: Store, target: Store) -> None:
     """What a later round says about its problems, which are those of the run: no shards."""
-    for key in ("problems/quarantine.jsonl", "problems/plan.json"):
+    for key in (PROBLEMS.quarantine, PROBLEMS.plan):
         target.create(key, source.read(key))
 
 
-def read_shard(store: Store, prefix: str, name: str) -> list[Problem]:
-    return problems_from_table(read_table(store, _shard_key(prefix, name)))
-
-
-def _shard_key(prefix: str, name: str) -> str:
-    return f"{prefix}/shards/{name}.parquet"
+def read_shard(store: Store, folder: ProblemsFolder, name: str) -> list[Problem]:
+    return problems_from_table(read_table(store, folder.shard(name)))
 
 
 def _chunks(problems: Iterable[Problem], size: int) -> Iterator[list[Problem]]:

@@ -9,12 +9,12 @@ import pyarrow.compute as pc
 
 from drsft.config import RunConfig
 from drsft.errors import ModelError
-from drsft.gap.scored_texts import Role, scores_prefix
+from drsft.gap.scored_texts import Role, scores_of
 from drsft.gap.tokens import token_texts
 from drsft.policy.prompts import load_prompter
 from drsft.records import Attempt, Record, Source
 from drsft.report.data import AttemptShown, BrowsedRow, ShownText
-from drsft.run.run import GAP, REWRITTEN
+from drsft.run import layout
 from drsft.run.shards import ShardSet
 from drsft.run.tables import records_from_table
 from drsft.storage import Store
@@ -27,8 +27,8 @@ Decode = Callable[[list[int]], str]
 
 def browsed_rows(config: RunConfig, store: Store) -> Iterator[BrowsedRow]:
     """Every row that is rewritten so far, in order of shard and problem id: no picking."""
-    shards = ShardSet(store, REWRITTEN)
-    scored = ShardSet(store, scores_prefix(GAP))
+    shards = ShardSet(store, layout.RECORDS)
+    scored = scores_of(store)
     names, with_scores = sorted(shards.done()), scored.done()
     decode = _decoder(config) if with_scores else None
     for name in names:

@@ -15,7 +15,7 @@ from drsft.evaluate.models import evaluated_models
 from drsft.evaluate.results import ArmScore, arm_scores
 from drsft.evaluate.scores import compare
 from drsft.gap.filtering import FilterCounts
-from drsft.gap.report import GapReport
+from drsft.gap.report import read_gap_report
 from drsft.intake.planning import Plan, read_plan
 from drsft.records import Outcome, Phase, Source
 from drsft.report.browsed_rows import browsed_rows
@@ -34,6 +34,7 @@ from drsft.report.html.page import render
 from drsft.report.progress import progress_of
 from drsft.report.provenance import environment, fingerprints, versions
 from drsft.report.rounds import rounds_shown
+from drsft.run import layout
 from drsft.run.shards import ShardSet
 from drsft.storage import Store
 from drsft.storage.typed import read_stored
@@ -50,23 +51,23 @@ MAX_ROWS = 10_000  # that the page carries
 
 def write_report(data: ReportData, store: Store) -> str:
     """Writes report/index.html and report/summary.json; returns where the page is."""
-    store.put("report/index.html", render(data).encode())
+    store.put(layout.REPORT.page, render(data).encode())
     rows = [asdict(row) for row in data.comparison]
-    store.put("report/summary.json", json.dumps(rows, indent=1).encode())
-    return f"{store.url}/report/index.html"
+    store.put(layout.REPORT.summary, json.dumps(rows, indent=1).encode())
+    return f"{store.url}/{layout.REPORT.page}"
 
 
 def collect(config: RunConfig, store: Store, *, max_rows: int = MAX_ROWS) -> ReportData:
     """All that the run has so far, and its first rows. Raises InputError when there is no such run."""
-    plan = read_plan(store, "problems")
+    plan = read_plan(store)
     if plan is None:
         raise InputError(f"there is no run {config.run_id} in {config.storage}; start it with drsft run")
-    shards = ShardSet(store, "rewrite")
+    shards = ShardSet(store, layout.RECORDS)
     scores = list(arm_scores(config, store))
     return ReportData(
         run_id=config.run_id,
         name=config.name,
-        created=read_stored(store, "run.json", dict[str, Any])["created"],
+        created=read_stored(store, layout.MANIFEST, dict[str, Any])["created"],
         config_yaml=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         problems=_problem_counts(plan, store),
         progress=tuple(progress_of(config, plan, store)),
@@ -81,7 +82,7 @@ def collect(config: RunConfig, store: Store, *, max_rows: int = MAX_ROWS) -> Rep
         prices=prices_of(config),
         comparison=tuple(_comparison(config, scores)),
         differences=tuple(_differences(scores)),
-        gap=_gap(store),
+        gap=read_gap_report(store),
         filtered=tuple(_filtered(config, store)),
         losses=tuple(_losses(config, store)),
         probabilities=tuple(_probabilities(config, store)),
@@ -92,7 +93,7 @@ def collect(config: RunConfig, store: Store, *, max_rows: int = MAX_ROWS) -> Rep
 
 def _problem_counts(plan: Plan, store: Store) -> ProblemCounts:
     first: dict[str, str] = {}
-    for line in store.read("problems/quarantine.jsonl").decode().splitlines():
+    for line in store.read(layout.PROBLEMS.quarantine).decode().splitlines():
         row = json.loads(line)
         first.setdefault(row["reason"], f"{row['place']}: {row['detail']}")
     reasons = tuple(
@@ -197,14 +198,9 @@ def _differences(scores: Sequence[ArmScore]) -> Iterator[ArmDifference]:
                 )
 
 
-def _gap(store: Store) -> GapReport | None:
-    key = "gap/report.json"
-    return GapReport.from_json(store.read(key).decode()) if store.exists(key) else None
-
-
 def _filtered(config: RunConfig, store: Store) -> Iterator[FilterCounts]:
     for data in sorted({arm.data for arm in config.train.arms}):
-        key = f"{config.train.packed_prefix(data)}.filter.json"
+        key = layout.packed_rows(config.train, data).filter_counts
         if store.exists(key):
             yield read_stored(store, key, FilterCounts)
 
@@ -212,9 +208,8 @@ def _filtered(config: RunConfig, store: Store) -> Iterator[FilterCounts]:
 def _losses(config: RunConfig, store: Store) -> Iterator[LossCurve]:
     arms = {arm.name: arm for arm in config.train.arms}
     for model in evaluated_models(config):
-        key = f"train/{model.name}/metrics.jsonl"
-        if model.seed is not None and store.exists(key):
-            rows = map(json.loads, store.read(key).decode().splitlines())
+        if model.seed is not None and model.folder is not None and store.exists(model.folder.metrics):
+            rows = map(json.loads, store.read(model.folder.metrics).decode().splitlines())
             points = tuple((int(row["step"]), float(row["ce"])) for row in rows)
             arm = arms[model.arm]
             yield LossCurve(
@@ -226,9 +221,8 @@ def _probabilities(config: RunConfig, store: Store) -> Iterator[TokenProbabiliti
     """Of every arm with a seed that is trained; counts add up over the seeds."""
     found: dict[str, list[dict[str, Any]]] = {}
     for model in evaluated_models(config):
-        key = f"train/{model.name}/probabilities.json"
-        if model.seed is not None and store.exists(key):
-            noted = read_stored(store, key, dict[str, Any])
+        if model.folder is not None and store.exists(model.folder.probabilities):
+            noted = read_stored(store, model.folder.probabilities, dict[str, Any])
             if {"before", "after"} <= noted.keys():
                 found.setdefault(model.arm, []).append(noted)
     for arm, seeds in found.items():

@@ -11,10 +11,10 @@ from typing import Any
 
 from drsft.config import RunConfig
 from drsft.evaluate.models import evaluated_models
-from drsft.gap.scored_texts import scores_prefix
+from drsft.gap.scored_texts import scores_of
 from drsft.records import Phase
 from drsft.report.data import Prices, StageCost
-from drsft.run.run import GAP, REWRITTEN
+from drsft.run import layout
 from drsft.run.shards import ShardSet
 from drsft.storage import Store
 from drsft.storage.typed import read_stored
@@ -38,11 +38,11 @@ def prices_of(config: RunConfig) -> Prices:
 def stage_costs(config: RunConfig, store: Store) -> Iterator[StageCost]:
     """Of every stage that has done something, in the order in which they run."""
     resources = config.resources
-    rewriting = _summaries(store, REWRITTEN)
-    scoring = _summaries(store, scores_prefix(GAP))
+    rewriting = _summaries(ShardSet(store, layout.RECORDS))
+    scoring = _summaries(scores_of(store))
     evaluating = list(
         chain.from_iterable(
-            _summaries(store, config.evaluate.samples_prefix(model.name, benchmark))
+            _summaries(ShardSet(store, layout.samples(config.evaluate, model.name, benchmark)))
             for model in evaluated_models(config)
             for benchmark in config.evaluate.benchmarks
         )
@@ -82,8 +82,8 @@ def time_at_work(spans: Iterable[Span]) -> dict[str, float]:
     return worked
 
 
-def _summaries(store: Store, prefix: str) -> list[dict[str, Any]]:
-    return [commit.summary for commit in ShardSet(store, prefix).commits().values()]
+def _summaries(shards: ShardSet) -> list[dict[str, Any]]:
+    return [commit.summary for commit in shards.commits().values()]
 
 
 def _spans(summaries: Iterable[Mapping[str, Any]]) -> list[Span]:
@@ -124,7 +124,7 @@ def _of_spans(
 
 def _training(config: RunConfig, store: Store) -> Iterator[StageCost]:
     """The sum over the trainings that are done; they run one after the other."""
-    keys = [f"train/{model.name}/done.json" for model in evaluated_models(config) if model.seed is not None]
+    keys = [model.folder.done for model in evaluated_models(config) if model.folder is not None]
     done = [read_stored(store, key, dict[str, Any]) for key in keys if store.exists(key)]
     if done:
         worker_s = sum(one["wall_s"] * one["num_workers"] for one in done)

@@ -10,6 +10,7 @@ from drsft import __version__
 from drsft.config import RunConfig
 from drsft.intake.planning import Plan, read_plan
 from drsft.report.wording import joined, plural
+from drsft.run import layout
 from drsft.run.shards import ShardSet
 from drsft.storage import Store
 from drsft.storage.typed import read_stored
@@ -46,14 +47,14 @@ def environment(shards: ShardSet) -> dict[str, str]:
 
 def fingerprints(config: RunConfig, plan: Plan, store: Store) -> dict[str, str]:
     """By which a reader can tell whether two runs had the same problems, benchmarks and model."""
-    run = read_stored(store, "run.json", dict[str, Any])
+    run = read_stored(store, layout.MANIFEST, dict[str, Any])
     found = {
         "configuration of the records": config.fingerprint,
         "problems": f"{plan.digest} ({plan.num_problems:,} from {plan.path})",
         "target": f"{run.get('target_fingerprint') or 'unknown'} ({config.target.model})",
     }
     for benchmark in config.evaluate.benchmarks:
-        of_benchmark = read_plan(store, benchmark.prefix)
+        of_benchmark = read_plan(store, layout.benchmark(benchmark))
         if of_benchmark is not None:
             found[f"benchmark {benchmark.name}"] = f"{of_benchmark.digest} ({of_benchmark.num_problems:,})"
     return found

@@ -9,8 +9,9 @@ from drsft.evaluate.results import ArmScore, arm_scores
 from drsft.evaluate.scores import compare
 from drsft.records import Phase, Source
 from drsft.report.data import RoundScore, RoundShown
+from drsft.run import layout
 from drsft.run.rounds import Round, plan_rounds
-from drsft.run.run import REWRITTEN, round_store
+from drsft.run.run import round_store
 from drsft.run.shards import ShardSet
 from drsft.storage import Store
 
@@ -25,7 +26,7 @@ def rounds_shown(config: RunConfig, run: Store) -> Iterator[RoundShown]:
     before: dict[str, ArmScore] = {}
     for one in plan_rounds(config, run.url):
         store = round_store(run, one)
-        summaries = [commit.summary for commit in ShardSet(store, REWRITTEN).commits().values()]
+        summaries = [commit.summary for commit in ShardSet(store, layout.RECORDS).commits().values()]
         if not summaries:
             return
         now = {score.benchmark: score for score in arm_scores(one.config, store) if score.arm == arm}

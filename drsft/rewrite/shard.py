@@ -23,7 +23,7 @@ from drsft.rewrite.budget import Allowance, Place
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.rewrite.contradiction import contradicts
 from drsft.rewrite.shard_work import first_work, later_work
-from drsft.run.run import REWRITTEN
+from drsft.run import layout
 from drsft.run.shards import Commit, ShardSet
 from drsft.run.tables import records_to_table
 from drsft.storage import Store
@@ -59,7 +59,7 @@ class ShardRewriter:
     ) -> None:
         """`number` is the round's; a later one carries over what still stands of `before`."""
         self._recipe, self._policy, self._verifier = recipe, policy, verifier
-        self._shards = ShardSet(store, REWRITTEN)
+        self._shards = ShardSet(store, layout.RECORDS)
         self._provenance = dict(provenance or {})
         self._tokens_per_problem_of_run = tokens_per_problem_of_run
         self._places = asyncio.Semaphore(problems_in_flight)

@@ -5,15 +5,13 @@ from dataclasses import dataclass, field, replace
 
 from drsft.intake.planning import read_shard
 from drsft.records import Problem, Record
+from drsft.run import layout
 from drsft.run.rounds import Standing, settled
-from drsft.run.run import REWRITTEN
 from drsft.run.shards import ShardSet
 from drsft.run.tables import records_from_table
 from drsft.storage import Store
 
-__all__ = ["SURVEY", "ReadWork", "ShardWork", "first_work", "later_work", "num_problems_again"]
-
-SURVEY = "survey"  # the prefix of what became of the records of the round before
+__all__ = ["ReadWork", "ShardWork", "first_work", "later_work", "num_problems_again"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,22 +50,22 @@ def num_problems_again(store: Store) -> dict[str, int]:
     """How many problems of each shard are to be rewritten again, by the survey of a later round."""
     return {
         shard: commit.num_rows - commit.summary.get(Standing.CARRIED, 0)
-        for shard, commit in ShardSet(store, SURVEY).commits().items()
+        for shard, commit in ShardSet(store, layout.SURVEY).commits().items()
     }
 
 
 def first_work(store: Store) -> ReadWork:
     """In the first round every problem is rewritten."""
-    return lambda shard: ShardWork(problems=read_shard(store, "problems", shard))
+    return lambda shard: ShardWork(problems=read_shard(store, layout.PROBLEMS, shard))
 
 
 def later_work(store: Store, before: Store) -> ReadWork:
     """`store` is the round's and holds the survey, `before` that of the round before."""
 
     def read(shard: str) -> ShardWork:
-        survey = ShardSet(store, SURVEY).table(shard).to_pylist()
+        survey = ShardSet(store, layout.SURVEY).table(shard).to_pylist()
         carried = {row["problem_id"] for row in survey if row["standing"] == Standing.CARRIED}
-        records = records_from_table(ShardSet(before, REWRITTEN).table(shard))
+        records = records_from_table(ShardSet(before, layout.RECORDS).table(shard))
         again = {one.problem.problem_id: one for one in records if one.problem.problem_id not in carried}
         return ShardWork(
             problems=[one.problem for one in again.values()],

@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
+from drsft.run import layout
 from drsft.storage import Store
 from drsft.storage.typed import read_stored
 
 __all__ = ["StageTime", "read_history", "timed"]
-
-PREFIX = "history"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +32,9 @@ def timed(store: Store, term: int, stage: str, *, began_at: float | None = None)
     began_at = time.time() if began_at is None else began_at
     yield
     done = StageTime(term=term, stage=stage, began_at=began_at, wall_s=time.time() - began_at)
-    store.put(f"{PREFIX}/{term:06d}-{stage}.json", json.dumps(asdict(done)).encode())
+    store.put(layout.history(term, stage), json.dumps(asdict(done)).encode())
 
 
 def read_history(store: Store) -> list[StageTime]:
     """In order of the starts."""
-    return [read_stored(store, key, StageTime) for key in store.keys(PREFIX)]
+    return [read_stored(store, key, StageTime) for key in store.keys(layout.HISTORY)]

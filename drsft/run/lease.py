@@ -26,12 +26,11 @@ from pathlib import Path
 
 from drsft.errors import BusyError, StorageError
 from drsft.process.interrupts import interrupt, interruptible
+from drsft.run import layout
 from drsft.storage import Store
 from drsft.storage.typed import read_stored
 
 __all__ = ["Holder", "Lease", "Pace", "acquire", "held"]
-
-PREFIX = "lease"
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +95,7 @@ class Lease:
         self._thread.join()
         if not self.is_lost:
             try:
-                self._store.create(_key(self.term, "released"), b"")
+                self._store.create(layout.lease(self.term, "released"), b"")
             except StorageError as error:  # it expires; what ended the run must be heard, not this
                 logger.warning("the lease could not be released: %s", error)
 
@@ -105,9 +104,9 @@ class Lease:
         while not self._ended.wait(self._pace.beat_s):
             count += 1
             try:
-                self.is_lost = self._store.exists(_key(self.term + 1, "json"))
+                self.is_lost = self._store.exists(layout.lease(self.term + 1, "json"))
                 if not self.is_lost:
-                    self._store.put(_key(self.term, "beat"), str(count).encode())
+                    self._store.put(layout.lease(self.term, "beat"), str(count).encode())
             except StorageError as error:  # the next beat may reach it; if none does, the term expires
                 logger.warning("the lease's beat %d failed: %s", count, error)
             if self.is_lost:
@@ -151,9 +150,9 @@ def acquire(
     told: int | None = None
     while True:
         term = _newest(store)
-        holder = read_stored(store, _key(term, "json"), Holder) if term else None
+        holder = read_stored(store, layout.lease(term, "json"), Holder) if term else None
         if holder is None or _is_over(store, term, holder):
-            if store.create(_key(term + 1, "json"), json.dumps(asdict(Holder.here())).encode()):
+            if store.create(layout.lease(term + 1, "json"), json.dumps(asdict(Holder.here())).encode()):
                 return Lease(store, term + 1, pace=pace, on_lost=on_lost)
             continue
         if told != term:
@@ -161,7 +160,7 @@ def acquire(
             say(f"{holder} has this run's lease; watching whether it is alive ({pace.expires_s:g} s at most)")
         if _stands_still(store, term, pace):
             say(f"{holder} has given no sign of life for {pace.expires_s:g} s; going on in its place")
-            if store.create(_key(term + 1, "json"), json.dumps(asdict(Holder.here())).encode()):
+            if store.create(layout.lease(term + 1, "json"), json.dumps(asdict(Holder.here())).encode()):
                 return Lease(store, term + 1, pace=pace, on_lost=on_lost)
         elif time.monotonic() >= until_s and not _is_over(store, term, holder):
             raise BusyError(
@@ -170,7 +169,7 @@ def acquire(
 
 
 def _is_over(store: Store, term: int, holder: Holder) -> bool:
-    return store.exists(_key(term, "released")) or holder.is_gone
+    return store.exists(layout.lease(term, "released")) or holder.is_gone
 
 
 def _stands_still(store: Store, term: int, pace: Pace) -> bool:
@@ -178,27 +177,23 @@ def _stands_still(store: Store, term: int, pace: Pace) -> bool:
     before, until_s = _count(store, term), time.monotonic() + pace.expires_s
     while time.monotonic() < until_s:
         time.sleep(pace.beat_s / 2)
-        if _count(store, term) != before or store.exists(_key(term, "released")):
+        if _count(store, term) != before or store.exists(layout.lease(term, "released")):
             return False
     return True
 
 
 def _count(store: Store, term: int) -> bytes:
-    key = _key(term, "beat")
+    key = layout.lease(term, "beat")
     return store.read(key) if store.exists(key) else b""
 
 
 def _newest(store: Store) -> int:
-    names = [key.rsplit("/", 1)[1] for key in store.keys(PREFIX)]
+    names = [key.rsplit("/", 1)[1] for key in store.keys(layout.LEASE)]
     terms = (name.removesuffix(".json") for name in names if name.endswith(".json"))
     newest = max((int(term) for term in terms if term.isdecimal()), default=0)
-    while store.exists(_key(newest + 1, "json")):  # a listing may be behind
+    while store.exists(layout.lease(newest + 1, "json")):  # a listing may be behind
         newest += 1
     return newest
-
-
-def _key(term: int, kind: str) -> str:
-    return f"{PREFIX}/{term:06d}.{kind}"
 
 
 def _machine() -> str:

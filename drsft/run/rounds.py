@@ -12,6 +12,7 @@ from enum import StrEnum
 from drsft.config import RunConfig
 from drsft.config.base import fingerprint
 from drsft.records import Record, Source
+from drsft.run import layout
 
 __all__ = ["Round", "Standing", "plan_rounds", "settled", "standing_of"]
 
@@ -69,18 +70,18 @@ def plan_rounds(config: RunConfig, run_url: str) -> Iterator[Round]:
     for number in range(2, config.rounds.count + 1):
         before = current
         folder = before.prefix + "/" if before.prefix else ""
-        job = folder + before.config.train.job_prefix(arm, config.train.seeds[0])
-        made_by = [job, config.rounds.model_dump(mode="json", exclude={"count", "arm"})]
-        target = config.target.model_copy(update={"model": f"{run_url}/{job}/export"})
+        training = layout.training(before.config.train, arm, config.train.seeds[0])
+        made_by = [folder + training.prefix, config.rounds.model_dump(mode="json", exclude={"count", "arm"})]
+        target = config.target.model_copy(update={"model": f"{run_url}/{folder}{training.export}"})
         start = config.target.model if config.rounds.start_from == "base" else None
         train = config.train.model_copy(update={"arms": (arm,), "initial_model": start})
         evaluate = config.evaluate.model_copy(update={"base": False})
         update = {"target": target, "train": train, "evaluate": evaluate}
         current = Round(
             number=number,
-            prefix=f"round-{number}-{fingerprint(made_by, num_digits=8)}",
+            prefix=layout.round_prefix(number, fingerprint(made_by, num_digits=8)),
             config=config.model_copy(update=update),
             before=before,
-            trained_key=f"{job}/done.json",
+            trained_key=folder + training.done,
         )
         yield current

@@ -8,14 +8,13 @@ import pyarrow as pa
 from drsft.config import RunConfig
 from drsft.config.configfile import load_config
 from drsft.errors import InputError
+from drsft.run import layout
 from drsft.run.rounds import Round, plan_rounds
 from drsft.run.shards import Commit, ShardSet
 from drsft.storage import Store, open_store, read_table
 from drsft.storage.typed import read_stored
 
 __all__ = [
-    "GAP",
-    "REWRITTEN",
     "find_config",
     "find_run",
     "last_round",
@@ -24,9 +23,6 @@ __all__ = [
     "rewritten_shards",
     "round_store",
 ]
-
-REWRITTEN = "rewrite"  # the prefix of the records
-GAP = "gap"  # of their gap report and its scores
 
 
 def find_run(where: str, overrides: Sequence[str] = ()) -> Store:
@@ -37,7 +33,7 @@ def find_run(where: str, overrides: Sequence[str] = ()) -> Store:
     if overrides:
         raise InputError(f"{overrides[0]!r}: overrides go with a configuration, and {where!r} is a run")
     store = open_store(where)
-    if not store.exists("run.json"):
+    if not store.exists(layout.MANIFEST):
         raise InputError(f"{where}: no run here; give a run's folder, its s3:// URL or its configuration")
     return store
 
@@ -48,13 +44,13 @@ def find_config(where: str) -> tuple[RunConfig, Store]:
         config = load_config(Path(where))
         return config, open_run(config)
     store = find_run(where)
-    return read_stored(store, "config.json", RunConfig), store
+    return read_stored(store, layout.CONFIG, RunConfig), store
 
 
 def open_run(config: RunConfig) -> Store:
     """The run of a configuration. Raises InputError when it was never started."""
     store = open_store(config.storage).within(config.run_id)
-    if not store.exists("run.json"):
+    if not store.exists(layout.MANIFEST):
         raise InputError(
             f"there is no run {config.run_id} in {config.storage}; start it with drsft rewrite or drsft run"
         )
@@ -71,7 +67,7 @@ def last_round(config: RunConfig, run: Store) -> Store:
     newest = run
     for one in plan_rounds(config, run.url):
         store = round_store(run, one)
-        if not ShardSet(store, REWRITTEN).done():
+        if not ShardSet(store, layout.RECORDS).done():
             break
         newest = store
     return newest
@@ -79,7 +75,7 @@ def last_round(config: RunConfig, run: Store) -> Store:
 
 def rewritten_shards(store: Store) -> dict[str, Commit]:
     """The shards that are rewritten so far, by name. Raises InputError when there is none."""
-    commits = ShardSet(store, REWRITTEN).commits()
+    commits = ShardSet(store, layout.RECORDS).commits()
     if not commits:
         raise InputError(f"{store.url} has no records yet; rewrite first: drsft rewrite CONFIG")
     return dict(sorted(commits.items()))

@@ -6,10 +6,8 @@ shard again either writes the same object or one that no commit names, and remov
 data key would let a late zombie of a non-deterministic engine overwrite what was already committed.
 """
 
-import hashlib
 import json
 import os
-import re
 import socket
 import time
 from collections import defaultdict
@@ -19,12 +17,11 @@ from typing import Any
 import pyarrow as pa
 
 from drsft.errors import StorageError
+from drsft.run.layout import ShardFolder
 from drsft.storage import Store, read_table, table_bytes
 from drsft.storage.typed import read_stored
 
 __all__ = ["Commit", "ShardSet", "at_work_since", "remove_unnamed"]
-
-_DATA_KEY = re.compile(r"(?P<prefix>.+)/data/(?P<shard>[^/]+)-[0-9a-f]{16}\.parquet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,18 +48,15 @@ class ShardSet:
 
     def __init__(self, store: Store, prefix: str) -> None:
         self._store = store
-        self._prefix = prefix
-
-    def _commit_key(self, shard: str) -> str:
-        return f"{self._prefix}/commits/{shard}.json"
+        self._folder = ShardFolder(prefix)
 
     def commit(self, shard: str, table: pa.Table, summary: dict[str, Any] | None = None) -> Commit:
         """Publish a shard; whoever comes second gets the first one's commit, and its own data is removed."""
         data = table_bytes(table)
-        data_key = f"{self._prefix}/data/{shard}-{hashlib.sha256(data).hexdigest()[:16]}.parquet"
+        data_key = self._folder.data(shard, data)
         self._store.put(data_key, data)
         body = {"data_key": data_key, "num_rows": table.num_rows, "summary": summary or {}}
-        if self._store.create(self._commit_key(shard), json.dumps(body).encode()):
+        if self._store.create(self._folder.commit(shard), json.dumps(body).encode()):
             return Commit(shard=shard, data_key=data_key, num_rows=table.num_rows, summary=summary or {})
         winner = self.find(shard)
         if winner is None:
@@ -72,26 +66,27 @@ class ShardSet:
         return winner
 
     def find(self, shard: str) -> Commit | None:
-        key = self._commit_key(shard)
+        key = self._folder.commit(shard)
         return self._read(shard, key) if self._store.exists(key) else None
 
     def commits(self) -> dict[str, Commit]:
         """All shards that are done, by name."""
         found = {}
-        for key in self._store.keys(f"{self._prefix}/commits"):
-            shard = key.rsplit("/", 1)[1].removesuffix(".json")
+        for key in self._store.keys(self._folder.commits):
+            shard = self._folder.shard_of(key)
             found[shard] = self._read(shard, key)
         return found
 
     def done(self) -> set[str]:
         """The names of the shards that are done, from one listing."""
-        keys = self._store.keys(f"{self._prefix}/commits")
-        return {key.rsplit("/", 1)[1].removesuffix(".json") for key in keys}
+        return {self._folder.shard_of(key) for key in self._store.keys(self._folder.commits)}
 
     def table(self, shard: str) -> pa.Table:
         commit = self.find(shard)
         if commit is None:
-            raise StorageError(f"shard {shard} of {self._prefix} in {self._store.url} is not committed yet")
+            raise StorageError(
+                f"shard {shard} of {self._folder.prefix} in {self._store.url} is not committed yet"
+            )
         return read_table(self._store, commit.data_key)
 
     def tables(self) -> list[pa.Table]:
@@ -107,15 +102,15 @@ def remove_unnamed(store: Store) -> int:
 
     A commit stands for ever, so nobody is ever going to name another object of its shard.
     """
-    objects: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    objects: defaultdict[tuple[ShardFolder, str], set[str]] = defaultdict(set)
     for key in store.keys(""):
-        if found := _DATA_KEY.fullmatch(key):
-            objects[found["prefix"], found["shard"]].add(key)
+        if owner := ShardFolder.owner_of(key):
+            objects[owner].add(key)
     unnamed = [
         key
-        for (prefix, shard), keys in objects.items()
+        for (folder, shard), keys in objects.items()
         if len(keys) > 1
-        for key in _unnamed(keys, ShardSet(store, prefix).find(shard))
+        for key in _unnamed(keys, ShardSet(store, folder.prefix).find(shard))
     ]
     for key in unnamed:
         store.delete(key)

@@ -14,14 +14,14 @@ from typing import Any
 from drsft.config import RunConfig
 from drsft.errors import InputError
 from drsft.evaluate.models import evaluated_models
-from drsft.gap.scored_texts import scores_prefix
+from drsft.gap.scored_texts import scores_of
 from drsft.intake.planning import Plan, read_plan
+from drsft.run import layout
 from drsft.run.history import StageTime, read_history
-from drsft.run.run import REWRITTEN
 from drsft.run.shards import ShardSet
 from drsft.storage import Store
 from drsft.storage.typed import read_stored
-from drsft.train.loop import DONE_KEY, jobs_of
+from drsft.train.loop import jobs_of
 
 __all__ = ["Rates", "StageRate", "measure"]
 
@@ -52,8 +52,8 @@ class Rates:
 
 def measure(store: Store) -> Rates:
     """Raises InputError when the run has no finished stage with its times."""
-    config = read_stored(store, "config.json", RunConfig)
-    plan = read_plan(store, "problems")
+    config = read_stored(store, layout.CONFIG, RunConfig)
+    plan = read_plan(store)
     history = {time.stage: time for time in read_history(store)}  # the newest of each
     if plan is None or "rewrite" not in history:
         raise InputError(
@@ -71,13 +71,13 @@ def measure(store: Store) -> Rates:
         config=config,
         num_problems=plan.num_problems,
         other_s=sum(history[name].wall_s for name in ("start", "report") if name in history),
-        bytes_per_problem=_num_bytes(store, "problems") / plan.num_problems,
+        bytes_per_problem=_num_bytes(store, layout.PROBLEMS.prefix) / plan.num_problems,
         stages={name: rate for name, rate in found.items() if rate is not None},
     )
 
 
 def _rewriting(store: Store, history: Mapping[str, StageTime], plan: Plan) -> StageRate | None:
-    work = _work(ShardSet(store, REWRITTEN), history["rewrite"])
+    work = _work(ShardSet(store, layout.RECORDS), history["rewrite"])
     if not work:
         return None
     units = sum(sum(one["sources"].values()) for one in work)
@@ -87,12 +87,12 @@ def _rewriting(store: Store, history: Mapping[str, StageTime], plan: Plan) -> St
         startup_s=history["rewrite"].wall_s - span_s,
         tokens_per_unit=tokens / units,
         tokens_per_s=tokens / span_s / len({one["actor"] for one in work}),
-        bytes_per_unit=_num_bytes(store, REWRITTEN) / plan.num_problems,
+        bytes_per_unit=_num_bytes(store, layout.RECORDS) / plan.num_problems,
     )
 
 
 def _gap(store: Store, history: Mapping[str, StageTime], config: RunConfig, plan: Plan) -> StageRate | None:
-    work = _work(ShardSet(store, scores_prefix("gap")), history.get("gap"))
+    work = _work(scores_of(store), history.get("gap"))
     if not work:
         return None
     tokens, span_s = sum(one["num_tokens"] for one in work), _span_s(work)
@@ -100,7 +100,7 @@ def _gap(store: Store, history: Mapping[str, StageTime], config: RunConfig, plan
         startup_s=history["gap"].wall_s - span_s,
         tokens_per_unit=tokens / sum(one["num_units"] for one in work),
         tokens_per_s=tokens / span_s / min(config.resources.rewrite_actors, len(work)),
-        bytes_per_unit=_num_bytes(store, "gap") / plan.num_problems,
+        bytes_per_unit=_num_bytes(store, layout.GAP.prefix) / plan.num_problems,
     )
 
 
@@ -109,8 +109,8 @@ def _training(
 ) -> StageRate | None:
     """Trainings come one after the other: what lies between two ends and is no step is an item's own."""
     time = history.get("train")
-    prefixes = [config.train.job_prefix(job.arm, job.seed) for job in jobs_of(config.train)]
-    keys = [key for key in (f"{prefix}/{DONE_KEY}" for prefix in prefixes) if store.exists(key)]
+    folders = [layout.training(config.train, job.arm, job.seed) for job in jobs_of(config.train)]
+    keys = [folder.done for folder in folders if store.exists(folder.done)]
     done = sorted(
         (read_stored(store, key, dict[str, Any]) for key in keys), key=lambda one: float(one["ended_at"])
     )
@@ -125,7 +125,7 @@ def _training(
         tokens_per_unit=tokens / (len(done) * config.train.num_epochs * plan.num_problems),
         tokens_per_s=tokens / steps_s / done[-1]["num_workers"],
         item_s=item_s,
-        bytes_per_item=_num_bytes(store, "train") / len(keys),
+        bytes_per_item=_num_bytes(store, layout.TRAININGS) / len(keys),
     )
 
 
@@ -149,7 +149,7 @@ def _evaluation(store: Store, history: Mapping[str, StageTime], config: RunConfi
         startup_s=time.wall_s - span_s,
         tokens_per_unit=tokens / units,
         tokens_per_s=tokens / sampling_s,
-        bytes_per_unit=_num_bytes(store, "evaluate") / units,
+        bytes_per_unit=_num_bytes(store, layout.EVALUATIONS) / units,
         item_s=max(between_s / (rounds - 1), 0.0) if rounds > 1 else 0.0,
     )
 
@@ -158,7 +158,7 @@ def _of_model(
     store: Store, config: RunConfig, model: str, time: StageTime | None
 ) -> Iterator[dict[str, Any]]:
     for benchmark in config.evaluate.benchmarks:
-        yield from _work(ShardSet(store, config.evaluate.samples_prefix(model, benchmark)), time)
+        yield from _work(ShardSet(store, layout.samples(config.evaluate, model, benchmark)), time)
 
 
 def _work(shards: ShardSet, time: StageTime | None) -> list[dict[str, Any]]:

@@ -74,9 +74,9 @@ class ModelEvaluator:
         self._ticker.add(done=1, num_tokens=num_tokens)
 
     def _target(self, model: EvaluatedModel, folder: Path) -> Target:
-        if model.export_key is None:
+        if model.folder is None:
             return self._config.target
-        download_folder(self._store, model.export_key, folder)
+        download_folder(self._store, model.folder.export, folder)
         return self._config.target.model_copy(update={"model": str(folder)})
 
 

@@ -10,19 +10,21 @@ from rich.console import Console
 
 from drsft.config import RunConfig
 from drsft.gap.datasets import Reading, read_texts
+from drsft.gap.report import read_gap_report
 from drsft.gap.scored_texts import Text, texts_of_records, texts_to_table
 from drsft.policy.prompts import Prompter, load_prompter, model_location
 from drsft.policy.provenance import model_fingerprint
 from drsft.records import Problem
 from drsft.report.html.page import render_gap
 from drsft.report.terminal.gap import gap_view
+from drsft.run import layout
 from drsft.run.run import record_tables
 from drsft.run.shards import ShardSet
 from drsft.run.tables import PROBLEM_SCHEMA, problems_from_table
 from drsft.stages.actors import quiet_ray_data
 from drsft.stages.board import start_board, watched
 from drsft.stages.cluster import connected, quiet_stderr
-from drsft.stages.scoring import REPORT_KEY, Scoring, read_report, score
+from drsft.stages.scoring import Scoring, score
 from drsft.storage import Store, open_store, table_bytes
 
 __all__ = ["run_gap_of"]
@@ -44,21 +46,20 @@ def run_gap_of(config: RunConfig, *, data: str | None, model: str | None, consol
     for table in tables:
         digest.update(hashlib.sha256(table_bytes(table)).digest())
     stem = Path(data).name.partition(".")[0] if data else "records"
-    prefix = f"gap/{stem}-{digest.hexdigest()}"
-    scoring = Scoring(model=model, texts=f"{prefix}/texts", prefix=prefix)
+    folder = layout.gap_of(stem, digest.hexdigest())
+    scoring = Scoring(model=model, texts=folder.texts, folder=folder)
     _say_what_was_read(console, reading, tables)
     shards = _write_texts(ShardSet(store, scoring.texts), tables)
-    if store.exists(f"{prefix}/{REPORT_KEY}"):
-        report = read_report(store, prefix)
-    else:
+    report = read_gap_report(store, folder)
+    if report is None:
         with quiet_stderr(console), connected(dashboard_port=config.resources.dashboard_port):
             quiet_ray_data()
             board = start_board()
             with watched(board, console):
                 report = score(config, store.url, scoring, shards, board)
-    store.put(f"{prefix}/index.html", render_gap(report, title=f"{stem} under {model}").encode())
+    store.put(folder.page, render_gap(report, title=f"{stem} under {model}").encode())
     console.print(gap_view(report))
-    return f"{store.url}/{prefix}/index.html"
+    return f"{store.url}/{folder.page}"
 
 
 def _rows_of_data(config: RunConfig, data: str, prompter: Prompter, reading: Reading) -> Iterator[list[Text]]:

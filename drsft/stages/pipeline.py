@@ -20,6 +20,7 @@ from drsft.config import DataView, RunConfig
 from drsft.errors import ModelError, StageError, StorageError
 from drsft.evaluate.contamination import measure_contamination
 from drsft.evaluate.plans import plan_benchmarks
+from drsft.gap.report import read_gap_report
 from drsft.intake.planning import Plan, copy_plan, plan_problems, screens_for
 from drsft.policy.prompts import check_length, check_vocabulary, load_prompter, model_location
 from drsft.policy.provenance import model_fingerprint
@@ -28,10 +29,10 @@ from drsft.report.collect import collect, write_report
 from drsft.report.terminal.comparison import COMPARISON_HEADER, ROUNDS_HEADER, comparison_rows, round_rows
 from drsft.report.terminal.gap import gap_view
 from drsft.rewrite.data_views import view_of
-from drsft.run import lease
+from drsft.run import layout, lease
 from drsft.run.history import timed
 from drsft.run.rounds import Round, Standing, plan_rounds
-from drsft.run.run import REWRITTEN, round_store
+from drsft.run.run import round_store
 from drsft.run.shards import ShardSet, remove_unnamed
 from drsft.stages import evaluation, rewriting, scoring, survey, training
 from drsft.stages.actors import quiet_ray_data
@@ -74,8 +75,8 @@ def run_pipeline(config: RunConfig, *, stages: Sequence[str] = STAGES, console: 
                     break
                 _run_round(one, store, plan, stages, connect, console, term)
             _sweep(store)
-    if stages == ("gap",):
-        console.print(gap_view(scoring.read_report(store)))
+    if stages == ("gap",) and (found := read_gap_report(store)):
+        console.print(gap_view(found))
     if "report" not in stages:
         return store.url
     with timed(store, term, "report"):
@@ -177,7 +178,7 @@ def _waits_for(one: Round, run: Store, plan: Plan, stages: Sequence[str]) -> str
 def _describe_saving(store: Store, plan: Plan) -> str:
     standings = survey.counts(store)
     tokens = sum(
-        commit.summary["carried"]["tokens"] for commit in ShardSet(store, REWRITTEN).commits().values()
+        commit.summary["carried"]["tokens"] for commit in ShardSet(store, layout.RECORDS).commits().values()
     )
     unsolved, grew = standings[Standing.UNSOLVED], standings[Standing.GAP_GREW]
     return (
@@ -229,14 +230,14 @@ def _write_manifest(config: RunConfig, store: Store) -> None:
         "target_fingerprint": fingerprint,
         "config": config.model_dump(),
     }
-    if not store.create("run.json", json.dumps(manifest, indent=1).encode()):
-        before = read_stored(store, "run.json", dict[str, Any]).get("target_fingerprint", fingerprint)
+    if not store.create(layout.MANIFEST, json.dumps(manifest, indent=1).encode()):
+        before = read_stored(store, layout.MANIFEST, dict[str, Any]).get("target_fingerprint", fingerprint)
         if before != fingerprint:
             raise ModelError(
                 f"target.model {config.target.model!r} holds other files than when this run was started; "
                 "rename the run or restore the model"
             )
-    store.put("config.json", config.model_dump_json(indent=1).encode())
+    store.put(layout.CONFIG, config.model_dump_json(indent=1).encode())
 
 
 def _plan(config: RunConfig, store: Store) -> Plan:
@@ -247,7 +248,7 @@ def _plan(config: RunConfig, store: Store) -> Plan:
     return plan_problems(
         config.problems,
         store,
-        "problems",
+        layout.PROBLEMS,
         prompter=prompter,
         max_model_len=config.target.max_model_len,
         screens=screens_for(config.problems, config.evaluate.benchmarks, kinds=kinds),
@@ -265,13 +266,13 @@ def _describe(plan: Plan) -> str:
     if plan.num_duplicates:
         parts.append(f"{plan.num_duplicates:,} exact duplicates")
     if aside:
-        parts.append(f"set aside: {aside} (see problems/quarantine.jsonl)")
+        parts.append(f"set aside: {aside} (see {layout.PROBLEMS.quarantine})")
     return ", ".join(parts)
 
 
 def _rewritten(store: Store, plan: Plan) -> ShardSet:
     """The run's records. Raises StageError while some are missing."""
-    shards = ShardSet(store, rewriting.PREFIX)
+    shards = ShardSet(store, layout.RECORDS)
     missing = plan.shards.keys() - shards.done()
     if missing:
         raise StageError(

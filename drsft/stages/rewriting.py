@@ -23,6 +23,7 @@ from drsft.rewrite.cascade import Recipe
 from drsft.rewrite.hinted import hinting_for, vllm_policy
 from drsft.rewrite.shard import ShardRewriter, settle_heap
 from drsft.rewrite.shard_work import num_problems_again
+from drsft.run import layout
 from drsft.run.shards import ShardSet
 from drsft.stages.actors import (
     EnginePulse,
@@ -36,9 +37,8 @@ from drsft.stages.board import Ticker, stop_if_draining
 from drsft.stages.trace_export import check_can_export, export_traces
 from drsft.storage import Store, open_store
 
-__all__ = ["PREFIX", "MakePolicy", "is_complete", "run_rewriting"]
+__all__ = ["MakePolicy", "is_complete", "run_rewriting"]
 
-PREFIX = "rewrite"
 STAGE = "rewrite"
 
 MakePolicy = Callable[[Target, Prompter], Policy]  # called once in each actor
@@ -137,7 +137,7 @@ def _target_scorer(config: RunConfig) -> Scorer:
 
 
 def is_complete(store: Store, plan: Plan) -> bool:
-    return ShardSet(store, PREFIX).done() >= plan.shards.keys()
+    return ShardSet(store, layout.RECORDS).done() >= plan.shards.keys()
 
 
 def run_rewriting(
@@ -157,7 +157,7 @@ def run_rewriting(
     """
     store = open_store(store_url)
     sizes = num_problems_again(store) if before_url else plan.shards
-    done = ShardSet(store, PREFIX).done()
+    done = ShardSet(store, layout.RECORDS).done()
     missing = [shard for shard in plan.shards if shard not in done]
     num_done = sum(sizes[shard] for shard in plan.shards if shard in done)
     ray.get(board.begin.remote(STAGE, total=sum(sizes.values()), done_before=num_done))

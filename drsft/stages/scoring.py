@@ -15,45 +15,39 @@ from ray.data import ActorPoolStrategy
 from drsft.config import RunConfig
 from drsft.errors import InputError, StageError
 from drsft.gap.report import GapReport, gap_report, heat_map, rows_to_show
-from drsft.gap.scored_texts import ROW_COLUMNS, score_table, scores_prefix, texts_from_table, texts_of_records
+from drsft.gap.scored_texts import ROW_COLUMNS, score_table, scores_of, texts_from_table, texts_of_records
 from drsft.gap.scoring import score_rows
 from drsft.intake.planning import Plan
 from drsft.policy.prompts import load_prompter, model_location
-from drsft.run.run import GAP
+from drsft.run.layout import GAP, RECORDS, GapFolder
 from drsft.run.shards import ShardSet, at_work_since
-from drsft.stages import rewriting
 from drsft.stages.actors import actor_resources, run_to_end
 from drsft.stages.board import Ticker, stop_if_draining
 from drsft.storage import Store, open_store
 from drsft.train.model import load_model
 
 __all__ = [
-    "REPORT_KEY",
-    "RUN_PREFIX",
     "Scoring",
     "is_complete",
-    "read_report",
     "run_scores",
     "run_scoring",
     "score",
 ]
 
 STAGE = "gap"
-RUN_PREFIX = GAP
-REPORT_KEY = "report.json"  # below a scoring's prefix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
-    """What is scored under which model, and below which prefix the scores and the report lie."""
+    """What is scored under which model, and where the scores and the report lie."""
 
     model: str  # a folder, a hub name or `embedded`
     texts: str  # prefix of the texts' shards: the run's records, or tables of gap.scored_texts.TEXT_SCHEMA
-    prefix: str
+    folder: GapFolder
     number: int = 1  # of the round whose target the model is, where the texts are records
 
     def scores(self, store: Store) -> ShardSet:
-        return ShardSet(store, scores_prefix(self.prefix))
+        return scores_of(store, self.folder)
 
 
 class ShardScorer:
@@ -62,7 +56,7 @@ class ShardScorer:
     def __init__(self, config_json: str, store_url: str, scoring: Scoring, board: Any) -> None:
         config = RunConfig.model_validate_json(config_json)
         store = open_store(store_url)
-        self._is_of_records, self._number = scoring.texts == rewriting.PREFIX, scoring.number
+        self._is_of_records, self._number = scoring.texts == RECORDS, scoring.number
         self._texts = ShardSet(store, scoring.texts)
         self._scores = scoring.scores(store)
         model = load_model(model_location(scoring.model)).eval()
@@ -97,21 +91,17 @@ class ShardScorer:
 
 
 def _of_run(config: RunConfig, number: int = 1) -> Scoring:
-    return Scoring(model=config.target.model, texts=rewriting.PREFIX, prefix=RUN_PREFIX, number=number)
+    return Scoring(model=config.target.model, texts=RECORDS, folder=GAP, number=number)
 
 
 def is_complete(store: Store, config: RunConfig, plan: Plan) -> bool:
     done = _of_run(config).scores(store).done()
-    return store.exists(f"{RUN_PREFIX}/{REPORT_KEY}") and done >= plan.shards.keys()
-
-
-def read_report(store: Store, prefix: str = RUN_PREFIX) -> GapReport:
-    return GapReport.from_json(store.read(f"{prefix}/{REPORT_KEY}").decode())
+    return store.exists(GAP.report) and done >= plan.shards.keys()
 
 
 def run_scores(store: Store, config: RunConfig) -> pa.Table:
     """The ROW_COLUMNS of the run's texts. Raises StageError before the gap stage."""
-    if not store.exists(f"{RUN_PREFIX}/{REPORT_KEY}"):
+    if not store.exists(GAP.report):
         raise StageError(
             "train.filter goes by the gap report, which this run has not yet; run drsft gap first"
         )
@@ -120,7 +110,7 @@ def run_scores(store: Store, config: RunConfig) -> pa.Table:
 
 def run_scoring(config: RunConfig, store_url: str, plan: Plan, board: Any, *, number: int = 1) -> None:
     """A round's records under its target. Raises InputError while some are not rewritten."""
-    missing = plan.shards.keys() - ShardSet(open_store(store_url), rewriting.PREFIX).done()
+    missing = plan.shards.keys() - ShardSet(open_store(store_url), RECORDS).done()
     if missing:
         raise InputError(
             f"{len(missing)} of {len(plan.shards)} shards are not rewritten; run drsft rewrite first, or "
@@ -150,7 +140,7 @@ def score(
         run_to_end(scored, "the gap report")
         stop_if_draining(board)
     report = _report(config, scoring, scoring.scores(store))
-    store.put(f"{scoring.prefix}/{REPORT_KEY}", report.to_json().encode())
+    store.put(scoring.folder.report, report.to_json().encode())
     return report
 
 

@@ -13,9 +13,9 @@ from drsft.config import RunConfig
 from drsft.gap.scoring import CausalLM, score_rows
 from drsft.intake.planning import Plan
 from drsft.records import Record, Source
-from drsft.rewrite.shard_work import SURVEY
+from drsft.run import layout
 from drsft.run.rounds import Round, standing_of
-from drsft.run.run import REWRITTEN, round_store
+from drsft.run.run import round_store
 from drsft.run.shards import ShardSet
 from drsft.run.tables import records_from_table
 from drsft.stages.actors import actor_resources, run_to_end, scoring_model
@@ -42,8 +42,8 @@ class ShardSurveyor:
         self, config_json: str, before_json: str, store_url: str, before_url: str, board: Any
     ) -> None:
         config = RunConfig.model_validate_json(config_json)
-        self._records = ShardSet(open_store(before_url), REWRITTEN)
-        self._survey = ShardSet(open_store(store_url), SURVEY)
+        self._records = ShardSet(open_store(before_url), layout.RECORDS)
+        self._survey = ShardSet(open_store(store_url), layout.SURVEY)
         self._tolerance = config.rounds.tolerance
         self._before = scoring_model(RunConfig.model_validate_json(before_json).target)
         self._now = scoring_model(config.target)
@@ -88,7 +88,7 @@ def run_survey(one: Round, run: Store, plan: Plan, board: Any) -> None:
     """Surveys the shards that a later round has not committed yet; the round before must be trained."""
     assert one.before is not None
     config, store_url, before_url = one.config, round_store(run, one).url, round_store(run, one.before).url
-    done = ShardSet(open_store(store_url), SURVEY).done()
+    done = ShardSet(open_store(store_url), layout.SURVEY).done()
     missing = [shard for shard in plan.shards if shard not in done]
     if not missing:
         return
@@ -115,6 +115,6 @@ def run_survey(one: Round, run: Store, plan: Plan, board: Any) -> None:
 def counts(store: Store) -> Counter[str]:
     """Problems by standing, over all shards that are surveyed."""
     found: Counter[str] = Counter()
-    for commit in ShardSet(store, SURVEY).commits().values():
+    for commit in ShardSet(store, layout.SURVEY).commits().values():
         found.update(commit.summary)
     return found

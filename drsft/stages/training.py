@@ -27,12 +27,13 @@ from drsft.errors import StageError
 from drsft.gap.filtering import filter_records
 from drsft.policy.prompts import check_location, model_location
 from drsft.process.logs import log_as_json
+from drsft.run import layout
 from drsft.stages.actors import group_labels, raise_cause
 from drsft.stages.board import stop_if_draining
 from drsft.stages.scoring import run_scores
 from drsft.storage import Store, open_store
 from drsft.storage.typed import read_stored
-from drsft.train.loop import DONE_KEY, Job, Target, jobs_of, row_order, train_one
+from drsft.train.loop import Job, Target, jobs_of, row_order, train_one
 from drsft.train.packed_views import is_packed, pack_view, read_view
 from drsft.train.world import World
 
@@ -48,14 +49,14 @@ def is_complete(store: Store, config: RunConfig) -> bool:
 
 
 def _is_done(store: Store, train: Train, job: Job) -> bool:
-    return store.exists(f"{train.job_prefix(job.arm, job.seed)}/{DONE_KEY}")
+    return store.exists(layout.training(train, job.arm, job.seed).done)
 
 
 def told_troubles(store: Store, config: RunConfig) -> list[str]:
     """What the finished trainings' meters warn of, a line each."""
     lines = []
     for job in jobs_of(config.train):
-        key = f"{config.train.job_prefix(job.arm, job.seed)}/{DONE_KEY}"
+        key = layout.training(config.train, job.arm, job.seed).done
         if store.exists(key):
             done = read_stored(store, key, dict[str, Any])
             lines += [f"{job}: {text}" for text in done.get("troubles", ())]
@@ -63,7 +64,7 @@ def told_troubles(store: Store, config: RunConfig) -> list[str]:
 
 
 def run_training(config: RunConfig, store_url: str, read_view: ReadView, *, board: Any | None) -> None:
-    """Trains every arm with every seed, to `train.job_prefix` of the run's store.
+    """Trains every arm with every seed, each into its folder of the run.
 
     A view is asked for once, and kept packed. Nothing happens when all is done already. Raises StageError
     when a job cannot be finished, and the errors of loading a model or reaching the store as they are.
@@ -92,7 +93,7 @@ def _filtered(store: Store, records: pa.Table, data: DataView, config: RunConfig
         raise StageError(
             f"train.filter leaves out all {counts.num_texts} texts of the {data} data; loosen it"
         )
-    store.put(f"{train.packed_prefix(data)}.filter.json", json.dumps(asdict(counts)).encode())
+    store.put(layout.packed_rows(train, data).filter_counts, json.dumps(asdict(counts)).encode())
     return kept
 
 
@@ -179,8 +180,8 @@ def _train_all(config: RunConfig, store: Store, world: World, board: Any | None)
                     target=target,
                     rows=views[job.arm.data].learnt,
                     held_out=views[job.arm.data].held_out,
-                    rows_store=store.within(train.packed_prefix(job.arm.data)),
-                    store=store.within(train.job_prefix(job.arm, job.seed)),
+                    rows_store=store.within(layout.packed_rows(train, job.arm.data).prefix),
+                    store=store.within(layout.training(train, job.arm, job.seed).prefix),
                     run=config.run_id,
                     world=world,
                     on_step=progress.of(job),

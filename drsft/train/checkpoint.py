@@ -35,6 +35,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.checkpoint.state_dict_saver import save as save_state
 
 from drsft.errors import StorageError
+from drsft.run.layout import TRAINING
 from drsft.storage import Store, download_folder
 from drsft.storage.typed import read_stored
 from drsft.train.checkpoint_reader import load_tensors
@@ -42,8 +43,7 @@ from drsft.train.world import World
 
 __all__ = ["Checkpointer", "Commit", "commits", "load", "load_latest", "read_beside"]
 
-FOLDER = "checkpoints"
-COMMIT = "commit.json"
+_CHECKPOINTS = TRAINING.checkpoints
 NUM_ATTEMPTS, LONGEST_PAUSE_S = 5, 8.0  # of each object's upload
 # Frozen weights are the target's own: only what is trained is kept.
 _OPTIONS = StateDictOptions(ignore_frozen_params=True, strict=False)
@@ -97,7 +97,7 @@ class Checkpointer:
             for name, data in files.items():
                 (Path(folder.name) / name).write_bytes(data)
         thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint-upload")
-        future = thread.submit(_upload_folder, self._store, Path(folder.name), _key(step))
+        future = thread.submit(_upload_folder, self._store, Path(folder.name), step)
         thread.shutdown(wait=False)  # it ends with the upload
         commit = Commit(step=step, num_workers=self._world.size, score=score)
         self._upload = _Upload(commit, folder, future)
@@ -121,7 +121,7 @@ class Checkpointer:
         self.newest_step = upload.commit.step
         if self._world.is_first:
             commit = {name: getattr(upload.commit, name) for name in Commit.__slots__}
-            self._store.create(f"{_key(upload.commit.step)}/{COMMIT}", json.dumps(commit).encode())
+            self._store.create(_CHECKPOINTS.commit(upload.commit.step), json.dumps(commit).encode())
             _delete_old(self._store, self._num_kept)
 
 
@@ -142,7 +142,7 @@ def load(
 ) -> None:
     """Loads a committed state. All processes call it."""
     with TemporaryDirectory(prefix="drsft-checkpoint-") as folder:
-        download_folder(store, _key(step), Path(folder))
+        download_folder(store, _CHECKPOINTS.step(step), Path(folder))
         state = _state(model, optimiser)
         load_tensors(state, Path(folder), is_alone=world.size == 1)
     set_model_state_dict(model, state["model"], options=_OPTIONS)
@@ -155,13 +155,13 @@ def load(
 
 def read_beside(store: Store, name: str, *, step: int, world: World) -> bytes | None:
     """A file that lies beside a committed state, if there is one of that name. All processes call it."""
-    key = f"{_key(step)}/{name}"
+    key = _CHECKPOINTS.beside(step, name)
     return store.read(key) if world.from_first(store.exists(key)) else None
 
 
 def commits(store: Store) -> list[Commit]:
     """Of all valid checkpoints, in ascending order of their steps."""
-    keys = [key for key in store.keys(FOLDER) if key.endswith(f"/{COMMIT}")]
+    keys = [key for key in store.keys(_CHECKPOINTS.prefix) if _CHECKPOINTS.is_commit(key)]
     return sorted((read_stored(store, key, Commit) for key in keys), key=lambda commit: commit.step)
 
 
@@ -169,10 +169,6 @@ def best(found: list[Commit]) -> Commit | None:
     """The one with the lowest score; of equal ones the earliest."""
     scored = [commit for commit in found if commit.score is not None]
     return min(scored, key=lambda commit: (commit.score, commit.step), default=None)
-
-
-def _key(step: int) -> str:
-    return f"{FOLDER}/step-{step:06d}"
 
 
 def _state(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
@@ -186,7 +182,7 @@ def _state(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]
     }
 
 
-def _upload_folder(store: Store, folder: Path, key: str) -> None:
+def _upload_folder(store: Store, folder: Path, step: int) -> None:
     """Every file, each tried again when the store fails: a moment's fault must not cost the run."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -197,14 +193,16 @@ def _upload_folder(store: Store, folder: Path, key: str) -> None:
                 reraise=True,
             ):
                 with attempt:
-                    store.put(f"{key}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+                    store.put(
+                        _CHECKPOINTS.beside(step, path.relative_to(folder).as_posix()), path.read_bytes()
+                    )
 
 
 def _delete_old(store: Store, num_kept: int) -> None:
     found = commits(store)
     kept = {commit.step for commit in [*found[-num_kept:], best(found)] if commit is not None}
     for step in [commit.step for commit in found if commit.step not in kept]:
-        key = _key(step)
-        store.delete(f"{key}/{COMMIT}")  # first: without it the rest counts for nothing
+        key = _CHECKPOINTS.step(step)
+        store.delete(_CHECKPOINTS.commit(step))  # first: without it the rest counts for nothing
         for name in list(store.keys(key)):
             store.delete(name)

@@ -17,14 +17,14 @@ from transformers import GenerationConfig
 
 from drsft.config import Lora
 from drsft.errors import ModelError
+from drsft.run.layout import TRAINING
 from drsft.storage import Store, upload_folder
 from drsft.train.lora import adapter_config, adapter_weights, merged_weights
 from drsft.train.model import ScoringModel
 from drsft.train.world import World
 
-__all__ = ["ADAPTER_FOLDER", "EXPORT_FOLDER", "Export", "export_model", "model_folder"]
+__all__ = ["Export", "export_model", "model_folder"]
 
-EXPORT_FOLDER, ADAPTER_FOLDER = "export", "adapter"
 MAX_SHARD_SIZE = "5GB"
 GENERATION_CONFIG = "generation_config.json"
 
@@ -76,10 +76,10 @@ def export_model(store: Store, model: ScoringModel, export: Export, *, world: Wo
     with TemporaryDirectory(prefix="drsft-export-") as name:
         folder = Path(name)
         if export.lora is not None:
-            _save_adapter(store, folder / ADAPTER_FOLDER, weights, export.lora, export.target)
+            _save_adapter(store, folder / TRAINING.adapter, weights, export.lora, export.target)
             weights = merged_weights(model.causal_lm, weights, export.lora)
-        _save_model(folder / EXPORT_FOLDER, model.causal_lm, weights, export)
-        upload_folder(store, folder / EXPORT_FOLDER, EXPORT_FOLDER)
+        _save_model(folder / TRAINING.export, model.causal_lm, weights, export)
+        upload_folder(store, folder / TRAINING.export, TRAINING.export)
 
 
 def _save_model(folder: Path, causal_lm: Any, weights: Mapping[str, Tensor], export: Export) -> None:
@@ -114,7 +114,7 @@ def _save_adapter(store: Store, folder: Path, weights: Mapping[str, Tensor], lor
     folder.mkdir()
     save_file(adapter_weights(weights), folder / "adapter_model.safetensors", metadata={"format": "pt"})
     adapter_config(lora, target).save_pretrained(folder)
-    upload_folder(store, folder, ADAPTER_FOLDER)
+    upload_folder(store, folder, TRAINING.adapter)
 
 
 def _untied(causal_lm: Any, weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from drsft.config import Arm, Train
 from drsft.errors import StageError
 from drsft.objectives.health import troubles
 from drsft.records import stable_seed
+from drsft.run import layout
 from drsft.storage import Store
 from drsft.train import checkpoint
 from drsft.train.card import model_card
@@ -34,9 +35,7 @@ from drsft.train.tracking import open_trackers
 from drsft.train.validation import VALIDATION_CE, validate
 from drsft.train.world import World
 
-__all__ = ["DONE_KEY", "Job", "OnStep", "Target", "jobs_of", "row_order", "train_one"]
-
-DONE_KEY = "done.json"
+__all__ = ["Job", "OnStep", "Target", "jobs_of", "row_order", "train_one"]
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +85,7 @@ def train_one(
 ) -> dict[str, Any]:
     """Trains from the newest committed checkpoint, or from the target, to the end, and exports.
 
-    `store` is the job's own, at `train.job_prefix` of the run's; `done.json`, created there last, is
+    `store` is the job's own, within the run's (drsft/run/layout.py); its commit, created last, is
     returned. `rows_store`, shared by the jobs of the same rows, keeps what the frozen start makes of them.
     `wants_checkpoint` is asked after every step, with the same answer on all processes: yes saves at once,
     because one of them is about to go. Raises StageError, on every process at once, when the loss is no
@@ -193,7 +192,7 @@ def _spread(model: ScoringModel, target: Target, world: World) -> ScoringModel:
 def _open_log(store: Store, job: Job, *, train: Train, run: str, first_step: int, world: World) -> MetricsLog:
     names = train.trackers if world.is_first else ()
     # By the settings too: an equal name would mix the curves of trainings that differ in them.
-    name = train.job_prefix(job.arm, job.seed).removeprefix("train/")
+    name = layout.training(train, job.arm, job.seed).model_name
     trackers = open_trackers(names, store, run=run, job=name, first_step=first_step)
     return MetricsLog(store, num_steps_done=first_step, world=world, trackers=trackers)
 
@@ -264,5 +263,5 @@ def _finish(store: Store, log: MetricsLog, world: World) -> dict[str, Any]:
             "final": log.rows[-1],
             "troubles": list(troubles(log.rows).values()),
         }
-        store.create(DONE_KEY, json.dumps(done).encode())
+        store.create(layout.TRAINING.done, json.dumps(done).encode())
     return world.from_first(done)

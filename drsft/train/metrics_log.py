@@ -4,13 +4,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from drsft.run.layout import TRAINING
 from drsft.storage import Store
 from drsft.train.tracking import Tracker
 from drsft.train.world import World
 
 __all__ = ["MetricsLog"]
-
-METRICS_KEY = "metrics.jsonl"
 
 
 class MetricsLog:
@@ -23,7 +22,7 @@ class MetricsLog:
         self._store, self._world, self._trackers = store, world, trackers
         self.rows: list[dict[str, Any]] = []
         if num_steps_done and world.is_first:
-            lines = store.read(METRICS_KEY).decode().splitlines()
+            lines = store.read(TRAINING.metrics).decode().splitlines()
             self.rows = [row for row in map(json.loads, lines) if row["step"] <= num_steps_done]
 
     def add(self, row: dict[str, Any]) -> None:
@@ -33,7 +32,7 @@ class MetricsLog:
 
     def write(self) -> None:
         if self._world.is_first:
-            self._store.put(METRICS_KEY, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
+            self._store.put(TRAINING.metrics, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
         for tracker in self._trackers:
             tracker.flush()
 

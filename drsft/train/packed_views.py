@@ -8,6 +8,7 @@ import pyarrow as pa
 from drsft.config import Train
 from drsft.errors import StageError
 from drsft.records import stable_seed
+from drsft.run import layout
 from drsft.storage import Store, read_table, table_bytes
 from drsft.train.encode import Example, encode
 from drsft.train.pack import PackedRows, pack
@@ -22,12 +23,12 @@ class View:
 
 
 def is_packed(store: Store, data: str, train: Train) -> bool:
-    return store.exists(f"{train.packed_prefix(data)}.json")
+    return store.exists(layout.packed_rows(train, data).commit)
 
 
 def pack_view(store: Store, records: pa.Table, data: str, train: Train) -> None:
     """Writes the packed rows of a data view; beside them the counts, as their commit. Once is enough."""
-    prefix, seq_len = train.packed_prefix(data), train.seq_len
+    keys, seq_len = layout.packed_rows(train, data), train.seq_len
     if is_packed(store, data, train):
         return
     encoding = encode(records, data="expert" if data == "expert" else "rewritten", seq_len=seq_len)
@@ -39,10 +40,10 @@ def pack_view(store: Store, records: pa.Table, data: str, train: Train) -> None:
         )
     learnt, held_out = _split(encoding.examples, train.validation_share)
     rows = pack(learnt, seq_len=seq_len, one_a_row=not train.packing)
-    store.put(f"{prefix}.parquet", table_bytes(rows.to_table()))
+    store.put(keys.learnt, table_bytes(rows.to_table()))
     if held_out:
         validation = pack(held_out, seq_len=seq_len, one_a_row=not train.packing)
-        store.put(_held_out_key(train, data), table_bytes(validation.to_table()))
+        store.put(keys.held_out, table_bytes(validation.to_table()))
     commit = {
         "examples": len(learnt),
         "held_out": len(held_out),
@@ -53,7 +54,7 @@ def pack_view(store: Store, records: pa.Table, data: str, train: Train) -> None:
         "loss_tokens": int(rows.loss_mask_N.sum()),
         "share_filled": round(rows.share_filled, 4),
     }
-    store.create(f"{prefix}.json", json.dumps(commit).encode())
+    store.create(keys.commit, json.dumps(commit).encode())
 
 
 def _split(examples: list[Example], validation_share: float) -> tuple[list[Example], list[Example]]:
@@ -72,14 +73,10 @@ def _split(examples: list[Example], validation_share: float) -> tuple[list[Examp
     return learnt, held_out
 
 
-def _held_out_key(train: Train, data: str) -> str:
-    return f"{train.packed_prefix(data)}-held-out.parquet"
-
-
 def read_view(store: Store, data: str, train: Train) -> View:
     """What `pack_view` wrote."""
-    held_out_key = _held_out_key(train, data)
+    keys = layout.packed_rows(train, data)
     return View(
-        learnt=PackedRows.from_table(read_table(store, f"{train.packed_prefix(data)}.parquet")),
-        held_out=PackedRows.from_table(read_table(store, held_out_key)) if train.validation_share else None,
+        learnt=PackedRows.from_table(read_table(store, keys.learnt)),
+        held_out=PackedRows.from_table(read_table(store, keys.held_out)) if train.validation_share else None,
     )

@@ -11,15 +11,15 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from drsft.run.layout import TRAINING
 from drsft.storage import Store
 from drsft.train.model import ScoringModel
 from drsft.train.pack import PackedRows
 from drsft.train.scores import score
 from drsft.train.world import World
 
-__all__ = ["LOG10_EDGES", "PROBABILITIES_KEY", "count_probabilities", "note_probabilities", "sampled_rows"]
+__all__ = ["LOG10_EDGES", "count_probabilities", "note_probabilities", "sampled_rows"]
 
-PROBABILITIES_KEY = "probabilities.json"
 LOG10_EDGES = tuple(index / 4 for index in range(-24, 1))  # of p; the first bin takes what is below, too
 SAMPLE_TOKENS = 16_384  # enough to see shares of 0.1 %, and a small part of the cheapest training
 
@@ -37,13 +37,13 @@ def note_probabilities(
 
     What an earlier start of the job has noted stands.
     """
-    noted = json.loads(store.read(PROBABILITIES_KEY)) if store.exists(PROBABILITIES_KEY) else {}
+    noted = json.loads(store.read(TRAINING.probabilities)) if store.exists(TRAINING.probabilities) else {}
     if world.from_first(moment in noted):
         return
     counts = count_probabilities(model, rows, micro_batch_rows=micro_batch_rows, world=world)
     if world.is_first:
         body = {"log10_edges": LOG10_EDGES, **noted, moment: counts}
-        store.put(PROBABILITIES_KEY, json.dumps(body).encode())
+        store.put(TRAINING.probabilities, json.dumps(body).encode())
 
 
 def count_probabilities(

@@ -19,6 +19,7 @@ from drsft.objectives.head import Head
 from drsft.objectives.loss import FrozenStart
 from drsft.objectives.needs import needs_of
 from drsft.policy.prompts import text_patterns
+from drsft.run.layout import START_LOGPROBS
 from drsft.storage import Store
 from drsft.train.lora import adapters_off, has_adapters
 from drsft.train.micro_batch import MicroBatch
@@ -28,8 +29,6 @@ from drsft.train.scores import Places, Scores, score
 from drsft.train.world import World
 
 __all__ = ["References", "frozen_start", "gather_references", "start_scores"]
-
-START_KEY = "start-logprobs.npy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,14 +77,14 @@ def start_scores(
 ) -> Scores:
     """Of all rows under a model that is still untrained; read from `store`, or scored and kept there."""
     everything = range(len(rows))
-    if store is not None and world.from_first(store.exists(START_KEY)):
-        kept = np.load(BytesIO(store.read(START_KEY)))
+    if store is not None and world.from_first(store.exists(START_LOGPROBS)):
+        kept = np.load(BytesIO(store.read(START_LOGPROBS)))
         return Scores(places=Places.of(rows, everything), logprobs_K=torch.from_numpy(kept).to(world.device))
     scores = score(model, rows, everything, micro_batch_rows=micro_batch_rows, world=world)
     if store is not None and world.is_first:
         buffer = BytesIO()
         np.save(buffer, scores.logprobs_K.cpu().numpy())
-        store.put(START_KEY, buffer.getvalue())
+        store.put(START_LOGPROBS, buffer.getvalue())
     return scores
 
 

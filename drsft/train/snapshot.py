@@ -15,6 +15,7 @@ from drsft.config.objectives import Objective
 from drsft.errors import StorageError
 from drsft.objectives.documents import median_document_loss
 from drsft.objectives.needs import needs_of
+from drsft.run.layout import SNAPSHOT
 from drsft.storage import Store
 from drsft.train import checkpoint
 from drsft.train.micro_batch import micro_batch
@@ -26,8 +27,6 @@ from drsft.train.scores import Places, Scores, score
 from drsft.train.world import World
 
 __all__ = ["kept_snapshot", "snapshot_files", "take_snapshot"]
-
-SNAPSHOT = "snapshot-logprobs.npy"
 
 
 def take_snapshot(

@@ -10,11 +10,10 @@ from typing import Any, Protocol, assert_never
 
 from drsft.config import TrackerName
 from drsft.errors import SetupError
+from drsft.run.layout import TRAINING
 from drsft.storage import Store, upload_folder
 
 __all__ = ["Tracker", "open_trackers"]
-
-TENSORBOARD_FOLDER = "tensorboard"
 
 
 class Tracker(Protocol):
@@ -71,7 +70,7 @@ class TensorBoard:
 
     def flush(self) -> None:
         self._writer.flush()
-        upload_folder(self._store, Path(self._folder.name), TENSORBOARD_FOLDER)
+        upload_folder(self._store, Path(self._folder.name), TRAINING.tensorboard)
 
     def close(self) -> None:
         self.flush()

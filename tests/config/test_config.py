@@ -5,6 +5,7 @@ import pytest
 from drsft.config.benchmarks import PAPER_BENCHMARKS
 from drsft.config.configfile import load_config
 from drsft.errors import ConfigError
+from drsft.run import layout
 
 SMALL = """
 name: small
@@ -118,11 +119,13 @@ def test_another_arm_seed_or_benchmark_shares_the_run_and_what_is_done(small: Pa
     many = load_config(small, [arms, "train.seeds=[0,1]", yours])
     assert many.run_id == few.run_id
     sft = few.train.arms[0]
-    assert many.train.job_prefix(sft, 0) == few.train.job_prefix(sft, 0)
-    assert many.train.job_prefix(sft, 0).startswith("train/sft-")
+    assert layout.training(many.train, sft, 0).prefix == layout.training(few.train, sft, 0).prefix
+    assert layout.training(many.train, sft, 0).prefix.startswith("train/sft-")
     (benchmark,) = few.evaluate.benchmarks
-    assert many.evaluate.samples_prefix("base", benchmark) == few.evaluate.samples_prefix("base", benchmark)
-    prefixes = {many.train.job_prefix(arm, seed) for arm in many.train.arms for seed in many.train.seeds}
+    assert layout.samples(many.evaluate, "base", benchmark) == layout.samples(few.evaluate, "base", benchmark)
+    prefixes = {
+        layout.training(many.train, arm, seed).prefix for arm in many.train.arms for seed in many.train.seeds
+    }
     assert len(prefixes) == 4
 
 
@@ -135,7 +138,9 @@ def test_a_training_with_other_settings_lies_in_another_place(small: Path, chang
         load_config(small, ["train.arms=[{name: a}]", change]),
     )
     assert plain.run_id == other.run_id
-    assert plain.train.job_prefix(plain.train.arms[0], 0) != other.train.job_prefix(other.train.arms[0], 0)
+    assert layout.training(plain.train, plain.train.arms[0], 0) != layout.training(
+        other.train, other.train.arms[0], 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -144,8 +149,8 @@ def test_a_training_with_other_settings_lies_in_another_place(small: Path, chang
 def test_an_evaluation_with_other_settings_lies_in_another_place(small: Path, change: str) -> None:
     mine = "evaluate.benchmarks=[{name: mine, problems: {path: x}}]"
     plain, other = load_config(small, [mine]).evaluate, load_config(small, [mine, change]).evaluate
-    assert plain.samples_prefix("base", plain.benchmarks[0]) != other.samples_prefix(
-        "base", other.benchmarks[0]
+    assert layout.samples(plain, "base", plain.benchmarks[0]) != layout.samples(
+        other, "base", other.benchmarks[0]
     )
 
 

@@ -20,6 +20,7 @@ from drsft.evaluate.results import arm_scores
 from drsft.evaluate.samples import judgings
 from drsft.intake.planning import plan_problems
 from drsft.records import Outcome, Problem, Verdict
+from drsft.run import layout
 from drsft.stages.pipeline import run_pipeline
 from drsft.storage import LocalStore
 from drsft.verify.pool import VerifierPool
@@ -63,7 +64,7 @@ class StrictVerifier:
 
 def test_judging_anew_writes_beside_the_old_and_says_what_changed(config: RunConfig) -> None:
     store = evaluate(config, ["RR", "RW", "WW", "RR"])
-    prefix = config.evaluate.samples_prefix("base", config.evaluate.benchmarks[0])
+    prefix = layout.samples(config.evaluate, "base", config.evaluate.benchmarks[0])
     drawn = {key: store.read(key) for key in store.keys(prefix)}
 
     (found,) = rejudge_run(config, store, StrictVerifier(), version="v2")
@@ -88,7 +89,7 @@ def test_the_verifier_that_judged_the_samples_has_nothing_to_do(config: RunConfi
 
 def test_a_killed_judging_counts_for_nothing_and_goes_on(config: RunConfig) -> None:
     store = evaluate(config, ["RR", "RW", "WW", "RR"])
-    prefix = config.evaluate.samples_prefix("base", config.evaluate.benchmarks[0])
+    prefix = layout.samples(config.evaluate, "base", config.evaluate.benchmarks[0])
     rejudge_run(config, store, StrictVerifier(), version="v2")
     (judging,) = judgings(store, prefix)
     first, last = sorted(store.keys(f"{judging.prefix}/commits"))
@@ -149,7 +150,7 @@ def test_the_table_shows_the_score_and_the_overlap(config: RunConfig, tmp_path: 
     ]
     write_rows(tmp_path / "train.jsonl", rows)
     plan = plan_problems(
-        config.problems, store, "problems", prompter=embedded_prompter(config), max_model_len=4096
+        config.problems, store, layout.PROBLEMS, prompter=embedded_prompter(config), max_model_len=4096
     )
     measure_contamination(config.evaluate, store, store, plan)
     overlap = read_contamination(config.evaluate, store, config.evaluate.benchmarks[0])

@@ -124,7 +124,7 @@ def test_a_runs_folder(tree: dict[str, object], bad: bytes, at: str | None) -> N
             store.put(at, bad)
         for call in (
             lambda: find_config(str(here)),
-            lambda: read_plan(store, "problems"),
+            lambda: read_plan(store),
             lambda: ShardSet(store, "rewrite").commits(),
             lambda: ShardSet(store, "rewrite").table("00000"),
             lambda: read_stored(store, "lease/000001.json", Holder),

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from drsft.config import GapFilter, Train
 from drsft.gap.filtering import filter_records, refusal
 from drsft.gap.scored_texts import Role
+from drsft.run import layout
 from drsft.run.tables import RECORD_SCHEMA
 from tests.support.gap import Scored, scored_rows
 
@@ -78,4 +79,4 @@ def test_a_filter_without_bounds_is_refused_and_another_filter_packs_anew() -> N
     with pytest.raises(ValidationError, match="min_logprob, min_phi or max_abs_phi"):
         GapFilter()
     filters = (None, GapFilter(min_phi=-1), GapFilter(min_phi=-2))
-    assert len({Train(filter=one).packed_prefix("expert") for one in filters}) == 3
+    assert len({layout.packed_rows(Train(filter=one), "expert") for one in filters}) == 3

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from drsft.config import RunConfig
+from drsft.run import layout
 from drsft.stages.training import told_troubles
 from drsft.storage import LocalStore
 
@@ -20,6 +21,6 @@ def test_troubles_are_told_with_their_arm_and_seed(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     assert told_troubles(store, config) == []
     for arm, troubles in zip(config.train.arms, (["weights vanish: …"], []), strict=True):
-        key = f"{config.train.job_prefix(arm, 3)}/done.json"
+        key = layout.training(config.train, arm, 3).done
         store.put(key, json.dumps({"troubles": troubles}).encode())
     assert told_troubles(store, config) == ["one seed 3: weights vanish: …"]

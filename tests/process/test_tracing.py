@@ -24,6 +24,7 @@ from drsft.process.tracing import span, trace_to
 from drsft.records import Completion, Outcome, Problem, Record, Verdict
 from drsft.rewrite.cascade import Recipe
 from drsft.rewrite.shard import ShardRewriter
+from drsft.run.layout import PROBLEMS
 from drsft.stages.trace_export import export_traces
 from drsft.storage import LocalStore
 
@@ -49,7 +50,7 @@ def rewritten(folder: Path) -> list[Record]:
     store, records = LocalStore(folder), list[Record]()
     prompter = load_prompter("embedded", Prompts(plain="{question}", guided="{question}\n{demonstration}"))
     problems = Problems(path=str(folder / "problems.jsonl"), shard_size=NUM_PROBLEMS // 2)
-    plan = plan_problems(problems, store, "problems", prompter=prompter, max_model_len=256)
+    plan = plan_problems(problems, store, PROBLEMS, prompter=prompter, max_model_len=256)
     stage = {"num_samples": 4, "wave_size": 2, "max_tokens": 64}
     rewrite = Rewrite.model_validate({"self_align": stage, "guided": stage})
     recipe = Recipe(rewrite=rewrite, prompter=prompter, run_seed=3, max_model_len=256)

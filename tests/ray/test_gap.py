@@ -7,14 +7,16 @@ import pytest
 import ray
 
 from drsft.config.configfile import load_config
+from drsft.gap.report import read_gap_report
 from drsft.gap.scored_texts import Role, Text, texts_to_table
 from drsft.gap.scoring import score_rows
 from drsft.policy.prompts import load_prompter, model_location
 from drsft.records import Problem
+from drsft.run.layout import GapFolder
 from drsft.run.shards import ShardSet
 from drsft.stages.board import start_board
 from drsft.stages.cluster import connected
-from drsft.stages.scoring import Scoring, ShardScorer, read_report, score
+from drsft.stages.scoring import Scoring, ShardScorer, score
 from drsft.storage import LocalStore
 from drsft.train.model import load_model
 from tests.base_model.task import Split, make_problems
@@ -24,7 +26,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 CONFIG = load_config(
     Path(__file__).parents[2] / "jobs/configs/quickstart.yaml", ("resources.rewrite_actors=1",)
 )
-SCORING = Scoring(model="embedded", texts="gap/mine/texts", prefix="gap/mine")
+SCORING = Scoring(model="embedded", texts="gap/mine/texts", folder=GapFolder("gap/mine"))
 SHARD_ROWS = 5
 SHARDS = {f"{number:05d}": SHARD_ROWS for number in range(4)}
 
@@ -72,7 +74,7 @@ def test_a_scoring_that_was_cut_off_goes_on_with_the_missing_shards_alone(tmp_pa
         (progress,) = ray.get(board.snapshot.remote())
     assert (progress.done_before, progress.total) == (10, 20)
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert read_report(store, SCORING.prefix) == report
+    assert read_gap_report(store, SCORING.folder) == report
 
     tables = SCORING.scores(store).tables()
     assert [row for table in tables for row in table["row_id"].to_pylist()] == [one.row_id for one in texts]

@@ -7,12 +7,13 @@ import pyarrow as pa
 import pytest
 
 from drsft.config import RunConfig
-from drsft.gap.scored_texts import scores_prefix
+from drsft.gap.scored_texts import scores_of
 from drsft.report.cascade_counts import Cascade
 from drsft.report.costs import Span, prices_of, rewriting_seconds, stage_costs, time_at_work
 from drsft.report.data import StageCost
 from drsft.report.findings import cascade as findings
 from drsft.report.wording import duration
+from drsft.run import layout
 from drsft.run.shards import ShardSet
 from drsft.storage import LocalStore
 
@@ -73,9 +74,9 @@ def test_costs_of_a_run_are_read_from_its_commits(tmp_path: Path) -> None:
         "00000", nothing, _summary("a", 0, 1800, self_align=900, guided=100) | {"stopped_tokens": 7}
     )
     rewritten.commit("00001", nothing, _summary("b", 900, 2700, self_align=1000, teacher=50))
-    ShardSet(store, scores_prefix("gap")).commit("00000", nothing)
+    scores_of(store).commit("00000", nothing)
     done = {"wall_s": 360.0, "num_workers": 2, "loss_tokens": 5000}
-    store.put(f"{CONFIG.train.job_prefix(CONFIG.train.arms[0], 0)}/done.json", json.dumps(done).encode())
+    store.put(layout.training(CONFIG.train, CONFIG.train.arms[0], 0).done, json.dumps(done).encode())
     rewrite, gap, train = stage_costs(CONFIG, store)
     assert rewrite == StageCost(name="rewrite", num_tokens=2007, wall_s=2700, worker_s=3600, gpu_hours=2.0)
     assert gap == StageCost(name="gap"), "commits of the first versions do not tell"

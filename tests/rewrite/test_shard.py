@@ -19,7 +19,8 @@ from drsft.records import Completion, Outcome, Problem, Sampling, Verdict
 from drsft.rewrite.cascade import Recipe
 from drsft.rewrite.hinted import Hinting
 from drsft.rewrite.shard import ShardRewriter
-from drsft.run.run import REWRITTEN
+from drsft.run import layout
+from drsft.run.layout import PROBLEMS
 from drsft.run.shards import ShardSet
 from drsft.storage import LocalStore
 from tests.support.virtual_time import run_in_virtual_time
@@ -49,7 +50,7 @@ def planned(prompter: Prompter, tmp_path_factory: pytest.TempPathFactory) -> tup
     ]
     (folder / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     problems = Problems(path=str(folder / "problems.jsonl"), shard_size=SHARD_SIZE)
-    plan = plan_problems(problems, LocalStore(folder), "problems", prompter=prompter, max_model_len=256)
+    plan = plan_problems(problems, LocalStore(folder), PROBLEMS, prompter=prompter, max_model_len=256)
     return folder, plan
 
 
@@ -89,7 +90,7 @@ def rewritten(
         await asyncio.gather(*(lane(actor) for actor in actors for _ in range(2)))
 
     run_in_virtual_time(main())
-    commits = ShardSet(store, REWRITTEN).commits()
+    commits = ShardSet(store, layout.RECORDS).commits()
     return {shard: store.read(commit.data_key) for shard, commit in commits.items()}
 
 
@@ -133,7 +134,7 @@ def test_the_shards_of_an_actor_tell_each_pair_of_hinted_decoding_once(
 
     run_in_virtual_time(main())
     told: Counter[str] = Counter()
-    for commit in ShardSet(LocalStore(tmp_path), REWRITTEN).commits().values():
+    for commit in ShardSet(LocalStore(tmp_path), layout.RECORDS).commits().values():
         told.update(commit.summary["pairs"])
     assert told == {"num_pairs": NUM_PROBLEMS, "num_redone": NUM_PROBLEMS // 3}
 

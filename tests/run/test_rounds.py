@@ -14,9 +14,9 @@ from drsft.errors import ConfigError
 from drsft.records import Source
 from drsft.rewrite.cascade import rewrite_one
 from drsft.rewrite.shard import ShardRewriter
-from drsft.rewrite.shard_work import SURVEY, first_work, later_work, num_problems_again
+from drsft.rewrite.shard_work import first_work, later_work, num_problems_again
+from drsft.run import layout
 from drsft.run.rounds import Standing, plan_rounds, settled, standing_of
-from drsft.run.run import REWRITTEN
 from drsft.run.shards import ShardSet
 from drsft.run.tables import problems_to_table, records_from_table, records_to_table
 from drsft.storage import LocalStore, table_bytes
@@ -126,12 +126,12 @@ def test_a_shard_of_a_later_round_is_what_was_carried_and_what_is_done_again(tmp
     rewritten = replace(rewritten, problem=replace(rewritten.problem, problem_id="rewritten"))
     records = [own, rewritten, expert]
     before.put("problems/shards/0.parquet", table_bytes(problems_to_table([one.problem for one in records])))
-    ShardSet(before, REWRITTEN).commit("0", records_to_table(records))
+    ShardSet(before, layout.RECORDS).commit("0", records_to_table(records))
     rows = [
         {"problem_id": one.problem.problem_id, "standing": "carried" if one is own else "not solved alone"}
         for one in records
     ]
-    ShardSet(store, SURVEY).commit("0", pa.Table.from_pylist(rows))
+    ShardSet(store, layout.SURVEY).commit("0", pa.Table.from_pylist(rows))
 
     assert len(first_work(before)("0").problems) == 3
     work = later_work(store, before)("0")
@@ -154,12 +154,14 @@ def test_a_later_round_samples_only_what_needs_it_and_counts_what_it_saved(tmp_p
     stage = {"num_samples": 2, "wave_size": 2, "max_tokens": 64}
     own = asyncio.run(rewrite_one(PROBLEM, answering("right", "x"), TextVerifier(), recipe(self_align=stage)))
     failed = replace(record(Source.EXPERT), problem=replace(PROBLEM, problem_id="p2"))
-    ShardSet(before, REWRITTEN).commit("0", records_to_table([own, failed]))
+    ShardSet(before, layout.RECORDS).commit("0", records_to_table([own, failed]))
     rows = [
         {"problem_id": "p1", "standing": Standing.CARRIED.value},
         {"problem_id": "p2", "standing": Standing.UNSOLVED.value},
     ]
-    ShardSet(store, SURVEY).commit("0", pa.Table.from_pylist(rows), {"carried": 1, "not solved alone": 1})
+    ShardSet(store, layout.SURVEY).commit(
+        "0", pa.Table.from_pylist(rows), {"carried": 1, "not solved alone": 1}
+    )
     assert num_problems_again(store) == {"0": 1}
 
     policy = answering("wrong", "right, guided")
@@ -169,6 +171,8 @@ def test_a_later_round_samples_only_what_needs_it_and_counts_what_it_saved(tmp_p
     assert commit.summary["kept"] == {"own": 1, "rewritten": 1}
     assert commit.summary["carried"] == {"problems": 1, "tokens": own.num_sampled_tokens}
     assert policy.num_requests == 3, "two waves alone and one guided, for one problem of two"
-    found = {one.problem.problem_id: one for one in records_from_table(ShardSet(store, REWRITTEN).table("0"))}
+    found = {
+        one.problem.problem_id: one for one in records_from_table(ShardSet(store, layout.RECORDS).table("0"))
+    }
     assert found["p1"] == own
     assert (found["p2"].source, found["p2"].round) == (Source.REWRITTEN, 2)

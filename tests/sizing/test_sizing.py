@@ -12,7 +12,8 @@ from drsft.cli.plan import show_plan
 from drsft.config import RunConfig
 from drsft.config.configfile import load_config
 from drsft.errors import InputError
-from drsft.gap.scored_texts import scores_prefix
+from drsft.gap.scored_texts import ROW_COLUMNS
+from drsft.run import layout
 from drsft.run.shards import ShardSet
 from drsft.sizing.estimate import Prices, estimate
 from drsft.sizing.rates import measure
@@ -59,18 +60,18 @@ def store(tmp_path: Path, config: RunConfig) -> LocalStore:
     commit(store, "rewrite", "0", 20, 40, actor="a", **rewritten)
     commit(store, "rewrite", "1", 25, 35, actor="b", **rewritten)
     stage(store, "gap", 40, 15)
-    commit(store, scores_prefix("gap"), "0", 45, 55, num_units=50, num_tokens=3000)
-    commit(store, scores_prefix("gap"), "1", 45, 55, num_units=50, num_tokens=3000)
+    commit(store, layout.GAP.scores(ROW_COLUMNS), "0", 45, 55, num_units=50, num_tokens=3000)
+    commit(store, layout.GAP.scores(ROW_COLUMNS), "1", 45, 55, num_units=50, num_tokens=3000)
     stage(store, "train", 55, 50)
     for arm, ended_s in zip(config.train.arms, (82, 105), strict=True):  # 20 s of steps each, 3 s between
         done = {"wall_s": 20, "ended_at": 1000.0 + ended_s, "loss_tokens": 8000, "num_workers": 2}
-        store.put(f"{config.train.job_prefix(arm, 0)}/done.json", json.dumps(done).encode())
+        store.put(layout.training(config.train, arm, 0).done, json.dumps(done).encode())
     stage(store, "evaluate", 105, 36)  # 5 s to start, then 15 s, 6 s between, 10 s
     [benchmark] = config.evaluate.benchmarks
-    names = ["base", *(config.train.job_prefix(arm, 0).removeprefix("train/") for arm in config.train.arms)]
+    names = ["base", *(layout.training(config.train, arm, 0).model_name for arm in config.train.arms)]
     times = [(110, 125), (110, 125), (131, 141)]
     for name, (began_s, ended_s) in zip(names, times, strict=True):
-        prefix = config.evaluate.samples_prefix(name, benchmark)
+        prefix = layout.samples(config.evaluate, name, benchmark)
         commit(store, prefix, "0", began_s, ended_s, num_units=1200, num_tokens=24_000)
     stage(store, "report", 141, 4)
     return store

@@ -11,9 +11,8 @@ from transformers import AutoTokenizer
 from drsft.config import RunConfig
 from drsft.policy.prompts import load_prompter, model_location
 from drsft.records import Record, Source
-from drsft.rewrite.shard_work import SURVEY
+from drsft.run import layout
 from drsft.run.rounds import Round
-from drsft.run.run import REWRITTEN
 from drsft.run.shards import ShardSet
 from drsft.run.tables import records_to_table
 from drsft.stages.survey import ShardSurveyor, counts
@@ -76,7 +75,7 @@ def test_the_survey_compares_both_targets_on_the_plain_prompt(tmp_path: Path, ch
         written_alone("c", "guided", Source.REWRITTEN),
     ]
     before, store = LocalStore(tmp_path / "run"), LocalStore(tmp_path / "run/round-2")
-    ShardSet(before, REWRITTEN).commit("0", records_to_table(records))
+    ShardSet(before, layout.RECORDS).commit("0", records_to_table(records))
     embedded = model_location("embedded")
     drops = {
         one.problem.problem_id: mean_logprob(embedded, one) - mean_logprob(changed, one) for one in records
@@ -90,7 +89,7 @@ def test_the_survey_compares_both_targets_on_the_plain_prompt(tmp_path: Path, ch
     )
     surveyor({"shard": np.array(["0"])})
 
-    rows = {row["problem_id"]: row for row in ShardSet(store, SURVEY).table("0").to_pylist()}
+    rows = {row["problem_id"]: row for row in ShardSet(store, layout.SURVEY).table("0").to_pylist()}
     for name in ("a", "b"):
         found = rows[name]["logprob_before"] - rows[name]["logprob_now"]
         assert found == pytest.approx(drops[name], abs=1e-4)

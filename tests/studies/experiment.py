@@ -15,10 +15,10 @@ import typer
 from drsft.config import Arm, RunConfig
 from drsft.config.configfile import load_config
 from drsft.errors import InputError
-from drsft.evaluate.models import BASE
 from drsft.evaluate.paired import PairedDifference
 from drsft.evaluate.results import ArmScore, arm_scores
 from drsft.evaluate.scores import compare
+from drsft.run import layout
 from drsft.run.run import open_run
 from drsft.storage import Store
 
@@ -59,9 +59,13 @@ def contrasts(config: RunConfig, scores: Sequence[ArmScore]) -> Iterator[Contras
     views = list(dict.fromkeys(data for data, _ in arms))
     pairs = [((a, kind), (b, kind), f"{a} over {b}", kind) for a, b in DATA_CLAIMS for kind in kinds]
     pairs += [((data, a), (data, b), f"{a} over {b}", data) for a, b in OBJECTIVE_CLAIMS for data in views]
-    pairs += [((data, kind), (BASE, ""), f"{data} over {BASE}", kind) for data in views for kind in kinds]
-    if BASE in scored:
-        arms[BASE, ""] = scored[BASE]
+    pairs += [
+        ((data, kind), (layout.BASE, ""), f"{data} over {layout.BASE}", kind)
+        for data in views
+        for kind in kinds
+    ]
+    if layout.BASE in scored:
+        arms[layout.BASE, ""] = scored[layout.BASE]
     for first, second, claim, given in pairs:
         if first in arms and second in arms:
             difference = compare(arms[first].samples, arms[second].samples)
@@ -72,8 +76,8 @@ def contrasts(config: RunConfig, scores: Sequence[ArmScore]) -> Iterator[Contras
 def steadiness(config: RunConfig, store: Store, arm: Arm, score: ArmScore) -> Steadiness:
     """Raises StorageError where the arm is not trained."""
     logs = [
-        [json.loads(line) for line in store.read(f"{prefix}/metrics.jsonl").decode().splitlines()]
-        for prefix in (config.train.job_prefix(arm, seed) for seed in config.train.seeds)
+        [json.loads(line) for line in store.read(folder.metrics).decode().splitlines()]
+        for folder in (layout.training(config.train, arm, seed) for seed in config.train.seeds)
     ]
     norms = [[row["grad_norm"] for row in log] for log in logs]
     means = score.samples.correct_SPK.mean(axis=(1, 2)).tolist()
@@ -106,7 +110,7 @@ def _grid(config: RunConfig, scores: Sequence[ArmScore]) -> str:
     for arm in config.train.arms:
         rows.setdefault(arm.data, {})[arm.objective.kind] = cells.get(arm.name, "")
     lines = [[data, *(row.get(kind, "") for kind in kinds)] for data, row in rows.items()]
-    base = [f"The target as it was: {cells[BASE]}."] if BASE in cells else []
+    base = [f"The target as it was: {cells[layout.BASE]}."] if layout.BASE in cells else []
     return "\n\n".join([*base, _table(["data", *kinds], lines)])
 
 

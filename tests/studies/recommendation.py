@@ -34,9 +34,9 @@ from drsft.gap.scored_texts import COMPARED
 from drsft.gap.scoring import score_rows
 from drsft.policy.prompts import load_prompter, model_location
 from drsft.records import Problem, Source
+from drsft.run.layout import TRAINING
 from drsft.storage import LocalStore
 from drsft.train.encode import encode
-from drsft.train.export import EXPORT_FOLDER
 from drsft.train.loop import Job, Target, train_one
 from drsft.train.model import load_model
 from drsft.train.pack import pack
@@ -176,7 +176,7 @@ class Material:
                 store=LocalStore(Path(folder)),
                 world=World(),
             )
-            trained = load_model(str(Path(folder) / EXPORT_FOLDER)).eval()
+            trained = load_model(str(Path(folder) / TRAINING.export)).eval()
         prompts = [plain_prompt(problem) for problem in self.held_out]
         drawn = sample(trained, self.tokenizer, prompts, num_samples=NUM_SAMPLES, seed=1 + seed)
         return [

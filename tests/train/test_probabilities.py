@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from drsft.run.layout import TRAINING
 from drsft.storage import LocalStore
 from drsft.train import probabilities
 from drsft.train.model import ScoringModel, load_model
 from drsft.train.probabilities import (
     LOG10_EDGES,
-    PROBABILITIES_KEY,
     count_probabilities,
     note_probabilities,
     sampled_rows,
@@ -56,7 +56,7 @@ def test_a_large_training_is_sampled_evenly(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_training_notes_both_ends_and_a_second_start_keeps_them(location: str, tmp_path: Path) -> None:
     run(location, tmp_path)
     store, rows = LocalStore(tmp_path), make_rows(NUM_EXAMPLES)
-    noted = json.loads(store.read(PROBABILITIES_KEY))
+    noted = json.loads(store.read(TRAINING.probabilities))
     assert tuple(noted["log10_edges"]) == LOG10_EDGES
     exported = ScoringModel(load_model(str(tmp_path / "export")))
     after = count_probabilities(exported, rows, micro_batch_rows=2, world=World())
@@ -65,4 +65,4 @@ def test_a_training_notes_both_ends_and_a_second_start_keeps_them(location: str,
     assert np.abs(np.subtract(after, noted["before"])).sum() > 20
     untrained = ScoringModel(load_model(location))
     note_probabilities("after", store, untrained, rows, micro_batch_rows=2, world=World())
-    assert json.loads(store.read(PROBABILITIES_KEY)) == noted
+    assert json.loads(store.read(TRAINING.probabilities)) == noted

@@ -8,6 +8,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from drsft.errors import SetupError
+from drsft.run import layout
 from drsft.storage import LocalStore
 from drsft.train import loop
 from drsft.train.tracking import Tracker, open_trackers
@@ -59,7 +60,9 @@ def test_trainings_of_other_settings_have_other_names(
     slower = TRAIN.model_copy(update={"learning_rate": TRAIN.learning_rate / 2})
     for number, train in enumerate((TRAIN, slower, TRAIN)):
         run(location, tmp_path / str(number), train=train)
-        assert f"train/{names[-1]}" == train.job_prefix(JOB.arm, JOB.seed), "named as its folder is"
+        assert f"train/{names[-1]}" == layout.training(train, JOB.arm, JOB.seed).prefix, (
+            "named as its folder is"
+        )
     assert names[0] != names[1]
     assert names[0] == names[2], "and a start anew goes on with what is there"
 

@@ -8,6 +8,7 @@ import torch
 
 from drsft.config import Train
 from drsft.errors import StageError
+from drsft.run import layout
 from drsft.storage import LocalStore
 from drsft.train.checkpoint import Commit, best, commits
 from drsft.train.model import ScoringModel, load_model
@@ -80,7 +81,7 @@ def test_a_problem_is_learnt_or_held_out_and_never_both(tmp_path: Path) -> None:
     assert not learnt & held_out
     assert len(learnt | held_out) == 60
     assert 6 < len(held_out) < 30
-    counts = json.loads(store.read(f"{train.packed_prefix('rewritten')}.json"))
+    counts = json.loads(store.read(layout.packed_rows(train, "rewritten").commit))
     assert (counts["examples"], counts["held_out"]) == (len(learnt), len(held_out))
 
 

@@ -25,6 +25,7 @@ from drsft.policy.prompts import Prompter, load_prompter
 from drsft.policy.protocol import Draw
 from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.records import Completion, FinishReason, Problem, Sampling, stable_seed
+from drsft.run.layout import PROBLEMS
 from drsft.run.run import rewritten_shards
 from drsft.stages.actors import quiet_ray_data
 from drsft.stages.board import start_board
@@ -101,7 +102,7 @@ def main() -> None:
     plan = plan_problems(
         config.problems,
         store,
-        "problems",
+        PROBLEMS,
         prompter=load_prompter(config.target.model, config.target.prompts),
         max_model_len=config.target.max_model_len,
     )

@@ -26,6 +26,7 @@ from drsft.intake.planning import plan_problems
 from drsft.policy.fake import FakePolicy, text_completion
 from drsft.policy.prompts import Prompter, load_prompter
 from drsft.records import Completion
+from drsft.run.layout import PROBLEMS
 from drsft.run.run import rewritten_shards
 from drsft.run.shards import Commit
 from drsft.stages.actors import quiet_ray_data
@@ -70,7 +71,7 @@ def bench_orchestration(num_problems: int, *, shard_size: int = 512) -> Orchestr
         plan = plan_problems(
             config.problems,
             store,
-            "problems",
+            PROBLEMS,
             prompter=prompter,
             max_model_len=config.target.max_model_len,
         )

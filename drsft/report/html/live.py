@@ -13,6 +13,7 @@ from drsft.errors import ConfigError, DrsftError
 from drsft.intake.planning import read_plan
 from drsft.report.collect import collect
 from drsft.report.html.page import render, render_page
+from drsft.run import layout
 from drsft.storage import open_store
 
 __all__ = ["LiveReport", "served"]
@@ -34,7 +35,7 @@ class LiveReport:
 
     def version(self) -> str:
         """Changes with every object that the run gains: data, commits, checkpoints, exports."""
-        keys = "\n".join(key for key in self._store.keys("") if not key.startswith("report/"))
+        keys = "\n".join(key for key in self._store.keys("") if not layout.REPORT.holds(key))
         self.asked_s = time.monotonic()
         self.told = hashlib.blake2b(keys.encode(), digest_size=8).hexdigest()
         return self.told
@@ -47,7 +48,7 @@ class LiveReport:
             return self._page[1]
 
     def _render(self) -> bytes:
-        if read_plan(self._store, "problems") is None or not self._store.exists("run.json"):
+        if read_plan(self._store) is None or not self._store.exists(layout.MANIFEST):
             return render_page("waiting.html.j2", name=self._config.name).encode()
         return render(collect(self._config, self._store, max_rows=NUM_ROWS), is_live=True).encode()
 

@@ -10,6 +10,7 @@ from drsft.config import Benchmark, Decontaminate, NearDuplicates, Problems
 from drsft.config.configfile import load_config
 from drsft.errors import ConfigError
 from drsft.intake.planning import plan_problems, read_shard, screens_for
+from drsft.run.layout import PROBLEMS
 from drsft.storage import LocalStore
 
 STORY = (
@@ -51,14 +52,14 @@ def test_near_duplicates_and_benchmark_problems_are_quarantined_row_by_row(tmp_p
     plan = plan_problems(
         problems,
         store,
-        "problems",
+        PROBLEMS,
         prompter=NoTokens(),  # type: ignore[arg-type]
         max_model_len=10,
         screens=screens_for(problems, [Benchmark(name="trains", problems=benchmark)]),
     )
     assert (plan.num_read, plan.num_problems, plan.num_duplicates) == (5, 2, 1)
     assert plan.quarantined == {"near-duplicate": 1, "in benchmark trains": 1}
-    assert [one.question for one in read_shard(store, "problems", "00000")] == [
+    assert [one.question for one in read_shard(store, PROBLEMS, "00000")] == [
         STORY,
         STORY.replace("12", "13"),
     ]

@@ -14,7 +14,7 @@ from drsft import cli
 from drsft.cli.inspect import Filters, browse
 from drsft.config import Prompts
 from drsft.errors import InputError
-from drsft.gap.scored_texts import Role, Text, score_table, scores_prefix
+from drsft.gap.scored_texts import Role, Text, score_table, scores_of
 from drsft.gap.scoring import TokenScores
 from drsft.intake.planning import Plan
 from drsft.policy.prompts import load_prompter
@@ -291,7 +291,7 @@ def scored(run: LocalStore) -> tuple[list[int], str]:
     kept_T = phi_T.copy()
     kept_T[-1] = -6.25
     scores = [TokenScores(logprobs_T=one - 1.0, entropy_T=np.ones(len(ids))) for one in (phi_T, kept_T)]
-    ShardSet(run, scores_prefix("gap")).commit("0", score_table(texts, scores))
+    scores_of(run).commit("0", score_table(texts, scores))
     return list(ids), tokenizer.decode([ids[-1]])
 
 
