@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from drsft.config import Rewrite
 from drsft.policy.prompts import Prompter
-from drsft.policy.protocol import Scorer
+from drsft.policy.protocol import Policy, Scorer
 from drsft.process.logs import about
 from drsft.process.tracing import span
 from drsft.records import (
@@ -21,8 +21,8 @@ from drsft.rewrite.cascade import Recipe, guide_of, guided_prompt, rewrite_one
 from drsft.verify.protocol import Verifier
 from serve.api import AttemptSummary, RecipeOverrides, RewriteRequest, RewriteResult, Timings, TokenCounts
 from serve.limits.admission import estimated_tokens
+from serve.request_events import Listener, RequestEvents
 from serve.settings import ServeConfig
-from serve.watch import Listener, StreamingPolicy, Watch
 
 __all__ = ["Plan", "RewriteService", "Unacceptable"]
 
@@ -58,7 +58,7 @@ class RewriteService:
         self,
         config: ServeConfig,
         prompter: Prompter,
-        policy: StreamingPolicy,
+        policy: Policy,
         verifier: Verifier,
         scorer: Scorer | None = None,
     ) -> None:
@@ -103,15 +103,21 @@ class RewriteService:
     ) -> RewriteResult:
         """`allowance` counts what is sampled, also of what is stopped or fails before its end."""
         started_s = time.perf_counter()
-        watch = Watch(self._policy, self._verifier, self._prompter, plan.problem, listener)
+        events = RequestEvents(self._prompter.decode, listener)
         with about(request=request_id, problem=plan.problem.problem_id), span("problem") as opened:
             record = await rewrite_one(
-                plan.problem, watch, watch, plan.recipe, scorer=self._scorer, allowance=allowance
+                plan.problem,
+                self._policy,
+                self._verifier,
+                plan.recipe,
+                allowance=allowance,
+                scorer=self._scorer,
+                events=events,
             )
             opened.set_attribute("source", record.source.value)
         mean_phi = await self._phi(record) if plan.request.phi else None
         total_s = time.perf_counter() - started_s
-        return self._result(plan, record, watch, request_id, total_s, mean_phi, allowance.num_spent)
+        return self._result(plan, record, events, request_id, total_s, mean_phi, allowance.num_spent)
 
     def _num_guided_tokens(self, problem: Problem, recipe: Recipe) -> int:
         """Of the prompt with a guide in view; 0 where no engine gets it."""
@@ -197,7 +203,7 @@ class RewriteService:
         self,
         plan: Plan,
         record: Record,
-        watch: Watch,
+        events: RequestEvents,
         request_id: str,
         total_s: float,
         mean_phi: float | None,
@@ -221,8 +227,8 @@ class RewriteService:
             ),
             timings=Timings(
                 total_s=round(total_s, 6),
-                sampling_s=round(watch.sampling_s, 6),
-                verifying_s=round(watch.verifying_s, 6),
+                sampling_s=round(events.sampling_s, 6),
+                verifying_s=round(events.verifying_s, 6),
             ),
             mean_phi=mean_phi,
             seed=plan.recipe.run_seed,

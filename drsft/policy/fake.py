@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from drsft.policy.protocol import OnTokens
 from drsft.records import Completion, FinishReason, Sampling
 
 __all__ = ["FakePolicy", "text_completion"]
@@ -37,7 +38,9 @@ class FakePolicy:
         self.num_requests = 0
         self.num_cancelled = 0
 
-    async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> list[Completion]:
+    async def generate(
+        self, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
+    ) -> list[Completion]:
         self.num_requests += 1
         completions = [self.answer(prompt_ids, sampling.seed + i) for i in range(sampling.num_samples)]
         try:
@@ -45,4 +48,7 @@ class FakePolicy:
         except asyncio.CancelledError:
             self.num_cancelled += 1
             raise
+        if on_tokens is not None:
+            for index, completion in enumerate(completions):
+                on_tokens(index, completion.token_ids)
         return completions

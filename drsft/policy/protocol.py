@@ -8,7 +8,10 @@ from typing import Protocol
 
 from drsft.records import Completion, Sampling
 
-__all__ = ["Draw", "DrawingPolicy", "Policy", "Scorer", "draws_of"]
+__all__ = ["Draw", "DrawingPolicy", "OnTokens", "Policy", "Scorer", "draws_of"]
+
+
+OnTokens = Callable[[int, Sequence[int]], None]  # a sample's index in its call, and its new token ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +27,14 @@ class Draw:
 
 
 class Policy(Protocol):
-    async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> list[Completion]:
+    async def generate(
+        self, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
+    ) -> list[Completion]:
         """`sampling.num_samples` completions, in order of their sample index.
 
-        Cancelling the call frees the engine's slots. Raises InputError when the prompt is too long.
+        `on_tokens` is called in the caller's event loop as tokens arrive; a policy that gets whole texts
+        ignores it. Cancelling the call frees the engine's slots. Raises InputError when the prompt is too
+        long.
         """
         ...
 
@@ -35,18 +42,22 @@ class Policy(Protocol):
 class DrawingPolicy(Policy, Protocol):
     """A policy whose samples come one by one, and can be stopped so."""
 
-    def draw(self, prompt_ids: Sequence[int], sampling: Sampling) -> Sequence[Draw]:
+    def draw(
+        self, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
+    ) -> Sequence[Draw]:
         """What `generate` would sample, in the same order. Called in a running event loop."""
         ...
 
 
-def draws_of(policy: Policy, prompt_ids: Sequence[int], sampling: Sampling) -> Sequence[Draw]:
+def draws_of(
+    policy: Policy, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
+) -> Sequence[Draw]:
     """A policy's samples one by one; where it gives them all at once, they are only stopped together."""
-    draw: Callable[[Sequence[int], Sampling], Sequence[Draw]] | None = getattr(policy, "draw", None)
+    draw: Callable[..., Sequence[Draw]] | None = getattr(policy, "draw", None)
     if draw is not None:  # isinstance() of a protocol takes longer than the rest of this function
-        return draw(prompt_ids, sampling)
+        return draw(prompt_ids, sampling, on_tokens=on_tokens)
     loop = asyncio.get_running_loop()
-    whole = loop.create_task(policy.generate(prompt_ids, sampling))
+    whole = loop.create_task(policy.generate(prompt_ids, sampling, on_tokens=on_tokens))
     futures: list[asyncio.Future[Completion]] = [loop.create_future() for _ in range(sampling.num_samples)]
     stopped: set[int] = set()
 

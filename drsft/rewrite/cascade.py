@@ -29,6 +29,7 @@ from drsft.records import (
 )
 from drsft.rewrite.budget import Allowance, Place, ProblemAllowance
 from drsft.rewrite.contradiction import contradicts
+from drsft.rewrite.events import NO_EVENTS, CascadeEvents
 from drsft.rewrite.hinted import BesidePlain, Hinting, analyse, opened_turn
 from drsft.rewrite.sampling import Wave, examine, sample_in_waves
 from drsft.rewrite.selection import choose, distinct
@@ -58,19 +59,20 @@ async def rewrite_one(
     allowance: Allowance | None = None,
     place: Place | None = None,
     scorer: Scorer | None = None,
+    events: CascadeEvents = NO_EVENTS,
 ) -> Record:
     """The record of one problem: what is trained on from now on, with every attempt that led to it.
 
     `allowance` is the shard's, and `place` is given up while the problem waits for it; the problem's own
-    limit comes from the recipe. The selection "closest" needs a `scorer` of the target (ValueError without);
-    nothing else asks it.
+    limit comes from the recipe. `events` listens to what happens. The selection "closest" needs a `scorer` of
+    the target (ValueError without); nothing else asks it.
     """
     if recipe.rewrite.selection == "closest" and scorer is None:
         raise ValueError('the selection "closest" needs a scorer')
     if recipe.rewrite.is_hinted and recipe.hinting is None:
         raise ValueError(f'the method "{recipe.rewrite.method}" needs a hinting in the recipe')
     own_allowance = ProblemAllowance(recipe.rewrite.tokens_per_problem, allowance, place)
-    cascade = _Cascade(problem, policy, verifier, recipe, own_allowance, scorer)
+    cascade = _Cascade(problem, policy, verifier, recipe, own_allowance, scorer, events)
     with span("verify", of="expert"):
         expert_verdict = await verifier.judge(problem, problem.demonstration)
     source, kept = await cascade.run(expert_verdict)
@@ -83,7 +85,7 @@ async def rewrite_one(
     else:
         source, others = Source.DROPPED, []
         first = _unsampled("", ())
-    return Record(
+    record = Record(
         problem=problem,
         source=source,
         prompt_ids=cascade.plain_ids,
@@ -95,6 +97,8 @@ async def rewrite_one(
         expert_verdict=expert_verdict,
         also_kept=tuple(others),
     )
+    events.record_made(record)
+    return record
 
 
 class _Cascade:
@@ -108,8 +112,9 @@ class _Cascade:
         recipe: Recipe,
         allowance: ProblemAllowance,
         scorer: Scorer | None,
+        events: CascadeEvents,
     ) -> None:
-        self.scorer, self.allowance = scorer, allowance
+        self.scorer, self.allowance, self.events = scorer, allowance, events
         self.problem, self.policy, self.verifier, self.recipe = problem, policy, verifier, recipe
         self.plain_ids = recipe.prompter.plain(problem)
         self.attempts: list[Attempt] = []
@@ -153,9 +158,18 @@ class _Cascade:
         seed = stable_seed(self.recipe.run_seed, self.problem.problem_id, "teacher_samples")
         prompts = self.recipe.prompter.prompts
         messages = chat_messages(prompts.system, user_turn(prompts.plain, self.problem))
+        self.events.phase_begun(Phase.TEACHER)
+        for index in range(teacher.num_samples):
+            self.events.sample_begun(Phase.TEACHER, index)
         with span(Phase.TEACHER.value, model=teacher.model):
             solutions = await teachers.solve(teacher, messages, seed=seed)
-            attempts = [await self._teachers(solution, i, teacher) for i, solution in enumerate(solutions)]
+            for index in range(len(solutions)):
+                self.events.sample_ended(Phase.TEACHER, index)
+            attempts = []
+            for index, solution in enumerate(solutions):
+                attempt = await self._teachers(solution, index, teacher)
+                self.events.attempt_judged(attempt)
+                attempts.append(attempt)
             kept = await self._keep(attempts)
         if not kept or teacher.use == "direct":
             return Source.TEACHER, kept
@@ -203,6 +217,8 @@ class _Cascade:
         async with self.allowance.hold(1, max_tokens=settings.max_tokens) as may_sample:
             if not may_sample:
                 return None
+            self.events.phase_begun(Phase.ANALYSIS)
+            self.events.sample_begun(Phase.ANALYSIS, 0)
             with span(Phase.ANALYSIS.value):
                 attempt = await analyse(
                     self.problem, self.policy, prompt_ids, settings, run_seed=self.recipe.run_seed
@@ -210,6 +226,8 @@ class _Cascade:
             self.attempts.append(attempt)
             completion = attempt.rollout.completion
             self.allowance.spend(len(completion.token_ids))
+            self.events.sample_ended(Phase.ANALYSIS, 0)
+            self.events.attempt_judged(attempt)
         return opened_turn(completion.text, settings)
 
     async def _guided(self, phase: Phase, guide: str) -> list[Completion]:
@@ -230,7 +248,9 @@ class _Cascade:
             return []  # a long guide can make the prompt too long for the model
         wave = self._wave(phase, prompt_ids, sampling)
         with span(phase.value) as opened:
-            attempts = await sample_in_waves(wave, policy or self.policy, self.verifier, self.allowance)
+            attempts = await sample_in_waves(
+                wave, policy or self.policy, self.verifier, self.allowance, self.events
+            )
             opened.set_attribute("samples", len(attempts))
             return await self._keep(attempts)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from drsft.config import Analysis, Hinted, Mixing, Prompts, Rewrite, Target
 from drsft.policy.hinted.protocol import Contexts, HintedDecoder
 from drsft.policy.prompts import Prompter
-from drsft.policy.protocol import Policy
+from drsft.policy.protocol import OnTokens, Policy
 from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.records import (
     Attempt,
@@ -52,7 +52,9 @@ class BesidePlain:
     plain_ids: tuple[int, ...]
     mixing: Mixing
 
-    async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> list[Completion]:
+    async def generate(
+        self, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
+    ) -> list[Completion]:
         contexts = Contexts(hinted_ids=tuple(prompt_ids), plain_ids=self.plain_ids)
         return list(await self.decoder.decode(contexts, self.mixing, sampling))
 

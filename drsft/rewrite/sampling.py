@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from drsft.config import Rejections, SamplingPhase, Selection
-from drsft.policy.protocol import Draw, Policy, draws_of
+from drsft.policy.protocol import Draw, OnTokens, Policy, draws_of
 from drsft.process.tracing import span
 from drsft.records import (
     Attempt,
@@ -22,6 +22,7 @@ from drsft.records import (
 )
 from drsft.rewrite.budget import ProblemAllowance
 from drsft.rewrite.early_stop import Race
+from drsft.rewrite.events import NO_EVENTS, CascadeEvents
 from drsft.rewrite.rejection import different_boxes, rejection_of
 from drsft.verify.protocol import Verifier
 from drsft.verify.steps import MATH_KINDS
@@ -48,19 +49,31 @@ class Wave:
 
 
 async def sample_in_waves(
-    wave: Wave, policy: Policy, verifier: Verifier, allowance: ProblemAllowance
+    wave: Wave,
+    policy: Policy,
+    verifier: Verifier,
+    allowance: ProblemAllowance,
+    events: CascadeEvents = NO_EVENTS,
 ) -> list[Attempt]:
     """Wave after wave until enough were accepted, all samples were drawn, or the allowance is spent.
 
     Samples that can no longer be kept are stopped: spent, but not among the attempts (see early_stop.py).
     """
-    return await _Stage(wave, policy, verifier, allowance).run()
+    return await _Stage(wave, policy, verifier, allowance, events).run()
 
 
 class _Stage:
     """One stage of one problem under way."""
 
-    def __init__(self, wave: Wave, policy: Policy, verifier: Verifier, allowance: ProblemAllowance) -> None:
+    def __init__(
+        self,
+        wave: Wave,
+        policy: Policy,
+        verifier: Verifier,
+        allowance: ProblemAllowance,
+        events: CascadeEvents,
+    ) -> None:
+        self._events = events
         self._wave, self._policy, self._verifier, self._allowance = wave, policy, verifier, allowance
         self._prompt_hash = hash_ids(wave.prompt_ids)
         self._race = Race(
@@ -79,6 +92,8 @@ class _Stage:
             async with self._allowance.hold(num_samples, max_tokens=stage.max_tokens) as may_sample:
                 if not may_sample:
                     break
+                if not attempts:
+                    self._events.phase_begun(self._wave.phase)
                 attempts += await self._run_wave(num_samples, first_index=len(attempts))
         return attempts
 
@@ -92,7 +107,11 @@ class _Stage:
             max_tokens=stage.max_tokens,
             seed=seed,
         )
-        draws = dict(enumerate(draws_of(self._policy, wave.prompt_ids, sampling), start=first_index))
+        for index in range(first_index, first_index + num_samples):
+            self._events.sample_begun(wave.phase, index)
+        on_tokens = self._on_tokens(first_index) if self._events.wants_tokens else None
+        drawn = draws_of(self._policy, wave.prompt_ids, sampling, on_tokens=on_tokens)
+        draws = dict(enumerate(drawn, start=first_index))
         try:
             found = await asyncio.gather(
                 *(self._attempt(index, seed=seed + index - first_index, draws=draws) for index in draws)
@@ -103,6 +122,12 @@ class _Stage:
             raise
         return [one for one in found if one and not self._race.is_beaten(one.rollout.sample_index)]
 
+    def _on_tokens(self, first_index: int) -> OnTokens:
+        def on_tokens(index: int, token_ids: Sequence[int]) -> None:
+            self._events.tokens_sampled(self._wave.phase, first_index + index, token_ids)
+
+        return on_tokens
+
     async def _attempt(self, index: int, *, seed: int, draws: Mapping[int, Draw]) -> Attempt | None:
         """The sample with its verdict; stops those that it beats. None where it was stopped itself."""
         with span("sample", sample=index) as opened:
@@ -110,6 +135,7 @@ class _Stage:
             opened.set_attribute("tokens", len(completion.token_ids))
             opened.set_attribute("finish_reason", completion.finish_reason.value)
         self._allowance.spend(len(completion.token_ids))
+        self._events.sample_ended(self._wave.phase, index)
         if completion.finish_reason is FinishReason.STOPPED:
             return None
         rollout = Rollout(
@@ -120,6 +146,7 @@ class _Stage:
             completion=completion,
         )
         attempt = await examine(rollout, self._wave, self._verifier)
+        self._events.attempt_judged(attempt)
         if attempt.is_accepted:
             self._race.enter(attempt)
             for other, draw in draws.items():

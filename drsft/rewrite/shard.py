@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -22,6 +22,7 @@ from drsft.records import Attempt, Outcome, Phase, Problem, Record, RejectionKin
 from drsft.rewrite.budget import Allowance, Place
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.rewrite.contradiction import contradicts
+from drsft.rewrite.events import NO_EVENTS, CascadeEvents
 from drsft.rewrite.shard_work import first_work, later_work
 from drsft.run import layout
 from drsft.run.shards import Commit, ShardSet
@@ -53,17 +54,20 @@ class ShardRewriter:
         tokens_per_problem_of_run: float | None = None,
         problems_in_flight: int = 256,
         scorer: Scorer | None = None,
-        on_record: Callable[[Record], None] = lambda record: None,
+        events: CascadeEvents = NO_EVENTS,
         number: int = 1,
         before: Store | None = None,
     ) -> None:
-        """`number` is the round's; a later one carries over what still stands of `before`."""
+        """`number` is the round's; a later one carries over what still stands of `before`.
+
+        `events` listens to all problems.
+        """
         self._recipe, self._policy, self._verifier = recipe, policy, verifier
         self._shards = ShardSet(store, layout.RECORDS)
         self._provenance = dict(provenance or {})
         self._tokens_per_problem_of_run = tokens_per_problem_of_run
         self._places = asyncio.Semaphore(problems_in_flight)
-        self._scorer, self._on_record = scorer, on_record
+        self._scorer, self._events = scorer, events
         self._round = number
         self._pairs_told: Counter[str] = Counter()
         self._read = first_work(store) if before is None else later_work(store, before)
@@ -120,10 +124,10 @@ class ShardRewriter:
                     allowance=allowance,
                     place=place,
                     scorer=self._scorer,
+                    events=self._events,
                 )
                 opened.set_attribute("source", record.source.value)
                 logger.debug("problem done", extra={"fields": {"source": record.source.value}})
-        self._on_record(record)
         return record
 
 

@@ -20,6 +20,7 @@ from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.process.logs import log_as_json
 from drsft.records import Record, stable_seed
 from drsft.rewrite.cascade import Recipe
+from drsft.rewrite.events import NoEvents
 from drsft.rewrite.hinted import hinting_for, vllm_policy
 from drsft.rewrite.shard import ShardRewriter, settle_heap
 from drsft.rewrite.shard_work import num_problems_again
@@ -89,7 +90,7 @@ class RewritingActor:
             tokens_per_problem_of_run=tokens_per_problem_of_run,
             problems_in_flight=config.resources.problems_in_flight_per_actor,
             scorer=_target_scorer(config) if config.rewrite.selection == "closest" else None,
-            on_record=self._count,
+            events=_Progress(self._ticker),
             number=number,
             before=open_store(before_url) if before_url else None,
         )
@@ -115,7 +116,14 @@ class RewritingActor:
             await asyncio.to_thread(self._send_spans)
         return commit.num_rows
 
-    def _count(self, record: Record) -> None:
+
+class _Progress(NoEvents):
+    """Counts what is done, for the run's progress and its metrics."""
+
+    def __init__(self, ticker: Ticker) -> None:
+        self._ticker = ticker
+
+    def record_made(self, record: Record) -> None:
         self._ticker.count("rollouts", len(record.attempts), stage=STAGE)
         self._ticker.count("sources", source=record.source.value)
         for attempt in record.attempts:

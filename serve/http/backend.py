@@ -17,10 +17,10 @@ from serve.http.idempotency import ResultCache
 from serve.http.loopback import is_loopback
 from serve.limits.admission import NO_METRICS, Admission, QueueSlot, Rejected, Ticket
 from serve.limits.keys import Key, KeyRing
+from serve.request_events import Listener
 from serve.service import Plan, RewriteService
 from serve.service_metrics import ServiceMetrics
 from serve.settings import ServeConfig
-from serve.watch import Listener
 
 __all__ = ["Backend"]
 

@@ -10,10 +10,10 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentHandle
 
 from drsft.errors import StageError
+from drsft.policy.protocol import OnTokens
 from drsft.records import Completion, Sampling
 from serve.http.errors import EngineUnavailable
 from serve.limits.admission import Rejected
-from serve.watch import OnTokens
 
 __all__ = ["RemotePolicy", "RemoteScorer"]
 

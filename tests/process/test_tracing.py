@@ -23,6 +23,7 @@ from drsft.policy.prompts import load_prompter
 from drsft.process.tracing import span, trace_to
 from drsft.records import Completion, Outcome, Problem, Record, Verdict
 from drsft.rewrite.cascade import Recipe
+from drsft.rewrite.events import NoEvents
 from drsft.rewrite.shard import ShardRewriter
 from drsft.run.layout import PROBLEMS
 from drsft.stages.trace_export import export_traces
@@ -41,6 +42,14 @@ def answer(prompt_ids: Sequence[int], seed: int) -> Completion:
     return text_completion(f"I think {random.Random(seed).randrange(6)}")
 
 
+class Records(NoEvents):
+    def __init__(self, records: list[Record]) -> None:
+        self._records = records
+
+    def record_made(self, record: Record) -> None:
+        self._records.append(record)
+
+
 def rewritten(folder: Path) -> list[Record]:
     """The records of two shards that were rewritten side by side, all problems at once."""
     rows = [
@@ -57,7 +66,7 @@ def rewritten(folder: Path) -> list[Record]:
 
     async def main() -> None:
         rewriter = ShardRewriter(
-            store, recipe, FakePolicy(answer), LastWordVerifier(), on_record=records.append
+            store, recipe, FakePolicy(answer), LastWordVerifier(), events=Records(records)
         )
         await asyncio.gather(*map(rewriter.rewrite, plan.shards))
 

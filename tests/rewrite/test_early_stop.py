@@ -9,7 +9,7 @@ import pytest
 
 from drsft.config import Rewrite, Selection
 from drsft.policy.fake import text_completion
-from drsft.policy.protocol import Draw
+from drsft.policy.protocol import Draw, OnTokens
 from drsft.records import (
     Attempt,
     Completion,
@@ -41,10 +41,14 @@ class ShuffledPolicy:
         self.texts, self.order = texts, order
         self.num_stopped = 0
 
-    async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> list[Completion]:
+    async def generate(
+        self, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
+    ) -> list[Completion]:
         return list(await asyncio.gather(*(draw.completion for draw in self.draw(prompt_ids, sampling))))
 
-    def draw(self, prompt_ids: Sequence[int], sampling: Sampling) -> list[Draw]:
+    def draw(
+        self, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
+    ) -> list[Draw]:
         futures = [asyncio.get_running_loop().create_future() for _ in range(sampling.num_samples)]
         todo = [(future, self.texts[sampling.seed + i]) for i, future in enumerate(futures)]
         self.order.shuffle(todo)

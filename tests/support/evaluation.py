@@ -11,6 +11,7 @@ from drsft.config import RunConfig
 from drsft.evaluate.plans import plan_benchmarks
 from drsft.evaluate.sampling import evaluate_model
 from drsft.policy.prompts import Prompter, load_prompter
+from drsft.policy.protocol import OnTokens
 from drsft.records import Completion, FinishReason, Sampling
 from drsft.storage import LocalStore
 from drsft.verify.pool import VerifierPool
@@ -146,7 +147,9 @@ class LookupPolicy:
         self._answers = answers
         self.asked: list[str] = []
 
-    async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> list[Completion]:
+    async def generate(
+        self, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
+    ) -> list[Completion]:
         prompt = self._prompter.decode(prompt_ids)
         (known,) = [text for text in self._answers if text in prompt]
         self.asked.append(known)

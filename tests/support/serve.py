@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from drsft.policy.fake import text_completion
 from drsft.policy.prompts import Prompter
-from drsft.policy.protocol import Scorer
+from drsft.policy.protocol import OnTokens, Scorer
 from drsft.records import Completion, Sampling
 from drsft.verify.protocol import Verifier
 from serve.http.backend import Backend
@@ -20,7 +20,6 @@ from serve.limits.admission import NO_METRICS
 from serve.service import RewriteService
 from serve.service_metrics import NoMetrics, ServiceMetrics
 from serve.settings import ServeConfig
-from serve.watch import OnTokens
 
 SETTINGS: dict[str, Any] = {
     "target": {"model": "embedded", "dtype": "float32", "max_model_len": 256},

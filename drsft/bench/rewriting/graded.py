@@ -22,7 +22,7 @@ from drsft.config import RunConfig, Target
 from drsft.intake.planning import plan_problems
 from drsft.intake.problems import Intake, read_problems
 from drsft.policy.prompts import Prompter, load_prompter
-from drsft.policy.protocol import Draw
+from drsft.policy.protocol import Draw, OnTokens
 from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.records import Completion, FinishReason, Problem, Sampling, stable_seed
 from drsft.run.layout import PROBLEMS
@@ -64,15 +64,23 @@ class GradedPolicy:
             )
         }
 
-    async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> list[Completion]:
-        return list(await asyncio.gather(*(one.completion for one in self.draw(prompt_ids, sampling))))
+    async def generate(
+        self, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
+    ) -> list[Completion]:
+        return list(
+            await asyncio.gather(
+                *(one.completion for one in self.draw(prompt_ids, sampling, on_tokens=on_tokens))
+            )
+        )
 
-    def draw(self, prompt_ids: Sequence[int], sampling: Sampling) -> list[Draw]:
+    def draw(
+        self, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
+    ) -> list[Draw]:
         asked = self._asked[tuple(prompt_ids)]
         first_index = self._first_index(asked, sampling.seed)
         return [
             Draw(asyncio.ensure_future(_graded(draw.completion, asked, first_index + number)), draw.stop)
-            for number, draw in enumerate(self._policy.draw(prompt_ids, sampling))
+            for number, draw in enumerate(self._policy.draw(prompt_ids, sampling, on_tokens=on_tokens))
         ]
 
     def _first_index(self, asked: _Asked, seed: int) -> int:

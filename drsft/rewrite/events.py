@@ -1,0 +1,78 @@
+"""The events of the cascade: what it reports while it rewrites a problem.
+
+Progress, metrics and the service's stream listen to these. Spans do not: they have to be open around the work
+that they time, so the cascade opens them itself (drsft/process/tracing.py).
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from drsft.records import Attempt, Phase, Record
+
+__all__ = ["NO_EVENTS", "CascadeEvents", "NoEvents"]
+
+
+class CascadeEvents(Protocol):
+    """A listener to one problem's cascade, or to those of several problems at once.
+
+    Its methods are called in the cascade's event loop, in the order of what happens, and must return at once.
+    Within a problem, a sample is identified by its phase and its index in that phase.
+    """
+
+    @property
+    def wants_tokens(self) -> bool:
+        """Whether `tokens_sampled` is to be called; without it, engines need not send tokens one by one."""
+        ...
+
+    def phase_begun(self, phase: Phase) -> None:
+        """A phase is about to sample for the first time. A phase that samples nothing does not begin."""
+        ...
+
+    def sample_begun(self, phase: Phase, sample_index: int) -> None:
+        """A sample is asked for."""
+        ...
+
+    def tokens_sampled(self, phase: Phase, sample_index: int, token_ids: Sequence[int]) -> None:
+        """A sample has new tokens. Not every policy reports them, and a retried one may leave some out."""
+        ...
+
+    def sample_ended(self, phase: Phase, sample_index: int) -> None:
+        """A sample is complete, or it was stopped."""
+        ...
+
+    def attempt_judged(self, attempt: Attempt) -> None:
+        """A sample has its verdict, and is accepted or rejected. A stopped sample gets neither."""
+        ...
+
+    def record_made(self, record: Record) -> None:
+        """The problem is done."""
+        ...
+
+
+class NoEvents:
+    """Ignores every event; listeners override those that they want."""
+
+    @property
+    def wants_tokens(self) -> bool:
+        return False
+
+    def phase_begun(self, phase: Phase) -> None:
+        pass
+
+    def sample_begun(self, phase: Phase, sample_index: int) -> None:
+        pass
+
+    def tokens_sampled(self, phase: Phase, sample_index: int, token_ids: Sequence[int]) -> None:
+        pass
+
+    def sample_ended(self, phase: Phase, sample_index: int) -> None:
+        pass
+
+    def attempt_judged(self, attempt: Attempt) -> None:
+        pass
+
+    def record_made(self, record: Record) -> None:
+        pass
+
+
+NO_EVENTS = NoEvents()
