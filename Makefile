@@ -1,8 +1,10 @@
 # What a newcomer types: make quickstart, make test.
 PY := .venv/bin/python
 export HF_HUB_OFFLINE ?= 1
-# A file stays in one process, so that what its tests share is made once.
+# A file stays in one process, so that what its tests share is made once. Two processes for the heavy tests, too: clusters
+# and engines wait for most of their time.
 FAST := -n auto --dist loadfile -m "not ray and not engine and not services and not slow"
+HEAVY := -n 2 --dist loadfile -m "ray or engine or services or slow"
 
 .PHONY: help quickstart test test-fast fuzz fuzz-guided audit lint venv peers faults base-model image image-cpu clean
 
@@ -25,7 +27,7 @@ test: venv ## set everything up, run all tests, ask for known vulnerabilities
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(PY) -m pytest $(FAST)
-	$(PY) -m pytest --durations 25 -m "ray or engine or services or slow"
+	$(PY) -m pytest --durations 25 $(HEAVY)
 	$(PY) cluster/audit.py
 
 test-fast: venv ## the tests without Ray, engines, services and slow ones
