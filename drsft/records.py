@@ -211,7 +211,7 @@ class Record:
     attempts: tuple[Attempt, ...] = field(default=())
     expert_completion_ids: tuple[int, ...] = field(default=())
     expert_verdict: Verdict | None = None  # of the demonstration's own answer
-    also_kept: tuple[Completion, ...] = field(
+    further_completions: tuple[Completion, ...] = field(
         default=()
     )  # further accepted ones, where more than one is wanted
     round: int = 1  # in which it was rewritten last; later rounds carry it over as it is

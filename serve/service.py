@@ -16,7 +16,7 @@ from drsft.records import (
     Source,
     problem_id_of,
 )
-from drsft.rewrite.budget import Allowance
+from drsft.rewrite.budget import TokenBudget
 from drsft.rewrite.cascade import Recipe, guide_of, guided_prompt, rewrite_one
 from drsft.verify.protocol import Verifier
 from serve.api import AttemptSummary, RecipeOverrides, RewriteRequest, RewriteResult, Timings, TokenCounts
@@ -99,9 +99,9 @@ class RewriteService:
         )
 
     async def rewrite(
-        self, plan: Plan, *, request_id: str, listener: Listener | None = None, allowance: Allowance
+        self, plan: Plan, *, request_id: str, listener: Listener | None = None, budget: TokenBudget
     ) -> RewriteResult:
-        """`allowance` counts what is sampled, also of what is stopped or fails before its end."""
+        """`budget` counts what is sampled, also of what is stopped or fails before its end."""
         started_s = time.perf_counter()
         events = RequestEvents(self._prompter.decode, listener)
         with about(request=request_id, problem=plan.problem.problem_id), span("problem") as opened:
@@ -110,14 +110,14 @@ class RewriteService:
                 self._policy,
                 self._verifier,
                 plan.recipe,
-                allowance=allowance,
+                budget=budget,
                 scorer=self._scorer,
                 events=events,
             )
             opened.set_attribute("source", record.source.value)
         mean_phi = await self._phi(record) if plan.request.phi else None
         total_s = time.perf_counter() - started_s
-        return self._result(plan, record, events, request_id, total_s, mean_phi, allowance.num_spent)
+        return self._result(plan, record, events, request_id, total_s, mean_phi, budget.num_spent)
 
     def _num_guided_tokens(self, problem: Problem, recipe: Recipe) -> int:
         """Of the prompt with a guide in view; 0 where no engine gets it."""

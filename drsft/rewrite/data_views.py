@@ -61,7 +61,7 @@ def hinted_record(record: Record, rewrite: Rewrite, *, run_seed: int) -> Record:
             completion_ids=first.token_ids,
             text=first.text,
             behaviour_logprobs_T=first.behaviour_logprobs_T,
-            also_kept=tuple(others),
+            further_completions=tuple(others),
         )
     is_expert = rewrite.fallback == "expert"
     return replace(
@@ -70,5 +70,5 @@ def hinted_record(record: Record, rewrite: Rewrite, *, run_seed: int) -> Record:
         completion_ids=record.expert_completion_ids if is_expert else (),
         text=record.problem.demonstration if is_expert else "",
         behaviour_logprobs_T=None,
-        also_kept=(),
+        further_completions=(),
     )

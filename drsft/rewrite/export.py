@@ -42,7 +42,7 @@ def messages_table(records: Sequence[Record], prompts: Prompts) -> tuple[pa.Tabl
     rows: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
     for record in records:
-        texts = [record.text, *(completion.text for completion in record.also_kept)]
+        texts = [record.text, *(completion.text for completion in record.further_completions)]
         counts[record.source.value] += len(texts)
         if record.source is Source.DROPPED:
             continue

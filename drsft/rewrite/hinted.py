@@ -25,7 +25,7 @@ from drsft.records import (
 )
 from drsft.rewrite.sampling import hash_ids
 
-__all__ = ["BesidePlain", "Hinting", "analyse", "hinting_for", "opened_turn", "vllm_policy"]
+__all__ = ["HintedPolicy", "Hinting", "analyse", "hinting_for", "opened_turn", "vllm_policy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +45,8 @@ class Hinting:
 
 
 @dataclass(frozen=True, slots=True)
-class BesidePlain:
-    """A Policy whose prompts are hinted contexts; the plain one decodes beside them."""
+class HintedPolicy:
+    """A Policy whose prompts are hinted contexts; each is decoded together with the plain one."""
 
     decoder: HintedDecoder
     plain_ids: tuple[int, ...]

@@ -7,17 +7,17 @@ from typing import Literal
 from drsft.config import Selection
 from drsft.records import Attempt, stable_seed
 
-__all__ = ["choose", "distinct", "place"]
+__all__ = ["Rank", "RankedSelection", "choose", "distinct", "rank_of"]
 
-Place = tuple[int, int]
-PlacedSelection = Literal["random", "first"]
+Rank = tuple[int, int]  # the lowest is kept first
+RankedSelection = Literal["random", "first"]  # ranks are known before anything is sampled
 
 
-def place(how: PlacedSelection, sample_index: int, *, problem_id: str, run_seed: int) -> Place:
-    """Where a sample stands among those to be kept, the lowest first, before anything of it is known.
+def rank_of(how: RankedSelection, sample_index: int, *, problem_id: str, run_seed: int) -> Rank:
+    """Returns a sample's rank among those of its phase.
 
-    "random" is a seeded order of the samples, of which the first accepted one is kept: each accepted sample
-    is as likely as another, however long it takes to finish.
+    "random" is a seeded order of the samples, of which the first accepted one is kept: every accepted sample
+    is equally likely to be kept, however long it takes to finish.
     """
     match how:
         case "random":
@@ -37,19 +37,19 @@ def distinct(accepted: Sequence[Attempt]) -> list[Attempt]:
 def choose(
     accepted: Sequence[Attempt], how: Selection, num_wanted: int, *, problem_id: str, run_seed: int
 ) -> list[Attempt]:
-    """At most `num_wanted` different completions, best first.
+    """Returns at most `num_wanted` attempts with different completions, the best first.
 
-    The order in which samples finished does not matter: ties fall to the lower sample index, and the random
-    order is seeded by the problem. "closest" reads `mean_phi`; what has none counts as furthest.
+    The order in which samples finished does not matter: the lower sample index wins a tie, and the random
+    order is seeded by the problem. "closest" reads `mean_phi`; an attempt without one counts as furthest.
     """
     candidates = distinct(sorted(accepted, key=lambda attempt: attempt.rollout.sample_index))
     match how:
         case "random" | "first":
 
-            def in_place(attempt: Attempt) -> Place:
-                return place(how, attempt.rollout.sample_index, problem_id=problem_id, run_seed=run_seed)
+            def rank(attempt: Attempt) -> Rank:
+                return rank_of(how, attempt.rollout.sample_index, problem_id=problem_id, run_seed=run_seed)
 
-            candidates = distinct(sorted(accepted, key=in_place))
+            candidates = distinct(sorted(accepted, key=rank))
         case "shortest":
             candidates.sort(key=lambda attempt: len(attempt.rollout.completion.token_ids))
         case "most_likely":
@@ -60,12 +60,12 @@ def choose(
 
 
 def _mean_logprob(attempt: Attempt) -> float:
-    """Under the policy and prompt that the sample was drawn with; unknown counts as least likely."""
+    """Per token, in nats, under the policy and prompt that the sample was drawn with; -inf where unknown."""
     logprobs_T = attempt.rollout.completion.behaviour_logprobs_T
     return sum(logprobs_T) / len(logprobs_T) if logprobs_T else float("-inf")
 
 
 def _distance(attempt: Attempt) -> float:
-    """From the model's own distribution, where the mean of phi is 0."""
+    """Returns |mean phi|: the mean is 0 for the model's own samples."""
     phi = attempt.mean_phi
     return math.inf if phi is None or math.isnan(phi) else abs(phi)

@@ -19,7 +19,7 @@ from drsft.process.logs import about
 from drsft.process.memory import peak_rss_mib
 from drsft.process.tracing import span
 from drsft.records import Attempt, Outcome, Phase, Problem, Record, RejectionKind
-from drsft.rewrite.budget import Allowance, Place
+from drsft.rewrite.budget import ProblemSlot, TokenBudget
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.rewrite.contradiction import contradicts
 from drsft.rewrite.events import NO_EVENTS, CascadeEvents
@@ -30,7 +30,7 @@ from drsft.run.tables import records_to_table
 from drsft.storage import Store
 from drsft.verify.protocol import Verifier
 
-__all__ = ["ShardRewriter", "settle_heap", "summarise"]
+__all__ = ["ShardRewriter", "freeze_heap", "summarise"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +39,8 @@ class ShardRewriter:
     """Rewrites shards of the run in `store` with one policy; `rewrite` may run for several at once.
 
     A shard is committed when its slowest problem is done. So that the engine does not idle meanwhile,
-    `problems_in_flight` counts over all shards: one of a later shard takes the place of one that is done, or
-    that waits for its shard's tokens.
+    `problems_in_flight` counts over all shards: problems of later shards use the slots of those that are
+    done, or that wait for their shard's tokens.
     """
 
     def __init__(
@@ -66,19 +66,19 @@ class ShardRewriter:
         self._shards = ShardSet(store, layout.RECORDS)
         self._provenance = dict(provenance or {})
         self._tokens_per_problem_of_run = tokens_per_problem_of_run
-        self._places = asyncio.Semaphore(problems_in_flight)
+        self._slots = asyncio.Semaphore(problems_in_flight)
         self._scorer, self._events = scorer, events
         self._round = number
         self._pairs_told: Counter[str] = Counter()
         self._read = first_work(store) if before is None else later_work(store, before)
 
     async def rewrite(self, shard: str) -> Commit:
-        """The commit of the shard: this call's, or the one that another had made before.
+        """Rewrites and commits a shard, unless it is committed already; returns its commit.
 
-        What another has done is not begun: an actor may come back after its work was given away.
+        A restarted actor may hold shards that were reassigned meanwhile.
         """
         with about(shard=shard):
-            # The store is asked in threads: however slow it is, the other shards' samples go on.
+            # The store may be slow; in a thread it does not hold up the other shards' samples.
             found = await asyncio.to_thread(self._shards.find, shard)
             return found or await self._rewrite(shard)
 
@@ -87,16 +87,16 @@ class ShardRewriter:
         work = await asyncio.to_thread(self._read, shard)
         problems = work.problems
         share = self._tokens_per_problem_of_run
-        allowance = Allowance(None if share is None else round(share * len(problems)))
-        records = await asyncio.gather(*(self._rewrite_one(problem, allowance) for problem in problems))
+        budget = TokenBudget(None if share is None else round(share * len(problems)))
+        records = await asyncio.gather(*(self._rewrite_one(problem, budget) for problem in problems))
         summary = summarise(records, started_at=started_at) | {"provenance": self._provenance}
         # These two depend on timing, unlike all else: what was stopped, and which pairs fell out of step.
-        summary["stopped_tokens"] = allowance.num_spent - sum(record.num_sampled_tokens for record in records)
+        summary["stopped_tokens"] = budget.num_spent - sum(record.num_sampled_tokens for record in records)
         summary["pairs"] = self._pairs_since_told()
         kept = work.merged(records, self._round)
         summary |= {"kept": Counter(record.source.value for record in kept), "carried": work.saved}
         commit = await asyncio.to_thread(self._commit, shard, kept, summary)
-        told = {"problems": len(problems), "tokens": allowance.num_spent, "seconds": time.time() - started_at}
+        told = {"problems": len(problems), "tokens": budget.num_spent, "seconds": time.time() - started_at}
         logger.info("shard committed", extra={"fields": told})
         return commit
 
@@ -113,16 +113,16 @@ class ShardRewriter:
         told, self._pairs_told = self._pairs_told, Counter(asdict(self._recipe.hinting.decoder.counts))
         return self._pairs_told - told
 
-    async def _rewrite_one(self, problem: Problem, allowance: Allowance) -> Record:
-        async with Place(self._places) as place:
+    async def _rewrite_one(self, problem: Problem, budget: TokenBudget) -> Record:
+        async with ProblemSlot(self._slots) as slot:
             with about(problem=problem.problem_id), span("problem") as opened:
                 record = await rewrite_one(
                     problem,
                     self._policy,
                     self._verifier,
                     self._recipe,
-                    allowance=allowance,
-                    place=place,
+                    budget=budget,
+                    slot=slot,
                     scorer=self._scorer,
                     events=self._events,
                 )
@@ -131,8 +131,8 @@ class ShardRewriter:
         return record
 
 
-def settle_heap() -> None:
-    """Make garbage collection cheap; call it once, when a process has loaded all and begins its work.
+def freeze_heap() -> None:
+    """Makes garbage collection cheap; call it once, when a process has loaded everything.
 
     torch, transformers and an engine leave half a million objects that live as long as the process: frozen,
     the collector no longer walks through them again and again, which was half of the cascade's own time.

@@ -161,7 +161,7 @@ def _record_row(record: Record) -> dict[str, Any]:
         "expert_completion_ids": record.expert_completion_ids,
         "attempts": [_attempt_row(attempt) for attempt in record.attempts],
         "expert_verdict": _verdict_row(record.expert_verdict),
-        "also_kept": [_completion_row(completion) for completion in record.also_kept],
+        "also_kept": [_completion_row(completion) for completion in record.further_completions],
         "round": record.round,
     }
 
@@ -211,7 +211,7 @@ def _record(row: dict[str, Any]) -> Record:
         expert_completion_ids=tuple(row["expert_completion_ids"]),
         attempts=tuple(map(_attempt, row["attempts"])),
         expert_verdict=_verdict(row.get("expert_verdict")),
-        also_kept=tuple(map(_completion, row.get("also_kept") or ())),
+        further_completions=tuple(map(_completion, row.get("also_kept") or ())),
         round=row.get("round", 1),
     )
 

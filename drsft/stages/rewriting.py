@@ -22,7 +22,7 @@ from drsft.records import Record, stable_seed
 from drsft.rewrite.cascade import Recipe
 from drsft.rewrite.events import NoEvents
 from drsft.rewrite.hinted import hinting_for, vllm_policy
-from drsft.rewrite.shard import ShardRewriter, settle_heap
+from drsft.rewrite.shard import ShardRewriter, freeze_heap
 from drsft.rewrite.shard_work import num_problems_again
 from drsft.run import layout
 from drsft.run.shards import ShardSet
@@ -94,7 +94,7 @@ class RewritingActor:
             number=number,
             before=open_store(before_url) if before_url else None,
         )
-        settle_heap()
+        freeze_heap()
 
     async def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         num_rows = [await self._rewrite_shard(str(shard)) for shard in batch["shard"]]

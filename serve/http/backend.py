@@ -8,7 +8,7 @@ from typing import Any
 from fastapi.security import HTTPAuthorizationCredentials
 from starlette.datastructures import Address
 
-from drsft.rewrite.budget import Allowance
+from drsft.rewrite.budget import TokenBudget
 from serve.api import RewriteRequest, RewriteResult
 from serve.http.draining import DrainGate
 from serve.http.errors import EngineUnavailable, Unauthorised
@@ -118,7 +118,7 @@ class Backend:
         self, ticket: Ticket, plan: Plan, until_s: float, request_id: str, listener: Listener | None
     ) -> RewriteResult:
         """Runs the plan and writes onto the ticket what it used, also when it fails or is cut off."""
-        spent = Allowance(None)
+        spent = TokenBudget(None)
         try:
             result = await self._before_deadline(plan, until_s, request_id, listener, spent)
         except (Rejected, EngineUnavailable):  # these sampled nothing beyond what was counted
@@ -131,12 +131,12 @@ class Backend:
         return result
 
     async def _before_deadline(
-        self, plan: Plan, until_s: float, request_id: str, listener: Listener | None, spent: Allowance
+        self, plan: Plan, until_s: float, request_id: str, listener: Listener | None, spent: TokenBudget
     ) -> RewriteResult:
         try:
             async with asyncio.timeout_at(until_s):
                 return await self.service.rewrite(
-                    plan, request_id=request_id, listener=listener, allowance=spent
+                    plan, request_id=request_id, listener=listener, budget=spent
                 )
         except TimeoutError:
             await (

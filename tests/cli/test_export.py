@@ -79,7 +79,7 @@ def test_messages_are_the_plain_prompt_and_the_kept_text_of_every_record() -> No
 
 def test_every_kept_solution_is_a_conversation_and_a_dropped_record_is_none() -> None:
     other = attempt("right too", Outcome.CORRECT, index=1)
-    several = replace(record(RIGHT, other), also_kept=(other.rollout.completion,))
+    several = replace(record(RIGHT, other), further_completions=(other.rollout.completion,))
     dropped = replace(record(WRONG, source=Source.EXPERT), source=Source.DROPPED, text="", completion_ids=())
     table, counts = messages_table([several, dropped], PROMPTS)
     texts = [row["messages"][-1]["content"] for row in table.to_pylist()]

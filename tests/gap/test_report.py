@@ -131,7 +131,7 @@ def test_records_give_kept_texts_demonstrations_and_the_first_sample() -> None:
         behaviour_logprobs_T=None,
         attempts=(_attempt(1, (5,)), _attempt(0, (6,))),
         expert_completion_ids=(9, 9),
-        also_kept=(also,),
+        further_completions=(also,),
     )
     texts = list(texts_of_records(records_to_table([record]), number=1))
     found = [(text.role, text.index, text.source, list(text.completion_ids)) for text in texts]

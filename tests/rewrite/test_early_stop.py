@@ -21,9 +21,9 @@ from drsft.records import (
     Verdict,
     stable_seed,
 )
-from drsft.rewrite.budget import Allowance, ProblemAllowance
-from drsft.rewrite.sampling import Wave, sample_in_waves
-from drsft.rewrite.selection import choose, place
+from drsft.rewrite.budget import ProblemBudget, TokenBudget
+from drsft.rewrite.sampling import PhasePlan, sample_in_waves
+from drsft.rewrite.selection import choose, rank_of
 
 PROBLEM = Problem(problem_id="p1", question="1+1?", demonstration="two", reference="2")
 NUM_SAMPLES, WAVE_SIZE = 12, 6
@@ -68,10 +68,10 @@ class ShuffledPolicy:
             future.set_result(replace(text_completion("ri"), finish_reason=FinishReason.STOPPED))
 
 
-def wave(how: Selection, num_accepted: int, *, stop_beaten: bool) -> Wave:
+def plan(how: Selection, num_accepted: int, *, stop_beaten: bool) -> PhasePlan:
     stage = {"num_samples": NUM_SAMPLES, "wave_size": WAVE_SIZE, "max_tokens": 64}
     rewrite = Rewrite.model_validate({"self_align": stage})
-    return Wave(
+    return PhasePlan(
         phase=Phase.SELF_ALIGN,
         problem=PROBLEM,
         prompt_ids=(1, 2),
@@ -87,11 +87,11 @@ def wave(how: Selection, num_accepted: int, *, stop_beaten: bool) -> Wave:
     )
 
 
-def sampled(policy: ShuffledPolicy, one: Wave, allowance: Allowance | None = None) -> list[Attempt]:
-    return asyncio.run(sample_in_waves(one, policy, TextVerifier(), ProblemAllowance(None, allowance)))
+def sampled(policy: ShuffledPolicy, one: PhasePlan, budget: TokenBudget | None = None) -> list[Attempt]:
+    return asyncio.run(sample_in_waves(one, policy, TextVerifier(), ProblemBudget(None, budget)))
 
 
-def kept(attempts: list[Attempt], one: Wave) -> list[Attempt]:
+def kept(attempts: list[Attempt], one: PhasePlan) -> list[Attempt]:
     accepted = [attempt for attempt in attempts if attempt.is_accepted]
     return choose(accepted, one.selection, one.num_accepted, problem_id="p1", run_seed=0)
 
@@ -112,7 +112,7 @@ def test_what_is_kept_and_recorded_does_not_depend_on_which_sample_finishes_firs
     num_stopped = 0
     for seed in range(40):
         texts = some_texts(seed)
-        one, whole = (wave(how, num_accepted, stop_beaten=stops) for stops in (True, False))
+        one, whole = (plan(how, num_accepted, stop_beaten=stops) for stops in (True, False))
         policies = [ShuffledPolicy(texts, random.Random(order)) for order in range(5)]
         runs = [sampled(policy, one) for policy in policies]
         assert all(run == runs[0] for run in runs)
@@ -125,38 +125,38 @@ def test_what_is_kept_and_recorded_does_not_depend_on_which_sample_finishes_firs
 @pytest.mark.parametrize("how", ["random", "first"])
 def test_exactly_the_samples_up_to_the_last_one_kept_are_recorded(how: Selection) -> None:
     for seed in range(40):
-        one = wave(how, 2, stop_beaten=True)
+        one = plan(how, 2, stop_beaten=True)
         everything = sampled(
             ShuffledPolicy(some_texts(seed), random.Random(0)), replace(one, stop_beaten=False)
         )
         chosen = kept(everything, one)
-        places = {
-            index: place(how, index, problem_id="p1", run_seed=0)  # type: ignore[arg-type]
+        ranks = {
+            index: rank_of(how, index, problem_id="p1", run_seed=0)  # type: ignore[arg-type]
             for index in range(NUM_SAMPLES)
         }
         last_wave = range(len(everything) - WAVE_SIZE, len(everything))
-        limit = max(places[one.rollout.sample_index] for one in chosen) if len(chosen) == 2 else (2**31, 0)
-        needed = {i for i in range(len(everything)) if i not in last_wave or places[i] <= limit}
+        limit = max(ranks[one.rollout.sample_index] for one in chosen) if len(chosen) == 2 else (2**31, 0)
+        needed = {i for i in range(len(everything)) if i not in last_wave or ranks[i] <= limit}
         recorded = sampled(ShuffledPolicy(some_texts(seed), random.Random(1)), one)
         assert {attempt.rollout.sample_index for attempt in recorded} == needed
 
 
 def test_stopped_tokens_are_spent_but_not_recorded() -> None:
     seeds = some_texts(0)
-    one, allowance = wave("first", 1, stop_beaten=True), Allowance(None)
+    one, budget = plan("first", 1, stop_beaten=True), TokenBudget(None)
     policy = ShuffledPolicy(dict.fromkeys(seeds, "right"), random.Random(0))
-    attempts = sampled(policy, one, allowance)
+    attempts = sampled(policy, one, budget)
     assert [attempt.rollout.sample_index for attempt in attempts] == [0]
     finished = WAVE_SIZE - policy.num_stopped
     assert policy.num_stopped > 0
-    assert allowance.num_spent == finished * len("right\x00") + policy.num_stopped * len("ri\x00")
+    assert budget.num_spent == finished * len("right\x00") + policy.num_stopped * len("ri\x00")
 
 
 def test_a_random_choice_favours_no_sample() -> None:
     """With every sample right, the first few of the order are kept as often as the last few."""
     counts = [0] * WAVE_SIZE
     for number in range(3000):
-        order = [place("random", i, problem_id=f"p{number}", run_seed=0) for i in range(WAVE_SIZE)]
+        order = [rank_of("random", i, problem_id=f"p{number}", run_seed=0) for i in range(WAVE_SIZE)]
         counts[order.index(min(order))] += 1
     expected = 3000 / WAVE_SIZE
     assert sum((count - expected) ** 2 / expected for count in counts) < 20.5  # chi-square, 5 df: p = 0.001

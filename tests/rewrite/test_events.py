@@ -11,7 +11,7 @@ import pytest
 from drsft.policy.fake import FakePolicy, text_completion
 from drsft.policy.protocol import OnTokens
 from drsft.records import Attempt, Completion, Phase, Record, Rejection, RejectionKind, Sampling
-from drsft.rewrite.budget import ProblemAllowance
+from drsft.rewrite.budget import ProblemBudget
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.rewrite.sampling import sample_in_waves
 from tests.rewrite import test_early_stop as early_stop
@@ -160,10 +160,10 @@ def test_a_policy_is_asked_for_tokens_where_somebody_wants_them(wants_tokens: bo
 def test_a_stopped_sample_ends_without_a_verdict() -> None:
     num_stopped = 0
     for seed in range(20):
-        heard, wave = Heard(), early_stop.wave("first", 1, stop_beaten=True)
+        heard, plan = Heard(), early_stop.plan("first", 1, stop_beaten=True)
         policy = early_stop.ShuffledPolicy(early_stop.some_texts(seed), random.Random(seed))
-        allowance = ProblemAllowance(None)
-        found = asyncio.run(sample_in_waves(wave, policy, early_stop.TextVerifier(), allowance, events=heard))
+        budget = ProblemBudget(None)
+        found = asyncio.run(sample_in_waves(plan, policy, early_stop.TextVerifier(), budget, events=heard))
         samples = {about for name, about in heard.events if name == "begun"}
         assert all(
             heard.of(sample) in (["begun", "ended"], ["begun", "ended", "judged"]) for sample in samples

@@ -24,7 +24,7 @@ from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import Policy
 from drsft.records import Completion, FinishReason, Outcome, Problem, Verdict
 from drsft.rewrite.cascade import Recipe
-from drsft.rewrite.shard import ShardRewriter, settle_heap
+from drsft.rewrite.shard import ShardRewriter, freeze_heap
 from drsft.run.tables import problems_to_table
 from drsft.storage import table_bytes
 from tests.studies.simulated_cluster import ClusterSettings, SimulatedCluster
@@ -73,7 +73,7 @@ def simulate(
     name: str, settings: ClusterSettings, *, num_problems: int, shard_size: int = 64, seed: int = 0
 ) -> Simulation:
     started_s = time.perf_counter()
-    settle_heap()
+    freeze_heap()
     store = _SimulatedStore(num_problems, shard_size)
     cluster = run_in_virtual_time(_run(settings, store, seed))
     return Simulation(

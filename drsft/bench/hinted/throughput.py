@@ -21,7 +21,7 @@ from drsft.policy.hinted.protocol import Contexts, HintedDecoder
 from drsft.policy.prompts import Prompter, load_prompter
 from drsft.policy.protocol import Policy
 from drsft.records import Completion, Sampling
-from drsft.rewrite.shard import settle_heap
+from drsft.rewrite.shard import freeze_heap
 from drsft.verify.answers import parse_reference
 
 __all__ = ["HintedBench", "bench_hinted", "print_bench"]
@@ -85,7 +85,7 @@ def bench_hinted(
         engines: dict[str, HintedDecoder] = {"torch engine": torch_engine, "vLLM engine": vllm_engine}
         for engine in engines.values():
             _decode_all(engine, contexts[:2], Mixing(), _greedy())  # the first requests warm the engine up
-        settle_heap()  # as every rewriting actor does
+        freeze_heap()  # as every rewriting actor does
         for _ in range(num_rounds):
             started_s = time.perf_counter()
             alone = [_one_by_one(model, prompter, one) for one in contexts[:num_alone]]

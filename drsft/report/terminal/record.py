@@ -84,8 +84,8 @@ def _expert_heading(record: Record) -> Text:
 
 def _kept_heading(record: Record) -> Text:
     heading = Text.assemble(("kept", "bold"), (f"  {len(record.completion_ids):,} tokens", "dim"))
-    if record.also_kept:
-        heading.append(f" and {len(record.also_kept)} more", "dim")
+    if record.further_completions:
+        heading.append(f" and {len(record.further_completions)} more", "dim")
     attempt = record.kept_attempt
     if attempt is not None:
         rollout = attempt.rollout

@@ -206,7 +206,7 @@ def test_what_speaks_against_a_record_is_shown() -> None:
         record("aa1", Source.REWRITTEN, refused, shaky),
         problem=replace(RECORDS[0].problem, demonstration="It is \\boxed{4}."),
         expert_verdict=Verdict(outcome=Outcome.WRONG, reason="plain numbers", answer="4"),
-        also_kept=(RIGHT.rollout.completion,),
+        further_completions=(RIGHT.rollout.completion,),
     )
     text = shown(record_view(one, show_attempts=True), 120)
     assert "contradicts the reference (it says 4)" in text
