@@ -21,7 +21,7 @@ from drsft.run.history import StageTime, read_history
 from drsft.run.shards import ShardSet
 from drsft.storage import Store
 from drsft.storage.typed import read_stored
-from drsft.train.loop import jobs_of
+from drsft.train.job import jobs_of
 
 __all__ = ["Rates", "StageRate", "measure"]
 

@@ -33,7 +33,8 @@ from drsft.stages.board import stop_if_draining
 from drsft.stages.scoring import run_scores
 from drsft.storage import Store, open_store
 from drsft.storage.typed import read_stored
-from drsft.train.loop import Job, Target, jobs_of, row_order, train_one
+from drsft.train.job import Job, Target, Training, jobs_of
+from drsft.train.loop import train_one
 from drsft.train.packed_views import is_packed, pack_view, read_view
 from drsft.train.world import World
 
@@ -157,33 +158,19 @@ def _work(arguments: dict[str, Any]) -> str | None:
 def _train_all(config: RunConfig, store: Store, world: World, board: Any | None) -> str | None:
     """Returns the message of a StageError, which every worker meets at the same step and another attempt
     would meet again. Any other error is raised, and Ray starts the group anew."""
-    train = config.train
-    views = {data: read_view(store, data, train) for data in {arm.data for arm in train.arms}}
-    jobs = jobs_of(train)
-    lengths = {
-        job: row_order(train, num_rows=len(views[job.arm.data].learnt), seed=job.seed).num_steps
-        for job in jobs
-    }
-    target = Target(
-        location=model_location(train.initial_model or config.target.model),
-        compute_dtype=getattr(torch, config.target.dtype),
-    )
-    progress = _Progress(board, total=sum(lengths.values()))
+    trainings = _trainings(config, store, world)
+    progress = _Progress(board, total=sum(one.order.num_steps for one in trainings))
     interruption = _Interruption(world, board)
-    finished = world.from_first([job for job in jobs if _is_done(store, train, job)])
-    for job in jobs:
+    finished = world.from_first([one.job for one in trainings if _is_done(store, config.train, one.job)])
+    for training in trainings:
+        job = training.job
         if job not in finished:
             try:
                 train_one(
-                    job,
-                    train=train,
-                    target=target,
-                    rows=views[job.arm.data].learnt,
-                    held_out=views[job.arm.data].held_out,
-                    rows_store=store.within(layout.packed_rows(train, job.arm.data).prefix),
-                    store=store.within(layout.training(train, job.arm, job.seed).prefix),
+                    training,
+                    store=store.within(layout.training(config.train, job.arm, job.seed).prefix),
+                    rows_store=store.within(layout.packed_rows(config.train, job.arm.data).prefix),
                     run=config.run_id,
-                    world=world,
                     on_step=progress.of(job),
                     wants_checkpoint=interruption.is_new,
                 )
@@ -192,8 +179,29 @@ def _train_all(config: RunConfig, store: Store, world: World, board: Any | None)
             except StageError as error:
                 progress.fail(job)
                 return f"{job}: {error}"
-        progress.finish(job, lengths[job])
+        progress.finish(job, training.order.num_steps)
     return None
+
+
+def _trainings(config: RunConfig, store: Store, world: World) -> list[Training]:
+    """All of the run's, in order, with their packed rows read."""
+    train = config.train
+    views = {data: read_view(store, data, train) for data in {arm.data for arm in train.arms}}
+    target = Target(
+        location=model_location(train.initial_model or config.target.model),
+        compute_dtype=getattr(torch, config.target.dtype),
+    )
+    return [
+        Training(
+            job=job,
+            settings=train,
+            target=target,
+            rows=views[job.arm.data].learnt,
+            held_out=views[job.arm.data].held_out,
+            world=world,
+        )
+        for job in jobs_of(train)
+    ]
 
 
 class _DrainedError(Exception):

@@ -4,16 +4,18 @@ import json
 from typing import Any
 
 from drsft import __version__
-from drsft.config import Arm, Train
+from drsft.train.job import Training
 
 __all__ = ["model_card"]
 
 
-def model_card(
-    *, target: str, arm: Arm, seed: int, train: Train, rows: int, texts: int, final: dict[str, Any]
-) -> str:
+def model_card(training: Training, *, final: dict[str, Any]) -> str:
     """Markdown with the front matter that the Hugging Face hub reads. `final` is the last step's metrics."""
-    settings = train.model_dump(mode="json", exclude={"arms", "seeds", "trackers"}, exclude_none=True)
+    arm, rows, target = training.job.arm, training.rows, training.target.location
+    trained_on = f"{len(rows.problem_ids):,} {arm.data} texts in {len(rows):,} rows"
+    settings = training.settings.model_dump(
+        mode="json", exclude={"arms", "seeds", "trackers"}, exclude_none=True
+    )
     shown = ("step", "loss", "ce", "mean_p", "entropy", "validation_ce", "validation_accuracy")
     figures = "\n".join(f"| {name} | {final[name]:.6g} |" for name in shown if name in final)
     return f"""---
@@ -23,9 +25,9 @@ pipeline_tag: text-generation
 tags: [drsft, {arm.objective.kind}]
 ---
 
-# {arm.name}, seed {seed}
+# {arm.name}, seed {training.job.seed}
 
-Trained with drsft {__version__} from `{target}` on {texts:,} {arm.data} texts in {rows:,} rows.
+Trained with drsft {__version__} from `{target}` on {trained_on}.
 
 | last step | |
 |---|---|

@@ -16,14 +16,15 @@ class MetricsLog:
     """Collects every step's metrics; the first process writes them."""
 
     def __init__(
-        self, store: Store, *, num_steps_done: int, world: World, trackers: Sequence[Tracker] = ()
+        self, store: Store, *, first_step: int, world: World, trackers: Sequence[Tracker] = ()
     ) -> None:
-        """Goes on after `num_steps_done` steps; lines of later steps, from before a failure, go."""
+        """Goes on with step `first_step`; lines of later steps, from before a failure, go."""
         self._store, self._world, self._trackers = store, world, trackers
+        self.first_step = first_step
         self.rows: list[dict[str, Any]] = []
-        if num_steps_done and world.is_first:
+        if first_step and world.is_first:
             lines = store.read(TRAINING.metrics).decode().splitlines()
-            self.rows = [row for row in map(json.loads, lines) if row["step"] <= num_steps_done]
+            self.rows = [row for row in map(json.loads, lines) if row["step"] <= first_step]
 
     def add(self, row: dict[str, Any]) -> None:
         self.rows.append(row)

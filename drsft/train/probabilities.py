@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from drsft.run.layout import TRAINING
 from drsft.storage import Store
+from drsft.train.job import Training
 from drsft.train.model import ScoringModel
 from drsft.train.pack import PackedRows
 from drsft.train.scores import score
@@ -24,23 +25,16 @@ LOG10_EDGES = tuple(index / 4 for index in range(-24, 1))  # of p; the first bin
 SAMPLE_TOKENS = 16_384  # enough to see shares of 0.1 %, and a small part of the cheapest training
 
 
-def note_probabilities(
-    moment: str,
-    store: Store,
-    model: ScoringModel,
-    rows: PackedRows,
-    *,
-    micro_batch_rows: int,
-    world: World,
-) -> None:
+def note_probabilities(moment: str, training: Training, store: Store, model: ScoringModel) -> None:
     """Writes the counts of `moment` ("before" or "after") beside those that are there; all processes call it.
 
     What an earlier start of the job has noted stands.
     """
+    world, micro_batch_rows = training.world, training.settings.micro_batch_rows
     noted = json.loads(store.read(TRAINING.probabilities)) if store.exists(TRAINING.probabilities) else {}
     if world.from_first(moment in noted):
         return
-    counts = count_probabilities(model, rows, micro_batch_rows=micro_batch_rows, world=world)
+    counts = count_probabilities(model, training.rows, micro_batch_rows=micro_batch_rows, world=world)
     if world.is_first:
         body = {"log10_edges": LOG10_EDGES, **noted, moment: counts}
         store.put(TRAINING.probabilities, json.dumps(body).encode())

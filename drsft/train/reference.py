@@ -6,7 +6,6 @@ workers (4 in fp32), beside 16 for weights, gradients and optimiser; a model tra
 copy, since without them it is its start.
 """
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from io import BytesIO
@@ -14,19 +13,18 @@ from io import BytesIO
 import numpy as np
 import torch
 
-from drsft.config import Arm
 from drsft.objectives.head import Head
 from drsft.objectives.loss import FrozenStart
 from drsft.objectives.needs import needs_of
 from drsft.policy.prompts import text_patterns
 from drsft.run.layout import START_LOGPROBS
 from drsft.storage import Store
+from drsft.train.job import Training
 from drsft.train.lora import adapters_off, has_adapters
 from drsft.train.micro_batch import MicroBatch
 from drsft.train.model import ScoringModel
-from drsft.train.pack import PackedRows
+from drsft.train.prepare import prepare_start
 from drsft.train.scores import Places, Scores, score
-from drsft.train.world import World
 
 __all__ = ["References", "frozen_start", "gather_references", "start_scores"]
 
@@ -40,47 +38,32 @@ class References:
     exempt_patterns: tuple[tuple[int, ...], ...] = ()  # token ids of the guards' texts
 
 
-def gather_references(
-    arm: Arm,
-    model: ScoringModel,
-    *,
-    start_model: Callable[[], ScoringModel],
-    location: str,
-    micro_batch_rows: int,
-    rows: PackedRows,
-    store: Store | None,
-    world: World,
-) -> References:
-    """What the arm's objective compares with, from a model that is still untrained.
+def gather_references(training: Training, model: ScoringModel, store: Store | None) -> References:
+    """What the job's objective compares with, from a model that is still untrained.
 
-    `start_model` makes another one, which stays as it is; adapters that can be switched off make it needless.
+    `store` keeps the start's log-probs for the other jobs of the same rows. Adapters that can be switched off
+    make a frozen copy of the model needless.
     """
-    needs = needs_of(arm.objective)
-    start = frozen = None
+    needs = needs_of(training.objective)
+    start = start_model = None
     if needs.compares:
         model.draw_nothing()
     if needs.start_logprobs:
-        start = start_scores(store, model, rows, micro_batch_rows=micro_batch_rows, world=world)
+        start = start_scores(training, model, store)
     if needs.start_model and not has_adapters(model.causal_lm):
-        frozen = start_model()
-    patterns = text_patterns(arm.guards.exempt_texts, location)
-    return References(start=start, start_model=frozen, exempt_patterns=patterns)
+        start_model = prepare_start(training)
+    patterns = text_patterns(training.job.arm.guards.exempt_texts, training.target.location)
+    return References(start=start, start_model=start_model, exempt_patterns=patterns)
 
 
-def start_scores(
-    store: Store | None,
-    model: ScoringModel,
-    rows: PackedRows,
-    *,
-    micro_batch_rows: int,
-    world: World,
-) -> Scores:
+def start_scores(training: Training, model: ScoringModel, store: Store | None) -> Scores:
     """Of all rows under a model that is still untrained; read from `store`, or scored and kept there."""
+    rows, world = training.rows, training.world
     everything = range(len(rows))
     if store is not None and world.from_first(store.exists(START_LOGPROBS)):
         kept = np.load(BytesIO(store.read(START_LOGPROBS)))
         return Scores(places=Places.of(rows, everything), logprobs_K=torch.from_numpy(kept).to(world.device))
-    scores = score(model, rows, everything, micro_batch_rows=micro_batch_rows, world=world)
+    scores = score(model, rows, everything, micro_batch_rows=training.settings.micro_batch_rows, world=world)
     if store is not None and world.is_first:
         buffer = BytesIO()
         np.save(buffer, scores.logprobs_K.cpu().numpy())

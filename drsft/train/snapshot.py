@@ -11,52 +11,40 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from drsft.config.objectives import Objective
 from drsft.errors import StorageError
 from drsft.objectives.documents import median_document_loss
 from drsft.objectives.needs import needs_of
 from drsft.run.layout import SNAPSHOT
 from drsft.storage import Store
 from drsft.train import checkpoint
+from drsft.train.job import Training
 from drsft.train.micro_batch import micro_batch
 from drsft.train.model import ScoringModel
 from drsft.train.order import RowOrder
-from drsft.train.pack import PackedRows
 from drsft.train.reference import References
 from drsft.train.scores import Places, Scores, score
-from drsft.train.world import World
 
-__all__ = ["kept_snapshot", "snapshot_files", "take_snapshot"]
+__all__ = ["snapshot_files", "stored_snapshot", "take_snapshot"]
 
 
-def take_snapshot(
-    references: References,
-    model: ScoringModel,
-    step: int,
-    *,
-    objective: Objective,
-    micro_batch_rows: int,
-    rows: PackedRows,
-    order: RowOrder,
-    world: World,
-) -> References:
+def take_snapshot(training: Training, references: References, model: ScoringModel, step: int) -> References:
     """With the policy's own log-probs for this step's rows, scored anew where a window begins."""
-    every = needs_of(objective).steps_per_snapshot
+    every, rows, order = _steps_per_snapshot(training), training.rows, training.order
     if every is None:
         return references
     snapshot = references.snapshot
     if snapshot is None or step % every == 0:
-        wanted = _window_rows(step, every, order)
-        snapshot = score(model, rows, wanted, micro_batch_rows=micro_batch_rows, world=world)
+        wanted, micro_batch_rows = _window_rows(step, every, order), training.settings.micro_batch_rows
+        snapshot = score(model, rows, wanted, micro_batch_rows=micro_batch_rows, world=training.world)
     step_rows = order.rows_of(step)
     documents = micro_batch(rows, [int(row) for row in step_rows], torch.device("cpu"))
     median = median_document_loss(snapshot.of(rows, step_rows).cpu(), documents.document_ids_N)
     return replace(references, snapshot=snapshot, median_loss=median)
 
 
-def snapshot_files(references: References, objective: Objective, num_done: int) -> dict[str, bytes]:
+def snapshot_files(training: Training, references: References, num_done: int) -> dict[str, bytes]:
     """What the checkpoint after `num_done` steps keeps: nothing where the next step begins a window."""
-    every = needs_of(objective).steps_per_snapshot
+    every = _steps_per_snapshot(training)
     if references.snapshot is None or every is None or num_done % every == 0:
         return {}
     buffer = BytesIO()
@@ -64,25 +52,16 @@ def snapshot_files(references: References, objective: Objective, num_done: int) 
     return {SNAPSHOT: buffer.getvalue()}
 
 
-def kept_snapshot(
-    references: References,
-    store: Store,
-    step: int,
-    *,
-    objective: Objective,
-    rows: PackedRows,
-    order: RowOrder,
-    world: World,
-) -> References:
+def stored_snapshot(training: Training, references: References, store: Store, step: int) -> References:
     """With the snapshot that the checkpoint of `step` keeps, if it keeps one; all processes call it.
 
     StorageError where it is damaged, or not of this window's rows.
     """
-    every = needs_of(objective).steps_per_snapshot
+    every, world = _steps_per_snapshot(training), training.world
     data = None if every is None else checkpoint.read_beside(store, SNAPSHOT, step=step, world=world)
     if every is None or data is None:
         return references
-    places = Places.of(rows, _window_rows(step, every, order))
+    places = Places.of(training.rows, _window_rows(step, every, training.order))
     which = f"{SNAPSHOT} of the checkpoint of step {step}"
     try:
         kept_K = np.load(BytesIO(data), allow_pickle=False)
@@ -92,6 +71,10 @@ def kept_snapshot(
         raise StorageError(f"{which} is of other rows; remove it")
     logprobs_K = torch.from_numpy(kept_K).to(world.device)
     return replace(references, snapshot=Scores(places=places, logprobs_K=logprobs_K))
+
+
+def _steps_per_snapshot(training: Training) -> int | None:
+    return needs_of(training.objective).steps_per_snapshot
 
 
 def _window_rows(step: int, every: int, order: RowOrder) -> NDArray[np.int64]:

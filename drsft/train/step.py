@@ -13,13 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from drsft.config import Arm, Guards, Objective, Train
+from drsft.config import Guards, Objective, Train
 from drsft.errors import StageError
 from drsft.objectives.loss import LossRequest
 from drsft.objectives.meters import metrics_of, token_sums
 from drsft.objectives.needs import needs_of
 from drsft.objectives.weights import TokenContext
 from drsft.records import stable_seed
+from drsft.train.job import Training
 from drsft.train.micro_batch import MicroBatch, micro_batch
 from drsft.train.model import ScoringModel, reshard, sync_gradients_now
 from drsft.train.optimiser import (
@@ -28,7 +29,7 @@ from drsft.train.optimiser import (
     set_learning_rate,
     squared_gradient_norm,
 )
-from drsft.train.order import RowOrder, micro_batches
+from drsft.train.order import micro_batches
 from drsft.train.pack import PackedRows
 from drsft.train.reference import References, frozen_start
 from drsft.train.scores import Scores
@@ -40,22 +41,19 @@ NO_GUARDS, NO_REFERENCES = Guards(), References()
 
 
 def train_step(
+    training: Training,
     model: ScoringModel,
     optimiser: torch.optim.Optimizer,
     step: int,
     *,
-    arm: Arm,
-    train: Train,
-    rows: PackedRows,
-    order: RowOrder,
-    world: World,
     references: References = NO_REFERENCES,
 ) -> dict[str, float]:
     """One update from the rows of `step`; its gradient is the same for any world and micro-batch size."""
     started_s = time.perf_counter()
-    torch.manual_seed(stable_seed(order.seed, "dropout", str(step), str(world.rank)))
+    settings, arm, order = training.settings, training.job.arm, training.order
+    torch.manual_seed(stable_seed(order.seed, "dropout", str(step), str(training.world.rank)))
     rate = learning_rate(
-        step, num_steps=order.num_steps, peak=train.learning_rate, warmup_ratio=train.warmup_ratio
+        step, num_steps=order.num_steps, peak=settings.learning_rate, warmup_ratio=settings.warmup_ratio
     )
     set_learning_rate(optimiser, rate)
     row_indices = order.rows_of(step)
@@ -66,9 +64,9 @@ def train_step(
         guards=arm.guards,
         references=references,
         progress=step / order.num_steps,
-        train=train,
-        rows=rows,
-        world=world,
+        train=settings,
+        rows=training.rows,
+        world=training.world,
     )
     metrics = metrics_of(sums)
     if not math.isfinite(metrics["loss"]) or not math.isfinite(norm):
@@ -76,17 +74,17 @@ def train_step(
             f"step {step + 1}: the loss is {metrics['loss']} and the gradient norm {norm}; "
             "lower train.learning_rate or look at the rows of this step"
         )
-    clip_gradients(model.parameters(), norm=norm, max_norm=train.max_grad_norm)
+    clip_gradients(model.parameters(), norm=norm, max_norm=settings.max_grad_norm)
     optimiser.step()
     optimiser.zero_grad()
     seconds = time.perf_counter() - started_s
-    num_tokens = rows.num_tokens(row_indices)
+    tokens_per_s = training.rows.num_tokens(row_indices) / seconds
     return {
         **metrics,
         "grad_norm": norm,
         "learning_rate": rate,
         "step_s": seconds,
-        "tokens_per_s": num_tokens / seconds,
+        "tokens_per_s": tokens_per_s,
     }
 
 

@@ -37,7 +37,8 @@ from drsft.records import Problem, Source
 from drsft.run.layout import TRAINING
 from drsft.storage import LocalStore
 from drsft.train.encode import encode
-from drsft.train.loop import Job, Target, train_one
+from drsft.train.job import Job, Target, Training
+from drsft.train.loop import train_one
 from drsft.train.model import load_model
 from drsft.train.pack import pack
 from drsft.train.world import World
@@ -168,14 +169,9 @@ class Material:
         rows = pack(encoding.examples, seq_len=SEQ_LEN)
         job = Job(arm=Arm(name="bench", data="expert", objective=objective), seed=seed)
         with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
-            train_one(
-                job,
-                train=train,
-                target=Target(location=self.location, compute_dtype=torch.float32),
-                rows=rows,
-                store=LocalStore(Path(folder)),
-                world=World(),
-            )
+            target = Target(location=self.location, compute_dtype=torch.float32)
+            training = Training(job=job, settings=train, target=target, rows=rows, world=World())
+            train_one(training, store=LocalStore(Path(folder)))
             trained = load_model(str(Path(folder) / TRAINING.export)).eval()
         prompts = [plain_prompt(problem) for problem in self.held_out]
         drawn = sample(trained, self.tokenizer, prompts, num_samples=NUM_SAMPLES, seed=1 + seed)

@@ -8,11 +8,13 @@ import pyarrow as pa
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from drsft.config import Sft
+from drsft.config import Arm, Objective, Sft, Train
 from drsft.objectives.loss import LossRequest
 from drsft.train.encode import Example, encode
+from drsft.train.job import Job, Target, Training
 from drsft.train.model import ScoringModel
 from drsft.train.pack import PackedRows, pack
+from drsft.train.world import World
 
 VOCAB, END_OF_TURN, SEQ_LEN = 61, 1, 32
 
@@ -77,6 +79,25 @@ def make_examples(num: int, *, seed: int = 0) -> list[Example]:
 
 def make_rows(num: int, *, seed: int = 0) -> PackedRows:
     return pack(make_examples(num, seed=seed), seq_len=SEQ_LEN)
+
+
+def make_training(
+    location: str,
+    rows: PackedRows,
+    settings: Train,
+    objective: Objective,
+    *,
+    seed: int = 0,
+    compute_dtype: torch.dtype = torch.float32,
+    world: World | None = None,
+) -> Training:
+    return Training(
+        job=Job(arm=Arm(name="arm", objective=objective), seed=seed),
+        settings=settings,
+        target=Target(location=location, compute_dtype=compute_dtype),
+        rows=rows,
+        world=world or World(),
+    )
 
 
 def scored(model: ScoringModel, rows: PackedRows) -> torch.Tensor:

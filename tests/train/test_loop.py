@@ -14,9 +14,11 @@ from drsft.storage import LocalStore
 from drsft.train import loop
 from drsft.train.checkpoint import commits
 from drsft.train.export import Export, export_model
-from drsft.train.loop import Job, Target, train_one
+from drsft.train.job import Job, Target, Training
+from drsft.train.loop import train_one
 from drsft.train.model import ScoringModel, load_model
 from drsft.train.optimiser import learning_rate
+from drsft.train.pack import PackedRows
 from drsft.train.step import train_step
 from drsft.train.world import World
 from tests.support.train import END_OF_TURN, make_rows, save_tiny_model, scored
@@ -38,6 +40,7 @@ def run(
     *,
     job: Job = JOB,
     train: Train = TRAIN,
+    held_out: PackedRows | None = None,
     die_after: int | None = None,
     seen: list[int] | None = None,
     **options: Any,
@@ -52,16 +55,9 @@ def run(
 
     target = Target(location=location, compute_dtype=torch.float32)
     store = LocalStore(folder)
-    train_one(
-        job,
-        train=train,
-        target=target,
-        rows=make_rows(NUM_EXAMPLES),
-        store=store,
-        world=World(),
-        on_step=on_step,
-        **options,
-    )
+    rows = make_rows(NUM_EXAMPLES)
+    training = Training(job=job, settings=train, target=target, rows=rows, held_out=held_out, world=World())
+    train_one(training, store=store, on_step=on_step, **options)
     return metrics_in(store)
 
 
@@ -230,10 +226,12 @@ def test_a_loss_that_is_no_number_names_its_step(location: str, tmp_path: Path) 
 def test_the_steps_before_such_a_loss_are_kept(
     location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def poisoned(model: ScoringModel, optimiser: Any, step: int, **options: Any) -> dict[str, float]:
+    def poisoned(
+        training: Training, model: ScoringModel, optimiser: Any, step: int, **options: Any
+    ) -> dict[str, float]:
         if step == 3:
             model.causal_lm.model.norm.weight.data.fill_(float("nan"))
-        return train_step(model, optimiser, step, **options)
+        return train_step(training, model, optimiser, step, **options)
 
     monkeypatch.setattr(loop, "train_step", poisoned)
     rare = TRAIN.model_copy(update={"checkpoint_every_steps": 100})

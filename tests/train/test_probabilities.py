@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from drsft.config import Sft
 from drsft.run.layout import TRAINING
 from drsft.storage import LocalStore
 from drsft.train import probabilities
@@ -17,8 +18,8 @@ from drsft.train.probabilities import (
     sampled_rows,
 )
 from drsft.train.world import World
-from tests.support.train import make_rows, save_tiny_model, scored
-from tests.train.test_loop import NUM_EXAMPLES, run
+from tests.support.train import make_rows, make_training, save_tiny_model, scored
+from tests.train.test_loop import NUM_EXAMPLES, TRAIN, run
 
 
 @pytest.fixture(scope="module")
@@ -64,5 +65,5 @@ def test_a_training_notes_both_ends_and_a_second_start_keeps_them(location: str,
     assert moved <= 2, "at most a token at a bin's edge"
     assert np.abs(np.subtract(after, noted["before"])).sum() > 20
     untrained = ScoringModel(load_model(location))
-    note_probabilities("after", store, untrained, rows, micro_batch_rows=2, world=World())
+    note_probabilities("after", make_training(location, rows, TRAIN, Sft()), store, untrained)
     assert json.loads(store.read(TRAINING.probabilities)) == noted

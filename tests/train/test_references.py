@@ -7,17 +7,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from drsft.config import Arm, Guards, Objective, Train
+from drsft.config import Guards, Objective, Train
 from drsft.config.objectives import Asft, Dft, DftSeq, IwSft, IwSftToken, Psft, Sft, Talr
 from drsft.storage import LocalStore
-from drsft.train.loop import Job, Target, train_one
+from drsft.train.loop import train_one
 from drsft.train.micro_batch import micro_batch, occurrences
 from drsft.train.model import ScoringModel, load_model
 from drsft.train.reference import References
 from drsft.train.scores import score
 from drsft.train.step import accumulate_gradient
 from drsft.train.world import World
-from tests.support.train import END_OF_TURN, make_examples, make_rows, save_tiny_model
+from tests.support.train import END_OF_TURN, make_examples, make_rows, make_training, save_tiny_model
 from tests.train.test_loop import TRAIN, metrics_in
 
 NUM_EXAMPLES = 14
@@ -132,13 +132,9 @@ def test_gradients_equal_the_definition_for_any_micro_batch(
 
 
 def train(location: str, out: Path, objective: Objective, *, seed: int = 0) -> list[dict[str, Any]]:
-    job = Job(arm=Arm(name="arm", objective=objective), seed=seed)
     store = LocalStore(out / f"seed-{seed}")
-    target = Target(location=location, compute_dtype=torch.float32)
-    rows_store = LocalStore(out / "rows")
-    train_one(
-        job, train=TRAIN, target=target, rows=make_rows(30), store=store, rows_store=rows_store, world=World()
-    )
+    training = make_training(location, make_rows(30), TRAIN, objective, seed=seed)
+    train_one(training, store=store, rows_store=LocalStore(out / "rows"))
     return metrics_in(store)
 
 

@@ -10,7 +10,8 @@ import torch.multiprocessing as mp
 from drsft.config import Arm, Guards, Objective, Train
 from drsft.config.objectives import Asft, IwSft, Psft
 from drsft.storage import LocalStore
-from drsft.train.loop import Job, Target, train_one
+from drsft.train.job import Job, Target, Training
+from drsft.train.loop import train_one
 from drsft.train.model import ScoringModel, load_model, shard
 from drsft.train.reference import References
 from drsft.train.scores import score
@@ -62,7 +63,8 @@ def work(rank: int, folder: Path) -> None:
     learnt = make_rows(NUM_LEARNT)
     for job in JOBS:
         store = LocalStore(folder / job.arm.name)
-        train_one(job, train=TRAIN, target=target, rows=learnt, store=store, world=world)
+        training = Training(job=job, settings=TRAIN, target=target, rows=learnt, world=world)
+        train_one(training, store=store)
     dist.barrier()
     dist.destroy_process_group()
 

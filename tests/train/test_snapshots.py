@@ -11,7 +11,7 @@ from drsft.config.objectives import Psft
 from drsft.errors import StorageError
 from drsft.storage import LocalStore
 from drsft.train.checkpoint import commits
-from drsft.train.loop import Job
+from drsft.train.job import Job
 from tests.support.train import save_tiny_model
 from tests.train.test_loop import TRAIN, KilledError, run
 

@@ -6,21 +6,21 @@ import pytest
 import torch
 from torch.distributed.tensor import DTensor
 
-from drsft.config import Arm, Lora, Objective
+from drsft.config import Lora, Objective
 from drsft.config.objectives import Asft, IwSftToken, Psft, SftKl
 from drsft.objectives.meters import metrics_of
 from drsft.storage import LocalStore
 from drsft.train.checkpoint import Checkpointer, load_latest
-from drsft.train.loop import Target, prepare, prepare_start, row_order
 from drsft.train.lora import add_adapters
 from drsft.train.micro_batch import micro_batch
 from drsft.train.model import ScoringModel, load_model, shard
 from drsft.train.optimiser import make_optimiser
+from drsft.train.prepare import prepare_model, prepare_start
 from drsft.train.reference import References, frozen_start, gather_references
 from drsft.train.snapshot import take_snapshot
 from drsft.train.step import accumulate_gradient, train_step
 from drsft.train.world import World
-from tests.support.train import make_rows, save_tiny_model
+from tests.support.train import make_rows, make_training, save_tiny_model
 from tests.train.test_loop import TRAIN
 
 NUM_EXAMPLES = 14
@@ -33,8 +33,8 @@ def location(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.usefixtures("group_of_one")
 def test_a_start_in_half_precision_is_kept_so_and_says_what_the_policy_says(location: str) -> None:
-    target = Target(location=location, compute_dtype=torch.bfloat16)
-    policy, start = prepare(target, TRAIN, World()), prepare_start(target, World())
+    training = make_training(location, make_rows(NUM_EXAMPLES), TRAIN, Asft(), compute_dtype=torch.bfloat16)
+    policy, start = prepare_model(training), prepare_start(training)
     assert {parameter.dtype for parameter in policy.parameters()} == {torch.float32}
     assert {parameter.dtype for parameter in start.parameters()} == {torch.bfloat16}
     assert {buffer.dtype for buffer in start.buffers()} == {torch.float32}
@@ -49,8 +49,8 @@ def test_a_start_in_half_precision_is_kept_so_and_says_what_the_policy_says(loca
 
 @pytest.mark.usefixtures("group_of_one")
 def test_a_start_lies_in_shards_again_once_it_was_compared_with(location: str) -> None:
-    target = Target(location=location, compute_dtype=torch.bfloat16)
-    policy, start = prepare(target, TRAIN, World()), prepare_start(target, World())
+    training = make_training(location, make_rows(NUM_EXAMPLES), TRAIN, Asft(), compute_dtype=torch.bfloat16)
+    policy, start = prepare_model(training), prepare_start(training)
     rows = make_rows(NUM_EXAMPLES)
     everything, references = list(range(len(rows))), References(start_model=start)
     sums, _ = accumulate_gradient(
@@ -71,35 +71,16 @@ def test_a_start_lies_in_shards_again_once_it_was_compared_with(location: str) -
 def test_compared_with_itself_every_weight_is_1_in_half_precision_too(
     location: str, objective: Objective
 ) -> None:
-    model = prepare(Target(location=location, compute_dtype=torch.bfloat16), TRAIN, World())
-    arm, rows = Arm(name="arm", objective=objective), make_rows(NUM_EXAMPLES)
     # A row by itself is the same forward, bit for bit, whenever it is made.
     train = TRAIN.model_copy(update={"micro_batch_rows": 1})
-    order = row_order(train, num_rows=len(rows), seed=0)
-    references = gather_references(
-        arm,
-        model,
-        start_model=lambda: pytest.fail("no start model is needed"),
-        location=location,
-        micro_batch_rows=1,
-        rows=rows,
-        store=None,
-        world=World(),
+    training = make_training(
+        location, make_rows(NUM_EXAMPLES), train, objective, compute_dtype=torch.bfloat16
     )
-    references = take_snapshot(
-        references, model, 0, objective=objective, micro_batch_rows=1, rows=rows, order=order, world=World()
-    )
-    metrics = train_step(
-        model,
-        make_optimiser(model, train),
-        0,
-        arm=arm,
-        train=train,
-        rows=rows,
-        order=order,
-        world=World(),
-        references=references,
-    )
+    model = prepare_model(training)
+    references = gather_references(training, model, None)
+    assert references.start_model is None, "none is needed"
+    references = take_snapshot(training, references, model, 0)
+    metrics = train_step(training, model, make_optimiser(model, train), 0, references=references)
     assert metrics["mean_weight"] == metrics["effective_sample_size"] == 1
 
 
@@ -111,8 +92,7 @@ def test_adapters_that_are_off_for_their_start_learn_and_are_kept_in_shards(
     location: str, tmp_path: Path, objective: Objective, compute_dtype: torch.dtype, by_block: bool
 ) -> None:
     train = TRAIN.model_copy(update={"lora": Lora(rank=4), "learning_rate": 3e-2})
-    arm, rows = Arm(name="arm", objective=objective), make_rows(NUM_EXAMPLES)
-    order = row_order(train, num_rows=len(rows), seed=0)
+    training = make_training(location, make_rows(NUM_EXAMPLES), train, objective)
 
     def adapted() -> tuple[ScoringModel, torch.optim.Optimizer]:
         causal_lm = load_model(location).train()
@@ -125,20 +105,7 @@ def test_adapters_that_are_off_for_their_start_learn_and_are_kept_in_shards(
         return {name: weight.full_tensor() for name, weight in model.state_dict().items() if "lora_" in name}
 
     model, optimiser = adapted()
-    metrics = [
-        train_step(
-            model,
-            optimiser,
-            step,
-            arm=arm,
-            train=train,
-            rows=rows,
-            order=order,
-            world=World(),
-            references=References(),
-        )
-        for step in range(2)
-    ]
+    metrics = [train_step(training, model, optimiser, step) for step in range(2)]
     assert metrics[0]["kl"] == pytest.approx(0, abs=1e-6), "untrained, it is its start"
     assert metrics[1]["kl"] > 1e-3, "trained, it is not"
     store = LocalStore(tmp_path)

@@ -13,7 +13,8 @@ from torch.distributed.tensor import DTensor
 
 from drsft.config import Dft
 from drsft.storage import LocalStore
-from drsft.train.loop import Target, train_one
+from drsft.train.job import Target, Training
+from drsft.train.loop import train_one
 from drsft.train.model import ScoringModel, load_model, shard
 from drsft.train.step import accumulate_gradient
 from drsft.train.world import World
@@ -44,12 +45,12 @@ def work(rank: int, folder: Path) -> None:
         if step == 5:
             raise KilledError
 
-    arguments = {"train": TRAIN, "target": target, "rows": rows, "world": world}
-    train_one(JOB, store=LocalStore(folder / "whole"), **arguments)
+    training = Training(job=JOB, settings=TRAIN, target=target, rows=rows, world=world)
+    train_one(training, store=LocalStore(folder / "whole"))
     for name in ("resumed", "moved"):
         with pytest.raises(KilledError):
-            train_one(JOB, store=LocalStore(folder / name), on_step=die, **arguments)
-    train_one(JOB, store=LocalStore(folder / "resumed"), **arguments)
+            train_one(training, store=LocalStore(folder / name), on_step=die)
+    train_one(training, store=LocalStore(folder / "resumed"))
     dist.barrier()  # a process that leaves while another still speaks to it would abort that one
     dist.destroy_process_group()
     # The trainings that died in here have left their threads behind, as a process that dies does not; while

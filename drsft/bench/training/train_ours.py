@@ -14,10 +14,11 @@ from drsft.bench.training.train_data import Work
 from drsft.config import Arm, Dft, Sft, Train
 from drsft.process.memory import peak_rss_mb
 from drsft.train.encode import Example
-from drsft.train.model import ScoringModel, load_model
+from drsft.train.job import Job, Target, Training
 from drsft.train.optimiser import make_optimiser
 from drsft.train.order import RowOrder
 from drsft.train.pack import PackedRows, pack
+from drsft.train.prepare import prepare_model
 from drsft.train.step import train_step
 from drsft.train.world import World
 
@@ -30,6 +31,17 @@ class GivenOrder(RowOrder):
 
     def rows_of(self, step: int) -> NDArray[np.int64]:
         return np.arange(step * self.batch_rows, min((step + 1) * self.batch_rows, self.num_rows))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderedTraining(Training):
+    num_steps: int
+
+    @property
+    def order(self) -> RowOrder:
+        batch_rows = self.settings.batch_rows
+        num_rows = min(len(self.rows), self.num_steps * batch_rows)
+        return GivenOrder(num_rows=num_rows, batch_rows=batch_rows, num_epochs=1, seed=0)
 
 
 def main() -> None:
@@ -50,19 +62,19 @@ def main() -> None:
         warmup_ratio=0,
         activation_checkpointing=work.activation_checkpointing,
     )
-    model = ScoringModel(
-        load_model(work.model).train(), activation_checkpointing=train.activation_checkpointing
+    training = OrderedTraining(
+        job=Job(arm=Arm(name="bench", objective=Dft() if work.objective == "dft" else Sft()), seed=0),
+        settings=train,
+        target=Target(location=work.model, compute_dtype=torch.float32),
+        rows=rows,
+        world=World(),
+        num_steps=work.num_steps,
     )
+    model, order = prepare_model(training), training.order
     optimiser = make_optimiser(model, train)
-    num_rows = min(len(rows), work.num_steps * batch_rows)
-    order = GivenOrder(num_rows=num_rows, batch_rows=batch_rows, num_epochs=1, seed=0)
-    arm = Arm(name="bench", objective=Dft() if work.objective == "dft" else Sft())
     losses, ends_s = [], []
     for step in range(order.num_steps):
-        metrics = train_step(
-            model, optimiser, step, arm=arm, train=train, rows=rows, order=order, world=World()
-        )
-        losses.append(metrics["loss"])
+        losses.append(train_step(training, model, optimiser, step)["loss"])
         ends_s.append(time.perf_counter())
     tokens = [rows.num_tokens(order.rows_of(step)) for step in range(1, len(ends_s))]
     seconds = ends_s[-1] - ends_s[0]  # the first step warms up
