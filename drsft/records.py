@@ -179,7 +179,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """A rollout and what was found about it. `steps` is the check of a right guided solution's equations."""
+    """A rollout with its verdict. `steps` is the verdict on a right guided solution's equations."""
 
     rollout: Rollout
     verdict: Verdict
@@ -211,9 +211,7 @@ class Record:
     attempts: tuple[Attempt, ...] = field(default=())
     expert_completion_ids: tuple[int, ...] = field(default=())
     expert_verdict: Verdict | None = None  # of the demonstration's own answer
-    further_completions: tuple[Completion, ...] = field(
-        default=()
-    )  # further accepted ones, where more than one is wanted
+    further_completions: tuple[Completion, ...] = field(default=())  # where more than one is wanted
     round: int = 1  # in which it was rewritten last; later rounds carry it over as it is
 
     @property

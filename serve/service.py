@@ -1,4 +1,4 @@
-"""From a request to its result through the batch job's own cascade. Knows neither HTTP nor Ray."""
+"""Runs a request through the batch job's cascade. Knows neither HTTP nor Ray."""
 
 import secrets
 import time
@@ -28,7 +28,7 @@ __all__ = ["Plan", "RewriteService", "Unacceptable"]
 
 
 class Unacceptable(Exception):  # noqa: N818 - an answer, not a fault
-    """A request that is well-formed but past a limit; `field` is the one to change."""
+    """A well-formed request exceeds a limit or asks for what is not offered; `field` is to be changed."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -37,7 +37,7 @@ class Unacceptable(Exception):  # noqa: N818 - an answer, not a fault
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A request that was checked, ready to run."""
+    """A checked request, ready to run."""
 
     request: RewriteRequest
     problem: Problem
@@ -47,7 +47,7 @@ class Plan:
     deadline_s: float
 
     def used_tokens(self, result: RewriteResult) -> int:
-        """What the result took: the prompt, all samples, and what was scored for phi."""
+        """Returns the tokens that the result cost: the prompt, all samples, and what was scored for phi."""
         tokens = result.tokens
         num_scored = 0 if result.mean_phi is None else tokens.prompt + tokens.kept
         return self.num_prompt_tokens + tokens.sampled + num_scored
@@ -66,7 +66,7 @@ class RewriteService:
         self._policy, self._verifier, self._scorer = policy, verifier, scorer
 
     def plan(self, request: RewriteRequest) -> Plan:
-        """Raises Unacceptable for what is past a limit or not offered here."""
+        """Checks a request. Raises Unacceptable where it exceeds a limit or asks for what is not offered."""
         self._check(request)
         problem = Problem(
             problem_id=problem_id_of(request.problem, request.reference),
@@ -101,7 +101,7 @@ class RewriteService:
     async def rewrite(
         self, plan: Plan, *, request_id: str, listener: Listener | None = None, budget: TokenBudget
     ) -> RewriteResult:
-        """`budget` counts what is sampled, also of what is stopped or fails before its end."""
+        """Runs a plan; `budget` counts all sampled tokens, also those of a request that fails."""
         started_s = time.perf_counter()
         events = RequestEvents(self._prompter.decode, listener)
         with about(request=request_id, problem=plan.problem.problem_id), span("problem") as opened:
@@ -120,7 +120,7 @@ class RewriteService:
         return self._result(plan, record, events, request_id, total_s, mean_phi, budget.num_spent)
 
     def _num_guided_tokens(self, problem: Problem, recipe: Recipe) -> int:
-        """Of the prompt with a guide in view; 0 where no engine gets it."""
+        """Returns the length of the guided prompt; 0 where it is never sent to an engine."""
         guided = recipe.rewrite.guided
         if not guided.num_samples:
             return 0
@@ -129,7 +129,10 @@ class RewriteService:
         return len(prompt_ids) if len(prompt_ids) < recipe.max_model_len else 0
 
     def _num_scored_tokens(self, problem: Problem, recipe: Recipe, num_plain_tokens: int) -> int:
-        """That phi may take: the prompt, and the longest text that may be kept. Raises Unacceptable."""
+        """Returns the most tokens that phi may be scored over: the prompt and the longest text to be kept.
+
+        Raises Unacceptable where the expert's text may be kept and is too long for the model.
+        """
         rewrite = recipe.rewrite
         num_kept = max(
             stage.max_tokens if stage.num_samples else 0 for stage in (rewrite.self_align, rewrite.guided)
@@ -167,7 +170,7 @@ class RewriteService:
             raise Unacceptable("recipe.max_tokens", f"at most {most}")
 
     def _rewrite(self, request: RewriteRequest) -> Rewrite:
-        """The service's recipe with the request's changes; without a guide there is no guided stage."""
+        """Returns the service's recipe with the request's changes; without a guide, no guided phase."""
         given: RecipeOverrides = request.recipe
         base = self._config.rewrite
         shared = {

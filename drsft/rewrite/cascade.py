@@ -17,9 +17,10 @@ from drsft.rewrite.budget import ProblemBudget, ProblemSlot, TokenBudget
 from drsft.rewrite.contradiction import contradicts
 from drsft.rewrite.events import NO_EVENTS, CascadeEvents
 from drsft.rewrite.hinted import HintedPolicy, Hinting, analyse, opened_turn
+from drsft.rewrite.judging import AcceptanceRules
 from drsft.rewrite.sampling import PhasePlan, sample_in_waves
 from drsft.rewrite.selection import choose, distinct
-from drsft.rewrite.teacher_phase import solve_with_teacher
+from drsft.rewrite.teacher_phase import TeacherPhase
 from drsft.verify.protocol import Verifier
 
 __all__ = ["Recipe", "guide_of", "guided_prompt", "rewrite_one"]
@@ -153,16 +154,18 @@ class _Cascade:
                 [],
             )  # a teacher costs money, and nothing could be sampled with its text
         with span(Phase.TEACHER.value, model=teacher.model):
-            attempts = await solve_with_teacher(
-                self._plan(Phase.TEACHER, (), recipe.rewrite.guided),
-                teachers,
-                teacher,
-                recipe.prompter,
-                self.verifier,
-                self.events,
+            phase = TeacherPhase(
+                problem=self.problem,
+                teachers=teachers,
+                teacher=teacher,
+                prompter=recipe.prompter,
+                verifier=self.verifier,
+                rules=AcceptanceRules.of(recipe.rewrite, Phase.TEACHER),
+                events=self.events,
+                run_seed=recipe.run_seed,
                 max_kept_tokens=recipe.max_model_len - len(self.plain_ids),
             )
-            kept = await self._select(attempts)
+            kept = await self._select(await phase.attempts())
         if not kept or teacher.use == "direct":
             return Source.TEACHER, kept
         return Source.REWRITTEN, await self._guided(Phase.TEACHER_GUIDED, kept[0].text)
@@ -225,7 +228,6 @@ class _Cascade:
 
     def _plan(self, phase: Phase, prompt_ids: tuple[int, ...], sampling: SamplingPhase) -> PhasePlan:
         rewrite = self.recipe.rewrite
-        is_own = phase is Phase.SELF_ALIGN
         return PhasePlan(
             phase=phase,
             problem=self.problem,
@@ -233,10 +235,7 @@ class _Cascade:
             sampling=sampling,
             num_accepted=rewrite.num_accepted,
             run_seed=self.recipe.run_seed,
-            rejections=rewrite.refusals,
-            sees_guide=not is_own and phase is not Phase.TEACHER,
-            checks_steps=not is_own,
-            require_steps=not is_own and rewrite.guided.require_steps,
+            rules=AcceptanceRules.of(rewrite, phase),
             selection=rewrite.selection,
             stop_beaten=rewrite.stop_beaten,
         )

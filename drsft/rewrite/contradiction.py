@@ -1,4 +1,4 @@
-"""Whether an expert's demonstration contradicts the reference answer it comes with."""
+"""Whether an expert's demonstration contradicts the reference answer of its problem."""
 
 from drsft.records import Outcome, Problem, Verdict
 from drsft.verify.maths.find import find_answer
@@ -10,10 +10,10 @@ ANSWERED_KINDS = (*MATH_KINDS, "choice", "exact", "regex")  # others are judged 
 
 
 def contradicts(problem: Problem, expert_verdict: Verdict | None) -> bool:
-    """The demonstration states an answer of its own, and that is wrong.
+    """Returns whether the demonstration states an answer, and a wrong one.
 
-    Many demonstrations end in prose without saying what the answer is. The last number or letter of such a
-    text is a guess of the verifier's, its prose is no string to compare, and neither contradicts anything.
+    Many demonstrations end in prose that states no answer. The verifier then judges the last number or
+    letter, which is a guess, or compares the prose; a wrong verdict on either contradicts nothing.
     """
     if expert_verdict is None or expert_verdict.outcome is not Outcome.WRONG:
         return False

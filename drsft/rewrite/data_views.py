@@ -1,4 +1,4 @@
-"""Data views: what of the same records the arms of a run learn from, so that all arms share the rollouts.
+"""Data views: which text of each record an arm of the run trains on. All arms share the same rollouts.
 
 | view | each problem's text |
 |---|---|
@@ -7,8 +7,8 @@
 | rewritten | what the cascade kept |
 | hinted | what the target solved alone, else what Hinted Decoding found, else the fallback |
 
-So `hinted` is what the cascade keeps with `method: hinted` (and no teacher), from records that may have been
-made with guided re-solving and `hinted_beside`.
+So `hinted` has what the cascade keeps with `method: hinted` and no teacher; the records themselves may come
+from guided re-solving with `hinted_beside`.
 """
 
 from dataclasses import replace
@@ -27,9 +27,9 @@ COLUMNS = ("problem_id", "source", "prompt_ids", "completion_ids", "expert_compl
 
 
 def view_of(records: pa.Table, data: DataView, rewrite: Rewrite, *, run_seed: int) -> pa.Table:
-    """The rows of a table of records that the view learns from, in COLUMNS.
+    """Returns the rows of a table of records that the view trains on, with COLUMNS.
 
-    For "expert" the texts are the `expert_completion_ids`, for all others what the row keeps.
+    The text is `expert_completion_ids` for "expert", and `completion_ids` for all others.
     """
     match data:
         case "expert" | "rewritten":
@@ -43,7 +43,7 @@ def view_of(records: pa.Table, data: DataView, rewrite: Rewrite, *, run_seed: in
 
 
 def hinted_record(record: Record, rewrite: Rewrite, *, run_seed: int) -> Record:
-    """The record as if Hinted Decoding were all that came after self-alignment."""
+    """Returns the record as it would be if only Hinted Decoding followed self-alignment."""
     if record.source is Source.OWN:
         return record
     kept = choose(

@@ -1,4 +1,4 @@
-"""Records as the data sets that other trainers read: chat messages, and preference pairs.
+"""Exports records as data sets for other trainers: chat messages, and preference pairs.
 
 The formats are those of Hugging Face's chat templates and of TRL's SFTTrainer and DPOTrainer (conversational,
 prompt given). docs/records.md describes the columns.
@@ -35,9 +35,9 @@ PAIRS_SCHEMA = pa.schema(
 
 
 def messages_table(records: Sequence[Record], prompts: Prompts) -> tuple[pa.Table, Counter[str]]:
-    """A conversation for each completion that is trained on, and how many there are of each source.
+    """Returns a conversation for each completion that is trained on, and the number of them by source.
 
-    A record of which several solutions are kept gives several; a dropped one gives none and is only counted.
+    A record that keeps several solutions gives several conversations; a dropped one is only counted.
     """
     rows: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
@@ -60,10 +60,10 @@ def messages_table(records: Sequence[Record], prompts: Prompts) -> tuple[pa.Tabl
 def pairs_table(
     records: Sequence[Record], prompts: Prompts, *, run_seed: int
 ) -> tuple[pa.Table, Counter[str]]:
-    """A pair for each problem whose kept completion was sampled and that has a wrong one too.
+    """Returns a pair for each problem whose kept completion was sampled and that has a wrong sample too.
 
-    The chosen side is what was kept, so whatever keeps a completion out of training keeps it out of here. The
-    count of pairs by stages, and of records without one by reason, come along.
+    The chosen side is the kept completion, so nothing is exported that is not trained on. The second value
+    counts the pairs by their two phases, and the records without a pair by the reason.
     """
     rows: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
@@ -81,9 +81,9 @@ def pairs_table(
 
 
 def _rejected(record: Record, chosen: Attempt, run_seed: int) -> Attempt | None:
-    """One at random among the wrong ones, from the chosen one's stage where possible.
+    """Returns a wrong attempt at random, from the chosen one's phase where possible.
 
-    Both from one prompt: otherwise the pair would also teach to tell the guided prompt's style.
+    With both from one prompt, the pair does not teach the difference between two prompts.
     """
     wrong = [
         attempt
@@ -108,7 +108,7 @@ def _pair(record: Record, chosen: Attempt, rejected: Attempt, prompts: Prompts) 
 
 
 def _plain_turns(record: Record, prompts: Prompts) -> list[dict[str, str]]:
-    """Always the plain prompt: the guided one never leaves the rewriting."""
+    """Returns the turns of the plain prompt; guided prompts are never exported."""
     return chat_messages(prompts.system, user_turn(prompts.plain, record.problem))
 
 

@@ -1,8 +1,8 @@
-"""Phrases by which a guided solution betrays that it saw another one.
+"""Phrases that show that a guided solution had another one in view.
 
-The list is meant to grow: an entry is the name that reports count, and a pattern. A word problem may well
-speak of a teacher, or of a solution with salt in it: where a pattern names a `said`, that word in the
-question makes the phrase the problem's own, else the whole phrase does.
+To extend the list, add the name that reports count, and a pattern. A word problem may itself mention a
+teacher, or a solution with salt in it. So a match does not count where the question has the same words: those
+of the pattern's group `said`, or the whole phrase where it has no such group.
 """
 
 import re
@@ -35,18 +35,18 @@ _PATTERNS = tuple((name, re.compile(pattern, re.IGNORECASE)) for name, pattern i
 
 
 def leaked_phrase(text: str, question: str) -> str | None:
-    """The name of the first phrase of the list that betrays the guide, or None."""
+    """Returns the name of the first phrase of the list that mentions the guide, or None."""
     asked = _folded(question)
     for name, pattern in _PATTERNS:
         for match in pattern.finditer(text):
             said = match.groupdict().get("said") or match[0]
-            if not _speaks_of(_folded(said), asked):
+            if not _mentions(asked, _folded(said)):
                 return name
     return None
 
 
-def _speaks_of(said: str, asked: str) -> bool:
-    """Two teachers in a problem make "the teacher" its own; "find all solutions" provides none."""
+def _mentions(asked: str, said: str) -> bool:
+    """Whether the question has these words; "teachers" counts for "teacher", but no other plural does."""
     plural = "s?" if re.fullmatch(_TUTOR, said) else ""
     return re.search(rf"\b{re.escape(said)}{plural}\b", asked) is not None
 

@@ -1,4 +1,4 @@
-"""Why a sample is not kept although its answer may be right: it would teach something that nobody wants.
+"""Reasons to reject a sample although its answer is right: training on it would teach a bad habit.
 
 A rejection is no verdict: the record has the verifier's finding beside it.
 """
@@ -17,14 +17,17 @@ _BOX = re.compile(r"\\boxed\s*\{")
 
 
 def rejection_of(
-    text: str, token_ids: Sequence[int], settings: Rejections, *, question: str, is_guided: bool
+    text: str, token_ids: Sequence[int], settings: Rejections, *, question: str, sees_guide: bool
 ) -> Rejection | None:
-    """The first reason against keeping a sample, or None. `is_guided`: its prompt showed a solution."""
+    """Returns the first reason against a sample that its text alone gives, or None.
+
+    `sees_guide` says that its prompt showed a solution.
+    """
     if not text.strip():
         return Rejection(RejectionKind.EMPTY)
     if settings.loop_repeats and has_loop(token_ids, settings.loop_ngram_tokens, settings.loop_repeats):
         return Rejection(RejectionKind.LOOPS)
-    if settings.leakage and is_guided and (phrase := leaked_phrase(text, question)):
+    if settings.leakage and sees_guide and (phrase := leaked_phrase(text, question)):
         return Rejection(RejectionKind.MENTIONS_GUIDE, phrase)
     return None
 
@@ -44,7 +47,7 @@ def has_loop(token_ids: Sequence[int], ngram_tokens: int, repeats: int) -> bool:
 
 
 def different_boxes(text: str) -> tuple[str, ...]:
-    """What stands in boxes that may contradict each other; nothing where they read the same.
+    """Returns the contents of boxes that may contradict each other; none where they read the same.
 
     `\\boxed{1} and \\boxed{2}` side by side are one answer.
     """
@@ -53,7 +56,7 @@ def different_boxes(text: str) -> tuple[str, ...]:
 
 
 def _content(text: str, start: int) -> str | None:
-    """What stands between the brace before `start` and its partner."""
+    """Returns the text between the brace before `start` and its partner; None without a partner."""
     depth = 1
     for i in range(start, len(text)):
         depth += {"{": 1, "}": -1}.get(text[i], 0)

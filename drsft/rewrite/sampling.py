@@ -1,21 +1,18 @@
-"""Sampling in waves: each sample is judged, checked for reasons to reject it, and recorded."""
+"""Sampling in waves: each sample is judged as soon as it ends, and recorded."""
 
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from drsft.config import Rejections, SamplingPhase, Selection
+from drsft.config import SamplingPhase, Selection
 from drsft.policy.protocol import Draw, Policy, draws_of
 from drsft.process.tracing import span
 from drsft.records import (
     Attempt,
     FinishReason,
-    Outcome,
     Phase,
     Problem,
-    Rejection,
-    RejectionKind,
     Rollout,
     Sampling,
     stable_seed,
@@ -23,16 +20,15 @@ from drsft.records import (
 from drsft.rewrite.budget import ProblemBudget
 from drsft.rewrite.early_stop import EarlyStop
 from drsft.rewrite.events import NO_EVENTS, CascadeEvents
-from drsft.rewrite.rejection import different_boxes, rejection_of
+from drsft.rewrite.judging import AcceptanceRules, judge_rollout
 from drsft.verify.protocol import Verifier
-from drsft.verify.steps import MATH_KINDS
 
-__all__ = ["PhasePlan", "hash_ids", "judge_rollout", "sample_in_waves"]
+__all__ = ["PhasePlan", "hash_ids", "sample_in_waves"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhasePlan:
-    """What one phase of one problem samples, and how its samples are judged and chosen."""
+    """What one phase of one problem samples, and which samples are accepted and enough."""
 
     phase: Phase
     problem: Problem
@@ -40,10 +36,7 @@ class PhasePlan:
     sampling: SamplingPhase
     num_accepted: int  # different solutions that are enough
     run_seed: int
-    rejections: Rejections
-    sees_guide: bool  # its prompt shows a solution
-    checks_steps: bool
-    require_steps: bool
+    rules: AcceptanceRules
     selection: Selection
     stop_beaten: bool
 
@@ -155,7 +148,7 @@ class _PhaseSampler:
         rollout = Rollout(
             phase=phase, sample_index=index, seed=seed, prompt_hash=self._prompt_hash, completion=completion
         )
-        attempt = await judge_rollout(rollout, self._plan, self._verifier)
+        attempt = await judge_rollout(rollout, self._plan.problem, self._plan.rules, self._verifier)
         self._events.attempt_judged(attempt)
         if attempt.is_accepted:
             self._early_stop.add(attempt)
@@ -163,44 +156,6 @@ class _PhaseSampler:
                 if not self._early_stop.can_be_kept(other):
                     draw.stop()
         return attempt
-
-
-async def judge_rollout(rollout: Rollout, plan: PhasePlan, verifier: Verifier) -> Attempt:
-    """Returns the rollout with its verdict; a right one also with the first reason to reject it, if any.
-
-    The equations of a right solution are checked where the plan asks for it.
-    """
-    completion = rollout.completion
-    with span("verify", sample=rollout.sample_index) as opened:
-        verdict = await verifier.judge(plan.problem, completion.text, is_truncated=completion.is_truncated)
-        opened.set_attribute("outcome", verdict.outcome.value)
-        opened.set_attribute("reason", verdict.reason)
-    if not verdict.is_correct:
-        return Attempt(rollout=rollout, verdict=verdict)
-    rejection = rejection_of(
-        completion.text,
-        completion.token_ids,
-        plan.rejections,
-        question=plan.problem.question,
-        is_guided=plan.sees_guide,
-    )
-    if rejection is None and plan.rejections.several_boxes:
-        rejection = await _contradiction_of_boxes(completion.text, plan.problem, verifier)
-    steps = None
-    if plan.checks_steps and plan.problem.kind in MATH_KINDS:
-        with span("verify", sample=rollout.sample_index, of="steps"):
-            steps = await verifier.judge(replace(plan.problem, kind="steps"), completion.text)
-        if plan.require_steps and steps.outcome is Outcome.WRONG:
-            rejection = rejection or Rejection(RejectionKind.UNSOUND_STEPS)
-    return Attempt(rollout=rollout, verdict=verdict, rejection=rejection, steps=steps)
-
-
-async def _contradiction_of_boxes(text: str, problem: Problem, verifier: Verifier) -> Rejection | None:
-    """Rejects a right solution of which some box, read by itself, is not the answer."""
-    for content in different_boxes(text):
-        if not (await verifier.judge(problem, f"\\boxed{{{content}}}")).is_correct:
-            return Rejection(RejectionKind.SEVERAL_BOXES)
-    return None
 
 
 def hash_ids(token_ids: Sequence[int]) -> str:

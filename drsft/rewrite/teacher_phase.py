@@ -1,6 +1,6 @@
 """The phase in which a teacher solves the problem; its solutions are verified like the target's own."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from drsft.config import Teacher
 from drsft.policy.prompts import Prompter, chat_messages, user_turn
@@ -10,6 +10,7 @@ from drsft.records import (
     Completion,
     Outcome,
     Phase,
+    Problem,
     Rejection,
     RejectionKind,
     Rollout,
@@ -17,67 +18,70 @@ from drsft.records import (
     stable_seed,
 )
 from drsft.rewrite.events import CascadeEvents
-from drsft.rewrite.sampling import PhasePlan, judge_rollout
+from drsft.rewrite.judging import AcceptanceRules, judge_rollout
 from drsft.verify.protocol import Verifier
 
-__all__ = ["solve_with_teacher"]
+__all__ = ["TeacherPhase"]
 
 
-async def solve_with_teacher(
-    plan: PhasePlan,
-    teachers: Teachers,
-    teacher: Teacher,
-    prompter: Prompter,
-    verifier: Verifier,
-    events: CascadeEvents,
-    *,
-    max_kept_tokens: int,
-) -> list[Attempt]:
-    """Returns the teacher's solutions with their verdicts; one that it failed to give is UNJUDGED.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeacherPhase:
+    """One problem's question to one teacher."""
 
-    A solution that would be kept as it is (`use: direct`) may have at most `max_kept_tokens`.
-    Raises SetupError when the teacher cannot be reached, or refuses the key.
-    """
-    problem = plan.problem
-    seed = stable_seed(plan.run_seed, problem.problem_id, "teacher_samples")
-    messages = chat_messages(prompter.prompts.system, user_turn(prompter.prompts.plain, problem))
-    events.phase_begun(Phase.TEACHER)
-    for index in range(teacher.num_samples):
-        events.sample_begun(Phase.TEACHER, index)
-    solutions = await teachers.solve(teacher, messages, seed=seed)
-    for index in range(len(solutions)):
-        events.sample_ended(Phase.TEACHER, index)
-    attempts = []
-    for index, solution in enumerate(solutions):
-        rollout = _rollout(solution, index, teacher, prompter)
-        attempt = await _judged(rollout, solution, plan, verifier)
-        is_too_long = len(rollout.completion.token_ids) > max_kept_tokens
-        if attempt.is_accepted and teacher.use == "direct" and is_too_long:
-            attempt = replace(attempt, rejection=Rejection(RejectionKind.TOO_LONG))
-        events.attempt_judged(attempt)
-        attempts.append(attempt)
-    return attempts
+    problem: Problem
+    teachers: Teachers
+    teacher: Teacher
+    prompter: Prompter
+    verifier: Verifier
+    rules: AcceptanceRules
+    events: CascadeEvents
+    run_seed: int
+    max_kept_tokens: int  # of a solution that is trained on as it is (`use: direct`)
 
+    async def attempts(self) -> list[Attempt]:
+        """Asks the teacher and returns its solutions with their verdicts; a missing one is UNJUDGED.
 
-def _rollout(solution: TeacherText, index: int, teacher: Teacher, prompter: Prompter) -> Rollout:
-    completion = Completion(
-        token_ids=() if solution.failure else prompter.completion(solution.text),
-        text=solution.text,
-        behaviour_logprobs_T=None,
-        finish_reason=solution.finish_reason,
-    )
-    return Rollout(
-        phase=Phase.TEACHER,
-        sample_index=index,
-        seed=solution.seed,
-        prompt_hash="",
-        completion=completion,
-        policy=teacher.model,
-    )
+        Raises SetupError when the teacher cannot be reached or refuses the key.
+        """
+        prompts = self.prompter.prompts
+        messages = chat_messages(prompts.system, user_turn(prompts.plain, self.problem))
+        seed = stable_seed(self.run_seed, self.problem.problem_id, "teacher_samples")
+        self.events.phase_begun(Phase.TEACHER)
+        for index in range(self.teacher.num_samples):
+            self.events.sample_begun(Phase.TEACHER, index)
+        solutions = await self.teachers.solve(self.teacher, messages, seed=seed)
+        for index in range(len(solutions)):
+            self.events.sample_ended(Phase.TEACHER, index)
+        found = []
+        for index, solution in enumerate(solutions):
+            attempt = await self._judged(solution, index)
+            self.events.attempt_judged(attempt)
+            found.append(attempt)
+        return found
 
+    async def _judged(self, solution: TeacherText, index: int) -> Attempt:
+        rollout = self._rollout(solution, index)
+        if solution.failure:
+            verdict = Verdict(outcome=Outcome.UNJUDGED, reason=solution.failure)
+            return Attempt(rollout=rollout, verdict=verdict)
+        attempt = await judge_rollout(rollout, self.problem, self.rules, self.verifier)
+        is_too_long = len(rollout.completion.token_ids) > self.max_kept_tokens
+        if attempt.is_accepted and self.teacher.use == "direct" and is_too_long:
+            return replace(attempt, rejection=Rejection(RejectionKind.TOO_LONG))
+        return attempt
 
-async def _judged(rollout: Rollout, solution: TeacherText, plan: PhasePlan, verifier: Verifier) -> Attempt:
-    if solution.failure:
-        verdict = Verdict(outcome=Outcome.UNJUDGED, reason=solution.failure)
-        return Attempt(rollout=rollout, verdict=verdict)
-    return await judge_rollout(rollout, plan, verifier)
+    def _rollout(self, solution: TeacherText, index: int) -> Rollout:
+        completion = Completion(
+            token_ids=() if solution.failure else self.prompter.completion(solution.text),
+            text=solution.text,
+            behaviour_logprobs_T=None,
+            finish_reason=solution.finish_reason,
+        )
+        return Rollout(
+            phase=Phase.TEACHER,
+            sample_index=index,
+            seed=solution.seed,
+            prompt_hash="",
+            completion=completion,
+            policy=self.teacher.model,
+        )

@@ -22,6 +22,7 @@ from drsft.records import (
     stable_seed,
 )
 from drsft.rewrite.budget import ProblemBudget, TokenBudget
+from drsft.rewrite.judging import AcceptanceRules
 from drsft.rewrite.sampling import PhasePlan, sample_in_waves
 from drsft.rewrite.selection import choose, rank_of
 
@@ -78,10 +79,7 @@ def plan(how: Selection, num_accepted: int, *, stop_beaten: bool) -> PhasePlan:
         sampling=rewrite.self_align,
         num_accepted=num_accepted,
         run_seed=0,
-        rejections=rewrite.refusals,
-        sees_guide=False,
-        checks_steps=False,
-        require_steps=False,
+        rules=AcceptanceRules.of(rewrite, Phase.SELF_ALIGN),
         selection=how,
         stop_beaten=stop_beaten,
     )

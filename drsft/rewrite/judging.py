@@ -1,0 +1,74 @@
+"""Judges one sample: the verifier's verdict, and for a right one every reason to reject it all the same."""
+
+from dataclasses import dataclass, replace
+
+from drsft.config import Rejections, Rewrite
+from drsft.process.tracing import span
+from drsft.records import Attempt, Outcome, Phase, Problem, Rejection, RejectionKind, Rollout, Verdict
+from drsft.rewrite.rejection import different_boxes, rejection_of
+from drsft.verify.protocol import Verifier
+from drsft.verify.steps import MATH_KINDS
+
+__all__ = ["AcceptanceRules", "judge_rollout"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptanceRules:
+    """What the right samples of a phase must pass to be accepted."""
+
+    rejections: Rejections
+    sees_guide: bool  # the phase's prompt shows a solution or an answer
+    checks_steps: bool  # the equations of right solutions are judged and recorded
+    require_steps: bool  # and false ones are a reason to reject
+
+    @classmethod
+    def of(cls, rewrite: Rewrite, phase: Phase) -> "AcceptanceRules":
+        is_own = phase is Phase.SELF_ALIGN
+        return cls(
+            rejections=rewrite.refusals,
+            sees_guide=not is_own and phase is not Phase.TEACHER,
+            checks_steps=not is_own,
+            require_steps=not is_own and rewrite.guided.require_steps,
+        )
+
+
+async def judge_rollout(
+    rollout: Rollout, problem: Problem, rules: AcceptanceRules, verifier: Verifier
+) -> Attempt:
+    """Returns the rollout with its verdict; a right one also with the first reason to reject it, if any."""
+    completion, sample_index = rollout.completion, rollout.sample_index
+    with span("verify", sample=sample_index) as opened:
+        verdict = await verifier.judge(problem, completion.text, is_truncated=completion.is_truncated)
+        opened.set_attribute("outcome", verdict.outcome.value)
+        opened.set_attribute("reason", verdict.reason)
+    if not verdict.is_correct:
+        return Attempt(rollout=rollout, verdict=verdict)
+    rejection = rejection_of(
+        completion.text,
+        completion.token_ids,
+        rules.rejections,
+        question=problem.question,
+        sees_guide=rules.sees_guide,
+    )
+    if rejection is None and rules.rejections.several_boxes:
+        rejection = await _rejection_of_boxes(completion.text, problem, verifier)
+    steps = await _steps(rollout, problem, verifier) if rules.checks_steps else None
+    if rejection is None and rules.require_steps and steps and steps.outcome is Outcome.WRONG:
+        rejection = Rejection(RejectionKind.UNSOUND_STEPS)
+    return Attempt(rollout=rollout, verdict=verdict, rejection=rejection, steps=steps)
+
+
+async def _rejection_of_boxes(text: str, problem: Problem, verifier: Verifier) -> Rejection | None:
+    """Rejects a right solution of which some box, read by itself, is not the answer."""
+    for content in different_boxes(text):
+        if not (await verifier.judge(problem, f"\\boxed{{{content}}}")).is_correct:
+            return Rejection(RejectionKind.SEVERAL_BOXES)
+    return None
+
+
+async def _steps(rollout: Rollout, problem: Problem, verifier: Verifier) -> Verdict | None:
+    """Returns the verdict on the solution's equations; None for a problem that is not of mathematics."""
+    if problem.kind not in MATH_KINDS:
+        return None
+    with span("verify", sample=rollout.sample_index, of="steps"):
+        return await verifier.judge(replace(problem, kind="steps"), rollout.completion.text)
