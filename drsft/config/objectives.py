@@ -1,81 +1,105 @@
-"""Objectives and their published hyperparameters: what a token's place in the gradient depends on.
+"""The one list of objectives, each with its published hyperparameters and what it needs.
 
-The formulas stand in drsft/objectives/weights.py; p is the policy's probability of the token, H its entropy.
+Their formulas are the cases of `token_terms` (drsft/objectives/weights.py). p is the policy's probability of
+the token, H its entropy.
 """
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from drsft.config.base import Frozen
 
-__all__ = [
-    "Asft",
-    "ChordPhi",
-    "Dft",
-    "DftGeomean",
-    "DftSeq",
-    "Eaft",
-    "EaftFull",
-    "Guards",
-    "Idft",
-    "IdftPhiClip",
-    "IwSft",
-    "IwSftToken",
-    "Luffy",
-    "Objective",
-    "PPower",
-    "Psft",
-    "Sft",
-    "SftKl",
-    "Srft",
-    "Talr",
-]
+# The objectives themselves are the members of `Objective`.
+__all__ = ["Guards", "Needs", "Objective", "objectives_by_kind"]
 
 KlWeight = Annotated[float, Field(ge=0, description="of KL(frozen start ‖ policy), full vocabulary")]
 
 
-class Sft(Frozen):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What an objective has to be given before its weights can be told."""
+
+    start_logprobs: bool = False  # the frozen start's log-probs of the labels, scored once
+    start_model: bool = False  # the frozen start itself, for its whole distribution
+    kl_weight: float = 0.0
+    steps_per_snapshot: int | None = None  # the policy's own log-probs, scored again after so many steps
+    whole_documents: bool = False  # a token's weight depends on its whole completion
+    top_k: int | None = None
+    entropy_epsilon: float = 0.0
+
+    @property
+    def compares(self) -> bool:
+        """Whether two passes over the same tokens meet, which must not differ by dropout."""
+        return self.start_logprobs or self.start_model or self.steps_per_snapshot is not None
+
+
+class WithNeeds(Frozen):
+    """The base of all objectives: most need nothing but the token's own log-prob and entropy."""
+
+    @property
+    def needs(self) -> Needs:
+        return Needs()
+
+
+class Sft(WithNeeds):
     """Plain cross-entropy: weight 1."""
 
     kind: Literal["sft"] = "sft"
 
 
-class Dft(Frozen):
+class Dft(WithNeeds):
     """Dynamic fine-tuning (arXiv 2508.05629, eq. 9): weight p."""
 
     kind: Literal["dft"] = "dft"
 
 
-class DftSeq(Frozen):
+class DftSeq(WithNeeds):
     """DFT's ablation over whole completions (eq. 8): weight Π p. It learns next to nothing."""
 
     kind: Literal["dft_seq"] = "dft_seq"
 
+    @property
+    def needs(self) -> Needs:
+        return Needs(whole_documents=True)
 
-class DftGeomean(Frozen):
+
+class DftGeomean(WithNeeds):
     """DFT's ablation with the geometric mean of p over the completion (table 5)."""
 
     kind: Literal["dft_geomean"] = "dft_geomean"
 
+    @property
+    def needs(self) -> Needs:
+        return Needs(whole_documents=True)
 
-class IwSft(Frozen):
+
+class IwSft(WithNeeds):
     """iw-SFT (arXiv 2507.12856) over completions: weight exp(temperature · mean log p/p_start), limited."""
 
     kind: Literal["iw_sft"] = "iw_sft"
     temperature: float = Field(1.0, gt=0, description="multiplies the mean log-ratio")
     max_weight: float = Field(16.0, gt=0)
 
+    @property
+    def needs(self) -> Needs:
+        return Needs(start_logprobs=True, whole_documents=True)
 
-class IwSftToken(Frozen):
+
+class IwSftToken(WithNeeds):
     """iw-SFT for each token: weight p/p_start within limits."""
 
     kind: Literal["iw_sft_token"] = "iw_sft_token"
     min_weight: float = Field(0.2, ge=0)
     max_weight: float = Field(1.8, gt=0)
 
+    @property
+    def needs(self) -> Needs:
+        return Needs(start_logprobs=True)
 
-class Idft(Frozen):
+
+class Idft(WithNeeds):
     """In-distribution fine-tuning (arXiv 2602.12222) as released: weight p^γ, where γ falls with φ."""
 
     kind: Literal["idft"] = "idft"
@@ -89,15 +113,19 @@ class Idft(Frozen):
         0.0, ge=0, description="added to p inside the logarithm of H; the release has 1e-10"
     )
 
+    @property
+    def needs(self) -> Needs:
+        return Needs(entropy_epsilon=self.entropy_epsilon)
 
-class IdftPhiClip(Frozen):
+
+class IdftPhiClip(WithNeeds):
     """IDFT as its paper's first version is read: weight p^exp(−φ), with φ limited."""
 
     kind: Literal["idft_phi_clip"] = "idft_phi_clip"
     max_phi: float = Field(5.0, gt=0, description="limit of |φ|, nats")
 
 
-class Eaft(Frozen):
+class Eaft(WithNeeds):
     """Entropy-adaptive fine-tuning (arXiv 2601.02151), official: weight (H over the top-k / norm)^alpha."""
 
     kind: Literal["eaft"] = "eaft"
@@ -105,35 +133,51 @@ class Eaft(Frozen):
     norm: float = Field(3.0, gt=0, description="about ln 20")
     alpha: float = Field(1.0, ge=0)
 
+    @property
+    def needs(self) -> Needs:
+        return Needs(top_k=self.top_k)
 
-class EaftFull(Frozen):
+
+class EaftFull(WithNeeds):
     """EAFT as a baseline of 2602.12222: weight H / ln V."""
 
     kind: Literal["eaft_full"] = "eaft_full"
 
 
-class Talr(Frozen):
+class Talr(WithNeeds):
     """Token-adaptive loss reweighting (arXiv 2509.20758): weight p^(1/τ), τ the step's median loss."""
 
     kind: Literal["talr"] = "talr"
     min_weight: float = Field(0.01, ge=0)
 
+    @property
+    def needs(self) -> Needs:
+        return Needs(steps_per_snapshot=1)
 
-class Asft(Frozen):
+
+class Asft(WithNeeds):
     """Anchored SFT (arXiv 2509.23753): DFT, held near the frozen start."""
 
     kind: Literal["asft"] = "asft"
     kl_weight: KlWeight = 0.05
 
+    @property
+    def needs(self) -> Needs:
+        return Needs(start_model=True, kl_weight=self.kl_weight)
 
-class SftKl(Frozen):
+
+class SftKl(WithNeeds):
     """SFT, held near the frozen start."""
 
     kind: Literal["sft_kl"] = "sft_kl"
     kl_weight: KlWeight = 0.1
 
+    @property
+    def needs(self) -> Needs:
+        return Needs(start_model=True, kl_weight=self.kl_weight)
 
-class Psft(Frozen):
+
+class Psft(WithNeeds):
     """Proximal SFT (arXiv 2508.17784): PPO's clipped ratio with advantage 1."""
 
     kind: Literal["psft"] = "psft"
@@ -143,21 +187,25 @@ class Psft(Frozen):
         8, ge=1, description="updates for which p_old stays; with 1 the ratio is always 1, which is SFT"
     )
 
+    @property
+    def needs(self) -> Needs:
+        return Needs(steps_per_snapshot=self.steps_per_snapshot)
 
-class ChordPhi(Frozen):
+
+class ChordPhi(WithNeeds):
     """CHORD's token weight (arXiv 2508.11408): p (1 − p)."""
 
     kind: Literal["chord_phi"] = "chord_phi"
 
 
-class PPower(Frozen):
+class PPower(WithNeeds):
     """Loss (1 − p^alpha) / alpha (arXiv 2510.00526): DFT's gradient at 1, SFT's towards 0."""
 
     kind: Literal["p_power"] = "p_power"
     alpha: float = Field(1.0, gt=0)
 
 
-class Luffy(Frozen):
+class Luffy(WithNeeds):
     """Policy shaping (arXiv 2504.14945) on demonstrations alone: loss −p / (p + gamma)."""
 
     kind: Literal["luffy"] = "luffy"
@@ -165,7 +213,7 @@ class Luffy(Frozen):
     advantage: float = 1.0
 
 
-class Srft(Frozen):
+class Srft(WithNeeds):
     """SRFT's term for demonstrations (arXiv 2506.19767): weight scale · exp(entropy_power · H)."""
 
     kind: Literal["srft"] = "srft"
@@ -194,6 +242,12 @@ Objective = Annotated[
     | Srft,
     Field(discriminator="kind"),
 ]
+
+
+def objectives_by_kind() -> dict[str, type[Objective]]:
+    """All of them, in the order of `Objective`."""
+    union, _ = get_args(Objective)
+    return {one.model_fields["kind"].default: one for one in get_args(union)}
 
 
 class Guards(Frozen):

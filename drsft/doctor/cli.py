@@ -75,7 +75,7 @@ def losses(
 
     Examples:  drsft doctor losses --fixtures loss_fixtures.json
     """
-    from drsft.doctor.check import check_losses
+    from drsft.doctor.losses.check import check_losses
 
     report = check_losses(fixtures)
     console = Console()

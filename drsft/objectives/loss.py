@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from drsft.config.objectives import Guards, Objective
+from drsft.config.objectives import Guards, Needs, Objective
 from drsft.objectives.head import Head, HeadShape
 from drsft.objectives.head_gradients import HeadGradients
 from drsft.objectives.kernels import (
@@ -29,7 +29,6 @@ from drsft.objectives.kernels import (
     softmax_statistics,
     top_entropy,
 )
-from drsft.objectives.needs import Needs, needs_of
 from drsft.objectives.statistics import (
     TokenStatistics,
     check_alignment,
@@ -79,7 +78,7 @@ def fused_loss(hidden_TD: Tensor, head: Head, labels_T: Tensor, request: LossReq
     ValueError where the request lacks what its objective needs.
     """
     check_alignment(hidden_TD, labels_T)
-    needs = needs_of(request.objective)
+    needs = request.objective.needs
     if needs.start_model != (request.start is not None):
         raise ValueError(f"{request.objective.kind}: a frozen start goes with a KL term, and only with one")
     known_terms = None
@@ -123,7 +122,7 @@ class _FusedLoss(torch.autograd.Function):
                     logits_CV[rows],
                     labels_T[place],
                     None if start_CV is None else start_CV[rows],
-                    needs_of(request.objective),
+                    request.objective.needs,
                 )
                 of_rows = (
                     _terms(request, scored.statistics, request.context.of(place))
@@ -206,7 +205,7 @@ def _logit_gradient(
         normaliser_C=scored.normaliser_C,
         reference_CV=scored.start_CV,
         reference_normaliser_C=scored.start_normaliser_C,
-        kl_weight=needs_of(request.objective).kl_weight * factor,
+        kl_weight=request.objective.needs.kl_weight * factor,
         softcap=head.shape.softcap,
         dtype=head.weight_VD.dtype,
     )

@@ -15,28 +15,8 @@ from typing import NamedTuple, TypeVar, assert_never
 import torch
 from torch import Tensor
 
-from drsft.config.objectives import (
-    Asft,
-    ChordPhi,
-    Dft,
-    DftGeomean,
-    DftSeq,
-    Eaft,
-    EaftFull,
-    Guards,
-    Idft,
-    IdftPhiClip,
-    IwSft,
-    IwSftToken,
-    Luffy,
-    Objective,
-    PPower,
-    Psft,
-    Sft,
-    SftKl,
-    Srft,
-    Talr,
-)
+from drsft.config import objectives
+from drsft.config.objectives import Guards, Objective
 from drsft.objectives.documents import document_totals, median_document_loss, spread
 from drsft.objectives.statistics import TokenStatistics
 
@@ -47,7 +27,7 @@ N = TypeVar("N")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenContext:
-    """What an objective may need beside the statistics; `needs_of` says which."""
+    """What an objective may need beside the statistics; its `needs` say which."""
 
     start_logprobs_T: Tensor | None = None  # of the frozen starting model
     old_logprobs_T: Tensor | None = None  # of the policy when the snapshot was taken
@@ -93,55 +73,55 @@ def token_terms(objective: Objective, statistics: TokenStatistics, context: Toke
     logp_T, entropy_T = statistics.logprobs_T, statistics.entropy_T
     p_T = logp_T.exp()
     match objective:
-        case Sft():
+        case objectives.Sft():
             return reweighted(logp_T, torch.ones_like(logp_T))
-        case Dft():
+        case objectives.Dft():
             # Without holding p constant the gradient would be (1 + log p) ∇p, which changes sign at 1/e.
             return reweighted(logp_T, p_T)
-        case DftSeq():
+        case objectives.DftSeq():
             ids_T = _needed(context.document_ids_T, "document ids")
             return reweighted(logp_T, document_totals(logp_T, ids_T)[ids_T].exp())
-        case DftGeomean():
+        case objectives.DftGeomean():
             return reweighted(logp_T, spread(logp_T, _needed(context.document_ids_T, "document ids")).exp())
-        case IwSft(temperature=temperature, max_weight=high):
+        case objectives.IwSft(temperature=temperature, max_weight=high):
             log_ratio_T = logp_T - _needed(context.start_logprobs_T, "the start's log-probs")
             mean_T = spread(log_ratio_T, _needed(context.document_ids_T, "document ids"))
             return limited(logp_T, (temperature * mean_T).exp(), low=0.0, high=high)
-        case IwSftToken(min_weight=low, max_weight=high):
+        case objectives.IwSftToken(min_weight=low, max_weight=high):
             ratio_T = (logp_T - _needed(context.start_logprobs_T, "the start's log-probs")).exp()
             return limited(logp_T, ratio_T, low=low, high=high)
-        case Idft():
+        case objectives.Idft():
             return idft(objective, statistics, progress=context.progress)
-        case IdftPhiClip(max_phi=limit):
+        case objectives.IdftPhiClip(max_phi=limit):
             phi_T = statistics.phi_T
             gamma_T = (-phi_T.clamp(-limit, limit)).exp()
             return reweighted(logp_T, (gamma_T * logp_T).exp(), is_clipped_T=phi_T.abs() > limit)
-        case Eaft(norm=norm, alpha=alpha):
+        case objectives.Eaft(norm=norm, alpha=alpha):
             top_T = _needed(statistics.top_entropy_T, "the entropy of the likeliest tokens")
             return reweighted(logp_T, (top_T / norm) ** alpha)
-        case EaftFull():
+        case objectives.EaftFull():
             return reweighted(
                 logp_T, entropy_T / _needed(statistics.max_entropy, "the size of the vocabulary")
             )
-        case Talr(min_weight=low):
+        case objectives.Talr(min_weight=low):
             tau = _needed(context.median_loss, "the median loss")
             return limited(logp_T, (logp_T / tau).exp(), low=low, high=1.0)
-        case Asft(kl_weight=kl_weight):
+        case objectives.Asft(kl_weight=kl_weight):
             return with_kl(reweighted(logp_T, p_T), statistics.kl_T, kl_weight)
-        case SftKl(kl_weight=kl_weight):
+        case objectives.SftKl(kl_weight=kl_weight):
             return with_kl(reweighted(logp_T, torch.ones_like(logp_T)), statistics.kl_T, kl_weight)
-        case Psft(clip_low=low, clip_high=high):
+        case objectives.Psft(clip_low=low, clip_high=high):
             ratio_T = (logp_T - _needed(context.old_logprobs_T, "the snapshot's log-probs")).exp()
             return clipped_ratio(ratio_T, low=low, high=high)
-        case ChordPhi():
+        case objectives.ChordPhi():
             return reweighted(logp_T, p_T * (1 - p_T))
-        case PPower(alpha=alpha):
+        case objectives.PPower(alpha=alpha):
             power_T = (alpha * logp_T).exp()
             return TokenTerms((1 - power_T) / alpha, power_T, _nowhere(logp_T))
-        case Luffy(gamma=gamma, advantage=advantage):
+        case objectives.Luffy(gamma=gamma, advantage=advantage):
             weight_T = advantage * gamma * p_T / (p_T + gamma) ** 2
             return TokenTerms(-advantage * p_T / (p_T + gamma), weight_T, _nowhere(logp_T))
-        case Srft(scale=scale, entropy_power=power):
+        case objectives.Srft(scale=scale, entropy_power=power):
             return reweighted(logp_T, scale * (power * entropy_T).exp())
         case _:
             assert_never(objective)
@@ -159,7 +139,7 @@ def limited(logp_T: Tensor, weight_T: Tensor, *, low: float, high: float) -> Tok
     return reweighted(logp_T, limited_T, is_clipped_T=(weight_T < low) | (weight_T > high))
 
 
-def idft(objective: Idft, statistics: TokenStatistics, *, progress: float) -> TokenTerms:
+def idft(objective: objectives.Idft, statistics: TokenStatistics, *, progress: float) -> TokenTerms:
     """p^γ with γ = 1 + λ (clip(exp(−φ/β)) − 1): towards SFT where the token is likelier than a typical one,
     a square where it is much less likely. Below `min_p` the loss is constant.
 

@@ -15,7 +15,6 @@ import torch
 
 from drsft.objectives.head import Head
 from drsft.objectives.loss import FrozenStart
-from drsft.objectives.needs import needs_of
 from drsft.policy.prompts import text_patterns
 from drsft.run.layout import START_LOGPROBS
 from drsft.storage import Store
@@ -44,7 +43,7 @@ def gather_references(training: Training, model: ScoringModel, store: Store | No
     `store` keeps the start's log-probs for the other jobs of the same rows. Adapters that can be switched off
     make a frozen copy of the model needless.
     """
-    needs = needs_of(training.objective)
+    needs = training.objective.needs
     start = start_model = None
     if needs.compares:
         model.draw_nothing()

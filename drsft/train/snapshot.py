@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from drsft.errors import StorageError
 from drsft.objectives.documents import median_document_loss
-from drsft.objectives.needs import needs_of
 from drsft.run.layout import SNAPSHOT
 from drsft.storage import Store
 from drsft.train import checkpoint
@@ -74,7 +73,7 @@ def stored_snapshot(training: Training, references: References, store: Store, st
 
 
 def _steps_per_snapshot(training: Training) -> int | None:
-    return needs_of(training.objective).steps_per_snapshot
+    return training.objective.needs.steps_per_snapshot
 
 
 def _window_rows(step: int, every: int, order: RowOrder) -> NDArray[np.int64]:

@@ -17,7 +17,6 @@ from drsft.config import Guards, Objective, Train
 from drsft.errors import StageError
 from drsft.objectives.loss import LossRequest
 from drsft.objectives.meters import metrics_of, token_sums
-from drsft.objectives.needs import needs_of
 from drsft.objectives.weights import TokenContext
 from drsft.records import stable_seed
 from drsft.train.job import Training
@@ -115,7 +114,7 @@ def accumulate_gradient(
     for index, batch_rows in enumerate(batches):
         sync_gradients_now(model, is_last_micro_batch=index == len(batches) - 1)
         batch = micro_batch(rows, batch_rows, world.device, exempt_patterns=references.exempt_patterns)
-        needs_start = needs_of(objective).start_model
+        needs_start = objective.needs.start_model
         fused = model(
             *batch.inputs,
             replace(

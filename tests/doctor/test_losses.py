@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from drsft.cli import app
-from drsft.doctor.check import check_losses
-from drsft.doctor.fixtures import METHODS as KNOWN
+from drsft.doctor.losses.check import check_losses
+from drsft.doctor.losses.fixtures import METHODS as KNOWN
 from drsft.errors import InputError
 from tests.support.loss_oracle import METHODS, worked_case
 

@@ -1,6 +1,8 @@
 """Weights and guards of single tokens, computed by hand. `test_doctor_losses.py` has the slow oracle."""
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,9 +21,9 @@ from drsft.config.objectives import (
     Psft,
     Sft,
     Talr,
+    objectives_by_kind,
 )
 from drsft.objectives.documents import median_document_loss
-from drsft.objectives.needs import needs_of
 from drsft.objectives.statistics import TokenStatistics
 from drsft.objectives.weights import TokenContext, guarded_terms, token_terms, token_weights
 
@@ -107,11 +109,11 @@ def test_what_an_objective_lacks_is_named(objective: Objective, missing: str) ->
 
 
 def test_needs_tell_what_must_be_scored() -> None:
-    assert needs_of(IwSft()).start_logprobs
-    assert needs_of(Asft()).start_model
-    assert needs_of(Psft(steps_per_snapshot=3)).steps_per_snapshot == 3
-    assert needs_of(Eaft(top_k=7)).top_k == 7
-    assert not needs_of(Dft()).compares
+    assert IwSft().needs.start_logprobs
+    assert Asft().needs.start_model
+    assert Psft(steps_per_snapshot=3).needs.steps_per_snapshot == 3
+    assert Eaft(top_k=7).needs.top_k == 7
+    assert not Dft().needs.compares
 
 
 def test_guards_raise_weights_and_add_cross_entropy() -> None:
@@ -130,3 +132,10 @@ def test_without_guards_nothing_changes() -> None:
     terms = token_terms(Dft(), statistics, TokenContext())
     found = guarded_terms(terms, statistics.logprobs_T, Guards(), torch.zeros(3, dtype=torch.bool))
     assert [column.tolist() for column in found] == [column.tolist() for column in terms]
+
+
+def test_every_objective_has_a_row_in_the_docs() -> None:
+    page = (Path(__file__).parents[2] / "docs/objectives.md").read_text()
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    documented = {kind for row in rows for kind in re.findall(r"`(\w+)`", row)}
+    assert documented >= set(objectives_by_kind())

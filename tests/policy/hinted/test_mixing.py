@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drsft.config import Constant, Linear, LoopGuard, Mixing, Piecewise, Schedule, Sigmoid
-from drsft.doctor.hinted_fixtures import hinted_step_errors
+from drsft.doctor.losses.hinted_steps import hinted_step_errors
 from drsft.errors import InputError
 from drsft.policy.hinted.continuation import Continuation, loops, uniform
 from drsft.policy.hinted.mixing import draw, mix, sampling_logprobs

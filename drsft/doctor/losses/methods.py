@@ -6,12 +6,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from drsft.doctor.findings import Finding, error_between
-from drsft.doctor.fixtures import Case, Method
+from drsft.doctor.losses.findings import Finding, error_between
+from drsft.doctor.losses.fixtures import Case, Method
 from drsft.objectives.documents import median_document_loss
 from drsft.objectives.head import Head
 from drsft.objectives.loss import FrozenStart, LossRequest, fused_loss
-from drsft.objectives.needs import needs_of
 from drsft.objectives.statistics import TokenStatistics, token_statistics
 from drsft.objectives.weights import TokenContext, TokenTerms, token_terms
 
@@ -97,7 +96,7 @@ def _context(case: Case, method: Method, logprobs_N: Tensor) -> TokenContext:
 
 def _plain(case: Case, method: Method) -> _Result:
     """With every logit held, differentiated by torch."""
-    needs = needs_of(method.objective)
+    needs = method.objective.needs
     logits_NV = case.logits_NV.clone().requires_grad_()
     logp_NV = logits_NV.log_softmax(-1)
     logp_N = logp_NV.gather(-1, case.labels_N[:, None])[:, 0]
@@ -129,7 +128,7 @@ def _fused(case: Case, method: Method) -> _Result:
     head = _identity(case)
     logits_NV = case.logits_NV.clone().requires_grad_()
     scored = token_statistics(logits_NV, head, case.labels_N)
-    start_NV = case.optional("ref_logits") if needs_of(method.objective).start_model else None
+    start_NV = case.optional("ref_logits") if method.objective.needs.start_model else None
     request = LossRequest(
         num_loss_tokens=len(case.labels_N),
         objective=method.objective,

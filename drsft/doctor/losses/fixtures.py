@@ -15,52 +15,22 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from drsft.config.objectives import (
-    Asft,
-    ChordPhi,
-    Dft,
-    DftGeomean,
-    DftSeq,
-    Eaft,
-    EaftFull,
-    Idft,
-    IdftPhiClip,
-    IwSft,
-    IwSftToken,
-    Luffy,
-    Objective,
-    PPower,
-    Psft,
-    Sft,
-    SftKl,
-    Srft,
-    Talr,
-)
+from drsft.config.objectives import Idft, Objective, objectives_by_kind
 from drsft.errors import InputError
 
 __all__ = ["Case", "Method", "UnknownMethodError", "cases_in", "read_fixtures"]
 
-# A file's name of a method, its class, and the file's names of hyperparameters where ours are others.
-METHODS: dict[str, tuple[type[Objective], dict[str, str]]] = {
-    "sft": (Sft, {}),
-    "dft": (Dft, {}),
-    "dft_seq": (DftSeq, {}),
-    "dft_geomean": (DftGeomean, {}),
-    "iw_sft_seq": (IwSft, {"temp": "temperature", "clip_max": "max_weight"}),
-    "iw_sft_token": (IwSftToken, {"clip_min": "min_weight", "clip_max": "max_weight"}),
-    "idft": (Idft, {"prob_eps": "min_p", "entropy_eps": "entropy_epsilon"}),
-    "idft_phi_clip": (IdftPhiClip, {"B": "max_phi"}),
-    "eaft_topk": (Eaft, {"k": "top_k"}),
-    "eaft_full": (EaftFull, {}),
-    "talr": (Talr, {"floor": "min_weight"}),
-    "asft": (Asft, {}),
-    "sft_kl": (SftKl, {}),
-    "psft": (Psft, {}),
-    "chord_phi": (ChordPhi, {}),
-    "neg_p_power": (PPower, {}),
-    "luffy_shaping": (Luffy, {}),
-    "srft": (Srft, {}),
+# Where a file's name of an objective is another than its kind, and its names of hyperparameters likewise.
+NAMES = {"iw_sft": "iw_sft_seq", "eaft": "eaft_topk", "p_power": "neg_p_power", "luffy": "luffy_shaping"}
+HYPERPARAMETERS = {
+    "iw_sft": {"temp": "temperature", "clip_max": "max_weight"},
+    "iw_sft_token": {"clip_min": "min_weight", "clip_max": "max_weight"},
+    "idft": {"prob_eps": "min_p", "entropy_eps": "entropy_epsilon"},
+    "idft_phi_clip": {"B": "max_phi"},
+    "eaft": {"k": "top_k"},
+    "talr": {"floor": "min_weight"},
 }
+METHODS = {NAMES.get(kind, kind): (kind, objective) for kind, objective in objectives_by_kind().items()}
 
 
 class UnknownMethodError(InputError):
@@ -101,7 +71,8 @@ class Case:
         known = METHODS.get(name.split("@")[0])
         if known is None:
             raise UnknownMethodError(f"{where}: no such objective; known are {', '.join(METHODS)}")
-        objective_class, renamed = known
+        kind, objective_class = known
+        renamed = HYPERPARAMETERS.get(kind, {})
         expected = self.tree["methods"][name]
         given = {key: value for key, value in expected.get("hyperparameters", {}).items() if key != "note"}
         share = float(given.pop("lambda_t", 1.0)) if objective_class is Idft else 1.0

@@ -16,8 +16,8 @@ from torch.optim.swa_utils import get_ema_avg_fn
 
 from drsft.config import Rewrite
 from drsft.config.objectives import Dft, IwSft, Sft
-from drsft.doctor.findings import Finding, error_between
-from drsft.doctor.hinted_fixtures import hinted_step_errors
+from drsft.doctor.losses.findings import Finding, error_between
+from drsft.doctor.losses.hinted_steps import hinted_step_errors
 from drsft.errors import InputError
 from drsft.objectives.head import Head
 from drsft.objectives.loss import LossRequest, fused_loss

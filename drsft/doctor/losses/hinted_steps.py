@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from drsft.config import Constant, Linear, Piecewise, Schedule, Sigmoid
-from drsft.doctor.findings import error_between
+from drsft.doctor.losses.findings import error_between
 from drsft.errors import InputError
 from drsft.policy.hinted.mixing import Mixture, mix, normalised_entropy, sampling_logprobs
 

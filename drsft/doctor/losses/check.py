@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rich.table import Table
 
-from drsft.doctor.blocks import BLOCKS, block_findings
-from drsft.doctor.findings import TOLERANCE, Finding
-from drsft.doctor.fixtures import UnknownMethodError, cases_in, read_fixtures
-from drsft.doctor.losses import method_findings, statistics_findings
+from drsft.doctor.losses.blocks import BLOCKS, block_findings
+from drsft.doctor.losses.findings import TOLERANCE, Finding
+from drsft.doctor.losses.fixtures import UnknownMethodError, cases_in, read_fixtures
+from drsft.doctor.losses.methods import method_findings, statistics_findings
 from drsft.errors import InputError
 
 __all__ = ["LossReport", "check_losses"]
