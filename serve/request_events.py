@@ -6,7 +6,7 @@ from typing import Any
 
 from drsft.records import Attempt, Phase
 from drsft.rewrite.events import NoEvents
-from serve.text_stream import TextSoFar
+from serve.text_stream import TextStream
 
 __all__ = ["Listener", "RequestEvents"]
 
@@ -28,7 +28,7 @@ class RequestEvents(NoEvents):
         clock_s: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._decode, self._listener, self._clock_s = decode, listener, clock_s
-        self._texts: dict[tuple[Phase, int], TextSoFar] = {}
+        self._texts: dict[tuple[Phase, int], TextStream] = {}
         self._num_in_engine = 0
         self._sampling_since_s = 0.0
         self._ended_s: dict[tuple[Phase, int], float] = {}
@@ -49,7 +49,7 @@ class RequestEvents(NoEvents):
         self._send("attempt", phase, sample_index=sample_index)
 
     def tokens_sampled(self, phase: Phase, sample_index: int, token_ids: Sequence[int]) -> None:
-        text = self._texts.setdefault((phase, sample_index), TextSoFar(self._decode))
+        text = self._texts.setdefault((phase, sample_index), TextStream(self._decode))
         self._send_text(phase, sample_index, text.add(token_ids))
 
     def sample_ended(self, phase: Phase, sample_index: int) -> None:
@@ -59,7 +59,7 @@ class RequestEvents(NoEvents):
             self.sampling_s += now_s - self._sampling_since_s
         self._ended_s[phase, sample_index] = now_s
         if text := self._texts.pop((phase, sample_index), None):
-            self._send_text(phase, sample_index, text.rest())
+            self._send_text(phase, sample_index, text.flush())
 
     def attempt_judged(self, attempt: Attempt) -> None:
         phase, sample_index, verdict = attempt.rollout.phase, attempt.rollout.sample_index, attempt.verdict

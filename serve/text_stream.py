@@ -1,49 +1,54 @@
-"""Tokens become text while they come: in pieces, each told once."""
+"""Decodes tokens to text piece by piece, as they arrive."""
 
 from collections.abc import Callable, Sequence
 
-__all__ = ["TextSoFar"]
+__all__ = ["TextStream"]
 
-HALF = "\ufffd"  # what stands for bytes that are no character, or not yet
-NUM_BEFORE = 8  # tokens that are decoded along: some tokenizers write one otherwise at a text's beginning
-MOST_BYTES = 4  # of a character
+REPLACEMENT = "\ufffd"  # what decoders return for bytes that are no character, or not a whole one yet
+NUM_CONTEXT_TOKENS = 8  # decoded again with each piece: some tokenizers decode a text's first token otherwise
+MAX_CHARACTER_BYTES = 4
 
 
-class TextSoFar:
-    """The pieces, with the rest at the end, are the text of all tokens; each costs what it is long."""
+class TextStream:
+    """The text of tokens that arrive bit by bit; all pieces joined are the text of all tokens.
+
+    The cost of a piece depends on its own length and not on that of the text before it.
+    """
 
     def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
         self._decode = decode
-        self._before: list[int] = []  # the last that were told
-        self._before_text = ""
-        self._held: list[int] = []  # that were not
+        self._context: list[int] = []  # the last tokens whose text was returned
+        self._context_text = ""
+        self._pending: list[int] = []  # tokens whose text was not returned yet
 
     def add(self, token_ids: Sequence[int]) -> str:
-        """What can be told by now: half a character waits for its other bytes."""
-        self._held += token_ids
-        return self._tell(self._num_settled())
+        """Returns the text that no later token can change: half a character waits for its other bytes."""
+        self._pending += token_ids
+        return self._take(self._num_settled())
 
-    def rest(self) -> str:
-        return self._tell(len(self._held))
+    def flush(self) -> str:
+        """Returns the rest of the text, with replacement characters for what is incomplete."""
+        return self._take(len(self._pending))
 
     def _num_settled(self) -> int:
-        """Of the held tokens, those that none to come can change."""
-        text = self._text(self._held)
-        if not text.endswith(HALF):
-            return len(self._held)
-        # Where two parts by themselves read as they do together, no character goes from one into the other.
-        for number in range(len(self._held) - 1, max(0, len(self._held) - 1 - MOST_BYTES), -1):
-            tail = self._decode(self._held[number:])
-            if tail and self._text(self._held[:number]) + tail == text:
+        """Returns how many of the pending tokens have a text that later ones cannot change."""
+        text = self._text(self._pending)
+        if not text.endswith(REPLACEMENT):
+            return len(self._pending)
+        # Where two parts decode to the same text apart as together, no character is split between them.
+        shortest = max(0, len(self._pending) - 1 - MAX_CHARACTER_BYTES)
+        for number in range(len(self._pending) - 1, shortest, -1):
+            tail = self._decode(self._pending[number:])
+            if tail and self._text(self._pending[:number]) + tail == text:
                 return number
         return 0
 
-    def _tell(self, number: int) -> str:
-        told, self._held = self._held[:number], self._held[number:]
-        text = self._text(told)
-        self._before = [*self._before, *told][-NUM_BEFORE:]
-        self._before_text = self._decode(self._before)
+    def _take(self, number: int) -> str:
+        taken, self._pending = self._pending[:number], self._pending[number:]
+        text = self._text(taken)
+        self._context = [*self._context, *taken][-NUM_CONTEXT_TOKENS:]
+        self._context_text = self._decode(self._context)
         return text
 
     def _text(self, token_ids: Sequence[int]) -> str:
-        return self._decode([*self._before, *token_ids])[len(self._before_text) :]
+        return self._decode([*self._context, *token_ids])[len(self._context_text) :]

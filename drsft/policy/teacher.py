@@ -1,8 +1,8 @@
 """Teachers behind OpenAI-compatible endpoints, several of them with weights.
 
-What fails is told apart. A key or a name that the endpoint refuses is the user's to mend and ends the run; so
-does an endpoint that never answered, or no longer does: the same command goes on when it is back. What fails
-now and then, after retries with growing pauses, is recorded with its problem, which then goes on without.
+Failures are of two kinds. A rejected key, an unknown model and an endpoint that does not answer, or no longer
+does, end the run: the user fixes them and resumes with the same command. A request that fails now and then,
+after retries with growing pauses, is recorded with its problem, which continues without a teacher.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ from drsft.records import FinishReason, Problem, stable_seed
 __all__ = ["OpenAITeachers", "TeacherText", "Teachers"]
 
 
-FAILURES_IN_A_ROW = 8  # of a teacher that answered before: then it is taken to be gone
+FAILURES_IN_A_ROW = 8  # after which a teacher that answered before counts as lost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherText:
-    """One solution as a teacher wrote it; with `failure`, why there is none."""
+    """One solution as a teacher wrote it; `failure` says why there is none."""
 
     text: str
     finish_reason: FinishReason  # as the endpoint says
@@ -35,13 +35,16 @@ class TeacherText:
 
 class Teachers(Protocol):
     def pick(self, problem: Problem, run_seed: int) -> Teacher:
-        """The teacher that is asked about this problem: by weight, seeded by the problem."""
+        """Returns the teacher for this problem: drawn by weight, seeded by the problem."""
         ...
 
     async def solve(
         self, teacher: Teacher, messages: list[dict[str, str]], *, seed: int
     ) -> list[TeacherText]:
-        """`teacher.num_samples` solutions, or their failures. Raises SetupError as said above."""
+        """Returns `teacher.num_samples` solutions or failures.
+
+        Raises SetupError for a failure that would meet every other request, too.
+        """
         ...
 
 
@@ -102,7 +105,7 @@ class OpenAITeachers:
         return TeacherText(text=text, finish_reason=finish_reason, seed=seed)
 
     def _failed(self, teacher: Teacher, error: Exception) -> str:
-        """Why there is no solution, in words that can be counted; SetupError where no other will come."""
+        """Returns why there is no solution. Raises SetupError where no later request would get one either."""
         status = getattr(error, "status_code", None)
         where = f"rewrite.teachers: {teacher.model!r} at {teacher.base_url}"
         if status in (401, 403):
@@ -111,12 +114,12 @@ class OpenAITeachers:
         if status == 404:
             raise SetupError(f"{where} is not there (404); check model and base_url") from error
         failure = _failure(error)
-        is_its_own = status is not None and status < 500 and status != 429  # this one request's
+        is_of_request = status is not None and status < 500 and status != 429  # others may succeed
         has_answered = teacher in self._has_answered
-        if is_its_own and has_answered:
-            return failure  # however many problems are too long for it, the others are not
+        if is_of_request and has_answered:
+            return failure  # such as a problem that is too long for the teacher: others are not
         self._num_failed[teacher] += 1
-        may_pass = has_answered or is_its_own or isinstance(error, ValueError)
+        may_pass = has_answered or is_of_request or isinstance(error, ValueError)
         if self._num_failed[teacher] >= (FAILURES_IN_A_ROW if may_pass else 1):
             raise SetupError(
                 f"{where} gives no solutions: {failure}, {_detail(error)}; the same command goes on "
@@ -126,13 +129,13 @@ class OpenAITeachers:
 
 
 class _UnreadableError(ValueError):
-    """Success by its status, but no solution in it: some routers put another endpoint's failure there."""
+    """A response of status 200 without a solution: some routers return another endpoint's failure so."""
 
 
 def _solution_of(answer: Any) -> tuple[str, FinishReason]:
-    """Text and finish reason of the first choice; some endpoints give the text in parts.
+    """Returns text and finish reason of the first choice; some endpoints send the text in parts.
 
-    Nothing of it was checked on its way here. Raises _UnreadableError where something else answered.
+    Nothing in the response has been checked before. Raises _UnreadableError for any other response.
     """
     try:
         choice = answer.choices[0]

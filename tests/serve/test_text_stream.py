@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from drsft.config import Prompts
 from drsft.policy.prompts import Prompter, load_prompter
-from serve.text_stream import TextSoFar
+from serve.text_stream import TextStream
 
 PROMPTER: Prompter = load_prompter("embedded", Prompts())
 NUM_IDS = len(PROMPTER.tokenizer)
@@ -39,8 +39,8 @@ def in_chunks(ids: list[int], sizes: list[int]) -> list[list[int]]:
 
 
 def told(ids: list[int], sizes: list[int]) -> list[str]:
-    text = TextSoFar(PROMPTER.decode)
-    return [*(text.add(chunk) for chunk in in_chunks(ids, sizes)), text.rest()]
+    text = TextStream(PROMPTER.decode)
+    return [*(text.add(chunk) for chunk in in_chunks(ids, sizes)), text.flush()]
 
 
 BYTES = ids_of("😀語é")  # a token each: four, three and two of one character
@@ -67,7 +67,7 @@ def test_no_character_is_told_by_halves(text: str, sizes: list[int]) -> None:
 
 @given(text=st.text(alphabet=st.characters(codec="ascii"), max_size=60))
 def test_what_is_whole_is_told_at_once(text: str) -> None:
-    ids, so_far, pieces = ids_of(text), TextSoFar(PROMPTER.decode), ""
+    ids, so_far, pieces = ids_of(text), TextStream(PROMPTER.decode), ""
     for number, one in enumerate(ids, 1):
         pieces += so_far.add([one])
         assert pieces == PROMPTER.decode(ids[:number])
@@ -82,7 +82,7 @@ def test_twice_the_tokens_cost_twice_as_much(ids: list[int]) -> None:
     costs = []
     for number in (1000, 2000):
         decoder = Decoder()
-        text = TextSoFar(decoder)
+        text = TextStream(decoder)
         for one in (ids * number)[:number]:
             text.add([one])
         costs.append(decoder.num_tokens)
