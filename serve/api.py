@@ -44,11 +44,11 @@ class RecipeOverrides(_Strict):
     temperature: float | None = Field(None, gt=0, le=2)
     max_tokens: int | None = Field(None, ge=1, description="of a completion")
     fallback: Literal["expert", "drop"] | None = Field(None, description="what becomes of the unsolved")
-    hint: Literal["demonstration", "answer"] | None = Field(None, description="what the guided stage sees")
+    hint: Literal["demonstration", "answer"] | None = Field(None, description="what the guided phase sees")
 
 
 class RewriteRequest(_Strict):
-    """One problem. Without `expert_solution` there is no guided stage, unless the hint is the answer."""
+    """One problem. Without `expert_solution` there is no guided phase, unless the hint is the answer."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_PROBLEM]})
 

@@ -135,7 +135,7 @@ class RewriteService:
         """
         rewrite = recipe.rewrite
         num_kept = max(
-            stage.max_tokens if stage.num_samples else 0 for stage in (rewrite.self_align, rewrite.guided)
+            phase.max_tokens if phase.num_samples else 0 for phase in (rewrite.self_align, rewrite.guided)
         )
         if rewrite.fallback == "expert":
             num_expert = len(self._prompter.completion(problem.demonstration))

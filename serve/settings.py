@@ -38,7 +38,7 @@ class Limits(Frozen):
     solution_chars: int = Field(100_000, ge=1)
     reference_chars: int = Field(2_000, ge=1)
     batch_problems: int = Field(64, ge=1)
-    num_samples: int = Field(16, ge=1, description="that a request may ask for, in each stage")
+    num_samples: int = Field(16, ge=1, description="that a request may ask for, in each phase")
     deadline_s: float = Field(120, gt=0, description="the longest that a request may take, and the default")
     tokens_in_flight: int = Field(200_000, ge=1, description="admitted at once, by estimate; past it 429")
     remembered_results: int = Field(10_000, ge=0, description="finished answers kept for repeated requests")

@@ -14,6 +14,7 @@ from drsft.config.evaluation import Evaluate
 from drsft.config.reporting import Report
 from drsft.config.rewriting import Rewrite
 from drsft.config.rounds import Rounds
+from drsft.config.sampling import SamplingPhase
 from drsft.config.target import Target
 from drsft.config.tracing import Traces
 from drsft.config.training import Arm, Train
@@ -89,13 +90,13 @@ class RunConfig(Frozen):
     @model_validator(mode="after")
     def lengths_fit(self) -> "RunConfig":
         rewrite, limit = self.rewrite, self.target.max_model_len
-        stages = {"self_align": rewrite.self_align}
-        stages |= {"guided": rewrite.guided} if rewrite.is_guided else {}
-        stages |= {"hinted": rewrite.hinted} if rewrite.is_hinted else {}
-        for name, stage in stages.items():
-            if stage.num_samples and stage.max_tokens >= limit:
+        phases: dict[str, SamplingPhase] = {"self_align": rewrite.self_align}
+        phases |= {"guided": rewrite.guided} if rewrite.is_guided else {}
+        phases |= {"hinted": rewrite.hinted} if rewrite.is_hinted else {}
+        for name, phase in phases.items():
+            if phase.num_samples and phase.max_tokens >= limit:
                 raise ValueError(
-                    f"rewrite.{name}.max_tokens ({stage.max_tokens}) must be below "
+                    f"rewrite.{name}.max_tokens ({phase.max_tokens}) must be below "
                     f"target.max_model_len ({limit})"
                 )
         return self

@@ -1,4 +1,4 @@
-"""What every stage that samples has."""
+"""The settings that every sampling phase of the cascade has."""
 
 from pydantic import Field, model_validator
 
@@ -8,7 +8,7 @@ __all__ = ["SamplingPhase"]
 
 
 class SamplingPhase(Frozen):
-    """One stage of the cascade; `num_samples: 0` leaves the stage out."""
+    """One phase of the cascade; `num_samples: 0` leaves the phase out."""
 
     num_samples: int = Field(10, ge=0, description="at most so many samples for a problem")
     wave_size: int = Field(5, ge=1, description="samples drawn at once; another wave only if too few passed")

@@ -8,7 +8,7 @@ __all__ = ["Traces"]
 
 
 class Traces(Frozen):
-    """One trace for a problem: its stages, samples and verdicts, and how long each took."""
+    """One trace for a problem: its phases, samples and verdicts, and how long each took."""
 
     endpoint: str = Field(
         pattern=r"^https?://[^\s@]+$", description="an OTLP/HTTP collector, such as http://collector:4318"

@@ -159,7 +159,7 @@ def estimated_tokens(num_prompt_tokens: int, rewrite: Rewrite) -> int:
     empty.
     """
     waves = (
-        min(stage.wave_size, stage.num_samples) * stage.max_tokens
-        for stage in (rewrite.self_align, rewrite.guided)
+        min(phase.wave_size, phase.num_samples) * phase.max_tokens
+        for phase in (rewrite.self_align, rewrite.guided)
     )
     return num_prompt_tokens + max(waves)

@@ -8,14 +8,14 @@ beta(0.5, 0.5), 72.7 %.
 
 import random
 
-from drsft.records import stable_seed
+from drsft.records import Phase, stable_seed
 
 __all__ = ["is_right"]
 
-_RATES = {"self_align": (0.22, 0.75), "guided": (0.5, 0.5)}  # the beta distribution's parameters
+_RATES = {Phase.SELF_ALIGN: (0.22, 0.75), Phase.GUIDED: (0.5, 0.5)}  # the beta distribution's parameters
 
 
-def is_right(problem_id: str, stage: str, sample_index: int) -> bool:
+def is_right(problem_id: str, phase: Phase, sample_index: int) -> bool:
     """Depends on its arguments alone."""
-    rate = random.Random(stable_seed(0, problem_id, stage, "rate")).betavariate(*_RATES[stage])
-    return random.Random(stable_seed(0, problem_id, stage, str(sample_index))).random() < rate
+    rate = random.Random(stable_seed(0, problem_id, phase, "rate")).betavariate(*_RATES[phase])
+    return random.Random(stable_seed(0, problem_id, phase, str(sample_index))).random() < rate

@@ -3,7 +3,7 @@
 - `ray.data.llm` twice: everything is sampled n times, then a second processor guides the failures.
 - the same engine with a barrier: as before, but one engine for both passes.
 
-All sides draw at most four samples a stage with the same engine, prompts and seeds, and meet the same
+All sides draw at most four samples a phase with the same engine, prompts and seeds, and meet the same
 verdicts (drsft/bench/rewriting/acceptance.py), which the peers get for nothing. drsft draws in waves and
 stops early.
 The model is one of drsft/bench/models.py: verdicts do not depend on what it writes.
@@ -28,7 +28,7 @@ from drsft.bench.rewriting.graded import bench_problems
 from drsft.bench.subprocesses import last_json_line
 from drsft.config import RunConfig, SamplingPhase
 from drsft.policy.prompts import load_prompter
-from drsft.records import Problem, stable_seed
+from drsft.records import Phase, Problem, stable_seed
 
 __all__ = ["CascadeRound", "bench_cascade", "print_bench", "print_round"]
 
@@ -108,7 +108,7 @@ _ROWS: dict[str, Callable[[CascadeRound], float]] = {
 
 
 def _config(use: ModelUse, num_problems: int, wave_size: int) -> RunConfig:
-    stage = {"num_samples": NUM_SAMPLES, "wave_size": wave_size, "max_tokens": use.max_tokens}
+    settings = {"num_samples": NUM_SAMPLES, "wave_size": wave_size, "max_tokens": use.max_tokens}
     tree: dict[str, Any] = {
         "name": "bench",
         "problems": {"path": "embedded:train", "limit": num_problems, "shard_size": 64},
@@ -119,7 +119,7 @@ def _config(use: ModelUse, num_problems: int, wave_size: int) -> RunConfig:
             "prompts": {"plain": "{question}", "guided": "{question}\n{demonstration}"},
             "engine": {"max_num_seqs": 128, "kv_cache_mib": 512, "enforce_eager": True},
         },
-        "rewrite": {"self_align": stage, "guided": stage},
+        "rewrite": {"self_align": settings, "guided": settings},
         "resources": {"shards_in_flight_per_actor": 8, "cpus_per_actor": use.num_threads},
     }
     return RunConfig.model_validate(tree)
@@ -128,31 +128,34 @@ def _config(use: ModelUse, num_problems: int, wave_size: int) -> RunConfig:
 def _work(config: RunConfig) -> dict[str, Any]:
     """What the peers are to sample, with the verdicts."""
     prompter = load_prompter(config.target.model, config.target.prompts)
-    stages = {"self_align": config.rewrite.self_align, "guided": config.rewrite.guided}
-    prompts = {"self_align": prompter.plain, "guided": prompter.guided}
+    phases: dict[Phase, SamplingPhase] = {
+        Phase.SELF_ALIGN: config.rewrite.self_align,
+        Phase.GUIDED: config.rewrite.guided,
+    }
+    prompts = {Phase.SELF_ALIGN: prompter.plain, Phase.GUIDED: prompter.guided}
     return {
         "target": config.target.model_dump(mode="json"),
         "end_of_turn_id": prompter.end_of_turn_id,
         "problems": [
             {
-                name: {
-                    "prompt_ids": prompts[name](problem),
-                    "sampling": _sampling(config, problem, name, stage),
-                    "right": [is_right(problem.problem_id, name, i) for i in range(stage.num_samples)],
+                phase.value: {
+                    "prompt_ids": prompts[phase](problem),
+                    "sampling": _sampling(config, problem, phase, settings),
+                    "right": [is_right(problem.problem_id, phase, i) for i in range(settings.num_samples)],
                 }
-                for name, stage in stages.items()
+                for phase, settings in phases.items()
             }
             for problem in bench_problems(config)
         ],
     }
 
 
-def _sampling(config: RunConfig, problem: Problem, name: str, stage: SamplingPhase) -> dict[str, Any]:
+def _sampling(config: RunConfig, problem: Problem, phase: Phase, settings: SamplingPhase) -> dict[str, Any]:
     return {
-        "num_samples": stage.num_samples,
-        "temperature": stage.temperature,
-        "max_tokens": stage.max_tokens,
-        "seed": stable_seed(config.seed, problem.problem_id, name, "0"),
+        "num_samples": settings.num_samples,
+        "temperature": settings.temperature,
+        "max_tokens": settings.max_tokens,
+        "seed": stable_seed(config.seed, problem.problem_id, phase, "0"),
     }
 
 

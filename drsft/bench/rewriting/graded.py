@@ -18,13 +18,13 @@ from pathlib import Path
 from rich.console import Console
 
 from drsft.bench.rewriting.acceptance import is_right
-from drsft.config import RunConfig, Target
+from drsft.config import RunConfig, SamplingPhase, Target
 from drsft.intake.planning import plan_problems
 from drsft.intake.problems import Intake, read_problems
 from drsft.policy.prompts import Prompter, load_prompter
 from drsft.policy.protocol import Draw, OnTokens
 from drsft.policy.vllm.policy import VLLMPolicy
-from drsft.records import Completion, FinishReason, Problem, Sampling, stable_seed
+from drsft.records import Completion, FinishReason, Phase, Problem, Sampling, stable_seed
 from drsft.run.layout import PROBLEMS
 from drsft.run.run import rewritten_shards
 from drsft.stages.actors import quiet_ray_data
@@ -46,7 +46,7 @@ class _Asked:
     """What a prompt stands for."""
 
     problem: Problem
-    stage: str
+    phase: Phase
 
 
 class GradedPolicy:
@@ -54,13 +54,16 @@ class GradedPolicy:
 
     def __init__(self, policy: VLLMPolicy, prompter: Prompter, config: RunConfig) -> None:
         self._policy, self._run_seed = policy, config.seed
-        self._wave_sizes = {"self_align": config.rewrite.self_align, "guided": config.rewrite.guided}
+        self._settings: dict[Phase, SamplingPhase] = {
+            Phase.SELF_ALIGN: config.rewrite.self_align,
+            Phase.GUIDED: config.rewrite.guided,
+        }
         self._asked = {
-            prompt_ids: _Asked(problem, stage)
+            prompt_ids: _Asked(problem, phase)
             for problem in bench_problems(config)
-            for stage, prompt_ids in (
-                ("self_align", prompter.plain(problem)),
-                ("guided", prompter.guided(problem)),
+            for phase, prompt_ids in (
+                (Phase.SELF_ALIGN, prompter.plain(problem)),
+                (Phase.GUIDED, prompter.guided(problem)),
             )
         }
 
@@ -85,9 +88,9 @@ class GradedPolicy:
 
     def _first_index(self, asked: _Asked, seed: int) -> int:
         """Of the wave that has this seed."""
-        stage = self._wave_sizes[asked.stage]
-        firsts = range(0, stage.num_samples, stage.wave_size)
-        names = (self._run_seed, asked.problem.problem_id, asked.stage)
+        settings = self._settings[asked.phase]
+        firsts = range(0, settings.num_samples, settings.wave_size)
+        names = (self._run_seed, asked.problem.problem_id, asked.phase)
         return next(first for first in firsts if stable_seed(*names, str(first)) == seed)
 
 
@@ -95,7 +98,7 @@ async def _graded(sampled: asyncio.Future[Completion], asked: _Asked, sample_ind
     completion = await sampled
     if completion.finish_reason is FinishReason.STOPPED:
         return completion
-    right = is_right(asked.problem.problem_id, asked.stage, sample_index)
+    right = is_right(asked.problem.problem_id, asked.phase, sample_index)
     answer = asked.problem.reference if right else f"{asked.problem.reference}1"
     return replace(completion, text=f"\\boxed{{{answer}}}", finish_reason=FinishReason.STOP)
 

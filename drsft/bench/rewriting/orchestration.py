@@ -131,7 +131,7 @@ def print_bench(
 
 
 def _config(path: Path, shard_size: int) -> RunConfig:
-    stage = {"num_samples": 4, "wave_size": 4, "max_tokens": 64}
+    settings = {"num_samples": 4, "wave_size": 4, "max_tokens": 64}
     return RunConfig.model_validate(
         {
             "name": "bench",
@@ -141,7 +141,7 @@ def _config(path: Path, shard_size: int) -> RunConfig:
                 "max_model_len": 512,
                 "prompts": {"plain": "{question}", "guided": "{question}\n{demonstration}"},
             },
-            "rewrite": {"self_align": stage, "guided": stage},
+            "rewrite": {"self_align": settings, "guided": settings},
             "resources": {"rewrite_actors": NUM_ACTORS, "shards_in_flight_per_actor": 2},
         }
     )

@@ -22,7 +22,7 @@ from drsft.bench.subprocesses import last_json_line, run_side
 from drsft.config import RunConfig
 from drsft.intake.problems import Intake, read_problems
 from drsft.policy.prompts import load_prompter
-from drsft.records import stable_seed
+from drsft.records import Phase, stable_seed
 from drsft.verify.answers import parse_reference
 
 __all__ = ["RewriteRound", "bench_rewrite", "print_bench", "print_round"]
@@ -67,7 +67,7 @@ def print_bench(model: BenchModel, rounds: Sequence[RewriteRound], console: Cons
 
 def _config(use: ModelUse, num_problems: int) -> RunConfig:
     prompts = {"plain": "{question}", "guided": "{question}\n{demonstration}"}
-    stage = {"num_samples": 4, "wave_size": 4, "max_tokens": use.max_tokens}
+    settings = {"num_samples": 4, "wave_size": 4, "max_tokens": use.max_tokens}
     tree: dict[str, Any] = {
         "name": "bench",
         "problems": {"path": "embedded:train", "limit": num_problems, "shard_size": 64},
@@ -80,8 +80,8 @@ def _config(use: ModelUse, num_problems: int) -> RunConfig:
         },
         # Raw vLLM finishes every sample.
         "rewrite": {
-            "self_align": stage,
-            "guided": {**stage, "num_samples": 0},
+            "self_align": settings,
+            "guided": {**settings, "num_samples": 0},
             "stop_beaten": False,
         },
         # Ray gives an actor as many OpenMP threads as it has CPUs.
@@ -105,13 +105,13 @@ def _ours(config: RunConfig, threads: int) -> float:
 def _raw(config: RunConfig, threads: int, folder: Path) -> float:
     prompter = load_prompter(config.target.model, config.target.prompts)
     problems = list(read_problems(config.problems, Intake(), parse_reference=parse_reference))
-    stage = config.rewrite.self_align
+    settings = config.rewrite.self_align
     requests = [
         {
-            "num_samples": stage.num_samples,
-            "temperature": stage.temperature,
-            "max_tokens": stage.max_tokens,
-            "seed": stable_seed(config.seed, problem.problem_id, "self_align", "0"),
+            "num_samples": settings.num_samples,
+            "temperature": settings.temperature,
+            "max_tokens": settings.max_tokens,
+            "seed": stable_seed(config.seed, problem.problem_id, Phase.SELF_ALIGN, "0"),
         }
         for problem in problems
     ]
