@@ -19,7 +19,7 @@ from drsft.config.rewriting import Guided, Hint, Rejections, Rewrite, Selection,
 from drsft.config.rounds import Rounds
 from drsft.config.run import Resources, RunConfig
 from drsft.config.sampling import SamplingPhase
-from drsft.config.target import Engine, Prompts, Target
+from drsft.config.target import Engine, Prompts, Target, ThoughtMarkers
 from drsft.config.tracing import Traces
 from drsft.config.training import Arm, DataView, GapFilter, Lora, TrackerName, Train
 from drsft.config.verification import Verification
@@ -62,6 +62,7 @@ __all__ = [
     "Sigmoid",
     "Target",
     "Teacher",
+    "ThoughtMarkers",
     "Traces",
     "TrackerName",
     "Train",

@@ -12,7 +12,7 @@ from drsft.config import RunConfig
 from drsft.config.yamlfile import NotYamlError, read_yaml
 from drsft.errors import ConfigError
 
-__all__ = ["load_config", "load_settings"]
+__all__ = ["load_config", "load_settings", "settings_of"]
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -29,13 +29,20 @@ def load_settings(schema: type[Settings], path: Path, overrides: Iterable[str] =
     tree = _read(path)
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected keys such as problems and target, found {type(tree).__name__}")
+    return settings_of(schema, tree, overrides, source=str(path))
+
+
+def settings_of(
+    schema: type[Settings], tree: dict[str, Any], overrides: Iterable[str] = (), *, source: str
+) -> Settings:
+    """The settings in a tree of keys, changed by overrides. ConfigError, a line that begins with `source`."""
     for override in overrides:
         _apply(tree, override)
     try:
         return schema.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(
-            *(f"{path}: {_describe(one, tree, schema)}" for one in _first_of_each(error, tree))
+            *(f"{source}: {_describe(one, tree, schema)}" for one in _first_of_each(error, tree))
         ) from error
 
 

@@ -1,12 +1,24 @@
 """The model being trained, its prompts and its engine."""
 
-from typing import Literal
+import datetime
+import re
+from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from drsft.config.base import Frozen
 
-__all__ = ["Engine", "Prompts", "Target"]
+__all__ = ["Engine", "Prompts", "Target", "ThoughtMarkers"]
+
+_GIVEN_BY_DRSFT = ("messages", "tools", "documents", "add_generation_prompt", "strftime_now")
 
 
 class Prompts(Frozen):
@@ -52,11 +64,62 @@ class Engine(Frozen):
     tensor_parallel_size: int = Field(1, ge=1)
 
 
+class ThoughtMarkers(Frozen):
+    """What opens and closes a thought, where the chat template does not tell."""
+
+    open: str = Field(min_length=1)
+    close: str = Field(min_length=1)
+
+
 class Target(Frozen):
     """The model being trained."""
 
     model: str = Field(description="a folder, a hub name, s3://…, or `embedded`")
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     max_model_len: int = Field(4096, ge=16, description="prompt and completion together, tokens")
+    chat_template: str | None = Field(
+        None,
+        description="a file with a Jinja template; null: the model's own. The configuration keeps its text",
+    )
+    chat_template_kwargs: dict[str, JsonValue] = Field(
+        {}, description="variables of the template, such as enable_thinking"
+    )
+    thought: ThoughtMarkers | None = Field(
+        None, description="{open, close}: what marks a thought; null: what the template tells"
+    )
+    spelt_markers: bool = Field(
+        False, description="the model was trained with markers of its template that are no single tokens"
+    )
+    date: datetime.date | None = Field(
+        None, description="for templates that write one; null: the day on which the run is first started"
+    )
     prompts: Prompts = Prompts()
     engine: Engine = Engine()
+
+    @field_validator("chat_template")
+    @classmethod
+    def is_read(cls, given: str | None) -> str | None:
+        """The template's text, of which the run's fingerprint is made: the file may move, but not change."""
+        if given is None or re.search(r"\{[{%]", given):
+            return given
+        try:
+            return Path(given).expanduser().read_text(encoding="utf-8")
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{given[:200]!r} cannot be read: give a file with a Jinja template") from error
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def sets_the_templates_own(cls, given: dict[str, Any]) -> dict[str, Any]:
+        for name in given:
+            if name in _GIVEN_BY_DRSFT or not name.isidentifier():
+                raise ValueError(f"{name!r} is not the user's to set")
+        return given
+
+    @model_serializer(mode="wrap")
+    def without_later_settings(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Settings that came later are left out where they are not set: runs made before keep their name."""
+        fields: dict[str, Any] = serialised(self)
+        for name in ("chat_template", "chat_template_kwargs", "thought", "date", "spelt_markers"):
+            if not fields.get(name, True):
+                del fields[name]
+        return fields

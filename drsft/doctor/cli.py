@@ -1,5 +1,6 @@
-"""`drsft doctor`: is this machine fit, is a store, and are the objectives right."""
+"""`drsft doctor`: is this machine fit, is a store, are the objectives right, what is trained of a turn."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +23,8 @@ def doctor(context: typer.Context) -> None:
     """Check the environment: versions, hardware, memory, disk, ports, Ray; each trouble with its cure.
 
     Examples:  drsft doctor
+
+               drsft doctor template Qwen/Qwen3-0.6B
 
                drsft doctor storage s3://bucket/runs
 
@@ -84,3 +87,34 @@ def losses(
     for line in report.complaints:
         print(line)
     raise typer.Exit(0 if report.is_right else 1)
+
+
+@doctor_app.command()
+def template(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder, a hub name, or a CONFIG.yaml.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="As in target.chat_template=FILE."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show the assistant's turn as the model's chat template makes it, and as it will be trained.
+
+    Prompt, head, text and tail with their ids, the ends, the markers of thoughts, the date, and the variables
+    that target.chat_template_kwargs can set. Ends with 2 where the template is refused.
+
+    Examples:  drsft doctor template my-model --json
+
+               drsft doctor template Qwen/Qwen3-0.6B target.chat_template_kwargs.enable_thinking=false
+    """
+    from drsft.doctor.template import check_template
+
+    report = check_template(model, overrides or [])
+    if as_json:
+        print(json.dumps(report.as_json(), ensure_ascii=False))
+    elif report.refused is not None:
+        print(f"refused: {report.refused}")
+    console = Console()
+    for table in [] if as_json else report.tables():
+        console.print(table)
+    raise typer.Exit(0 if report.refused is None else 2)

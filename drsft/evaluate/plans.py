@@ -18,7 +18,7 @@ def benchmark_prompters(config: RunConfig, prompter: Prompter) -> dict[str, Prom
     """By benchmark: `prompter` with the prompts that it is asked with."""
     evaluate, own = config.evaluate, config.target.prompts
     return {
-        benchmark.name: Prompter(prompter.tokenizer, evaluate.prompts_for(benchmark, own))
+        benchmark.name: prompter.under(evaluate.prompts_for(benchmark, own))
         for benchmark in evaluate.benchmarks
     }
 

@@ -95,7 +95,7 @@ def _prompt_ids(fields: dict[str, Any], columns: Columns, prompter: Prompter) ->
 
 
 def _verbatim(prompter: Prompter, system: str | None) -> Prompter:
-    return Prompter(prompter.tokenizer, Prompts(system=system, plain="{question}"))
+    return prompter.under(Prompts(system=system, plain="{question}"))
 
 
 def _question(text: str) -> Problem:

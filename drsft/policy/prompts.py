@@ -16,7 +16,10 @@ from typing import Any
 
 from drsft.config import Prompts, Target
 from drsft.errors import ModelError
-from drsft.policy.template_check import template_trouble
+from drsft.policy.turn.load import TurnRenderer, derive_turn
+from drsft.policy.turn.thoughts import split_text
+from drsft.policy.turn.tokenizer_files import load_tokenizer
+from drsft.policy.turn.turn import Turn, TurnPiece
 from drsft.records import Problem
 from drsft.storage import download_folder, open_store
 
@@ -28,6 +31,7 @@ __all__ = [
     "check_vocabulary",
     "load_prompter",
     "model_location",
+    "target_prompter",
     "text_patterns",
     "user_turn",
 ]
@@ -70,52 +74,29 @@ def check_location(location: str) -> None:
 
 
 def load_prompter(model: str, prompts: Prompts) -> "Prompter":
-    """The prompter of a model folder or hub name. Raises ModelError without tokenizer or chat template."""
-    location = model_location(model)
+    """The prompter of a model as it is. Raises ModelError without tokenizer or chat template."""
+    return target_prompter(Target(model=model, prompts=prompts))
+
+
+def target_prompter(target: Target, turn: Turn | None = None) -> "Prompter":
+    """The prompter of a target; with the `turn` that a run keeps, where there is one.
+
+    Raises ModelError, one line, for what cannot be prompted or trained soundly.
+    """
+    location = model_location(target.model)
     check_location(location)
-    tokenizer = _load_tokenizer(location)
-    if not getattr(tokenizer, "chat_template", None):
-        raise ModelError(
-            f"target.model {location!r}: its tokenizer has no chat template; add one to the folder"
-        )
-    _check_template(tokenizer, prompts, location)
-    try:
-        return Prompter(tokenizer, prompts)
-    except Exception as error:  # a template may raise anything
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise ModelError(f"target.model {location!r}: its chat template fails: {reason}") from error
-
-
-def _check_template(tokenizer: Any, prompts: Prompts, location: str) -> None:
-    """The template is a program that came with the model: it runs with limits before it runs in here."""
-    try:
-        template = tokenizer.get_chat_template()
-    except ValueError as error:
-        raise ModelError(f"target.model {location!r}: {str(error).splitlines()[0][:200]}") from error
-    turns = [chat_messages(prompts.system, probe) for probe in (*_PROBES, _CONTENT)]
-    answered = [*turns[0], {"role": "assistant", "content": _CONTENT}]
-    tokens = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
-    trouble = template_trouble(template, asked=turns, answered=answered, tokens=tokens)
-    if trouble is not None:
-        raise ModelError(f"target.model {location!r}: its chat template {trouble}")
+    tokenizer = load_tokenizer(location)
+    if turn is None:
+        turn = derive_turn(tokenizer, target, location)
+    return Prompter(tokenizer, target.prompts, turn)
 
 
 def text_patterns(texts: Sequence[str], location: str) -> tuple[tuple[int, ...], ...]:
     """Each text as the model's tokenizer splits it, special tokens included. ModelError without one."""
     if not texts:
         return ()
-    tokenizer = _load_tokenizer(location)
+    tokenizer = load_tokenizer(location)
     return tuple(tuple(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts)
-
-
-def _load_tokenizer(location: str) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(location, trust_remote_code=False)
-    except Exception as error:  # transformers raises OSError, ValueError and the hub's own errors alike
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise ModelError(f"target.model {location!r}: no tokenizer could be loaded: {reason}") from error
 
 
 def check_length(target: Target) -> None:
@@ -166,11 +147,17 @@ def chat_messages(system: str | None, user: str) -> list[dict[str, str]]:
 
 
 class Prompter:
-    """Holds a Hugging Face tokenizer and the templates of the user's turn."""
+    """Holds a Hugging Face tokenizer, the templates of the user's turn, and the assistant's turn."""
 
-    def __init__(self, tokenizer: Any, prompts: Prompts) -> None:
+    def __init__(self, tokenizer: Any, prompts: Prompts, turn: Turn) -> None:
+        if prompts.system and turn.system_refusal is not None:
+            raise ModelError(
+                f"target.prompts.system: {turn.system_refusal}; leave it out and say it in the user's turn"
+            )
         self.tokenizer = tokenizer
         self.prompts = prompts
+        self.turn = turn
+        self._renderer = TurnRenderer(turn, tokenizer)
         # The Rust tokenizer without its Python wrapper, which takes several times as long for short texts.
         self._backend = getattr(tokenizer, "backend_tokenizer", None)
         # Added tokens that are not special (tags, numbers) are words like any other.
@@ -178,13 +165,25 @@ class Prompter:
         specials = sorted({*tokenizer.all_special_tokens, *added}, key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, specials)) or r"(?!)")
         self._head, _, self._tail = self._render(_CONTENT).partition(_CONTENT)
-        self._head_ids, self._tail_ids = self._encode(self._head), self._encode(self._tail)
+        self._head_ids = self._encode(self._head)
+        newline = self._encode("\n")
+        self._has_dummy_space = self._encode("\na") != [*newline, *self._encode("a")]
         # Most templates put the user's text between two constant ones: then rendering is joining, which is
         # many times faster than the template engine.
         self._is_verbatim = all(
             self._render(probe) == f"{self._head}{probe}{self._tail}" for probe in _PROBES
         )
-        self.end_of_turn_id = self._find_end_of_turn()
+        self._anchor = self._find_anchor()
+        self._anchor_ids = self._encode(self._anchor)
+
+    def under(self, prompts: Prompts) -> "Prompter":
+        """The same model with other texts of the user's and the system's turn."""
+        return Prompter(self.tokenizer, prompts, self.turn)
+
+    @property
+    def end_of_turn_id(self) -> int:
+        """The last token of a whole completion."""
+        return self.turn.end_token_ids[0]
 
     def plain(self, problem: Problem) -> tuple[int, ...]:
         """The prompt without any guide: the one that is trained on."""
@@ -203,12 +202,31 @@ class Prompter:
         return self._prompt(self.prompts.rephrased, problem)
 
     def completion(self, text: str) -> tuple[int, ...]:
-        """The ids of a written solution as the model would produce it: text, then the end of the turn."""
-        return (*self._encode_text(text.strip()), self.end_of_turn_id)
+        """The ids of a written solution as the model would produce it: head, text and tail.
+
+        A thought that the text marks, by the model's tags or by <think>, is written as the model's own.
+        Raises InputError when it is never closed.
+        """
+        written = split_text(text.strip(), self.turn.thought)
+        return tuple(self._encode_turn(self.turn.pieces(written.answer, written.thought)))
+
+    @property
+    def is_cut_inside_a_token(self) -> bool:
+        """Whether the whole rendering has a token across the prompt's end, which no sampling can give."""
+        text = "".join(piece.text for piece in self.turn.pieces(_CONTENT))
+        return self._encode(self._anchor + text)[: len(self._anchor_ids)] != self._anchor_ids
+
+    def parts(self, answer: str) -> list[tuple[str, tuple[int, ...]]]:
+        """The head, the text and the tail of a completion with their names; joined they are its ids."""
+        pieces = self.turn.pieces(answer)
+        ids = [tuple(self._encode_turn(pieces[: count + 1])) for count in range(len(pieces))]
+        begun = [0, *map(len, ids)]
+        names = ("head", "text", "tail")
+        return [(name, whole[begin:]) for name, whole, begin in zip(names, ids, begun[:-1], strict=True)]
 
     def continued(self, prompt_ids: Sequence[int], text: str) -> tuple[int, ...]:
         """The prompt with the assistant's turn already begun; `text` is plain, whatever it spells."""
-        return (*prompt_ids, *self._encode_text(text))
+        return (*prompt_ids, *self._encode_behind(text, is_text=True))
 
     def decode(self, token_ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
@@ -216,7 +234,8 @@ class Prompter:
     def _prompt(self, template: str, problem: Problem) -> tuple[int, ...]:
         user = user_turn(template, problem)
         if self._special.search(user):
-            return (*self._head_ids, *self._encode_text(user), *self._tail_ids)
+            behind = self._encode_behind(user, is_text=True), self._encode_behind(self._tail)
+            return (*self._head_ids, *behind[0], *behind[1])
         rendered = f"{self._head}{user}{self._tail}" if self._is_verbatim else self._render(user)
         return tuple(self._encode(rendered))
 
@@ -224,16 +243,30 @@ class Prompter:
         return chat_messages(self.prompts.system, user)
 
     def _render(self, user: str) -> str:
-        messages = self._messages(user)
-        return str(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+        return self._renderer.render(self._messages(user), add_generation_prompt=True)
 
-    def _find_end_of_turn(self) -> int:
-        """The special token that the template puts after an assistant's text (not blindly eos)."""
-        messages = [*self._messages("x"), {"role": "assistant", "content": _CONTENT}]
-        rendered = str(self.tokenizer.apply_chat_template(messages, tokenize=False))
-        special_ids = set(self.tokenizer.all_special_ids) | set(self.tokenizer.get_added_vocab().values())
-        after = [i for i in self._encode(rendered.partition(_CONTENT)[2]) if i in special_ids]
-        return after[0] if after else int(self.tokenizer.eos_token_id)
+    def _find_anchor(self) -> str:
+        """The end of every prompt, from its last marker on: what stands before changes no id behind it."""
+        starts = [found.start() for found in self._special.finditer(self._tail)]
+        return self._tail[starts[-1] :] if starts else f"{self._head}{_CONTENT}{self._tail}"
+
+    def _encode_turn(self, pieces: Sequence[TurnPiece]) -> list[int]:
+        """The pieces of a completion, with the ids that they have in the whole rendering."""
+        if any(piece.is_text and self._special.search(piece.text) for piece in pieces):
+            return [one for piece in pieces for one in self._encode_behind(piece.text, is_text=piece.is_text)]
+        text = "".join(piece.text for piece in pieces)
+        whole = self._encode(self._anchor + text)
+        begun = len(self._anchor_ids)
+        # Where the prompt ends inside a token of the whole, the model goes on from the prompt's own ids.
+        return whole[begun:] if whole[:begun] == self._anchor_ids else self._encode_behind(text)
+
+    def _encode_behind(self, text: str, *, is_text: bool = False) -> list[int]:
+        """The ids of what follows something else, without the space that SentencePiece puts before a text."""
+        encode = self._encode_text if is_text else self._encode
+        if not self._has_dummy_space:
+            return encode(text)
+        lead, whole = encode("\n"), encode(f"\n{text}")
+        return whole[len(lead) :] if whole[: len(lead)] == lead else encode(text)
 
     def _encode(self, rendered: str) -> list[int]:
         # The template writes its own begin-of-text where one is due: adding special tokens would double it.

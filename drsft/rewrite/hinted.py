@@ -41,7 +41,7 @@ class Hinting:
         """`prompter` is the target's: the hinted context has its tokenizer and another system turn."""
         plain = prompter.prompts.plain
         prompts = Prompts(system=settings.system, plain=plain, guided=settings.prompt)
-        return cls(decoder=decoder, prompter=Prompter(prompter.tokenizer, prompts), settings=settings)
+        return cls(decoder=decoder, prompter=prompter.under(prompts), settings=settings)
 
 
 @dataclass(frozen=True, slots=True)

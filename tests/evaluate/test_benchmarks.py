@@ -7,11 +7,12 @@ import pytest
 from pydantic import ValidationError
 from transformers import PreTrainedTokenizerFast
 
-from drsft.config import Benchmark, Evaluate, Prompts
+from drsft.config import Benchmark, Evaluate, Prompts, Target
 from drsft.config.benchmarks import KNOWN_BENCHMARKS, PAPER_BENCHMARKS
 from drsft.errors import InputError
 from drsft.intake.problems import Intake, read_problems
 from drsft.policy.prompts import Prompter, load_prompter
+from drsft.policy.turn.load import derive_turn
 from drsft.records import Problem
 from drsft.verify.answers import parse_reference
 from tests.support.evaluation import FORMATS, Format, write_rows
@@ -155,7 +156,9 @@ def test_the_prompt_begins_with_one_begin_of_text() -> None:
     tokenizer.add_special_tokens({"additional_special_tokens": specials, "eos_token": "<|eot|>"})
     tokenizer.chat_template = LLAMA_LIKE
     evaluate = Evaluate.model_validate({"preset": "published_llama"})
-    prompter = Prompter(tokenizer, evaluate.prompts_for(evaluate.benchmarks[0], Prompts()))
+    prompts = evaluate.prompts_for(evaluate.benchmarks[0], Prompts())
+    turn = derive_turn(tokenizer, Target(model="embedded"), "embedded")
+    prompter = Prompter(tokenizer, prompts, turn)
     problem = Problem(problem_id="p", question="1 + 1?", demonstration="", reference="2")
     ids = prompter.plain(problem)
     begin = tokenizer.convert_tokens_to_ids("<|begin|>")

@@ -14,9 +14,9 @@ from transformers.utils import chat_template_utils
 
 from drsft.config import Prompts, Target
 from drsft.errors import ModelError, StorageError
-from drsft.policy import rendering, template_check
 from drsft.policy.hinted import torch_engine
 from drsft.policy.prompts import check_length, check_vocabulary, load_prompter, model_location
+from drsft.policy.turn import rendering, sandbox
 from drsft.policy.vllm.engine import engine_arguments
 from drsft.storage import LocalStore
 from drsft.train.checkpoint import Checkpointer, load_latest
@@ -118,7 +118,7 @@ def test_templates(template: str) -> None:
 def test_a_template_that_reaches_out_or_never_ends_is_refused(
     monkeypatch: pytest.MonkeyPatch, model: Path, template: str, words: str
 ) -> None:
-    monkeypatch.setattr(template_check, "LIMIT_S", 1)
+    monkeypatch.setattr(sandbox, "LIMIT_S", 1)
     (model / "chat_template.jinja").write_text(template)
     with pytest.raises(ModelError, match=f"its chat template {words}"):
         load_prompter(str(model), Prompts())
@@ -136,7 +136,9 @@ def test_templates_are_tried_with_all_that_transformers_gives_them() -> None:
 def test_a_template_may_take_as_long_as_it_needs_within_the_limits() -> None:
     turns = [{"role": "user", "content": "x"}]
     template = "{{ messages | tojson(indent=1) }}{% for x in range(9999) %}a{% endfor %}"
-    assert template_check.template_trouble(template, asked=[turns], answered=turns, tokens={}) is None
+    asked = {"asked": sandbox.Conversation(messages=tuple(turns), add_generation_prompt=True)}
+    found = sandbox.render_within_limits(template, asked, tokens={}, variables={}, date="2026-01-01")
+    assert found.texts["asked"].endswith("a" * 9999)
 
 
 @pytest.mark.parametrize("load", [load_model, lambda where: torch_engine.load_model(Target(model=where))])

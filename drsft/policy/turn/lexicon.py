@@ -1,0 +1,71 @@
+"""What of a tokenizer the derivation needs: its markers, its ends, and the ids of a text."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+__all__ = ["Lexicon", "Mark", "looks_like_a_marker", "tags_in"]
+
+# A tag as templates write them: <|user|>, <｜User｜>, <think>, </s>, <seed:think>, [THINK], [/INST], [e~[.
+_BARS = r"<[|｜][^<>\s]{1,60}[|｜]>|<\|[^<>|\s]{1,60}>|<[^<>|\s]{1,60}\|>|\[\|[^\[\]|\s]{1,60}\|\]"
+_BARRED = re.compile(_BARS)
+_TAG = re.compile(rf"{_BARS}|<[^<>\s]{{1,60}}>|\[/?[A-Z][A-Z_]{{1,40}}\]")
+
+
+def looks_like_a_marker(token: str) -> bool:
+    """Whether an added token is a marker and no word, number or white space: it has brackets around."""
+    return len(token) > 2 and not token[0].isalnum() and not token[-1].isalnum() and not token.isspace()
+
+
+def tags_in(text: str, *, barred: bool = False) -> list[re.Match[str]]:
+    """What looks like a marker in a text, a token or not; `barred` are only those like <|x|>."""
+    return list((_BARRED if barred else _TAG).finditer(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A single token found in a text."""
+
+    start: int
+    end: int
+    token_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lexicon:
+    """`markers` are the single tokens that no text produces by chance, with their ids."""
+
+    markers: Mapping[str, int]
+    bos_token: str | None
+    eos_token: str | None
+    eos_id: int | None
+    listed_ends: Sequence[int] | None  # generation_config.json's eos_token_id; None without such a file
+    encode: Callable[[str], Sequence[int]]
+
+    def marks(self, text: str) -> list[Mark]:
+        """The markers in a text, from the left; the longest where several begin at one place."""
+        return [
+            Mark(found.start(), found.end(), self.markers[found[0]])
+            for found in self._pattern().finditer(text)
+        ]
+
+    def _pattern(self) -> re.Pattern[str]:
+        longest_first = sorted(self.markers, key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+    def spelt(self, text: str, *, barred: bool) -> Iterator[str]:
+        """What looks like a marker in a text and is no single token."""
+        inside = self.marks(text)
+        for tag in tags_in(text, barred=barred):
+            if not any(mark.start < tag.end() and tag.start() < mark.end for mark in inside):
+                yield tag[0]
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The ids that end a text by the model's own files, without repetition."""
+        named = [*(self.listed_ends or ()), *([] if self.eos_id is None else [self.eos_id])]
+        return tuple(dict.fromkeys(named))
+
+    def text_of(self, token_id: int) -> str | None:
+        """The marker with an id; None where it has no such marker."""
+        return next((text for text, known in self.markers.items() if known == token_id), None)

@@ -1,0 +1,151 @@
+"""Renders conversations with a chat template as transformers does; as a program, within limits.
+
+It knows what transformers gives a template, but not transformers, which takes seconds to load.
+
+The program reads {"template", "conversations", "tokens", "given", "date"} from standard input; its arguments
+are seconds and bytes. It ends with 0 and writes {"rendered", "reads_date", "variables"}, or it ends with
+REFUSED and writes the reason, or it ends with TOO_LARGE. Out of time it is killed.
+"""
+
+import json
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time
+from typing import Any, NoReturn
+
+from jinja2 import Template, nodes
+from jinja2.exceptions import TemplateError
+from jinja2.ext import Extension, loopcontrols
+from jinja2.meta import find_undeclared_variables
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+REFUSED, TOO_LARGE = 2, 3
+MAX_CHARS = 1 << 20  # of one rendering
+# What the caller gives anyway: conversations, and the tokenizer's special tokens.
+_GIVEN_ALWAYS = {
+    *("messages", "add_generation_prompt", "tools", "documents"),
+    *(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")),
+}
+
+
+class Generation(Extension):
+    """{% generation %} marks the assistant's text, and changes nothing in it."""
+
+    tags = {"generation"}  # noqa: RUF012 - jinja2's own type
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
+
+
+def environment() -> ImmutableSandboxedEnvironment:
+    """The environment that transformers compiles chat templates in."""
+    made = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
+    )
+    made.filters["tojson"] = _as_json
+    made.globals.update(raise_exception=_fail, strftime_now=_no_date)
+    return made
+
+
+def render(
+    template: Template,
+    messages: list[dict[str, Any]],
+    *,
+    add_generation_prompt: bool,
+    given: Mapping[str, Any],
+    strftime_now: Callable[[str], str],
+) -> str:
+    """The conversation as the template writes it; `given` are special tokens and the user's variables."""
+    return template.render(
+        messages=messages,
+        tools=None,
+        documents=None,
+        add_generation_prompt=add_generation_prompt,
+        strftime_now=strftime_now,
+        **given,
+    )
+
+
+def clock(day: str) -> Callable[[str], str]:
+    """A `strftime_now` for which it is midnight of `day`, an ISO date."""
+    return datetime.combine(date.fromisoformat(day), time()).strftime
+
+
+def variables_of(template: str, tokens: Mapping[str, str]) -> list[str]:
+    """The variables that a template reads and that the caller of transformers may set, sorted.
+
+    jinja2 names what a template itself sets in a block among them: that is left out, unless the template asks
+    whether it is defined.
+    """
+    made = environment()
+    tree = made.parse(template)
+    own = {node.name for node in tree.find_all(nodes.Name) if node.ctx in ("store", "param")}
+    tests = (test for test in tree.find_all(nodes.Test) if test.name in ("defined", "undefined"))
+    own -= {test.node.name for test in tests if isinstance(test.node, nodes.Name)}
+    own |= {macro.name for macro in tree.find_all(nodes.Macro)}
+    return sorted(find_undeclared_variables(tree) - _GIVEN_ALWAYS - made.globals.keys() - tokens.keys() - own)
+
+
+def _rendered(work: dict[str, Any]) -> dict[str, Any]:
+    template = environment().from_string(work["template"])
+    now, num_calls = clock(work["date"]), 0
+
+    def strftime_now(form: str) -> str:
+        nonlocal num_calls
+        num_calls += 1
+        return now(form)
+
+    def one(conversation: dict[str, Any]) -> dict[str, str]:
+        try:
+            text = render(template, **conversation, given=work["given"], strftime_now=strftime_now)
+        except MemoryError:
+            raise
+        except Exception as error:  # a template may raise anything
+            return {"failed": _first_line(error)}
+        if len(text) > MAX_CHARS:
+            raise MemoryError
+        return {"text": text}
+
+    return {
+        "rendered": [one(conversation) for conversation in work["conversations"]],
+        "reads_date": num_calls > 0,
+        "variables": variables_of(work["template"], work["tokens"]),
+    }
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _as_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
+
+
+def _fail(message: str) -> NoReturn:
+    raise TemplateError(message)
+
+
+def _no_date(form: str) -> NoReturn:
+    raise TemplateError("no date was given")
+
+
+def main(limit_s: int, limit_bytes: int) -> int:
+    resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s))
+    resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        answer = _rendered(json.load(sys.stdin))
+    except MemoryError:
+        return TOO_LARGE
+    except Exception as error:  # of the template's syntax, or whatever its parser raises
+        print(_first_line(error))
+        return REFUSED
+    json.dump(answer, sys.stdout)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))

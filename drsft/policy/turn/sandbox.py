@@ -1,0 +1,98 @@
+"""Renders with an untrusted chat template, in a process of its own with limits.
+
+jinja2's sandbox keeps a template from files, attributes and modules, but not from running for ever or from
+filling the memory. What renders here within the limits is rendered in our own process afterwards.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from drsft.errors import ModelError
+from drsft.policy.turn import rendering
+
+__all__ = ["Conversation", "Renderings", "render_within_limits"]
+
+LIMIT_S = 5  # of processor time; a template of the hub takes 0.1
+LIMIT_BYTES = 1 << 30
+START_S = 100  # more of the clock, on a busy machine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """What a template is asked to render."""
+
+    messages: tuple[Mapping[str, Any], ...]
+    add_generation_prompt: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renderings:
+    """What came of it, by the conversations' names: a text, or the reason why there is none."""
+
+    texts: Mapping[str, str]
+    failures: Mapping[str, str]
+    reads_date: bool
+    variables: tuple[str, ...]
+
+
+def render_within_limits(
+    template: str,
+    conversations: Mapping[str, Conversation],
+    *,
+    tokens: Mapping[str, str],
+    variables: Mapping[str, Any],
+    date: str,
+) -> Renderings:
+    """Renders all conversations. `tokens` are the tokenizer's special ones by name, `date` is an ISO date.
+
+    Raises ModelError, a line that begins with "its chat template", for one that cannot be compiled, or that
+    exceeds the limits.
+    """
+    work = {
+        "template": template,
+        "conversations": [
+            {"messages": one.messages, "add_generation_prompt": one.add_generation_prompt}
+            for one in conversations.values()
+        ],
+        "tokens": dict(tokens),
+        "given": {**tokens, **variables},
+        "date": date,
+    }
+    answer = json.loads(_answer(json.dumps(work), LIMIT_S))
+    named = dict(zip(conversations, answer["rendered"], strict=True))
+    return Renderings(
+        texts={name: one["text"] for name, one in named.items() if "text" in one},
+        failures={name: one["failed"] for name, one in named.items() if "failed" in one},
+        reads_date=answer["reads_date"],
+        variables=tuple(answer["variables"]),
+    )
+
+
+@lru_cache(maxsize=32)
+def _answer(work: str, limit_s: int) -> str:
+    command = [sys.executable, "-I", str(Path(rendering.__file__)), str(limit_s), str(LIMIT_BYTES)]
+    try:
+        done = subprocess.run(
+            command, input=work, capture_output=True, text=True, timeout=limit_s + START_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise ModelError(
+            f"its chat template takes more than {limit_s + START_S} s to render one line"
+        ) from None
+    match done.returncode:
+        case 0:
+            return done.stdout
+        case rendering.REFUSED:
+            raise ModelError(f"its chat template fails: {done.stdout.strip()}")
+        case rendering.TOO_LARGE:
+            raise ModelError(f"its chat template takes more than {LIMIT_BYTES >> 20} MiB to render one line")
+        case _:  # killed at the limit of time
+            raise ModelError(
+                f"its chat template takes more than {limit_s} s of processor time to render one line"
+            )

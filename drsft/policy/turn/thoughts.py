@@ -1,0 +1,200 @@
+"""Reads the markers of thoughts off a template."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from drsft.errors import InputError
+from drsft.policy.turn.lexicon import Lexicon, tags_in
+from drsft.policy.turn.probes import ANSWER, QUESTION, THOUGHT, THOUGHT_FORMS
+from drsft.policy.turn.turn import PromptThought, Thought
+
+__all__ = [
+    "aligned_prefix",
+    "counterpart",
+    "held_before_the_answer",
+    "prompt_state",
+    "read_thought",
+    "with_markers",
+]
+
+_CLOSERS = ("</", "[/", "<|/")
+_ABOUT_THOUGHTS = re.compile(r"think|thought|reason", re.IGNORECASE)
+_CLOSE_AND_OPEN = (
+    (r"^</(.+)>$", r"<\1>"),
+    (r"^\[/(.+)\]$", r"[\1]"),
+    (r"^<\|/(.+)\|>$", r"<|\1|>"),
+    (r"^<(.*)END(.*)>$", r"<\1START\2>"),
+    (r"^<(.*)end_of(.*)>$", r"<\1begin_of\2>"),
+    (r"^<(.*)end(.*)>$", r"<\1begin\2>"),
+)
+_OPEN_AND_CLOSE = (
+    (r"^<\|([a-z_]+)\|>$", r"<|/\1|>"),
+    (r"^<(.*)START(.*)>$", r"<\1END\2>"),
+    (r"^<(.*)begin(.*)>$", r"<\1end\2>"),
+    (r"^<(?![|/])(.+)>$", r"</\1>"),
+    (r"^\[(?!/)(.+)\]$", r"[/\1]"),
+)
+
+
+def counterpart(tag: str, *, of: str, text: str) -> str | None:
+    """The tag that closes (`of="open"`) or opens (`of="close"`) a thought's, if it is found in a text."""
+    rules = _OPEN_AND_CLOSE if of == "open" else _CLOSE_AND_OPEN
+    candidates = [re.sub(pattern, form, tag) for pattern, form in rules if re.match(pattern, tag)]
+    return next((one for one in candidates if one in text), candidates[-1] if candidates else None)
+
+
+def read_thought(texts: Mapping[str, str], template: str, lexicon: Lexicon) -> Thought | None:
+    """The markers of thoughts, or None for a template without thoughts.
+
+    Read off the rendering of an answer with one, else the generation prompt's end, else the source.
+    """
+    prompt = texts["asked"]
+    for rendered in _with_a_thought(texts):
+        found = _from_rendering(rendered, prompt, lexicon)
+        if found is not None:
+            return found
+    return _from_prompt(prompt, texts.get("answered", ""), template) or _from_source(
+        prompt, template, lexicon
+    )
+
+
+def with_markers(prompt: str, opening: str, closing: str) -> Thought:
+    """A thought with given markers, written as most models do."""
+    state = prompt_state(prompt, opening, closing)
+    is_open = state is PromptThought.OPEN
+    space = "\n" if prompt.endswith("\n") or not is_open else ""
+    return Thought(
+        open=opening,
+        close=closing,
+        in_prompt=state,
+        before="" if is_open else f"{opening}\n",
+        after=f"{space}{closing}\n\n",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A written solution in its parts; `thought` is None where it marks none."""
+
+    answer: str
+    thought: str | None = None
+
+
+def split_text(text: str, thought: Thought | None) -> Written:
+    """A solution with its thought apart, marked by the model's own tags or by <think>.
+
+    Only what follows the last end of a thought is the answer. Raises InputError for a thought without end.
+    """
+    if thought is None:
+        return Written(text)
+    for opening, closing in dict.fromkeys([(thought.open, thought.close), ("<think>", "</think>")]):
+        before, found, answer = text.rpartition(closing)
+        if found:
+            return Written(answer.strip(), before.strip().removeprefix(opening).strip())
+        if text.startswith(opening):
+            raise InputError(f"a solution opens a thought with {opening} and never closes it")
+    return Written(text)
+
+
+def prompt_state(prompt: str, opening: str, closing: str) -> PromptThought:
+    """Whether the generation prompt, behind the question, has opened a thought or closed one."""
+    behind = prompt[prompt.rfind(QUESTION) + len(QUESTION) :]
+    opened, closed = behind.rfind(opening), behind.rfind(closing)
+    if opened > closed:
+        return PromptThought.OPEN
+    is_at_the_end = closed >= 0 and not behind[closed + len(closing) :].strip()
+    return PromptThought.CLOSED if is_at_the_end else PromptThought.NONE
+
+
+def held_before_the_answer(texts: Mapping[str, str], lexicon: Lexicon) -> frozenset[int]:
+    """The markers that renderings of an answer with a thought hold between generation prompt and answer."""
+    held: set[int] = set()
+    for rendered in _with_a_thought(texts):
+        begin = common_prefix(rendered, texts["asked"])
+        held |= {mark.token_id for mark in lexicon.marks(rendered[begin : rendered.rfind(ANSWER)])}
+    return frozenset(held)
+
+
+def _with_a_thought(texts: Mapping[str, str]) -> Iterator[str]:
+    """The renderings of an answer with a thought in which the template wrote both, the thought as one."""
+    for name, form in THOUGHT_FORMS.items():
+        rendered = texts.get(f"thought: {name}", "")
+        content = form["content"]
+        copied = texts["answered"].replace(ANSWER, content) if isinstance(content, str) else ""
+        is_copied = rendered.split() == copied.split()
+        is_whole = 0 <= rendered.find(THOUGHT) < rendered.find(ANSWER) and rendered.count(THOUGHT) == 1
+        if is_whole and not is_copied:
+            yield rendered
+
+
+def _from_rendering(rendered: str, prompt: str, lexicon: Lexicon) -> Thought | None:
+    before, _, rest = rendered.partition(THOUGHT)
+    between, _, behind = rest.partition(ANSWER)
+    begun = common_prefix(before, prompt)
+    opening = before[begun:].strip() if begun == len(prompt) else ""
+    behind_question = before[before.rfind(QUESTION) + len(QUESTION) :]
+    tags = tags_in(behind_question)
+    if not opening and tags:
+        opening = behind_question[tags[-1].start() :].strip()
+    closers = tags_in(between)
+    if not opening or not closers:
+        return None
+    closing = closers[0][0]
+    if closing in behind or closing in behind_question:  # it ends other things, too: all up to the answer
+        closing = between.strip()
+    state = prompt_state(prompt, opening, closing)
+    is_open = state is PromptThought.OPEN
+    return Thought(
+        open=opening,
+        close=closing,
+        in_prompt=state,
+        before="" if is_open else before[begun:],
+        after=between,
+    )
+
+
+def _from_prompt(prompt: str, answered: str, template: str) -> Thought | None:
+    """For templates that leave out thoughts: what the prompt ends with, if it is a thought's."""
+    tags = tags_in(prompt[prompt.rfind(QUESTION) + len(QUESTION) :])
+    if not tags or not prompt.rstrip().endswith(tags[-1][0]):
+        return None
+    last = tags[-1][0]
+    begun = aligned_prefix(prompt, answered)
+    own = prompt[begun:].strip()
+    if own.startswith(tuple(tag[0] for tag in tags)) and own.endswith(last) and own != last:
+        opening = own[: -len(last)].strip()
+        return with_markers(prompt, opening, last) if _ABOUT_THOUGHTS.search(opening) else None
+    if not _ABOUT_THOUGHTS.search(last):
+        return None
+    if last.startswith(_CLOSERS) or "END" in last:
+        opened = counterpart(last, of="close", text=template)
+        return None if opened is None else with_markers(prompt, opened, last)
+    closing = counterpart(last, of="open", text=template)
+    return None if closing is None else with_markers(prompt, last, closing)
+
+
+def _from_source(prompt: str, template: str, lexicon: Lexicon) -> Thought | None:
+    """For templates that only cut thoughts out of an answer's text: the tags that they look for, where the
+    tokenizer has them."""
+    for tag in tags_in(template):
+        if _ABOUT_THOUGHTS.search(tag[0]) and tag[0].startswith(_CLOSERS):
+            opening = counterpart(tag[0], of="close", text=template)
+            if opening in lexicon.markers and tag[0] in lexicon.markers and opening is not None:
+                return with_markers(prompt, opening, tag[0])
+    return None
+
+
+def aligned_prefix(first: str, second: str) -> int:
+    """The length of the longest common beginning that ends inside no tag of either."""
+    length = common_prefix(first, second)
+    starts = [
+        tag.start() for text in (first, second) for tag in tags_in(text) if tag.start() < length < tag.end()
+    ]
+    return min(starts, default=length)
+
+
+def common_prefix(first: str, second: str) -> int:
+    """The length of the longest common beginning."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((i for i, (one, other) in pairs if one != other), min(len(first), len(second)))

@@ -1,0 +1,79 @@
+"""The assistant's turn of one model: what stands around its text, what ends it, how thoughts are marked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+__all__ = ["PromptThought", "Thought", "Turn", "TurnPiece"]
+
+
+class PromptThought(StrEnum):
+    """What the generation prompt does about a thought."""
+
+    NONE = "none"  # the model decides
+    OPEN = "open"  # it ends inside one
+    CLOSED = "closed"  # it has closed one, mostly an empty one: the model is not to think
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thought:
+    """How a thought is marked, and what stands around one in a completion."""
+
+    open: str  # as the template writes it, white space aside
+    close: str
+    in_prompt: PromptThought
+    before: str
+    """What a completion with a thought begins with; empty where the prompt has opened the thought."""
+    after: str
+    """What stands between the thought and the answer."""
+
+    @property
+    def is_open_in_prompt(self) -> bool:
+        return self.in_prompt is PromptThought.OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class TurnPiece:
+    """A part of a completion: the template's, or a text in which no marker is one."""
+
+    text: str
+    is_text: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """Derived once, kept in the run. A completion is `head`, the text and `tail`, or, with a thought,
+    `thought.before`, the thought, `thought.after`, the text and `tail`."""
+
+    template: str
+    variables: Mapping[str, Any]  # target.chat_template_kwargs
+    date: str  # ISO; what the template is told the day is
+    reads_date: bool
+    read_variables: tuple[str, ...]  # that a user may set
+    prompt: str  # the generation prompt for the question "drsft-question"
+    head: str
+    tail: str
+    end_token_ids: tuple[int, ...]  # what sampling stops at; the first is the tail's last token
+    thought: Thought | None
+    differs_because: str | None
+    """Why prompt, head, answer and tail are no prefix of the template's rendering; None where they are."""
+    system_refusal: str | None  # why there can be no system turn
+    conversation_refusal: str | None  # why there can be no turns of the assistant before the last
+
+    @property
+    def equals_template(self) -> bool:
+        return self.differs_because is None
+
+    def pieces(self, answer: str, thought: str | None = None) -> tuple[TurnPiece, ...]:
+        """A completion with an answer and, where the prompt leaves room for one, a thought."""
+        marks = self.thought
+        if thought is None or marks is None or marks.in_prompt is PromptThought.CLOSED:
+            return (TurnPiece(self.head), TurnPiece(answer, is_text=True), TurnPiece(self.tail))
+        return (
+            TurnPiece(marks.before),
+            TurnPiece(thought, is_text=True),
+            TurnPiece(marks.after),
+            TurnPiece(answer, is_text=True),
+            TurnPiece(self.tail),
+        )
