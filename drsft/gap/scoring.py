@@ -107,7 +107,7 @@ def _score_batch(
     labels_T = torch.tensor([token for _, completion in rows for token in completion], device=device)
     statistics = token_statistics(hidden_TD, head, labels_T, chunk_tokens=chunk_tokens)
     ends = np.cumsum([len(completion) for _, completion in rows])[:-1]
-    logprobs = np.split(statistics.logprobs_T.double().cpu().numpy(), ends)
-    entropies = np.split(statistics.entropy_T.double().cpu().numpy(), ends)
+    logprobs = np.split(statistics.logprobs_N.double().cpu().numpy(), ends)
+    entropies = np.split(statistics.entropy_N.double().cpu().numpy(), ends)
     for logprobs_T, entropy_T in zip(logprobs, entropies, strict=True):
         yield TokenScores(logprobs_T=logprobs_T, entropy_T=entropy_T)

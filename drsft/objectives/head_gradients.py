@@ -1,6 +1,6 @@
 """What flows back from a chunk's logits: into hidden states, and summed into the head's weight and bias.
 
-Axes: T tokens, C tokens of a chunk, D hidden size, V vocabulary.
+Axes: N loss tokens, C tokens of a chunk, D hidden size, V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ __all__ = ["HeadGradients"]
 class HeadGradients:
     """Of the hidden states, chunk by chunk, and of weight and bias, summed over chunks in at least fp32."""
 
-    def __init__(self, hidden_TD: Tensor, head: Head, *, wanted: Sequence[bool]) -> None:
-        self._hidden_TD, self._head = hidden_TD, head
-        dtype = torch.promote_types(hidden_TD.dtype, torch.float32)
-        self._of_hidden_TD = torch.empty_like(hidden_TD) if wanted[0] else None
+    def __init__(self, hidden_ND: Tensor, head: Head, *, wanted: Sequence[bool]) -> None:
+        self._hidden_ND, self._head = hidden_ND, head
+        dtype = torch.promote_types(hidden_ND.dtype, torch.float32)
+        self._of_hidden_ND = torch.empty_like(hidden_ND) if wanted[0] else None
         self._of_weight_VD = torch.zeros_like(head.weight_VD, dtype=dtype) if wanted[1] else None
-        self._of_bias_V = hidden_TD.new_zeros(head.vocab_size, dtype=dtype) if wanted[2] else None
+        self._of_bias_V = hidden_ND.new_zeros(head.vocab_size, dtype=dtype) if wanted[2] else None
         self.are_wanted = any(wanted)
 
     def place_for(self, logits_CV: Tensor) -> Tensor | None:
@@ -32,17 +32,17 @@ class HeadGradients:
         return torch.empty_like(logits_CV, dtype=self._head.weight_VD.dtype)
 
     def add(self, chunk: slice, gradient_CV: Tensor) -> None:
-        if self._of_hidden_TD is not None:
-            torch.mm(gradient_CV, self._head.weight_VD, out=self._of_hidden_TD[chunk])
+        if self._of_hidden_ND is not None:
+            torch.mm(gradient_CV, self._head.weight_VD, out=self._of_hidden_ND[chunk])
         if self._of_weight_VD is not None:
-            _add_product(self._of_weight_VD, gradient_CV.T, self._hidden_TD[chunk])
+            _add_product(self._of_weight_VD, gradient_CV.T, self._hidden_ND[chunk])
         if self._of_bias_V is not None:
             self._of_bias_V += gradient_CV.sum(0, dtype=self._of_bias_V.dtype)
 
     def finished(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         head = self._head
         return (
-            self._of_hidden_TD,
+            self._of_hidden_ND,
             None if self._of_weight_VD is None else self._of_weight_VD.to(head.weight_VD.dtype),
             None if self._of_bias_V is None or head.bias_V is None else self._of_bias_V.to(head.bias_V.dtype),
         )

@@ -1,6 +1,6 @@
 """The loss of every objective, fused with the head: neither forward nor backward holds tokens × vocabulary.
 
-Axes: T loss tokens of one micro-batch, C tokens of a chunk, D hidden size, V vocabulary.
+Axes: N loss tokens of one micro-batch, C tokens of a chunk, D hidden size, V vocabulary.
 
 A weight is a constant of the loss and a function of numbers that are there once a chunk's logits are, so the
 chunk's gradient is made at once and its logits are never needed again: three matrix products, as with full
@@ -47,7 +47,7 @@ __all__ = ["FrozenStart", "FusedLoss", "LossRequest", "fused_loss"]
 class FrozenStart:
     """The starting model on the same tokens."""
 
-    hidden_TD: Tensor
+    hidden_ND: Tensor
     head: Head
 
 
@@ -66,43 +66,43 @@ class LossRequest:
 class FusedLoss(NamedTuple):
     """Only `loss` carries a gradient. A named tuple for FSDP's sake, see TokenStatistics."""
 
-    loss: Tensor  # Σ loss_T / num_loss_tokens
+    loss: Tensor  # Σ loss_N / num_loss_tokens
     statistics: TokenStatistics
     terms: TokenTerms
 
 
-def fused_loss(hidden_TD: Tensor, head: Head, labels_T: Tensor, request: LossRequest) -> FusedLoss:
-    """The loss of `labels_T`, where row t of `hidden_TD` predicts `labels_T[t]`.
+def fused_loss(hidden_ND: Tensor, head: Head, labels_N: Tensor, request: LossRequest) -> FusedLoss:
+    """The loss of `labels_N`, where row n of `hidden_ND` predicts `labels_N[n]`.
 
     Its gradient reaches the hidden states and the head's weight and bias, once: the graph cannot be kept.
     ValueError where the request lacks what its objective needs.
     """
-    check_alignment(hidden_TD, labels_T)
+    check_alignment(hidden_ND, labels_N)
     needs = request.objective.needs
     if needs.start_model != (request.start is not None):
         raise ValueError(f"{request.objective.kind}: a frozen start goes with a KL term, and only with one")
     known_terms = None
     if needs.whole_documents:
-        statistics = token_statistics(hidden_TD, head, labels_T, chunk_tokens=request.chunk_tokens)
+        statistics = token_statistics(hidden_ND, head, labels_N, chunk_tokens=request.chunk_tokens)
         known_terms = _terms(request, statistics, request.context)
     apply: Callable[..., tuple[Tensor, TokenStatistics, TokenTerms]] = _FusedLoss.apply
-    arguments = (labels_T, head.shape, request, known_terms, torch.is_grad_enabled())
-    return FusedLoss(*apply(hidden_TD, head.weight_VD, head.bias_V, *arguments))
+    arguments = (labels_N, head.shape, request, known_terms, torch.is_grad_enabled())
+    return FusedLoss(*apply(hidden_ND, head.weight_VD, head.bias_V, *arguments))
 
 
 def _terms(request: LossRequest, statistics: TokenStatistics, context: TokenContext) -> TokenTerms:
     terms = token_terms(request.objective, statistics, context)
-    return guarded_terms(terms, statistics.logprobs_T, request.guards, context.is_exempt_T)
+    return guarded_terms(terms, statistics.logprobs_N, request.guards, context.is_exempt_N)
 
 
 class _FusedLoss(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        hidden_TD: Tensor,
+        hidden_ND: Tensor,
         weight_VD: Tensor,
         bias_V: Tensor | None,
-        labels_T: Tensor,
+        labels_N: Tensor,
         shape: HeadShape,
         request: LossRequest,
         known_terms: TokenTerms | None,
@@ -110,17 +110,17 @@ class _FusedLoss(torch.autograd.Function):
     ) -> tuple[Tensor, TokenStatistics, TokenTerms]:
         head = Head(weight_VD=weight_VD, bias_V=bias_V, shape=shape)
         gradients = HeadGradients(
-            hidden_TD, head, wanted=[is_trained and needed for needed in ctx.needs_input_grad[:3]]
+            hidden_ND, head, wanted=[is_trained and needed for needed in ctx.needs_input_grad[:3]]
         )
         statistics: TokenStatistics | None = None
         terms: TokenTerms | None = None
-        for logits_CV, start_CV, first in _chunks(hidden_TD, head, request):
+        for logits_CV, start_CV, first in _chunks(hidden_ND, head, request):
             gradient_CV = gradients.place_for(logits_CV)
             for rows in row_slices(logits_CV):
                 place = slice(first + rows.start, first + rows.stop)
                 scored = _score(
                     logits_CV[rows],
-                    labels_T[place],
+                    labels_N[place],
                     None if start_CV is None else start_CV[rows],
                     request.objective.needs,
                 )
@@ -129,16 +129,16 @@ class _FusedLoss(torch.autograd.Function):
                     if known_terms is None
                     else known_terms.of(place)
                 )
-                statistics = _written(scored.statistics, place, labels_T, into=statistics)
-                terms = _written(of_rows, place, labels_T, into=terms)
+                statistics = _written(scored.statistics, place, labels_N, into=statistics)
+                terms = _written(of_rows, place, labels_N, into=terms)
                 if gradient_CV is not None:
-                    gradient_CV[rows] = _logit_gradient(scored, labels_T[place], of_rows, head, request)
+                    gradient_CV[rows] = _logit_gradient(scored, labels_N[place], of_rows, head, request)
             if gradient_CV is not None:
                 gradients.add(slice(first, first + len(gradient_CV)), gradient_CV)
         ctx.gradients = gradients.finished() if gradients.are_wanted else None
         assert statistics is not None  # no tokens make one empty chunk
         assert terms is not None
-        return terms.loss_T.sum() / request.num_loss_tokens, statistics, terms
+        return terms.loss_N.sum() / request.num_loss_tokens, statistics, terms
 
     @staticmethod
     @once_differentiable
@@ -151,13 +151,13 @@ class _FusedLoss(torch.autograd.Function):
 
 
 def _chunks(
-    hidden_TD: Tensor, head: Head, request: LossRequest
+    hidden_ND: Tensor, head: Head, request: LossRequest
 ) -> Iterator[tuple[Tensor, Tensor | None, int]]:
     """Logits of the policy and, where it is asked for, of the frozen start, chunk by chunk."""
-    chunks = logit_chunks(hidden_TD, head, request.chunk_tokens)
+    chunks = logit_chunks(hidden_ND, head, request.chunk_tokens)
     if request.start is None:
         return ((logits_CV, None, first) for logits_CV, first in chunks)
-    start_chunks = logit_chunks(request.start.hidden_TD, request.start.head, request.chunk_tokens)
+    start_chunks = logit_chunks(request.start.hidden_ND, request.start.head, request.chunk_tokens)
     return (
         (logits_CV, start_CV, first)
         for (logits_CV, first), (start_CV, _) in zip(chunks, start_chunks, strict=True)
@@ -185,10 +185,10 @@ def _score(logits_CV: Tensor, labels_C: Tensor, start_CV: Tensor | None, needs: 
     statistics = TokenStatistics(
         found.logprobs_C,
         found.entropy_C,
-        top_entropy_T=None if needs.top_k is None else top_entropy(logits_CV, needs.top_k),
-        kl_T=kl_C,
+        top_entropy_N=None if needs.top_k is None else top_entropy(logits_CV, needs.top_k),
+        kl_N=kl_C,
         max_entropy=math.log(logits_CV.shape[-1]),
-        top_logprobs_T=found.top_logprobs_C,
+        top_logprobs_N=found.top_logprobs_C,
     )
     return _Scored(statistics, logits_CV, found.normaliser_C, start_CV, start_normaliser_C)
 
@@ -201,7 +201,7 @@ def _logit_gradient(
     return logit_gradient(
         scored.logits_CV,
         labels_C,
-        terms.weight_T * factor,
+        terms.weight_N * factor,
         normaliser_C=scored.normaliser_C,
         reference_CV=scored.start_CV,
         reference_normaliser_C=scored.start_normaliser_C,
@@ -211,7 +211,7 @@ def _logit_gradient(
     )
 
 
-def _written(part: Numbers, place: slice, labels_T: Tensor, *, into: Numbers | None) -> Numbers:
+def _written(part: Numbers, place: slice, labels_N: Tensor, *, into: Numbers | None) -> Numbers:
     """`into` with the numbers of some rows in their place; None makes one for all tokens.
 
     Keeping the parts to join them later would strew small tensors among a chunk's large temporaries: the C
@@ -219,7 +219,7 @@ def _written(part: Numbers, place: slice, labels_T: Tensor, *, into: Numbers | N
     """
     if into is None:
         empty: dict[str, Any] = {
-            name: value.new_empty(len(labels_T))
+            name: value.new_empty(len(labels_N))
             for name, value in part._asdict().items()
             if isinstance(value, Tensor)
         }

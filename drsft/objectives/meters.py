@@ -1,4 +1,4 @@
-"""What is always read beside the loss: sums that add up over micro-batches and workers, and their means."""
+"""Meters: sums beside the loss, over micro-batches and workers; and the metrics that are made of them."""
 
 import torch
 from torch import Tensor
@@ -10,31 +10,31 @@ __all__ = ["LOW_P", "metrics_of", "token_sums"]
 LOW_P = 0.1  # a token below it is one that the model would hardly have written
 
 
-def token_sums(fused: FusedLoss, *, is_last_T: Tensor) -> Tensor:
-    """Sums over the T loss tokens in float64; `metrics_of` reads them.
+def token_sums(fused: FusedLoss, *, is_last_N: Tensor) -> Tensor:
+    """Sums over the N loss tokens in float64; `metrics_of` reads them.
 
-    `is_last_T` marks the last token of each completion, which ends the turn.
+    `is_last_N` marks the last token of each completion, which ends the turn.
     """
     statistics, terms = fused.statistics, fused.terms
-    ce_T = -statistics.logprobs_T.double()
-    p_T, weight_T = ce_T.neg().exp(), terms.weight_T.double()
+    ce_N = -statistics.logprobs_N.double()
+    p_N, weight_N = ce_N.neg().exp(), terms.weight_N.double()
     # ‖∂loss/∂logits‖₁ of a token is w · ‖softmax − onehot‖₁ = 2 w (1 − p).
-    gradient_T = weight_T.abs() * (1 - p_T)
-    kl_T = torch.zeros_like(ce_T) if statistics.kl_T is None else statistics.kl_T
+    gradient_N = weight_N.abs() * (1 - p_N)
+    kl_N = torch.zeros_like(ce_N) if statistics.kl_N is None else statistics.kl_N
     columns = (
-        torch.ones_like(ce_T),
-        terms.loss_T,
-        ce_T,
-        p_T,
-        statistics.entropy_T,
-        weight_T,
-        weight_T.square(),
-        terms.is_clipped_T,
-        gradient_T,
-        gradient_T * (p_T < LOW_P),
-        is_last_T,
-        p_T * is_last_T,
-        kl_T,
+        torch.ones_like(ce_N),
+        terms.loss_N,
+        ce_N,
+        p_N,
+        statistics.entropy_N,
+        weight_N,
+        weight_N.square(),
+        terms.is_clipped_N,
+        gradient_N,
+        gradient_N * (p_N < LOW_P),
+        is_last_N,
+        p_N * is_last_N,
+        kl_N,
     )
     return torch.stack([column.double() for column in columns]).sum(-1)
 

@@ -1,9 +1,9 @@
 """Per-token numbers from hidden states and the head, without ever holding tokens × vocabulary.
 
-Axes: T tokens (any packing flattened), C tokens of a chunk, D hidden size, V vocabulary.
+Axes: T tokens of documents end to end, N loss tokens, C tokens of a chunk, D hidden size, V vocabulary.
 
 The head is applied to one chunk of tokens after another, so the memory beyond the inputs is a few C × V
-buffers, whatever T is. Everything after the matrix product is computed in fp32 (float64 inputs stay float64).
+buffers, whatever N is. Everything after the matrix product is computed in fp32 (float64 inputs stay float64).
 """
 
 import math
@@ -40,60 +40,60 @@ class TokenStatistics(NamedTuple):
     and it looks into tuples only.
     """
 
-    logprobs_T: Tensor  # log p of the label
-    entropy_T: Tensor  # of the distribution over the full vocabulary
-    top_entropy_T: Tensor | None = None  # of the k likeliest tokens, renormalised; where an objective asks
-    kl_T: Tensor | None = None  # KL(frozen start ‖ policy); where an objective asks
+    logprobs_N: Tensor  # log p of the label
+    entropy_N: Tensor  # of the distribution over the full vocabulary
+    top_entropy_N: Tensor | None = None  # of the k likeliest tokens, renormalised; where an objective asks
+    kl_N: Tensor | None = None  # KL(frozen start ‖ policy); where an objective asks
     max_entropy: float | None = None  # ln V
-    top_logprobs_T: Tensor | None = None  # log p of the likeliest token
+    top_logprobs_N: Tensor | None = None  # log p of the likeliest token
 
     @property
-    def phi_T(self) -> Tensor:  # noqa: N802 - an axis suffix
+    def phi_N(self) -> Tensor:  # noqa: N802 - an axis suffix
         """log p + H: above 0 where the label is likelier than a typical sample of the model's own."""
-        return self.logprobs_T + self.entropy_T
+        return self.logprobs_N + self.entropy_N
 
     @property
-    def is_top_T(self) -> Tensor:  # noqa: N802
+    def is_top_N(self) -> Tensor:  # noqa: N802
         """Whether the label is what greedy decoding would choose. ValueError where that was not looked at."""
-        if self.top_logprobs_T is None:
+        if self.top_logprobs_N is None:
             raise ValueError("these statistics do not know the likeliest tokens")
-        return self.logprobs_T >= self.top_logprobs_T
+        return self.logprobs_N >= self.top_logprobs_N
 
 
 @torch.no_grad()
 def token_statistics(
-    hidden_TD: Tensor,
+    hidden_ND: Tensor,
     head: Head,
-    labels_T: Tensor,
+    labels_N: Tensor,
     *,
     top_k: int | None = None,
     entropy_epsilon: float = 0.0,
     chunk_tokens: int | None = None,
 ) -> TokenStatistics:
-    """Statistics of `labels_T` under the softmax of the head's logits, for scoring: no gradient.
+    """Statistics of `labels_N` under the softmax of the head's logits, for scoring: no gradient.
 
-    `hidden_TD` is already aligned: row t predicts `labels_T[t]`, and every label is a token of the vocabulary
+    `hidden_ND` is already aligned: row n predicts `labels_N[n]`, and every label is a token of the vocabulary
     (mask before the call).
     """
-    check_alignment(hidden_TD, labels_T)
-    dtype = torch.promote_types(hidden_TD.dtype, torch.float32)
-    logprobs_T, entropy_T, top_entropy_T, top_logprobs_T = (
-        hidden_TD.new_empty(len(labels_T), dtype=dtype) for _ in range(4)
+    check_alignment(hidden_ND, labels_N)
+    dtype = torch.promote_types(hidden_ND.dtype, torch.float32)
+    logprobs_N, entropy_N, top_entropy_N, top_logprobs_N = (
+        hidden_ND.new_empty(len(labels_N), dtype=dtype) for _ in range(4)
     )
-    for logits_CV, start in logit_chunks(hidden_TD, head, chunk_tokens):
+    for logits_CV, start in logit_chunks(hidden_ND, head, chunk_tokens):
         for rows in row_slices(logits_CV):
             place = slice(start + rows.start, start + rows.stop)
-            found = softmax_statistics(logits_CV[rows], labels_T[place], entropy_epsilon=entropy_epsilon)
-            logprobs_T[place], entropy_T[place] = found.logprobs_C, found.entropy_C
-            top_logprobs_T[place] = found.top_logprobs_C
+            found = softmax_statistics(logits_CV[rows], labels_N[place], entropy_epsilon=entropy_epsilon)
+            logprobs_N[place], entropy_N[place] = found.logprobs_C, found.entropy_C
+            top_logprobs_N[place] = found.top_logprobs_C
             if top_k is not None:
-                top_entropy_T[place] = top_entropy(logits_CV[rows], top_k)
+                top_entropy_N[place] = top_entropy(logits_CV[rows], top_k)
     return TokenStatistics(
-        logprobs_T,
-        entropy_T,
-        top_entropy_T=None if top_k is None else top_entropy_T,
+        logprobs_N,
+        entropy_N,
+        top_entropy_N=None if top_k is None else top_entropy_N,
         max_entropy=math.log(head.vocab_size),
-        top_logprobs_T=top_logprobs_T,
+        top_logprobs_N=top_logprobs_N,
     )
 
 
@@ -106,26 +106,26 @@ def predicted(hidden_TD: Tensor, input_ids_T: Tensor, loss_mask_T: Tensor) -> tu
     return hidden_TD[:-1][is_label_T], input_ids_T[1:][is_label_T]
 
 
-def check_alignment(hidden_TD: Tensor, labels_T: Tensor) -> None:
+def check_alignment(hidden_ND: Tensor, labels_N: Tensor) -> None:
     """ValueError unless there is one label for each row of hidden states."""
-    if hidden_TD.ndim != 2 or hidden_TD.shape[:1] != labels_T.shape:
-        raise ValueError(f"hidden {tuple(hidden_TD.shape)} and labels {tuple(labels_T.shape)} do not align")
+    if hidden_ND.ndim != 2 or hidden_ND.shape[:1] != labels_N.shape:
+        raise ValueError(f"hidden {tuple(hidden_ND.shape)} and labels {tuple(labels_N.shape)} do not align")
 
 
-def logit_chunks(hidden_TD: Tensor, head: Head, chunk_tokens: int | None) -> Iterator[tuple[Tensor, int]]:
+def logit_chunks(hidden_ND: Tensor, head: Head, chunk_tokens: int | None) -> Iterator[tuple[Tensor, int]]:
     """Logits (C, V) of one chunk after another, and where it begins; the next takes the memory of the last.
 
     No tokens make one empty chunk. Without `chunk_tokens` a chunk fills the bytes set for the device.
     """
-    vocab_size, dtype = head.vocab_size, torch.promote_types(hidden_TD.dtype, torch.float32)
+    vocab_size, dtype = head.vocab_size, torch.promote_types(hidden_ND.dtype, torch.float32)
     if chunk_tokens is None:
-        chunk_bytes = GPU_CHUNK_BYTES if hidden_TD.is_cuda else CPU_CHUNK_BYTES
+        chunk_bytes = GPU_CHUNK_BYTES if hidden_ND.is_cuda else CPU_CHUNK_BYTES
         chunk_tokens = max(16, chunk_bytes // (dtype.itemsize * vocab_size))
     out = None
-    if not hidden_TD.is_cuda:  # fresh memory for each chunk would cost more than what is computed in it
-        out = hidden_TD.new_empty(min(chunk_tokens, len(hidden_TD)), vocab_size, dtype=dtype)
-    for start in range(0, max(len(hidden_TD), 1), chunk_tokens):
-        yield head.logits(hidden_TD[start : start + chunk_tokens], out=out), start
+    if not hidden_ND.is_cuda:  # fresh memory for each chunk would cost more than what is computed in it
+        out = hidden_ND.new_empty(min(chunk_tokens, len(hidden_ND)), vocab_size, dtype=dtype)
+    for start in range(0, max(len(hidden_ND), 1), chunk_tokens):
+        yield head.logits(hidden_ND[start : start + chunk_tokens], out=out), start
 
 
 def row_slices(logits_CV: Tensor) -> Iterator[slice]:

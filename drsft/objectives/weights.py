@@ -1,11 +1,11 @@
 """Every objective as a pure function of per-token numbers. Nothing here carries a gradient.
 
-Axes: T loss tokens, M completions ("documents") that they belong to.
+Axes: N loss tokens, M completions ("documents") that they belong to.
 
 An objective's loss on a token, as a function of log p, has the gradient of plain cross-entropy times a
-factor: its weight w_t = −∂loss/∂log p. Most objectives *are* that weight (reweighted cross-entropy, loss
+factor: its weight w = −∂loss/∂log p. Most objectives *are* that weight (reweighted cross-entropy, loss
 w · −log p with w held constant); psft, p_power and luffy have a loss of their own and the weight that follows
-from it. At the logits the gradient is w_t (softmax − onehot), plus kl_weight (softmax − softmax_start) for
+from it. At the logits the gradient is w (softmax − onehot), plus kl_weight (softmax − softmax_start) for
 asft and sft_kl.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from drsft.config import objectives
 from drsft.config.objectives import Guards, Objective
-from drsft.objectives.documents import document_totals, median_document_loss, spread
+from drsft.objectives.document_means import document_totals, median_document_loss, spread
 from drsft.objectives.statistics import TokenStatistics
 
 __all__ = ["TokenContext", "TokenTerms", "guarded_terms", "token_terms", "token_weights"]
@@ -29,114 +29,114 @@ N = TypeVar("N")
 class TokenContext:
     """What an objective may need beside the statistics; its `needs` say which."""
 
-    start_logprobs_T: Tensor | None = None  # of the frozen starting model
-    old_logprobs_T: Tensor | None = None  # of the policy when the snapshot was taken
-    document_ids_T: Tensor | None = None  # 0, 1, … M − 1, ascending
-    is_exempt_T: Tensor | None = None  # tokens that the guards leave at weight 1
+    start_logprobs_N: Tensor | None = None  # of the frozen starting model
+    old_logprobs_N: Tensor | None = None  # of the policy when the snapshot was taken
+    document_ids_N: Tensor | None = None  # 0, 1, … M − 1, ascending
+    is_exempt_N: Tensor | None = None  # tokens that the guards leave at weight 1
     median_loss: float | None = None  # over the step's documents, of their mean −log p
     progress: float = 1.0  # share of the steps that are done
 
     @classmethod
-    def at_start(cls, statistics: TokenStatistics, document_ids_T: Tensor) -> "TokenContext":
+    def at_start(cls, statistics: TokenStatistics, document_ids_N: Tensor) -> "TokenContext":
         """The context of untrained weights: the policy is its own start and its own snapshot."""
-        logprobs_T = statistics.logprobs_T
+        logprobs_N = statistics.logprobs_N
         return cls(
-            start_logprobs_T=logprobs_T,
-            old_logprobs_T=logprobs_T,
-            document_ids_T=document_ids_T,
-            median_loss=median_document_loss(logprobs_T, document_ids_T),
+            start_logprobs_N=logprobs_N,
+            old_logprobs_N=logprobs_N,
+            document_ids_N=document_ids_N,
+            median_loss=median_document_loss(logprobs_N, document_ids_N),
         )
 
     def of(self, chunk: slice) -> "TokenContext":
         """The context of some of the tokens."""
-        names = ("start_logprobs_T", "old_logprobs_T", "document_ids_T", "is_exempt_T")
+        names = ("start_logprobs_N", "old_logprobs_N", "document_ids_N", "is_exempt_N")
         tensors = {name: getattr(self, name) for name in names}
         return replace(self, **{name: t[chunk] for name, t in tensors.items() if t is not None})
 
 
 class TokenTerms(NamedTuple):
-    loss_T: Tensor  # the loss's value, nats; with the KL term
-    weight_T: Tensor  # −∂loss/∂log p
-    is_clipped_T: Tensor  # where a limit, not the formula, decided the weight
+    loss_N: Tensor  # the loss's value, nats; with the KL term
+    weight_N: Tensor  # −∂loss/∂log p
+    is_clipped_N: Tensor  # where a limit, not the formula, decided the weight
 
     def of(self, chunk: slice) -> "TokenTerms":
-        return TokenTerms(self.loss_T[chunk], self.weight_T[chunk], self.is_clipped_T[chunk])
+        return TokenTerms(self.loss_N[chunk], self.weight_N[chunk], self.is_clipped_N[chunk])
 
 
 def token_weights(objective: Objective, statistics: TokenStatistics, context: TokenContext) -> Tensor:
     """The weight of each token under `objective`, without guards."""
-    return token_terms(objective, statistics, context).weight_T
+    return token_terms(objective, statistics, context).weight_N
 
 
 def token_terms(objective: Objective, statistics: TokenStatistics, context: TokenContext) -> TokenTerms:
     """The one place that reads the union. ValueError where the context lacks what the objective needs."""
-    logp_T, entropy_T = statistics.logprobs_T, statistics.entropy_T
-    p_T = logp_T.exp()
+    logp_N, entropy_N = statistics.logprobs_N, statistics.entropy_N
+    p_N = logp_N.exp()
     match objective:
         case objectives.Sft():
-            return reweighted(logp_T, torch.ones_like(logp_T))
+            return reweighted(logp_N, torch.ones_like(logp_N))
         case objectives.Dft():
             # Without holding p constant the gradient would be (1 + log p) ∇p, which changes sign at 1/e.
-            return reweighted(logp_T, p_T)
+            return reweighted(logp_N, p_N)
         case objectives.DftSeq():
-            ids_T = _needed(context.document_ids_T, "document ids")
-            return reweighted(logp_T, document_totals(logp_T, ids_T)[ids_T].exp())
+            ids_N = _needed(context.document_ids_N, "document ids")
+            return reweighted(logp_N, document_totals(logp_N, ids_N)[ids_N].exp())
         case objectives.DftGeomean():
-            return reweighted(logp_T, spread(logp_T, _needed(context.document_ids_T, "document ids")).exp())
+            return reweighted(logp_N, spread(logp_N, _needed(context.document_ids_N, "document ids")).exp())
         case objectives.IwSft(temperature=temperature, max_weight=high):
-            log_ratio_T = logp_T - _needed(context.start_logprobs_T, "the start's log-probs")
-            mean_T = spread(log_ratio_T, _needed(context.document_ids_T, "document ids"))
-            return limited(logp_T, (temperature * mean_T).exp(), low=0.0, high=high)
+            log_ratio_N = logp_N - _needed(context.start_logprobs_N, "the start's log-probs")
+            mean_N = spread(log_ratio_N, _needed(context.document_ids_N, "document ids"))
+            return limited(logp_N, (temperature * mean_N).exp(), low=0.0, high=high)
         case objectives.IwSftToken(min_weight=low, max_weight=high):
-            ratio_T = (logp_T - _needed(context.start_logprobs_T, "the start's log-probs")).exp()
-            return limited(logp_T, ratio_T, low=low, high=high)
+            ratio_N = (logp_N - _needed(context.start_logprobs_N, "the start's log-probs")).exp()
+            return limited(logp_N, ratio_N, low=low, high=high)
         case objectives.Idft():
             return idft(objective, statistics, progress=context.progress)
         case objectives.IdftPhiClip(max_phi=limit):
-            phi_T = statistics.phi_T
-            gamma_T = (-phi_T.clamp(-limit, limit)).exp()
-            return reweighted(logp_T, (gamma_T * logp_T).exp(), is_clipped_T=phi_T.abs() > limit)
+            phi_N = statistics.phi_N
+            gamma_N = (-phi_N.clamp(-limit, limit)).exp()
+            return reweighted(logp_N, (gamma_N * logp_N).exp(), is_clipped_N=phi_N.abs() > limit)
         case objectives.Eaft(norm=norm, alpha=alpha):
-            top_T = _needed(statistics.top_entropy_T, "the entropy of the likeliest tokens")
-            return reweighted(logp_T, (top_T / norm) ** alpha)
+            top_N = _needed(statistics.top_entropy_N, "the entropy of the likeliest tokens")
+            return reweighted(logp_N, (top_N / norm) ** alpha)
         case objectives.EaftFull():
             return reweighted(
-                logp_T, entropy_T / _needed(statistics.max_entropy, "the size of the vocabulary")
+                logp_N, entropy_N / _needed(statistics.max_entropy, "the size of the vocabulary")
             )
         case objectives.Talr(min_weight=low):
             tau = _needed(context.median_loss, "the median loss")
-            return limited(logp_T, (logp_T / tau).exp(), low=low, high=1.0)
+            return limited(logp_N, (logp_N / tau).exp(), low=low, high=1.0)
         case objectives.Asft(kl_weight=kl_weight):
-            return with_kl(reweighted(logp_T, p_T), statistics.kl_T, kl_weight)
+            return with_kl(reweighted(logp_N, p_N), statistics.kl_N, kl_weight)
         case objectives.SftKl(kl_weight=kl_weight):
-            return with_kl(reweighted(logp_T, torch.ones_like(logp_T)), statistics.kl_T, kl_weight)
+            return with_kl(reweighted(logp_N, torch.ones_like(logp_N)), statistics.kl_N, kl_weight)
         case objectives.Psft(clip_low=low, clip_high=high):
-            ratio_T = (logp_T - _needed(context.old_logprobs_T, "the snapshot's log-probs")).exp()
-            return clipped_ratio(ratio_T, low=low, high=high)
+            ratio_N = (logp_N - _needed(context.old_logprobs_N, "the snapshot's log-probs")).exp()
+            return clipped_ratio(ratio_N, low=low, high=high)
         case objectives.ChordPhi():
-            return reweighted(logp_T, p_T * (1 - p_T))
+            return reweighted(logp_N, p_N * (1 - p_N))
         case objectives.PPower(alpha=alpha):
-            power_T = (alpha * logp_T).exp()
-            return TokenTerms((1 - power_T) / alpha, power_T, _nowhere(logp_T))
+            power_N = (alpha * logp_N).exp()
+            return TokenTerms((1 - power_N) / alpha, power_N, _nowhere(logp_N))
         case objectives.Luffy(gamma=gamma, advantage=advantage):
-            weight_T = advantage * gamma * p_T / (p_T + gamma) ** 2
-            return TokenTerms(-advantage * p_T / (p_T + gamma), weight_T, _nowhere(logp_T))
+            weight_N = advantage * gamma * p_N / (p_N + gamma) ** 2
+            return TokenTerms(-advantage * p_N / (p_N + gamma), weight_N, _nowhere(logp_N))
         case objectives.Srft(scale=scale, entropy_power=power):
-            return reweighted(logp_T, scale * (power * entropy_T).exp())
+            return reweighted(logp_N, scale * (power * entropy_N).exp())
         case _:
             assert_never(objective)
 
 
-def reweighted(logp_T: Tensor, weight_T: Tensor, *, is_clipped_T: Tensor | None = None) -> TokenTerms:
+def reweighted(logp_N: Tensor, weight_N: Tensor, *, is_clipped_N: Tensor | None = None) -> TokenTerms:
     """Cross-entropy times a constant."""
-    is_clipped_T = _nowhere(logp_T) if is_clipped_T is None else is_clipped_T
-    return TokenTerms(-weight_T * logp_T, weight_T, is_clipped_T)
+    is_clipped_N = _nowhere(logp_N) if is_clipped_N is None else is_clipped_N
+    return TokenTerms(-weight_N * logp_N, weight_N, is_clipped_N)
 
 
-def limited(logp_T: Tensor, weight_T: Tensor, *, low: float, high: float) -> TokenTerms:
+def limited(logp_N: Tensor, weight_N: Tensor, *, low: float, high: float) -> TokenTerms:
     """Cross-entropy times a weight within limits.  [.1, 1, 3] within .2 and 1.8 -> [.2, 1, 1.8]"""
-    limited_T = weight_T.clamp(low, high)
-    return reweighted(logp_T, limited_T, is_clipped_T=(weight_T < low) | (weight_T > high))
+    limited_N = weight_N.clamp(low, high)
+    return reweighted(logp_N, limited_N, is_clipped_N=(weight_N < low) | (weight_N > high))
 
 
 def idft(objective: objectives.Idft, statistics: TokenStatistics, *, progress: float) -> TokenTerms:
@@ -147,44 +147,44 @@ def idft(objective: objectives.Idft, statistics: TokenStatistics, *, progress: f
     """
     since_warmup, transition = progress - objective.warmup_ratio, objective.transition_ratio
     share = float(since_warmup >= 0) if transition == 0 else min(max(since_warmup / transition, 0.0), 1.0)
-    raw_T = (-statistics.phi_T / objective.beta).exp()
-    gamma_T = 1 + share * (raw_T.clamp(objective.gamma_min, objective.gamma_max) - 1)
+    raw_N = (-statistics.phi_N / objective.beta).exp()
+    gamma_N = 1 + share * (raw_N.clamp(objective.gamma_min, objective.gamma_max) - 1)
     min_logp = torch.tensor(objective.min_p, dtype=torch.float64).log().item()
-    logp_T = statistics.logprobs_T.clamp(min=min_logp)
-    weight_T = (gamma_T * logp_T).exp()
-    is_dead_T = statistics.logprobs_T < min_logp
-    is_clipped_T = is_dead_T | (raw_T < objective.gamma_min) | (raw_T > objective.gamma_max)
-    return TokenTerms(-weight_T * logp_T, weight_T.masked_fill(is_dead_T, 0.0), is_clipped_T)
+    logp_N = statistics.logprobs_N.clamp(min=min_logp)
+    weight_N = (gamma_N * logp_N).exp()
+    is_dead_N = statistics.logprobs_N < min_logp
+    is_clipped_N = is_dead_N | (raw_N < objective.gamma_min) | (raw_N > objective.gamma_max)
+    return TokenTerms(-weight_N * logp_N, weight_N.masked_fill(is_dead_N, 0.0), is_clipped_N)
 
 
-def clipped_ratio(ratio_T: Tensor, *, low: float, high: float) -> TokenTerms:
+def clipped_ratio(ratio_N: Tensor, *, low: float, high: float) -> TokenTerms:
     """−min(r, clip(r, 1 − low, 1 + high)), whose gradient is r's until r is past 1 + high, then nothing.
 
     PPO's surrogate with every advantage 1: the lower limit never binds, as r < 1 − low is the smaller.
     """
-    loss_T = -torch.minimum(ratio_T, ratio_T.clamp(1 - low, 1 + high))
-    is_clipped_T = ratio_T > 1 + high
-    return TokenTerms(loss_T, ratio_T.masked_fill(is_clipped_T, 0.0), is_clipped_T)
+    loss_N = -torch.minimum(ratio_N, ratio_N.clamp(1 - low, 1 + high))
+    is_clipped_N = ratio_N > 1 + high
+    return TokenTerms(loss_N, ratio_N.masked_fill(is_clipped_N, 0.0), is_clipped_N)
 
 
-def with_kl(terms: TokenTerms, kl_T: Tensor | None, kl_weight: float) -> TokenTerms:
+def with_kl(terms: TokenTerms, kl_N: Tensor | None, kl_weight: float) -> TokenTerms:
     """The weight stays: KL's gradient does not go through the label's log p."""
-    return terms._replace(loss_T=terms.loss_T + kl_weight * _needed(kl_T, "the KL to the frozen start"))
+    return terms._replace(loss_N=terms.loss_N + kl_weight * _needed(kl_N, "the KL to the frozen start"))
 
 
 def guarded_terms(
-    terms: TokenTerms, logp_T: Tensor, guards: Guards, is_exempt_T: Tensor | None
+    terms: TokenTerms, logp_N: Tensor, guards: Guards, is_exempt_N: Tensor | None
 ) -> TokenTerms:
     """Raises weights to their floor, and those of exempt tokens to 1; what is added is cross-entropy."""
-    weight_T = terms.weight_T.clamp(min=guards.min_weight) if guards.min_weight else terms.weight_T
-    if is_exempt_T is not None:
-        weight_T = weight_T.masked_fill(is_exempt_T, 1.0)
-    added_T = weight_T - terms.weight_T
-    return TokenTerms(terms.loss_T - added_T * logp_T, weight_T, terms.is_clipped_T | (added_T != 0))
+    weight_N = terms.weight_N.clamp(min=guards.min_weight) if guards.min_weight else terms.weight_N
+    if is_exempt_N is not None:
+        weight_N = weight_N.masked_fill(is_exempt_N, 1.0)
+    added_N = weight_N - terms.weight_N
+    return TokenTerms(terms.loss_N - added_N * logp_N, weight_N, terms.is_clipped_N | (added_N != 0))
 
 
-def _nowhere(logp_T: Tensor) -> Tensor:
-    return torch.zeros_like(logp_T, dtype=torch.bool)
+def _nowhere(logp_N: Tensor) -> Tensor:
+    return torch.zeros_like(logp_N, dtype=torch.bool)
 
 
 def _needed(value: N | None, what: str) -> N:

@@ -54,7 +54,7 @@ def _is_done(store: Store, train: Train, job: Job) -> bool:
 
 
 def told_troubles(store: Store, config: RunConfig) -> list[str]:
-    """What the finished trainings' meters warn of, a line each."""
+    """What the finished trainings' metrics warn of, a line each."""
     lines = []
     for job in jobs_of(config.train):
         key = layout.training(config.train, job.arm, job.seed).done

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from drsft.errors import StageError
-from drsft.objectives.health import troubles
+from drsft.objectives.warning_rules import troubles
 from drsft.run import layout
 from drsft.storage import Store
 from drsft.train import checkpoint
@@ -22,10 +22,10 @@ from drsft.train.job import Job, Training
 from drsft.train.metrics_log import MetricsLog
 from drsft.train.model import ScoringModel
 from drsft.train.optimiser import make_optimiser
+from drsft.train.policy_snapshot import snapshot_files, stored_snapshot, take_snapshot
 from drsft.train.prepare import prepare_model
 from drsft.train.probabilities import note_probabilities
 from drsft.train.reference import References, gather_references
-from drsft.train.snapshot import snapshot_files, stored_snapshot, take_snapshot
 from drsft.train.step import train_step
 from drsft.train.tracking import open_trackers
 from drsft.train.validation import VALIDATION_CE, validate
@@ -172,7 +172,7 @@ def _load_best(
 
 def _export(training: Training, log: MetricsLog) -> Export:
     rows, target = training.rows, training.target
-    last_ids = rows.input_ids_N[rows.document_offsets[1:] - 1]
+    last_ids = rows.input_ids_T[rows.document_offsets[1:] - 1]
     end_of_turn_id = int(np.bincount(last_ids).argmax())  # what the learnt texts end with
     return Export(
         target=target.location,

@@ -1,6 +1,6 @@
 """Examples put into rows of at most `seq_len` tokens, so that a row is about as much work as any other.
 
-Axes: N tokens of all rows end to end, M documents, R rows.
+Axes: T tokens end to end (of all rows, or of some documents), M documents, R rows.
 
 A document is one whole example; documents never see each other. A row is stored as it is, without padding:
 what is left of it up to `seq_len` costs nothing.
@@ -47,8 +47,8 @@ class PackedRows:
     """All rows of a data view. Offsets start with 0 and end with the whole number."""
 
     seq_len: int  # no row is longer
-    input_ids_N: NDArray[np.int32]
-    loss_mask_N: NDArray[np.bool_]
+    input_ids_T: NDArray[np.int32]
+    loss_mask_T: NDArray[np.bool_]
     document_offsets: NDArray[np.int64]  # (M + 1,) in tokens
     row_offsets: NDArray[np.int64]  # (R + 1,) in documents
     problem_ids: tuple[str, ...]  # (M,)
@@ -58,7 +58,7 @@ class PackedRows:
 
     @property
     def share_filled(self) -> float:
-        return len(self.input_ids_N) / (len(self) * self.seq_len)
+        return len(self.input_ids_T) / (len(self) * self.seq_len)
 
     def row_lengths(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
         """Tokens of each of the rows."""
@@ -70,7 +70,7 @@ class PackedRows:
 
     def num_loss_tokens(self, rows: Sequence[int] | NDArray[np.int64]) -> int:
         return sum(
-            int(self.loss_mask_N[start:end].sum()) for start, end in zip(*self._bounds(rows), strict=True)
+            int(self.loss_mask_T[start:end].sum()) for start, end in zip(*self._bounds(rows), strict=True)
         )
 
     def documents(self, rows: Sequence[int] | NDArray[np.int64]) -> Documents:
@@ -78,8 +78,8 @@ class PackedRows:
         spans = [slice(start, end) for start, end in zip(*self._bounds(rows), strict=True)]
         lengths = np.diff(self.document_offsets)
         return Documents(
-            input_ids_T=np.concatenate([self.input_ids_N[span] for span in spans]),
-            loss_mask_T=np.concatenate([self.loss_mask_N[span] for span in spans]),
+            input_ids_T=np.concatenate([self.input_ids_T[span] for span in spans]),
+            loss_mask_T=np.concatenate([self.loss_mask_T[span] for span in spans]),
             lengths=tuple(
                 int(length)
                 for row in rows
@@ -108,8 +108,8 @@ class PackedRows:
         documents = [document for row in rows for document in row]
         return cls(
             seq_len=seq_len,
-            input_ids_N=np.concatenate([document.input_ids_T for document in documents]),
-            loss_mask_N=np.concatenate([document.loss_mask_T for document in documents]),
+            input_ids_T=np.concatenate([document.input_ids_T for document in documents]),
+            loss_mask_T=np.concatenate([document.loss_mask_T for document in documents]),
             document_offsets=_offsets([len(document.input_ids_T) for document in documents]),
             row_offsets=_offsets([len(row) for row in rows]),
             problem_ids=tuple(document.problem_id for document in documents),
@@ -120,8 +120,8 @@ class PackedRows:
         row_offsets = pa.array(self.row_offsets, pa.int32())
         lengths = np.diff(self.document_offsets).astype(np.int32)
         arrays = [
-            pa.ListArray.from_arrays(token_offsets, pa.array(self.input_ids_N)),
-            pa.ListArray.from_arrays(token_offsets, pa.array(self.loss_mask_N)),
+            pa.ListArray.from_arrays(token_offsets, pa.array(self.input_ids_T)),
+            pa.ListArray.from_arrays(token_offsets, pa.array(self.loss_mask_T)),
             pa.ListArray.from_arrays(row_offsets, pa.array(lengths)),
             pa.ListArray.from_arrays(row_offsets, pa.array(self.problem_ids, pa.string())),
         ]
@@ -136,8 +136,8 @@ class PackedRows:
         counts = [len(lengths) for lengths in table["document_lengths"]]
         return cls(
             seq_len=int(table.schema.metadata[b"seq_len"]),
-            input_ids_N=flat("input_ids").to_numpy(zero_copy_only=False),
-            loss_mask_N=flat("loss_mask").to_numpy(zero_copy_only=False),
+            input_ids_T=flat("input_ids").to_numpy(zero_copy_only=False),
+            loss_mask_T=flat("loss_mask").to_numpy(zero_copy_only=False),
             document_offsets=_offsets(flat("document_lengths").to_pylist()),
             row_offsets=_offsets(counts),
             problem_ids=tuple(flat("problem_ids").to_pylist()),

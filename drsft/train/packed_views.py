@@ -50,8 +50,8 @@ def pack_view(store: Store, records: pa.Table, data: str, train: Train) -> None:
         "dropped_too_long": encoding.num_too_long,
         "rows": len(rows),
         "seq_len": seq_len,
-        "tokens": len(rows.input_ids_N),
-        "loss_tokens": int(rows.loss_mask_N.sum()),
+        "tokens": len(rows.input_ids_T),
+        "loss_tokens": int(rows.loss_mask_T.sum()),
         "share_filled": round(rows.share_filled, 4),
     }
     store.create(keys.commit, json.dumps(commit).encode())

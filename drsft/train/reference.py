@@ -61,11 +61,11 @@ def start_scores(training: Training, model: ScoringModel, store: Store | None) -
     everything = range(len(rows))
     if store is not None and world.from_first(store.exists(START_LOGPROBS)):
         kept = np.load(BytesIO(store.read(START_LOGPROBS)))
-        return Scores(places=Places.of(rows, everything), logprobs_K=torch.from_numpy(kept).to(world.device))
+        return Scores(places=Places.of(rows, everything), logprobs_T=torch.from_numpy(kept).to(world.device))
     scores = score(model, rows, everything, micro_batch_rows=training.settings.micro_batch_rows, world=world)
     if store is not None and world.is_first:
         buffer = BytesIO()
-        np.save(buffer, scores.logprobs_K.cpu().numpy())
+        np.save(buffer, scores.logprobs_T.cpu().numpy())
         store.put(START_LOGPROBS, buffer.getvalue())
     return scores
 
@@ -80,4 +80,4 @@ def frozen_start(model: ScoringModel, batch: MicroBatch, references: References)
     with torch.no_grad(), without:
         hidden_ND, weight_VD, bias_V = (start_model or model)(*batch.inputs, None)
     head = Head(weight_VD=weight_VD, bias_V=bias_V, shape=model.head_shape)
-    return FrozenStart(hidden_TD=hidden_ND, head=head)
+    return FrozenStart(hidden_ND=hidden_ND, head=head)

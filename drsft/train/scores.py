@@ -1,7 +1,7 @@
 """The loss tokens of some rows under a model as it is.
 
-Axes: W rows that are scored, K tokens of these rows end to end (also those without a loss, where nothing is
-looked up). One step's rows cost what they hold, however many rows there are in all.
+Axes: R rows that are scored, T their tokens end to end (also those without a loss, where nothing is looked
+up), N loss tokens. One step's rows cost what they hold, however many rows there are in all.
 """
 
 from collections.abc import Sequence
@@ -27,15 +27,15 @@ Rows = Sequence[int] | NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Where the tokens of some rows lie among the K."""
+    """Where the tokens of some rows lie among the T."""
 
-    rows_W: NDArray[np.int64]  # ascending, each once
-    edges: NDArray[np.int64]  # (W + 1,): where each row's tokens begin, and K
+    rows_R: NDArray[np.int64]  # ascending, each once
+    edges: NDArray[np.int64]  # (R + 1,): where each row's tokens begin, and T
 
     @classmethod
     def of(cls, rows: PackedRows, row_indices: Rows) -> "Places":
-        rows_W = np.unique(np.asarray(row_indices, dtype=np.int64))
-        return cls(rows_W=rows_W, edges=np.concatenate([[0], np.cumsum(rows.row_lengths(rows_W))]))
+        rows_R = np.unique(np.asarray(row_indices, dtype=np.int64))
+        return cls(rows_R=rows_R, edges=np.concatenate([[0], np.cumsum(rows.row_lengths(rows_R))]))
 
     @property
     def num_tokens(self) -> int:
@@ -46,8 +46,8 @@ class Places:
         found = [np.zeros(0, dtype=np.int64)]
         for row in row_indices:
             start, end = rows.span(int(row))
-            first = self.edges[np.searchsorted(self.rows_W, row)]
-            found.append(first + np.flatnonzero(rows.loss_mask_N[start:end]))
+            first = self.edges[np.searchsorted(self.rows_R, row)]
+            found.append(first + np.flatnonzero(rows.loss_mask_T[start:end]))
         return torch.from_numpy(np.concatenate(found))
 
 
@@ -56,12 +56,12 @@ class Scores:
     """Tokens of some rows under one model, fp32; 0 where nothing was scored."""
 
     places: Places
-    logprobs_K: Tensor
-    is_top_K: Tensor | None = None  # 1 where greedy decoding would have chosen the token; not kept in files
+    logprobs_T: Tensor
+    is_top_T: Tensor | None = None  # 1 where greedy decoding would have chosen the token; not kept in files
 
     def of(self, rows: PackedRows, row_indices: Rows) -> Tensor:
         """Log-probs of the loss tokens of some of the scored rows, row after row, in order."""
-        return self.logprobs_K[self.places.loss_tokens(rows, row_indices)]
+        return self.logprobs_T[self.places.loss_tokens(rows, row_indices)]
 
 
 @torch.no_grad()
@@ -70,16 +70,16 @@ def score(
 ) -> Scores:
     """Some rows under the model as it is; all processes call it and share the work."""
     places = Places.of(rows, row_indices)
-    scores_2K = torch.zeros(2, places.num_tokens, dtype=torch.float32, device=world.device)
+    scores_2T = torch.zeros(2, places.num_tokens, dtype=torch.float32, device=world.device)
     request = LossRequest(num_loss_tokens=1, objective=Sft())
     batches = micro_batches(
-        places.rows_W, rank=world.rank, num_ranks=world.size, micro_batch_rows=micro_batch_rows
+        places.rows_R, rank=world.rank, num_ranks=world.size, micro_batch_rows=micro_batch_rows
     )
     for batch in batches:
         scored = model(*micro_batch(rows, batch, world.device).inputs, request)
         at = places.loss_tokens(rows, batch).to(world.device)
-        scores_2K[0, at] = scored.statistics.logprobs_T.float()
-        scores_2K[1, at] = scored.statistics.is_top_T.float()
+        scores_2T[0, at] = scored.statistics.logprobs_N.float()
+        scores_2T[1, at] = scored.statistics.is_top_N.float()
     reshard(model)
-    logprobs_K, is_top_K = world.global_sum(scores_2K)
-    return Scores(places=places, logprobs_K=logprobs_K, is_top_K=is_top_K)
+    logprobs_T, is_top_T = world.global_sum(scores_2T)
+    return Scores(places=places, logprobs_T=logprobs_T, is_top_T=is_top_T)

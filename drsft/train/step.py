@@ -126,7 +126,7 @@ def accumulate_gradient(
         if references.start_model is not None:
             reshard(references.start_model)  # its head was needed until here
         torch.autograd.backward(fused.loss)
-        sums.append(token_sums(fused, is_last_T=batch.is_last_N))
+        sums.append(token_sums(fused, is_last_N=batch.is_last_N))
     totals = torch.cat([torch.stack(sums).sum(0), squared_gradient_norm(model.parameters())])
     totals = world.global_sum(totals).cpu()
     return totals[:-1], math.sqrt(totals[-1].item())
@@ -148,10 +148,10 @@ def _context(
 
     is_exempt_N = batch.is_exempt_N | batch.is_last_N if guards.exempt_end_of_turn else batch.is_exempt_N
     return TokenContext(
-        start_logprobs_T=of(references.start),
-        old_logprobs_T=of(references.snapshot),
-        document_ids_T=batch.document_ids_N,
-        is_exempt_T=is_exempt_N,
+        start_logprobs_N=of(references.start),
+        old_logprobs_N=of(references.snapshot),
+        document_ids_N=batch.document_ids_N,
+        is_exempt_N=is_exempt_N,
         median_loss=references.median_loss,
         progress=progress,
     )

@@ -24,10 +24,10 @@ def validate(
     scores = score(model, rows, everything, micro_batch_rows=micro_batch_rows, world=world)
     model.train(was_training)
     loss_tokens = scores.places.loss_tokens(rows, everything)
-    logprobs = scores.logprobs_K.cpu()[loss_tokens].double()
-    assert scores.is_top_K is not None
+    logprobs = scores.logprobs_T.cpu()[loss_tokens].double()
+    assert scores.is_top_T is not None
     return {
         VALIDATION_CE: -logprobs.mean().item(),
         "validation_p": logprobs.exp().mean().item(),
-        "validation_accuracy": scores.is_top_K.cpu()[loss_tokens].double().mean().item(),
+        "validation_accuracy": scores.is_top_T.cpu()[loss_tokens].double().mean().item(),
     }

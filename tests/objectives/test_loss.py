@@ -23,8 +23,8 @@ Inputs = tuple[Tensor, Tensor, Tensor]
 def inputs(dtype: torch.dtype = torch.float64) -> Inputs:
     generator = torch.Generator().manual_seed(5)
     shapes = ((T, D), (V, D), (V,))
-    hidden_TD, weight_VD, bias_V = (torch.randn(shape, generator=generator).double() for shape in shapes)
-    return tuple(tensor.to(dtype).requires_grad_() for tensor in (hidden_TD, weight_VD, bias_V))  # type: ignore[return-value]
+    hidden_ND, weight_VD, bias_V = (torch.randn(shape, generator=generator).double() for shape in shapes)
+    return tuple(tensor.to(dtype).requires_grad_() for tensor in (hidden_ND, weight_VD, bias_V))  # type: ignore[return-value]
 
 
 def labels() -> Tensor:
@@ -40,20 +40,20 @@ def request(
 ) -> LossRequest:
     _, weight_VD, bias_V = inputs()
     start = FrozenStart(
-        hidden_TD=start_hidden(), head=Head(weight_VD=weight_VD.detach(), bias_V=bias_V.detach(), shape=shape)
+        hidden_ND=start_hidden(), head=Head(weight_VD=weight_VD.detach(), bias_V=bias_V.detach(), shape=shape)
     )
     return LossRequest(
         num_loss_tokens=N,
         objective=objective,
         guards=Guards(min_weight=0.01),
-        context=TokenContext(document_ids_T=IDS, is_exempt_T=torch.arange(T) % 5 == 4),
+        context=TokenContext(document_ids_N=IDS, is_exempt_N=torch.arange(T) % 5 == 4),
         start=start if isinstance(objective, Asft) else None,
         chunk_tokens=chunk_tokens,
     )
 
 
-def full_logits(hidden_TD: Tensor, weight_VD: Tensor, bias_V: Tensor, shape: HeadShape) -> Tensor:
-    logits_TV = (hidden_TD @ weight_VD.T + bias_V) * shape.scale
+def full_logits(hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor, shape: HeadShape) -> Tensor:
+    logits_TV = (hidden_ND @ weight_VD.T + bias_V) * shape.scale
     if shape.softcap is not None:
         logits_TV = shape.softcap * torch.tanh(logits_TV / shape.softcap)
     return logits_TV
@@ -62,19 +62,19 @@ def full_logits(hidden_TD: Tensor, weight_VD: Tensor, bias_V: Tensor, shape: Hea
 def oracle(objective: Objective, tensors: Inputs, shape: HeadShape) -> Tensor:
     """With every logit, and the weights written out again."""
     logp_TV = full_logits(*tensors, shape).log_softmax(-1)
-    logp_T = logp_TV[torch.arange(T), labels()]
-    p_T = logp_T.detach().exp()
+    logp_N = logp_TV[torch.arange(T), labels()]
+    p_N = logp_N.detach().exp()
     match objective:
         case Sft():
-            weight_T = torch.ones_like(p_T)
+            weight_N = torch.ones_like(p_N)
         case DftGeomean():
-            means = torch.stack([logp_T.detach()[one == IDS].mean() for one in IDS.unique()])
-            weight_T = means.exp()[IDS]
+            means = torch.stack([logp_N.detach()[one == IDS].mean() for one in IDS.unique()])
+            weight_N = means.exp()[IDS]
         case _:
-            weight_T = p_T
-    weight_T = weight_T.clamp(min=0.01)
-    weight_T[torch.arange(T) % 5 == 4] = 1
-    loss = -(weight_T * logp_T).sum()
+            weight_N = p_N
+    weight_N = weight_N.clamp(min=0.01)
+    weight_N[torch.arange(T) % 5 == 4] = 1
+    loss = -(weight_N * logp_N).sum()
     if isinstance(objective, Asft):
         start_TV = full_logits(start_hidden(), *(t.detach() for t in tensors[1:]), shape).log_softmax(-1)
         loss = loss + objective.kl_weight * (start_TV.exp() * (start_TV - logp_TV)).sum()
@@ -89,9 +89,9 @@ def oracle(objective: Objective, tensors: Inputs, shape: HeadShape) -> Tensor:
 def test_loss_and_gradients_equal_full_logits(
     objective: Objective, chunk_tokens: int | None, shape: HeadShape
 ) -> None:
-    hidden_TD, weight_VD, bias_V = tensors = inputs()
+    hidden_ND, weight_VD, bias_V = tensors = inputs()
     head = Head(weight_VD=weight_VD, bias_V=bias_V, shape=shape)
-    fused = fused_loss(hidden_TD, head, labels(), request(objective, chunk_tokens, shape))
+    fused = fused_loss(hidden_ND, head, labels(), request(objective, chunk_tokens, shape))
     want = oracle(objective, tensors, shape)
     torch.testing.assert_close(fused.loss, want, rtol=0, atol=1e-12)
     found, expected = (torch.autograd.grad(3 * loss, tensors) for loss in (fused.loss, want))
@@ -103,11 +103,11 @@ def test_a_tied_head_gets_both_gradients() -> None:
 
     def gradient(fused: bool) -> Tensor:
         weight_VD = inputs()[1]
-        hidden_TD = weight_VD[labels().roll(1)].tanh()
+        hidden_ND = weight_VD[labels().roll(1)].tanh()
         if fused:
-            loss = fused_loss(hidden_TD, Head(weight_VD=weight_VD), labels(), request(Sft())).loss
+            loss = fused_loss(hidden_ND, Head(weight_VD=weight_VD), labels(), request(Sft())).loss
         else:
-            loss = oracle(Sft(), (hidden_TD, weight_VD, torch.zeros(V).double()), SHAPES[0])
+            loss = oracle(Sft(), (hidden_ND, weight_VD, torch.zeros(V).double()), SHAPES[0])
         return torch.autograd.grad(loss, weight_VD)[0]
 
     torch.testing.assert_close(gradient(True), gradient(False), rtol=0, atol=1e-12)
@@ -160,7 +160,7 @@ def test_narrow_inputs_have_fp32_statistics_and_their_own_gradients(
 ) -> None:
     tensors, exact = inputs(dtype), inputs()
     fused = run(tensors)
-    assert fused.loss.dtype == fused.statistics.logprobs_T.dtype == torch.float32
+    assert fused.loss.dtype == fused.statistics.logprobs_N.dtype == torch.float32
     found = torch.autograd.grad(fused.loss, tensors)
     expected = torch.autograd.grad(run(exact).loss, exact)
     for one, other in zip(found, expected, strict=True):
@@ -169,34 +169,34 @@ def test_narrow_inputs_have_fp32_statistics_and_their_own_gradients(
 
 
 def test_a_micro_batch_without_loss_tokens_has_zero_gradients() -> None:
-    hidden_TD, weight_VD, bias_V = inputs()
+    hidden_ND, weight_VD, bias_V = inputs()
     head = Head(weight_VD=weight_VD, bias_V=bias_V)
     empty = LossRequest(num_loss_tokens=N, objective=Dft())
-    fused = fused_loss(hidden_TD[:0], head, labels()[:0], empty)
+    fused = fused_loss(hidden_ND[:0], head, labels()[:0], empty)
     assert fused.loss.item() == 0
-    assert fused.statistics.logprobs_T.shape == fused.terms.weight_T.shape == (0,)
-    for gradient in torch.autograd.grad(fused.loss, (hidden_TD, weight_VD, bias_V)):
+    assert fused.statistics.logprobs_N.shape == fused.terms.weight_N.shape == (0,)
+    for gradient in torch.autograd.grad(fused.loss, (hidden_ND, weight_VD, bias_V)):
         assert not gradient.any()
 
 
 def test_a_masked_vocabulary_entry_stays_finite() -> None:
-    hidden_TD, weight_VD, bias_V = inputs()
+    hidden_ND, weight_VD, bias_V = inputs()
     with torch.no_grad():
         bias_V[next(v for v in range(V) if v not in labels())] = -torch.inf
-    fused = run((hidden_TD, weight_VD, bias_V))
-    assert torch.isfinite(fused.statistics.entropy_T).all()
+    fused = run((hidden_ND, weight_VD, bias_V))
+    assert torch.isfinite(fused.statistics.entropy_N).all()
     assert all(
-        torch.isfinite(g).all() for g in torch.autograd.grad(fused.loss, (hidden_TD, weight_VD, bias_V))
+        torch.isfinite(g).all() for g in torch.autograd.grad(fused.loss, (hidden_ND, weight_VD, bias_V))
     )
 
 
 def test_a_kl_term_wants_a_start_and_nothing_else_takes_one() -> None:
-    hidden_TD, weight_VD, _ = inputs()
-    start = FrozenStart(hidden_TD=start_hidden(), head=Head(weight_VD=weight_VD))
+    hidden_ND, weight_VD, _ = inputs()
+    start = FrozenStart(hidden_ND=start_hidden(), head=Head(weight_VD=weight_VD))
     for objective, given in ((Asft(), None), (Dft(), start)):
         with pytest.raises(ValueError, match="frozen start"):
             fused_loss(
-                hidden_TD,
+                hidden_ND,
                 Head(weight_VD=weight_VD),
                 labels(),
                 LossRequest(num_loss_tokens=N, objective=objective, start=given),
@@ -205,11 +205,11 @@ def test_a_kl_term_wants_a_start_and_nothing_else_takes_one() -> None:
 
 def test_chunks_make_micro_batches_that_add_up() -> None:
     """The loss is divided by the step's tokens, so two halves give the gradient of the whole."""
-    hidden_TD, weight_VD, bias_V = tensors = inputs()
+    hidden_ND, weight_VD, bias_V = tensors = inputs()
     head = Head(weight_VD=weight_VD, bias_V=bias_V)
     ask = LossRequest(num_loss_tokens=N, objective=Dft())
-    whole = torch.autograd.grad(fused_loss(hidden_TD, head, labels(), ask).loss, tensors)
+    whole = torch.autograd.grad(fused_loss(hidden_ND, head, labels(), ask).loss, tensors)
     parts = [
-        fused_loss(hidden_TD[part], head, labels()[part], ask).loss for part in (slice(9), slice(9, None))
+        fused_loss(hidden_ND[part], head, labels()[part], ask).loss for part in (slice(9), slice(9, None))
     ]
     torch.testing.assert_close(torch.autograd.grad(sum(parts), tensors), whole, rtol=0, atol=1e-15)

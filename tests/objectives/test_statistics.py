@@ -15,19 +15,19 @@ NUM_TOKENS, HIDDEN, VOCAB = 23, 7, 31
 
 def inputs(dtype: torch.dtype = torch.float64, scale: float = 1.0) -> tuple[Tensor, Head, Tensor]:
     generator = torch.Generator().manual_seed(5)
-    hidden_TD = torch.randn(NUM_TOKENS, HIDDEN, generator=generator, dtype=torch.float64) * scale
+    hidden_ND = torch.randn(NUM_TOKENS, HIDDEN, generator=generator, dtype=torch.float64) * scale
     weight_VD = torch.randn(VOCAB, HIDDEN, generator=generator, dtype=torch.float64)
-    labels_T = torch.randint(0, VOCAB, (NUM_TOKENS,), generator=generator)
-    return hidden_TD.to(dtype), Head(weight_VD=weight_VD.to(dtype).requires_grad_()), labels_T
+    labels_N = torch.randint(0, VOCAB, (NUM_TOKENS,), generator=generator)
+    return hidden_ND.to(dtype), Head(weight_VD=weight_VD.to(dtype).requires_grad_()), labels_N
 
 
-def oracle(hidden_TD: Tensor, head: Head, labels_T: Tensor) -> TokenStatistics:
+def oracle(hidden_ND: Tensor, head: Head, labels_N: Tensor) -> TokenStatistics:
     """The definition, with every logit held, in float64."""
-    logp_TV = torch.log_softmax(hidden_TD.double() @ head.weight_VD.detach().double().T, dim=-1)
-    entropy_T = torch.special.entr(logp_TV.exp()).sum(-1)
+    logp_TV = torch.log_softmax(hidden_ND.double() @ head.weight_VD.detach().double().T, dim=-1)
+    entropy_N = torch.special.entr(logp_TV.exp()).sum(-1)
     top_Tk = logp_TV.sort(-1, descending=True).values[:, :4].softmax(-1)
-    top_entropy_T = torch.special.entr(top_Tk).sum(-1)
-    return TokenStatistics(logp_TV[torch.arange(len(labels_T)), labels_T], entropy_T, top_entropy_T)
+    top_entropy_N = torch.special.entr(top_Tk).sum(-1)
+    return TokenStatistics(logp_TV[torch.arange(len(labels_N)), labels_N], entropy_N, top_entropy_N)
 
 
 @pytest.mark.parametrize("chunk_tokens", [1, 5, 23, None])
@@ -39,59 +39,59 @@ def test_chunks_of_any_size_equal_full_logits(chunk_tokens: int | None) -> None:
 
 
 def test_the_likeliest_token_is_known_by_its_log_prob() -> None:
-    hidden_TD, head, labels_T = inputs()
-    logp_TV = torch.log_softmax(hidden_TD @ head.weight_VD.detach().T, -1)
-    labels_T[::2] = logp_TV.argmax(-1)[::2]
-    got = token_statistics(hidden_TD, head, labels_T, chunk_tokens=5)
-    torch.testing.assert_close(got.top_logprobs_T, logp_TV.amax(-1), rtol=0, atol=1e-12)
-    assert got.is_top_T.tolist() == (labels_T == logp_TV.argmax(-1)).tolist()
+    hidden_ND, head, labels_N = inputs()
+    logp_TV = torch.log_softmax(hidden_ND @ head.weight_VD.detach().T, -1)
+    labels_N[::2] = logp_TV.argmax(-1)[::2]
+    got = token_statistics(hidden_ND, head, labels_N, chunk_tokens=5)
+    torch.testing.assert_close(got.top_logprobs_N, logp_TV.amax(-1), rtol=0, atol=1e-12)
+    assert got.is_top_N.tolist() == (labels_N == logp_TV.argmax(-1)).tolist()
     with pytest.raises(ValueError, match="likeliest"):
-        _ = got._replace(top_logprobs_T=None).is_top_T
+        _ = got._replace(top_logprobs_N=None).is_top_N
 
 
 def test_scoring_carries_no_gradient() -> None:
     statistics = token_statistics(*inputs())
-    assert not statistics.logprobs_T.requires_grad
-    assert not statistics.entropy_T.requires_grad
+    assert not statistics.logprobs_N.requires_grad
+    assert not statistics.entropy_N.requires_grad
 
 
 def test_an_epsilon_goes_inside_the_logarithm() -> None:
-    hidden_TD, head, labels_T = inputs()
-    p_TV = torch.softmax(hidden_TD @ head.weight_VD.detach().T, -1)
-    got = token_statistics(hidden_TD, head, labels_T, entropy_epsilon=1e-2)
-    torch.testing.assert_close(got.entropy_T, -(p_TV * (p_TV + 1e-2).log()).sum(-1), rtol=0, atol=1e-12)
+    hidden_ND, head, labels_N = inputs()
+    p_TV = torch.softmax(hidden_ND @ head.weight_VD.detach().T, -1)
+    got = token_statistics(hidden_ND, head, labels_N, entropy_epsilon=1e-2)
+    torch.testing.assert_close(got.entropy_N, -(p_TV * (p_TV + 1e-2).log()).sum(-1), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_statistics_are_fp32_for_narrow_inputs(dtype: torch.dtype) -> None:
     got = token_statistics(*inputs(dtype), chunk_tokens=6)
     want = oracle(*inputs(dtype))
-    assert got.logprobs_T.dtype == got.entropy_T.dtype == torch.float32
+    assert got.logprobs_N.dtype == got.entropy_N.dtype == torch.float32
     tolerance = 1e-5 if dtype == torch.float32 else 0.08  # bf16 products of size 10 are off by up to 1/32
-    torch.testing.assert_close(got.logprobs_T.double(), want.logprobs_T, rtol=0, atol=tolerance)
+    torch.testing.assert_close(got.logprobs_N.double(), want.logprobs_N, rtol=0, atol=tolerance)
 
 
 def test_extreme_logits_stay_finite() -> None:
     statistics = token_statistics(*inputs(torch.float32, scale=1e3))
-    assert torch.isfinite(statistics.entropy_T).all()
-    assert (statistics.entropy_T > -1e-6).all()
+    assert torch.isfinite(statistics.entropy_N).all()
+    assert (statistics.entropy_N > -1e-6).all()
 
 
 def test_phi_of_a_uniform_distribution_is_zero() -> None:
     head = Head(weight_VD=torch.randn(VOCAB, HIDDEN))
     statistics = token_statistics(torch.zeros(3, HIDDEN), head, torch.arange(3))
-    torch.testing.assert_close(statistics.phi_T, torch.zeros(3))
+    torch.testing.assert_close(statistics.phi_N, torch.zeros(3))
 
 
 def test_no_tokens_give_no_statistics() -> None:
-    hidden_TD, head, labels_T = inputs()
-    assert token_statistics(hidden_TD[:0], head, labels_T[:0]).logprobs_T.shape == (0,)
+    hidden_ND, head, labels_N = inputs()
+    assert token_statistics(hidden_ND[:0], head, labels_N[:0]).logprobs_N.shape == (0,)
 
 
 def test_misaligned_labels_are_refused() -> None:
-    hidden_TD, head, labels_T = inputs()
+    hidden_ND, head, labels_N = inputs()
     with pytest.raises(ValueError, match="do not align"):
-        token_statistics(hidden_TD, head, labels_T[1:])
+        token_statistics(hidden_ND, head, labels_N[1:])
 
 
 def test_the_state_before_a_token_predicts_it() -> None:

@@ -23,7 +23,7 @@ from drsft.config.objectives import (
     Talr,
     objectives_by_kind,
 )
-from drsft.objectives.documents import median_document_loss
+from drsft.objectives.document_means import median_document_loss
 from drsft.objectives.statistics import TokenStatistics
 from drsft.objectives.weights import TokenContext, guarded_terms, token_terms, token_weights
 
@@ -32,12 +32,12 @@ IDS = torch.tensor([0, 0, 1])
 
 
 def statistics_of(probabilities: list[float], entropy: float = 0.3) -> TokenStatistics:
-    logprobs_T = torch.tensor(probabilities, dtype=torch.float64).log()
-    return TokenStatistics(logprobs_T, torch.full_like(logprobs_T, entropy))
+    logprobs_N = torch.tensor(probabilities, dtype=torch.float64).log()
+    return TokenStatistics(logprobs_N, torch.full_like(logprobs_N, entropy))
 
 
 def weights(objective: Objective, **context: object) -> list[float]:
-    context = {"document_ids_T": IDS, **context}
+    context = {"document_ids_N": IDS, **context}
     found = token_weights(objective, statistics_of(PROBABILITIES), TokenContext(**context))  # type: ignore[arg-type]
     assert not found.requires_grad
     return found.tolist()
@@ -56,7 +56,7 @@ def test_a_completion_shares_one_weight_wherever_its_tokens_lie() -> None:
     root = math.sqrt(0.5 * 0.05)
     assert weights(DftGeomean()) == pytest.approx([root, root, 0.97])
     start = logs(0.25, 0.1, 0.97)  # ratios 2, 1/2 and 1: the first completion's geometric mean is 1
-    assert weights(IwSft(), start_logprobs_T=start) == pytest.approx([1, 1, 1])
+    assert weights(IwSft(), start_logprobs_N=start) == pytest.approx([1, 1, 1])
 
 
 def test_iw_sft_starts_as_sft() -> None:
@@ -83,7 +83,7 @@ def test_idft_of_a_typical_token_is_dft_and_of_an_unlikely_one_its_square() -> N
 
 def test_psft_stops_the_gradient_of_what_has_grown_enough() -> None:
     old = logs(0.25, 0.1, 0.97)  # ratios 2 (past 1.28), 1/2 (below, but that never stops), 1
-    assert weights(Psft(), old_logprobs_T=old) == pytest.approx([0, 0.5, 1])
+    assert weights(Psft(), old_logprobs_N=old) == pytest.approx([0, 0.5, 1])
 
 
 def test_talr_takes_the_lower_of_two_medians() -> None:
@@ -120,17 +120,17 @@ def test_guards_raise_weights_and_add_cross_entropy() -> None:
     statistics = statistics_of(PROBABILITIES)
     terms = token_terms(Dft(), statistics, TokenContext())
     is_exempt = torch.tensor([True, False, False])
-    found = guarded_terms(terms, statistics.logprobs_T, Guards(min_weight=0.1), is_exempt)
-    assert found.weight_T.tolist() == pytest.approx([1, 0.1, 0.97])
-    assert found.is_clipped_T.tolist() == [True, True, False]
+    found = guarded_terms(terms, statistics.logprobs_N, Guards(min_weight=0.1), is_exempt)
+    assert found.weight_N.tolist() == pytest.approx([1, 0.1, 0.97])
+    assert found.is_clipped_N.tolist() == [True, True, False]
     expected = [-w * math.log(p) for w, p in zip([1, 0.1, 0.97], PROBABILITIES, strict=True)]
-    assert found.loss_T.tolist() == pytest.approx(expected)
+    assert found.loss_N.tolist() == pytest.approx(expected)
 
 
 def test_without_guards_nothing_changes() -> None:
     statistics = statistics_of(PROBABILITIES)
     terms = token_terms(Dft(), statistics, TokenContext())
-    found = guarded_terms(terms, statistics.logprobs_T, Guards(), torch.zeros(3, dtype=torch.bool))
+    found = guarded_terms(terms, statistics.logprobs_N, Guards(), torch.zeros(3, dtype=torch.bool))
     assert [column.tolist() for column in found] == [column.tolist() for column in terms]
 
 

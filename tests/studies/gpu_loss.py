@@ -142,16 +142,16 @@ def matmul_rate(size: Size, device: torch.device, dtype: torch.dtype) -> float:
 
 def losses(size: Size, hidden: int, device: torch.device, dtype: torch.dtype) -> list[dict[str, Any]]:
     torch.manual_seed(0)
-    hidden_TD = torch.randn(size.loss_tokens, hidden, device=device, dtype=dtype).requires_grad_()
+    hidden_ND = torch.randn(size.loss_tokens, hidden, device=device, dtype=dtype).requires_grad_()
     weight_VD = (torch.randn(size.vocab, hidden, device=device, dtype=dtype) * hidden**-0.5).requires_grad_()
-    labels_T = torch.randint(size.vocab, (size.loss_tokens,), device=device)
+    labels_N = torch.randint(size.vocab, (size.loss_tokens,), device=device)
     request = LossRequest(num_loss_tokens=size.loss_tokens, objective=Dft())
     sides: dict[str, Callable[[], Tensor]] = {
         "drsft, with entropy": lambda: (
-            fused_loss(hidden_TD, Head(weight_VD=weight_VD), labels_T, request).loss
+            fused_loss(hidden_ND, Head(weight_VD=weight_VD), labels_N, request).loss
         )
     }
-    liger = liger_loss(hidden_TD, weight_VD, labels_T)
+    liger = liger_loss(hidden_ND, weight_VD, labels_N)
     if liger is not None:
         sides["liger-kernel"] = liger
     seconds: dict[str, list[float]] = {name: [] for name in sides}
@@ -159,7 +159,7 @@ def losses(size: Size, hidden: int, device: torch.device, dtype: torch.dtype) ->
     values: dict[str, float] = {}
     for number in range(size.rounds + 2):  # the first two compile and tune
         for name, loss_of in sides.items():
-            hidden_TD.grad = weight_VD.grad = None
+            hidden_ND.grad = weight_VD.grad = None
             before = peak_mb(device)
             taken_s = timed(lambda of=loss_of: of().backward(), device)
             memory[name] = peak_mb(device, int(before))
@@ -182,8 +182,8 @@ def losses(size: Size, hidden: int, device: torch.device, dtype: torch.dtype) ->
     ]
 
 
-def liger_loss(hidden_TD: Tensor, weight_VD: Tensor, labels_T: Tensor) -> Callable[[], Tensor] | None:
-    if not hidden_TD.is_cuda:
+def liger_loss(hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor) -> Callable[[], Tensor] | None:
+    if not hidden_ND.is_cuda:
         return None
     try:
         from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
@@ -191,7 +191,7 @@ def liger_loss(hidden_TD: Tensor, weight_VD: Tensor, labels_T: Tensor) -> Callab
         print("liger-kernel is not installed: drsft alone is measured")
         return None
     loss = LigerFusedLinearCrossEntropyLoss(use_token_scaling=True)
-    return lambda: loss(weight_VD, hidden_TD, labels_T)
+    return lambda: loss(weight_VD, hidden_ND, labels_N)
 
 
 def step_row(

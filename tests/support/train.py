@@ -106,7 +106,7 @@ def scored(model: ScoringModel, rows: PackedRows) -> torch.Tensor:
     arrays = (documents.input_ids_T.astype("int64"), documents.position_ids_T, documents.loss_mask_T)
     request = LossRequest(num_loss_tokens=1, objective=Sft())
     with torch.no_grad():
-        return model(*map(torch.from_numpy, arrays), documents.lengths, request).statistics.logprobs_T
+        return model(*map(torch.from_numpy, arrays), documents.lengths, request).statistics.logprobs_N
 
 
 def oracle_gradients(causal_lm: Any, examples: list[Example], *, is_dft: bool) -> dict[str, torch.Tensor]:

@@ -144,7 +144,7 @@ def test_done_tells_what_was_trained(uninterrupted: Path) -> None:
     done = json.loads((uninterrupted / "done.json").read_bytes())
     rows = make_rows(NUM_EXAMPLES)
     assert done["steps"] == 2 * -(-len(rows) // 4)
-    assert done["loss_tokens"] == 2 * rows.loss_mask_N.sum()
+    assert done["loss_tokens"] == 2 * rows.loss_mask_T.sum()
     assert done["final"]["step"] == done["steps"]
 
 

@@ -228,7 +228,7 @@ def test_a_block_that_lies_in_another_is_sharded_with_it(name: str) -> None:
 
 def test_end_of_turn_is_learnt(location: str) -> None:
     rows = make_rows(NUM_EXAMPLES)
-    assert (rows.input_ids_N[rows.loss_mask_N] == END_OF_TURN).sum() == NUM_EXAMPLES
+    assert (rows.input_ids_T[rows.loss_mask_T] == END_OF_TURN).sum() == NUM_EXAMPLES
 
 
 def test_master_weights_are_fp32_whatever_the_file_holds(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_rows_survive_the_table(lengths: list[int]) -> None:
     rows = pack(examples_of(lengths), seq_len=SEQ_LEN)
     again = PackedRows.from_table(rows.to_table())
     assert (again.problem_ids, again.seq_len) == (rows.problem_ids, SEQ_LEN)
-    for name in ("input_ids_N", "loss_mask_N", "document_offsets", "row_offsets"):
+    for name in ("input_ids_T", "loss_mask_T", "document_offsets", "row_offsets"):
         np.testing.assert_array_equal(getattr(again, name), getattr(rows, name))
         assert getattr(again, name).dtype == getattr(rows, name).dtype
 

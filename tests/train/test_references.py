@@ -62,33 +62,33 @@ def gradients(
 
 
 def oracle_loss(
-    objective: Objective, logits_TV: Tensor, other_TV: Tensor, ids_T: Tensor, guards: Guards
+    objective: Objective, logits_NV: Tensor, other_NV: Tensor, ids_N: Tensor, guards: Guards
 ) -> Tensor:
     """Σ over one document's loss tokens, with all logits, as the papers write it."""
-    logp_TV, other_logp_TV = logits_TV.log_softmax(-1), other_TV.log_softmax(-1)
-    logp_T, other_T = (full.gather(-1, ids_T[:, None])[:, 0] for full in (logp_TV, other_logp_TV))
-    p_T, ratio_T = logp_T.detach().exp(), (logp_T - other_T).exp()
+    logp_NV, other_logp_NV = logits_NV.log_softmax(-1), other_NV.log_softmax(-1)
+    logp_N, other_N = (full.gather(-1, ids_N[:, None])[:, 0] for full in (logp_NV, other_logp_NV))
+    p_N, ratio_N = logp_N.detach().exp(), (logp_N - other_N).exp()
     kl = 0
     match objective:
         case Psft():
-            return -torch.minimum(ratio_T, ratio_T.clamp(0.8, 1.28)).sum()
+            return -torch.minimum(ratio_N, ratio_N.clamp(0.8, 1.28)).sum()
         case IwSft(temperature=temperature):
-            weight_T = (temperature * ratio_T.detach().log().mean()).exp().clamp(max=16).expand_as(p_T)
+            weight_N = (temperature * ratio_N.detach().log().mean()).exp().clamp(max=16).expand_as(p_N)
         case IwSftToken():
-            weight_T = ratio_T.detach().clamp(0.2, 1.8)
+            weight_N = ratio_N.detach().clamp(0.2, 1.8)
         case DftSeq():
-            weight_T = p_T.prod().expand_as(p_T)
+            weight_N = p_N.prod().expand_as(p_N)
         case Talr():
-            weight_T = (p_T ** (1 / 2.5)).clamp(min=0.01)
+            weight_N = (p_N ** (1 / 2.5)).clamp(min=0.01)
         case Asft(kl_weight=kl_weight):
-            weight_T = p_T
-            kl = kl_weight * (other_logp_TV.exp() * (other_logp_TV - logp_TV)).sum()
+            weight_N = p_N
+            kl = kl_weight * (other_logp_NV.exp() * (other_logp_NV - logp_NV)).sum()
         case _:
-            weight_T = p_T
-    weight_T = weight_T.clamp(min=guards.min_weight).clone()
+            weight_N = p_N
+    weight_N = weight_N.clamp(min=guards.min_weight).clone()
     if guards.exempt_end_of_turn:
-        weight_T[-1] = 1
-    return -(weight_T * logp_T).sum() + kl
+        weight_N[-1] = 1
+    return -(weight_N * logp_N).sum() + kl
 
 
 def oracle_gradients(location: str, objective: Objective, guards: Guards) -> dict[str, Tensor]:

@@ -35,15 +35,15 @@ def test_scores_are_the_same_however_the_rows_are_batched(location: str) -> None
     one, all_at_once = (
         score(model, rows, everything, micro_batch_rows=size, world=World()) for size in (1, 64)
     )
-    torch.testing.assert_close(one.logprobs_K, all_at_once.logprobs_K, rtol=0, atol=1e-5)
-    scored_K = one.logprobs_K != 0
-    assert torch.equal(scored_K, torch.from_numpy(rows.loss_mask_N)), "of all rows, K are all tokens"
+    torch.testing.assert_close(one.logprobs_T, all_at_once.logprobs_T, rtol=0, atol=1e-5)
+    scored_T = one.logprobs_T != 0
+    assert torch.equal(scored_T, torch.from_numpy(rows.loss_mask_T)), "of all rows, K are all tokens"
 
 
 def test_some_rows_are_scored_into_what_they_hold(location: str) -> None:
     rows, model = make_rows(NUM_EXAMPLES), ScoringModel(load_model(location))
     some = score(model, rows, [4, 1, 2], micro_batch_rows=2, world=World())
-    assert len(some.logprobs_K) == rows.num_tokens([4, 1, 2]) < len(rows.input_ids_N)
+    assert len(some.logprobs_T) == rows.num_tokens([4, 1, 2]) < len(rows.input_ids_T)
     alone = {
         row: scored(model, rows_of_one(rows, row)) for row in (1, 2, 4)
     }  # the definition: a row by itself
@@ -88,7 +88,7 @@ def test_nothing_is_drawn_where_two_passes_are_compared(name: str, activation_ch
     rows = make_rows(NUM_EXAMPLES)
 
     def scores(model: ScoringModel) -> Tensor:
-        return score(model, rows, range(len(rows)), micro_batch_rows=2, world=World()).logprobs_K
+        return score(model, rows, range(len(rows)), micro_batch_rows=2, world=World()).logprobs_T
 
     model = ScoringModel(causal_lm, activation_checkpointing=activation_checkpointing).train()
     assert not torch.equal(scores(model), scores(model))

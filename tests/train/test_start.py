@@ -15,9 +15,9 @@ from drsft.train.lora import add_adapters
 from drsft.train.micro_batch import micro_batch
 from drsft.train.model import ScoringModel, load_model, shard
 from drsft.train.optimiser import make_optimiser
+from drsft.train.policy_snapshot import take_snapshot
 from drsft.train.prepare import prepare_model, prepare_start
 from drsft.train.reference import References, frozen_start, gather_references
-from drsft.train.snapshot import take_snapshot
 from drsft.train.step import accumulate_gradient, train_step
 from drsft.train.world import World
 from tests.support.train import make_rows, make_training, save_tiny_model
@@ -43,7 +43,7 @@ def test_a_start_in_half_precision_is_kept_so_and_says_what_the_policy_says(loca
     with torch.no_grad():
         hidden_ND, weight_VD, _ = policy(*batch.inputs, None)
     compared = frozen_start(policy, batch, References(start_model=start))
-    assert torch.equal(compared.hidden_TD, hidden_ND)
+    assert torch.equal(compared.hidden_ND, hidden_ND)
     assert torch.equal(compared.head.weight_VD, weight_VD)
 
 

@@ -117,18 +117,18 @@ def _measured(side: str, shape: Shape, threads: int) -> Measurement:
 
 def _measure(side: str, shape: Shape) -> Measurement:
     generator = torch.Generator().manual_seed(0)
-    hidden_TD = torch.randn(shape.tokens, shape.hidden, generator=generator).requires_grad_()
+    hidden_ND = torch.randn(shape.tokens, shape.hidden, generator=generator).requires_grad_()
     weight_VD = torch.randn(shape.vocab, shape.hidden, generator=generator).mul_(0.05).requires_grad_()
-    labels_T = torch.randint(0, shape.vocab, (shape.tokens,), generator=generator)
+    labels_N = torch.randint(0, shape.vocab, (shape.tokens,), generator=generator)
     loss_of = {"full": _full_logits, "fused": _fused}[side]
     # A small one first, on tensors of its own, loads the libraries' kernels.
-    loss_of(torch.randn(8, 16).requires_grad_(), torch.randn(64, 16).requires_grad_(), labels_T[:8] % 64)
+    loss_of(torch.randn(8, 16).requires_grad_(), torch.randn(64, 16).requires_grad_(), labels_N[:8] % 64)
     before_mib = peak_rss_mib()
     started_s = time.perf_counter()
-    loss = loss_of(hidden_TD, weight_VD, labels_T)
+    loss = loss_of(hidden_ND, weight_VD, labels_N)
     torch.autograd.backward(loss)
     seconds = time.perf_counter() - started_s
-    if hidden_TD.grad is None or weight_VD.grad is None:
+    if hidden_ND.grad is None or weight_VD.grad is None:
         raise StageError("the loss gave no gradient")
     return Measurement(
         seconds=seconds,
@@ -138,14 +138,14 @@ def _measure(side: str, shape: Shape) -> Measurement:
     )
 
 
-def _full_logits(hidden_TD: Tensor, weight_VD: Tensor, labels_T: Tensor) -> Tensor:
-    logp_T = (hidden_TD @ weight_VD.T).log_softmax(-1).gather(-1, labels_T[:, None])[:, 0]
-    return -(logp_T.detach().exp() * logp_T).mean()
+def _full_logits(hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor) -> Tensor:
+    logp_N = (hidden_ND @ weight_VD.T).log_softmax(-1).gather(-1, labels_N[:, None])[:, 0]
+    return -(logp_N.detach().exp() * logp_N).mean()
 
 
-def _fused(hidden_TD: Tensor, weight_VD: Tensor, labels_T: Tensor) -> Tensor:
-    request = LossRequest(num_loss_tokens=len(labels_T), objective=Dft())
-    return fused_loss(hidden_TD, Head(weight_VD=weight_VD), labels_T, request).loss
+def _fused(hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor) -> Tensor:
+    request = LossRequest(num_loss_tokens=len(labels_N), objective=Dft())
+    return fused_loss(hidden_ND, Head(weight_VD=weight_VD), labels_N, request).loss
 
 
 def _main(arguments: Sequence[str]) -> None:

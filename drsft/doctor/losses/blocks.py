@@ -57,7 +57,7 @@ def _shift_alignment(block: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     yield (
         "log-probs",
         error_between(
-            _loss(*predicted(logits_TV, ids_T, everything_T), Sft())[1].logprobs_T,
+            _loss(*predicted(logits_TV, ids_T, everything_T), Sft())[1].logprobs_N,
             _tensor(block["token_logprobs_shifted"]),
         ),
     )
@@ -92,7 +92,7 @@ def _moving_average(block: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     log_ratio_M = _tensor(block["seq_logq_minus_logref_mean"])
     objective = IwSft(temperature=block["temp"], max_weight=1000.0)
     context = TokenContext(
-        start_logprobs_T=torch.zeros_like(log_ratio_M), document_ids_T=torch.arange(len(log_ratio_M))
+        start_logprobs_N=torch.zeros_like(log_ratio_M), document_ids_N=torch.arange(len(log_ratio_M))
     )
     weight_M = token_weights(objective, TokenStatistics(log_ratio_M, torch.zeros_like(log_ratio_M)), context)
     yield "ratio", error_between(weight_M, _tensor(block["ratio"]))

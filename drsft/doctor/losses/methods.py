@@ -8,7 +8,7 @@ from torch import Tensor
 
 from drsft.doctor.losses.findings import Finding, error_between
 from drsft.doctor.losses.fixtures import Case, Method
-from drsft.objectives.documents import median_document_loss
+from drsft.objectives.document_means import median_document_loss
 from drsft.objectives.head import Head
 from drsft.objectives.loss import FrozenStart, LossRequest, fused_loss
 from drsft.objectives.statistics import TokenStatistics, token_statistics
@@ -41,10 +41,10 @@ def method_findings(case: Case, method: Method) -> Iterator[Finding]:
 def statistics_findings(case: Case) -> Iterator[Finding]:
     """log p, entropy, φ and their summary as the file has them."""
     statistics = token_statistics(case.logits_NV, _identity(case), case.labels_N, chunk_tokens=CHUNK_TOKENS)
-    phi_N = statistics.phi_T
+    phi_N = statistics.phi_N
     found = {
-        "token_logprobs": statistics.logprobs_T,
-        "entropy_nats": statistics.entropy_T,
+        "token_logprobs": statistics.logprobs_N,
+        "entropy_nats": statistics.entropy_N,
         "phi_cll": phi_N,
     }
     for name, values_N in found.items():
@@ -68,27 +68,27 @@ def _errors(case: Case, method: Method, result: _Result) -> Iterator[tuple[str, 
     expected, terms = method.expected, result.terms
     if "weight" in expected:
         # Where a limit stops the gradient the file gives the weight before it; the gradient tells.
-        is_stopped_N = terms.is_clipped_T & (terms.weight_T == 0)
+        is_stopped_N = terms.is_clipped_N & (terms.weight_N == 0)
         wanted_N = case.tokens(expected["weight"])
-        yield "weight", error_between(terms.weight_T.where(~is_stopped_N, wanted_N), wanted_N)
+        yield "weight", error_between(terms.weight_N.where(~is_stopped_N, wanted_N), wanted_N)
     if "per_token_loss" in expected:
-        yield "token loss", error_between(terms.loss_T, case.tokens(expected["per_token_loss"]))
+        yield "token loss", error_between(terms.loss_N, case.tokens(expected["per_token_loss"]))
     if "loss" in expected:
         yield "loss", error_between(result.loss, torch.tensor(expected["loss"], dtype=torch.float64))
     if "grad_logits" in expected:
         yield "gradient", error_between(result.gradient_NV, case.tokens(expected["grad_logits"]))
     extra = expected.get("extra") or {}
-    if "kl_ref_policy" in extra and result.statistics.kl_T is not None:
-        yield "token loss", error_between(result.statistics.kl_T, case.tokens(extra["kl_ref_policy"]))
+    if "kl_ref_policy" in extra and result.statistics.kl_N is not None:
+        yield "token loss", error_between(result.statistics.kl_N, case.tokens(extra["kl_ref_policy"]))
     if "clipped" in extra:
-        yield "weight", error_between(terms.is_clipped_T, case.tokens(extra["clipped"]))
+        yield "weight", error_between(terms.is_clipped_N, case.tokens(extra["clipped"]))
 
 
 def _context(case: Case, method: Method, logprobs_N: Tensor) -> TokenContext:
     return TokenContext(
-        start_logprobs_T=case.optional("ref_logprobs"),
-        old_logprobs_T=case.optional("old_logprobs"),
-        document_ids_T=case.document_ids_N,
+        start_logprobs_N=case.optional("ref_logprobs"),
+        old_logprobs_N=case.optional("old_logprobs"),
+        document_ids_N=case.document_ids_N,
         median_loss=median_document_loss(logprobs_N, case.document_ids_N),
         progress=method.idft_share,
     )
@@ -111,16 +111,16 @@ def _plain(case: Case, method: Method) -> _Result:
     statistics = TokenStatistics(
         logp_N.detach(),
         -(p_NV * (p_NV + needs.entropy_epsilon).log()).nan_to_num(0.0).sum(-1),
-        top_entropy_T=torch.special.entr(top_Nk).sum(-1),
-        kl_T=None if kl_N is None else kl_N.detach(),
+        top_entropy_N=torch.special.entr(top_Nk).sum(-1),
+        kl_N=None if kl_N is None else kl_N.detach(),
         max_entropy=torch.tensor(float(logits_NV.shape[-1])).double().log().item(),
     )
     terms = token_terms(method.objective, statistics, _context(case, method, logp_N.detach()))
-    surrogate = -(terms.weight_T * logp_N).sum()
+    surrogate = -(terms.weight_N * logp_N).sum()
     if kl_N is not None:
         surrogate = surrogate + needs.kl_weight * kl_N.sum()
     (gradient_NV,) = torch.autograd.grad(surrogate / len(logp_N), logits_NV)
-    return _Result(statistics, terms, terms.loss_T.mean(), gradient_NV)
+    return _Result(statistics, terms, terms.loss_N.mean(), gradient_NV)
 
 
 def _fused(case: Case, method: Method) -> _Result:
@@ -132,8 +132,8 @@ def _fused(case: Case, method: Method) -> _Result:
     request = LossRequest(
         num_loss_tokens=len(case.labels_N),
         objective=method.objective,
-        context=_context(case, method, scored.logprobs_T),
-        start=None if start_NV is None else FrozenStart(hidden_TD=start_NV, head=head),
+        context=_context(case, method, scored.logprobs_N),
+        start=None if start_NV is None else FrozenStart(hidden_ND=start_NV, head=head),
         chunk_tokens=CHUNK_TOKENS,
     )
     fused = fused_loss(logits_NV, head, case.labels_N, request)

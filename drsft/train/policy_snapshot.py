@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from drsft.errors import StorageError
-from drsft.objectives.documents import median_document_loss
+from drsft.objectives.document_means import median_document_loss
 from drsft.run.layout import SNAPSHOT
 from drsft.storage import Store
 from drsft.train import checkpoint
@@ -47,7 +47,7 @@ def snapshot_files(training: Training, references: References, num_done: int) ->
     if references.snapshot is None or every is None or num_done % every == 0:
         return {}
     buffer = BytesIO()
-    np.save(buffer, references.snapshot.logprobs_K.cpu().numpy())
+    np.save(buffer, references.snapshot.logprobs_T.cpu().numpy())
     return {SNAPSHOT: buffer.getvalue()}
 
 
@@ -63,13 +63,13 @@ def stored_snapshot(training: Training, references: References, store: Store, st
     places = Places.of(training.rows, _window_rows(step, every, training.order))
     which = f"{SNAPSHOT} of the checkpoint of step {step}"
     try:
-        kept_K = np.load(BytesIO(data), allow_pickle=False)
+        kept_T = np.load(BytesIO(data), allow_pickle=False)
     except (EOFError, OSError, ValueError) as error:
         raise StorageError(f"{which} cannot be read; remove it") from error
-    if kept_K.shape != (places.num_tokens,) or kept_K.dtype != np.float32:
+    if kept_T.shape != (places.num_tokens,) or kept_T.dtype != np.float32:
         raise StorageError(f"{which} is of other rows; remove it")
-    logprobs_K = torch.from_numpy(kept_K).to(world.device)
-    return replace(references, snapshot=Scores(places=places, logprobs_K=logprobs_K))
+    logprobs_T = torch.from_numpy(kept_T).to(world.device)
+    return replace(references, snapshot=Scores(places=places, logprobs_T=logprobs_T))
 
 
 def _steps_per_snapshot(training: Training) -> int | None:

@@ -1,4 +1,4 @@
-"""When a run goes wrong: rules over its meters, each with what it means and what helps.
+"""When a run goes wrong: rules over its metrics, each with what it means and what helps.
 
 A rule compares the mean over the last `WINDOW` steps with a bound, or with the mean over the first ones. The
 bounds are far from what healthy runs show, so that a warning is worth reading; they are no test of quality.
@@ -17,7 +17,7 @@ Row = Mapping[str, float]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     name: str
-    meter: str
+    metric: str
     is_broken: Callable[[float, float], bool]  # by the first window's mean and the last one's
     advice: str
 
@@ -25,49 +25,49 @@ class Rule:
 RULES = (
     Rule(
         name="few tokens learn",
-        meter="effective_sample_size",
+        metric="effective_sample_size",
         is_broken=lambda first, last: last < 0.05,
         advice="under 5 % of the tokens carry the weight; set guards.min_weight, or rewrite more problems",
     ),
     Rule(
         name="weights vanish",
-        meter="mean_weight",
+        metric="mean_weight",
         is_broken=lambda first, last: 0 <= last < 0.01,
         advice="hardly anything is learnt; the text is too unlikely to the model for this objective",
     ),
     Rule(
         name="entropy collapses",
-        meter="entropy",
+        metric="entropy",
         is_broken=lambda first, last: last < first / 2,
         advice="it has halved: the model sharpens and pass@k may fall; train less, or use asft",
     ),
     Rule(
         name="tokens become less likely",
-        meter="mean_p",
+        metric="mean_p",
         is_broken=lambda first, last: last < first - 0.05,
         advice="training should raise the mean p of its tokens; lower train.learning_rate",
     ),
     Rule(
         name="the end of turn is not learnt",
-        meter="end_of_turn_p",
+        metric="end_of_turn_p",
         is_broken=lambda first, last: last < 0.5 and last < first - 0.1,
         advice="answers may never stop; set guards.exempt_end_of_turn",
     ),
     Rule(
         name="unlikely tokens lead",
-        meter="low_p_gradient_share",
+        metric="low_p_gradient_share",
         is_broken=lambda first, last: last > 0.8,
         advice="more than 80 % of the gradient comes from tokens with p < 0.1; rewrite more, or use dft",
     ),
     Rule(
         name="limits decide",
-        meter="clip_share",
+        metric="clip_share",
         is_broken=lambda first, last: last > 0.5,
         advice="more than half of the weights are at a limit of the objective, or of its guards",
     ),
     Rule(
         name="the gradient explodes",
-        meter="grad_norm",
+        metric="grad_norm",
         is_broken=lambda first, last: last > 10 * first > 0,
         advice="its norm has grown tenfold; lower train.learning_rate",
     ),
@@ -80,12 +80,12 @@ def troubles(history: Sequence[Row]) -> dict[str, str]:
         return {}
     found = {}
     for rule in RULES:
-        first, last = (_mean(part, rule.meter) for part in (history[:WINDOW], history[-WINDOW:]))
+        first, last = (_mean(part, rule.metric) for part in (history[:WINDOW], history[-WINDOW:]))
         if first is not None and last is not None and rule.is_broken(first, last):
-            found[rule.name] = f"{rule.name}: {rule.meter} was {first:.3g}, is {last:.3g}; {rule.advice}"
+            found[rule.name] = f"{rule.name}: {rule.metric} was {first:.3g}, is {last:.3g}; {rule.advice}"
     return found
 
 
-def _mean(rows: Sequence[Row], meter: str) -> float | None:
-    values = [row[meter] for row in rows if meter in row]
+def _mean(rows: Sequence[Row], metric: str) -> float | None:
+    values = [row[metric] for row in rows if metric in row]
     return sum(values) / len(values) if values else None
