@@ -13,9 +13,8 @@ from drsft.evaluate.paired import PairedDifference
 from drsft.evaluate.rejudge import Rejudged, rejudge_run
 from drsft.evaluate.results import ArmScore, arm_scores, pick_models, samples_of
 from drsft.evaluate.scores import BenchmarkSamples, compare
-from drsft.run.rounds import plan_rounds
-from drsft.run.run import find_config, open_run, round_store
-from drsft.storage import Store
+from drsft.run.rounds import rounds_of
+from drsft.run.run import Run, find_run, open_run
 from drsft.verify.pool import VerifierPool
 from drsft.verify.version import verifier_version
 
@@ -35,9 +34,9 @@ def show_scores(config: RunConfig, console: Console) -> None:
     table.add_column("tokens", justify="right")
     table.add_column("overlap", justify="right")
     table.add_column("avg@k clean", justify="right")
-    for number, of_round, store in _rounds(config):
-        for one in arm_scores(of_round, store):
-            table.add_row(*_score_cells(one, number))
+    for one_round in rounds_of(open_run(config)):
+        for one in arm_scores(one_round.run):
+            table.add_row(*_score_cells(one, one_round.number))
     console.print(table)
     console.print(
         f"k = {config.evaluate.num_samples}; overlap: training problems that share words with the benchmark; "
@@ -45,13 +44,6 @@ def show_scores(config: RunConfig, console: Console) -> None:
         style="dim",
         highlight=False,
     )
-
-
-def _rounds(config: RunConfig) -> Iterator[tuple[int, RunConfig, Store]]:
-    """Each round's number, configuration and place; a run without rounds is the first."""
-    run = open_run(config)
-    for one in plan_rounds(config, run.url):
-        yield one.number, one.config, round_store(run, one)
 
 
 def _name(model: str, number: int) -> str:
@@ -78,14 +70,13 @@ def _score_cells(one: ArmScore, number: int) -> Iterator[str]:
 class _Side:
     """One side of a comparison: a model, or all trainings of an arm, in some run."""
 
-    config: RunConfig
-    store: Store
+    run: Run
     model: str
 
     def samples(self, benchmark: str) -> BenchmarkSamples | None:
-        models = pick_models(self.config, self.model)
-        named = [one for one in self.config.evaluate.benchmarks if one.name == benchmark]
-        return samples_of(self.config, self.store, models, named[0]) if named else None
+        models = pick_models(self.run.config, self.model)
+        named = [one for one in self.run.config.evaluate.benchmarks if one.name == benchmark]
+        return samples_of(self.run, models, named[0]) if named else None
 
 
 def compare_models(config: RunConfig, first: str, second: str, console: Console) -> None:
@@ -117,9 +108,9 @@ def compare_models(config: RunConfig, first: str, second: str, console: Console)
 def _side(config: RunConfig, named: str) -> _Side:
     """A model of this run, or WHERE:MODEL of another one."""
     where, separator, model = named.rpartition(":")
-    of_config, store = find_config(where) if separator else (config, open_run(config))
-    pick_models(of_config, model)
-    return _Side(of_config, store, model)
+    run = find_run(where) if separator else open_run(config)
+    pick_models(run.config, model)
+    return _Side(run, model)
 
 
 def _difference_cells(
@@ -139,9 +130,9 @@ def rejudge(config: RunConfig, console: Console) -> None:
     num_workers = config.resources.rewrite_actors * config.resources.verify_workers_per_actor
     with VerifierPool.from_config(config.rewrite.verification, num_workers=num_workers) as verifier:
         results = [
-            (number, one)
-            for number, of_round, store in _rounds(config)
-            for one in rejudge_run(of_round, store, verifier, version=verifier_version())
+            (one_round.number, one)
+            for one_round in rounds_of(open_run(config))
+            for one in rejudge_run(one_round.run, verifier, version=verifier_version())
         ]
     if not results:
         raise InputError(f"run {config.run_id} has no complete evaluation; start one with drsft evaluate")

@@ -11,8 +11,7 @@ from drsft.config import RunConfig
 from drsft.records import Record
 from drsft.rewrite.export import MESSAGES_SCHEMA, PAIRS_SCHEMA, messages_table, pairs_table
 from drsft.run import layout
-from drsft.run.run import record_tables
-from drsft.run.tables import records_from_table
+from drsft.run.run import Run
 from drsft.storage import Store
 
 __all__ = ["ExportKind", "Exported", "export_records"]
@@ -31,7 +30,7 @@ class Exported:
     counts: Counter[str]
 
 
-def export_records(kind: ExportKind, config: RunConfig, run: Store, out: Store) -> Exported:
+def export_records(kind: ExportKind, run: Run, out: Store) -> Exported:
     """Reads the records of a run and writes `<out>/<kind>.parquet`; equal records give equal bytes.
 
     In memory stand the compressed file and about 10,000 rows. Raises InputError when nothing is rewritten.
@@ -42,8 +41,8 @@ def export_records(kind: ExportKind, config: RunConfig, run: Store, out: Store) 
     num_rows = num_waiting = 0
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
-        for shard in record_tables(run):
-            table, of_shard = _convert(kind, records_from_table(shard), config)
+        for _, records in run.read_records():
+            table, of_shard = _convert(kind, records, run.config)
             counts += of_shard
             num_rows += table.num_rows
             num_waiting += table.num_rows

@@ -11,17 +11,11 @@ from itertools import islice
 
 from rich.console import Console, RenderableType
 
-from drsft.config import RunConfig
 from drsft.errors import InputError
-from drsft.intake.planning import read_plan
 from drsft.records import Outcome, Record, Source
 from drsft.report.terminal.record import matches, record_view
 from drsft.report.terminal.run_summary import summary_view
-from drsft.run import layout
-from drsft.run.run import rewritten_shards
-from drsft.run.tables import records_from_table
-from drsft.storage import Store, read_table
-from drsft.storage.typed import read_stored
+from drsft.run.run import Run
 
 __all__ = ["Filters", "browse"]
 
@@ -46,7 +40,7 @@ class Filters:
 
 
 def browse(
-    run: Store,
+    run: Run,
     filters: Filters,
     *,
     limit: int,
@@ -58,17 +52,14 @@ def browse(
 
     Reads no more shards than it takes to fill the limit. `show_heat` needs the run's gap report (InputError).
     """
-    shards = rewritten_shards(run)
-    plan = read_plan(run)
-    num_rewritten = sum(shard.num_rows for shard in shards.values())
+    plan = run.plan()
+    num_rewritten = sum(shard.num_rows for shard in run.rewritten().values())
     num_problems = plan.num_problems if plan else num_rewritten
     heat_of = _heat_reader(run) if show_heat else None
     found = list(islice(_records(run, filters), limit + 1)) if limit else []
     os.environ.setdefault("LESS", "-RFX")  # colours; and no pager for what fits the screen
     with console.pager(styles=True) if console.is_terminal else nullcontext():
-        console.print(
-            summary_view(run.url, [shard.summary for shard in shards.values()], num_problems=num_problems)
-        )
+        console.print(summary_view(run.url, run.summaries(), num_problems=num_problems))
         console.print()
         for shard, record in found[:limit]:
             console.print(record_view(record, show_attempts=show_attempts))
@@ -80,26 +71,26 @@ def browse(
             console.print("no record matches", style="dim")
 
 
-def _records(run: Store, filters: Filters) -> Iterator[tuple[str, Record]]:
+def _records(run: Run, filters: Filters) -> Iterator[tuple[str, Record]]:
     """With the shard that each lies in."""
-    for shard, commit in rewritten_shards(run).items():
-        for record in records_from_table(read_table(run, commit.data_key)):
+    for shard, records in run.read_records():
+        for record in records:
             if filters.let_pass(record):
                 yield shard, record
 
 
-def _heat_reader(run: Store) -> Callable[[str, Record], RenderableType]:
+def _heat_reader(run: Run) -> Callable[[str, Record], RenderableType]:
     """Heat maps of a record in a shard; what loads torch and the tokenizer is not loaded for less."""
     from drsft.gap.report import heat_maps_of
     from drsft.gap.scored_texts import scores_of
     from drsft.policy.prompts import load_prompter
     from drsft.report.terminal.gap import heat_view
 
-    scores = scores_of(run)
+    scores = scores_of(run.store)
     done = scores.done()
     if not done:
         raise InputError(f"{run.url} has no gap report yet; score its texts first: drsft gap CONFIG")
-    target = read_stored(run, layout.CONFIG, RunConfig).target
+    target = run.config.target
     decode = load_prompter(target.model, target.prompts).tokenizer.decode
 
     def read(shard: str, record: Record) -> RenderableType:

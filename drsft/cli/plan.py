@@ -10,15 +10,16 @@ from drsft.evaluate.plans import plan_benchmarks
 from drsft.intake.planning import plan_problems, screens_for
 from drsft.policy.prompts import load_prompter
 from drsft.run import layout
+from drsft.run.run import Run
 from drsft.sizing.estimate import Estimate, Prices, StageEstimate, estimate
 from drsft.sizing.rates import Rates, measure
-from drsft.storage import LocalStore, Store
+from drsft.storage import LocalStore
 from drsft.verify.kinds import kinds_of
 
 __all__ = ["show_plan"]
 
 
-def show_plan(config: RunConfig, calibration: Store, prices: Prices, console: Console) -> Estimate:
+def show_plan(config: RunConfig, calibration: Run, prices: Prices, console: Console) -> Estimate:
     """Prints the estimate with its arithmetic. Raises InputError for problems or rates that cannot be had."""
     rates = measure(calibration)
     num_problems, num_benchmark_problems = _count(config)
@@ -53,7 +54,7 @@ def _count(config: RunConfig) -> tuple[int, int]:
             screens=screens_for(config.problems, config.evaluate.benchmarks, kinds=kinds),
             kinds=kinds,
         )
-        benchmarks = plan_benchmarks(config, store, prompter).values()
+        benchmarks = plan_benchmarks(Run(store, config), prompter).values()
         return problems.num_problems, sum(plan.num_problems for plan in benchmarks)
 
 

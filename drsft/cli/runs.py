@@ -54,11 +54,13 @@ def _compare(first: str, second: str) -> None:
     from drsft.report.comparing import compare_runs
     from drsft.report.html.compare_page import render_comparison
     from drsft.run import layout
+    from drsft.run.run import find_run
 
-    comparison, store = compare_runs(first, second)
+    run = find_run(first)
+    comparison = compare_runs(run, find_run(second))
     key = layout.REPORT.against(comparison.second)
-    store.put(key, render_comparison(comparison).encode())
-    print(f"{store.url}/{key}")
+    run.store.put(key, render_comparison(comparison).encode())
+    print(f"{run.url}/{key}")
 
 
 def _plot(config: RunConfig, folder: Path) -> None:
@@ -66,7 +68,7 @@ def _plot(config: RunConfig, folder: Path) -> None:
     from drsft.report.collect import collect
     from drsft.run.run import open_run
 
-    for path in write_plots(collect(config, open_run(config), max_rows=0), folder):
+    for path in write_plots(collect(open_run(config), max_rows=0), folder):
         print(path)
 
 

@@ -85,13 +85,12 @@ def rewrite(
 def _export(config: RunConfig, kind: Literal["messages", "pairs"], out: str | None) -> None:
     from drsft.cli.export import export_records
     from drsft.run import layout
-    from drsft.run.run import last_round, open_run
+    from drsft.run.rounds import newest_round
+    from drsft.run.run import open_run
     from drsft.storage import open_store
 
-    run_store = last_round(config, open_run(config))
-    exported = export_records(
-        kind, config, run_store, open_store(out) if out else run_store.within(layout.EXPORT)
-    )
+    newest = newest_round(open_run(config))
+    exported = export_records(kind, newest, open_store(out) if out else newest.store.within(layout.EXPORT))
     counts = ", ".join(f"{count:,} {what}" for what, count in exported.counts.most_common())
     print(f"{kind}: {exported.num_rows:,} rows ({counts})", file=sys.stderr)
     print(exported.url)

@@ -9,11 +9,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from drsft.config import Benchmark, Evaluate
+from drsft.config import Benchmark
 from drsft.intake.clean.contamination import ContaminationScreen
-from drsft.intake.planning import Plan, read_plan, read_shard
 from drsft.records import Problem
 from drsft.run import layout
+from drsft.run.plan import Plan, read_problems
+from drsft.run.run import Run
 from drsft.storage import Store
 from drsft.storage.typed import read_stored
 
@@ -32,31 +33,27 @@ class Contamination:
     examples: tuple[str, ...]  # "<training problem> and <question>: the words they share"
 
 
-def measure_contamination(evaluate: Evaluate, store: Store, run: Store, plan: Plan) -> None:
+def measure_contamination(run: Run, problems: Store, plan: Plan) -> None:
     """Writes what `read_contamination` reads, for each benchmark of which it is not known yet.
 
-    The training problems of `plan` lie in `run`, the benchmarks in `store`: a later round has its own.
+    The training problems of `plan` lie in `problems`: a later round has those of the first.
     """
+    evaluate, store = run.config.evaluate, run.store
     for benchmark in evaluate.benchmarks:
         key = layout.contamination(evaluate, benchmark)
-        of_benchmark = read_plan(store, layout.benchmark(benchmark))
+        of_benchmark = run.benchmark_plan(benchmark)
         if of_benchmark is not None and not store.exists(key):
-            questions = _problems(store, layout.benchmark(benchmark), of_benchmark)
+            questions = read_problems(store, layout.benchmark(benchmark), of_benchmark)
             screen = ContaminationScreen({benchmark.name: questions}, evaluate.contamination)
-            found = _overlap(screen, _problems(run, layout.PROBLEMS, plan), plan.num_problems)
+            found = _overlap(screen, read_problems(problems, layout.PROBLEMS, plan), plan.num_problems)
             store.put(key, json.dumps(asdict(found), indent=1).encode())
 
 
-def read_contamination(evaluate: Evaluate, store: Store, benchmark: Benchmark) -> Contamination | None:
-    key = layout.contamination(evaluate, benchmark)
-    if not store.exists(key):
+def read_contamination(run: Run, benchmark: Benchmark) -> Contamination | None:
+    key = layout.contamination(run.config.evaluate, benchmark)
+    if not run.store.exists(key):
         return None
-    return read_stored(store, key, Contamination)
-
-
-def _problems(store: Store, folder: layout.ProblemsFolder, plan: Plan) -> Iterator[Problem]:
-    for shard in sorted(plan.shards):
-        yield from read_shard(store, folder, shard)
+    return read_stored(run.store, key, Contamination)
 
 
 def _overlap(screen: ContaminationScreen, problems: Iterator[Problem], num_problems: int) -> Contamination:

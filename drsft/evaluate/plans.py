@@ -4,11 +4,12 @@ from collections.abc import Mapping
 
 from drsft.config import Benchmark, RunConfig
 from drsft.errors import StorageError
-from drsft.intake.planning import Plan, plan_problems, read_plan
+from drsft.intake.planning import plan_problems
 from drsft.policy.prompts import Prompter
 from drsft.run import layout
-from drsft.run.shards import ShardSet
-from drsft.storage import Store
+from drsft.run.models import EvaluatedModel
+from drsft.run.plan import Plan
+from drsft.run.run import Run
 from drsft.verify.kinds import kinds_of
 
 __all__ = ["benchmark_prompters", "missing_shards", "plan_benchmarks", "read_plans"]
@@ -23,14 +24,14 @@ def benchmark_prompters(config: RunConfig, prompter: Prompter) -> dict[str, Prom
     }
 
 
-def plan_benchmarks(config: RunConfig, store: Store, prompter: Prompter) -> dict[str, Plan]:
+def plan_benchmarks(run: Run, prompter: Prompter) -> dict[str, Plan]:
     """Every benchmark's shards, by its name; problems need no expert solution here."""
-    prompters = benchmark_prompters(config, prompter)
+    config, prompters = run.config, benchmark_prompters(run.config, prompter)
     kinds = kinds_of(config.rewrite.verification)
     return {
         benchmark.name: plan_problems(
             benchmark.problems,
-            store,
+            run.store,
             layout.benchmark(benchmark),
             prompter=prompters[benchmark.name],
             max_model_len=config.target.max_model_len,
@@ -41,21 +42,19 @@ def plan_benchmarks(config: RunConfig, store: Store, prompter: Prompter) -> dict
     }
 
 
-def missing_shards(
-    config: RunConfig, store: Store, model: str, plans: Mapping[str, Plan]
-) -> list[tuple[Benchmark, str]]:
+def missing_shards(run: Run, model: EvaluatedModel, plans: Mapping[str, Plan]) -> list[tuple[Benchmark, str]]:
     """The shards of which the model's samples are not committed yet; `plans` by benchmark."""
     missing = []
-    for benchmark in config.evaluate.benchmarks:
-        done = ShardSet(store, layout.samples(config.evaluate, model, benchmark)).done()
+    for benchmark in run.config.evaluate.benchmarks:
+        done = run.samples(model, benchmark).done()
         missing += [(benchmark, shard) for shard in sorted(plans[benchmark.name].shards.keys() - done)]
     return missing
 
 
-def read_plans(config: RunConfig, store: Store) -> dict[str, Plan]:
+def read_plans(run: Run) -> dict[str, Plan]:
     """What `plan_benchmarks` wrote. Raises StorageError when it was not called for one of them."""
-    plans = {one.name: read_plan(store, layout.benchmark(one)) for one in config.evaluate.benchmarks}
+    plans = {one.name: run.benchmark_plan(one) for one in run.config.evaluate.benchmarks}
     unplanned = [name for name, plan in plans.items() if plan is None]
     if unplanned:
-        raise StorageError(f"{store.url} does not hold the problems of {', '.join(unplanned)}")
+        raise StorageError(f"{run.url} does not hold the problems of {', '.join(unplanned)}")
     return {name: plan for name, plan in plans.items() if plan is not None}

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from drsft.config import Benchmark, RunConfig
-from drsft.evaluate.models import EvaluatedModel, evaluated_models
+from drsft.config import Benchmark
 from drsft.evaluate.samples import Judging, judgings, read_samples
 from drsft.evaluate.sampling import rejudge_shard
-from drsft.intake.planning import Plan, read_plan, read_shard
 from drsft.records import Outcome
 from drsft.run import layout
+from drsft.run.models import EvaluatedModel
+from drsft.run.plan import Plan, read_shard
+from drsft.run.run import Run
 from drsft.run.shards import ShardSet
+from drsft.run.summary import WorkSummary
 from drsft.storage import Store
 from drsft.verify.protocol import Verifier
 
@@ -33,34 +35,34 @@ class Rejudged:
     is_new: bool  # False: this version of the verifier had judged them already
 
 
-def rejudge_run(config: RunConfig, store: Store, verifier: Verifier, *, version: str) -> list[Rejudged]:
+def rejudge_run(run: Run, verifier: Verifier, *, version: str) -> list[Rejudged]:
     """Judges every complete evaluation of the run anew; a killed judging goes on with its missing shards.
 
     Samples that a verifier of this `version` has judged are left alone, unless some came out unjudged: those
     may have met a busy machine.
     """
     results = []
-    for benchmark in config.evaluate.benchmarks:
-        plan = read_plan(store, layout.benchmark(benchmark))
+    for benchmark in run.config.evaluate.benchmarks:
+        plan = run.benchmark_plan(benchmark)
         if plan is None:
             continue
-        for model in evaluated_models(config):
-            found = _rejudge(config, store, verifier, version, benchmark, plan, model)
+        for model in run.models():
+            found = _rejudge(run, verifier, version, benchmark, plan, model)
             if found is not None:
                 results.append(found)
     return results
 
 
 def _rejudge(
-    config: RunConfig,
-    store: Store,
+    run: Run,
     verifier: Verifier,
     version: str,
     benchmark: Benchmark,
     plan: Plan,
     model: EvaluatedModel,
 ) -> Rejudged | None:
-    prefix, shards = layout.samples(config.evaluate, model.name, benchmark), sorted(plan.shards)
+    prefix, shards = layout.samples(run.config.evaluate, model.name, benchmark), sorted(plan.shards)
+    store = run.store
     before = read_samples(store, prefix, shards)
     if before is None:
         return None
@@ -70,7 +72,7 @@ def _rejudge(
         for shard in sorted(set(shards) - anew.done()):
             problems = read_shard(store, layout.benchmark(benchmark), shard)
             verdicts = asyncio.run(rejudge_shard(problems, drawn.table(shard), verifier))
-            anew.commit(shard, verdicts, {"verifier": version})
+            anew.commit(shard, verdicts, WorkSummary(verifier=version).to_json())
     now = read_samples(store, prefix, shards)
     assert now is not None
     return _compared(model, benchmark.name, before, now, is_new=judging is not None)
@@ -84,8 +86,8 @@ def _judging(store: Store, prefix: str, version: str, shards: list[str], before:
             return known[-1]
         is_judged = True
     else:
-        commits = ShardSet(store, prefix).commits().values()
-        is_judged = not known and all(commit.summary.get("verifier") == version for commit in commits)
+        summaries = ShardSet(store, prefix).summaries(WorkSummary.from_json)
+        is_judged = not known and all(summary.verifier == version for summary in summaries)
     if is_judged and Outcome.UNJUDGED.value not in before["outcome"].to_pylist():
         return None
     number = known[-1].number + 1 if known else 1

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from drsft.config import Benchmark, RunConfig
 from drsft.errors import ConfigError
 from drsft.evaluate.contamination import Contamination, read_contamination
-from drsft.evaluate.models import EvaluatedModel, evaluated_models
 from drsft.evaluate.samples import read_samples
 from drsft.evaluate.scores import BenchmarkSamples, Score, score
-from drsft.intake.planning import read_plan
 from drsft.run import layout
-from drsft.storage import Store
+from drsft.run.models import EvaluatedModel, evaluated_models
+from drsft.run.run import Run
 
 __all__ = ["ArmScore", "arm_scores", "pick_models", "samples_of"]
 
@@ -37,15 +36,15 @@ class ArmScore:
         return len(set(self.samples.problem_ids) - set(self.overlap.question_ids))
 
 
-def arm_scores(config: RunConfig, store: Store) -> Iterator[ArmScore]:
+def arm_scores(run: Run) -> Iterator[ArmScore]:
     """By benchmark, then arm, in the configuration's order; only arms that are complete."""
     arms: dict[str, list[EvaluatedModel]] = {}
-    for model in evaluated_models(config):
+    for model in run.models():
         arms.setdefault(model.arm, []).append(model)
-    for benchmark in config.evaluate.benchmarks:
-        overlap = read_contamination(config.evaluate, store, benchmark)
+    for benchmark in run.config.evaluate.benchmarks:
+        overlap = read_contamination(run, benchmark)
         for arm, models in arms.items():
-            samples = samples_of(config, store, models, benchmark)
+            samples = samples_of(run, models, benchmark)
             if samples is not None:
                 yield _arm_score(arm, benchmark, samples, overlap)
 
@@ -74,17 +73,15 @@ def pick_models(config: RunConfig, name: str) -> list[EvaluatedModel]:
     return picked
 
 
-def samples_of(
-    config: RunConfig, store: Store, models: Sequence[EvaluatedModel], benchmark: Benchmark
-) -> BenchmarkSamples | None:
+def samples_of(run: Run, models: Sequence[EvaluatedModel], benchmark: Benchmark) -> BenchmarkSamples | None:
     """The models' samples with the verdicts that count; None while some are missing."""
-    plan = read_plan(store, layout.benchmark(benchmark))
+    plan = run.benchmark_plan(benchmark)
     if plan is None:
         return None
     tables = []
     for model in models:
-        prefix = layout.samples(config.evaluate, model.name, benchmark)
-        table = read_samples(store, prefix, sorted(plan.shards))
+        prefix = layout.samples(run.config.evaluate, model.name, benchmark)
+        table = read_samples(run.store, prefix, sorted(plan.shards))
         if table is None:
             return None
         tables.append(table)

@@ -2,23 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
-from drsft.config import Benchmark, Evaluate, RunConfig
+from drsft.config import Benchmark, Evaluate
 from drsft.evaluate.answers import answer_groups
 from drsft.evaluate.plans import benchmark_prompters, missing_shards, read_plans
 from drsft.evaluate.samples import Judged, samples_to_table, verdicts_to_table
-from drsft.intake.planning import read_shard
 from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import Policy
 from drsft.records import Completion, FinishReason, Problem, Sampling, stable_seed
 from drsft.run import layout
-from drsft.run.shards import ShardSet, at_work_since
-from drsft.storage import Store
+from drsft.run.models import EvaluatedModel
+from drsft.run.plan import read_shard
+from drsft.run.run import Run
+from drsft.run.summary import Work, WorkSummary
 from drsft.verify.protocol import Verifier
 
 __all__ = ["Evaluation", "evaluate_model", "evaluate_shard", "rejudge_shard"]
@@ -46,14 +46,14 @@ class Evaluation:
 
 
 async def evaluate_model(
-    config: RunConfig,
-    store: Store,
-    model: str,
+    run: Run,
+    model: EvaluatedModel,
     *,
     policy: Policy,
     verifier: Verifier,
     prompter: Prompter,
-    summary: dict[str, Any],
+    verifier_version: str,
+    provenance: Mapping[str, str],
     on_problem: OnProblem = lambda num_tokens: None,
     may_begin: Callable[[], bool] = lambda: True,
 ) -> None:
@@ -61,9 +61,10 @@ async def evaluate_model(
     an actor has in flight.
 
     `may_begin` is asked, in a thread, before each shard: no leaves it for another time. A shard is committed
-    with `summary` and its cost when it is whole, so what a killed evaluation has is not sampled again.
+    with its cost and what made it when it is whole, so what a killed evaluation has is not sampled again.
     `on_problem` hears of each problem that is done how many tokens it took.
     """
+    config = run.config
     protocol, prompters = config.evaluate, benchmark_prompters(config, prompter)
     in_flight = asyncio.Semaphore(config.resources.shards_in_flight_per_actor)
 
@@ -73,17 +74,21 @@ async def evaluate_model(
                 await begun(benchmark, shard)
 
     async def begun(benchmark: Benchmark, shard: str) -> None:
-        problems = await asyncio.to_thread(read_shard, store, layout.benchmark(benchmark), shard)
+        problems = await asyncio.to_thread(read_shard, run.store, layout.benchmark(benchmark), shard)
         evaluation = Evaluation(protocol=protocol, prompter=prompters[benchmark.name], run_seed=config.seed)
         started_at = time.time()
         samples = await evaluate_shard(problems, policy, verifier, evaluation, on_problem=on_problem)
-        work = at_work_since(
-            started_at, num_units=samples.num_rows, num_tokens=sum(samples["num_tokens"].to_pylist())
+        summary = WorkSummary(
+            work=Work.since(started_at),
+            num_units=samples.num_rows,
+            num_tokens=sum(samples["num_tokens"].to_pylist()),
+            verifier=verifier_version,
+            provenance=provenance,
         )
-        shards = ShardSet(store, layout.samples(protocol, model, benchmark))
-        await asyncio.to_thread(shards.commit, shard, samples, summary | work)
+        shards = run.samples(model, benchmark)
+        await asyncio.to_thread(shards.commit, shard, samples, summary.to_json())
 
-    missing = missing_shards(config, store, model, read_plans(config, store))
+    missing = missing_shards(run, model, read_plans(run))
     await asyncio.gather(*(one(benchmark, shard) for benchmark, shard in missing))
 
 

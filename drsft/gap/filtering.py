@@ -10,8 +10,11 @@ import pyarrow as pa
 from drsft.config import DataView, GapFilter
 from drsft.gap.scored_texts import Role
 from drsft.records import Source
+from drsft.run import layout
+from drsft.run.run import Run
+from drsft.storage.typed import read_stored
 
-__all__ = ["FilterCounts", "filter_records", "refusal"]
+__all__ = ["FilterCounts", "filter_records", "read_filter_counts", "refusal"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +71,12 @@ def filter_records(
         rows += _with_texts(record, data, kept) if texts else [record]
     counts = FilterCounts(data=data, num_texts=num_texts, reasons=dict(reasons), sources=dict(sources))
     return pa.Table.from_pylist(rows, schema=records.schema), counts
+
+
+def read_filter_counts(run: Run) -> list[FilterCounts]:
+    """Of the data views that the run's trainings have filtered so far."""
+    keys = [layout.packed_rows(run.config.train, data).filter_counts for data in run.data_views()]
+    return [read_stored(run.store, key, FilterCounts) for key in keys if run.store.exists(key)]
 
 
 def _texts(record: dict[str, Any], data: str) -> tuple[Role, str, list[Any]]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import islice
 
 from drsft.config import Benchmark, Problems
@@ -13,27 +13,14 @@ from drsft.intake.clean.screen import Screen
 from drsft.intake.problems import Intake, read_problems
 from drsft.policy.prompts import Prompter
 from drsft.records import Problem
-from drsft.run.layout import PROBLEMS, ProblemsFolder
-from drsft.run.tables import problems_from_table, problems_to_table
-from drsft.storage import Store, read_table, table_bytes
-from drsft.storage.typed import read_stored
+from drsft.run.layout import ProblemsFolder
+from drsft.run.plan import Plan, read_plan
+from drsft.run.tables import problems_to_table
+from drsft.storage import Store, table_bytes
 from drsft.verify.answers import parse_reference
 from drsft.verify.kinds import KINDS
 
-__all__ = ["Plan", "copy_plan", "plan_problems", "read_plan", "read_shard", "screens_for"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What the intake gave. Shards are named by their number; `digest` is over all problems in order."""
-
-    path: str
-    num_read: int
-    num_problems: int
-    num_duplicates: int
-    quarantined: dict[str, int]
-    shards: dict[str, int]  # name -> problems
-    digest: str
+__all__ = ["plan_problems", "screens_for"]
 
 
 def plan_problems(
@@ -118,20 +105,6 @@ def screens_for(
 
         screens.append(NearDuplicateScreen(problems.near_duplicates))
     return screens
-
-
-def read_plan(store: Store, folder: ProblemsFolder = PROBLEMS) -> Plan | None:
-    return read_stored(store, folder.plan, Plan) if store.exists(folder.plan) else None
-
-
-def copy_plan(source: Store, target: Store) -> None:
-    """What a later round says about its problems, which are those of the run: no shards."""
-    for key in (PROBLEMS.quarantine, PROBLEMS.plan):
-        target.create(key, source.read(key))
-
-
-def read_shard(store: Store, folder: ProblemsFolder, name: str) -> list[Problem]:
-    return problems_from_table(read_table(store, folder.shard(name)))
 
 
 def _chunks(problems: Iterable[Problem], size: int) -> Iterator[list[Problem]]:

@@ -17,23 +17,14 @@ from drsft.intake.columns import find_column, text_of
 from drsft.intake.rows import BadRow, Row, read_rows
 from drsft.policy.prompts import Prompter
 from drsft.records import Problem, problem_id_of
+from drsft.run.plan import QuarantinedRow
 from drsft.verify.code.program import reference_of_row
 from drsft.verify.kinds import KINDS
 
-__all__ = ["Intake", "Quarantined", "read_problems"]
+__all__ = ["Intake", "QuarantinedRow", "read_problems"]
 
 FieldName = Literal["question", "demonstration", "reference"]
 ParseReference = Callable[[str, str], str | None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quarantined:
-    """A row that was set aside. `reason` can be counted; `detail` says more about this one."""
-
-    place: str
-    reason: str
-    detail: str
-    content: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,7 +33,7 @@ class Intake:
 
     num_read: int = 0
     num_duplicates: int = 0
-    quarantined: list[Quarantined] = field(default_factory=list)
+    quarantined: list[QuarantinedRow] = field(default_factory=list)
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -81,7 +72,7 @@ def read_problems(
             problem = _another_solution(problem, row.place)
         if isinstance(problem, Problem):
             problem = _screened(problem, row.place, screens)
-        if isinstance(problem, Quarantined):
+        if isinstance(problem, QuarantinedRow):
             intake.quarantined.append(problem)
         else:
             seen.add(problem.problem_id)
@@ -99,9 +90,9 @@ def _parse(
     parse_reference: ParseReference,
     needs_demonstration: bool,
     kinds: Collection[str],
-) -> Problem | Quarantined:
+) -> Problem | QuarantinedRow:
     if isinstance(row, BadRow):
-        return Quarantined(place=row.place, reason=row.kind, detail=row.reason, content=row.content)
+        return QuarantinedRow(place=row.place, reason=row.kind, detail=row.reason, content=row.content)
     by_row = text_of(row.fields, config.columns.kind) if config.columns.kind in row.fields else None
     kind = by_row or config.kind
     if kind not in kinds:
@@ -113,7 +104,7 @@ def _parse(
         is_code = name == "reference" and kind == "code"
         tests = reference_of_row(row.fields, values["question"]) if is_code else None
         value = tests or _value(row, name, config.columns.candidates(name))
-        if isinstance(value, Quarantined):
+        if isinstance(value, QuarantinedRow):
             return value
         values[name] = value
     reference = parse_reference(values["reference"].strip(), kind)
@@ -129,7 +120,7 @@ def _parse(
     )
 
 
-def _value(row: Row, name: FieldName, candidates: Sequence[str]) -> str | Quarantined:
+def _value(row: Row, name: FieldName, candidates: Sequence[str]) -> str | QuarantinedRow:
     """The text as it stands in the row."""
     column = find_column(row.fields, candidates)
     if column is None:
@@ -155,11 +146,11 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _fits(problem: Problem, place: str, prompter: Prompter, max_model_len: int) -> Problem | Quarantined:
+def _fits(problem: Problem, place: str, prompter: Prompter, max_model_len: int) -> Problem | QuarantinedRow:
     num_tokens = len(prompter.plain(problem)) + len(prompter.completion(problem.demonstration))
     if num_tokens <= max_model_len:
         return problem
-    return Quarantined(
+    return QuarantinedRow(
         place=place,
         reason="too long for the model",
         detail=f"{num_tokens} tokens, target.max_model_len is {max_model_len}",
@@ -171,9 +162,9 @@ def _row_id(problem: Problem) -> str:
     return f"{problem.problem_id}\x00{problem.demonstration}"
 
 
-def _another_solution(problem: Problem, place: str) -> Quarantined:
+def _another_solution(problem: Problem, place: str) -> QuarantinedRow:
     """One demonstration is kept for a problem, the first: a record has room for one."""
-    return Quarantined(
+    return QuarantinedRow(
         place=place,
         reason="another solution to an earlier problem",
         detail=f"problem {problem.problem_id} keeps its first one",
@@ -181,21 +172,21 @@ def _another_solution(problem: Problem, place: str) -> Quarantined:
     )
 
 
-def _screened(problem: Problem, place: str, screens: Sequence[Screen]) -> Problem | Quarantined:
+def _screened(problem: Problem, place: str, screens: Sequence[Screen]) -> Problem | QuarantinedRow:
     for screen in screens:
         if finding := screen.look_at(problem, place):
-            return Quarantined(
+            return QuarantinedRow(
                 place=place, reason=finding.reason, detail=finding.detail, content=problem.question[:500]
             )
     return problem
 
 
-def _set_aside(row: Row, reason: str, detail: str) -> Quarantined:
+def _set_aside(row: Row, reason: str, detail: str) -> QuarantinedRow:
     try:
         content = str(row.fields)[:500].encode(errors="replace").decode()
     except RecursionError:
         content = "(nested too deeply to be shown)"
-    return Quarantined(place=row.place, reason=reason, detail=detail, content=content)
+    return QuarantinedRow(place=row.place, reason=reason, detail=detail, content=content)
 
 
 def _nothing_usable(config: Problems, intake: Intake) -> str:

@@ -14,10 +14,9 @@ from drsft.gap.tokens import token_texts
 from drsft.policy.prompts import load_prompter
 from drsft.records import Attempt, Record, Source
 from drsft.report.data import AttemptShown, BrowsedRow, ShownText
-from drsft.run import layout
+from drsft.run.run import Run
 from drsft.run.shards import ShardSet
 from drsft.run.tables import records_from_table
-from drsft.storage import Store
 
 __all__ = ["browsed_rows"]
 
@@ -25,15 +24,14 @@ Scores = dict[tuple[str, str], dict[str, Any]]  # (problem id, role) -> a row of
 Decode = Callable[[list[int]], str]
 
 
-def browsed_rows(config: RunConfig, store: Store) -> Iterator[BrowsedRow]:
+def browsed_rows(run: Run) -> Iterator[BrowsedRow]:
     """Every row that is rewritten so far, in order of shard and problem id: no picking."""
-    shards = ShardSet(store, layout.RECORDS)
-    scored = scores_of(store)
-    names, with_scores = sorted(shards.done()), scored.done()
-    decode = _decoder(config) if with_scores else None
-    for name in names:
+    scored = scores_of(run.store)
+    with_scores = scored.done()
+    decode = _decoder(run.config) if with_scores else None
+    for name in sorted(run.records.done()):
         scores = _scores(scored, name) if name in with_scores else {}
-        for record in records_from_table(shards.table(name)):
+        for record in records_from_table(run.records.table(name)):
             yield _row(record, scores, decode)
 
 

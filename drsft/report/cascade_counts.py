@@ -2,17 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from drsft.records import Outcome, Phase, Source
 
-__all__ = ["Cascade", "CascadePhase", "kept_by_source"]
-
-
-def kept_by_source(summary: Mapping[str, Any]) -> Mapping[str, int]:
-    """The kept rows that a shard's commit counts; versions without rounds kept what they sampled."""
-    kept: Mapping[str, int] = summary.get("kept", summary.get("sources", {}))
-    return kept
+__all__ = ["Cascade", "CascadePhase"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,7 @@ from drsft.records import Source
 from drsft.report.collect import collect
 from drsft.report.data import ReportData, StageCost
 from drsft.report.wording import count, decimal, duration, percent, work_name
-from drsft.run.run import find_config
-from drsft.storage import Store
+from drsft.run.run import Run
 
 __all__ = [
     "ArmOfBoth",
@@ -57,30 +56,26 @@ class RunComparison:
     settings: tuple[Figure, ...]  # keys of the configuration that differ
 
 
-def compare_runs(first: str, second: str) -> tuple[RunComparison, Store]:
-    """Of two runs by folder, s3:// URL or CONFIG; and where the first one lies. Raises InputError when both
-    are the same."""
-    sides = find_config(first), find_config(second)
-    (config, store), (other_config, other_store) = sides
-    if store.url == other_store.url:
-        raise InputError(f"{first} and {second} are the same run, {store.url}; name two")
-    data, other = (collect(of_config, of_store, max_rows=0) for of_config, of_store in sides)
-    scores, other_scores = (_scores(of_config, of_store) for of_config, of_store in sides)
+def compare_runs(first: Run, second: Run) -> RunComparison:
+    """Raises InputError when both are the same."""
+    if first.url == second.url:
+        raise InputError(f"both are the same run, {first.url}; name two")
+    data, other = (collect(run, max_rows=0) for run in (first, second))
+    scores, other_scores = (_scores(run) for run in (first, second))
     names, other_names = (list(dict.fromkeys(arm for arm, _ in found)) for found in (scores, other_scores))
-    comparison = RunComparison(
+    return RunComparison(
         first=data.run_id,
         second=other.run_id,
         arms=tuple(_arms(scores, other_scores)),
         only_first=tuple(name for name in names if name not in other_names),
         only_second=tuple(name for name in other_names if name not in names),
         figures=tuple(figures_of(data, other)),
-        settings=tuple(settings_that_differ(config, other_config)),
+        settings=tuple(settings_that_differ(first.config, second.config)),
     )
-    return comparison, store
 
 
-def _scores(config: RunConfig, store: Store) -> dict[tuple[str, str], ArmScore]:
-    return {(one.arm, one.benchmark): one for one in arm_scores(config, store)}
+def _scores(run: Run) -> dict[tuple[str, str], ArmScore]:
+    return {(one.arm, one.benchmark): one for one in arm_scores(run)}
 
 
 def _arms(

@@ -2,32 +2,26 @@
 
 from collections.abc import Iterator
 
-from drsft.config import RunConfig
-from drsft.evaluate.models import evaluated_models
 from drsft.gap.scored_texts import scores_of
-from drsft.intake.planning import Plan, read_plan
 from drsft.report.data import StageDone
-from drsft.run import layout
-from drsft.run.shards import ShardSet
-from drsft.storage import Store
+from drsft.run.plan import Plan
+from drsft.run.run import Run
 
 __all__ = ["progress_of"]
 
 
-def progress_of(config: RunConfig, plan: Plan, store: Store) -> Iterator[StageDone]:
+def progress_of(run: Run, plan: Plan) -> Iterator[StageDone]:
     """Every stage that the configuration asks for, in the order in which they run."""
-    for name, shards in (("rewriting", ShardSet(store, layout.RECORDS)), ("gap", scores_of(store))):
+    for name, shards in (("rewriting", run.records), ("gap", scores_of(run.store))):
         done = len(shards.done() & plan.shards.keys())
         yield StageDone(name=name, unit="shard", num_done=done, num_in_all=len(plan.shards))
-    models = evaluated_models(config)
-    trained = [store.exists(model.folder.done) for model in models if model.folder is not None]
+    trained = [run.store.exists(folder.done) for _, folder in run.trainings()]
     yield StageDone(name="training", unit="model", num_done=sum(trained), num_in_all=len(trained))
     num_sampled = num_samples = 0
-    for benchmark in config.evaluate.benchmarks:
-        of_benchmark = read_plan(store, layout.benchmark(benchmark))
+    for benchmark in run.config.evaluate.benchmarks:
+        of_benchmark = run.benchmark_plan(benchmark)
         wanted = of_benchmark.shards.keys() if of_benchmark else {""}
-        for model in models:
-            sampled = ShardSet(store, layout.samples(config.evaluate, model.name, benchmark)).done()
-            num_sampled += len(sampled & wanted)
+        for model in run.models():
+            num_sampled += len(run.samples(model, benchmark).done() & wanted)
             num_samples += len(wanted)
     yield StageDone(name="evaluation", unit="shard", num_done=num_sampled, num_in_all=num_samples)

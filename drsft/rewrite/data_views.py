@@ -17,11 +17,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from drsft.config import DataView, Rewrite
+from drsft.errors import StageError
 from drsft.records import Phase, Record, Source
 from drsft.rewrite.selection import choose
+from drsft.run.plan import Plan
+from drsft.run.run import Run
 from drsft.run.tables import records_from_table, records_to_table
 
-__all__ = ["COLUMNS", "hinted_record", "view_of"]
+__all__ = ["COLUMNS", "hinted_record", "rows_of_view", "view_of"]
 
 COLUMNS = ("problem_id", "source", "prompt_ids", "completion_ids", "expert_completion_ids", "also_kept")
 
@@ -40,6 +43,23 @@ def view_of(records: pa.Table, data: DataView, rewrite: Rewrite, *, run_seed: in
             found = [hinted_record(one, rewrite, run_seed=run_seed) for one in records_from_table(records)]
             table = records_to_table(found)
     return table.select(COLUMNS)
+
+
+def rows_of_view(run: Run, plan: Plan, data: DataView) -> pa.Table:
+    """What the view learns from of all records, by problem id. Raises StageError while some are missing.
+
+    Shard by shard by the plan's names: nothing that a listing leaves out may be missing.
+    """
+    missing = plan.shards.keys() - run.records.done()
+    if missing:
+        raise StageError(
+            f"{len(missing)} of {len(plan.shards)} shards are not rewritten; run drsft rewrite first"
+        )
+    config = run.config
+    views = [
+        view_of(run.records.table(shard), data, config.rewrite, run_seed=config.seed) for shard in plan.shards
+    ]
+    return pa.concat_tables(views).sort_by("problem_id")
 
 
 def hinted_record(record: Record, rewrite: Rewrite, *, run_seed: int) -> Record:

@@ -6,14 +6,12 @@ No Ray in here: the job's actors hold a ShardRewriter, and so do the benches.
 import asyncio
 import gc
 import logging
-import os
-import socket
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import replace
 
+from drsft.policy.hinted.protocol import PairCounts
 from drsft.policy.protocol import Policy, Scorer
 from drsft.process.logs import about
 from drsft.process.memory import peak_rss_mib
@@ -23,14 +21,15 @@ from drsft.rewrite.budget import ProblemSlot, TokenBudget
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.rewrite.contradiction import contradicts
 from drsft.rewrite.events import NO_EVENTS, CascadeEvents
-from drsft.rewrite.shard_work import first_work, later_work
+from drsft.rewrite.shard_task import first_round_task, later_round_task
 from drsft.run import layout
 from drsft.run.shards import Commit, ShardSet
+from drsft.run.summary import JudgedAs, ShardCounts, ShardSummary, Work
 from drsft.run.tables import records_to_table
 from drsft.storage import Store
 from drsft.verify.protocol import Verifier
 
-__all__ = ["ShardRewriter", "freeze_heap", "summarise"]
+__all__ = ["ShardRewriter", "count_records", "freeze_heap"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +57,7 @@ class ShardRewriter:
         number: int = 1,
         before: Store | None = None,
     ) -> None:
-        """`number` is the round's; a later one carries over what still stands of `before`.
+        """`number` is the round's; a later one carries records over from `before`, as its survey says.
 
         `events` listens to all problems.
         """
@@ -69,8 +68,8 @@ class ShardRewriter:
         self._slots = asyncio.Semaphore(problems_in_flight)
         self._scorer, self._events = scorer, events
         self._round = number
-        self._pairs_told: Counter[str] = Counter()
-        self._read = first_work(store) if before is None else later_work(store, before)
+        self._pairs_told = PairCounts()
+        self._read = first_round_task(store) if before is None else later_round_task(store, before)
 
     async def rewrite(self, shard: str) -> Commit:
         """Rewrites and commits a shard, unless it is committed already; returns its commit.
@@ -84,33 +83,49 @@ class ShardRewriter:
 
     async def _rewrite(self, shard: str) -> Commit:
         started_at = time.time()
-        work = await asyncio.to_thread(self._read, shard)
-        problems = work.problems
+        task = await asyncio.to_thread(self._read, shard)
+        problems = task.problems
         share = self._tokens_per_problem_of_run
         budget = TokenBudget(None if share is None else round(share * len(problems)))
         records = await asyncio.gather(*(self._rewrite_one(problem, budget) for problem in problems))
-        summary = summarise(records, started_at=started_at) | {"provenance": self._provenance}
-        # These two depend on timing, unlike all else: what was stopped, and which pairs fell out of step.
-        summary["stopped_tokens"] = budget.num_spent - sum(record.num_sampled_tokens for record in records)
-        summary["pairs"] = self._pairs_since_told()
-        kept = work.merged(records, self._round)
-        summary |= {"kept": Counter(record.source.value for record in kept), "carried": work.saved}
-        commit = await asyncio.to_thread(self._commit, shard, kept, summary)
+        kept = task.all_records(records, self._round)
+        # Two of the counts depend on timing: tokens of stopped samples, and pairs that fell out of step.
+        pairs = self._pairs_since_told()
+        counts = replace(
+            count_records(records),
+            kept=Counter(record.source for record in kept),
+            num_carried_over=len(task.carried_over),
+            num_tokens_saved=task.num_tokens_saved,
+            num_stopped_tokens=budget.num_spent - sum(record.num_sampled_tokens for record in records),
+            num_pairs=pairs.num_pairs,
+            num_pairs_redone=pairs.num_redone,
+            num_pairs_apart=pairs.num_apart,
+        )
+        commit = await asyncio.to_thread(self._commit, shard, kept, self._summary(counts, started_at))
         told = {"problems": len(problems), "tokens": budget.num_spent, "seconds": time.time() - started_at}
         logger.info("shard committed", extra={"fields": told})
         return commit
 
-    def _commit(self, shard: str, kept: Sequence[Record], summary: dict[str, Any]) -> Commit:
-        return self._shards.commit(shard, records_to_table(kept, self._provenance), summary)
+    def _summary(self, counts: ShardCounts, started_at: float) -> ShardSummary:
+        return ShardSummary(
+            counts=counts,
+            work=Work.since(started_at),
+            cpu_s=time.process_time(),
+            peak_rss_mib=peak_rss_mib(),
+            provenance=self._provenance,
+        )
 
-    def _pairs_since_told(self) -> Counter[str]:
+    def _commit(self, shard: str, kept: Sequence[Record], summary: ShardSummary) -> Commit:
+        return self._shards.commit(shard, records_to_table(kept, self._provenance), summary.to_json())
+
+    def _pairs_since_told(self) -> PairCounts:
         """What Hinted Decoding's pairs went through since this actor's last commit, whosever they were.
 
         The engine does not know shards; summed over an actor's commits every pair counts once.
         """
         if self._recipe.hinting is None:
-            return Counter()
-        told, self._pairs_told = self._pairs_told, Counter(asdict(self._recipe.hinting.decoder.counts))
+            return PairCounts()
+        told, self._pairs_told = self._pairs_told, replace(self._recipe.hinting.decoder.counts)
         return self._pairs_told - told
 
     async def _rewrite_one(self, problem: Problem, budget: TokenBudget) -> Record:
@@ -143,36 +158,28 @@ def freeze_heap() -> None:
     gc.set_threshold(50_000)
 
 
-def summarise(records: Sequence[Record], *, started_at: float) -> dict[str, Any]:
-    """The counts of a shard, so that a report needs the small commit objects only."""
+def count_records(records: Sequence[Record]) -> ShardCounts:
+    """What records and their attempts say of a shard; its rewriter adds the counts that they do not tell."""
     attempts = [attempt for record in records for attempt in record.attempts]
-    verdicts = Counter(f"{a.rollout.phase}/{a.verdict.outcome}/{a.verdict.reason}" for a in attempts)
-    tokens: Counter[str] = Counter()
+    tokens: Counter[Phase] = Counter()
     for attempt in attempts:
-        tokens[attempt.rollout.phase.value] += len(attempt.rollout.completion.token_ids)
+        tokens[attempt.rollout.phase] += len(attempt.rollout.completion.token_ids)
     steps = _step_outcomes(attempts)
-    return {
-        "sources": Counter(record.source.value for record in records),
-        "solved": Counter(kept.rollout.phase.value for record in records if (kept := record.kept_attempt)),
-        "accepted": Counter(
-            phase.value for r in records for phase in {a.rollout.phase for a in r.attempts if a.is_accepted}
+    return ShardCounts(
+        sources=Counter(record.source for record in records),
+        problems=Counter(phase for r in records for phase in {a.rollout.phase for a in r.attempts}),
+        samples=Counter(attempt.rollout.phase for attempt in attempts),
+        tokens=tokens,
+        solved=Counter(kept.rollout.phase for record in records if (kept := record.kept_attempt)),
+        accepted=Counter(
+            phase for r in records for phase in {a.rollout.phase for a in r.attempts if a.is_accepted}
         ),
-        "refusals": Counter(str(a.rejection) for a in attempts if a.rejection is not None),
-        "checks": {
-            "steps_read": steps[Outcome.CORRECT] + steps[Outcome.WRONG],
-            "steps_failed": steps[Outcome.WRONG],
-            "contradicting": sum(contradicts(record.problem, record.expert_verdict) for record in records),
-        },
-        "samples": Counter(attempt.rollout.phase.value for attempt in attempts),
-        "problems": Counter(phase.value for r in records for phase in {a.rollout.phase for a in r.attempts}),
-        "tokens": tokens,
-        "verdicts": verdicts,
-        "started_at": started_at,  # seconds since 1970
-        "ended_at": time.time(),
-        "actor": f"{socket.gethostname()}/{os.getpid()}",
-        "cpu_s": time.process_time(),  # of the actor, so far
-        "peak_rss_mib": peak_rss_mib(),  # likewise
-    }
+        verdicts=Counter(JudgedAs(a.rollout.phase, a.verdict.outcome, a.verdict.reason) for a in attempts),
+        rejections=Counter(str(a.rejection) for a in attempts if a.rejection is not None),
+        num_steps_read=steps[Outcome.CORRECT] + steps[Outcome.WRONG],
+        num_steps_failed=steps[Outcome.WRONG],
+        num_contradicting=sum(contradicts(record.problem, record.expert_verdict) for record in records),
+    )
 
 
 def _step_outcomes(attempts: Iterable[Attempt]) -> Counter[Outcome]:

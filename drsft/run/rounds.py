@@ -2,39 +2,59 @@
 
 "Mind the Gap" (arXiv 2509.15157) rewrites once and names repeating it as future work. A later round is a run
 of its own inside the run: the same problems, the trained model as target, one arm. What the model before
-solved alone is its own text already and is carried over, unless the new target finds it less likely.
+solved alone is its own text already and is carried over, unless the new target finds it less likely; a survey
+of the round before's records finds out which they are.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from drsft.config import RunConfig
 from drsft.config.base import fingerprint
 from drsft.records import Record, Source
 from drsft.run import layout
+from drsft.run.run import Run
 
-__all__ = ["Round", "Standing", "plan_rounds", "settled", "standing_of"]
+__all__ = [
+    "Round",
+    "SurveyFinding",
+    "better_of",
+    "newest_round",
+    "rounds_of",
+    "survey_counts",
+    "survey_finding",
+]
 
 
-class Standing(StrEnum):
-    """Whether a record of the round before still stands, and why not."""
+class SurveyFinding(StrEnum):
+    """Whether a record of the round before is carried over as it is, and why not."""
 
-    CARRIED = "carried"
-    UNSOLVED = "not solved alone"
+    CARRIED_OVER = "carried"
+    NOT_SOLVED_ALONE = "not solved alone"
     GAP_GREW = "gap grew"
 
 
-def standing_of(source: Source, *, before: float | None, now: float | None, tolerance: float) -> Standing:
+def survey_finding(
+    source: Source, *, before: float | None, now: float | None, tolerance: float
+) -> SurveyFinding:
     """`before` and `now` are mean log-probs (nats per token) of the kept text, under the target of the round
     before and under the new one, both with the plain prompt; they count for OWN text alone.
     """
     if source is not Source.OWN or before is None or now is None:
-        return Standing.UNSOLVED
-    return Standing.GAP_GREW if before - now > tolerance else Standing.CARRIED
+        return SurveyFinding.NOT_SOLVED_ALONE
+    return SurveyFinding.GAP_GREW if before - now > tolerance else SurveyFinding.CARRIED_OVER
 
 
-def settled(fresh: Record, before: Record) -> Record:
+def survey_counts(round_run: Run) -> dict[str, Counter[SurveyFinding]]:
+    """Records of the round before by finding, for each shard that is surveyed."""
+    return {
+        shard: Counter({SurveyFinding(name): int(count) for name, count in commit.summary.items()})
+        for shard, commit in round_run.survey.commits().items()
+    }
+
+
+def better_of(fresh: Record, before: Record) -> Record:
     """The record of a problem that was rewritten again: the fresh one, unless its cascade fell back.
 
     A verified text of an earlier round is better than the expert's; the fresh attempts then follow its own.
@@ -47,41 +67,62 @@ def settled(fresh: Record, before: Record) -> Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """One round as a run of its own: `config` with its own target, stored below `prefix` of the run."""
+    """One round as a run of its own, with its own target; it lies below `prefix` of the whole run."""
 
     number: int
     prefix: str  # empty for the first, which is the run itself
-    config: RunConfig
+    run: Run
     before: "Round | None" = None
-    trained_key: str = ""  # of the run: where the training that gave this target says that it is done
+
+    @property
+    def target_training(self) -> layout.TrainingFolder:
+        """The training, in the run of the round before, that gave this later round its target."""
+        assert self.before is not None
+        config = self.before.run.config
+        return layout.training(config.train, config.followed_arm, config.train.seeds[0])
+
+    @property
+    def has_target(self) -> bool:
+        return self.before is None or self.before.run.store.exists(self.target_training.done)
 
 
-def plan_rounds(config: RunConfig, run_url: str) -> Iterator[Round]:
+def rounds_of(run: Run) -> Iterator[Round]:
     """All rounds of a run, first to last; nothing is read, so later ones may have no target yet.
 
     The name of a later round says all that it depends on beside the run itself: which training its target
     comes from, through all rounds before it, and how rounds are made.
     """
-    current = Round(number=1, prefix="", config=config)
+    current = Round(number=1, prefix="", run=run)
     yield current
-    if config.rounds.count == 1:
-        return
-    arm = config.followed_arm
-    for number in range(2, config.rounds.count + 1):
-        before = current
-        folder = before.prefix + "/" if before.prefix else ""
-        training = layout.training(before.config.train, arm, config.train.seeds[0])
-        made_by = [folder + training.prefix, config.rounds.model_dump(mode="json", exclude={"count", "arm"})]
-        target = config.target.model_copy(update={"model": f"{run_url}/{folder}{training.export}"})
-        start = config.target.model if config.rounds.start_from == "base" else None
-        train = config.train.model_copy(update={"arms": (arm,), "initial_model": start})
-        evaluate = config.evaluate.model_copy(update={"base": False})
-        update = {"target": target, "train": train, "evaluate": evaluate}
-        current = Round(
-            number=number,
-            prefix=layout.round_prefix(number, fingerprint(made_by, num_digits=8)),
-            config=config.model_copy(update=update),
-            before=before,
-            trained_key=folder + training.done,
-        )
+    for number in range(2, run.config.rounds.count + 1):
+        current = _following(current, run, number)
         yield current
+
+
+def _following(before: Round, run: Run, number: int) -> Round:
+    config, arm = run.config, run.config.followed_arm
+    training = layout.training(before.run.config.train, arm, config.train.seeds[0])
+    made_by = [
+        f"{before.prefix}/{training.prefix}" if before.prefix else training.prefix,
+        config.rounds.model_dump(mode="json", exclude={"count", "arm"}),
+    ]
+    start = config.target.model if config.rounds.start_from == "base" else None
+    own = config.model_copy(
+        update={
+            "target": config.target.model_copy(update={"model": f"{before.run.url}/{training.export}"}),
+            "train": config.train.model_copy(update={"arms": (arm,), "initial_model": start}),
+            "evaluate": config.evaluate.model_copy(update={"base": False}),
+        }
+    )
+    prefix = layout.round_prefix(number, fingerprint(made_by, num_digits=8))
+    return Round(number=number, prefix=prefix, run=Run(run.store.within(prefix), own), before=before)
+
+
+def newest_round(run: Run) -> Run:
+    """The last round that has records; the run itself where it has one round, or none yet."""
+    newest = run
+    for one in rounds_of(run):
+        if not one.run.records.done():
+            break
+        newest = one.run
+    return newest

@@ -1,87 +1,192 @@
-"""Finished and unfinished runs as others find them: by folder, by s3:// URL, or by the configuration."""
+"""A run as its folder holds it: every reader of a run's folder begins here."""
 
+import io
+import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
 
-from drsft.config import RunConfig
+from drsft.config import Benchmark, DataView, RunConfig
 from drsft.config.configfile import load_config
 from drsft.errors import InputError
+from drsft.records import Record
 from drsft.run import layout
-from drsft.run.rounds import Round, plan_rounds
+from drsft.run.history import StageTime, read_history
+from drsft.run.models import EvaluatedModel, FinishedTraining, ProbabilityCounts, evaluated_models
+from drsft.run.plan import Plan, QuarantinedRow, read_plan, read_quarantine
 from drsft.run.shards import Commit, ShardSet
+from drsft.run.summary import ShardSummary, WorkSummary
+from drsft.run.tables import records_from_table
 from drsft.storage import Store, open_store, read_table
 from drsft.storage.typed import read_stored
 
-__all__ = [
-    "find_config",
-    "find_run",
-    "last_round",
-    "open_run",
-    "record_tables",
-    "rewritten_shards",
-    "round_store",
-]
+__all__ = ["Manifest", "Run", "find_run", "open_run", "run_of"]
 
 
-def find_run(where: str, overrides: Sequence[str] = ()) -> Store:
-    """The run at a folder or s3:// URL, or that a YAML configuration describes. Raises InputError."""
-    if where.endswith((".yaml", ".yml")):
-        config = load_config(Path(where), overrides)
-        return open_run(config)
-    if overrides:
-        raise InputError(f"{overrides[0]!r}: overrides go with a configuration, and {where!r} is a run")
-    store = open_store(where)
-    if not store.exists(layout.MANIFEST):
-        raise InputError(f"{where}: no run here; give a run's folder, its s3:// URL or its configuration")
-    return store
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a run was when it was started first."""
+
+    created: str  # ISO 8601, with its zone
+    target_fingerprint: str | None = None  # None in the first versions
 
 
-def find_config(where: str) -> tuple[RunConfig, Store]:
-    """The same with its configuration: that of a folder is the one it was last started with."""
-    if where.endswith((".yaml", ".yml")):
-        config = load_config(Path(where))
-        return config, open_run(config)
-    store = find_run(where)
-    return read_stored(store, layout.CONFIG, RunConfig), store
+class Run:
+    """The readers of one run. A later round is a run inside its run, with a folder of the same layout.
+
+    Nothing is kept in memory but the configuration, so a run that goes on is read as it is at that moment.
+    Readers of what is not there yet give None or nothing, unless they say otherwise; what is damaged is a
+    StorageError. What lies where is in drsft/run/layout.py, for writers too.
+    """
+
+    def __init__(self, store: Store, config: RunConfig | None = None) -> None:
+        """Without a configuration the run's own is read: that of its last start."""
+        self.store = store
+        self._config = config
+
+    @property
+    def url(self) -> str:
+        return self.store.url
+
+    @cached_property
+    def config(self) -> RunConfig:
+        return self._config or read_stored(self.store, layout.CONFIG, RunConfig)
+
+    @property
+    def is_started(self) -> bool:
+        return self.store.exists(layout.MANIFEST)
+
+    def manifest(self) -> Manifest:
+        """Raises StorageError for a run that was never started."""
+        return read_stored(self.store, layout.MANIFEST, Manifest)
+
+    def history(self) -> list[StageTime]:
+        return read_history(self.store)
+
+    def num_bytes(self, prefix: str) -> int:
+        """Of all objects below a folder of the run."""
+        num_bytes = 0
+        for key in self.store.keys(prefix):
+            with self.store.open(key) as file:
+                num_bytes += file.seek(0, io.SEEK_END)
+        return num_bytes
+
+    # Problems
+
+    def plan(self) -> Plan | None:
+        return read_plan(self.store)
+
+    def quarantine(self) -> Iterator[QuarantinedRow]:
+        return read_quarantine(self.store)
+
+    def benchmark_plan(self, benchmark: Benchmark) -> Plan | None:
+        return read_plan(self.store, layout.benchmark(benchmark))
+
+    # Records
+
+    @property
+    def records(self) -> ShardSet:
+        return ShardSet(self.store, layout.RECORDS)
+
+    def rewritten(self) -> dict[str, Commit]:
+        """The shards that are rewritten so far, by name. Raises InputError when there is none."""
+        commits = self.records.commits()
+        if not commits:
+            raise InputError(f"{self.url} has no records yet; rewrite first: drsft rewrite CONFIG")
+        return dict(sorted(commits.items()))
+
+    def record_tables(self) -> Iterator[tuple[str, pa.Table]]:
+        """The records shard after shard, each with its name; one shard is in memory at a time."""
+        for shard, commit in self.rewritten().items():
+            yield shard, read_table(self.store, commit.data_key)
+
+    def read_records(self) -> Iterator[tuple[str, list[Record]]]:
+        for shard, table in self.record_tables():
+            yield shard, records_from_table(table)
+
+    def summaries(self) -> list[ShardSummary]:
+        """What the commits of the rewritten shards say, in order of the shards."""
+        return self.records.summaries(ShardSummary.from_json)
+
+    @property
+    def survey(self) -> ShardSet:
+        """In a later round: which records of the round before are carried over (drsft/run/rounds.py)."""
+        return ShardSet(self.store, layout.SURVEY)
+
+    # Trainings
+
+    def data_views(self) -> list[DataView]:
+        """That the configured arms learn from, each once."""
+        return sorted({arm.data for arm in self.config.train.arms})
+
+    def models(self) -> list[EvaluatedModel]:
+        """All that the configuration asks for, whether they are trained or not."""
+        return evaluated_models(self.config)
+
+    def trainings(self) -> list[tuple[EvaluatedModel, layout.TrainingFolder]]:
+        """The models that are trained, each with its folder."""
+        return [(model, model.folder) for model in self.models() if model.folder is not None]
+
+    def finished_training(self, folder: layout.TrainingFolder) -> FinishedTraining | None:
+        if not self.store.exists(folder.done):
+            return None
+        return read_stored(self.store, folder.done, FinishedTraining)
+
+    def finished_trainings(self) -> list[FinishedTraining]:
+        found = (self.finished_training(folder) for _, folder in self.trainings())
+        return [one for one in found if one is not None]
+
+    def loss_curve(self, folder: layout.TrainingFolder) -> tuple[tuple[int, float], ...]:
+        """(step, cross-entropy in nats per token) of the steps that are logged so far."""
+        if not self.store.exists(folder.metrics):
+            return ()
+        rows = map(json.loads, self.store.read(folder.metrics).decode().splitlines())
+        return tuple((int(row["step"]), float(row["ce"])) for row in rows)
+
+    def probabilities(self, folder: layout.TrainingFolder) -> ProbabilityCounts | None:
+        if not self.store.exists(folder.probabilities):
+            return None
+        return read_stored(self.store, folder.probabilities, ProbabilityCounts)
+
+    # Evaluations
+
+    def samples(self, model: EvaluatedModel, benchmark: Benchmark) -> ShardSet:
+        return ShardSet(self.store, layout.samples(self.config.evaluate, model.name, benchmark))
+
+    def evaluation_work(self, model: EvaluatedModel) -> list[WorkSummary]:
+        """What the commits of the model's shards say, of all benchmarks."""
+        return [
+            summary
+            for benchmark in self.config.evaluate.benchmarks
+            for summary in self.samples(model, benchmark).summaries(WorkSummary.from_json)
+        ]
 
 
-def open_run(config: RunConfig) -> Store:
+def run_of(config: RunConfig) -> Run:
+    """The run that a configuration describes, whether it was started or not."""
+    return Run(open_store(config.storage).within(config.run_id), config)
+
+
+def open_run(config: RunConfig) -> Run:
     """The run of a configuration. Raises InputError when it was never started."""
-    store = open_store(config.storage).within(config.run_id)
-    if not store.exists(layout.MANIFEST):
+    run = run_of(config)
+    if not run.is_started:
         raise InputError(
             f"there is no run {config.run_id} in {config.storage}; start it with drsft rewrite or drsft run"
         )
-    return store
+    return run
 
 
-def round_store(run: Store, one: Round) -> Store:
-    """Where a round lies: the first is the run itself, a later one a run inside it."""
-    return run.within(one.prefix) if one.prefix else run
-
-
-def last_round(config: RunConfig, run: Store) -> Store:
-    """The newest round of a run that has records; the run itself where it has one round, or none yet."""
-    newest = run
-    for one in plan_rounds(config, run.url):
-        store = round_store(run, one)
-        if not ShardSet(store, layout.RECORDS).done():
-            break
-        newest = store
-    return newest
-
-
-def rewritten_shards(store: Store) -> dict[str, Commit]:
-    """The shards that are rewritten so far, by name. Raises InputError when there is none."""
-    commits = ShardSet(store, layout.RECORDS).commits()
-    if not commits:
-        raise InputError(f"{store.url} has no records yet; rewrite first: drsft rewrite CONFIG")
-    return dict(sorted(commits.items()))
-
-
-def record_tables(store: Store) -> Iterator[pa.Table]:
-    """The records shard after shard; one shard is in memory at a time."""
-    for commit in rewritten_shards(store).values():
-        yield read_table(store, commit.data_key)
+def find_run(where: str, overrides: Sequence[str] = ()) -> Run:
+    """The run at a folder or s3:// URL, or that a YAML configuration describes. Raises InputError."""
+    if where.endswith((".yaml", ".yml")):
+        return open_run(load_config(Path(where), overrides))
+    if overrides:
+        raise InputError(f"{overrides[0]!r}: overrides go with a configuration, and {where!r} is a run")
+    run = Run(open_store(where))
+    if not run.is_started:
+        raise InputError(f"{where}: no run here; give a run's folder, its s3:// URL or its configuration")
+    return run

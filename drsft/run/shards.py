@@ -7,12 +7,10 @@ data key would let a late zombie of a non-deterministic engine overwrite what wa
 """
 
 import json
-import os
-import socket
-import time
 from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -21,26 +19,20 @@ from drsft.run.layout import ShardFolder
 from drsft.storage import Store, read_table, table_bytes
 from drsft.storage.typed import read_stored
 
-__all__ = ["Commit", "ShardSet", "at_work_since", "remove_unnamed"]
+__all__ = ["Commit", "ShardSet", "remove_unnamed"]
+
+
+Summary = TypeVar("Summary")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
+    """`summary` is the JSON that drsft/run/summary.py writes and reads."""
+
     shard: str
     data_key: str
     num_rows: int
     summary: dict[str, Any] = field(default_factory=dict)
-
-
-def at_work_since(started_at: float, *, num_units: int, num_tokens: int) -> dict[str, Any]:
-    """For a commit's summary: who did the shard, since when (seconds since 1970), and how much it is."""
-    return {
-        "actor": f"{socket.gethostname()}/{os.getpid()}",
-        "started_at": started_at,
-        "ended_at": time.time(),
-        "num_units": num_units,
-        "num_tokens": num_tokens,
-    }
 
 
 class ShardSet:
@@ -80,6 +72,17 @@ class ShardSet:
     def done(self) -> set[str]:
         """The names of the shards that are done, from one listing."""
         return {self._folder.shard_of(key) for key in self._store.keys(self._folder.commits)}
+
+    def summaries(self, read: Callable[[Mapping[str, Any]], Summary]) -> list[Summary]:
+        """What all commits say, in order of the shards; `read` raises ValueError for what is damaged."""
+        found = []
+        for shard, commit in sorted(self.commits().items()):
+            try:
+                found.append(read(commit.summary))
+            except ValueError as error:
+                where = f"{self._store.url}/{self._folder.commit(shard)}"
+                raise StorageError(f"{where} is damaged: {' '.join(str(error).split())[:200]}") from error
+        return found
 
     def table(self, shard: str) -> pa.Table:
         commit = self.find(shard)

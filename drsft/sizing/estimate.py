@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from drsft.config import RunConfig
-from drsft.evaluate.models import evaluated_models
+from drsft.run.models import evaluated_models
 from drsft.sizing.rates import Rates, StageRate
 
 __all__ = ["Estimate", "Load", "Prices", "StageEstimate", "estimate", "loads_of"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,18 @@ from ray.data import ActorPoolStrategy
 
 from drsft.config import RunConfig, Target
 from drsft.errors import StageError
-from drsft.evaluate.models import EvaluatedModel, evaluated_models
 from drsft.evaluate.plans import missing_shards
 from drsft.evaluate.sampling import evaluate_model
-from drsft.intake.planning import Plan
 from drsft.policy.prompts import load_prompter
 from drsft.policy.provenance import provenance
 from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.process.logs import log_as_json
+from drsft.run.models import EvaluatedModel
+from drsft.run.plan import Plan
+from drsft.run.run import Run
 from drsft.stages.actors import EnginePulse, actor_resources, actor_verifier, die_of_engine, run_to_end
 from drsft.stages.board import Ticker, stop_if_draining
-from drsft.storage import Store, download_folder, open_store
+from drsft.storage import download_folder, open_store
 from drsft.verify.version import verifier_version
 
 __all__ = ["is_complete", "run_evaluation"]
@@ -35,9 +37,9 @@ class ModelEvaluator:
     def __init__(self, config_json: str, store_url: str, board: Any) -> None:
         self._config = RunConfig.model_validate_json(config_json)
         log_as_json(run=self._config.run_id, stage=STAGE)
-        self._store = open_store(store_url)
+        self._run = Run(open_store(store_url), self._config)
         self._verifier = actor_verifier(self._config)
-        self._models = {model.name: model for model in evaluated_models(self._config)}
+        self._models = {model.name: model for model in self._run.models()}
         self._board, self._ticker = board, Ticker(board, STAGE)
 
     async def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -51,13 +53,13 @@ class ModelEvaluator:
             pulse = EnginePulse(self._board, STAGE, policy)
             try:
                 await evaluate_model(
-                    self._config,
-                    self._store,
-                    model.name,
+                    self._run,
+                    model,
                     policy=policy,
                     verifier=self._verifier,
                     prompter=prompter,
-                    summary={"verifier": verifier_version(), "provenance": provenance(target)},
+                    verifier_version=verifier_version(),
+                    provenance=provenance(target),
                     on_problem=self._count,
                     may_begin=lambda: not self._ticker.is_draining(),
                 )
@@ -76,19 +78,18 @@ class ModelEvaluator:
     def _target(self, model: EvaluatedModel, folder: Path) -> Target:
         if model.folder is None:
             return self._config.target
-        download_folder(self._store, model.folder.export, folder)
+        download_folder(self._run.store, model.folder.export, folder)
         return self._config.target.model_copy(update={"model": str(folder)})
 
 
-def is_complete(store: Store, config: RunConfig, plans: dict[str, Plan]) -> bool:
-    return not any(missing_shards(config, store, model.name, plans) for model in evaluated_models(config))
+def is_complete(run: Run, plans: Mapping[str, Plan]) -> bool:
+    return not any(missing_shards(run, model, plans) for model in run.models())
 
 
-def run_evaluation(config: RunConfig, store_url: str, plans: dict[str, Plan], board: Any) -> None:
+def run_evaluation(run: Run, plans: Mapping[str, Plan], board: Any) -> None:
     """Samples every model on every benchmark shard that is not committed yet."""
-    store = open_store(store_url)
-    models = evaluated_models(config)
-    missing = {model.name: missing_shards(config, store, model.name, plans) for model in models}
+    config, models = run.config, run.models()
+    missing = {model.name: missing_shards(run, model, plans) for model in models}
     total = len(models) * sum(plan.num_problems for plan in plans.values())
     to_do = sum(
         plans[benchmark.name].shards[shard] for shards in missing.values() for benchmark, shard in shards
@@ -97,7 +98,7 @@ def run_evaluation(config: RunConfig, store_url: str, plans: dict[str, Plan], bo
     rows = [{"model": name} for name, shards in missing.items() if shards]
     evaluated = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         ModelEvaluator,
-        fn_constructor_args=(config.model_dump_json(), store_url, board),
+        fn_constructor_args=(config.model_dump_json(), run.url, board),
         batch_size=1,
         compute=ActorPoolStrategy(size=min(config.resources.rewrite_actors, len(rows))),
         **actor_resources(config.resources),

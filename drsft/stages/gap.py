@@ -18,14 +18,14 @@ from drsft.records import Problem
 from drsft.report.html.page import render_gap
 from drsft.report.terminal.gap import gap_view
 from drsft.run import layout
-from drsft.run.run import record_tables
+from drsft.run.run import Run, run_of
 from drsft.run.shards import ShardSet
 from drsft.run.tables import PROBLEM_SCHEMA, problems_from_table
 from drsft.stages.actors import quiet_ray_data
 from drsft.stages.board import start_board, watched
 from drsft.stages.cluster import connected, quiet_stderr
 from drsft.stages.scoring import Scoring, score
-from drsft.storage import Store, open_store, table_bytes
+from drsft.storage import table_bytes
 
 __all__ = ["run_gap_of"]
 
@@ -36,11 +36,12 @@ def run_gap_of(config: RunConfig, *, data: str | None, model: str | None, consol
     Scores lie below `gap/<data>-<digest>` of the run, where the digest is over texts and model: the same
     command goes on where it stopped, another file or model never mixes with it.
     """
-    store = open_store(config.storage).within(config.run_id)
+    run = run_of(config)
+    store = run.store
     model = model or config.target.model
     prompter = load_prompter(model, config.target.prompts)
     reading = Reading()
-    rows = _rows_of_data(config, data, prompter, reading) if data else _rows_of_run(store, config, prompter)
+    rows = _rows_of_data(config, data, prompter, reading) if data else _rows_of_run(run, prompter)
     tables = list(_shards(rows, config.problems.shard_size))
     digest = hashlib.blake2b(model_fingerprint(model_location(model)).encode(), digest_size=4)
     for table in tables:
@@ -67,11 +68,11 @@ def _rows_of_data(config: RunConfig, data: str, prompter: Prompter, reading: Rea
     return read_texts(problems, reading, prompter=prompter, max_model_len=config.target.max_model_len)
 
 
-def _rows_of_run(store: Store, config: RunConfig, prompter: Prompter) -> Iterator[list[Text]]:
+def _rows_of_run(run: Run, prompter: Prompter) -> Iterator[list[Text]]:
     """The first round's texts for another model: its own prompt, other ids where its tokenizer is another."""
-    target = load_prompter(config.target.model, config.target.prompts)
+    target = load_prompter(run.config.target.model, run.config.target.prompts)
     is_same = target.tokenizer.get_vocab() == prompter.tokenizer.get_vocab()
-    for table in record_tables(store):
+    for _, table in run.record_tables():
         prompts = {problem.problem_id: prompter.plain(problem) for problem in _problems(table)}
         for text in texts_of_records(table, number=1):
             ids = text.completion_ids

@@ -1,139 +1,171 @@
-"""The whole run, stage after stage; each finds what it has already done, so the same command goes on."""
+"""The whole run, round after round and stage after stage.
 
-import json
-import logging
+A stage skips what it has already committed, so the same command resumes a run.
+"""
+
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Any
 
-import pyarrow as pa
 import ray
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 
-from drsft.config import DataView, RunConfig
-from drsft.errors import ModelError, StageError, StorageError
+from drsft.config import Resources, RunConfig
+from drsft.errors import StageError
 from drsft.evaluate.contamination import measure_contamination
-from drsft.evaluate.plans import plan_benchmarks
 from drsft.gap.report import read_gap_report
-from drsft.intake.planning import Plan, copy_plan, plan_problems, screens_for
-from drsft.policy.prompts import check_length, check_vocabulary, load_prompter, model_location
-from drsft.policy.provenance import model_fingerprint
 from drsft.process.death_notice import last_word
-from drsft.report.collect import collect, write_report
-from drsft.report.terminal.comparison import COMPARISON_HEADER, ROUNDS_HEADER, comparison_rows, round_rows
 from drsft.report.terminal.gap import gap_view
-from drsft.rewrite.data_views import view_of
-from drsft.run import layout, lease
+from drsft.rewrite.data_views import rows_of_view
+from drsft.run import lease
 from drsft.run.history import timed
-from drsft.run.rounds import Round, Standing, plan_rounds
-from drsft.run.run import round_store
-from drsft.run.shards import ShardSet, remove_unnamed
+from drsft.run.plan import Plan, copy_plan
+from drsft.run.rounds import Round, rounds_of
+from drsft.run.run import Run, run_of
 from drsft.stages import evaluation, rewriting, scoring, survey, training
 from drsft.stages.actors import quiet_ray_data
 from drsft.stages.board import start_board, watched
 from drsft.stages.cluster import check_resources, connected, quiet_stderr
 from drsft.stages.draining import draining
-from drsft.storage import Store, open_store
-from drsft.storage.typed import read_stored
-from drsft.verify.kinds import kinds_of
+from drsft.stages.preparing import (
+    describe_carried_over,
+    describe_plan,
+    plan_run,
+    plan_run_benchmarks,
+    sweep,
+    write_manifest,
+)
+from drsft.stages.reporting import show_and_write_report
+from drsft.storage import open_store
 
 __all__ = ["STAGES", "run_pipeline"]
-
-logger = logging.getLogger(__name__)
 
 STAGES = ("rewrite", "gap", "train", "evaluate", "report")
 
 
-def run_pipeline(config: RunConfig, *, stages: Sequence[str] = STAGES, console: Console) -> str:
-    """Runs the named stages of the run that `config` describes; returns where the report or the run lies.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Start:
+    """What the rounds share in one start of a run. `connect` connects to Ray, once."""
 
-    A later round begins when the one before it is trained; until then its stages wait for it.
-    """
+    run: Run
+    plan: Plan
+    stages: Sequence[str]
+    term: int  # of the lease
+    connect: Callable[[], None]
+    console: Console
+
+    def say(self, line: str) -> None:
+        _say(self.console, line)
+
+
+def run_pipeline(config: RunConfig, *, stages: Sequence[str] = STAGES, console: Console) -> str:
+    """Runs the named stages of the run that `config` describes; returns where the report or the run lies."""
     began_at = time.time()
-    storage = open_store(config.storage)
-    store = storage.within(config.run_id)
-    _say(console, f"run {config.run_id} in {storage.url}")
-    term = 0
+    run, term = run_of(config), 0
+    _say(console, f"run {config.run_id} in {open_store(config.storage).url}")
     if stages != ("report",):
-        plan = _plan(config, store)
-        _say(console, _describe(plan))
+        plan = plan_run(run)
+        _say(console, describe_plan(plan))
         say = partial(_say, console)
-        with lease.held(store, wait_s=config.resources.lease_wait_s, say=say) as held, ExitStack() as cluster:
+        wait_s = config.resources.lease_wait_s
+        with lease.held(run.store, wait_s=wait_s, say=say) as held, ExitStack() as cluster:
             term = held.term
-            _sweep(store)
-            start = partial(timed, store, term, "start", began_at=began_at)
-            connect = partial(_connect_once, cluster, config, console, start)
-            for one in plan_rounds(config, store.url):
-                if one.before is not None and (reason := _waits_for(one, store, plan, stages)):
-                    _say(console, f"round {one.number} waits: {reason}")
-                    break
-                _run_round(one, store, plan, stages, connect, console, term)
-            _sweep(store)
-    if stages == ("gap",) and (found := read_gap_report(store)):
+            until_connected = partial(timed, run.store, term, "start", began_at=began_at)
+            connect = partial(_connect_once, cluster, config.resources, console, until_connected)
+            _run_rounds(
+                _Start(run=run, plan=plan, stages=stages, term=term, connect=connect, console=console)
+            )
+    if stages == ("gap",) and (found := read_gap_report(run.store)):
         console.print(gap_view(found))
     if "report" not in stages:
-        return store.url
-    with timed(store, term, "report"):
-        return _report(config, store, console)
+        return run.url
+    with timed(run.store, term, "report"):
+        return show_and_write_report(run, console)
 
 
-def _sweep(store: Store) -> None:
-    """What killed processes left half-written, or without a commit. It hinders nobody here: this may fail."""
-    try:
-        if num_removed := store.sweep() + remove_unnamed(store):
-            logger.info("removed %d objects that writers which were killed left", num_removed)
-    except StorageError as error:
-        logger.warning("%s", error)
+def _run_rounds(start: _Start) -> None:
+    """A later round begins when the one before it is trained; until then its stages wait for it."""
+    sweep(start.run.store)
+    for one in rounds_of(start.run):
+        if one.before is not None and (reason := _waits_for(one, start)):
+            start.say(f"round {one.number} waits: {reason}")
+            break
+        _run_round(one, start)
+    sweep(start.run.store)
 
 
-def _run_round(
-    one: Round,
-    run: Store,
-    plan: Plan,
-    stages: Sequence[str],
-    connect: Callable[[], None],
-    console: Console,
-    term: int,
-) -> None:
-    config, store = one.config, round_store(run, one)
+def _waits_for(one: Round, start: _Start) -> str | None:
+    """What must be done first, by other commands or by this one, before these stages of a later round."""
+    if not one.has_target:
+        return f"round {one.number - 1} is not trained yet"
+    if "rewrite" not in start.stages and not rewriting.is_complete(one.run, start.plan):
+        return "it is not rewritten yet; drsft rewrite goes on with it"
+    if {"train", "evaluate"} & set(start.stages) == {"evaluate"} and not training.is_complete(one.run):
+        return "it is not trained yet; drsft train goes on with it"
+    return None
+
+
+def _run_round(one: Round, start: _Start) -> None:
+    run = one.run
     if one.before is not None:
-        _say(console, f"round {one.number} in {store.url}")
-        copy_plan(run, store)
-    plans = _plan_benchmarks(config, store) if "evaluate" in stages else {}
+        start.say(f"round {one.number} in {run.url}")
+        copy_plan(start.run.store, run.store)
+    plans = plan_run_benchmarks(run) if "evaluate" in start.stages else {}
     if plans:
-        measure_contamination(config.evaluate, store, run, plan)
-    _write_manifest(config, store)
-    waiting = {
-        "rewrite": not rewriting.is_complete(store, plan),
-        "gap": not scoring.is_complete(store, config, plan),
-        "train": not training.is_complete(store, config),
-        "evaluate": "evaluate" in stages and not evaluation.is_complete(store, config, plans),
+        measure_contamination(run, start.run.store, start.plan)
+    write_manifest(run)
+    todo = _stages_to_run(run, start, plans)
+    if todo:
+        start.connect()
+        check_resources(run.config.resources, todo)
+        board = start_board(run.config.run_id)
+        with watched(board, start.console), draining(board, run.config.resources.drain_s, start.console):
+            for stage in todo:
+                with timed(run.store, start.term, stage), _announced(board, stage):
+                    _run_stage(stage, one, start, plans, board)
+                sweep(run.store)
+    for line in training.told_troubles(run) if "train" in todo else ():
+        start.say(f"warning: {line}")
+    if one.before is not None:
+        start.say(describe_carried_over(run, start.plan))
+
+
+def _stages_to_run(run: Run, start: _Start, plans: Mapping[str, Plan]) -> list[str]:
+    is_untrained = not training.is_complete(run)
+    is_incomplete = {
+        "rewrite": not rewriting.is_complete(run, start.plan),
+        "gap": not scoring.is_complete(run, start.plan),
+        "train": is_untrained,
+        "evaluate": "evaluate" in start.stages and not evaluation.is_complete(run, plans),
     }
-    todo = [stage for stage in stages if waiting.get(stage)]
-    if "evaluate" in todo and "train" not in stages and waiting["train"]:
+    todo = [stage for stage in start.stages if is_incomplete.get(stage)]
+    if "evaluate" in todo and "train" not in start.stages and is_untrained:
         raise StageError(
             "there are models that are not trained yet; run drsft train (or drsft run) first, "
             "or give train.arms=[] to evaluate the target alone"
         )
-    if todo:
-        connect()
-        check_resources(config.resources, todo)
-        board = start_board(config.run_id)
-        with watched(board, console), draining(board, config.resources.drain_s, console):
-            for stage in todo:
-                with timed(store, term, stage), _announced(board, stage):
-                    _run_stage(stage, one, run, plan, plans, board)
-                _sweep(store)
-    for line in training.told_troubles(store, config) if "train" in todo else ():
-        _say(console, f"warning: {line}")
-    if one.before is not None:
-        _say(console, _describe_saving(store, plan))
+    return todo
+
+
+def _run_stage(stage: str, one: Round, start: _Start, plans: Mapping[str, Plan], board: Any) -> None:
+    run, plan = one.run, start.plan
+    match stage:
+        case "rewrite":
+            if one.before is not None:
+                survey.run_survey(one, plan, board)
+            before_url = one.before.run.url if one.before else None
+            rewriting.run_rewriting(
+                run.config, run.url, plan, board, number=one.number, before_url=before_url
+            )
+        case "gap":
+            scoring.run_scoring(run.config, run.url, plan, board, number=one.number)
+        case "train":
+            training.run_training(run.config, run.url, partial(rows_of_view, run, plan), board=board)
+        case "evaluate":
+            evaluation.run_evaluation(run, plans, board)
 
 
 @contextmanager
@@ -146,145 +178,20 @@ def _announced(board: Any, stage: str) -> Iterator[None]:
         board.running.remote(stage, False)
 
 
-def _run_stage(stage: str, one: Round, run: Store, plan: Plan, plans: dict[str, Plan], board: Any) -> None:
-    config, store = one.config, round_store(run, one)
-    match stage:
-        case "rewrite":
-            if one.before is not None:
-                survey.run_survey(one, run, plan, board)
-            before_url = round_store(run, one.before).url if one.before else None
-            rewriting.run_rewriting(config, store.url, plan, board, number=one.number, before_url=before_url)
-        case "gap":
-            scoring.run_scoring(config, store.url, plan, board, number=one.number)
-        case "train":
-            read_view = partial(_read_view, config, _rewritten(store, plan), plan)
-            training.run_training(config, store.url, read_view, board=board)
-        case "evaluate":
-            evaluation.run_evaluation(config, store.url, plans, board)
-
-
-def _waits_for(one: Round, run: Store, plan: Plan, stages: Sequence[str]) -> str | None:
-    """What must be done first, by other commands or by this one, before these stages of a later round."""
-    store = round_store(run, one)
-    if not run.exists(one.trained_key):
-        return f"round {one.number - 1} is not trained yet"
-    if "rewrite" not in stages and not rewriting.is_complete(store, plan):
-        return "it is not rewritten yet; drsft rewrite goes on with it"
-    if {"train", "evaluate"} & set(stages) == {"evaluate"} and not training.is_complete(store, one.config):
-        return "it is not trained yet; drsft train goes on with it"
-    return None
-
-
-def _describe_saving(store: Store, plan: Plan) -> str:
-    standings = survey.counts(store)
-    tokens = sum(
-        commit.summary["carried"]["tokens"] for commit in ShardSet(store, layout.RECORDS).commits().values()
-    )
-    unsolved, grew = standings[Standing.UNSOLVED], standings[Standing.GAP_GREW]
-    return (
-        f"{unsolved + grew:,} of {plan.num_problems:,} problems to be rewritten again "
-        f"({unsolved:,} not solved alone, {grew:,} whose gap grew); "
-        f"{standings[Standing.CARRIED]:,} carried over, which had cost {tokens:,} tokens"
-    )
-
-
-def _report(config: RunConfig, store: Store, console: Console) -> str:
-    data = collect(config, store)
-    if data.comparison:
-        table = Table(*COMPARISON_HEADER, box=SIMPLE)
-        for row in comparison_rows(data):
-            table.add_row(*row)
-        console.print(table)
-    if data.rounds:
-        table = Table(*ROUNDS_HEADER, box=SIMPLE)
-        for row in round_rows(data):
-            table.add_row(*row)
-        console.print(table)
-    for one in islice(plan_rounds(config, store.url), 1, len(data.rounds)):
-        write_report(collect(one.config, round_store(store, one)), round_store(store, one))
-    return write_report(data, store)
+def _connect_once(
+    cluster: ExitStack,
+    resources: Resources,
+    console: Console,
+    until_connected: Callable[[], AbstractContextManager[None]],
+) -> None:
+    """Connects to Ray for the rest of the run, if that has not been done, and notes the time until then."""
+    if not ray.is_initialized():
+        with until_connected():
+            cluster.enter_context(last_word())
+            cluster.enter_context(quiet_stderr(console))
+            cluster.enter_context(connected(dashboard_port=resources.dashboard_port))
+            quiet_ray_data()
 
 
 def _say(console: Console, line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _connect_once(
-    cluster: ExitStack, config: RunConfig, console: Console, start: Callable[[], AbstractContextManager[None]]
-) -> None:
-    """Connects to Ray for the rest of the run, if that has not been done; `start` notes when it is."""
-    if not ray.is_initialized():
-        with start():
-            cluster.enter_context(last_word())
-            cluster.enter_context(quiet_stderr(console))
-            cluster.enter_context(connected(dashboard_port=config.resources.dashboard_port))
-            quiet_ray_data()
-
-
-def _write_manifest(config: RunConfig, store: Store) -> None:
-    """run.json is the first start's and says what the run is; config.json is the last start's, with the arms
-    and benchmarks that it asked for."""
-    fingerprint = model_fingerprint(model_location(config.target.model))
-    manifest = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "target_fingerprint": fingerprint,
-        "config": config.model_dump(),
-    }
-    if not store.create(layout.MANIFEST, json.dumps(manifest, indent=1).encode()):
-        before = read_stored(store, layout.MANIFEST, dict[str, Any]).get("target_fingerprint", fingerprint)
-        if before != fingerprint:
-            raise ModelError(
-                f"target.model {config.target.model!r} holds other files than when this run was started; "
-                "rename the run or restore the model"
-            )
-    store.put(layout.CONFIG, config.model_dump_json(indent=1).encode())
-
-
-def _plan(config: RunConfig, store: Store) -> Plan:
-    check_length(config.target)
-    prompter = load_prompter(config.target.model, config.target.prompts)
-    kinds = kinds_of(config.rewrite.verification)
-    check_vocabulary(config.target, prompter)
-    return plan_problems(
-        config.problems,
-        store,
-        layout.PROBLEMS,
-        prompter=prompter,
-        max_model_len=config.target.max_model_len,
-        screens=screens_for(config.problems, config.evaluate.benchmarks, kinds=kinds),
-        kinds=kinds,
-    )
-
-
-def _plan_benchmarks(config: RunConfig, store: Store) -> dict[str, Plan]:
-    return plan_benchmarks(config, store, load_prompter(config.target.model, config.target.prompts))
-
-
-def _describe(plan: Plan) -> str:
-    aside = ", ".join(f"{count} {reason}" for reason, count in plan.quarantined.items())
-    parts = [f"{plan.num_read:,} rows read", f"{plan.num_problems:,} problems"]
-    if plan.num_duplicates:
-        parts.append(f"{plan.num_duplicates:,} exact duplicates")
-    if aside:
-        parts.append(f"set aside: {aside} (see {layout.PROBLEMS.quarantine})")
-    return ", ".join(parts)
-
-
-def _rewritten(store: Store, plan: Plan) -> ShardSet:
-    """The run's records. Raises StageError while some are missing."""
-    shards = ShardSet(store, layout.RECORDS)
-    missing = plan.shards.keys() - shards.done()
-    if missing:
-        raise StageError(
-            f"{len(missing)} of {len(plan.shards)} shards are not rewritten; run drsft rewrite first"
-        )
-    return shards
-
-
-def _read_view(config: RunConfig, shards: ShardSet, plan: Plan, data: DataView) -> pa.Table:
-    """The rows of a data view of all records, by problem id. Shard by shard by the plan's names: nothing that
-    a listing leaves out may be missing."""
-    views = [
-        view_of(shards.table(shard), data, config.rewrite, run_seed=config.seed) for shard in plan.shards
-    ]
-    return pa.concat_tables(views).sort_by("problem_id")

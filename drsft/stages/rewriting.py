@@ -11,7 +11,6 @@ from ray.data import ActorPoolStrategy
 from drsft import __version__
 from drsft.config import RunConfig, Target
 from drsft.errors import DrsftError, StageError
-from drsft.intake.planning import Plan
 from drsft.policy.prompts import Prompter, load_prompter
 from drsft.policy.protocol import Policy, Scorer
 from drsft.policy.provenance import provenance
@@ -23,8 +22,10 @@ from drsft.rewrite.cascade import Recipe
 from drsft.rewrite.events import NoEvents
 from drsft.rewrite.hinted import hinting_for, vllm_policy
 from drsft.rewrite.shard import ShardRewriter, freeze_heap
-from drsft.rewrite.shard_work import num_problems_again
+from drsft.rewrite.shard_task import num_problems_to_rewrite
 from drsft.run import layout
+from drsft.run.plan import Plan
+from drsft.run.run import Run
 from drsft.run.shards import ShardSet
 from drsft.stages.actors import (
     EnginePulse,
@@ -36,7 +37,7 @@ from drsft.stages.actors import (
 )
 from drsft.stages.board import Ticker, stop_if_draining
 from drsft.stages.trace_export import check_can_export, export_traces
-from drsft.storage import Store, open_store
+from drsft.storage import open_store
 
 __all__ = ["MakePolicy", "is_complete", "run_rewriting"]
 
@@ -144,8 +145,8 @@ def _target_scorer(config: RunConfig) -> Scorer:
     return BatchedScorer(model)
 
 
-def is_complete(store: Store, plan: Plan) -> bool:
-    return ShardSet(store, layout.RECORDS).done() >= plan.shards.keys()
+def is_complete(run: Run, plan: Plan) -> bool:
+    return run.records.done() >= plan.shards.keys()
 
 
 def run_rewriting(
@@ -160,11 +161,11 @@ def run_rewriting(
 ) -> None:
     """Rewrites every shard of the plan that is not committed yet.
 
-    A later round (`number` from 2) carries over what still stands of the one before, which lies at
+    A later round (`number` from 2) carries over records of the one before, which lies at
     `before_url`; its survey must be complete.
     """
     store = open_store(store_url)
-    sizes = num_problems_again(store) if before_url else plan.shards
+    sizes = num_problems_to_rewrite(Run(store)) if before_url else plan.shards
     done = ShardSet(store, layout.RECORDS).done()
     missing = [shard for shard in plan.shards if shard not in done]
     num_done = sum(sizes[shard] for shard in plan.shards if shard in done)

@@ -17,10 +17,12 @@ from drsft.errors import InputError, StageError
 from drsft.gap.report import GapReport, gap_report, heat_map, rows_to_show
 from drsft.gap.scored_texts import ROW_COLUMNS, score_table, scores_of, texts_from_table, texts_of_records
 from drsft.gap.scoring import score_rows
-from drsft.intake.planning import Plan
 from drsft.policy.prompts import load_prompter, model_location
 from drsft.run.layout import GAP, RECORDS, GapFolder
-from drsft.run.shards import ShardSet, at_work_since
+from drsft.run.plan import Plan
+from drsft.run.run import Run
+from drsft.run.shards import ShardSet
+from drsft.run.summary import Work, WorkSummary
 from drsft.stages.actors import actor_resources, run_to_end
 from drsft.stages.board import Ticker, stop_if_draining
 from drsft.storage import Store, open_store
@@ -74,8 +76,10 @@ class ShardScorer:
             table, started_at = self._texts.table(shard), time.time()
             scores = self._score(table)
             num_tokens = sum(scores["num_tokens"].to_pylist())
-            work = at_work_since(started_at, num_units=table.num_rows, num_tokens=num_tokens)
-            self._scores.commit(shard, scores, work)
+            summary = WorkSummary(
+                work=Work.since(started_at), num_units=table.num_rows, num_tokens=num_tokens
+            )
+            self._scores.commit(shard, scores, summary.to_json())
             self._ticker.count("shard_commits", stage=STAGE)
             self._ticker.add(done=table.num_rows)
         self._ticker.flush()
@@ -94,9 +98,8 @@ def _of_run(config: RunConfig, number: int = 1) -> Scoring:
     return Scoring(model=config.target.model, texts=RECORDS, folder=GAP, number=number)
 
 
-def is_complete(store: Store, config: RunConfig, plan: Plan) -> bool:
-    done = _of_run(config).scores(store).done()
-    return store.exists(GAP.report) and done >= plan.shards.keys()
+def is_complete(run: Run, plan: Plan) -> bool:
+    return run.store.exists(GAP.report) and scores_of(run.store).done() >= plan.shards.keys()
 
 
 def run_scores(store: Store, config: RunConfig) -> pa.Table:

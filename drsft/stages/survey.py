@@ -1,4 +1,4 @@
-"""Between rounds: which records of the round before still stand under the new target, shard by shard."""
+"""Between rounds: which records of the round before are carried over under the new target, shard by shard."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,18 +11,16 @@ from ray.data import ActorPoolStrategy
 
 from drsft.config import RunConfig
 from drsft.gap.scoring import CausalLM, score_rows
-from drsft.intake.planning import Plan
 from drsft.records import Record, Source
-from drsft.run import layout
-from drsft.run.rounds import Round, standing_of
-from drsft.run.run import round_store
-from drsft.run.shards import ShardSet
+from drsft.run.plan import Plan
+from drsft.run.rounds import Round, survey_finding
+from drsft.run.run import Run
 from drsft.run.tables import records_from_table
 from drsft.stages.actors import actor_resources, run_to_end, scoring_model
 from drsft.stages.board import Ticker, stop_if_draining
-from drsft.storage import Store, open_store
+from drsft.storage import open_store
 
-__all__ = ["counts", "run_survey"]
+__all__ = ["run_survey"]
 
 STAGE = "survey"
 SURVEY_SCHEMA = pa.schema(
@@ -42,8 +40,8 @@ class ShardSurveyor:
         self, config_json: str, before_json: str, store_url: str, before_url: str, board: Any
     ) -> None:
         config = RunConfig.model_validate_json(config_json)
-        self._records = ShardSet(open_store(before_url), layout.RECORDS)
-        self._survey = ShardSet(open_store(store_url), layout.SURVEY)
+        self._records = Run(open_store(before_url)).records
+        self._survey = Run(open_store(store_url)).survey
         self._tolerance = config.rounds.tolerance
         self._before = scoring_model(RunConfig.model_validate_json(before_json).target)
         self._now = scoring_model(config.target)
@@ -69,10 +67,10 @@ class ShardSurveyor:
         for record in records:
             name = record.problem.problem_id
             logprobs = {"before": before.get(name), "now": now.get(name)}
-            standing = standing_of(record.source, **logprobs, tolerance=self._tolerance)
+            finding = survey_finding(record.source, **logprobs, tolerance=self._tolerance)
             yield {
                 "problem_id": name,
-                "standing": standing.value,
+                "standing": finding.value,
                 **{f"logprob_{when}": logprob for when, logprob in logprobs.items()},
             }
 
@@ -84,11 +82,11 @@ def _mean_logprobs(model: CausalLM, records: Sequence[Record]) -> dict[str, floa
     return {record.problem.problem_id: float(score.logprobs_T.mean()) for record, score in pairs}
 
 
-def run_survey(one: Round, run: Store, plan: Plan, board: Any) -> None:
+def run_survey(one: Round, plan: Plan, board: Any) -> None:
     """Surveys the shards that a later round has not committed yet; the round before must be trained."""
     assert one.before is not None
-    config, store_url, before_url = one.config, round_store(run, one).url, round_store(run, one.before).url
-    done = ShardSet(open_store(store_url), layout.SURVEY).done()
+    config, before = one.run.config, one.before.run
+    done = one.run.survey.done()
     missing = [shard for shard in plan.shards if shard not in done]
     if not missing:
         return
@@ -99,9 +97,9 @@ def run_survey(one: Round, run: Store, plan: Plan, board: Any) -> None:
         ShardSurveyor,
         fn_constructor_args=(
             config.model_dump_json(),
-            one.before.config.model_dump_json(),
-            store_url,
-            before_url,
+            before.config.model_dump_json(),
+            one.run.url,
+            before.url,
             board,
         ),
         batch_size=1,
@@ -110,11 +108,3 @@ def run_survey(one: Round, run: Store, plan: Plan, board: Any) -> None:
     )
     run_to_end(surveyed, "the survey")
     stop_if_draining(board)
-
-
-def counts(store: Store) -> Counter[str]:
-    """Problems by standing, over all shards that are surveyed."""
-    found: Counter[str] = Counter()
-    for commit in ShardSet(store, layout.SURVEY).commits().values():
-        found.update(commit.summary)
-    return found

@@ -28,11 +28,11 @@ from drsft.gap.filtering import filter_records
 from drsft.policy.prompts import check_location, model_location
 from drsft.process.logs import log_as_json
 from drsft.run import layout
+from drsft.run.run import Run
 from drsft.stages.actors import group_labels, raise_cause
 from drsft.stages.board import stop_if_draining
 from drsft.stages.scoring import run_scores
 from drsft.storage import Store, open_store
-from drsft.storage.typed import read_stored
 from drsft.train.job import Job, Target, Training, jobs_of
 from drsft.train.loop import train_one
 from drsft.train.packed_views import is_packed, pack_view, read_view
@@ -45,23 +45,22 @@ ReadView = Callable[[DataView], pa.Table]  # drsft/run/views.py's rows of a run'
 SHOWN = ("loss", "tokens_per_s", "mfu", "validation_ce", "validation_accuracy")  # beside the progress
 
 
-def is_complete(store: Store, config: RunConfig) -> bool:
-    return all(_is_done(store, config.train, job) for job in jobs_of(config.train))
+def is_complete(run: Run) -> bool:
+    return all(run.store.exists(folder.done) for _, folder in run.trainings())
 
 
 def _is_done(store: Store, train: Train, job: Job) -> bool:
     return store.exists(layout.training(train, job.arm, job.seed).done)
 
 
-def told_troubles(store: Store, config: RunConfig) -> list[str]:
+def told_troubles(run: Run) -> list[str]:
     """What the finished trainings' metrics warn of, a line each."""
-    lines = []
-    for job in jobs_of(config.train):
-        key = layout.training(config.train, job.arm, job.seed).done
-        if store.exists(key):
-            done = read_stored(store, key, dict[str, Any])
-            lines += [f"{job}: {text}" for text in done.get("troubles", ())]
-    return lines
+    return [
+        f"{model.arm} seed {model.seed}: {text}"
+        for model, folder in run.trainings()
+        if (done := run.finished_training(folder))
+        for text in done.troubles
+    ]
 
 
 def run_training(config: RunConfig, store_url: str, read_view: ReadView, *, board: Any | None) -> None:
@@ -71,7 +70,7 @@ def run_training(config: RunConfig, store_url: str, read_view: ReadView, *, boar
     when a job cannot be finished, and the errors of loading a model or reaching the store as they are.
     """
     store = open_store(store_url)
-    if is_complete(store, config):
+    if is_complete(Run(store, config)):
         return
     check_location(model_location(config.train.initial_model or config.target.model))
     for data in sorted({arm.data for arm in config.train.arms}):

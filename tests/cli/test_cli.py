@@ -13,8 +13,8 @@ from drsft import __version__, cli
 from drsft.config.configfile import load_config
 from drsft.errors import InputError, ModelError
 from drsft.policy.prompts import model_location
-from drsft.stages import pipeline
-from drsft.storage import open_store
+from drsft.run.run import run_of
+from drsft.stages import preparing
 
 QUICKSTART = str(Path(__file__).parents[2] / "jobs/configs/quickstart.yaml")
 
@@ -131,16 +131,16 @@ def test_a_run_does_not_go_on_with_other_demonstrations_or_another_model(
     config = load_config(
         Path(QUICKSTART), [f"target.model={model}", f"problems.path={data}", f"storage={tmp_path / 'runs'}"]
     )
-    store = open_store(config.storage).within(config.run_id)
-    pipeline._write_manifest(config, store)
-    pipeline._plan(config, store)
-    pipeline._plan(config, store)
+    run_folder = run_of(config)
+    preparing.write_manifest(run_folder)
+    preparing.plan_run(run_folder)
+    preparing.plan_run(run_folder)
     data.write_text(json.dumps({**row, "solution": "two"}))
     with pytest.raises(InputError, match="no longer holds the problems"):
-        pipeline._plan(config, store)
+        preparing.plan_run(run_folder)
     (model / "generation_config.json").write_text("{}")
     with pytest.raises(ModelError, match="other files"):
-        pipeline._write_manifest(config, store)
+        preparing.write_manifest(run_folder)
 
 
 @pytest.mark.parametrize("asked", ["--version", "version"])

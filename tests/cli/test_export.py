@@ -25,6 +25,7 @@ from drsft.records import (
     Verdict,
 )
 from drsft.rewrite.export import messages_table, pairs_table
+from drsft.run.run import Run
 from drsft.run.shards import ShardSet
 from drsft.run.tables import records_to_table
 from drsft.storage import LocalStore
@@ -167,24 +168,24 @@ def test_every_shard_is_exported_into_one_file_and_again_the_same(
     finished: LocalStore, tmp_path: Path, kind: str
 ) -> None:
     out = LocalStore(tmp_path / "out")
-    exported = export_records(kind, config(), finished, out)  # type: ignore[arg-type]
+    exported = export_records(kind, Run(finished, config()), out)  # type: ignore[arg-type]
     first = out.read(f"{kind}.parquet")
     assert exported.url == str(tmp_path / "out" / f"{kind}.parquet")
     ids = pq.read_table(exported.url)["problem_id"].to_pylist()
     assert ids == [f"{shard}-{i}" for shard in ("00000", "00001") for i in range(3)]
     assert exported.num_rows == exported.counts.total() == 6
-    export_records(kind, config(), finished, out)  # type: ignore[arg-type]
+    export_records(kind, Run(finished, config()), out)  # type: ignore[arg-type]
     assert out.read(f"{kind}.parquet") == first
 
 
 def test_a_run_without_pairs_gives_an_empty_file_with_the_columns(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     ShardSet(store, "rewrite").commit("00000", records_to_table([record(source=Source.EXPERT)]))
-    exported = export_records("pairs", config(), store, store)
+    exported = export_records("pairs", Run(store, config()), store)
     table = pq.read_table(exported.url)
     assert (table.num_rows, table.column_names[:3]) == (0, ["prompt", "chosen", "rejected"])
 
 
 def test_without_records_there_is_nothing_to_export(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no records yet"):
-        export_records("pairs", config(), LocalStore(tmp_path), LocalStore(tmp_path))
+        export_records("pairs", Run(LocalStore(tmp_path), config()), LocalStore(tmp_path))

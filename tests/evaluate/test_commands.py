@@ -14,13 +14,14 @@ from drsft.config import RunConfig
 from drsft.errors import ConfigError, InputError
 from drsft.evaluate.answers import answer_groups
 from drsft.evaluate.contamination import measure_contamination, read_contamination
-from drsft.evaluate.models import evaluated_models
 from drsft.evaluate.rejudge import rejudge_run
 from drsft.evaluate.results import arm_scores
 from drsft.evaluate.samples import judgings
 from drsft.intake.planning import plan_problems
 from drsft.records import Outcome, Problem, Verdict
 from drsft.run import layout
+from drsft.run.models import evaluated_models
+from drsft.run.run import Run
 from drsft.stages.pipeline import run_pipeline
 from drsft.storage import LocalStore
 from drsft.verify.pool import VerifierPool
@@ -67,22 +68,22 @@ def test_judging_anew_writes_beside_the_old_and_says_what_changed(config: RunCon
     prefix = layout.samples(config.evaluate, "base", config.evaluate.benchmarks[0])
     drawn = {key: store.read(key) for key in store.keys(prefix)}
 
-    (found,) = rejudge_run(config, store, StrictVerifier(), version="v2")
+    (found,) = rejudge_run(Run(store, config), StrictVerifier(), version="v2")
     assert found.changes == {("correct", "wrong"): 2}
     assert (found.num_correct_before, found.num_correct_now, found.num_samples) == (5, 3, 8)
     assert {key: store.read(key) for key in drawn} == drawn
     assert [one.version for one in judgings(store, prefix)] == ["v2"]
-    (score,) = arm_scores(config, store)
+    (score,) = arm_scores(Run(store, config))
     assert score.score.avg_at_k.value == 3 / 8
 
-    (again,) = rejudge_run(config, store, StrictVerifier(), version="v2")
+    (again,) = rejudge_run(Run(store, config), StrictVerifier(), version="v2")
     assert not again.is_new
     assert len(judgings(store, prefix)) == 1
 
 
 def test_the_verifier_that_judged_the_samples_has_nothing_to_do(config: RunConfig) -> None:
     store = evaluate(config, ["RR", "RW", "WW", "RR"])
-    (found,) = rejudge_run(config, store, StrictVerifier(), version="v1")
+    (found,) = rejudge_run(Run(store, config), StrictVerifier(), version="v1")
     assert not found.is_new
     assert not found.changes
 
@@ -90,14 +91,14 @@ def test_the_verifier_that_judged_the_samples_has_nothing_to_do(config: RunConfi
 def test_a_killed_judging_counts_for_nothing_and_goes_on(config: RunConfig) -> None:
     store = evaluate(config, ["RR", "RW", "WW", "RR"])
     prefix = layout.samples(config.evaluate, "base", config.evaluate.benchmarks[0])
-    rejudge_run(config, store, StrictVerifier(), version="v2")
+    rejudge_run(Run(store, config), StrictVerifier(), version="v2")
     (judging,) = judgings(store, prefix)
     first, last = sorted(store.keys(f"{judging.prefix}/commits"))
     kept = store.read(first)
     store.delete(last)
-    (score,) = arm_scores(config, store)
+    (score,) = arm_scores(Run(store, config))
     assert score.score.avg_at_k.value == 5 / 8, "half a judging is none"
-    (found,) = rejudge_run(config, store, StrictVerifier(), version="v2")
+    (found,) = rejudge_run(Run(store, config), StrictVerifier(), version="v2")
     assert found.changes == {("correct", "wrong"): 2}
     assert store.read(first) == kept
     assert judgings(store, prefix) == [judging]
@@ -152,12 +153,12 @@ def test_the_table_shows_the_score_and_the_overlap(config: RunConfig, tmp_path: 
     plan = plan_problems(
         config.problems, store, layout.PROBLEMS, prompter=embedded_prompter(config), max_model_len=4096
     )
-    measure_contamination(config.evaluate, store, store, plan)
-    overlap = read_contamination(config.evaluate, store, config.evaluate.benchmarks[0])
+    measure_contamination(Run(store, config), store, plan)
+    overlap = read_contamination(Run(store, config), config.evaluate.benchmarks[0])
     assert overlap is not None
     assert (overlap.num_training_problems, overlap.num_overlapping) == (2, 1)
     assert len(overlap.question_ids) == 1
-    (one,) = arm_scores(config, store)
+    (one,) = arm_scores(Run(store, config))
     assert one.num_clean == 3
     assert one.clean_score is not None
     assert one.clean_score.avg_at_k.value == 3 / 6, "without the first problem"

@@ -7,6 +7,7 @@ import pytest
 from drsft.errors import SetupError
 from drsft.evaluate.results import arm_scores
 from drsft.records import FinishReason
+from drsft.run.run import Run
 from drsft.verify.code.sandbox import check_sandbox
 from drsft.verify.options import VerifyOptions
 from tests.support.evaluation import (
@@ -52,7 +53,7 @@ def test_a_table_of_answers_gets_exactly_its_accuracy(tmp_path: Path, format_: F
     }
     policy = LookupPolicy(prompter, answers)
     store = evaluate_base(config, policy)
-    (found,) = arm_scores(config, store)
+    (found,) = arm_scores(Run(store, config))
 
     letters = "".join(TABLE)
     assert found.score.avg_at_k.value == pytest.approx(letters.count("R") / len(letters), abs=1e-12)
@@ -88,5 +89,5 @@ def test_a_shard_that_may_not_begin_is_left_for_another_time(tmp_path: Path) -> 
     assert len(policy.asked) == 2, "one shard, and nothing else was begun"
     store = evaluate_base(config, policy)
     assert sorted(policy.asked) == sorted(questions), "the rest, and nothing twice"
-    (found,) = arm_scores(config, store)
+    (found,) = arm_scores(Run(store, config))
     assert found.score.avg_at_k.value == 1

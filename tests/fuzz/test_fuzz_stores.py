@@ -14,10 +14,10 @@ from rich.console import Console
 
 from drsft.cli.inspect import Filters, browse
 from drsft.errors import StorageError
-from drsft.intake.planning import Plan, read_plan
 from drsft.run.history import read_history
 from drsft.run.lease import Holder
-from drsft.run.run import find_config, find_run
+from drsft.run.plan import Plan, read_plan
+from drsft.run.run import find_run
 from drsft.run.shards import ShardSet
 from drsft.storage import LocalStore, S3Store, download_folder, open_store, read_table
 from drsft.storage.failures import local_failure
@@ -123,7 +123,7 @@ def test_a_runs_folder(tree: dict[str, object], bad: bytes, at: str | None) -> N
         if at is not None:
             store.put(at, bad)
         for call in (
-            lambda: find_config(str(here)),
+            lambda: find_run(str(here)).config,
             lambda: read_plan(store),
             lambda: ShardSet(store, "rewrite").commits(),
             lambda: ShardSet(store, "rewrite").table("00000"),

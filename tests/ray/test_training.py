@@ -21,6 +21,7 @@ ray = pytest.importorskip("ray")
 
 from drsft.config import Arm, Dft, Problems, Resources, RunConfig, Sft, Target, Train  # noqa: E402
 from drsft.errors import ModelError, StageError  # noqa: E402
+from drsft.run.run import Run  # noqa: E402
 from drsft.stages.board import start_board  # noqa: E402
 from drsft.stages.training import is_complete, run_training  # noqa: E402
 from drsft.storage import LocalStore  # noqa: E402
@@ -141,7 +142,7 @@ def test_a_training_that_is_asked_to_end_saves_itself_and_goes_on_later(
     with pytest.raises(KeyboardInterrupt, match="SIGTERM"):
         run_training(one, str(tmp_path), view, board=board)
     assert committed(tmp_path) == 1, "it is asked after the first step"
-    assert not is_complete(LocalStore(tmp_path), one)
+    assert not is_complete(Run(LocalStore(tmp_path), one))
     run_training(one, str(tmp_path), view, board=None)
     steps = [step for step, _ in losses(tmp_path, "dr+dft/seed-0")]
     assert steps == list(range(1, len(steps) + 1))

@@ -14,9 +14,8 @@ from drsft.config import RunConfig
 from drsft.config.configfile import load_config
 from drsft.policy.prompts import model_location
 from drsft.records import Attempt, Record
-from drsft.run.rounds import plan_rounds
-from drsft.run.run import record_tables
-from drsft.run.tables import records_from_table
+from drsft.run.rounds import rounds_of
+from drsft.run.run import Run
 from drsft.storage import open_store
 from tests.ray.test_runs import ROOT, drsft, problem_ids, run_folder
 
@@ -32,8 +31,8 @@ SMALLER = (
 
 
 def records_in(folder: Path) -> dict[str, Record]:
-    tables = record_tables(open_store(str(folder)))
-    return {one.problem.problem_id: one for table in tables for one in records_from_table(table)}
+    shards = Run(open_store(str(folder))).read_records()
+    return {one.problem.problem_id: one for _, records in shards for one in records}
 
 
 def files_below(folder: Path) -> dict[Path, int]:
@@ -71,7 +70,7 @@ def test_a_second_round_goes_on_after_a_kill_and_samples_with_the_new_weights(tm
     command = drsft("run", tmp_path, *SMALLER)
     folder = run_folder(tmp_path, *SMALLER)
     config: RunConfig = load_config(Path(command[4]), command[5:])
-    _, second = plan_rounds(config, str(folder))
+    _, second = rounds_of(Run(open_store(str(folder)), config))
     left = kill_in_the_second_rounds_rewriting(command)
     finished = (folder / "rewrite", folder / "train", folder / second.prefix / "rewrite/commits")
     before = {path: time for one in finished for path, time in files_below(one).items()}

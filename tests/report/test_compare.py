@@ -79,10 +79,11 @@ def test_the_page_has_every_part_and_escapes_names() -> None:
 
 def test_a_run_is_not_compared_with_itself(tmp_path: object) -> None:
     from drsft.report.comparing import compare_runs
+    from drsft.run.run import find_run
     from drsft.storage import LocalStore
 
     store = LocalStore(tmp_path)  # type: ignore[arg-type]
     store.put("run.json", b"{}")
     store.put("config.json", CONFIG.model_dump_json().encode())
     with pytest.raises(InputError, match="the same run"):
-        compare_runs(str(tmp_path), str(tmp_path))
+        compare_runs(find_run(str(tmp_path)), find_run(str(tmp_path)))

@@ -9,12 +9,14 @@ import pytest
 from drsft.config import RunConfig
 from drsft.gap.scored_texts import scores_of
 from drsft.report.cascade_counts import Cascade
-from drsft.report.costs import Span, prices_of, rewriting_seconds, stage_costs, time_at_work
+from drsft.report.costs import prices_of, rewriting_seconds, stage_costs, time_at_work
 from drsft.report.data import StageCost
 from drsft.report.findings import cascade as findings
 from drsft.report.wording import duration
 from drsft.run import layout
+from drsft.run.run import Run
 from drsft.run.shards import ShardSet
+from drsft.run.summary import ShardSummary, Work
 from drsft.storage import LocalStore
 
 CONFIG = RunConfig.model_validate(
@@ -29,14 +31,16 @@ CONFIG = RunConfig.model_validate(
 )
 
 
-def _span(worker: str, started_at: float, ended_at: float) -> Span:
-    return Span(worker=worker, started_at=started_at, ended_at=ended_at)
+def _span(worker: str, started_at: float, ended_at: float) -> Work:
+    return Work(worker=worker, started_at=started_at, ended_at=ended_at)
 
 
-def _worked_slowly(spans: list[Span]) -> dict[str, float]:
+def _worked_slowly(spans: list[Work]) -> dict[str, float]:
     """Second by second."""
-    seconds = {(span.worker, at) for span in spans for at in range(int(span.started_at), int(span.ended_at))}
-    return {span.worker: float(sum(worker == span.worker for worker, _ in seconds)) for span in spans}
+    seconds = {
+        (str(span.worker), at) for span in spans for at in range(int(span.started_at), int(span.ended_at))
+    }
+    return {str(span.worker): float(sum(worker == span.worker for worker, _ in seconds)) for span in spans}
 
 
 @pytest.mark.parametrize(
@@ -48,7 +52,7 @@ def _worked_slowly(spans: list[Span]) -> dict[str, float]:
         [_span("a", 4, 4)],
     ],
 )
-def test_time_at_work_counts_no_second_twice(spans: list[Span]) -> None:
+def test_time_at_work_counts_no_second_twice(spans: list[Work]) -> None:
     assert time_at_work(spans) == _worked_slowly(spans)
 
 
@@ -61,10 +65,13 @@ def test_rewriting_time_is_shared_out_by_the_targets_tokens() -> None:
         _summary("a", 0, 60, self_align=300, guided=100, teacher=10**6),
         _summary("b", 0, 40, self_align=0, guided=100),
     ]
-    assert rewriting_seconds(summaries) == {"self_align": 60.0, "guided": 40.0}
+    assert rewriting_seconds([ShardSummary.from_json(one) for one in summaries]) == {
+        "self_align": 60.0,
+        "guided": 40.0,
+    }
     assert rewriting_seconds([]) == {}
     old = {"started_at": 0, "ended_at": 60, "tokens": {"guided": 5}}
-    assert rewriting_seconds([old]) == {}, "the first versions did not say who worked"
+    assert rewriting_seconds([ShardSummary.from_json(old)]) == {}, "the first versions did not say who worked"
 
 
 def test_costs_of_a_run_are_read_from_its_commits(tmp_path: Path) -> None:
@@ -77,7 +84,7 @@ def test_costs_of_a_run_are_read_from_its_commits(tmp_path: Path) -> None:
     scores_of(store).commit("00000", nothing)
     done = {"wall_s": 360.0, "num_workers": 2, "loss_tokens": 5000}
     store.put(layout.training(CONFIG.train, CONFIG.train.arms[0], 0).done, json.dumps(done).encode())
-    rewrite, gap, train = stage_costs(CONFIG, store)
+    rewrite, gap, train = stage_costs(Run(store, CONFIG))
     assert rewrite == StageCost(name="rewrite", num_tokens=2007, wall_s=2700, worker_s=3600, gpu_hours=2.0)
     assert gap == StageCost(name="gap"), "commits of the first versions do not tell"
     assert train == StageCost(name="train", num_tokens=5000, wall_s=360, worker_s=720, gpu_hours=0.2)

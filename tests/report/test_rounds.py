@@ -9,6 +9,7 @@ from drsft.report.data import RoundScore, RoundShown
 from drsft.report.findings.cascade import flow_finding, rounds_finding
 from drsft.report.html.page import render
 from drsft.report.terminal.comparison import ROUNDS_HEADER, round_rows
+from drsft.run.summary import ShardSummary
 from tests.support.report_sample import sample_report
 
 
@@ -53,7 +54,7 @@ def test_shares_of_a_later_round_are_of_all_its_rows_and_the_flow_of_what_it_sam
         "solved": {"self_align": 10},
     }
     older = {name: value for name, value in summary.items() if name not in ("kept", "carried")}
-    now, before = (cascade_of([one], beside=set()) for one in (summary, older))
+    now, before = (cascade_of([ShardSummary.from_json(one)], beside=set()) for one in (summary, older))
     assert now is not None
     assert before is not None
     assert (now.share(Source.EXPERT), now.num_kept, now.num_carried) == (0.1, 100, 60)

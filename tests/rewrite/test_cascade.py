@@ -26,7 +26,7 @@ from drsft.records import (
 from drsft.rewrite.budget import TokenBudget
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.rewrite.contradiction import contradicts
-from drsft.rewrite.shard import summarise
+from drsft.rewrite.shard import count_records
 from drsft.run.tables import records_from_table, records_to_table
 from drsft.verify.pool import VerifierPool
 
@@ -256,18 +256,17 @@ def test_the_share_of_unsound_equations_counts_guided_solutions_whether_they_are
     teachers = FakeTeachers("direct", "right but unsound, by a teacher")
     stage = {"num_samples": 4, "wave_size": 4, "max_tokens": 64, "require_steps": require_steps}
 
-    def checks(*guided: str) -> dict[str, int]:
+    def checks(*guided: str) -> tuple[int, int, int]:
         def answer(prompt_ids: Sequence[int], seed: int) -> Completion:
             is_plain = tuple(prompt_ids) == PLAIN
             return text_completion("wrong" if is_plain else guided[seed % len(guided)])
 
         record = rewritten(FakePolicy(answer), recipe(teachers, guided=stage))
-        found: dict[str, int] = summarise([record], started_at=0.0)["checks"]
-        return found
+        found = count_records([record])
+        return found.num_steps_read, found.num_steps_failed, found.num_contradicting
 
-    assert checks(*texts) == {"steps_read": 2, "steps_failed": 1, "contradicting": 0}
-    taught = checks("wrong")
-    assert taught["steps_read"] == taught["steps_failed"] == 0, "a teacher saw no guide"
+    assert checks(*texts) == (2, 1, 0)
+    assert checks("wrong") == (0, 0, 0), "a teacher saw no guide"
 
 
 def test_nothing_accepted_may_be_dropped_instead_of_kept_from_the_expert() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from drsft.config import Hinted, Mixing, Problems, Prompts, Rewrite
-from drsft.intake.planning import Plan, plan_problems
+from drsft.intake.planning import plan_problems
 from drsft.policy.fake import FakePolicy, text_completion
 from drsft.policy.hinted.protocol import Contexts, PairCounts
 from drsft.policy.prompts import Prompter, load_prompter
@@ -21,6 +21,7 @@ from drsft.rewrite.hinted import Hinting
 from drsft.rewrite.shard import ShardRewriter
 from drsft.run import layout
 from drsft.run.layout import PROBLEMS
+from drsft.run.plan import Plan
 from drsft.run.shards import ShardSet
 from drsft.storage import LocalStore
 from tests.support.virtual_time import run_in_virtual_time

@@ -14,9 +14,10 @@ from drsft.errors import ConfigError
 from drsft.records import Source
 from drsft.rewrite.cascade import rewrite_one
 from drsft.rewrite.shard import ShardRewriter
-from drsft.rewrite.shard_work import first_work, later_work, num_problems_again
+from drsft.rewrite.shard_task import first_round_task, later_round_task, num_problems_to_rewrite
 from drsft.run import layout
-from drsft.run.rounds import Standing, plan_rounds, settled, standing_of
+from drsft.run.rounds import SurveyFinding, better_of, rounds_of, survey_finding
+from drsft.run.run import Run
 from drsft.run.shards import ShardSet
 from drsft.run.tables import problems_to_table, records_from_table, records_to_table
 from drsft.storage import LocalStore, table_bytes
@@ -29,30 +30,30 @@ QUICKSTART = Path(__file__).parents[2] / "jobs/configs/quickstart.yaml"
 @pytest.mark.parametrize(
     ("source", "before", "now", "standing"),
     [
-        (Source.OWN, -0.5, -0.4, Standing.CARRIED),
-        (Source.OWN, -0.5, -0.54, Standing.CARRIED),
-        (Source.OWN, -0.5, -0.56, Standing.GAP_GREW),
-        (Source.REWRITTEN, -0.5, -0.1, Standing.UNSOLVED),
-        (Source.TEACHER, None, None, Standing.UNSOLVED),
-        (Source.EXPERT, -0.5, -0.1, Standing.UNSOLVED),
-        (Source.DROPPED, None, None, Standing.UNSOLVED),
+        (Source.OWN, -0.5, -0.4, SurveyFinding.CARRIED_OVER),
+        (Source.OWN, -0.5, -0.54, SurveyFinding.CARRIED_OVER),
+        (Source.OWN, -0.5, -0.56, SurveyFinding.GAP_GREW),
+        (Source.REWRITTEN, -0.5, -0.1, SurveyFinding.NOT_SOLVED_ALONE),
+        (Source.TEACHER, None, None, SurveyFinding.NOT_SOLVED_ALONE),
+        (Source.EXPERT, -0.5, -0.1, SurveyFinding.NOT_SOLVED_ALONE),
+        (Source.DROPPED, None, None, SurveyFinding.NOT_SOLVED_ALONE),
     ],
 )
 def test_own_text_stands_unless_it_grew_less_likely(
-    source: Source, before: float | None, now: float | None, standing: Standing
+    source: Source, before: float | None, now: float | None, standing: SurveyFinding
 ) -> None:
-    assert standing_of(source, before=before, now=now, tolerance=0.05) is standing
+    assert survey_finding(source, before=before, now=now, tolerance=0.05) is standing
 
 
 def test_falling_back_never_replaces_a_verified_text() -> None:
     solved, fell_back = record(Source.OWN), record(Source.EXPERT)
     rewritten = replace(solved, source=Source.REWRITTEN)
     late = replace(fell_back, attempts=solved.attempts, round=2)
-    kept = settled(late, rewritten)
+    kept = better_of(late, rewritten)
     assert (kept.source, kept.text, kept.round) == (Source.REWRITTEN, rewritten.text, 1)
     assert kept.attempts == (*rewritten.attempts, *late.attempts), "no attempt is forgotten"
-    assert settled(solved, rewritten) is solved
-    assert settled(late, fell_back) is late
+    assert better_of(solved, rewritten) is solved
+    assert better_of(late, fell_back) is late
 
 
 def config(**changes: Any) -> RunConfig:
@@ -67,30 +68,33 @@ def config(**changes: Any) -> RunConfig:
     return RunConfig.model_validate(tree)
 
 
+def run_at(url: str, config: RunConfig) -> Run:
+    return Run(LocalStore(Path(url)), config)
+
+
 def test_each_round_rewrites_with_what_the_one_before_trained() -> None:
-    first, second, third = plan_rounds(config(rounds=3), "/runs/t")
-    assert (first.prefix, first.config.target.model) == ("", "embedded")
-    assert second.config.target.model.startswith("/runs/t/train/dr+dft-")
-    assert second.config.target.model.endswith("/seed-3/export")
-    assert third.config.target.model.startswith(f"/runs/t/{second.prefix}/train/dr+dft-")
+    first, second, third = rounds_of(run_at("/runs/t", config(rounds=3)))
+    assert (first.prefix, first.run.config.target.model) == ("", "embedded")
+    assert second.run.config.target.model.startswith("/runs/t/train/dr+dft-")
+    assert second.run.config.target.model.endswith("/seed-3/export")
+    assert third.run.config.target.model.startswith(f"/runs/t/{second.prefix}/train/dr+dft-")
     for later in (second, third):
-        assert (
-            later.trained_key == later.config.target.model.replace("export", "done.json")[len("/runs/t/") :]
-        )
-        assert [arm.name for arm in later.config.train.arms] == ["dr+dft"]
-        assert later.config.train.initial_model == "embedded"
-        assert not later.config.evaluate.base
-        assert RunConfig.model_validate_json(later.config.model_dump_json()) == later.config
+        trained = f"{later.before.run.url}/{later.target_training.done}"
+        assert trained == later.run.config.target.model.replace("export", "done.json")
+        assert [arm.name for arm in later.run.config.train.arms] == ["dr+dft"]
+        assert later.run.config.train.initial_model == "embedded"
+        assert not later.run.config.evaluate.base
+        assert RunConfig.model_validate_json(later.run.config.model_dump_json()) == later.run.config
 
 
 def prefixes(**rounds: Any) -> list[str]:
-    return [one.prefix for one in plan_rounds(config(rounds={"count": 3, **rounds}), "/runs/t")]
+    return [one.prefix for one in rounds_of(run_at("/runs/t", config(rounds={"count": 3, **rounds})))]
 
 
 def test_a_rounds_name_says_what_it_depends_on_and_no_more() -> None:
     plain = prefixes()
     assert prefixes(count=2) == plain[:2], "more rounds join a run"
-    assert [one.prefix for one in plan_rounds(config(rounds=3), "s3://elsewhere/t")] == plain
+    assert [one.prefix for one in rounds_of(run_at("/elsewhere/t", config(rounds=3)))] == plain
     assert config(rounds=3).run_id == config().run_id
     for changed in ({"tolerance": 0.1}, {"start_from": "previous"}, {"arm": "dr+sft"}):
         other = prefixes(**changed)
@@ -133,12 +137,12 @@ def test_a_shard_of_a_later_round_is_what_was_carried_and_what_is_done_again(tmp
     ]
     ShardSet(store, layout.SURVEY).commit("0", pa.Table.from_pylist(rows))
 
-    assert len(first_work(before)("0").problems) == 3
-    work = later_work(store, before)("0")
-    assert {problem.problem_id for problem in work.problems} == {"rewritten", "expert"}
+    assert len(first_round_task(before)("0").problems) == 3
+    task = later_round_task(store, before)("0")
+    assert {problem.problem_id for problem in task.problems} == {"rewritten", "expert"}
     solved = replace(own, problem=expert.problem)
     fell_back = replace(expert, problem=rewritten.problem)
-    merged = {one.problem.problem_id: one for one in work.merged([solved, fell_back], 2)}
+    merged = {one.problem.problem_id: one for one in task.all_records([solved, fell_back], 2)}
     assert merged.keys() == {one.problem.problem_id for one in records}
     assert merged["own"] == own
     assert (merged["expert"].source, merged["expert"].round) == (Source.OWN, 2)
@@ -156,13 +160,13 @@ def test_a_later_round_samples_only_what_needs_it_and_counts_what_it_saved(tmp_p
     failed = replace(record(Source.EXPERT), problem=replace(PROBLEM, problem_id="p2"))
     ShardSet(before, layout.RECORDS).commit("0", records_to_table([own, failed]))
     rows = [
-        {"problem_id": "p1", "standing": Standing.CARRIED.value},
-        {"problem_id": "p2", "standing": Standing.UNSOLVED.value},
+        {"problem_id": "p1", "standing": SurveyFinding.CARRIED_OVER.value},
+        {"problem_id": "p2", "standing": SurveyFinding.NOT_SOLVED_ALONE.value},
     ]
     ShardSet(store, layout.SURVEY).commit(
         "0", pa.Table.from_pylist(rows), {"carried": 1, "not solved alone": 1}
     )
-    assert num_problems_again(store) == {"0": 1}
+    assert num_problems_to_rewrite(Run(store)) == {"0": 1}
 
     policy = answering("wrong", "right, guided")
     rewriter = ShardRewriter(store, recipe(), policy, TextVerifier(), number=2, before=before)

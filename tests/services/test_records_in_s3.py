@@ -13,7 +13,7 @@ from drsft.cli.inspect import Filters, browse
 from drsft.config import RunConfig
 from drsft.errors import InputError
 from drsft.records import Problem, Record, Source
-from drsft.run.run import find_run
+from drsft.run.run import Run, find_run
 from drsft.run.shards import ShardSet
 from drsft.run.tables import records_to_table
 from drsft.storage import open_store, read_table
@@ -50,7 +50,7 @@ def test_a_run_in_s3_is_found_shown_and_exported(object_store: Any, monkeypatch:
     assert "It is two." in shown
 
     config = RunConfig.model_validate({"name": "x", "problems": {"path": "p"}, "target": {"model": "m"}})
-    exported = export_records("messages", config, find_run(url), store.within("export"))
+    exported = export_records("messages", Run(find_run(url).store, config), store.within("export"))
     assert exported.url == f"{url}/export/messages.parquet"
     rows = read_table(store, "export/messages.parquet").to_pylist()
     assert rows[0]["messages"][-1] == {"role": "assistant", "content": "It is two."}

@@ -14,6 +14,7 @@ from drsft.config.configfile import load_config
 from drsft.errors import InputError
 from drsft.gap.scored_texts import ROW_COLUMNS
 from drsft.run import layout
+from drsft.run.run import Run
 from drsft.run.shards import ShardSet
 from drsft.sizing.estimate import Prices, estimate
 from drsft.sizing.rates import measure
@@ -78,7 +79,7 @@ def store(tmp_path: Path, config: RunConfig) -> LocalStore:
 
 
 def test_rates_are_those_of_the_run(store: LocalStore) -> None:
-    rates = measure(store)
+    rates = measure(Run(store))
     assert rates.other_s == 14
     rewrite, gap = rates.stages["rewrite"], rates.stages["gap"]
     assert (rewrite.startup_s, rewrite.tokens_per_unit, rewrite.tokens_per_s) == (10, 20, 50)
@@ -94,7 +95,7 @@ def test_rates_are_those_of_the_run(store: LocalStore) -> None:
 
 
 def test_planning_the_run_itself_gives_its_time(store: LocalStore, config: RunConfig) -> None:
-    found = estimate(config, measure(store), Prices(), num_problems=100, num_benchmark_problems=300)
+    found = estimate(config, measure(Run(store)), Prices(), num_problems=100, num_benchmark_problems=300)
     seconds = {one.stage: one.seconds for one in found.stages}
     assert seconds["rewrite"] == pytest.approx(30)
     assert seconds["gap"] == pytest.approx(15)
@@ -112,7 +113,7 @@ def test_a_larger_run_on_more_and_dearer_workers(store: LocalStore, config: RunC
         }
     )
     prices = Prices(gpu_hour=3, gb_month=0.02)
-    found = estimate(larger, measure(store), prices, num_problems=10_000, num_benchmark_problems=300)
+    found = estimate(larger, measure(Run(store)), prices, num_problems=10_000, num_benchmark_problems=300)
     rewrite, _, train, evaluate = found.stages
     assert rewrite.seconds == pytest.approx(10 + 10_000 * 20 / (8 * 50))
     assert rewrite.gpu_hours == pytest.approx(rewrite.seconds / 3600 * 16)
@@ -128,20 +129,20 @@ def test_a_larger_run_on_more_and_dearer_workers(store: LocalStore, config: RunC
 def test_the_newest_start_counts(store: LocalStore) -> None:
     """A start that found most of the work done says nothing about it: its own commits are what it did."""
     stage(store, "rewrite", 24, 11, term=2)  # in which only the second shard was done
-    rewrite = measure(store).stages["rewrite"]
+    rewrite = measure(Run(store)).stages["rewrite"]
     assert (rewrite.startup_s, rewrite.tokens_per_s) == (1, 100)
 
 
 def test_a_run_without_times_is_refused(store: LocalStore) -> None:
     store.delete("history/000001-rewrite.json")
     with pytest.raises(InputError, match=r"problems\.limit=200"):
-        measure(store)
+        measure(Run(store))
 
 
 def test_the_plan_shows_its_arithmetic_and_what_it_rests_on(store: LocalStore, config: RunConfig) -> None:
     console = Console(file=StringIO(), width=200)
     other = load_config(QUICKSTART, [*SMALL, "rewrite.num_accepted=2", "problems.limit=200"])
-    found = show_plan(other, store, Prices(cpu_hour=0.05), console)
+    found = show_plan(other, Run(store), Prices(cpu_hour=0.05), console)
     assert isinstance(console.file, StringIO)
     text = console.file.getvalue()
     assert "200 problems × 20.0 tokens = 4,000 tokens" in text

@@ -12,10 +12,11 @@ from drsft.config import RunConfig
 from drsft.policy.prompts import load_prompter, model_location
 from drsft.records import Record, Source
 from drsft.run import layout
-from drsft.run.rounds import Round
+from drsft.run.rounds import survey_counts
+from drsft.run.run import Run
 from drsft.run.shards import ShardSet
 from drsft.run.tables import records_to_table
-from drsft.stages.survey import ShardSurveyor, counts
+from drsft.stages.survey import ShardSurveyor
 from drsft.storage import LocalStore
 from drsft.train.model import load_model
 from tests.run.test_records_documented import record
@@ -82,11 +83,8 @@ def test_the_survey_compares_both_targets_on_the_plain_prompt(tmp_path: Path, ch
     }
     smaller, larger = sorted((drops["a"], drops["b"]))
     tolerance = max((smaller + larger) / 2, 0.0)
-    second = Round(number=2, prefix="round-2", config=config(changed, tolerance))
-    first = Round(number=1, prefix="", config=config("embedded", tolerance))
-    surveyor = ShardSurveyor(
-        second.config.model_dump_json(), first.config.model_dump_json(), store.url, before.url, None
-    )
+    second, first = config(changed, tolerance), config("embedded", tolerance)
+    surveyor = ShardSurveyor(second.model_dump_json(), first.model_dump_json(), store.url, before.url, None)
     surveyor({"shard": np.array(["0"])})
 
     rows = {row["problem_id"]: row for row in ShardSet(store, layout.SURVEY).table("0").to_pylist()}
@@ -97,4 +95,4 @@ def test_the_survey_compares_both_targets_on_the_plain_prompt(tmp_path: Path, ch
     assert rows["c"] == {
         "problem_id": "c", "standing": "not solved alone", "logprob_before": None, "logprob_now": None
     }  # fmt: skip
-    assert counts(store) == {"gap grew": 1, "carried": 1, "not solved alone": 1}
+    assert survey_counts(Run(store))["0"] == {"gap grew": 1, "carried": 1, "not solved alone": 1}

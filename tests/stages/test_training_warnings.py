@@ -5,6 +5,7 @@ from pathlib import Path
 
 from drsft.config import RunConfig
 from drsft.run import layout
+from drsft.run.run import Run
 from drsft.stages.training import told_troubles
 from drsft.storage import LocalStore
 
@@ -19,8 +20,9 @@ def test_troubles_are_told_with_their_arm_and_seed(tmp_path: Path) -> None:
         }
     )
     store = LocalStore(tmp_path)
-    assert told_troubles(store, config) == []
+    done = {"loss_tokens": 10, "wall_s": 1.0, "num_workers": 1}
+    assert told_troubles(Run(store, config)) == []
     for arm, troubles in zip(config.train.arms, (["weights vanish: …"], []), strict=True):
         key = layout.training(config.train, arm, 3).done
-        store.put(key, json.dumps({"troubles": troubles}).encode())
-    assert told_troubles(store, config) == ["one seed 3: weights vanish: …"]
+        store.put(key, json.dumps(done | {"troubles": troubles}).encode())
+    assert told_troubles(Run(store, config)) == ["one seed 3: weights vanish: …"]

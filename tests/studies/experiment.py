@@ -19,8 +19,7 @@ from drsft.evaluate.paired import PairedDifference
 from drsft.evaluate.results import ArmScore, arm_scores
 from drsft.evaluate.scores import compare
 from drsft.run import layout
-from drsft.run.run import open_run
-from drsft.storage import Store
+from drsft.run.run import Run, open_run
 
 __all__ = ["Contrast", "Steadiness", "contrasts", "describe_experiment", "steadiness"]
 
@@ -73,11 +72,11 @@ def contrasts(config: RunConfig, scores: Sequence[ArmScore]) -> Iterator[Contras
                 yield Contrast(claim=claim, given=given, difference=difference)
 
 
-def steadiness(config: RunConfig, store: Store, arm: Arm, score: ArmScore) -> Steadiness:
+def steadiness(run: Run, arm: Arm, score: ArmScore) -> Steadiness:
     """Raises StorageError where the arm is not trained."""
     logs = [
-        [json.loads(line) for line in store.read(folder.metrics).decode().splitlines()]
-        for folder in (layout.training(config.train, arm, seed) for seed in config.train.seeds)
+        [json.loads(line) for line in run.store.read(folder.metrics).decode().splitlines()]
+        for folder in (layout.training(run.config.train, arm, seed) for seed in run.config.train.seeds)
     ]
     norms = [[row["grad_norm"] for row in log] for log in logs]
     means = score.samples.correct_SPK.mean(axis=(1, 2)).tolist()
@@ -88,9 +87,9 @@ def steadiness(config: RunConfig, store: Store, arm: Arm, score: ArmScore) -> St
     )
 
 
-def describe_experiment(config: RunConfig, store: Store) -> str:
+def describe_experiment(run: Run) -> str:
     """Markdown tables of every benchmark of the run. Raises InputError where no arm is evaluated."""
-    scores = list(arm_scores(config, store))
+    config, scores = run.config, list(arm_scores(run))
     if not scores:
         raise InputError(f"run {config.run_id} has no evaluated arm; start it with drsft run")
     parts = []
@@ -99,7 +98,7 @@ def describe_experiment(config: RunConfig, store: Store) -> str:
         seeds, k = len(config.train.seeds), config.evaluate.num_samples
         parts.append(f"## {name}: avg@{k}, per cent, with the 95 % interval over {seeds} seeds and problems")
         parts += [_grid(config, of_benchmark), _contrast_table(config, of_benchmark)]
-        parts.append(_steadiness_table(config, store, of_benchmark))
+        parts.append(_steadiness_table(run, of_benchmark))
     return "\n\n".join(parts)
 
 
@@ -129,12 +128,12 @@ def _contrast_table(config: RunConfig, scores: Sequence[ArmScore]) -> str:
     return _table(["claim", "with", "points", "95 % interval"], lines)
 
 
-def _steadiness_table(config: RunConfig, store: Store, scores: Sequence[ArmScore]) -> str:
+def _steadiness_table(run: Run, scores: Sequence[ArmScore]) -> str:
     scored = {one.arm: one for one in scores}
     lines = []
-    for arm in config.train.arms:
+    for arm in run.config.train.arms:
         if (one := scored.get(arm.name)) is not None:
-            found = steadiness(config, store, arm, one)
+            found = steadiness(run, arm, one)
             shares = (found.seeds_deviation, one.score.pass_at_k.value, one.score.truncated_share)
             deviation, passed, cut_off = (f"{100 * share:.1f}" for share in shares)
             seeds = ", ".join(f"{100 * value:.1f}" for value in one.score.avg_at_k.seed_values)
@@ -157,7 +156,7 @@ def main(
 ) -> None:
     """What a matrix of arms says about the papers' claims, as Markdown; trains and samples nothing."""
     run_config = load_config(config, overrides or ())
-    print(describe_experiment(run_config, open_run(run_config)))
+    print(describe_experiment(open_run(run_config)))
 
 
 if __name__ == "__main__":

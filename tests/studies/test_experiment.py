@@ -7,8 +7,9 @@ import pytest
 
 from drsft.config import RunConfig
 from drsft.errors import InputError
-from drsft.evaluate.models import evaluated_models
 from drsft.evaluate.results import arm_scores
+from drsft.run.models import evaluated_models
+from drsft.run.run import Run
 from drsft.storage import LocalStore
 from tests.studies.experiment import contrasts, describe_experiment, steadiness
 from tests.support.evaluation import (
@@ -62,7 +63,7 @@ def test_every_claim_is_the_difference_of_two_arms_that_are_equal_otherwise(
 ) -> None:
     found = {
         (one.claim, one.given): one.difference.value
-        for one in contrasts(config, list(arm_scores(config, store)))
+        for one in contrasts(config, list(arm_scores(Run(store, config))))
     }
     assert found == {
         ("rewritten over expert", "sft"): pytest.approx(9 / 12 - 3 / 12),
@@ -77,8 +78,8 @@ def test_every_claim_is_the_difference_of_two_arms_that_are_equal_otherwise(
 
 
 def test_steadiness_is_over_seeds_and_steps(config: RunConfig, store: LocalStore) -> None:
-    (score,) = [one for one in arm_scores(config, store) if one.arm == "rewritten+sft"]
-    found = steadiness(config, store, config.train.arms[2], score)
+    (score,) = [one for one in arm_scores(Run(store, config)) if one.arm == "rewritten+sft"]
+    found = steadiness(Run(store, config), config.train.arms[2], score)
     assert (found.num_steps, found.gradient_spikes) == (3, pytest.approx((8 / 2 + 4 / 2) / 2))
     assert found.seeds_deviation == pytest.approx((5 / 6 - 4 / 6) / 2**0.5)
 
@@ -86,11 +87,11 @@ def test_steadiness_is_over_seeds_and_steps(config: RunConfig, store: LocalStore
 def test_the_tables_hold_every_arm_and_what_is_not_there_is_said(
     config: RunConfig, store: LocalStore
 ) -> None:
-    text = describe_experiment(config, store)
+    text = describe_experiment(Run(store, config))
     assert "The target as it was: 33.3" in text
     rows = [line for line in text.splitlines() if line.startswith(("| expert |", "| rewritten |"))]
     assert [row.count("(") for row in rows] == [2, 2]
     assert "| rewritten+dft | 3 | 100.0, 83.3 | 11.8 |" in text
     other = config.model_copy(update={"seed": 5})
     with pytest.raises(InputError, match="no evaluated arm"):
-        describe_experiment(other, LocalStore(Path(config.storage) / other.run_id))
+        describe_experiment(Run(LocalStore(Path(config.storage) / other.run_id), other))

@@ -4,7 +4,6 @@ The sum of phi over a text is a martingale, so the mean over tokens is zero what
 that were selected, for being right or with help in view, are no longer draws of that kind.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Any
@@ -13,15 +12,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from drsft.config import RunConfig
 from drsft.errors import InputError
 from drsft.gap.scored_texts import Role, Text, score_table
 from drsft.gap.scoring import score_rows
 from drsft.gap.summary import GapSummary, summarise
 from drsft.policy.prompts import model_location
 from drsft.records import Outcome
-from drsft.run.run import find_run, record_tables
-from drsft.storage import Store
+from drsft.run.run import Run, find_run
 from drsft.train.model import load_model
 
 __all__ = ["bench_theorem", "print_theorem"]
@@ -29,15 +26,15 @@ __all__ = ["bench_theorem", "print_theorem"]
 OWN, OWN_RIGHT, GUIDED_RIGHT, EXPERT = "own, all", "own, right", "guided, right", "expert"
 
 
-def bench_theorem(run: Store) -> GapSummary:
+def bench_theorem(run: Run) -> GapSummary:
     """Raises InputError for a run that did not sample at temperature 1 from the whole vocabulary."""
-    config = RunConfig.model_validate(json.loads(run.read("run.json"))["config"])
+    config = run.config
     stage = config.rewrite.self_align
     if (stage.temperature, stage.top_p) != (1.0, 1.0):
         raise InputError("the theorem is about temperature 1 and top_p 1; this run sampled otherwise")
     texts = [
         text
-        for table in record_tables(run)
+        for _, table in run.record_tables()
         for record in table.to_pylist()
         for text in _texts(record, wave_size=stage.wave_size)
     ]

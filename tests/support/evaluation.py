@@ -13,6 +13,7 @@ from drsft.evaluate.sampling import evaluate_model
 from drsft.policy.prompts import Prompter, load_prompter
 from drsft.policy.protocol import OnTokens
 from drsft.records import Completion, FinishReason, Sampling
+from drsft.run.run import Run
 from drsft.storage import LocalStore
 from drsft.verify.pool import VerifierPool
 
@@ -195,18 +196,19 @@ def evaluate_base(
     """What the evaluation's actor does, with another policy."""
     store = LocalStore(Path(config.storage) / config.run_id)
     prompter = embedded_prompter(config)
-    plan_benchmarks(config, store, prompter)
+    run = Run(store, config)
+    plan_benchmarks(run, prompter)
     store.put("run.json", b"{}")
     with VerifierPool.from_config(config.rewrite.verification, num_workers=1) as verifier:
         asyncio.run(
             evaluate_model(
-                config,
-                store,
-                model,
+                run,
+                next(one for one in run.models() if one.name == model),
                 policy=policy,
                 verifier=verifier,
                 prompter=prompter,
-                summary={"verifier": verifier_name},
+                verifier_version=verifier_name,
+                provenance={},
                 may_begin=may_begin,
             )
         )

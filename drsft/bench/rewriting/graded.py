@@ -24,9 +24,10 @@ from drsft.intake.problems import Intake, read_problems
 from drsft.policy.prompts import Prompter, load_prompter
 from drsft.policy.protocol import Draw, OnTokens
 from drsft.policy.vllm.policy import VLLMPolicy
-from drsft.records import Completion, FinishReason, Phase, Problem, Sampling, stable_seed
+from drsft.records import Completion, FinishReason, Phase, Problem, Sampling, Source, stable_seed
 from drsft.run.layout import PROBLEMS
-from drsft.run.run import rewritten_shards
+from drsft.run.run import Run
+from drsft.run.summary import ShardCounts
 from drsft.stages.actors import quiet_ray_data
 from drsft.stages.board import start_board
 from drsft.stages.cluster import connected, quiet_stderr
@@ -121,12 +122,13 @@ def main() -> None:
         quiet_ray_data()
         make_policy = partial(graded_policy, config=config)
         run_rewriting(config, store.url, plan, start_board(), make_policy=make_policy)
-    summaries = [commit.summary for commit in rewritten_shards(store).values()]
-    ended_at, started_at = (f(s[k] for s in summaries) for f, k in ((max, "ended_at"), (min, "started_at")))
+    summaries = Run(store).summaries()
+    counts = ShardCounts.total(summary.counts for summary in summaries)
+    work = [summary.work for summary in summaries if summary.work is not None]
     result = {
-        "num_tokens": sum(sum(s["tokens"].values()) + s["stopped_tokens"] for s in summaries),
-        "seconds": ended_at - started_at,
-        "num_alone": sum(summary["sources"].get("own", 0) for summary in summaries),
+        "num_tokens": counts.tokens.total() + counts.num_stopped_tokens,
+        "seconds": max(one.ended_at for one in work) - min(one.started_at for one in work),
+        "num_alone": counts.sources[Source.OWN],
     }
     print(json.dumps(result))
 

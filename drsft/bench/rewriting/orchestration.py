@@ -27,8 +27,8 @@ from drsft.policy.fake import FakePolicy, text_completion
 from drsft.policy.prompts import Prompter, load_prompter
 from drsft.records import Completion
 from drsft.run.layout import PROBLEMS
-from drsft.run.run import rewritten_shards
-from drsft.run.shards import Commit
+from drsft.run.run import Run
+from drsft.run.summary import ShardCounts, ShardSummary, Work
 from drsft.stages.actors import quiet_ray_data
 from drsft.stages.board import start_board
 from drsft.stages.cluster import connected, quiet_stderr
@@ -161,29 +161,34 @@ def _write_problems(path: Path, num_problems: int) -> None:
 
 
 def _read(store: Store, num_problems: int, planning_s: float, driver: MemoryCurve) -> OrchestrationBench:
-    commits = sorted(rewritten_shards(store).values(), key=lambda commit: float(commit.summary["ended_at"]))
-    summaries = [commit.summary for commit in commits]
+    summaries = sorted(Run(store).summaries(), key=lambda summary: _work(summary).ended_at)
+    started_at = min(_work(summary).started_at for summary in summaries)
     return OrchestrationBench(
         num_problems=num_problems,
         planning_s=planning_s,
-        rewriting_s=summaries[-1]["ended_at"] - min(summary["started_at"] for summary in summaries),
-        num_samples=sum(sum(summary["samples"].values()) for summary in summaries),
+        rewriting_s=_work(summaries[-1]).ended_at - started_at,
+        num_samples=ShardCounts.total(summary.counts for summary in summaries).samples.total(),
         driver=driver,
-        actors=MemoryCurve([summary["peak_rss_mib"] for summary in summaries]),
-        cpu_us=tuple(_cpu_us(commits)),
+        actors=MemoryCurve([summary.peak_rss_mib or 0.0 for summary in summaries]),
+        cpu_us=tuple(_cpu_us(summaries)),
     )
 
 
-def _cpu_us(commits: Sequence[Commit]) -> Iterator[float]:
-    """Processor time a problem in each tenth of the commits; an actor's clock is read at each of them."""
-    clocks: dict[str, float] = {}
+def _work(summary: ShardSummary) -> Work:
+    assert summary.work is not None
+    return summary.work
+
+
+def _cpu_us(summaries: Sequence[ShardSummary]) -> Iterator[float]:
+    """Processor time a problem in each tenth of the commits; a worker's clock is read at each of them."""
+    clocks: dict[str | None, float] = {}
     num_problems = spent_s = 0.0
-    for number, commit in enumerate(commits, start=1):
-        actor, now_s = commit.summary["actor"], commit.summary["cpu_s"]
-        if actor in clocks:
-            spent_s += now_s - clocks[actor]
-            num_problems += commit.num_rows
-        clocks[actor] = now_s
-        if number * 10 // len(commits) > (number - 1) * 10 // len(commits) and num_problems:
+    for number, summary in enumerate(summaries, start=1):
+        worker, now_s = _work(summary).worker, summary.cpu_s or 0.0
+        if worker in clocks:
+            spent_s += now_s - clocks[worker]
+            num_problems += summary.counts.kept.total()
+        clocks[worker] = now_s
+        if number * 10 // len(summaries) > (number - 1) * 10 // len(summaries) and num_problems:
             yield 1e6 * spent_s / num_problems
             num_problems = spent_s = 0.0

@@ -18,6 +18,14 @@ class PairCounts:
     num_redone: int = 0  # times that a pair fell out of step and went on from its last confirmed token
     num_apart: int = 0  # pairs whose contexts were decoded one after the other in the end
 
+    def __sub__(self, earlier: "PairCounts") -> "PairCounts":
+        """What happened since then."""
+        return PairCounts(
+            num_pairs=self.num_pairs - earlier.num_pairs,
+            num_redone=self.num_redone - earlier.num_redone,
+            num_apart=self.num_apart - earlier.num_apart,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contexts:

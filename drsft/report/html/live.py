@@ -10,11 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from drsft.config import RunConfig
 from drsft.errors import ConfigError, DrsftError
-from drsft.intake.planning import read_plan
 from drsft.report.collect import collect
 from drsft.report.html.page import render, render_page
 from drsft.run import layout
-from drsft.storage import open_store
+from drsft.run.run import run_of
 
 __all__ = ["LiveReport", "served"]
 
@@ -26,8 +25,7 @@ class LiveReport:
     """Pages of one run, made anew when something was committed; several threads may ask."""
 
     def __init__(self, config: RunConfig) -> None:
-        self._config = config
-        self._store = open_store(config.storage).within(config.run_id)
+        self._run = run_of(config)
         self._lock = threading.Lock()
         self._page = ("", b"")
         self.asked_s = -POLLED_S  # on the monotonic clock
@@ -35,7 +33,7 @@ class LiveReport:
 
     def version(self) -> str:
         """Changes with every object that the run gains: data, commits, checkpoints, exports."""
-        keys = "\n".join(key for key in self._store.keys("") if not layout.REPORT.holds(key))
+        keys = "\n".join(key for key in self._run.store.keys("") if not layout.REPORT.holds(key))
         self.asked_s = time.monotonic()
         self.told = hashlib.blake2b(keys.encode(), digest_size=8).hexdigest()
         return self.told
@@ -48,9 +46,9 @@ class LiveReport:
             return self._page[1]
 
     def _render(self) -> bytes:
-        if read_plan(self._store) is None or not self._store.exists(layout.MANIFEST):
-            return render_page("waiting.html.j2", name=self._config.name).encode()
-        return render(collect(self._config, self._store, max_rows=NUM_ROWS), is_live=True).encode()
+        if self._run.plan() is None or not self._run.is_started:
+            return render_page("waiting.html.j2", name=self._run.config.name).encode()
+        return render(collect(self._run, max_rows=NUM_ROWS), is_live=True).encode()
 
 
 @contextmanager

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 from drsft.config import Benchmark, Decontaminate, NearDuplicates, Problems
 from drsft.config.configfile import load_config
 from drsft.errors import ConfigError
-from drsft.intake.planning import plan_problems, read_shard, screens_for
+from drsft.intake.planning import plan_problems, screens_for
 from drsft.run.layout import PROBLEMS
+from drsft.run.plan import read_shard
 from drsft.storage import LocalStore
 
 STORY = (

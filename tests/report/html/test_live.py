@@ -11,9 +11,10 @@ import pytest
 
 from drsft.config import RunConfig
 from drsft.errors import ConfigError
-from drsft.intake.planning import Plan
 from drsft.report.html.live import LiveReport, served
 from drsft.report.progress import progress_of
+from drsft.run.plan import Plan
+from drsft.run.run import Run
 from drsft.storage import LocalStore, Store, open_store
 from tests.report.test_costs import CONFIG
 
@@ -68,7 +69,7 @@ def test_the_version_changes_with_what_the_run_gains(config: RunConfig) -> None:
     assert live.version() == before
     store.put("rewrite/commits/00000.json", json.dumps({"data_key": "x", "num_rows": 2}).encode())
     assert live.version() != before
-    (rewriting, *_) = progress_of(config, PLAN, store)
+    (rewriting, *_) = progress_of(Run(store, config), PLAN)
     assert (rewriting.num_done, rewriting.num_in_all) == (1, 2)
 
 

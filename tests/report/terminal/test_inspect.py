@@ -16,7 +16,6 @@ from drsft.config import Prompts
 from drsft.errors import InputError
 from drsft.gap.scored_texts import Role, Text, score_table, scores_of
 from drsft.gap.scoring import TokenScores
-from drsft.intake.planning import Plan
 from drsft.policy.prompts import load_prompter
 from drsft.records import (
     Attempt,
@@ -34,8 +33,10 @@ from drsft.records import (
 )
 from drsft.report.terminal.record import record_view
 from drsft.report.terminal.run_summary import summary_view
-from drsft.run.run import find_run
+from drsft.run.plan import Plan
+from drsft.run.run import Run, find_run
 from drsft.run.shards import ShardSet
+from drsft.run.summary import ShardSummary
 from drsft.run.tables import records_to_table
 from drsft.storage import LocalStore
 
@@ -98,6 +99,10 @@ SUMMARY = {
 }
 
 
+def summaries(*stored: dict[str, object]) -> list[ShardSummary]:
+    return [ShardSummary.from_json(one) for one in stored]
+
+
 def shown(view: RenderableType, width: int = 100) -> str:
     console = Console(file=io.StringIO(), width=width, color_system=None)
     console.print(view)
@@ -136,7 +141,7 @@ def browsed(
         file=io.StringIO(), width=100, color_system=system, force_terminal=False, no_color=not colours
     )
     browse(
-        run,
+        Run(run),
         Filters(**filters),  # type: ignore[arg-type]
         limit=limit,
         show_attempts=show_attempts,
@@ -148,7 +153,7 @@ def browsed(
 
 
 def test_the_summary_counts_sources_and_verdicts_and_names_the_engine() -> None:
-    text = shown(summary_view("runs/x", [SUMMARY, SUMMARY], num_problems=10))
+    text = shown(summary_view("runs/x", summaries(SUMMARY, SUMMARY), num_problems=10))
     assert "6 of 10 problems rewritten" in text
     assert "target m abcd  drsft 9.9  vllm 1.2" in text
     rows = {line.split()[0]: line.split()[1:3] for line in text.splitlines() if line.strip()}
@@ -162,23 +167,25 @@ def test_the_summary_counts_sources_and_verdicts_and_names_the_engine() -> None:
 def test_the_summary_counts_pairs_that_were_done_again() -> None:
     pairs = {"num_pairs": 40, "num_redone": 3, "num_apart": 1}
     text = shown(
-        summary_view("run", [{**SUMMARY, "pairs": pairs}, {**SUMMARY, "pairs": pairs}], num_problems=6)
+        summary_view(
+            "run", summaries({**SUMMARY, "pairs": pairs}, {**SUMMARY, "pairs": pairs}), num_problems=6
+        )
     )
     text = " ".join(text.split())
     assert "pairs of contexts decoded: 80; done again after falling out of step: 6; decoded apart" in text
-    assert "pairs of contexts" not in shown(summary_view("run", [SUMMARY], num_problems=3))
+    assert "pairs of contexts" not in shown(summary_view("run", summaries(SUMMARY), num_problems=3))
 
 
 def test_a_later_round_counts_what_it_keeps_and_says_what_it_carried_over() -> None:
     later = SUMMARY | {"kept": {"own": 7, "expert": 1}, "carried": {"problems": 5, "tokens": 90}}
-    text = shown(summary_view("runs/x", [later], num_problems=8))
+    text = shown(summary_view("runs/x", summaries(later), num_problems=8))
     assert "8 of 8 problems rewritten, 5 of them carried over" in text
     assert "87.5%" in text
 
 
 def test_shards_of_different_engines_are_told_apart() -> None:
     other = SUMMARY | {"provenance": SUMMARY["provenance"] | {"vllm_version": "1.3"}}  # type: ignore[operator]
-    text = shown(summary_view("runs/x", [SUMMARY, SUMMARY, other], num_problems=10))
+    text = shown(summary_view("runs/x", summaries(SUMMARY, SUMMARY, other), num_problems=10))
     assert "vllm 1.2  (2 shards)" in text
     assert "vllm 1.3  (1 shards)" in text
 
@@ -215,7 +222,7 @@ def test_what_speaks_against_a_record_is_shown() -> None:
     assert "1 correct (refused: mentions its guide)" in text
     assert "refused: mentions its guide" in text
     checks = {"checks": {"steps_read": 8, "steps_failed": 3, "contradicting": 2}, "refusals": {"loops": 5}}
-    text = shown(summary_view("runs/x", [SUMMARY | checks], num_problems=9))
+    text = shown(summary_view("runs/x", summaries(SUMMARY | checks), num_problems=9))
     assert "right answers that were refused: loops 5" in text
     assert "whose equations do not hold: 3 of 8" in text
     assert "contradict the reference: 2" in text
@@ -224,7 +231,7 @@ def test_what_speaks_against_a_record_is_shown() -> None:
 def test_the_share_of_unsound_equations_is_told_where_some_were_read_also_when_it_is_none() -> None:
     for num_read, is_told in ((8, True), (0, False)):
         checks = {"checks": {"steps_read": num_read, "steps_failed": 0, "contradicting": 0}}
-        text = shown(summary_view("runs/x", [SUMMARY | checks], num_problems=9))
+        text = shown(summary_view("runs/x", summaries(SUMMARY | checks), num_problems=9))
         assert ("whose equations do not hold: 0 of 8" in text) == is_told
 
 

@@ -1,0 +1,57 @@
+"""Which models a run compares, and what a finished training tells."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from drsft.config import RunConfig
+from drsft.run import layout
+
+__all__ = ["EvaluatedModel", "FinishedTraining", "ProbabilityCounts", "evaluated_models"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluatedModel:
+    """The untrained target or a trained model. `folder` is that of its training; None for the target."""
+
+    name: str  # also the folder of its samples: "base", or as in "dr+dft-1a2b3c4d/seed-0"
+    arm: str
+    seed: int | None
+    folder: layout.TrainingFolder | None
+
+    @property
+    def shown_name(self) -> str:
+        """As people say it: "base", "dr+dft/seed-0"."""
+        return self.arm if self.seed is None else f"{self.arm}/seed-{self.seed}"
+
+
+def evaluated_models(config: RunConfig) -> list[EvaluatedModel]:
+    """The target first, where the configuration asks for it; then arm by arm, seed by seed."""
+    base = EvaluatedModel(name=layout.BASE, arm=layout.BASE, seed=None, folder=None)
+    models = [base] if config.evaluate.base else []
+    for arm in config.train.arms:
+        for seed in config.train.seeds:
+            folder = layout.training(config.train, arm, seed)
+            models.append(EvaluatedModel(name=folder.model_name, arm=arm.name, seed=seed, folder=folder))
+    return models
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedTraining:
+    """The commit of a training; the names are those of its JSON."""
+
+    loss_tokens: int
+    wall_s: float  # of the steps that count, each once, without the export
+    num_workers: int
+    steps: int = 0
+    ended_at: float | None = None  # seconds since 1970; None in the first versions
+    final: Mapping[str, float] = field(default_factory=dict)  # the last step's metrics
+    troubles: tuple[str, ...] = ()  # what its meters warn of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbabilityCounts:
+    """A training's tokens by their probability, one count a bin; None: not counted yet."""
+
+    log10_edges: tuple[float, ...]
+    before: tuple[int, ...] | None = None
+    after: tuple[int, ...] | None = None

@@ -1,0 +1,81 @@
+"""What the intake gave: the problems of a run or of a benchmark, cut into shards, and the rows set aside.
+
+drsft/intake/planning.py makes it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter, ValidationError
+
+from drsft.errors import StorageError
+from drsft.records import Problem
+from drsft.run.layout import PROBLEMS, ProblemsFolder
+from drsft.run.tables import problems_from_table
+from drsft.storage import Store, read_table
+from drsft.storage.typed import read_stored
+
+__all__ = [
+    "Plan",
+    "QuarantinedRow",
+    "copy_plan",
+    "read_plan",
+    "read_problems",
+    "read_quarantine",
+    "read_shard",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Shards are named by their number; `digest` is over all problems in order."""
+
+    path: str
+    num_read: int
+    num_problems: int
+    num_duplicates: int
+    quarantined: dict[str, int]  # rows set aside, by reason
+    shards: dict[str, int]  # name -> problems
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantinedRow:
+    """A row that was set aside. `reason` can be counted; `detail` says more about this one."""
+
+    place: str
+    reason: str
+    detail: str
+    content: str
+
+
+def read_plan(store: Store, folder: ProblemsFolder = PROBLEMS) -> Plan | None:
+    """None where nothing was planned yet."""
+    return read_stored(store, folder.plan, Plan) if store.exists(folder.plan) else None
+
+
+def read_quarantine(store: Store, folder: ProblemsFolder = PROBLEMS) -> Iterator[QuarantinedRow]:
+    for line in store.read(folder.quarantine).decode().splitlines():
+        try:
+            yield _ROW.validate_json(line)
+        except ValidationError as error:
+            raise StorageError(f"{store.url}/{folder.quarantine} is damaged: {line[:100]}") from error
+
+
+def read_shard(store: Store, folder: ProblemsFolder, name: str) -> list[Problem]:
+    return problems_from_table(read_table(store, folder.shard(name)))
+
+
+def read_problems(store: Store, folder: ProblemsFolder, plan: Plan) -> Iterator[Problem]:
+    """All of them, shard by shard."""
+    for shard in sorted(plan.shards):
+        yield from read_shard(store, folder, shard)
+
+
+def copy_plan(source: Store, target: Store) -> None:
+    """What a later round says about its problems, which are those of the run: no shards."""
+    for key in (PROBLEMS.quarantine, PROBLEMS.plan):
+        target.create(key, source.read(key))
+
+
+_ROW = TypeAdapter(QuarantinedRow)

@@ -1,0 +1,256 @@
+"""What the commit of a shard says about it, so that reports need the small commit objects only.
+
+The JSON of commits is written and read here and nowhere else. Every version's can be read: a field that an
+older one lacked says what was true then. In the JSON phases, outcomes and sources stand as their values, and
+the verdicts as "phase/outcome/reason".
+"""
+
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter
+
+from drsft.records import Outcome, Phase, Source
+
+__all__ = ["JudgedAs", "ShardCounts", "ShardSummary", "Work", "WorkSummary"]
+
+
+class JudgedAs(NamedTuple):
+    """What samples are counted by: the phase that drew them and the verdict on them."""
+
+    phase: Phase
+    outcome: Outcome
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A worker's time on one shard, in seconds since 1970; it may work on several shards at once."""
+
+    worker: str | None  # host/process; None in commits of the first versions
+    started_at: float
+    ended_at: float
+
+    @classmethod
+    def since(cls, started_at: float) -> "Work":
+        """Of this process, until now."""
+        worker = f"{socket.gethostname()}/{os.getpid()}"
+        return cls(worker=worker, started_at=started_at, ended_at=time.time())
+
+    @classmethod
+    def _from_json(cls, stored: Mapping[str, Any]) -> "Work | None":
+        """None in commits of the first versions."""
+        if not {"started_at", "ended_at"} <= stored.keys():
+            return None
+        return _WORK.validate_python(
+            {
+                "worker": stored.get("actor"),
+                "started_at": stored["started_at"],
+                "ended_at": stored["ended_at"],
+            }
+        )
+
+    def _to_json(self) -> dict[str, Any]:
+        return {"actor": self.worker, "started_at": self.started_at, "ended_at": self.ended_at}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardCounts:
+    """What rewriting made of a shard's problems; `total` adds shards up.
+
+    By phase: `problems` that it sampled for, `samples` and their `tokens`, problems that it `solved` (its
+    sample is kept) or found an `accepted` sample for.
+    """
+
+    sources: Counter[Source] = field(default_factory=Counter)  # of the problems that were rewritten
+    kept: Counter[Source] = field(default_factory=Counter)  # of these and of the carried-over records
+    problems: Counter[Phase] = field(default_factory=Counter)
+    samples: Counter[Phase] = field(default_factory=Counter)
+    tokens: Counter[Phase] = field(default_factory=Counter)
+    solved: Counter[Phase] = field(default_factory=Counter)
+    accepted: Counter[Phase] = field(default_factory=Counter)
+    verdicts: Counter[JudgedAs] = field(default_factory=Counter)
+    rejections: Counter[str] = field(default_factory=Counter)  # right samples that were rejected, by why
+    num_stopped_tokens: int = 0  # of samples that were stopped; these are in no record
+    num_steps_read: int = 0  # guided samples, accepted but for these, whose equations could be read
+    num_steps_failed: int = 0  # of these, with an equation that does not hold
+    num_contradicting: int = 0  # demonstrations whose own answer is not the reference
+    num_pairs: int = 0  # of contexts that Hinted Decoding kept in step
+    num_pairs_redone: int = 0  # times that one fell out of step and went on from its last confirmed token
+    num_pairs_apart: int = 0  # decoded one context after the other in the end
+    num_carried_over: int = 0  # records that stay as the round before left them
+    num_tokens_saved: int = 0  # that these had cost
+
+    @classmethod
+    def total(cls, counts: Iterable["ShardCounts"]) -> "ShardCounts":
+        """The sums over shards."""
+        all_counts = list(counts)
+        sums: dict[str, Any] = {}
+        for name in (one.name for one in fields(cls)):
+            values = [getattr(one, name) for one in all_counts]
+            is_counter = isinstance(getattr(cls(), name), Counter)
+            sums[name] = sum(values, Counter()) if is_counter else sum(values)
+        return cls(**sums)
+
+    @property
+    def num_target_tokens(self) -> int:
+        """All that the target sampled: kept, rejected and stopped. A teacher's tokens are not its own."""
+        return self.tokens.total() - self.tokens[Phase.TEACHER] + self.num_stopped_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardSummary:
+    """What the commit of a shard of records says."""
+
+    counts: ShardCounts
+    work: Work | None = None  # None in commits of the first versions
+    cpu_s: float | None = None  # the worker's processor time until then
+    peak_rss_mib: float | None = None  # and its memory
+    provenance: Mapping[str, str] = field(default_factory=dict)  # versions and model that made it
+
+    def to_json(self) -> dict[str, Any]:
+        counts = self.counts
+        pairs = {
+            "num_pairs": counts.num_pairs,
+            "num_redone": counts.num_pairs_redone,
+            "num_apart": counts.num_pairs_apart,
+        }
+        return {
+            "sources": dict(counts.sources),
+            "solved": dict(counts.solved),
+            "accepted": dict(counts.accepted),
+            "refusals": dict(counts.rejections),
+            "checks": {
+                "steps_read": counts.num_steps_read,
+                "steps_failed": counts.num_steps_failed,
+                "contradicting": counts.num_contradicting,
+            },
+            "samples": dict(counts.samples),
+            "problems": dict(counts.problems),
+            "tokens": dict(counts.tokens),
+            "verdicts": {"/".join(key): count for key, count in counts.verdicts.items()},
+            **(self.work._to_json() if self.work else {}),
+            "cpu_s": self.cpu_s,
+            "peak_rss_mib": self.peak_rss_mib,
+            "provenance": dict(self.provenance),
+            "stopped_tokens": counts.num_stopped_tokens,
+            "pairs": {name: count for name, count in pairs.items() if count},
+            "kept": dict(counts.kept),
+            "carried": {"problems": counts.num_carried_over, "tokens": counts.num_tokens_saved},
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "ShardSummary":
+        """Raises ValueError for what no version has written."""
+        return cls(
+            counts=_counts_from_json(_COUNTS.validate_python(stored)),
+            work=Work._from_json(stored),
+            cpu_s=stored.get("cpu_s"),
+            peak_rss_mib=stored.get("peak_rss_mib"),
+            provenance=_PROVENANCE.validate_python(stored.get("provenance", {})),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkSummary:
+    """What the commit of a shard of the gap report or of an evaluation says."""
+
+    work: Work | None = None  # None in commits of the first versions, as the others
+    num_units: int | None = None  # records or texts that were scored, samples that were drawn
+    num_tokens: int | None = None
+    verifier: str | None = None  # the verifier's version, where samples were judged
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        told = {
+            "verifier": self.verifier,
+            "provenance": dict(self.provenance) or None,
+            **(self.work._to_json() if self.work else {}),
+            "num_units": self.num_units,
+            "num_tokens": self.num_tokens,
+        }
+        return {name: value for name, value in told.items() if value is not None}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "WorkSummary":
+        """Raises ValueError for what no version has written."""
+        return _WORK_SUMMARY.validate_python({**stored, "work": Work._from_json(stored)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Checks:
+    steps_read: int = 0
+    steps_failed: int = 0
+    contradicting: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pairs:
+    num_pairs: int = 0
+    num_redone: int = 0
+    num_apart: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Carried:
+    problems: int = 0
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StoredCounts:
+    """The counts by the names that they have in the JSON."""
+
+    sources: Counter[Source] = field(default_factory=Counter)
+    kept: Counter[Source] | None = None  # versions without rounds kept what they rewrote
+    problems: Counter[Phase] = field(default_factory=Counter)
+    samples: Counter[Phase] = field(default_factory=Counter)
+    tokens: Counter[Phase] = field(default_factory=Counter)
+    solved: Counter[Phase] = field(default_factory=Counter)
+    accepted: Counter[Phase] = field(default_factory=Counter)
+    verdicts: Counter[str] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)
+    stopped_tokens: int = 0
+    checks: _Checks = _Checks()
+    pairs: _Pairs = _Pairs()
+    carried: _Carried = _Carried()
+
+
+def _counts_from_json(stored: _StoredCounts) -> ShardCounts:
+    return ShardCounts(
+        sources=stored.sources,
+        kept=stored.sources if stored.kept is None else stored.kept,
+        problems=stored.problems,
+        samples=stored.samples,
+        tokens=stored.tokens,
+        solved=stored.solved,
+        accepted=stored.accepted,
+        verdicts=Counter({_judged_as(key): count for key, count in stored.verdicts.items()}),
+        rejections=stored.refusals,
+        num_stopped_tokens=stored.stopped_tokens,
+        num_steps_read=stored.checks.steps_read,
+        num_steps_failed=stored.checks.steps_failed,
+        num_contradicting=stored.checks.contradicting,
+        num_pairs=stored.pairs.num_pairs,
+        num_pairs_redone=stored.pairs.num_redone,
+        num_pairs_apart=stored.pairs.num_apart,
+        num_carried_over=stored.carried.problems,
+        num_tokens_saved=stored.carried.tokens,
+    )
+
+
+def _judged_as(key: str) -> JudgedAs:
+    """ValueError for what is no verdict; a reason may have slashes of its own."""
+    phase, outcome, reason = key.split("/", 2)
+    return JudgedAs(Phase(phase), Outcome(outcome), reason)
+
+
+_COUNTS = TypeAdapter(_StoredCounts)
+_PROVENANCE = TypeAdapter(dict[str, str])
+_WORK = TypeAdapter(Work)
+_WORK_SUMMARY = TypeAdapter(WorkSummary)

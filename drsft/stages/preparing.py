@@ -1,0 +1,107 @@
+"""What comes before a run's stages: its problems and benchmarks are planned, and it says what it is."""
+
+import json
+import logging
+from collections import Counter
+from datetime import UTC, datetime
+
+from drsft.errors import ModelError, StorageError
+from drsft.evaluate.plans import plan_benchmarks
+from drsft.intake.planning import plan_problems, screens_for
+from drsft.policy.prompts import check_length, check_vocabulary, load_prompter, model_location
+from drsft.policy.provenance import model_fingerprint
+from drsft.run import layout
+from drsft.run.plan import Plan
+from drsft.run.rounds import SurveyFinding, survey_counts
+from drsft.run.run import Run
+from drsft.run.shards import remove_unnamed
+from drsft.run.summary import ShardCounts
+from drsft.storage import Store
+from drsft.verify.kinds import kinds_of
+
+__all__ = [
+    "describe_carried_over",
+    "describe_plan",
+    "plan_run",
+    "plan_run_benchmarks",
+    "sweep",
+    "write_manifest",
+]
+
+logger = logging.getLogger(__name__)
+
+
+def plan_run(run: Run) -> Plan:
+    """The run's problems, read and cut into shards by its first start. Raises InputError for other ones."""
+    config = run.config
+    check_length(config.target)
+    prompter = load_prompter(config.target.model, config.target.prompts)
+    kinds = kinds_of(config.rewrite.verification)
+    check_vocabulary(config.target, prompter)
+    return plan_problems(
+        config.problems,
+        run.store,
+        layout.PROBLEMS,
+        prompter=prompter,
+        max_model_len=config.target.max_model_len,
+        screens=screens_for(config.problems, config.evaluate.benchmarks, kinds=kinds),
+        kinds=kinds,
+    )
+
+
+def describe_plan(plan: Plan) -> str:
+    aside = ", ".join(f"{count} {reason}" for reason, count in plan.quarantined.items())
+    parts = [f"{plan.num_read:,} rows read", f"{plan.num_problems:,} problems"]
+    if plan.num_duplicates:
+        parts.append(f"{plan.num_duplicates:,} exact duplicates")
+    if aside:
+        parts.append(f"set aside: {aside} (see {layout.PROBLEMS.quarantine})")
+    return ", ".join(parts)
+
+
+def plan_run_benchmarks(run: Run) -> dict[str, Plan]:
+    """By benchmark."""
+    target = run.config.target
+    return plan_benchmarks(run, load_prompter(target.model, target.prompts))
+
+
+def write_manifest(run: Run) -> None:
+    """The manifest is the first start's and says what the run is; the configuration is the last start's, with
+    the arms and benchmarks that it asked for. Raises ModelError where the target is another one by now."""
+    config = run.config
+    fingerprint = model_fingerprint(model_location(config.target.model))
+    manifest = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "target_fingerprint": fingerprint,
+        "config": config.model_dump(),
+    }
+    if not run.store.create(layout.MANIFEST, json.dumps(manifest, indent=1).encode()):
+        before = run.manifest().target_fingerprint
+        if before is not None and before != fingerprint:
+            raise ModelError(
+                f"target.model {config.target.model!r} holds other files than when this run was started; "
+                "rename the run or restore the model"
+            )
+    run.store.put(layout.CONFIG, config.model_dump_json(indent=1).encode())
+
+
+def describe_carried_over(round_run: Run, plan: Plan) -> str:
+    """What a later round rewrites again, and what it need not."""
+    findings = sum(survey_counts(round_run).values(), Counter())
+    counts = ShardCounts.total(summary.counts for summary in round_run.summaries())
+    unsolved, grew = findings[SurveyFinding.NOT_SOLVED_ALONE], findings[SurveyFinding.GAP_GREW]
+    return (
+        f"{unsolved + grew:,} of {plan.num_problems:,} problems to be rewritten again "
+        f"({unsolved:,} not solved alone, {grew:,} whose gap grew); "
+        f"{findings[SurveyFinding.CARRIED_OVER]:,} carried over, "
+        f"which had cost {counts.num_tokens_saved:,} tokens"
+    )
+
+
+def sweep(store: Store) -> None:
+    """Removes what killed processes left half-written, or without a commit. A failure is only logged."""
+    try:
+        if num_removed := store.sweep() + remove_unnamed(store):
+            logger.info("removed %d objects that writers which were killed left", num_removed)
+    except StorageError as error:
+        logger.warning("%s", error)

@@ -1,0 +1,32 @@
+"""The last stage: the report's page, those of later rounds, and its tables on the terminal."""
+
+from itertools import islice
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from drsft.report.collect import collect, write_report
+from drsft.report.terminal.comparison import COMPARISON_HEADER, ROUNDS_HEADER, comparison_rows, round_rows
+from drsft.run.rounds import rounds_of
+from drsft.run.run import Run
+
+__all__ = ["show_and_write_report"]
+
+
+def show_and_write_report(run: Run, console: Console) -> str:
+    """Where the run's page lies."""
+    data = collect(run)
+    if data.comparison:
+        table = Table(*COMPARISON_HEADER, box=SIMPLE)
+        for row in comparison_rows(data):
+            table.add_row(*row)
+        console.print(table)
+    if data.rounds:
+        table = Table(*ROUNDS_HEADER, box=SIMPLE)
+        for row in round_rows(data):
+            table.add_row(*row)
+        console.print(table)
+    for one in islice(rounds_of(run), 1, len(data.rounds)):
+        write_report(collect(one.run), one.run.store)
+    return write_report(data, run.store)
