@@ -1,12 +1,230 @@
 """drsft bench: side-by-side measurements, the peer in the same run."""
 
-import typer
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
 
-from drsft.bench.rewriting.commands import sampling_app
-from drsft.bench.training.commands import learning_app
+import typer
+from rich.console import Console
+
+from drsft.errors import ConfigError
 
 __all__ = ["bench_app"]
 
 bench_app = typer.Typer(no_args_is_help=True, help="Side-by-side measurements, the peer in the same run.")
-for part in (sampling_app, learning_app):
-    bench_app.add_typer(part)
+ModelOption = Annotated[
+    Literal["random", "embedded"],
+    typer.Option(help="28M random weights, where the engine is the bottleneck, or the tiny model."),
+]
+PeerPython = Annotated[Path, typer.Option(metavar="PATH", help="A Python that has the peer: make peers.")]
+
+
+@bench_app.command("verify")
+def bench_verification(
+    cases: Annotated[Path, typer.Argument(help="Labelled cases: JSON lines, also .gz.")],
+    workers: Annotated[int, typer.Option(min=1, help="Processes on each side.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 3,
+) -> None:
+    """The verifier against math-verify, on the same cases in the same run."""
+    from drsft.bench.verifying.verify import bench_verify, print_bench
+
+    print_bench(bench_verify(cases, num_workers=workers, num_rounds=rounds))
+
+
+@bench_app.command("rewrite")
+def bench_rewriting(
+    model: ModelOption = "random",
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 5,
+    problems: Annotated[int, typer.Option(min=1, help="Problems of a round.")] = 512,
+) -> None:
+    """The whole rewriting job against vllm.LLM.generate, with the same prompts and sampling.
+
+    Examples:  drsft bench rewrite
+
+               drsft bench rewrite --model embedded --rounds 9
+    """
+    from drsft.bench.rewriting.rewrite import bench_rewrite, print_bench, print_round
+
+    console, done = Console(), []
+    for one in bench_rewrite(model, num_rounds=rounds, num_problems=problems):
+        print_round(one, console)
+        done.append(one)
+    print_bench(model, done, console)
+
+
+@bench_app.command("cascade")
+def bench_the_cascade(
+    model: ModelOption = "embedded",
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 5,
+    problems: Annotated[int, typer.Option(min=1, help="Problems of a round.")] = 512,
+    wave: Annotated[int, typer.Option(min=1, max=4, help="Samples that drsft draws at once.")] = 1,
+) -> None:
+    """The cascade against ray.data.llm twice, and against the same engine with a barrier between passes.
+
+    Two in five problems are solved alone; drsft/bench/rewriting/acceptance.py states which samples are right.
+
+    Examples:  drsft bench cascade
+
+               drsft bench cascade --model random --problems 256
+    """
+    from drsft.bench.rewriting.cascade import bench_cascade, print_bench, print_round
+
+    console, done = Console(), []
+    for one in bench_cascade(model, num_rounds=rounds, num_problems=problems, wave_size=wave):
+        print_round(one, console)
+        done.append(one)
+    print_bench(done, console)
+
+
+@bench_app.command("orchestration")
+def bench_the_orchestration(
+    problems: Annotated[int, typer.Option(min=1, help="Problems of a round.")] = 10_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 3,
+    peer_python: PeerPython = Path(".venv-peers/bin/python"),
+) -> None:
+    """The whole rewriting job without a model: what drsft itself costs a problem, beside distilabel.
+
+    Examples:  drsft bench orchestration --problems 10000
+
+               drsft bench orchestration --problems 1000000 --rounds 1 --peer-python none
+    """
+    from drsft.bench.peers import HOW_TO_GET_PEERS, has_package
+    from drsft.bench.rewriting.orchestration import bench_orchestration, bench_peer, print_bench
+
+    has_peer = has_package(peer_python, "distilabel")
+    if not has_peer:
+        print(f"distilabel is not measured: {HOW_TO_GET_PEERS}", file=sys.stderr)
+    ours, peer = [], []
+    for _ in range(rounds):
+        ours.append(bench_orchestration(problems))
+        if has_peer:
+            peer.append(bench_peer(problems, peer_python))
+    print_bench(ours, peer)
+
+
+@bench_app.command("serve")
+def bench_the_service(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="As of drsft serve.")] = Path(
+        "serve/local.yaml"
+    ),
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds of throughput.")] = 5,
+    requests: Annotated[int, typer.Option(min=40, help="Requests of a round.")] = 200,
+    model: ModelOption = "embedded",
+) -> None:
+    """POST /rewrite against AsyncLLM in process and vLLM's own server, on the same model in the same run.
+
+    Examples:  drsft bench serve
+
+               drsft bench serve --model random
+    """
+    from drsft.bench.serving.speed import bench_serve, print_bench
+
+    print_bench(bench_serve(config, num_rounds=rounds, num_requests=requests, model=model))
+
+
+@bench_app.command("hinted")
+def bench_hinted_decoding(
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 3,
+    problems: Annotated[int, typer.Option(min=1, help="Problems in flight at once.")] = 256,
+    alone: Annotated[int, typer.Option(min=1, help="Of these, decoded one by one too.")] = 50,
+    stressed: Annotated[int, typer.Option(min=0, help="Of these, decoded under every stress.")] = 40,
+) -> None:
+    """Hinted Decoding in both engines against one problem at a time, and under stress.
+
+    Example:  drsft bench hinted --rounds 5
+    """
+    from drsft.bench.hinted.throughput import bench_hinted, print_bench
+
+    print_bench(
+        bench_hinted(num_rounds=rounds, num_problems=problems, num_alone=alone, num_stressed=stressed)
+    )
+
+
+@bench_app.command("loss")
+def bench_the_loss(
+    tokens: Annotated[int, typer.Option(min=1, help="Loss tokens.")] = 4096,
+    vocab: Annotated[int, typer.Option(min=2, help="Size of the vocabulary.")] = 152_064,
+    hidden: Annotated[int, typer.Option(min=1, help="Size of the hidden states.")] = 256,
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 3,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each side.")] = 2,
+    sweep: Annotated[bool, typer.Option(help="Also other numbers of tokens and vocabularies.")] = True,
+) -> None:
+    """The fused loss with its backward against full logits, in time and memory, each in its own process."""
+    from drsft.bench.training.loss import Shape, bench_loss, print_bench
+
+    shape = Shape(tokens=tokens, vocab=vocab, hidden=hidden)
+    print_bench(bench_loss(shape, num_rounds=rounds, threads=threads, with_sweep=sweep))
+
+
+@bench_app.command("train")
+def bench_training(
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Rows with question and solution; else random ids.")
+    ] = None,
+    peer_python: PeerPython = Path(".venv-peers/bin/python"),
+    objective: Annotated[Literal["sft", "dft"], typer.Option(help="TRL calls sft nll.")] = "sft",
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 5,
+    steps: Annotated[int, typer.Option(min=2, help="Steps of a measurement; the first warms up.")] = 4,
+    batch: Annotated[int, typer.Option(min=1, help="Texts of a step.")] = 32,
+    micro_batch: Annotated[int, typer.Option(min=1, help="Texts of a forward.")] = 8,
+    seq_len: Annotated[int, typer.Option(min=16, help="Tokens of a packed row.")] = 1024,
+    vocabulary: Annotated[int, typer.Option(min=8192)] = 32_768,
+    hidden_size: Annotated[int, typer.Option(min=128)] = 256,
+    layers: Annotated[int, typer.Option(min=1)] = 4,
+    layout: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this one, as 'trl padded'; may be repeated."),
+    ] = None,
+    activation_checkpointing: Annotated[bool, typer.Option(help="On both sides.")] = False,
+    threads: Annotated[int, typer.Option(min=1, help="Of each side.")] = 2,
+) -> None:
+    """The training step against TRL's SFTTrainer: speed, memory and the same losses.
+
+    Example:  drsft bench train --data gsm8k_train.jsonl.gz --objective dft
+    """
+    from drsft.bench.training.train import LAYOUTS, bench_train, print_bench
+    from drsft.bench.training.train_data import ModelShape, Work
+
+    work = Work(
+        num_steps=steps,
+        batch_examples=batch,
+        micro_batch_examples=micro_batch,
+        seq_len=seq_len,
+        activation_checkpointing=activation_checkpointing,
+        num_threads=threads,
+    )
+    unknown = set(layout or ()) - {str(side) for side in LAYOUTS}
+    if unknown:
+        raise ConfigError(f"--layout {unknown.pop()!r}: known are {', '.join(map(str, LAYOUTS))}")
+    shape = ModelShape(vocab_size=vocabulary, hidden_size=hidden_size, num_layers=layers)
+    print_bench(
+        bench_train(
+            objective=objective,
+            peer_python=peer_python,
+            data=data,
+            shape=shape,
+            work=work,
+            num_rounds=rounds,
+            layouts=[side for side in LAYOUTS if not layout or str(side) in layout],
+            on_measured=lambda side, measured: print(
+                f"{side}: {measured.tokens_per_s:,.0f} tokens/s, {measured.peak_rss_mb:,.0f} MB",
+                file=sys.stderr,
+                flush=True,
+            ),
+        )
+    )
+
+
+@bench_app.command("gap")
+def bench_gap_scoring(
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 5,
+    rows: Annotated[int, typer.Option(min=16, max=900, help="Rows of a round.")] = 800,
+    memory: Annotated[bool, typer.Option(help="Also peak memory over tokens and vocabulary.")] = True,
+) -> None:
+    """Scoring for the gap report against one row at a time with full logits, in the same run."""
+    from drsft.bench.training.gap_scoring import bench_gap, bench_gap_memory, print_bench, print_memory
+
+    for bench in bench_gap(num_rounds=rounds, num_rows=rows):
+        print_bench(bench)
+    if memory:
+        print_memory(list(bench_gap_memory()))

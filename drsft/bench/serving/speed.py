@@ -18,7 +18,6 @@ from rich.console import Console
 from rich.table import Table
 
 from drsft.bench.models import BenchModel, bench_model
-from drsft.bench.serving.load import load_client
 from drsft.bench.serving.servers import bare_engine, our_service, vllm_server
 from drsft.config import Problems, Target
 from drsft.config.configfile import load_settings
@@ -32,6 +31,7 @@ __all__ = ["ServeBench", "bench_serve", "print_bench"]
 
 CONCURRENCY = 32
 MAX_TOKENS = 64
+REQUEST_LIMIT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +188,7 @@ async def _rate(requests: Sequence[Request]) -> float:
             num_tokens = await request(client)
             tokens += num_tokens  # in one step: `tokens += await` would lose what others added meanwhile
 
-    async with load_client() as client:
+    async with _client() as client:
         started_s = time.perf_counter()
         await asyncio.gather(*(worker(client) for _ in range(CONCURRENCY)))
         return tokens / (time.perf_counter() - started_s)
@@ -228,3 +228,10 @@ def _raw(url: str, work: dict[str, Any], problems: Sequence[Problem], seeds: Seq
         make(prompt, _sampling_seed(problem, seed))
         for prompt, problem, seed in zip(work["prompts"], problems, seeds, strict=True)
     ]
+
+
+def _client() -> aiohttp.ClientSession:
+    """As many connections as there are requests under way. httpx looks through all of its connections at
+    every request, which takes longer than the service where thousands are under way."""
+    timeout = aiohttp.ClientTimeout(total=REQUEST_LIMIT_S)
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout)

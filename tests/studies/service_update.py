@@ -13,13 +13,13 @@ from pathlib import Path
 import aiohttp
 from ray import serve as ray_serve
 
-from drsft.bench.serving.load import Load, load_client, open_loop
 from drsft.bench.serving.servers import free_port
 from drsft.config.configfile import load_settings
 from drsft.policy.prompts import model_location
 from drsft.stages.cluster import connected
 from serve.app import build_app
 from serve.settings import ServeConfig
+from tests.studies.service_load import Load, load_client, open_loop
 
 __all__ = ["Update", "bench_update"]
 

@@ -2,22 +2,25 @@
 
 import asyncio
 import itertools
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import aiohttp
 import psutil
+import typer
 from rich.console import Console
 from rich.table import Table
 
-from drsft.bench.serving.load import ASK, LIMIT_S, Load, ask, ask_again, load_client, open_loop, sustainable
 from drsft.bench.serving.servers import engine_processes, our_service
-from drsft.bench.serving.update import Update, bench_update
 from drsft.errors import StageError
+from tests.studies.service_load import ASK, LIMIT_S, Load, ask, ask_again, load_client, open_loop, sustainable
+from tests.studies.service_update import Update, bench_update
 
 __all__ = ["FaultBench", "bench_faults", "print_faults"]
 
@@ -192,3 +195,18 @@ async def _is_back(
 ) -> bool:
     new: list[Any] = [one for one in engine_processes(process, name) if one.pid not in old]
     return bool(new) and await ask(client, next(seeds), Load()) == 200
+
+
+def main(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="As of drsft serve.")] = Path(
+        "serve/local.yaml"
+    ),
+    overload_s: Annotated[float, typer.Option(min=1, help="Seconds of ten times the load.")] = 60,
+) -> None:
+    """Overload the service, kill its parts, leave it and update its model, under load; some minutes."""
+    say = partial(print, file=sys.stderr, flush=True)
+    print_faults(*bench_faults(config, overload_s=overload_s, say=say))
+
+
+if __name__ == "__main__":
+    typer.run(main)
