@@ -14,7 +14,7 @@ from typing import Any
 from drsft.config import Columns, Problems, Prompts
 from drsft.errors import InputError
 from drsft.gap.scored_texts import Role, Text
-from drsft.intake.rows import BadRow, read_rows
+from drsft.intake.rows import BadRow, Row, read_rows
 from drsft.policy.prompts import Prompter
 from drsft.records import Problem, Source
 
@@ -47,31 +47,14 @@ def read_texts(
     num_usable = 0
     for row in read_rows(problems):
         reading.num_read += 1
-        if isinstance(row, BadRow):
-            reading.put_aside(row.place, row.kind, row.reason)
+        texts = _texts_of(row, problems.columns, reading, prompter)
+        if not texts:
             continue
-        prompt_ids = _prompt_ids(row.fields, problems.columns, prompter)
-        texts = _completions(row.fields, problems.columns)
-        if prompt_ids is None or not texts:
-            missing = "no prompt" if prompt_ids is None else "no completion"
-            reading.put_aside(row.place, missing, f"it has {', '.join(map(str, row.fields))}")
-            continue
-        row_id = str(row.fields.get("problem_id") or row.fields.get("id") or row.place.rpartition("/")[2])
-        encoded = [
-            Text(
-                row_id=row_id,
-                role=role,
-                source=source,
-                prompt_ids=prompt_ids,
-                completion_ids=prompter.completion(text),
-            )
-            for role, source, text in texts
-        ]
-        if max(len(text.prompt_ids) + len(text.completion_ids) for text in encoded) > max_model_len:
+        if max(len(text.prompt_ids) + len(text.completion_ids) for text in texts) > max_model_len:
             reading.put_aside(row.place, "too long for the model", f"more than {max_model_len} tokens")
             continue
         num_usable += 1
-        yield encoded
+        yield texts
         if problems.limit is not None and num_usable >= problems.limit:
             return
     if not num_usable:
@@ -79,6 +62,29 @@ def read_texts(
             f"{reading.first or f'{problems.path} holds no rows'}; none of {reading.num_read} rows was "
             "usable (a row needs problem, prompt or messages, and completion or solution)"
         )
+
+
+def _texts_of(row: Row | BadRow, columns: Columns, reading: Reading, prompter: Prompter) -> list[Text]:
+    """The texts of a row; none where it has to be put aside, which `reading` notes."""
+    if isinstance(row, BadRow):
+        reading.put_aside(row.place, row.kind, row.reason)
+        return []
+    prompt_ids, texts = _prompt_ids(row.fields, columns, prompter), _completions(row.fields, columns)
+    if prompt_ids is None or not texts:
+        missing = "no prompt" if prompt_ids is None else "no completion"
+        reading.put_aside(row.place, missing, f"it has {', '.join(map(str, row.fields))}")
+        return []
+    row_id = str(row.fields.get("problem_id") or row.fields.get("id") or row.place.rpartition("/")[2])
+    return [
+        Text(
+            row_id=row_id,
+            role=role,
+            source=source,
+            prompt_ids=prompt_ids,
+            completion_ids=prompter.completion(text),
+        )
+        for role, source, text in texts
+    ]
 
 
 def _prompt_ids(fields: dict[str, Any], columns: Columns, prompter: Prompter) -> tuple[int, ...] | None:

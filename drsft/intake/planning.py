@@ -50,15 +50,7 @@ def plan_problems(
         kinds=kinds,
     )
     existing = read_plan(store, folder)
-    digest = hashlib.blake2b(digest_size=16)
-    shards = {}
-    for number, shard in enumerate(_chunks(usable, problems.shard_size)):
-        name = f"{number:05d}"
-        shards[name] = len(shard)
-        for problem in shard:
-            digest.update("\x00".join((problem.problem_id, problem.kind, problem.demonstration)).encode())
-        if existing is None:
-            store.put(folder.shard(name), table_bytes(problems_to_table(shard)))
+    shards, digest = _write_shards(usable, problems.shard_size, store if existing is None else None, folder)
     plan = Plan(
         path=problems.path,
         num_read=intake.num_read,
@@ -66,10 +58,10 @@ def plan_problems(
         num_duplicates=intake.num_duplicates,
         quarantined=intake.reasons,
         shards=shards,
-        digest=digest.hexdigest(),
+        digest=digest,
     )
-    lines = (json.dumps(asdict(row)) for row in intake.quarantined)
     if existing is None:
+        lines = (json.dumps(asdict(row)) for row in intake.quarantined)
         store.put(folder.quarantine, "".join(f"{line}\n" for line in lines).encode())
         store.create(folder.plan, json.dumps(asdict(plan), indent=1).encode())
     elif existing.digest != plan.digest:
@@ -78,6 +70,21 @@ def plan_problems(
             f"({existing.num_problems}, now {plan.num_problems}); rename the run or restore the file"
         )
     return plan
+
+
+def _write_shards(
+    usable: Iterator[Problem], shard_size: int, store: Store | None, folder: ProblemsFolder
+) -> tuple[dict[str, int], str]:
+    """Writes each shard, if there is a store; problems by shard, and a digest of what they are."""
+    digest, shards = hashlib.blake2b(digest_size=16), {}
+    for number, shard in enumerate(_chunks(usable, shard_size)):
+        name = f"{number:05d}"
+        shards[name] = len(shard)
+        for problem in shard:
+            digest.update("\x00".join((problem.problem_id, problem.kind, problem.demonstration)).encode())
+        if store is not None:
+            store.put(folder.shard(name), table_bytes(problems_to_table(shard)))
+    return shards, digest.hexdigest()
 
 
 def screens_for(

@@ -30,37 +30,15 @@ LARGEST_HEAD = 256  # of the flash kernel, which also wants a multiple of 8
 def attend_by_document(causal_lm: Any) -> bool:
     """Lets a model of transformers attend by `document_attention`, if that keeps its documents apart.
 
-    It is tried, on twelve tokens: models with a state of their own, with attention sinks or capped scores, or
+    It is tried on twelve tokens: models with a state of their own, with attention sinks or capped scores, or
     that do not hand `document_lengths` on, give other hidden states than document by document. What twelve
     tokens cannot show is asked for: a limit on how far back a token sees must reach the attention function,
     since a mask that held it is not used. Other models are left as they were, and False is returned.
     """
     before, was_training = causal_lm.config._attn_implementation, causal_lm.training
     causal_lm.eval()
-    device = next(causal_lm.parameters()).device
-    config = causal_lm.config.get_text_config()
-    ids_T = torch.arange(sum(PROBE_LENGTHS), device=device) % config.vocab_size
-    body, windows = body_of(causal_lm), set[int | None]()
-
-    def noted_attention(*args: Any, sliding_window: int | None = None, **kwargs: Any) -> tuple[Tensor, None]:
-        windows.add(sliding_window)
-        return document_attention(*args, sliding_window=sliding_window, **kwargs)
-
     try:
-        alone = [
-            body(input_ids=part[None], use_cache=False).last_hidden_state
-            for part in ids_T.split(PROBE_LENGTHS)
-        ]
-        AttentionInterface.register(PROBE, noted_attention)
-        causal_lm.set_attn_implementation(PROBE)
-        together = body(
-            input_ids=ids_T[None],
-            position_ids=torch.cat([torch.arange(n, device=device) for n in PROBE_LENGTHS])[None],
-            document_lengths=PROBE_LENGTHS,
-            use_cache=False,
-        ).last_hidden_state
-        is_apart = torch.allclose(together, torch.cat(alone, dim=1), rtol=1e-3, atol=1e-4)
-        if is_apart and limits_are_known(config, windows):
+        if _keeps_documents_apart(causal_lm):
             AttentionInterface.register(NAME, document_attention)
             causal_lm.set_attn_implementation(NAME)
             return True
@@ -70,6 +48,32 @@ def attend_by_document(causal_lm: Any) -> bool:
         causal_lm.train(was_training)
     causal_lm.set_attn_implementation(before)
     return False
+
+
+def _keeps_documents_apart(causal_lm: Any) -> bool:
+    """Whether twelve tokens have the same states together as document by document. Leaves the probe in place."""
+    device = next(causal_lm.parameters()).device
+    config = causal_lm.config.get_text_config()
+    ids_T = torch.arange(sum(PROBE_LENGTHS), device=device) % config.vocab_size
+    body, windows = body_of(causal_lm), set[int | None]()
+
+    def noted_attention(*args: Any, sliding_window: int | None = None, **kwargs: Any) -> tuple[Tensor, None]:
+        windows.add(sliding_window)
+        return document_attention(*args, sliding_window=sliding_window, **kwargs)
+
+    alone = [
+        body(input_ids=part[None], use_cache=False).last_hidden_state for part in ids_T.split(PROBE_LENGTHS)
+    ]
+    AttentionInterface.register(PROBE, noted_attention)
+    causal_lm.set_attn_implementation(PROBE)
+    together = body(
+        input_ids=ids_T[None],
+        position_ids=torch.cat([torch.arange(n, device=device) for n in PROBE_LENGTHS])[None],
+        document_lengths=PROBE_LENGTHS,
+        use_cache=False,
+    ).last_hidden_state
+    is_apart = torch.allclose(together, torch.cat(alone, dim=1), rtol=1e-3, atol=1e-4)
+    return is_apart and limits_are_known(config, windows)
 
 
 def limits_are_known(config: Any, windows: set[int | None]) -> bool:

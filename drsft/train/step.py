@@ -68,23 +68,22 @@ def train_step(
         world=training.world,
     )
     metrics = metrics_of(sums)
-    if not math.isfinite(metrics["loss"]) or not math.isfinite(norm):
-        raise StageError(
-            f"step {step + 1}: the loss is {metrics['loss']} and the gradient norm {norm}; "
-            "lower train.learning_rate or look at the rows of this step"
-        )
+    _check_finite(step, metrics["loss"], norm)
     clip_gradients(model.parameters(), norm=norm, max_norm=settings.max_grad_norm)
     optimiser.step()
     optimiser.zero_grad()
     seconds = time.perf_counter() - started_s
     tokens_per_s = training.rows.num_tokens(row_indices) / seconds
-    return {
-        **metrics,
-        "grad_norm": norm,
-        "learning_rate": rate,
-        "step_s": seconds,
-        "tokens_per_s": tokens_per_s,
-    }
+    measured = {"grad_norm": norm, "learning_rate": rate, "step_s": seconds, "tokens_per_s": tokens_per_s}
+    return metrics | measured
+
+
+def _check_finite(step: int, loss: float, gradient_norm: float) -> None:
+    if not math.isfinite(loss) or not math.isfinite(gradient_norm):
+        raise StageError(
+            f"step {step + 1}: the loss is {loss} and the gradient norm {gradient_norm}; "
+            "lower train.learning_rate or look at the rows of this step"
+        )
 
 
 def accumulate_gradient(
@@ -114,15 +113,9 @@ def accumulate_gradient(
     for index, batch_rows in enumerate(batches):
         sync_gradients_now(model, is_last_micro_batch=index == len(batches) - 1)
         batch = micro_batch(rows, batch_rows, world.device, exempt_patterns=references.exempt_patterns)
-        needs_start = objective.needs.start_model
-        fused = model(
-            *batch.inputs,
-            replace(
-                request,
-                context=_context(batch, batch_rows, rows, guards, references, progress),
-                start=frozen_start(model, batch, references) if needs_start else None,
-            ),
-        )
+        context = _context(batch, batch_rows, rows, guards, references, progress)
+        start = frozen_start(model, batch, references) if objective.needs.start_model else None
+        fused = model(*batch.inputs, replace(request, context=context, start=start))
         if references.start_model is not None:
             reshard(references.start_model)  # its head was needed until here
         torch.autograd.backward(fused.loss)
