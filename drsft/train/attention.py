@@ -51,7 +51,7 @@ def attend_by_document(causal_lm: Any) -> bool:
 
 
 def _keeps_documents_apart(causal_lm: Any) -> bool:
-    """Whether twelve tokens have the same states together as document by document. Leaves the probe in place."""
+    """Whether twelve tokens have equal states together and by document. Leaves the probe in its place."""
     device = next(causal_lm.parameters()).device
     config = causal_lm.config.get_text_config()
     ids_T = torch.arange(sum(PROBE_LENGTHS), device=device) % config.vocab_size

@@ -30,9 +30,9 @@ from drsft.objectives.head import Head
 from drsft.objectives.loss import LossRequest, fused_loss
 from drsft.train.encode import Example
 from drsft.train.flops import training_flops
+from drsft.train.job import Job, Target, Training
 from drsft.train.model import ScoringModel, shard
 from drsft.train.optimiser import make_optimiser
-from drsft.train.order import RowOrder
 from drsft.train.pack import pack
 from drsft.train.step import train_step
 from drsft.train.world import World
@@ -211,19 +211,25 @@ def step_row(
     if dtype != torch.float32:
         world.ensure_process_group()
         shard(model, world, compute_dtype=dtype)
-    train = Train(seq_len=4 * size.document_tokens, batch_rows=size.batch_documents // 4, micro_batch_rows=1)
+    train = Train(
+        seq_len=4 * size.document_tokens,
+        batch_rows=size.batch_documents // 4,
+        micro_batch_rows=1,
+        num_epochs=1000,
+    )
     rows = pack(documents(size), seq_len=train.seq_len)
-    order = RowOrder(num_rows=len(rows), batch_rows=train.batch_rows, num_epochs=1000, seed=0)
+    training = Training(
+        job=Job(arm=Arm(name="dft"), seed=0),
+        settings=train,
+        target=Target(location=name, compute_dtype=dtype),
+        rows=rows,
+        world=world,
+    )
     optimiser = make_optimiser(model, train)
     before = peak_mb(device)
-    steps = [
-        train_step(
-            model, optimiser, step, arm=Arm(name="dft"), train=train, rows=rows, order=order, world=world
-        )
-        for step in range(size.rounds + 2)
-    ]
+    steps = [train_step(training, model, optimiser, step) for step in range(size.rounds + 2)]
     seconds = statistics.median(row["step_s"] for row in steps[2:])
-    step_rows = order.rows_of(0)
+    step_rows = training.order.rows_of(0)
     tokens = rows.num_tokens(step_rows)
     flops = training_flops(
         model.causal_lm,
