@@ -4,8 +4,8 @@ import re
 from fractions import Fraction
 
 from drsft.verify.maths.evaluate import exact
-from drsft.verify.maths.lexer import UnreadableError
-from drsft.verify.maths.reader import read
+from drsft.verify.maths.parser import parse
+from drsft.verify.maths.tokens import UnreadableError
 from drsft.verify.prose import Side
 
 __all__ = ["same_arithmetic"]
@@ -45,7 +45,7 @@ def _value(side: Side, start: int, end: int) -> list[Fraction]:
     found = []
     for percent in ("/100", "") if "%" in expression else ("",):
         try:
-            value = exact(read(expression.replace("%", percent)))
+            value = exact(parse(expression.replace("%", percent)))
         except UnreadableError:
             continue
         if value is not None:

@@ -16,11 +16,11 @@ from drsft.records import Outcome, Verdict
 from drsft.verify.arithmetic import same_arithmetic
 from drsft.verify.equations import Checked, Values, check_chain
 from drsft.verify.maths.judge import judge_math
-from drsft.verify.maths.lexer import UnreadableError
-from drsft.verify.maths.reader import read
-from drsft.verify.maths.scalars import is_scalar
-from drsft.verify.maths.surface import clean
+from drsft.verify.maths.normalise import clean
+from drsft.verify.maths.parser import parse
 from drsft.verify.maths.syntax import Chain, Node
+from drsft.verify.maths.tokens import UnreadableError
+from drsft.verify.maths.values import is_scalar
 from drsft.verify.options import VerifyOptions
 from drsft.verify.prose import Token, side_after, side_before, tokens_of
 from drsft.verify.wire import Case
@@ -165,7 +165,7 @@ def _algebra(tokens: list[Token], equals: int, line: str, offset: int, values: V
     if len(written) > MAX_EQUATION_CHARS or _is_supposed(line, begin, finish, _SUPPOSING_SYMBOLS):
         return
     try:
-        node = read(clean(written.replace("$", "")))
+        node = parse(clean(written.replace("$", "")))
     except UnreadableError:
         return
     if isinstance(node, Chain):
@@ -210,7 +210,7 @@ def _equation(part: str, position: int) -> Iterator[Checked]:
     sides: list[Node | None] = []
     for side in written:
         try:
-            node = read(clean(side))
+            node = parse(clean(side))
         except UnreadableError:
             sides.append(None)
             continue

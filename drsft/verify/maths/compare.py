@@ -2,33 +2,50 @@
 
 from collections.abc import Sequence
 
+from drsft.verify.maths.evaluate import free_symbols
+from drsft.verify.maths.families import family_of, renamed_in, same_family
 from drsft.verify.maths.identity import Agreement
 from drsft.verify.maths.regions import region_of, same_region
 from drsft.verify.maths.relations import assignment, is_name, same_relation
-from drsft.verify.maths.scalars import is_scalar, same_scalar
 from drsft.verify.maths.syntax import (
+    Builder,
     Call,
     Chain,
+    Clock,
     Listing,
     Matrix,
     Node,
+    Num,
+    Options,
     Quantity,
     Seq,
     SetOf,
     Sym,
+    Truth,
     Words,
 )
+from drsft.verify.maths.units import factor_between, is_label
+from drsft.verify.maths.values import is_scalar, same_scalar
 
 __all__ = ["same_answer"]
 
 SAME, DIFFERENT, UNKNOWN = Agreement.SAME, Agreement.DIFFERENT, Agreement.UNKNOWN
 MAX_ITEMS = 200
+STATES = (Truth, Clock, Options)
 
 
 def same_answer(reference: Node, answer: Node) -> Agreement:
     """SAME and DIFFERENT are findings; UNKNOWN hands the pair to the symbolic step."""
+    if isinstance(reference, STATES) or isinstance(answer, STATES):
+        return _same_state(reference, answer)
     if (finding := _same_by_name(reference, answer)) is not None:
         return finding
+    if isinstance(reference, Listing) or isinstance(answer, Listing):
+        if (finding := _same_compound(reference, answer)) is not None:
+            return finding
+        families = family_of(reference), family_of(answer)
+        if families[0] is not None and families[1] is not None:
+            return same_family(families[0], families[1])
     reference, answer = _plain(reference), _plain(answer)
     if reference == answer:
         return SAME
@@ -40,10 +57,97 @@ def same_answer(reference: Node, answer: Node) -> Agreement:
         return _same_matrix(reference, answer)
     if is_scalar(reference) and is_scalar(answer):
         return same_scalar(reference, answer)
+    families = family_of(reference), family_of(answer)
+    if families[0] is not None and families[1] is not None:
+        return same_family(families[0], families[1])
     regions = region_of(reference), region_of(answer)
     if regions[0] is not None and regions[1] is not None and not _both_tuples(reference, answer):
         return SAME if same_region(regions[0], regions[1]) else DIFFERENT
+    if isinstance(reference, Builder) or isinstance(answer, Builder):
+        return _same_builders(reference, answer)
     return _same_items(reference, answer)
+
+
+def _same_state(reference: Node, answer: Node) -> Agreement:
+    """Booleans, times of day and numbers of statements: each with its own kind, and a few plain spellings."""
+    if type(reference) is type(answer):
+        return SAME if reference == answer else DIFFERENT
+    state, other = (reference, answer) if isinstance(reference, STATES) else (answer, reference)
+    if isinstance(state, Clock):
+        return SAME if _on_clock(other) == state.minutes % (12 * 60) else DIFFERENT
+    if isinstance(state, Options):
+        items = _items(other) or (other,)
+        if any(not isinstance(item, Num) for item in items):
+            return DIFFERENT
+        labels = frozenset(str(item.value) for item in items if isinstance(item, Num))
+        return SAME if labels == state.labels and len(labels) == len(items) else DIFFERENT
+    return DIFFERENT
+
+
+def _on_clock(node: Node) -> int | None:
+    """The minutes since twelve of "4:35", and of a whole hour; None for anything else."""
+    match node:
+        case Call("ratio", (Num(hour), Num(minutes))) if hour.denominator == minutes.denominator == 1:
+            return int(hour % 12 * 60 + minutes)
+        case Num(hour, None) if hour.denominator == 1:
+            return int(hour % 12 * 60)
+    return None
+
+
+def _same_compound(reference: Node, answer: Node) -> Agreement | None:
+    """2 hours 45 minutes as one quantity; "5 red, 9 blue" label by label; None for other lists."""
+    first, second = _quantities(reference), _quantities(answer)
+    if first is None or second is None:
+        return None
+    if len(first) == len(second) > 1 and any(is_label(quantity.unit) for quantity in (*first, *second)):
+        return _matched_labels(first, second)
+    sums = total_of(first), total_of(second)
+    if sums[0] is None or sums[1] is None:
+        return None
+    return same_scalar(sums[0], sums[1])
+
+
+def _quantities(node: Node) -> tuple[Quantity, ...] | None:
+    items = node.items if isinstance(node, Listing) else (node,)
+    quantities = tuple(item for item in items if isinstance(item, Quantity))
+    return quantities if len(quantities) == len(items) else None
+
+
+def _matched_labels(first: tuple[Quantity, ...], second: tuple[Quantity, ...]) -> Agreement:
+    """Each label once on both sides, and under each label the same value."""
+    records = [{quantity.unit: quantity.value for quantity in side} for side in (first, second)]
+    if records[0].keys() != records[1].keys() or len(records[0]) != len(first):
+        return DIFFERENT
+    return _all_same(list(records[0].values()), [records[1][unit] for unit in records[0]])
+
+
+def total_of(quantities: tuple[Quantity, ...]) -> Quantity | None:
+    """The sum of quantities in different units of one dimension, in the first one's unit."""
+    head, *rest = quantities
+    if len({quantity.unit for quantity in quantities}) != len(quantities):
+        return None
+    total = head.value
+    for quantity in rest:
+        factor = factor_between(quantity.unit, head.unit)
+        if factor is None:
+            return None
+        total = Call("+", (total, Call("*", (Num(factor), quantity.value))))
+    return Quantity(total, head.unit)
+
+
+def _same_builders(reference: Node, answer: Node) -> Agreement:
+    """The same element under the same conditions, whatever the bound letters are called."""
+    if not (isinstance(reference, Builder) and isinstance(answer, Builder)):
+        return UNKNOWN
+    first, second = sorted(free_symbols(reference)), sorted(free_symbols(answer))
+    if len(reference.conditions) != len(answer.conditions) or len(first) != len(second):
+        return UNKNOWN
+    renamed: Node = answer
+    if isinstance(reference.element, Sym) and isinstance(answer.element, Sym):
+        renamed = renamed_in(answer, answer.element.name, reference.element.name)
+    assert isinstance(renamed, Builder)
+    left, right = (Listing((node.element, *node.conditions)) for node in (reference, renamed))
+    return SAME if left == right or _all_same(left.items, right.items) is SAME else UNKNOWN
 
 
 def _plain(node: Node) -> Node:
@@ -155,7 +259,7 @@ def _same_items(reference: Node, answer: Node) -> Agreement:
         if isinstance(reference, SetOf) or isinstance(answer, SetOf):
             return DIFFERENT
         tuples = [node for node in (reference, answer) if isinstance(node, Seq)]
-        if len(tuples) == 1 and (tuples[0].left, tuples[0].right) != ("(", ")"):
+        if len(tuples) == 1 and (tuples[0].left, tuples[0].right) != ("(", ")") and len(tuples[0].items) == 2:
             return DIFFERENT  # an interval is no list of its ends
         if (
             isinstance(reference, Seq)
@@ -233,7 +337,7 @@ def _same_words(reference: Node, answer: Node) -> Agreement:
     assert isinstance(reference, Words)
     assert isinstance(answer, Words)
     first, second = (" ".join(w.text.split()).strip(" .") for w in (reference, answer))
-    if first == second:
+    if first.lower() == second.lower():
         return SAME
     # A short answer in other words is another answer; a sentence may say the same in other words.
     return DIFFERENT if len(first.split()) <= 3 else UNKNOWN

@@ -7,15 +7,14 @@ from functools import lru_cache
 from drsft.records import Outcome, Verdict
 from drsft.verify import clock
 from drsft.verify.choice import chosen_letter, options_of
+from drsft.verify.maths.answer import readings_of, words_of
 from drsft.verify.maths.compare import same_answer
 from drsft.verify.maths.evaluate import TooLargeError
 from drsft.verify.maths.find import find_answer
 from drsft.verify.maths.identity import Agreement
-from drsft.verify.maths.lexer import UnreadableError
-from drsft.verify.maths.reader import read
-from drsft.verify.maths.surface import clean
+from drsft.verify.maths.normalise import clean
 from drsft.verify.maths.symbolic import load, symbolic
-from drsft.verify.maths.syntax import Node
+from drsft.verify.maths.syntax import Truth
 from drsft.verify.options import VerifyOptions
 from drsft.verify.wire import Case
 
@@ -27,12 +26,11 @@ MAX_SYMBOLIC_CHARS = 1_000
 LETTERS = "ABCDEFGHIJ"
 NO_ANSWERS = ("n/a", "na", "nan", "none", "null", "unknown", "tbd")  # how tables spell that there is none
 
+NOISE_CHARS = 10
+
 _PLAIN_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d{1,300})(?:\.\d{1,300})?|-?\.\d{1,300}")
-_LABEL = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf)\{)?\(([A-J])\)\s*\}?[\s:.\\]*(?=\S)")
 _SENTENCE_WORD = re.compile(r"[A-Za-z]{4}")
 _PROSE = re.compile(r"(?<![\\A-Za-z])[a-z]{3,}[ ,]+(?:[a-z]{1,3} )*[a-z]{3,}")
-_WORD = re.compile(r"[A-Za-z][A-Za-z ]*")
-_DECIMAL_COMMA = re.compile(r"-?(?:0,\d+|\d+,\d{2}|\d+,\d{4,})")
 
 
 def judge_math(case: Case, options: VerifyOptions) -> Verdict:
@@ -67,7 +65,7 @@ def reference_answer(reference: str) -> str | None:
     if "boxed" in reference or "fbox" in reference or "####" in reference:
         found = find_answer(reference)
         reference = found.text if found else ""
-    is_said = any(character.isalnum() for character in reference) or "\\" in reference
+    is_said = any(character.isalnum() for character in reference) or bool(set("\\<>=") & set(reference))
     return reference if is_said and reference.lower() not in NO_ANSWERS else None
 
 
@@ -98,6 +96,8 @@ def plain_finding(reference: str, answer: str) -> tuple[Outcome, str] | None:
     first, second = clean(reference), clean(answer)
     if first == second:
         return Outcome.CORRECT, "equal after normalising"
+    if max(len(first), len(second)) >= NOISE_CHARS and ("." in first or "." in second):
+        return None  # 0.30000000000000004 is a computer's 0.3
     if _PLAIN_NUMBER.fullmatch(first) and _PLAIN_NUMBER.fullmatch(second):
         is_same = _number(first) == _number(second)
         return (Outcome.CORRECT if is_same else Outcome.WRONG), "plain numbers"
@@ -111,10 +111,12 @@ def _number(plain: str) -> int | Fraction:
 
 
 def _same_words(reference: str, answer: str) -> tuple[Outcome, str] | None:
-    """Answers that are letters: a choice, a word, a sentence."""
-    first, second = _letters(reference), _letters(answer)
+    """Answers that are letters: a word, a sentence."""
+    first, second = words_of(reference), words_of(answer)
     if first and second and min(len(first), len(second)) > 1 and first.lower() == second.lower():
         return Outcome.CORRECT, "same words"
+    if readings_of(reference) and isinstance(readings_of(reference)[0], Truth):
+        return None
     if _SENTENCE_WORD.search(first) and _SENTENCE_WORD.search(second):
         # A short answer in other words is another answer; a sentence may say the same in other words.
         is_short = len(first.split()) <= 3
@@ -122,35 +124,8 @@ def _same_words(reference: str, answer: str) -> tuple[Outcome, str] | None:
     return None
 
 
-def _letters(text: str) -> str:
-    """The words of "\\text{even}" or "even"; "" for anything that is not words only."""
-    text = re.sub(r"\\(?:text|textbf|mathrm|mbox|textit)\s*\{([^{}]*)\}", r" \1 ", text)
-    text = " ".join(text.replace("{", " ").replace("}", " ").split()).strip(". ")
-    return text if _WORD.fullmatch(text) else ""
-
-
-def _readings(text: str) -> list[Node]:
-    """The ways to read an answer: the usual one first, then a comma's other meanings."""
-    readings: list[Node] = []
-    variants = [(text, True)]
-    if re.search(r"\d,\d{3}", text):
-        variants.append((text, False))
-    if _DECIMAL_COMMA.fullmatch(text):
-        variants.append((text.replace(",", "."), True))
-    if label := _LABEL.match(text):
-        variants.append((text[label.end() :], True))
-    for variant, grouped in variants:
-        try:
-            node = read(variant, grouped=grouped)
-        except UnreadableError:
-            continue
-        if node not in readings:
-            readings.append(node)
-    return readings
-
-
 def _same_read(reference: str, answer: str) -> tuple[Agreement, tuple[bool, bool]]:
-    first, second = _readings(reference), _readings(answer)
+    first, second = readings_of(reference), readings_of(answer)
     findings = [same_answer(left, right) for left in first for right in second]
     is_read = bool(first), bool(second)
     if not findings:
@@ -182,6 +157,6 @@ def _by_symbols(reference: str, answer: str, is_read: tuple[bool, bool]) -> tupl
         return Outcome.WRONG, "symbolic" + suffix
     if is_read[0] or finding.has_reference:
         return Outcome.WRONG, "answer is not mathematics"
-    if len(_letters(reference).split()) in (1, 2, 3):
+    if len(words_of(reference).split()) in (1, 2, 3):
         return Outcome.WRONG, "other words"
     return Outcome.UNJUDGED, "reference is not mathematics"

@@ -7,7 +7,7 @@ from mpmath import mp  # type: ignore[import-untyped]
 
 from drsft.verify.maths.evaluate import NotANumberError, free_symbols, value_at
 from drsft.verify.maths.identity import close
-from drsft.verify.maths.syntax import Call, Chain, Listing, Node, Quantity, Seq, SetOf, Sym
+from drsft.verify.maths.syntax import Builder, Call, Chain, Listing, Node, Quantity, Seq, SetOf, Sym
 
 __all__ = ["Piece", "region_of", "same_region"]
 
@@ -48,6 +48,12 @@ def _region(node: Node) -> Region | None:
         case SetOf(items):
             points = [_end(item) for item in items]
             return [Piece(point, True, point, True) for point in points]
+        case Builder(Sym() | Chain() as element, conditions):
+            region: Region | None = [Piece(mp.ninf, False, mp.inf, False)]
+            for condition in (*conditions, *([element] if isinstance(element, Chain) else [])):
+                part = _region(condition)
+                region = None if part is None or region is None else _intersection(region, part)
+            return region
         case Sym(name) if name in SYMBOLIC_REALS:
             return [Piece(mp.ninf, False, mp.inf, False)]
         case Call("union" | "intersect" | "minus" as operator, (first, second)):

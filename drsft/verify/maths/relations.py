@@ -3,15 +3,17 @@
 `same_relation` compares values with the function it is given, since a value may be any answer again.
 """
 
+import re
 from collections.abc import Callable
 
 from mpmath import mp  # type: ignore[import-untyped]
 
 from drsft.verify.maths.evaluate import NotANumberError, free_symbols, value_at
+from drsft.verify.maths.families import renamed_in
 from drsft.verify.maths.identity import Agreement, close, coordinate
 from drsft.verify.maths.regions import region_of, same_region
-from drsft.verify.maths.scalars import is_scalar
 from drsft.verify.maths.syntax import Call, Chain, Node, Seq, Sym, Words
+from drsft.verify.maths.values import is_scalar
 
 __all__ = ["assignment", "is_name", "same_relation"]
 
@@ -19,6 +21,7 @@ SAME, DIFFERENT, UNKNOWN = Agreement.SAME, Agreement.DIFFERENT, Agreement.UNKNOW
 Comparison = Callable[[Node, Node], Agreement]
 
 INEQUALITIES = frozenset({"<", ">", "<=", ">="})
+FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 NUM_EQUATION_POINTS = 6
 
 
@@ -38,10 +41,12 @@ def same_relation(reference: Node, answer: Node, same: Comparison) -> Agreement:
 
 def _same_chains(reference: Chain, answer: Chain, same: Comparison) -> Agreement:
     first, second = assignment(reference), assignment(answer)
-    if first is not None and second is not None:
+    if first is not None and second is not None and _may_be_same_name(first[0], second[0]):
         finding = same(first[1], _renamed(second, first))
         if finding is SAME:
             return SAME
+    if not any(free_symbols(side) for side in (*reference.sides, *answer.sides)):
+        return _same_statement(reference, answer, same)
     regions = region_of(reference), region_of(answer)
     if regions[0] is not None and regions[1] is not None:
         return SAME if same_region(regions[0], regions[1]) else DIFFERENT
@@ -53,6 +58,35 @@ def _same_chains(reference: Chain, answer: Chain, same: Comparison) -> Agreement
         findings = [same(left, right) for left, right in zip(reference.sides, answer.sides, strict=True)]
         return DIFFERENT if DIFFERENT in findings else UNKNOWN if UNKNOWN in findings else SAME
     return DIFFERENT
+
+
+def _may_be_same_name(first: Node, second: Node) -> bool:
+    """A = 5 is B = 5, but f(2) = 5 is not f(3) = 5, a_1 = 5 not a_2 = 5, x + y = 5 not x - y = 5."""
+    if first == second or not (free_symbols(first) and free_symbols(second)):
+        return True
+    if not (isinstance(first, Call) or isinstance(second, Call)):
+        stems = [re.fullmatch(r"(.+)_(\d+)", node.name) for node in (first, second) if isinstance(node, Sym)]
+        both = [stem for stem in stems if stem is not None]
+        return len(both) < 2 or both[0][1] != both[1][1]
+    functions = [
+        node for node in (first, second) if isinstance(node, Call) and node.name.startswith("apply ")
+    ]
+    if not functions:
+        return False
+    arguments = [argument for node in functions for argument in node.args]
+    return len(functions) == 2 and all(isinstance(argument, Sym) for argument in arguments)
+
+
+def _same_statement(reference: Chain, answer: Chain, same: Comparison) -> Agreement:
+    """Statements about numbers all hold or fail: only the same sides make the same statement."""
+    if reference.ops == answer.ops:
+        pairs = list(zip(reference.sides, answer.sides, strict=True))
+    elif [FLIPPED.get(op, op) for op in reversed(reference.ops)] == list(answer.ops):
+        pairs = list(zip(reference.sides, reversed(answer.sides), strict=True))
+    else:
+        return DIFFERENT
+    findings = [same(left, right) for left, right in pairs]
+    return DIFFERENT if DIFFERENT in findings else UNKNOWN if UNKNOWN in findings else SAME
 
 
 def assignment(node: Node) -> tuple[Node, Node] | None:
@@ -77,6 +111,10 @@ def is_name(node: Node) -> bool:
             return True
         case Call(name, arguments) if name.startswith("apply "):
             return True
+        case Call("+" | "-", arguments):
+            return not all(isinstance(item, Sym) and item.name in "xyz" for item in arguments) and all(
+                is_name(item) for item in arguments
+            )  # AB + BC = 10 names a length, x + y = 10 is a line
         case Call(name, arguments):
             return name not in ("%", "deg", "base") and all(is_name(item) for item in arguments)
         case Seq(items, _, _):
@@ -92,17 +130,8 @@ def _renamed(pair: tuple[Node, Node], model: tuple[Node, Node]) -> Node:
         case (Call(first, (Sym(old),)), Call(second, (Sym(new),))) if (
             first.startswith("apply ") and second.startswith("apply ") and old != new
         ):
-            return _substituted(value, old, new)
+            return renamed_in(value, old, new)
     return value
-
-
-def _substituted(node: Node, old: str, new: str) -> Node:
-    match node:
-        case Sym(name):
-            return Sym(new) if name == old else node
-        case Call(name, arguments):
-            return Call(name, tuple(_substituted(item, old, new) for item in arguments))
-    return node
 
 
 def _equivalent(reference: Chain, answer: Chain) -> Agreement:

@@ -4,16 +4,20 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 __all__ = [
+    "Builder",
     "Call",
     "Chain",
+    "Clock",
     "Listing",
     "Matrix",
     "Node",
     "Num",
+    "Options",
     "Quantity",
     "Seq",
     "SetOf",
     "Sym",
+    "Truth",
     "Words",
     "symbols_of",
 ]
@@ -83,10 +87,52 @@ class Quantity:
     """A value with the unit that was written after it."""
 
     value: "Node"
-    unit: str
+    unit: "tuple[tuple[str, int], ...]"  # names with their powers
 
 
-Node = Num | Sym | Call | Seq | SetOf | Listing | Matrix | Chain | Words | Quantity
+@dataclass(frozen=True, slots=True)
+class Builder:
+    r"""\\{element | conditions\\}."""
+
+    element: "Node"
+    conditions: "tuple[Node, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    value: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A time of day with its a.m. or p.m., in minutes since midnight."""
+
+    minutes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Numbers of statements, or letters of options."""
+
+    labels: frozenset[str]
+
+
+Node = (
+    Truth
+    | Clock
+    | Options
+    | Builder
+    | Num
+    | Sym
+    | Call
+    | Seq
+    | SetOf
+    | Listing
+    | Matrix
+    | Chain
+    | Words
+    | Quantity
+)
 
 
 def symbols_of(node: Node) -> frozenset[str]:
@@ -94,7 +140,7 @@ def symbols_of(node: Node) -> frozenset[str]:
     match node:
         case Sym(name):
             return frozenset({name})
-        case Num() | Words():
+        case Num() | Words() | Truth() | Clock() | Options():
             return frozenset()
         case Call(_, items) | Seq(items, _, _) | SetOf(items) | Listing(items) | Chain(items, _):
             return frozenset().union(*(symbols_of(item) for item in items))
@@ -102,3 +148,5 @@ def symbols_of(node: Node) -> frozenset[str]:
             return frozenset().union(*(symbols_of(item) for row in rows for item in row))
         case Quantity(value, _):
             return symbols_of(value)
+        case Builder(element, conditions):
+            return symbols_of(element).union(*(symbols_of(item) for item in conditions))

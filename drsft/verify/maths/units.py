@@ -1,65 +1,113 @@
-"""Units: which words are units, and what they measure, so that 2 hours can equal 120 minutes.
+"""Units: which words are units, and how many of one are one of another. The factors are pint's.
 
-Factors are to the dimension's first unit. A unit that is not here is only a word: it is dropped.
+Only the names below are read as units (pint knows "points", "hands" and "chains" as lengths); a word that is
+not here is a label. pint and its registry take a second to load, so they are loaded when two units differ.
 """
 
-from collections.abc import Mapping
+import sys
 from fractions import Fraction
+from functools import cache, lru_cache
+from typing import Any
 
-__all__ = ["factor_between", "is_unit"]
+from drsft.verify import clock
 
-_DIMENSIONS: Mapping[str, Mapping[str, str]] = {
-    "length": {
-        "m meter metre": "1",
-        "mm millimeter millimetre": "1/1000",
-        "cm centimeter centimetre": "1/100",
-        "dm decimeter decimetre": "1/10",
-        "km kilometer kilometre": "1000",
-        "in inch inches": "254/10000",
-        "ft foot feet": "3048/10000",
-        "yd yard": "9144/10000",
-        "mi mile": "1609344/1000",
-    },
-    "time": {
-        "s sec second": "1",
-        "ms millisecond": "1/1000",
-        "min minute": "60",
-        "h hr hour": "3600",
-        "day": "86400",
-        "week": "604800",
-    },
-    "mass": {"g gram": "1", "mg milligram": "1/1000", "kg kilogram": "1000", "ton tonne": "1000000"},
-    "volume": {"l liter litre": "1", "ml milliliter millilitre": "1/1000"},
-    "money": {"dollar usd": "1", "cent": "1/100"},
-    "angle": {"degree": "1", "radian": "0"},  # 0: never converted, a radian needs pi
-    "count": {"unit": "1", "point": "0", "dozen": "0", "people": "0"},
+__all__ = ["CURRENCIES", "Unit", "factor_between", "is_label", "is_unit", "label_of"]
+
+Unit = tuple[tuple[str, int], ...]  # names with their powers: (("km", 1), ("h", -1))
+
+_PREFIXED = "m g s A K mol J W N C V F T Pa Hz eV L l ohm Ω B cal Wb H rad bit lm lx Bq Gy"
+_PREFIXES = ("", "k", "M", "G", "T", "m", "µ", "u", "n", "p", "c", "d", "h", "f")
+_LONG_PREFIXES = ("", "kilo", "mega", "giga", "milli", "micro", "nano", "centi", "deci", "hecto")
+_LONG = (
+    "meter metre gram second ampere kelvin mole joule watt newton coulomb volt farad pascal hertz liter litre"
+    " calorie"
+)
+_OTHERS = (
+    "min h hr hour minute sec day week year yr month in inch inches ft foot feet yd yard mi mile oz ounce lb"
+    " lbs pound ton tonne gallon quart pint acre hectare ha mph kph kmh atm bar mmHg hp Å angstrom amu u"
+    " radian erg dyn dyne byte knot century tablespoon teaspoon tbsp tsp cc psi kcal rpm AU ly"
+)
+# Money has no fixed rates: every currency is a dimension of its own.
+CURRENCIES = {
+    **dict.fromkeys(("USD", "dollar", "dollars", "bucks"), "dollar"),
+    **dict.fromkeys(("cent", "cents", "¢"), "cent"),
+    **dict.fromkeys(("EUR", "euro", "euros"), "EUR"),
+    **dict.fromkeys(("GBP", "pounds sterling"), "GBP"),
+    **dict.fromkeys(("CHF", "francs"), "CHF"),
+    **dict.fromkeys(("INR", "Rs", "rupee", "rupees"), "INR"),
+    **dict.fromkeys(("JPY", "yen"), "JPY"),
+    **dict.fromkeys(("CNY", "RMB", "yuan"), "CNY"),
+    **dict.fromkeys(("CAD", "AUD", "SEK", "NOK", "DKK", "RUB", "BRL", "MXN", "KRW", "HKD", "SGD", "ZAR"), ""),
+}
+_PINT_NAMES = {
+    **{"hr": "hour", "sec": "second", "Å": "angstrom", "l": "L", "kmh": "km/hour", "lbs": "lb", "yr": "year"},
+    **{"Ω": "ohm", "ly": "light_year", "AU": "astronomical_unit", "in": "inch", "h": "hour", "u": "amu"},
+    **{"cm³": "cm**3", "inches": "inch", "feet": "foot", "min": "minute"},
 }
 
-# Words that are units whatever they measure; the last number in "12 apples" needs no table.
-_KNOWN = {
-    name: (dimension, Fraction(factor))
-    for dimension, names in _DIMENSIONS.items()
-    for spellings, factor in names.items()
-    for name in spellings.split()
-}
 
-
-def _lookup(unit: str) -> tuple[str, Fraction] | None:
-    name = unit.strip().rstrip(".").lower()
-    return _KNOWN.get(name) or _KNOWN.get(name.removesuffix("s")) or _KNOWN.get(name.removesuffix("es"))
+@cache
+def _names() -> frozenset[str]:
+    short = {prefix + name for prefix in _PREFIXES for name in _PREFIXED.split()} - {"hs", "fs", "cd", "pl"}
+    long = {prefix + name for prefix in _LONG_PREFIXES for name in _LONG.split()}
+    others = set(_OTHERS.split())
+    plural = {name + "s" for name in long | others if len(name) > 2}
+    return frozenset(short | long | others | plural | set(CURRENCIES))
 
 
 def is_unit(word: str) -> bool:
-    return _lookup(word) is not None
+    return word in _names()
 
 
-def factor_between(unit: str, other: str) -> Fraction | None:
-    """How many `other` are one `unit`; 1 where either is unknown (a word), None where they differ."""
+def label_of(word: str) -> str:
+    """A counted thing's name in one number: "boxes", "box" and "Box" are one label."""
+    word = word.strip(" .").lower()
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith(("ses", "xes", "ches", "shes")):
+        return word[:-2]
+    return word[:-1] if word.endswith("s") and not word.endswith("ss") and len(word) > 2 else word
+
+
+def is_label(unit: Unit) -> bool:
+    """Whether a unit is words of the question ("marbles", "miles per trip") and not only units."""
+    return any(not is_unit(name) for name, _ in unit)
+
+
+@lru_cache(maxsize=4096)
+def factor_between(unit: Unit, other: Unit) -> Fraction | None:
+    """How many `other` are one `unit`; None where they measure different things or one is a label."""
     if unit == other:
         return Fraction(1)
-    first, second = _lookup(unit), _lookup(other)
-    if first is None or second is None or not first[1] or not second[1]:
-        return Fraction(1)
-    if first[0] != second[0]:
+    if is_label(unit) or is_label(other):
         return None
-    return first[1] / second[1]
+    registry = _registry()
+    try:
+        return Fraction(registry.convert(Fraction(1), _written(unit), _written(other)))
+    except Exception:  # pint's errors have no common base: another dimension, an offset scale
+        return None
+
+
+def _written(unit: Unit) -> str:
+    return " * ".join(f"{_pint_name(name)} ** {power}" for name, power in unit)
+
+
+def _pint_name(name: str) -> str:
+    if name in CURRENCIES:
+        return CURRENCIES[name] or name
+    return _PINT_NAMES.get(name, name)
+
+
+@cache
+def _registry() -> Any:
+    is_loaded = "pint" in sys.modules
+    import pint
+
+    registry: Any = pint.UnitRegistry(non_int_type=Fraction, cache_folder=None)
+    for currency in sorted({code or name for name, code in CURRENCIES.items()} - {"cent"}):
+        registry.define(f"{currency} = [money_in_{currency}]")
+    registry.define("cent = dollar / 100")
+    registry.define("mmHg = 133.322 * pascal")
+    if not is_loaded:
+        clock.loaded()
+    return registry

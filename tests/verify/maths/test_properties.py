@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from drsft.records import Outcome, Verdict
 from drsft.verify.maths.find import find_answer
 from drsft.verify.maths.judge import judge_math, same_math
-from drsft.verify.maths.surface import clean
+from drsft.verify.maths.normalise import clean
 from drsft.verify.options import VerifyOptions
 from drsft.verify.steps import check_steps
 from drsft.verify.wire import Case, decode_case, decode_reply, encode_case, encode_verdict

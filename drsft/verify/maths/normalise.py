@@ -11,6 +11,7 @@ __all__ = ["clean"]
 
 _UNICODE = str.maketrans(
     {
+        **{chr(0x2460 + index): f"({index + 1})" for index in range(20)},
         "−": "-",
         "–": "-",
         "—": "-",
@@ -65,11 +66,29 @@ _UNICODE = str.maketrans(
         "⅔": r"\frac{2}{3}",
         "¼": r"\frac{1}{4}",
         "¾": r"\frac{3}{4}",
-        "€": "",
-        "£": "",
-        "¥": "",
-        "₹": "",
+        "€": " EUR ",
+        "£": " GBP ",
+        "₤": " GBP ",
+        "¥": " JPY ",
+        "￥": " CNY ",
+        "₹": " INR ",
+        "¢": " cent ",
+        "…": r"\ldots ",
         "，": ",",
+        "．": ".",
+        "％": "%",
+        "＝": "=",
+        "｜": "|",
+        "∣": "|",
+        "Ω": r"\Omega ",
+        "∠": r"\angle ",
+        "△": r"\triangle ",
+        "⇒": r"\implies ",
+        "∴": r"\therefore ",
+        "【": "[",
+        "】": "]",
+        "ℤ": r"\mathbb{Z}",
+        "ℕ": r"\mathbb{N}",
         "；": ";",
         "：": ":",
         "。": ".",
@@ -99,7 +118,11 @@ _FONTS = re.compile(
     r"\\(?:mathbf|boldsymbol|bm|mathit|mathsf|mathtt|mathcal|mathfrak|mathop|pmb)(?![A-Za-z])"
 )
 _DELIMITERS = re.compile(r"(?<!\\)(?:\$|\\[()\[\]])|(?:^|(?<=\s))\*\*(?=\S)|(?<=\S)\*\*(?=[\s.,;:!?]|$)")
-_CURRENCY = re.compile(r"\\\$|\\pounds\b|\\euro\b")
+_DOLLAR = re.compile(r"(?:US)?\\(?:\$|textdollar\b|dollar\b)|US\$")
+_CURRENCY = re.compile(r"\\(pounds|euro)\b")
+_RUPEES = re.compile(r"(?:\\(?:text|mathrm)\{\s*)?\bRs\b\.?\s*\}?")
+_FAMILY = re.compile(r"\(\s*([a-z])\s*\\in\s*(\\mathbb\s*\{?\s*[ZN]\s*\}?|[ZN])\s*\)")
+_ALTERNATIVE = re.compile(r"\(\s*(?:or|i\.?e\.?|approximately|about|approx|=|\\approx)\b[^()]*\)\s*\.?$")
 _STARTS = " \t\r\n,;:"  # ".5" begins with a full stop
 _ENDS = _STARTS + "."
 
@@ -110,8 +133,13 @@ def clean(text: str) -> str:
         text = text.translate(_UNICODE)
         if not text.isascii():
             text = unicodedata.normalize("NFKC", text).translate(_UNICODE)
+    if "Rs" in text:
+        text = _RUPEES.sub(" INR ", text)
+    if "(" in text:
+        text = _ALTERNATIVE.sub("", _FAMILY.sub(r", \1 \\in \2", text))
     if "\\" in text or "$" in text or "~" in text or "*" in text or "{" in text:
-        text = _CURRENCY.sub("", text)  # before the delimiters: \$ is no delimiter
+        text = _DOLLAR.sub(" USD ", text)  # before the delimiters: \$ is no delimiter
+        text = _CURRENCY.sub(lambda match: {"pounds": " GBP ", "euro": " EUR "}[match[1]], text)
         if "\\\\" in text:
             text = _DOUBLED.sub(r"\\", text)
             text = text.replace(r"\\(", "(").replace(r"\\)", ")")

@@ -1,0 +1,139 @@
+r"""An answer as it was read: its type, and the trees that its text may stand for.
+
+Text that is no mathematics is read here too: booleans, clock times, numbers of statements ("(1)(3)", "①③"),
+and words. Everything else is the parser's.
+"""
+
+import re
+from enum import Enum
+from functools import lru_cache
+
+from drsft.verify.maths.evaluate import free_symbols
+from drsft.verify.maths.parser import parse
+from drsft.verify.maths.regions import region_of
+from drsft.verify.maths.syntax import (
+    Builder,
+    Call,
+    Chain,
+    Clock,
+    Listing,
+    Matrix,
+    Node,
+    Options,
+    Quantity,
+    Seq,
+    SetOf,
+    Truth,
+    Words,
+)
+from drsft.verify.maths.tokens import UnreadableError
+
+__all__ = ["AnswerType", "readings_of", "type_of", "words_of"]
+
+
+class AnswerType(Enum):
+    """What an answer is; docs/verification.md says how each pair of types compares."""
+
+    NUMBER = "number"
+    EXPRESSION = "expression"
+    QUANTITY = "quantity"
+    SET = "set"
+    TUPLE = "tuple"
+    INTERVAL = "interval"
+    LIST = "several values"
+    MATRIX = "matrix"
+    RELATION = "relation"
+    FUNCTION_VALUE = "function value"
+    OPTIONS = "choice set"
+    BOOLEAN = "boolean"
+    TIME = "time"
+    TEXT = "text"
+
+
+def type_of(node: Node) -> AnswerType:
+    match node:
+        case Quantity():
+            return AnswerType.QUANTITY
+        case Truth():
+            return AnswerType.BOOLEAN
+        case Clock():
+            return AnswerType.TIME
+        case Options():
+            return AnswerType.OPTIONS
+        case Words():
+            return AnswerType.TEXT
+        case Listing():
+            return AnswerType.LIST
+        case SetOf() | Builder():
+            return AnswerType.SET
+        case Matrix():
+            return AnswerType.MATRIX
+        case Chain((Call(name, _), *_), _) if name.startswith("apply "):
+            return AnswerType.FUNCTION_VALUE
+        case Chain():
+            return AnswerType.RELATION
+        case Seq((_, _), "(" | "[", ")" | "]") | Call("union" | "intersect" | "minus", _):
+            return AnswerType.TUPLE if region_of(node) is None else AnswerType.INTERVAL
+        case Seq():
+            return AnswerType.TUPLE
+    return AnswerType.EXPRESSION if free_symbols(node) else AnswerType.NUMBER
+
+
+_DECIMAL_COMMA = re.compile(r"-?(?:0,\d+|\d+,\d{2}|\d+,\d{4,})")
+_LABEL = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf)\{)?\(([A-Z])\)\s*\}?[\s:.\\]*(?=\S)")
+_QUOTED = re.compile(r"(['\"])([^'\"]*)\1")
+
+
+@lru_cache(maxsize=4096)
+def readings_of(text: str) -> tuple[Node, ...]:
+    """The ways to read a cleaned answer: the usual one first, then a comma's other meanings; () for none."""
+    if (special := _special(text)) is not None:
+        return (special,)
+    readings: list[Node] = []
+    variants = [(text, True)]
+    if re.search(r"\d,\d{3}", text):
+        variants.append((text, False))
+    if _DECIMAL_COMMA.fullmatch(text):
+        variants.append((text.replace(",", "."), True))
+    if label := _LABEL.match(text):
+        variants.append((text[label.end() :], True))
+    if "'" in text or '"' in text:
+        variants.append((_QUOTED.sub(r"\2", text).strip("[]"), False))
+    for variant, grouped in variants:
+        try:
+            node = parse(variant, grouped=grouped)
+        except UnreadableError:
+            continue
+        if node not in readings:
+            readings.append(node)
+    if not readings and (words := words_of(text)):
+        readings.append(Words(words))
+    return tuple(readings)
+
+
+_TRUTHS = {"true": True, "false": False, "yes": True, "no": False}
+_CLOCK = re.compile(r"(\d{1,2})(?:\s*:\s*(\d{2}))?(?::\d{2})?\s*([ap])\.?\s*m\b\.?", re.IGNORECASE)
+_NUMBERED = re.compile(r"(?:\(\s*(\d{1,2})\s*\)[\s,;、]*(?:and|和)?\s*){2,}")
+_FONT = re.compile(r"\\(?:text|textbf|mathrm|mbox|textit|texttt|emph)\s*\{([^{}]*)\}")
+
+
+def _special(text: str) -> Node | None:
+    plain = _FONT.sub(r" \1 ", text).strip(" .")
+    if (truth := _TRUTHS.get(plain.lower())) is not None:
+        return Truth(truth)
+    if (clock := _CLOCK.fullmatch(plain)) is not None:
+        hour = int(clock[1]) % 12 + (12 if clock[3].lower() == "p" else 0)
+        return Clock(60 * hour + int(clock[2] or 0))
+    if _NUMBERED.fullmatch(plain + " "):
+        return Options(frozenset(re.findall(r"\d+", plain)))
+    return None
+
+
+_WORD = re.compile(r"[A-Za-z一-鿿][A-Za-z一-鿿 ,'-]*")
+
+
+def words_of(text: str) -> str:
+    """The words of "\\text{even}" or "even"; "" for anything that is not words only."""
+    text = _FONT.sub(r" \1 ", text)
+    text = " ".join(text.replace("{", " ").replace("}", " ").split()).strip(". ")
+    return text if _WORD.fullmatch(text) else ""

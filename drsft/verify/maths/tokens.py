@@ -1,0 +1,383 @@
+r"""Text to tokens. LaTeX, ASCII ("x**2", "sqrt(3)", "2e27") and plain words share one alphabet of tokens.
+
+Two texts with equal tokens are equal answers: spacing, font commands, \frac12 against \frac{1}{2}, leading
+zeros and the spelling of numbers are gone. A token is a pair of kind and value:
+
+    num   Num                       sym   a symbol's name            fn    a function's name
+    op    an operator or bracket    word  a word                     sep   a separator of answers: , ; and or
+    unit  a unit's name             cmd   a structural command: frac, sqrt, binom, sum, int, begin(...)
+"""
+
+import re
+from fractions import Fraction
+
+from drsft.verify.maths.syntax import Num
+from drsft.verify.maths.units import CURRENCIES, is_unit
+
+__all__ = ["MAX_DIGITS", "Token", "UnreadableError", "parse_number", "tokenize"]
+
+Token = tuple[str, object]
+MAX_DIGITS = 1_000  # Python refuses more than 4,300; no answer worth reading has more than a few hundred
+
+
+class UnreadableError(Exception):
+    """The text is not what this grammar knows. Says nothing about right or wrong."""
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+FUNCTIONS = _set(
+    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth sech csch ln log"
+    " lg exp min max gcd lcm det arg Re Im sgn asin acos atan asinh acosh atanh abs floor ceil"
+)
+ALIASES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "lg": "log"}
+OPERATORS = {
+    **dict.fromkeys(("cdot", "times", "ast"), "*"),
+    **dict.fromkeys(("le", "leq", "leqslant", "leqq"), "<="),
+    **dict.fromkeys(("ge", "geq", "geqslant", "geqq"), ">="),
+    **dict.fromkeys(("ne", "neq"), "!="),
+    **dict.fromkeys(("approx", "simeq", "doteq", "sim"), "approx"),
+    **dict.fromkeys(("setminus", "backslash"), "minus"),
+    **dict.fromkeys(("lvert", "rvert", "vert", "mid"), "|"),
+    **dict.fromkeys(("to", "mapsto", "rightarrow"), "to"),
+    **dict.fromkeys(("Rightarrow", "implies", "Longrightarrow", "iff", "therefore"), "implies"),
+    **dict.fromkeys(("ldots", "dots", "cdots"), "dots"),
+    **{"div": "/", "lt": "<", "gt": ">", "not": "not", "in": "in", "equiv": "equiv", "cup": "union"},
+    **{"cap": "intersect", "pm": "pm", "mp": "mp", "lbrace": "{set", "rbrace": "set}", "langle": "("},
+    **{"rangle": ")", "lbrack": "[", "rbrack": "]", "lfloor": "floor(", "rfloor": "floor)"},
+    **{"lceil": "ceil(", "rceil": "ceil)", "colon": ":", "prime": "'", "circ": "circ", "degree": "deg"},
+    **{"perp": "perp", "percent": "%", "pmod": "mod", "bmod": "mod", "mod": "mod"},
+}
+ESCAPED = {"{": "{set", "}": "set}", "%": "%", "|": "|", "_": "_", "&": "&", "#": "#", "$": ""}
+ASCII_OPERATORS = {"**": "^", "==": "=", "=<": "<=", "=>": "implies"}
+STRUCTURE = _set("frac sqrt binom tbinom dbinom choose sum prod int iint oint lim overset underset over")
+SYMBOL_NAMES = {
+    "infty": "inf",
+    "infinity": "inf",
+    "varphi": "phi",
+    "varepsilon": "epsilon",
+    "vartheta": "theta",
+}
+ACCENTS = _set("bar hat vec dot ddot tilde overline underline widehat overrightarrow overleftrightarrow")
+TEXT = _set("text textbf textit textrm textsf texttt mbox hbox mathrm operatorname emph textnormal")
+IGNORED = _set("boxed fbox rm bf it cal small large Large mathbin mathrel dollar textdollar because")
+WORDS_AS_SEPARATORS = frozenset({"and", "or", "и", "和", "或", "与", "und", "oder", "et", "ou"})
+ASCII_WORDS = {"pi": "pi", "inf": "inf", "infty": "inf", "infinity": "inf", "oo": "inf"}
+SHORT_WORDS = _set("per the is are so of for an we has he she it day all sq cu")
+PERCENT = _set("percent pct percents percentage")
+MULTIPLIERS = {
+    **{"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12},
+    **{"万": 10**4, "亿": 10**8},
+}
+MODULES = frozenset({"np", "math", "numpy"})
+
+_PIECE = re.compile(
+    r"""(?P<space>\s+)
+    |(?P<repeating>\d*\.(?:\d*\\(?:overline|bar|dot)\s*(?:\{\d+\}|\d)(?:\d*\\dot\s*(?:\{\d\}|\d))?|\(\d+\)
+        |\d*?(?P<digit>\d)(?P=digit){2,}(?:\.{3}|\\[lc]?dots(?![a-z]))))
+    |(?P<number>\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?
+        |(?:\d+(?:\.\d+|\.(?!\d))?|\.\d+)(?:[eE][+-]?\d+(?![\d.]))?)
+    |(?P<plain>\d+)
+    |\\(?P<command>[A-Za-z]+)
+    |\\(?P<escaped>.)
+    |(?P<letters>[A-Za-zµΩ]+)
+    |(?P<op><=|>=|=<|=>|!=|==|\*\*|[-+*/^_=<>(){}\[\]|,;:!%'&])
+    |(?P<other>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+_GAP = re.compile(r"\d{3}(?!\d)")
+_UNIT_TEXT = re.compile(r"[A-Za-zµΩ]+|[/*·^.\s-]|\d|\(|\)")
+
+
+def parse_number(text: str) -> Num:
+    """A number as written: commas, leading zeros, "2e27", ".5"; UnreadableError beyond MAX_DIGITS."""
+    text = text.replace(",", "").rstrip(".")
+    if len(text) > MAX_DIGITS:
+        raise UnreadableError("too many digits")
+    mantissa, _, exponent = text.lower().partition("e")
+    if exponent and abs(int(exponent)) > MAX_DIGITS:
+        raise UnreadableError("exponent too large")
+    whole, point, decimals = mantissa.partition(".")
+    places = len(decimals) - int(exponent or 0) if point or exponent else None
+    return Num(Fraction(text), places, len((whole + decimals).lstrip("0")) if point or exponent else 0)
+
+
+def _repeating(text: str) -> Num:
+    r"""0.\overline{3}, 0.1\dot{6}, 0.\dot{1}4\dot{2}, 0.(3) and 0.333...: exact."""
+    whole, _, rest = text.partition(".")
+    head = re.match(r"\d*", rest)
+    assert head is not None
+    if "overline" in rest or "bar" in rest or "(" in rest or "dot{" in rest or re.search(r"dot\s*\d", rest):
+        fixed, period = head.group(), "".join(re.findall(r"\d", rest[head.end() :]))
+    else:
+        fixed, period = head.group().rstrip(head.group()[-1]), head.group()[-1]
+    if len(fixed) + len(period) > MAX_DIGITS:
+        raise UnreadableError("too many digits")
+    nines = (10 ** len(period) - 1) * 10 ** len(fixed)
+    return Num(Fraction(int((whole or "0") + fixed), 10 ** len(fixed)) + Fraction(int(period), nines))
+
+
+def tokenize(text: str, *, grouped: bool = True, depth: int = 0) -> list[Token]:
+    """Tokens of a cleaned text. `grouped`: "1,234" is one number; otherwise every comma separates."""
+    if depth > 4:
+        raise UnreadableError("text in text in text")
+    tokens: list[Token] = []
+    position, end = 0, len(text)
+    while position < end:
+        piece = _PIECE.match(text, position)
+        if piece is None:
+            raise UnreadableError("no token")
+        kind = piece.lastgroup if piece["repeating"] is None else "repeating"
+        value = piece.group(kind or 0)
+        position = piece.end()
+        if kind == "space":
+            # "1 000 000" is one number, written with spaces.
+            if tokens and tokens[-1][0] == "num" and grouped and _GAP.match(text, position):
+                position = _join_group(text, position, tokens)
+        elif kind == "repeating":
+            tokens.append(("num", _repeating(value)))
+        elif kind == "number":
+            if not grouped and "," in value:
+                value = value.partition(",")[0]
+                position = piece.start() + len(value)
+            tokens.append(("num", parse_number(value)))
+        elif kind == "command":
+            position = _command(value, text, position, tokens, grouped, depth)
+        elif kind == "letters":
+            is_apart = piece.start() > 0 and text[piece.start() - 1].isspace()
+            _letters(value, tokens, is_apart=is_apart)
+        elif kind == "op":
+            if value in ",;":
+                tokens.append(("sep", value))
+            else:
+                tokens.append(("op", ASCII_OPERATORS.get(value, value)))
+        elif kind == "escaped":
+            if value == "\\":
+                tokens.append(("op", "newline"))
+            elif value in ESCAPED:
+                if ESCAPED[value]:
+                    tokens.append(("op", ESCAPED[value]))
+            elif value not in "()[] ,;:!\n/":
+                raise UnreadableError(f"\\{value}")
+        elif value.isalpha():
+            _foreign(value, text, tokens)
+        elif value == "、":
+            tokens.append(("sep", ","))
+        elif value not in '"`.?~$':
+            raise UnreadableError(value)
+    return _without_idle_braces(tokens)
+
+
+def _join_group(text: str, position: int, tokens: list[Token]) -> int:
+    last = tokens[-1][1]
+    assert isinstance(last, Num)
+    if last.places is not None or last.value < 1 or last.value.denominator != 1:
+        return position
+    tokens[-1] = ("num", parse_number(str(last.value.numerator) + text[position : position + 3]))
+    return position + 3
+
+
+def _foreign(letter: str, text: str, tokens: list[Token]) -> None:
+    """Letters of other scripts: a separator, a multiplier, part of a word, or a symbol (Greek)."""
+    if letter in WORDS_AS_SEPARATORS:
+        tokens.append(("sep", "and"))
+    elif letter in MULTIPLIERS and tokens and tokens[-1][0] == "num":
+        tokens.extend((("op", "*"), ("num", Num(Fraction(MULTIPLIERS[letter])))))
+    elif "\u0370" <= letter < "\u0400":
+        tokens.append(("sym", letter))
+    elif tokens and tokens[-1][0] == "word" and not str(tokens[-1][1]).isascii():
+        tokens[-1] = ("word", f"{tokens[-1][1]}{letter}")
+    else:
+        tokens.append(("word", letter))
+
+
+def _letters(value: str, tokens: list[Token], *, is_apart: bool) -> None:
+    lower = value.lower()
+    if len(value) == 1:
+        is_unit_letter = is_apart and _follows_number(tokens) and is_unit(value) and value not in "ieabcdxyzt"
+        tokens.append(("unit" if is_unit_letter else "sym", value))
+    elif lower in WORDS_AS_SEPARATORS:
+        tokens.append(("sep", "and"))
+    elif value in FUNCTIONS:
+        tokens.append(("fn", ALIASES.get(value, value)))
+    elif value in ASCII_WORDS:
+        tokens.append(("sym", ASCII_WORDS[value]))
+    elif value in ("sqrt", "binom"):
+        tokens.append(("cmd", value))
+    elif value in MODULES:
+        pass  # "np.arcsin(x)": the full stop is dropped too
+    elif lower in MULTIPLIERS and tokens and tokens[-1][0] == "num":
+        tokens.extend((("op", "*"), ("num", Num(Fraction(MULTIPLIERS[lower])))))
+    elif lower in PERCENT:
+        tokens.append(("op", "%"))
+    elif lower in ("degrees", "degree", "deg"):
+        tokens.append(("op", "deg"))
+    elif value in CURRENCIES or (_follows_value(tokens) and _unit_name(value)):
+        tokens.append(("unit", _unit_name(value) or value))
+    elif lower in SHORT_WORDS:
+        tokens.append(("word", lower))
+    elif value.isupper() or (len(value) < 4 and not (value[0].isupper() and value[1:].islower())):
+        if is_apart and _follows_value(tokens) and len(value) > 2 and value.islower():
+            tokens.append(("word", lower))  # 5 red, 6 pens; "3 xy" is algebra
+        else:
+            tokens.extend(("sym", letter) for letter in value)  # AB, SRMC, xyz: products of symbols
+    else:
+        tokens.append(("word", lower))
+
+
+def _unit_name(word: str) -> str | None:
+    """The spelling that the table of units knows: as written, or in small letters where it is long."""
+    if is_unit(word):
+        return word
+    return word.lower() if len(word) > 3 and is_unit(word.lower()) else None
+
+
+def _follows_number(tokens: list[Token]) -> bool:
+    return bool(tokens) and (tokens[-1][0] in ("num", "unit") or tokens[-1] in (("op", "}"), ("op", "/")))
+
+
+def _follows_value(tokens: list[Token]) -> bool:
+    if not tokens:
+        return False
+    kind, last = tokens[-1]
+    return kind in ("num", "word", "unit") or (
+        kind == "op" and last in (")", "}", "|", "!", "^", "/", "*", "(")
+    )
+
+
+def _command(name: str, text: str, position: int, tokens: list[Token], grouped: bool, depth: int) -> int:
+    """Append what \\name means; returns where the text goes on."""
+    if name in OPERATORS:
+        tokens.append(("op", OPERATORS[name]))
+    elif name in STRUCTURE:
+        tokens.append(("cmd", name))
+    elif name in FUNCTIONS:
+        tokens.append(("fn", ALIASES.get(name, name)))
+    elif name in TEXT:
+        content, position = _argument(text, position)
+        _text(content, tokens, grouped, depth)
+    elif name in ("begin", "end"):
+        content, position = _argument(text, position)
+        if content.strip("*") == "array" and name == "begin":
+            _, position = _argument(text, position)  # the column format
+        tokens.append(("cmd", f"{name}({content})"))
+    elif name in ACCENTS:
+        content, position = _argument(text, position)
+        letters = re.sub(r"[\\{}\s]", "", content)
+        if not letters or len(letters) > 12:
+            raise UnreadableError(name)
+        tokens.append(("sym", letters if name == "vec" else f"{name}({letters})"))
+    elif name in IGNORED:
+        pass
+    elif name in ("mathbb", "Bbb"):
+        content, position = _argument(text, position)
+        tokens.append(("sym", f"bb({content})"))
+    elif name in ("ce", "href", "url", "cite", "tag", "label"):
+        raise UnreadableError(name)
+    elif name in ("mu", "Omega") and (unit := _greek_unit(name, text, position, tokens)) is not None:
+        tokens.append(("unit", unit[0]))
+        position = unit[1]
+    else:
+        tokens.append(("sym", SYMBOL_NAMES.get(name, name)))
+    return position
+
+
+def _greek_unit(name: str, text: str, position: int, tokens: list[Token]) -> tuple[str, int] | None:
+    r"""The µC of "2.7 \mu\mathrm{C}" and the Ω of "5 \Omega", after a number."""
+    if not tokens or tokens[-1][0] not in ("num", "unit"):
+        return None
+    if name == "Omega":
+        return "ohm", position
+    following = re.compile(r"\s*(?:\\(?:mathrm|text)\s*\{[\s~]*([A-Za-z]+)\s*\}|([A-Za-z])(?![A-Za-z]))")
+    if (match := following.match(text, position)) is None:
+        return None
+    unit = "µ" + (match[1] or match[2])
+    return (unit, match.end()) if is_unit(unit) else None
+
+
+def _text(content: str, tokens: list[Token], grouped: bool, depth: int) -> None:
+    """The content of \\text and its like: words, a separator, a unit, or mathematics after all."""
+    content = content.strip(" ~\\,;:")
+    lower = content.lower().strip(".")
+    if not content:
+        return
+    if lower in WORDS_AS_SEPARATORS:
+        tokens.append(("sep", "and"))
+    elif lower in MULTIPLIERS:
+        _letters(lower, tokens, is_apart=False)
+    elif lower in PERCENT or lower.startswith(("degree", "deg")):
+        tokens.append(("op", "%" if lower in PERCENT else "deg"))
+    elif _is_units(content, tokens):
+        tokens.extend(_units(content))
+    elif content in CURRENCIES:
+        tokens.append(("unit", content))
+    elif len(content) == 1 and content not in "ei" and tokens and tokens[-1][0] == "num":
+        tokens.append(("word", content))  # 5\\text{ m}, but 2\\mathrm{e}
+    elif len(content) == 1 or content in FUNCTIONS or any(c in content for c in "0123456789\\^_,:="):
+        tokens.extend(tokenize(content, grouped=grouped, depth=depth + 1))
+    else:
+        for word in re.split(r"\s+(?:and|or)\s+", lower):
+            tokens.extend(((("sep", "and")), ("word", " ".join(word.split()))))
+        del tokens[-2 * len(re.split(r"\s+(?:and|or)\s+", lower))]
+
+
+def _is_units(content: str, tokens: list[Token]) -> bool:
+    """Whether a text after a value is units only: "kg/m", "m s", "square feet"."""
+    if not tokens or (not _follows_value(tokens) and tokens[-1] != ("op", "%")):
+        return False
+    names = re.findall(r"[A-Za-zµΩ]+", content)
+    skipped = ("square", "cubic", "per", "sq", "cu")
+    is_known = bool(names) and all(name in skipped or _unit_name(name) for name in names)
+    return is_known and not _UNIT_TEXT.sub("", content)
+
+
+def _units(content: str) -> list[Token]:
+    tokens: list[Token] = []
+    for name, operator, exponent in re.findall(r"([A-Za-zµΩ]+)|([/*·()])|\^?(-?\d)", content):
+        if name in ("square", "cubic", "per", "sq", "cu"):
+            tokens.append(("word", name))
+        elif name:
+            tokens.append(("unit", _unit_name(name)))
+        elif operator:
+            tokens.append(("op", "*" if operator == "·" else operator))
+        else:
+            tokens.extend((("op", "^"), ("num", Num(Fraction(int(exponent))))))
+    return tokens
+
+
+def _argument(text: str, position: int) -> tuple[str, int]:
+    """The {group} or single character at `position`, and where it ends."""
+    while position < len(text) and text[position].isspace():
+        position += 1
+    if position == len(text):
+        return "", position
+    if text[position] != "{":
+        match = re.compile(r"\\[A-Za-z]+|.", re.DOTALL).match(text, position)
+        assert match is not None
+        return match.group(), match.end()
+    depth = 0
+    for index in range(position, len(text)):
+        if text[index] == "{":
+            depth += 1
+        elif text[index] == "}":
+            depth -= 1
+            if depth == 0:
+                return text[position + 1 : index], index + 1
+    raise UnreadableError("unclosed brace")
+
+
+def _without_idle_braces(tokens: list[Token]) -> list[Token]:
+    """{x} is x: a group of one token needs no braces, since a token is never split again."""
+    kept: list[Token] = []
+    for token in tokens:
+        kept.append(token)
+        while (
+            len(kept) >= 3
+            and kept[-1] == ("op", "}")
+            and kept[-3] == ("op", "{")
+            and kept[-2][0] in ("num", "sym", "unit")
+        ):
+            kept[-3:] = [kept[-2]]
+    return kept
