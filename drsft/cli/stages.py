@@ -120,7 +120,7 @@ def gap(
     if data is None and model is None:
         run_stages(config, overrides, ("gap",))
         return
-    from drsft.stages.gap import run_gap_of
+    from drsft.stages.gap_of_texts import run_gap_of
 
     with stoppable():
         run_config = load_config(config, overrides or ())

@@ -3,6 +3,7 @@
 import json
 import types
 from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
@@ -77,6 +78,8 @@ def _type(annotation: Any) -> str:
     if origin is tuple:
         is_list = len(inner) == 2 and inner[1] is Ellipsis
         return f"list of {_type(inner[0])}" if is_list else " and ".join(map(_type, inner))
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return ", ".join(f"`{member.value}`" for member in annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
     return _NAMES.get(annotation, str(getattr(annotation, "__name__", annotation)))

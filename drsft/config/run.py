@@ -17,7 +17,7 @@ from drsft.config.rounds import Rounds
 from drsft.config.sampling import SamplingPhase
 from drsft.config.target import Target
 from drsft.config.tracing import Traces
-from drsft.config.training import Arm, Train
+from drsft.config.training import Arm, DataView, Train
 
 __all__ = ["Resources", "RunConfig"]
 
@@ -115,7 +115,7 @@ class RunConfig(Frozen):
 
     @model_validator(mode="after")
     def hinted_data_is_made(self) -> "RunConfig":
-        hinted = [arm.name for arm in self.train.arms if arm.data == "hinted"]
+        hinted = [arm.name for arm in self.train.arms if arm.data is DataView.HINTED]
         if hinted and self.rewrite.method != "hinted" and not self.rewrite.hinted_beside:
             raise ValueError(
                 f"arm {hinted[0]!r} trains on hinted data; set rewrite.hinted_beside: true "
@@ -129,7 +129,7 @@ class RunConfig(Frozen):
 
     @model_validator(mode="after")
     def rounds_follow_an_arm(self) -> "RunConfig":
-        rewriting = {arm.name for arm in self.train.arms if arm.data == "rewritten"}
+        rewriting = {arm.name for arm in self.train.arms if arm.data is DataView.REWRITTEN}
         if self.rounds.count > 1 and not rewriting:
             raise ValueError("rounds need an arm in train.arms with data: rewritten")
         if self.rounds.arm is not None and self.rounds.arm not in rewriting:
@@ -140,7 +140,7 @@ class RunConfig(Frozen):
     @property
     def followed_arm(self) -> Arm:
         """Whose training gives the next round its target; only a run of several rounds has to have one."""
-        arms = [arm for arm in self.train.arms if arm.data == "rewritten"]
+        arms = [arm for arm in self.train.arms if arm.data is DataView.REWRITTEN]
         return next((arm for arm in arms if arm.name == self.rounds.arm), arms[-1])
 
     @property

@@ -1,5 +1,6 @@
 """Arms and the optimiser."""
 
+from enum import StrEnum
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -9,16 +10,27 @@ from drsft.config.objectives import Dft, Guards, Objective
 
 __all__ = ["Arm", "DataView", "GapFilter", "Lora", "TrackerName", "Train"]
 
-# What of a run's records is learnt; drsft/run/views.py says what each view holds.
-DataView = Literal["expert", "self_only", "rewritten", "hinted"]
 TrackerName = Literal["tensorboard", "mlflow", "wandb"]
+
+
+class DataView(StrEnum):
+    """What an arm learns from each problem's record, so that all arms of a run share its samples.
+
+    HINTED is what the cascade keeps with `method: hinted` and no teacher, also from records that were made
+    with guided re-solving and `hinted_beside`.
+    """
+
+    EXPERT = "expert"  # the demonstration, whatever was sampled
+    SELF_ONLY = "self_only"  # what the target solved alone; other problems are left out
+    REWRITTEN = "rewritten"  # what the cascade kept
+    HINTED = "hinted"  # what the target solved alone, else what Hinted Decoding found, else the fallback
 
 
 class Arm(Frozen):
     """One way of training that is compared with the others."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_+.-]*$", max_length=40)
-    data: DataView = "rewritten"
+    data: DataView = DataView.REWRITTEN
     objective: Objective = Dft()
     guards: Guards = Guards()
 

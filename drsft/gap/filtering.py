@@ -21,7 +21,7 @@ __all__ = ["FilterCounts", "filter_records", "read_filter_counts", "refusal"]
 class FilterCounts:
     """Texts of one data view before the filter, and those that it left out, by reason and by source."""
 
-    data: str
+    data: DataView
     num_texts: int
     reasons: dict[str, int]
     sources: dict[str, int]
@@ -79,19 +79,19 @@ def read_filter_counts(run: Run) -> list[FilterCounts]:
     return [read_stored(run.store, key, FilterCounts) for key in keys if run.store.exists(key)]
 
 
-def _texts(record: dict[str, Any], data: str) -> tuple[Role, str, list[Any]]:
+def _texts(record: dict[str, Any], data: DataView) -> tuple[Role, str, list[Any]]:
     """What is learnt from a record: token ids, and for further solutions the elements of `also_kept`."""
-    if data == "expert":
+    if data == DataView.EXPERT:
         return Role.DEMONSTRATION, Source.EXPERT.value, [record["expert_completion_ids"]]
     if record["source"] == Source.DROPPED.value:
         return Role.KEPT, record["source"], []
     return Role.KEPT, record["source"], [record["completion_ids"], *(record["also_kept"] or ())]
 
 
-def _with_texts(record: dict[str, Any], data: str, kept: list[Any]) -> Iterator[dict[str, Any]]:
+def _with_texts(record: dict[str, Any], data: DataView, kept: list[Any]) -> Iterator[dict[str, Any]]:
     if not kept:
         return
-    if data == "expert":
+    if data == DataView.EXPERT:
         yield record
         return
     first, *others = kept

@@ -1,15 +1,4 @@
-"""Data views: which text of each record an arm of the run trains on. All arms share the same rollouts.
-
-| view | each problem's text |
-|---|---|
-| expert | the demonstration, whatever was sampled |
-| self_only | what the target solved alone; other problems are left out |
-| rewritten | what the cascade kept |
-| hinted | what the target solved alone, else what Hinted Decoding found, else the fallback |
-
-So `hinted` has what the cascade keeps with `method: hinted` and no teacher; the records themselves may come
-from guided re-solving with `hinted_beside`.
-"""
+"""The rows that each data view of a run's records holds (drsft.config.DataView says which)."""
 
 from dataclasses import replace
 
@@ -35,11 +24,11 @@ def view_of(records: pa.Table, data: DataView, rewrite: Rewrite, *, run_seed: in
     The text is `expert_completion_ids` for "expert", and `completion_ids` for all others.
     """
     match data:
-        case "expert" | "rewritten":
+        case DataView.EXPERT | DataView.REWRITTEN:
             table = records
-        case "self_only":
+        case DataView.SELF_ONLY:
             table = records.filter(pc.equal(records["source"], Source.OWN.value))
-        case "hinted":
+        case DataView.HINTED:
             found = [hinted_record(one, rewrite, run_seed=run_seed) for one in records_from_table(records)]
             table = records_to_table(found)
     return table.select(COLUMNS)

@@ -27,7 +27,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from drsft.config import Arm, Benchmark, Evaluate, Train
+from drsft.config import Arm, Benchmark, DataView, Evaluate, Train
 
 __all__ = [
     "BASE",
@@ -281,7 +281,7 @@ def gap_of(data: str, digest: str) -> GapFolder:
     return GapFolder(f"{GAP.prefix}/{data}-{digest}")
 
 
-def packed_rows(train: Train, data_view: str) -> PackedRowsFolder:
+def packed_rows(train: Train, data_view: DataView) -> PackedRowsFolder:
     """All trainings that would pack alike share them."""
     return PackedRowsFolder(f"{TRAININGS}/packed-{data_view}-{train.packing_fingerprint}")
 

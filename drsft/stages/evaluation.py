@@ -22,7 +22,7 @@ from drsft.run.models import EvaluatedModel
 from drsft.run.plan import Plan
 from drsft.run.run import Run
 from drsft.stages.actors import EnginePulse, actor_resources, actor_verifier, die_of_engine, run_to_end
-from drsft.stages.board import Ticker, stop_if_draining
+from drsft.stages.progress_board import ProgressReporter, stop_if_draining
 from drsft.storage import download_folder, open_store
 from drsft.verify.version import verifier_version
 
@@ -40,10 +40,10 @@ class ModelEvaluator:
         self._run = Run(open_store(store_url), self._config)
         self._verifier = actor_verifier(self._config)
         self._models = {model.name: model for model in self._run.models()}
-        self._board, self._ticker = board, Ticker(board, STAGE)
+        self._board, self._progress = board, ProgressReporter(board, STAGE)
 
     async def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        if await asyncio.to_thread(self._ticker.is_draining):
+        if await asyncio.to_thread(self._progress.is_draining):
             return {"model": batch["model"]}
         model = self._models[str(batch["model"][0])]
         with tempfile.TemporaryDirectory(prefix="drsft-export-") as folder:
@@ -61,19 +61,19 @@ class ModelEvaluator:
                     verifier_version=verifier_version(),
                     provenance=provenance(target),
                     on_problem=self._count,
-                    may_begin=lambda: not self._ticker.is_draining(),
+                    may_begin=lambda: not self._progress.is_draining(),
                 )
             except StageError:
                 await asyncio.to_thread(die_of_engine, self._board, STAGE)
             finally:
                 pulse.stop()
                 policy.close()
-        self._ticker.flush()
+        self._progress.flush()
         return {"model": batch["model"]}
 
     def _count(self, num_tokens: int) -> None:
-        self._ticker.count("rollouts", self._config.evaluate.num_samples, stage=STAGE)
-        self._ticker.add(done=1, num_tokens=num_tokens)
+        self._progress.count("rollouts", self._config.evaluate.num_samples, stage=STAGE)
+        self._progress.add(done=1, num_tokens=num_tokens)
 
     def _target(self, model: EvaluatedModel, folder: Path) -> Target:
         if model.folder is None:

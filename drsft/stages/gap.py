@@ -1,118 +1,174 @@
-"""`drsft gap CONFIG --data FILE --model MODEL`: any texts under any model."""
+"""The gap stage with Ray Data: texts scored under a model with the plain prompt, shard by shard."""
 
-import hashlib
-from collections.abc import Iterator
-from itertools import islice
-from pathlib import Path
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
-from rich.console import Console
+import pyarrow.compute as pc
+import ray
+import torch
+from ray.data import ActorPoolStrategy
 
 from drsft.config import RunConfig
-from drsft.gap.datasets import Reading, read_texts
-from drsft.gap.report import read_gap_report
-from drsft.gap.scored_texts import Text, texts_of_records, texts_to_table
-from drsft.policy.prompts import Prompter, load_prompter, model_location
-from drsft.policy.provenance import model_fingerprint
-from drsft.records import Problem
-from drsft.report.html.page import render_gap
-from drsft.report.terminal.gap import gap_view
-from drsft.run import layout
-from drsft.run.run import Run, run_of
+from drsft.errors import InputError, StageError
+from drsft.gap.report import GapReport, gap_report, heat_map, rows_to_show
+from drsft.gap.scored_texts import ROW_COLUMNS, score_table, scores_of, texts_from_table, texts_of_records
+from drsft.gap.scoring import score_rows
+from drsft.policy.prompts import load_prompter, model_location
+from drsft.run.layout import GAP, RECORDS, GapFolder
+from drsft.run.plan import Plan
+from drsft.run.run import Run
 from drsft.run.shards import ShardSet
-from drsft.run.tables import PROBLEM_SCHEMA, problems_from_table
-from drsft.stages.actors import quiet_ray_data
-from drsft.stages.board import start_board, watched
-from drsft.stages.cluster import connected, quiet_stderr
-from drsft.stages.scoring import Scoring, score
-from drsft.storage import table_bytes
+from drsft.run.summary import Work, WorkSummary
+from drsft.stages.actors import actor_resources, run_to_end
+from drsft.stages.progress_board import ProgressReporter, stop_if_draining
+from drsft.storage import Store, open_store
+from drsft.train.model import load_model
 
-__all__ = ["run_gap_of"]
+__all__ = [
+    "Scoring",
+    "is_complete",
+    "run_gap",
+    "run_scores",
+    "score",
+]
 
-
-def run_gap_of(config: RunConfig, *, data: str | None, model: str | None, console: Console) -> str:
-    """Scores `data` (None: the run's records) under `model` (None: the target); returns where the page lies.
-
-    Scores lie below `gap/<data>-<digest>` of the run, where the digest is over texts and model: the same
-    command goes on where it stopped, another file or model never mixes with it.
-    """
-    run = run_of(config)
-    store = run.store
-    model = model or config.target.model
-    prompter = load_prompter(model, config.target.prompts)
-    reading = Reading()
-    rows = _rows_of_data(config, data, prompter, reading) if data else _rows_of_run(run, prompter)
-    tables = list(_shards(rows, config.problems.shard_size))
-    digest = hashlib.blake2b(model_fingerprint(model_location(model)).encode(), digest_size=4)
-    for table in tables:
-        digest.update(hashlib.sha256(table_bytes(table)).digest())
-    stem = Path(data).name.partition(".")[0] if data else "records"
-    folder = layout.gap_of(stem, digest.hexdigest())
-    scoring = Scoring(model=model, texts=folder.texts, folder=folder)
-    _say_what_was_read(console, reading, tables)
-    shards = _write_texts(ShardSet(store, scoring.texts), tables)
-    report = read_gap_report(store, folder)
-    if report is None:
-        with quiet_stderr(console), connected(dashboard_port=config.resources.dashboard_port):
-            quiet_ray_data()
-            board = start_board()
-            with watched(board, console):
-                report = score(config, store.url, scoring, shards, board)
-    store.put(folder.page, render_gap(report, title=f"{stem} under {model}").encode())
-    console.print(gap_view(report))
-    return f"{store.url}/{folder.page}"
+STAGE = "gap"
 
 
-def _rows_of_data(config: RunConfig, data: str, prompter: Prompter, reading: Reading) -> Iterator[list[Text]]:
-    problems = config.problems.model_copy(update={"path": data})
-    return read_texts(problems, reading, prompter=prompter, max_model_len=config.target.max_model_len)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """What is scored under which model, and where the scores and the report lie."""
+
+    model: str  # a folder, a hub name or `embedded`
+    texts: str  # prefix of the texts' shards: the run's records, or tables of gap.scored_texts.TEXT_SCHEMA
+    folder: GapFolder
+    number: int = 1  # of the round whose target the model is, where the texts are records
+
+    def scores(self, store: Store) -> ShardSet:
+        return scores_of(store, self.folder)
 
 
-def _rows_of_run(run: Run, prompter: Prompter) -> Iterator[list[Text]]:
-    """The first round's texts for another model: its own prompt, other ids where its tokenizer is another."""
-    target = load_prompter(run.config.target.model, run.config.target.prompts)
-    is_same = target.tokenizer.get_vocab() == prompter.tokenizer.get_vocab()
-    for _, table in run.record_tables():
-        prompts = {problem.problem_id: prompter.plain(problem) for problem in _problems(table)}
-        for text in texts_of_records(table, number=1):
-            ids = text.completion_ids
-            if not is_same:
-                ids = prompter.completion(target.decode(ids))
-            yield [
-                Text(
-                    row_id=text.row_id,
-                    role=text.role,
-                    index=text.index,
-                    source=text.source,
-                    prompt_ids=prompts[text.row_id],
-                    completion_ids=ids,
-                )
-            ]
+class ShardScorer:
+    """One copy of the model: in fp32 on a core, in the target's dtype on a GPU."""
+
+    def __init__(self, config_json: str, store_url: str, scoring: Scoring, board: Any) -> None:
+        config = RunConfig.model_validate_json(config_json)
+        store = open_store(store_url)
+        self._is_of_records, self._number = scoring.texts == RECORDS, scoring.number
+        self._texts = ShardSet(store, scoring.texts)
+        self._scores = scoring.scores(store)
+        model = load_model(model_location(scoring.model)).eval()
+        if config.resources.gpus_per_actor and torch.cuda.is_available():
+            model = model.to("cuda", getattr(torch, config.target.dtype))
+        self._model = model
+        self._progress = ProgressReporter(board, STAGE)
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        for shard in map(str, batch["shard"]):
+            if self._progress.is_draining():
+                return batch
+            if self._scores.find(shard) is not None:
+                continue  # another has done it while this one was stopped
+            table, started_at = self._texts.table(shard), time.time()
+            scores = self._score(table)
+            num_tokens = sum(scores["num_tokens"].to_pylist())
+            summary = WorkSummary(
+                work=Work.since(started_at), num_units=table.num_rows, num_tokens=num_tokens
+            )
+            self._scores.commit(shard, scores, summary.to_json())
+            self._progress.count("shard_commits", stage=STAGE)
+            self._progress.add(done=table.num_rows)
+        self._progress.flush()
+        return batch
+
+    def _score(self, table: pa.Table) -> pa.Table:
+        if self._is_of_records:
+            texts = list(texts_of_records(table, number=self._number))
+        else:
+            texts = texts_from_table(table)
+        scores = score_rows(self._model, [(text.prompt_ids, text.completion_ids) for text in texts])
+        return score_table(texts, scores)
 
 
-def _problems(records: pa.Table) -> list[Problem]:
-    return problems_from_table(records.select(PROBLEM_SCHEMA.names))
+def _of_run(config: RunConfig, number: int = 1) -> Scoring:
+    return Scoring(model=config.target.model, texts=RECORDS, folder=GAP, number=number)
 
 
-def _shards(rows: Iterator[list[Text]], size: int) -> Iterator[pa.Table]:
-    while chunk := list(islice(rows, size)):
-        yield texts_to_table([text for row in chunk for text in row])
+def is_complete(run: Run, plan: Plan) -> bool:
+    return run.store.exists(GAP.report) and scores_of(run.store).done() >= plan.shards.keys()
 
 
-def _write_texts(shards: ShardSet, tables: list[pa.Table]) -> dict[str, int]:
-    done = shards.done()
-    sizes = {}
-    for number, table in enumerate(tables):
-        name = f"{number:05d}"
-        sizes[name] = table.num_rows
-        if name not in done:
-            shards.commit(name, table)
-    return sizes
+def run_scores(store: Store, config: RunConfig) -> pa.Table:
+    """The ROW_COLUMNS of the run's texts. Raises StageError before the gap stage."""
+    if not store.exists(GAP.report):
+        raise StageError(
+            "train.filter goes by the gap report, which this run has not yet; run drsft gap first"
+        )
+    return pa.concat_tables(_row_tables(_of_run(config).scores(store)))
 
 
-def _say_what_was_read(console: Console, reading: Reading, tables: list[pa.Table]) -> None:
-    aside = ", ".join(f"{count:,} {reason}" for reason, count in reading.set_aside.items())
-    line = f"{sum(table.num_rows for table in tables):,} texts to score"
-    if aside:
-        line += f"; set aside: {aside} (the first: {reading.first})"
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+def run_gap(config: RunConfig, store_url: str, plan: Plan, board: Any, *, number: int = 1) -> None:
+    """A round's records under its target. Raises InputError while some are not rewritten."""
+    missing = plan.shards.keys() - ShardSet(open_store(store_url), RECORDS).done()
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(plan.shards)} shards are not rewritten; run drsft rewrite first, or "
+            "score a file as it is: drsft gap CONFIG --data FILE"
+        )
+    score(config, store_url, _of_run(config, number), plan.shards, board)
+
+
+def score(
+    config: RunConfig, store_url: str, scoring: Scoring, shards: Mapping[str, int], board: Any
+) -> GapReport:
+    """Scores the shards (name -> rows) that are not committed yet, then writes the report."""
+    store = open_store(store_url)
+    done = scoring.scores(store).done()
+    missing = [shard for shard in shards if shard not in done]
+    num_done = sum(shards[shard] for shard in shards if shard in done)
+    ray.get(board.begin.remote(STAGE, total=sum(shards.values()), done_before=num_done))
+    if missing:
+        rows = ray.data.from_items([{"shard": shard} for shard in missing], override_num_blocks=len(missing))
+        scored = rows.map_batches(
+            ShardScorer,
+            fn_constructor_args=(config.model_dump_json(), store_url, scoring, board),
+            batch_size=1,
+            compute=ActorPoolStrategy(size=min(config.resources.rewrite_actors, len(missing))),
+            **actor_resources(config.resources),
+        )
+        run_to_end(scored, "the gap report")
+        stop_if_draining(board)
+    report = _report(config, scoring, scoring.scores(store))
+    store.put(scoring.folder.report, report.to_json().encode())
+    return report
+
+
+def _report(config: RunConfig, scoring: Scoring, scores: ShardSet) -> GapReport:
+    """Reads every shard for its row columns, and those of the rows that are shown for their tokens."""
+    shards, tables = sorted(scores.done()), _row_tables(scores)
+    rows = pa.concat_tables(tables)
+    report = gap_report(model=scoring.model, rows=rows)
+    shown = rows_to_show(rows)
+    wanted = pa.array([row.row_id for row in shown])
+    tokens: list[dict[str, Any]] = []
+    for shard, table in zip(shards, tables, strict=True):
+        if pc.any(pc.is_in(table["row_id"], wanted)).as_py():
+            tokens += scores.table(shard).filter(pc.is_in(pc.field("row_id"), wanted)).to_pylist()
+    found = {(row["row_id"], row["role"], row["index"]): row for row in tokens}
+    prompter = load_prompter(scoring.model, config.target.prompts)
+    return replace(
+        report,
+        heat_maps=tuple(
+            heat_map(row, found[row.row_id, row.role.value, row.index], prompter.tokenizer.decode)
+            for row in shown
+        ),
+    )
+
+
+def _row_tables(scores: ShardSet) -> list[pa.Table]:
+    """In order of the shards' names."""
+    return [scores.table(shard).select(list(ROW_COLUMNS)) for shard in sorted(scores.done())]

@@ -25,9 +25,8 @@ from drsft.run.history import timed
 from drsft.run.plan import Plan, copy_plan
 from drsft.run.rounds import Round, rounds_of
 from drsft.run.run import Run, run_of
-from drsft.stages import evaluation, rewriting, scoring, survey, training
+from drsft.stages import evaluation, gap, rewriting, survey, training
 from drsft.stages.actors import quiet_ray_data
-from drsft.stages.board import start_board, watched
 from drsft.stages.cluster import check_resources, connected, quiet_stderr
 from drsft.stages.draining import draining
 from drsft.stages.preparing import (
@@ -38,6 +37,8 @@ from drsft.stages.preparing import (
     sweep,
     write_manifest,
 )
+from drsft.stages.progress_board import start_board
+from drsft.stages.progress_display import progress_shown
 from drsft.stages.reporting import show_and_write_report
 from drsft.storage import open_store
 
@@ -122,7 +123,10 @@ def _run_round(one: Round, start: _Start) -> None:
         start.connect()
         check_resources(run.config.resources, todo)
         board = start_board(run.config.run_id)
-        with watched(board, start.console), draining(board, run.config.resources.drain_s, start.console):
+        with (
+            progress_shown(board, start.console),
+            draining(board, run.config.resources.drain_s, start.console),
+        ):
             for stage in todo:
                 with timed(run.store, start.term, stage), _announced(board, stage):
                     _run_stage(stage, one, start, plans, board)
@@ -137,7 +141,7 @@ def _stages_to_run(run: Run, start: _Start, plans: Mapping[str, Plan]) -> list[s
     is_untrained = not training.is_complete(run)
     is_incomplete = {
         "rewrite": not rewriting.is_complete(run, start.plan),
-        "gap": not scoring.is_complete(run, start.plan),
+        "gap": not gap.is_complete(run, start.plan),
         "train": is_untrained,
         "evaluate": "evaluate" in start.stages and not evaluation.is_complete(run, plans),
     }
@@ -161,7 +165,7 @@ def _run_stage(stage: str, one: Round, start: _Start, plans: Mapping[str, Plan],
                 run.config, run.url, plan, board, number=one.number, before_url=before_url
             )
         case "gap":
-            scoring.run_scoring(run.config, run.url, plan, board, number=one.number)
+            gap.run_gap(run.config, run.url, plan, board, number=one.number)
         case "train":
             training.run_training(run.config, run.url, partial(rows_of_view, run, plan), board=board)
         case "evaluate":

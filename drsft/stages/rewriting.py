@@ -35,7 +35,7 @@ from drsft.stages.actors import (
     run_to_end,
     scoring_model,
 )
-from drsft.stages.board import Ticker, stop_if_draining
+from drsft.stages.progress_board import ProgressReporter, stop_if_draining
 from drsft.stages.trace_export import check_can_export, export_traces
 from drsft.storage import open_store
 
@@ -78,7 +78,7 @@ class RewritingActor:
             teachers=OpenAITeachers(config.rewrite.teachers) if config.rewrite.teachers else None,
             hinting=hinting_for(config.rewrite, config.target, prompter, policy),
         )
-        self._board, self._ticker = board, Ticker(board, STAGE)
+        self._board, self._progress = board, ProgressReporter(board, STAGE)
         self._has_failed = False
         if board is not None and isinstance(policy, VLLMPolicy):
             EnginePulse(board, STAGE, policy)
@@ -91,7 +91,7 @@ class RewritingActor:
             tokens_per_problem_of_run=tokens_per_problem_of_run,
             problems_in_flight=config.resources.problems_in_flight_per_actor,
             scorer=_target_scorer(config) if config.rewrite.selection == "closest" else None,
-            events=_Progress(self._ticker),
+            events=_Progress(self._progress),
             number=number,
             before=open_store(before_url) if before_url else None,
         )
@@ -102,7 +102,7 @@ class RewritingActor:
         return {"shard": batch["shard"], "num_rows": np.array(num_rows)}
 
     async def _rewrite_shard(self, shard: str) -> int:
-        if self._has_failed or await asyncio.to_thread(self._ticker.is_draining):
+        if self._has_failed or await asyncio.to_thread(self._progress.is_draining):
             return 0
         try:
             commit = await self._rewriter.rewrite(shard)
@@ -111,8 +111,8 @@ class RewritingActor:
         except DrsftError:
             self._has_failed = True  # the run ends of it: what is queued here would be work for nothing
             raise
-        self._ticker.count("shard_commits", stage=STAGE)
-        self._ticker.flush()
+        self._progress.count("shard_commits", stage=STAGE)
+        self._progress.flush()
         if self._send_spans is not None:
             await asyncio.to_thread(self._send_spans)
         return commit.num_rows
@@ -121,12 +121,12 @@ class RewritingActor:
 class _Progress(NoEvents):
     """Counts what is done, for the run's progress and its metrics."""
 
-    def __init__(self, ticker: Ticker) -> None:
-        self._ticker = ticker
+    def __init__(self, ticker: ProgressReporter) -> None:
+        self._progress = ticker
 
     def record_made(self, record: Record) -> None:
-        self._ticker.count("rollouts", len(record.attempts), stage=STAGE)
-        self._ticker.count("sources", source=record.source.value)
+        self._progress.count("rollouts", len(record.attempts), stage=STAGE)
+        self._progress.count("sources", source=record.source.value)
         for attempt in record.attempts:
             verdict, phase = attempt.verdict, attempt.rollout.phase
             labels = {
@@ -134,8 +134,8 @@ class _Progress(NoEvents):
                 "outcome": verdict.outcome.value,
                 "reason": verdict.reason,
             }
-            self._ticker.count("verdicts", **labels)
-        self._ticker.add(done=1, num_tokens=record.num_sampled_tokens, **{record.source.value: 1})
+            self._progress.count("verdicts", **labels)
+        self._progress.add(done=1, num_tokens=record.num_sampled_tokens, **{record.source.value: 1})
 
 
 def _target_scorer(config: RunConfig) -> Scorer:

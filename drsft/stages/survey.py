@@ -17,7 +17,7 @@ from drsft.run.rounds import Round, survey_finding
 from drsft.run.run import Run
 from drsft.run.tables import records_from_table
 from drsft.stages.actors import actor_resources, run_to_end, scoring_model
-from drsft.stages.board import Ticker, stop_if_draining
+from drsft.stages.progress_board import ProgressReporter, stop_if_draining
 from drsft.storage import open_store
 
 __all__ = ["run_survey"]
@@ -45,20 +45,20 @@ class ShardSurveyor:
         self._tolerance = config.rounds.tolerance
         self._before = scoring_model(RunConfig.model_validate_json(before_json).target)
         self._now = scoring_model(config.target)
-        self._ticker = Ticker(board, STAGE)
+        self._progress = ProgressReporter(board, STAGE)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         for shard in map(str, batch["shard"]):
-            if self._ticker.is_draining():
+            if self._progress.is_draining():
                 return batch
             if self._survey.find(shard) is not None:
                 continue  # another has done it while this one was stopped
             rows = list(self._rows(records_from_table(self._records.table(shard))))
             summary = Counter(row["standing"] for row in rows)
             self._survey.commit(shard, pa.Table.from_pylist(rows, schema=SURVEY_SCHEMA), dict(summary))
-            self._ticker.count("shard_commits", stage=STAGE)
-            self._ticker.add(done=len(rows))
-        self._ticker.flush()
+            self._progress.count("shard_commits", stage=STAGE)
+            self._progress.add(done=len(rows))
+        self._progress.flush()
         return batch
 
     def _rows(self, records: list[Record]) -> Iterator[dict[str, Any]]:

@@ -30,8 +30,8 @@ from drsft.process.logs import log_as_json
 from drsft.run import layout
 from drsft.run.run import Run
 from drsft.stages.actors import group_labels, raise_cause
-from drsft.stages.board import stop_if_draining
-from drsft.stages.scoring import run_scores
+from drsft.stages.gap import run_scores
+from drsft.stages.progress_board import stop_if_draining
 from drsft.storage import Store, open_store
 from drsft.train.job import Job, Target, Training, jobs_of
 from drsft.train.loop import train_one
@@ -41,7 +41,7 @@ from drsft.train.world import World
 __all__ = ["STAGE", "is_complete", "run_training", "told_troubles"]
 
 STAGE = "train"
-ReadView = Callable[[DataView], pa.Table]  # drsft/run/views.py's rows of a run's records
+ReadView = Callable[[DataView], pa.Table]  # rows_of_view of drsft/rewrite/data_views.py
 SHOWN = ("loss", "tokens_per_s", "mfu", "validation_ce", "validation_accuracy")  # beside the progress
 
 

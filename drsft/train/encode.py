@@ -4,18 +4,17 @@ Axes: T tokens of one example (prompt and completion).
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from drsft.config import DataView
 from drsft.errors import StageError
 from drsft.records import Source
 
 __all__ = ["Encoding", "Example", "encode"]
-
-DataView = Literal["expert", "rewritten"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +34,7 @@ class Encoding:
 
 
 def encode(records: pa.Table, *, data: DataView, seq_len: int) -> Encoding:
-    """Examples in the table's order, from `completion_ids` or, for "expert", from `expert_completion_ids`.
+    """Examples in the table's order, from `completion_ids` or, for EXPERT, from `expert_completion_ids`.
 
     Rows of more than `seq_len` tokens are left out and counted: a truncated completion would lose its answer
     and its end of turn, and so teach text that never ends. StageError where prompt or completion is empty.
@@ -43,7 +42,7 @@ def encode(records: pa.Table, *, data: DataView, seq_len: int) -> Encoding:
     examples = []
     num_too_long = 0
     for row in records.to_pylist():
-        source = Source.EXPERT.value if data == "expert" else row["source"]
+        source = Source.EXPERT.value if data == DataView.EXPERT else row["source"]
         for completion_ids in _completions(row, data):
             if not row["prompt_ids"] or not completion_ids:
                 empty = "completion_ids" if row["prompt_ids"] else "prompt_ids"
@@ -57,7 +56,7 @@ def encode(records: pa.Table, *, data: DataView, seq_len: int) -> Encoding:
 
 def _completions(row: dict[str, Any], data: DataView) -> list[list[int]]:
     """What is learnt for one problem: one completion, several where a recipe keeps several, or none."""
-    if data == "expert":
+    if data == DataView.EXPERT:
         return [row["expert_completion_ids"]]
     if row["source"] == Source.DROPPED.value:
         return []

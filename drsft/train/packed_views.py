@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from drsft.config import Train
+from drsft.config import DataView, Train
 from drsft.errors import StageError
 from drsft.records import stable_seed
 from drsft.run import layout
@@ -22,16 +22,16 @@ class View:
     held_out: PackedRows | None
 
 
-def is_packed(store: Store, data: str, train: Train) -> bool:
+def is_packed(store: Store, data: DataView, train: Train) -> bool:
     return store.exists(layout.packed_rows(train, data).commit)
 
 
-def pack_view(store: Store, records: pa.Table, data: str, train: Train) -> None:
+def pack_view(store: Store, records: pa.Table, data: DataView, train: Train) -> None:
     """Writes the packed rows of a data view; beside them the counts, as their commit. Once is enough."""
     keys, seq_len = layout.packed_rows(train, data), train.seq_len
     if is_packed(store, data, train):
         return
-    encoding = encode(records, data="expert" if data == "expert" else "rewritten", seq_len=seq_len)
+    encoding = encode(records, data=data, seq_len=seq_len)
     if not encoding.examples and not encoding.num_too_long:
         raise StageError(f"there is no {data} data to train on: no sample was accepted; leave its arms out")
     if not encoding.examples:
@@ -73,7 +73,7 @@ def _split(examples: list[Example], validation_share: float) -> tuple[list[Examp
     return learnt, held_out
 
 
-def read_view(store: Store, data: str, train: Train) -> View:
+def read_view(store: Store, data: DataView, train: Train) -> View:
     """What `pack_view` wrote."""
     keys = layout.packed_rows(train, data)
     return View(

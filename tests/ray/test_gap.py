@@ -14,9 +14,9 @@ from drsft.policy.prompts import load_prompter, model_location
 from drsft.records import Problem
 from drsft.run.layout import GapFolder
 from drsft.run.shards import ShardSet
-from drsft.stages.board import start_board
 from drsft.stages.cluster import connected
-from drsft.stages.scoring import Scoring, ShardScorer, score
+from drsft.stages.gap import Scoring, ShardScorer, score
+from drsft.stages.progress_board import start_board
 from drsft.storage import LocalStore
 from drsft.train.model import load_model
 from tests.base_model.task import Split, make_problems

@@ -22,7 +22,7 @@ ray = pytest.importorskip("ray")
 from drsft.config import Arm, Dft, Problems, Resources, RunConfig, Sft, Target, Train  # noqa: E402
 from drsft.errors import ModelError, StageError  # noqa: E402
 from drsft.run.run import Run  # noqa: E402
-from drsft.stages.board import start_board  # noqa: E402
+from drsft.stages.progress_board import start_board  # noqa: E402
 from drsft.stages.training import is_complete, run_training  # noqa: E402
 from drsft.storage import LocalStore  # noqa: E402
 

@@ -30,8 +30,8 @@ from drsft.run.layout import PROBLEMS
 from drsft.run.run import Run
 from drsft.run.summary import ShardCounts, ShardSummary, Work
 from drsft.stages.actors import quiet_ray_data
-from drsft.stages.board import start_board
 from drsft.stages.cluster import connected, quiet_stderr
+from drsft.stages.progress_board import start_board
 from drsft.stages.rewriting import run_rewriting
 from drsft.storage import Store, open_store
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_avg_fn
 
-from drsft.config import Rewrite
+from drsft.config import DataView, Rewrite
 from drsft.config.objectives import Dft, IwSft, Sft
 from drsft.doctor.losses.findings import Finding, error_between
 from drsft.doctor.losses.hinted_steps import hinted_step_errors
@@ -49,7 +49,7 @@ def _shift_alignment(block: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     ids, prompt_len = block["input_ids"][0], block["prompt_len"]
     record = {"problem_id": "p", "source": Source.OWN.value, "prompt_ids": ids[:prompt_len]}
     table = pa.Table.from_pylist([{**record, "completion_ids": ids[prompt_len:]}])
-    (example,) = encode(table, data="rewritten", seq_len=len(ids)).examples
+    (example,) = encode(table, data=DataView.REWRITTEN, seq_len=len(ids)).examples
     logits_TV = _tensor(block["logits"])[0]
     ids_T, mask_T = torch.from_numpy(example.input_ids_T).long(), torch.from_numpy(example.loss_mask_T)
     yield "loss mask", error_between(mask_T[1:], _tensor(block["mask_correct_for_shifted_loss"]))

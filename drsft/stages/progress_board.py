@@ -1,28 +1,21 @@
-"""How far a run is: actors send small updates to one board, the driver draws it.
+"""How far a run is: workers report to one board, an actor of Ray on the driver's node.
 
-Losing an update loses nothing but a picture; what counts is read from the commits.
+A lost update changes what is shown and nothing else; what is done is read from the commits.
 """
 
 import math
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
 from drsft.process.metric_names import RUN_METRICS
 from drsft.stages.ray_metrics import RayMetrics
 
-__all__ = ["Board", "StageProgress", "Ticker", "start_board", "stop_if_draining", "watched"]
+__all__ = ["ProgressBoard", "ProgressReporter", "StageProgress", "start_board", "stop_if_draining"]
 
 Count = tuple[str, float, dict[str, str]]  # a counter's name without drsft_ and _total, how much, labels
 TRAINING = {  # gauge -> metric of a step
@@ -31,7 +24,6 @@ TRAINING = {  # gauge -> metric of a step
     "clip_share": "clip_share",
     "tokens_per_second": "tokens_per_s",
 }
-SOURCES = ("own", "rewritten", "hinted", "expert")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +50,7 @@ class StageProgress:
         return self.elapsed_s / fresh * (self.total - self.done) if fresh > 0 else None
 
 
-class Board:
+class ProgressBoard:
     """Keeps the progress of all stages, in the order in which they began."""
 
     def __init__(self, run: str | None = None) -> None:
@@ -155,10 +147,10 @@ class Board:
 def start_board(run: str | None = None) -> Any:
     """The board as a Ray actor that takes no CPU. On the driver's node: a worker's may be taken away."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote(run)
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(ProgressBoard).remote(run)
 
 
-class Ticker:
+class ProgressReporter:
     """Collects one worker's updates and sends them a few times a second."""
 
     def __init__(self, board: Any, stage: str, *, every_s: float = 0.5) -> None:
@@ -194,95 +186,3 @@ def stop_if_draining(board: Any) -> None:
     """Ends a stage that was cut short, as SIGTERM asked. Raises KeyboardInterrupt."""
     if board is not None and ray.get(board.is_draining.remote()):
         raise KeyboardInterrupt("SIGTERM")
-
-
-@contextmanager
-def watched(board: Any, console: Console) -> Iterator[None]:
-    """Draws the board while the block runs: live on a terminal, a line for each finished stage elsewhere."""
-    if console.is_terminal:
-        with (
-            Live(console=console, refresh_per_second=4, transient=False) as live,
-            _polled(board, live.update),
-        ):
-            yield
-    else:
-        with _polled(board, _LinePrinter(console)):
-            yield
-
-
-@contextmanager
-def _polled(board: Any, show: Callable[[Any], None]) -> Iterator[None]:
-    stop = threading.Event()
-
-    def poll() -> None:
-        while not stop.wait(0.5):
-            show_once()
-
-    def show_once() -> None:
-        try:
-            show(_Picture(ray.get(board.snapshot.remote(), timeout=5)))
-        except ray.exceptions.RayError:
-            stop.set()  # the cluster is going: the run itself reports why
-
-    thread = threading.Thread(target=poll, name="progress", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        if ray.is_initialized():
-            show_once()
-
-
-class _Picture:
-    """All stages, one line each."""
-
-    def __init__(self, stages: list[StageProgress]) -> None:
-        self.stages = stages
-
-    def __rich__(self) -> Group:
-        table = Table.grid(padding=(0, 2))
-        for stage in self.stages:
-            share = Text(f"{stage.done:,.0f}/{stage.total:,.0f}", style="bold", justify="right")
-            bar = ProgressBar(total=max(stage.total, 1), completed=stage.done, width=24)
-            table.add_row(Text(stage.stage, style="cyan"), bar, share, Text(describe(stage), style="dim"))
-        return Group(table)
-
-
-def describe(stage: StageProgress) -> str:
-    """The rest of a stage's line: sources, speed, time left, and what is being done."""
-    parts = [f"{name} {stage.counts[name]:,.0f}" for name in SOURCES if name in stage.counts]
-    if stage.num_tokens:
-        parts.append(f"{stage.num_tokens / stage.elapsed_s:,.0f} tokens/s")
-    if "tokens_per_s" in stage.counts:
-        parts.append(f"{stage.counts['tokens_per_s']:,.0f} tokens/s")
-    told = {*SOURCES, "tokens_per_s"}
-    parts += [f"{name} {value:,.4g}" for name, value in stage.counts.items() if name not in told]
-    if stage.done >= stage.total > 0:
-        parts.append(f"{stage.elapsed_s:.0f} s")
-    elif stage.remaining_s is not None:
-        parts.append(f"{_clock(stage.remaining_s)} left")
-    return "  ".join([*parts, stage.note]).strip()
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-class _LinePrinter:
-    """For logs: a line when a stage has moved on by a tenth, and when it ends."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._tenths: dict[str, int] = {}
-
-    def __call__(self, picture: _Picture) -> None:
-        for stage in picture.stages:
-            tenth = int(10 * stage.done / stage.total) if stage.total else 0
-            if tenth > self._tenths.get(stage.stage, -1):
-                self._tenths[stage.stage] = tenth
-                line = f"{stage.stage:<10} {stage.done:,.0f}/{stage.total:,.0f}  {describe(stage)}"
-                self._console.print(line, markup=False, highlight=False, soft_wrap=True)
