@@ -1,0 +1,1 @@
+"""From samples on benchmarks to scores with intervals and paired differences."""

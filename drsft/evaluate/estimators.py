@@ -1,8 +1,9 @@
 """Accuracy with honest intervals: avg@k, pass@k and maj@k.
 
-Axes: S training seeds, P problems, K samples of a problem. Outcomes are 1 for a correct sample, else 0, as an
-array (P, K), or (S, P, K) when several trainings were sampled on the same problems. drsft.evaluate.intervals
-says how the intervals are made.
+Axes: S training seeds, P problems, K samples of a problem, A distinct answers.
+
+Outcomes are 1 for a correct sample, else 0, as an array (P, K), or (S, P, K) when several trainings were
+sampled on the same problems. drsft.evaluate.intervals says how the intervals are made.
 """
 
 import math
@@ -61,10 +62,10 @@ def maj_at_k(groups: ArrayLike) -> Estimate:
     groups_SPK = groups_SPK[np.newaxis] if groups_SPK.ndim == 2 else groups_SPK
     if groups_SPK.ndim != 3 or groups_SPK.size == 0 or not np.issubdtype(groups_SPK.dtype, np.integer):
         raise ValueError(f"expected answer groups (problems, samples) or (seeds, ...), got {groups!r:.80}")
-    votes_SPG = (groups_SPK[..., np.newaxis] == np.arange(max(groups_SPK.max(), 0) + 1)).sum(axis=2)
-    most_SP = votes_SPG.max(axis=2)
-    num_first_SP = (votes_SPG == most_SP[..., np.newaxis]).sum(axis=2)
-    is_first_SP = (votes_SPG[..., 0] == most_SP) & (most_SP > 0)
+    votes_SPA = (groups_SPK[..., np.newaxis] == np.arange(max(groups_SPK.max(), 0) + 1)).sum(axis=2)
+    most_SP = votes_SPA.max(axis=2)
+    num_first_SP = (votes_SPA == most_SP[..., np.newaxis]).sum(axis=2)
+    is_first_SP = (votes_SPA[..., 0] == most_SP) & (most_SP > 0)
     return crossed_mean(is_first_SP / num_first_SP, num_samples=groups_SPK.shape[2])
 
 

@@ -1,6 +1,7 @@
 """Scores completions under a causal language model with the plain prompt: log p and entropy of each token.
 
-Axes: B rows of a batch, L tokens of a padded row, T tokens of one completion, D hidden size, V vocabulary.
+Axes: B rows of a batch, L tokens of a padded row, T tokens of one completion, N of all completions of a
+batch, D hidden size, V vocabulary.
 
 Rows are sorted by length and batched under a token budget, padded on the right: with causal attention no real
 token sees the padding behind it, so no mask is needed and the fastest kernels stay usable. Only the hidden
@@ -103,9 +104,9 @@ def _score_batch(
         input_ids_BL[row, : len(ids)] = torch.tensor(ids)
         is_predicting_BL[row, len(prompt) - 1 : len(ids)] = True
     output = body_of(model)(input_ids=input_ids_BL.to(device), use_cache=False)
-    hidden_TD = output.last_hidden_state[is_predicting_BL.to(device)].to(head.weight_VD.dtype)
-    labels_T = torch.tensor([token for _, completion in rows for token in completion], device=device)
-    statistics = token_statistics(hidden_TD, head, labels_T, chunk_tokens=chunk_tokens)
+    hidden_ND = output.last_hidden_state[is_predicting_BL.to(device)].to(head.weight_VD.dtype)
+    labels_N = torch.tensor([token for _, completion in rows for token in completion], device=device)
+    statistics = token_statistics(hidden_ND, head, labels_N, chunk_tokens=chunk_tokens)
     ends = np.cumsum([len(completion) for _, completion in rows])[:-1]
     logprobs = np.split(statistics.logprobs_N.double().cpu().numpy(), ends)
     entropies = np.split(statistics.entropy_N.double().cpu().numpy(), ends)

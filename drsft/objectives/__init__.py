@@ -1,0 +1,1 @@
+"""The losses: weights of tokens, the loss fused with the head, meters, rules that warn."""

@@ -1,0 +1,1 @@
+"""What samples: the protocol, prompts, and each kind of policy behind it."""

@@ -1,0 +1,1 @@
+"""The cascade from a problem to a record: sampling, judging, selecting."""

@@ -1,0 +1,1 @@
+"""What a run will take, from the rates of a small one."""

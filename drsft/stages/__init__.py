@@ -1,0 +1,1 @@
+"""The run's stages on Ray: thin functions around the core's."""

@@ -35,7 +35,7 @@ from drsft.stages.progress_board import stop_if_draining
 from drsft.storage import Store, open_store
 from drsft.train.job import Job, Target, Training, jobs_of
 from drsft.train.loop import train_one
-from drsft.train.packed_views import is_packed, pack_view, read_view
+from drsft.train.packed_data import is_packed, pack_data, read_packed
 from drsft.train.world import World
 
 __all__ = ["STAGE", "is_complete", "run_training", "told_troubles"]
@@ -75,7 +75,7 @@ def run_training(config: RunConfig, store_url: str, read_view: ReadView, *, boar
     check_location(model_location(config.train.initial_model or config.target.model))
     for data in sorted({arm.data for arm in config.train.arms}):
         if not is_packed(store, data, config.train):
-            pack_view(store, _filtered(store, read_view(data), data, config), data, config.train)
+            pack_data(store, _filtered(store, read_view(data), data, config), data, config.train)
     with tempfile.TemporaryDirectory(prefix="drsft-ray-train-") as scratch, raise_cause("training"):
         result = _fit(_trainer(config, store_url, board, scratch))
     stop_if_draining(board)
@@ -185,7 +185,7 @@ def _train_all(config: RunConfig, store: Store, world: World, board: Any | None)
 def _trainings(config: RunConfig, store: Store, world: World) -> list[Training]:
     """All of the run's, in order, with their packed rows read."""
     train = config.train
-    views = {data: read_view(store, data, train) for data in {arm.data for arm in train.arms}}
+    packed = {data: read_packed(store, data, train) for data in {arm.data for arm in train.arms}}
     target = Target(
         location=model_location(train.initial_model or config.target.model),
         compute_dtype=getattr(torch, config.target.dtype),
@@ -195,8 +195,8 @@ def _trainings(config: RunConfig, store: Store, world: World) -> list[Training]:
             job=job,
             settings=train,
             target=target,
-            rows=views[job.arm.data].learnt,
-            held_out=views[job.arm.data].held_out,
+            rows=packed[job.arm.data].learnt,
+            held_out=packed[job.arm.data].held_out,
             world=world,
         )
         for job in jobs_of(train)

@@ -1,0 +1,1 @@
+"""One training under plain torch, on one process or many: rows, steps, checkpoints, export."""

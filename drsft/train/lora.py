@@ -2,7 +2,7 @@
 only A and B are trained. Since B starts at zero, the model without its adapters is the model that training
 began with.
 
-Axes: O outputs of a layer, I inputs, R rank. A is (R, I), B is (O, R); W is (O, I) in torch's Linear and
+Axes: O outputs of a layer, I inputs, r rank. A is (r, I), B is (O, r); W is (O, I) in torch's Linear and
 (I, O) in transformers' Conv1D, GPT-2's layer.
 """
 

@@ -13,7 +13,7 @@ from drsft.storage import LocalStore
 from drsft.train.checkpoint import Commit, best, commits
 from drsft.train.model import ScoringModel, load_model
 from drsft.train.pack import PackedRows
-from drsft.train.packed_views import pack_view, read_view
+from drsft.train.packed_data import pack_data, read_packed
 from drsft.train.validation import validate
 from drsft.train.world import World
 from tests.support.train import make_records, make_rows, save_tiny_model, scored
@@ -74,8 +74,8 @@ def test_the_best_is_the_lowest_score_and_the_earliest_of_equals() -> None:
 
 def test_a_problem_is_learnt_or_held_out_and_never_both(tmp_path: Path) -> None:
     store, train = LocalStore(tmp_path), Train(seq_len=32, validation_share=0.3)
-    pack_view(store, make_records(60), "rewritten", train)
-    view = read_view(store, "rewritten", train)
+    pack_data(store, make_records(60), "rewritten", train)
+    view = read_packed(store, "rewritten", train)
     assert view.held_out is not None
     learnt, held_out = set(view.learnt.problem_ids), set(view.held_out.problem_ids)
     assert not learnt & held_out
@@ -88,4 +88,4 @@ def test_a_problem_is_learnt_or_held_out_and_never_both(tmp_path: Path) -> None:
 def test_a_share_that_holds_nothing_out_is_refused(tmp_path: Path) -> None:
     train = Train(seq_len=32, validation_share=0.001)
     with pytest.raises(StageError, match="validation_share"):
-        pack_view(LocalStore(tmp_path), make_records(5), "rewritten", train)
+        pack_data(LocalStore(tmp_path), make_records(5), "rewritten", train)

@@ -1,0 +1,1 @@
+"""Screens for problems: contamination with benchmarks, near-duplicates."""

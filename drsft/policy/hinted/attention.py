@@ -28,23 +28,23 @@ def group_queries(model: Any) -> None:
 
 def _attend(
     module: Any,
-    query_BHTD: Tensor,
-    key_BGLD: Tensor,
-    value_BGLD: Tensor,
+    query_BHTE: Tensor,
+    key_BGLE: Tensor,
+    value_BGLE: Tensor,
     attention_mask: Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
     position_bias: Tensor | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """B rows, H query heads over G key heads, T positions, L columns. Returns [B, T, H, D]."""
-    num_rows, num_heads, length, size = query_BHTD.shape
+    """B rows, H query heads over G key heads, T new tokens, L cached ones. Returns (B, T, H, E)."""
+    num_rows, num_heads, length, size = query_BHTE.shape
     if length > 1 or attention_mask is None or position_bias is not None:
         attended: tuple[Tensor, None] = sdpa_attention_forward(
             module,
-            query_BHTD,
-            key_BGLD,
-            value_BGLD,
+            query_BHTE,
+            key_BGLE,
+            value_BGLE,
             attention_mask,
             dropout=dropout,
             scaling=scaling,
@@ -52,8 +52,8 @@ def _attend(
             **options,
         )
         return attended
-    grouped = query_BHTD.reshape(num_rows, key_BGLD.shape[1], -1, size)
-    grouped_BGRD = scaled_dot_product_attention(
-        grouped, key_BGLD, value_BGLD, attn_mask=attention_mask, scale=scaling
+    grouped = query_BHTE.reshape(num_rows, key_BGLE.shape[1], -1, size)
+    attended_grouped = scaled_dot_product_attention(
+        grouped, key_BGLE, value_BGLE, attn_mask=attention_mask, scale=scaling
     )
-    return grouped_BGRD.reshape(num_rows, 1, num_heads, -1), None
+    return attended_grouped.reshape(num_rows, 1, num_heads, -1), None

@@ -1,9 +1,11 @@
 """Rows of a batch that enter and leave while it decodes, for any causal language model of transformers.
 
-R rows, H heads, C capacity in tokens. All rows end at the same column, so a step writes one column for all of
-them; a row that enters is laid to end there too. This is the layout of a left-padded batch, which every model
-of transformers reads. A model that keeps anything else than keys and values (a state-space model, say) is run
-without a cache: slower, and right. Which of the two it is is found out by trying.
+Axes: B rows, G heads of keys and values, L columns of the cache, E size of a head.
+
+All rows end at the same column, so a step writes one column for all of them; a row that enters is laid to end
+there too. This is the layout of a left-padded batch, which every model of transformers reads. A model that
+keeps anything else than keys and values (a state-space model, say) is run without a cache: slower, and right.
+Which of the two it is is found out by trying.
 """
 
 import inspect
@@ -98,7 +100,7 @@ class CachedRows:
         self._model = model
         self._window = _Window()
         self._cache = Cache(layer_class_to_replicate=partial(_Layer, self._window))
-        self._mask_RC = torch.zeros(0, 0, dtype=torch.long, device=model.device)
+        self._mask_BL = torch.zeros(0, 0, dtype=torch.long, device=model.device)
         self._lengths: list[int] = []
         self._starts: list[int] = []
 
@@ -131,8 +133,8 @@ class CachedRows:
         cache = DynamicCache()
         logits = _forward(self._model, ids, mask, (mask.cumsum(-1) - 1).clamp(min=0), cache)
         columns, places = slice(self._window.end - width, self._window.end), torch.tensor(rows, device=device)
-        self._mask_RC[places] = 0
-        self._mask_RC[places, columns] = mask
+        self._mask_BL[places] = 0
+        self._mask_BL[places, columns] = mask
         for index, layer in enumerate(cache.layers):
             ours = self._layer(index, layer)
             ours.keys[places, :, columns], ours.values[places, :, columns] = layer.keys, layer.values
@@ -142,11 +144,11 @@ class CachedRows:
     def step(self, token_ids: Sequence[int]) -> Tensor:
         window, device = self._window, self._model.device
         self._make_room(window.num_rows, 0)
-        self._mask_RC[: window.num_rows, window.end] = 1
+        self._mask_BL[: window.num_rows, window.end] = 1
         logits = _forward(
             self._model,
             torch.tensor(token_ids, device=device)[:, None],
-            self._mask_RC[: window.num_rows, window.start : window.end + 1],
+            self._mask_BL[: window.num_rows, window.start : window.end + 1],
             torch.tensor(self._lengths, device=device)[:, None],
             self._cache,
         )
@@ -161,7 +163,7 @@ class CachedRows:
             places, movers = (
                 torch.tensor(side, device=self._model.device) for side in zip(*moves, strict=True)
             )
-            self._mask_RC[places] = self._mask_RC[movers]
+            self._mask_BL[places] = self._mask_BL[movers]
             columns = slice(self._window.start, self._window.end)
             for layer in self._cache.layers:
                 for store in (layer.keys, layer.values):
@@ -179,7 +181,7 @@ class CachedRows:
             self._cache.layers.append(_Layer(self._window))
         layer = self._cache.layers[index]
         if not layer.is_initialized:
-            num_rows, capacity = self._mask_RC.shape
+            num_rows, capacity = self._mask_BL.shape
             layer.keys, layer.values = (
                 states.new_zeros(num_rows, states.shape[1], capacity, states.shape[3])
                 for states in (like.keys, like.values)
@@ -190,13 +192,13 @@ class CachedRows:
     def _make_room(self, num_rows: int, prompt_tokens: int) -> None:
         """At least so many rows, a free column, and `prompt_tokens` columns before it."""
         window = self._window
-        old_rows, capacity = self._mask_RC.shape
+        old_rows, capacity = self._mask_BL.shape
         if num_rows <= old_rows and prompt_tokens <= window.end < capacity:
             return
         used = window.end - window.start
         new_end = max(used, prompt_tokens)
         shape = (max(num_rows, old_rows), new_end + SLACK_TOKENS)
-        self._mask_RC = self._moved(self._mask_RC[:, None, :, None], shape, new_end)[:, 0, :, 0]
+        self._mask_BL = self._moved(self._mask_BL[:, None, :, None], shape, new_end)[:, 0, :, 0]
         for layer in self._cache.layers:
             layer.keys, layer.values = (
                 self._moved(store, shape, new_end) for store in (layer.keys, layer.values)
@@ -204,11 +206,11 @@ class CachedRows:
         self._starts = [start + new_end - window.end for start in self._starts]
         window.start, window.end = new_end - used, new_end
 
-    def _moved(self, store_RHCD: Tensor, shape: tuple[int, int], new_end: int) -> Tensor:
+    def _moved(self, store_BGLE: Tensor, shape: tuple[int, int], new_end: int) -> Tensor:
         """The columns in use, laid to end at `new_end` of a new store; zeros elsewhere, never garbage."""
         window, (num_rows, capacity) = self._window, shape
-        moved = store_RHCD.new_zeros(num_rows, store_RHCD.shape[1], capacity, store_RHCD.shape[3])
-        used = store_RHCD[: window.num_rows, :, window.start : window.end]
+        moved = store_BGLE.new_zeros(num_rows, store_BGLE.shape[1], capacity, store_BGLE.shape[3])
+        used = store_BGLE[: window.num_rows, :, window.start : window.end]
         moved[: window.num_rows, :, new_end - used.shape[2] : new_end] = used
         return moved
 

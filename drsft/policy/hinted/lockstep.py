@@ -109,26 +109,26 @@ class Lockstep:
                 self._rows[source] = other
         self._seats = None
 
-    def mix_rows(self, logits_RV: Tensor, vocab_size: int) -> Tensor:
+    def mix_rows(self, logits_BV: Tensor, vocab_size: int) -> Tensor:
         if not self._rows:
-            return logits_RV
+            return logits_BV
         if self._seats is None:
             self._seats = self._find_seats()
         for index, row in self._rows.items():
             if row.is_probe:  # the last time it is seen is with its whole prompt read
-                row.pair.probed[row.role] = logits_RV[index].clone()
+                row.pair.probed[row.role] = logits_BV[index].clone()
         hinted, plain, pairs = self._in_step()
         if pairs:
             drawn = extend(
                 [pair.continuation for pair in pairs],
-                logits_RV[hinted],
-                logits_RV[plain],
+                logits_BV[hinted],
+                logits_BV[plain],
                 vocab_size=vocab_size,
             )
-            rows = torch.tensor(hinted + plain, device=logits_RV.device)
-            logits_RV[rows] = -torch.inf
-            logits_RV[rows, torch.tensor(drawn + drawn, device=logits_RV.device)] = 0.0
-        return logits_RV
+            rows = torch.tensor(hinted + plain, device=logits_BV.device)
+            logits_BV[rows] = -torch.inf
+            logits_BV[rows, torch.tensor(drawn + drawn, device=logits_BV.device)] = 0.0
+        return logits_BV
 
     def _find_seats(self) -> list[tuple[int, int, _Row, _Row]]:
         """Pairs with both rows in the batch; one that lacks its partner has fallen."""

@@ -149,9 +149,9 @@ class TorchHintedDecoder:
             self._pairs += entering
         if not logits:
             return
-        logits_RV = torch.cat(logits)
+        logits_BV = torch.cat(logits)
         continuations = [one for _, one in self._pairs]
-        extend(continuations, logits_RV[0::2], logits_RV[1::2], vocab_size=self._vocab_size)
+        extend(continuations, logits_BV[0::2], logits_BV[1::2], vocab_size=self._vocab_size)
         for request, one in self._pairs:
             if one.finish_reason:
                 request.settle_if_done()

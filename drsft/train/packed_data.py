@@ -13,11 +13,11 @@ from drsft.storage import Store, read_table, table_bytes
 from drsft.train.encode import Example, encode
 from drsft.train.pack import PackedRows, pack
 
-__all__ = ["View", "is_packed", "pack_view", "read_view"]
+__all__ = ["PackedData", "is_packed", "pack_data", "read_packed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class PackedData:
     learnt: PackedRows
     held_out: PackedRows | None
 
@@ -26,7 +26,7 @@ def is_packed(store: Store, data: DataView, train: Train) -> bool:
     return store.exists(layout.packed_rows(train, data).commit)
 
 
-def pack_view(store: Store, records: pa.Table, data: DataView, train: Train) -> None:
+def pack_data(store: Store, records: pa.Table, data: DataView, train: Train) -> None:
     """Writes the packed rows of a data view; beside them the counts, as their commit. Once is enough."""
     keys, seq_len = layout.packed_rows(train, data), train.seq_len
     if is_packed(store, data, train):
@@ -73,10 +73,10 @@ def _split(examples: list[Example], validation_share: float) -> tuple[list[Examp
     return learnt, held_out
 
 
-def read_view(store: Store, data: DataView, train: Train) -> View:
-    """What `pack_view` wrote."""
+def read_packed(store: Store, data: DataView, train: Train) -> PackedData:
+    """What `pack_data` wrote."""
     keys = layout.packed_rows(train, data)
-    return View(
+    return PackedData(
         learnt=PackedRows.from_table(read_table(store, keys.learnt)),
         held_out=PackedRows.from_table(read_table(store, keys.held_out)) if train.validation_share else None,
     )
