@@ -1,13 +1,14 @@
 """How far a run is, as its store tells: what counts is what is committed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from drsft.gap.scored_texts import scores_of
 from drsft.report.data import StageDone
+from drsft.report.wording import count, joined, plural
 from drsft.run.plan import Plan
 from drsft.run.run import Run
 
-__all__ = ["progress_of"]
+__all__ = ["progress_of", "standing_sentence"]
 
 
 def progress_of(run: Run, plan: Plan) -> Iterator[StageDone]:
@@ -25,3 +26,10 @@ def progress_of(run: Run, plan: Plan) -> Iterator[StageDone]:
             num_sampled += len(run.samples(model, benchmark).done() & wanted)
             num_samples += len(wanted)
     yield StageDone(name="evaluation", unit="shard", num_done=num_sampled, num_in_all=num_samples)
+
+
+def standing_sentence(progress: Sequence[StageDone]) -> str:
+    """How far an unfinished run is; empty for one that has done all that its configuration asks for."""
+    open_ones = [one for one in progress if one.num_done < one.num_in_all]
+    parts = [f"{one.name} {count(one.num_done)} of {plural(one.num_in_all, one.unit)}" for one in open_ones]
+    return f"Not finished: {joined(parts)}." if parts else ""

@@ -11,7 +11,7 @@ from drsft.gap.scored_texts import scores_of
 from drsft.report.cascade_counts import Cascade
 from drsft.report.costs import prices_of, rewriting_seconds, stage_costs, time_at_work
 from drsft.report.data import StageCost
-from drsft.report.findings import cascade as findings
+from drsft.report.findings import costs as findings
 from drsft.report.wording import duration
 from drsft.run import layout
 from drsft.run.run import Run

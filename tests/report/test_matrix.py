@@ -52,7 +52,7 @@ def test_their_curves_get_a_panel_for_each_data_view_on_the_same_axes() -> None:
     report = matrix_report()
     curves = merge_seeds(report.losses)
     assert {name: len(part) for name, part in panels(curves).items()} == dict.fromkeys(DATA, 4)
-    chart = draw_losses(curves, arm_colours(report), width=920, css="chart")
+    chart = draw_losses(curves, arm_colours(report), width=920).markup("")
     assert chart.count("optimiser step") == 4
     heights = [float(y) for y in re.findall(r'y="([\d.]+)"[^>]*>optimiser step', chart)]
     assert len({round(b - a, 3) for a, b in pairwise(heights)}) == 1

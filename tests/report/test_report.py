@@ -24,6 +24,7 @@ from drsft.report.data import (
 from drsft.report.findings import cascade as findings
 from drsft.report.findings import gap as gap_findings
 from drsft.report.findings import ranking as leads
+from drsft.report.findings.training import final_loss, probability_finding
 from drsft.report.html.page import render
 from drsft.report.terminal.comparison import COMPARISON_HEADER, comparison_rows, source_rows
 from drsft.report.wording import decimal, joined, percent, points
@@ -249,7 +250,7 @@ def test_seeds_merge_into_means_and_ranges() -> None:
     (thinned,) = merge_seeds([long])
     assert len(thinned.steps) <= 121
     assert thinned.means[0] == pytest.approx(41.5, abs=1)
-    assert findings.final_loss([long]) == pytest.approx(9499.5, abs=1)
+    assert final_loss([long]) == pytest.approx(9499.5, abs=1)
 
 
 def test_ticks_are_round_and_cover_the_data() -> None:
@@ -311,7 +312,7 @@ def test_short_trainings_have_whole_and_different_ticks() -> None:
 
 def test_a_training_of_one_step_can_be_seen() -> None:
     curves = merge_seeds([LossCurve(arm="sft", seed=0, points=((1, 0.5),))])
-    assert 'class="dot c1"' in draw_losses(curves, {"sft": 1}, width=600, css="chart")
+    assert 'class="dot c1"' in draw_losses(curves, {"sft": 1}, width=600).markup("")
 
 
 def test_the_gap_says_what_rewriting_changed() -> None:
@@ -333,10 +334,10 @@ def test_shares_of_unlikely_tokens_are_counted_by_bins() -> None:
         arm="dft", log10_edges=(-3.0, -2.0, -1.0, 0.0), before=(2, 3, 5), after=(0, 1, 9)
     )
     assert [one.share_below(-1.0, counts) for counts in (one.before, one.after)] == [0.5, 0.1]
-    finding = findings.probability_finding([one, replace(one, arm="sft", after=(0, 0, 10))])
+    finding = probability_finding([one, replace(one, arm="sft", after=(0, 0, 10))])
     assert finding is not None
     assert finding.sentence.replace("\u202f", " ") == (
         "Of the training tokens 50.0 % before and 0.0 % after sft; 50.0 % before and 10.0 % after dft have a "
         "probability below 0.1."
     )
-    assert findings.probability_finding([]) is None
+    assert probability_finding([]) is None

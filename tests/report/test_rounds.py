@@ -6,7 +6,8 @@ from drsft.evaluate.paired import PairedDifference
 from drsft.records import Source
 from drsft.report.collect import cascade_of
 from drsft.report.data import RoundScore, RoundShown
-from drsft.report.findings.cascade import flow_finding, rounds_finding
+from drsft.report.findings.cascade import flow_finding
+from drsft.report.findings.later_rounds import rounds_finding
 from drsft.report.html.page import render
 from drsft.report.terminal.comparison import ROUNDS_HEADER, round_rows
 from drsft.run.summary import ShardSummary

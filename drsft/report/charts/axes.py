@@ -1,10 +1,12 @@
-"""Round tick values, and the map from values to pixels."""
+"""Round tick values, the map from values to pixels, and the axis below a chart."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Scale", "nice_ticks", "step_ticks", "tick_digits", "ticks_within"]
+from drsft.report.charts.drawing import Drawing
+
+__all__ = ["Scale", "draw_x_axis", "nice_ticks", "step_ticks", "tick_digits", "ticks_within"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +62,14 @@ def step_ticks(first: float, last: float, count: int) -> list[int]:
 def tick_digits(ticks: Sequence[float]) -> int:
     """Decimals that tell every tick from its rounding: 0.25 needs two."""
     return next((n for n in range(6) if all(abs(tick - round(tick, n)) < 1e-9 for tick in ticks)), 6)
+
+
+def draw_x_axis(
+    drawing: Drawing, x: Scale, ticks: Sequence[float], texts: Sequence[str], *, bottom: float, name: str = ""
+) -> None:
+    """Lines from the top to `bottom`, their values below and the axis' name under these."""
+    for tick, text in zip(ticks, texts, strict=True):
+        drawing.line((x(tick), 0), (x(tick), bottom), "grid")
+        drawing.text(x(tick), bottom + 17, text, "muted", anchor="middle")
+    if name:
+        drawing.text((x.start + x.end) / 2, bottom + 38, name, "muted", anchor="middle")

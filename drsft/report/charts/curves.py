@@ -6,14 +6,12 @@ More arms than can be told apart get a panel for each data view, on the same axe
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup
-
 from drsft.report.charts.axes import Scale, nice_ticks, step_ticks, tick_digits
-from drsft.report.charts.drawing import Drawing, text_width
+from drsft.report.charts.drawing import NARROW, Drawing, text_width
 from drsft.report.data import LossCurve
 from drsft.report.wording import count, decimal, plural
 
-__all__ = ["ArmCurve", "draw_losses", "merge_seeds", "panels"]
+__all__ = ["ArmCurve", "draw_losses", "legend", "merge_seeds", "panels"]
 
 MAX_POINTS = 120
 LABEL_HEIGHT = 17.0
@@ -80,8 +78,14 @@ def panels(curves: Sequence[ArmCurve]) -> dict[str, list[ArmCurve]]:
     }
 
 
-def draw_losses(curves: Sequence[ArmCurve], colours: Mapping[str, int], *, width: float, css: str) -> Markup:
-    is_narrow = width < 500
+def legend(curves: Sequence[ArmCurve], colours: Mapping[str, int]) -> dict[str, int]:
+    """A palette entry for each arm, or for each objective where colours stand for those."""
+    has_panels = len(panels(curves)) > 1
+    return {curve.objective if has_panels else curve.arm: colours[curve.arm] for curve in curves}
+
+
+def draw_losses(curves: Sequence[ArmCurve], colours: Mapping[str, int], *, width: float) -> Drawing:
+    is_narrow = width < NARROW
     parts = panels(curves)
     height = (250.0 if is_narrow else 330.0) if len(parts) == 1 else 230.0
     has_labels = not is_narrow and len(parts) == 1  # elsewhere the legend above the chart has to do
@@ -105,7 +109,7 @@ def draw_losses(curves: Sequence[ArmCurve], colours: Mapping[str, int], *, width
             _draw_curve(drawing, curve, x, y, f"c{colours[curve.arm]}")
         if has_labels:
             _label_ends(drawing, part, x, y)
-    return drawing.markup(css)
+    return drawing
 
 
 def _draw_axes(

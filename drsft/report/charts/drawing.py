@@ -1,18 +1,27 @@
 """A small SVG canvas whose every text is escaped."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
-__all__ = ["FONT_SIZE", "Drawing", "text_width"]
+__all__ = ["FONT_SIZE", "NARROW", "WIDTHS", "Drawing", "Point", "at_all_widths", "text_width"]
 
 FONT_SIZE = 13.0
+WIDTHS = {"wide": 920.0, "medium": 600.0, "narrow": 340.0}
+NARROW = 500.0  # below this width names stand above their rows and axes have fewer ticks
 Point = tuple[float, float]
 
 
 def text_width(text: str) -> float:
     """An upper estimate for a sans-serif face; there is no font to measure with."""
     return 0.58 * FONT_SIZE * len(text)
+
+
+def at_all_widths(draw: Callable[..., "Drawing"], *data: object) -> Markup:
+    """The chart of `data` in every width; the style sheet shows the one that fits."""
+    return Markup("\n").join(
+        draw(*data, width=width).markup(f'class="chart {name}"') for name, width in WIDTHS.items()
+    )
 
 
 def _number(value: float) -> str:
@@ -57,9 +66,9 @@ class Drawing:
             )
         )
 
-    def markup(self, css: str) -> Markup:
-        body = Markup("").join(self.shapes)
+    def markup(self, attributes: str) -> Markup:
+        """The whole element; `attributes` are markup themselves."""
         size = f"0 0 {_number(self.width)} {_number(self.height)}"
-        return Markup('<svg class="{}" viewBox="{}" role="img" aria-label="{}">{}</svg>').format(
-            css, size, self.label, body
+        return Markup('<svg {} viewBox="{}" role="img" aria-label="{}">{}</svg>').format(
+            Markup(attributes), size, self.label, Markup("").join(self.shapes)
         )

@@ -1,10 +1,8 @@
 """The flow of problems through the cascade: each phase's bar, what it solved, what it passed on."""
 
-from markupsafe import Markup
-
 from drsft.records import Phase, Source
 from drsft.report.cascade_counts import Cascade
-from drsft.report.charts.drawing import Drawing
+from drsft.report.charts.drawing import NARROW, Drawing, Point
 from drsft.report.wording import PHASE_NAMES, SOURCE_NAMES, count, percent, plural
 
 __all__ = ["draw_flow"]
@@ -22,11 +20,11 @@ SOURCE_OF_PHASE = {
 }
 
 
-def draw_flow(cascade: Cascade, *, width: float, css: str) -> Markup:
+def draw_flow(cascade: Cascade, *, width: float) -> Drawing:
     """Left to right: every phase sends its solved problems to the right edge and the others on."""
     phases = [one for one in cascade.solving_phases if not one.is_beside]
     total = max(phases[0].num_problems, 1)
-    right = width - (136.0 if width < 500 else 180.0)
+    right = width - (136.0 if width < NARROW else 180.0)
     spacing = (right - BAR_WIDTH) / max(len(phases), 1)
     height = TOP + FLOW_HEIGHT + len(phases) * GAP + 10
     drawing = Drawing(
@@ -62,12 +60,10 @@ def draw_flow(cascade: Cascade, *, width: float, css: str) -> Markup:
         (right, y),
         FLOW_HEIGHT * num_left / total,
     )
-    return drawing.markup(css)
+    return drawing
 
 
-def _ribbon(
-    drawing: Drawing, start: tuple[float, float], end: tuple[float, float], thickness: float, css: str
-) -> None:
+def _ribbon(drawing: Drawing, start: Point, end: Point, thickness: float, css: str) -> None:
     if thickness <= 0:
         return
     (x0, y0), (x1, y1) = start, end
@@ -85,7 +81,7 @@ def _end(
     source: Source,
     num_rows: int,
     note: str,
-    corner: tuple[float, float],
+    corner: Point,
     thickness: float,
 ) -> None:
     x, y = corner

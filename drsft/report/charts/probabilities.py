@@ -3,10 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from markupsafe import Markup
-
 from drsft.report.charts.axes import Scale
-from drsft.report.charts.drawing import Drawing
+from drsft.report.charts.drawing import Drawing, Point
 from drsft.report.data import TokenProbabilities
 from drsft.report.wording import plural
 
@@ -21,8 +19,8 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def draw_probabilities(
-    arms: Sequence[TokenProbabilities], colours: Mapping[str, int], *, width: float, css: str
-) -> Markup:
+    arms: Sequence[TokenProbabilities], colours: Mapping[str, int], *, width: float
+) -> Drawing:
     num_columns = min(max(int((width + GUTTER) // (MIN_PANEL_WIDTH + GUTTER)), 1), len(arms))
     panel = (width - (num_columns - 1) * GUTTER) / num_columns
     num_lines = math.ceil(len(arms) / num_columns)
@@ -37,7 +35,7 @@ def draw_probabilities(
         _draw_panel(drawing, one, f"c{colours[one.arm]}", left=left, top=top, right=left + panel)
     axis = "probability; upwards: share of the tokens"
     drawing.text(width / 2, num_lines * PANEL_HEIGHT + 14, axis, "muted", anchor="middle")
-    return drawing.markup(css)
+    return drawing
 
 
 def _draw_panel(
@@ -56,7 +54,7 @@ def _draw_panel(
         drawing.polyline(_outline(one, counts, x, y), css, tip=plural(sum(counts), "token"))
 
 
-def _outline(one: TokenProbabilities, counts: Sequence[int], x: Scale, y: Scale) -> list[tuple[float, float]]:
+def _outline(one: TokenProbabilities, counts: Sequence[int], x: Scale, y: Scale) -> list[Point]:
     total = max(sum(counts), 1)
     points = []
     for low, high, number in zip(one.log10_edges[:-1], one.log10_edges[1:], counts, strict=True):

@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 
-from markupsafe import Markup
-
 from drsft.gap.summary import Histogram, SourceGap
-from drsft.report.charts.axes import Scale, tick_digits, ticks_within
-from drsft.report.charts.drawing import Drawing
+from drsft.report.charts.axes import Scale, draw_x_axis, tick_digits, ticks_within
+from drsft.report.charts.drawing import NARROW, Drawing
 from drsft.report.wording import decimal, plural
 
 __all__ = ["draw_logprob_ridges", "draw_phi_ridges", "group_name", "shown_groups"]
@@ -46,34 +44,32 @@ def shown_groups(groups: Sequence[SourceGap]) -> list[SourceGap]:
     return sorted(parts or groups, key=lambda one: order.index(one.name) if one.name in order else len(order))
 
 
-def draw_logprob_ridges(groups: Sequence[SourceGap], *, width: float, css: str) -> Markup:
+def draw_logprob_ridges(groups: Sequence[SourceGap], *, width: float) -> Drawing:
     histograms = [group.row_logprobs for group in groups]
-    return _draw_ridges(groups, histograms, "mean log-prob of a row, nats per token", width=width, css=css)
+    return _draw_ridges(groups, histograms, "mean log-prob of a row, nats per token", width=width)
 
 
-def draw_phi_ridges(groups: Sequence[SourceGap], *, width: float, css: str) -> Markup:
+def draw_phi_ridges(groups: Sequence[SourceGap], *, width: float) -> Drawing:
     histograms = [group.row_phis for group in groups]
-    return _draw_ridges(groups, histograms, "φ̄ of a row, nats per token", width=width, css=css)
+    return _draw_ridges(groups, histograms, "φ̄ of a row, nats per token", width=width)
 
 
 def _draw_ridges(
-    groups: Sequence[SourceGap], histograms: Sequence[Histogram], axis: str, *, width: float, css: str
-) -> Markup:
+    groups: Sequence[SourceGap], histograms: Sequence[Histogram], axis: str, *, width: float
+) -> Drawing:
     """All share one axis, and areas are shares of the group's rows."""
     edges = histograms[0].edges
-    ticks = ticks_within(edges[0], edges[-1], 4 if width < 500 else 7)
+    ticks = ticks_within(edges[0], edges[-1], 4 if width < NARROW else 7)
     scale = Scale(edges[0], edges[-1], 2, width - 2)
     bottom = len(groups) * RIDGE_HEIGHT
     drawing = Drawing(width, bottom + AXIS_HEIGHT, label=f"Distribution of the {axis}, by group")
-    for tick in ticks:
-        drawing.line((scale(tick), 0), (scale(tick), bottom), "grid")
-        drawing.text(scale(tick), bottom + 17, decimal(tick, tick_digits(ticks)), "muted", anchor="middle")
-    drawing.text(width / 2, bottom + 38, axis, "muted", anchor="middle")
+    texts = [decimal(tick, tick_digits(ticks)) for tick in ticks]
+    draw_x_axis(drawing, scale, ticks, texts, bottom=bottom, name=axis)
     pairs = list(zip(groups, histograms, strict=True))
     peak = max(max(histogram.counts) / group.num_rows for group, histogram in pairs)
     for index, (group, histogram) in enumerate(pairs):
         _draw_ridge(drawing, group, histogram, scale, (index + 1) * RIDGE_HEIGHT - 4, peak)
-    return drawing.markup(css)
+    return drawing
 
 
 def _draw_ridge(

@@ -2,7 +2,7 @@
 
 from drsft.gap.report import GapReport
 from drsft.gap.summary import GapSummary
-from drsft.report.findings.cascade import Finding
+from drsft.report.findings.finding import Finding
 from drsft.report.wording import CONFIDENCE, decimal, percent, plural
 
 __all__ = ["gap_advice", "gap_finding", "phi_finding", "weight_finding"]

@@ -12,7 +12,8 @@ from drsft.report.data import (
     ComparisonRow,
     ReportData,
 )
-from drsft.report.findings.cascade import Finding, flow_finding
+from drsft.report.findings.cascade import flow_finding
+from drsft.report.findings.finding import Finding
 from drsft.report.wording import CONFIDENCE, interval, joined, percent, plural
 
 __all__ = [

@@ -1,23 +1,21 @@
 """The comparison of two runs as one HTML page that needs nothing beside itself."""
 
-from drsft.report.charts.differences import Difference, draw_differences
+from drsft.report.charts.intervals import Difference
 from drsft.report.comparing import ArmOfBoth, RunComparison
-from drsft.report.findings.cascade import Finding
-from drsft.report.html.page import at_all_widths, render_page
+from drsft.report.findings.finding import Finding
+from drsft.report.html.page import render_page
 from drsft.report.wording import joined, plural, points
 
 __all__ = ["comparison_finding", "render_comparison"]
 
 
 def render_comparison(compared: RunComparison) -> str:
-    differences = [_difference(one) for one in compared.arms]
     return render_page(
         "compare_page.html.j2",
         compared=compared,
         finding=comparison_finding(compared),
         standing=_standing(compared.arms),
-        chart=differences
-        and at_all_widths(lambda width, css: draw_differences(differences, width=width, css=css)),
+        differences=[_difference(one) for one in compared.arms],
     )
 
 

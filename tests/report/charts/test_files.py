@@ -29,19 +29,24 @@ def test_every_chart_becomes_a_document_with_its_colours_inside() -> None:
 
 
 def test_every_shape_has_a_colour() -> None:
-    """Each class that a shape carries must meet a rule that fills or strokes it."""
+    """Its classes must meet a rule that paints it and, where that has no colour of its own, one that names it."""
     for name, svg in draw_plots(sample_report()).items():
         rules = re.findall(r"([^{}]+)\{([^}]+)\}", re.search(r"<style>(.*?)</style>", svg, re.DOTALL)[1])  # type: ignore[index]
-        coloured = [
-            set(re.findall(r"[.]([\w-]+)", selector))
-            for selectors, body in rules
-            if "#" in body
-            for selector in selectors.split(",")
-        ]
+
+        def classes_of(pattern: str, rules: list[tuple[str, str]] = rules) -> list[set[str]]:
+            """The classes that each selector asks for, of the rules whose body matches."""
+            selectors = [
+                one for all_of, body in rules if re.search(pattern, body) for one in all_of.split(",")
+            ]
+            return [wanted for one in selectors if (wanted := set(re.findall(r"[.]([\w-]+)", one)))]
+
+        of_its_own, shared = classes_of("(fill|stroke): #"), classes_of("(fill|stroke): currentColor")
+        colours = classes_of(" color: #")
         for shape in ElementTree.fromstring(svg).iter():
-            classes = set(shape.get("class", "").split())
             if shape.tag in {f"{SVG}{tag}" for tag in ("path", "rect", "circle", "line")}:
-                assert any(wanted <= classes for wanted in coloured if wanted), (name, classes)
+                classes = set(shape.get("class", "").split())
+                meets = [any(wanted <= classes for wanted in some) for some in (of_its_own, shared, colours)]
+                assert (meets[1] and meets[2]) or (meets[0] and not meets[1]), (name, classes)
 
 
 def test_a_run_without_charts_gives_no_files() -> None:
