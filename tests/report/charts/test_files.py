@@ -29,7 +29,7 @@ def test_every_chart_becomes_a_document_with_its_colours_inside() -> None:
 
 
 def test_every_shape_has_a_colour() -> None:
-    """Its classes must meet a rule that paints it and, where that has no colour of its own, one that names it."""
+    """Its classes must meet a rule that paints it and, where that has no colour of its own, one that has."""
     for name, svg in draw_plots(sample_report()).items():
         rules = re.findall(r"([^{}]+)\{([^}]+)\}", re.search(r"<style>(.*?)</style>", svg, re.DOTALL)[1])  # type: ignore[index]
 
