@@ -39,19 +39,8 @@ LAYERS = {  # package or loose module -> what of drsft it may import
         *("records", "errors", "config", "process", "policy", "verify", "rewrite", "gap", "train", "stages"),
     },
     "bench": {
-        *(
-            "records",
-            "errors",
-            "config",
-            "storage",
-            "process",
-            "policy",
-            "verify",
-            "run",
-            "intake",
-            "embedded",
-        ),
-        *("embedded", "rewrite", "objectives", "gap", "train", "evaluate", "report", "stages", "serve"),
+        *("records", "errors", "config", "storage", "process", "policy", "verify", "run", "intake"),
+        *("rewrite", "objectives", "gap", "train", "evaluate", "report", "stages", "serve"),
     },
     "cli": {
         *("records", "errors", "config", "storage", "process", "policy", "verify", "run", "intake"),
