@@ -11,9 +11,9 @@ from ray import serve as ray_serve
 from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
+from drsft.policy.engines import build_engines
 from drsft.policy.prompts import load_prompter, model_location
 from drsft.policy.provenance import model_fingerprint
-from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.records import Completion, Sampling
 from drsft.stages.trace_export import check_can_export, export_traces
 from drsft.verify.pool import VerifierPool
@@ -36,7 +36,7 @@ class Engine:
     def __init__(self, config_json: str) -> None:
         config = ServeConfig.model_validate_json(config_json)
         prompter = load_prompter(config.target.model, config.target.prompts)
-        self._policy = VLLMPolicy(config.target, prompter)
+        self._policy = build_engines(config.target, prompter, config.rewrite).policy
 
     async def generate(self, prompt_ids: list[int], sampling: Sampling) -> list[Completion]:
         return await self._policy.generate(prompt_ids, sampling)

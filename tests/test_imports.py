@@ -124,3 +124,32 @@ def test_every_module_is_in_a_package_with_a_rule() -> None:
 def test_a_file_name_is_used_at_most_three_times() -> None:
     names = [path.stem for path in _sources() if path.stem not in ("__init__", "cli")]
     assert {name for name in names if names.count(name) > 3} == set()
+
+
+def _module_file(name: str) -> Path | None:
+    place = ROOT / Path(*name.split("."))
+    files = (place.with_suffix(".py"), place / "__init__.py")
+    return next((path for path in files if path.is_file()), None)
+
+
+def _reached_from(layer: str) -> set[str]:
+    """Modules of drsft that importing a layer may load, through however many others."""
+    reached: set[str] = set()
+    files = _files_of(layer)
+    while files:
+        for name in _imports(files.pop()):
+            path = _module_file(name) if name.startswith("drsft.") else None
+            if path is not None and name not in reached:
+                reached.add(name)
+                files.append(path)
+    return reached
+
+
+@pytest.mark.parametrize("layer", ["rewrite", "evaluate", "verify", "run", "intake"])
+def test_the_core_reaches_no_engine_even_indirectly(layer: str) -> None:
+    engines = ("drsft.policy.vllm", "drsft.policy.engines", "drsft.policy.hinted.vllm_engine")
+    assert {name for name in _reached_from(layer) if name.startswith(engines)} == set()
+
+
+def test_engines_are_found_where_they_are_reached() -> None:
+    assert "drsft.policy.vllm.engine" in _reached_from("stages")

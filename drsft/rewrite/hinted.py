@@ -7,11 +7,10 @@ context goes on behind it. What comes out is verified like any sample.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from drsft.config import Analysis, Hinted, Mixing, Prompts, Rewrite, Target
+from drsft.config import Analysis, Hinted, Mixing, Prompts
 from drsft.policy.hinted.protocol import Contexts, HintedDecoder
 from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import OnTokens, Policy
-from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.records import (
     Attempt,
     Completion,
@@ -25,7 +24,7 @@ from drsft.records import (
 )
 from drsft.rewrite.sampling import hash_ids
 
-__all__ = ["HintedPolicy", "Hinting", "analyse", "hinting_for", "opened_turn", "vllm_policy"]
+__all__ = ["HintedPolicy", "Hinting", "analyse", "opened_turn"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,30 +56,6 @@ class HintedPolicy:
     ) -> list[Completion]:
         contexts = Contexts(hinted_ids=tuple(prompt_ids), plain_ids=self.plain_ids)
         return list(await self.decoder.decode(contexts, self.mixing, sampling))
-
-
-def vllm_policy(target: Target, prompter: Prompter, rewrite: Rewrite) -> Policy:
-    """The engine that samples; where Hinted Decoding is to run in it too, one that keeps pairs in step."""
-    if rewrite.is_hinted and rewrite.hinted.engine == "vllm":
-        from drsft.policy.hinted.vllm_engine import VLLMHintedPolicy  # loads torch: not before it is needed
-
-        return VLLMHintedPolicy(target, prompter)
-    return VLLMPolicy(target, prompter)
-
-
-def hinting_for(rewrite: Rewrite, target: Target, prompter: Prompter, policy: Policy) -> Hinting | None:
-    """What the recipe needs for `rewrite.method`; `policy` is what `vllm_policy` gave."""
-    if not rewrite.is_hinted:
-        return None
-    if rewrite.hinted.engine == "torch":
-        from drsft.policy.hinted.torch_engine import TorchHintedDecoder
-
-        return Hinting.of(rewrite.hinted, prompter, TorchHintedDecoder(target, prompter))
-    from drsft.policy.hinted.vllm_engine import VLLMHintedPolicy
-
-    if not isinstance(policy, VLLMHintedPolicy):
-        raise ValueError("Hinted Decoding in vLLM needs the policy that vllm_policy makes")
-    return Hinting.of(rewrite.hinted, prompter, policy)
 
 
 async def analyse(

@@ -11,6 +11,8 @@ from ray.data import ActorPoolStrategy
 from drsft import __version__
 from drsft.config import RunConfig, Target
 from drsft.errors import DrsftError, StageError
+from drsft.policy.engines import build_engines
+from drsft.policy.hinted.protocol import HintedDecoder
 from drsft.policy.prompts import Prompter, load_prompter
 from drsft.policy.protocol import Policy, Scorer
 from drsft.policy.provenance import provenance
@@ -20,7 +22,7 @@ from drsft.process.logs import log_as_json
 from drsft.records import Record, stable_seed
 from drsft.rewrite.cascade import Recipe
 from drsft.rewrite.events import NoEvents
-from drsft.rewrite.hinted import hinting_for, vllm_policy
+from drsft.rewrite.hinted import Hinting
 from drsft.rewrite.shard import ShardRewriter, freeze_heap
 from drsft.rewrite.shard_task import num_problems_to_rewrite
 from drsft.run import layout
@@ -65,18 +67,14 @@ class RewritingActor:
             export_traces(config.traces, run=config.run_id, stage=STAGE) if config.traces else None
         )
         prompter = load_prompter(config.target.model, config.target.prompts)
-        policy = (
-            make_policy(config.target, prompter)
-            if make_policy
-            else vllm_policy(config.target, prompter, config.rewrite)
-        )
+        policy, decoder = _policy_and_decoder(config, prompter, make_policy)
         recipe = Recipe(
             rewrite=config.rewrite,
             prompter=prompter,
             run_seed=config.seed if number == 1 else stable_seed(config.seed, f"round-{number}"),
             max_model_len=config.target.max_model_len,
             teachers=OpenAITeachers(config.rewrite.teachers) if config.rewrite.teachers else None,
-            hinting=hinting_for(config.rewrite, config.target, prompter, policy),
+            hinting=Hinting.of(config.rewrite.hinted, prompter, decoder) if decoder else None,
         )
         self._board, self._progress = board, ProgressReporter(board, STAGE)
         self._has_failed = False
@@ -136,6 +134,15 @@ class _Progress(NoEvents):
             }
             self._progress.count("verdicts", **labels)
         self._progress.add(done=1, num_tokens=record.num_sampled_tokens, **{record.source.value: 1})
+
+
+def _policy_and_decoder(
+    config: RunConfig, prompter: Prompter, make_policy: MakePolicy | None
+) -> tuple[Policy, HintedDecoder | None]:
+    if make_policy is not None:
+        return make_policy(config.target, prompter), None
+    engines = build_engines(config.target, prompter, config.rewrite)
+    return engines.policy, engines.decoder
 
 
 def _target_scorer(config: RunConfig) -> Scorer:

@@ -71,7 +71,7 @@ def bench_hinted(
 ) -> HintedBench:
     """`num_alone` of the problems are also decoded one by one, in every round."""
     from drsft.policy.hinted.torch_engine import TorchHintedDecoder, load_model
-    from drsft.policy.hinted.vllm_engine import VLLMHintedPolicy
+    from drsft.policy.hinted.vllm_engine import VLLMHintedDecoder
 
     target = _target(2 * num_problems)
     prompter = load_prompter(target.model, target.prompts)
@@ -80,7 +80,7 @@ def bench_hinted(
     speeds: dict[str, list[float]] = {"one by one": [], "torch engine": [], "vLLM engine": []}
     with (
         TorchHintedDecoder(target, prompter) as torch_engine,
-        VLLMHintedPolicy(target, prompter) as vllm_engine,
+        VLLMHintedDecoder(target, prompter) as vllm_engine,
     ):
         engines: dict[str, HintedDecoder] = {"torch engine": torch_engine, "vLLM engine": vllm_engine}
         for engine in engines.values():
@@ -96,7 +96,9 @@ def bench_hinted(
         equal: dict[str, tuple[int, int]] = {}
         for name, engine in engines.items():
             few = contexts[:num_alone]
-            equal |= {f"{name}: {claim}": held for claim, held in _claims(engine, vllm_engine, few, alone)}
+            equal |= {
+                f"{name}: {claim}": held for claim, held in _claims(engine, vllm_engine.policy, few, alone)
+            }
         references = _references(torch_engine, contexts[:num_stressed])
     settings = STRESS if num_stressed else ()
     stress = [one for setting in settings for one in _stress(target, prompter, setting, references)]
@@ -202,14 +204,12 @@ def _references(engine: HintedDecoder, contexts: Sequence[Contexts]) -> Referenc
 
 def _stress(target: Target, prompter: Prompter, setting: str, references: References) -> Iterator[Stress]:
     """With the engine's admission, and without it: pairs then fall out of step and must be redone."""
-    from drsft.policy.hinted.vllm_engine import VLLMHintedPolicy
+    from drsft.policy.hinted.admission import AdmitAtOnce, AdmitInStep
+    from drsft.policy.hinted.vllm_engine import VLLMHintedDecoder
 
-    class Unguarded(VLLMHintedPolicy):
-        def _has_room(self, one: object) -> bool:
-            return True
-
-    for kind, name in ((VLLMHintedPolicy, setting), (Unguarded, f"{setting}, no admission")):
-        with kind(target, prompter, engine_options=STRESS[setting]) as engine:
+    for admission, name in ((AdmitInStep(), setting), (AdmitAtOnce(), f"{setting}, no admission")):
+        options = STRESS[setting]
+        with VLLMHintedDecoder(target, prompter, engine_options=options, admission=admission) as engine:
             for temperature, (contexts, sampling, expected) in references.items():
                 before = replace(engine.counts)
                 found = _decode_all(engine, contexts, Mixing(), sampling)

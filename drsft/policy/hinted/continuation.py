@@ -5,9 +5,11 @@ import math
 from collections.abc import Callable, Sequence
 
 from drsft.config import Mixing
+from drsft.errors import InputError
+from drsft.policy.hinted.protocol import Contexts
 from drsft.records import Completion, FinishReason, Sampling
 
-__all__ = ["Continuation", "loops", "uniform"]
+__all__ = ["Continuation", "loops", "start_continuations", "uniform"]
 
 HINTED_ALONE, PLAIN_ALONE, BY_ENTROPY = 0.0, 1.0, math.nan
 _UNIT = 1 << 52
@@ -96,6 +98,32 @@ class Continuation:
         if guard is None or len(self.token_ids) % guard.every_tokens:
             return False
         return loops(self.token_ids, ngram_tokens=guard.ngram_tokens, repeats=guard.repeats)
+
+
+def start_continuations(
+    contexts: Contexts,
+    mixing: Mixing,
+    sampling: Sampling,
+    *,
+    max_model_len: int,
+    stop_ids: frozenset[int],
+    decode: Callable[[Sequence[int]], str],
+) -> list[Continuation]:
+    """One for each sample, by index. Raises InputError when a context leaves no room for it."""
+    room = max_model_len - contexts.longest
+    if room <= 0:
+        raise InputError(f"prompt of {contexts.longest} tokens leaves no room in {max_model_len}")
+    return [
+        Continuation(
+            mixing,
+            sampling,
+            sample_index=index,
+            max_tokens=min(sampling.max_tokens, room),
+            stop_ids=stop_ids,
+            decode=decode,
+        )
+        for index in range(sampling.num_samples)
+    ]
 
 
 def loops(token_ids: Sequence[int], *, ngram_tokens: int, repeats: int) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from drsft.config import Target
 from drsft.errors import ModelError
+from drsft.policy.engine_loop import first_line
 from drsft.policy.prompts import model_location
 from drsft.records import Sampling
 
@@ -89,8 +90,8 @@ def build_engine(target: Target, options: Mapping[str, Any]) -> Any:
     try:
         engine = LLMEngine.from_engine_args(EngineArgs(model=model_location(target.model), **arguments))
         _warm_up(engine)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0][:300]
+    except Exception as error:  # OSError, RuntimeError, pydantic's, VLLMError: vLLM names no common base
+        reason = first_line(error)
         raise ModelError(f"target.model {target.model!r}: vLLM cannot start with it: {reason}") from error
     return engine
 

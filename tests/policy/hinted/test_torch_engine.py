@@ -21,7 +21,7 @@ from transformers import (
 from drsft.config import Constant, Engine, Linear, Mixing, Prompts, Target
 from drsft.errors import InputError, StageError
 from drsft.policy.hinted.attention import group_queries
-from drsft.policy.hinted.batch import CachedRows, RecomputedRows, compaction, rows_for
+from drsft.policy.hinted.kv_cache import CachedRows, RecomputedRows, compaction, rows_for
 from drsft.policy.hinted.protocol import Contexts
 from drsft.policy.hinted.torch_engine import TorchHintedDecoder
 from drsft.policy.prompts import Prompter, load_prompter
@@ -86,7 +86,7 @@ def alone(
 ) -> tuple[int, ...]:
     return tuple(
         decode_one(
-            decoder._model, prompter.decode, one.hinted_ids, one.plain_ids, prompter.end_of_turn_id, settings
+            decoder.model, prompter.decode, one.hinted_ids, one.plain_ids, prompter.end_of_turn_id, settings
         )
     )
 
@@ -133,7 +133,7 @@ def test_one_context_alone_is_that_prompts_plain_decoding(
     found = decoded(decoder, contexts[:5], greedy(), mixing)
     for one, completion in zip(contexts, found, strict=False):
         prompt = one.hinted_ids if is_hinted else one.plain_ids
-        ids = decoder._model.generate(
+        ids = decoder.model.generate(
             torch.tensor([prompt]), do_sample=False, max_new_tokens=96, eos_token_id=prompter.end_of_turn_id
         )
         assert completion.token_ids == tuple(ids[0, len(prompt) :].tolist())
@@ -148,7 +148,7 @@ def test_log_probs_are_those_of_what_was_drawn_from(
     ids = torch.tensor([[*one.plain_ids, *completion.token_ids]])
     with torch.no_grad():
         logprobs_TV = (
-            decoder._model(ids, use_cache=False).logits[0, len(one.plain_ids) - 1 : -1].log_softmax(-1)
+            decoder.model(ids, use_cache=False).logits[0, len(one.plain_ids) - 1 : -1].log_softmax(-1)
         )
     expected = logprobs_TV.gather(1, torch.tensor(completion.token_ids)[:, None])[:, 0]
     torch.testing.assert_close(torch.tensor(completion.behaviour_logprobs_T), expected, atol=1e-4, rtol=0)
@@ -181,7 +181,7 @@ def test_an_engine_that_dies_tells_every_waiter_and_everyone_after(
     prompter: Prompter, contexts: list[Contexts]
 ) -> None:
     with TorchHintedDecoder(target(), prompter) as dying:
-        dying._rows.step = None  # type: ignore[assignment,method-assign]
+        dying._loop.engine._rows.step = None  # type: ignore[assignment,method-assign]
         for _ in range(2):
             with pytest.raises(StageError, match="died"):
                 decoded(dying, contexts[:3], greedy())

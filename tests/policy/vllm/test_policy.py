@@ -17,6 +17,7 @@ from drsft.config import Engine, Prompts, Target
 from drsft.errors import InputError, ModelError, StageError
 from drsft.policy.prompts import Prompter, load_prompter, model_location
 from drsft.policy.vllm.policy import VLLMPolicy
+from drsft.policy.vllm.sampler import PlainSampler
 from drsft.records import FinishReason, Problem, Sampling
 
 pytestmark = pytest.mark.engine
@@ -45,6 +46,12 @@ def policy(prompter: Prompter) -> Iterator[VLLMPolicy]:
 @pytest.fixture(scope="module")
 def prompt_ids(prompter: Prompter) -> tuple[int, ...]:
     return prompter.plain(Problem(problem_id="p", question=QUESTION, demonstration="", reference="82"))
+
+
+def engine_of(policy: VLLMPolicy) -> Any:
+    """vLLM's engine, beneath the loop that steps it."""
+    assert isinstance(policy.loop.engine, PlainSampler)
+    return policy.loop.engine.engine
 
 
 def sampling(**changes: float) -> Sampling:
@@ -119,7 +126,7 @@ async def test_a_working_engine_passes_its_check(policy: VLLMPolicy, prompt_ids:
 async def test_an_engine_that_had_nothing_to_do_is_not_stuck_in_its_first_step(
     policy: VLLMPolicy, prompt_ids: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, checked = policy._engine.step, []
+    step, checked = engine_of(policy).step, []
 
     def checked_step() -> Any:
         try:
@@ -129,9 +136,9 @@ async def test_an_engine_that_had_nothing_to_do_is_not_stuck_in_its_first_step(
             checked.append(str(error))
         return step()
 
-    monkeypatch.setattr(policy._engine, "step", checked_step)
+    monkeypatch.setattr(engine_of(policy), "step", checked_step)
     late = SimpleNamespace(monotonic=lambda: time.monotonic() + 60)
-    monkeypatch.setattr("drsft.policy.vllm.policy.time", late)
+    monkeypatch.setattr("drsft.policy.engine_loop.time", late)
     await policy.generate(prompt_ids, sampling())
     assert set(checked) == {"healthy"}
 
@@ -143,7 +150,7 @@ async def test_cancelling_frees_the_engine(policy: VLLMPolicy, prompt_ids: tuple
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert await policy.generate(prompt_ids, sampling())
-    assert not policy._engine.has_unfinished_requests()
+    assert not engine_of(policy).has_unfinished_requests()
 
 
 async def test_a_stopped_sample_leaves_the_others_as_they_were(
@@ -159,7 +166,7 @@ async def test_a_stopped_sample_leaves_the_others_as_they_were(
     assert [results[i].token_ids for i in (0, 1, 3)] == [whole[i].token_ids for i in (0, 1, 3)]
     draws[0].stop()  # too late to matter
     assert (await draws[0].completion).finish_reason == "stop"
-    assert not policy._engine.has_unfinished_requests()
+    assert not engine_of(policy).has_unfinished_requests()
 
 
 def test_a_folder_that_is_no_model_is_one_line(
@@ -182,7 +189,7 @@ def test_an_engine_that_dies_tells_every_waiter_and_everyone_after(
             await policy.generate(prompt_ids, sampling())
 
     with VLLMPolicy(TARGET, prompter) as policy:
-        policy._engine.step = lambda: 1 / 0
+        engine_of(policy).step = lambda: 1 / 0
         asyncio.run(ask(policy))
 
 
@@ -193,6 +200,7 @@ import asyncio, torch
 from drsft.config import Engine, Target
 from drsft.policy.prompts import load_prompter
 from drsft.policy.vllm.policy import VLLMPolicy
+from drsft.policy.vllm.sampler import PlainSampler
 from drsft.records import Sampling
 engine = Engine(max_num_seqs=8, kv_cache_mib=64, enforce_eager=True)
 target = Target(model="embedded", dtype="float32", max_model_len=256, engine=engine)

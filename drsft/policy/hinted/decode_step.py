@@ -1,6 +1,6 @@
-"""One step of many problems: two rows of logits each, one token appended to each continuation.
+"""One decoding step of many problems: draws a token from two rows of logits each and appends it.
 
-Both engines end in this function, so they draw the same tokens from the same logits.
+Both engines call this function, so they draw the same tokens from the same logits.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from torch import Tensor
 from drsft.policy.hinted.continuation import Continuation
 from drsft.policy.hinted.mixing import draw, mix, sampling_logprobs
 
-__all__ = ["extend"]
+__all__ = ["decode_step"]
 
 
-def extend(
+def decode_step(
     continuations: Sequence[Continuation], hinted_BV: Tensor, plain_BV: Tensor, *, vocab_size: int
 ) -> list[int]:
-    """The tokens drawn, one for each of the B continuations; each has been appended."""
+    """Appends a token to each of the B continuations. Returns these tokens."""
     groups: dict[object, list[int]] = {}
     for index, one in enumerate(continuations):
         key = (one.mixing, one.sampling.temperature, one.sampling.top_p)

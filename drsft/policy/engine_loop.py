@@ -1,0 +1,230 @@
+"""A thread that steps an engine while asyncio callers wait for their requests.
+
+The engine is built and stepped in the loop's own thread, and nothing else calls it. OpenMP keeps its settings
+for each thread: on the CPU, steps in another thread than the one that built a vLLM engine leave a sixth of
+two cores idle.
+"""
+
+import asyncio
+import itertools
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from drsft.errors import InputError, StageError
+
+__all__ = [
+    "Cancellation",
+    "EngineLoop",
+    "EngineRequest",
+    "Settled",
+    "SteppedEngine",
+    "check_token_ids",
+    "first_line",
+    "refusal",
+    "settle",
+]
+
+Result = Any  # what a request's future gets: completions, or an exception
+
+
+class EngineRequest(Protocol):
+    """What a caller waits for: `future` belongs to the event loop `loop`."""
+
+    @property
+    def request_id(self) -> str: ...
+
+    @property
+    def future(self) -> asyncio.Future[Any]: ...
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+
+
+class SteppedEngine(Protocol):
+    """What a loop steps. All of it is called in the loop's thread."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has no request left to work on."""
+        ...
+
+    def add(self, request: Any) -> None:
+        """Takes a request and settles it in a later step. An error raised here is the request's own."""
+        ...
+
+    def cancel(self, request_id: str) -> None:
+        """Ends a request, unless it has ended already."""
+        ...
+
+    def step(self) -> None:
+        """Moves all requests on, and settles those that end. An error raised here kills the engine."""
+        ...
+
+    def unfinished(self) -> Sequence[EngineRequest]:
+        """All requests that it was given and has not settled."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    request_id: str
+
+
+EngineT = TypeVar("EngineT", bound=SteppedEngine)
+
+
+class EngineLoop(Generic[EngineT]):
+    """Steps what `build` returns. What `build` raises comes out of the constructor.
+
+    Every request that was added is settled: by the engine, with an InputError when the engine refuses it, or
+    with a StageError when the engine has died of any other error. `name` names the engine in messages.
+    """
+
+    def __init__(self, build: Callable[[], EngineT], *, name: str) -> None:
+        self._name = name
+        self._ids = itertools.count()
+        self._inbox: queue.SimpleQueue[EngineRequest | Cancellation | None] = queue.SimpleQueue()
+        self._failure: BaseException | None = None
+        self._active_s = time.monotonic()  # when the thread last took a message or ended a step
+        self.busy_s = 0.0  # spent in steps so far
+        started: Future[EngineT] = Future()
+        self._thread = threading.Thread(target=self._run, args=(build, started), name=name, daemon=True)
+        self._thread.start()
+        self.engine = started.result()
+
+    def new_request_id(self) -> str:
+        return str(next(self._ids))
+
+    def add(self, request: EngineRequest) -> None:
+        self._inbox.put(request)
+
+    def cancel(self, request_id: str) -> None:
+        self._inbox.put(Cancellation(request_id))
+
+    def check(self, *, max_silence_s: float) -> None:
+        """Raises StageError when the engine died, or ended no step for that long although it has work."""
+        if self._failure is not None or not self._thread.is_alive():
+            raise self._death()
+        silence_s = time.monotonic() - self._active_s
+        if not self.engine.is_idle and silence_s > max_silence_s:
+            raise StageError(f"the {self._name} has made no step for {silence_s:.0f} s")
+
+    def close(self) -> None:
+        """Stops the thread and frees what the engine holds; what it has not finished stays unsettled."""
+        self._inbox.put(None)
+        self._thread.join()
+        self.engine.close()
+        del self.engine
+
+    def _run(self, build: Callable[[], EngineT], started: "Future[EngineT]") -> None:
+        try:
+            engine = build()
+        except BaseException as error:  # the constructor raises it in the caller's thread
+            started.set_exception(error)
+            return
+        started.set_result(engine)
+        try:
+            while self._take_messages(engine):
+                began_s = time.monotonic()
+                if not engine.is_idle:
+                    engine.step()
+                self._active_s = time.monotonic()
+                self.busy_s += self._active_s - began_s
+        except BaseException as error:  # a Rust panic is no Exception; all callers must hear of it
+            self._failure = error
+            self._fail_all(engine.unfinished())
+
+    def _fail_all(self, unfinished: Iterable[EngineRequest]) -> None:
+        """Settles what the engine had and, until the loop is closed, what comes after."""
+        for request in unfinished:
+            settle([(request, self._death())])
+        while (message := self._inbox.get()) is not None:
+            if not isinstance(message, Cancellation):
+                settle([(message, self._death())])
+
+    def _death(self) -> StageError:
+        cause = self._failure
+        reason = f"{type(cause).__name__}: {first_line(cause)}" if cause is not None else "its thread ended"
+        death = StageError(f"the {self._name} died: {reason}")
+        death.__cause__ = cause
+        return death
+
+    def _take_messages(self, engine: EngineT) -> bool:
+        """Hands all of the inbox to the engine; waits only while the engine is idle. False: close."""
+        while True:
+            try:
+                message = self._inbox.get(block=engine.is_idle)
+            except queue.Empty:
+                return True
+            self._active_s = time.monotonic()  # it may have waited long for this message
+            match message:
+                case None:
+                    return False
+                case Cancellation(request_id=request_id):
+                    engine.cancel(request_id)
+                case request:
+                    self._add(engine, request)
+
+    def _add(self, engine: EngineT, request: EngineRequest) -> None:
+        """vLLM refuses with ValueError, TypeError, VLLMError or a Rust panic, which is no Exception."""
+        try:
+            engine.add(request)
+        except BaseException as error:
+            settle([(request, refusal(error))])
+
+
+def refusal(error: BaseException) -> InputError:
+    """The error of a request that the engine did not take, in one line."""
+    if isinstance(error, InputError):
+        return error
+    return InputError(f"the engine refused a request: {first_line(error)}")
+
+
+def first_line(error: BaseException) -> str:
+    """Of the message, cut at 300 characters; the class where there is no message."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
+
+
+def check_token_ids(token_ids: Sequence[int], num_embeddings: int) -> None:
+    """Raises InputError for ids without a row in the embedding.
+
+    vLLM accepts every id of the tokenizer, and then reads past the embedding: garbage, or the engine's death.
+    """
+    if token_ids and not (min(token_ids) >= 0 and max(token_ids) < num_embeddings):
+        wrong = next(one for one in token_ids if not 0 <= one < num_embeddings)
+        raise InputError(
+            f"the prompt has token id {wrong}, and the model's embedding has {num_embeddings:,} rows; the "
+            "tokenizer or its chat template does not fit the model"
+        )
+
+
+Settled = tuple[EngineRequest, Result]
+
+
+def settle(settled: Iterable[Settled]) -> None:
+    """Sets results and errors; those of one event loop together, as waking a loop costs the engine time."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Settled]] = {}
+    for request, result in settled:
+        by_loop.setdefault(request.loop, []).append((request, result))
+    for loop, those in by_loop.items():
+        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            loop.call_soon_threadsafe(_set_results, those)
+
+
+def _set_results(settled: Sequence[Settled]) -> None:
+    for request, result in settled:
+        if request.future.done():  # cancelled meanwhile
+            continue
+        if isinstance(result, BaseException):
+            request.future.set_exception(result)
+        else:
+            request.future.set_result(result)

@@ -1,0 +1,54 @@
+"""Whether a pair finds room in a vLLM engine, so that both of its rows start and stay in the same steps."""
+
+from typing import Any, Protocol
+
+from drsft.policy.hinted.paired_rows import HINTED, PLAIN, Pair, PairStatus
+
+__all__ = ["Admission", "AdmitAtOnce", "AdmitInStep"]
+
+
+class Admission(Protocol):
+    def admits(self, pair: Pair, engine: Any, num_reserved_tokens: int, num_entered_tokens: int) -> bool:
+        """Whether the pair may enter in the next step.
+
+        What is in the engine may come to need `num_reserved_tokens` of the cache; the prompts that enter in
+        the same step have `num_entered_tokens`.
+        """
+        ...
+
+
+class AdmitAtOnce:
+    """Admits every pair: pairs do fall out of step then. For tests and measurements."""
+
+    def admits(self, pair: Pair, engine: Any, num_reserved_tokens: int, num_entered_tokens: int) -> bool:
+        return True
+
+
+class AdmitInStep:
+    """Admits a pair once sequences, tokens of the step and cache for its longest continuation are free."""
+
+    def admits(self, pair: Pair, engine: Any, num_reserved_tokens: int, num_entered_tokens: int) -> bool:
+        has_cache = num_reserved_tokens + pair.num_reserved_tokens <= _cache_tokens(engine)
+        if must_separate(pair, engine):
+            return has_cache
+        num_sequences = engine.get_num_unfinished_requests()
+        scheduler = engine.vllm_config.scheduler_config
+        has_sequences = num_sequences + 2 <= scheduler.max_num_seqs
+        num_tokens = num_sequences + num_entered_tokens + _num_prompt_tokens(pair)
+        return bool(has_sequences and num_tokens <= scheduler.max_num_batched_tokens and has_cache)
+
+
+def must_separate(pair: Pair, engine: Any) -> bool:
+    """Whether it cannot stay in step: its prompts exceed a step, or it stalled twice."""
+    scheduler = engine.vllm_config.scheduler_config
+    is_too_long = scheduler.max_num_seqs < 2 or _num_prompt_tokens(pair) > scheduler.max_num_batched_tokens
+    return bool(pair.status is PairStatus.SEPARATE or pair.num_stalls > 1 or is_too_long)
+
+
+def _num_prompt_tokens(pair: Pair) -> int:
+    return len(pair.prompt(HINTED)) + len(pair.prompt(PLAIN))
+
+
+def _cache_tokens(engine: Any) -> int:
+    cache = engine.vllm_config.cache_config
+    return int(cache.kv_cache_size_tokens or cache.num_gpu_blocks * cache.block_size)

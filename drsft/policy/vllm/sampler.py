@@ -1,0 +1,154 @@
+"""Plain sampling as a vLLM engine does it: each sample is a request that can be stopped by itself.
+
+Written for vLLM 0.32 (V1 engine). All of it runs in the thread of an EngineLoop.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Any
+
+from drsft.errors import InputError
+from drsft.policy.engine_loop import EngineRequest, Settled, check_token_ids, refusal, settle
+from drsft.policy.prompts import Prompter
+from drsft.policy.protocol import OnTokens
+from drsft.policy.vllm.engine import sampling_params
+from drsft.records import Completion, FinishReason, Sampling
+
+__all__ = ["PlainSampler", "SampleRequest", "SharedPrompt", "stopped_completion"]
+
+
+@dataclass(slots=True)
+class SharedPrompt:
+    """What the samples of one draw share; vLLM checks and prepares it once."""
+
+    ids: list[int]
+    sampling: Sampling
+    prepared: Any = None
+
+
+@dataclass(slots=True)
+class SampleRequest:
+    """One sample; the future gets its Completion."""
+
+    request_id: str
+    index: int  # in its draw
+    prompt: SharedPrompt
+    future: asyncio.Future[Completion]
+    loop: asyncio.AbstractEventLoop
+    on_tokens: OnTokens | None = None
+    num_sent: int = 0
+
+    @property
+    def num_reserved_tokens(self) -> int:
+        """The tokens of cache that it may come to need."""
+        return len(self.prompt.ids) + self.prompt.sampling.max_tokens
+
+    def send_tokens(self, token_ids: Sequence[int]) -> None:
+        """Calls the listener with what is new in all tokens so far."""
+        if self.on_tokens is not None and len(token_ids) > self.num_sent:
+            new_ids, self.num_sent = tuple(token_ids[self.num_sent :]), len(token_ids)
+            with suppress(RuntimeError):  # the event loop was closed: nobody listens any more
+                self.loop.call_soon_threadsafe(self.on_tokens, self.index, new_ids)
+
+
+class PlainSampler:
+    """A vLLM engine and the samples in it."""
+
+    def __init__(self, engine: Any, prompter: Prompter) -> None:
+        self.engine = engine
+        self.pending: dict[str, SampleRequest] = {}
+        self.num_embeddings = int(engine.vllm_config.model_config.get_vocab_size())
+        self._prompter = prompter
+        self._tasks = engine.get_supported_tasks()
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.pending
+
+    def unfinished(self) -> Sequence[EngineRequest]:
+        return list(self.pending.values())
+
+    def add(self, request: SampleRequest) -> None:
+        """Hands a sample to vLLM. Raises InputError or an error of vLLM's.
+
+        This is what LLMEngine.add_request does for the samples of n > 1, without the parent request that
+        holds all of them back until the last one is done.
+        """
+        prompt = request.prompt
+        prompt.prepared = prompt.prepared or self._prepare(prompt, is_streamed=bool(request.on_tokens))
+        sample = copy(prompt.prepared)
+        sample.request_id = sample.external_req_id = request.request_id
+        sample.sampling_params = copy(sample.sampling_params)
+        sample.sampling_params.seed = prompt.sampling.seed + request.index
+        self.engine.output_processor.add_request(sample, None, None, 0)
+        try:
+            self.engine.engine_core.add_request(sample)
+        except BaseException:
+            self.engine.abort_request([request.request_id], internal=True)
+            raise
+        self.pending[request.request_id] = request
+
+    def _prepare(self, prompt: SharedPrompt, *, is_streamed: bool) -> Any:
+        check_token_ids(prompt.ids, self.num_embeddings)
+        sampling = replace(prompt.sampling, num_samples=1)
+        params = sampling_params(sampling, self._prompter.end_of_turn_id, is_streamed=is_streamed)
+        return self.engine.input_processor.process_inputs(
+            "", {"prompt_token_ids": prompt.ids}, params, self._tasks
+        )
+
+    def cancel(self, request_id: str) -> None:
+        """Ends a sample with the tokens that it has by now."""
+        request = self.pending.pop(request_id, None)
+        if request is not None:
+            state = self.engine.output_processor.request_states[request_id]
+            token_ids = tuple(state.detokenizer.output_token_ids)
+            self.engine.abort_request([request_id], internal=True)
+            settle([(request, stopped_completion(token_ids))])
+
+    def step(self) -> None:
+        self.deliver(self.engine.step())
+
+    def deliver(self, outputs: Sequence[Any]) -> None:
+        """Settles the samples that vLLM's outputs finish, and sends on the new tokens of the others."""
+        finished: list[Settled] = []
+        for output in outputs:
+            request = self.pending.get(output.request_id)
+            if request is None:
+                continue
+            (sample,) = output.outputs
+            request.send_tokens(sample.token_ids)
+            if output.finished:
+                del self.pending[output.request_id]
+                finished.append((request, self._result(sample)))
+        settle(finished)
+
+    def _result(self, sample: Any) -> Completion | InputError:
+        """A completion that cannot be read is its own request's error, and no other's."""
+        try:
+            return self._completion(sample)
+        except BaseException as error:
+            return refusal(error)
+
+    def _completion(self, sample: Any) -> Completion:
+        token_ids = tuple(sample.token_ids)
+        return Completion(
+            token_ids=token_ids,
+            text=self._prompter.decode(token_ids),
+            behaviour_logprobs_T=tuple(sample.logprobs.logprobs[i] for i in sample.logprobs.start_indices),
+            finish_reason=FinishReason(sample.finish_reason),
+        )
+
+    def close(self) -> None:
+        engine_core = getattr(self.engine, "engine_core", None)
+        if engine_core is not None:
+            engine_core.shutdown()
+        del self.engine
+
+
+def stopped_completion(token_ids: tuple[int, ...] = ()) -> Completion:
+    return Completion(
+        token_ids=token_ids, text="", behaviour_logprobs_T=None, finish_reason=FinishReason.STOPPED
+    )
