@@ -22,6 +22,7 @@ from drsft.policy.hinted.kv_cache import Rows, compaction, rows_for
 from drsft.policy.hinted.protocol import Contexts, PairCounts
 from drsft.policy.hinted.stop_tokens import stop_ids
 from drsft.policy.prompts import Prompter, model_location
+from drsft.policy.vocabulary import ids_without_text
 from drsft.records import Completion, Sampling
 
 __all__ = ["TorchHintedDecoder", "load_model"]
@@ -52,7 +53,7 @@ class TorchHintedDecoder:
         self.model = load_model(target)
         max_pairs = max(1, target.engine.max_num_seqs // 2)
         self._loop = EngineLoop(
-            lambda: _TorchEngine(self.model, max_pairs), name="torch engine of Hinted Decoding"
+            lambda: _TorchEngine(self.model, prompter, max_pairs), name="torch engine of Hinted Decoding"
         )
 
     def __enter__(self) -> Self:
@@ -87,9 +88,11 @@ class TorchHintedDecoder:
 class _TorchEngine:
     """The rows of all problems under way, stepped by an EngineLoop."""
 
-    def __init__(self, model: Any, max_pairs: int) -> None:
+    def __init__(self, model: Any, prompter: Prompter, max_pairs: int) -> None:
         self._max_pairs = max_pairs
         self._vocab_size = int(model.config.get_text_config(decoder=True).vocab_size)
+        textless_ids = ids_without_text(prompter.tokenizer, self._vocab_size)
+        self._textless_ids = torch.tensor(textless_ids, dtype=torch.long, device=model.device)
         self._waiting: deque[tuple[_Request, Continuation]] = deque()
         self._pairs: list[tuple[_Request, Continuation]] = []  # pair i has the rows 2i (hinted) and 2i + 1
         self._rows: Rows = rows_for(model)
@@ -126,7 +129,7 @@ class _TorchEngine:
             ]
             self._pairs += entering
             logits.append(self._rows.enter(prompts))
-        logits_BV = torch.cat(logits)
+        logits_BV = torch.cat(logits).index_fill_(-1, self._textless_ids, -torch.inf)
         continuations = [one for _, one in self._pairs]
         decode_step(continuations, logits_BV[0::2], logits_BV[1::2], vocab_size=self._vocab_size)
         self._end()

@@ -4,7 +4,8 @@ import ctypes
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from drsft.config import Target
@@ -13,7 +14,7 @@ from drsft.policy.engine_loop import first_line
 from drsft.policy.prompts import model_location
 from drsft.records import Sampling
 
-__all__ = ["build_engine", "engine_arguments", "sampling_params"]
+__all__ = ["build_engine", "engine_arguments", "never_sample", "sampling_params"]
 
 # In one process with us, and free to run anywhere: the default binding puts every engine on core 0.
 _ENVIRONMENT = {
@@ -94,6 +95,34 @@ def build_engine(target: Target, options: Mapping[str, Any]) -> Any:
         reason = first_line(error)
         raise ModelError(f"target.model {target.model!r}: vLLM cannot start with it: {reason}") from error
     return engine
+
+
+def never_sample(engine: Any, token_ids: Sequence[int]) -> None:
+    """Gives these ids probability 0 in whatever is sampled from now on.
+
+    At the model's logits: `allowed_token_ids` would have to list the rest of the vocabulary in every request,
+    and vLLM's newer model runner takes no more than 1,024 of them.
+    """
+    if token_ids:
+        engine.apply_model(partial(_mask_logits, tuple(token_ids)))
+
+
+def _mask_logits(token_ids: tuple[int, ...], model: Any) -> None:
+    """Runs in each of the engine's workers, which may be other processes."""
+    import torch
+
+    compute_logits = model.compute_logits
+    ids = torch.tensor(token_ids)
+
+    def masked(*arguments: Any, **options: Any) -> Any:
+        nonlocal ids
+        logits_BV = compute_logits(*arguments, **options)
+        if logits_BV is None:  # of a worker to which the others' parts were not sent
+            return None
+        ids = ids.to(logits_BV.device)
+        return logits_BV.index_fill_(-1, ids, -torch.inf)
+
+    model.compute_logits = masked
 
 
 def _keep_freed_memory() -> None:

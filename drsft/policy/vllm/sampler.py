@@ -14,7 +14,8 @@ from drsft.errors import InputError
 from drsft.policy.engine_loop import EngineRequest, Settled, check_token_ids, refusal, settle
 from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import OnTokens
-from drsft.policy.vllm.engine import sampling_params
+from drsft.policy.vllm.engine import never_sample, sampling_params
+from drsft.policy.vocabulary import ids_without_text
 from drsft.records import Completion, FinishReason, Sampling
 
 __all__ = ["PlainSampler", "SampleRequest", "SharedPrompt", "stopped_completion"]
@@ -55,7 +56,7 @@ class SampleRequest:
 
 
 class PlainSampler:
-    """A vLLM engine and the samples in it."""
+    """A vLLM engine and the samples in it. Ids without text are never sampled."""
 
     def __init__(self, engine: Any, prompter: Prompter) -> None:
         self.engine = engine
@@ -63,6 +64,7 @@ class PlainSampler:
         self.num_embeddings = int(engine.vllm_config.model_config.get_vocab_size())
         self._prompter = prompter
         self._tasks = engine.get_supported_tasks()
+        never_sample(engine, ids_without_text(prompter.tokenizer, self.num_embeddings))
 
     @property
     def is_idle(self) -> bool:

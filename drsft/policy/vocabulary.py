@@ -1,0 +1,14 @@
+"""Which ids of a model's vocabulary no text has: rows that pad the embedding beyond the tokenizer."""
+
+from typing import Any
+
+__all__ = ["ids_without_text"]
+
+
+def ids_without_text(tokenizer: Any, num_embeddings: int) -> tuple[int, ...]:
+    """Ids below `num_embeddings` that the tokenizer has no token for, in order.
+
+    Their embeddings were never trained. A sampled one would stand in a completion's ids and not in its text.
+    """
+    known = set(tokenizer.get_vocab().values())
+    return tuple(token_id for token_id in range(num_embeddings) if token_id not in known)
