@@ -1,12 +1,13 @@
 """What the actor stages share: their resources, quiet Ray Data, and an error's true cause."""
 
+import asyncio
 import logging
 import os
 import re
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import ray
@@ -17,6 +18,7 @@ from drsft.config import Resources, RunConfig, Target
 from drsft.errors import DrsftError, StageError
 from drsft.policy.prompts import model_location
 from drsft.policy.vllm.policy import VLLMPolicy
+from drsft.stages.engine_deaths import MAX_TRIES, Permit
 from drsft.verify.pool import VerifierPool
 
 if TYPE_CHECKING:
@@ -24,13 +26,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GROUP_LABEL",
+    "EngineGuard",
     "EnginePulse",
     "actor_resources",
     "actor_verifier",
-    "die_of_engine",
     "group_labels",
     "quiet_ray_data",
     "raise_cause",
+    "raise_given_up",
     "run_to_end",
     "scoring_model",
 ]
@@ -103,12 +106,72 @@ class EnginePulse:
             told_s, told_busy_s = now_s, busy_s
 
 
-def die_of_engine(board: Any, stage: str) -> NoReturn:
-    """Ends this actor's process: raising would retry on the same actor, with its dead engine (ray #60145)."""
-    if board is not None:
-        with suppress(ray.exceptions.RayError):
-            ray.get(board.count.remote([("engine_deaths", 1, {"stage": stage})]), timeout=5)
-    os._exit(1)
+class EngineGuard:
+    """Tells the board what an actor's engine works on, so that work which kills it each time is given up.
+
+    Raises StageError when this actor's process has ended MAX_TRIES times before its engine was ready.
+    """
+
+    def __init__(self, board: Any, stage: str) -> None:
+        self._board, self._stage = board, stage
+        self._one_suspect, self._dying = asyncio.Lock(), threading.Lock()
+        context = ray.get_runtime_context()
+        self._actor_id = context.get_actor_id()
+        if not ray.get(board.engine_starts.remote(stage, self._actor_id, context.get_node_id())):
+            raise StageError(
+                f"{stage}: the engine's process ended {MAX_TRIES} times while it started; its actor's log "
+                "says where (often it is killed for want of memory: lower what target.engine asks for)"
+            )
+
+    def ready(self) -> None:
+        self._board.engine_ready.remote(self._stage, self._actor_id)
+
+    @asynccontextmanager
+    async def work(self, name: str) -> AsyncIterator[bool]:
+        """Gives whether to do this work at all. A StageError in the block ends the actor's process."""
+        permit = await self._begin(name, is_alone=False)
+        if permit is not Permit.ALONE:
+            async with self._guarded(name, permit) as may_begin:
+                yield may_begin
+            return
+        async with self._one_suspect:
+            permit = await self._begin(name, is_alone=True)
+            async with self._guarded(name, permit) as may_begin:
+                yield may_begin
+
+    async def _begin(self, name: str, *, is_alone: bool) -> Permit:
+        answer = self._board.work_begins.remote(self._stage, self._actor_id, name, is_alone=is_alone)
+        permit: Permit = await answer
+        return permit
+
+    @asynccontextmanager
+    async def _guarded(self, name: str, permit: Permit) -> AsyncIterator[bool]:
+        try:
+            yield permit is Permit.FREE
+        except StageError as error:
+            await asyncio.to_thread(self._die, error)
+        finally:
+            self._board.work_ends.remote(self._stage, self._actor_id, name)
+
+    def _die(self, error: StageError) -> NoReturn:
+        """Ends the process: raising would retry on the same actor, with its dead engine (ray #60145)."""
+        with self._dying:  # all work in flight gets here at once
+            logging.getLogger("drsft").error("%s: %s", self._stage, error)
+            with suppress(ray.exceptions.RayError):
+                ray.get(self._board.engine_dies.remote(self._stage, self._actor_id, str(error)), timeout=5)
+            os._exit(1)
+
+
+def raise_given_up(board: Any, stage: str) -> None:
+    """Raises StageError when a stage ended without work that killed its engine each time."""
+    given_up: dict[str, str] = ray.get(board.given_up.remote(stage))
+    if given_up:
+        names = ", ".join(sorted(given_up)[:5]) + (" and others" if len(given_up) > 5 else "")
+        cause = given_up[min(given_up)]
+        raise StageError(
+            f"{stage}: {names} killed the engine {MAX_TRIES} times, each time like this: {cause}; "
+            "all other work is done and kept"
+        )
 
 
 def quiet_ray_data() -> None:

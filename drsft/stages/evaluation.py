@@ -11,7 +11,6 @@ import ray
 from ray.data import ActorPoolStrategy
 
 from drsft.config import RunConfig, Target
-from drsft.errors import StageError
 from drsft.evaluate.plans import missing_shards
 from drsft.evaluate.sampling import evaluate_model
 from drsft.policy.prompts import load_prompter
@@ -21,7 +20,14 @@ from drsft.process.logs import log_as_json
 from drsft.run.models import EvaluatedModel
 from drsft.run.plan import Plan
 from drsft.run.run import Run
-from drsft.stages.actors import EnginePulse, actor_resources, actor_verifier, die_of_engine, run_to_end
+from drsft.stages.actors import (
+    EngineGuard,
+    EnginePulse,
+    actor_resources,
+    actor_verifier,
+    raise_given_up,
+    run_to_end,
+)
 from drsft.stages.progress_board import ProgressReporter, stop_if_draining
 from drsft.storage import download_folder, open_store
 from drsft.verify.version import verifier_version
@@ -41,11 +47,20 @@ class ModelEvaluator:
         self._verifier = actor_verifier(self._config)
         self._models = {model.name: model for model in self._run.models()}
         self._board, self._progress = board, ProgressReporter(board, STAGE)
+        self._guard = EngineGuard(board, STAGE)
+        self._guard.ready()  # an engine starts as a part of the work
 
     async def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if await asyncio.to_thread(self._progress.is_draining):
             return {"model": batch["model"]}
         model = self._models[str(batch["model"][0])]
+        async with self._guard.work(model.name) as may_begin:
+            if may_begin:
+                await self._evaluate(model)
+        self._progress.flush()
+        return {"model": batch["model"]}
+
+    async def _evaluate(self, model: EvaluatedModel) -> None:
         with tempfile.TemporaryDirectory(prefix="drsft-export-") as folder:
             target = self._target(model, Path(folder))
             prompter = load_prompter(target.model, target.prompts)
@@ -63,13 +78,9 @@ class ModelEvaluator:
                     on_problem=self._count,
                     may_begin=lambda: not self._progress.is_draining(),
                 )
-            except StageError:
-                await asyncio.to_thread(die_of_engine, self._board, STAGE)
             finally:
                 pulse.stop()
                 policy.close()
-        self._progress.flush()
-        return {"model": batch["model"]}
 
     def _count(self, num_tokens: int) -> None:
         self._progress.count("rollouts", self._config.evaluate.num_samples, stage=STAGE)
@@ -105,3 +116,4 @@ def run_evaluation(run: Run, plans: Mapping[str, Plan], board: Any) -> None:
     )
     run_to_end(evaluated, "evaluation")
     stop_if_draining(board)
+    raise_given_up(board, STAGE)

@@ -13,6 +13,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from drsft.process.metric_names import RUN_METRICS
+from drsft.stages.engine_deaths import EngineDeaths, Permit
 from drsft.stages.ray_metrics import RayMetrics
 
 __all__ = ["ProgressBoard", "ProgressReporter", "StageProgress", "start_board", "stop_if_draining"]
@@ -58,6 +59,7 @@ class ProgressBoard:
         self._stages: dict[str, StageProgress] = {}
         self._is_draining = False
         self._metrics = RayMetrics(RUN_METRICS, {"run": run}) if run else None
+        self._deaths: dict[str, EngineDeaths] = {}  # by stage
         self._checkpoints: dict[tuple[str, str], float] = {}  # arm and seed -> the step it was saved after
 
     def drain(self) -> None:
@@ -80,7 +82,29 @@ class ProgressBoard:
         self._stages[stage] = replace(
             self._get(stage), total=total, done=done_before, done_before=done_before, note="starting"
         )
+        self._deaths[stage] = EngineDeaths()
         self._set("last_commit_timestamp_seconds", time.time(), stage=stage)
+
+    def engine_starts(self, stage: str, actor_id: str, node_id: str) -> bool:
+        """As EngineDeaths, like the methods below it."""
+        return self._deaths[stage].starts(actor_id, node_id)
+
+    def engine_ready(self, stage: str, actor_id: str) -> None:
+        self._deaths[stage].ready(actor_id)
+
+    def work_begins(self, stage: str, actor_id: str, work: str, *, is_alone: bool) -> Permit:
+        return self._deaths[stage].begins(actor_id, work, is_alone=is_alone)
+
+    def work_ends(self, stage: str, actor_id: str, work: str) -> None:
+        self._deaths[stage].ends(actor_id, work)
+
+    def engine_dies(self, stage: str, actor_id: str, cause: str) -> None:
+        self._deaths[stage].dies(actor_id, cause)
+        self.count([("engine_deaths", 1, {"stage": stage})])
+
+    def given_up(self, stage: str) -> dict[str, str]:
+        """Work that killed its engine too often, with the cause."""
+        return self._deaths[stage].given_up
 
     def add(self, stage: str, *, done: float = 0, num_tokens: float = 0, **counts: float) -> None:
         """Add what one worker did since its last message."""

@@ -30,10 +30,11 @@ from drsft.run.plan import Plan
 from drsft.run.run import Run
 from drsft.run.shards import ShardSet
 from drsft.stages.actors import (
+    EngineGuard,
     EnginePulse,
     actor_resources,
     actor_verifier,
-    die_of_engine,
+    raise_given_up,
     run_to_end,
     scoring_model,
 )
@@ -66,6 +67,7 @@ class RewritingActor:
         self._send_spans = (
             export_traces(config.traces, run=config.run_id, stage=STAGE) if config.traces else None
         )
+        self._guard = EngineGuard(board, STAGE)
         prompter = load_prompter(config.target.model, config.target.prompts)
         policy, decoder = _policy_and_decoder(config, prompter, make_policy)
         recipe = Recipe(
@@ -76,9 +78,9 @@ class RewritingActor:
             teachers=OpenAITeachers(config.rewrite.teachers) if config.rewrite.teachers else None,
             hinting=Hinting.of(config.rewrite.hinted, prompter, decoder) if decoder else None,
         )
-        self._board, self._progress = board, ProgressReporter(board, STAGE)
+        self._progress = ProgressReporter(board, STAGE)
         self._has_failed = False
-        if board is not None and isinstance(policy, VLLMPolicy):
+        if isinstance(policy, VLLMPolicy):
             EnginePulse(board, STAGE, policy)
         self._rewriter = ShardRewriter(
             open_store(store_url),
@@ -94,6 +96,7 @@ class RewritingActor:
             before=open_store(before_url) if before_url else None,
         )
         freeze_heap()
+        self._guard.ready()
 
     async def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         num_rows = [await self._rewrite_shard(str(shard)) for shard in batch["shard"]]
@@ -102,13 +105,16 @@ class RewritingActor:
     async def _rewrite_shard(self, shard: str) -> int:
         if self._has_failed or await asyncio.to_thread(self._progress.is_draining):
             return 0
-        try:
-            commit = await self._rewriter.rewrite(shard)
-        except StageError:
-            await asyncio.to_thread(die_of_engine, self._board, STAGE)
-        except DrsftError:
-            self._has_failed = True  # the run ends of it: what is queued here would be work for nothing
-            raise
+        async with self._guard.work(shard) as may_begin:
+            if not may_begin:
+                return 0
+            try:
+                commit = await self._rewriter.rewrite(shard)
+            except StageError:
+                raise
+            except DrsftError:
+                self._has_failed = True  # the run ends of it: what is queued here would be work for nothing
+                raise
         self._progress.count("shard_commits", stage=STAGE)
         self._progress.flush()
         if self._send_spans is not None:
@@ -204,3 +210,4 @@ def run_rewriting(
     )
     run_to_end(committed, "rewriting")
     stop_if_draining(board)
+    raise_given_up(board, STAGE)

@@ -1,0 +1,84 @@
+"""Work that kills its engine again and again: it is given up after three tries, and the other work goes on.
+
+Ray restarts an actor for ever and hands it the same work again. The board therefore keeps what each actor
+worked on when it died. Knows no Ray.
+"""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+__all__ = ["MAX_TRIES", "EngineDeaths", "Permit"]
+
+MAX_TRIES = 3
+KILLED = "its process ended without a word: killed, or out of memory"
+_NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")  # addresses and sizes differ between deaths of one cause
+
+
+class Permit(StrEnum):
+    """Whether an actor may begin a piece of work."""
+
+    FREE = "free"
+    ALONE = "alone"  # it was there when an engine died: to be done with no other such work beside it
+    NEVER = "never"  # it was given up
+
+
+@dataclass(slots=True)
+class _Actor:
+    node_id: str
+    num_starts: int  # in a row on this node, of which none got as far as a ready engine
+    is_ready: bool = False
+    work: set[str] = field(default_factory=set)
+
+
+class EngineDeaths:
+    """Of one stage. Actors call it as they start, get ready, begin and end work, and die."""
+
+    def __init__(self) -> None:
+        self.given_up: dict[str, str] = {}  # work -> the cause of its engine's deaths
+        self._actors: dict[str, _Actor] = {}
+        self._num_deaths: Counter[tuple[str, str]] = Counter()  # (work, cause without its numbers)
+
+    def starts(self, actor_id: str, node_id: str) -> bool:
+        """Records the start of an actor's process. False when this is one start too many.
+
+        A start on the node of the last one means that the last process ended. On another node it says nothing
+        of the engine: nodes are lost and replaced.
+        """
+        last = self._actors.get(actor_id)
+        num_starts = 1
+        if last is not None and last.node_id == node_id:
+            self._blame(last.work, KILLED)
+            num_starts += 0 if last.is_ready else last.num_starts
+        self._actors[actor_id] = _Actor(node_id, num_starts)
+        return num_starts <= MAX_TRIES
+
+    def ready(self, actor_id: str) -> None:
+        self._actors[actor_id].is_ready = True
+
+    def begins(self, actor_id: str, work: str, *, is_alone: bool) -> Permit:
+        """Records that an actor begins work, unless it must not or must first be `is_alone`."""
+        if work in self.given_up:
+            return Permit.NEVER
+        is_suspect = any(name == work for name, _ in self._num_deaths)
+        if is_suspect and not is_alone:
+            return Permit.ALONE
+        self._actors[actor_id].work.add(work)
+        return Permit.FREE
+
+    def ends(self, actor_id: str, work: str) -> None:
+        self._actors[actor_id].work.discard(work)
+
+    def dies(self, actor_id: str, cause: str) -> None:
+        """Records an engine's death that its actor has lived to tell."""
+        actor = self._actors[actor_id]
+        self._blame(actor.work, cause)
+        actor.work.clear()
+
+    def _blame(self, work: set[str], cause: str) -> None:
+        for one in work:
+            key = (one, _NUMBERS.sub("#", cause))
+            self._num_deaths[key] += 1
+            if self._num_deaths[key] >= MAX_TRIES:
+                self.given_up[one] = cause
