@@ -1,4 +1,4 @@
-"""On a local Ray: an engine that dies each time ends the run after three tries with its cause, and keeps the rest."""
+"""On a local Ray: an engine that dies each time ends the run after three tries; other work is kept."""
 
 import os
 import sys
@@ -123,5 +123,5 @@ def test_an_engine_that_says_why_it_cannot_start_ends_the_run_with_that(
     planned: tuple[RunConfig, Store, Plan],
 ) -> None:
     config, store, plan = planned
-    with pytest.raises(ModelError, match="^target.model 'x': vLLM cannot start with it: no such layer$"):
+    with pytest.raises(ModelError, match=r"^target\.model 'x': vLLM cannot start with it: no such layer$"):
         run_rewriting(config, store.url, plan, start_board(), make_policy=refuse)
