@@ -70,21 +70,13 @@ class RewritingActor:
         self._guard = EngineGuard(board, STAGE)
         prompter = load_prompter(config.target.model, config.target.prompts)
         policy, decoder = _policy_and_decoder(config, prompter, make_policy)
-        recipe = Recipe(
-            rewrite=config.rewrite,
-            prompter=prompter,
-            run_seed=config.seed if number == 1 else stable_seed(config.seed, f"round-{number}"),
-            max_model_len=config.target.max_model_len,
-            teachers=OpenAITeachers(config.rewrite.teachers) if config.rewrite.teachers else None,
-            hinting=Hinting.of(config.rewrite.hinted, prompter, decoder) if decoder else None,
-        )
         self._progress = ProgressReporter(board, STAGE)
         self._has_failed = False
         if isinstance(policy, VLLMPolicy):
             EnginePulse(board, STAGE, policy)
         self._rewriter = ShardRewriter(
             open_store(store_url),
-            recipe,
+            _recipe(config, number, prompter, decoder),
             policy,
             actor_verifier(config),
             provenance={"version": __version__} | ({} if make_policy else provenance(config.target)),
@@ -149,6 +141,17 @@ def _policy_and_decoder(
         return make_policy(config.target, prompter), None
     engines = build_engines(config.target, prompter, config.rewrite)
     return engines.policy, engines.decoder
+
+
+def _recipe(config: RunConfig, number: int, prompter: Prompter, decoder: HintedDecoder | None) -> Recipe:
+    return Recipe(
+        rewrite=config.rewrite,
+        prompter=prompter,
+        run_seed=config.seed if number == 1 else stable_seed(config.seed, f"round-{number}"),
+        max_model_len=config.target.max_model_len,
+        teachers=OpenAITeachers(config.rewrite.teachers) if config.rewrite.teachers else None,
+        hinting=Hinting.of(config.rewrite.hinted, prompter, decoder) if decoder else None,
+    )
 
 
 def _target_scorer(config: RunConfig) -> Scorer:
