@@ -59,6 +59,22 @@ def test_ids_without_text_are_those_behind_the_tokenizer(padded: Target) -> None
     assert ids_without_text(tokenizer, NUM_TOKENS) == ids_without_text(tokenizer, 700) == ()
 
 
+def test_two_ids_of_one_token_both_have_text() -> None:
+    class Doubled:
+        """A byte-level vocabulary may spell two ids alike; id 2 is its unknown token's."""
+
+        unk_token = "<unk>"
+        tokens = ("a", "a", "<unk>", "b")
+
+        def get_vocab(self) -> dict[str, int]:
+            return {token: token_id for token_id, token in enumerate(self.tokens)}
+
+        def convert_ids_to_tokens(self, token_id: int) -> str:
+            return self.tokens[token_id] if token_id != 5 else self.unk_token  # 4 raises IndexError
+
+    assert ids_without_text(Doubled(), 6) == (4, 5)
+
+
 @pytest.mark.engine
 def test_padding_is_never_sampled_and_log_probs_are_those_without_it(padded: Target) -> None:
     with VLLMPolicy(padded, load_prompter(padded.model, padded.prompts)) as policy:
