@@ -21,9 +21,9 @@ from drsft.records import Completion
 from drsft.run import layout
 from drsft.run.shards import ShardSet
 from drsft.stages.actors import quiet_ray_data
-from drsft.stages.board import start_board
 from drsft.stages.cluster import connected, quiet_stderr
 from drsft.stages.engine_deaths import KILLED
+from drsft.stages.progress_board import start_board
 from drsft.stages.rewriting import MakePolicy, run_rewriting
 from drsft.storage import Store, open_store
 from tests.ray.test_runs import CONFIG
