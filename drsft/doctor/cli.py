@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from drsft.doctor.environment import EnvironmentCheck, check_environment
+from drsft.doctor.checks import Check
+from drsft.doctor.environment import check_environment
 
 __all__ = ["doctor_app"]
 
@@ -34,7 +35,7 @@ def doctor(context: typer.Context) -> None:
         raise typer.Exit(0 if _print_checks(list(check_environment())) else 1)
 
 
-def _print_checks(checks: Sequence[EnvironmentCheck]) -> bool:
+def _print_checks(checks: Sequence[Check]) -> bool:
     """Whether nothing is wrong; warnings are not."""
     table = Table("", "what", "found", "cure")
     for check in checks:
@@ -64,7 +65,7 @@ def storage(
     raise typer.Exit(0 if is_fit else 1)
 
 
-def _line(check: EnvironmentCheck) -> str:
+def _line(check: Check) -> str:
     return f"{MARKS[check.state]} {check.name}: {check.found}" + (f"; {check.cure}" if check.cure else "")
 
 

@@ -8,14 +8,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
 
 from packaging.requirements import Requirement
 
-__all__ = ["EnvironmentCheck", "check_environment"]
+from drsft.doctor.checks import Check, judged
+
+__all__ = ["GIB", "check_environment"]
 
 LOCK = Path(__file__).parents[2] / "requirements-cpu.lock"
 MIN_FREE_DISK_GIB = 10.0
@@ -26,15 +26,7 @@ IMPORT_TIMEOUT_S = 120
 GIB = 1 << 30
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnvironmentCheck:
-    name: str
-    state: Literal["ok", "warning", "wrong"]
-    found: str
-    cure: str = ""
-
-
-def check_environment() -> Iterator[EnvironmentCheck]:
+def check_environment() -> Iterator[Check]:
     """Checks one after another; imports of torch, vLLM and Ray run in processes of their own, since a broken
     build may end its process."""
     yield _python()
@@ -50,37 +42,23 @@ def check_environment() -> Iterator[EnvironmentCheck]:
     yield from (_port(port, use) for port, use in PORTS.items())
 
 
-def _python() -> EnvironmentCheck:
+def _python() -> Check:
     version = platform.python_version()
     is_supported = (3, 11) <= sys.version_info[:2] < (3, 13)
-    return EnvironmentCheck(
-        name="Python",
-        state="ok" if is_supported else "wrong",
-        found=version,
-        cure="" if is_supported else "use 3.11",
-    )
+    return judged("Python", is_supported, found=version, cure="use 3.11")
 
 
-def _versions() -> Iterator[EnvironmentCheck]:
+def _versions() -> Iterator[Check]:
     """What drsft asks for, and, in a checkout with the CPU's torch, every pin of the lock."""
     unmet = [text for text in map(_unmet, metadata.requires("drsft") or ()) if text]
-    yield EnvironmentCheck(
-        name="requirements",
-        state="wrong" if unmet else "ok",
-        found="; ".join(unmet) or "all met",
-        cure="run make venv" if unmet else "",
-    )
+    yield judged("requirements", not unmet, found="; ".join(unmet) or "all met", cure="run make venv")
     if not LOCK.is_file() or "+cpu" not in (_version("torch") or ""):
         return
     pins = dict(line.split("==") for line in LOCK.read_text().split() if "==" in line)
     others = [f"{name} {_version(name)}, not {pin}" for name, pin in pins.items() if _version(name) != pin]
-    yield EnvironmentCheck(
-        name="lock",
-        state="warning" if others else "ok",
-        found="; ".join([*others[:3], *([f"{len(others) - 3} more"] if len(others) > 3 else [])])
-        or f"all {len(pins)} pins",
-        cure="run make venv" if others else "",
-    )
+    shown = [*others[:3], *([f"{len(others) - 3} more"] if len(others) > 3 else [])]
+    found = "; ".join(shown) or f"all {len(pins)} pins"
+    yield judged("lock", not others, found=found, cure="run make venv", otherwise="warning")
 
 
 def _unmet(line: str) -> str | None:
@@ -114,71 +92,53 @@ ray.shutdown()
 """
 
 
-def _imports(package: str, code: str, cure: str) -> EnvironmentCheck:
+def _imports(package: str, code: str, cure: str) -> Check:
     command = [sys.executable, "-c", f"import {package}\n{code}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=IMPORT_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
-        found = f"no answer within {IMPORT_TIMEOUT_S} s"
-        return EnvironmentCheck(name=package, state="wrong", found=found, cure=cure)
+        return judged(package, False, found=f"no answer within {IMPORT_TIMEOUT_S} s", cure=cure)
     if done.returncode == 0:
-        return EnvironmentCheck(
-            name=package, state="ok", found=(done.stdout.strip().splitlines() or [""])[-1]
-        )
+        return judged(package, True, found=(done.stdout.strip().splitlines() or [""])[-1], cure=cure)
     last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-    return EnvironmentCheck(name=package, state="wrong", found=last[:200], cure=cure)
+    return judged(package, False, found=last[:200], cure=cure)
 
 
-def _accelerator() -> EnvironmentCheck:
+def _accelerator() -> Check:
     """A CPU is enough for the embedded model; a driver without a CUDA build of torch is worth a word."""
     cpus = len(os.sched_getaffinity(0))
     if not shutil.which("nvidia-smi"):
-        return EnvironmentCheck(name="hardware", state="ok", found=f"{cpus} CPU, no GPU")
+        return judged("hardware", True, found=f"{cpus} CPU, no GPU", cure="")
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
     done = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
     gpus = ", ".join(done.stdout.strip().splitlines()) or "nvidia-smi finds none"
     is_unused = done.returncode == 0 and "+cpu" in (_version("torch") or "")
-    return EnvironmentCheck(
-        name="hardware",
-        state="warning" if is_unused or done.returncode else "ok",
-        found=f"{cpus} CPU; {gpus}",
-        cure="torch is a CPU build: install drsft[gpu] instead of the lock" if is_unused else "",
-    )
+    cure = "torch is a CPU build: install drsft[gpu] instead of the lock" if is_unused else ""
+    is_right = not is_unused and done.returncode == 0
+    return judged("hardware", is_right, found=f"{cpus} CPU; {gpus}", cure=cure, otherwise="warning")
 
 
-def _memory() -> EnvironmentCheck:
+def _memory() -> Check:
     fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     free_gib = int(fields["MemAvailable"].split()[0]) / (1 << 20)
+    cure = f"the quickstart wants {MIN_MEMORY_GIB:g} GiB; end other programs"
     is_enough = free_gib >= MIN_MEMORY_GIB
-    return EnvironmentCheck(
-        name="memory",
-        state="ok" if is_enough else "warning",
-        found=f"{free_gib:.1f} GiB free",
-        cure="" if is_enough else f"the quickstart wants {MIN_MEMORY_GIB:g} GiB; end other programs",
-    )
+    return judged("memory", is_enough, found=f"{free_gib:.1f} GiB free", cure=cure, otherwise="warning")
 
 
-def _space(name: str, folder: Path, min_gib: float, cure: str) -> EnvironmentCheck:
+def _space(name: str, folder: Path, min_gib: float, cure: str) -> Check:
     free_gib = shutil.disk_usage(folder).free / GIB
-    is_enough = free_gib >= min_gib
-    return EnvironmentCheck(
-        name=name,
-        state="ok" if is_enough else "warning",
-        found=f"{free_gib:.1f} GiB free in {folder}",
-        cure="" if is_enough else f"wants {min_gib:g} GiB: {cure}",
-    )
+    found, cure = f"{free_gib:.1f} GiB free in {folder}", f"wants {min_gib:g} GiB: {cure}"
+    return judged(name, free_gib >= min_gib, found=found, cure=cure, otherwise="warning")
 
 
-def _port(port: int, use: str) -> EnvironmentCheck:
+def _port(port: int, use: str) -> Check:
+    is_free, cure = True, "choose another port, or end what listens there"
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            return EnvironmentCheck(
-                name=f"port {port}",
-                state="warning",
-                found=f"in use ({use})",
-                cure="choose another port, or end what listens there",
-            )
-    return EnvironmentCheck(name=f"port {port}", state="ok", found=f"free ({use})")
+            is_free = False
+    found = f"{'free' if is_free else 'in use'} ({use})"
+    return judged(f"port {port}", is_free, found=found, cure=cure, otherwise="warning")

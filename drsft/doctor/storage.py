@@ -9,10 +9,12 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from drsft.doctor.environment import GIB, EnvironmentCheck
+from drsft.doctor.checks import Check, State, judged
+from drsft.doctor.environment import GIB
 from drsft.errors import StorageError
 from drsft.storage import LocalStore, S3Store, Store, open_store
 
@@ -25,10 +27,10 @@ MAX_LATENCY_S = 0.5  # a shard's commit is two small objects
 MAX_SKEW_S, REFUSED_SKEW_S = 60, 900  # S3 refuses requests that are a quarter of an hour off
 MIN_FREE_GIB = 1.0
 
-Check = Callable[[Store], EnvironmentCheck]
+Probe = Callable[[str, Store], Check]
 
 
-def check_storage(url: str) -> Iterator[EnvironmentCheck]:
+def check_storage(url: str) -> Iterator[Check]:
     """One check after the other; the rest is left out where nothing can be written. Raises StorageError for
     what is no URL of a store."""
     place = open_store(url)
@@ -39,8 +41,8 @@ def check_storage(url: str) -> Iterator[EnvironmentCheck]:
         yield written
         if written.state == "wrong":
             return
-        for name, check in _checks(store):
-            yield _run(check, name, store)
+        for name, probe in _probes(store):
+            yield _run(probe, name, store)
     finally:
         with suppress(StorageError):
             for key in list(store.keys("")):
@@ -50,7 +52,7 @@ def check_storage(url: str) -> Iterator[EnvironmentCheck]:
     yield _run(_nothing_left, "nothing left behind", store)
 
 
-def _checks(store: Store) -> Iterator[tuple[str, Check]]:
+def _probes(store: Store) -> Iterator[tuple[str, Probe]]:
     yield "create only what is not there", _create_once
     yield f"one of {NUM_RACERS} writers wins", _race
     yield "overwritten at once", _overwrite
@@ -66,96 +68,79 @@ def _checks(store: Store) -> Iterator[tuple[str, Check]]:
     yield "latency", _latency
 
 
-def _run(check: Check, name: str, store: Store) -> EnvironmentCheck:
+def _run(probe: Probe, name: str, store: Store) -> Check:
     try:
-        found = check(store)
+        return probe(name, store)
     except StorageError as error:
-        return EnvironmentCheck(name=name, state="wrong", found=str(error), cure="see docs/storage.md")
-    return found
+        return judged(name, False, found=str(error), cure="see docs/storage.md")
 
 
-def _judged(name: str, is_right: bool, *, found: str, otherwise: str) -> EnvironmentCheck:
-    """`otherwise` is what would go wrong in a run."""
-    return EnvironmentCheck(
-        name=name, state="ok" if is_right else "wrong", found=found, cure="" if is_right else otherwise
-    )
-
-
-def _write_and_read(store: Store) -> EnvironmentCheck:
+def _write_and_read(name: str, store: Store) -> Check:
     store.put("a/written", b"1")
-    return _judged(
-        "write and read",
+    return judged(
+        name,
         store.read("a/written") == b"1",
         found=store.url,
-        otherwise="what was written is not read back: records would be lost",
+        cure="what was written is not read back: records would be lost",
     )
 
 
-def _create_once(store: Store) -> EnvironmentCheck:
+def _create_once(name: str, store: Store) -> Check:
     first, second = store.create("created", b"1"), store.create("created", b"2")
     stands = store.read("created")
-    return _judged(
-        "create only what is not there",
+    return judged(
+        name,
         first and not second and stands == b"1",
         found=f"the second put of a key was {'taken' if second else 'refused'}",
-        otherwise="it ignores If-None-Match: two drivers would commit one shard; use another store",
+        cure="it ignores If-None-Match: two drivers would commit one shard; use another store",
     )
 
 
-def _race(store: Store) -> EnvironmentCheck:
-    barrier, won, failed = threading.Barrier(NUM_RACERS), list[int](), list[StorageError]()
+def _race(name: str, store: Store) -> Check:
+    barrier = threading.Barrier(NUM_RACERS)
 
-    def write(number: int) -> None:
+    def write(number: int) -> bool:
         barrier.wait()
-        try:
-            if store.create("race", str(number).encode()):
-                won.append(number)
-        except StorageError as error:
-            failed.append(error)
+        return store.create("race", str(number).encode())
 
-    writers = [threading.Thread(target=write, args=(number,)) for number in range(NUM_RACERS)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-    if failed:
-        raise failed[0]
-    return _judged(
-        f"one of {NUM_RACERS} writers wins",
+    with ThreadPoolExecutor(NUM_RACERS) as racers:
+        won = [number for number, has_won in enumerate(racers.map(write, range(NUM_RACERS))) if has_won]
+    return judged(
+        name,
         len(won) == 1 and store.read("race") == str(won[0]).encode(),
         found=f"{len(won)} won",
-        otherwise="two drivers would commit one shard; use another store",
+        cure="two drivers would commit one shard; use another store",
     )
 
 
-def _overwrite(store: Store) -> EnvironmentCheck:
+def _overwrite(name: str, store: Store) -> Check:
     seen = []
     for text in (b"1", b"22", b"333"):
         store.put("overwritten", text)
         seen.append(store.read("overwritten") == text)
-    return _judged(
-        "overwritten at once",
+    return judged(
+        name,
         all(seen),
         found=f"{sum(seen)} of {len(seen)} read as written",
-        otherwise="an old object is read after a new one: a lease would seem dead; use another store",
+        cure="an old object is read after a new one: a lease would seem dead; use another store",
     )
 
 
-def _list(store: Store) -> EnvironmentCheck:
+def _list(name: str, store: Store) -> Check:
     keys = [f"list/{number:02d}" for number in range(NUM_LISTED)]
     found = []
     for key in keys:
         store.put(key, b"")
         found.append(key in set(store.keys("list")))
-    return _judged(
-        "listed at once",
+    return judged(
+        name,
         all(found) and list(store.keys("list")) == keys,
         found=f"{sum(found)} of {len(found)} right after their put",
-        otherwise="committed shards would be done again; use another store",
+        cure="committed shards would be done again; use another store",
     )
 
 
-def _read_range(store: Store) -> EnvironmentCheck:
+def _read_range(name: str, store: Store) -> Check:
     store.put("range", b"0123456789")
     with store.open("range") as file:
         try:
@@ -163,29 +148,29 @@ def _read_range(store: Store) -> EnvironmentCheck:
             middle = file.read(3)
         except OSError as error:
             raise StorageError(f"cannot read from the middle of {store.url}/range: {error}") from error
-    return _judged(
-        "read from the middle",
+    return judged(
+        name,
         middle == b"456",
         found=f"bytes 4 to 6 are {middle!r}",
-        otherwise="Parquet files cannot be read piece by piece; use another store",
+        cure="Parquet files cannot be read piece by piece; use another store",
     )
 
 
-def _large(store: Store) -> EnvironmentCheck:
+def _large(name: str, store: Store) -> Check:
     data = bytes(range(256)) * (LARGE_BYTES // 256)
     began_s = time.monotonic()
     store.put("large", data)
     is_same = store.read("large") == data
     rate = 2 * LARGE_BYTES / (time.monotonic() - began_s) / (1 << 20)
-    return _judged(
-        "large objects",
+    return judged(
+        name,
         is_same,
         found=f"{LARGE_BYTES >> 20} MiB there and back, {rate:.0f} MiB/s",
-        otherwise="checkpoints and exports would be damaged; use another store",
+        cure="checkpoints and exports would be damaged; use another store",
     )
 
 
-def _end_uploads(store: Store) -> EnvironmentCheck:
+def _end_uploads(name: str, store: Store) -> Check:
     """An upload that its writer left: it is paid for until it is ended."""
     assert isinstance(store, S3Store)
     left = store.begin_upload("unfinished", bytes(PART_BYTES))
@@ -193,49 +178,41 @@ def _end_uploads(store: Store) -> EnvironmentCheck:
     before = left in store.unfinished_uploads()
     store.end_upload("unfinished", left)
     after = left in store.unfinished_uploads()
-    return _judged(
-        "unfinished uploads end",
+    return judged(
+        name,
         before and not after and not is_visible,
         found="seen, ended, gone" if before and not after else f"listed before: {before}, after: {after}",
-        otherwise="what killed writers leave is paid for; set a lifecycle rule (docs/storage.md)",
+        cure="what killed writers leave is paid for; set a lifecycle rule (docs/storage.md)",
     )
 
 
-def _clock(store: Store) -> EnvironmentCheck:
+def _clock(name: str, store: Store) -> Check:
     assert isinstance(store, S3Store)
     skew_s = store.clock_skew_s()
-    state = "ok" if abs(skew_s) <= MAX_SKEW_S else "warning" if abs(skew_s) < REFUSED_SKEW_S else "wrong"
-    return EnvironmentCheck(
-        name="clock",
-        state=state,  # type: ignore[arg-type]
-        found=f"{abs(skew_s):.0f} s {'behind' if skew_s < 0 else 'ahead of'} the store's",
-        cure="" if state == "ok" else f"set this machine's clock (NTP): past {REFUSED_SKEW_S} s S3 refuses",
-    )
+    found = f"{abs(skew_s):.0f} s {'behind' if skew_s < 0 else 'ahead of'} the store's"
+    cure = f"set this machine's clock (NTP): past {REFUSED_SKEW_S} s S3 refuses"
+    otherwise: State = "warning" if abs(skew_s) < REFUSED_SKEW_S else "wrong"
+    return judged(name, abs(skew_s) <= MAX_SKEW_S, found=found, cure=cure, otherwise=otherwise)
 
 
-def _space(store: Store) -> EnvironmentCheck:
+def _space(name: str, store: Store) -> Check:
     free_gib = shutil.disk_usage(Path(store.url)).free / GIB
-    is_enough = free_gib >= MIN_FREE_GIB
-    return EnvironmentCheck(
-        name="free space",
-        state="ok" if is_enough else "warning",
-        found=f"{free_gib:.1f} GiB",
-        cure="" if is_enough else "free space: a run of any size wants more",
-    )
+    cure = "free space: a run of any size wants more"
+    return judged(name, free_gib >= MIN_FREE_GIB, found=f"{free_gib:.1f} GiB", cure=cure, otherwise="warning")
 
 
-def _delete(store: Store) -> EnvironmentCheck:
+def _delete(name: str, store: Store) -> Check:
     store.put("deleted", b"")
     store.delete("deleted")
-    return _judged(
-        "delete",
+    return judged(
+        name,
         not store.exists("deleted") and "deleted" not in set(store.keys("")),
         found="gone at once",
-        otherwise="old checkpoints would stay, and be paid for",
+        cure="old checkpoints would stay, and be paid for",
     )
 
 
-def _latency(store: Store) -> EnvironmentCheck:
+def _latency(name: str, store: Store) -> Check:
     taken_s = []
     for number in range(NUM_TIMED):
         began_s = time.monotonic()
@@ -243,22 +220,21 @@ def _latency(store: Store) -> EnvironmentCheck:
         store.read(f"timed/{number}")
         taken_s.append(time.monotonic() - began_s)
     median_s = statistics.median(taken_s)
-    return EnvironmentCheck(
-        name="latency",
-        state="ok" if median_s <= MAX_LATENCY_S else "warning",
-        found=f"{median_s * 1000:.0f} ms for a small put and get; the longest of {NUM_TIMED} took "
-        f"{max(taken_s) * 1000:.0f} ms",
-        cure="" if median_s <= MAX_LATENCY_S else "it is far away: take larger shards (problems.shard_size)",
+    found = (
+        f"{median_s * 1000:.0f} ms for a small put and get; the longest of {NUM_TIMED} took "
+        f"{max(taken_s) * 1000:.0f} ms"
     )
+    cure = "it is far away: take larger shards (problems.shard_size)"
+    return judged(name, median_s <= MAX_LATENCY_S, found=found, cure=cure, otherwise="warning")
 
 
-def _nothing_left(store: Store) -> EnvironmentCheck:
+def _nothing_left(name: str, store: Store) -> Check:
     left = [*store.keys("")]
     if isinstance(store, S3Store):
         left += store.unfinished_uploads()
-    return _judged(
-        "nothing left behind",
+    return judged(
+        name,
         not left,
         found=f"{len(left)} objects" if left else "the prefix is empty again",
-        otherwise=f"remove {store.url}: these credentials may not delete",
+        cure=f"remove {store.url}: these credentials may not delete",
     )

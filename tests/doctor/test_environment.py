@@ -3,7 +3,7 @@
 import socket
 
 from drsft.doctor import environment
-from drsft.doctor.environment import EnvironmentCheck
+from drsft.doctor.checks import Check
 
 
 def test_a_package_that_does_not_import_is_wrong_and_has_a_cure() -> None:
@@ -31,7 +31,7 @@ def test_a_port_in_use_is_told() -> None:
 
 
 def test_the_cheap_checks_say_what_they_found() -> None:
-    checks: list[EnvironmentCheck] = [
+    checks: list[Check] = [
         environment._python(),
         environment._accelerator(),
         environment._memory(),

@@ -1,0 +1,21 @@
+"""What one check found, and how to put it right."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Check", "State", "judged"]
+
+State = Literal["ok", "warning", "wrong"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    name: str
+    state: State
+    found: str
+    cure: str = ""  # empty where all is well
+
+
+def judged(name: str, is_right: bool, *, found: str, cure: str, otherwise: State = "wrong") -> Check:
+    """`ok`, or `otherwise` with its cure."""
+    return Check(name=name, state="ok" if is_right else otherwise, found=found, cure="" if is_right else cure)
