@@ -51,8 +51,8 @@ def report(
 
 
 def _compare(first: str, second: str) -> None:
-    from drsft.report.comparing import compare_runs
     from drsft.report.html.compare_page import render_comparison
+    from drsft.report.run_comparison import compare_runs
     from drsft.run import layout
     from drsft.run.run import find_run
 

@@ -83,7 +83,7 @@ def _reason_without_sample(record: Record) -> str:
     if record.source is Source.EXPERT:
         return "no sample was accepted, so the expert's solution is kept"
     if record.source is Source.DROPPED:
-        return "no sample was accepted, and experts' solutions are not wanted"
+        return "no sample was accepted, and expert rows are dropped"
     return f"carried over from round {record.round}"
 
 
@@ -99,7 +99,7 @@ def _attempt(attempt: Attempt) -> AttemptShown:
     return AttemptShown(
         phase=attempt.rollout.phase,
         outcome=attempt.verdict.outcome,
-        reason=f"refused: {attempt.rejection}" if attempt.rejection else attempt.verdict.reason,
+        reason=f"rejected: {attempt.rejection}" if attempt.rejection else attempt.verdict.reason,
         text=completion.text,
         num_tokens=len(completion.token_ids),
         answer=attempt.verdict.answer,

@@ -34,14 +34,14 @@ class Cascade:
 
     phases: tuple[CascadePhase, ...]
     sources: Mapping[Source, int]  # kept rows, with those that a later round carried over
-    refusals: Mapping[str, int] = field(default_factory=dict)  # right samples that were not kept, by reason
+    rejections: Mapping[str, int] = field(default_factory=dict)  # right samples that were not kept, by reason
     num_steps_checked: int = 0  # guided samples, accepted but for these, whose equations could be read
-    num_steps_failed: int = 0  # of these, with an equation that does not hold
+    num_steps_failed: int = 0  # of these, with a false equation
     num_contradicting: int = 0  # demonstrations whose own answer is not the reference
     num_pairs: int = 0  # of contexts that Hinted Decoding kept in step
     num_pairs_redone: int = 0  # times that one fell out of step and went on from its last confirmed token
     num_pairs_apart: int = 0  # decoded one context after the other in the end
-    num_carried: int = 0  # rows that stand as the round before left them
+    num_carried: int = 0  # rows carried over from the round before
     sampled: Mapping[Source, int] = field(default_factory=dict)  # what this round made of the others
 
     @property

@@ -110,7 +110,7 @@ def cascade_of(summaries: Sequence[ShardSummary], *, beside: Set[Phase]) -> Casc
         sources={source: counts.kept[source] for source in Source},
         sampled={source: counts.sources[source] for source in Source},
         num_carried=counts.num_carried_over,
-        refusals=dict(counts.rejections),
+        rejections=dict(counts.rejections),
         num_steps_checked=counts.num_steps_read,
         num_steps_failed=counts.num_steps_failed,
         num_contradicting=counts.num_contradicting,

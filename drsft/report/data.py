@@ -149,7 +149,7 @@ class TokenProbabilities:
 class AttemptShown:
     phase: Phase
     outcome: Outcome
-    reason: str  # the verdict's, or why a right sample was refused
+    reason: str  # the verdict's, or why a right sample was rejected
     text: str
     num_tokens: int
     answer: str | None = None

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from drsft.report.collect import collect, write_report
-from drsft.report.terminal.comparison import COMPARISON_HEADER, ROUNDS_HEADER, comparison_rows, round_rows
+from drsft.report.terminal.result_rows import COMPARISON_HEADER, ROUNDS_HEADER, comparison_rows, round_rows
 from drsft.run.rounds import rounds_of
 from drsft.run.run import Run
 

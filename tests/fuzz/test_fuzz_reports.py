@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from drsft.report.html.compare_page import render_comparison
 from drsft.report.html.page import render, render_gap
 from tests.fuzz.doors import TALLY, rarely
-from tests.report.test_compare import _arm, _compared
+from tests.report.test_run_comparison import _arm, _compared
 from tests.support.report_sample import sample_report
 
 MARKUP = st.sampled_from(

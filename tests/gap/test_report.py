@@ -21,7 +21,7 @@ from drsft.records import (
     Source,
     Verdict,
 )
-from drsft.report.heat import heat_class
+from drsft.report.heat_colours import heat_class
 from drsft.report.html.page import render_gap
 from drsft.run.tables import records_to_table
 from tests.support.gap import Scored, scored_rows

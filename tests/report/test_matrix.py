@@ -67,5 +67,5 @@ def test_of_many_pairs_those_with_base_and_the_best_arm_stand_first_and_all_are_
     page = render(report)
     assert "All 136 pairs as a table" in page
     assert page.count(" is better</td>") == 31 + 136
-    assert "not to be told apart from it: 10 of 16 others." in page
+    assert "not clearly different from it: 10 of 16 others." in page
     assert leads.pairs_to_show(sample_report()) == list(sample_report().differences)

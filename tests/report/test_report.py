@@ -26,7 +26,7 @@ from drsft.report.findings import gap as gap_findings
 from drsft.report.findings import ranking as leads
 from drsft.report.findings.training import final_loss, probability_finding
 from drsft.report.html.page import render
-from drsft.report.terminal.comparison import COMPARISON_HEADER, comparison_rows, source_rows
+from drsft.report.terminal.result_rows import COMPARISON_HEADER, comparison_rows, source_rows
 from drsft.report.wording import decimal, joined, percent, points
 from tests.support.gap import scored_rows
 from tests.support.report_sample import sample_report
@@ -127,7 +127,7 @@ def test_gap_finding_reads_the_interval() -> None:
     assert gap.improvement is not None
     assert "likelier than the expert text" in gap_findings.gap_finding(gap).sentence
     level = replace(gap, improvement=replace(gap.improvement, low=-0.1))
-    assert "no clearer" in gap_findings.gap_finding(level).sentence
+    assert "neither clearly likelier" in gap_findings.gap_finding(level).sentence
     worse = replace(gap, improvement=replace(gap.improvement, value=-0.4, low=-0.5, high=-0.3))
     assert "0.40 nats per token less likely" in gap_findings.gap_finding(worse).sentence
     assert "nothing to compare" in gap_findings.gap_finding(replace(gap, improvement=None)).sentence
@@ -286,7 +286,7 @@ def test_an_analysis_is_the_beginning_of_hinted_decoding_in_the_flow_and_a_row_i
     page = render(replace(sample_report(), cascade=cascade))
     assert "200 tokens a row" in page
     assert "Analysis for a hint" in page
-    assert "5 pairs of contexts; 2 times one fell" in page
+    assert "5 pairs of contexts; 2 times a pair fell" in page
     nothing_opened = replace(cascade, phases=(own, analysis))
     assert nothing_opened.solving_phases[1] == replace(analysis, phase=Phase.HINTED, num_samples=0)
 

@@ -9,7 +9,7 @@ from drsft.report.data import RoundScore, RoundShown
 from drsft.report.findings.cascade import flow_finding
 from drsft.report.findings.later_rounds import rounds_finding
 from drsft.report.html.page import render
-from drsft.report.terminal.comparison import ROUNDS_HEADER, round_rows
+from drsft.report.terminal.result_rows import ROUNDS_HEADER, round_rows
 from drsft.run.summary import ShardSummary
 from tests.support.report_sample import sample_report
 
@@ -61,7 +61,7 @@ def test_shares_of_a_later_round_are_of_all_its_rows_and_the_flow_of_what_it_sam
     assert (now.share(Source.EXPERT), now.num_kept, now.num_carried) == (0.1, 100, 60)
     assert now.ends[Source.EXPERT] == before.ends[Source.EXPERT] == 30
     assert before.share(Source.EXPERT) == 0.75
-    assert "60 rows stand as the round before left them" in flow_finding(now).detail
+    assert "60 rows are carried over from the round before" in flow_finding(now).detail
 
 
 def test_what_may_be_chance_is_called_so() -> None:

@@ -11,10 +11,10 @@ from playwright.sync_api import Locator, expect
 
 from drsft.config import RunConfig
 from drsft.evaluate.paired import PairedDifference
-from drsft.report.comparing import ArmOfBoth, Figure, RunComparison
 from drsft.report.html.compare_page import render_comparison
 from drsft.report.html.live import served
 from drsft.report.html.page import render
+from drsft.report.run_comparison import ArmOfBoth, Figure, RunComparison
 from drsft.run.shards import ShardSet
 from drsft.run.tables import records_to_table
 from drsft.storage import open_store

@@ -33,7 +33,7 @@ def _others(cascade: Cascade) -> str:
     taught, dropped = cascade.share(Source.TEACHER), cascade.share(Source.DROPPED)
     sentences = []
     if cascade.num_carried:
-        sentences.append(f"{plural(cascade.num_carried, 'row')} stand as the round before left them.")
+        sentences.append(f"{plural(cascade.num_carried, 'row')} are carried over from the round before.")
     if taught:
         sentences.append(f"{percent(taught)} keep a teacher's solution.")
     if dropped:
@@ -42,15 +42,15 @@ def _others(cascade: Cascade) -> str:
 
 
 def steps_finding(cascade: Cascade) -> Finding | None:
-    """How many guided solutions have equations that do not hold; None where none was checked."""
+    """How many guided solutions contain a false equation; None where none was checked."""
     if not cascade.num_steps_checked:
         return None
     share = cascade.num_steps_failed / cascade.num_steps_checked
     return Finding(
-        sentence=f"Of {plural(cascade.num_steps_checked, 'guided solution')} that nothing else speaks "
-        f"against and whose equations could be read {percent(share)} have one that does not hold.",
-        detail="Their answer is right: it may have been copied from the guide. rewrite.guided.require_steps "
-        "refuses them.",
+        sentence=f"{percent(share)} of {plural(cascade.num_steps_checked, 'accepted guided solution')} whose "
+        "equations could be read contain a false equation.",
+        detail="Their answers are right: they may have been copied from the guide. "
+        "rewrite.guided.require_steps rejects such solutions.",
     )
 
 
@@ -60,9 +60,10 @@ def lockstep_finding(cascade: Cascade) -> Finding | None:
         return None
     fell = plural(cascade.num_pairs_redone, "time")
     return Finding(
-        sentence=f"Hinted Decoding decoded {plural(cascade.num_pairs, 'pair')} of contexts; {fell} one fell "
-        "out of step and was done again from its last confirmed token.",
-        detail=f"Decoded one context after the other in the end: {count(cascade.num_pairs_apart)}.",
+        sentence=f"Hinted Decoding decoded {plural(cascade.num_pairs, 'pair')} of contexts; {fell} a pair "
+        "fell out of step and was decoded again from its last confirmed token.",
+        detail=f"Pairs that were decoded one context after the other in the end: "
+        f"{count(cascade.num_pairs_apart)}.",
     )
 
 

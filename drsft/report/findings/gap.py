@@ -20,7 +20,7 @@ def gap_finding(gap: GapSummary) -> Finding:
             f"{decimal(-change.value)} nats per token less likely than the expert text that they replace"
         )
     else:
-        verdict = "no clearer in likelihood than the expert text that they replace"
+        verdict = "neither clearly likelier nor clearly less likely than the expert text that they replace"
     return Finding(
         sentence=f"To the target, the rewritten rows are {verdict} ({bounds}).",
         detail=f"Averaged over {plural(change.num_problems, 'problem')}, {percent(change.share_positive, 0)} "

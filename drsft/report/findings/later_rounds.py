@@ -22,7 +22,7 @@ def rounds_finding(rounds: Sequence[RoundShown]) -> Finding | None:
     if not changes:
         sentence = "Nothing has been evaluated after a later round yet."
     elif not clear:
-        sentence = f"No round changed the accuracy beyond chance, over {plural(len(rounds), 'round')}."
+        sentence = f"None of {plural(len(rounds), 'round')} changed the accuracy beyond chance."
     else:
         sentence = (
             f"Of {plural(len(changes), 'change')} from round to round {gained} are clear gains and "

@@ -88,7 +88,7 @@ def comparison_finding(data: ReportData, benchmark: str, rows: Sequence[Comparis
 
 
 def standing_finding(data: ReportData, rows: Sequence[ComparisonRow]) -> Finding:
-    """Which arms lie clearly below the best, and which cannot be told from it."""
+    """Which arms lie clearly below the best, and which may not."""
     best = best_of(rows)
     others = [row for row in rows if row is not best]
     below = [row.arm for row in others if _is_clear(data, best, row)]
@@ -98,7 +98,7 @@ def standing_finding(data: ReportData, rows: Sequence[ComparisonRow]) -> Finding
         return joined(arms) if len(arms) <= MAX_NAMED else f"{len(arms)} of {len(others)} others"
 
     parts = [f"clearly below {best.arm}: {named(below)}"] if below else []
-    parts += [f"not to be told apart from {'it' if below else best.arm}: {named(level)}"] if level else []
+    parts += [f"not clearly different from {'it' if below else best.arm}: {named(level)}"] if level else []
     text = "; ".join(parts) or f"only {best.arm} has been evaluated"
     return Finding(sentence=f"{text[0].upper()}{text[1:]}.")
 
@@ -149,7 +149,7 @@ def _detail(data: ReportData, best: ComparisonRow, rows: Sequence[ComparisonRow]
     ]
     level = [row.arm for row in rows if row is not best and not _is_clear(data, best, row)]
     if level:
-        parts.append(f"Not to be told apart from it: {joined(level)}.")
+        parts.append(f"Not clearly different from it: {joined(level)}.")
     return " ".join(parts)
 
 

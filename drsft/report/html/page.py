@@ -22,8 +22,8 @@ from drsft.report.charts import bars, curves, flow, intervals, probabilities, ri
 from drsft.report.charts.drawing import at_all_widths
 from drsft.report.data import ReportData
 from drsft.report.findings import cascade, costs, gap, later_rounds, ranking, training
-from drsft.report.heat import heat_class
-from drsft.report.html.payload import pack_rows
+from drsft.report.heat_colours import heat_class
+from drsft.report.html.packed_rows import pack_rows
 
 __all__ = ["arm_colours", "chart_style", "render", "render_gap", "render_page", "style_sheet"]
 

@@ -12,7 +12,7 @@ from drsft.gap.scored_texts import PHI_THRESHOLDS
 from drsft.gap.summary import SourceGap
 from drsft.report.charts.ridges import group_name, shown_groups
 from drsft.report.findings.gap import gap_advice, gap_finding
-from drsft.report.heat import heat_style
+from drsft.report.heat_colours import heat_style
 from drsft.report.terminal.style import number_column, visible
 
 __all__ = ["gap_view", "heat_text", "heat_view"]

@@ -66,9 +66,9 @@ def _side_by_side(record: Record) -> Table:
     table.add_row(_expert_heading(record), _kept_heading(record))
     kept = Text(visible(record.text))
     if record.source is Source.EXPERT:
-        kept = Text("the expert's text, as no sample passed", style="dim italic")
+        kept = Text("the expert's text, as no sample was accepted", style="dim italic")
     elif record.source is Source.DROPPED:
-        kept = Text("nothing: no sample passed, and experts' texts are not wanted", style="dim italic")
+        kept = Text("nothing: no sample was accepted, and expert rows are dropped", style="dim italic")
     table.add_row(Text(visible(record.problem.demonstration)), kept)
     return table
 
@@ -100,7 +100,7 @@ def _steps(attempt: Attempt) -> Text:
     """A line when the equations on the way to a right answer do not hold."""
     if attempt.steps is None or attempt.steps.outcome is not Outcome.WRONG:
         return Text()
-    return Text(f"\nits equations do not hold: {visible(attempt.steps.reason)}", "red")
+    return Text(f"\ncontains a false equation: {visible(attempt.steps.reason)}", "red")
 
 
 def _attempts_in_brief(record: Record) -> Text:
@@ -108,7 +108,7 @@ def _attempts_in_brief(record: Record) -> Text:
         return Text("no sample was drawn", style="dim")
     counts: dict[Phase, Counter[tuple[Outcome, str]]] = {}
     for attempt in record.attempts:
-        reason = f"refused: {attempt.rejection}" if attempt.rejection else attempt.verdict.reason
+        reason = f"rejected: {attempt.rejection}" if attempt.rejection else attempt.verdict.reason
         counts.setdefault(attempt.rollout.phase, Counter())[attempt.verdict.outcome, reason] += 1
     text = Text(style="dim")
     for phase, verdicts in counts.items():
@@ -144,5 +144,5 @@ def _verdict(attempt: Attempt) -> Text:
     label = verdict.outcome.value.replace("_", " ")
     text = Text.assemble((label, OUTCOME_STYLES[verdict.outcome]), (f"\n{visible(verdict.reason)}", "dim"))
     if attempt.rejection:
-        text.append(f"\nrefused: {visible(str(attempt.rejection))}", "yellow")
+        text.append(f"\nrejected: {visible(str(attempt.rejection))}", "yellow")
     return text.append_text(_steps(attempt))

@@ -113,12 +113,12 @@ def _check_lines(counts: ShardCounts) -> list[RenderableType]:
     lines = []
     if counts.rejections:
         reasons = _reasons_in_brief(counts.rejections)
-        lines.append(Text.assemble("right answers that were refused: ", reasons))
+        lines.append(Text.assemble("right answers that were rejected: ", reasons))
     if counts.num_steps_read:
         lines.append(
             Text(
-                f"guided solutions whose equations do not hold: {counts.num_steps_failed:,} of "
-                f"{counts.num_steps_read:,} that nothing else speaks against"
+                f"accepted guided solutions with a false equation: {counts.num_steps_failed:,} of "
+                f"{counts.num_steps_read:,} whose equations could be read"
             )
         )
     if counts.num_contradicting:

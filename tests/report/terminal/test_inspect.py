@@ -218,13 +218,13 @@ def test_what_speaks_against_a_record_is_shown() -> None:
     text = shown(record_view(one, show_attempts=True), 120)
     assert "contradicts the reference (it says 4)" in text
     assert "12 tokens and 1 more" in text
-    assert text.count("its equations do not hold: 1+1=3") == 2
-    assert "1 correct (refused: mentions its guide)" in text
-    assert "refused: mentions its guide" in text
+    assert text.count("contains a false equation: 1+1=3") == 2
+    assert "1 correct (rejected: mentions its guide)" in text
+    assert "rejected: mentions its guide" in text
     checks = {"checks": {"steps_read": 8, "steps_failed": 3, "contradicting": 2}, "refusals": {"loops": 5}}
     text = shown(summary_view("runs/x", summaries(SUMMARY | checks), num_problems=9))
-    assert "right answers that were refused: loops 5" in text
-    assert "whose equations do not hold: 3 of 8" in text
+    assert "right answers that were rejected: loops 5" in text
+    assert "with a false equation: 3 of 8" in text
     assert "contradict the reference: 2" in text
 
 
@@ -232,16 +232,16 @@ def test_the_share_of_unsound_equations_is_told_where_some_were_read_also_when_i
     for num_read, is_told in ((8, True), (0, False)):
         checks = {"checks": {"steps_read": num_read, "steps_failed": 0, "contradicting": 0}}
         text = shown(summary_view("runs/x", summaries(SUMMARY | checks), num_problems=9))
-        assert ("whose equations do not hold: 0 of 8" in text) == is_told
+        assert ("with a false equation: 0 of 8" in text) == is_told
 
 
 def test_a_dropped_row_says_so() -> None:
     one = replace(record("aa1", Source.EXPERT, WRONG), source=Source.DROPPED, text="", completion_ids=())
-    assert "nothing: no sample passed" in shown(record_view(one))
+    assert "nothing: no sample was accepted" in shown(record_view(one))
 
 
 def test_an_expert_row_says_that_nothing_passed() -> None:
-    assert "as no sample passed" in shown(record_view(RECORDS[1]))
+    assert "as no sample was accepted" in shown(record_view(RECORDS[1]))
 
 
 def test_attempts_are_listed_when_asked_for() -> None:

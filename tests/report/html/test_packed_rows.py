@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 
 from drsft.report.data import BrowsedRow, ShownText
+from drsft.report.html.packed_rows import PackedRows, pack_rows
 from drsft.report.html.page import render
-from drsft.report.html.payload import Payload, pack_rows
 from tests.support.report_sample import sample_report
 
 
-def _unpacked(payload: Payload) -> list[dict[str, object]]:
+def _unpacked(payload: PackedRows) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = json.loads(gzip.decompress(base64.b64decode(payload.base64)))
     return rows
 

@@ -14,20 +14,20 @@ from typing import Any
 from drsft.report.data import AttemptShown, BrowsedRow, ShownText
 from drsft.report.wording import PHASE_NAMES
 
-__all__ = ["Payload", "pack_rows"]
+__all__ = ["PackedRows", "pack_rows"]
 
 MAX_BYTES = 8 << 20  # gzipped; base64 makes 4/3 of it
 GZIP = 31  # zlib's name for its largest window with a gzip header
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Payload:
+class PackedRows:
     base64: str
     num_rows: int
     num_brief: int  # of these, rows whose attempts come without their texts
 
 
-def pack_rows(rows: Iterable[BrowsedRow], *, max_bytes: int = MAX_BYTES) -> Payload:
+def pack_rows(rows: Iterable[BrowsedRow], *, max_bytes: int = MAX_BYTES) -> PackedRows:
     """As many of the rows, from the first one on, as fit; the attempts' texts get a third of the room."""
     compressor = zlib.compressobj(level=6, wbits=GZIP)
     packed = bytearray(compressor.compress(b"["))
@@ -41,7 +41,7 @@ def pack_rows(rows: Iterable[BrowsedRow], *, max_bytes: int = MAX_BYTES) -> Payl
         if len(packed) >= max_bytes:
             break
     packed += compressor.compress(b"]") + compressor.flush()
-    return Payload(base64=base64.b64encode(packed).decode(), num_rows=num_rows, num_brief=num_brief)
+    return PackedRows(base64=base64.b64encode(packed).decode(), num_rows=num_rows, num_brief=num_brief)
 
 
 def _row(row: BrowsedRow, *, is_brief: bool) -> dict[str, Any]:

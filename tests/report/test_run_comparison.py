@@ -6,8 +6,9 @@ import pytest
 
 from drsft.errors import InputError
 from drsft.evaluate.paired import PairedDifference
-from drsft.report.comparing import ArmOfBoth, RunComparison, figures_of, settings_that_differ
-from drsft.report.html.compare_page import comparison_finding, render_comparison
+from drsft.report.findings.two_runs import comparison_finding
+from drsft.report.html.compare_page import render_comparison
+from drsft.report.run_comparison import ArmOfBoth, RunComparison, figures_of, settings_that_differ
 from tests.report.test_costs import CONFIG
 from tests.report.test_report import EMPTY
 from tests.support.report_sample import sample_report
@@ -34,7 +35,7 @@ def test_the_headline_names_clear_gains_and_losses_only() -> None:
     assert _sentence(up, down, level) == (
         "b-2 gains clearly with dft (+3.0 on gsm) and loses clearly with sft (−4.0 on gsm) against a-1."
     )
-    assert _sentence(level) == "b-2 and a-1 cannot be told apart."
+    assert _sentence(level) == "No arm differs clearly between b-2 and a-1."
     assert "no arm that was evaluated on the same problems" in _sentence()
 
 
@@ -78,7 +79,7 @@ def test_the_page_has_every_part_and_escapes_names() -> None:
 
 
 def test_a_run_is_not_compared_with_itself(tmp_path: object) -> None:
-    from drsft.report.comparing import compare_runs
+    from drsft.report.run_comparison import compare_runs
     from drsft.run.run import find_run
     from drsft.storage import LocalStore
 
