@@ -16,7 +16,7 @@ from drsft.records import Attempt, Completion, FinishReason, Phase, Problem, Rec
 from drsft.rewrite.budget import ProblemBudget, ProblemSlot, TokenBudget
 from drsft.rewrite.contradiction import contradicts
 from drsft.rewrite.events import NO_EVENTS, CascadeEvents
-from drsft.rewrite.hinted import HintedPolicy, Hinting, analyse, opened_turn
+from drsft.rewrite.hinted import HintedPolicy, HintedSetup, analyse, opened_turn
 from drsft.rewrite.judging import AcceptanceRules
 from drsft.rewrite.sampling import PhasePlan, sample_in_waves
 from drsft.rewrite.selection import choose, distinct
@@ -35,7 +35,7 @@ class Recipe:
     run_seed: int
     max_model_len: int  # tokens of prompt and completion
     teachers: Teachers | None = None
-    hinting: Hinting | None = None  # where rewrite.method asks for it
+    hinted: HintedSetup | None = None  # where the settings ask for Hinted Decoding
 
 
 async def rewrite_one(
@@ -53,12 +53,12 @@ async def rewrite_one(
 
     `budget` is the shard's, and `slot` is released while the problem waits for it; the problem's own limit is
     in the recipe. `events` listens to what happens. The selection "closest" asks `scorer` about the target.
-    Raises ValueError where the recipe needs a scorer or a hinting that is missing.
+    Raises ValueError where the recipe needs a scorer or a hinted setup that is missing.
     """
     if recipe.rewrite.selection == "closest" and scorer is None:
         raise ValueError('the selection "closest" needs a scorer')
-    if recipe.rewrite.is_hinted and recipe.hinting is None:
-        raise ValueError(f'the method "{recipe.rewrite.method}" needs a hinting in the recipe')
+    if recipe.rewrite.is_hinted and recipe.hinted is None:
+        raise ValueError(f'the method "{recipe.rewrite.method}" needs a hinted setup in the recipe')
     cascade = _Cascade(
         problem=problem,
         policy=policy,
@@ -121,8 +121,8 @@ class _Cascade:
             return Source.OWN, kept
         guide = self._guide(expert_verdict)
         found = await self._with_help(guide)
-        if recipe.rewrite.hinted_beside and recipe.hinting is not None and guide is not None:
-            await self._hinted(recipe.hinting, guide)  # only recorded among the attempts, for the hinted arms
+        if recipe.rewrite.hinted_beside and recipe.hinted is not None and guide is not None:
+            await self._hinted(recipe.hinted, guide)  # only recorded among the attempts, for the hinted arms
         return found
 
     def _guide(self, expert_verdict: Verdict) -> str | None:
@@ -137,8 +137,8 @@ class _Cascade:
         if guide is not None:
             if recipe.rewrite.is_guided and (kept := await self._guided(Phase.GUIDED, guide)):
                 return Source.REWRITTEN, kept
-            hinting = None if recipe.rewrite.hinted_beside else recipe.hinting
-            if hinting is not None and (kept := await self._hinted(hinting, guide)):
+            setup = None if recipe.rewrite.hinted_beside else recipe.hinted
+            if setup is not None and (kept := await self._hinted(setup, guide)):
                 return Source.HINTED, kept
         if recipe.teachers is not None:
             return await self._with_teacher(recipe.teachers)
@@ -170,18 +170,18 @@ class _Cascade:
             return Source.TEACHER, kept
         return Source.REWRITTEN, await self._guided(Phase.TEACHER_GUIDED, kept[0].text)
 
-    async def _hinted(self, hinting: Hinting, guide: str) -> list[Completion]:
+    async def _hinted(self, setup: HintedSetup, guide: str) -> list[Completion]:
         """Decodes from the plain prompt and a hinted one at once, after the target's own analysis."""
-        prompt_ids = hinting.prompter.guided(replace(self.problem, demonstration=guide))
-        settings = hinting.settings
+        prompt_ids = setup.prompter.guided(replace(self.problem, demonstration=guide))
+        settings = setup.settings
         if settings.num_samples == 0 or len(prompt_ids) >= self.recipe.max_model_len:
             return []
         if settings.analysis is not None:
             turn = await self._analysis(prompt_ids, settings.analysis)
             if turn is None:
                 return []
-            prompt_ids = hinting.prompter.continued(prompt_ids, turn)
-        policy = HintedPolicy(hinting.decoder, self.plain_ids, settings.mixing)
+            prompt_ids = setup.prompter.continued(prompt_ids, turn)
+        policy = HintedPolicy(setup.decoder, self.plain_ids, settings.mixing)
         return await self._sample(Phase.HINTED, prompt_ids, settings, policy)
 
     async def _analysis(self, prompt_ids: tuple[int, ...], settings: Analysis) -> str | None:

@@ -1,7 +1,7 @@
-"""Hinted Decoding as a stage of the cascade: the analysis, the two contexts, and the decoder as a policy.
+"""Hinted Decoding in the cascade: the analysis, the two contexts, and the decoder as a policy.
 
-arXiv 2602.12222. The analysis (its stage 0) is the target's own reading of the expert's solution; the hinted
-context goes on behind it. What comes out is verified like any sample.
+arXiv 2602.12222. The analysis (the paper's stage 0) is the target's own reading of the expert's solution; the
+hinted context continues from it. The completions are verified like any sample.
 """
 
 from collections.abc import Sequence
@@ -24,20 +24,20 @@ from drsft.records import (
 )
 from drsft.rewrite.sampling import hash_ids
 
-__all__ = ["HintedPolicy", "Hinting", "analyse", "opened_turn"]
+__all__ = ["HintedPolicy", "HintedSetup", "analyse", "opened_turn"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hinting:
-    """What Hinted Decoding needs beside the cascade's own: the decoder, and the prompter of its contexts."""
+class HintedSetup:
+    """The decoder of Hinted Decoding, its settings, and the prompter of the hinted contexts."""
 
     decoder: HintedDecoder
     prompter: Prompter
     settings: Hinted
 
     @classmethod
-    def of(cls, settings: Hinted, prompter: Prompter, decoder: HintedDecoder) -> "Hinting":
-        """`prompter` is the target's: the hinted context has its tokenizer and another system turn."""
+    def of(cls, settings: Hinted, prompter: Prompter, decoder: HintedDecoder) -> "HintedSetup":
+        """`prompter` is the target's; the hinted contexts have the same tokenizer and another system turn."""
         plain = prompter.prompts.plain
         prompts = Prompts(system=settings.system, plain=plain, guided=settings.prompt)
         return cls(decoder=decoder, prompter=prompter.under(prompts), settings=settings)
@@ -61,7 +61,7 @@ class HintedPolicy:
 async def analyse(
     problem: Problem, policy: Policy, prompt_ids: tuple[int, ...], analysis: Analysis, *, run_seed: int
 ) -> Attempt:
-    """The target's greedy answer to the hinted prompt, recorded as an attempt that is no solution."""
+    """Returns the target's greedy answer to the hinted prompt, as an attempt that is no solution."""
     seed = stable_seed(run_seed, problem.problem_id, Phase.ANALYSIS)
     sampling = Sampling(num_samples=1, temperature=0.0, max_tokens=analysis.max_tokens, seed=seed)
     completion = (await policy.generate(prompt_ids, sampling))[0]
@@ -78,6 +78,6 @@ async def analyse(
 
 
 def opened_turn(text: str, analysis: Analysis) -> str | None:
-    """What the assistant's turn begins with: the analysis up to its last marker. None without one."""
+    """Returns the beginning of the assistant's turn: the analysis up to its last marker; None without one."""
     before, marker, _ = text.rpartition(analysis.marker)
     return before + marker if marker else None

@@ -1,6 +1,6 @@
-"""Rewriting shards of a run: read the problems, take all through the cascade at once, commit the records.
+"""Rewrites shards of a run: reads the problems, runs all of them at once, and commits the records.
 
-No Ray in here: the job's actors hold a ShardRewriter, and so do the benches.
+There is no Ray here: the job's actors hold a ShardRewriter, and so do the benches.
 """
 
 import asyncio
@@ -68,7 +68,7 @@ class ShardRewriter:
         self._slots = asyncio.Semaphore(problems_in_flight)
         self._scorer, self._events = scorer, events
         self._round = number
-        self._pairs_told = PairCounts()
+        self._pairs_committed = PairCounts()
         self._read = first_round_task(store) if before is None else later_round_task(store, before)
 
     async def rewrite(self, shard: str) -> Commit:
@@ -90,7 +90,7 @@ class ShardRewriter:
         records = await asyncio.gather(*(self._rewrite_one(problem, budget) for problem in problems))
         kept = task.all_records(records, self._round)
         # Two of the counts depend on timing: tokens of stopped samples, and pairs that fell out of step.
-        pairs = self._pairs_since_told()
+        pairs = self._pairs_since_commit()
         counts = replace(
             count_records(records),
             kept=Counter(record.source for record in kept),
@@ -102,8 +102,8 @@ class ShardRewriter:
             num_pairs_apart=pairs.num_apart,
         )
         commit = await asyncio.to_thread(self._commit, shard, kept, self._summary(counts, started_at))
-        told = {"problems": len(problems), "tokens": budget.num_spent, "seconds": time.time() - started_at}
-        logger.info("shard committed", extra={"fields": told})
+        fields = {"problems": len(problems), "tokens": budget.num_spent, "seconds": time.time() - started_at}
+        logger.info("shard committed", extra={"fields": fields})
         return commit
 
     def _summary(self, counts: ShardCounts, started_at: float) -> ShardSummary:
@@ -118,15 +118,15 @@ class ShardRewriter:
     def _commit(self, shard: str, kept: Sequence[Record], summary: ShardSummary) -> Commit:
         return self._shards.commit(shard, records_to_table(kept, self._provenance), summary.to_json())
 
-    def _pairs_since_told(self) -> PairCounts:
-        """What Hinted Decoding's pairs went through since this actor's last commit, whosever they were.
+    def _pairs_since_commit(self) -> PairCounts:
+        """Returns the counts of Hinted Decoding's pairs since this actor's last commit, of all shards.
 
-        The engine does not know shards; summed over an actor's commits every pair counts once.
+        The engine does not know shards; summed over an actor's commits, every pair counts once.
         """
-        if self._recipe.hinting is None:
+        if self._recipe.hinted is None:
             return PairCounts()
-        told, self._pairs_told = self._pairs_told, replace(self._recipe.hinting.decoder.counts)
-        return self._pairs_told - told
+        before, self._pairs_committed = self._pairs_committed, replace(self._recipe.hinted.decoder.counts)
+        return self._pairs_committed - before
 
     async def _rewrite_one(self, problem: Problem, budget: TokenBudget) -> Record:
         async with ProblemSlot(self._slots) as slot:
@@ -149,9 +149,9 @@ class ShardRewriter:
 def freeze_heap() -> None:
     """Makes garbage collection cheap; call it once, when a process has loaded everything.
 
-    torch, transformers and an engine leave half a million objects that live as long as the process: frozen,
-    the collector no longer walks through them again and again, which was half of the cascade's own time.
-    Records hold no cycles, so looking every 50,000 objects for some instead of every 700 frees no less.
+    torch, transformers and an engine leave half a million objects that live as long as the process. Frozen,
+    they are no longer visited by every collection, which took half of the cascade's own time. Records hold no
+    cycles, so collecting every 50,000 objects instead of every 700 frees no less.
     """
     gc.collect()
     gc.freeze()
@@ -183,8 +183,11 @@ def count_records(records: Sequence[Record]) -> ShardCounts:
 
 
 def _step_outcomes(attempts: Iterable[Attempt]) -> Counter[Outcome]:
-    """Of the guided solutions that are accepted, or would be but for their equations: what share fails is
-    told whether `require_steps` refuses them or not. A teacher's own text saw no guide."""
+    """Counts the verdicts on the equations of guided solutions that nothing else speaks against.
+
+    So the share that fails is the same whether `require_steps` rejects them or not. A teacher sees no guide,
+    so its solutions do not count.
+    """
     return Counter(
         a.steps.outcome
         for a in attempts

@@ -22,7 +22,7 @@ from drsft.process.logs import log_as_json
 from drsft.records import Record, stable_seed
 from drsft.rewrite.cascade import Recipe
 from drsft.rewrite.events import NoEvents
-from drsft.rewrite.hinted import Hinting
+from drsft.rewrite.hinted import HintedSetup
 from drsft.rewrite.shard import ShardRewriter, freeze_heap
 from drsft.rewrite.shard_task import num_problems_to_rewrite
 from drsft.run import layout
@@ -105,7 +105,7 @@ class RewritingActor:
             except StageError:
                 raise
             except DrsftError:
-                self._has_failed = True  # the run ends of it: what is queued here would be work for nothing
+                self._has_failed = True  # it ends the run, so shards that are queued here need not begin
                 raise
         self._progress.count("shard_commits", stage=STAGE)
         self._progress.flush()
@@ -117,8 +117,8 @@ class RewritingActor:
 class _Progress(NoEvents):
     """Counts what is done, for the run's progress and its metrics."""
 
-    def __init__(self, ticker: ProgressReporter) -> None:
-        self._progress = ticker
+    def __init__(self, progress: ProgressReporter) -> None:
+        self._progress = progress
 
     def record_made(self, record: Record) -> None:
         self._progress.count("rollouts", len(record.attempts), stage=STAGE)
@@ -150,7 +150,7 @@ def _recipe(config: RunConfig, number: int, prompter: Prompter, decoder: HintedD
         run_seed=config.seed if number == 1 else stable_seed(config.seed, f"round-{number}"),
         max_model_len=config.target.max_model_len,
         teachers=OpenAITeachers(config.rewrite.teachers) if config.rewrite.teachers else None,
-        hinting=Hinting.of(config.rewrite.hinted, prompter, decoder) if decoder else None,
+        hinted=HintedSetup.of(config.rewrite.hinted, prompter, decoder) if decoder else None,
     )
 
 

@@ -16,7 +16,7 @@ from drsft.policy.prompts import Prompter, load_prompter
 from drsft.records import Completion, FinishReason, Outcome, Record, Sampling, Source
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.rewrite.data_views import COLUMNS, hinted_record, view_of
-from drsft.rewrite.hinted import Hinting, opened_turn
+from drsft.rewrite.hinted import HintedSetup, opened_turn
 from drsft.run.tables import records_from_table, records_to_table
 from tests.rewrite.test_cascade import PLAIN, PROBLEM, TextVerifier, recipe
 
@@ -41,12 +41,12 @@ def hinted_recipe(decoder: FakeDecoder, method: str = "hinted", **settings: Any)
         continued=lambda prompt_ids, text: (*prompt_ids, *map(ord, text)),
     )
     hinted = Hinted.model_validate({"max_tokens": 64, "analysis": None, **settings})
-    hinting = Hinting(decoder=decoder, prompter=cast(Prompter, prompter), settings=hinted)
-    return replace(recipe(method=method), hinting=hinting)
+    setup = HintedSetup(decoder=decoder, prompter=cast(Prompter, prompter), settings=hinted)
+    return replace(recipe(method=method), hinted=setup)
 
 
 def beside_recipe(decoder: FakeDecoder, **changes: Any) -> Recipe:
-    return replace(recipe(hinted_beside=True, **changes), hinting=hinted_recipe(decoder).hinting)
+    return replace(recipe(hinted_beside=True, **changes), hinted=hinted_recipe(decoder).hinted)
 
 
 def rewritten(own: str, guided: str, one: Recipe, analysis: str = "") -> Record:
@@ -132,7 +132,7 @@ def test_it_is_verified_like_any_sample(text: str, finish_reason: str, outcome: 
 
 
 def test_a_recipe_without_what_its_method_needs_is_refused() -> None:
-    with pytest.raises(ValueError, match="hinting"):
+    with pytest.raises(ValueError, match="hinted setup"):
         rewritten("wrong", "wrong", recipe(method="hinted"))
 
 
@@ -164,12 +164,12 @@ def test_an_analysis_without_its_marker_is_recorded_and_nothing_is_decoded() -> 
 
 def test_the_hinted_context_has_its_own_system_turn_and_the_targets_tokens() -> None:
     prompter = load_prompter("embedded", Prompts(plain="{question}", guided="{question}{demonstration}"))
-    hinting = Hinting.of(Hinted(), prompter, FakeDecoder(""))
-    text = prompter.tokenizer.decode(hinting.prompter.guided(PROBLEM))
+    setup = HintedSetup.of(Hinted(), prompter, FakeDecoder(""))
+    text = prompter.tokenizer.decode(setup.prompter.guided(PROBLEM))
     assert "# Analyze" in text
     assert "# Question:\n1+1?\n\n# Answer:\ntwo\n\n# CoT:" in text
     assert "\\boxed{}" in text, "one backslash"
-    opened = hinting.prompter.continued((1, 2), "so <|im_end|>")
+    opened = setup.prompter.continued((1, 2), "so <|im_end|>")
     assert opened[:2] == (1, 2)
     assert prompter.end_of_turn_id not in opened
 

@@ -17,7 +17,7 @@ from drsft.policy.hinted.protocol import Contexts, PairCounts
 from drsft.policy.prompts import Prompter, load_prompter
 from drsft.records import Completion, Outcome, Problem, Sampling, Verdict
 from drsft.rewrite.cascade import Recipe
-from drsft.rewrite.hinted import Hinting
+from drsft.rewrite.hinted import HintedSetup
 from drsft.rewrite.shard import ShardRewriter
 from drsft.run import layout
 from drsft.run.layout import PROBLEMS
@@ -125,8 +125,8 @@ def test_the_shards_of_an_actor_tell_each_pair_of_hinted_decoding_once(
     (tmp_path / "problems").symlink_to(planned[0] / "problems")
     decoder = CountingDecoder()
     rewrite = recipe(prompter).rewrite.model_copy(update={"method": "hinted"})
-    hinting = Hinting.of(Hinted(analysis=None, system=None, prompt=HINT), prompter, decoder)
-    one = replace(recipe(prompter), rewrite=rewrite, hinting=hinting)
+    setup = HintedSetup.of(Hinted(analysis=None, system=None, prompt=HINT), prompter, decoder)
+    one = replace(recipe(prompter), rewrite=rewrite, hinted=setup)
     policy = FakePolicy(lambda prompt_ids, seed: text_completion("never"))
 
     async def main() -> None:
