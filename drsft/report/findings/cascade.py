@@ -7,7 +7,7 @@ from drsft.report.cascade_counts import Cascade, CascadePhase
 from drsft.report.findings.finding import Finding
 from drsft.report.wording import PHASE_NAMES, count, joined, percent, plural
 
-__all__ = ["flow_finding", "lockstep_finding", "steps_finding", "verdict_finding"]
+__all__ = ["context_pairs_finding", "flow_finding", "steps_finding", "verdict_finding"]
 
 NEARLY_ALL = 0.9
 
@@ -54,7 +54,7 @@ def steps_finding(cascade: Cascade) -> Finding | None:
     )
 
 
-def lockstep_finding(cascade: Cascade) -> Finding | None:
+def context_pairs_finding(cascade: Cascade) -> Finding | None:
     """What became of the pairs of contexts; None where Hinted Decoding decoded nothing."""
     if not cascade.num_pairs:
         return None

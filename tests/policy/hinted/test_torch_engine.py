@@ -165,6 +165,22 @@ def test_a_limit_cuts_off_and_a_prompt_that_does_not_fit_is_the_callers_mistake(
         decoded(decoder, [Contexts(hinted_ids=(5,) * 512, plain_ids=(5,))], greedy())
 
 
+def test_contexts_beyond_the_embedding_end_in_a_line_and_leave_the_others_alone(
+    decoder: TorchHintedDecoder, contexts: list[Contexts]
+) -> None:
+    wrong = Contexts(hinted_ids=(*contexts[0].hinted_ids, 776), plain_ids=contexts[0].plain_ids)
+
+    async def together() -> list[list[Completion] | BaseException]:
+        asked = (contexts[1], wrong, contexts[2])
+        work = (decoder.decode(one, Mixing(), greedy()) for one in asked)
+        return await asyncio.gather(*work, return_exceptions=True)
+
+    before, faulty, after = asyncio.run(together())
+    assert [before, after] == [[one] for one in decoded(decoder, contexts[1:3], greedy())]
+    assert isinstance(faulty, InputError)
+    assert "token id 776, and the model's embedding has 776 rows" in str(faulty)
+
+
 def test_a_cancelled_problem_frees_its_rows(decoder: TorchHintedDecoder, contexts: list[Contexts]) -> None:
     async def cancel() -> None:
         tasks = [asyncio.create_task(decoder.decode(one, Mixing(), greedy())) for one in contexts]
