@@ -52,14 +52,15 @@ def browse(
 
     Reads no more shards than it takes to fill the limit. `show_heat` needs the run's gap report (InputError).
     """
-    plan = run.plan()
-    num_rewritten = sum(shard.num_rows for shard in run.rewritten().values())
+    run.check_has_records()
+    plan, summaries = run.plan(), run.summaries()
+    num_rewritten = sum(summary.counts.kept.total() for summary in summaries)
     num_problems = plan.num_problems if plan else num_rewritten
     heat_of = _heat_reader(run) if show_heat else None
     found = list(islice(_records(run, filters), limit + 1)) if limit else []
     os.environ.setdefault("LESS", "-RFX")  # colours; and no pager for what fits the screen
     with console.pager(styles=True) if console.is_terminal else nullcontext():
-        console.print(summary_view(run.url, run.summaries(), num_problems=num_problems))
+        console.print(summary_view(run.url, summaries, num_problems=num_problems))
         console.print()
         for shard, record in found[:limit]:
             console.print(record_view(record, show_attempts=show_attempts))

@@ -1,6 +1,6 @@
-"""What a run's drivers did, and how long it took: an object for each stage that was finished.
+"""When each stage of a run ran, and how long it took: one object for each stage that a driver finished.
 
-`drsft plan` learns its rates from them. The lease's term numbers the starts, so no two ever write one key.
+`drsft plan` takes its rates from them. The lease's term numbers the starts, so no two starts write one key.
 """
 
 import json
@@ -28,7 +28,7 @@ class StageTime:
 
 @contextmanager
 def timed(store: Store, term: int, stage: str, *, began_at: float | None = None) -> Iterator[None]:
-    """Writes down the block's time, if it ends well. The block may have begun earlier than it says here."""
+    """Stores how long the block took, unless it raises. `began_at` is for a block that began earlier."""
     began_at = time.time() if began_at is None else began_at
     yield
     done = StageTime(term=term, stage=stage, began_at=began_at, wall_s=time.time() - began_at)

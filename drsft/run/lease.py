@@ -1,13 +1,13 @@
-"""One driver works on a run: a lease in the run's own store, without a clock that two machines would share.
+"""A lease in the run's store lets one driver at a time work on a run. No two machines need to share a clock.
 
     lease/000003.json       created once, by an exclusive put: term 3, and who holds it
-    lease/000003.beat       a count that its holder, and nobody else, raises every few seconds
-    lease/000003.released   the term ended in order
+    lease/000003.beat       a count that only the holder raises, every few seconds
+    lease/000003.released   the holder ended the term
 
-Who comes second watches the newest term's count by a clock of its own. When it moves, the holder lives. When
-it stands still for `expires_s`, the holder is dead and the next term may be created; of several who see that,
-one wins. A holder that was only slow finds the next term at its next beat, and ends. What it commits until
-then does no harm: a shard is committed once, whoever does it.
+A second driver watches the newest term's count by its own clock. While the count grows, the holder lives.
+When it has not grown for `expires_s`, the holder counts as dead and the next term may be created; if
+several drivers try, one wins. A holder that was only slow finds the next term at its next beat and stops.
+What it commits until then does no harm: a shard is committed once, whoever does it.
 """
 
 import json
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """`expires_s` is several beats, so that a slow store costs nobody the lease."""
+    """`expires_s` is several beats, so that a slow store does not end a lease."""
 
     beat_s: float = 5.0
     expires_s: float = 30.0
@@ -47,8 +47,8 @@ class Pace:
 class Holder:
     """A driver's process. `machine` and `began` tell whether a process of this number is still that one.
 
-    `mark` makes the bytes of every claim its own: a client of S3 that is answered "exists" tells by them
-    whether it meets its own object, put by a try whose answer was lost.
+    `mark` makes the bytes of every claim unique. When S3 answers "exists", the client can tell by them
+    whether the object is its own, from an earlier try whose answer was lost.
     """
 
     host: str
@@ -82,7 +82,7 @@ class Lease:
     """A term that this process holds; `release` ends it."""
 
     def __init__(self, store: Store, term: int, *, pace: Pace, on_lost: Callable[[], None]) -> None:
-        """`on_lost` is called from another thread when a later term was found."""
+        """`on_lost` is called from another thread when a later term is found."""
         self.term = term
         self.is_lost = False
         self._store, self._pace, self._on_lost = store, pace, on_lost
@@ -158,7 +158,7 @@ def acquire(
         if told != term:
             told = term
             say(f"{holder} has this run's lease; watching whether it is alive ({pace.expires_s:g} s at most)")
-        if _stands_still(store, term, pace):
+        if _has_stopped_beating(store, term, pace):
             say(f"{holder} has given no sign of life for {pace.expires_s:g} s; going on in its place")
             if store.create(layout.lease(term + 1, "json"), json.dumps(asdict(Holder.here())).encode()):
                 return Lease(store, term + 1, pace=pace, on_lost=on_lost)
@@ -172,8 +172,8 @@ def _is_over(store: Store, term: int, holder: Holder) -> bool:
     return store.exists(layout.lease(term, "released")) or holder.is_gone
 
 
-def _stands_still(store: Store, term: int, pace: Pace) -> bool:
-    """Whether the term's count stays what it is until it expires; False as soon as anything happens."""
+def _has_stopped_beating(store: Store, term: int, pace: Pace) -> bool:
+    """Whether the term's count stays equal for `expires_s`; False as soon as it changes or is released."""
     before, until_s = _count(store, term), time.monotonic() + pace.expires_s
     while time.monotonic() < until_s:
         time.sleep(pace.beat_s / 2)

@@ -39,10 +39,10 @@ def evaluated_models(config: RunConfig) -> list[EvaluatedModel]:
 class FinishedTraining:
     """The commit of a training; the names are those of its JSON."""
 
+    steps: int = 0
     loss_tokens: int
     wall_s: float  # of the steps that count, each once, without the export
     num_workers: int
-    steps: int = 0
     ended_at: float | None = None  # seconds since 1970; None in the first versions
     final: Mapping[str, float] = field(default_factory=dict)  # the last step's metrics
     troubles: tuple[str, ...] = ()  # what its meters warn of

@@ -91,12 +91,15 @@ class Run:
     def records(self) -> ShardSet:
         return ShardSet(self.store, layout.RECORDS)
 
+    def check_has_records(self) -> None:
+        """Raises InputError when nothing is rewritten yet."""
+        if not self.records.done():
+            raise InputError(f"{self.url} has no records yet; rewrite first: drsft rewrite CONFIG")
+
     def rewritten(self) -> dict[str, Commit]:
         """The shards that are rewritten so far, by name. Raises InputError when there is none."""
-        commits = self.records.commits()
-        if not commits:
-            raise InputError(f"{self.url} has no records yet; rewrite first: drsft rewrite CONFIG")
-        return dict(sorted(commits.items()))
+        self.check_has_records()
+        return dict(sorted(self.records.commits().items()))
 
     def record_tables(self) -> Iterator[tuple[str, pa.Table]]:
         """The records shard after shard, each with its name; one shard is in memory at a time."""

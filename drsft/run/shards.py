@@ -1,9 +1,9 @@
 """The commit protocol: a shard is done when its commit object exists, and that is created exactly once.
 
-The data object's name carries the hash of its content and is written first; the small commit object, which
-names it, is created last by one exclusive put. A retried task, a zombie or a second driver that does the same
-shard again either writes the same object or one that no commit names, and removes the latter itself. A fixed
-data key would let a late zombie of a non-deterministic engine overwrite what was already committed.
+The data object is written first; its name carries the hash of its content. The small commit object, which
+names it, is created last by one exclusive put. A retried task or a second driver that does the same shard
+again writes either the same object, or another one that no commit names and that it removes itself. With a
+fixed data key a late writer with a non-deterministic engine could overwrite what is committed.
 """
 
 import json
@@ -43,7 +43,7 @@ class ShardSet:
         self._folder = ShardFolder(prefix)
 
     def commit(self, shard: str, table: pa.Table, summary: dict[str, Any] | None = None) -> Commit:
-        """Publish a shard; whoever comes second gets the first one's commit, and its own data is removed."""
+        """Publishes a shard. If it is committed already, removes this data and returns the earlier commit."""
         data = table_bytes(table)
         data_key = self._folder.data(shard, data)
         self._store.put(data_key, data)
@@ -100,10 +100,9 @@ class ShardSet:
 
 
 def remove_unnamed(store: Store) -> int:
-    """Removes what writers that were killed before their commit left beside shards that are done since; how
-    many objects. It looks at every shard set in the store, at whatever depth.
+    """Removes data that killed writers left beside committed shards, anywhere in the store; returns how many.
 
-    A commit stands for ever, so nobody is ever going to name another object of its shard.
+    A commit is never replaced, so no commit will ever name such an object.
     """
     objects: defaultdict[tuple[ShardFolder, str], set[str]] = defaultdict(set)
     for key in store.keys(""):

@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ import torch
 from drsft.errors import StageError
 from drsft.objectives.warning_rules import troubles
 from drsft.run import layout
+from drsft.run.models import FinishedTraining
 from drsft.storage import Store
 from drsft.train import checkpoint
 from drsft.train.card import model_card
@@ -45,7 +46,7 @@ def train_one(
     run: str = "drsft",
     on_step: OnStep = lambda step, num_steps, metrics: None,
     wants_checkpoint: Callable[[], bool] = lambda: False,
-) -> dict[str, Any]:
+) -> FinishedTraining:
     """Trains from the newest committed checkpoint, or from the target, to the end, and exports.
 
     `store` is the job's own, within the run's (drsft/run/layout.py); its commit, created last, is
@@ -183,18 +184,20 @@ def _export(training: Training, log: MetricsLog) -> Export:
     )
 
 
-def _finish(training: Training, store: Store, log: MetricsLog) -> dict[str, Any]:
+def _finish(training: Training, store: Store, log: MetricsLog) -> FinishedTraining:
     """Commits the job. Its wall time is that of the steps that count, each once, without export."""
-    done: dict[str, Any] = {}
+    done: FinishedTraining | None = None
     if training.world.is_first:
-        done = {
-            "steps": len(log.rows),
-            "loss_tokens": int(sum(row["loss_tokens"] for row in log.rows)),
-            "wall_s": round(sum(row["step_s"] for row in log.rows), 3),
-            "num_workers": training.world.size,
-            "ended_at": time.time(),
-            "final": log.rows[-1],
-            "troubles": list(troubles(log.rows).values()),
-        }
-        store.create(layout.TRAINING.done, json.dumps(done).encode())
-    return training.world.from_first(done)
+        done = FinishedTraining(
+            steps=len(log.rows),
+            loss_tokens=int(sum(row["loss_tokens"] for row in log.rows)),
+            wall_s=round(sum(row["step_s"] for row in log.rows), 3),
+            num_workers=training.world.size,
+            ended_at=time.time(),
+            final=log.rows[-1],
+            troubles=tuple(troubles(log.rows).values()),
+        )
+        store.create(layout.TRAINING.done, json.dumps(asdict(done)).encode())
+    finished = training.world.from_first(done)
+    assert finished is not None  # the first process has made it
+    return finished

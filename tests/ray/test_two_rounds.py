@@ -99,7 +99,7 @@ def test_a_second_round_goes_on_after_a_kill_and_samples_with_the_new_weights(tm
     assert {row["row_id"] for row in scored if row["role"] == "sample"} == sampled_anew
 
     sampled = [(one, a) for one in again for a in one.attempts if a.rollout.phase == "self_align"][:40]
-    trained = AutoModelForCausalLM.from_pretrained(second.config.target.model, dtype=torch.float32)
+    trained = AutoModelForCausalLM.from_pretrained(second.run.config.target.model, dtype=torch.float32)
     base = AutoModelForCausalLM.from_pretrained(model_location("embedded"), dtype=torch.float32)
     assert max(logprob_error(trained, one, attempt) for one, attempt in sampled) < 1e-3
     assert max(logprob_error(base, one, attempt) for one, attempt in sampled) > 0.1, "the weights must differ"

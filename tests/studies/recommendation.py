@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import AutoTokenizer
 
-from drsft.config import Arm, Objective, Prompts, Train
+from drsft.config import Arm, DataView, Objective, Prompts, Train
 from drsft.evaluate.estimators import avg_at_k
 from drsft.evaluate.paired import paired_difference
 from drsft.gap.scored_texts import COMPARED
@@ -165,7 +165,7 @@ class Material:
 
     def train_and_sample(self, gap: Gap, objective: Objective, seed: int, train: Train) -> list[list[int]]:
         """1 for each right sample of each held-out problem."""
-        encoding = encode(self.records(gap), data="expert", seq_len=SEQ_LEN)
+        encoding = encode(self.records(gap), data=DataView.EXPERT, seq_len=SEQ_LEN)
         rows = pack(encoding.examples, seq_len=SEQ_LEN)
         job = Job(arm=Arm(name="bench", data="expert", objective=objective), seed=seed)
         with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
