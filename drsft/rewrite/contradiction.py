@@ -1,7 +1,7 @@
 """Whether an expert's demonstration contradicts the reference answer of its problem."""
 
 from drsft.records import Outcome, Problem, Verdict
-from drsft.verify.maths.find import find_answer
+from drsft.verify.find import find_answer
 from drsft.verify.steps import MATH_KINDS, only_steps_fail
 
 __all__ = ["contradicts"]

@@ -1,80 +1,212 @@
-"""Multiple choice: which letter a solution settles on, told by its letter or by its option's text."""
+"""Multiple choice: the letters that a solution settles on, told by letter or by an option's text or value.
+
+Letters go from A to Z; one or several may be asked for. What a sentence rejects ("Choice (A) is incorrect")
+is not chosen, an article is no letter, and "B or D" is both, which is neither.
+"""
 
 import re
+from functools import lru_cache
 
 from drsft.records import Outcome, Verdict
-from drsft.verify.maths.find import boxes
+from drsft.verify.find import find_answers, last_sentence
+from drsft.verify.maths.normalise import clean
+from drsft.verify.maths.same import same_when_read
 from drsft.verify.options import VerifyOptions
 from drsft.verify.wire import Case
 
-__all__ = ["chosen_letter", "judge_choice", "options_of"]
+__all__ = ["chosen_letters", "judge_choice", "letters_of", "options_of"]
 
-_LETTER = r"(?:\\(?:text|textbf|mathrm|mathbf)\s*\{\s*)?\(?\s*([A-J])\s*\)?\s*\}?"
-_IS_LETTER = re.compile(_LETTER + r"(?:[).:,]|\s*$|\s*\\)", re.DOTALL)
+Letters = frozenset[str]
+
+_SEPARATOR = r"\s*(?:,|;|/|&|\+|、|，|和|与|或|\band\b|\bor\b|\bet\b|\bund\b|\by\b)?\s*"
+_ONE = r"[(\[（]?\s*[A-Z]\s*[)\]）]?"
+_LIST = re.compile(rf"\s*(?:{_ONE}{_SEPARATOR})*(?:,?\s*(?:and|or)\s+)?{_ONE}\s*")
+_STRICT = r"(?:[(\[（]\s*[A-Za-z]\s*[)\]）]|(?-i:[A-Z])(?![\w'’(]|\s*[-+*/^=<>]\s*[\w(]))"
+_STATED_LIST = (
+    rf"(?P<letters>(?:{_STRICT}(?:\s*(?:,|、|和|&|,?\s*\band\b|,?\s*\bor\b|/)?\s*(?={_STRICT}))?)+)"
+)
+_COMPACT = r"(?P<compact>(?-i:[A-Z]{1,8}))(?![A-Za-z'’])"
+_FILLER = (
+    r"(?:[\s*_:：$\"“'`>]|\\\(|\\text(?:bf)?\{|\\mathrm\{|\\boxed\{|options?\b|choices?\b|letter\b|选项|项)*"
+)
+_VERB = r"(?:is|are|was|would be|must be|should be|:|=|：|为|是|选|est|es|ist|lautet|は)"
 _STATED = re.compile(
-    r"(?:answer|option|choice|correct\s+(?:answer|option|choice)|réponse|antwort|respuesta|答案|选项?|####)"
-    r"[\s*]*(?:is|are|:|=|est|es|ist|为|是|：)?[\s*:$]*(?:option|choice)?\s*" + _LETTER + r"(?![a-z'’])",
+    r"(?:(?:\banswers?|\boptions?|\bchoices?|\bselections?|\bréponse|\bantwort|\brespuesta|答案|选项|答え)"
+    r"[\s*_)】\]]*(?:(?:\bto\s[^.\n]{0,80}?|\bhere|\btherefore|\bthus)\s*)?"
+    rf"(?:{_VERB}|[-–—](?=\s)|(?=\s?[(（])|(?<=】))"
+    r"|\b(?:choose|pick|select|chose|go with|opt for)\b"
+    r"|故选|应选|选择|因此选|所以选|(?<![\w选])选(?!项)|####)"
+    rf"{_FILLER}(?:{_STATED_LIST}|{_COMPACT})",
     re.IGNORECASE,
 )
-_LEADING = re.compile(r"\s*\(?([A-J])(?:[).:。、]|不|\s*$)")
-_LAST_IN_PROSE = re.compile(
-    r"(?:\bit'?s|\bis|\bchoose|\bpick|\bselect|\bhence|\bthus|\btherefore|:)\s*\(?([A-J])\)?(?=[\s.,;!*]|$)"
+_IS_ANSWER = re.compile(
+    rf"(?P<letters>{_STRICT})\s*(?:[)\]*_'\"]*\s*)?(?:(?:is|are)\s+(?:therefore\s+|thus\s+|indeed\s+)?"
+    r"(?:the\s+)?(?:correct|right|best|true|answer)\b(?!\s+(?:that|to say))|正确|项正确|符合题意)",
+    re.IGNORECASE,
 )
-_OPTION = re.compile(r"(?:^|\n)\s*[(\[]?([A-J])[)\].:]\s*([^\n]+)")
-_INLINE_OPTION = re.compile(r"\(([A-J])\)\s*(.*?)(?=\s*\([A-J]\)|$)", re.DOTALL)
+_REJECTS = re.compile(
+    r"\s*[)\]*_'\"]*\s*(?:(?:is|are|was|were|can|could|must|does|do|cannot|would)?\s*"
+    r"(?:be\s+)?(?:clearly\s+|also\s+)?"
+    r"(?:not\b|n['’]t\b|incorrect|wrong|false|ruled out|eliminated|excluded|impossible)"
+    r"|不|错|項?错误|被?排除)",
+    re.IGNORECASE,
+)
+_LEADING = re.compile(r"[\s*_(（\[]*([A-Z])[)）\]*_]*(?:[.:。、．,)]|\s*[-–—]\s|不|\s*$|\s*\n)")
+_LAST_IN_PROSE = re.compile(
+    r"(?:\bit'?s|\bis|\bhence|\btherefore|\bthus|=|:)\s*\(?([A-HJ-Z])\)?(?=[\s.,;!*]|$)(?!\s*[-+*/=^]|\s+[a-z]{2,}\s+[a-z])"
+)
+_LABELLED = re.compile(r"\s*[(\[（]?\s*([A-Za-z])\s*(?:[)\]）]\s*[.:]?|[.:：、．]|\s+[-–—])\s*(?=\S)")
+_OPTION = re.compile(
+    r"(?:(?<=^)|(?<=[\s,;'\"\[|]))[(\[（]?([A-Za-z])\s?[)\].:：、．）](?=\s*\S)", re.MULTILINE
+)
+_FONT = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textit)\s*\{([^{}]*)\}")
+_ASKS_FOR_WRONG = re.compile(r"\b(?:incorrect|not\b|false|wrong|except)|错误|不正确|不符合", re.IGNORECASE)
 
 
 def judge_choice(case: Case, options: VerifyOptions) -> Verdict:
-    """The reference is a letter, or an option's text; so is the answer."""
+    """The reference is letters, or an option's text; so is the answer."""
     offered = options_of(case.question)
-    expected = _letter_of(case.reference, offered)
+    expected = letters_of(case.reference, offered)
     if expected is None:
         return Verdict(outcome=Outcome.UNJUDGED, reason="reference is no option")
-    letter = chosen_letter(case.text, offered)
-    if letter is None:
+    letters = chosen_letters(case.text, offered, asks_for_wrong=bool(_ASKS_FOR_WRONG.search(case.question)))
+    if letters is None:
         return Verdict(outcome=Outcome.NO_ANSWER, reason="no option chosen")
-    outcome = Outcome.CORRECT if letter == expected else Outcome.WRONG
-    return Verdict(outcome=outcome, reason="choice", answer=letter)
+    outcome = Outcome.CORRECT if letters == expected else Outcome.WRONG
+    return Verdict(outcome=outcome, reason="choice", answer=", ".join(sorted(letters)))
 
 
+@lru_cache(maxsize=1024)
 def options_of(question: str) -> dict[str, str]:
-    """The options that a question lists, by letter; one a line, or inline as (A) ... (B) ..."""
-    listed = _OPTION.findall(question)
-    if len(listed) < 2:
-        listed = _INLINE_OPTION.findall(question)
-    return {letter: text.strip() for letter, text in listed}
+    """The options that a question lists, by capital letter: the longest run A, B, C, ... of labels."""
+    best: dict[str, str] = {}
+    for is_capital in (True, False):
+        labels = [match for match in _OPTION.finditer(question) if match[1].isupper() == is_capital]
+        for first, label in enumerate(labels):
+            if label[1].upper() != "A":
+                continue
+            run = [label]
+            for following in labels[first + 1 :]:
+                if ord(following[1]) == ord(run[-1][1]) + 1:
+                    run.append(following)
+            if len(run) >= max(2, len(best)):
+                ends = [following.start() for following in run[1:]] + [len(question)]
+                texts = [question[match.end() : end] for match, end in zip(run, ends, strict=True)]
+                best = {
+                    match[1].upper(): text.strip(" \n\t,;'\"]|")
+                    for match, text in zip(run, texts, strict=True)
+                }
+                last = run[-1][1].upper()
+                best[last] = best[last].split("\n")[0].strip()
+    return best
 
 
-def chosen_letter(text: str, offered: dict[str, str]) -> str | None:
-    """Box first, then "the answer is (C)", a leading "D.", an option's text, the last letter in prose."""
-    box, _ = boxes(text)
-    if box:
-        return _letter_of(box, offered)
-    stated = _STATED.findall(text)
-    if stated:
-        return str(stated[-1]).upper()
-    bare = text.strip()
-    leading = _LEADING.match(bare)
-    if leading is not None:
-        return leading[1]
-    for line in (bare, bare.rsplit("\n", 1)[-1]):
-        by_text = _letter_of(line, offered) if len(line) < 500 else None
-        if by_text is not None:
-            return by_text
-    prose = _LAST_IN_PROSE.findall(text)
-    return str(prose[-1]) if prose else None
-
-
-def _letter_of(answer: str, offered: dict[str, str]) -> str | None:
-    answer = answer.strip().strip("$").strip()
-    match = _IS_LETTER.match(answer + " ")
-    if match is not None and (not offered or match[1] in offered):
-        return match[1]
+def letters_of(answer: str, offered: dict[str, str]) -> Letters | None:
+    """The letters that a short answer names, by letter, by an option's text or by its value."""
+    answer = _FONT.sub(r" \1 ", answer).strip().strip("$*_`\"' ").rstrip(".。 ").strip()
+    if not answer or len(answer) > 500:
+        return None
     wanted = _plain(answer)
     same = [letter for letter, text in offered.items() if _plain(text) == wanted]
-    return same[0] if len(same) == 1 else None
+    if len(same) == 1:
+        return frozenset(same)
+    if re.fullmatch(r"[(\[]?\s*[a-z]\s*[)\]]?", answer):
+        return frozenset(answer.upper().strip("()[] "))
+    if _LIST.fullmatch(answer):
+        letters = frozenset(re.findall(r"[A-Z]", answer))
+        is_word = answer.isalpha() and (
+            len(answer) > 8 or len(letters) != len(answer) or not _is_sorted(answer)
+        )
+        if not is_word and (not offered or letters <= offered.keys()):
+            return letters
+    labelled = _LABELLED.match(answer)
+    if labelled is not None and (not offered or labelled[1].upper() in offered):
+        is_bracket = answer[: labelled.end()].rstrip().endswith((")", "]", "）"))
+        if labelled[1].isupper() or is_bracket:
+            return frozenset(labelled[1].upper())
+    return _by_value(answer, offered)
+
+
+def _is_sorted(letters: str) -> bool:
+    return list(letters) == sorted(letters)
+
+
+def _by_value(answer: str, offered: dict[str, str]) -> Letters | None:
+    if len(answer) > 200 or not offered:
+        return None
+    same = [letter for letter, text in offered.items() if same_when_read(text, answer)]
+    return frozenset(same) if len(same) == 1 else None
+
+
+def chosen_letters(text: str, offered: dict[str, str], *, asks_for_wrong: bool = False) -> Letters | None:
+    """What is settled on: a formal statement's letters first, then "the answer is (C)", then what is left."""
+    for found in find_answers(text):
+        if found.where not in ("box", "tag", "field", "marker"):
+            break
+        letters = letters_of(found.text, offered)
+        if letters is not None and not (found.where == "box" and _stated(text, asks_for_wrong)):
+            return letters
+    if (letters := _stated(text, asks_for_wrong)) is not None:
+        return letters
+    bare = text.strip()
+    leading = _LEADING.match(bare)
+    if (
+        leading is not None
+        and (not offered or leading[1] in offered)
+        and not _REJECTS.match(bare, leading.end(1))
+    ):
+        return frozenset(leading[1])
+    return _by_text(text, offered) or _last_in_prose(text)
+
+
+def _stated(text: str, asks_for_wrong: bool) -> Letters | None:
+    """The last "the answer is (C)" or "C is correct" that is not taken back."""
+    found: list[tuple[int, str]] = []
+    for match in (*_STATED.finditer(text), *_IS_ANSWER.finditer(text)):
+        letters = match.groupdict().get("letters") or match.groupdict().get("compact") or ""
+        if not asks_for_wrong and match.re is _STATED and _REJECTS.match(text, match.end()):
+            continue
+        found.append((match.start(), letters))
+    if not found:
+        return None
+    formal = [entry for entry in found if entry[1]]
+    letters = max(formal)[1]
+    return frozenset(re.sub(r"\b(?:and|or)\b|[^A-Za-z]", "", letters).upper())
+
+
+def _by_text(text: str, offered: dict[str, str]) -> Letters | None:
+    """The option whose text or value is the answer, or the only one that the last sentence names."""
+    if not offered:
+        return None
+    for found in find_answers(text):
+        if (letters := letters_of(found.text, offered)) is not None:
+            return letters
+        if found.where == "phrase" and (letters := _named_in(found.text, offered)) is not None:
+            return letters
+    return _named_in(last_sentence(text), offered)
+
+
+def _named_in(sentence: str, offered: dict[str, str]) -> Letters | None:
+    plain = f" {_plain(sentence)} "
+    named = [
+        (letter, option)
+        for letter, text in offered.items()
+        for option in [_plain(text)]
+        if option and re.search(rf"(?<![\w.]){re.escape(option)}(?![\w.]\w)(?!\w)", plain)
+    ]
+    # "No change in price" holds "change": the longest text counts.
+    longest = [
+        letter
+        for letter, option in named
+        if not any(option != other and option in other for _, other in named)
+    ]
+    return frozenset(longest) if len(longest) == 1 else None
+
+
+def _last_in_prose(text: str) -> Letters | None:
+    prose = [match for match in _LAST_IN_PROSE.finditer(text) if not _REJECTS.match(text, match.end())]
+    return frozenset(prose[-1][1]) if prose else None
 
 
 def _plain(text: str) -> str:
-    text = re.sub(r"\\(?:text|textbf|mathrm)\s*\{([^{}]*)\}", r"\1", text)
-    return re.sub(r"[\s$.,;]+", " ", text).strip().lower()
+    return re.sub(r"[\s$.,;]+", " ", _FONT.sub(r"\1", clean(text))).strip().lower()

@@ -6,8 +6,9 @@ whose verdict on these cases is the same one (a test holds the two together).
 """
 
 from drsft.records import Verdict
-from drsft.verify.maths.find import find_answer
-from drsft.verify.maths.judge import plain_finding, reference_answer
+from drsft.verify.find import find_answer
+from drsft.verify.maths.judge import reference_answer
+from drsft.verify.maths.same import plain_finding
 from drsft.verify.options import VerifyOptions
 from drsft.verify.wire import Case
 

@@ -1,13 +1,15 @@
 """Which verifier judges which kind of problem: one table, for the pool to refuse and the worker to judge."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from drsft.config import Verification
 from drsft.errors import ConfigError
-from drsft.records import Verdict
+from drsft.records import Outcome, Verdict
 from drsft.verify.choice import judge_choice
 from drsft.verify.code.judge import judge_code
 from drsft.verify.custom import judge_custom, load_callable
+from drsft.verify.find import after_thoughts
 from drsft.verify.literal import judge_exact, judge_regex
 from drsft.verify.maths.judge import judge_math
 from drsft.verify.numeric import judge_numeric
@@ -19,6 +21,7 @@ __all__ = ["BY_MODEL", "KINDS", "check_kind", "judge_case", "kinds_of"]
 
 Judge = Callable[[Case, VerifyOptions], Verdict]
 
+UNCLOSED = "unclosed thought"  # the reason of a NO_ANSWER
 BY_MODEL = "judge"  # the one kind that no worker judges: a model behind HTTP does
 KINDS: Mapping[str, Judge] = {
     "math": judge_math,
@@ -47,6 +50,10 @@ def check_kind(kind: str, options: VerifyOptions) -> None:
 
 
 def judge_case(case: Case, options: VerifyOptions) -> Verdict:
+    """The verdict of the case's kind on what follows the thoughts; a custom verifier sees the whole text."""
     if case.kind in options.custom:
         return judge_custom(case, options)
-    return KINDS[case.kind](case, options)
+    said = after_thoughts(case.text)
+    if said is None:
+        return Verdict(outcome=Outcome.NO_ANSWER, reason=UNCLOSED)
+    return KINDS[case.kind](case if said is case.text else replace(case, text=said), options)

@@ -3,13 +3,13 @@
 import re
 
 from drsft.records import Outcome, Verdict
-from drsft.verify.maths.find import boxes, find_answer
+from drsft.verify.find import boxes, find_answer
 from drsft.verify.options import VerifyOptions
 from drsft.verify.wire import Case
 
 __all__ = ["is_pattern", "judge_exact", "judge_regex"]
 
-_MARKED = frozenset({"box", "marker", "phrase"})
+_MARKED = frozenset({"box", "tag", "field", "marker", "phrase"})
 
 
 def judge_exact(case: Case, options: VerifyOptions) -> Verdict:

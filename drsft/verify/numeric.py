@@ -4,9 +4,9 @@ import re
 from fractions import Fraction
 
 from drsft.records import Outcome, Verdict
+from drsft.verify.find import find_answer
 from drsft.verify.maths.compare import total_of
 from drsft.verify.maths.evaluate import NotANumberError, TooLargeError, free_symbols, value_at
-from drsft.verify.maths.find import find_answer
 from drsft.verify.maths.normalise import clean
 from drsft.verify.maths.parser import parse
 from drsft.verify.maths.syntax import Chain, Listing, Quantity

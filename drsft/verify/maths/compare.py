@@ -200,7 +200,7 @@ def _same_by_name(reference: Node, answer: Node) -> Agreement | None:
     """ "p=5, q=2" is "q=2, p=5": where both sides name their values, each name once, the order is free."""
     records = []
     for node in (reference, answer):
-        if not isinstance(node, Listing):
+        if not isinstance(node, Listing | Seq | SetOf):
             return None
         pairs = [assignment(item) for item in node.items]
         record = {str(pair[0]): pair[1] for pair in pairs if pair is not None}

@@ -1,43 +1,32 @@
 """Judge a mathematical answer: find it, read it, compare it; the symbolic step only where that gives up."""
 
 import re
-from fractions import Fraction
 from functools import lru_cache
 
 from drsft.records import Outcome, Verdict
-from drsft.verify import clock
-from drsft.verify.choice import chosen_letter, options_of
-from drsft.verify.maths.answer import readings_of, words_of
-from drsft.verify.maths.compare import same_answer
-from drsft.verify.maths.evaluate import TooLargeError
-from drsft.verify.maths.find import find_answer
-from drsft.verify.maths.identity import Agreement
-from drsft.verify.maths.normalise import clean
-from drsft.verify.maths.symbolic import load, symbolic
-from drsft.verify.maths.syntax import Truth
+from drsft.verify.choice import chosen_letters, options_of
+from drsft.verify.find import find_answer
+from drsft.verify.maths.same import same_math
 from drsft.verify.options import VerifyOptions
 from drsft.verify.wire import Case
 
-__all__ = ["judge_math", "plain_finding", "reference_answer", "same_math"]
+__all__ = ["judge_math", "reference_answer"]
 
-SYMBOLIC_BUDGET_S = 2.5  # below the pool's limit for a case, so that giving up is a finding and not a kill
-MAX_CHARS = 4_000  # of an answer that is read; longer ones are only compared as they stand
-MAX_SYMBOLIC_CHARS = 1_000
 LETTERS = "ABCDEFGHIJ"
+_LETTER = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf)\s*\{)?\s*\(?\s*([A-Z])\s*\)?\s*\}?")
+_ANNOUNCED = re.compile(
+    r"(?:the\s+|final\s+)*(?:solution|answer)s?\s*(?:is|are)?\s*:\s*([^\n]+)$", re.IGNORECASE
+)
+_LAST_LINE = re.compile(r"(?:^|\n)[ \t]*A(?:ns(?:wer)?)?:[ \t]*([^\n]+)\s*$")
 NO_ANSWERS = ("n/a", "na", "nan", "none", "null", "unknown", "tbd")  # how tables spell that there is none
-
-NOISE_CHARS = 10
-
-_PLAIN_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d{1,300})(?:\.\d{1,300})?|-?\.\d{1,300}")
-_SENTENCE_WORD = re.compile(r"[A-Za-z]{4}")
-_PROSE = re.compile(r"(?<![\\A-Za-z])[a-z]{3,}[ ,]+(?:[a-z]{1,3} )*[a-z]{3,}")
 
 
 def judge_math(case: Case, options: VerifyOptions) -> Verdict:
     """The verdict on a solution's text. UNJUDGED where neither reading nor the symbolic step decides."""
     reference = reference_answer(case.reference)
-    if reference is not None and len(reference) == 1 and reference in LETTERS:
-        chosen = _judge_letter(case, reference)
+    offered = options_of(case.question)
+    if reference is not None and (letters := _asked_letters(reference, offered)) is not None:
+        chosen = _judge_letters(case, letters, offered)
         if chosen is not None:
             return chosen
     found = find_answer(case.text, is_box_required=options.require_box)
@@ -49,13 +38,21 @@ def judge_math(case: Case, options: VerifyOptions) -> Verdict:
     return Verdict(outcome=outcome, reason=reason, answer=found.text)
 
 
-def _judge_letter(case: Case, reference: str) -> Verdict | None:
-    """A reference that is a capital letter asks for a choice, unless the answer is an expression in it."""
-    letter = chosen_letter(case.text, options_of(case.question))
-    if letter is None:
+def _asked_letters(reference: str, offered: dict[str, str]) -> frozenset[str] | None:
+    """A reference that is a capital letter asks for a choice; beyond J only where options are offered."""
+    letter = _LETTER.fullmatch(reference)
+    if letter is None or not (letter[1] in offered or letter[1] in LETTERS):
         return None
-    outcome = Outcome.CORRECT if letter == reference else Outcome.WRONG
-    return Verdict(outcome=outcome, reason="choice", answer=letter)
+    return frozenset(letter[1])
+
+
+def _judge_letters(case: Case, expected: frozenset[str], offered: dict[str, str]) -> Verdict | None:
+    """None where the text chooses no letter: the answer may be an expression in it."""
+    letters = chosen_letters(case.text, offered)
+    if letters is None:
+        return None
+    outcome = Outcome.CORRECT if letters == expected else Outcome.WRONG
+    return Verdict(outcome=outcome, reason="choice", answer=", ".join(sorted(letters)))
 
 
 @lru_cache(maxsize=4096)
@@ -65,98 +62,7 @@ def reference_answer(reference: str) -> str | None:
     if "boxed" in reference or "fbox" in reference or "####" in reference:
         found = find_answer(reference)
         reference = found.text if found else ""
+    elif (announced := _ANNOUNCED.match(reference) or _LAST_LINE.search(reference)) is not None:
+        reference = announced[1]
     is_said = any(character.isalnum() for character in reference) or bool(set("\\<>=") & set(reference))
     return reference if is_said and reference.lower() not in NO_ANSWERS else None
-
-
-def same_math(reference: str, answer: str) -> tuple[Outcome, str]:
-    """Compare two answers; the reason says which step decided."""
-    if (finding := plain_finding(reference, answer)) is not None:
-        return finding
-    first, second = clean(reference), clean(answer)
-    if max(len(first), len(second)) > MAX_CHARS:
-        return Outcome.UNJUDGED, "answer too long"
-    if (finding := _same_words(first, second)) is not None:
-        return finding
-    try:
-        agreement, is_read = _same_read(first, second)
-    except TooLargeError:
-        return Outcome.UNJUDGED, "value too large to compute"
-    if agreement is Agreement.SAME:
-        return Outcome.CORRECT, "equal when read"
-    if agreement is Agreement.DIFFERENT:
-        return Outcome.WRONG, "different when read"
-    return _by_symbols(first, second, is_read)
-
-
-def plain_finding(reference: str, answer: str) -> tuple[Outcome, str] | None:
-    """What needs no reading, in time linear in the texts: equal texts, and plain numbers."""
-    if reference.strip() == answer.strip():
-        return Outcome.CORRECT, "identical"
-    first, second = clean(reference), clean(answer)
-    if first == second:
-        return Outcome.CORRECT, "equal after normalising"
-    if max(len(first), len(second)) >= NOISE_CHARS and ("." in first or "." in second):
-        return None  # 0.30000000000000004 is a computer's 0.3
-    if _PLAIN_NUMBER.fullmatch(first) and _PLAIN_NUMBER.fullmatch(second):
-        is_same = _number(first) == _number(second)
-        return (Outcome.CORRECT if is_same else Outcome.WRONG), "plain numbers"
-    return None
-
-
-def _number(plain: str) -> int | Fraction:
-    """Exact; a Fraction takes ten times as long to make, so only where there is one."""
-    digits = plain.replace(",", "")
-    return Fraction(digits) if "." in digits else int(digits)
-
-
-def _same_words(reference: str, answer: str) -> tuple[Outcome, str] | None:
-    """Answers that are letters: a word, a sentence."""
-    first, second = words_of(reference), words_of(answer)
-    if first and second and min(len(first), len(second)) > 1 and first.lower() == second.lower():
-        return Outcome.CORRECT, "same words"
-    if readings_of(reference) and isinstance(readings_of(reference)[0], Truth):
-        return None
-    if _SENTENCE_WORD.search(first) and _SENTENCE_WORD.search(second):
-        # A short answer in other words is another answer; a sentence may say the same in other words.
-        is_short = len(first.split()) <= 3
-        return (Outcome.WRONG, "other words") if is_short else (Outcome.UNJUDGED, "words cannot be compared")
-    return None
-
-
-def _same_read(reference: str, answer: str) -> tuple[Agreement, tuple[bool, bool]]:
-    first, second = readings_of(reference), readings_of(answer)
-    findings = [same_answer(left, right) for left in first for right in second]
-    is_read = bool(first), bool(second)
-    if not findings:
-        return Agreement.UNKNOWN, is_read
-    if Agreement.SAME in findings:
-        return Agreement.SAME, is_read
-    return findings[0], is_read
-
-
-def _by_symbols(reference: str, answer: str, is_read: tuple[bool, bool]) -> tuple[Outcome, str]:
-    if max(len(reference), len(answer)) > MAX_SYMBOLIC_CHARS:
-        return Outcome.UNJUDGED, "too long for the symbolic step"
-    if not is_read[0] and _PROSE.search(reference):
-        if "".join(reference.split()) == "".join(answer.split()):
-            return Outcome.CORRECT, "same words"
-        return Outcome.UNJUDGED, "reference is a sentence"  # of which the symbolic step would read a fragment
-    load()
-    try:
-        with clock.budget(SYMBOLIC_BUDGET_S):
-            finding = symbolic(reference, answer)
-    except clock.OverBudget:
-        return Outcome.UNJUDGED, "symbolic step over its budget"
-    except Exception as error:  # whatever sympy raises: it gave up
-        return Outcome.UNJUDGED, f"symbolic step failed: {type(error).__name__}"
-    suffix = ", checked by numbers" if finding.is_checked else ""
-    if finding.agreement is Agreement.SAME:
-        return Outcome.CORRECT, "symbolic" + suffix
-    if finding.agreement is Agreement.DIFFERENT:
-        return Outcome.WRONG, "symbolic" + suffix
-    if is_read[0] or finding.has_reference:
-        return Outcome.WRONG, "answer is not mathematics"
-    if len(words_of(reference).split()) in (1, 2, 3):
-        return Outcome.WRONG, "other words"
-    return Outcome.UNJUDGED, "reference is not mathematics"

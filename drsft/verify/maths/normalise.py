@@ -122,6 +122,10 @@ _DOLLAR = re.compile(r"(?:US)?\\(?:\$|textdollar\b|dollar\b)|US\$")
 _CURRENCY = re.compile(r"\\(pounds|euro)\b")
 _RUPEES = re.compile(r"(?:\\(?:text|mathrm)\{\s*)?\bRs\b\.?\s*\}?")
 _FAMILY = re.compile(r"\(\s*([a-z])\s*\\in\s*(\\mathbb\s*\{?\s*[ZN]\s*\}?|[ZN])\s*\)")
+_DOMAIN = re.compile(
+    r",?\s*(?:\\(?:text|mathrm|quad)\s*\{?\s*)?\b(?:where|with|for(?:\s+(?:all|any|some|every))?)\b\s*\}?\s*"
+    r"(?=\$?\s*[a-z]\s*\\in\b)"
+)
 _ALTERNATIVE = re.compile(r"\(\s*(?:or|i\.?e\.?|approximately|about|approx|=|\\approx)\b[^()]*\)\s*\.?$")
 _STARTS = " \t\r\n,;:"  # ".5" begins with a full stop
 _ENDS = _STARTS + "."
@@ -137,6 +141,8 @@ def clean(text: str) -> str:
         text = _RUPEES.sub(" INR ", text)
     if "(" in text:
         text = _ALTERNATIVE.sub("", _FAMILY.sub(r", \1 \\in \2", text))
+    if r"\in" in text:
+        text = _DOMAIN.sub(", ", text)
     if "\\" in text or "$" in text or "~" in text or "*" in text or "{" in text:
         text = _DOLLAR.sub(" USD ", text)  # before the delimiters: \$ is no delimiter
         text = _CURRENCY.sub(lambda match: {"pounds": " GBP ", "euro": " EUR "}[match[1]], text)

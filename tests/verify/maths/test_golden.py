@@ -7,7 +7,8 @@ import pytest
 
 from drsft.records import Outcome
 from drsft.verify.answers import parse_reference
-from drsft.verify.maths.judge import judge_math, same_math
+from drsft.verify.maths.judge import judge_math
+from drsft.verify.maths.same import same_math
 from drsft.verify.options import VerifyOptions
 from drsft.verify.wire import Case
 

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drsft.records import Outcome, Verdict
-from drsft.verify.maths.find import find_answer
-from drsft.verify.maths.judge import judge_math, same_math
+from drsft.verify.find import find_answer
+from drsft.verify.maths.judge import judge_math
 from drsft.verify.maths.normalise import clean
+from drsft.verify.maths.same import same_math
 from drsft.verify.options import VerifyOptions
 from drsft.verify.steps import check_steps
 from drsft.verify.wire import Case, decode_case, decode_reply, encode_case, encode_verdict

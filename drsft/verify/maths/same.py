@@ -1,0 +1,127 @@
+"""Whether two written answers are the same: plainly, when read, or by the symbolic step."""
+
+import re
+from fractions import Fraction
+
+from drsft.records import Outcome
+from drsft.verify import clock
+from drsft.verify.maths.answer import readings_of, words_of
+from drsft.verify.maths.compare import same_answer
+from drsft.verify.maths.evaluate import TooLargeError
+from drsft.verify.maths.identity import Agreement
+from drsft.verify.maths.normalise import clean
+from drsft.verify.maths.symbolic import load, symbolic
+from drsft.verify.maths.syntax import Truth
+
+__all__ = ["plain_finding", "same_math", "same_when_read"]
+
+SYMBOLIC_BUDGET_S = 2.5  # below the pool's limit for a case, so that giving up is a finding and not a kill
+MAX_CHARS = 4_000  # of an answer that is read; longer ones are only compared as they stand
+MAX_SYMBOLIC_CHARS = 1_000
+NOISE_CHARS = 10
+_PLAIN_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d{1,300})(?:\.\d{1,300})?|-?\.\d{1,300}")
+_SENTENCE_WORD = re.compile(r"[A-Za-z]{4}")
+_PROSE = re.compile(r"(?<![\\A-Za-z])[a-z]{3,}[ ,]+(?:[a-z]{1,3} )*[a-z]{3,}")
+
+
+def same_math(reference: str, answer: str) -> tuple[Outcome, str]:
+    """Compare two answers; the reason says which step decided."""
+    if (finding := plain_finding(reference, answer)) is not None:
+        return finding
+    first, second = clean(reference), clean(answer)
+    if max(len(first), len(second)) > MAX_CHARS:
+        return Outcome.UNJUDGED, "answer too long"
+    if (finding := _same_words(first, second)) is not None:
+        return finding
+    try:
+        agreement, is_read = _same_read(first, second)
+    except TooLargeError:
+        return Outcome.UNJUDGED, "value too large to compute"
+    if agreement is Agreement.SAME:
+        return Outcome.CORRECT, "equal when read"
+    if agreement is Agreement.DIFFERENT:
+        return Outcome.WRONG, "different when read"
+    return _by_symbols(first, second, is_read)
+
+
+def plain_finding(reference: str, answer: str) -> tuple[Outcome, str] | None:
+    """What needs no reading, in time linear in the texts: equal texts, and plain numbers."""
+    if reference.strip() == answer.strip():
+        return Outcome.CORRECT, "identical"
+    first, second = clean(reference), clean(answer)
+    if first == second:
+        return Outcome.CORRECT, "equal after normalising"
+    if max(len(first), len(second)) >= NOISE_CHARS and ("." in first or "." in second):
+        return None  # 0.30000000000000004 is a computer's 0.3
+    if _PLAIN_NUMBER.fullmatch(first) and _PLAIN_NUMBER.fullmatch(second):
+        is_same = _number(first) == _number(second)
+        return (Outcome.CORRECT if is_same else Outcome.WRONG), "plain numbers"
+    return None
+
+
+def _number(plain: str) -> int | Fraction:
+    """Exact; a Fraction takes ten times as long to make, so only where there is one."""
+    digits = plain.replace(",", "")
+    return Fraction(digits) if "." in digits else int(digits)
+
+
+def _same_words(reference: str, answer: str) -> tuple[Outcome, str] | None:
+    """Answers that are letters: a word, a sentence."""
+    first, second = words_of(reference), words_of(answer)
+    if first and second and min(len(first), len(second)) > 1 and first.lower() == second.lower():
+        return Outcome.CORRECT, "same words"
+    if readings_of(reference) and isinstance(readings_of(reference)[0], Truth):
+        return None
+    if _SENTENCE_WORD.search(first) and _SENTENCE_WORD.search(second):
+        # A short answer in other words is another answer; a sentence may say the same in other words.
+        is_short = len(first.split()) <= 3
+        return (Outcome.WRONG, "other words") if is_short else (Outcome.UNJUDGED, "words cannot be compared")
+    return None
+
+
+def _same_read(reference: str, answer: str) -> tuple[Agreement, tuple[bool, bool]]:
+    first, second = readings_of(reference), readings_of(answer)
+    findings = [same_answer(left, right) for left in first for right in second]
+    is_read = bool(first), bool(second)
+    if not findings:
+        return Agreement.UNKNOWN, is_read
+    if Agreement.SAME in findings:
+        return Agreement.SAME, is_read
+    return findings[0], is_read
+
+
+def _by_symbols(reference: str, answer: str, is_read: tuple[bool, bool]) -> tuple[Outcome, str]:
+    if max(len(reference), len(answer)) > MAX_SYMBOLIC_CHARS:
+        return Outcome.UNJUDGED, "too long for the symbolic step"
+    if not is_read[0] and _PROSE.search(reference):
+        if "".join(reference.split()) == "".join(answer.split()):
+            return Outcome.CORRECT, "same words"
+        return Outcome.UNJUDGED, "reference is a sentence"  # of which the symbolic step would read a fragment
+    load()
+    try:
+        with clock.budget(SYMBOLIC_BUDGET_S):
+            finding = symbolic(reference, answer)
+    except clock.OverBudget:
+        return Outcome.UNJUDGED, "symbolic step over its budget"
+    except Exception as error:  # whatever sympy raises: it gave up
+        return Outcome.UNJUDGED, f"symbolic step failed: {type(error).__name__}"
+    suffix = ", checked by numbers" if finding.is_checked else ""
+    if finding.agreement is Agreement.SAME:
+        return Outcome.CORRECT, "symbolic" + suffix
+    if finding.agreement is Agreement.DIFFERENT:
+        return Outcome.WRONG, "symbolic" + suffix
+    if is_read[0] or finding.has_reference:
+        return Outcome.WRONG, "answer is not mathematics"
+    if len(words_of(reference).split()) in (1, 2, 3):
+        return Outcome.WRONG, "other words"
+    return Outcome.UNJUDGED, "reference is not mathematics"
+
+
+def same_when_read(reference: str, answer: str) -> bool:
+    """Whether two short answers are equal as they are read, without the symbolic step."""
+    if (finding := plain_finding(reference, answer)) is not None:
+        return finding[0] is Outcome.CORRECT
+    try:
+        return _same_read(clean(reference), clean(answer))[0] is Agreement.SAME
+    except TooLargeError:
+        return False
