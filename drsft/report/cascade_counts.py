@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from drsft.records import Outcome, Phase, Source
+from drsft.records import Outcome, Phase, Rejection, Source
 
 __all__ = ["Cascade", "CascadePhase"]
 
@@ -34,7 +34,7 @@ class Cascade:
 
     phases: tuple[CascadePhase, ...]
     sources: Mapping[Source, int]  # kept rows, with those that a later round carried over
-    rejections: Mapping[str, int] = field(default_factory=dict)  # right samples that were not kept, by reason
+    rejections: Mapping[Rejection, int] = field(default_factory=dict)  # of right samples
     num_steps_checked: int = 0  # guided samples, accepted but for these, whose equations could be read
     num_steps_failed: int = 0  # of these, with a false equation
     num_contradicting: int = 0  # demonstrations whose own answer is not the reference

@@ -175,7 +175,7 @@ def count_records(records: Sequence[Record]) -> ShardCounts:
             phase for r in records for phase in {a.rollout.phase for a in r.attempts if a.is_accepted}
         ),
         verdicts=Counter(JudgedAs(a.rollout.phase, a.verdict.outcome, a.verdict.reason) for a in attempts),
-        rejections=Counter(str(a.rejection) for a in attempts if a.rejection is not None),
+        rejections=Counter(a.rejection for a in attempts if a.rejection is not None),
         num_steps_read=steps[Outcome.CORRECT] + steps[Outcome.WRONG],
         num_steps_failed=steps[Outcome.WRONG],
         num_contradicting=sum(contradicts(record.problem, record.expert_verdict) for record in records),

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
-from drsft.records import Outcome, Phase, Source
+from drsft.records import Outcome, Phase, Rejection, Source
 
 __all__ = ["JudgedAs", "ShardCounts", "ShardSummary", "Work", "WorkSummary"]
 
@@ -75,7 +75,7 @@ class ShardCounts:
     solved: Counter[Phase] = field(default_factory=Counter)
     accepted: Counter[Phase] = field(default_factory=Counter)
     verdicts: Counter[JudgedAs] = field(default_factory=Counter)
-    rejections: Counter[str] = field(default_factory=Counter)  # right samples that were rejected, by why
+    rejections: Counter[Rejection] = field(default_factory=Counter)  # of right samples
     num_stopped_tokens: int = 0  # of samples that were stopped; these are in no record
     num_steps_read: int = 0  # guided samples, accepted but for these, whose equations could be read
     num_steps_failed: int = 0  # of these, with an equation that does not hold
@@ -124,7 +124,7 @@ class ShardSummary:
             "sources": dict(counts.sources),
             "solved": dict(counts.solved),
             "accepted": dict(counts.accepted),
-            "refusals": dict(counts.rejections),
+            "refusals": {str(one): count for one, count in counts.rejections.items()},
             "checks": {
                 "steps_read": counts.num_steps_read,
                 "steps_failed": counts.num_steps_failed,
@@ -231,7 +231,7 @@ def _counts_from_json(stored: _StoredCounts) -> ShardCounts:
         solved=stored.solved,
         accepted=stored.accepted,
         verdicts=Counter({_judged_as(key): count for key, count in stored.verdicts.items()}),
-        rejections=stored.refusals,
+        rejections=Counter({Rejection.from_text(text): n for text, n in stored.refusals.items()}),
         num_stopped_tokens=stored.stopped_tokens,
         num_steps_read=stored.checks.steps_read,
         num_steps_failed=stored.checks.steps_failed,

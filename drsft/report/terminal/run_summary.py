@@ -112,7 +112,7 @@ def _check_lines(counts: ShardCounts) -> list[RenderableType]:
     """What is wrong although a verdict said correct, and what became of Hinted Decoding's pairs."""
     lines = []
     if counts.rejections:
-        reasons = _reasons_in_brief(counts.rejections)
+        reasons = _reasons_in_brief(Counter({str(one): n for one, n in counts.rejections.items()}))
         lines.append(Text.assemble("right answers that were rejected: ", reasons))
     if counts.num_steps_read:
         lines.append(
