@@ -1,4 +1,4 @@
-"""The benches of training: their data, their own side, and the parity of gradients."""
+"""The bench of training: its data, and its own side."""
 
 import gzip
 import json
@@ -20,7 +20,6 @@ from drsft.bench.training.train_data import (
     save_model,
 )
 from drsft.errors import InputError
-from tests.studies.parity import CASES, Case, bench_parity
 
 WORK = Work(
     num_steps=3,
@@ -78,15 +77,3 @@ def test_our_side_gives_the_same_losses_packed_in_one_row_or_not(tmp_path: Path)
     assert len(first) == 3
     assert first == pytest.approx(second, rel=1e-5)
     assert all(result["peak_rss_mb"] > 100 for result in results)
-
-
-@pytest.mark.slow
-def test_the_gradient_is_the_definitions_for_every_split() -> None:
-    found = bench_parity()
-    assert [one.case for one in found] == list(CASES)
-    assert max(error for one in found for error in one.errors.values()) < 1e-5
-
-
-def test_forwards_are_counted_for_each_worker() -> None:
-    assert Case(micro_batch_rows=2).num_forwards(7) == 4
-    assert Case(micro_batch_rows=2, num_workers=2).num_forwards(7) == 2
