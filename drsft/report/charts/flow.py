@@ -51,15 +51,8 @@ def draw_flow(cascade: Cascade, *, width: float) -> Drawing:
         y = below
     # Not what the last phase left over: a problem without a usable guide skips a phase.
     num_left = cascade.ends.get(Source.EXPERT, 0) + cascade.ends.get(Source.DROPPED, 0)
-    _end(
-        drawing,
-        cascade,
-        Source.DROPPED if cascade.ends.get(Source.DROPPED) else Source.EXPERT,
-        num_left,
-        "no sample passed",
-        (right, y),
-        FLOW_HEIGHT * num_left / total,
-    )
+    last = Source.DROPPED if cascade.ends.get(Source.DROPPED) else Source.EXPERT
+    _end(drawing, cascade, last, num_left, "none was accepted", (right, y), FLOW_HEIGHT * num_left / total)
     return drawing
 
 
