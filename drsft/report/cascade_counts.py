@@ -20,7 +20,7 @@ class CascadePhase:
     worker_s: float | None = None  # time at work, shared out over the phases by tokens
     outcomes: Mapping[Outcome, int] = field(default_factory=dict)  # samples by verdict
     reasons: Mapping[str, int] = field(default_factory=dict)  # rejected samples by the verdict's reason
-    is_beside: bool = False  # no part of the flow: for a data view of its own
+    is_separate: bool = False  # not part of the flow: it samples for a data view of its own
 
     @property
     def tokens_per_solved(self) -> float | None:
@@ -56,7 +56,9 @@ class Cascade:
         analysis = phases.get(Phase.ANALYSIS)
         if analysis is None:
             return self.phases
-        absent = CascadePhase(phase=Phase.HINTED, num_problems=0, num_solved=0, is_beside=analysis.is_beside)
+        absent = CascadePhase(
+            phase=Phase.HINTED, num_problems=0, num_solved=0, is_separate=analysis.is_separate
+        )
         hinted = phases.get(Phase.HINTED, absent)
         whole = replace(
             hinted,

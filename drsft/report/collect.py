@@ -101,7 +101,7 @@ def cascade_of(summaries: Sequence[ShardSummary], *, beside: Set[Phase]) -> Casc
     counts = ShardCounts.total(summary.counts for summary in summaries)
     seconds = rewriting_seconds(summaries)
     phases = tuple(
-        _cascade_phase(phase, counts, worker_s=seconds.get(phase), is_beside=phase in beside)
+        _cascade_phase(phase, counts, worker_s=seconds.get(phase), is_separate=phase in beside)
         for phase in Phase
         if counts.problems[phase]
     )
@@ -121,7 +121,7 @@ def cascade_of(summaries: Sequence[ShardSummary], *, beside: Set[Phase]) -> Casc
 
 
 def _cascade_phase(
-    phase: Phase, counts: ShardCounts, *, worker_s: float | None, is_beside: bool
+    phase: Phase, counts: ShardCounts, *, worker_s: float | None, is_separate: bool
 ) -> CascadePhase:
     outcomes: Counter[Outcome] = Counter()
     reasons: Counter[str] = Counter()
@@ -133,13 +133,13 @@ def _cascade_phase(
     return CascadePhase(
         phase=phase,
         num_problems=counts.problems[phase],
-        num_solved=(counts.accepted if is_beside else counts.solved)[phase],
+        num_solved=(counts.accepted if is_separate else counts.solved)[phase],
         num_samples=counts.samples[phase],
         num_tokens=counts.tokens[phase],
         worker_s=worker_s,
         outcomes=outcomes,
         reasons=dict(reasons.most_common(8)),
-        is_beside=is_beside,
+        is_separate=is_separate,
     )
 
 

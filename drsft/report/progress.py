@@ -8,7 +8,7 @@ from drsft.report.wording import count, joined, plural
 from drsft.run.plan import Plan
 from drsft.run.run import Run
 
-__all__ = ["progress_of", "standing_sentence"]
+__all__ = ["progress_of", "unfinished_sentence"]
 
 
 def progress_of(run: Run, plan: Plan) -> Iterator[StageDone]:
@@ -28,7 +28,7 @@ def progress_of(run: Run, plan: Plan) -> Iterator[StageDone]:
     yield StageDone(name="evaluation", unit="shard", num_done=num_sampled, num_in_all=num_samples)
 
 
-def standing_sentence(progress: Sequence[StageDone]) -> str:
+def unfinished_sentence(progress: Sequence[StageDone]) -> str:
     """How far an unfinished run is; empty for one that has done all that its configuration asks for."""
     open_ones = [one for one in progress if one.num_done < one.num_in_all]
     parts = [f"{one.name} {count(one.num_done)} of {plural(one.num_in_all, one.unit)}" for one in open_ones]

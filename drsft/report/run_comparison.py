@@ -96,13 +96,13 @@ def _arms(
 
 
 def figures_of(first: ReportData, second: ReportData) -> Iterator[Figure]:
-    """What can be told of one run without the other, line by line."""
-    told = dict(_told(first)), dict(_told(second))
-    for name in dict.fromkeys([*told[0], *told[1]]):
-        yield Figure(name=name, first=told[0].get(name), second=told[1].get(name))
+    """The figures of both runs side by side, in the first one's order."""
+    sides = dict(_figures(first)), dict(_figures(second))
+    for name in dict.fromkeys([*sides[0], *sides[1]]):
+        yield Figure(name=name, first=sides[0].get(name), second=sides[1].get(name))
 
 
-def _told(data: ReportData) -> Iterator[tuple[str, str]]:
+def _figures(data: ReportData) -> Iterator[tuple[str, str]]:
     yield "Problems", count(data.problems.num_usable)
     yield "Digest of the problems", data.fingerprints.get("problems", "–")
     if data.cascade is not None and data.cascade.num_kept:

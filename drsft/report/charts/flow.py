@@ -22,7 +22,7 @@ SOURCE_OF_PHASE = {
 
 def draw_flow(cascade: Cascade, *, width: float) -> Drawing:
     """Left to right: every phase sends its solved problems to the right edge and the others on."""
-    phases = [one for one in cascade.solving_phases if not one.is_beside]
+    phases = [one for one in cascade.solving_phases if not one.is_separate]
     total = max(phases[0].num_problems, 1)
     right = width - (136.0 if width < NARROW else 180.0)
     spacing = (right - BAR_WIDTH) / max(len(phases), 1)

@@ -17,13 +17,13 @@ from drsft.report.findings.finding import Finding
 from drsft.report.wording import CONFIDENCE, interval, joined, percent, plural
 
 __all__ = [
+    "arms_finding",
     "benchmarks_of",
     "best_of",
     "comparison_finding",
     "headline",
     "pairs_finding",
     "pairs_to_show",
-    "standing_finding",
 ]
 
 MAX_PAIRS = 15  # of six arms
@@ -87,7 +87,7 @@ def comparison_finding(data: ReportData, benchmark: str, rows: Sequence[Comparis
     return Finding(sentence=sentence, detail=detail)
 
 
-def standing_finding(data: ReportData, rows: Sequence[ComparisonRow]) -> Finding:
+def arms_finding(data: ReportData, rows: Sequence[ComparisonRow]) -> Finding:
     """Which arms lie clearly below the best, and which may not."""
     best = best_of(rows)
     others = [row for row in rows if row is not best]

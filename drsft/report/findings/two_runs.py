@@ -6,7 +6,7 @@ from drsft.report.findings.finding import Finding
 from drsft.report.run_comparison import ArmOfBoth, RunComparison
 from drsft.report.wording import joined, plural, points
 
-__all__ = ["clear_differences", "comparison_finding"]
+__all__ = ["comparison_finding", "differences_finding"]
 
 
 def comparison_finding(compared: RunComparison) -> Finding:
@@ -23,7 +23,7 @@ def comparison_finding(compared: RunComparison) -> Finding:
     return Finding(sentence=f"{compared.second} {joined(parts)} against {compared.first}.")
 
 
-def clear_differences(arms: Sequence[ArmOfBoth]) -> Finding:
+def differences_finding(arms: Sequence[ArmOfBoth]) -> Finding:
     """How many of the arms' differences are clear."""
     clear = sum(one.difference.is_clear for one in arms)
     return Finding(

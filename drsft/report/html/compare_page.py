@@ -1,7 +1,7 @@
 """The comparison of two runs as one HTML page that needs nothing beside itself."""
 
 from drsft.report.charts.intervals import Difference
-from drsft.report.findings.two_runs import clear_differences, comparison_finding
+from drsft.report.findings.two_runs import comparison_finding, differences_finding
 from drsft.report.html.page import render_page
 from drsft.report.run_comparison import ArmOfBoth, RunComparison
 
@@ -13,7 +13,7 @@ def render_comparison(compared: RunComparison) -> str:
         "compare_page.html.j2",
         compared=compared,
         finding=comparison_finding(compared),
-        standing=clear_differences(compared.arms),
+        differences_finding=differences_finding(compared.arms),
         differences=[_difference(one) for one in compared.arms],
     )
 

@@ -18,25 +18,31 @@ from drsft.run.run import run_of
 __all__ = ["LiveReport", "served"]
 
 NUM_ROWS = 200  # the finished report carries more
-POLLED_S = 5.0  # a page that looked this lately is open, and looks again within that time
+POLL_S = 5.0  # an open page polls at least this often
 
 
 class LiveReport:
-    """Pages of one run, made anew when something was committed; several threads may ask."""
+    """The pages of one run, rendered again when it has gained an object. Threads may share it."""
 
     def __init__(self, config: RunConfig) -> None:
         self._run = run_of(config)
         self._lock = threading.Lock()
         self._page = ("", b"")
-        self.asked_s = -POLLED_S  # on the monotonic clock
-        self.told = ""  # the version that was asked for last
+        self._polled = threading.Event()
+        self._polled_s = -POLL_S  # the last poll, on the monotonic clock
 
     def version(self) -> str:
         """Changes with every object that the run gains: data, commits, checkpoints, exports."""
         keys = "\n".join(key for key in self._run.store.keys("") if not layout.REPORT.holds(key))
-        self.asked_s = time.monotonic()
-        self.told = hashlib.blake2b(keys.encode(), digest_size=8).hexdigest()
-        return self.told
+        self._polled_s = time.monotonic()
+        self._polled.set()
+        return hashlib.blake2b(keys.encode(), digest_size=8).hexdigest()
+
+    def wait_for_poll(self) -> None:
+        """Returns once an open page has polled again; at once where no page is open."""
+        self._polled.clear()
+        if time.monotonic() - self._polled_s < POLL_S:
+            self._polled.wait(POLL_S)
 
     def page(self) -> bytes:
         with self._lock:
@@ -55,7 +61,7 @@ class LiveReport:
 def served(config: RunConfig, *, port: int) -> Iterator[str]:
     """The address of the live report while the block runs; port 0 takes a free one.
 
-    Afterwards an open page has one more look, at the finished run. Raises ConfigError for a port in use.
+    Afterwards an open page polls once more and shows the finished run. Raises ConfigError for a port in use.
     """
     report = LiveReport(config)
     try:
@@ -66,17 +72,10 @@ def served(config: RunConfig, *, port: int) -> Iterator[str]:
     threading.Thread(target=server.serve_forever, name="live report", daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}/"
-        _wait_for_last_look(report)
+        report.wait_for_poll()
     finally:
         server.shutdown()
         server.server_close()
-
-
-def _wait_for_last_look(report: LiveReport) -> None:
-    began_s = time.monotonic()
-    is_open = began_s - report.asked_s < POLLED_S
-    while is_open and report.asked_s < began_s and time.monotonic() - began_s < POLLED_S:
-        time.sleep(0.1)
 
 
 class _Handler(BaseHTTPRequestHandler):
