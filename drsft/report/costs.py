@@ -11,7 +11,7 @@ from drsft.gap.scored_texts import scores_of
 from drsft.records import Phase
 from drsft.report.data import Prices, StageCost
 from drsft.run.run import Run
-from drsft.run.summary import ShardCounts, ShardSummary, Work, WorkSummary
+from drsft.run.summary import ShardCounts, ShardSummary, Work, WorkSummary, span_s
 
 __all__ = ["prices_of", "rewriting_seconds", "stage_costs", "time_at_work"]
 
@@ -79,7 +79,7 @@ def _cost(
     return StageCost(
         name=name,
         num_tokens=num_tokens,
-        wall_s=max(one.ended_at for one in told) - min(one.started_at for one in told),
+        wall_s=span_s(told),
         worker_s=worked_s,
         gpu_hours=worked_s * gpus_per_worker / 3600,
     )

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from drsft.records import Outcome, Phase, Rejection, Source
 
-__all__ = ["JudgedAs", "ShardCounts", "ShardSummary", "Work", "WorkSummary"]
+__all__ = ["JudgedAs", "ShardCounts", "ShardSummary", "Work", "WorkSummary", "span_s"]
 
 
 class JudgedAs(NamedTuple):
@@ -57,6 +57,12 @@ class Work:
 
     def _to_json(self) -> dict[str, Any]:
         return {"actor": self.worker, "started_at": self.started_at, "ended_at": self.ended_at}
+
+
+def span_s(work: Iterable[Work | None]) -> float:
+    """Seconds from the first start to the last end, of the shards that tell."""
+    told = [one for one in work if one is not None]
+    return max(one.ended_at for one in told) - min(one.started_at for one in told)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

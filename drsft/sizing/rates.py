@@ -17,7 +17,7 @@ from drsft.run import layout
 from drsft.run.history import StageTime
 from drsft.run.plan import Plan
 from drsft.run.run import Run
-from drsft.run.summary import ShardCounts, ShardSummary, Work, WorkSummary
+from drsft.run.summary import ShardCounts, ShardSummary, WorkSummary, span_s
 
 __all__ = ["Rates", "StageRate", "measure"]
 
@@ -76,12 +76,11 @@ def _rewriting(run: Run, time: StageTime, plan: Plan) -> StageRate | None:
     if not summaries:
         return None
     counts = ShardCounts.total(summary.counts for summary in summaries)
-    tokens, work = counts.tokens.total() + counts.num_stopped_tokens, _work(summaries)
-    span_s = _span_s(work)
+    tokens, worked_s = counts.tokens.total() + counts.num_stopped_tokens, _worked_s(summaries)
     return StageRate(
-        startup_s=time.wall_s - span_s,
+        startup_s=time.wall_s - worked_s,
         tokens_per_unit=tokens / counts.sources.total(),
-        tokens_per_s=tokens / span_s / len({one.worker for one in work}),
+        tokens_per_s=tokens / worked_s / len({one.work.worker for one in summaries if one.work}),
         bytes_per_unit=run.num_bytes(layout.RECORDS) / plan.num_problems,
     )
 
@@ -91,11 +90,11 @@ def _gap(run: Run, time: StageTime | None, plan: Plan) -> StageRate | None:
     if time is None or not summaries:
         return None
     units, tokens = _units_and_tokens(summaries)
-    span_s = _span_s(_work(summaries))
+    worked_s = _worked_s(summaries)
     return StageRate(
-        startup_s=time.wall_s - span_s,
+        startup_s=time.wall_s - worked_s,
         tokens_per_unit=tokens / units,
-        tokens_per_s=tokens / span_s / min(run.config.resources.rewrite_actors, len(summaries)),
+        tokens_per_s=tokens / worked_s / min(run.config.resources.rewrite_actors, len(summaries)),
         bytes_per_unit=run.num_bytes(layout.GAP.prefix) / plan.num_problems,
     )
 
@@ -134,14 +133,14 @@ def _evaluation(run: Run, time: StageTime | None) -> StageRate | None:
     if time is None or not by_model:
         return None
     everything = [one for summaries in by_model for one in summaries]
-    sampling_s = sum(_span_s(_work(summaries)) for summaries in by_model)
-    span_s = _span_s(_work(everything))
+    sampling_s = sum(map(_worked_s, by_model))
+    worked_s = _worked_s(everything)
     at_once = min(run.config.resources.rewrite_actors, len(by_model))
     rounds = math.ceil(len(by_model) / at_once)
-    between_s = span_s - rounds * sampling_s / len(by_model)
+    between_s = worked_s - rounds * sampling_s / len(by_model)
     units, tokens = _units_and_tokens(everything)
     return StageRate(
-        startup_s=time.wall_s - span_s,
+        startup_s=time.wall_s - worked_s,
         tokens_per_unit=tokens / units,
         tokens_per_s=tokens / sampling_s,
         bytes_per_unit=run.num_bytes(layout.EVALUATIONS) / units,
@@ -159,14 +158,9 @@ def _of_newest_start(summaries: Sequence[Summary], time: StageTime | None) -> li
     return [one for one in summaries if one.work is not None and one.work.started_at >= time.began_at]
 
 
-def _work(summaries: Sequence[ShardSummary] | Sequence[WorkSummary]) -> list[Work]:
-    return [one.work for one in summaries if one.work is not None]
-
-
 def _units_and_tokens(summaries: Sequence[WorkSummary]) -> tuple[int, int]:
     return sum(one.num_units or 0 for one in summaries), sum(one.num_tokens or 0 for one in summaries)
 
 
-def _span_s(work: Sequence[Work]) -> float:
-    span_s = max(one.ended_at for one in work) - min(one.started_at for one in work)
-    return max(span_s, 1e-3)
+def _worked_s(summaries: Sequence[ShardSummary] | Sequence[WorkSummary]) -> float:
+    return max(span_s(one.work for one in summaries), 1e-3)

@@ -27,7 +27,7 @@ from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.records import Completion, FinishReason, Phase, Problem, Sampling, Source, stable_seed
 from drsft.run.layout import PROBLEMS
 from drsft.run.run import Run
-from drsft.run.summary import ShardCounts
+from drsft.run.summary import ShardCounts, span_s
 from drsft.stages.actors import quiet_ray_data
 from drsft.stages.cluster import connected, quiet_stderr
 from drsft.stages.progress_board import start_board
@@ -124,10 +124,9 @@ def main() -> None:
         run_rewriting(config, store.url, plan, start_board(), make_policy=make_policy)
     summaries = Run(store).summaries()
     counts = ShardCounts.total(summary.counts for summary in summaries)
-    work = [summary.work for summary in summaries if summary.work is not None]
     result = {
         "num_tokens": counts.tokens.total() + counts.num_stopped_tokens,
-        "seconds": max(one.ended_at for one in work) - min(one.started_at for one in work),
+        "seconds": span_s(summary.work for summary in summaries),
         "num_alone": counts.sources[Source.OWN],
     }
     print(json.dumps(result))

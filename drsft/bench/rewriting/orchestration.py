@@ -28,7 +28,7 @@ from drsft.policy.prompts import Prompter, load_prompter
 from drsft.records import Completion
 from drsft.run.layout import PROBLEMS
 from drsft.run.run import Run
-from drsft.run.summary import ShardCounts, ShardSummary, Work
+from drsft.run.summary import ShardCounts, ShardSummary, Work, span_s
 from drsft.stages.actors import quiet_ray_data
 from drsft.stages.cluster import connected, quiet_stderr
 from drsft.stages.progress_board import start_board
@@ -162,11 +162,10 @@ def _write_problems(path: Path, num_problems: int) -> None:
 
 def _read(store: Store, num_problems: int, planning_s: float, driver: MemoryCurve) -> OrchestrationBench:
     summaries = sorted(Run(store).summaries(), key=lambda summary: _work(summary).ended_at)
-    started_at = min(_work(summary).started_at for summary in summaries)
     return OrchestrationBench(
         num_problems=num_problems,
         planning_s=planning_s,
-        rewriting_s=_work(summaries[-1]).ended_at - started_at,
+        rewriting_s=span_s(summary.work for summary in summaries),
         num_samples=ShardCounts.total(summary.counts for summary in summaries).samples.total(),
         driver=driver,
         actors=MemoryCurve([summary.peak_rss_mib or 0.0 for summary in summaries]),

@@ -23,6 +23,8 @@ from drsft.config import RunConfig
 from drsft.intake.problems import Intake, read_problems
 from drsft.policy.prompts import load_prompter
 from drsft.records import Phase, stable_seed
+from drsft.run.run import run_of
+from drsft.run.summary import ShardCounts, span_s
 from drsft.verify.answers import parse_reference
 
 __all__ = ["RewriteRound", "bench_rewrite", "print_bench", "print_round"]
@@ -95,11 +97,9 @@ def _ours(config: RunConfig, threads: int) -> float:
     path = Path(f"{config.storage}.json")
     path.write_text(config.model_dump_json())
     run_side([sys.executable, "-m", "drsft.cli", "rewrite", str(path)], num_threads=threads)
-    commits = Path(config.storage).glob("*/rewrite/commits/*.json")
-    summaries = [json.loads(commit.read_text())["summary"] for commit in commits]
-    num_tokens = sum(sum(summary["tokens"].values()) for summary in summaries)
-    started_at = min(summary["started_at"] for summary in summaries)
-    return float(num_tokens / (max(summary["ended_at"] for summary in summaries) - started_at))
+    summaries = run_of(config).summaries()
+    counts = ShardCounts.total(summary.counts for summary in summaries)
+    return counts.tokens.total() / span_s(summary.work for summary in summaries)
 
 
 def _raw(config: RunConfig, threads: int, folder: Path) -> float:
