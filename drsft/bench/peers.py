@@ -1,13 +1,12 @@
 """Runs other people's tools, which live in an environment of their own (make peers)."""
 
-import json
 import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from drsft.errors import StageError
+from drsft.bench.subprocesses import last_json_line, run_side
 
 __all__ = ["HOW_TO_GET_PEERS", "has_package", "run_peer"]
 
@@ -26,8 +25,4 @@ def run_peer(python: Path, script: Path, arguments: Sequence[str], *, folder: Pa
     environment |= {"HOME": str(folder), "HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1"}
     # -P: the script's own folder holds modules whose names others use too.
     command = [str(python.absolute()), "-P", str(script), *arguments]
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise StageError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-500:]}")
-    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return result
+    return last_json_line(run_side(command, environment=environment, folder=folder))

@@ -25,7 +25,7 @@ from rich.table import Table
 from drsft.bench.models import BenchModel, ModelUse, bench_model
 from drsft.bench.rewriting.acceptance import is_right
 from drsft.bench.rewriting.graded import bench_problems
-from drsft.bench.subprocesses import last_json_line
+from drsft.bench.subprocesses import last_json_line, run_side
 from drsft.config import RunConfig, SamplingPhase
 from drsft.policy.prompts import load_prompter
 from drsft.records import Phase, Problem, stable_seed
@@ -161,6 +161,6 @@ def _sampling(config: RunConfig, problem: Problem, phase: Phase, settings: Sampl
 
 def _timed(module: str, work: Path, use: ModelUse) -> tuple[Side, dict[str, Any]]:
     started_s = time.monotonic()
-    result = last_json_line([sys.executable, "-m", module, str(work)], num_threads=use.num_threads)
+    result = last_json_line(run_side([sys.executable, "-m", module, str(work)], num_threads=use.num_threads))
     wall_s = time.monotonic() - started_s
     return Side(wall_s=wall_s, num_tokens=result["num_tokens"], seconds=result.get("seconds")), result

@@ -123,7 +123,6 @@ def _raw(config: RunConfig, threads: int, folder: Path) -> float:
     }
     path = folder / "raw.json"
     path.write_text(json.dumps(work))
-    result = last_json_line(
-        [sys.executable, "-m", "drsft.bench.rewriting.peer_vllm", str(path)], num_threads=threads
-    )
+    command = [sys.executable, "-m", "drsft.bench.rewriting.peer_vllm", str(path)]
+    result = last_json_line(run_side(command, num_threads=threads))
     return float(result["num_tokens"] / result["seconds"])

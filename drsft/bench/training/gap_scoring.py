@@ -6,7 +6,6 @@ its logits, the entropy from them. Both sides run in one process with the same t
 
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from drsft.bench.subprocesses import last_json_line, run_side
 from drsft.config import Problems, Prompts
 from drsft.gap.scoring import Row, TokenScores, score_rows
 from drsft.intake.problems import Intake, read_problems
@@ -164,8 +164,7 @@ def bench_gap_memory() -> Iterator[MemoryPoint]:
                 str(num_tokens),
                 str(vocabulary),
             ]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            yield MemoryPoint(**json.loads(done.stdout.splitlines()[-1]))
+            yield MemoryPoint(**last_json_line(run_side(command)))
 
 
 def _measure_memory(num_tokens: int, vocabulary: int) -> MemoryPoint:

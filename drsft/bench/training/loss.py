@@ -8,9 +8,7 @@ included, and gives no entropy; the fused loss returns it.
 """
 
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -21,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from drsft.bench.subprocesses import last_json_line, run_side
 from drsft.config.objectives import Dft
 from drsft.errors import StageError
 from drsft.objectives.head import Head
@@ -107,12 +106,7 @@ def print_bench(bench: LossBench, console: Console | None = None) -> None:
 def _measured(side: str, shape: Shape, threads: int) -> Measurement:
     arguments = [side, *map(str, (shape.tokens, shape.vocab, shape.hidden, threads))]
     command = [sys.executable, "-m", "drsft.bench.training.loss", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        reason = (done.stderr.strip().splitlines() or ["killed, perhaps for want of memory"])[-1]
-        raise StageError(f"{' '.join(arguments)} ended with {done.returncode}: {reason}")
-    return Measurement(**json.loads(done.stdout.splitlines()[-1]))
+    return Measurement(**last_json_line(run_side(command, num_threads=threads)))
 
 
 def _measure(side: str, shape: Shape) -> Measurement:

@@ -4,10 +4,8 @@ Same random model, same token ids in the same order, same optimiser and schedule
 loss tokens alone; on the CPU it scores every position, prompt and padding too: the ratio is the CPU's.
 """
 
-import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -17,6 +15,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+import drsft
+from drsft.bench.subprocesses import last_json_line, run_side
 from drsft.bench.training.train_data import (
     ModelShape,
     Work,
@@ -25,7 +25,7 @@ from drsft.bench.training.train_data import (
     save_examples,
     save_model,
 )
-from drsft.errors import InputError, StageError
+from drsft.errors import InputError
 
 __all__ = ["LAYOUTS", "Measured", "Side", "TrainBench", "bench_train", "print_bench"]
 
@@ -129,19 +129,15 @@ def bench_train(
 
 
 def _measure(python: str, side: Side, work: Path, num_threads: int) -> Measured:
-    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    paths = [str(Path(drsft.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = {
         **os.environ,
-        "OMP_NUM_THREADS": str(num_threads),
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
     }
     command = [python, "-m", side.module, str(work)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise StageError(f"{side} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
-    result = json.loads(done.stdout.strip().splitlines()[-1])
+    result = last_json_line(run_side(command, num_threads=num_threads, environment=environment))
     return Measured(**{**result, "losses": tuple(result["losses"])})
 
 
