@@ -21,19 +21,20 @@ Letters = frozenset[str]
 _SEPARATOR = r"\s*(?:,|;|/|&|\+|、|，|和|与|或|\band\b|\bor\b|\bet\b|\bund\b|\by\b)?\s*"
 _ONE = r"[(\[（]?\s*[A-Z]\s*[)\]）]?"
 _LIST = re.compile(rf"\s*(?:{_ONE}{_SEPARATOR})*(?:,?\s*(?:and|or)\s+)?{_ONE}\s*")
-_STRICT = r"(?:[(\[（]\s*[A-Za-z]\s*[)\]）]|(?-i:[A-Z])(?![\w'’(]|\s*[-+*/^=<>]\s*[\w(]))"
+_STRICT = r"(?:[(\[（]\s*[A-Za-z]\s*[)\]）]|(?-i:[A-Z])(?![A-Za-z0-9_'’(]|\s*[-+*/^=<>]\s*[\w(]))"
 _STATED_LIST = (
     rf"(?P<letters>(?:{_STRICT}(?:\s*(?:,|、|和|&|,?\s*\band\b|,?\s*\bor\b|/)?\s*(?={_STRICT}))?)+)"
 )
-_COMPACT = r"(?P<compact>(?-i:[A-Z]{1,8}))(?![A-Za-z'’])"
+_COMPACT = r"(?P<compact>(?-i:[A-Z]{1,8}))(?![A-Za-z0-9_'’(]|\s*[-+*/^=<>]\s*[\w(])"
 _FILLER = (
-    r"(?:[\s*_:：$\"“'`>]|\\\(|\\text(?:bf)?\{|\\mathrm\{|\\boxed\{|options?\b|choices?\b|letter\b|选项|项)*"
+    r"(?:[\s*_:：$\"“'`>]|\\\(|\\text(?:bf)?\{|\\mathrm\{|\\boxed\{"
+    r"|options?\b|choices?\b|letter\b|either\b|选项|项)*"
 )
 _VERB = r"(?:is|are|was|would be|must be|should be|:|=|：|为|是|选|est|es|ist|lautet|は)"
 _STATED = re.compile(
-    r"(?:(?:\banswers?|\boptions?|\bchoices?|\bselections?|\bréponse|\bantwort|\brespuesta|答案|选项|答え)"
+    r"(?:(?:(?P<noun>\banswers?|\bréponse|\bantwort|\brespuesta|答案|答え)|\boptions?|\bchoices?|\bselections?|选项)"
     r"[\s*_)】\]]*(?:(?:\bto\s[^.\n]{0,80}?|\bhere|\btherefore|\bthus)\s*)?"
-    rf"(?:{_VERB}|[-–—](?=\s)|(?=\s?[(（])|(?<=】))"
+    rf"(?:{_VERB}|[-–—](?=\s)|(?(noun)(?=\s?[(（])|(?!))|(?<=】))"
     r"|\b(?:choose|pick|select|chose|go with|opt for)\b"
     r"|故选|应选|选择|因此选|所以选|(?<![\w选])选(?!项)|####)"
     rf"{_FILLER}(?:{_STATED_LIST}|{_COMPACT})",
@@ -45,13 +46,18 @@ _IS_ANSWER = re.compile(
     re.IGNORECASE,
 )
 _REJECTS = re.compile(
-    r"\s*[)\]*_'\"]*\s*(?:(?:is|are|was|were|can|could|must|does|do|cannot|would)?\s*"
+    r"\s*[)\]*_'\"]*\s*(?:,[^,.]{1,60},\s*)?(?:(?:is|are|was|were|can|could|must|does|do|cannot|would)?\s*"
     r"(?:be\s+)?(?:clearly\s+|also\s+)?"
     r"(?:not\b|n['’]t\b|incorrect|wrong|false|ruled out|eliminated|excluded|impossible)"
     r"|不|错|項?错误|被?排除)",
     re.IGNORECASE,
 )
 _LEADING = re.compile(r"[\s*_(（\[]*([A-Z])[)）\]*_]*(?:[.:。、．,)]|\s*[-–—]\s|不|\s*$|\s*\n)")
+_LINE_LABEL = re.compile(r"^\s*([A-Z])[.、．)]", re.MULTILINE)
+_SMALL = re.compile(
+    r"(?:answer|option|choice|ans)\W{0,4}(?:is\W*)?(?:option\W*)?([a-z])\W*$|[\s=.]([a-z])\s?\)\s*$",
+    re.IGNORECASE,
+)
 _LAST_IN_PROSE = re.compile(
     r"(?:\bit'?s|\bis|\bhence|\btherefore|\bthus|=|:)\s*\(?([A-HJ-Z])\)?(?=[\s.,;!*]|$)(?!\s*[-+*/=^]|\s+[a-z]{2,}\s+[a-z])"
 )
@@ -60,13 +66,17 @@ _OPTION = re.compile(
     r"(?:(?<=^)|(?<=[\s,;'\"\[|]))[(\[（]?([A-Za-z])\s?[)\].:：、．）](?=\s*\S)", re.MULTILINE
 )
 _FONT = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textit)\s*\{([^{}]*)\}")
+_FONT_LETTER = re.compile(
+    r"\$?\\(?:text|textbf|mathrm|mathbf|textit)\s*\{\s*\(?([A-Z])\)?\s*\}\s*\$?(?!\s*[-+*/^=_({\\])"
+)
+_SECTION_END = re.compile(r"<eo[a-z]>")
 _ASKS_FOR_WRONG = re.compile(r"\b(?:incorrect|not\b|false|wrong|except)|错误|不正确|不符合", re.IGNORECASE)
 
 
 def judge_choice(case: Case, options: VerifyOptions) -> Verdict:
     """The reference is letters, or an option's text; so is the answer."""
     offered = options_of(case.question)
-    expected = letters_of(case.reference, offered)
+    expected = letters_of(case.reference, offered) or letters_of(case.reference, {})
     if expected is None:
         return Verdict(outcome=Outcome.UNJUDGED, reason="reference is no option")
     letters = chosen_letters(case.text, offered, asks_for_wrong=bool(_ASKS_FOR_WRONG.search(case.question)))
@@ -114,9 +124,9 @@ def letters_of(answer: str, offered: dict[str, str]) -> Letters | None:
         return frozenset(answer.upper().strip("()[] "))
     if _LIST.fullmatch(answer):
         letters = frozenset(re.findall(r"[A-Z]", answer))
-        is_word = answer.isalpha() and (
-            len(answer) > 8 or len(letters) != len(answer) or not _is_sorted(answer)
-        )
+        is_run = len(answer) <= 8 and len(letters) == len(answer)
+        is_run = is_run and (_is_sorted(answer) or (len(answer) < 6 and letters <= offered.keys()))
+        is_word = answer.isalpha() and not is_run
         if not is_word and (not offered or letters <= offered.keys()):
             return letters
     labelled = _LABELLED.match(answer)
@@ -140,6 +150,7 @@ def _by_value(answer: str, offered: dict[str, str]) -> Letters | None:
 
 def chosen_letters(text: str, offered: dict[str, str], *, asks_for_wrong: bool = False) -> Letters | None:
     """What is settled on: a formal statement's letters first, then "the answer is (C)", then what is left."""
+    text = _FONT_LETTER.sub(r"(\1)", _SECTION_END.sub("\n", text))
     for found in find_answers(text):
         if found.where not in ("box", "tag", "field", "marker"):
             break
@@ -149,6 +160,8 @@ def chosen_letters(text: str, offered: dict[str, str], *, asks_for_wrong: bool =
     if (letters := _stated(text, asks_for_wrong)) is not None:
         return letters
     bare = text.strip()
+    if _LIST.fullmatch(bare.rstrip(".。")) and (letters := letters_of(bare, offered)) is not None:
+        return letters
     leading = _LEADING.match(bare)
     if (
         leading is not None
@@ -156,6 +169,8 @@ def chosen_letters(text: str, offered: dict[str, str], *, asks_for_wrong: bool =
         and not _REJECTS.match(bare, leading.end(1))
     ):
         return frozenset(leading[1])
+    if (small := _SMALL.search(text.rstrip())) is not None:
+        return frozenset((small[1] or small[2]).upper())
     return _by_text(text, offered) or _last_in_prose(text)
 
 

@@ -20,7 +20,15 @@ from drsft.verify.maths.answer import readings_of, words_of
 from drsft.verify.maths.normalise import clean
 from drsft.verify.maths.syntax import Words
 
-__all__ = ["Found", "after_thoughts", "boxes", "find_answer", "find_answers", "last_sentence"]
+__all__ = [
+    "Found",
+    "after_thoughts",
+    "announced_text",
+    "boxes",
+    "find_answer",
+    "find_answers",
+    "last_sentence",
+]
 
 TAIL_CHARS = 100_000
 MAX_BOXES = 20  # looked at from the end
@@ -54,7 +62,8 @@ def after_thoughts(text: str) -> str | None:
     return text[last.end() :] if marks & _ENDS_THOUGHT else None
 
 
-_SPECIAL_TOKEN = re.compile(r"<\|[a-z_]{2,20}\|>|</s>|<eo[a-z]>")
+_SPECIAL_TOKEN = re.compile(r"<\|[a-z_]{2,20}\|>|</s>")
+_SECTION_END = re.compile(r"<eo[a-z]>")
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 # Boxes that this stands between are one answer: "\boxed{1} and \boxed{2}", "x = \boxed{1}, y = \boxed{2}".
@@ -75,7 +84,7 @@ _NOUN = (
 )
 _PHRASE = re.compile(
     rf"{_NOUN}[\s*_]*(?:\s(?:to|of|for)\s[^.\n]{{0,80}}?(?=\s(?:is|are)\b|:))?"
-    rf"\s*(?:(?P<verb>{_VERB}(?![a-zé])[\s*_:：]*)|(?P<colon>[:：=】\]][\s*_:：]*)|(?=\$|\\\())",
+    rf"\s*(?:(?P<verb>{_VERB}(?![a-zé])[\s*_:：]*)|(?P<colon>[:：=】\]][\s*_:：]*|[-–—]\s)|(?=\$|\\\())",
     re.IGNORECASE,
 )
 _SHORT_MARKER = re.compile(r"^[ \t]*(?:A|Ans|Ответ|R)\s*:[ \t]*([^\n]+)$", re.MULTILINE)
@@ -96,7 +105,7 @@ _MATH = re.compile(
 _AMOUNT = re.compile(r"\d[\d,.]*(?:\W|\W.*\W)?\s", re.DOTALL)  # between two money signs
 _NUMBER = re.compile(
     r"(?<![\w.])(?:[-−](?=[$€£\d.])|(?:(?<=is )|(?<=was )|(?<== ))[-−]\s(?=\d))?[$€£]?\s?"
-    r"(?:\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?"
+    r"(?:\d+(?::\s?\d+)+(?:\s?[AaPp]\.?[Mm]\b\.?)?|\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?"
     r"(?:\s?/\s?\d+(?:\.\d+)?(?!\s*=))?\s?%?"
     r"|(?<=[^\x00-\x7f])-?\d+(?:,\d{3})*(?:\.\d+)?(?:/\d+)?%?"
 )
@@ -105,6 +114,18 @@ _BARE_LATEX = re.compile(
     r"|\\sqrt(?:\[\d\])?\s*(?:\{[^{}]*\}|\d)|\\pi(?![a-z]))"
 )
 _ABBREVIATION = "".join(rf"(?<!\b{word})" for word in ("Mt", "Dr", "St", "Mr", "Mrs", "Ms", "Rs", "vs", "No"))
+_SUBJECT = re.compile(r"\W*\$?\d[\d,.]*\s+[a-z]")
+_COMPARED = re.compile(r"\b(?:than|least|most|exactly|every|each|about)\s+\$?$")
+_UNIT_WORD = (
+    r"(?:square\s|cubic\s)?(?:thousand|million|billion|trillion|percent|hours?|minutes?|seconds?|days?|weeks?|km/h(?:our)?|mph|m/s(?:\^2)?"
+    r"|(?:centi|kilo|milli)?met(?:er|re)s?|(?:kilo|milli)?grams?|(?:milli)?lit(?:er|re)s?|feet|foot|inch(?:es)?|miles?"
+    r"|(?:sq\.?\s|square\s)?(?:km|cm|mm|m|ft)(?:\^\{?[23]\}?|²|³)?|kg|mL|ml|ounces?|pounds|dollars?|cents?|years?|months?)(?![A-Za-z])"
+)
+_COUNTED = r"\$?\d[\d,.]*\s[a-z]+(?:\s[a-z]+){0,2}"
+_COUNTS = re.compile(rf"{_COUNTED}(?:(?:,\s*(?:and\s)?|\sand\s){_COUNTED})*")
+_QUANTITY = re.compile(
+    rf"(?:(?<![\d)\w])[-−])?\$?\s?\d[\d,]*(?:\.\d+)?\s?{_UNIT_WORD}(?:(?:,?\s(?:and\s)?)\d[\d,]*(?:\.\d+)?\s?{_UNIT_WORD})*"
+)
 _SENTENCE_END = re.compile(
     rf"(?<=[\w)\]}}$*%°\"”]){_ABBREVIATION}(?<!\b[ap]\.m)(?<!\b[A-Z])[.!?](?=\s|$|[*\"'])|[。．!?！？]|\n"
     r"|(?<=\b[ap]\.m)\.(?=\s+[A-Z]|$)|(?<=\b[A-Z])\.(?=\s*$|\n)"
@@ -120,6 +141,8 @@ _INEQUALITY = re.compile(
     r"(or\s+equal\s+to\s+)?\$?(negative\s+)?(\d+(?:\.\d+)?)"
 )
 _NEGATIVE = re.compile(r"\b(?:negative|minus)\s+(?=\d)")
+_INFINITE = re.compile(r"[-+−]?\s?(?:∞|\\infty|\binfinity\b)")
+_STEPWISE = re.compile(r"(?:step|schritt|étape|paso|passo|шаг|步骤)[^.:\n]{0,15}$", re.IGNORECASE)
 _THERE_ARE = re.compile(
     r"\b[Tt]here\s+(?:are|is|were|was|will be)\s+(?:a total of |only |exactly |now )?"
     r"(\d[\d,]*(?:\.\d+)?)\s+[a-z]"
@@ -136,25 +159,26 @@ def find_answers(text: str, *, is_box_required: bool = False) -> Iterator[Found]
     said = after_thoughts(text[-TAIL_CHARS:])
     if said is None:
         return
-    text = _without_special_tokens(said)
+    text = _without_special_tokens(_SECTION_END.sub("\n", said))
     box, end = boxes(text)
     if is_box_required:
         if end and _cut(box):
             yield Found(_cut(box), "box")
         return
-    announced = _after_phrase(text[end:], is_second_word=True) if end else None
-    if announced is not None and _is_value(announced.text):
-        yield announced
-    if end:
-        if answer := _cut(box):
-            yield Found(answer, "box")
-        else:
-            return
-    for found in (_tagged(text), _field(text), _marked(text), _after_phrase(text), _whole(text)):
-        if found is not None:
-            yield found
-    if (found := _last_value(text)) is not None:
+    formal = [(end, Found(_cut(box), "box"))] if end else []
+    formal += [found for found in (_tagged(text), _field(text), _marked(text)) if found is not None]
+    formal.sort(key=lambda entry: entry[0], reverse=True)
+    if formal:
+        announced = _after_phrase(text[formal[0][0] :], is_second_word=True)
+        if announced is not None and _is_value(announced.text):
+            yield announced
+    for _, found in formal:
+        if not found.text:
+            return  # an empty box: the answer was to stand there
         yield found
+    for search in (_after_phrase, _whole, _last_value):
+        if (informal := search(text)) is not None:
+            yield informal
 
 
 def boxes(text: str) -> tuple[str, int]:
@@ -209,38 +233,39 @@ def _is_value(answer: str) -> bool:
     return any(character.isdigit() for character in answer) or "\\" in answer or len(answer) < 20
 
 
-def _tagged(text: str) -> Found | None:
-    tags = _TAG.findall(text)
-    return _found(tags[-1][1], "tag") if tags else None
+def _tagged(text: str) -> tuple[int, Found] | None:
+    tags = list(_TAG.finditer(text)) if "<" in text else []
+    return (tags[-1].end(), Found(tags[-1][2].strip(), "tag")) if tags else None
 
 
-def _field(text: str) -> Found | None:
+def _field(text: str) -> tuple[int, Found] | None:
     """The last field "answer" of JSON, whose text is searched in its turn."""
-    fields = _FIELD.findall(text) if "nswer" in text else []
+    fields = list(_FIELD.finditer(text)) if "nswer" in text else []
     if not fields:
         return None
     try:
-        value = json.loads(fields[-1])
+        value = json.loads(fields[-1][1])
     except ValueError:
-        value = fields[-1]
-    return _found(_value_of(value) if isinstance(value, str) else str(value), "field")
+        value = fields[-1][1]
+    written = _value_of(value) if isinstance(value, str) else str(value)
+    return (fields[-1].end(), Found(written, "field")) if written else None
 
 
-def _marked(text: str) -> Found | None:
+def _marked(text: str) -> tuple[int, Found] | None:
     """`#### value`: in the last line, or a bare value anywhere; other lines with #### are headings."""
     for match in reversed(list(_MARKER.finditer(text))):
         content = (match[1] or match[2]).strip(" *")
         is_last = not text[match.end() :].strip()
         if is_last or _BARE_VALUE.fullmatch(content.rstrip(". ")):
-            return _found(_leading_value(content), "marker")
+            return match.end(), Found(_leading_value(content), "marker")
     return None
 
 
 def _leading_value(content: str) -> str:
     """ "38 at the gardening shop." after a mark is 38."""
     number = _NUMBER.match(content)
-    if number is not None and re.match(r"\s+[a-z]{2,}\s+[a-z]", content[number.end() :]):
-        return number.group()
+    if number is not None and re.match(r"\s*[A-Za-z]{2,}|\s*\d", content[number.end() :]):
+        return _with_unit(content, number)
     return content
 
 
@@ -259,10 +284,17 @@ def _after_phrase(text: str, *, is_second_word: bool = False) -> Found | None:
         if is_second_word and phrase["verb"] is None and re.search(r"\w", line_start):
             continue
         statement = _first_sentence(announced)
-        if phrase["verb"] is None and _is_heading(statement, announced):
+        is_stepwise = _STEPWISE.search(text[: phrase.start()]) is not None
+        if phrase["verb"] is None and (is_stepwise or _is_heading(statement, announced)):
             return _last_value(announced)
         return _found(_value_of(statement), "phrase")
     return None
+
+
+def announced_text(text: str) -> str:
+    """All that follows the last announcement, up to the end of its paragraph; "" without one."""
+    phrases = list(_PHRASE.finditer(text[-TAIL_CHARS:]))
+    return text[-TAIL_CHARS:][phrases[-1].end() :].split("\n\n")[0].strip() if phrases else ""
 
 
 def _is_heading(statement: str, announced: str) -> bool:
@@ -334,12 +366,24 @@ def _last_of(statement: str) -> str:
     if (
         len(statement) <= 40
         and "\\" not in statement
+        and not (numbers and re.search(r"[\u0600-\uffff]", statement))
         and not re.search(r"[a-zA-Z]{2,}.*\s[a-zA-Z]{2,}", statement)
     ):
         return statement
     if "\\" in statement or not numbers:
         return _CONCLUSION.sub("", statement) or statement
-    return numbers[-1].group()
+    return _with_unit(statement, numbers[-1])
+
+
+def _with_unit(sentence: str, number: "re.Match[str]") -> str:
+    """A number of prose with the unit or the scale written after it, and with the larger unit before it."""
+    for quantity in _QUANTITY.finditer(sentence):
+        if (
+            quantity.start() <= number.end() - 1 < quantity.end()
+            and number.group().strip() in quantity.group()
+        ):
+            return quantity.group().strip()
+    return number.group()
 
 
 def _bare_latex(sentence: str) -> str | None:
@@ -358,9 +402,11 @@ def _whole(text: str) -> Found | None:
     bare = text.strip().strip("*_` ").strip()
     if not bare or len(bare) > 300 or "\n" in bare.strip("$ \n"):
         return None
+    if _COUNTS.fullmatch(bare.rstrip(".")):
+        return _found(bare.rstrip("."), "whole text")
     without_math = _MATH.sub("", bare)
     if re.search(
-        r"[A-Za-z]{2,}[^\\{}]*\s[A-Za-z]{2,}",
+        r"[^\W\d_]{2,}[^\\{}]*\s[^\W\d_]{2,}",
         re.sub(r"\\[A-Za-z]+(?:\{[^{}]*\})?", "", without_math),
     ):
         return None
@@ -370,14 +416,23 @@ def _whole(text: str) -> Found | None:
         return None
     if _MATH.search(bare) and re.search(r"[A-Za-z]{2,}", without_math):
         return None
-    return _found(bare, "whole text")
+    if "\\begin{align" in bare:
+        return None
+    if "; " in bare and bare.count("=") > 1:
+        bare = bare.rpartition("; ")[2]
+    return _found(_arrived(bare) if "[" in bare else bare, "whole text")
 
 
 def _last_value(text: str) -> Found | None:
     """The last mathematics or number of a solution that announces nothing."""
     if _ends_in_the_middle(text):
         return None
+    if (relation := _in_words(last_sentence(text[-500:]))) is not None:
+        return _found(relation, "last value")
     tail = text[-5_000:]
+    end = last_sentence(tail)
+    if (infinite := _INFINITE.findall(end)) and not _NUMBER.search(end):
+        return _found(infinite[-1], "last value")
     segments = [segment for segment in _MATH.finditer(tail) if not _is_amount(segment)]
     while len(segments) > 1 and re.fullmatch(r"\s*[A-Za-z]\s*", _content(segments[-1])):
         segments.pop()  # "$m = 9$ after solving for $m$"
@@ -385,10 +440,20 @@ def _last_value(text: str) -> Found | None:
     last_line = lines[-1] if lines else ""
     position = tail.rfind(last_line) if last_line else -1
     if segments and segments[-1].end() > position and not _number_after(tail, segments[-1].end()):
-        return _found(_last_row(_content(segments[-1])), "last value")
+        return _found(_arrived(_last_row(_content(segments[-1]))), "last value")
     if not last_line:
         return None
     return _found(_last_number(last_line), "last value")
+
+
+def _arrived(statement: str) -> str:
+    """What "S + 1 = 2^{32}" or an unreadable "M[0][1] = (3, 6)" arrives at; x = 2 as it stands."""
+    left, equals, right = statement.rpartition("=")
+    if not equals or left.rstrip().endswith(("<", ">", "!", "\\")) or not _is_readable(right):
+        return statement
+    is_number = not re.search(r"[A-Za-z]", re.sub(r"\\(?:[dt]?frac|sqrt|pi|cdot|times)(?![a-z])", "", right))
+    is_computation = is_number and re.search(r"[-+*/^\d(]", left.strip(" $")) is not None
+    return right if is_computation or not _is_readable(statement) else statement
 
 
 def _content(segment: "re.Match[str]") -> str:
@@ -399,7 +464,10 @@ def _last_row(content: str) -> str:
     r"""What a derivation arrives at: its last row, without the sign that continues the row before."""
     content = re.sub(r"\\(?:begin|end)\{(?:align|aligned|split|gathered)\*?\}(?:\{[lcr]+\})?", "", content)
     if "\\begin" in content:
-        return content
+        _, end, rest = content.rpartition("\\end")
+        content = rest[rest.find("}") + 1 :] if "\\\\" in rest else content
+        if not end or "\\begin" in content:
+            return content
     rows = [row for row in re.split(r"\\\\(?:\[[^\]]*\])?", content) if row.strip(" &\n.,$")]
     if len(rows) < 2:
         return content
@@ -425,18 +493,24 @@ def _last_number(line: str) -> str:
     if equals and (number := _NUMBER.match(arrived.lstrip(" $€£*~≈"))) is not None:
         rest = arrived.lstrip(" $€£*~≈")[number.end() :]
         if not re.search(r"[;,]\s.*\d|\b(?:so|is|are|has|will|therefore)\b.*\d", rest):
-            return number.group()
+            return _with_unit(arrived.lstrip(" $€£*~≈"), number)
     if (count := _THERE_ARE.search(sentence)) is not None:
         return count[1]
-    numbers = _NUMBER.findall(sentence) or _NUMBER.findall(line)
-    return str(numbers[-1])
+    numbers = list(_NUMBER.finditer(sentence))
+    if not numbers:
+        return list(_NUMBER.finditer(line))[-1].group()
+    if _SUBJECT.match(sentence) and _COMPARED.search(sentence[: numbers[-1].start()]):
+        return numbers[0].group()  # 38 people saw fewer than 3 whales
+    return _with_unit(sentence, numbers[-1])
 
 
 def _ends_in_the_middle(text: str) -> bool:
     """A long text that stops inside mathematics or brackets was cut off: it has not come to its answer."""
+    tail = text.rstrip()
+    if tail.endswith(("+", "/", "=", "(", "*")) and not tail.endswith("**"):
+        return True
     if len(text) < 300:
         return False
-    tail = text.rstrip()
     if tail.count("\\[") > tail.count("\\]") or tail.count("\\(") > tail.count("\\)"):
         return True
     last = tail[tail.rfind("\n") + 1 :]

@@ -3,7 +3,7 @@
 import re
 
 from drsft.records import Outcome, Verdict
-from drsft.verify.find import boxes, find_answer
+from drsft.verify.find import announced_text, boxes, find_answer
 from drsft.verify.options import VerifyOptions
 from drsft.verify.wire import Case
 
@@ -21,6 +21,8 @@ def judge_exact(case: Case, options: VerifyOptions) -> Verdict:
     candidates = [case.text]
     if found is not None and found.where in _MARKED:
         candidates.append(found.text)
+        if found.where == "phrase":
+            candidates.append(announced_text(case.text))
     if any(" ".join(candidate.split()).rstrip(".") == wanted.rstrip(".") for candidate in candidates):
         return Verdict(outcome=Outcome.CORRECT, reason="equal", answer=candidates[-1])
     return Verdict(outcome=Outcome.WRONG, reason="not equal", answer=candidates[-1])

@@ -75,8 +75,19 @@ def _measure(text: str) -> tuple[float, Unit, int] | None:
             node = total_of(tuple(item for item in node.items if isinstance(item, Quantity))) or node
         node, unit = (node.value, node.unit) if isinstance(node, Quantity) else split_unit(node)
         if free_symbols(node):
-            return None
+            return _with_unknown_unit(text)
         written = decimal_of(node)
         return float(value_at(node, {}, is_real=True)), unit, written.digits if written else 0
     except (UnreadableError, NotANumberError, TooLargeError, OverflowError, TypeError):
         return None
+
+
+_UNKNOWN_UNIT = re.compile(r"([-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*[A-Za-z]{1,5}")
+
+
+def _with_unknown_unit(text: str) -> tuple[float, Unit, int] | None:
+    """ "5.93 MiB": the number, and the letters after it as a label."""
+    match = _UNKNOWN_UNIT.fullmatch(clean(text).strip())
+    if match is None:
+        return None
+    return float(match[1].replace(",", "")), (("label", 1),), 0

@@ -112,7 +112,7 @@ def readings_of(text: str) -> tuple[Node, ...]:
 
 
 _TRUTHS = {"true": True, "false": False, "yes": True, "no": False}
-_CLOCK = re.compile(r"(\d{1,2})(?:\s*:\s*(\d{2}))?(?::\d{2})?\s*([ap])\.?\s*m\b\.?", re.IGNORECASE)
+_CLOCK = re.compile(r"(\d{1,2})(?:\s*:\s*(\d{2}))?(?::(\d{2}))?\s*([ap])\.?\s*m\b\.?", re.IGNORECASE)
 _NUMBERED = re.compile(r"(?:\(\s*(\d{1,2})\s*\)[\s,;、]*(?:and|和)?\s*){2,}")
 _FONT = re.compile(r"\\(?:text|textbf|mathrm|mbox|textit|texttt|emph)\s*\{([^{}]*)\}")
 
@@ -122,8 +122,8 @@ def _special(text: str) -> Node | None:
     if (truth := _TRUTHS.get(plain.lower())) is not None:
         return Truth(truth)
     if (clock := _CLOCK.fullmatch(plain)) is not None:
-        hour = int(clock[1]) % 12 + (12 if clock[3].lower() == "p" else 0)
-        return Clock(60 * hour + int(clock[2] or 0))
+        hour = int(clock[1]) % 12 + (12 if clock[4].lower() == "p" else 0)
+        return Clock(3600 * hour + 60 * int(clock[2] or 0) + int(clock[3] or 0))
     if _NUMBERED.fullmatch(plain + " "):
         return Options(frozenset(re.findall(r"\d+", plain)))
     return None

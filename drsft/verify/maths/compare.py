@@ -74,9 +74,9 @@ def _same_state(reference: Node, answer: Node) -> Agreement:
         return SAME if reference == answer else DIFFERENT
     state, other = (reference, answer) if isinstance(reference, STATES) else (answer, reference)
     if isinstance(state, Clock):
-        return SAME if _on_clock(other) == state.minutes % (12 * 60) else DIFFERENT
+        return SAME if _on_clock(other) == state.seconds % (12 * 3600) else DIFFERENT
     if isinstance(state, Options):
-        items = _items(other) or (other,)
+        items = (other,) if isinstance(other, Seq) else _items(other) or (other,)
         if any(not isinstance(item, Num) for item in items):
             return DIFFERENT
         labels = frozenset(str(item.value) for item in items if isinstance(item, Num))
@@ -85,12 +85,12 @@ def _same_state(reference: Node, answer: Node) -> Agreement:
 
 
 def _on_clock(node: Node) -> int | None:
-    """The minutes since twelve of "4:35", and of a whole hour; None for anything else."""
+    """The seconds since twelve of "4:35", and of a whole hour; None for anything else."""
     match node:
         case Call("ratio", (Num(hour), Num(minutes))) if hour.denominator == minutes.denominator == 1:
-            return int(hour % 12 * 60 + minutes)
+            return int(hour % 12 * 3600 + minutes * 60)
         case Num(hour, None) if hour.denominator == 1:
-            return int(hour % 12 * 60)
+            return int(hour % 12 * 3600)
     return None
 
 
@@ -101,6 +101,8 @@ def _same_compound(reference: Node, answer: Node) -> Agreement | None:
         return None
     if len(first) == len(second) > 1 and any(is_label(quantity.unit) for quantity in (*first, *second)):
         return _matched_labels(first, second)
+    if len(first) == 1 and len(second) == 1:
+        return None
     sums = total_of(first), total_of(second)
     if sums[0] is None or sums[1] is None:
         return None
@@ -156,7 +158,11 @@ def _plain(node: Node) -> Node:
         return _plain(node.value)
     if isinstance(node, Call) and (signs := _signs(node)) is not None:
         return Listing(signs)
-    if isinstance(node, Seq) and node.left == "":
+    if isinstance(node, Builder) and isinstance(node.element, Sym):
+        named = [assignment(condition) for condition in node.conditions]
+        if named and all(pair is not None and pair[0] == node.element for pair in named):
+            return SetOf(tuple(pair[1] for pair in named if pair is not None))  # x = 2 or x = 5
+    if isinstance(node, Seq) and (node.left == "" or all(assignment(item) for item in node.items)):
         node = Listing(node.items)
     if isinstance(node, Listing):
         return _plain_listing(node)

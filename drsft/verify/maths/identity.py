@@ -27,6 +27,7 @@ class Agreement(Enum):
     SAME = "same"
     DIFFERENT = "different"
     UNKNOWN = "unknown"
+    INCOMPARABLE = "incomparable"  # the same number of other things
 
 
 def close(left: Value, right: Value, *, digits: int = AGREE_DIGITS) -> bool:

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from drsft.records import Outcome, Verdict
 from drsft.verify.choice import chosen_letters, options_of
-from drsft.verify.find import find_answer
+from drsft.verify.find import announced_text, find_answer
 from drsft.verify.maths.same import same_math
 from drsft.verify.options import VerifyOptions
 from drsft.verify.wire import Case
@@ -35,7 +35,16 @@ def judge_math(case: Case, options: VerifyOptions) -> Verdict:
     if reference is None:
         return Verdict(outcome=Outcome.UNJUDGED, reason="no parsable reference", answer=found.text)
     outcome, reason = same_math(reference, found.text)
+    if outcome is not Outcome.CORRECT and _repeats(reference, announced_text(case.text)):
+        return Verdict(outcome=Outcome.CORRECT, reason="identical", answer=reference)
     return Verdict(outcome=outcome, reason=reason, answer=found.text)
+
+
+def _repeats(reference: str, announced: str) -> bool:
+    """Whether the reference, a sentence perhaps, stands word for word where the answer is announced."""
+    return bool(announced) and "".join(announced.split()).rstrip(".") == "".join(reference.split()).rstrip(
+        "."
+    )
 
 
 def _asked_letters(reference: str, offered: dict[str, str]) -> frozenset[str] | None:

@@ -159,7 +159,7 @@ def clean(text: str) -> str:
             text = _SHORT_NUMERATOR.sub(r"\\frac{\1}", text)
         text = _SPACED_DIGITS.sub(lambda match: match[1].replace(" ", ""), text)
         text = _FONTS.sub("", text)
-        text = text.replace("{,}", ",")
+        text = text.replace("{,}", ",").replace("{:}", ":")
     text = text.lstrip(_STARTS).rstrip(_ENDS)
     while text.endswith("\\"):
         text = text[:-1].rstrip(_ENDS)

@@ -138,13 +138,22 @@ class _Parser:
 
     def items(self, until: tuple[str, ...]) -> list[Node]:
         items: list[Node] = []
+        is_joined = False
         while self.next != END and not self.at(*until):
             if self.next[0] == "sep":
                 self.take()
                 continue
             items.append(self.item())
             # "5 feet 8 inches", "8 nickels 3 pennies": one quantity after the other
-            is_quantity = isinstance(items[-1], Quantity) and self.next[0] == "num"
+            last = items[-1]
+            is_quantity = (
+                isinstance(last, Quantity)
+                and self.next[0] == "num"
+                and not any(" " in name for name, _ in last.unit)  # "38 people saw fewer than 3 whales"
+            )
+            if is_joined and not isinstance(items[-1], Quantity):
+                raise UnreadableError("two values side by side")
+            is_joined = is_quantity
             if self.next[0] != "sep" and not is_quantity:
                 break
         return items
@@ -232,7 +241,7 @@ class _Parser:
             kind, value = self.next
             if kind == "op" and value in ("%", "deg", "circ"):
                 self.take()
-                node = Call("%" if value == "%" else "deg", (_arithmetic(node),))
+                node = self.with_sign("%" if value == "%" else "deg", node)
             elif kind == "unit" or (kind == "word" and value not in ("and", "or")):
                 self.take_unit(1)
             elif self.at("/") and self.starts_unit(1):
@@ -246,12 +255,17 @@ class _Parser:
                 node = self.applied(str(value), node, self.signed_factor())
             elif self.at("(") and isinstance(node, Num) and self.take_note():
                 continue
+            elif self.tokens[self.position : self.position + 3] == [("op", "("), ("op", "deg"), ("op", ")")]:
+                self.position += 3  # 24 (degrees)
+                node = Call("deg", (_arithmetic(node),))
             elif kind == "cmd" and value == "frac" and self.starts_unit(1):
                 self.take_unit_fraction()
             elif self.unit and kind in ("num", "sym"):
                 return node  # the next quantity
             elif kind == "num" and self.tokens[self.position - 1] in (("op", ")"), ("op", "}")):
                 node = Call("*", (_arithmetic(node), _arithmetic(self.factor())))  # (n-2) 2^n
+            elif kind == "num" and self.tokens[self.position + 1 : self.position + 2] == [("op", "^")]:
+                node = Call("*", (_arithmetic(node), _arithmetic(self.factor())))  # 4.37 10^-6
             elif kind == "num":
                 node = self.mixed_number(node)
             elif self.starts_factor():
@@ -259,6 +273,13 @@ class _Parser:
                 node = _mixed(node, right) or self.applied("*", node, right)
             else:
                 return node
+
+    def with_sign(self, sign: str, node: Node) -> Node:
+        """Percent or degrees of all that stands before; a degree sign before C or F is a temperature's."""
+        if sign == "deg" and self.next[1] in ("C", "F", "c", "f") and self.next[0] in ("sym", "unit", "word"):
+            self.unit.append((f"°{str(self.take()[1]).upper()}", 1))
+            return node
+        return Call(sign, (_arithmetic(node),))
 
     def applied(self, operator: str, left: Node, right: Node) -> Node:
         """25/2^\\circ: a degree sign binds to all of a fraction of numbers."""
@@ -318,9 +339,10 @@ class _Parser:
             if not isinstance(number, Num) or number.value.denominator != 1 or number.value > 99:
                 raise UnreadableError("exponent of a unit")
             power = -number.value.numerator if is_negative else number.value.numerator
-        if not is_unit(name):
+        is_labelled = bool(self.unit) and not is_unit(self.unit[-1][0]) and sign == 1
+        if not is_unit(name) or (is_labelled and len(name) > 2):  # chocolate bars
             name = label_of(name)
-            if self.unit and not is_unit(self.unit[-1][0]) and sign == self.unit[-1][1] == power:
+            if is_labelled and self.unit[-1][1] == power == 1:
                 name = f"{self.unit.pop()[0]} {name}"
         self.unit.append((name, sign * power))
 
@@ -404,7 +426,7 @@ class _Parser:
     def power(self, base: Node) -> Node:
         if self.at("circ", "deg"):
             self.take()
-            return Call("deg", (_arithmetic(base),))
+            return self.with_sign("deg", base)
         if self.at("'") and isinstance(base, Sym):
             self.take()
             return Sym(base.name + "'")
@@ -419,7 +441,7 @@ class _Parser:
                 mark = "''"
             self.expect("}")
             if mark == "circ":
-                return Call("deg", (_arithmetic(base),))
+                return self.with_sign("deg", base)
             if isinstance(base, Sym):
                 return Sym(base.name + str(mark))
             raise UnreadableError("prime")
@@ -473,7 +495,7 @@ class _Parser:
             return self.command(str(value))
         if kind == "unit" and str(value) in CURRENCIES and self.next != END:
             self.unit.append((str(value), 1))
-            return self.primary()  # USD 84,000
+            return self.part()  # USD 84,000, USD -45
         if kind in ("word", "unit"):
             words = [str(value)]
             while self.next[0] == "word":

@@ -5,6 +5,7 @@
 
 import re
 from collections.abc import Callable
+from fractions import Fraction
 
 from mpmath import mp  # type: ignore[import-untyped]
 
@@ -12,7 +13,7 @@ from drsft.verify.maths.evaluate import NotANumberError, free_symbols, value_at
 from drsft.verify.maths.families import renamed_in
 from drsft.verify.maths.identity import Agreement, close, coordinate
 from drsft.verify.maths.regions import region_of, same_region
-from drsft.verify.maths.syntax import Call, Chain, Node, Seq, Sym, Words
+from drsft.verify.maths.syntax import Call, Chain, Node, Num, Seq, Sym, Words
 from drsft.verify.maths.values import is_scalar
 
 __all__ = ["assignment", "is_name", "same_relation"]
@@ -32,6 +33,9 @@ def same_relation(reference: Node, answer: Node, same: Comparison) -> Agreement:
     assert isinstance(chain, Chain)
     if (pair := assignment(chain)) is not None:
         return same(pair[1], other)
+    is_computation = set(chain.ops) == {"="} and all(is_scalar(side) for side in chain.sides)
+    if is_computation and same(chain.sides[0], chain.sides[-1]) is SAME:
+        return same(chain.sides[-1], other)  # -(a + 3) = -a - 3
     if set(chain.ops) <= INEQUALITIES | {"!=", "in"}:
         regions = region_of(chain), region_of(other)
         if regions[0] is not None and regions[1] is not None:
@@ -41,7 +45,8 @@ def same_relation(reference: Node, answer: Node, same: Comparison) -> Agreement:
 
 def _same_chains(reference: Chain, answer: Chain, same: Comparison) -> Agreement:
     first, second = assignment(reference), assignment(answer)
-    if first is not None and second is not None and _may_be_same_name(first[0], second[0]):
+    is_constant = second is not None and not free_symbols(second[1])
+    if first and second and _may_be_same_name(first[0], second[0], is_constant=is_constant):
         finding = same(first[1], _renamed(second, first))
         if finding is SAME:
             return SAME
@@ -60,17 +65,22 @@ def _same_chains(reference: Chain, answer: Chain, same: Comparison) -> Agreement
     return DIFFERENT
 
 
-def _may_be_same_name(first: Node, second: Node) -> bool:
+def _may_be_same_name(first: Node, second: Node, *, is_constant: bool) -> bool:
     """A = 5 is B = 5, but f(2) = 5 is not f(3) = 5, a_1 = 5 not a_2 = 5, x + y = 5 not x - y = 5."""
-    if first == second or not (free_symbols(first) and free_symbols(second)):
+    calls = [node for node in (first, second) if isinstance(node, Call)]
+    functions = [node for node in calls if node.name.startswith("apply ")]
+    if first == second:
+        return True
+    if len(functions) == 2 and not any(free_symbols(node) for node in functions):
+        return False
+    if len(functions) == 1 and isinstance(first, Sym) | isinstance(second, Sym):
+        return not is_constant  # y = 2x is f(x) = 2x, but x = 6 is not E(X) = 6
+    if not (free_symbols(first) and free_symbols(second)):
         return True
     if not (isinstance(first, Call) or isinstance(second, Call)):
         stems = [re.fullmatch(r"(.+)_(\d+)", node.name) for node in (first, second) if isinstance(node, Sym)]
         both = [stem for stem in stems if stem is not None]
         return len(both) < 2 or both[0][1] != both[1][1]
-    functions = [
-        node for node in (first, second) if isinstance(node, Call) and node.name.startswith("apply ")
-    ]
     if not functions:
         return False
     arguments = [argument for node in functions for argument in node.args]
@@ -94,6 +104,8 @@ def assignment(node: Node) -> tuple[Node, Node] | None:
     if not isinstance(node, Chain) or not set(node.ops) <= {"=", "equiv"}:
         return None
     name, value = node.sides[0], node.sides[-1]
+    if value == Num(Fraction(0)) and isinstance(name, Call) and name.name in ("+", "-", "*", "neg"):
+        return None  # an equation set to zero
     is_computation = is_scalar(name) and not free_symbols(name) and not free_symbols(value)  # 35 + 70 = 105
     if len(node.sides) > 2 or is_computation or is_name(name):
         return name, value

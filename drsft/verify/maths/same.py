@@ -33,6 +33,8 @@ def same_math(reference: str, answer: str) -> tuple[Outcome, str]:
         return Outcome.UNJUDGED, "answer too long"
     if (finding := _same_words(first, second)) is not None:
         return finding
+    if _letters_in_order(first) == _letters_in_order(second):
+        return Outcome.CORRECT, "same words"
     try:
         agreement, is_read = _same_read(first, second)
     except TooLargeError:
@@ -41,6 +43,8 @@ def same_math(reference: str, answer: str) -> tuple[Outcome, str]:
         return Outcome.CORRECT, "equal when read"
     if agreement is Agreement.DIFFERENT:
         return Outcome.WRONG, "different when read"
+    if agreement is Agreement.INCOMPARABLE:
+        return Outcome.UNJUDGED, "counts of other things"
     return _by_symbols(first, second, is_read)
 
 
@@ -77,6 +81,12 @@ def _same_words(reference: str, answer: str) -> tuple[Outcome, str] | None:
         is_short = len(first.split()) <= 3
         return (Outcome.WRONG, "other words") if is_short else (Outcome.UNJUDGED, "words cannot be compared")
     return None
+
+
+def _letters_in_order(text: str) -> str:
+    """A text of words and mathematics without spaces and the commands that only set it."""
+    plain = re.sub(r"\\(?:text|textbf|mathrm|mbox|textit)\s*\{([^{}]*)\}", r" \1 ", text)
+    return re.sub(r"(?<!\w)\s+|\s+(?!\w)", "", plain)  # spaces between words and numbers tell them apart
 
 
 def _same_read(reference: str, answer: str) -> tuple[Agreement, tuple[bool, bool]]:

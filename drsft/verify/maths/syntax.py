@@ -105,9 +105,9 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """A time of day with its a.m. or p.m., in minutes since midnight."""
+    """A time of day with its a.m. or p.m., in seconds since midnight."""
 
-    minutes: int
+    seconds: int
 
 
 @dataclass(frozen=True, slots=True)

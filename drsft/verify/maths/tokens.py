@@ -200,6 +200,8 @@ def _letters(value: str, tokens: list[Token], *, is_apart: bool) -> None:
         tokens.append(("unit" if is_unit_letter else "sym", value))
     elif lower in WORDS_AS_SEPARATORS:
         tokens.append(("sep", "and"))
+    elif value == "min" and tokens and tokens[-1][0] == "num":
+        tokens.append(("unit", value))
     elif value in FUNCTIONS:
         tokens.append(("fn", ALIASES.get(value, value)))
     elif value in ASCII_WORDS:
@@ -299,7 +301,7 @@ def _greek_unit(name: str, text: str, position: int, tokens: list[Token]) -> tup
 
 def _text(content: str, tokens: list[Token], grouped: bool, depth: int) -> None:
     """The content of \\text and its like: words, a separator, a unit, or mathematics after all."""
-    content = content.strip(" ~\\,;:")
+    content = content.lstrip(" ~\\,;:").rstrip(" ~\\,;")
     lower = content.lower().strip(".")
     if not content:
         return
@@ -318,9 +320,9 @@ def _text(content: str, tokens: list[Token], grouped: bool, depth: int) -> None:
     elif len(content) == 1 or content in FUNCTIONS or any(c in content for c in "0123456789\\^_,:="):
         tokens.extend(tokenize(content, grouped=grouped, depth=depth + 1))
     else:
-        for word in re.split(r"\s+(?:and|or)\s+", lower):
-            tokens.extend(((("sep", "and")), ("word", " ".join(word.split()))))
-        del tokens[-2 * len(re.split(r"\s+(?:and|or)\s+", lower))]
+        for part in re.split(r"\s*\b(and|or)\b\s*", lower):
+            if part:
+                tokens.append(("sep", part) if part in ("and", "or") else ("word", " ".join(part.split())))
 
 
 def _is_units(content: str, tokens: list[Token]) -> bool:

@@ -24,8 +24,8 @@ _LONG = (
 )
 _OTHERS = (
     "min h hr hour minute sec day week year yr month in inch inches ft foot feet yd yard mi mile oz ounce lb"
-    " lbs pound ton tonne gallon quart pint acre hectare ha mph kph kmh atm bar mmHg hp Å angstrom amu u"
-    " radian erg dyn dyne byte knot century tablespoon teaspoon tbsp tsp cc psi kcal rpm AU ly"
+    " lbs pound ton tonne gallon quart pint acre hectare ha mph kph kmh atm bar mmHg hp °C °F Å"
+    " angstrom amu u radian erg dyn dyne byte knot century tablespoon teaspoon tbsp tsp cc psi kcal rpm AU ly"
 )
 # Money has no fixed rates: every currency is a dimension of its own.
 CURRENCIES = {
@@ -81,6 +81,8 @@ def factor_between(unit: Unit, other: Unit) -> Fraction | None:
         return Fraction(1)
     if is_label(unit) or is_label(other):
         return None
+    if any("°" in name for name, _ in (*unit, *other)):
+        return None  # their zeros differ
     registry = _registry()
     try:
         return Fraction(registry.convert(Fraction(1), _written(unit), _written(other)))

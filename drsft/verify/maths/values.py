@@ -15,7 +15,7 @@ from drsft.verify.maths.evaluate import NotANumberError, exact, free_symbols, va
 from drsft.verify.maths.identity import Agreement, same_function
 from drsft.verify.maths.parser import OPAQUE, UNIT_LETTERS
 from drsft.verify.maths.syntax import Call, Node, Num, Quantity, Sym, symbols_of
-from drsft.verify.maths.units import Unit, factor_between, is_label, is_unit
+from drsft.verify.maths.units import Unit, factor_between, is_label, is_unit, label_of
 
 __all__ = ["decimal_of", "either", "is_scalar", "same_scalar", "split_unit"]
 
@@ -48,13 +48,15 @@ def same_scalar(reference: Node, answer: Node) -> Agreement:
         case (Call("%", _), Call("deg", _)) | (Call("deg", _), Call("%", _)):
             return DIFFERENT
         case (Call("%", (left,)), right) | (right, Call("%", (left,))):
-            return either(_same_value(left, right), _same_value(Call("/", (left, Num(Fraction(100)))), right))
+            hundredth = _same_value(Call("/", (left, Num(Fraction(100)))), right)
+            # The sign is left out of 28 %, not of 0.28 %.
+            return hundredth if _is_share(right) else either(_same_value(left, right), hundredth)
         case Call("deg", (left,)), Call("deg", (right,)):
             return same_scalar(left, right)
         case (Call("deg", (left,)), right) | (right, Call("deg", (left,))):
             return either(_same_value(left, right), _same_value(Call("deg", (left,)), right))
         case Call("base", (left, base)), Call("base", (right, other_base)):
-            return _verdict(_in_base(left, base) == _in_base(right, other_base))
+            return _verdict(left == right and base == other_base)
         case (Call("base", (left, _)), right) | (right, Call("base", (left, _))):
             return _verdict(left == right)  # the base is in the question; its digits must be the same
         case Call("ratio", parts), Call("ratio", other_parts):
@@ -62,6 +64,11 @@ def same_scalar(reference: Node, answer: Node) -> Agreement:
         case (Call("ratio", (left, right)), other) | (other, Call("ratio", (left, right))):
             return _same_value(Call("/", (left, right)), other)
     return _same_value(reference, answer)
+
+
+def _is_share(node: Node) -> bool:
+    number = decimal_of(node)
+    return number is not None and 0 < abs(number.value) < 1
 
 
 def _verdict(is_same: bool) -> Agreement:
@@ -113,16 +120,20 @@ def _rounds(decimal: Node, value: Node) -> bool:
     if other is not None and other.places is None and other.value.denominator == 1:
         other = Num(other.value, None, NOISE_DIGITS)  # a whole number has no end of digits
     if other is not None:
-        if max(written.digits, other.digits) >= NOISE_DIGITS and written.value:
-            return abs(written.value - other.value) <= abs(written.value) * Fraction(1, 10**14)
+        is_noisy = max(written.digits, other.digits) >= NOISE_DIGITS and written.value != 0
+        if is_noisy and abs(written.value - other.value) <= abs(written.value) * Fraction(1, 10**14):
+            return True
         if other.digits < FLOAT_DIGITS or other.places is None or written.digits > other.digits:
             return False  # two decimals are compared as written
     if written.digits < MIN_ROUNDED_DIGITS:
         return False
     try:
-        difference = abs(value_at(value, {}) - value_at(written, {}))
+        exact_value = value_at(value, {})
+        difference = abs(exact_value - value_at(written, {}))
     except NotANumberError:
         return False
+    if written.digits >= NOISE_DIGITS and difference <= abs(exact_value) * 1e-14:
+        return True
     return bool(difference <= 0.50001 * 10.0**-written.places)
 
 
@@ -190,6 +201,8 @@ def _same_quantity(reference: Node, answer: Node) -> Agreement:
         return _same_quantities(reference, answer)
     quantity, other = (reference, answer) if isinstance(reference, Quantity) else (answer, reference)
     assert isinstance(quantity, Quantity)
+    if any(name == "°C" or name == "°F" for name, _ in quantity.unit) and isinstance(other, Call):
+        return DIFFERENT if other.name in ("%", "deg") else same_scalar(quantity.value, other)
     is_sign = isinstance(other, Call) and other.name in ("%", "deg")
     if is_sign and not (isinstance(quantity.value, Call) and quantity.value.name in ("%", "deg")):
         is_angle = all(name.startswith("rad") for name, _ in quantity.unit)
@@ -199,11 +212,12 @@ def _same_quantity(reference: Node, answer: Node) -> Agreement:
 
 def _same_quantities(reference: Quantity, answer: Quantity) -> Agreement:
     units = _known(reference.unit), _known(answer.unit)
-    if is_label(units[0]) and is_label(units[1]):
-        words = [{word for name, _ in unit for word in name.split()} for unit in units]
+    words = [{word for name, _ in unit for word in label_of(name).split()} for unit in units]
+    is_same_word = bool(words[0] & words[1])
+    if (is_label(units[0]) and is_label(units[1])) or (is_same_word and any(map(is_label, units))):
         finding = same_scalar(reference.value, answer.value)
         # Counts of other things: the same number says nothing.
-        return finding if words[0] & words[1] or finding is DIFFERENT else UNKNOWN
+        return finding if is_same_word or finding is DIFFERENT else Agreement.INCOMPARABLE
     factor = factor_between(units[1], units[0])
     if factor is None:
         return DIFFERENT
@@ -223,15 +237,6 @@ def _known(unit: Unit) -> Unit:
     """Without the words beside a real unit: "miles per trip" is compared as miles."""
     known = tuple((name, power) for name, power in unit if is_unit(name))
     return known or unit
-
-
-def _in_base(digits: Node, base: Node) -> object:
-    if not (isinstance(digits, Num) and isinstance(base, Num)):
-        return digits, base
-    try:
-        return int(str(digits.value), int(base.value))
-    except ValueError:
-        return digits, base
 
 
 def _same_ratio(parts: tuple[Node, ...], other: tuple[Node, ...]) -> Agreement:

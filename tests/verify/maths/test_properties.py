@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from drsft.records import Outcome, Verdict
 from drsft.verify.find import find_answer
+from drsft.verify.kinds import judge_case
 from drsft.verify.maths.judge import judge_math
 from drsft.verify.maths.normalise import clean
 from drsft.verify.maths.same import same_math
@@ -126,3 +127,73 @@ def test_every_case_and_verdict_survives_the_wire(question, reference, text):
     assert decode_case(encode_case(case)) == case
     verdict = Verdict(outcome=Outcome.WRONG, reason=reference, answer=text)
     assert decode_reply(encode_verdict(verdict)) == verdict
+
+
+QUANTITIES = st.builds(
+    lambda value, unit: (value, unit),
+    st.decimals(min_value=1, max_value=999, places=2),
+    st.sampled_from([("km", "m", 1000), ("hours", "minutes", 60), ("kg", "g", 1000), ("L", "mL", 1000)]),
+)
+CLOSINGS = ["So the answer is {answer}.", "Therefore, the answer is ${answer}$."]
+
+
+@given(QUANTITIES)
+@settings(max_examples=40, deadline=None)
+def test_a_unit_converted_and_back_is_the_same_quantity_and_another_number_is_not(quantity):
+    value, (large, small, factor) = quantity
+    here, there = rf"{value}\text{{ {large}}}", rf"{value * factor}\text{{ {small}}}"
+    assert same_math(here, there)[0] is Outcome.CORRECT
+    assert same_math(there, here)[0] is Outcome.CORRECT
+    assert same_math(here, rf"{value}\text{{ {small}}}")[0] is Outcome.WRONG
+
+
+@given(answers())
+@settings(max_examples=40, deadline=None)
+def test_nothing_finite_is_infinite(answer):
+    for infinity in (r"\infty", r"-\infty", r"+\infty"):
+        assert same_math(answer, infinity)[0] is not Outcome.CORRECT
+        assert same_math(infinity, answer)[0] is not Outcome.CORRECT
+
+
+@given(
+    answers(),
+    st.sampled_from(CLOSINGS),
+    st.sampled_from(["", " This ends the proof.", "\n\nI hope this helps!"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_saying_the_answer_again_or_a_closing_sentence_changes_nothing(answer, closing, trailing):
+    boxed = rf"Hence \boxed{{{answer}}}."
+    for text in (boxed, f"{boxed} {closing.format(answer=answer)}", f"{boxed}{trailing}"):
+        case = Case(kind="math", question="", reference=answer, text=text)
+        assert judge_math(case, VerifyOptions()).outcome is Outcome.CORRECT, text
+
+
+@given(NUMBERS, NUMBERS)
+@settings(max_examples=60, deadline=None)
+def test_a_wrong_final_statement_after_a_right_draft_is_wrong(right, wrong):
+    if right == wrong:
+        return
+    for text in (
+        rf"First \boxed{{{_latex(right)}}}. No: \boxed{{{_latex(wrong)}}}.",
+        rf"First \boxed{{{_latex(right)}}}. Wait, so the answer is ${_latex(wrong)}$.",
+        f"The answer is {_latex(right)}. Wait, the answer is ${_latex(wrong)}$.",
+        rf"<think>It is \boxed{{{_latex(right)}}}</think> The answer is ${_latex(wrong)}$.",
+    ):
+        case = Case(kind="math", question="", reference=_latex(right), text=text)
+        assert judge_case(case, VerifyOptions()).outcome is Outcome.WRONG, text
+
+
+@given(st.integers(2, 40), st.integers(2, 40), st.integers(1, 30), st.integers(1, 30))
+@settings(max_examples=60, deadline=None)
+def test_surds_are_equal_exactly_when_they_are(radicand, other_radicand, factor, other_factor):
+    same = factor**2 * radicand == other_factor**2 * other_radicand
+    first, second = rf"{factor}\sqrt{{{radicand}}}", rf"{other_factor}\sqrt{{{other_radicand}}}"
+    assert (same_math(first, second)[0] is Outcome.CORRECT) == same
+
+
+@given(st.sampled_from("ABCDEFGHIJ"), st.sampled_from("ABCDEFGHIJ"))
+def test_letters_are_equal_exactly_when_they_are(reference, chosen):
+    question = "Which?\n" + "\n".join(f"{letter}. word {letter.lower()}x" for letter in "ABCDEFGHIJ")
+    for text in (rf"\boxed{{{chosen}}}", f"The answer is ({chosen}).", f"Answer: {chosen}", chosen):
+        case = Case(kind="choice", question=question, reference=reference, text=text)
+        assert judge_case(case, VerifyOptions()).is_correct == (reference == chosen)
