@@ -19,7 +19,7 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from drsft.bench.serving.servers import engine_processes, free_port
+from drsft.bench.serving.servers import free_port
 from drsft.config import Rewrite
 from drsft.config.configfile import load_settings
 from drsft.policy.prompts import load_prompter
@@ -29,6 +29,7 @@ from drsft.records import Problem, problem_id_of
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.verify.pool import VerifierPool
 from serve.settings import ServeConfig
+from tests.support.service_processes import engine_processes
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]

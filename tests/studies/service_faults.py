@@ -17,10 +17,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from drsft.bench.serving.servers import engine_processes, our_service
+from drsft.bench.serving.servers import our_service
 from drsft.errors import StageError
 from tests.studies.service_load import ASK, LIMIT_S, Load, ask, ask_again, load_client, open_loop, sustainable
 from tests.studies.service_update import Update, bench_update
+from tests.support.service_processes import engine_processes
 
 __all__ = ["FaultBench", "bench_faults", "print_faults"]
 

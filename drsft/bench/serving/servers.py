@@ -19,7 +19,7 @@ from drsft.config import Target
 from drsft.errors import StageError
 from drsft.policy.prompts import model_location
 
-__all__ = ["BareEngine", "bare_engine", "engine_processes", "free_port", "our_service", "vllm_server"]
+__all__ = ["BareEngine", "bare_engine", "free_port", "our_service", "vllm_server"]
 
 START_S = 180.0
 
@@ -117,22 +117,6 @@ def bare_engine(work: dict[str, Any], folder: Path) -> Iterator[BareEngine]:
         assert process.stdin is not None
         process.stdin.close()  # the end of its work: it shuts the engine's own processes down
         _wait(process)
-
-
-def engine_processes(service: psutil.Process, name: str) -> list[psutil.Process]:
-    """The replicas of a deployment, by the title that Ray gives them."""
-    return [
-        child
-        for child in service.children(recursive=True)
-        if _title(child) == f"ray::ServeReplica:drsft:{name}"
-    ]
-
-
-def _title(process: psutil.Process) -> str:
-    try:
-        return str((process.cmdline() or [""])[0]).split(".", 1)[0].strip()
-    except psutil.Error:
-        return ""
 
 
 def _line(stream: IO[str] | None) -> str:
