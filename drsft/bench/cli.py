@@ -21,14 +21,19 @@ PeerPython = Annotated[Path, typer.Option(metavar="PATH", help="A Python that ha
 
 @bench_app.command("verify")
 def bench_verification(
-    cases: Annotated[Path, typer.Argument(help="Labelled cases: JSON lines, also .gz.")],
+    cases: Annotated[list[Path], typer.Argument(help="Files of labelled cases: JSON lines, also .gz.")],
     workers: Annotated[int, typer.Option(min=1, help="Processes on each side.")] = 1,
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 3,
 ) -> None:
-    """The verifier against math-verify, on the same cases in the same run."""
+    """The verifier against math-verify, on the same cases in the same run.
+
+    Examples:  drsft bench verify cases.jsonl
+
+               drsft bench verify sets/*.jsonl --rounds 1
+    """
     from drsft.bench.verifying.verify import bench_verify, print_bench
 
-    print_bench(bench_verify(cases, num_workers=workers, num_rounds=rounds))
+    print_bench(bench_verify(*cases, num_workers=workers, num_rounds=rounds))
 
 
 @bench_app.command("rewrite")

@@ -1,5 +1,6 @@
 """The command: rows in, the same rows with outcome and reason out, in their order."""
 
+import gzip
 import io
 import json
 
@@ -85,3 +86,24 @@ def test_the_bench_compares_both_on_the_same_cases(tmp_path):
     assert bench.ours[0].share == 1
     assert bench.peer[0].num_cases == 30
     assert bench.speedup > 1
+
+
+@pytest.mark.slow
+def test_the_bench_judges_each_row_by_its_kind_and_counts_each_file(tmp_path):
+    choices = tmp_path / "choices.jsonl"
+    question = "Three times six?\n(A) 9\n(B) 18\n(C) 36"
+    rows = [
+        {"reference": "B", "prediction": "So it is (B).", "expected": True},
+        {"reference": "C", "prediction": "So it is (B).", "expected": False},
+        {"reference": "C", "prediction": "So it is (B).", "expected": True},  # the label is wrong
+    ]
+    choices.write_text(
+        "".join(json.dumps({**row, "kind": "choice", "question": question}) + "\n" for row in rows)
+    )
+    numbers = tmp_path / "numbers.jsonl.gz"
+    with gzip.open(numbers, "wt") as lines:
+        lines.write(json.dumps({"reference": "5", "prediction": "5", "expected": True}) + "\n")
+    bench = bench_verify(choices, numbers, num_rounds=1)
+    found = {one.name: (one.num_cases, one.num_false_accepts, one.num_false_rejects) for one in bench.ours}
+    assert found == {"all": (4, 0, 1), "choices": (3, 0, 1), "numbers": (1, 0, 0)}
+    assert [row["reference"] for row in bench.disagreements] == ["C"]

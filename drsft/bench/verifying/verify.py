@@ -1,8 +1,11 @@
 """`drsft bench verify`: our verdicts and math-verify's on the same labelled cases, in the same run.
 
-Cases are JSON lines (gzip allowed) of {"reference", "prediction", "expected", "dubious"?, "dubious_stage"?}.
-Agreement is an expected acceptance that is CORRECT, or an expected refusal that is not. Times are the median
-of interleaved rounds with warm workers, equal in number and new in every round, so that nothing is cached.
+Cases are JSON lines (gzip allowed) of {"reference", "prediction", "expected", "kind"?, "question"?,
+"dubious"?, "dubious_stage"?}. The kind is "math" unless a row names another; the options of a choice stand in
+its question. math-verify knows no kinds and gets every row as mathematics. Each of several files gets a line.
+Agreement is an expected acceptance that is CORRECT, or an expected refusal that is not. Times are
+the median of interleaved rounds with warm workers, equal in number and new in every round, so that nothing is
+cached.
 """
 
 import gzip
@@ -57,9 +60,10 @@ class VerifyBench:
         return self.ours_per_s / self.peer_per_s
 
 
-def bench_verify(cases: Path, *, num_workers: int = 1, num_rounds: int = 3) -> VerifyBench:
-    """Run both sides `num_rounds` times in turn over the cases."""
-    rows = _rows(cases)
+def bench_verify(*cases: Path, num_workers: int = 1, num_rounds: int = 3) -> VerifyBench:
+    """Run both sides `num_rounds` times in turn over the cases of all files."""
+    rows_of_files = [(path.name.removesuffix(".gz").removesuffix(".jsonl"), _rows(path)) for path in cases]
+    rows = [row for _, part in rows_of_files for row in part]
     times: dict[str, list[float]] = {"ours": [], "peer": []}
     integers: list[float] = []
     ours: list[bool] = []
@@ -82,8 +86,8 @@ def bench_verify(cases: Path, *, num_workers: int = 1, num_rounds: int = 3) -> V
         ours_per_s=len(rows) / statistics.median(times["ours"]),
         peer_per_s=len(rows) / statistics.median(times["peer"]),
         integers_s=statistics.median(integers),
-        ours=_agreements(rows, ours),
-        peer=_agreements(rows, peer),
+        ours=_agreements(rows_of_files, ours),
+        peer=_agreements(rows_of_files, peer),
         disagreements=tuple(
             row
             for row, found in zip(rows, ours, strict=True)
@@ -142,7 +146,13 @@ def _timed(work: Callable[[], list[bool]], times: list[float]) -> list[bool]:
 def _judge_all(pool: VerifierPool, rows: Sequence[dict[str, Any]]) -> list[bool]:
     futures = [
         pool.submit(
-            Problem(problem_id="", question="", demonstration="", reference=row["reference"]),
+            Problem(
+                problem_id="",
+                question=row.get("question", ""),
+                demonstration="",
+                reference=row["reference"],
+                kind=row.get("kind", "math"),
+            ),
             row["prediction"],
         )
         for row in rows
@@ -198,12 +208,24 @@ def _judge_by_peers(peers: Sequence[_Peer], rows: Sequence[dict[str, Any]]) -> l
     return verdicts
 
 
-def _agreements(rows: Sequence[dict[str, Any]], accepted: Sequence[bool]) -> tuple[Agreement, ...]:
-    sets: dict[str, Callable[[dict[str, Any]], bool]] = {
-        "all": lambda row: True,
-        "without any dubious one": lambda row: not row.get("dubious"),
-        "without those dubious beforehand": lambda row: row.get("dubious_stage") != "before run",
-    }
+def _agreements(
+    rows_of_files: Sequence[tuple[str, Sequence[dict[str, Any]]]], accepted: Sequence[bool]
+) -> tuple[Agreement, ...]:
+    """All rows; each file, if there are several; without dubious rows, if there are any."""
+    judged = list(zip([row for _, rows in rows_of_files for row in rows], accepted, strict=True))
+    sets = [("all", judged)]
+    if len(rows_of_files) > 1:
+        start = 0
+        for name, rows in rows_of_files:
+            sets.append((name, judged[start : start + len(rows)]))
+            start += len(rows)
+    if any(row.get("dubious") for row, _ in judged):
+        undisputed = [pair for pair in judged if not pair[0].get("dubious")]
+        undisputed_before = [pair for pair in judged if pair[0].get("dubious_stage") != "before run"]
+        sets += [
+            ("without any dubious one", undisputed),
+            ("without those dubious beforehand", undisputed_before),
+        ]
     return tuple(
         Agreement(
             name=name,
@@ -211,6 +233,5 @@ def _agreements(rows: Sequence[dict[str, Any]], accepted: Sequence[bool]) -> tup
             num_false_accepts=sum(found and not row["expected"] for row, found in pairs),
             num_false_rejects=sum(row["expected"] and not found for row, found in pairs),
         )
-        for name, is_in in sets.items()
-        for pairs in [[(row, found) for row, found in zip(rows, accepted, strict=True) if is_in(row)]]
+        for name, pairs in sets
     )
