@@ -28,28 +28,31 @@ class LiveReport:
         self._run = run_of(config)
         self._lock = threading.Lock()
         self._page = ("", b"")
-        self._polled = threading.Event()
+        self._is_shown = threading.Event()  # a page has polled and shows what the run has
         self._polled_s = -POLL_S  # the last poll, on the monotonic clock
 
     def version(self) -> str:
         """Changes with every object that the run gains: data, commits, checkpoints, exports."""
         keys = "\n".join(key for key in self._run.store.keys("") if not layout.REPORT.holds(key))
+        version = hashlib.blake2b(keys.encode(), digest_size=8).hexdigest()
         self._polled_s = time.monotonic()
-        self._polled.set()
-        return hashlib.blake2b(keys.encode(), digest_size=8).hexdigest()
-
-    def wait_for_poll(self) -> None:
-        """Returns once an open page has polled again; at once where no page is open."""
-        self._polled.clear()
-        if time.monotonic() - self._polled_s < POLL_S:
-            self._polled.wait(POLL_S)
+        if version == self._page[0]:
+            self._is_shown.set()
+        return version
 
     def page(self) -> bytes:
         with self._lock:
             version = self.version()
             if self._page[0] != version:
                 self._page = (version, self._render())
+            self._is_shown.set()
             return self._page[1]
+
+    def wait_for_page(self) -> None:
+        """Returns once an open page shows what the run has now, or stays away; at once where none is open."""
+        self._is_shown.clear()
+        if time.monotonic() - self._polled_s < POLL_S:
+            self._is_shown.wait(POLL_S)
 
     def _render(self) -> bytes:
         if self._run.plan() is None or not self._run.is_started:
@@ -72,7 +75,7 @@ def served(config: RunConfig, *, port: int) -> Iterator[str]:
     threading.Thread(target=server.serve_forever, name="live report", daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}/"
-        report.wait_for_poll()
+        report.wait_for_page()
     finally:
         server.shutdown()
         server.server_close()
