@@ -28,31 +28,42 @@ class LiveReport:
         self._run = run_of(config)
         self._lock = threading.Lock()
         self._page = ("", b"")
-        self._is_shown = threading.Event()  # a page has polled and shows what the run has
         self._polled_s = -POLL_S  # the last poll, on the monotonic clock
+        self._shown = ""  # the version that the last reader has
+        self._news = threading.Condition()  # of _shown
 
     def version(self) -> str:
-        """Changes with every object that the run gains: data, commits, checkpoints, exports."""
-        keys = "\n".join(key for key in self._run.store.keys("") if not layout.REPORT.holds(key))
-        version = hashlib.blake2b(keys.encode(), digest_size=8).hexdigest()
+        """Changes with every object that the run gains; the reader that asks has the page rendered last."""
+        version = self._stored_version()
         self._polled_s = time.monotonic()
-        if version == self._page[0]:
-            self._is_shown.set()
+        self._note_shown(self._page[0])
         return version
 
     def page(self) -> bytes:
         with self._lock:
-            version = self.version()
+            version = self._stored_version()
+            self._polled_s = time.monotonic()
             if self._page[0] != version:
                 self._page = (version, self._render())
-            self._is_shown.set()
+            self._note_shown(version)
             return self._page[1]
 
     def wait_for_page(self) -> None:
         """Returns once an open page shows what the run has now, or stays away; at once where none is open."""
-        self._is_shown.clear()
         if time.monotonic() - self._polled_s < POLL_S:
-            self._is_shown.wait(POLL_S)
+            version = self._stored_version()
+            with self._news:
+                self._news.wait_for(lambda: self._shown == version, timeout=POLL_S)
+
+    def _stored_version(self) -> str:
+        """Of data, commits, checkpoints and exports."""
+        keys = "\n".join(key for key in self._run.store.keys("") if not layout.REPORT.holds(key))
+        return hashlib.blake2b(keys.encode(), digest_size=8).hexdigest()
+
+    def _note_shown(self, version: str) -> None:
+        with self._news:
+            self._shown = version
+            self._news.notify_all()
 
     def _render(self) -> bytes:
         if self._run.plan() is None or not self._run.is_started:

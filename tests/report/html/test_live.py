@@ -4,6 +4,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -87,6 +88,23 @@ def test_the_server_ends_with_the_run_and_says_when_the_port_is_taken(config: Ru
             pass
     with pytest.raises(urllib.error.URLError):
         _get(address)
+
+
+def test_the_server_ends_only_after_an_open_page_shows_the_finished_run(config: RunConfig) -> None:
+    def poll_until_planned(address: str) -> str:
+        """As an open page does: it loads itself anew whenever the version has changed."""
+        page = shown = ""
+        while "Not finished" not in page:
+            if (version := _get(address, "version")) != shown:
+                page, shown = _get(address), version
+        return page
+
+    store = _store(config)
+    with ThreadPoolExecutor() as threads, served(config, port=0) as address:
+        assert "is being planned" in _get(address)
+        page = threads.submit(poll_until_planned, address)
+        _plan(store)
+    assert "rewriting 0 of 2 shards" in page.result()
 
 
 def test_a_store_is_read_and_never_written(config: RunConfig, tmp_path: Path) -> None:
