@@ -5,6 +5,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from datetime import date
 from typing import Any
 
 from ray import serve as ray_serve
@@ -12,8 +13,9 @@ from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
 from drsft.policy.engines import build_engines
-from drsft.policy.prompts import load_prompter, model_location
+from drsft.policy.prompts import model_location, target_prompter
 from drsft.policy.provenance import model_fingerprint
+from drsft.policy.turn.load import today
 from drsft.records import Completion, Sampling
 from drsft.stages.trace_export import check_can_export, export_traces
 from drsft.verify.pool import VerifierPool
@@ -35,7 +37,7 @@ class Engine:
 
     def __init__(self, config_json: str) -> None:
         config = ServeConfig.model_validate_json(config_json)
-        prompter = load_prompter(config.target.model, config.target.prompts)
+        prompter = target_prompter(config.target)
         self._policy = build_engines(config.target, prompter, config.rewrite).policy
 
     async def generate(self, prompt_ids: list[int], sampling: Sampling) -> list[Completion]:
@@ -108,7 +110,7 @@ class Ingress:
             timeout_s=config.rewrite.verification.timeout_s,
             memory_limit_bytes=config.rewrite.verification.memory_limit_mib << 20,
         )
-        prompter = load_prompter(config.target.model, config.target.prompts)
+        prompter = target_prompter(config.target)
         self._backend = Backend(
             config,
             RewriteService(config, prompter, policy, self._verifier, scorers and RemoteScorer(scorers)),
@@ -133,7 +135,10 @@ def build_app(config: ServeConfig) -> Application:
     """The application for a configuration; Serve validates `args` of serve.yaml into it."""
     if config.traces is not None:
         check_can_export()
-    config_json = config.model_dump_json()
+    target = config.target
+    if target.date is None:  # one for all replicas, whenever they start
+        target = target.model_copy(update={"date": date.fromisoformat(today())})
+    config_json = config.model_copy(update={"target": target}).model_dump_json()
     resources = config.resources
     gpus = {"num_gpus": resources.gpus_per_actor} if resources.gpus_per_actor else {}
     surge_percent = 1 if config.start_before_stop else 0  # rounded up: one replica more

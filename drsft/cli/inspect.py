@@ -84,7 +84,8 @@ def _heat_reader(run: Run) -> Callable[[str, Record], RenderableType]:
     """Heat maps of a record in a shard; what loads torch and the tokenizer is not loaded for less."""
     from drsft.gap.report import heat_maps_of
     from drsft.gap.scored_texts import scores_of
-    from drsft.policy.prompts import load_prompter
+    from drsft.policy.prompts import model_location
+    from drsft.policy.turn.tokenizer_files import load_tokenizer
     from drsft.report.terminal.gap import heat_view
 
     scores = scores_of(run.store)
@@ -92,7 +93,7 @@ def _heat_reader(run: Run) -> Callable[[str, Record], RenderableType]:
     if not done:
         raise InputError(f"{run.url} has no gap report yet; score its texts first: drsft gap CONFIG")
     target = run.config.target
-    decode = load_prompter(target.model, target.prompts).tokenizer.decode
+    decode = load_tokenizer(model_location(target.model)).decode
 
     def read(shard: str, record: Record) -> RenderableType:
         if shard not in done:

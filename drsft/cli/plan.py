@@ -8,7 +8,7 @@ from rich.console import Console
 from drsft.config import RunConfig
 from drsft.evaluate.plans import plan_benchmarks
 from drsft.intake.planning import plan_problems, screens_for
-from drsft.policy.prompts import load_prompter
+from drsft.policy.prompts import target_prompter
 from drsft.run import layout
 from drsft.run.run import Run
 from drsft.sizing.estimate import Estimate, Prices, StageEstimate, estimate
@@ -41,7 +41,7 @@ def show_plan(config: RunConfig, calibration: Run, prices: Prices, console: Cons
 
 def _count(config: RunConfig) -> tuple[int, int]:
     """Usable problems, and those of all benchmarks; the data is read as the run itself would read it."""
-    prompter = load_prompter(config.target.model, config.target.prompts)
+    prompter = target_prompter(config.target)
     kinds = kinds_of(config.rewrite.verification)
     with tempfile.TemporaryDirectory(prefix="drsft-plan-") as folder:
         store = LocalStore(Path(folder))

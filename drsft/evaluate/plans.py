@@ -19,7 +19,7 @@ def benchmark_prompters(config: RunConfig, prompter: Prompter) -> dict[str, Prom
     """By benchmark: `prompter` with the prompts that it is asked with."""
     evaluate, own = config.evaluate, config.target.prompts
     return {
-        benchmark.name: prompter.under(evaluate.prompts_for(benchmark, own))
+        benchmark.name: prompter.under(evaluate.prompts_for(benchmark, own), system_key="evaluate.system")
         for benchmark in evaluate.benchmarks
     }
 

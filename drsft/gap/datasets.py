@@ -75,16 +75,20 @@ def _texts_of(row: Row | BadRow, columns: Columns, reading: Reading, prompter: P
         reading.put_aside(row.place, missing, f"it has {', '.join(map(str, row.fields))}")
         return []
     row_id = str(row.fields.get("problem_id") or row.fields.get("id") or row.place.rpartition("/")[2])
-    return [
-        Text(
-            row_id=row_id,
-            role=role,
-            source=source,
-            prompt_ids=prompt_ids,
-            completion_ids=prompter.completion(text),
-        )
-        for role, source, text in texts
-    ]
+    try:
+        return [
+            Text(
+                row_id=row_id,
+                role=role,
+                source=source,
+                prompt_ids=prompt_ids,
+                completion_ids=prompter.completion(text),
+            )
+            for role, source, text in texts
+        ]
+    except InputError as error:
+        reading.put_aside(row.place, "unclosed thought", str(error))
+        return []
 
 
 def _prompt_ids(fields: dict[str, Any], columns: Columns, prompter: Prompter) -> tuple[int, ...] | None:
@@ -101,7 +105,7 @@ def _prompt_ids(fields: dict[str, Any], columns: Columns, prompter: Prompter) ->
 
 
 def _verbatim(prompter: Prompter, system: str | None) -> Prompter:
-    return prompter.under(Prompts(system=system, plain="{question}"))
+    return prompter.under(Prompts(system=system, plain="{question}"), system_key="the data's system turn")
 
 
 def _question(text: str) -> Problem:

@@ -147,7 +147,11 @@ def _is_unicode(text: str) -> bool:
 
 
 def _fits(problem: Problem, place: str, prompter: Prompter, max_model_len: int) -> Problem | QuarantinedRow:
-    num_tokens = len(prompter.plain(problem)) + len(prompter.completion(problem.demonstration))
+    try:
+        num_tokens = len(prompter.plain(problem)) + len(prompter.completion(problem.demonstration))
+    except InputError as error:
+        content = problem.demonstration[:500]
+        return QuarantinedRow(place=place, reason="unclosed thought", detail=str(error), content=content)
     if num_tokens <= max_model_len:
         return problem
     return QuarantinedRow(

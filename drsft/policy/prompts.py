@@ -9,6 +9,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +17,8 @@ from typing import Any
 
 from drsft.config import Prompts, Target
 from drsft.errors import ModelError
-from drsft.policy.turn.load import TurnRenderer, derive_turn
+from drsft.policy.turn.load import TurnRenderer, check_stored_turn, derive_turn
+from drsft.policy.turn.split import CompletionIds, ThoughtIds, split_ids
 from drsft.policy.turn.thoughts import split_text
 from drsft.policy.turn.tokenizer_files import load_tokenizer
 from drsft.policy.turn.turn import Turn, TurnPiece
@@ -78,8 +80,8 @@ def load_prompter(model: str, prompts: Prompts) -> "Prompter":
     return target_prompter(Target(model=model, prompts=prompts))
 
 
-def target_prompter(target: Target, turn: Turn | None = None) -> "Prompter":
-    """The prompter of a target; with the `turn` that a run keeps, where there is one.
+def target_prompter(target: Target, turn: Turn | None = None, *, date: str | None = None) -> "Prompter":
+    """The prompter of a target, with the `turn` that a run keeps, or one derived for `date` (ISO; today).
 
     Raises ModelError, one line, for what cannot be prompted or trained soundly.
     """
@@ -87,7 +89,9 @@ def target_prompter(target: Target, turn: Turn | None = None) -> "Prompter":
     check_location(location)
     tokenizer = load_tokenizer(location)
     if turn is None:
-        turn = derive_turn(tokenizer, target, location)
+        turn = derive_turn(tokenizer, target, location, date=date)
+    else:
+        check_stored_turn(turn, tokenizer, location)
     return Prompter(tokenizer, target.prompts, turn)
 
 
@@ -149,10 +153,13 @@ def chat_messages(system: str | None, user: str) -> list[dict[str, str]]:
 class Prompter:
     """Holds a Hugging Face tokenizer, the templates of the user's turn, and the assistant's turn."""
 
-    def __init__(self, tokenizer: Any, prompts: Prompts, turn: Turn) -> None:
+    def __init__(
+        self, tokenizer: Any, prompts: Prompts, turn: Turn, *, system_key: str = "target.prompts.system"
+    ) -> None:
+        """`system_key` is where the system's turn is set. ModelError where the template takes none."""
         if prompts.system and turn.system_refusal is not None:
             raise ModelError(
-                f"target.prompts.system: {turn.system_refusal}; leave it out and say it in the user's turn"
+                f"{system_key}: {turn.system_refusal}; leave it out, or put it in the user's turn"
             )
         self.tokenizer = tokenizer
         self.prompts = prompts
@@ -175,10 +182,14 @@ class Prompter:
         )
         self._anchor = self._find_anchor()
         self._anchor_ids = self._encode(self._anchor)
+        self._thought_ids = self._find_thought_ids()
+        behind = "" if turn.thought is None else turn.thought.after.partition(turn.thought.close)[2]
+        self._leads = tuple(tuple(self._encode_behind(one)) for one in (turn.head, behind.strip()) if one)
+        self._tail_of_turn = tuple(self._encode_behind(turn.tail))
 
-    def under(self, prompts: Prompts) -> "Prompter":
+    def under(self, prompts: Prompts, *, system_key: str = "target.prompts.system") -> "Prompter":
         """The same model with other texts of the user's and the system's turn."""
-        return Prompter(self.tokenizer, prompts, self.turn)
+        return Prompter(self.tokenizer, prompts, self.turn, system_key=system_key)
 
     @property
     def end_of_turn_id(self) -> int:
@@ -208,7 +219,29 @@ class Prompter:
         Raises InputError when it is never closed.
         """
         written = split_text(text.strip(), self.turn.thought)
-        return tuple(self._encode_turn(self.turn.pieces(written.answer, written.thought)))
+        return self.written(written.answer, written.thought)
+
+    def written(self, answer: str, thought: str | None = None) -> tuple[int, ...]:
+        """The ids of a completion with an answer and, where the prompt leaves room for one, a thought."""
+        return tuple(self._encode_turn(self.turn.pieces(answer, thought)))
+
+    def split(self, token_ids: Sequence[int]) -> CompletionIds:
+        """A sampled completion's thought and answer; the answer without what the template puts around it."""
+        parts = split_ids(token_ids, self._thought_ids, self._decode_all)
+        answer = parts.answer
+        for lead in self._leads:
+            if lead and answer[: len(lead)] == lead:
+                answer = answer[len(lead) :]
+                break
+        if self._tail_of_turn and answer[-len(self._tail_of_turn) :] == self._tail_of_turn:
+            answer = answer[: -len(self._tail_of_turn)]
+        return replace(parts, answer=answer)
+
+    def answer_text(self, token_ids: Sequence[int]) -> str:
+        """What a sampled completion answers: the text behind its last thought, empty while one is open."""
+        parts = self.split(token_ids)
+        text = self.decode(parts.answer)
+        return text if parts.thought is None else text.strip()
 
     @property
     def is_cut_inside_a_token(self) -> bool:
@@ -249,6 +282,24 @@ class Prompter:
         """The end of every prompt, from its last marker on: what stands before changes no id behind it."""
         starts = [found.start() for found in self._special.finditer(self._tail)]
         return self._tail[starts[-1] :] if starts else f"{self._head}{_CONTENT}{self._tail}"
+
+    def _find_thought_ids(self) -> ThoughtIds | None:
+        thought = self.turn.thought
+        if thought is None:
+            return None
+        opening, closing = (tuple(self._encode_behind(one)) for one in (thought.open, thought.close))
+        single = set(self.tokenizer.added_tokens_decoder)
+        return ThoughtIds(
+            open=thought.open,
+            close=thought.close,
+            open_ids=opening,
+            close_ids=closing,
+            is_spelt=not (single & set(opening) and single & set(closing)),
+            begins_inside=thought.is_open_in_prompt,
+        )
+
+    def _decode_all(self, token_ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=False))
 
     def _encode_turn(self, pieces: Sequence[TurnPiece]) -> list[int]:
         """The pieces of a completion, with the ids that they have in the whole rendering."""

@@ -11,7 +11,8 @@ from drsft.config import RunConfig
 from drsft.errors import ModelError
 from drsft.gap.scored_texts import Role, scores_of
 from drsft.gap.tokens import token_texts
-from drsft.policy.prompts import load_prompter
+from drsft.policy.prompts import model_location
+from drsft.policy.turn.tokenizer_files import load_tokenizer
 from drsft.records import Attempt, Record, Source
 from drsft.report.data import AttemptShown, BrowsedRow, ShownText
 from drsft.run.run import Run
@@ -38,7 +39,7 @@ def browsed_rows(run: Run) -> Iterator[BrowsedRow]:
 def _decoder(config: RunConfig) -> Decode | None:
     """None where the target is not at hand any more, as when a run is looked at on another machine."""
     try:
-        tokenizer = load_prompter(config.target.model, config.target.prompts).tokenizer
+        tokenizer = load_tokenizer(model_location(config.target.model))
     except ModelError:
         return None
 

@@ -24,7 +24,7 @@ from drsft.records import (
 )
 from drsft.rewrite.sampling import hash_ids
 
-__all__ = ["HintedPolicy", "HintedSetup", "analyse", "opened_turn"]
+__all__ = ["HintedPolicy", "HintedSetup", "analyse", "hinted_prompter", "opened_turn"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +38,13 @@ class HintedSetup:
     @classmethod
     def of(cls, settings: Hinted, prompter: Prompter, decoder: HintedDecoder) -> "HintedSetup":
         """`prompter` is the target's; the hinted contexts have the same tokenizer and another system turn."""
-        plain = prompter.prompts.plain
-        prompts = Prompts(system=settings.system, plain=plain, guided=settings.prompt)
-        return cls(decoder=decoder, prompter=prompter.under(prompts), settings=settings)
+        return cls(decoder=decoder, prompter=hinted_prompter(settings, prompter), settings=settings)
+
+
+def hinted_prompter(settings: Hinted, prompter: Prompter) -> Prompter:
+    """The prompter of hinted contexts, which have a system turn of their own. ModelError if none may be."""
+    prompts = Prompts(system=settings.system, plain=prompter.prompts.plain, guided=settings.prompt)
+    return prompter.under(prompts, system_key="rewrite.hinted.system")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from drsft.config import Teacher
+from drsft.errors import InputError
 from drsft.policy.prompts import Prompter, chat_messages, user_turn
 from drsft.policy.teacher import Teachers, TeacherText
 from drsft.records import (
@@ -60,19 +61,23 @@ class TeacherPhase:
         return found
 
     async def _judged(self, solution: TeacherText, index: int) -> Attempt:
-        rollout = self._rollout(solution, index)
-        if solution.failure:
-            verdict = Verdict(outcome=Outcome.UNJUDGED, reason=solution.failure)
-            return Attempt(rollout=rollout, verdict=verdict)
+        failure = solution.failure
+        try:
+            token_ids = () if failure else self.prompter.completion(solution.text)
+        except InputError as error:
+            token_ids, failure = (), str(error)
+        rollout = self._rollout(solution, index, token_ids)
+        if failure:
+            return Attempt(rollout=rollout, verdict=Verdict(outcome=Outcome.UNJUDGED, reason=failure))
         attempt = await judge_rollout(rollout, self.problem, self.rules, self.verifier)
         is_too_long = len(rollout.completion.token_ids) > self.max_kept_tokens
         if attempt.is_accepted and self.teacher.use == "direct" and is_too_long:
             return replace(attempt, rejection=Rejection(RejectionKind.TOO_LONG))
         return attempt
 
-    def _rollout(self, solution: TeacherText, index: int) -> Rollout:
+    def _rollout(self, solution: TeacherText, index: int, token_ids: tuple[int, ...]) -> Rollout:
         completion = Completion(
-            token_ids=() if solution.failure else self.prompter.completion(solution.text),
+            token_ids=token_ids,
             text=solution.text,
             behaviour_logprobs_T=None,
             finish_reason=solution.finish_reason,

@@ -2,6 +2,7 @@
 
     run.json                             what the run is: written by its first start
     config.json                          the configuration of its last start
+    turn.json                            the assistant's turn and the date, as of its first start
     lease/000003.json|.beat|.released    which driver works on it (drsft/run/lease.py)
     history/000003-train.json            when each stage ran, and how long it took (drsft/run/history.py)
     problems/                            plan.json, quarantine.jsonl, shards/00000.parquet
@@ -46,6 +47,7 @@ __all__ = [
     "SURVEY",
     "TRAINING",
     "TRAININGS",
+    "TURN",
     "Checkpoints",
     "GapFolder",
     "PackedRowsFolder",
@@ -69,6 +71,7 @@ __all__ = [
 
 MANIFEST = "run.json"
 CONFIG = "config.json"
+TURN = "turn.json"
 LEASE = "lease"
 HISTORY = "history"
 EXPORT = "export"

@@ -13,7 +13,6 @@ from ray.data import ActorPoolStrategy
 from drsft.config import RunConfig, Target
 from drsft.evaluate.plans import missing_shards
 from drsft.evaluate.sampling import evaluate_model
-from drsft.policy.prompts import load_prompter
 from drsft.policy.provenance import provenance
 from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.process.logs import log_as_json
@@ -29,6 +28,7 @@ from drsft.stages.actors import (
     run_to_end,
 )
 from drsft.stages.progress_board import ProgressReporter, stop_if_draining
+from drsft.stages.turn import run_prompter
 from drsft.storage import download_folder, open_store
 from drsft.verify.version import verifier_version
 
@@ -63,7 +63,7 @@ class ModelEvaluator:
     async def _evaluate(self, model: EvaluatedModel) -> None:
         with tempfile.TemporaryDirectory(prefix="drsft-export-") as folder:
             target = self._target(model, Path(folder))
-            prompter = load_prompter(target.model, target.prompts)
+            prompter = run_prompter(target, self._run.store)
             policy = VLLMPolicy(target, prompter)
             pulse = EnginePulse(self._board, STAGE, policy)
             try:

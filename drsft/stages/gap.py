@@ -17,7 +17,8 @@ from drsft.errors import InputError, StageError
 from drsft.gap.report import GapReport, gap_report, heat_map, rows_to_show
 from drsft.gap.scored_texts import ROW_COLUMNS, score_table, scores_of, texts_from_table, texts_of_records
 from drsft.gap.scoring import score_rows
-from drsft.policy.prompts import load_prompter, model_location
+from drsft.policy.prompts import model_location
+from drsft.policy.turn.tokenizer_files import load_tokenizer
 from drsft.run.layout import GAP, RECORDS, GapFolder
 from drsft.run.plan import Plan
 from drsft.run.run import Run
@@ -159,13 +160,10 @@ def _report(config: RunConfig, scoring: Scoring, scores: ShardSet) -> GapReport:
         if pc.any(pc.is_in(table["row_id"], wanted)).as_py():
             tokens += scores.table(shard).filter(pc.is_in(pc.field("row_id"), wanted)).to_pylist()
     found = {(row["row_id"], row["role"], row["index"]): row for row in tokens}
-    prompter = load_prompter(scoring.model, config.target.prompts)
+    decode = load_tokenizer(model_location(scoring.model)).decode
     return replace(
         report,
-        heat_maps=tuple(
-            heat_map(row, found[row.row_id, row.role.value, row.index], prompter.tokenizer.decode)
-            for row in shown
-        ),
+        heat_maps=tuple(heat_map(row, found[row.row_id, row.role.value, row.index], decode) for row in shown),
     )
 
 

@@ -1,18 +1,18 @@
 """`drsft gap CONFIG --data FILE --model MODEL`: any texts under any model."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 from rich.console import Console
 
-from drsft.config import RunConfig
+from drsft.config import RunConfig, Target
 from drsft.gap.datasets import Reading, read_texts
 from drsft.gap.report import read_gap_report
 from drsft.gap.scored_texts import Text, texts_of_records, texts_to_table
-from drsft.policy.prompts import Prompter, load_prompter, model_location
+from drsft.policy.prompts import Prompter, model_location, target_prompter
 from drsft.policy.provenance import model_fingerprint
 from drsft.records import Problem
 from drsft.report.html.page import render_gap
@@ -26,6 +26,7 @@ from drsft.stages.cluster import connected, quiet_stderr
 from drsft.stages.gap import Scoring, score
 from drsft.stages.progress_board import start_board
 from drsft.stages.progress_display import progress_shown
+from drsft.stages.turn import run_prompter
 from drsft.storage import table_bytes
 
 __all__ = ["run_gap_of"]
@@ -40,7 +41,7 @@ def run_gap_of(config: RunConfig, *, data: str | None, model: str | None, consol
     run = run_of(config)
     store = run.store
     model = model or config.target.model
-    prompter = load_prompter(model, config.target.prompts)
+    prompter = _prompter(run, model)
     reading = Reading()
     rows = _rows_of_data(config, data, prompter, reading) if data else _rows_of_run(run, prompter)
     tables = list(_shards(rows, config.problems.shard_size))
@@ -64,6 +65,14 @@ def run_gap_of(config: RunConfig, *, data: str | None, model: str | None, consol
     return f"{store.url}/{folder.page}"
 
 
+def _prompter(run: Run, model: str) -> Prompter:
+    """Of the target with the run's turn; of another model with its own, as of the same day."""
+    target, own = run.config.target, run_prompter(run.config.target, run.store)
+    if model == target.model:
+        return own
+    return target_prompter(Target(model=model, prompts=target.prompts), date=own.turn.date)
+
+
 def _rows_of_data(config: RunConfig, data: str, prompter: Prompter, reading: Reading) -> Iterator[list[Text]]:
     problems = config.problems.model_copy(update={"path": data})
     return read_texts(problems, reading, prompter=prompter, max_model_len=config.target.max_model_len)
@@ -71,14 +80,14 @@ def _rows_of_data(config: RunConfig, data: str, prompter: Prompter, reading: Rea
 
 def _rows_of_run(run: Run, prompter: Prompter) -> Iterator[list[Text]]:
     """The first round's texts for another model: its own prompt, other ids where its tokenizer is another."""
-    target = load_prompter(run.config.target.model, run.config.target.prompts)
+    target = run_prompter(run.config.target, run.store)
     is_same = target.tokenizer.get_vocab() == prompter.tokenizer.get_vocab()
     for _, table in run.record_tables():
         prompts = {problem.problem_id: prompter.plain(problem) for problem in _problems(table)}
         for text in texts_of_records(table, number=1):
             ids = text.completion_ids
             if not is_same:
-                ids = prompter.completion(target.decode(ids))
+                ids = _encoded_anew(ids, target, prompter)
             yield [
                 Text(
                     row_id=text.row_id,
@@ -89,6 +98,13 @@ def _rows_of_run(run: Run, prompter: Prompter) -> Iterator[list[Text]]:
                     completion_ids=ids,
                 )
             ]
+
+
+def _encoded_anew(ids: Sequence[int], target: Prompter, prompter: Prompter) -> tuple[int, ...]:
+    """The target's completion in another model's tokens, with its thought where both know thoughts."""
+    parts = target.split(ids)
+    thought = None if parts.thought is None else target.decode(parts.thought).strip()
+    return prompter.written(target.answer_text(ids).strip(), thought)
 
 
 def _problems(records: pa.Table) -> list[Problem]:

@@ -40,6 +40,7 @@ from drsft.stages.preparing import (
 from drsft.stages.progress_board import start_board
 from drsft.stages.progress_display import progress_shown
 from drsft.stages.reporting import show_and_write_report
+from drsft.stages.turn import copy_turn
 from drsft.storage import open_store
 
 __all__ = ["STAGES", "run_pipeline"]
@@ -114,6 +115,7 @@ def _run_round(one: Round, start: _Start) -> None:
     if one.before is not None:
         start.say(f"round {one.number} in {run.url}")
         copy_plan(start.run.store, run.store)
+        copy_turn(start.run.store, run.store)
     plans = plan_run_benchmarks(run) if "evaluate" in start.stages else {}
     if plans:
         measure_contamination(run, start.run.store, start.plan)

@@ -8,14 +8,16 @@ from datetime import UTC, datetime
 from drsft.errors import ModelError, StorageError
 from drsft.evaluate.plans import plan_benchmarks
 from drsft.intake.planning import plan_problems, screens_for
-from drsft.policy.prompts import check_length, check_vocabulary, load_prompter, model_location
+from drsft.policy.prompts import check_length, check_vocabulary, model_location
 from drsft.policy.provenance import model_fingerprint
+from drsft.rewrite.hinted import hinted_prompter
 from drsft.run import layout
 from drsft.run.plan import Plan
 from drsft.run.rounds import SurveyFinding, survey_counts
 from drsft.run.run import Run
 from drsft.run.shards import remove_unnamed
 from drsft.run.summary import ShardCounts
+from drsft.stages.turn import run_prompter
 from drsft.storage import Store
 from drsft.verify.kinds import kinds_of
 
@@ -35,7 +37,9 @@ def plan_run(run: Run) -> Plan:
     """The run's problems, read and cut into shards by its first start. Raises InputError for other ones."""
     config = run.config
     check_length(config.target)
-    prompter = load_prompter(config.target.model, config.target.prompts)
+    prompter = run_prompter(config.target, run.store)
+    if config.rewrite.is_hinted:
+        hinted_prompter(config.rewrite.hinted, prompter)  # which is what every actor will make
     kinds = kinds_of(config.rewrite.verification)
     check_vocabulary(config.target, prompter)
     return plan_problems(
@@ -61,8 +65,7 @@ def describe_plan(plan: Plan) -> str:
 
 def plan_run_benchmarks(run: Run) -> dict[str, Plan]:
     """By benchmark."""
-    target = run.config.target
-    return plan_benchmarks(run, load_prompter(target.model, target.prompts))
+    return plan_benchmarks(run, run_prompter(run.config.target, run.store))
 
 
 def write_manifest(run: Run) -> None:
@@ -73,7 +76,7 @@ def write_manifest(run: Run) -> None:
     manifest = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "target_fingerprint": fingerprint,
-        "config": config.model_dump(),
+        "config": config.model_dump(mode="json"),
     }
     if not run.store.create(layout.MANIFEST, json.dumps(manifest, indent=1).encode()):
         before = run.manifest().target_fingerprint

@@ -13,7 +13,7 @@ from drsft.config import RunConfig, Target
 from drsft.errors import DrsftError, StageError
 from drsft.policy.engines import build_engines
 from drsft.policy.hinted.protocol import HintedDecoder
-from drsft.policy.prompts import Prompter, load_prompter
+from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import Policy, Scorer
 from drsft.policy.provenance import provenance
 from drsft.policy.teacher import OpenAITeachers
@@ -40,6 +40,7 @@ from drsft.stages.actors import (
 )
 from drsft.stages.progress_board import ProgressReporter, stop_if_draining
 from drsft.stages.trace_export import check_can_export, export_traces
+from drsft.stages.turn import run_prompter
 from drsft.storage import open_store
 
 __all__ = ["MakePolicy", "is_complete", "run_rewriting"]
@@ -68,7 +69,7 @@ class RewritingActor:
             export_traces(config.traces, run=config.run_id, stage=STAGE) if config.traces else None
         )
         self._guard = EngineGuard(board, STAGE)
-        prompter = load_prompter(config.target.model, config.target.prompts)
+        prompter = run_prompter(config.target, open_store(store_url))
         policy, decoder = _policy_and_decoder(config, prompter, make_policy)
         self._progress = ProgressReporter(board, STAGE)
         self._has_failed = False

@@ -189,6 +189,7 @@ def _trainings(config: RunConfig, store: Store, world: World) -> list[Training]:
     target = Target(
         location=model_location(train.initial_model or config.target.model),
         compute_dtype=getattr(torch, config.target.dtype),
+        chat_template=config.target.chat_template,
     )
     return [
         Training(

@@ -49,6 +49,7 @@ class Export:
     end_of_turn_id: int | None = None  # joins the stop tokens
     card: str = ""
     lora: Lora | None = None
+    chat_template: str | None = None  # in place of the target's own
 
 
 def model_folder(location: str) -> Path:
@@ -95,6 +96,8 @@ def _save_model(folder: Path, causal_lm: Any, weights: Mapping[str, Tensor], exp
     for pattern in _COMPANIONS:
         for path in model_folder(export.target).glob(pattern):
             shutil.copyfile(path, folder / path.name)
+    if export.chat_template is not None:
+        (folder / "chat_template.jinja").write_text(export.chat_template, encoding="utf-8")
     _add_stop_token(folder / GENERATION_CONFIG, export.end_of_turn_id)
     if export.card:
         (folder / "README.md").write_text(export.card)

@@ -29,6 +29,7 @@ class Target:
 
     location: str  # a folder or a hub name
     compute_dtype: torch.dtype  # of forward and backward, and of the export; master weights are fp32
+    chat_template: str | None = None  # what the export says in place of the model's own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

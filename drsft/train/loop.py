@@ -181,6 +181,7 @@ def _export(training: Training, log: MetricsLog) -> Export:
         end_of_turn_id=end_of_turn_id,
         card=model_card(training, final=log.rows[-1] if log.rows else {}),
         lora=training.settings.lora,
+        chat_template=target.chat_template,
     )
 
 

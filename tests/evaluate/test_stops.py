@@ -30,6 +30,7 @@ def test_both_stop_tokens_end_a_sample(tmp_path: Path) -> None:
     file = tmp_path / "model/generation_config.json"
     options = json.loads(file.read_text())
     file.write_text(json.dumps({**options, "eos_token_id": [*options["eos_token_id"], other_end]}))
+    prompter = load_prompter(target.model, target.prompts)
 
     problem = Problem(
         problem_id="p",

@@ -18,7 +18,7 @@ from drsft.bench.hinted.peer_loop import decode_one_by_one
 from drsft.config import Constant, Engine, Linear, Mixing, Problems, Prompts, Target
 from drsft.intake.problems import Intake, read_problems
 from drsft.policy.hinted.protocol import Contexts, HintedDecoder
-from drsft.policy.prompts import Prompter, load_prompter
+from drsft.policy.prompts import Prompter, target_prompter
 from drsft.policy.protocol import Policy
 from drsft.records import Completion, Sampling
 from drsft.rewrite.shard import freeze_heap
@@ -74,7 +74,7 @@ def bench_hinted(
     from drsft.policy.hinted.vllm_engine import VLLMHintedDecoder
 
     target = _target(2 * num_problems)
-    prompter = load_prompter(target.model, target.prompts)
+    prompter = target_prompter(target)
     contexts = list(islice(_contexts(prompter), num_problems))
     model = load_model(target)
     speeds: dict[str, list[float]] = {"one by one": [], "torch engine": [], "vLLM engine": []}
@@ -151,7 +151,7 @@ def _one_by_one(model: Any, prompter: Prompter, contexts: Contexts) -> tuple[int
         beta=Linear().beta,
         marker="\\boxed{",
         max_tokens=MAX_TOKENS,
-        stop_ids=frozenset({prompter.end_of_turn_id}),
+        stop_ids=frozenset(prompter.turn.end_token_ids),
         decode=prompter.decode,
     )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from drsft.config import Target
-from drsft.policy.prompts import load_prompter
+from drsft.policy.prompts import target_prompter
 from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.records import Sampling
 
@@ -25,7 +25,7 @@ __all__: list[str] = []
 def main() -> None:
     work = json.loads(Path(sys.argv[1]).read_text())
     target = Target.model_validate(work["target"])
-    with VLLMPolicy(target, load_prompter(target.model, target.prompts)) as policy:
+    with VLLMPolicy(target, target_prompter(target)) as policy:
         started_s = time.monotonic()
         num_tokens = asyncio.run(_both_passes(policy, work["problems"]))
         print(json.dumps({"num_tokens": num_tokens, "seconds": time.monotonic() - started_s}))

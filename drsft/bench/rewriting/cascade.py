@@ -27,7 +27,7 @@ from drsft.bench.rewriting.acceptance import is_right
 from drsft.bench.rewriting.graded import bench_problems
 from drsft.bench.subprocesses import last_json_line, run_side
 from drsft.config import RunConfig, SamplingPhase
-from drsft.policy.prompts import load_prompter
+from drsft.policy.prompts import target_prompter
 from drsft.records import Phase, Problem, stable_seed
 
 __all__ = ["CascadeRound", "bench_cascade", "print_bench", "print_round"]
@@ -127,7 +127,7 @@ def _config(use: ModelUse, num_problems: int, wave_size: int) -> RunConfig:
 
 def _work(config: RunConfig) -> dict[str, Any]:
     """What the peers are to sample, with the verdicts."""
-    prompter = load_prompter(config.target.model, config.target.prompts)
+    prompter = target_prompter(config.target)
     phases: dict[Phase, SamplingPhase] = {
         Phase.SELF_ALIGN: config.rewrite.self_align,
         Phase.GUIDED: config.rewrite.guided,
@@ -135,7 +135,7 @@ def _work(config: RunConfig) -> dict[str, Any]:
     prompts = {Phase.SELF_ALIGN: prompter.plain, Phase.GUIDED: prompter.guided}
     return {
         "target": config.target.model_dump(mode="json"),
-        "end_of_turn_id": prompter.end_of_turn_id,
+        "end_token_ids": prompter.turn.end_token_ids,
         "problems": [
             {
                 phase.value: {

@@ -21,7 +21,7 @@ from drsft.bench.rewriting.acceptance import is_right
 from drsft.config import RunConfig, SamplingPhase, Target
 from drsft.intake.planning import plan_problems
 from drsft.intake.problems import Intake, read_problems
-from drsft.policy.prompts import Prompter, load_prompter
+from drsft.policy.prompts import Prompter, target_prompter
 from drsft.policy.protocol import Draw, OnTokens
 from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.records import Completion, FinishReason, Phase, Problem, Sampling, Source, stable_seed
@@ -115,7 +115,7 @@ def main() -> None:
         config.problems,
         store,
         PROBLEMS,
-        prompter=load_prompter(config.target.model, config.target.prompts),
+        prompter=target_prompter(config.target),
         max_model_len=config.target.max_model_len,
     )
     with quiet_stderr(Console(stderr=True)), connected():

@@ -24,7 +24,7 @@ from drsft.bench.peers import run_peer
 from drsft.config import RunConfig, Target
 from drsft.intake.planning import plan_problems
 from drsft.policy.fake import FakePolicy, text_completion
-from drsft.policy.prompts import Prompter, load_prompter
+from drsft.policy.prompts import Prompter, target_prompter
 from drsft.records import Completion
 from drsft.run.layout import PROBLEMS
 from drsft.run.run import Run
@@ -66,7 +66,7 @@ def bench_orchestration(num_problems: int, *, shard_size: int = 512) -> Orchestr
         _write_problems(path, num_problems)
         config = _config(path, shard_size)
         store = open_store(f"{folder}/run")
-        prompter = load_prompter(config.target.model, config.target.prompts)
+        prompter = target_prompter(config.target)
         started_s = time.perf_counter()
         plan = plan_problems(
             config.problems,

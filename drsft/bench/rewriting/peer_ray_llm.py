@@ -31,13 +31,13 @@ def main() -> None:
     with connected():
         quiet_ray_data()
         problems = work["problems"]
-        num_tokens = _pass(target, work["end_of_turn_id"], [problem["self_align"] for problem in problems])
+        num_tokens = _pass(target, work["end_token_ids"], [problem["self_align"] for problem in problems])
         failed = [problem["guided"] for problem in problems if not any(problem["self_align"]["right"])]
-        num_tokens += _pass(target, work["end_of_turn_id"], failed)
+        num_tokens += _pass(target, work["end_token_ids"], failed)
     print(json.dumps({"num_tokens": num_tokens}))
 
 
-def _pass(target: Target, end_of_turn_id: int, requests: Sequence[dict[str, Any]]) -> int:
+def _pass(target: Target, end_token_ids: list[int], requests: Sequence[dict[str, Any]]) -> int:
     """Sampled tokens."""
     arguments = engine_arguments(target)
     config = vLLMEngineProcessorConfig(
@@ -57,7 +57,7 @@ def _pass(target: Target, end_of_turn_id: int, requests: Sequence[dict[str, Any]
     )
     processor = build_processor(config, preprocess=_request, postprocess=_num_tokens)
     rows = [
-        {"prompt_ids": request["prompt_ids"], "index": index, "stop": end_of_turn_id, **request["sampling"]}
+        {"prompt_ids": request["prompt_ids"], "index": index, "stop": end_token_ids, **request["sampling"]}
         for request in requests
         for index in range(request["sampling"]["num_samples"])
     ]
@@ -69,7 +69,7 @@ def _request(row: dict[str, Any]) -> dict[str, Any]:
         "temperature": row["temperature"],
         "max_tokens": row["max_tokens"],
         "seed": row["seed"] + row["index"],
-        "stop_token_ids": [row["stop"]],
+        "stop_token_ids": list(row["stop"]),
         "detokenize": False,
     }
     return {"tokenized_prompt": row["prompt_ids"], "sampling_params": params}

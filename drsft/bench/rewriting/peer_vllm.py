@@ -2,7 +2,7 @@
 
     python -m drsft.bench.rewriting.peer_vllm WORK.json
 
-`WORK.json` is {"target": a Target, "end_of_turn_id", "prompts": [ids], "requests": [fields of a Sampling]}.
+`WORK.json` is {"target": a Target, "end_token_ids", "prompts": [ids], "requests": [fields of a Sampling]}.
 Prints one JSON line {"num_tokens", "seconds"}, engine start apart.
 """
 
@@ -27,7 +27,7 @@ def main() -> None:
 
     engine = LLM(**{**arguments, "model": model_location(target.model)})
     prompts = [{"prompt_token_ids": ids} for ids in work["prompts"]]
-    params = [sampling_params(Sampling(**request), work["end_of_turn_id"]) for request in work["requests"]]
+    params = [sampling_params(Sampling(**request), work["end_token_ids"]) for request in work["requests"]]
     engine.generate(prompts[:1], params[:1], use_tqdm=False)  # the first request warms the engine up
     started_s = time.monotonic()
     outputs = engine.generate(prompts, params, use_tqdm=False)

@@ -21,7 +21,7 @@ from drsft.bench.models import BenchModel, ModelUse, bench_model
 from drsft.bench.subprocesses import last_json_line, run_side
 from drsft.config import RunConfig
 from drsft.intake.problems import Intake, read_problems
-from drsft.policy.prompts import load_prompter
+from drsft.policy.prompts import target_prompter
 from drsft.records import Phase, stable_seed
 from drsft.run.run import run_of
 from drsft.run.summary import ShardCounts, span_s
@@ -103,7 +103,7 @@ def _ours(config: RunConfig, threads: int) -> float:
 
 
 def _raw(config: RunConfig, threads: int, folder: Path) -> float:
-    prompter = load_prompter(config.target.model, config.target.prompts)
+    prompter = target_prompter(config.target)
     problems = list(read_problems(config.problems, Intake(), parse_reference=parse_reference))
     settings = config.rewrite.self_align
     requests = [
@@ -117,7 +117,7 @@ def _raw(config: RunConfig, threads: int, folder: Path) -> float:
     ]
     work = {
         "target": config.target.model_dump(mode="json"),
-        "end_of_turn_id": prompter.end_of_turn_id,
+        "end_token_ids": prompter.turn.end_token_ids,
         "prompts": [prompter.plain(problem) for problem in problems],
         "requests": requests,
     }

@@ -2,7 +2,7 @@
 
     python -m drsft.bench.serving.peer_vllm_async WORK.json
 
-`WORK.json` is {"target": a Target, "end_of_turn_id", "prompts": [ids], "requests": [fields of a Sampling]}.
+`WORK.json` is {"target": a Target, "end_token_ids", "prompts": [ids], "requests": [fields of a Sampling]}.
 Reads line numbers from standard input and answers each with {"num_tokens", "seconds"} of that request.
 """
 
@@ -32,7 +32,7 @@ async def serve(work: dict[str, Any]) -> None:
     try:
         while line := await asyncio.to_thread(sys.stdin.readline):
             index = int(line)
-            params = sampling_params(Sampling(**work["requests"][index]), work["end_of_turn_id"])
+            params = sampling_params(Sampling(**work["requests"][index]), work["end_token_ids"])
             prompt = {"prompt_token_ids": work["prompts"][index]}
             started_s = time.perf_counter()
             async for output in engine.generate(prompt, params, request_id=f"{index}-{started_s}"):

@@ -22,7 +22,7 @@ from drsft.bench.serving.servers import bare_engine, our_service, vllm_server
 from drsft.config import Problems, Target
 from drsft.config.configfile import load_settings
 from drsft.intake.problems import Intake, read_problems
-from drsft.policy.prompts import Prompter, load_prompter
+from drsft.policy.prompts import Prompter, target_prompter
 from drsft.records import Problem, problem_id_of, stable_seed
 from drsft.verify.answers import parse_reference
 from serve.settings import ServeConfig
@@ -112,7 +112,7 @@ def _p50_p99(values: Sequence[float]) -> tuple[float, float]:
 
 def _material(config: Path, override: str, num_problems: int) -> tuple[Target, list[Problem], Prompter]:
     target = load_settings(ServeConfig, config, [override]).target
-    prompter = load_prompter(target.model, target.prompts)
+    prompter = target_prompter(target)
     source = Problems(path="embedded:train", limit=num_problems)
     problems = list(read_problems(source, Intake(), parse_reference=parse_reference))
     return target, problems, prompter
@@ -134,7 +134,7 @@ def _one_sample() -> list[str]:
 def _work(target: Target, problems: Sequence[Problem], prompter: Prompter) -> dict[str, Any]:
     return {
         "target": target.model_dump(),
-        "end_of_turn_id": prompter.end_of_turn_id,
+        "end_token_ids": prompter.turn.end_token_ids,
         "prompts": [list(prompter.plain(problem)) for problem in problems],
         "requests": [
             {
@@ -214,7 +214,7 @@ def _raw(url: str, work: dict[str, Any], problems: Sequence[Problem], seeds: Seq
             "max_tokens": MAX_TOKENS,
             "temperature": 1.0,
             "seed": seed,
-            "stop_token_ids": [work["end_of_turn_id"]],
+            "stop_token_ids": work["end_token_ids"],
         }
 
         async def ask(client: aiohttp.ClientSession) -> int:

@@ -31,10 +31,13 @@ class Continuation:
         max_tokens: int,
         stop_ids: frozenset[int],
         decode: Callable[[Sequence[int]], str],
+        answer_text: Callable[[Sequence[int]], str] | None = None,
     ) -> None:
+        """`answer_text` reads the answer out of a whole completion; None: `decode` does."""
         self.mixing, self.sampling, self.max_tokens = mixing, sampling, max_tokens
         self._seed = sampling.seed + sample_index
         self._stop_ids, self._decode = stop_ids, decode
+        self._answer_text = answer_text or decode
         self.token_ids: list[int] = []
         self._logprobs: list[float] = []
         self._answered_at: int | None = None  # tokens when the answer marker was complete
@@ -79,7 +82,7 @@ class Continuation:
         token_ids = tuple(self.token_ids[start:])
         return Completion(
             token_ids=token_ids,
-            text=self._decode(token_ids).lstrip(),
+            text=self._answer_text(token_ids).lstrip(),
             behaviour_logprobs_T=tuple(self._logprobs[start:]),
             finish_reason=self.finish_reason or FinishReason.LENGTH,
         )
@@ -108,6 +111,7 @@ def start_continuations(
     max_model_len: int,
     stop_ids: frozenset[int],
     decode: Callable[[Sequence[int]], str],
+    answer_text: Callable[[Sequence[int]], str] | None = None,
 ) -> list[Continuation]:
     """One for each sample, by index. Raises InputError when a context leaves no room for it."""
     room = max_model_len - contexts.longest
@@ -121,6 +125,7 @@ def start_continuations(
             max_tokens=min(sampling.max_tokens, room),
             stop_ids=stop_ids,
             decode=decode,
+            answer_text=answer_text,
         )
         for index in range(sampling.num_samples)
     ]

@@ -20,7 +20,6 @@ from drsft.policy.hinted.continuation import Continuation, start_continuations
 from drsft.policy.hinted.decode_step import decode_step
 from drsft.policy.hinted.kv_cache import Rows, compaction, rows_for
 from drsft.policy.hinted.protocol import Contexts, PairCounts
-from drsft.policy.hinted.stop_tokens import stop_ids
 from drsft.policy.prompts import Prompter, model_location
 from drsft.policy.vocabulary import ids_without_text
 from drsft.records import Completion, Sampling
@@ -47,7 +46,7 @@ class TorchHintedDecoder:
 
     def __init__(self, target: Target, prompter: Prompter) -> None:
         self._prompter = prompter
-        self._stop_ids = stop_ids(target, prompter)
+        self._stop_ids = frozenset(prompter.turn.end_token_ids)
         self._max_model_len = target.max_model_len
         self.counts = PairCounts()  # here no pair can fall out of step
         self.model = load_model(target)
@@ -70,6 +69,7 @@ class TorchHintedDecoder:
             max_model_len=self._max_model_len,
             stop_ids=self._stop_ids,
             decode=self._prompter.decode,
+            answer_text=self._prompter.answer_text,
         )
         self.counts.num_pairs += len(continuations)
         loop = asyncio.get_running_loop()

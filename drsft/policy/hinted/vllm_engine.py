@@ -12,7 +12,6 @@ from drsft.policy.hinted.continuation import start_continuations
 from drsft.policy.hinted.paired_rows import Pair, PairedRows, check_interface
 from drsft.policy.hinted.paired_sampler import PairedRequest, PairedSampler
 from drsft.policy.hinted.protocol import Contexts, PairCounts
-from drsft.policy.hinted.stop_tokens import stop_ids
 from drsft.policy.prompts import Prompter
 from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.policy.vllm.sampler import PlainSampler
@@ -43,7 +42,7 @@ class VLLMHintedDecoder:
         check_interface()
         self.counts = PairCounts()
         self._prompter = prompter
-        self._stop_ids = stop_ids(target, prompter)
+        self._stop_ids = frozenset(prompter.turn.end_token_ids)
         self._numbers = itertools.count()
         paired_rows = PairedRows()
         options = {
@@ -74,6 +73,7 @@ class VLLMHintedDecoder:
             max_model_len=self.policy.max_model_len,
             stop_ids=self._stop_ids,
             decode=self._prompter.decode,
+            answer_text=self._prompter.answer_text,
         )
         engine_loop, loop = self.policy.loop, asyncio.get_running_loop()
         request = PairedRequest(engine_loop.new_request_id(), [], loop.create_future(), loop)

@@ -12,7 +12,7 @@ from drsft.policy.turn.sandbox import render_within_limits
 from drsft.policy.turn.tokenizer_files import first_line, lexicon_of
 from drsft.policy.turn.turn import Turn
 
-__all__ = ["TurnRenderer", "derive_turn", "today"]
+__all__ = ["TurnRenderer", "check_stored_turn", "derive_turn", "special_tokens", "today"]
 
 
 def today() -> str:
@@ -21,12 +21,12 @@ def today() -> str:
 
 
 def derive_turn(tokenizer: Any, target: Target, location: str, *, date: str | None = None) -> Turn:
-    """The turn that `target` asks of the tokenizer of `location`; `date` is ISO, today where it is None.
+    """The turn that `target` asks of the tokenizer of `location`, as of its date, `date` (ISO) or today.
 
     Raises ModelError, one line, for a template that is missing, fails, or cannot be trained on soundly.
     """
     template = _template(tokenizer, target, location)
-    chosen = date or (today() if target.date is None else target.date.isoformat())
+    chosen = (date or today()) if target.date is None else target.date.isoformat()
     tokens = special_tokens(tokenizer)
     where = f"target.model {location!r}" if target.chat_template is None else "target.chat_template"
     try:
@@ -45,6 +45,22 @@ def derive_turn(tokenizer: Any, target: Target, location: str, *, date: str | No
         )
     except ModelError as error:
         raise ModelError(f"{where}: {error}") from error
+
+
+def check_stored_turn(turn: Turn, tokenizer: Any, location: str) -> None:
+    """Raises ModelError for a turn that does not belong to the tokenizer, or whose template is none.
+
+    A run's folder may be another person's: its template is tried within limits, too, before it runs in here.
+    """
+    asked = {"asked": probes()["asked"]}
+    rendered = render_within_limits(
+        turn.template, asked, tokens=special_tokens(tokenizer), variables=turn.variables, date=turn.date
+    )
+    if rendered.texts.get("asked") != turn.prompt:
+        raise ModelError(
+            f"target.model {location!r}: its special tokens are others than when the run was started; "
+            "rename the run or restore the model"
+        )
 
 
 def special_tokens(tokenizer: Any) -> dict[str, str]:

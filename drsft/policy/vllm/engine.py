@@ -28,8 +28,10 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _KEPT_BYTES = 1 << 30
 
 
-def sampling_params(sampling: Sampling, end_of_turn_id: int, *, is_streamed: bool = False) -> Any:
-    """The same request in vLLM's terms."""
+def sampling_params(sampling: Sampling, end_token_ids: Sequence[int], *, is_streamed: bool = False) -> Any:
+    """The same request in vLLM's terms. It stops at `end_token_ids` alone: another token that the model's
+    files name as an end may close a thought.
+    """
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
@@ -42,7 +44,8 @@ def sampling_params(sampling: Sampling, end_of_turn_id: int, *, is_streamed: boo
         logprobs=0,  # of the sampled token alone
         flat_logprobs=True,
         detokenize=False,  # once at the end is cheaper than at every token
-        stop_token_ids=[end_of_turn_id],
+        ignore_eos=True,
+        stop_token_ids=list(end_token_ids),
         output_kind=RequestOutputKind.CUMULATIVE if is_streamed else RequestOutputKind.FINAL_ONLY,
     )
 
@@ -143,6 +146,6 @@ def _keep_freed_memory() -> None:
 def _warm_up(engine: Any) -> None:
     """The first request pays for what the engine sets up late: nobody's sample should."""
     request = Sampling(num_samples=1, temperature=1.0, max_tokens=2, seed=0)
-    engine.add_request("warm-up", {"prompt_token_ids": [0]}, sampling_params(request, 0))
+    engine.add_request("warm-up", {"prompt_token_ids": [0]}, sampling_params(request, [0]))
     while engine.has_unfinished_requests():
         engine.step()

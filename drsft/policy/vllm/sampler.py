@@ -96,7 +96,7 @@ class PlainSampler:
     def _prepare(self, prompt: SharedPrompt, *, is_streamed: bool) -> Any:
         check_token_ids(prompt.ids, self.num_embeddings)
         sampling = replace(prompt.sampling, num_samples=1)
-        params = sampling_params(sampling, self._prompter.end_of_turn_id, is_streamed=is_streamed)
+        params = sampling_params(sampling, self._prompter.turn.end_token_ids, is_streamed=is_streamed)
         return self.engine.input_processor.process_inputs(
             "", {"prompt_token_ids": prompt.ids}, params, self._tasks
         )
@@ -138,7 +138,7 @@ class PlainSampler:
         token_ids = tuple(sample.token_ids)
         return Completion(
             token_ids=token_ids,
-            text=self._prompter.decode(token_ids),
+            text=self._prompter.answer_text(token_ids),
             behaviour_logprobs_T=tuple(sample.logprobs.logprobs[i] for i in sample.logprobs.start_indices),
             finish_reason=FinishReason(sample.finish_reason),
         )

@@ -1,0 +1,38 @@
+"""The assistant's turn of a run: derived by its first start, kept in its folder, and used by every stage."""
+
+import json
+from dataclasses import asdict
+
+from drsft.config import Target
+from drsft.policy.prompts import Prompter, target_prompter
+from drsft.policy.turn.turn import Turn
+from drsft.run import layout
+from drsft.run.run import Manifest
+from drsft.storage import Store
+from drsft.storage.typed import read_stored
+
+__all__ = ["copy_turn", "run_prompter"]
+
+
+def run_prompter(target: Target, store: Store, *, date: str | None = None) -> Prompter:
+    """The prompter of a target of the run, with the turn and the date that the run keeps.
+
+    The run's first start derives and stores them, as of `date` (ISO; None: today). A run that an older
+    version started keeps the day of that start. Raises ModelError.
+    """
+    if not store.exists(layout.TURN):
+        turn = target_prompter(target, date=_first_day(store) or date).turn
+        store.create(layout.TURN, json.dumps(asdict(turn), ensure_ascii=False, indent=1).encode())
+    return target_prompter(target, read_stored(store, layout.TURN, Turn))
+
+
+def copy_turn(run: Store, store: Store) -> None:
+    """A later round keeps the turn of the first."""
+    store.create(layout.TURN, run.read(layout.TURN))
+
+
+def _first_day(store: Store) -> str | None:
+    """ISO; None for a run that is not started yet."""
+    if not store.exists(layout.MANIFEST):
+        return None
+    return read_stored(store, layout.MANIFEST, Manifest).created[:10]
