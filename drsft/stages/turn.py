@@ -18,21 +18,17 @@ def run_prompter(target: Target, store: Store, *, date: str | None = None) -> Pr
     """The prompter of a target of the run, with the turn and the date that the run keeps.
 
     The run's first start derives and stores them, as of `date` (ISO; None: today). A run that an older
-    version started keeps the day of that start. Raises ModelError.
+    version started has none: its turn is derived as of the day of that start. Raises ModelError.
     """
     if not store.exists(layout.TURN):
-        turn = target_prompter(target, date=_first_day(store) or date).turn
+        if store.exists(layout.MANIFEST):
+            return target_prompter(target, date=read_stored(store, layout.MANIFEST, Manifest).created[:10])
+        turn = target_prompter(target, date=date).turn
         store.create(layout.TURN, json.dumps(asdict(turn), ensure_ascii=False, indent=1).encode())
     return target_prompter(target, read_stored(store, layout.TURN, Turn))
 
 
 def copy_turn(run: Store, store: Store) -> None:
     """A later round keeps the turn of the first."""
-    store.create(layout.TURN, run.read(layout.TURN))
-
-
-def _first_day(store: Store) -> str | None:
-    """ISO; None for a run that is not started yet."""
-    if not store.exists(layout.MANIFEST):
-        return None
-    return read_stored(store, layout.MANIFEST, Manifest).created[:10]
+    if run.exists(layout.TURN):
+        store.create(layout.TURN, run.read(layout.TURN))
