@@ -92,7 +92,9 @@ def target_prompter(target: Target, turn: Turn | None = None, *, date: str | Non
         turn = derive_turn(tokenizer, target, location, date=date)
     else:
         check_stored_turn(turn, tokenizer, location)
-    return Prompter(tokenizer, target.prompts, turn)
+    prompter = Prompter(tokenizer, target.prompts, turn)
+    check_vocabulary(target, prompter)
+    return prompter
 
 
 def text_patterns(texts: Sequence[str], location: str) -> tuple[tuple[int, ...], ...]:
@@ -114,17 +116,28 @@ def check_length(target: Target) -> None:
 
 
 def check_vocabulary(target: Target, prompter: "Prompter") -> None:
-    """Raises ModelError when the tokenizer has ids that the model has not: it is another model's.
+    """Raises ModelError when the tokenizer has ids that the model has not, as far as the files tell.
 
-    Tokens that were added later do not count: some models' padding has an id of its own and no embedding.
+    Tokens that were added later count where the chat template writes them: some models' padding has an id of
+    its own and no embedding, which does no harm.
     """
     size = getattr(_model_config(target), "vocab_size", None)
+    if not isinstance(size, int):
+        return
     num_tokens = int(prompter.tokenizer.vocab_size)
-    if isinstance(size, int) and num_tokens > size:
+    if num_tokens > size:
         raise ModelError(
             f"target.model {target.model!r}: its tokenizer has {num_tokens:,} tokens and its weights "
             f"{size:,}; it is another model's tokenizer"
         )
+    for token_id in sorted(prompter.template_ids):
+        if token_id >= size:
+            token = prompter.tokenizer.convert_ids_to_tokens(token_id)
+            raise ModelError(
+                f"target.model {target.model!r}: its chat template writes {token}, id {token_id:,}, which is "
+                f"beyond the {size:,} rows of its embedding; resize the embedding (resize_token_embeddings), "
+                "or set target.chat_template"
+            )
 
 
 def _model_config(target: Target) -> Any:
@@ -195,6 +208,13 @@ class Prompter:
     def end_of_turn_id(self) -> int:
         """The last token of a whole completion."""
         return self.turn.end_token_ids[0]
+
+    @property
+    def template_ids(self) -> frozenset[int]:
+        """Every id that the template writes around the texts of a prompt and a completion, and every end."""
+        pieces = (*self.turn.pieces(""), *self.turn.pieces("", ""))
+        written = (one for piece in pieces for one in self._encode_behind(piece.text))
+        return frozenset([*self._head_ids, *self._encode(self._tail), *written, *self.turn.end_token_ids])
 
     def plain(self, problem: Problem) -> tuple[int, ...]:
         """The prompt without any guide: the one that is trained on."""

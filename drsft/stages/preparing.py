@@ -3,12 +3,13 @@
 import json
 import logging
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from drsft.errors import ModelError, StorageError
 from drsft.evaluate.plans import plan_benchmarks
 from drsft.intake.planning import plan_problems, screens_for
-from drsft.policy.prompts import check_length, check_vocabulary, model_location
+from drsft.policy.prompts import Prompter, check_length, model_location
 from drsft.policy.provenance import model_fingerprint
 from drsft.rewrite.hinted import hinted_prompter
 from drsft.run import layout
@@ -38,10 +39,11 @@ def plan_run(run: Run) -> Plan:
     config = run.config
     check_length(config.target)
     prompter = run_prompter(config.target, run.store)
+    for line in _peculiarities(prompter):
+        logger.warning("the assistant's turn: %s; drsft doctor template shows it", line)
     if config.rewrite.is_hinted:
         hinted_prompter(config.rewrite.hinted, prompter)  # which is what every actor will make
     kinds = kinds_of(config.rewrite.verification)
-    check_vocabulary(config.target, prompter)
     return plan_problems(
         config.problems,
         run.store,
@@ -51,6 +53,14 @@ def plan_run(run: Run) -> Plan:
         screens=screens_for(config.problems, config.evaluate.benchmarks, kinds=kinds),
         kinds=kinds,
     )
+
+
+def _peculiarities(prompter: Prompter) -> Iterator[str]:
+    """In what the turn that is trained differs from what the template itself renders."""
+    if (reason := prompter.turn.differs_because) is not None:
+        yield reason
+    if prompter.is_cut_inside_a_token:
+        yield "the prompt ends inside a token of the whole rendering, and is trained as it is sampled"
 
 
 def describe_plan(plan: Plan) -> str:

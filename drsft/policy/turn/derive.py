@@ -79,7 +79,9 @@ def derive(
 
 def _prompt(renderings: Renderings) -> str:
     if (failure := renderings.failures.get("asked")) is not None:
-        raise ModelError(f"its chat template fails: {failure}")
+        raise ModelError(
+            f"its chat template fails: {failure}; set target.chat_template to one for plain questions"
+        )
     prompt = renderings.texts["asked"]
     if QUESTION not in prompt:
         in_parts = QUESTION in renderings.texts.get("asked in parts", "")

@@ -89,7 +89,7 @@ def _answer(work: str, limit_s: int) -> str:
         case 0:
             return done.stdout
         case rendering.REFUSED:
-            raise ModelError(f"its chat template fails: {done.stdout.strip()}")
+            raise ModelError(f"its chat template fails: {done.stdout.strip()}; set target.chat_template")
         case rendering.TOO_LARGE:
             raise ModelError(f"its chat template takes more than {LIMIT_BYTES >> 20} MiB to render one line")
         case _:  # killed at the limit of time

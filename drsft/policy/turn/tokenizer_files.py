@@ -106,11 +106,14 @@ def _agrees(tokenizer: Any, file: Path) -> bool:
         return True  # there is nothing to hold it against
     own.no_truncation()
     own.no_padding()
-    return all(
-        list(tokenizer(text, add_special_tokens=False)["input_ids"])
-        == own.encode(text, add_special_tokens=False).ids
-        for text in _PROBES
-    )
+    try:
+        return all(
+            list(tokenizer(text, add_special_tokens=False)["input_ids"])
+            == own.encode(text, add_special_tokens=False).ids
+            for text in _PROBES
+        )
+    except Exception:  # of a damaged file, as many kinds again
+        return False
 
 
 def _listed_ends(location: str) -> tuple[int, ...] | None:

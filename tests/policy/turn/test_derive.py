@@ -89,11 +89,10 @@ def _expected(tokenizer: Any, prompt: str, whole: str) -> list[int]:
     return list(whole_ids if is_cut_between else prompt_ids + rest_ids)
 
 
-def test_a_thought_of_the_solutions_own_is_never_doubled_and_always_closed(
-    family: Family, tmp_path: Path
-) -> None:
-    if family.thought is None:
-        pytest.skip("a family without thoughts")
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.thought])
+def test_a_thought_of_the_solutions_own_is_never_doubled_and_always_closed(name: str, tmp_path: Path) -> None:
+    family = FAMILIES[name]
+    assert family.thought is not None
     prompter = prompter_of(tmp_path, family)
     opening, closing, is_open = family.thought
     tokenizer = PreTrainedTokenizerFast.from_pretrained(tmp_path)
