@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from importlib.resources import files
@@ -40,6 +40,7 @@ __all__ = [
 
 _PLACEHOLDER = re.compile(r"\{(question|demonstration)\}")
 _CONTENT = "drsft-content-7f3a"  # stands for the user's text while the template is rendered
+_STAND_IN = "drsft-text-7f3a"  # and a number: the same in a conversation
 _PROBES = ("x", "one line\n\nand another", "{{ x }} {% y %} <think>", "a  b\tc", "</think>\\n'\"")
 
 
@@ -163,6 +164,13 @@ def chat_messages(system: str | None, user: str) -> list[dict[str, str]]:
     return [*before, {"role": "user", "content": user}]
 
 
+def _stand_in(text: str, stands_for: dict[str, str]) -> str:
+    """What stands for a text while the template is rendered; `stands_for` notes it."""
+    name = f"{_STAND_IN}-{len(stands_for)}-end"
+    stands_for[name] = text
+    return name
+
+
 class Prompter:
     """Holds a Hugging Face tokenizer, the templates of the user's turn, and the assistant's turn."""
 
@@ -231,6 +239,39 @@ class Prompter:
     def rephrased(self, problem: Problem) -> tuple[int, ...]:
         """The prompt that asks for the demonstration in other words."""
         return self._prompt(self.prompts.rephrased, problem)
+
+    def conversation(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
+        """The prompt that asks for the next turn of a conversation: role and content of every turn so far.
+
+        Earlier turns of the assistant are written as the template writes them, their thoughts apart. Raises
+        ModelError where the template takes no such conversation, and InputError for a thought without end.
+        """
+        if any(one["role"] == "assistant" for one in messages) and self.turn.conversation_refusal is not None:
+            raise ModelError(self.turn.conversation_refusal)
+        turns = [self._turn_as_rendered(one) for one in messages]
+        texts = [text for turn in turns for key, text in turn.items() if key != "role"]
+        if not any(self._special.search(text) for text in texts):
+            return tuple(self._encode(self._renderer.render(turns, add_generation_prompt=True)))
+        stands_for: dict[str, str] = {}
+        hidden = [
+            {key: text if key == "role" else _stand_in(text, stands_for) for key, text in turn.items()}
+            for turn in turns
+        ]
+        rendered = self._renderer.render(hidden, add_generation_prompt=True)
+        first, *rest = re.split(f"({_STAND_IN}-[0-9]+-end)", rendered)
+        behind = (
+            one
+            for piece in rest
+            for one in self._encode_behind(stands_for.get(piece, piece), is_text=piece in stands_for)
+        )
+        return (*self._encode(first), *behind)
+
+    def _turn_as_rendered(self, message: Mapping[str, str]) -> dict[str, str]:
+        if message["role"] != "assistant":
+            return dict(message)
+        written = split_text(message["content"].strip(), self.turn.thought)
+        thought = {} if written.thought is None else {"reasoning_content": written.thought}
+        return {"role": "assistant", "content": written.answer, **thought}
 
     def completion(self, text: str) -> tuple[int, ...]:
         """The ids of a written solution as the model would produce it: head, text and tail.

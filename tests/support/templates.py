@@ -172,6 +172,20 @@ FAMILIES = {
         thought=("<|think|>", "<|end|><|begin|>assistant<|content|>", False),
         equals_template=False,
     ),
+    "markers of several tokens": Family(
+        template=_turns(
+            "<|open|>user<|sep|>{{ m.content }}<|close|>user<|sep|><|eom|>",
+            "<|open|>assistant<|sep|><|open|>think<|sep|>{{ m.reasoning_content or '' }}<|close|>think<|sep|>"
+            "<|open|>response<|sep|>{{ m.content }}<|close|>response<|sep|><|close|>assistant<|sep|><|eom|>",
+            "<|open|>assistant<|sep|><|open|>think<|sep|>",
+        ),
+        markers=("<|open|>", "<|close|>", "<|sep|>", "<|eom|>", "<|sys|>"),
+        eos="<|eom|>",
+        head="<|close|>think<|sep|><|open|>response<|sep|>",
+        tail="<|close|>response<|sep|><|close|>assistant<|sep|><|eom|>",
+        ends=("<|eom|>",),
+        thought=("<|open|>think<|sep|>", "<|close|>think<|sep|><|open|>response<|sep|>", True),
+    ),
     "brackets": Family(
         template=_turns(
             "[INST]{{ m.content }}[/INST]",

@@ -78,13 +78,14 @@ def variables_of(template: str, tokens: Mapping[str, str]) -> list[str]:
     """The variables that a template reads and that the caller of transformers may set, sorted.
 
     jinja2 names what a template itself sets in a block among them: that is left out, unless the template asks
-    whether it is defined.
+    whether it is defined, or has a default for it.
     """
     made = environment()
     tree = made.parse(template)
     own = {node.name for node in tree.find_all(nodes.Name) if node.ctx in ("store", "param")}
-    tests = (test for test in tree.find_all(nodes.Test) if test.name in ("defined", "undefined"))
-    own -= {test.node.name for test in tests if isinstance(test.node, nodes.Name)}
+    asked = ("defined", "undefined", "default", "d")
+    looked_at = [one for one in tree.find_all((nodes.Test, nodes.Filter)) if one.name in asked]
+    own -= {one.node.name for one in looked_at if isinstance(one.node, nodes.Name)}
     own |= {macro.name for macro in tree.find_all(nodes.Macro)}
     return sorted(find_undeclared_variables(tree) - _GIVEN_ALWAYS - made.globals.keys() - tokens.keys() - own)
 

@@ -51,7 +51,7 @@ def read_thought(texts: Mapping[str, str], template: str, lexicon: Lexicon) -> T
     """
     prompt = texts["asked"]
     for rendered in _with_a_thought(texts):
-        found = _from_rendering(rendered, prompt, lexicon)
+        found = _from_rendering(rendered, prompt)
         if found is not None:
             return found
     return _from_prompt(prompt, texts.get("answered", ""), template) or _from_source(
@@ -128,15 +128,13 @@ def _with_a_thought(texts: Mapping[str, str]) -> Iterator[str]:
             yield rendered
 
 
-def _from_rendering(rendered: str, prompt: str, lexicon: Lexicon) -> Thought | None:
+def _from_rendering(rendered: str, prompt: str) -> Thought | None:
     before, _, rest = rendered.partition(THOUGHT)
     between, _, behind = rest.partition(ANSWER)
-    begun = common_prefix(before, prompt)
-    opening = before[begun:].strip() if begun == len(prompt) else ""
+    begun = aligned_prefix(before, prompt)
     behind_question = before[before.rfind(QUESTION) + len(QUESTION) :]
-    tags = tags_in(behind_question)
-    if not opening and tags:
-        opening = behind_question[tags[-1].start() :].strip()
+    opening = before[begun:].strip() if begun == len(prompt) else ""
+    opening = opening or _last_marker(behind_question)
     closers = tags_in(between)
     if not opening or not closers:
         return None
@@ -152,6 +150,16 @@ def _from_rendering(rendered: str, prompt: str, lexicon: Lexicon) -> Thought | N
         before="" if is_open else before[begun:],
         after=between,
     )
+
+
+def _last_marker(text: str) -> str:
+    """The last tag and what follows it; with tags before it, where it stands elsewhere in the text, too."""
+    marker = ""
+    for tag in reversed(tags_in(text)):
+        marker = text[tag.start() :].strip()
+        if text.count(marker) == 1:
+            break
+    return marker
 
 
 def _from_prompt(prompt: str, answered: str, template: str) -> Thought | None:

@@ -1,4 +1,4 @@
-"""Ten families from sampling over judging, training and export to sampling again: equal ids at every join."""
+"""Families of templates from sampling over training and export to sampling again: equal ids at every join."""
 
 import asyncio
 from pathlib import Path
@@ -24,7 +24,7 @@ from tests.support.train import RECORDS_SCHEMA
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
-TEN = [name for name in FAMILIES if name not in ("no end, and its opener is none", "brackets")]
+NAMES = [name for name in FAMILIES if name not in ("no end, and its opener is none", "brackets")]
 PROBLEMS = [
     Problem(
         problem_id=f"p{n}",
@@ -84,7 +84,7 @@ def sampled(target: Target, prompter: Prompter) -> list[list[Completion]]:
         return asyncio.run(draw(policy))
 
 
-@pytest.mark.parametrize("family", [FAMILIES[name] for name in TEN], ids=TEN)
+@pytest.mark.parametrize("family", [FAMILIES[name] for name in NAMES], ids=NAMES)
 def test_ids_are_equal_at_every_join(family: Family, tmp_path: Path) -> None:
     target = save_model(tmp_path / "model", family)
     prompter = target_prompter(target)
