@@ -9,7 +9,6 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -17,11 +16,13 @@ from typing import Any
 
 from drsft.config import Prompts, Target
 from drsft.errors import ModelError
+from drsft.policy.turn.completions import CompletionCodec
 from drsft.policy.turn.load import TurnRenderer, check_stored_turn, derive_turn
-from drsft.policy.turn.split import CompletionIds, ThoughtIds, split_ids
+from drsft.policy.turn.split import CompletionIds
+from drsft.policy.turn.text_encoder import TextEncoder
 from drsft.policy.turn.thoughts import split_text
 from drsft.policy.turn.tokenizer_files import load_tokenizer
-from drsft.policy.turn.turn import Turn, TurnPiece
+from drsft.policy.turn.turn import Turn
 from drsft.records import Problem
 from drsft.storage import download_folder, open_store
 
@@ -186,27 +187,15 @@ class Prompter:
         self.prompts = prompts
         self.turn = turn
         self._renderer = TurnRenderer(turn, tokenizer)
-        # The Rust tokenizer without its Python wrapper, which takes several times as long for short texts.
-        self._backend = getattr(tokenizer, "backend_tokenizer", None)
-        # Added tokens that are not special (tags, numbers) are words like any other.
-        added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
-        specials = sorted({*tokenizer.all_special_tokens, *added}, key=len, reverse=True)
-        self._special = re.compile("|".join(map(re.escape, specials)) or r"(?!)")
+        self._encoder = TextEncoder(tokenizer)
         self._head, _, self._tail = self._render(_CONTENT).partition(_CONTENT)
-        self._head_ids = self._encode(self._head)
-        newline = self._encode("\n")
-        self._has_dummy_space = self._encode("\na") != [*newline, *self._encode("a")]
+        self._head_ids = self._encoder.encode(self._head)
         # Most templates put the user's text between two constant ones: then rendering is joining, which is
         # many times faster than the template engine.
         self._is_verbatim = all(
             self._render(probe) == f"{self._head}{probe}{self._tail}" for probe in _PROBES
         )
-        self._anchor = self._find_anchor()
-        self._anchor_ids = self._encode(self._anchor)
-        self._thought_ids = self._find_thought_ids()
-        behind = "" if turn.thought is None else turn.thought.after.partition(turn.thought.close)[2]
-        self._leads = tuple(tuple(self._encode_behind(one)) for one in (turn.head, behind.strip()) if one)
-        self._tail_of_turn = tuple(self._encode_behind(turn.tail))
+        self._completions = CompletionCodec(turn, self._encoder, self._prompt_end())
 
     def under(self, prompts: Prompts, *, system_key: str = "target.prompts.system") -> "Prompter":
         """The same model with other texts of the user's and the system's turn."""
@@ -221,8 +210,10 @@ class Prompter:
     def template_ids(self) -> frozenset[int]:
         """Every id that the template writes around the texts of a prompt and a completion, and every end."""
         pieces = (*self.turn.pieces(""), *self.turn.pieces("", ""))
-        written = (one for piece in pieces for one in self._encode_behind(piece.text))
-        return frozenset([*self._head_ids, *self._encode(self._tail), *written, *self.turn.end_token_ids])
+        written = (one for piece in pieces for one in self._encoder.encode_behind(piece.text))
+        return frozenset(
+            [*self._head_ids, *self._encoder.encode(self._tail), *written, *self.turn.end_token_ids]
+        )
 
     def plain(self, problem: Problem) -> tuple[int, ...]:
         """The prompt without any guide: the one that is trained on."""
@@ -250,8 +241,8 @@ class Prompter:
             raise ModelError(self.turn.conversation_refusal)
         turns = [self._turn_as_rendered(one) for one in messages]
         texts = [text for turn in turns for key, text in turn.items() if key != "role"]
-        if not any(self._special.search(text) for text in texts):
-            return tuple(self._encode(self._renderer.render(turns, add_generation_prompt=True)))
+        if not any(self._encoder.special.search(text) for text in texts):
+            return tuple(self._encoder.encode(self._renderer.render(turns, add_generation_prompt=True)))
         stands_for: dict[str, str] = {}
         hidden = [
             {key: text if key == "role" else _stand_in(text, stands_for) for key, text in turn.items()}
@@ -262,9 +253,9 @@ class Prompter:
         behind = (
             one
             for piece in rest
-            for one in self._encode_behind(stands_for.get(piece, piece), is_text=piece in stands_for)
+            for one in self._encoder.encode_behind(stands_for.get(piece, piece), is_text=piece in stands_for)
         )
-        return (*self._encode(first), *behind)
+        return (*self._encoder.encode(first), *behind)
 
     def _turn_as_rendered(self, message: Mapping[str, str]) -> dict[str, str]:
         if message["role"] != "assistant":
@@ -284,19 +275,11 @@ class Prompter:
 
     def written(self, answer: str, thought: str | None = None) -> tuple[int, ...]:
         """The ids of a completion with an answer and, where the prompt leaves room for one, a thought."""
-        return tuple(self._encode_turn(self.turn.pieces(answer, thought)))
+        return tuple(self._completions.encode(self.turn.pieces(answer, thought)))
 
     def split(self, token_ids: Sequence[int]) -> CompletionIds:
         """A sampled completion's thought and answer; the answer without what the template puts around it."""
-        parts = split_ids(token_ids, self._thought_ids, self._decode_all)
-        answer = parts.answer
-        for lead in self._leads:
-            if lead and answer[: len(lead)] == lead:
-                answer = answer[len(lead) :]
-                break
-        if self._tail_of_turn and answer[-len(self._tail_of_turn) :] == self._tail_of_turn:
-            answer = answer[: -len(self._tail_of_turn)]
-        return replace(parts, answer=answer)
+        return self._completions.split(token_ids)
 
     def answer_text(self, token_ids: Sequence[int]) -> str:
         """What a sampled completion answers: the text behind its last thought, empty while one is open."""
@@ -307,31 +290,30 @@ class Prompter:
     @property
     def is_cut_inside_a_token(self) -> bool:
         """Whether the whole rendering has a token across the prompt's end, which no sampling can give."""
-        text = "".join(piece.text for piece in self.turn.pieces(_CONTENT))
-        return self._encode(self._anchor + text)[: len(self._anchor_ids)] != self._anchor_ids
+        return self._completions.is_cut_inside_a_token
 
     def parts(self, answer: str) -> list[tuple[str, tuple[int, ...]]]:
         """The head, the text and the tail of a completion with their names; joined they are its ids."""
         pieces = self.turn.pieces(answer)
-        ids = [tuple(self._encode_turn(pieces[: count + 1])) for count in range(len(pieces))]
+        ids = [tuple(self._completions.encode(pieces[: count + 1])) for count in range(len(pieces))]
         begun = [0, *map(len, ids)]
         names = ("head", "text", "tail")
         return [(name, whole[begin:]) for name, whole, begin in zip(names, ids, begun[:-1], strict=True)]
 
     def continued(self, prompt_ids: Sequence[int], text: str) -> tuple[int, ...]:
         """The prompt with the assistant's turn already begun; `text` is plain, whatever it spells."""
-        return (*prompt_ids, *self._encode_behind(text, is_text=True))
+        return (*prompt_ids, *self._encoder.encode_behind(text, is_text=True))
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
+        return self._encoder.decode(token_ids, skip_special_tokens=True)
 
     def _prompt(self, template: str, problem: Problem) -> tuple[int, ...]:
         user = user_turn(template, problem)
-        if self._special.search(user):
-            behind = self._encode_behind(user, is_text=True), self._encode_behind(self._tail)
+        if self._encoder.special.search(user):
+            behind = self._encoder.encode_behind(user, is_text=True), self._encoder.encode_behind(self._tail)
             return (*self._head_ids, *behind[0], *behind[1])
         rendered = f"{self._head}{user}{self._tail}" if self._is_verbatim else self._render(user)
-        return tuple(self._encode(rendered))
+        return tuple(self._encoder.encode(rendered))
 
     def _messages(self, user: str) -> list[dict[str, str]]:
         return chat_messages(self.prompts.system, user)
@@ -339,58 +321,7 @@ class Prompter:
     def _render(self, user: str) -> str:
         return self._renderer.render(self._messages(user), add_generation_prompt=True)
 
-    def _find_anchor(self) -> str:
-        """The end of every prompt, from its last marker on: what stands before changes no id behind it."""
-        starts = [found.start() for found in self._special.finditer(self._tail)]
+    def _prompt_end(self) -> str:
+        """The end of every prompt from its last marker on, or a whole prompt where it has none there."""
+        starts = [found.start() for found in self._encoder.special.finditer(self._tail)]
         return self._tail[starts[-1] :] if starts else f"{self._head}{_CONTENT}{self._tail}"
-
-    def _find_thought_ids(self) -> ThoughtIds | None:
-        thought = self.turn.thought
-        if thought is None:
-            return None
-        opening, closing = (tuple(self._encode_behind(one)) for one in (thought.open, thought.close))
-        single = set(self.tokenizer.added_tokens_decoder)
-        return ThoughtIds(
-            open=thought.open,
-            close=thought.close,
-            open_ids=opening,
-            close_ids=closing,
-            is_spelt=not (single & set(opening) and single & set(closing)),
-            begins_inside=thought.is_open_in_prompt,
-        )
-
-    def _decode_all(self, token_ids: Sequence[int]) -> str:
-        return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=False))
-
-    def _encode_turn(self, pieces: Sequence[TurnPiece]) -> list[int]:
-        """The pieces of a completion, with the ids that they have in the whole rendering."""
-        if any(piece.is_text and self._special.search(piece.text) for piece in pieces):
-            return [one for piece in pieces for one in self._encode_behind(piece.text, is_text=piece.is_text)]
-        text = "".join(piece.text for piece in pieces)
-        whole = self._encode(self._anchor + text)
-        begun = len(self._anchor_ids)
-        # Where the prompt ends inside a token of the whole, the model goes on from the prompt's own ids.
-        return whole[begun:] if whole[:begun] == self._anchor_ids else self._encode_behind(text)
-
-    def _encode_behind(self, text: str, *, is_text: bool = False) -> list[int]:
-        """The ids of what follows something else, without the space that SentencePiece puts before a text."""
-        encode = self._encode_text if is_text else self._encode
-        if not self._has_dummy_space:
-            return encode(text)
-        lead, whole = encode("\n"), encode(f"\n{text}")
-        return whole[len(lead) :] if whole[: len(lead)] == lead else encode(text)
-
-    def _encode(self, rendered: str) -> list[int]:
-        # The template writes its own begin-of-text where one is due: adding special tokens would double it.
-        if self._backend is not None:
-            self._backend.encode_special_tokens = False  # the wrapper may have left it on
-            # "fast" leaves out the offsets, a fifth of the time.
-            return list(self._backend.encode_batch_fast([rendered], add_special_tokens=False)[0].ids)
-        return list(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])
-
-    def _encode_text(self, text: str) -> list[int]:
-        """Plain text: what spells a special token is split like any other."""
-        if not self._special.search(text):
-            return self._encode(text)
-        ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return list(ids)

@@ -1,0 +1,73 @@
+"""Completions as ids: written ones as the model would sample them, sampled ones in their parts."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from drsft.policy.turn.probes import ANSWER
+from drsft.policy.turn.split import CompletionIds, ThoughtIds, split_ids
+from drsft.policy.turn.text_encoder import TextEncoder
+from drsft.policy.turn.turn import Turn, TurnPiece
+
+__all__ = ["CompletionCodec"]
+
+
+class CompletionCodec:
+    """Encodes and splits what follows a prompt. `prompt_end` ends every prompt, from its last marker on: what
+    stands before that changes no id behind it."""
+
+    def __init__(self, turn: Turn, encoder: TextEncoder, prompt_end: str) -> None:
+        self._turn, self._encoder = turn, encoder
+        self._prompt_end, self._prompt_end_ids = prompt_end, encoder.encode(prompt_end)
+        self._thought_ids = self._find_thought_ids()
+        behind = "" if turn.thought is None else turn.thought.after.partition(turn.thought.close)[2]
+        leads = (tuple(encoder.encode_behind(text)) for text in (turn.head, behind.strip()))
+        self._leads = [lead for lead in leads if lead]
+        self._tail = tuple(encoder.encode_behind(turn.tail))
+
+    def encode(self, pieces: Sequence[TurnPiece]) -> list[int]:
+        """The pieces of a completion, with the ids that they have in the whole rendering."""
+        encoder = self._encoder
+        if any(piece.is_text and encoder.special.search(piece.text) for piece in pieces):
+            return [
+                token_id
+                for piece in pieces
+                for token_id in encoder.encode_behind(piece.text, is_text=piece.is_text)
+            ]
+        text = "".join(piece.text for piece in pieces)
+        whole, begun = encoder.encode(self._prompt_end + text), len(self._prompt_end_ids)
+        # Where the prompt ends inside a token of the whole, the model goes on from the prompt's own ids.
+        return whole[begun:] if whole[:begun] == self._prompt_end_ids else encoder.encode_behind(text)
+
+    @property
+    def is_cut_inside_a_token(self) -> bool:
+        """Whether the whole rendering has a token across the prompt's end, which no sampling can give."""
+        text = "".join(piece.text for piece in self._turn.pieces(ANSWER))
+        whole = self._encoder.encode(self._prompt_end + text)
+        return whole[: len(self._prompt_end_ids)] != self._prompt_end_ids
+
+    def split(self, token_ids: Sequence[int]) -> CompletionIds:
+        """A sampled completion's thought and answer; the answer without what the template puts around it."""
+        parts = split_ids(
+            token_ids, self._thought_ids, lambda ids: self._encoder.decode(ids, skip_special_tokens=False)
+        )
+        answer = parts.answer
+        lead = next((lead for lead in self._leads if answer[: len(lead)] == lead), ())
+        answer = answer[len(lead) :]
+        if self._tail and answer[-len(self._tail) :] == self._tail:
+            answer = answer[: -len(self._tail)]
+        return replace(parts, answer=answer)
+
+    def _find_thought_ids(self) -> ThoughtIds | None:
+        thought, encoder = self._turn.thought, self._encoder
+        if thought is None:
+            return None
+        opening, closing = (tuple(encoder.encode_behind(one)) for one in (thought.open, thought.close))
+        single = set(encoder.tokenizer.added_tokens_decoder)
+        return ThoughtIds(
+            open=thought.open,
+            close=thought.close,
+            open_ids=opening,
+            close_ids=closing,
+            is_spelt=not (single & set(opening) and single & set(closing)),
+            begins_inside=thought.is_open_in_prompt,
+        )
