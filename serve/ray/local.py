@@ -11,7 +11,9 @@ from types import FrameType
 from ray import serve as ray_serve
 
 from drsft.errors import ConfigError, SetupError
+from drsft.policy.prompts import target_prompter
 from drsft.process.death_notice import last_word
+from drsft.rewrite.hinted import hinted_prompter
 from drsft.stages.cluster import check_port_is_free, connected
 from serve.app import build_app
 from serve.http.loopback import is_loopback
@@ -36,6 +38,9 @@ def serve_here(config: ServeConfig, *, host: str, port: int) -> None:
     check_port_is_free(port, "--port")
     if config.access.keys_file is not None and not config.access.keys_path.is_file():
         raise ConfigError(f"access.keys_file {config.access.keys_file!r}: no such file")
+    prompter = target_prompter(config.target)  # what every replica will make: a template may be refused
+    if config.rewrite.is_hinted:
+        hinted_prompter(config.rewrite.hinted, prompter)
     ended = threading.Event()
 
     def end(signum: int, frame: FrameType | None) -> None:

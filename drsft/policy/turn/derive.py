@@ -234,9 +234,8 @@ def _next_opener(texts: Mapping[str, str], lexicon: Lexicon) -> tuple[str, int] 
 
 
 def _end_of_text(why: str, lexicon: Lexicon, held: frozenset[int]) -> tuple[_Part, int]:
-    candidates = [] if lexicon.eos_id is None else [lexicon.eos_id]
-    candidates += [one for one in lexicon.listed_ends or () if one not in candidates]
-    for end_id in candidates:
+    listed = lexicon.listed_ends or lexicon.ends
+    for end_id in sorted(lexicon.ends, key=lambda one: (one not in listed, one != lexicon.eos_id)):
         text = lexicon.text_of(end_id)
         if end_id not in held and text is not None:
             return _Part(text, f"{why}; {text} ends it, as the model's own files say"), end_id
