@@ -23,6 +23,7 @@ __all__ = [
     "Rollout",
     "Sampling",
     "Source",
+    "ThoughtPart",
     "Verdict",
     "problem_id_of",
     "stable_seed",
@@ -85,6 +86,7 @@ class RejectionKind(StrEnum):
     EMPTY = "empty"
     LOOPS = "loops"
     MENTIONS_GUIDE = "mentions its guide"  # detail: the name of the phrase
+    THOUGHT_MENTIONS_GUIDE = "its thought mentions its guide"  # likewise
     SEVERAL_BOXES = "several different boxed answers"
     UNSOUND_STEPS = "its equations do not hold"  # nothing else speaks against it
     TOO_LONG = "too long for the model"
@@ -138,17 +140,31 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ThoughtPart:
+    """What a completion thinks before it answers, told apart by ids; the completion's ids hold it, too."""
+
+    text: str  # without its markers; empty where nothing is thought
+    num_tokens: int  # the completion's first tokens, up to the end of its thought, markers included
+    is_closed: bool = True  # an open thought has no answer behind it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """One sampled continuation. `token_ids` end with the end-of-turn token when `finish_reason` is STOP."""
 
     token_ids: tuple[int, ...]  # T
-    text: str  # without special tokens
+    text: str  # of the answer, without special tokens
     behaviour_logprobs_T: tuple[float, ...] | None  # processed (after temperature), nats; None: not known
     finish_reason: FinishReason
+    thought: ThoughtPart | None = None  # None: the model's template marks none, or it does not think
 
     @property
     def is_truncated(self) -> bool:
         return self.finish_reason is not FinishReason.STOP
+
+    @property
+    def has_open_thought(self) -> bool:
+        return self.thought is not None and not self.thought.is_closed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +229,7 @@ class Record:
     expert_verdict: Verdict | None = None  # of the demonstration's own answer
     further_completions: tuple[Completion, ...] = field(default=())  # where more than one is wanted
     round: int = 1  # in which it was rewritten last; later rounds carry it over as it is
+    thought: ThoughtPart | None = None  # of `completion_ids`
 
     @property
     def kept_attempt(self) -> Attempt | None:

@@ -2,7 +2,13 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from drsft.config.base import Frozen, merged
 from drsft.config.hinting import Hinted
@@ -48,6 +54,17 @@ class Rejections(Frozen):
     loop_repeats: int = Field(4, ge=0, description="of one n-gram, without overlap; 0 accepts loops")
     several_boxes: bool = Field(True, description="boxed answers that contradict each other")
     leakage: bool = Field(True, description="guided solutions that mention their guide")
+    leakage_in_thoughts: bool = Field(
+        True, description="guided solutions whose thought does: trained on, it teaches to look for a guide"
+    )
+
+    @model_serializer(mode="wrap")
+    def without_later_settings(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A setting that came later is left out where it is not set: runs made before keep their name."""
+        fields: dict[str, Any] = serialised(self)
+        if fields.get("leakage_in_thoughts", False):
+            del fields["leakage_in_thoughts"]
+        return fields
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -8,7 +8,7 @@ Samples are never changed; the highest judging that covers every shard counts.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -51,6 +51,9 @@ SAMPLE_SCHEMA = pa.schema(
         *_VERDICT,
     ]
 )
+THOUGHT_FIELD = pa.field(  # a column where the samples think
+    "thought", pa.struct([("text", pa.string()), ("num_tokens", pa.int32()), ("is_closed", pa.bool_())])
+)
 SCORED_COLUMNS = [*VERDICT_SCHEMA.names, "num_tokens"]
 
 
@@ -84,10 +87,12 @@ def samples_to_table(judged: Iterable[Judged]) -> pa.Table:
             "text": one.completion.text,
             "num_tokens": len(one.completion.token_ids),
             "finish_reason": one.completion.finish_reason.value,
+            "thought": None if one.completion.thought is None else asdict(one.completion.thought),
         }
         for one in judged
     ]
-    return pa.Table.from_pylist(rows, schema=SAMPLE_SCHEMA)
+    thinks = any(row["thought"] is not None for row in rows)
+    return pa.Table.from_pylist(rows, schema=SAMPLE_SCHEMA.append(THOUGHT_FIELD) if thinks else SAMPLE_SCHEMA)
 
 
 def verdicts_to_table(judged: Iterable[Judged]) -> pa.Table:

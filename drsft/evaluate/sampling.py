@@ -13,13 +13,13 @@ from drsft.evaluate.plans import benchmark_prompters, missing_shards, read_plans
 from drsft.evaluate.samples import Judged, samples_to_table, verdicts_to_table
 from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import Policy
-from drsft.records import Completion, FinishReason, Problem, Sampling, stable_seed
+from drsft.records import Completion, FinishReason, Problem, Sampling, ThoughtPart, stable_seed
 from drsft.run import layout
 from drsft.run.models import EvaluatedModel
 from drsft.run.plan import read_shard
 from drsft.run.run import Run
 from drsft.run.summary import Work, WorkSummary
-from drsft.verify.protocol import Verifier
+from drsft.verify.protocol import Verifier, judge_completion
 
 __all__ = ["Evaluation", "evaluate_model", "evaluate_shard", "rejudge_shard"]
 
@@ -122,6 +122,7 @@ async def rejudge_shard(problems: Sequence[Problem], samples: pa.Table, verifier
             text=row["text"],
             behaviour_logprobs_T=None,
             finish_reason=FinishReason(row["finish_reason"]),
+            thought=ThoughtPart(**row["thought"]) if row.get("thought") else None,
         )
         completions[row["problem_id"]].append(completion)
     judged = await asyncio.gather(
@@ -133,9 +134,7 @@ async def rejudge_shard(problems: Sequence[Problem], samples: pa.Table, verifier
 async def _judge(
     problem: Problem, completions: Sequence[Completion], verifier: Verifier, *, seed: int
 ) -> list[Judged]:
-    verdicts = await asyncio.gather(
-        *(verifier.judge(problem, one.text, is_truncated=one.is_truncated) for one in completions)
-    )
+    verdicts = await asyncio.gather(*(judge_completion(verifier, problem, one) for one in completions))
     groups = await answer_groups(problem, verdicts, verifier)
     return [
         Judged(

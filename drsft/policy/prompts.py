@@ -23,7 +23,7 @@ from drsft.policy.turn.text_encoder import TextEncoder
 from drsft.policy.turn.thoughts import split_text
 from drsft.policy.turn.tokenizer_files import load_tokenizer
 from drsft.policy.turn.turn import Turn
-from drsft.records import Problem
+from drsft.records import Completion, FinishReason, Problem, ThoughtPart
 from drsft.storage import download_folder, open_store
 
 __all__ = [
@@ -283,9 +283,31 @@ class Prompter:
 
     def answer_text(self, token_ids: Sequence[int]) -> str:
         """What a sampled completion answers: the text behind its last thought, empty while one is open."""
+        return self.read(token_ids)[0]
+
+    def read(self, token_ids: Sequence[int]) -> tuple[str, ThoughtPart | None]:
+        """The text of a sampled completion's answer, and its thought."""
         parts = self.split(token_ids)
-        text = self.decode(parts.answer)
-        return text if parts.thought is None else text.strip()
+        answer = self.decode(parts.answer)
+        if parts.thought is None:
+            return answer, None
+        thought = ThoughtPart(
+            text=self.decode(parts.thought).strip(),
+            num_tokens=parts.num_thought_tokens,
+            is_closed=parts.is_closed,
+        )
+        return answer.strip(), thought
+
+    def solution(self, text: str) -> Completion:
+        """A written solution as a completion that nothing sampled. Raises InputError as `completion` does."""
+        token_ids = self.completion(text)
+        return Completion(
+            token_ids=token_ids,
+            text=split_text(text, self.turn.thought).answer,
+            behaviour_logprobs_T=None,
+            finish_reason=FinishReason.STOP,
+            thought=self.read(token_ids)[1],
+        )
 
     @property
     def is_cut_inside_a_token(self) -> bool:

@@ -25,6 +25,8 @@ from drsft.verify.protocol import Verifier
 
 __all__ = ["Recipe", "guide_of", "guided_prompt", "rewrite_one"]
 
+_NOTHING = Completion(token_ids=(), text="", behaviour_logprobs_T=None, finish_reason=FinishReason.STOP)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
@@ -94,11 +96,11 @@ class _Cascade:
         with span("verify", of="expert"):
             expert_verdict = await self.verifier.judge(problem, problem.demonstration)
         source, kept = await self._run(expert_verdict)
-        expert_ids = self.recipe.prompter.completion(problem.demonstration)
+        expert = self.recipe.prompter.solution(problem.demonstration)
         if not kept and self.recipe.rewrite.fallback == "expert":
-            source, kept = Source.EXPERT, [_unsampled(problem.demonstration, expert_ids)]
+            source, kept = Source.EXPERT, [expert]
         elif not kept:
-            source, kept = Source.DROPPED, [_unsampled("", ())]
+            source, kept = Source.DROPPED, [_NOTHING]
         first, *others = kept
         return Record(
             problem=problem,
@@ -108,9 +110,10 @@ class _Cascade:
             text=first.text,
             behaviour_logprobs_T=first.behaviour_logprobs_T,
             attempts=tuple(self.attempts),
-            expert_completion_ids=expert_ids,
+            expert_completion_ids=expert.token_ids,
             expert_verdict=expert_verdict,
             further_completions=tuple(others),
+            thought=first.thought,
         )
 
     async def _run(self, expert_verdict: Verdict) -> tuple[Source, list[Completion]]:
@@ -280,10 +283,3 @@ def guided_prompt(problem: Problem, guide: str, hint: Hint, prompter: Prompter) 
             return prompter.rephrased(shown)
         case "demonstration":
             return prompter.guided(shown)
-
-
-def _unsampled(text: str, token_ids: tuple[int, ...]) -> Completion:
-    """A text that no policy of drsft sampled: its behaviour log-probs are not known."""
-    return Completion(
-        token_ids=token_ids, text=text, behaviour_logprobs_T=None, finish_reason=FinishReason.STOP
-    )

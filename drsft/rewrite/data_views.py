@@ -71,6 +71,7 @@ def hinted_record(record: Record, rewrite: Rewrite, *, run_seed: int) -> Record:
             text=first.text,
             behaviour_logprobs_T=first.behaviour_logprobs_T,
             further_completions=tuple(others),
+            thought=first.thought,
         )
     is_expert = rewrite.fallback == "expert"
     return replace(
@@ -80,4 +81,5 @@ def hinted_record(record: Record, rewrite: Rewrite, *, run_seed: int) -> Record:
         text=record.problem.demonstration if is_expert else "",
         behaviour_logprobs_T=None,
         further_completions=(),
+        thought=None,
     )

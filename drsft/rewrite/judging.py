@@ -6,7 +6,7 @@ from drsft.config import Rejections, Rewrite
 from drsft.process.tracing import span
 from drsft.records import Attempt, Outcome, Phase, Problem, Rejection, RejectionKind, Rollout, Verdict
 from drsft.rewrite.rejection import different_boxes, rejection_of
-from drsft.verify.protocol import Verifier
+from drsft.verify.protocol import Verifier, judge_completion
 from drsft.verify.steps import MATH_KINDS
 
 __all__ = ["AcceptanceRules", "judge_rollout"]
@@ -38,17 +38,13 @@ async def judge_rollout(
     """Returns the rollout with its verdict; a right one also with the first reason to reject it, if any."""
     completion, sample_index = rollout.completion, rollout.sample_index
     with span("verify", sample=sample_index) as opened:
-        verdict = await verifier.judge(problem, completion.text, is_truncated=completion.is_truncated)
+        verdict = await judge_completion(verifier, problem, completion)
         opened.set_attribute("outcome", verdict.outcome.value)
         opened.set_attribute("reason", verdict.reason)
     if not verdict.is_correct:
         return Attempt(rollout=rollout, verdict=verdict)
     rejection = rejection_of(
-        completion.text,
-        completion.token_ids,
-        rules.rejections,
-        question=problem.question,
-        sees_guide=rules.sees_guide,
+        completion, rules.rejections, question=problem.question, sees_guide=rules.sees_guide
     )
     if rejection is None and rules.rejections.several_boxes:
         rejection = await _rejection_of_boxes(completion.text, problem, verifier)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from drsft.config import Rejections
-from drsft.records import Rejection, RejectionKind
+from drsft.records import Completion, Rejection, RejectionKind
 from drsft.rewrite.leakage import leaked_phrase
 from drsft.verify.find import boxes
 
@@ -17,19 +17,23 @@ _BOX = re.compile(r"\\boxed\s*\{")
 
 
 def rejection_of(
-    text: str, token_ids: Sequence[int], settings: Rejections, *, question: str, sees_guide: bool
+    completion: Completion, settings: Rejections, *, question: str, sees_guide: bool
 ) -> Rejection | None:
-    """Returns the first reason against a sample that its text alone gives, or None.
+    """Returns the first reason against a sample that it gives by itself, or None.
 
-    `sees_guide` says that its prompt showed a solution.
+    `sees_guide` says that its prompt showed a solution. Loops count in thought and answer alike.
     """
+    text, token_ids, thought = completion.text, completion.token_ids, completion.thought
     if not text.strip():
         return Rejection(RejectionKind.EMPTY)
     if settings.loop_repeats and has_loop(token_ids, settings.loop_ngram_tokens, settings.loop_repeats):
         return Rejection(RejectionKind.LOOPS)
     if settings.leakage and sees_guide and (phrase := leaked_phrase(text, question)):
         return Rejection(RejectionKind.MENTIONS_GUIDE, phrase)
-    return None
+    if thought is None or not (settings.leakage_in_thoughts and sees_guide):
+        return None
+    phrase = leaked_phrase(thought.text, question)
+    return None if phrase is None else Rejection(RejectionKind.THOUGHT_MENTIONS_GUIDE, phrase)
 
 
 def has_loop(token_ids: Sequence[int], ngram_tokens: int, repeats: int) -> bool:

@@ -116,7 +116,9 @@ class ShardRewriter:
         )
 
     def _commit(self, shard: str, kept: Sequence[Record], summary: ShardSummary) -> Commit:
-        return self._shards.commit(shard, records_to_table(kept, self._provenance), summary.to_json())
+        marks_thoughts = self._recipe.prompter.turn.thought is not None
+        table = records_to_table(kept, self._provenance, marks_thoughts=marks_thoughts)
+        return self._shards.commit(shard, table, summary.to_json())
 
     def _pairs_since_commit(self) -> PairCounts:
         """Returns the counts of Hinted Decoding's pairs since this actor's last commit, of all shards.

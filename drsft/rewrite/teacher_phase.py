@@ -62,11 +62,19 @@ class TeacherPhase:
 
     async def _judged(self, solution: TeacherText, index: int) -> Attempt:
         failure = solution.failure
+        completion = Completion(
+            token_ids=(),
+            text=solution.text,
+            behaviour_logprobs_T=None,
+            finish_reason=solution.finish_reason,
+        )
         try:
-            token_ids = () if failure else self.prompter.completion(solution.text)
+            if not failure:
+                written = self.prompter.solution(solution.text)
+                completion = replace(written, finish_reason=solution.finish_reason)
         except InputError as error:
-            token_ids, failure = (), str(error)
-        rollout = self._rollout(solution, index, token_ids)
+            failure = str(error)
+        rollout = self._rollout(solution, index, completion)
         if failure:
             return Attempt(rollout=rollout, verdict=Verdict(outcome=Outcome.UNJUDGED, reason=failure))
         attempt = await judge_rollout(rollout, self.problem, self.rules, self.verifier)
@@ -75,13 +83,7 @@ class TeacherPhase:
             return replace(attempt, rejection=Rejection(RejectionKind.TOO_LONG))
         return attempt
 
-    def _rollout(self, solution: TeacherText, index: int, token_ids: tuple[int, ...]) -> Rollout:
-        completion = Completion(
-            token_ids=token_ids,
-            text=solution.text,
-            behaviour_logprobs_T=None,
-            finish_reason=solution.finish_reason,
-        )
+    def _rollout(self, solution: TeacherText, index: int, completion: Completion) -> Rollout:
         return Rollout(
             phase=Phase.TEACHER,
             sample_index=index,

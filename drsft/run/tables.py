@@ -1,10 +1,11 @@
-"""Records and problems as Arrow tables: the schema of what lies in the store. Version 3.
+"""Records and problems as Arrow tables: the schema of what lies in the store. Version 3, with thoughts 4.
 
 docs/records.md describes every column and what changed since; a test holds the two together. Columns that an
 older version lacks are read as what they would have said then.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
@@ -21,12 +22,14 @@ from drsft.records import (
     Rejection,
     Rollout,
     Source,
+    ThoughtPart,
     Verdict,
 )
 
 __all__ = [
     "PROBLEM_SCHEMA",
     "RECORD_SCHEMA",
+    "THINKING_RECORD_SCHEMA",
     "problems_from_table",
     "problems_to_table",
     "records_from_table",
@@ -34,6 +37,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 3
+THINKING_SCHEMA_VERSION = 4  # of the records of a model whose template marks thoughts
 _ADDED = {"expert_verdict", "also_kept", "round"}  # since the first runs; so were these fields of an attempt:
 _ADDED_TO_ATTEMPTS = {"policy", "refusal", "steps", "mean_phi", "round"}
 
@@ -102,6 +106,20 @@ RECORD_SCHEMA = pa.schema(
 )
 
 
+_THOUGHT = pa.struct(
+    [pa.field("text", pa.string()), pa.field("num_tokens", pa.int32()), pa.field("is_closed", pa.bool_())]
+)
+_ATTEMPTS = RECORD_SCHEMA.get_field_index("attempts")
+_THINKING_ATTEMPT = pa.struct([*_ATTEMPT, pa.field("thought", _THOUGHT)])
+
+THINKING_RECORD_SCHEMA = (
+    RECORD_SCHEMA.set(_ATTEMPTS, pa.field("attempts", pa.list_(_THINKING_ATTEMPT), nullable=False))
+    .append(pa.field("thought", _THOUGHT))
+    .append(pa.field("also_kept_thoughts", pa.list_(_THOUGHT), nullable=False))
+    .with_metadata({"drsft.schema_version": str(THINKING_SCHEMA_VERSION)})
+)
+
+
 def problems_to_table(problems: Sequence[Problem]) -> pa.Table:
     return pa.Table.from_pylist([_problem_row(problem) for problem in problems], schema=PROBLEM_SCHEMA)
 
@@ -110,15 +128,23 @@ def problems_from_table(table: pa.Table) -> list[Problem]:
     return [Problem(**row) for row in table.to_pylist()]
 
 
-def records_to_table(records: Sequence[Record], provenance: Mapping[str, str] | None = None) -> pa.Table:
+def records_to_table(
+    records: Sequence[Record],
+    provenance: Mapping[str, str] | None = None,
+    *,
+    marks_thoughts: bool = False,
+) -> pa.Table:
     """Rows in order of problem id, so equal records give equal bytes whatever finished first.
 
-    `provenance` joins the file's metadata, each key as `drsft.<key>`.
+    `provenance` joins the file's metadata, each key as `drsft.<key>`. The columns of thoughts are there where
+    the model's template marks some (`marks_thoughts`), or a record holds one.
     """
     ordered = sorted(records, key=lambda record: record.problem.problem_id)
-    table = pa.Table.from_pylist([_record_row(record) for record in ordered], schema=RECORD_SCHEMA)
+    is_thinking = marks_thoughts or any(map(_has_thought, ordered))
+    schema = THINKING_RECORD_SCHEMA if is_thinking else RECORD_SCHEMA
+    table = pa.Table.from_pylist([_record_row(record) for record in ordered], schema=schema)
     about = {f"drsft.{key}": value for key, value in (provenance or {}).items()}
-    return table.replace_schema_metadata({**RECORD_SCHEMA.metadata, **about})
+    return table.replace_schema_metadata({**schema.metadata, **about})
 
 
 def records_from_table(table: pa.Table) -> list[Record]:
@@ -129,9 +155,9 @@ def records_from_table(table: pa.Table) -> list[Record]:
 
 def _check_schema(schema: pa.Schema) -> None:
     version = int((schema.metadata or {}).get(b"drsft.schema_version", SCHEMA_VERSION))
-    if version > SCHEMA_VERSION:
+    if version > THINKING_SCHEMA_VERSION:
         raise InputError(
-            f"these records have schema version {version}, this drsft reads up to {SCHEMA_VERSION}; "
+            f"these records have schema version {version}, this drsft reads up to {THINKING_SCHEMA_VERSION}; "
             "install the version that wrote them (see drsft.version in the file's metadata)"
         )
     missing = set(RECORD_SCHEMA.names) - _ADDED - set(schema.names)
@@ -163,7 +189,23 @@ def _record_row(record: Record) -> dict[str, Any]:
         "expert_verdict": _verdict_row(record.expert_verdict),
         "also_kept": [_completion_row(completion) for completion in record.further_completions],
         "round": record.round,
+        "thought": _thought_row(record.thought),
+        "also_kept_thoughts": [_thought_row(one.thought) for one in record.further_completions],
     }
+
+
+def _has_thought(record: Record) -> bool:
+    completions = [one.rollout.completion for one in record.attempts]
+    thoughts = [record.thought, *(one.thought for one in (*completions, *record.further_completions))]
+    return any(one is not None for one in thoughts)
+
+
+def _thought_row(thought: ThoughtPart | None) -> dict[str, Any] | None:
+    return None if thought is None else asdict(thought)
+
+
+def _thought(row: dict[str, Any] | None) -> ThoughtPart | None:
+    return None if row is None else ThoughtPart(**row)
 
 
 def _verdict_row(verdict: Verdict | None) -> dict[str, Any] | None:
@@ -197,6 +239,7 @@ def _attempt_row(attempt: Attempt) -> dict[str, Any]:
         **verdict,
         "mean_phi": attempt.mean_phi,
         "round": rollout.round,
+        "thought": _thought_row(rollout.completion.thought),
     }
 
 
@@ -211,8 +254,17 @@ def _record(row: dict[str, Any]) -> Record:
         expert_completion_ids=tuple(row["expert_completion_ids"]),
         attempts=tuple(map(_attempt, row["attempts"])),
         expert_verdict=_verdict(row.get("expert_verdict")),
-        further_completions=tuple(map(_completion, row.get("also_kept") or ())),
+        further_completions=_further_completions(row),
         round=row.get("round", 1),
+        thought=_thought(row.get("thought")),
+    )
+
+
+def _further_completions(row: dict[str, Any]) -> tuple[Completion, ...]:
+    kept = row.get("also_kept") or []
+    thoughts = row.get("also_kept_thoughts") or [None] * len(kept)
+    return tuple(
+        _completion({**one, "thought": thought}) for one, thought in zip(kept, thoughts, strict=True)
     )
 
 
@@ -232,6 +284,7 @@ def _completion(row: dict[str, Any]) -> Completion:
         text=row["text"],
         behaviour_logprobs_T=_optional_tuple(row["behaviour_logprobs"]),
         finish_reason=FinishReason(row["finish_reason"]),
+        thought=_thought(row.get("thought")),
     )
 
 

@@ -14,6 +14,7 @@ from drsft.verify.literal import judge_exact, judge_regex
 from drsft.verify.maths.judge import judge_math
 from drsft.verify.numeric import judge_numeric
 from drsft.verify.options import VerifyOptions
+from drsft.verify.protocol import UNCLOSED
 from drsft.verify.steps import judge_math_with_steps, judge_steps
 from drsft.verify.wire import Case
 
@@ -21,7 +22,6 @@ __all__ = ["BY_MODEL", "KINDS", "check_kind", "judge_case", "kinds_of"]
 
 Judge = Callable[[Case, VerifyOptions], Verdict]
 
-UNCLOSED = "unclosed thought"  # the reason of a NO_ANSWER
 BY_MODEL = "judge"  # the one kind that no worker judges: a model behind HTTP does
 KINDS: Mapping[str, Judge] = {
     "math": judge_math,

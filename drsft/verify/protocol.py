@@ -2,12 +2,21 @@
 
 from typing import Protocol
 
-from drsft.records import Problem, Verdict
+from drsft.records import Completion, Outcome, Problem, Verdict
 
-__all__ = ["Verifier"]
+__all__ = ["UNCLOSED", "Verifier", "judge_completion"]
+
+UNCLOSED = "unclosed thought"  # the reason of a NO_ANSWER
 
 
 class Verifier(Protocol):
     async def judge(self, problem: Problem, text: str, *, is_truncated: bool = False) -> Verdict:
         """Never raises on any text: what cannot be judged (time limit, crash) is UNJUDGED with its reason."""
         ...
+
+
+async def judge_completion(verifier: Verifier, problem: Problem, completion: Completion) -> Verdict:
+    """The verdict on what a completion answers; one that stopped inside its thought is NO_ANSWER."""
+    if completion.has_open_thought and not completion.is_truncated:
+        return Verdict(outcome=Outcome.NO_ANSWER, reason=UNCLOSED)
+    return await verifier.judge(problem, completion.text, is_truncated=completion.is_truncated)

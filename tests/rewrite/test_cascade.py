@@ -58,7 +58,9 @@ def recipe(teachers: "FakeTeachers | None" = None, **changes: Any) -> Recipe:
         answered=lambda problem: (6, *map(ord, problem.demonstration)),
         rephrased=lambda problem: (7, *map(ord, problem.demonstration)),
         completion=lambda text: (*map(ord, text), 0),
+        solution=lambda text: replace(text_completion(text), behaviour_logprobs_T=None),
         prompts=SimpleNamespace(system=None, plain="{question}"),
+        turn=SimpleNamespace(thought=None),
     )
     stage = {"num_samples": 4, "wave_size": 2, "max_tokens": 64}
     # Whole waves, so that what is counted here does not depend on which sample stands first.

@@ -17,6 +17,9 @@ STORED_REJECTIONS = {
     "loops": Rejection(RejectionKind.LOOPS),
     "mentions its guide": Rejection(RejectionKind.MENTIONS_GUIDE),
     "mentions its guide: the teacher said": Rejection(RejectionKind.MENTIONS_GUIDE, "the teacher said"),
+    "its thought mentions its guide: the teacher": Rejection(
+        RejectionKind.THOUGHT_MENTIONS_GUIDE, "the teacher"
+    ),
     "several different boxed answers": Rejection(RejectionKind.SEVERAL_BOXES),
     "its equations do not hold": Rejection(RejectionKind.UNSOUND_STEPS),
     "too long for the model": Rejection(RejectionKind.TOO_LONG),

@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Annotated, BinaryIO, cast
 
 import typer
@@ -124,14 +125,18 @@ def _answer(prompt_ids: Sequence[int], seed: int) -> Completion:
 
 
 class _UntokenisedPrompter:
+    turn = SimpleNamespace(thought=None)
+
     def plain(self, problem: Problem) -> tuple[int, ...]:
         return (1,)
 
     def guided(self, problem: Problem) -> tuple[int, ...]:
         return (2,)
 
-    def completion(self, text: str) -> tuple[int, ...]:
-        return (3,)
+    def solution(self, text: str) -> Completion:
+        return Completion(
+            token_ids=(3,), text=text, behaviour_logprobs_T=None, finish_reason=FinishReason.STOP
+        )
 
 
 class _StringVerifier:

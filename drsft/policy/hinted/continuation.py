@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from drsft.config import Mixing
 from drsft.errors import InputError
 from drsft.policy.hinted.protocol import Contexts
-from drsft.records import Completion, FinishReason, Sampling
+from drsft.records import Completion, FinishReason, Sampling, ThoughtPart
 
 __all__ = ["Continuation", "loops", "start_continuations", "uniform"]
 
 HINTED_ALONE, PLAIN_ALONE, BY_ENTROPY = 0.0, 1.0, math.nan
 _UNIT = 1 << 52
+
+Read = Callable[[Sequence[int]], tuple[str, ThoughtPart | None]]  # as Prompter.read
 
 
 class Continuation:
@@ -31,13 +33,13 @@ class Continuation:
         max_tokens: int,
         stop_ids: frozenset[int],
         decode: Callable[[Sequence[int]], str],
-        answer_text: Callable[[Sequence[int]], str] | None = None,
+        read: Read | None = None,
     ) -> None:
-        """`answer_text` reads the answer out of a whole completion; None: `decode` does."""
+        """`read` tells a whole completion's answer from its thought; None: there are no thoughts."""
         self.mixing, self.sampling, self.max_tokens = mixing, sampling, max_tokens
         self._seed = sampling.seed + sample_index
         self._stop_ids, self._decode = stop_ids, decode
-        self._answer_text = answer_text or decode
+        self._read = read or (lambda token_ids: (decode(token_ids), None))
         self.token_ids: list[int] = []
         self._logprobs: list[float] = []
         self._answered_at: int | None = None  # tokens when the answer marker was complete
@@ -80,11 +82,13 @@ class Continuation:
                 break
             start += 1
         token_ids = tuple(self.token_ids[start:])
+        answer, thought = self._read(token_ids)
         return Completion(
             token_ids=token_ids,
-            text=self._answer_text(token_ids).lstrip(),
+            text=answer.lstrip(),
             behaviour_logprobs_T=tuple(self._logprobs[start:]),
             finish_reason=self.finish_reason or FinishReason.LENGTH,
+            thought=thought,
         )
 
     def _answers(self, token_id: int) -> bool:
@@ -111,7 +115,7 @@ def start_continuations(
     max_model_len: int,
     stop_ids: frozenset[int],
     decode: Callable[[Sequence[int]], str],
-    answer_text: Callable[[Sequence[int]], str] | None = None,
+    read: Read | None = None,
 ) -> list[Continuation]:
     """One for each sample, by index. Raises InputError when a context leaves no room for it."""
     room = max_model_len - contexts.longest
@@ -125,7 +129,7 @@ def start_continuations(
             max_tokens=min(sampling.max_tokens, room),
             stop_ids=stop_ids,
             decode=decode,
-            answer_text=answer_text,
+            read=read,
         )
         for index in range(sampling.num_samples)
     ]

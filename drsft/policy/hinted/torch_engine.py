@@ -69,7 +69,7 @@ class TorchHintedDecoder:
             max_model_len=self._max_model_len,
             stop_ids=self._stop_ids,
             decode=self._prompter.decode,
-            answer_text=self._prompter.answer_text,
+            read=self._prompter.read,
         )
         self.counts.num_pairs += len(continuations)
         loop = asyncio.get_running_loop()

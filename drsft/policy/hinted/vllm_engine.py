@@ -73,7 +73,7 @@ class VLLMHintedDecoder:
             max_model_len=self.policy.max_model_len,
             stop_ids=self._stop_ids,
             decode=self._prompter.decode,
-            answer_text=self._prompter.answer_text,
+            read=self._prompter.read,
         )
         engine_loop, loop = self.policy.loop, asyncio.get_running_loop()
         request = PairedRequest(engine_loop.new_request_id(), [], loop.create_future(), loop)

@@ -6,6 +6,7 @@ Where the markers are special tokens, decoding drops them, so the text alone no 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 __all__ = ["CompletionIds", "ThoughtIds", "split_ids"]
 
@@ -26,48 +27,65 @@ class ThoughtIds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionIds:
-    """A completion's ids in its parts. `thought` is None where there is none; markers belong to neither."""
+    """A completion's ids in its parts. `thought` is None where there is none; markers belong to neither.
+
+    The thought reaches from the first opening to the last end, so several of them are one.
+    """
 
     thought: tuple[int, ...] | None
     answer: tuple[int, ...]
     is_closed: bool = True
     """Whether the thought ends; only what follows its end is the answer, so an open one has none."""
+    num_thought_tokens: int = 0
+    """How many of the completion's first tokens are its thought: all up to its end, markers included."""
 
 
 def split_ids(ids: Sequence[int], marks: ThoughtIds | None, decode: Decode) -> CompletionIds:
-    """The parts of a completion: its answer is what follows the last end of a thought."""
+    """The parts of a completion: its answer is what follows the last end of a thought.
+
+    A thought that is opened behind that end, and never closed, leaves no answer.
+    """
     whole = tuple(ids)
     if marks is None:
         return CompletionIds(thought=None, answer=whole)
-    closed = _last(whole, marks.close, marks.close_ids, marks, decode)
-    if closed is not None:
-        before, answer = whole[: closed[0]], whole[closed[1] :]
-        return CompletionIds(thought=_behind_opening(before, marks, decode), answer=answer)
-    if marks.begins_inside or _last(whole, marks.open, marks.open_ids, marks, decode) is not None:
-        return CompletionIds(thought=_behind_opening(whole, marks, decode), answer=(), is_closed=False)
+    closed = _find(whole, marks, decode, of="close", is_last=True)
+    opened = _find(whole, marks, decode, of="open", is_last=True)
+    is_inside = marks.begins_inside if opened is None else True
+    if closed is not None and (opened is None or opened[1] <= closed[1]):
+        thought = _behind_opening(whole[: closed[0]], marks, decode)
+        return CompletionIds(thought=thought, answer=whole[closed[1] :], num_thought_tokens=closed[1])
+    if closed is not None or is_inside:
+        thought = _behind_opening(whole, marks, decode)
+        return CompletionIds(thought=thought, answer=(), is_closed=False, num_thought_tokens=len(whole))
     return CompletionIds(thought=None, answer=whole)
 
 
 def _behind_opening(ids: tuple[int, ...], marks: ThoughtIds, decode: Decode) -> tuple[int, ...]:
-    opened = _last(ids, marks.open, marks.open_ids, marks, decode)
-    return ids if opened is None else ids[opened[1] :]
+    opened = _find(ids, marks, decode, of="open", is_last=False)
+    is_begun = marks.begins_inside and opened is not None and decode(ids[: opened[0]]).strip()
+    return ids if opened is None or is_begun else ids[opened[1] :]
 
 
-def _last(
-    ids: tuple[int, ...], marker: str, marker_ids: tuple[int, ...], marks: ThoughtIds, decode: Decode
+def _find(
+    ids: tuple[int, ...], marks: ThoughtIds, decode: Decode, *, of: Literal["open", "close"], is_last: bool
 ) -> tuple[int, int] | None:
-    """Where a marker stands last: its first index and the one behind it."""
+    """Where a marker stands first, or last: its first index and the one behind it."""
+    marker, marker_ids = (marks.open, marks.open_ids) if of == "open" else (marks.close, marks.close_ids)
     if marks.is_spelt:
-        return _last_spelt(ids, marker, decode)
+        return _find_spelt(ids, marker, decode, is_last=is_last)
     size = len(marker_ids)
-    for start in range(len(ids) - size, -1, -1):
+    starts = range(len(ids) - size + 1)
+    for start in reversed(starts) if is_last else starts:
         if ids[start] == marker_ids[0] and ids[start : start + size] == marker_ids:
             return start, start + size
     return None
 
 
-def _last_spelt(ids: tuple[int, ...], marker: str, decode: Decode) -> tuple[int, int] | None:
-    start = decode(ids).rfind(marker)
+def _find_spelt(
+    ids: tuple[int, ...], marker: str, decode: Decode, *, is_last: bool
+) -> tuple[int, int] | None:
+    text = decode(ids)
+    start = text.rfind(marker) if is_last else text.find(marker)
     if start < 0:
         return None
     ends = range(len(ids) + 1)

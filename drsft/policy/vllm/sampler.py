@@ -136,11 +136,13 @@ class PlainSampler:
 
     def _completion(self, sample: Any) -> Completion:
         token_ids = tuple(sample.token_ids)
+        answer, thought = self._prompter.read(token_ids)
         return Completion(
             token_ids=token_ids,
-            text=self._prompter.answer_text(token_ids),
+            text=answer,
             behaviour_logprobs_T=tuple(sample.logprobs.logprobs[i] for i in sample.logprobs.start_indices),
             finish_reason=FinishReason(sample.finish_reason),
+            thought=thought,
         )
 
     def close(self) -> None:

@@ -78,6 +78,19 @@ def test_the_answer_holds_no_marker_that_closes_and_is_the_end_of_the_completion
     assert (parts.thought is None) == (OPEN not in ids and CLOSE not in ids)
     if parts.thought is None:
         assert parts.answer == tuple(ids)
-    if CLOSE in ids:
+    last = next((one for one in reversed(ids) if one in (OPEN, CLOSE)), None)
+    if last == CLOSE:
         assert len(parts.answer) == list(reversed(ids)).index(CLOSE)
-    assert parts.is_closed == (CLOSE in ids or OPEN not in ids)
+    if last == OPEN:
+        assert parts.answer == ()
+    assert parts.is_closed == (last != OPEN)
+    assert parts.num_thought_tokens + len(parts.answer) == len(ids)
+
+
+@given(ids=st.lists(st.integers(6, 9), max_size=12))
+def test_all_that_stands_between_the_first_opening_and_the_last_end_is_thought(ids: list[int]) -> None:
+    parts = split_ids(ids, MARKS, lambda ids: "")
+    if parts.thought is not None:
+        begun = ids.index(OPEN) + 1 if OPEN in ids[: parts.num_thought_tokens] else 0
+        ended = parts.num_thought_tokens - parts.is_closed
+        assert list(parts.thought) == ids[min(begun, ended) : ended]
