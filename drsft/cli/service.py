@@ -20,6 +20,7 @@ def verify(
     kind: Annotated[str, typer.Option(help="Verifier of rows that name none.")] = "math",
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
     timeout_s: Annotated[float, typer.Option(min=0.1, help="For one row; past it: unjudged.")] = 5.0,
+    explain: Annotated[bool, typer.Option(help="Add how each side was read, and from where.")] = False,
 ) -> None:
     """Judge rows of {"reference", "prediction", "kind"?}; each is printed again with "outcome" and "reason".
 
@@ -29,7 +30,7 @@ def verify(
     """
     from drsft.cli.verify import verify_file
 
-    verify_file(file, kind=kind, num_workers=workers, timeout_s=timeout_s)
+    verify_file(file, kind=kind, num_workers=workers, timeout_s=timeout_s, with_explanation=explain)
 
 
 @service_app.command()

@@ -8,6 +8,7 @@ import zlib
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -17,9 +18,11 @@ from rich.table import Table
 
 from drsft.errors import ConfigError, InputError
 from drsft.records import Outcome, Problem, Verdict
+from drsft.verify.explain import explain
 from drsft.verify.kinds import check_kind
 from drsft.verify.options import VerifyOptions
 from drsft.verify.pool import VerifierPool
+from drsft.verify.wire import Case
 
 __all__ = ["verify_file"]
 
@@ -33,6 +36,7 @@ def verify_file(
     kind: str = "math",
     num_workers: int = 1,
     timeout_s: float = 5.0,
+    with_explanation: bool = False,
     options: VerifyOptions | None = None,
     output: TextIO | None = None,
     console: Console | None = None,
@@ -40,7 +44,9 @@ def verify_file(
     """Judge the rows of `file` ("-" is stdin) and write them to `output` (stdout) in their order.
 
     A row is {"reference", "prediction", "kind"?, "question"?, "truncated"?, ...}; `kind` is the default. A
-    row that is none is printed with outcome "unjudged" and the reason. Returns counts by outcome and reason.
+    row that is none is printed with outcome "unjudged" and the reason. `with_explanation` adds the field
+    "explanation": each side as it was read, from which place, and the rule. Returns counts by outcome and
+    reason.
     """
     check_kind(kind, options or VerifyOptions())
     output = output or sys.stdout
@@ -51,6 +57,8 @@ def verify_file(
         task = progress.add_task("judging", total=_num_lines(file))
         for row, verdict in _judged(lines, file, kind, pool):
             row["outcome"], row["reason"] = verdict.outcome.value, verdict.reason
+            if with_explanation and row.get("reference") is not None and row.get("prediction") is not None:
+                row["explanation"] = _explanation(row, kind, verdict, options or VerifyOptions())
             output.write(_written(row) + "\n")
             counts[verdict.outcome.value, verdict.reason] += 1
             progress.advance(task)
@@ -138,6 +146,21 @@ def _submitted(line: str, kind: str, pool: VerifierPool) -> "tuple[dict[str, Any
         return row, pool.submit(problem, _text(row["prediction"]))
     except ConfigError as error:
         return row, _refused(str(error))
+
+
+def _explanation(row: dict[str, Any], kind: str, verdict: Verdict, options: VerifyOptions) -> dict[str, Any]:
+    case = Case(
+        kind=_text(row.get("kind") or kind),
+        question=_text(row.get("question") or row.get("problem") or ""),
+        reference=_text(row["reference"]),
+        text=_text(row["prediction"]),
+    )
+    reference, answer, rule = explain(case, verdict, options)
+    return {
+        "reference": asdict(reference),
+        "answer": None if answer is None else asdict(answer),
+        "compared": rule,
+    }
 
 
 def _text(value: Any) -> str:

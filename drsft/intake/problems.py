@@ -18,6 +18,7 @@ from drsft.intake.rows import BadRow, Row, read_rows
 from drsft.policy.prompts import Prompter
 from drsft.records import Problem, problem_id_of
 from drsft.run.plan import QuarantinedRow
+from drsft.verify.answers import unmeetable
 from drsft.verify.code.program import reference_of_row
 from drsft.verify.kinds import KINDS
 
@@ -111,6 +112,9 @@ def _parse(
     if reference is None:
         return _set_aside(row, "no parsable reference answer", values["reference"][:200])
     question = values["question"].strip()
+    if (finding := unmeetable(question, reference, kind)) is not None:
+        proposal = f"; kind {finding.proposed_kind!r} could judge it" if finding.proposed_kind else ""
+        return _set_aside(row, "reference cannot be met", f"{finding.reason}{proposal}: {reference[:200]}")
     return Problem(
         problem_id=problem_id_of(question, reference),
         question=question,

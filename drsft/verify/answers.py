@@ -1,11 +1,31 @@
-"""The answer of a reference: what problem loading asks before a problem is worth any work."""
+"""The answer of a reference, and whether any text could meet it: what problem loading asks first."""
 
+import re
+from dataclasses import dataclass
+
+from drsft.verify.choice import letters_of, options_of
 from drsft.verify.code.program import parse_tests
+from drsft.verify.find import find_answer
 from drsft.verify.literal import is_pattern
+from drsft.verify.maths.answer import readings_of
 from drsft.verify.maths.judge import reference_answer
-from drsft.verify.numeric import parse_numeric
+from drsft.verify.maths.normalise import clean
+from drsft.verify.maths.same import MAX_CHARS, is_prose, same_when_read
+from drsft.verify.maths.syntax import Words
+from drsft.verify.numeric import is_numeric
 
-__all__ = ["parse_reference"]
+__all__ = ["Unmeetable", "parse_reference", "unmeetable"]
+
+MAX_WORDS = 12  # of a reference in words; a longer one is a sentence that nobody says again word for word
+_PLAIN = re.compile(r"-?\d{1,300}(?:\.\d{1,300})?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unmeetable:
+    """Why no answer could be CORRECT against a reference, and the kind that could judge it, if any."""
+
+    reason: str
+    proposed_kind: str | None = None
 
 
 def parse_reference(reference: str, kind: str) -> str | None:
@@ -18,7 +38,7 @@ def parse_reference(reference: str, kind: str) -> str | None:
         case "math" | "math+steps":
             return reference_answer(reference)
         case "numeric":
-            is_readable = parse_numeric(reference) is not None
+            is_readable = is_numeric(reference)
         case "regex":
             is_readable = bool(reference) and is_pattern(reference)
         case "code":
@@ -28,3 +48,36 @@ def parse_reference(reference: str, kind: str) -> str | None:
         case _:
             is_readable = bool(reference)
     return reference if is_readable else None
+
+
+def unmeetable(question: str, reference: str, kind: str) -> Unmeetable | None:
+    """Judges an answer that was parsed against itself, boxed and as "The answer is ..."; None: it can be met.
+
+    No symbolic step and no process: linear in the reference, a plain number costs one pattern.
+    """
+    if _PLAIN.fullmatch(reference):
+        return None
+    if kind in ("math", "math+steps"):
+        return _unmet_maths(reference)
+    if kind == "choice" and letters_of(reference, options_of(question)) is None:
+        if letters_of(reference, {}) is not None:
+            return None
+        return Unmeetable(
+            reason="it is no letter, and no option that the question lists", proposed_kind="exact"
+        )
+    return None
+
+
+def _unmet_maths(reference: str) -> Unmeetable | None:
+    if len(reference) > MAX_CHARS:
+        return Unmeetable(reason=f"it is longer than {MAX_CHARS} characters", proposed_kind="judge")
+    cleaned = clean(reference)
+    readings = readings_of(cleaned)
+    is_sentence = isinstance(readings[0], Words) if readings else is_prose(cleaned)
+    if is_sentence and len(cleaned.split()) > MAX_WORDS:
+        return Unmeetable(reason="it is prose that states no answer", proposed_kind="judge")
+    for text in (rf"\boxed{{{reference}}}", f"The answer is {reference}."):
+        found = find_answer(text)
+        if found is not None and (found.text == reference or same_when_read(reference, found.text)):
+            return None
+    return Unmeetable(reason="it is not found again where a solution states it", proposed_kind="exact")

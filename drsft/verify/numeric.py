@@ -5,18 +5,20 @@ from fractions import Fraction
 
 from drsft.records import Outcome, Verdict
 from drsft.verify.find import find_answer
+from drsft.verify.maths.answer import readings_of
 from drsft.verify.maths.compare import total_of
 from drsft.verify.maths.evaluate import NotANumberError, TooLargeError, free_symbols, value_at
 from drsft.verify.maths.normalise import clean
 from drsft.verify.maths.parser import parse
-from drsft.verify.maths.syntax import Chain, Listing, Quantity
+from drsft.verify.maths.same import same_math
+from drsft.verify.maths.syntax import Chain, Listing, Matrix, Quantity, Seq, SetOf, Truth
 from drsft.verify.maths.tokens import UnreadableError
 from drsft.verify.maths.units import Unit, factor_between, is_label
 from drsft.verify.maths.values import decimal_of, split_unit
 from drsft.verify.options import VerifyOptions
 from drsft.verify.wire import Case
 
-__all__ = ["judge_numeric", "parse_numeric"]
+__all__ = ["is_numeric", "judge_numeric", "parse_numeric"]
 
 _TOLERANCE = re.compile(r"(.+?)\s*(?:±|\\pm|\+/-|\+-)\s*([\d.eE+-]+)\s*(.*)", re.DOTALL)
 
@@ -24,6 +26,8 @@ _TOLERANCE = re.compile(r"(.+?)\s*(?:±|\\pm|\+/-|\+-)\s*([\d.eE+-]+)\s*(.*)", r
 def judge_numeric(case: Case, options: VerifyOptions) -> Verdict:
     """CORRECT within the reference's own tolerance, or the options' relative and absolute ones."""
     expected = parse_numeric(case.reference)
+    if expected is None and is_numeric(case.reference):
+        return _judge_structure(case, options)
     if expected is None:
         return Verdict(outcome=Outcome.UNJUDGED, reason="reference is not a number")
     value, unit, tolerance = expected
@@ -49,6 +53,42 @@ def judge_numeric(case: Case, options: VerifyOptions) -> Verdict:
     return Verdict(
         outcome=outcome, reason="within" if is_within else "outside the tolerance", answer=found.text
     )
+
+
+def is_numeric(reference: str) -> bool:
+    """Whether the kind can judge a reference: a number, or numbers in brackets, or a boolean."""
+    if parse_numeric(reference) is not None:
+        return True
+    readings = readings_of(clean(reference))
+    return bool(readings) and isinstance(readings[0], Truth | Seq | Listing | SetOf | Matrix)
+
+
+def _judge_structure(case: Case, options: VerifyOptions) -> Verdict:
+    """Lists of numbers item by item within the tolerance; other structures as mathematics."""
+    found = find_answer(case.text, is_box_required=options.require_box)
+    if found is None:
+        return Verdict(outcome=Outcome.NO_ANSWER, reason="no answer found")
+    first, second = (_values(text) for text in (case.reference, found.text))
+    if first is None or second is None:
+        outcome, reason = same_math(case.reference, found.text)
+        return Verdict(outcome=outcome, reason=reason, answer=found.text)
+    is_within = len(first) == len(second) and all(
+        abs(left - right) <= max(options.absolute_tolerance, options.relative_tolerance * abs(left))
+        for left, right in zip(first, second, strict=True)
+    )
+    outcome = Outcome.CORRECT if is_within else Outcome.WRONG
+    reason = "within" if is_within else "outside the tolerance"
+    return Verdict(outcome=outcome, reason=reason, answer=found.text)
+
+
+def _values(text: str) -> list[float] | None:
+    """The numbers of a list in brackets or without; None for anything else."""
+    readings = readings_of(clean(text))
+    items = readings[0].items if readings and isinstance(readings[0], Seq | Listing) else ()
+    try:
+        return [float(value_at(item, {}, is_real=True)) for item in items] or None
+    except (NotANumberError, TooLargeError, OverflowError, TypeError):
+        return None
 
 
 def parse_numeric(reference: str) -> tuple[float, Unit, float | None] | None:

@@ -107,3 +107,25 @@ def test_the_bench_judges_each_row_by_its_kind_and_counts_each_file(tmp_path):
     found = {one.name: (one.num_cases, one.num_false_accepts, one.num_false_rejects) for one in bench.ours}
     assert found == {"all": (4, 0, 1), "choices": (3, 0, 1), "numbers": (1, 0, 0)}
     assert [row["reference"] for row in bench.disagreements] == ["C"]
+
+
+def test_an_explanation_says_what_was_read_from_where_and_how_it_compared(tmp_path):
+    rows = [
+        {"reference": "2 hours", "prediction": r"So \boxed{120\text{ minutes}}."},
+        {"reference": "5", "prediction": "The answer is $x^2$."},
+        {"reference": "B", "prediction": "(B)", "kind": "choice", "question": "Which?\nA. 1\nB. 2"},
+        {"reference": "5", "prediction": "<think>5"},
+    ]
+    judged, _ = run(tmp_path, [json.dumps(row) for row in rows], with_explanation=True)
+    found = [row["explanation"] for row in judged]
+    assert found[0]["reference"] == {
+        "place": "reference",
+        "text": "2 hours",
+        "type": "quantity",
+        "read_as": ["2 hours"],
+    }
+    assert (found[0]["answer"]["place"], found[0]["answer"]["read_as"]) == ("box", ["120 minutes"])
+    assert found[0]["compared"] == judged[0]["reason"] == "equal when read"
+    assert (found[1]["answer"]["place"], found[1]["answer"]["type"]) == ("phrase", "expression")
+    assert found[2]["answer"]["type"] == found[2]["reference"]["type"] == "letters"
+    assert (found[3]["answer"], found[3]["compared"]) == (None, "unclosed thought")

@@ -179,3 +179,52 @@ def test_kinds_that_nothing_judges_are_set_aside(tmp_path: Path) -> None:
     config, intake = Problems(path=str(path), columns=Columns(kind="kind")), Intake()
     problems = read_problems(config, intake, parse_reference=parse_reference, kinds={"math", "judge", "mine"})
     assert [problem.kind for problem in problems] == ["math", "judge", "mine"]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason", "proposed"),
+    [
+        (
+            {"answer": "We count the boys and then the girls and find that no class can be that large."},
+            "prose",
+            "judge",
+        ),
+        ({"answer": "1" + "+x" * 2_500}, "longer than", "judge"),
+        (
+            {"answer": "the third", "verifier": "choice", "problem": "Which?\nA. x\nB. y"},
+            "no option",
+            "exact",
+        ),
+    ],
+)
+def test_a_reference_that_no_answer_can_meet_is_told_with_a_kind_that_could(tmp_path, row, reason, proposed):
+    problems, intake = read(
+        write_lines(tmp_path / "a.jsonl", {**GOOD, **row}, GOOD), columns={"kind": "verifier"}
+    )
+    assert len(problems) == 1
+    (quarantined,) = intake.quarantined
+    assert quarantined.reason == "reference cannot be met"
+    assert reason in quarantined.detail
+    assert f"kind '{proposed}'" in quarantined.detail
+
+
+@pytest.mark.parametrize(
+    ("kind", "reference"),
+    [
+        *(
+            ("numeric", text)
+            for text in ("True", "[1, 2.5]", "(3, 4)", "48.2 kJ/mol", "-12 V", "2 hours 45 minutes")
+        ),
+        *(
+            ("math", text)
+            for text in ("9 (apples)", "<", "①③", "4:35 p.m.", "No solution", "['1994', '1997']")
+        ),
+        *(("choice", text) for text in ("K", "A, C", "BD")),
+    ],
+)
+def test_references_of_every_type_are_usable(tmp_path, kind, reference):
+    problems, intake = read(
+        write_lines(tmp_path / "a.jsonl", {**GOOD, "answer": reference, "verifier": kind}),
+        columns={"kind": "verifier"},
+    )
+    assert len(problems) == 1, intake.quarantined

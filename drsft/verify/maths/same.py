@@ -13,7 +13,7 @@ from drsft.verify.maths.normalise import clean
 from drsft.verify.maths.symbolic import load, symbolic
 from drsft.verify.maths.syntax import Truth
 
-__all__ = ["plain_finding", "same_math", "same_when_read"]
+__all__ = ["MAX_CHARS", "is_prose", "plain_finding", "same_math", "same_when_read"]
 
 SYMBOLIC_BUDGET_S = 2.5  # below the pool's limit for a case, so that giving up is a finding and not a kill
 MAX_CHARS = 4_000  # of an answer that is read; longer ones are only compared as they stand
@@ -125,6 +125,11 @@ def _by_symbols(reference: str, answer: str, is_read: tuple[bool, bool]) -> tupl
     if len(words_of(reference).split()) in (1, 2, 3):
         return Outcome.WRONG, "other words"
     return Outcome.UNJUDGED, "reference is not mathematics"
+
+
+def is_prose(text: str) -> bool:
+    """Whether a text has two ordinary words in a row."""
+    return _PROSE.search(text) is not None
 
 
 def same_when_read(reference: str, answer: str) -> bool:

@@ -1,0 +1,97 @@
+"""What was read from each side of a case, as which type, from which place, and how the two compared."""
+
+from dataclasses import dataclass
+
+from drsft.records import Verdict
+from drsft.verify.choice import letters_of, options_of
+from drsft.verify.find import after_thoughts, find_answer
+from drsft.verify.maths.answer import readings_of, type_of
+from drsft.verify.maths.judge import reference_answer
+from drsft.verify.maths.normalise import clean
+from drsft.verify.maths.syntax import (
+    Builder,
+    Call,
+    Chain,
+    Clock,
+    Listing,
+    Matrix,
+    Node,
+    Num,
+    Options,
+    Quantity,
+    Seq,
+    SetOf,
+    Sym,
+    Truth,
+    Words,
+)
+from drsft.verify.options import VerifyOptions
+from drsft.verify.wire import Case
+
+__all__ = ["Side", "explain"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One side as it was read; `place` is "reference" or where in the text the answer stands."""
+
+    place: str
+    text: str
+    type: str  # an AnswerType's value, "letters", or "not read"
+    read_as: tuple[str, ...]  # the trees, the usual reading first
+
+
+def explain(case: Case, verdict: Verdict, options: VerifyOptions) -> tuple[Side, Side | None, str]:
+    """The reference's side, the answer's (None: no statement was found), and the rule that decided."""
+    offered = options_of(case.question) if case.kind == "choice" else {}
+    reference = reference_answer(case.reference) or case.reference.strip()
+    said = after_thoughts(case.text)
+    found = None if said is None else find_answer(said, is_box_required=options.require_box)
+    answer = None
+    if case.kind == "choice" and verdict.answer is not None:
+        answer = Side(place="choice", text=verdict.answer, type="letters", read_as=(verdict.answer,))
+    elif found is not None:
+        answer = _side(found.where, found.text, offered)
+    return _side("reference", reference, offered), answer, verdict.reason
+
+
+def _side(place: str, text: str, offered: dict[str, str]) -> Side:
+    if offered and (letters := letters_of(text, offered)) is not None:
+        return Side(place=place, text=text, type="letters", read_as=(", ".join(sorted(letters)),))
+    readings = readings_of(clean(text))
+    kind = type_of(readings[0]).value if readings else "not read"
+    return Side(place=place, text=text, type=kind, read_as=tuple(_shown(reading) for reading in readings))
+
+
+def _shown(node: Node) -> str:
+    """A tree in one line: operations before their arguments, units after their values."""
+    match node:
+        case Num(value):
+            return str(value)
+        case Sym(name):
+            return name
+        case Words(text):
+            return repr(text)
+        case Call(name, items):
+            return f"{name}({', '.join(map(_shown, items))})"
+        case Quantity(value, unit):
+            return f"{_shown(value)} {'·'.join(n if p == 1 else f'{n}^{p}' for n, p in unit)}"
+        case Seq(items, left, right):
+            return f"{left}{', '.join(map(_shown, items))}{right}"
+        case SetOf(items):
+            return f"{{{', '.join(map(_shown, items))}}}"
+        case Listing(items):
+            return "; ".join(map(_shown, items))
+        case Chain(sides, ops):
+            rest = (f" {op} {_shown(side)}" for op, side in zip(ops, sides[1:], strict=True))
+            return _shown(sides[0]) + "".join(rest)
+        case Matrix(rows):
+            return "[" + "; ".join(" ".join(map(_shown, row)) for row in rows) + "]"
+        case Builder(element, conditions):
+            return f"{{{_shown(element)} | {', '.join(map(_shown, conditions))}}}"
+        case Options(labels):
+            return ", ".join(sorted(labels))
+        case Truth(value):
+            return str(value)
+        case Clock(seconds):
+            return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
