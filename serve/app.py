@@ -26,7 +26,7 @@ from serve.ray.remote_engines import RemotePolicy, RemoteScorer
 from serve.service import RewriteService
 from serve.settings import ServeConfig
 
-__all__ = ["Engine", "Ingress", "build_app"]
+__all__ = ["Engine", "Ingress", "build_app", "service_verifier"]
 
 MAX_SILENCE_S = 30.0
 Told = list[tuple[int, Sequence[int]]]  # samples' indices with their new token ids
@@ -96,6 +96,11 @@ class Scorer:
         return await self._scorer.mean_phi(prompt_ids, completions)
 
 
+def service_verifier(config: ServeConfig) -> VerifierPool:
+    """The verifiers of one ingress replica; they follow `rewrite.verification`, as the batch job's do."""
+    return VerifierPool.from_config(config.rewrite.verification, num_workers=config.verify_workers)
+
+
 @ray_serve.ingress()
 class Ingress:
     """HTTP, keys, admission and verification; asks the engines for samples only."""
@@ -105,11 +110,7 @@ class Ingress:
         if config.traces is not None:
             export_traces(config.traces, stage="serve")
         policy = RemotePolicy(engines)
-        self._verifier = VerifierPool(
-            num_workers=config.verify_workers,
-            timeout_s=config.rewrite.verification.timeout_s,
-            memory_limit_bytes=config.rewrite.verification.memory_limit_mib << 20,
-        )
+        self._verifier = service_verifier(config)
         prompter = target_prompter(config.target)
         self._backend = Backend(
             config,
