@@ -8,11 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from drsft.config import RunConfig
+from drsft.policy.turn.turn import Turn
 from drsft.records import Record
-from drsft.rewrite.export import MESSAGES_SCHEMA, PAIRS_SCHEMA, messages_table, pairs_table
+from drsft.rewrite.export import messages_schema, messages_table, pairs_schema, pairs_table
 from drsft.run import layout
 from drsft.run.run import Run
 from drsft.storage import Store
+from drsft.storage.typed import read_stored
 
 __all__ = ["ExportKind", "Exported", "export_records"]
 
@@ -35,14 +37,16 @@ def export_records(kind: ExportKind, run: Run, out: Store) -> Exported:
 
     In memory stand the compressed file and about 10,000 rows. Raises InputError when nothing is rewritten.
     """
-    schema = MESSAGES_SCHEMA if kind == "messages" else PAIRS_SCHEMA
+    marks_thoughts = _marks_thoughts(run)
+    schema_of = messages_schema if kind == "messages" else pairs_schema
+    schema = schema_of(marks_thoughts=marks_thoughts)
     counts: Counter[str] = Counter()
     waiting: list[pa.Table] = []
     num_rows = num_waiting = 0
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
         for _, records in run.read_records():
-            table, of_shard = _convert(kind, records, run.config)
+            table, of_shard = _convert(kind, records, run.config, marks_thoughts=marks_thoughts)
             counts += of_shard
             num_rows += table.num_rows
             num_waiting += table.num_rows
@@ -55,9 +59,20 @@ def export_records(kind: ExportKind, run: Run, out: Store) -> Exported:
     return Exported(url=f"{out.url}/{layout.export(kind)}", num_rows=num_rows, counts=counts)
 
 
-def _convert(kind: ExportKind, records: list[Record], config: RunConfig) -> tuple[pa.Table, Counter[str]]:
+def _marks_thoughts(run: Run) -> bool:
+    """Whether the target's template marks thoughts, so that some of the records may hold one."""
+    if run.store.exists(layout.TURN):
+        return read_stored(run.store, layout.TURN, Turn).thought is not None
+    # A run that an older version started has no turn; this one may have made its last shards.
+    return any("thought" in run.records.table(shard).schema.names for shard in run.records.done())
+
+
+def _convert(
+    kind: ExportKind, records: list[Record], config: RunConfig, *, marks_thoughts: bool
+) -> tuple[pa.Table, Counter[str]]:
+    prompts = config.target.prompts
     match kind:
         case "messages":
-            return messages_table(records, config.target.prompts)
+            return messages_table(records, prompts, marks_thoughts=marks_thoughts)
         case "pairs":
-            return pairs_table(records, config.target.prompts, run_seed=config.seed)
+            return pairs_table(records, prompts, run_seed=config.seed, marks_thoughts=marks_thoughts)

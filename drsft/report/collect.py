@@ -70,6 +70,7 @@ def collect(run: Run, *, max_rows: int = MAX_ROWS) -> ReportData:
         cascade=cascade_of(
             summaries, beside={Phase.ANALYSIS, Phase.HINTED} if config.rewrite.hinted_beside else set()
         ),
+        num_thought_tokens=sum(one.counts.thought_tokens.total() for one in summaries),
         costs=tuple(stage_costs(run)),
         prices=prices_of(config),
         comparison=tuple(_comparison(config, scores)),

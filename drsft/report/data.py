@@ -227,6 +227,7 @@ class ReportData:
         default_factory=dict
     )  # of the data and the model, by what it is of
     cascade: Cascade | None = None
+    num_thought_tokens: int = 0  # of the cascade's sampled tokens, those before the answers
     costs: tuple[StageCost, ...] = ()
     prices: Prices = Prices()
     comparison: tuple[ComparisonRow, ...] = ()

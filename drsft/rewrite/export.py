@@ -13,28 +13,31 @@ import pyarrow as pa
 
 from drsft.config import Prompts
 from drsft.policy.prompts import chat_messages, user_turn
-from drsft.records import Attempt, Outcome, Record, Source, stable_seed
+from drsft.records import Attempt, Outcome, Record, Source, ThoughtPart, stable_seed
 
-__all__ = ["MESSAGES_SCHEMA", "PAIRS_SCHEMA", "messages_table", "pairs_table"]
+__all__ = ["messages_schema", "messages_table", "pairs_schema", "pairs_table"]
 
-_TURNS = pa.list_(pa.struct([pa.field("role", pa.string()), pa.field("content", pa.string())]))
-
-MESSAGES_SCHEMA = pa.schema(
-    [pa.field("messages", _TURNS), pa.field("problem_id", pa.string()), pa.field("source", pa.string())]
-)
-PAIRS_SCHEMA = pa.schema(
-    [
-        pa.field("prompt", _TURNS),
-        pa.field("chosen", _TURNS),
-        pa.field("rejected", _TURNS),
-        pa.field("problem_id", pa.string()),
-        pa.field("chosen_stage", pa.string()),
-        pa.field("rejected_stage", pa.string()),
-    ]
-)
+_TURN = pa.struct([pa.field("role", pa.string()), pa.field("content", pa.string())])
+_THINKING_TURN = pa.struct([*_TURN, pa.field("reasoning_content", pa.string())])
 
 
-def messages_table(records: Sequence[Record], prompts: Prompts) -> tuple[pa.Table, Counter[str]]:
+def messages_schema(*, marks_thoughts: bool) -> pa.Schema:
+    """With `reasoning_content` in the turns where the target's template marks thoughts."""
+    turns = pa.list_(_THINKING_TURN if marks_thoughts else _TURN)
+    return pa.schema([("messages", turns), ("problem_id", pa.string()), ("source", pa.string())])
+
+
+def pairs_schema(*, marks_thoughts: bool) -> pa.Schema:
+    """Likewise."""
+    turns = pa.list_(_THINKING_TURN if marks_thoughts else _TURN)
+    texts = ("problem_id", "chosen_stage", "rejected_stage")
+    sides = [(name, turns) for name in ("prompt", "chosen", "rejected")]
+    return pa.schema([*sides, *((name, pa.string()) for name in texts)])
+
+
+def messages_table(
+    records: Sequence[Record], prompts: Prompts, *, marks_thoughts: bool = False
+) -> tuple[pa.Table, Counter[str]]:
     """Returns a conversation for each completion that is trained on, and the number of them by source.
 
     A record that keeps several solutions gives several conversations; a dropped one is only counted.
@@ -42,23 +45,24 @@ def messages_table(records: Sequence[Record], prompts: Prompts) -> tuple[pa.Tabl
     rows: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
     for record in records:
-        texts = [record.text, *(completion.text for completion in record.further_completions)]
+        others = [(completion.text, completion.thought) for completion in record.further_completions]
+        texts = [(record.text, record.thought), *others]
         counts[record.source.value] += len(texts)
         if record.source is Source.DROPPED:
             continue
         rows += [
             {
-                "messages": [*_plain_turns(record, prompts), *_assistant(text)],
+                "messages": [*_plain_turns(record, prompts), _assistant(text, thought)],
                 "problem_id": record.problem.problem_id,
                 "source": record.source.value,
             }
-            for text in texts
+            for text, thought in texts
         ]
-    return pa.Table.from_pylist(rows, schema=MESSAGES_SCHEMA), counts
+    return pa.Table.from_pylist(rows, schema=messages_schema(marks_thoughts=marks_thoughts)), counts
 
 
 def pairs_table(
-    records: Sequence[Record], prompts: Prompts, *, run_seed: int
+    records: Sequence[Record], prompts: Prompts, *, run_seed: int, marks_thoughts: bool = False
 ) -> tuple[pa.Table, Counter[str]]:
     """Returns a pair for each problem whose kept completion was sampled and that has a wrong sample too.
 
@@ -77,7 +81,7 @@ def pairs_table(
         else:
             counts[f"{chosen.rollout.phase} over {rejected.rollout.phase}"] += 1
             rows.append(_pair(record, chosen, rejected, prompts))
-    return pa.Table.from_pylist(rows, schema=PAIRS_SCHEMA), counts
+    return pa.Table.from_pylist(rows, schema=pairs_schema(marks_thoughts=marks_thoughts)), counts
 
 
 def _rejected(record: Record, chosen: Attempt, run_seed: int) -> Attempt | None:
@@ -99,8 +103,8 @@ def _rejected(record: Record, chosen: Attempt, run_seed: int) -> Attempt | None:
 def _pair(record: Record, chosen: Attempt, rejected: Attempt, prompts: Prompts) -> dict[str, Any]:
     return {
         "prompt": _plain_turns(record, prompts),
-        "chosen": _assistant(chosen.rollout.completion.text),
-        "rejected": _assistant(rejected.rollout.completion.text),
+        "chosen": [_assistant(chosen.rollout.completion.text, chosen.rollout.completion.thought)],
+        "rejected": [_assistant(rejected.rollout.completion.text, rejected.rollout.completion.thought)],
         "problem_id": record.problem.problem_id,
         "chosen_stage": chosen.rollout.phase.value,
         "rejected_stage": rejected.rollout.phase.value,
@@ -112,5 +116,6 @@ def _plain_turns(record: Record, prompts: Prompts) -> list[dict[str, str]]:
     return chat_messages(prompts.system, user_turn(prompts.plain, record.problem))
 
 
-def _assistant(text: str) -> list[dict[str, str]]:
-    return [{"role": "assistant", "content": text}]
+def _assistant(text: str, thought: ThoughtPart | None) -> dict[str, str]:
+    turn = {"role": "assistant", "content": text}
+    return {**turn, "reasoning_content": thought.text} if thought is not None and thought.text else turn

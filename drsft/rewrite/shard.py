@@ -164,14 +164,19 @@ def count_records(records: Sequence[Record]) -> ShardCounts:
     """What records and their attempts say of a shard; its rewriter adds the counts that they do not tell."""
     attempts = [attempt for record in records for attempt in record.attempts]
     tokens: Counter[Phase] = Counter()
+    thought_tokens: Counter[Phase] = Counter()
     for attempt in attempts:
-        tokens[attempt.rollout.phase] += len(attempt.rollout.completion.token_ids)
+        completion = attempt.rollout.completion
+        tokens[attempt.rollout.phase] += len(completion.token_ids)
+        if completion.thought is not None:
+            thought_tokens[attempt.rollout.phase] += completion.thought.num_tokens
     steps = _step_outcomes(attempts)
     return ShardCounts(
         sources=Counter(record.source for record in records),
         problems=Counter(phase for r in records for phase in {a.rollout.phase for a in r.attempts}),
         samples=Counter(attempt.rollout.phase for attempt in attempts),
         tokens=tokens,
+        thought_tokens=thought_tokens,
         solved=Counter(kept.rollout.phase for record in records if (kept := record.kept_attempt)),
         accepted=Counter(
             phase for r in records for phase in {a.rollout.phase for a in r.attempts if a.is_accepted}

@@ -78,6 +78,7 @@ class ShardCounts:
     problems: Counter[Phase] = field(default_factory=Counter)
     samples: Counter[Phase] = field(default_factory=Counter)
     tokens: Counter[Phase] = field(default_factory=Counter)
+    thought_tokens: Counter[Phase] = field(default_factory=Counter)  # of these, before the answers
     solved: Counter[Phase] = field(default_factory=Counter)
     accepted: Counter[Phase] = field(default_factory=Counter)
     verdicts: Counter[JudgedAs] = field(default_factory=Counter)
@@ -139,6 +140,7 @@ class ShardSummary:
             "samples": dict(counts.samples),
             "problems": dict(counts.problems),
             "tokens": dict(counts.tokens),
+            **({"thought_tokens": dict(counts.thought_tokens)} if counts.thought_tokens else {}),
             "verdicts": {"/".join(key): count for key, count in counts.verdicts.items()},
             **(self.work._to_json() if self.work else {}),
             "cpu_s": self.cpu_s,
@@ -217,6 +219,7 @@ class _StoredCounts:
     problems: Counter[Phase] = field(default_factory=Counter)
     samples: Counter[Phase] = field(default_factory=Counter)
     tokens: Counter[Phase] = field(default_factory=Counter)
+    thought_tokens: Counter[Phase] = field(default_factory=Counter)  # absent where nothing was thought
     solved: Counter[Phase] = field(default_factory=Counter)
     accepted: Counter[Phase] = field(default_factory=Counter)
     verdicts: Counter[str] = field(default_factory=Counter)
@@ -234,6 +237,7 @@ def _counts_from_json(stored: _StoredCounts) -> ShardCounts:
         problems=stored.problems,
         samples=stored.samples,
         tokens=stored.tokens,
+        thought_tokens=stored.thought_tokens,
         solved=stored.solved,
         accepted=stored.accepted,
         verdicts=Counter({_judged_as(key): count for key, count in stored.verdicts.items()}),

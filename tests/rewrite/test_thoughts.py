@@ -11,8 +11,11 @@ import pytest
 from drsft.config import Prompts, Rewrite, Target
 from drsft.policy.fake import FakePolicy
 from drsft.policy.prompts import Prompter, load_prompter, target_prompter
-from drsft.records import Completion, FinishReason, Outcome, Problem, Record, RejectionKind, Source
+from drsft.records import Completion, FinishReason, Outcome, Phase, Problem, Record, RejectionKind, Source
 from drsft.rewrite.cascade import Recipe, rewrite_one
+from drsft.rewrite.export import messages_table, pairs_table
+from drsft.rewrite.shard import count_records
+from drsft.run.summary import ShardCounts, ShardSummary
 from drsft.run.tables import RECORD_SCHEMA, THINKING_RECORD_SCHEMA, records_from_table, records_to_table
 from drsft.verify.pool import VerifierPool
 from tests.support.templates import FAMILIES, folder_of
@@ -156,3 +159,27 @@ def test_records_without_thoughts_have_the_columns_that_they_always_had(tmp_path
     assert records_from_table(thinks) == records_from_table(table)
     both = [one.select(RECORD_SCHEMA.names[:9]) for one in (table, thinks)]
     assert pa.concat_tables(both).num_rows == 2, "shards of before and after an upgrade train together"
+
+
+def test_tokens_of_thoughts_are_counted_apart_in_what_a_commit_says(prompter: Prompter) -> None:
+    record = rewritten(prompter, thinking(prompter, WRONG, "-"), thinking(prompter, RIGHT, WRONG_DRAFT))
+    counts = count_records([record])
+    for phase in (Phase.SELF_ALIGN, Phase.GUIDED):
+        mine = [one.rollout.completion for one in record.attempts if one.rollout.phase is phase]
+        answers = [one.token_ids[one.thought.num_tokens :] for one in mine if one.thought]
+        assert counts.thought_tokens[phase] == counts.tokens[phase] - sum(map(len, answers)) > 0
+    assert ShardSummary.from_json(ShardSummary(counts=counts).to_json()).counts == counts
+    assert "thought_tokens" not in ShardSummary(counts=ShardCounts()).to_json()
+
+
+def test_an_export_holds_the_thought_beside_the_answer(prompter: Prompter) -> None:
+    record = rewritten(prompter, thinking(prompter, WRONG, "-"), thinking(prompter, RIGHT, WRONG_DRAFT))
+    plain = rewritten(prompter, thinking(prompter, WRONG, "-"))
+    table, _ = messages_table([record, plain], prompter.prompts, marks_thoughts=True)
+    own, expert = (row["messages"][-1] for row in table.to_pylist())
+    assert own == {"role": "assistant", "content": RIGHT, "reasoning_content": WRONG_DRAFT}
+    assert expert == {"role": "assistant", "content": PROBLEM.demonstration, "reasoning_content": None}
+    assert prompter.written(own["content"], own["reasoning_content"]) == record.completion_ids
+    (pair,) = pairs_table([record], prompter.prompts, run_seed=0, marks_thoughts=True)[0].to_pylist()
+    assert pair["chosen"] == [own]
+    assert pair["rejected"] == [{"role": "assistant", "content": WRONG, "reasoning_content": "-"}]

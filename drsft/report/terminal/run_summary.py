@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from drsft.records import Outcome, Source
+from drsft.records import Outcome, Phase, Source
 from drsft.report.terminal.style import OUTCOME_STYLES, SOURCE_STYLES, number_column, visible
 from drsft.run.summary import ShardCounts, ShardSummary
 
@@ -82,7 +82,7 @@ def _phases_table(counts: ShardCounts) -> Table:
         box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, expand=True,
     )  # fmt: skip
     for phase, num_samples in counts.samples.items():
-        name = Text.assemble(phase.value, (f"\n{counts.tokens[phase]:,} tokens", "dim"))
+        name = Text.assemble(phase.value, (f"\n{_tokens_in_brief(counts, phase)}", "dim"))
         for outcome in Outcome:
             reasons = Counter(
                 {
@@ -99,6 +99,12 @@ def _phases_table(counts: ShardCounts) -> Table:
             name = Text()
         table.add_section()
     return table
+
+
+def _tokens_in_brief(counts: ShardCounts, phase: Phase) -> str:
+    num_tokens, num_thought = counts.tokens[phase], counts.thought_tokens[phase]
+    thought = f",\n{num_thought:,} of them thoughts ({num_thought / num_tokens:.1%})" if num_thought else ""
+    return f"{num_tokens:,} tokens{thought}"
 
 
 def _reasons_in_brief(reasons: Counter[str]) -> Text:

@@ -366,3 +366,10 @@ def test_the_command_prints_records_and_one_line_errors(
     assert capsys.readouterr().err.count("\n") == 1
     assert call("rewrite", "c.yaml", "--out", "x") == 2
     assert "add --export" in capsys.readouterr().err
+
+
+def test_the_share_of_thoughts_stands_beside_a_phases_tokens() -> None:
+    thinking = {**SUMMARY, "thought_tokens": {"self_align": 617}}
+    text = shown(summary_view("runs/x", summaries(thinking), num_problems=3), width=160)
+    assert "617 of them thoughts (50.0%)" in text
+    assert "thoughts" not in shown(summary_view("runs/x", summaries(SUMMARY), num_problems=3), width=160)
