@@ -86,6 +86,7 @@ class TokenCounts(_Strict):
     prompt: int = Field(description="of the plain prompt")
     sampled: int = Field(description="over all attempts")
     kept: int = Field(description="of the result, end of turn included")
+    thought: int = Field(0, description="of the result's, those before its answer, markers included")
 
 
 class Timings(_Strict):
@@ -101,6 +102,7 @@ class RewriteResult(_Strict):
     problem_id: str = Field(description="of the content; equal problems have equal ids")
     source: Source
     solution: str | None = Field(description="None where nothing was accepted and there is no fallback")
+    thought: str | None = Field(None, description="what the solution's author thought before; None without")
     answer: str | None = Field(description="as the verifier read it from the solution")
     outcome: Outcome | None = Field(description="the verdict on the solution; None without one")
     reason: str

@@ -219,6 +219,7 @@ class RewriteService:
             problem_id=record.problem.problem_id,
             source=record.source,
             solution=record.text or None,
+            thought=record.thought.text or None if record.thought else None,
             answer=verdict.answer if verdict else None,
             outcome=verdict.outcome if verdict else None,
             reason=verdict.reason if verdict else "nothing was accepted, and there is no fallback",
@@ -227,6 +228,7 @@ class RewriteService:
                 prompt=len(record.prompt_ids),
                 sampled=num_sampled,
                 kept=len(record.completion_ids),
+                thought=record.thought.num_tokens if record.thought else 0,
             ),
             timings=Timings(
                 total_s=round(total_s, 6),
