@@ -95,7 +95,7 @@ def test_the_report_says_what_the_older_version_said(folder: Path) -> None:
 
 
 def test_its_records_are_browsed(folder: Path) -> None:
-    console = Console(file=io.StringIO(), width=120)
+    console = Console(file=io.StringIO(), width=500)  # wide enough for any folder's path in a line
     browse(find_run(str(folder)), Filters(), limit=3, show_attempts=True, show_heat=True, console=console)
     assert isinstance(console.file, io.StringIO)
     assert "problems rewritten" in console.file.getvalue()
