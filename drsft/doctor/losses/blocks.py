@@ -150,8 +150,8 @@ class _FlagVerifier:
 
 
 GUIDED_IDS = (2,)
-_PROMPTER = SimpleNamespace(
-    plain=lambda problem: (1,), guided=lambda problem: GUIDED_IDS, completion=lambda text: (3,)
+_PROMPTER = SimpleNamespace(  # what the cascade asks of a prompter, without a tokenizer
+    plain=lambda problem: (1,), guided=lambda problem: GUIDED_IDS, solution=text_completion
 )
 
 
