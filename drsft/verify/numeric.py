@@ -13,7 +13,7 @@ from drsft.verify.maths.parser import parse
 from drsft.verify.maths.same import same_math
 from drsft.verify.maths.syntax import Chain, Listing, Matrix, Quantity, Seq, SetOf, Truth
 from drsft.verify.maths.tokens import UnreadableError
-from drsft.verify.maths.units import Unit, factor_between, is_label
+from drsft.verify.maths.units import Unit, factor_between, is_unit, label_of
 from drsft.verify.maths.values import decimal_of, split_unit
 from drsft.verify.options import VerifyOptions
 from drsft.verify.wire import Case
@@ -38,10 +38,9 @@ def judge_numeric(case: Case, options: VerifyOptions) -> Verdict:
     if measured is None:
         return Verdict(outcome=Outcome.WRONG, reason="answer is not a number", answer=found.text)
     answer, answer_unit, _ = measured
-    is_compared = unit and answer_unit and not (is_label(unit) or is_label(answer_unit))
-    factor = factor_between(answer_unit, unit) if is_compared else Fraction(1)
+    factor = _factor(answer_unit, unit)
     if factor is None:
-        return Verdict(outcome=Outcome.WRONG, reason="unit of another dimension", answer=found.text)
+        return Verdict(outcome=Outcome.WRONG, reason="another unit", answer=found.text)
     if tolerance is None:
         tolerance = options.relative_tolerance * abs(value)
         # An absolute tolerance above the value itself would accept anything small: only zero needs one.
@@ -53,6 +52,28 @@ def judge_numeric(case: Case, options: VerifyOptions) -> Verdict:
     return Verdict(
         outcome=outcome, reason="within" if is_within else "outside the tolerance", answer=found.text
     )
+
+
+def _factor(answer: Unit, reference: Unit) -> Fraction | None:
+    """How many reference units are one of the answer's; None where they differ or can't be told to be equal.
+
+    A side without a unit agrees with any. Words that are no units ("marbles", "MiB") agree with words that share
+    one with them, and what stands beside them is converted.
+    """
+    if not (answer and reference):
+        return Fraction(1)
+    (answer_words, answer_known), (words, known) = _words_and_known(answer), _words_and_known(reference)
+    if (words or answer_words) and not words & answer_words:
+        return None
+    return factor_between(answer_known, known)
+
+
+def _words_and_known(unit: Unit) -> tuple[set[tuple[str, bool]], Unit]:
+    """The words of a unit that are no units, each with whether it divides; and the units that are known."""
+    words = {
+        (word, power < 0) for name, power in unit if not is_unit(name) for word in label_of(name).split()
+    }
+    return words, tuple((name, power) for name, power in unit if is_unit(name))
 
 
 def is_numeric(reference: str) -> bool:
@@ -122,7 +143,7 @@ def _measure(text: str) -> tuple[float, Unit, int] | None:
         return None
 
 
-_UNKNOWN_UNIT = re.compile(r"([-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*[A-Za-z]{1,5}")
+_UNKNOWN_UNIT = re.compile(r"([-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*([A-Za-z]{1,5})")
 
 
 def _with_unknown_unit(text: str) -> tuple[float, Unit, int] | None:
@@ -130,4 +151,4 @@ def _with_unknown_unit(text: str) -> tuple[float, Unit, int] | None:
     match = _UNKNOWN_UNIT.fullmatch(clean(text).strip())
     if match is None:
         return None
-    return float(match[1].replace(",", "")), (("label", 1),), 0
+    return float(match[1].replace(",", "")), ((match[2], 1),), 0

@@ -25,7 +25,7 @@ _LONG = (
 _OTHERS = (
     "min h hr hour minute sec day week year yr month in inch inches ft foot feet yd yard mi mile oz ounce lb"
     " lbs pound ton tonne gallon quart pint acre hectare ha mph kph kmh atm bar mmHg hp °C °F Å"
-    " angstrom amu u radian erg dyn dyne byte knot century tablespoon teaspoon tbsp tsp cc psi kcal rpm AU ly"
+    " angstrom amu u radian erg dyn dyne byte knot century tablespoon teaspoon tbsp tsp cc psi kcal rpm AU ly Torr torr KJ"
 )
 # Money has no fixed rates: every currency is a dimension of its own.
 CURRENCIES = {
@@ -42,7 +42,7 @@ CURRENCIES = {
 _PINT_NAMES = {
     **{"hr": "hour", "sec": "second", "Å": "angstrom", "l": "L", "kmh": "km/hour", "lbs": "lb", "yr": "year"},
     **{"Ω": "ohm", "ly": "light_year", "AU": "astronomical_unit", "in": "inch", "h": "hour", "u": "amu"},
-    **{"cm³": "cm**3", "inches": "inch", "feet": "foot", "min": "minute"},
+    **{"cm³": "cm**3", "Torr": "torr", "KJ": "kJ", "inches": "inch", "feet": "foot", "min": "minute"},
 }
 
 
