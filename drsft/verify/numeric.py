@@ -57,8 +57,8 @@ def judge_numeric(case: Case, options: VerifyOptions) -> Verdict:
 def _factor(answer: Unit, reference: Unit) -> Fraction | None:
     """How many reference units are one of the answer's; None where they differ or can't be told to be equal.
 
-    A side without a unit agrees with any. Words that are no units ("marbles", "MiB") agree with words that share
-    one with them, and what stands beside them is converted.
+    A side without a unit agrees with any. Words that are no units ("marbles", "MiB") agree with words that
+    share one with them, and what stands beside them is converted.
     """
     if not (answer and reference):
         return Fraction(1)

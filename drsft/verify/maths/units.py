@@ -25,7 +25,8 @@ _LONG = (
 _OTHERS = (
     "min h hr hour minute sec day week year yr month in inch inches ft foot feet yd yard mi mile oz ounce lb"
     " lbs pound ton tonne gallon quart pint acre hectare ha mph kph kmh atm bar mmHg hp °C °F Å"
-    " angstrom amu u radian erg dyn dyne byte knot century tablespoon teaspoon tbsp tsp cc psi kcal rpm AU ly Torr torr KJ"
+    " angstrom amu u radian erg dyn dyne byte knot century tablespoon teaspoon tbsp tsp cc psi kcal rpm AU ly"
+    " Torr torr KJ"
 )
 # Money has no fixed rates: every currency is a dimension of its own.
 CURRENCIES = {
