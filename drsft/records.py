@@ -7,6 +7,7 @@ A seed fixes what the engine is asked for, not its batch-dependent rounding: the
 """
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -23,6 +24,7 @@ __all__ = [
     "Rollout",
     "Sampling",
     "Source",
+    "StepReport",
     "ThoughtPart",
     "Verdict",
     "problem_id_of",
@@ -181,12 +183,48 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepReport:
+    """How many equations were read, how many of them fail, and the first that does, as written."""
+
+    num_read: int
+    num_failed: int
+    first_failure: str | None = None
+
+    @property
+    def holds(self) -> bool:
+        return self.num_failed == 0
+
+    @property
+    def text(self) -> str:
+        """The counts as a verdict's reason states them."""
+        return f"{self.num_failed} of {self.num_read} equations fail"
+
+    @classmethod
+    def from_stored(cls, reason: str, answer: str | None) -> "StepReport | None":
+        """Returns the report behind a stored verdict; None if the step check did not decide it.
+
+        For readers of a run's folder only: its tables hold a verdict's reason and answer, and no report.
+        """
+        counts = _STEP_COUNTS.fullmatch(reason)
+        if counts is None:
+            return None
+        return cls(num_read=int(counts[2]), num_failed=int(counts[1]), first_failure=answer)
+
+
+_STEP_COUNTS = re.compile(r"(?:right answer, but )?(\d+) of (\d+) equations fail")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """A verifier's finding with a reason that can be counted; `answer` as extracted, before normalising."""
+    """A verifier's finding with a reason that can be counted; `answer` as extracted, before normalising.
+
+    `steps` is the report of the equations where these decided, and None where only the answer did.
+    """
 
     outcome: Outcome
     reason: str
     answer: str | None = None
+    steps: StepReport | None = None
 
     @property
     def is_correct(self) -> bool:

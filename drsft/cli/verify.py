@@ -18,11 +18,11 @@ from rich.table import Table
 
 from drsft.errors import ConfigError, InputError
 from drsft.records import Outcome, Problem, Verdict
+from drsft.verify.case import Case
 from drsft.verify.explain import explain
 from drsft.verify.kinds import check_kind
 from drsft.verify.options import VerifyOptions
 from drsft.verify.pool import VerifierPool
-from drsft.verify.wire import Case
 
 __all__ = ["verify_file"]
 

@@ -2,7 +2,7 @@
 
 from drsft.records import Outcome, Problem, Verdict
 from drsft.verify.find import find_answer
-from drsft.verify.steps import MATH_KINDS, only_steps_fail
+from drsft.verify.steps.judge import ANSWER_AND_STEPS, MATH_KINDS
 
 __all__ = ["contradicts"]
 
@@ -17,8 +17,8 @@ def contradicts(problem: Problem, expert_verdict: Verdict | None) -> bool:
     """
     if expert_verdict is None or expert_verdict.outcome is not Outcome.WRONG:
         return False
-    if only_steps_fail(expert_verdict):
-        return False
+    if problem.kind == ANSWER_AND_STEPS and expert_verdict.steps is not None:
+        return False  # its answer is right, and only an equation on the way fails
     if problem.kind not in ANSWERED_KINDS:
         return True
     found = find_answer(problem.demonstration)

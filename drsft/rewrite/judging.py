@@ -7,7 +7,7 @@ from drsft.process.tracing import span
 from drsft.records import Attempt, Outcome, Phase, Problem, Rejection, RejectionKind, Rollout, Verdict
 from drsft.rewrite.rejection import different_boxes, rejection_of
 from drsft.verify.protocol import Verifier, judge_completion
-from drsft.verify.steps import MATH_KINDS
+from drsft.verify.steps.judge import MATH_KINDS
 
 __all__ = ["AcceptanceRules", "judge_rollout"]
 

@@ -22,6 +22,7 @@ from drsft.records import (
     Rejection,
     Rollout,
     Source,
+    StepReport,
     ThoughtPart,
     Verdict,
 )
@@ -253,7 +254,7 @@ def _record(row: dict[str, Any]) -> Record:
         behaviour_logprobs_T=_optional_tuple(row["behaviour_logprobs"]),
         expert_completion_ids=tuple(row["expert_completion_ids"]),
         attempts=tuple(map(_attempt, row["attempts"])),
-        expert_verdict=_verdict(row.get("expert_verdict")),
+        expert_verdict=_optional_verdict(row.get("expert_verdict")),
         further_completions=_further_completions(row),
         round=row.get("round", 1),
         thought=_thought(row.get("thought")),
@@ -272,10 +273,14 @@ def _optional_tuple(values: list[float] | None) -> tuple[float, ...] | None:
     return None if values is None else tuple(values)
 
 
-def _verdict(row: dict[str, Any] | None) -> Verdict | None:
-    if row is None:
-        return None
-    return Verdict(outcome=Outcome(row["outcome"]), reason=row["reason"], answer=row["answer"])
+def _optional_verdict(row: dict[str, Any] | None) -> Verdict | None:
+    return None if row is None else _verdict(row)
+
+
+def _verdict(row: dict[str, Any]) -> Verdict:
+    reason, answer = row["reason"], row["answer"]
+    steps = StepReport.from_stored(reason, answer)
+    return Verdict(outcome=Outcome(row["outcome"]), reason=reason, answer=answer, steps=steps)
 
 
 def _completion(row: dict[str, Any]) -> Completion:
@@ -298,12 +303,11 @@ def _attempt(row: dict[str, Any]) -> Attempt:
         policy=row.get("policy", "target"),
         round=row.get("round", 1),
     )
-    verdict = Verdict(outcome=Outcome(row["outcome"]), reason=row["reason"], answer=row["answer"])
     rejection = row.get("refusal")
     return Attempt(
         rollout=rollout,
-        verdict=verdict,
+        verdict=_verdict(row),
         rejection=None if rejection is None else Rejection.from_text(rejection),
-        steps=_verdict(row.get("steps")),
+        steps=_optional_verdict(row.get("steps")),
         mean_phi=row.get("mean_phi"),
     )

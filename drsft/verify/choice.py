@@ -8,11 +8,11 @@ import re
 from functools import lru_cache
 
 from drsft.records import Outcome, Verdict
+from drsft.verify.case import Case
 from drsft.verify.find import find_answers, last_sentence
 from drsft.verify.maths.normalise import clean
 from drsft.verify.maths.same import same_when_read
 from drsft.verify.options import VerifyOptions
-from drsft.verify.wire import Case
 
 __all__ = ["chosen_letters", "judge_choice", "letters_of", "options_of"]
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from drsft.errors import ConfigError
 from drsft.records import Outcome, Verdict
+from drsft.verify.case import Case
 from drsft.verify.options import VerifyOptions
-from drsft.verify.wire import Case
 
 __all__ = ["judge_custom", "load_callable"]
 

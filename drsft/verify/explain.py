@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from drsft.records import Verdict
+from drsft.verify.case import Case
 from drsft.verify.choice import letters_of, options_of
 from drsft.verify.find import after_thoughts, find_answer
 from drsft.verify.maths.answer import readings_of, type_of
@@ -26,7 +27,6 @@ from drsft.verify.maths.syntax import (
     Words,
 )
 from drsft.verify.options import VerifyOptions
-from drsft.verify.wire import Case
 
 __all__ = ["Side", "explain"]
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from drsft.config import Verification
 from drsft.errors import ConfigError
 from drsft.records import Outcome, Verdict
+from drsft.verify.case import Case
 from drsft.verify.choice import judge_choice
 from drsft.verify.code.judge import judge_code
 from drsft.verify.custom import judge_custom, load_callable
@@ -15,8 +16,7 @@ from drsft.verify.maths.judge import judge_math
 from drsft.verify.numeric import judge_numeric
 from drsft.verify.options import VerifyOptions
 from drsft.verify.protocol import UNCLOSED
-from drsft.verify.steps import judge_math_with_steps, judge_steps
-from drsft.verify.wire import Case
+from drsft.verify.steps.judge import ANSWER_AND_STEPS, judge_math_with_steps, judge_steps
 
 __all__ = ["BY_MODEL", "KINDS", "check_kind", "judge_case", "kinds_of"]
 
@@ -25,7 +25,7 @@ Judge = Callable[[Case, VerifyOptions], Verdict]
 BY_MODEL = "judge"  # the one kind that no worker judges: a model behind HTTP does
 KINDS: Mapping[str, Judge] = {
     "math": judge_math,
-    "math+steps": judge_math_with_steps,
+    ANSWER_AND_STEPS: judge_math_with_steps,
     "steps": judge_steps,
     "numeric": judge_numeric,
     "choice": judge_choice,

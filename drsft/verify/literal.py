@@ -3,9 +3,9 @@
 import re
 
 from drsft.records import Outcome, Verdict
+from drsft.verify.case import Case
 from drsft.verify.find import announced_text, boxes, find_answer
 from drsft.verify.options import VerifyOptions
-from drsft.verify.wire import Case
 
 __all__ = ["is_pattern", "judge_exact", "judge_regex"]
 

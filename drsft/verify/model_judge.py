@@ -14,8 +14,8 @@ import urllib.request
 
 from drsft.errors import ConfigError
 from drsft.records import Outcome, Verdict
+from drsft.verify.case import Case
 from drsft.verify.options import VerifyOptions
-from drsft.verify.wire import Case
 
 __all__ = ["RUBRIC", "ModelJudge"]
 

@@ -4,6 +4,7 @@ import re
 from fractions import Fraction
 
 from drsft.records import Outcome, Verdict
+from drsft.verify.case import Case
 from drsft.verify.find import find_answer
 from drsft.verify.maths.answer import readings_of
 from drsft.verify.maths.compare import total_of
@@ -16,7 +17,6 @@ from drsft.verify.maths.tokens import UnreadableError
 from drsft.verify.maths.units import Unit, factor_between, is_unit, label_of
 from drsft.verify.maths.values import decimal_of, split_unit
 from drsft.verify.options import VerifyOptions
-from drsft.verify.wire import Case
 
 __all__ = ["is_numeric", "judge_numeric", "parse_numeric"]
 

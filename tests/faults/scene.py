@@ -131,7 +131,7 @@ class Scene:
         found = []
         for actor in self.actors():
             try:
-                found += [one for one in actor.children() if "drsft.verify.worker" in one.cmdline()]
+                found += [one for one in actor.children() if "drsft.verify.pool.worker" in one.cmdline()]
             except psutil.Error:
                 continue
         return found

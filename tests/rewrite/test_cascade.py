@@ -21,6 +21,7 @@ from drsft.records import (
     Rejection,
     RejectionKind,
     Source,
+    StepReport,
     Verdict,
 )
 from drsft.rewrite.budget import TokenBudget
@@ -319,7 +320,8 @@ def test_only_another_answer_contradicts_the_reference(
     kind: str, demonstration: str, verdict: str, is_contradiction: bool
 ) -> None:
     problem = Problem(problem_id="p", question="?", demonstration=demonstration, reference="12", kind=kind)
-    found = Verdict(outcome=Outcome.WRONG, reason=verdict, answer="3")
+    steps = StepReport.from_stored(verdict, "3")
+    found = Verdict(outcome=Outcome.WRONG, reason=verdict, answer="3", steps=steps)
     assert contradicts(problem, found) is is_contradiction
 
 

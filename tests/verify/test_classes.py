@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from drsft.records import Outcome
+from drsft.verify.case import Case
 from drsft.verify.find import after_thoughts
 from drsft.verify.kinds import judge_case
 from drsft.verify.options import VerifyOptions
-from drsft.verify.wire import Case
 
 LINES = (Path(__file__).parents[1] / "golden" / "verify_classes.jsonl").open()
 CASES = [json.loads(line) for line in LINES]

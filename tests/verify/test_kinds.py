@@ -10,6 +10,7 @@ import pytest
 from drsft.config import Verification
 from drsft.errors import ConfigError
 from drsft.records import Outcome, Problem
+from drsft.verify.case import Case
 from drsft.verify.choice import judge_choice
 from drsft.verify.kinds import check_kind, judge_case, kinds_of
 from drsft.verify.literal import judge_exact, judge_regex
@@ -17,7 +18,6 @@ from drsft.verify.model_judge import ModelJudge
 from drsft.verify.numeric import judge_numeric
 from drsft.verify.options import VerifyOptions
 from drsft.verify.pool import VerifierPool
-from drsft.verify.wire import Case
 
 CORRECT, WRONG, NO_ANSWER, UNJUDGED = Outcome.CORRECT, Outcome.WRONG, Outcome.NO_ANSWER, Outcome.UNJUDGED
 QUESTION = "Which is prime?\nA) 4\nB) 6\nC) 7\nD) none of these"

@@ -1,10 +1,10 @@
 """Judge a Python solution by its unit tests."""
 
 from drsft.records import Outcome, Verdict
+from drsft.verify.case import Case
 from drsft.verify.code.program import extract_code, parse_tests, program_of
 from drsft.verify.code.sandbox import PROTECTIONS, run_program
 from drsft.verify.options import VerifyOptions
-from drsft.verify.wire import Case
 
 __all__ = ["judge_code"]
 

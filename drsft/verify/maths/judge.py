@@ -4,11 +4,11 @@ import re
 from functools import lru_cache
 
 from drsft.records import Outcome, Verdict
+from drsft.verify.case import Case
 from drsft.verify.choice import chosen_letters, options_of
 from drsft.verify.find import announced_text, find_answer
 from drsft.verify.maths.same import same_math
 from drsft.verify.options import VerifyOptions
-from drsft.verify.wire import Case
 
 __all__ = ["judge_math", "reference_answer"]
 

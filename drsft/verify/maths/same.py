@@ -4,7 +4,7 @@ import re
 from fractions import Fraction
 
 from drsft.records import Outcome
-from drsft.verify import clock
+from drsft.verify import deadlines
 from drsft.verify.maths.answer import readings_of, words_of
 from drsft.verify.maths.compare import same_answer
 from drsft.verify.maths.evaluate import TooLargeError
@@ -109,9 +109,9 @@ def _by_symbols(reference: str, answer: str, is_read: tuple[bool, bool]) -> tupl
         return Outcome.UNJUDGED, "reference is a sentence"  # of which the symbolic step would read a fragment
     load()
     try:
-        with clock.budget(SYMBOLIC_BUDGET_S):
+        with deadlines.budget(SYMBOLIC_BUDGET_S):
             finding = symbolic(reference, answer)
-    except clock.OverBudget:
+    except deadlines.OverBudget:
         return Outcome.UNJUDGED, "symbolic step over its budget"
     except Exception as error:  # whatever sympy raises: it gave up
         return Outcome.UNJUDGED, f"symbolic step failed: {type(error).__name__}"

@@ -7,7 +7,7 @@ import logging
 import sys
 from typing import Any
 
-from drsft.verify import clock
+from drsft.verify import deadlines
 from drsft.verify.maths.identity import Agreement, coordinate
 
 __all__ = ["SymbolicFinding", "load", "symbolic"]
@@ -39,7 +39,7 @@ def load() -> None:
         import math_verify  # noqa: F401
 
         logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns of every call without a timeout
-        clock.loaded()
+        deadlines.imports_done()
 
 
 def symbolic(reference: str, answer: str) -> SymbolicFinding:

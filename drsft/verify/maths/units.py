@@ -9,7 +9,7 @@ from fractions import Fraction
 from functools import cache, lru_cache
 from typing import Any
 
-from drsft.verify import clock
+from drsft.verify import deadlines
 
 __all__ = ["CURRENCIES", "Unit", "factor_between", "is_label", "is_unit", "label_of"]
 
@@ -112,5 +112,5 @@ def _registry() -> Any:
     registry.define("cent = dollar / 100")
     registry.define("mmHg = 133.322 * pascal")
     if not is_loaded:
-        clock.loaded()
+        deadlines.imports_done()
     return registry

@@ -10,12 +10,12 @@ import pytest
 
 from drsft.errors import SetupError
 from drsft.records import Outcome, Problem
+from drsft.verify.case import Case
 from drsft.verify.code.judge import judge_code
 from drsft.verify.code.program import extract_code, parse_tests, program_of
 from drsft.verify.code.sandbox import check_sandbox, run_program
 from drsft.verify.options import VerifyOptions
 from drsft.verify.pool import VerifierPool
-from drsft.verify.wire import Case
 
 OPTIONS = VerifyOptions(code_timeout_s=4, code_cpu_s=1)
 MBPP_LIKE = json.dumps({"tests": ["assert double(2) == 4", "assert double(-1) == -2"]})

@@ -5,15 +5,16 @@ from fractions import Fraction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drsft.records import Outcome, Verdict
+from drsft.records import Outcome, StepReport, Verdict
+from drsft.verify.case import Case
 from drsft.verify.find import find_answer
 from drsft.verify.kinds import judge_case
 from drsft.verify.maths.judge import judge_math
 from drsft.verify.maths.normalise import clean
 from drsft.verify.maths.same import same_math
 from drsft.verify.options import VerifyOptions
-from drsft.verify.steps import check_steps
-from drsft.verify.wire import Case, decode_case, decode_reply, encode_case, encode_verdict
+from drsft.verify.pool.messages import Reply, decode_case, decode_reply, encode_case, encode_reply
+from drsft.verify.steps.check import check_steps
 
 ANY_TEXT = st.text(st.characters(), max_size=200)  # surrogates and NUL included
 COMMANDS = [
@@ -122,11 +123,18 @@ def test_a_changed_coefficient_is_another_polynomial(a, b, change):
 
 
 @given(ANY_TEXT, ANY_TEXT, ANY_TEXT)
-def test_every_case_and_verdict_survives_the_wire(question, reference, text):
+def test_every_case_and_reply_survives_its_message(question, reference, text):
     case = Case(kind="math", question=question, reference=reference, text=text)
     assert decode_case(encode_case(case)) == case
-    verdict = Verdict(outcome=Outcome.WRONG, reason=reference, answer=text)
-    assert decode_reply(encode_verdict(verdict)) == verdict
+    steps = StepReport(num_read=3, num_failed=1, first_failure=text)
+    for verdict in (
+        Verdict(outcome=Outcome.WRONG, reason=reference, answer=text),
+        Verdict(outcome=Outcome.WRONG, reason=reference, answer=text, steps=steps),
+    ):
+        for is_worker_spent in (False, True):
+            reply = Reply(verdict=verdict, is_worker_spent=is_worker_spent)
+            assert decode_reply(encode_reply(reply)) == reply
+    assert decode_reply(encode_reply(None)) is None
 
 
 QUANTITIES = st.builds(

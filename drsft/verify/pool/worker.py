@@ -1,7 +1,7 @@
-"""The process that judges: reads cases from stdin, writes verdicts to what was stdout, until stdin closes.
+"""The process that judges: reads cases from stdin, writes replies to what was stdout, until stdin closes.
 
-Started by the pool as `python -m drsft.verify.worker OPTIONS_JSON MEMORY_LIMIT_BYTES PARENT_PID PRELOAD`. It
-may be killed at any time, so it owns nothing outside itself. It dies with its parent: by the kernel's
+The pool starts it as `python -m drsft.verify.pool.worker OPTIONS_JSON MEMORY_LIMIT_BYTES PARENT_PID PRELOAD`.
+It may be killed at any time, so it owns nothing outside itself. It dies with its parent: by the kernel's
 parent-death signal where there is one, and by the end of stdin everywhere.
 """
 
@@ -13,16 +13,16 @@ import sys
 from typing import BinaryIO
 
 from drsft.records import Outcome, Verdict
-from drsft.verify import clock
+from drsft.verify import deadlines
+from drsft.verify.case import Case
 from drsft.verify.kinds import judge_case
 from drsft.verify.maths.symbolic import load
 from drsft.verify.options import VerifyOptions
-from drsft.verify.wire import decode_case, encode_verdict
+from drsft.verify.pool.messages import Reply, decode_case, encode_reply
 
 __all__ = ["die_with_parent", "serve"]
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-MEMORY_REASON = "memory limit"  # the pool recycles a worker that says so: its heap may be in pieces
 
 
 def die_with_parent(parent_pid: int) -> None:
@@ -43,33 +43,39 @@ def limit_memory(limit_bytes: int) -> None:
 
 
 def serve(requests: BinaryIO, replies: BinaryIO, options: VerifyOptions) -> None:
-    """One verdict for each case. A Python error in a verifier is UNJUDGED with its name."""
+    """Write one reply for each case, until the requests end."""
 
-    def restart_clock() -> None:
-        replies.write(b"null\n")
+    def send(reply: Reply | None) -> None:
+        replies.write(encode_reply(reply))
         replies.flush()
 
-    clock.on_load(restart_clock)
-    restart_clock()  # Python is up: the first case's time begins here
+    deadlines.on_imports_done(lambda: send(None))
+    send(None)  # Python has started: the first case's time begins here
     for line in requests:
-        case = decode_case(line)
-        try:
-            verdict = judge_case(case, options)
-        except MemoryError:
-            verdict = Verdict(outcome=Outcome.UNJUDGED, reason=MEMORY_REASON)
-        except RecursionError:
-            verdict = Verdict(outcome=Outcome.UNJUDGED, reason="nested too deeply")
-        except Exception as error:  # the seam: whatever a verifier does wrong must not pass for WRONG
-            verdict = Verdict(outcome=Outcome.UNJUDGED, reason=f"verifier error: {type(error).__name__}")
-        replies.write(encode_verdict(verdict))
-        replies.flush()
+        send(_reply_to(decode_case(line), options))
+
+
+def _reply_to(case: Case, options: VerifyOptions) -> Reply:
+    """Judge one case. A Python error in a verifier is UNJUDGED with its name."""
+    try:
+        return Reply(verdict=judge_case(case, options))
+    except MemoryError:
+        return Reply(verdict=_unjudged("memory limit"), is_worker_spent=True)
+    except RecursionError:
+        return Reply(verdict=_unjudged("nested too deeply"))
+    except Exception as error:  # the seam: whatever a verifier does wrong must not pass for WRONG
+        return Reply(verdict=_unjudged(f"verifier error: {type(error).__name__}"))
+
+
+def _unjudged(reason: str) -> Verdict:
+    return Verdict(outcome=Outcome.UNJUDGED, reason=reason)
 
 
 def main() -> None:
     options_json, limit_bytes, parent_pid, preload = sys.argv[1:]
     die_with_parent(int(parent_pid))
     limit_memory(int(limit_bytes))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pool decides when we end
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pool ends this process
     # Whatever a library prints must not be read as a reply.
     replies = os.fdopen(os.dup(1), "wb")
     devnull = os.open(os.devnull, os.O_WRONLY)

@@ -1,9 +1,9 @@
 """Judging in processes that can be killed, behind one awaitable method.
 
-Each worker process is tended by one thread, which feeds it, times the case it is at, and replaces it when it
-hangs, crashes, bloats or grows old. Futures carry the verdicts back, so a pool serves any event loop,
-several one after the other, or none (`submit`); it needs no signal, no child watcher and no fork, and works
-inside Ray actors, Serve replicas and programs full of threads.
+One thread supervises each worker process: it sends the cases, times the current one, and replaces a worker
+that hangs, crashes, runs out of memory or has judged its number of cases. Futures carry the verdicts back, so
+a pool serves any event loop, several one after the other, or none (`submit`); it needs no signal, no child
+watcher and no fork, and works inside Ray actors, Serve replicas and programs full of threads.
 """
 
 import asyncio
@@ -16,14 +16,13 @@ from hashlib import blake2b
 from types import TracebackType
 
 from drsft.config import Verification
-from drsft.records import Outcome, Problem, Verdict
-from drsft.verify.inline import inline_verdict
+from drsft.records import Outcome, Problem, StepReport, Verdict
+from drsft.verify.case import Case, case_of
 from drsft.verify.kinds import BY_MODEL, check_kind
 from drsft.verify.model_judge import ModelJudge
 from drsft.verify.options import VerifyOptions
-from drsft.verify.steps import StepReport, report_of
-from drsft.verify.tender import Job, Tender
-from drsft.verify.wire import Case, case_of
+from drsft.verify.pool.direct import direct_verdict
+from drsft.verify.pool.worker_supervisor import Job, WorkerSupervisor
 
 __all__ = ["VerifierPool"]
 
@@ -59,8 +58,8 @@ class VerifierPool:
         self._slots: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
         self._slots = weakref.WeakKeyDictionary()
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._tenders = [
-            Tender(self._jobs, self.options, timeout_s, memory_limit_bytes, cases_per_worker)
+        self._supervisors = [
+            WorkerSupervisor(self._jobs, self.options, timeout_s, memory_limit_bytes, cases_per_worker)
             for _ in range(num_workers)
         ]
         self._model: ModelJudge | None = None
@@ -84,7 +83,7 @@ class VerifierPool:
         if self._is_closed:
             raise RuntimeError("this VerifierPool is closed")
         case = case_of(problem, text)
-        if (verdict := inline_verdict(case, self.options)) is not None:
+        if (verdict := direct_verdict(case, self.options)) is not None:
             return verdict
         key = _key_of(case)
         if (known := self._recall(key)) is not None:
@@ -93,9 +92,10 @@ class VerifierPool:
             return await asyncio.wrap_future(self._enqueue(case, key))
 
     async def check_steps(self, text: str) -> StepReport:
-        """The step check on a text, in a worker like all else; nothing read if it could not be judged."""
+        """Returns the step check of a text, done in a worker; nothing read if it could not be judged."""
         problem = Problem(problem_id="", question="", demonstration="", reference="", kind="steps")
-        return report_of(await self.judge(problem, text))
+        verdict = await self.judge(problem, text)
+        return verdict.steps or StepReport(num_read=0, num_failed=0)
 
     def submit(self, problem: Problem, text: str) -> "Future[Verdict]":
         """The same for callers without an event loop. No backpressure: the caller bounds what it submits."""
@@ -112,12 +112,12 @@ class VerifierPool:
         with self._lock:
             was_open, self._is_closed = not self._is_closed, True
         if was_open and self._is_started:
-            for tender in self._tenders:
-                tender.stop()
-            for _ in self._tenders:
+            for supervisor in self._supervisors:
+                supervisor.stop()
+            for _ in self._supervisors:
                 self._jobs.put(None)
-            for tender in self._tenders:
-                tender.join()
+            for supervisor in self._supervisors:
+                supervisor.join()
         if self._model_threads is not None:
             self._model_threads.shutdown(wait=False, cancel_futures=True)
         while not self._jobs.empty():
@@ -147,7 +147,7 @@ class VerifierPool:
     @property
     def worker_pids(self) -> list[int]:
         """The live workers, for tests and diagnosis."""
-        return [tender.pid for tender in self._tenders if tender.pid is not None]
+        return [supervisor.pid for supervisor in self._supervisors if supervisor.pid is not None]
 
     def _slot(self) -> asyncio.Semaphore:
         loop = asyncio.get_running_loop()
@@ -164,8 +164,8 @@ class VerifierPool:
                 raise RuntimeError("this VerifierPool is closed")
             if not self._is_started:
                 self._is_started = True
-                for tender in self._tenders:
-                    tender.start()
+                for supervisor in self._supervisors:
+                    supervisor.start()
             job = Job(case)
             self._jobs.put(job)
         job.future.add_done_callback(lambda done: self._remember(key, done))

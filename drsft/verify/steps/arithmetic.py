@@ -6,7 +6,7 @@ from fractions import Fraction
 from drsft.verify.maths.evaluate import exact
 from drsft.verify.maths.parser import parse
 from drsft.verify.maths.tokens import UnreadableError
-from drsft.verify.prose import Side
+from drsft.verify.steps.prose import Side
 
 __all__ = ["same_arithmetic"]
 

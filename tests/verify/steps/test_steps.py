@@ -5,7 +5,11 @@ import re
 
 import pytest
 
-from drsft.verify.steps import check_steps
+from drsft.records import Outcome, StepReport
+from drsft.verify.case import Case
+from drsft.verify.kinds import judge_case
+from drsft.verify.options import VerifyOptions
+from drsft.verify.steps.check import check_steps
 
 SOUND = [
     "Natalia sold 48/2 = 24 clips in May. Natalia sold 48+24 = 72 clips altogether.",
@@ -74,3 +78,14 @@ def test_nearly_every_wrong_number_in_plain_arithmetic_is_caught():
 def test_reading_is_linear_in_the_text():
     for unit in ("1 + ", "$", "( ", r"\[", "2 = ", "a b c d e f ", "9 boxes of red "):
         check_steps(unit * 20_000)
+
+
+@pytest.mark.parametrize(
+    "text", [r"3 + 3 = 7 and 2 + 2 = 4, so \boxed{7}", r"3 + 4 = 7, so \boxed{7}", r"\boxed{7}"]
+)
+@pytest.mark.parametrize("kind", ["steps", "math+steps"])
+def test_the_report_of_a_verdict_that_steps_decide_survives_storing(text: str, kind: str) -> None:
+    verdict = judge_case(Case(kind=kind, question="", reference="7", text=text), VerifyOptions())
+    assert StepReport.from_stored(verdict.reason, verdict.answer) == verdict.steps
+    is_decided = verdict.outcome is Outcome.WRONG or verdict.reason.endswith("equations fail")
+    assert verdict.steps == (check_steps(text) if is_decided else None)

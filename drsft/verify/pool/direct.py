@@ -1,23 +1,23 @@
-"""Verdicts that need no process: a short text whose answer is a plain number, asked for a plain number.
+"""Verdicts that need no process: a short text whose answer is a plain number, against a plain number.
 
-Crossing to a worker and back costs several times what this does, and most samples of word problems are of
-this sort. Only linear work on a bounded text is done here; what is not plainly decided goes to a worker,
-whose verdict on these cases is the same one (a test holds the two together).
+Most samples of word problems are of this kind, and sending one to a worker costs several times its judgement.
+Only work that is linear in a bounded text is done here. A worker judges every other case, and a test checks
+that a worker would give the same verdict on these.
 """
 
 from drsft.records import Verdict
+from drsft.verify.case import Case
 from drsft.verify.find import find_answer
 from drsft.verify.maths.judge import reference_answer
 from drsft.verify.maths.same import plain_finding
 from drsft.verify.options import VerifyOptions
-from drsft.verify.wire import Case
 
-__all__ = ["inline_verdict"]
+__all__ = ["direct_verdict"]
 
 MAX_CHARS = 4_000
 
 
-def inline_verdict(case: Case, options: VerifyOptions) -> Verdict | None:
+def direct_verdict(case: Case, options: VerifyOptions) -> Verdict | None:
     """The verdict, or None where a worker has to find it."""
     if case.kind != "math" or len(case.text) > MAX_CHARS or len(case.reference) > 100:
         return None

@@ -9,50 +9,23 @@ rounding, percent, money and the usual units. Pure: no process, no clock, linear
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 
-from drsft.records import Outcome, Verdict
-from drsft.verify.arithmetic import same_arithmetic
-from drsft.verify.equations import Checked, Values, check_chain
-from drsft.verify.maths.judge import judge_math
+from drsft.records import StepReport
 from drsft.verify.maths.normalise import clean
 from drsft.verify.maths.parser import parse
 from drsft.verify.maths.syntax import Chain, Node
 from drsft.verify.maths.tokens import UnreadableError
 from drsft.verify.maths.values import is_scalar
-from drsft.verify.options import VerifyOptions
-from drsft.verify.prose import Token, side_after, side_before, tokens_of
-from drsft.verify.wire import Case
+from drsft.verify.steps.arithmetic import same_arithmetic
+from drsft.verify.steps.equations import Checked, Values, check_chain
+from drsft.verify.steps.prose import Token, side_after, side_before, tokens_of
 
-__all__ = [
-    "MATH_KINDS",
-    "StepReport",
-    "check_steps",
-    "judge_math_with_steps",
-    "judge_steps",
-    "only_steps_fail",
-    "report_of",
-]
+__all__ = ["check_steps"]
 
-MATH_KINDS = ("math", "math+steps", "numeric")  # kinds of problems whose solutions are prose with equations
 MAX_CHARS = 50_000
 MAX_EQUATION_CHARS = 400
 MAX_LINE_CHARS = 2_000
-_RIGHT = "right answer, but "
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepReport:
-    """How many equations were read, how many of them fail, and the first that does, as written."""
-
-    num_read: int
-    num_failed: int
-    first_failure: str | None = None
-
-    @property
-    def holds(self) -> bool:
-        return self.num_failed == 0
 
 
 def check_steps(text: str) -> StepReport:
@@ -220,41 +193,3 @@ def _equation(part: str, position: int) -> Iterator[Checked]:
         if left is not None and right is not None:
             chain = Chain((left, right), ("=",))
             yield from check_chain(chain, f"{written[index]} = {written[index + 1]}", position, {})
-
-
-def judge_steps(case: Case, options: VerifyOptions) -> Verdict:
-    """The check as a verdict: CORRECT when all that was read holds, NO_ANSWER when nothing was read."""
-    report = check_steps(case.text)
-    if not report.num_read:
-        return Verdict(outcome=Outcome.NO_ANSWER, reason="no equation read")
-    outcome = Outcome.CORRECT if report.holds else Outcome.WRONG
-    reason = f"{report.num_failed} of {report.num_read} equations fail"
-    return Verdict(outcome=outcome, reason=reason, answer=report.first_failure)
-
-
-def report_of(verdict: Verdict) -> StepReport:
-    """The report behind a verdict of `judge_steps`; the worker's words are the only thing that crosses."""
-    counts = re.fullmatch(r"(\d+) of (\d+) equations fail", verdict.reason)
-    if counts is None:
-        return StepReport(num_read=0, num_failed=0)
-    return StepReport(num_read=int(counts[2]), num_failed=int(counts[1]), first_failure=verdict.answer)
-
-
-def only_steps_fail(verdict: Verdict) -> bool:
-    """A verdict of `judge_math_with_steps` against an equation on the way to a right answer."""
-    return verdict.outcome is Outcome.WRONG and verdict.reason.startswith(_RIGHT)
-
-
-def judge_math_with_steps(case: Case, options: VerifyOptions) -> Verdict:
-    """CORRECT only if the answer is right and no equation that was read fails."""
-    verdict = judge_math(case, options)
-    if not verdict.is_correct:
-        return verdict
-    report = check_steps(case.text)
-    if report.holds:
-        return Verdict(outcome=verdict.outcome, reason=f"{verdict.reason}; steps hold", answer=verdict.answer)
-    return Verdict(
-        outcome=Outcome.WRONG,
-        reason=f"{_RIGHT}{report.num_failed} of {report.num_read} equations fail",
-        answer=report.first_failure,
-    )

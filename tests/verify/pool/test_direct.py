@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drsft.verify.inline import inline_verdict
+from drsft.verify.case import Case
 from drsft.verify.maths.judge import judge_math
 from drsft.verify.options import VerifyOptions
-from drsft.verify.wire import Case
+from drsft.verify.pool.direct import direct_verdict
 
 OPTIONS = VerifyOptions()
 
@@ -25,20 +25,20 @@ wrappers = st.sampled_from(
 @given(reference=numbers, answer=numbers, wrapper=wrappers)
 def test_a_decided_verdict_is_the_workers(reference: str, answer: str, wrapper: str) -> None:
     one = case(reference, wrapper % answer)
-    verdict = inline_verdict(one, OPTIONS)
+    verdict = direct_verdict(one, OPTIONS)
     assert verdict is None or verdict == judge_math(one, OPTIONS)
 
 
 @given(reference=st.text(max_size=40), text=st.text(max_size=200))
 def test_any_text_is_decided_alike_or_left_to_a_worker(reference: str, text: str) -> None:
     one = case(reference, text)
-    verdict = inline_verdict(one, OPTIONS)
+    verdict = direct_verdict(one, OPTIONS)
     assert verdict is None or verdict == judge_math(one, OPTIONS)
 
 
 def test_plain_numbers_are_decided_here() -> None:
-    assert inline_verdict(case("82", "43+46=89;89-7=82;\\boxed{82}"), OPTIONS) is not None
-    assert inline_verdict(case("82", "\\boxed{83}"), OPTIONS) is not None
+    assert direct_verdict(case("82", "43+46=89;89-7=82;\\boxed{82}"), OPTIONS) is not None
+    assert direct_verdict(case("82", "\\boxed{83}"), OPTIONS) is not None
 
 
 @pytest.mark.parametrize(
@@ -52,4 +52,4 @@ def test_plain_numbers_are_decided_here() -> None:
     ],
 )
 def test_everything_else_goes_to_a_worker(one: Case) -> None:
-    assert inline_verdict(one, OPTIONS) is None
+    assert direct_verdict(one, OPTIONS) is None

@@ -1,7 +1,7 @@
-"""The worker's two clocks: a budget for the symbolic step, and word to the pool when a slow import is over.
+"""A worker's budget for the symbolic step, and its notice to the pool that a slow import is over.
 
-Only for the worker's main thread, which is a whole process of its own: signals are safe there and nowhere
-else. Outside a worker (plain threads, tests) `budget` does nothing and the caller has no limit but its own.
+Only the worker's main thread may use signals, and it is alone in its process. Outside a worker (plain
+threads, tests) `budget` does nothing, and the caller has no limit but its own.
 """
 
 import signal
@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["OverBudget", "budget", "loaded", "on_load"]
+__all__ = ["OverBudget", "budget", "imports_done", "on_imports_done"]
 
 _listeners: list[Callable[[], None]] = []
 
@@ -18,19 +18,20 @@ class OverBudget(BaseException):
     """Raised inside the symbolic step. Not an Exception: sympy swallows those in many places."""
 
 
-def on_load(listener: Callable[[], None]) -> None:
+def on_imports_done(listener: Callable[[], None]) -> None:
+    """Calls `listener` after each slow import; it replaces an earlier listener."""
     _listeners[:] = [listener]
 
 
-def loaded() -> None:
-    """A slow import is done; the pool starts the case's clock again."""
+def imports_done() -> None:
+    """Tells the listener that a slow import is over, so that the pool restarts the case's deadline."""
     for listener in _listeners:
         listener()
 
 
 @contextmanager
 def budget(seconds: float) -> Iterator[None]:
-    """Raise OverBudget after `seconds` of processor time; one long C call is left to the pool."""
+    """Raises OverBudget after `seconds` of processor time; the pool's deadline ends a single long C call."""
     if not _listeners or threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,0 +1,222 @@
+"""One thread that supervises one worker process.
+
+The thread sends up to DEPTH cases before their replies, so that the worker never waits for the next one.
+Replies come in the order of the cases, so the worker is judging the oldest unanswered case, whose deadline is
+counted from the moment when it became the oldest. A worker that passes the deadline is killed: that case is
+UNJUDGED, and the cases behind it are sent again.
+"""
+
+import contextlib
+import queue
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from drsft.records import Outcome, Verdict
+from drsft.verify.case import Case
+from drsft.verify.options import VerifyOptions
+from drsft.verify.pool.messages import decode_reply, encode_case
+from drsft.verify.pool.worker_process import WorkerProcess
+
+__all__ = ["Job", "WorkerSupervisor"]
+
+DEPTH = 16  # cases in flight for one worker; more gains nothing and makes a kill dearer
+START_LIMIT_S = 60.0  # for Python's start or sympy's import on a busy machine
+CODE_MARGIN_S = 5.0  # to start a sandbox and to remove it
+
+
+@dataclass(slots=True)
+class Job:
+    """A case and the future of its verdict."""
+
+    case: Case
+    num_deaths: int = 0  # workers that died at this case; another program may have killed the first
+    future: "Future[Verdict]" = field(default_factory=Future)
+
+
+class WorkerSupervisor:
+    """Feeds one worker from the pool's queue, delivers its verdicts, and replaces it when it fails."""
+
+    def __init__(
+        self,
+        jobs: "queue.SimpleQueue[Job | None]",
+        options: VerifyOptions,
+        timeout_s: float,
+        memory_limit_bytes: int,
+        cases_per_worker: int,
+    ) -> None:
+        self._jobs = jobs
+        self._options = options
+        self._timeout_s = timeout_s
+        self._memory_limit_bytes = memory_limit_bytes
+        self._cases_per_worker = cases_per_worker
+        self._thread = threading.Thread(target=self._run, name="drsft-verify", daemon=True)
+        self._stopping = threading.Event()
+        self._worker: WorkerProcess | None = None
+        self._is_starting = False  # the worker has not reported yet that it has started
+        self._is_symbolic = False  # some case needed sympy, so the next worker loads it as it starts
+        self._deadline = 0.0  # of the case that the worker is judging, on the monotonic clock
+        self._resend: deque[Job] = deque()  # sent to a worker that was killed at another case
+        self._in_flight: deque[tuple[Job, int]] = deque()  # sent, unanswered, with their size in bytes
+
+    @property
+    def pid(self) -> int | None:
+        worker = self._worker
+        return worker.process.pid if worker is not None else None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Make the running case fail now; the thread ends at the next None in the queue."""
+        self._stopping.set()
+        worker = self._worker
+        if worker is not None and worker.process.poll() is None:
+            worker.process.kill()
+
+    def join(self) -> None:
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._send_cases()
+                if not self._stopping.is_set():
+                    self._deliver_replies()
+        finally:
+            self._discard_worker()
+            for job in (*(job for job, _ in self._in_flight), *self._resend):
+                _resolve(job, Verdict(outcome=Outcome.UNJUDGED, reason="pool closed"))
+
+    def _send_cases(self) -> None:
+        """Send as many cases as fit; block only when none is in flight."""
+        batch: list[bytes] = []
+        while len(self._in_flight) < DEPTH:
+            job = self._next_job(waits=not self._in_flight)
+            if job is None:
+                break
+            line = encode_case(job.case)
+            if not self._fits_pipe(line):
+                self._resend.appendleft(job)
+                break
+            batch.append(line)
+            self._in_flight.append((job, len(line)))
+        if not batch or self._stopping.is_set():
+            return
+        if len(self._in_flight) == len(batch):
+            self._restart_deadline()
+        with contextlib.suppress(BrokenPipeError):  # it died between two cases; the next read reports its end
+            self._ready_worker().send(b"".join(batch))
+
+    def _next_job(self, *, waits: bool) -> Job | None:
+        """Returns the next job to send; None when there is none now, or the pool is closing."""
+        if self._resend:
+            return self._resend.popleft()
+        while True:
+            try:
+                job = self._jobs.get(block=waits)
+            except queue.Empty:
+                return None
+            if job is None:
+                self._stopping.set()
+                return None
+            if job.future.set_running_or_notify_cancel():
+                return job
+
+    def _fits_pipe(self, line: bytes) -> bool:
+        """Whether a write cannot block on a worker that hangs in an earlier case.
+
+        What the worker has not read stays within the pipe's capacity. A case by itself may be larger: the
+        worker is then reading.
+        """
+        if not self._in_flight:
+            return True
+        num_bytes = sum(size for _, size in self._in_flight) + len(line)
+        return num_bytes <= self._ready_worker().pipe_bytes // 2
+
+    def _deliver_replies(self) -> None:
+        """Deliver the replies that have come; replace a worker that died, overran or has done its share."""
+        worker = self._ready_worker()
+        try:
+            lines = worker.read_lines(self._deadline - time.monotonic())
+        except EOFError:
+            self._handle_worker_death(worker)
+            return
+        if not lines:
+            self._fail_current_case(f"time limit of {self._limit_s():g} s")
+            return
+        for line in lines:
+            reply = decode_reply(line)
+            if reply is None:
+                self._is_symbolic = True
+                self._restart_deadline()
+                continue
+            job, _ = self._in_flight.popleft()
+            self._restart_deadline()
+            _resolve(job, reply.verdict)
+            worker.num_judged += 1
+            if reply.is_worker_spent:
+                self._replace_worker()
+                return
+        if worker.num_judged >= self._cases_per_worker:
+            self._replace_worker()
+
+    def _handle_worker_death(self, worker: WorkerProcess) -> None:
+        """Send the case again after a first death, which another program may have caused; then fail it."""
+        if self._in_flight and self._in_flight[0][0].num_deaths == 0 and not self._stopping.is_set():
+            self._in_flight[0][0].num_deaths += 1
+            self._replace_worker()
+        else:
+            self._fail_current_case(f"verifier process died{worker.cause_of_death()}")
+
+    def _limit_s(self) -> float:
+        """The limit of the case that the worker is judging; code has its own, which its sandbox enforces."""
+        if self._in_flight and self._in_flight[0][0].case.kind == "code":
+            return max(self._timeout_s, self._options.code_timeout_s + CODE_MARGIN_S)
+        return self._timeout_s
+
+    def _restart_deadline(self) -> None:
+        self._deadline = time.monotonic() + self._limit_s()
+
+    def _fail_current_case(self, reason: str) -> None:
+        if self._in_flight:
+            job, _ = self._in_flight.popleft()
+            _resolve(job, Verdict(outcome=Outcome.UNJUDGED, reason=reason))
+        self._replace_worker()
+
+    def _replace_worker(self) -> None:
+        """Start a new worker at once, so that it starts and imports while no case waits for it."""
+        self._resend.extendleft(job for job, _ in reversed(self._in_flight))
+        self._in_flight.clear()
+        self._discard_worker()
+        if not self._stopping.is_set():
+            self._start_worker()
+
+    def _discard_worker(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.kill()
+
+    def _start_worker(self) -> WorkerProcess:
+        self._worker = WorkerProcess(self._options, self._memory_limit_bytes, is_symbolic=self._is_symbolic)
+        self._is_starting = True
+        if self._stopping.is_set():
+            self._worker.process.kill()
+        return self._worker
+
+    def _ready_worker(self) -> WorkerProcess:
+        """Returns the worker, once it has started; a worker that died in its start fails at the next read."""
+        worker = self._worker or self._start_worker()
+        if self._is_starting:
+            self._is_starting = False
+            with contextlib.suppress(EOFError):
+                worker.read_lines(START_LIMIT_S)
+            self._restart_deadline()
+        return worker
+
+
+def _resolve(job: Job, verdict: Verdict) -> None:
+    if not job.future.done():
+        job.future.set_result(verdict)

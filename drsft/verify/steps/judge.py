@@ -1,0 +1,40 @@
+"""The step check as a verdict, by itself and beside the answer's."""
+
+from drsft.records import Outcome, Verdict
+from drsft.verify.case import Case
+from drsft.verify.maths.judge import judge_math
+from drsft.verify.options import VerifyOptions
+from drsft.verify.steps.check import check_steps
+
+__all__ = ["ANSWER_AND_STEPS", "MATH_KINDS", "judge_math_with_steps", "judge_steps"]
+
+ANSWER_AND_STEPS = "math+steps"  # the kind that `judge_math_with_steps` judges
+MATH_KINDS = ("math", ANSWER_AND_STEPS, "numeric")  # whose solutions are prose with equations
+
+
+def judge_steps(case: Case, options: VerifyOptions) -> Verdict:
+    """Returns CORRECT when all equations that were read hold, NO_ANSWER when none was read."""
+    report = check_steps(case.text)
+    if not report.num_read:
+        return Verdict(outcome=Outcome.NO_ANSWER, reason="no equation read")
+    outcome = Outcome.CORRECT if report.holds else Outcome.WRONG
+    return Verdict(outcome=outcome, reason=report.text, answer=report.first_failure, steps=report)
+
+
+def judge_math_with_steps(case: Case, options: VerifyOptions) -> Verdict:
+    """Returns CORRECT only if the answer is right and no equation that was read fails.
+
+    A WRONG verdict carries the steps' report when the answer is right and only its steps fail.
+    """
+    verdict = judge_math(case, options)
+    if not verdict.is_correct:
+        return verdict
+    report = check_steps(case.text)
+    if report.holds:
+        return Verdict(outcome=verdict.outcome, reason=f"{verdict.reason}; steps hold", answer=verdict.answer)
+    return Verdict(
+        outcome=Outcome.WRONG,
+        reason=f"right answer, but {report.text}",
+        answer=report.first_failure,
+        steps=report,
+    )
