@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-import time
+from dataclasses import replace
 
 import pytest
 
@@ -103,9 +103,9 @@ def test_a_forged_report_is_no_report():
     assert judge(code).outcome is Outcome.WRONG
 
 
-def test_sleeping_is_the_clocks_affair_and_unjudged():
+def test_a_program_that_waits_for_ever_ends_at_its_time_limit():
     options = VerifyOptions(code_timeout_s=0.5)
-    run = run_program("import time; time.sleep(60)", options)
+    run = run_program("import threading; threading.Event().wait()", options)
     assert run.status == "time limit"
 
 
@@ -151,12 +151,12 @@ def test_a_missing_protection_is_refused_unless_told_otherwise(tmp_path):
 
 
 async def test_the_pool_gives_code_its_own_time():
-    async with VerifierPool(timeout_s=0.2, options=VerifyOptions(code_timeout_s=5)) as pool:
+    """No sandbox starts in a millisecond, so the pool's own limit would end every program."""
+    async with VerifierPool(timeout_s=0.001, options=VerifyOptions(code_timeout_s=5)) as pool:
         problem = Problem(problem_id="", question="", demonstration="", reference=MBPP_LIKE, kind="code")
-        start = time.perf_counter()
-        verdict = await pool.judge(problem, "import time\ntime.sleep(0.6)\ndef double(x): return 2 * x")
-        assert verdict.is_correct
-        assert time.perf_counter() - start > 0.6
+        assert (await pool.judge(problem, "def double(x): return 2 * x")).is_correct
+        endless = replace(problem, reference=r"(a+)+$", kind="regex")
+        assert (await pool.judge(endless, "a" * 40 + "b")).reason == "time limit of 0.001 s"
 
 
 def test_programs_are_put_together_in_the_right_order():
