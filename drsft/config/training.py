@@ -3,7 +3,13 @@
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from drsft.config.base import Frozen, fingerprint
 from drsft.config.objectives import Dft, Guards, Objective
@@ -82,6 +88,9 @@ class Train(Frozen):
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     filter: GapFilter | None = Field(None, description="which texts are left out by their gap")
     seq_len: int = Field(2048, ge=16, description="tokens that a row may have; longer texts are left out")
+    thoughts: Literal["keep", "mask"] = Field(
+        "keep", description="mask: no loss on thoughts and their markers, where the template marks some"
+    )
     packing: bool = Field(True, description="several texts to a row; else each is a row of its own")
     batch_rows: int = Field(64, ge=1, description="rows of one step, over all workers")
     micro_batch_rows: int = Field(1, ge=1, description="rows of one forward on one worker")
@@ -143,6 +152,14 @@ class Train(Frozen):
             raise ValueError("export: best needs validation_share above 0 to tell which is best")
         return self
 
+    @model_serializer(mode="wrap")
+    def without_later_settings(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A later setting is left out where it is not set: trainings made before keep their name."""
+        fields: dict[str, Any] = serialised(self)
+        if fields.get("thoughts") == "keep":
+            del fields["thoughts"]
+        return fields
+
     def arm_fingerprint(self, arm: Arm) -> str:
         """Of all that a training of the arm depends on, but for its seed."""
         others = self.model_dump(mode="json", exclude={"arms", "seeds", "num_checkpoints", "trackers"})
@@ -152,7 +169,6 @@ class Train(Frozen):
     @property
     def packing_fingerprint(self) -> str:
         """Of all that the packed rows of a data view depend on."""
-        settings = self.model_dump(
-            mode="json", include={"seq_len", "packing", "validation_share", "initial_model", "filter"}
-        )
+        covered = {"seq_len", "packing", "validation_share", "initial_model", "filter", "thoughts"}
+        settings = self.model_dump(mode="json", include=covered)
         return fingerprint(settings, num_digits=8)

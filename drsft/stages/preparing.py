@@ -35,12 +35,18 @@ logger = logging.getLogger(__name__)
 
 
 def plan_run(run: Run) -> Plan:
-    """The run's problems, read and cut into shards by its first start. Raises InputError for other ones."""
+    """The run's problems, read and cut into shards by its first start. Raises InputError for other ones,
+    and ModelError where the turn is not as the configuration has it."""
     config = run.config
     check_length(config.target)
     prompter = run_prompter(config.target, run.store)
     for line in _peculiarities(prompter):
         logger.warning("the assistant's turn: %s; drsft doctor template shows it", line)
+    if config.train.thoughts == "mask" and prompter.turn.thought is None:
+        raise ModelError(
+            "train.thoughts: mask, but the target's chat template marks no thoughts; set target.thought, or "
+            "train.thoughts: keep"
+        )
     if config.rewrite.is_hinted:
         hinted_prompter(config.rewrite.hinted, prompter)  # which is what every actor will make
     kinds = kinds_of(config.rewrite.verification)

@@ -3,15 +3,16 @@
 import json
 from dataclasses import asdict
 
-from drsft.config import Target
+from drsft.config import RunConfig, Target
 from drsft.policy.prompts import Prompter, target_prompter
 from drsft.policy.turn.turn import Turn
 from drsft.run import layout
 from drsft.run.run import Manifest
 from drsft.storage import Store
 from drsft.storage.typed import read_stored
+from drsft.train.encode import ThoughtLength
 
-__all__ = ["copy_turn", "run_prompter"]
+__all__ = ["copy_turn", "masked_thoughts", "run_prompter"]
 
 
 def run_prompter(target: Target, store: Store, *, date: str | None = None) -> Prompter:
@@ -32,3 +33,14 @@ def copy_turn(run: Store, store: Store) -> None:
     """A later round keeps the turn of the first."""
     if run.exists(layout.TURN):
         store.create(layout.TURN, run.read(layout.TURN))
+
+
+def masked_thoughts(config: RunConfig, store: Store) -> ThoughtLength | None:
+    """How long a completion's thought is, by the run's turn; None where thoughts are learnt as well.
+
+    By ids rather than by the records' own columns: older records have none, and experts' texts neither.
+    """
+    if config.train.thoughts == "keep":
+        return None
+    prompter = run_prompter(config.target, store)
+    return lambda completion_ids: prompter.split(completion_ids).num_thought_tokens

@@ -3,6 +3,7 @@
 Axes: T tokens of one example (prompt and completion).
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,9 @@ from drsft.config import DataView
 from drsft.errors import StageError
 from drsft.records import Source
 
-__all__ = ["Encoding", "Example", "encode"]
+__all__ = ["Encoding", "Example", "ThoughtLength", "encode"]
+
+ThoughtLength = Callable[[Sequence[int]], int]  # how many of a completion's first ids are its thought
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,34 +27,42 @@ class Example:
     input_ids_T: NDArray[np.int32]  # plain prompt, then completion with its end-of-turn token
     loss_mask_T: NDArray[
         np.bool_
-    ]  # true exactly on the completion; unshifted: it says which tokens are learnt
+    ]  # true on the completion, or on its answer alone; unshifted: it says which tokens are learnt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoding:
     examples: list[Example]
     num_too_long: int
+    num_without_answer: int = 0  # nothing but a thought, where thoughts are masked: no token to learn
 
 
-def encode(records: pa.Table, *, data: DataView, seq_len: int) -> Encoding:
+def encode(
+    records: pa.Table, *, data: DataView, seq_len: int, masked_thoughts: ThoughtLength | None = None
+) -> Encoding:
     """Examples in the table's order, from `completion_ids` or, for EXPERT, from `expert_completion_ids`.
 
     Rows of more than `seq_len` tokens are left out and counted: a truncated completion would lose its answer
-    and its end of turn, and so teach text that never ends. StageError where prompt or completion is empty.
+    and its end of turn, and so teach text that never ends. With `masked_thoughts` a thought stands before its
+    answer and is not learnt; rows that are nothing else are left out and counted, too. StageError where
+    prompt or completion is empty.
     """
     examples = []
-    num_too_long = 0
+    num_too_long = num_without_answer = 0
     for row in records.to_pylist():
         source = Source.EXPERT.value if data == DataView.EXPERT else row["source"]
         for completion_ids in _completions(row, data):
             if not row["prompt_ids"] or not completion_ids:
                 empty = "completion_ids" if row["prompt_ids"] else "prompt_ids"
                 raise StageError(f"problem {row['problem_id']}: its record has empty {empty}")
-            if len(row["prompt_ids"]) + len(completion_ids) <= seq_len:
-                examples.append(_example(row["problem_id"], source, row["prompt_ids"], completion_ids))
-            else:
+            num_masked = 0 if masked_thoughts is None else masked_thoughts(completion_ids)
+            if len(row["prompt_ids"]) + len(completion_ids) > seq_len:
                 num_too_long += 1
-    return Encoding(examples=examples, num_too_long=num_too_long)
+            elif num_masked == len(completion_ids):
+                num_without_answer += 1
+            else:
+                examples.append(_example(row, source, completion_ids, num_masked=num_masked))
+    return Encoding(examples=examples, num_too_long=num_too_long, num_without_answer=num_without_answer)
 
 
 def _completions(row: dict[str, Any], data: DataView) -> list[list[int]]:
@@ -63,7 +74,9 @@ def _completions(row: dict[str, Any], data: DataView) -> list[list[int]]:
     return [row["completion_ids"], *(kept["token_ids"] for kept in row.get("also_kept") or ())]
 
 
-def _example(problem_id: str, source: str, prompt_ids: list[int], completion_ids: list[int]) -> Example:
-    input_ids_T = np.array(prompt_ids + completion_ids, dtype=np.int32)
-    loss_mask_T = np.arange(len(input_ids_T)) >= len(prompt_ids)
-    return Example(problem_id=problem_id, source=source, input_ids_T=input_ids_T, loss_mask_T=loss_mask_T)
+def _example(row: dict[str, Any], source: str, completion_ids: list[int], *, num_masked: int) -> Example:
+    input_ids_T = np.array(row["prompt_ids"] + completion_ids, dtype=np.int32)
+    loss_mask_T = np.arange(len(input_ids_T)) >= len(row["prompt_ids"]) + num_masked
+    return Example(
+        problem_id=row["problem_id"], source=source, input_ids_T=input_ids_T, loss_mask_T=loss_mask_T
+    )

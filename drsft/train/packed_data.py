@@ -10,7 +10,7 @@ from drsft.errors import StageError
 from drsft.records import stable_seed
 from drsft.run import layout
 from drsft.storage import Store, read_table, table_bytes
-from drsft.train.encode import Example, encode
+from drsft.train.encode import Encoding, Example, ThoughtLength, encode
 from drsft.train.pack import PackedRows, pack
 
 __all__ = ["PackedData", "is_packed", "pack_data", "read_packed"]
@@ -26,18 +26,25 @@ def is_packed(store: Store, data: DataView, train: Train) -> bool:
     return store.exists(layout.packed_rows(train, data).commit)
 
 
-def pack_data(store: Store, records: pa.Table, data: DataView, train: Train) -> None:
-    """Writes the packed rows of a data view; beside them the counts, as their commit. Once is enough."""
+def pack_data(
+    store: Store,
+    records: pa.Table,
+    data: DataView,
+    train: Train,
+    *,
+    masked_thoughts: ThoughtLength | None = None,
+) -> None:
+    """Writes the packed rows of a data view; beside them the counts, as their commit. Once is enough.
+
+    `masked_thoughts` tells thoughts from answers where `train.thoughts` is mask. StageError where nothing is
+    left to train on.
+    """
     keys, seq_len = layout.packed_rows(train, data), train.seq_len
     if is_packed(store, data, train):
         return
-    encoding = encode(records, data=data, seq_len=seq_len)
-    if not encoding.examples and not encoding.num_too_long:
-        raise StageError(f"there is no {data} data to train on: no sample was accepted; leave its arms out")
+    encoding = encode(records, data=data, seq_len=seq_len, masked_thoughts=masked_thoughts)
     if not encoding.examples:
-        raise StageError(
-            f"no record fits train.seq_len = {seq_len} tokens ({encoding.num_too_long} are longer); raise it"
-        )
+        raise StageError(_why_empty(encoding, data, seq_len))
     learnt, held_out = _split(encoding.examples, train.validation_share)
     rows = pack(learnt, seq_len=seq_len, one_a_row=not train.packing)
     store.put(keys.learnt, table_bytes(rows.to_table()))
@@ -54,7 +61,22 @@ def pack_data(store: Store, records: pa.Table, data: DataView, train: Train) -> 
         "loss_tokens": int(rows.loss_mask_T.sum()),
         "share_filled": round(rows.share_filled, 4),
     }
+    if masked_thoughts is not None:
+        commit["dropped_without_answer"] = encoding.num_without_answer
     store.create(keys.commit, json.dumps(commit).encode())
+
+
+def _why_empty(encoding: Encoding, data: DataView, seq_len: int) -> str:
+    if encoding.num_without_answer:
+        return (
+            f"no {data} text that fits train.seq_len = {seq_len} has an answer behind its thought "
+            f"({encoding.num_without_answer} have none); set train.thoughts: keep, or leave its arms out"
+        )
+    if encoding.num_too_long:
+        return (
+            f"no record fits train.seq_len = {seq_len} tokens ({encoding.num_too_long} are longer); raise it"
+        )
+    return f"there is no {data} data to train on: no sample was accepted; leave its arms out"
 
 
 def _split(examples: list[Example], validation_share: float) -> tuple[list[Example], list[Example]]:
