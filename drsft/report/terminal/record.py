@@ -13,7 +13,7 @@ from rich.rule import Rule
 from rich.table import Column, Table
 from rich.text import Text
 
-from drsft.records import Attempt, Outcome, Phase, Record, Source
+from drsft.records import Attempt, Outcome, Phase, Record, Source, ThoughtPart
 from drsft.report.terminal.style import OUTCOME_STYLES, SOURCE_STYLES, number_column, visible
 from drsft.rewrite.contradiction import contradicts
 
@@ -64,13 +64,21 @@ def _side_by_side(record: Record) -> Table:
         box=None, show_header=False, expand=True, pad_edge=False, padding=(0, 2, 0, 0),
     )  # fmt: skip
     table.add_row(_expert_heading(record), _kept_heading(record))
-    kept = Text(visible(record.text))
+    kept = Text.assemble(_thought(record.thought), visible(record.text))
     if record.source is Source.EXPERT:
         kept = Text("the expert's text, as no sample was accepted", style="dim italic")
     elif record.source is Source.DROPPED:
         kept = Text("nothing: no sample was accepted, and expert rows are dropped", style="dim italic")
     table.add_row(Text(visible(record.problem.demonstration)), kept)
     return table
+
+
+def _thought(thought: ThoughtPart | None) -> Text:
+    """Dimmed and apart, above the text of the answer; nothing where nothing was thought."""
+    if thought is None or not thought.text:
+        return Text()
+    says = "thought" if thought.is_closed else "thought, never closed"
+    return Text(f"{says}, {thought.num_tokens:,} tokens\n{visible(thought.text)}\n\n", style="dim")
 
 
 def _expert_heading(record: Record) -> Text:
@@ -134,7 +142,7 @@ def _attempts_table(record: Record) -> Table:
             _verdict(attempt),
             Text(visible(verdict.answer or "")),
             f"{len(rollout.completion.token_ids):,}",
-            Text(visible(rollout.completion.text)),
+            Text.assemble(_thought(rollout.completion.thought), visible(rollout.completion.text)),
         )
     return table
 

@@ -29,6 +29,7 @@ from drsft.records import (
     RejectionKind,
     Rollout,
     Source,
+    ThoughtPart,
     Verdict,
 )
 from drsft.report.terminal.record import record_view
@@ -373,3 +374,23 @@ def test_the_share_of_thoughts_stands_beside_a_phases_tokens() -> None:
     text = shown(summary_view("runs/x", summaries(thinking), num_problems=3), width=160)
     assert "617 of them thoughts (50.0%)" in text
     assert "thoughts" not in shown(summary_view("runs/x", summaries(SUMMARY), num_problems=3), width=160)
+
+
+def test_a_thought_stands_dimmed_above_its_answer_and_an_open_one_says_so() -> None:
+    thought = ThoughtPart(text="Perhaps [red]3\x1b[31m?", num_tokens=1234)
+    one = replace(RECORDS[0], thought=thought)
+    text = shown(record_view(one), 120)
+    places = [text.index(part) for part in ("thought, 1,234 tokens", "Perhaps [red]3", "that makes 2")]
+    assert places == sorted(places)
+    assert "\x1b[31m" not in text
+    assert "thought" not in shown(record_view(RECORDS[0], show_attempts=True))
+    styled = io.StringIO()
+    Console(file=styled, width=120, force_terminal=True, color_system="standard").print(record_view(one))
+    line = next(line for line in styled.getvalue().splitlines() if "Perhaps" in line)
+    assert line.index("\x1b[2m") < line.index("Perhaps")
+    rollout = WRONG.rollout
+    unclosed = ThoughtPart(text="Hm", num_tokens=2, is_closed=False)
+    completion = replace(rollout.completion, text="", thought=unclosed)
+    sample = replace(WRONG, rollout=replace(rollout, completion=completion))
+    text = shown(record_view(record("cc1", Source.EXPERT, sample), show_attempts=True), 120)
+    assert "thought, never closed, 2 tokens" in text
