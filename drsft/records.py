@@ -7,7 +7,9 @@ A seed fixes what the engine is asked for, not its batch-dependent rounding: the
 """
 
 import hashlib
+import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -15,6 +17,7 @@ __all__ = [
     "Attempt",
     "Completion",
     "FinishReason",
+    "Message",
     "Outcome",
     "Phase",
     "Problem",
@@ -120,14 +123,31 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str  # system, user or assistant
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A question with its reference answer and the expert's demonstration."""
+    """A question with its reference answer and the expert's demonstration.
+
+    A question may end a conversation: then it is the last user turn, and `earlier` are the turns before it.
+    """
 
     problem_id: str
     question: str
     demonstration: str
     reference: str
     kind: str = "math"  # which verifier judges it
+    earlier: tuple[Message, ...] = ()  # in order; a system turn, where there is one, comes first
+
+    @property
+    def whole_question(self) -> str:
+        """The question behind the texts of all earlier turns, without their roles."""
+        return "\n\n".join([*(turn.content for turn in self.earlier), self.question])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,9 +306,13 @@ class Record:
         return sum(len(one.completion.token_ids) for one in rollouts if one.phase is not Phase.TEACHER)
 
 
-def problem_id_of(question: str, reference: str) -> str:
-    """A stable id from the content; equal problems from two files meet."""
-    return hashlib.blake2b(f"{question.strip()}\x00{reference.strip()}".encode(), digest_size=10).hexdigest()
+def problem_id_of(question: str, reference: str, earlier: Sequence[Message] = ()) -> str:
+    """A stable id from the content, earlier turns included; equal problems from two files meet."""
+    asked = question.strip()
+    if earlier:
+        turns = [*((turn.role, turn.content.strip()) for turn in earlier), ("user", asked)]
+        asked = json.dumps(turns)
+    return hashlib.blake2b(f"{asked}\x00{reference.strip()}".encode(), digest_size=10).hexdigest()
 
 
 def stable_seed(run_seed: int, *parts: str) -> int:

@@ -1,8 +1,8 @@
 """Where problems come from and which of them are set aside."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from drsft.config.base import Frozen
 
@@ -20,6 +20,22 @@ class Columns(Frozen):
     demonstration: str | tuple[str, ...] = "solution"
     reference: str | tuple[str, ...] = "answer"
     kind: str | None = Field(None, description="field that names the verifier, where rows differ")
+    messages: str | None = Field(
+        None,
+        description="field with a conversation, a list of {role, content}, in the question's place; a last "
+        "turn of the assistant is the demonstration, unless `demonstration` is set",
+    )
+
+    @property
+    def sets_demonstration(self) -> bool:
+        """Whether a field of its own holds the demonstration, whatever a conversation ends with."""
+        return bool(self.demonstration != type(self).model_fields["demonstration"].default)
+
+    @model_serializer(mode="wrap")
+    def without_later_settings(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """`messages` came later and is left out where it is not set: runs made before keep their name."""
+        settings: dict[str, Any] = serialised(self)
+        return {key: value for key, value in settings.items() if key != "messages" or value is not None}
 
     def candidates(self, name: Literal["question", "demonstration", "reference"]) -> tuple[str, ...]:
         value: str | tuple[str, ...] = getattr(self, name)

@@ -1,19 +1,22 @@
 """A user's own rows as texts to score: JSON lines, Parquet, s3:// or the hub, in the usual spellings.
 
-A row's prompt is `messages` before the last turn, or `prompt` (the user's turn as it stands, or a list of
-turns), or the question's column, put into the configuration's plain prompt. Its text is the last message, or
-`completion` (or `chosen`, a text or a list of turns), or the demonstration's column. A row that holds a
-completion and a demonstration gives both: one would be trained on, the other is what it would replace.
+A row's prompt is `messages` (or the column that `columns.messages` names) before the assistant's last turn,
+or `prompt` (the user's turn as it stands, or a list of turns), or the question's column, put into the
+configuration's plain prompt. A list of turns is rendered as it stands. Its text is the last turn of the
+list, where that is the assistant's, or `completion` (or `chosen`, a text or a list of turns), or the
+demonstration's column. A row that holds a completion and a demonstration gives both: one would be trained on,
+the other is what it would replace.
 """
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from drsft.config import Columns, Problems, Prompts
-from drsft.errors import InputError
+from drsft.errors import InputError, ModelError
 from drsft.gap.scored_texts import Role, Text
+from drsft.intake.messages import UnusableConversation, read_conversation
 from drsft.intake.rows import BadRow, Row, read_rows
 from drsft.policy.prompts import Prompter
 from drsft.records import Problem, Source
@@ -69,53 +72,71 @@ def _texts_of(row: Row | BadRow, columns: Columns, reading: Reading, prompter: P
     if isinstance(row, BadRow):
         reading.put_aside(row.place, row.kind, row.reason)
         return []
-    prompt_ids, texts = _prompt_ids(row.fields, columns, prompter), _completions(row.fields, columns)
-    if prompt_ids is None or not texts:
+    try:
+        found = _prompt_and_answer(row.fields, columns, prompter)
+        if isinstance(found, UnusableConversation):
+            reading.put_aside(row.place, found.reason, found.detail)
+            return []
+        prompt_ids, answer = found
+        texts = _completions(row.fields, columns, answer)
+        if prompt_ids is not None and texts:
+            return _scored(row, prompt_ids, texts, prompter)
         missing = "no prompt" if prompt_ids is None else "no completion"
         reading.put_aside(row.place, missing, f"it has {', '.join(map(str, row.fields))}")
-        return []
-    row_id = str(row.fields.get("problem_id") or row.fields.get("id") or row.place.rpartition("/")[2])
-    try:
-        return [
-            Text(
-                row_id=row_id,
-                role=role,
-                source=source,
-                prompt_ids=prompt_ids,
-                completion_ids=prompter.completion(text),
-            )
-            for role, source, text in texts
-        ]
     except InputError as error:
         reading.put_aside(row.place, "unclosed thought", str(error))
-        return []
+    except ModelError as error:
+        reading.put_aside(row.place, "refused by the chat template", str(error))
+    return []
 
 
-def _prompt_ids(fields: dict[str, Any], columns: Columns, prompter: Prompter) -> tuple[int, ...] | None:
-    turns = fields.get("messages")
-    turns = turns[:-1] if turns is not None and len(turns) else fields.get("prompt")
-    if isinstance(turns, str):
-        return _verbatim(prompter, prompter.prompts.system).plain(_question(turns)) if turns.strip() else None
-    if turns is not None and len(turns):
-        system = next((turn["content"] for turn in turns if turn["role"] == "system"), None)
-        users = [turn["content"] for turn in turns if turn["role"] != "system"]
-        return _verbatim(prompter, system).plain(_question(users[0])) if len(users) == 1 else None
-    question = _first_text(fields, columns.candidates("question"))
-    return None if question is None else prompter.plain(_question(question))
+def _scored(
+    row: Row, prompt_ids: tuple[int, ...], texts: list[tuple[Role, str, str]], prompter: Prompter
+) -> list[Text]:
+    row_id = str(row.fields.get("problem_id") or row.fields.get("id") or row.place.rpartition("/")[2])
+    return [
+        Text(
+            row_id=row_id,
+            role=role,
+            source=source,
+            prompt_ids=prompt_ids,
+            completion_ids=prompter.completion(text),
+        )
+        for role, source, text in texts
+    ]
+
+
+def _prompt_and_answer(
+    fields: dict[str, Any], columns: Columns, prompter: Prompter
+) -> tuple[tuple[int, ...] | None, str | None] | UnusableConversation:
+    """The prompt, and what the assistant answers where the row's conversation ends with its turn."""
+    turns = fields.get(columns.messages or "messages")
+    if turns is None or not len(turns):
+        turns = fields.get("prompt")
+        if isinstance(turns, str):
+            prompt = _verbatim(prompter, prompter.prompts.system) if turns.strip() else None
+            return (None if prompt is None else prompt.plain(_question(turns))), None
+    if turns is None or not len(turns):
+        question = _first_text(fields, columns.candidates("question"))
+        return (None if question is None else prompter.plain(_question(question))), None
+    found = read_conversation(turns, keeps_thought=prompter.turn.thought is not None)
+    if isinstance(found, UnusableConversation):
+        return found
+    problem = replace(_question(found.question), earlier=found.earlier)
+    return _verbatim(prompter, None).plain(problem), found.answer
 
 
 def _verbatim(prompter: Prompter, system: str | None) -> Prompter:
-    return prompter.under(Prompts(system=system, plain="{question}"), system_key="the data's system turn")
+    return prompter.under(Prompts(system=system, plain="{question}"))
 
 
 def _question(text: str) -> Problem:
     return Problem(problem_id="", question=text, demonstration="", reference="")
 
 
-def _completions(fields: dict[str, Any], columns: Columns) -> list[tuple[Role, str, str]]:
+def _completions(fields: dict[str, Any], columns: Columns, answer: str | None) -> list[tuple[Role, str, str]]:
     """Role, source and text of what a row holds; nothing when a text is empty."""
-    messages = fields.get("messages")
-    completion = _last_turn(messages) if messages is not None else None
+    completion = answer
     for name in COMPLETIONS:
         completion = completion or _last_turn(fields.get(name))
     demonstration = _first_text(fields, columns.candidates("demonstration"))

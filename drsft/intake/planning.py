@@ -50,7 +50,8 @@ def plan_problems(
         kinds=kinds,
     )
     existing = read_plan(store, folder)
-    shards, digest = _write_shards(usable, problems.shard_size, store if existing is None else None, folder)
+    target = store if existing is None else None
+    shards, digest = _write_shards(usable, problems, target, folder)
     plan = Plan(
         path=problems.path,
         num_read=intake.num_read,
@@ -73,17 +74,19 @@ def plan_problems(
 
 
 def _write_shards(
-    usable: Iterator[Problem], shard_size: int, store: Store | None, folder: ProblemsFolder
+    usable: Iterator[Problem], config: Problems, store: Store | None, folder: ProblemsFolder
 ) -> tuple[dict[str, int], str]:
     """Writes each shard, if there is a store; problems by shard, and a digest of what they are."""
+    has_conversations = config.columns.messages is not None
     digest, shards = hashlib.blake2b(digest_size=16), {}
-    for number, shard in enumerate(_chunks(usable, shard_size)):
+    for number, shard in enumerate(_chunks(usable, config.shard_size)):
         name = f"{number:05d}"
         shards[name] = len(shard)
         for problem in shard:
             digest.update("\x00".join((problem.problem_id, problem.kind, problem.demonstration)).encode())
         if store is not None:
-            store.put(folder.shard(name), table_bytes(problems_to_table(shard)))
+            table = problems_to_table(shard, has_conversations=has_conversations)
+            store.put(folder.shard(name), table_bytes(table))
     return shards, digest.hexdigest()
 
 

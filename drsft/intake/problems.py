@@ -9,11 +9,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from drsft.config import Problems
-from drsft.errors import InputError
+from drsft.config import Columns, Problems
+from drsft.errors import InputError, ModelError
 from drsft.intake.clean.screen import Screen
 from drsft.intake.clean.string_set import Seen
 from drsft.intake.columns import find_column, text_of
+from drsft.intake.messages import Conversation, UnusableConversation, read_conversation
 from drsft.intake.rows import BadRow, Row, read_rows
 from drsft.policy.prompts import Prompter
 from drsft.records import Problem, problem_id_of
@@ -59,11 +60,14 @@ def read_problems(
 
     Raises InputError naming file, line and field when the source holds rows but not one usable problem.
     """
+    keeps_thought = prompter is not None and prompter.turn.thought is not None
     seen = Seen()
     seen_rows = Seen()  # problem id and demonstration
     for row in read_rows(config):
         intake.num_read += 1
-        problem = _parse(row, config, parse_reference, needs_demonstration, kinds)
+        problem = _parse(
+            row, config, parse_reference, needs_demonstration, kinds, keeps_thought=keeps_thought
+        )
         if isinstance(problem, Problem) and prompter is not None and max_model_len is not None:
             problem = _fits(problem, row.place, prompter, max_model_len)
         if isinstance(problem, Problem) and problem.problem_id in seen:
@@ -91,6 +95,8 @@ def _parse(
     parse_reference: ParseReference,
     needs_demonstration: bool,
     kinds: Collection[str],
+    *,
+    keeps_thought: bool,
 ) -> Problem | QuarantinedRow:
     if isinstance(row, BadRow):
         return QuarantinedRow(place=row.place, reason=row.kind, detail=row.reason, content=row.content)
@@ -99,29 +105,56 @@ def _parse(
     if kind not in kinds:
         detail = f"{kind!r}; known: {', '.join(sorted(kinds))}; others: rewrite.verification"
         return _set_aside(row, "unknown verifier kind", detail)
-    values: dict[FieldName, str] = {}
-    names: tuple[FieldName, ...] = ("question", "reference", "demonstration")
-    for name in names if needs_demonstration else names[:2]:
-        is_code = name == "reference" and kind == "code"
-        tests = reference_of_row(row.fields, values["question"]) if is_code else None
-        value = tests or _value(row, name, config.columns.candidates(name))
-        if isinstance(value, QuarantinedRow):
-            return value
-        values[name] = value
-    reference = parse_reference(values["reference"].strip(), kind)
+    asked = _asked(row, config.columns, keeps_thought=keeps_thought)
+    if isinstance(asked, QuarantinedRow):
+        return asked
+    tests = reference_of_row(row.fields, asked.question) if kind == "code" else None
+    written = tests or _value(row, "reference", config.columns.candidates("reference"))
+    if isinstance(written, QuarantinedRow):
+        return written
+    demonstration = _demonstration(row, config.columns, asked) if needs_demonstration else ""
+    if isinstance(demonstration, QuarantinedRow):
+        return demonstration
+    reference = parse_reference(written.strip(), kind)
     if reference is None:
-        return _set_aside(row, "no parsable reference answer", values["reference"][:200])
-    question = values["question"].strip()
+        return _set_aside(row, "no parsable reference answer", written[:200])
+    question = asked.question.strip()
     if (finding := unmeetable(question, reference, kind)) is not None:
         proposal = f"; kind {finding.proposed_kind!r} could judge it" if finding.proposed_kind else ""
         return _set_aside(row, "reference cannot be met", f"{finding.reason}{proposal}: {reference[:200]}")
     return Problem(
-        problem_id=problem_id_of(question, reference),
+        problem_id=problem_id_of(question, reference, asked.earlier),
         question=question,
-        demonstration=values.get("demonstration", "").strip(),
+        demonstration=demonstration.strip(),
         reference=reference,
         kind=kind,
+        earlier=asked.earlier,
     )
+
+
+def _asked(row: Row, columns: Columns, *, keeps_thought: bool) -> Conversation | QuarantinedRow:
+    """The row's question, or the conversation that stands in its place."""
+    if columns.messages is None:
+        question = _value(row, "question", columns.candidates("question"))
+        return question if isinstance(question, QuarantinedRow) else Conversation(question=question)
+    if columns.messages not in row.fields:
+        has = ", ".join(map(str, row.fields))
+        detail = f"field {columns.messages!r} is missing (it has: {has}); set columns.messages"
+        return _set_aside(row, "no messages", detail)
+    found = read_conversation(row.fields[columns.messages], keeps_thought=keeps_thought)
+    if isinstance(found, UnusableConversation):
+        return _set_aside(row, found.reason, f"field {columns.messages!r}: {found.detail}")
+    texts = [found.question, found.answer or "", *(turn.content for turn in found.earlier)]
+    if not all(map(_is_unicode, texts)):
+        detail = f"field {columns.messages!r} holds half a surrogate pair"
+        return _set_aside(row, "not valid Unicode", detail)
+    return found
+
+
+def _demonstration(row: Row, columns: Columns, asked: Conversation) -> str | QuarantinedRow:
+    if asked.answer is not None and not columns.sets_demonstration:
+        return asked.answer
+    return _value(row, "demonstration", columns.candidates("demonstration"))
 
 
 def _value(row: Row, name: FieldName, candidates: Sequence[str]) -> str | QuarantinedRow:
@@ -153,6 +186,13 @@ def _is_unicode(text: str) -> bool:
 def _fits(problem: Problem, place: str, prompter: Prompter, max_model_len: int) -> Problem | QuarantinedRow:
     try:
         num_tokens = len(prompter.plain(problem)) + len(prompter.completion(problem.demonstration))
+    except ModelError as error:
+        if not problem.earlier:
+            raise
+        content = problem.whole_question[:500]
+        return QuarantinedRow(
+            place=place, reason="refused by the chat template", detail=str(error), content=content
+        )
     except InputError as error:
         content = problem.demonstration[:500]
         return QuarantinedRow(place=place, reason="unclosed thought", detail=str(error), content=content)

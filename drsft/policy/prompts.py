@@ -159,10 +159,22 @@ def user_turn(template: str, problem: Problem) -> str:
     return _PLACEHOLDER.sub(lambda match: fields[match[1]], template).strip()
 
 
-def chat_messages(system: str | None, user: str) -> list[dict[str, str]]:
-    """The turns before the assistant's, as chat templates take them."""
-    before = [{"role": "system", "content": system}] if system else []
-    return [*before, {"role": "user", "content": user}]
+def chat_messages(problem: Problem, template: str, *, system: str | None) -> list[dict[str, str]]:
+    """The turns before the assistant's, as chat templates take them; `template` is of the last user turn.
+
+    A system turn of the problem's conversation takes the place of `system`.
+    """
+    turns = [{"role": turn.role, "content": turn.content} for turn in problem.earlier]
+    has_own_system = bool(turns) and turns[0]["role"] == "system"
+    return [*_turns(None if has_own_system else system, *turns), _user(user_turn(template, problem))]
+
+
+def _turns(system: str | None, *others: dict[str, str]) -> list[dict[str, str]]:
+    return [{"role": "system", "content": system}, *others] if system else [*others]
+
+
+def _user(content: str) -> dict[str, str]:
+    return {"role": "user", "content": content}
 
 
 def _stand_in(text: str, stands_for: dict[str, str]) -> str:
@@ -237,6 +249,8 @@ class Prompter:
         Earlier turns of the assistant are written as the template writes them, their thoughts apart. Raises
         ModelError where the template takes no such conversation, and InputError for a thought without end.
         """
+        if any(one["role"] == "system" for one in messages) and self.turn.system_refusal is not None:
+            raise ModelError(self.turn.system_refusal)
         if any(one["role"] == "assistant" for one in messages) and self.turn.conversation_refusal is not None:
             raise ModelError(self.turn.conversation_refusal)
         turns = [self._turn_as_rendered(one) for one in messages]
@@ -330,6 +344,8 @@ class Prompter:
         return self._encoder.decode(token_ids, skip_special_tokens=True)
 
     def _prompt(self, template: str, problem: Problem) -> tuple[int, ...]:
+        if problem.earlier:
+            return self.conversation(chat_messages(problem, template, system=self.prompts.system))
         user = user_turn(template, problem)
         if self._encoder.special.search(user):
             behind = self._encoder.encode_behind(user, is_text=True), self._encoder.encode_behind(self._tail)
@@ -337,11 +353,8 @@ class Prompter:
         rendered = f"{self._head}{user}{self._tail}" if self._is_verbatim else self._render(user)
         return tuple(self._encoder.encode(rendered))
 
-    def _messages(self, user: str) -> list[dict[str, str]]:
-        return chat_messages(self.prompts.system, user)
-
     def _render(self, user: str) -> str:
-        return self._renderer.render(self._messages(user), add_generation_prompt=True)
+        return self._renderer.render(_turns(self.prompts.system, _user(user)), add_generation_prompt=True)
 
     def _prompt_end(self) -> str:
         """The end of every prompt from its last marker on, or a whole prompt where it has none there."""

@@ -16,7 +16,7 @@ from drsft.records import Attempt, Completion, FinishReason, Phase, Problem, Rec
 from drsft.rewrite.budget import ProblemBudget, ProblemSlot, TokenBudget
 from drsft.rewrite.contradiction import contradicts
 from drsft.rewrite.events import NO_EVENTS, CascadeEvents
-from drsft.rewrite.hinted import HintedPolicy, HintedSetup, analyse, opened_turn
+from drsft.rewrite.hinted import HintedPolicy, HintedSetup, analyse, hinted_problem, opened_turn
 from drsft.rewrite.judging import AcceptanceRules
 from drsft.rewrite.sampling import PhasePlan, sample_in_waves
 from drsft.rewrite.selection import choose, distinct
@@ -175,8 +175,9 @@ class _Cascade:
 
     async def _hinted(self, setup: HintedSetup, guide: str) -> list[Completion]:
         """Decodes from the plain prompt and a hinted one at once, after the target's own analysis."""
-        prompt_ids = setup.prompter.guided(replace(self.problem, demonstration=guide))
         settings = setup.settings
+        shown = replace(self.problem, demonstration=guide)
+        prompt_ids = setup.prompter.guided(hinted_problem(shown, settings))
         if settings.num_samples == 0 or len(prompt_ids) >= self.recipe.max_model_len:
             return []
         if settings.analysis is not None:

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from drsft.config import Prompts
-from drsft.policy.prompts import chat_messages, user_turn
+from drsft.policy.prompts import chat_messages
 from drsft.records import Attempt, Outcome, Record, Source, ThoughtPart, stable_seed
 
 __all__ = ["messages_schema", "messages_table", "pairs_schema", "pairs_table"]
@@ -113,7 +113,7 @@ def _pair(record: Record, chosen: Attempt, rejected: Attempt, prompts: Prompts) 
 
 def _plain_turns(record: Record, prompts: Prompts) -> list[dict[str, str]]:
     """Returns the turns of the plain prompt; guided prompts are never exported."""
-    return chat_messages(prompts.system, user_turn(prompts.plain, record.problem))
+    return chat_messages(record.problem, prompts.plain, system=prompts.system)
 
 
 def _assistant(text: str, thought: ThoughtPart | None) -> dict[str, str]:

@@ -5,7 +5,7 @@ hinted context continues from it. The completions are verified like any sample.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from drsft.config import Analysis, Hinted, Mixing, Prompts
 from drsft.policy.hinted.protocol import Contexts, HintedDecoder
@@ -14,6 +14,7 @@ from drsft.policy.protocol import OnTokens, Policy
 from drsft.records import (
     Attempt,
     Completion,
+    Message,
     Outcome,
     Phase,
     Problem,
@@ -24,7 +25,7 @@ from drsft.records import (
 )
 from drsft.rewrite.sampling import hash_ids
 
-__all__ = ["HintedPolicy", "HintedSetup", "analyse", "hinted_prompter", "opened_turn"]
+__all__ = ["HintedPolicy", "HintedSetup", "analyse", "hinted_problem", "hinted_prompter", "opened_turn"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,15 @@ def hinted_prompter(settings: Hinted, prompter: Prompter) -> Prompter:
     """The prompter of hinted contexts, which have a system turn of their own. ModelError if none may be."""
     prompts = Prompts(system=settings.system, plain=prompter.prompts.plain, guided=settings.prompt)
     return prompter.under(prompts, system_key="rewrite.hinted.system")
+
+
+def hinted_problem(problem: Problem, settings: Hinted) -> Problem:
+    """Returns the problem of a hinted context: its own system turn stays, behind the hint's instructions."""
+    first, *others = problem.earlier or (None,)
+    if first is None or first.role != "system" or not settings.system:
+        return problem
+    system = Message(role="system", content=f"{settings.system}\n\n{first.content}")
+    return replace(problem, earlier=(system, *others))
 
 
 @dataclass(frozen=True, slots=True)

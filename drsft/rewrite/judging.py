@@ -44,7 +44,7 @@ async def judge_rollout(
     if not verdict.is_correct:
         return Attempt(rollout=rollout, verdict=verdict)
     rejection = rejection_of(
-        completion, rules.rejections, question=problem.question, sees_guide=rules.sees_guide
+        completion, rules.rejections, question=problem.whole_question, sees_guide=rules.sees_guide
     )
     if rejection is None and rules.rejections.several_boxes:
         rejection = await _rejection_of_boxes(completion.text, problem, verifier)

@@ -56,10 +56,12 @@ class ShardRewriter:
         events: CascadeEvents = NO_EVENTS,
         number: int = 1,
         before: Store | None = None,
+        has_conversations: bool = False,
     ) -> None:
         """`number` is the round's; a later one carries records over from `before`, as its survey says.
 
-        `events` listens to all problems.
+        `events` listens to all problems. With `has_conversations` all records have the column of earlier
+        turns, so that a run's shards have one schema.
         """
         self._recipe, self._policy, self._verifier = recipe, policy, verifier
         self._shards = ShardSet(store, layout.RECORDS)
@@ -68,6 +70,7 @@ class ShardRewriter:
         self._slots = asyncio.Semaphore(problems_in_flight)
         self._scorer, self._events = scorer, events
         self._round = number
+        self._has_conversations = has_conversations
         self._pairs_committed = PairCounts()
         self._read = first_round_task(store) if before is None else later_round_task(store, before)
 
@@ -117,7 +120,12 @@ class ShardRewriter:
 
     def _commit(self, shard: str, kept: Sequence[Record], summary: ShardSummary) -> Commit:
         marks_thoughts = self._recipe.prompter.turn.thought is not None
-        table = records_to_table(kept, self._provenance, marks_thoughts=marks_thoughts)
+        table = records_to_table(
+            kept,
+            self._provenance,
+            marks_thoughts=marks_thoughts,
+            has_conversations=self._has_conversations,
+        )
         return self._shards.commit(shard, table, summary.to_json())
 
     def _pairs_since_commit(self) -> PairCounts:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from drsft.config import Teacher
 from drsft.errors import InputError
-from drsft.policy.prompts import Prompter, chat_messages, user_turn
+from drsft.policy.prompts import Prompter, chat_messages
 from drsft.policy.teacher import Teachers, TeacherText
 from drsft.records import (
     Attempt,
@@ -45,7 +45,7 @@ class TeacherPhase:
         Raises SetupError when the teacher cannot be reached or refuses the key.
         """
         prompts = self.prompter.prompts
-        messages = chat_messages(prompts.system, user_turn(prompts.plain, self.problem))
+        messages = chat_messages(self.problem, prompts.plain, system=prompts.system)
         seed = stable_seed(self.run_seed, self.problem.problem_id, "teacher_samples")
         self.events.phase_begun(Phase.TEACHER)
         for index in range(self.teacher.num_samples):

@@ -1,4 +1,5 @@
-"""Records and problems as Arrow tables: the schema of what lies in the store. Version 3, with thoughts 4.
+"""Records and problems as Arrow tables: the schema of what lies in the store. Version 3, with
+thoughts 4, with conversations 5.
 
 docs/records.md describes every column and what changed since; a test holds the two together. Columns that an
 older version lacks are read as what they would have said then.
@@ -15,6 +16,7 @@ from drsft.records import (
     Attempt,
     Completion,
     FinishReason,
+    Message,
     Outcome,
     Phase,
     Problem,
@@ -32,6 +34,7 @@ __all__ = [
     "RECORD_SCHEMA",
     "THINKING_RECORD_SCHEMA",
     "problems_from_table",
+    "problems_of_records",
     "problems_to_table",
     "records_from_table",
     "records_to_table",
@@ -39,6 +42,7 @@ __all__ = [
 
 SCHEMA_VERSION = 3
 THINKING_SCHEMA_VERSION = 4  # of the records of a model whose template marks thoughts
+CONVERSATION_SCHEMA_VERSION = 5  # of the records of problems that may be conversations
 _ADDED = {"expert_verdict", "also_kept", "round"}  # since the first runs; so were these fields of an attempt:
 _ADDED_TO_ATTEMPTS = {"policy", "refusal", "steps", "mean_phi", "round"}
 
@@ -54,6 +58,12 @@ PROBLEM_SCHEMA = pa.schema(
         pa.field("kind", pa.string(), nullable=False),
     ]
 )
+
+EARLIER_TURNS = pa.field(
+    "earlier_turns",
+    pa.list_(pa.struct([pa.field("role", pa.string()), pa.field("content", pa.string())])),
+    nullable=False,
+)  # the last column, of problems that may be conversations
 
 _VERDICT = pa.struct(
     [pa.field("outcome", pa.string()), pa.field("reason", pa.string()), pa.field("answer", pa.string())]
@@ -121,12 +131,21 @@ THINKING_RECORD_SCHEMA = (
 )
 
 
-def problems_to_table(problems: Sequence[Problem]) -> pa.Table:
-    return pa.Table.from_pylist([_problem_row(problem) for problem in problems], schema=PROBLEM_SCHEMA)
+def problems_to_table(problems: Sequence[Problem], *, has_conversations: bool = False) -> pa.Table:
+    """Earlier turns have a column where problems may be conversations, or one of these is."""
+    is_wider = has_conversations or any(problem.earlier for problem in problems)
+    schema = PROBLEM_SCHEMA.append(EARLIER_TURNS) if is_wider else PROBLEM_SCHEMA
+    return pa.Table.from_pylist([_problem_row(problem) for problem in problems], schema=schema)
 
 
 def problems_from_table(table: pa.Table) -> list[Problem]:
-    return [Problem(**row) for row in table.to_pylist()]
+    return [_problem(row) for row in table.to_pylist()]
+
+
+def problems_of_records(records: pa.Table) -> list[Problem]:
+    """The problems alone of a table of records."""
+    wanted = (*PROBLEM_SCHEMA.names, EARLIER_TURNS.name)
+    return problems_from_table(records.select([name for name in wanted if name in records.schema.names]))
 
 
 def records_to_table(
@@ -134,15 +153,20 @@ def records_to_table(
     provenance: Mapping[str, str] | None = None,
     *,
     marks_thoughts: bool = False,
+    has_conversations: bool = False,
 ) -> pa.Table:
     """Rows in order of problem id, so equal records give equal bytes whatever finished first.
 
     `provenance` joins the file's metadata, each key as `drsft.<key>`. The columns of thoughts are there where
-    the model's template marks some (`marks_thoughts`), or a record holds one.
+    the model's template marks some (`marks_thoughts`), or a record holds one; so is the column of earlier
+    turns where problems may be conversations (`has_conversations`).
     """
     ordered = sorted(records, key=lambda record: record.problem.problem_id)
     is_thinking = marks_thoughts or any(map(_has_thought, ordered))
     schema = THINKING_RECORD_SCHEMA if is_thinking else RECORD_SCHEMA
+    if has_conversations or any(record.problem.earlier for record in ordered):
+        version = {"drsft.schema_version": str(CONVERSATION_SCHEMA_VERSION)}
+        schema = schema.append(EARLIER_TURNS).with_metadata(version)
     table = pa.Table.from_pylist([_record_row(record) for record in ordered], schema=schema)
     about = {f"drsft.{key}": value for key, value in (provenance or {}).items()}
     return table.replace_schema_metadata({**schema.metadata, **about})
@@ -156,10 +180,11 @@ def records_from_table(table: pa.Table) -> list[Record]:
 
 def _check_schema(schema: pa.Schema) -> None:
     version = int((schema.metadata or {}).get(b"drsft.schema_version", SCHEMA_VERSION))
-    if version > THINKING_SCHEMA_VERSION:
+    newest = CONVERSATION_SCHEMA_VERSION
+    if version > newest:
         raise InputError(
-            f"these records have schema version {version}, this drsft reads up to {THINKING_SCHEMA_VERSION}; "
-            "install the version that wrote them (see drsft.version in the file's metadata)"
+            f"these records have schema version {version}, this drsft reads up to {newest}; install the "
+            "version that wrote them (see drsft.version in the file's metadata)"
         )
     missing = set(RECORD_SCHEMA.names) - _ADDED - set(schema.names)
     if not missing:
@@ -174,7 +199,13 @@ def _check_schema(schema: pa.Schema) -> None:
 
 
 def _problem_row(problem: Problem) -> dict[str, Any]:
-    return {name: getattr(problem, name) for name in PROBLEM_SCHEMA.names}
+    texts = {name: getattr(problem, name) for name in PROBLEM_SCHEMA.names}
+    return {**texts, EARLIER_TURNS.name: [asdict(turn) for turn in problem.earlier]}
+
+
+def _problem(row: Mapping[str, Any]) -> Problem:
+    earlier = tuple(Message(**turn) for turn in row.get(EARLIER_TURNS.name) or ())
+    return Problem(**{name: row[name] for name in PROBLEM_SCHEMA.names}, earlier=earlier)
 
 
 def _record_row(record: Record) -> dict[str, Any]:
@@ -246,7 +277,7 @@ def _attempt_row(attempt: Attempt) -> dict[str, Any]:
 
 def _record(row: dict[str, Any]) -> Record:
     return Record(
-        problem=Problem(**{name: row[name] for name in PROBLEM_SCHEMA.names}),
+        problem=_problem(row),
         source=Source(row["source"]),
         prompt_ids=tuple(row["prompt_ids"]),
         completion_ids=tuple(row["completion_ids"]),

@@ -14,13 +14,12 @@ from drsft.gap.report import read_gap_report
 from drsft.gap.scored_texts import Text, texts_of_records, texts_to_table
 from drsft.policy.prompts import Prompter, model_location, target_prompter
 from drsft.policy.provenance import model_fingerprint
-from drsft.records import Problem
 from drsft.report.html.page import render_gap
 from drsft.report.terminal.gap import gap_view
 from drsft.run import layout
 from drsft.run.run import Run, run_of
 from drsft.run.shards import ShardSet
-from drsft.run.tables import PROBLEM_SCHEMA, problems_from_table
+from drsft.run.tables import problems_of_records
 from drsft.stages.actors import quiet_ray_data
 from drsft.stages.cluster import connected, quiet_stderr
 from drsft.stages.gap import Scoring, score
@@ -83,7 +82,7 @@ def _rows_of_run(run: Run, prompter: Prompter) -> Iterator[list[Text]]:
     target = run_prompter(run.config.target, run.store)
     is_same = target.tokenizer.get_vocab() == prompter.tokenizer.get_vocab()
     for _, table in run.record_tables():
-        prompts = {problem.problem_id: prompter.plain(problem) for problem in _problems(table)}
+        prompts = {problem.problem_id: prompter.plain(problem) for problem in problems_of_records(table)}
         for text in texts_of_records(table, number=1):
             ids = text.completion_ids
             if not is_same:
@@ -105,10 +104,6 @@ def _encoded_anew(ids: Sequence[int], target: Prompter, prompter: Prompter) -> t
     parts = target.split(ids)
     thought = None if parts.thought is None else target.decode(parts.thought).strip()
     return prompter.written(target.answer_text(ids).strip(), thought)
-
-
-def _problems(records: pa.Table) -> list[Problem]:
-    return problems_from_table(records.select(PROBLEM_SCHEMA.names))
 
 
 def _shards(rows: Iterator[list[Text]], size: int) -> Iterator[pa.Table]:

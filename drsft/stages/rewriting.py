@@ -87,6 +87,7 @@ class RewritingActor:
             events=_Progress(self._progress),
             number=number,
             before=open_store(before_url) if before_url else None,
+            has_conversations=config.problems.columns.messages is not None,
         )
         freeze_heap()
         self._guard.ready()

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
-from drsft.records import Problem
+from drsft.records import Message, Problem
 
-__all__ = ["Case", "case_of"]
+__all__ = ["BY_MODEL", "Case", "case_of"]
+
+BY_MODEL = "judge"  # the one kind that no worker judges: a model behind HTTP does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,5 +20,9 @@ class Case:
 
 
 def case_of(problem: Problem, text: str) -> Case:
-    """Returns the case of one text that answers `problem`."""
-    return Case(kind=problem.kind, question=problem.question, reference=problem.reference, text=text)
+    """A model that judges is shown the whole conversation; all others read its last user turn."""
+    question = problem.question
+    if problem.kind == BY_MODEL and problem.earlier:
+        turns = [*problem.earlier, Message(role="user", content=question)]
+        question = "\n\n".join(f"[{turn.role}]\n{turn.content}" for turn in turns)
+    return Case(kind=problem.kind, question=question, reference=problem.reference, text=text)

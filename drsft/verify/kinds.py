@@ -6,7 +6,7 @@ from dataclasses import replace
 from drsft.config import Verification
 from drsft.errors import ConfigError
 from drsft.records import Outcome, Verdict
-from drsft.verify.case import Case
+from drsft.verify.case import BY_MODEL, Case
 from drsft.verify.choice import judge_choice
 from drsft.verify.code.judge import judge_code
 from drsft.verify.custom import judge_custom, load_callable
@@ -22,7 +22,6 @@ __all__ = ["BY_MODEL", "KINDS", "check_kind", "judge_case", "kinds_of"]
 
 Judge = Callable[[Case, VerifyOptions], Verdict]
 
-BY_MODEL = "judge"  # the one kind that no worker judges: a model behind HTTP does
 KINDS: Mapping[str, Judge] = {
     "math": judge_math,
     ANSWER_AND_STEPS: judge_math_with_steps,

@@ -73,6 +73,27 @@ def test_prompts_that_are_already_prompts_are_taken_as_they_stand(
     assert text.source == "data"
 
 
+def test_a_conversation_of_several_turns_is_rendered_as_it_stands(prompter: Prompter, tmp_path: Path) -> None:
+    turns = [("system", "Be brief."), ("user", "3 + 4?"), ("assistant", "7"), ("user", QUESTION)]
+    asked = [{"role": role, "content": content} for role, content in turns]
+    messages = [*asked, {"role": "assistant", "content": OWN}]
+    rows = [{"messages": messages}, {"messages": json.dumps(messages)}, {"prompt": asked, "completion": OWN}]
+    texts, _ = _read(prompter, tmp_path, *rows)
+    rendered = prompter.tokenizer.apply_chat_template(asked, add_generation_prompt=True, tokenize=False)
+    expected = prompter.tokenizer(rendered, add_special_tokens=False)["input_ids"]
+    assert [list(text.prompt_ids) for text in texts] == [expected] * 3
+    assert {_words(prompter, text.completion_ids) for text in texts} == {OWN}
+
+
+def test_conversations_without_a_last_question_are_counted(prompter: Prompter, tmp_path: Path) -> None:
+    turn = {"role": "user", "content": QUESTION}
+    answer = {"role": "assistant", "content": OWN}
+    rows = [{"messages": [answer]}, {"messages": [{"content": QUESTION}]}, {"messages": [turn, answer]}]
+    texts, reading = _read(prompter, tmp_path, *rows)
+    assert len(texts) == 1
+    assert reading.set_aside == {"no user turn at the end": 1, "message without a role": 1}
+
+
 def test_a_plain_data_set_of_experts_is_scored_as_it_would_be_trained_on(
     prompter: Prompter, tmp_path: Path
 ) -> None:

@@ -59,7 +59,7 @@ class ContaminationScreen:
 
     def matches(self, problem: Problem) -> Iterator[Match]:
         """All that the problem shares with questions, longest runs first; one question may come often."""
-        of_problem = words(problem.question)
+        of_problem = words(problem.whole_question)
         question = self._whole.get(_hash(of_problem))
         if question is not None:
             yield Match(question.benchmark, question.problem_id, of_problem)
@@ -75,7 +75,7 @@ class ContaminationScreen:
         num_questions: Counter[int] = Counter()
         for benchmark, problems in benchmarks.items():
             for problem in problems:
-                of_question = words(problem.question)
+                of_question = words(problem.whole_question)
                 whole = _hash(of_question)
                 if not of_question or whole in questions:
                     continue

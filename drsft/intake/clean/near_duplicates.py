@@ -53,7 +53,7 @@ class NearDuplicateScreen:
         self._permutations = MinHash(num_perm=config.num_permutations).permutations
 
     def look_at(self, problem: Problem, place: str) -> Finding | None:
-        of_question = words(problem.question)
+        of_question = words(problem.whole_question)
         if not of_question:
             return None
         group = self._group(problem, of_question)
