@@ -60,7 +60,8 @@ def read_problems(
 
     Raises InputError naming file, line and field when the source holds rows but not one usable problem.
     """
-    keeps_thought = prompter is not None and prompter.turn.thought is not None
+    has_conversations = config.columns.messages is not None
+    keeps_thought = has_conversations and prompter is not None and prompter.turn.thought is not None
     seen = Seen()
     seen_rows = Seen()  # problem id and demonstration
     for row in read_rows(config):
