@@ -30,6 +30,7 @@ from drsft.records import (
 )
 
 __all__ = [
+    "EARLIER_TURNS",
     "PROBLEM_SCHEMA",
     "RECORD_SCHEMA",
     "THINKING_RECORD_SCHEMA",

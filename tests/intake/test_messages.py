@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from drsft.config import Columns, Problems, Prompts, Target
+from drsft.config import Columns, NearDuplicates, Problems, Prompts, Target
 from drsft.errors import InputError
+from drsft.intake.clean.near_duplicates import NearDuplicateScreen
 from drsft.intake.planning import plan_problems
 from drsft.intake.problems import Intake, read_problems
 from drsft.policy.prompts import Prompter, load_prompter, target_prompter
@@ -168,6 +169,21 @@ def test_shards_have_earlier_turns_only_where_problems_may_be_conversations(
     has_column = ["earlier_turns"] if messages else []
     assert table.schema.names == [*PROBLEM_SCHEMA.names, *has_column]
     assert problems_from_table(table)[0].earlier == ()
+
+
+def test_conversations_with_equal_last_turns_are_no_near_duplicates() -> None:
+    def one(text: str) -> Problem:
+        (earlier,) = (Message(role="user", content=text),)
+        ids = problem_id_of("Why?", "12", [earlier])
+        return Problem(problem_id=ids, question="Why?", demonstration="", reference="12", earlier=(earlier,))
+
+    screen = NearDuplicateScreen(NearDuplicates())
+    first, other = "Ann buys a dozen red eggs at the market.", "There are as many months in every year."
+    assert screen.look_at(one(first), "line 1") is None
+    assert screen.look_at(one(other), "line 2") is None
+    found = screen.look_at(one(first.upper()), "line 3")
+    assert found is not None
+    assert found.reason == "near-duplicate"
 
 
 def test_a_setting_that_is_not_made_changes_no_name() -> None:

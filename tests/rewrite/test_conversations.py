@@ -27,6 +27,7 @@ from drsft.run.tables import (
 )
 from drsft.storage import LocalStore, table_bytes
 from drsft.verify.pool import VerifierPool
+from drsft.verify.wire import case_of
 
 PROMPTS = Prompts(system="You calculate.", plain="{question} Box it.", guided="{question} ({demonstration})")
 EARLIER = (
@@ -114,6 +115,18 @@ def test_a_teacher_is_sent_the_whole_conversation(prompter: Prompter) -> None:
     record = rewritten(prompter, one, [])
     assert sent == [[*ASKED, {"role": "user", "content": "And 5 more? Box it."}]]
     assert record.source is Source.TEACHER
+
+
+def test_a_judging_model_reads_all_turns_and_other_verifiers_the_last() -> None:
+    assert case_of(PROBLEM, RIGHT).question == "And 5 more?"
+    shown = case_of(replace(PROBLEM, kind="judge"), RIGHT).question
+    assert shown.split("\n\n") == [
+        "[system]\nBe brief.",
+        "[user]\nWhat is 3 + 4?",
+        "[assistant]\nIt is 7.",
+        "[user]\nAnd 5 more?",
+    ]
+    assert case_of(replace(PLAIN, kind="judge"), RIGHT).question == "6 + 6?"
 
 
 def test_exports_hold_the_whole_conversation(prompter: Prompter) -> None:

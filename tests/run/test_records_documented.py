@@ -19,7 +19,7 @@ from drsft.records import (
     Source,
     Verdict,
 )
-from drsft.run.tables import RECORD_SCHEMA, records_from_table, records_to_table
+from drsft.run.tables import EARLIER_TURNS, RECORD_SCHEMA, records_from_table, records_to_table
 from drsft.storage import table_bytes
 
 PAGE = (Path(__file__).parents[2] / "docs/records.md").read_text()
@@ -66,6 +66,11 @@ def test_every_column_is_documented_with_its_type_and_nulls() -> None:
 def test_every_field_of_an_attempt_is_documented() -> None:
     attempt = RECORD_SCHEMA.field("attempts").type.value_type
     assert [row[:2] for row in documented("field")] == [[field.name, _type(field)] for field in attempt]
+
+
+def test_the_column_of_conversations_is_documented() -> None:
+    (documented_row,) = documented("last column")
+    assert documented_row[:3] == [EARLIER_TURNS.name, _type(EARLIER_TURNS), "no"]
 
 
 def _type(field: pa.Field) -> str:
