@@ -26,8 +26,8 @@ from drsft.run.tables import (
     records_to_table,
 )
 from drsft.storage import LocalStore, table_bytes
+from drsft.verify.case import case_of
 from drsft.verify.pool import VerifierPool
-from drsft.verify.wire import case_of
 
 PROMPTS = Prompts(system="You calculate.", plain="{question} Box it.", guided="{question} ({demonstration})")
 EARLIER = (
