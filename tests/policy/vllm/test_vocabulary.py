@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from drsft.config import Engine, Mixing, Target
-from drsft.errors import InputError
+from drsft.errors import InputError, ModelError
 from drsft.policy.hinted.protocol import Contexts
 from drsft.policy.hinted.torch_engine import TorchHintedDecoder
 from drsft.policy.hinted.vllm_engine import VLLMHintedDecoder
@@ -146,12 +146,20 @@ def test_a_request_with_a_fault_ends_in_a_line_and_leaves_its_neighbours_alone(
         asyncio.run(check(decoder))
 
 
-@pytest.mark.engine
-def test_an_end_of_turn_beyond_the_embedding_is_a_line_for_each_request(
+def test_an_end_of_turn_beyond_the_embedding_is_rejected_before_an_engine_starts(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     small = target(tmp_path_factory, END_OF_TURN_ID)
-    prompter = load_prompter(small.model, small.prompts)
+    with pytest.raises(ModelError, match=f"id {END_OF_TURN_ID}, which is beyond the {END_OF_TURN_ID} rows"):
+        load_prompter(small.model, small.prompts)
+
+
+@pytest.mark.engine
+def test_an_engine_that_was_given_such_an_end_of_turn_answers_each_request_in_a_line(
+    tmp_path_factory: pytest.TempPathFactory, padded: Target
+) -> None:
+    small = target(tmp_path_factory, END_OF_TURN_ID)
+    prompter = load_prompter(padded.model, padded.prompts)  # of a model that has the id
     assert prompter.end_of_turn_id == END_OF_TURN_ID
 
     async def ask(policy: VLLMPolicy) -> list[BaseException | list[Completion]]:
