@@ -21,14 +21,14 @@ from drsft.intake.rows import BadRow, Row, read_rows
 from drsft.policy.prompts import Prompter
 from drsft.records import Problem, Source
 
-__all__ = ["Reading", "read_texts"]
+__all__ = ["ReadCounts", "read_texts"]
 
 COMPLETIONS = ("completion", "chosen", "response")
 OWN_ROWS = "data"  # the source of rows that name none
 
 
 @dataclass(slots=True, kw_only=True)
-class Reading:
+class ReadCounts:
     """What became of the rows read so far; `first` says why the first one was set aside."""
 
     num_read: int = 0
@@ -41,7 +41,7 @@ class Reading:
 
 
 def read_texts(
-    problems: Problems, reading: Reading, *, prompter: Prompter, max_model_len: int
+    problems: Problems, reading: ReadCounts, *, prompter: Prompter, max_model_len: int
 ) -> Iterator[list[Text]]:
     """The texts of one row after the other; `reading` is brought up to date on the way.
 
@@ -67,7 +67,7 @@ def read_texts(
         )
 
 
-def _texts_of(row: Row | BadRow, columns: Columns, reading: Reading, prompter: Prompter) -> list[Text]:
+def _texts_of(row: Row | BadRow, columns: Columns, reading: ReadCounts, prompter: Prompter) -> list[Text]:
     """The texts of a row; none where it has to be put aside, which `reading` notes."""
     if isinstance(row, BadRow):
         reading.put_aside(row.place, row.kind, row.reason)

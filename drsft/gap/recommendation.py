@@ -44,7 +44,7 @@ def recommend(summary: GapSummary) -> Recommendation | None:
         reasons=(
             _where_it_stands(kept, is_far=is_far),
             reason,
-            *_where_the_gap_is(summary, kept, is_far=is_far),
+            *_source_with_most_gap(summary, kept, is_far=is_far),
         ),
     )
 
@@ -80,7 +80,7 @@ def _objective(kept: SourceGap, *, is_far: bool) -> tuple[str, str]:
     return "dft", "On texts this near SFT and DFT came out level in our measurements; either will do."
 
 
-def _where_the_gap_is(summary: GapSummary, kept: SourceGap, *, is_far: bool) -> tuple[str, ...]:
+def _source_with_most_gap(summary: GapSummary, kept: SourceGap, *, is_far: bool) -> tuple[str, ...]:
     """Which source holds most of the kept texts' negative phi."""
     parts = [
         group

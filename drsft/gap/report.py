@@ -17,16 +17,16 @@ from drsft.run.layout import GAP, GapFolder
 from drsft.storage import Store
 
 __all__ = [
-    "FarOut",
     "FarRow",
     "GapReport",
     "HeatMap",
+    "OutlyingRows",
     "ShownRow",
     "Token",
-    "far_out",
     "gap_report",
     "heat_map",
     "heat_maps_of",
+    "outlying_rows",
     "read_gap_report",
     "rows_to_show",
 ]
@@ -79,7 +79,7 @@ class FarRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FarOut:
+class OutlyingRows:
     """Kept rows whose mean phi lies below `limit`, by source; `worst` are the farthest of them."""
 
     limit: float
@@ -92,7 +92,7 @@ class FarOut:
 class GapReport:
     summary: GapSummary
     recommendation: Recommendation | None  # None without kept rows
-    far_out: FarOut | None
+    far_out: OutlyingRows | None
     heat_maps: tuple[HeatMap, ...] = field(default=())
 
     def to_json(self) -> str:
@@ -116,11 +116,11 @@ def read_gap_report(store: Store, folder: GapFolder = GAP) -> GapReport | None:
 def gap_report(*, model: str, rows: pa.Table) -> GapReport:
     """From the ROW_COLUMNS of all scored texts; heat maps need the tokens and are added by the caller."""
     summary = summarise(model=model, rows=rows)
-    far = far_out(rows)
+    far = outlying_rows(rows)
     return GapReport(summary=summary, recommendation=recommend(summary), far_out=far)
 
 
-def far_out(rows: pa.Table) -> FarOut | None:
+def outlying_rows(rows: pa.Table) -> OutlyingRows | None:
     """Kept rows below the median mean phi by more than 3.5 robust spreads; None without kept rows."""
     kept = rows.filter(pc.field("role") == Role.KEPT.value)
     if not kept.num_rows:
@@ -135,7 +135,7 @@ def far_out(rows: pa.Table) -> FarOut | None:
     counts = far["source"].value_counts().to_pylist()
     names = list(FarRow.__dataclass_fields__)
     worst = far.slice(0, NUM_FAR_SHOWN).select(names).to_pylist()
-    return FarOut(
+    return OutlyingRows(
         limit=limit,
         num_rows=far.num_rows,
         by_source={one["values"]: one["counts"] for one in counts},

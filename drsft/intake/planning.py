@@ -17,8 +17,8 @@ from drsft.run.layout import ProblemsFolder
 from drsft.run.plan import Plan, read_plan
 from drsft.run.tables import problems_to_table
 from drsft.storage import Store, table_bytes
-from drsft.verify.answers import parse_reference
 from drsft.verify.kinds import KINDS
+from drsft.verify.references import parse_reference
 
 __all__ = ["plan_problems", "screens_for"]
 

@@ -19,9 +19,9 @@ from drsft.intake.rows import BadRow, Row, read_rows
 from drsft.policy.prompts import Prompter
 from drsft.records import Problem, problem_id_of
 from drsft.run.plan import QuarantinedRow
-from drsft.verify.answers import unmeetable
 from drsft.verify.code.program import reference_of_row
 from drsft.verify.kinds import KINDS
+from drsft.verify.references import unmeetable
 
 __all__ = ["Intake", "QuarantinedRow", "read_problems"]
 

@@ -30,13 +30,13 @@ from drsft.run import layout
 from drsft.storage import Store
 from drsft.storage.typed import read_stored
 
-__all__ = ["Holder", "Lease", "Pace", "acquire", "held"]
+__all__ = ["Holder", "Lease", "LeaseTiming", "acquire", "held"]
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class LeaseTiming:
     """`expires_s` is several beats, so that a slow store does not end a lease."""
 
     beat_s: float = 5.0
@@ -81,7 +81,7 @@ class Holder:
 class Lease:
     """A term that this process holds; `release` ends it."""
 
-    def __init__(self, store: Store, term: int, *, pace: Pace, on_lost: Callable[[], None]) -> None:
+    def __init__(self, store: Store, term: int, *, pace: LeaseTiming, on_lost: Callable[[], None]) -> None:
         """`on_lost` is called from another thread when a later term is found."""
         self.term = term
         self.is_lost = False
@@ -115,7 +115,11 @@ class Lease:
 
 @contextmanager
 def held(
-    store: Store, *, wait_s: float = 0, pace: Pace = Pace(), say: Callable[[str], None] = logger.info
+    store: Store,
+    *,
+    wait_s: float = 0,
+    pace: LeaseTiming = LeaseTiming(),
+    say: Callable[[str], None] = logger.info,
 ) -> Iterator[Lease]:
     """The lease of the run in `store` for the length of the block, on the main thread.
 
@@ -141,7 +145,7 @@ def acquire(
     store: Store,
     *,
     wait_s: float,
-    pace: Pace,
+    pace: LeaseTiming,
     say: Callable[[str], None],
     on_lost: Callable[[], None] = lambda: None,
 ) -> Lease:
@@ -172,7 +176,7 @@ def _is_over(store: Store, term: int, holder: Holder) -> bool:
     return store.exists(layout.lease(term, "released")) or holder.is_gone
 
 
-def _has_stopped_beating(store: Store, term: int, pace: Pace) -> bool:
+def _has_stopped_beating(store: Store, term: int, pace: LeaseTiming) -> bool:
     """Whether the term's count stays equal for `expires_s`; False as soon as it changes or is released."""
     before, until_s = _count(store, term), time.monotonic() + pace.expires_s
     while time.monotonic() < until_s:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from drsft.config import RunConfig, Target
-from drsft.gap.datasets import Reading, read_texts
+from drsft.gap.datasets import ReadCounts, read_texts
 from drsft.gap.report import read_gap_report
 from drsft.gap.scored_texts import Text, texts_of_records, texts_to_table
 from drsft.policy.prompts import Prompter, model_location, target_prompter
@@ -41,7 +41,7 @@ def run_gap_of(config: RunConfig, *, data: str | None, model: str | None, consol
     store = run.store
     model = model or config.target.model
     prompter = _prompter(run, model)
-    reading = Reading()
+    reading = ReadCounts()
     rows = _rows_of_data(config, data, prompter, reading) if data else _rows_of_run(run, prompter)
     tables = list(_shards(rows, config.problems.shard_size))
     digest = hashlib.blake2b(model_fingerprint(model_location(model)).encode(), digest_size=4)
@@ -72,7 +72,9 @@ def _prompter(run: Run, model: str) -> Prompter:
     return target_prompter(Target(model=model, prompts=target.prompts), date=own.turn.date)
 
 
-def _rows_of_data(config: RunConfig, data: str, prompter: Prompter, reading: Reading) -> Iterator[list[Text]]:
+def _rows_of_data(
+    config: RunConfig, data: str, prompter: Prompter, reading: ReadCounts
+) -> Iterator[list[Text]]:
     problems = config.problems.model_copy(update={"path": data})
     return read_texts(problems, reading, prompter=prompter, max_model_len=config.target.max_model_len)
 
@@ -122,7 +124,7 @@ def _write_texts(shards: ShardSet, tables: list[pa.Table]) -> dict[str, int]:
     return sizes
 
 
-def _say_what_was_read(console: Console, reading: Reading, tables: list[pa.Table]) -> None:
+def _say_what_was_read(console: Console, reading: ReadCounts, tables: list[pa.Table]) -> None:
     aside = ", ".join(f"{count:,} {reason}" for reason, count in reading.set_aside.items())
     line = f"{sum(table.num_rows for table in tables):,} texts to score"
     if aside:

@@ -70,10 +70,10 @@ class ScoringModel(nn.Module):
         self._draws_nothing = True
         self.train(self.training)
         for module in filter(_is_checkpointed, self.causal_lm.modules()):
-            _drop_nothing(module)
+            _disable_dropout(module)
             if hasattr(module, "config"):  # where Falcon's look; a copy, since the model's own is exported
                 module.config = copy(module.config)
-                _drop_nothing(module.config)
+                _disable_dropout(module.config)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -126,8 +126,8 @@ def _is_checkpointed(module: nn.Module) -> bool:
     return isinstance(module, GradientCheckpointingLayer) and module.gradient_checkpointing
 
 
-def _drop_nothing(owner: Any) -> None:
-    """What a layer drops by itself is kept as a number under many names: dropout, resid_pdrop, …"""
+def _disable_dropout(owner: Any) -> None:
+    """Sets to zero every rate of dropout that a layer keeps as a number: dropout, resid_pdrop, …"""
     for name, value in list(vars(owner).items()):
         if "drop" in name and isinstance(value, float):
             setattr(owner, name, 0.0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from serve.limits.keys import Key
 from serve.service_metrics import ServiceMetrics
 
-__all__ = ["Rates", "Rejected", "TokenBucket", "Withdrawal"]
+__all__ = ["Rates", "Rejected", "Reservation", "TokenBucket"]
 
 
 class Rejected(Exception):  # noqa: N818 - an answer, not a fault
@@ -50,7 +50,7 @@ class TokenBucket:
 
 
 @dataclass(frozen=True, slots=True)
-class Withdrawal:
+class Reservation:
     """An amount taken from a bucket, with the rate that held then."""
 
     bucket: TokenBucket
@@ -69,21 +69,21 @@ class Rates:
         self._requests: dict[str, TokenBucket] = {}
         self._tokens: dict[str, TokenBucket] = {}
 
-    def take_request(self, key: Key) -> Withdrawal:
+    def take_request(self, key: Key) -> Reservation:
         """Takes one request. Raises Rejected when the key is over its rate."""
         return self._take(self._requests, key, key.requests_per_minute, 1, "requests")
 
-    def take_tokens(self, key: Key, num_tokens: int) -> Withdrawal:
+    def take_tokens(self, key: Key, num_tokens: int) -> Reservation:
         """Takes the tokens. Raises Rejected when the key is over its rate."""
         return self._take(self._tokens, key, key.tokens_per_minute, num_tokens, "tokens")
 
     def _take(
         self, buckets: dict[str, TokenBucket], key: Key, per_minute: int, amount: int, what: str
-    ) -> Withdrawal:
+    ) -> Reservation:
         now_s = self._clock_s()
         bucket = buckets.setdefault(key.name, TokenBucket(per_minute, per_minute, now_s))
         bucket.fill(per_minute, now_s)
         if wait_s := bucket.take(amount, now_s):
             self._metrics.rejected(what)
             raise Rejected(f"key {key.name!r} is past {per_minute} {what} a minute", wait_s)
-        return Withdrawal(bucket, per_minute)
+        return Reservation(bucket, per_minute)

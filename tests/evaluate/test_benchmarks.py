@@ -14,7 +14,7 @@ from drsft.intake.problems import Intake, read_problems
 from drsft.policy.prompts import Prompter, load_prompter
 from drsft.policy.turn.load import derive_turn
 from drsft.records import Problem
-from drsft.verify.answers import parse_reference
+from drsft.verify.references import parse_reference
 from tests.support.evaluation import FORMATS, Format, write_rows
 
 

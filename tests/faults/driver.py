@@ -19,13 +19,13 @@ from transformers import AutoConfig, AutoTokenizer  # noqa: F401
 
 from drsft import cli
 from drsft.run import lease
-from drsft.run.lease import Pace
+from drsft.run.lease import LeaseTiming
 from drsft.stages import pipeline, rewriting  # noqa: F401
 from tests.faults.workload import journalling_policy, step_clock
 
 __all__ = ["run_forked"]
 
-PACE = Pace(beat_s=0.5, expires_s=4.0)
+PACE = LeaseTiming(beat_s=0.5, expires_s=4.0)
 
 
 def run_forked(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:

@@ -26,11 +26,11 @@ with atheris.instrument_imports(include=["drsft", "serve"]):
     from drsft.run.shards import Commit
     from drsft.storage import LocalStore
     from drsft.storage.typed import read_stored
-    from drsft.verify.answers import parse_reference
     from drsft.verify.case import Case
     from drsft.verify.choice import judge_choice
     from drsft.verify.numeric import judge_numeric
     from drsft.verify.options import VerifyOptions
+    from drsft.verify.references import parse_reference
     from drsft.verify.steps.check import check_steps
 
 DONE = re.compile(r"stat::number_of_executed_units:\s*(\d+)")

@@ -18,7 +18,7 @@ from drsft.config import Columns, Problems
 from drsft.intake.problems import Intake, read_problems
 from drsft.intake.rows import MAX_LINE_BYTES
 from drsft.records import Problem
-from drsft.verify.answers import parse_reference
+from drsft.verify.references import parse_reference
 from tests.fuzz.doors import HOSTILE, TEXT, VALUES, damaged, folder, knock
 
 GOOD = {"problem": "1+1?", "solution": "It is \\boxed{2}", "answer": "2"}

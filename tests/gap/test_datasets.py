@@ -8,7 +8,7 @@ import pytest
 
 from drsft.config import Problems, Prompts
 from drsft.errors import InputError
-from drsft.gap.datasets import Reading, read_texts
+from drsft.gap.datasets import ReadCounts, read_texts
 from drsft.gap.scored_texts import Role, Text
 from drsft.policy.prompts import Prompter, load_prompter
 
@@ -22,10 +22,10 @@ def prompter() -> Prompter:
 
 def _read(
     prompter: Prompter, folder: Path, *rows: dict[str, Any], max_model_len: int = 256
-) -> tuple[list[Text], Reading]:
+) -> tuple[list[Text], ReadCounts]:
     path = folder / "mine.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    reading = Reading()
+    reading = ReadCounts()
     problems = Problems(path=str(path))
     texts = [
         text

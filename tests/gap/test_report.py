@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from drsft.gap.report import GapReport, HeatMap, Token, far_out, gap_report, rows_to_show
+from drsft.gap.report import GapReport, HeatMap, Token, gap_report, outlying_rows, rows_to_show
 from drsft.gap.scored_texts import Role, score_table, texts_of_records
 from drsft.gap.tokens import token_texts
 from drsft.records import (
@@ -32,7 +32,7 @@ STRANGE = Scored(row_id="strange", source="expert", logprobs=[-6.0] * 20)
 
 
 def test_the_strange_row_is_far_out_and_no_other() -> None:
-    far = far_out(scored_rows([*OWN, STRANGE]))
+    far = outlying_rows(scored_rows([*OWN, STRANGE]))
     assert far is not None
     assert (far.num_rows, far.by_source) == (1, {"expert": 1})
     assert far.worst[0].row_id == "strange"
@@ -43,10 +43,10 @@ def test_rows_that_are_all_alike_have_none_far_out() -> None:
     nearly = [
         Scored(row_id=str(i), source="own", logprobs=[-1.0 - (0.001 if i == 7 else 0)]) for i in range(20)
     ]
-    far = far_out(scored_rows(nearly))
+    far = outlying_rows(scored_rows(nearly))
     assert far is not None
     assert far.num_rows == 0
-    assert far_out(scored_rows([])) is None
+    assert outlying_rows(scored_rows([])) is None
 
 
 def test_typical_and_farthest_rows_are_shown() -> None:

@@ -18,7 +18,7 @@ from drsft.records import Message, Problem, problem_id_of
 from drsft.run import layout
 from drsft.run.tables import PROBLEM_SCHEMA, problems_from_table
 from drsft.storage import LocalStore, read_table
-from drsft.verify.answers import parse_reference
+from drsft.verify.references import parse_reference
 from tests.support.templates import FAMILIES, folder_of, model_folder
 
 SYSTEM = {"role": "system", "content": "Be brief."}

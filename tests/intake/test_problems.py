@@ -10,7 +10,7 @@ from drsft.config import Columns, Problems
 from drsft.errors import InputError
 from drsft.intake.problems import Intake, read_problems
 from drsft.records import Problem
-from drsft.verify.answers import parse_reference
+from drsft.verify.references import parse_reference
 
 GOOD = {"problem": "1+1?", "solution": "It is \\boxed{2}", "answer": "2"}
 

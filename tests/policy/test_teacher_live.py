@@ -23,8 +23,8 @@ from drsft.policy.teacher import OpenAITeachers
 from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.records import Outcome, Problem, Record, Source
 from drsft.rewrite.cascade import Recipe, rewrite_one
-from drsft.verify.answers import parse_reference
 from drsft.verify.pool import VerifierPool
+from drsft.verify.references import parse_reference
 
 pytestmark = pytest.mark.engine
 

@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from drsft.errors import BusyError
-from drsft.run.lease import Holder, Lease, Pace, acquire, held
+from drsft.run.lease import Holder, Lease, LeaseTiming, acquire, held
 from drsft.storage import LocalStore, Store
 
-PACE = Pace(beat_s=0.02, expires_s=0.6)
-PATIENT = Pace(beat_s=0.02, expires_s=5)  # a winner among many threads may not get to its beat for a while
+PACE = LeaseTiming(beat_s=0.02, expires_s=0.6)
+# A winner among many threads may not get to its beat for a while.
+PATIENT = LeaseTiming(beat_s=0.02, expires_s=5)
 ELSEWHERE = replace(Holder.here(), host="elsewhere", machine="another machine", since="2001-01-01T00:00:00")
 
 
@@ -117,12 +118,12 @@ def test_a_driver_killed_on_this_machine_need_not_be_waited_for(store: LocalStor
     code = (
         "import os, signal, sys; from pathlib import Path; from drsft.run.lease import *;"
         "from drsft.storage import LocalStore;"
-        "acquire(LocalStore(Path(sys.argv[1])), wait_s=0, pace=Pace(), say=print);"
+        "acquire(LocalStore(Path(sys.argv[1])), wait_s=0, pace=LeaseTiming(), say=print);"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(store.root)], check=False)
     assert done.returncode == -9
-    lease = acquire(store, wait_s=0, pace=Pace(expires_s=1e9), say=print)
+    lease = acquire(store, wait_s=0, pace=LeaseTiming(expires_s=1e9), say=print)
     lease.release()
     assert lease.term == 2
 

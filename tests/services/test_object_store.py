@@ -15,10 +15,10 @@ import pytest
 from drsft.config import Problems
 from drsft.errors import BusyError, StorageError
 from drsft.intake.problems import Intake, read_problems
-from drsft.run.lease import Holder, Lease, Pace, acquire, held
+from drsft.run.lease import Holder, Lease, LeaseTiming, acquire, held
 from drsft.run.shards import ShardSet, remove_unnamed
 from drsft.storage import S3Store, open_store, read_table, table_bytes, upload_folder
-from drsft.verify.answers import parse_reference
+from drsft.verify.references import parse_reference
 
 pytestmark = pytest.mark.services
 
@@ -140,7 +140,7 @@ def test_a_missing_bucket_is_named(store: S3Store) -> None:
 
 
 def test_of_drivers_that_see_a_dead_one_one_takes_the_lease(store: S3Store) -> None:
-    pace = Pace(beat_s=0.2, expires_s=5)  # a busy machine may well pause for two
+    pace = LeaseTiming(beat_s=0.2, expires_s=5)  # a busy machine may well pause for two
     dead = replace(Holder.here(), machine="another machine")
     assert store.create("lease/000001.json", json.dumps(asdict(dead)).encode())
     found: list[Lease | BusyError] = []

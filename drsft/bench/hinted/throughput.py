@@ -22,7 +22,7 @@ from drsft.policy.prompts import Prompter, target_prompter
 from drsft.policy.protocol import Policy
 from drsft.records import Completion, Sampling
 from drsft.rewrite.shard import freeze_heap
-from drsft.verify.answers import parse_reference
+from drsft.verify.references import parse_reference
 
 __all__ = ["HintedBench", "bench_hinted", "print_bench"]
 

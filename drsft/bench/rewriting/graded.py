@@ -33,7 +33,7 @@ from drsft.stages.cluster import connected, quiet_stderr
 from drsft.stages.progress_board import start_board
 from drsft.stages.rewriting import run_rewriting
 from drsft.storage import open_store
-from drsft.verify.answers import parse_reference
+from drsft.verify.references import parse_reference
 
 __all__ = ["bench_problems"]
 

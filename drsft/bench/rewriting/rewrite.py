@@ -25,7 +25,7 @@ from drsft.policy.prompts import target_prompter
 from drsft.records import Phase, stable_seed
 from drsft.run.run import run_of
 from drsft.run.summary import ShardCounts, span_s
-from drsft.verify.answers import parse_reference
+from drsft.verify.references import parse_reference
 
 __all__ = ["RewriteRound", "bench_rewrite", "print_bench", "print_round"]
 

@@ -24,7 +24,7 @@ from drsft.config.configfile import load_settings
 from drsft.intake.problems import Intake, read_problems
 from drsft.policy.prompts import Prompter, target_prompter
 from drsft.records import Problem, problem_id_of, stable_seed
-from drsft.verify.answers import parse_reference
+from drsft.verify.references import parse_reference
 from serve.settings import ServeConfig
 
 __all__ = ["ServeBench", "bench_serve", "print_bench"]

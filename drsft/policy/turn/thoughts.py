@@ -74,27 +74,27 @@ def with_markers(prompt: str, opening: str, closing: str) -> Thought:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """A written solution in its parts; `thought` is None where it marks none."""
+class SplitText:
+    """A solution split into its thought and its answer; `thought` is None where it marks none."""
 
     answer: str
     thought: str | None = None
 
 
-def split_text(text: str, thought: Thought | None) -> Written:
+def split_text(text: str, thought: Thought | None) -> SplitText:
     """A solution with its thought apart, marked by the model's own tags or by <think>.
 
     Only what follows the last end of a thought is the answer. Raises InputError for a thought without end.
     """
     if thought is None:
-        return Written(text)
+        return SplitText(text)
     for opening, closing in dict.fromkeys([(thought.open, thought.close), ("<think>", "</think>")]):
         before, found, answer = text.rpartition(closing)
         if found:
-            return Written(answer.strip(), before.strip().removeprefix(opening).strip())
+            return SplitText(answer.strip(), before.strip().removeprefix(opening).strip())
         if text.startswith(opening):
             raise InputError(f"a solution opens a thought with {opening} and never closes it")
-    return Written(text)
+    return SplitText(text)
 
 
 def prompt_state(prompt: str, opening: str, closing: str) -> PromptThought:

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from drsft.records import Outcome
-from drsft.verify.answers import parse_reference
 from drsft.verify.case import Case
 from drsft.verify.maths.judge import judge_math
 from drsft.verify.maths.same import same_math
 from drsft.verify.options import VerifyOptions
+from drsft.verify.references import parse_reference
 
 CASES = [json.loads(line) for line in (Path(__file__).parents[2] / "golden" / "verify_math.jsonl").open()]
 CLASSES = sorted({case["cls"] for case in CASES})
