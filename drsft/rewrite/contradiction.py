@@ -1,7 +1,7 @@
 """Whether an expert's demonstration contradicts the reference answer of its problem."""
 
 from drsft.records import Outcome, Problem, Verdict
-from drsft.verify.find import find_answer
+from drsft.verify.extraction.order import find_answer
 from drsft.verify.steps.judge import ANSWER_AND_STEPS, MATH_KINDS
 
 __all__ = ["contradicts"]

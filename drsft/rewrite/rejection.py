@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from drsft.config import Rejections
 from drsft.records import Completion, Rejection, RejectionKind
 from drsft.rewrite.leakage import leaked_phrase
-from drsft.verify.find import boxes
+from drsft.verify.extraction.formal import boxes
 
 __all__ = ["different_boxes", "has_loop", "rejection_of"]
 

@@ -9,7 +9,9 @@ from functools import lru_cache
 
 from drsft.records import Outcome, Verdict
 from drsft.verify.case import Case
-from drsft.verify.find import find_answers, last_sentence
+from drsft.verify.extraction.order import find_answers
+from drsft.verify.extraction.sentences import last_sentence
+from drsft.verify.extraction.statement import FORMAL, Place
 from drsft.verify.maths.normalise import clean
 from drsft.verify.maths.same import same_when_read
 from drsft.verify.options import VerifyOptions
@@ -152,10 +154,10 @@ def chosen_letters(text: str, offered: dict[str, str], *, asks_for_wrong: bool =
     """What is settled on: a formal statement's letters first, then "the answer is (C)", then what is left."""
     text = _FONT_LETTER.sub(r"(\1)", _SECTION_END.sub("\n", text))
     for found in find_answers(text):
-        if found.where not in ("box", "tag", "field", "marker"):
+        if found.place not in FORMAL:
             break
         letters = letters_of(found.text, offered)
-        if letters is not None and not (found.where == "box" and _stated(text, asks_for_wrong)):
+        if letters is not None and not (found.place is Place.BOX and _stated(text, asks_for_wrong)):
             return letters
     if (letters := _stated(text, asks_for_wrong)) is not None:
         return letters
@@ -196,7 +198,7 @@ def _by_text(text: str, offered: dict[str, str]) -> Letters | None:
     for found in find_answers(text):
         if (letters := letters_of(found.text, offered)) is not None:
             return letters
-        if found.where == "phrase" and (letters := _named_in(found.text, offered)) is not None:
+        if found.place is Place.PHRASE and (letters := _named_in(found.text, offered)) is not None:
             return letters
     return _named_in(last_sentence(text), offered)
 

@@ -5,27 +5,12 @@ from dataclasses import dataclass
 from drsft.records import Verdict
 from drsft.verify.case import Case
 from drsft.verify.choice import letters_of, options_of
-from drsft.verify.find import after_thoughts, find_answer
+from drsft.verify.extraction.order import find_answer
+from drsft.verify.extraction.thoughts import after_thoughts
+from drsft.verify.maths import syntax
 from drsft.verify.maths.answer import readings_of, type_of
 from drsft.verify.maths.judge import reference_answer
 from drsft.verify.maths.normalise import clean
-from drsft.verify.maths.syntax import (
-    Builder,
-    Call,
-    Chain,
-    Clock,
-    Listing,
-    Matrix,
-    Node,
-    Num,
-    Options,
-    Quantity,
-    Seq,
-    SetOf,
-    Sym,
-    Truth,
-    Words,
-)
 from drsft.verify.options import VerifyOptions
 
 __all__ = ["Side", "explain"]
@@ -51,7 +36,7 @@ def explain(case: Case, verdict: Verdict, options: VerifyOptions) -> tuple[Side,
     if case.kind == "choice" and verdict.answer is not None:
         answer = Side(place="choice", text=verdict.answer, type="letters", read_as=(verdict.answer,))
     elif found is not None:
-        answer = _side(found.where, found.text, offered)
+        answer = _side(found.place, found.text, offered)
     return _side("reference", reference, offered), answer, verdict.reason
 
 
@@ -63,35 +48,35 @@ def _side(place: str, text: str, offered: dict[str, str]) -> Side:
     return Side(place=place, text=text, type=kind, read_as=tuple(_shown(reading) for reading in readings))
 
 
-def _shown(node: Node) -> str:
+def _shown(node: syntax.Node) -> str:
     """A tree in one line: operations before their arguments, units after their values."""
     match node:
-        case Num(value):
+        case syntax.Num(value):
             return str(value)
-        case Sym(name):
+        case syntax.Sym(name):
             return name
-        case Words(text):
+        case syntax.Words(text):
             return repr(text)
-        case Call(name, items):
+        case syntax.Call(name, items):
             return f"{name}({', '.join(map(_shown, items))})"
-        case Quantity(value, unit):
+        case syntax.Quantity(value, unit):
             return f"{_shown(value)} {'·'.join(n if p == 1 else f'{n}^{p}' for n, p in unit)}"
-        case Seq(items, left, right):
+        case syntax.Seq(items, left, right):
             return f"{left}{', '.join(map(_shown, items))}{right}"
-        case SetOf(items):
+        case syntax.SetOf(items):
             return f"{{{', '.join(map(_shown, items))}}}"
-        case Listing(items):
+        case syntax.Listing(items):
             return "; ".join(map(_shown, items))
-        case Chain(sides, ops):
+        case syntax.Chain(sides, ops):
             rest = (f" {op} {_shown(side)}" for op, side in zip(ops, sides[1:], strict=True))
             return _shown(sides[0]) + "".join(rest)
-        case Matrix(rows):
+        case syntax.Matrix(rows):
             return "[" + "; ".join(" ".join(map(_shown, row)) for row in rows) + "]"
-        case Builder(element, conditions):
+        case syntax.Builder(element, conditions):
             return f"{{{_shown(element)} | {', '.join(map(_shown, conditions))}}}"
-        case Options(labels):
+        case syntax.Options(labels):
             return ", ".join(sorted(labels))
-        case Truth(value):
+        case syntax.Truth(value):
             return str(value)
-        case Clock(seconds):
+        case syntax.Clock(seconds):
             return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"

@@ -10,7 +10,7 @@ from drsft.verify.case import BY_MODEL, Case
 from drsft.verify.choice import judge_choice
 from drsft.verify.code.judge import judge_code
 from drsft.verify.custom import judge_custom, load_callable
-from drsft.verify.find import after_thoughts
+from drsft.verify.extraction.thoughts import after_thoughts
 from drsft.verify.literal import judge_exact, judge_regex
 from drsft.verify.maths.judge import judge_math
 from drsft.verify.numeric import judge_numeric

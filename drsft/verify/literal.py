@@ -4,12 +4,15 @@ import re
 
 from drsft.records import Outcome, Verdict
 from drsft.verify.case import Case
-from drsft.verify.find import announced_text, boxes, find_answer
+from drsft.verify.extraction.announced import announced_text
+from drsft.verify.extraction.formal import boxes
+from drsft.verify.extraction.order import find_answer
+from drsft.verify.extraction.statement import FORMAL, Place
 from drsft.verify.options import VerifyOptions
 
 __all__ = ["is_pattern", "judge_exact", "judge_regex"]
 
-_MARKED = frozenset({"box", "tag", "field", "marker", "phrase"})
+_MARKED = FORMAL | {Place.PHRASE}
 
 
 def judge_exact(case: Case, options: VerifyOptions) -> Verdict:
@@ -19,9 +22,9 @@ def judge_exact(case: Case, options: VerifyOptions) -> Verdict:
     wanted = " ".join(case.reference.split())
     found = find_answer(case.text, is_box_required=options.require_box)
     candidates = [case.text]
-    if found is not None and found.where in _MARKED:
+    if found is not None and found.place in _MARKED:
         candidates.append(found.text)
-        if found.where == "phrase":
+        if found.place is Place.PHRASE:
             candidates.append(announced_text(case.text))
     if any(" ".join(candidate.split()).rstrip(".") == wanted.rstrip(".") for candidate in candidates):
         return Verdict(outcome=Outcome.CORRECT, reason="equal", answer=candidates[-1])

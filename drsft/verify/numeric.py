@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from drsft.records import Outcome, Verdict
 from drsft.verify.case import Case
-from drsft.verify.find import find_answer
+from drsft.verify.extraction.order import find_answer
 from drsft.verify.maths.answer import readings_of
 from drsft.verify.maths.compare import total_of
 from drsft.verify.maths.evaluate import NotANumberError, TooLargeError, free_symbols, value_at

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from drsft.verify.choice import letters_of, options_of
 from drsft.verify.code.program import parse_tests
-from drsft.verify.find import find_answer
+from drsft.verify.extraction.order import find_answer
 from drsft.verify.literal import is_pattern
 from drsft.verify.maths.answer import readings_of
 from drsft.verify.maths.judge import reference_answer

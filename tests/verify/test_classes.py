@@ -7,7 +7,7 @@ import pytest
 
 from drsft.records import Outcome
 from drsft.verify.case import Case
-from drsft.verify.find import after_thoughts
+from drsft.verify.extraction.thoughts import after_thoughts
 from drsft.verify.kinds import judge_case
 from drsft.verify.options import VerifyOptions
 

@@ -1,0 +1,74 @@
+"""What a text announces as its answer: "the answer is ...", in about twenty languages."""
+
+import re
+
+from drsft.verify.extraction.concluded import concluded
+from drsft.verify.extraction.quantities import NUMBER
+from drsft.verify.extraction.sentences import MATH, first_sentence
+from drsft.verify.extraction.stated import value_of
+from drsft.verify.extraction.statement import TAIL_CHARS, Place, Statement
+
+__all__ = ["announced", "announced_text"]
+
+_VERB = r"(?:\bis|\bare|\bwas|\best|\bes|\bist|\blautet|\bé|\bè|\bni|\bto|为|是|は|은|는|คือ|హ)"
+
+_NOUN = (
+    r"(?:\b(?:final\s+answers?|answers?|solution\s+is|ans\b|r[ée]ponse|respuesta|antwort|antwoord|resposta|risposta"
+    r"|cevap|jibu|odpowied[zź]|đáp\s+án)|ответ|答案|最终答案|答え|答|정답|उत्तर|উত্তর|الجواب|الإجابة|సమాధానం|คำตอบ)"
+)
+
+_PHRASE = re.compile(
+    rf"{_NOUN}[\s*_]*(?:\s(?:to|of|for)\s[^.\n]{{0,80}}?(?=\s(?:is|are)\b|:))?"
+    rf"\s*(?:(?P<verb>{_VERB}(?![a-zé])[\s*_:：]*)|(?P<colon>[:：=】\]][\s*_:：]*|[-–—]\s)|(?=\$|\\\())",
+    re.IGNORECASE,
+)
+
+_SHORT_MARKER = re.compile(r"^[ \t]*(?:A|Ans|Ответ|R)\s*:[ \t]*([^\n]+)$", re.MULTILINE)
+
+_HEADING = re.compile(
+    r"^#+[ \t]*(?:final[ \t]+)?answer[ \t]*:?[ \t]*\n+[ \t]*([^\n]{1,200})", re.MULTILINE | re.I
+)
+
+_REJECTED = re.compile(
+    r"[\s*]*(?:not\b|n['’]t\b|neither\b|wrong\b|incorrect\b|correct\b|right\b|as\s+follows|不是|nicht\b|pas\b)",
+    re.IGNORECASE,
+)
+
+_QUOTES = re.compile(r"^(?:\\?[\"'`“])+")
+
+_STEPWISE = re.compile(r"(?:step|schritt|étape|paso|passo|шаг|步骤)[^.:\n]{0,15}$", re.IGNORECASE)
+
+
+def announced(text: str, *, is_second_word: bool = False) -> Statement | None:
+    """What the last "answer is" announces; after a box only a whole sentence or line takes the box back."""
+    short = _SHORT_MARKER.findall(text)
+    if short:
+        return Statement.of(short[-1].strip(), Place.MARK)
+    if headings := _HEADING.findall(text):
+        return Statement.of(value_of(headings[-1]), Place.PHRASE)
+    for phrase in reversed(list(_PHRASE.finditer(text))):
+        announced = _QUOTES.sub("", text[phrase.end() :].strip())
+        if not announced or _REJECTED.match(announced):
+            continue
+        line_start = text[text.rfind("\n", 0, phrase.start()) + 1 : phrase.start()]
+        if is_second_word and phrase["verb"] is None and re.search(r"\w", line_start):
+            continue
+        statement = first_sentence(announced)
+        is_stepwise = _STEPWISE.search(text[: phrase.start()]) is not None
+        if phrase["verb"] is None and (is_stepwise or _is_heading(statement, announced)):
+            return concluded(announced)
+        return Statement.of(value_of(statement), Place.PHRASE)
+    return None
+
+
+def announced_text(text: str) -> str:
+    """All that follows the last announcement, up to the end of its paragraph; "" without one."""
+    phrases = list(_PHRASE.finditer(text[-TAIL_CHARS:]))
+    return text[-TAIL_CHARS:][phrases[-1].end() :].split("\n\n")[0].strip() if phrases else ""
+
+
+def _is_heading(statement: str, announced: str) -> bool:
+    """ "Answer: A crate holds 6 jars and there are 7. So there are ...": an answer is announced, not said."""
+    is_sentence = len(re.findall(r"[^\W\d_]{2,}", MATH.sub("", statement))) >= 4
+    rest = announced[len(statement) :].split("\n\n")[0]
+    return is_sentence and bool(NUMBER.search(rest))

@@ -1,0 +1,110 @@
+"""What a text that announces nothing arrives at: its last sentence, or the last row of its derivation."""
+
+import re
+
+from drsft.verify.extraction.quantities import NEGATIVE, NUMBER, inequality_in_words, with_unit
+from drsft.verify.extraction.sentences import MATH, SENTENCE_END, content_of, is_amount, last_sentence
+from drsft.verify.extraction.stated import BARE_LATEX, bare_latex, is_readable
+from drsft.verify.extraction.statement import Place, Statement
+
+__all__ = ["arrived_at", "concluded"]
+
+_SUBJECT = re.compile(r"\W*\$?\d[\d,.]*\s+[a-z]")
+
+_COMPARED = re.compile(r"\b(?:than|least|most|exactly|every|each|about)\s+\$?$")
+
+_INFINITE = re.compile(r"[-+−]?\s?(?:∞|\\infty|\binfinity\b)")
+
+_THERE_ARE = re.compile(
+    r"\b[Tt]here\s+(?:are|is|were|was|will be)\s+(?:a total of |only |exactly |now )?"
+    r"(\d[\d,]*(?:\.\d+)?)\s+[a-z]"
+)
+
+
+def concluded(text: str) -> Statement | None:
+    """The last mathematics or number of a solution that announces nothing."""
+    if _ends_in_the_middle(text):
+        return None
+    if (relation := inequality_in_words(last_sentence(text[-500:]))) is not None:
+        return Statement.of(relation, Place.CONCLUSION)
+    tail = text[-5_000:]
+    end = last_sentence(tail)
+    if (infinite := _INFINITE.findall(end)) and not NUMBER.search(end):
+        return Statement.of(infinite[-1], Place.CONCLUSION)
+    segments = [segment for segment in MATH.finditer(tail) if not is_amount(segment)]
+    while len(segments) > 1 and re.fullmatch(r"\s*[A-Za-z]\s*", content_of(segments[-1])):
+        segments.pop()  # "$m = 9$ after solving for $m$"
+    lines = [line for line in re.split(r"\n", tail) if NUMBER.search(line) or BARE_LATEX.search(line)]
+    last_line = lines[-1] if lines else ""
+    position = tail.rfind(last_line) if last_line else -1
+    if segments and segments[-1].end() > position and not _number_after(tail, segments[-1].end()):
+        return Statement.of(arrived_at(_last_row(content_of(segments[-1]))), Place.CONCLUSION)
+    if not last_line:
+        return None
+    return Statement.of(_last_number(last_line), Place.CONCLUSION)
+
+
+def arrived_at(statement: str) -> str:
+    """What "S + 1 = 2^{32}" or an unreadable "M[0][1] = (3, 6)" arrives at; x = 2 as it stands."""
+    left, equals, right = statement.rpartition("=")
+    if not equals or left.rstrip().endswith(("<", ">", "!", "\\")) or not is_readable(right):
+        return statement
+    is_number = not re.search(r"[A-Za-z]", re.sub(r"\\(?:[dt]?frac|sqrt|pi|cdot|times)(?![a-z])", "", right))
+    is_computation = is_number and re.search(r"[-+*/^\d(]", left.strip(" $")) is not None
+    return right if is_computation or not is_readable(statement) else statement
+
+
+def _last_row(content: str) -> str:
+    r"""What a derivation arrives at: its last row, without the sign that continues the row before."""
+    content = re.sub(r"\\(?:begin|end)\{(?:align|aligned|split|gathered)\*?\}(?:\{[lcr]+\})?", "", content)
+    if "\\begin" in content:
+        _, end, rest = content.rpartition("\\end")
+        content = rest[rest.find("}") + 1 :] if "\\\\" in rest else content
+        if not end or "\\begin" in content:
+            return content
+    rows = [row for row in re.split(r"\\\\(?:\[[^\]]*\])?", content) if row.strip(" &\n.,$")]
+    if len(rows) < 2:
+        return content
+    return re.sub(r"^\s*(?:=|\\approx|\\therefore|\\Rightarrow|\\implies)\s*", "", rows[-1].replace("&", " "))
+
+
+def _number_after(text: str, position: int) -> bool:
+    return NUMBER.search(text, position) is not None
+
+
+def _last_number(line: str) -> str:
+    """In "10 x 5 = 50 miles for 5 days" the value is 50: what an equation of the line arrives at."""
+    sentences = [part for part in SENTENCE_END.split(line) if part and (NUMBER.search(part) or "\\" in part)]
+    sentence = sentences[-1] if sentences else line
+    if (relation := inequality_in_words(sentence)) is not None:
+        return relation
+    sentence = NEGATIVE.sub("-", sentence)
+    if (bare := bare_latex(sentence)) is not None:
+        return bare
+    _, equals, arrived = sentence.rpartition("=")
+    if equals and (number := NUMBER.match(arrived.lstrip(" $€£*~≈"))) is not None:
+        rest = arrived.lstrip(" $€£*~≈")[number.end() :]
+        if not re.search(r"[;,]\s.*\d|\b(?:so|is|are|has|will|therefore)\b.*\d", rest):
+            return with_unit(arrived.lstrip(" $€£*~≈"), number)
+    if (count := _THERE_ARE.search(sentence)) is not None:
+        return count[1]
+    numbers = list(NUMBER.finditer(sentence))
+    if not numbers:
+        return list(NUMBER.finditer(line))[-1].group()
+    if _SUBJECT.match(sentence) and _COMPARED.search(sentence[: numbers[-1].start()]):
+        return numbers[0].group()  # 38 people saw fewer than 3 whales
+    return with_unit(sentence, numbers[-1])
+
+
+def _ends_in_the_middle(text: str) -> bool:
+    """A long text that stops inside mathematics or brackets was cut off: it has not come to its answer."""
+    tail = text.rstrip()
+    if tail.endswith(("+", "/", "=", "(", "*")) and not tail.endswith("**"):
+        return True
+    if len(text) < 300:
+        return False
+    if tail.count("\\[") > tail.count("\\]") or tail.count("\\(") > tail.count("\\)"):
+        return True
+    last = tail[tail.rfind("\n") + 1 :]
+    is_open = len(re.findall(r"(?<!\\)\$", last.replace("$$", ""))) % 2 == 1 and not re.search(r"\$\d", last)
+    return is_open or last.count("(") > last.count(")")

@@ -1,0 +1,61 @@
+r"""The order in which the statements of a text are trusted to be its answer.
+
+1. Thoughts are no statements: only what follows the last end of a thought and precedes an end of turn counts.
+2. The last formal statement (`formal`): a closed `\boxed{}` (several are one answer where only commas, "and" or
+   `x =` stand between them), `<answer>` tags, a field "answer" of JSON, a mark `#### value`. An announcement
+   that follows it takes it back.
+3. The last announcement (`announced`: "the answer is", in many languages) that is not rejected ("is not 5")
+   and no heading of what follows it.
+4. A bare answer (`bare`): a short text of one line that is no sentence.
+5. What the last sentence, or the last row of a derivation, arrives at (`concluded`).
+
+Every step is linear in the text, and only the tail of a very long text is read.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+
+from drsft.verify.extraction.announced import announced
+from drsft.verify.extraction.bare import bare
+from drsft.verify.extraction.concluded import concluded
+from drsft.verify.extraction.formal import boxed, formal_statements
+from drsft.verify.extraction.statement import TAIL_CHARS, Statement
+from drsft.verify.extraction.thoughts import after_thoughts, before_end_of_turn
+
+__all__ = ["find_answer", "find_answers"]
+
+INFORMAL: tuple[Callable[[str], Statement | None], ...] = (announced, bare, concluded)
+_SECTION_END = re.compile(r"<eo[a-z]>")
+
+
+def find_answer(text: str, *, is_box_required: bool = False) -> Statement | None:
+    """Returns the most trusted statement, None where the text states no answer."""
+    return next(find_answers(text, is_box_required=is_box_required), None)
+
+
+def find_answers(text: str, *, is_box_required: bool = False) -> Iterator[Statement]:
+    """Yields the statements that may be the answer, the most trusted first."""
+    said = after_thoughts(text[-TAIL_CHARS:])
+    if said is None:
+        return
+    text = before_end_of_turn(_SECTION_END.sub("\n", said))
+    if is_box_required:
+        if (box := boxed(text)) is not None and box[1].text:
+            yield box[1]
+        return
+    formal = formal_statements(text)
+    if formal:
+        later = announced(text[formal[0][0] :], is_second_word=True)
+        if later is not None and _is_value(later.text):
+            yield later
+    for _, statement in formal:
+        if not statement.text:
+            return  # an empty box: the answer was to stand there
+        yield statement
+    for search in INFORMAL:
+        if (informal := search(text)) is not None:
+            yield informal
+
+
+def _is_value(answer: str) -> bool:
+    return any(character.isdigit() for character in answer) or "\\" in answer or len(answer) < 20

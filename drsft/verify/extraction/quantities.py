@@ -1,0 +1,53 @@
+"""Numbers in prose, with the units, scales and signs that sentences give them."""
+
+import re
+
+__all__ = ["COUNTS", "NEGATIVE", "NUMBER", "inequality_in_words", "with_unit"]
+
+NUMBER = re.compile(
+    r"(?<![\w.])(?:[-−](?=[$€£\d.])|(?:(?<=is )|(?<=was )|(?<== ))[-−]\s(?=\d))?[$€£]?\s?"
+    r"(?:\d+(?::\s?\d+)+(?:\s?[AaPp]\.?[Mm]\b\.?)?|\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?"
+    r"(?:\s?/\s?\d+(?:\.\d+)?(?!\s*=))?\s?%?"
+    r"|(?<=[^\x00-\x7f])-?\d+(?:,\d{3})*(?:\.\d+)?(?:/\d+)?%?"
+)
+
+_UNIT_WORD = (
+    r"(?:square\s|cubic\s)?(?:thousand|million|billion|trillion|percent|hours?|minutes?|seconds?|days?|weeks?|km/h(?:our)?|mph|m/s(?:\^2)?"
+    r"|(?:centi|kilo|milli)?met(?:er|re)s?|(?:kilo|milli)?grams?|(?:milli)?lit(?:er|re)s?|feet|foot|inch(?:es)?|miles?"
+    r"|(?:sq\.?\s|square\s)?(?:km|cm|mm|m|ft)(?:\^\{?[23]\}?|²|³)?|kg|mL|ml|ounces?|pounds|dollars?|cents?|years?|months?)(?![A-Za-z])"
+)
+
+_COUNTED = r"\$?\d[\d,.]*\s[a-z]+(?:\s[a-z]+){0,2}"
+
+COUNTS = re.compile(rf"{_COUNTED}(?:(?:,\s*(?:and\s)?|\sand\s){_COUNTED})*")
+
+_QUANTITY = re.compile(
+    rf"(?:(?<![\d)\w])[-−])?\$?\s?\d[\d,]*(?:\.\d+)?\s?{_UNIT_WORD}(?:(?:,?\s(?:and\s)?)\d[\d,]*(?:\.\d+)?\s?{_UNIT_WORD})*"
+)
+
+_INEQUALITY = re.compile(
+    r"\$?\b([a-z])\$?\s+(?:is|must be|has to be)\s+(greater|more|larger|less|smaller)\s+than\s+"
+    r"(or\s+equal\s+to\s+)?\$?(negative\s+)?(\d+(?:\.\d+)?)"
+)
+
+NEGATIVE = re.compile(r"\b(?:negative|minus)\s+(?=\d)")
+
+
+def inequality_in_words(statement: str) -> str | None:
+    """ "x is greater than or equal to negative 2" is x >= -2."""
+    match = _INEQUALITY.search(statement)
+    if match is None:
+        return None
+    sign = (">" if match[2] in ("greater", "more", "larger") else "<") + ("=" if match[3] else "")
+    return f"{match[1]} {sign} {'-' if match[4] else ''}{match[5]}"
+
+
+def with_unit(sentence: str, number: "re.Match[str]") -> str:
+    """A number of prose with the unit or the scale written after it, and with the larger unit before it."""
+    for quantity in _QUANTITY.finditer(sentence):
+        if (
+            quantity.start() <= number.end() - 1 < quantity.end()
+            and number.group().strip() in quantity.group()
+        ):
+            return quantity.group().strip()
+    return number.group()

@@ -1,0 +1,46 @@
+"""Where sentences end, and which parts of them are mathematics."""
+
+import re
+
+__all__ = ["MATH", "SENTENCE_END", "content_of", "first_sentence", "is_amount", "last_sentence"]
+
+MATH = re.compile(
+    r"\$\$(?P<a>[^$]+)\$\$|(?<!\\)\$(?P<b>[^$]+?)(?<!\\)\$"
+    r"|\\\((?P<c>.{1,5000}?)\\\)|\\\[(?P<d>.{1,5000}?)\\\]"
+    r"|\\begin\{(?P<env>align|aligned|equation|gather|eqnarray)\*?\}(?P<e>.{1,5000}?)\\end\{(?P=env)\*?\}",
+    re.DOTALL,
+)
+
+_AMOUNT = re.compile(r"\d[\d,.]*(?:\W|\W.*\W)?\s", re.DOTALL)  # between two money signs
+
+_ABBREVIATION = "".join(rf"(?<!\b{word})" for word in ("Mt", "Dr", "St", "Mr", "Mrs", "Ms", "Rs", "vs", "No"))
+
+SENTENCE_END = re.compile(
+    rf"(?<=[\w)\]}}$*%°\"”]){_ABBREVIATION}(?<!\b[ap]\.m)(?<!\b[A-Z])[.!?](?=\s|$|[*\"'])|[。．!?！？]|\n"
+    r"|(?<=\b[ap]\.m)\.(?=\s+[A-Z]|$)|(?<=\b[A-Z])\.(?=\s*$|\n)"
+)
+
+
+def last_sentence(text: str) -> str:
+    """The last sentence that says something."""
+    sentences = [part.strip() for part in SENTENCE_END.split(text.strip()) if part and part.strip(" *_`$")]
+    return sentences[-1] if sentences else ""
+
+
+def first_sentence(text: str) -> str:
+    """Up to the first end of a sentence that is not inside mathematics."""
+    inside = [match.span() for match in MATH.finditer(text[:2_000]) if not is_amount(match)]
+    for end in SENTENCE_END.finditer(text[:2_000]):
+        if not any(start < end.start() < stop for start, stop in inside):
+            return text[: end.start()]
+    return text[: max(500, inside[0][1] if inside and inside[0][0] == 0 else 0)]
+
+
+def is_amount(match: "re.Match[str]") -> bool:
+    """Two money signs ("$182, $128") enclose no mathematics."""
+    is_followed = match.string[match.end() : match.end() + 1].isdigit()
+    return bool(match["b"]) and is_followed and _AMOUNT.fullmatch(match["b"]) is not None
+
+
+def content_of(segment: "re.Match[str]") -> str:
+    return next((segment[name] for name in "abcde" if segment[name]), "")

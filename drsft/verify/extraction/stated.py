@@ -1,0 +1,78 @@
+"""The value that one statement states."""
+
+import re
+
+from drsft.verify.extraction.quantities import NEGATIVE, NUMBER, inequality_in_words, with_unit
+from drsft.verify.extraction.sentences import MATH, is_amount
+from drsft.verify.maths.answer import readings_of, words_of
+from drsft.verify.maths.normalise import clean
+from drsft.verify.maths.syntax import Words
+
+__all__ = ["BARE_LATEX", "bare_latex", "is_readable", "value_of"]
+
+MAX_STATEMENT_CHARS = 160  # of a sentence that is tried as one answer
+
+BARE_LATEX = re.compile(
+    r"-?\d*\s*(?:\\[dtc]?frac\s*(?:\{(?:[^{}]|\{[^{}]*\})*\}|\d)\s*(?:\{(?:[^{}]|\{[^{}]*\})*\}|\d)"
+    r"|\\sqrt(?:\[\d\])?\s*(?:\{[^{}]*\}|\d)|\\pi(?![a-z]))"
+)
+
+_CONCLUSION = re.compile(
+    r".*(?:\b(?:is|are|was|be|equals|equal\s+to|makes|gives|get|therefore|total\s+of)\b|=)\s*", re.DOTALL
+)
+
+_REASON = re.compile(
+    r"[\s,;]+(?:because|since|as|which|when|after|so|for|by|due|while|but)\b.*|\s*[，,]?因为.*", re.DOTALL
+)
+
+
+def is_readable(statement: str) -> bool:
+    """Whether a whole statement is one answer: a value with its unit, a list, a time, a relation."""
+    if len(statement) > MAX_STATEMENT_CHARS:
+        return False
+    readings = readings_of(clean(statement))
+    return bool(readings) and not isinstance(readings[0], Words)
+
+
+def value_of(statement: str) -> str:
+    """The value that a sentence states: itself where it can be read, or its last mathematics or number."""
+    statement = statement.strip(" *_`\"'”")
+    if (relation := inequality_in_words(statement)) is not None:
+        return relation
+    statement = NEGATIVE.sub("-", statement)
+    for candidate in (_REASON.sub("", statement), statement, statement.rpartition(": ")[2]):
+        if candidate and is_readable(candidate):
+            return candidate
+    if words_of(_REASON.sub("", statement)) and len(statement) < 200:
+        return _REASON.sub("", statement)
+    return _last_of(statement)
+
+
+def _last_of(statement: str) -> str:
+    segments = [segment for segment in MATH.finditer(statement) if not is_amount(segment)]
+    numbers = list(NUMBER.finditer(statement))
+    if segments and (not numbers or numbers[-1].end() <= segments[-1].end()):
+        return segments[-1].group()
+    if (bare := bare_latex(statement)) is not None:
+        return bare
+    if (
+        len(statement) <= 40
+        and "\\" not in statement
+        and not (numbers and re.search(r"[\u0600-\uffff]", statement))
+        and not re.search(r"[a-zA-Z]{2,}.*\s[a-zA-Z]{2,}", statement)
+    ):
+        return statement
+    if "\\" in statement or not numbers:
+        return _CONCLUSION.sub("", statement) or statement
+    return with_unit(statement, numbers[-1])
+
+
+def bare_latex(sentence: str) -> str | None:
+    """The last fraction or root that stands in prose without dollar signs, unless a number follows it."""
+    if "\\" not in sentence:
+        return None
+    found = list(BARE_LATEX.finditer(MATH.sub(lambda match: " " * len(match.group()), sentence)))
+    if not found:
+        return None
+    following = NUMBER.search(sentence, found[-1].end())
+    return None if following is not None else found[-1].group().strip()

@@ -1,0 +1,38 @@
+"""A statement that may be a text's answer, and the kind of place where it stands."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["FORMAL", "MAX_ANSWER_CHARS", "TAIL_CHARS", "Place", "Statement"]
+
+TAIL_CHARS = 100_000  # of a text are read: an answer stands at the end
+MAX_ANSWER_CHARS = TAIL_CHARS  # the judge says of a long answer that it is too long, not that it is missing
+
+
+class Place(StrEnum):
+    """Where a statement stands, the most trusted places first; all but the last are marked as the answer."""
+
+    BOX = "box"
+    TAG = "tag"
+    FIELD = "field"
+    MARK = "marker"
+    PHRASE = "phrase"
+    WHOLE_TEXT = "whole text"
+    CONCLUSION = "last value"
+
+
+FORMAL = frozenset({Place.BOX, Place.TAG, Place.FIELD, Place.MARK})
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """The answer as it is written, before any normalising."""
+
+    text: str
+    place: Place
+
+    @classmethod
+    def of(cls, answer: str, place: Place) -> "Statement | None":
+        """The statement, or None where nothing is stated."""
+        answer = answer.strip()
+        return cls(answer, place) if answer and len(answer) <= MAX_ANSWER_CHARS else None

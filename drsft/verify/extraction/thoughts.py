@@ -1,0 +1,36 @@
+"""What a text says after its thoughts and before its end of turn: only that can hold the answer."""
+
+import re
+
+__all__ = ["after_thoughts", "before_end_of_turn"]
+
+_THOUGHT = re.compile(
+    r"<\s*(?P<a>/?)\s*(?:\w+:)?(?:think(?:ing)?|thoughts?|reasoning|scratchpad|reflection)\s*>"
+    r"|<\|(?P<b>begin|start|end)_of_(?:thought|thinking)\|>|<\|(?P<c>start|end)_thinking\|>"
+    r"|◁(?P<d>/?)think▷|\[(?P<e>/?)think\]|<\|channel\|>(?P<f>\w+)<\|message\|>|^analysis(?=[A-Z].*assistantfinal)"
+    r"|(?P<g>assistantfinal)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+_ENDS_THOUGHT = frozenset({"/", "end", "final", "assistantfinal"})
+
+
+def after_thoughts(text: str) -> str | None:
+    """What follows the last end of a thought, all of a text without any; None for a thought left open."""
+    found = list(_THOUGHT.finditer(text))
+    if not found:
+        return text
+    last = found[-1]
+    marks = {group.lower() for group in last.groups() if group}
+    return text[last.end() :] if marks & _ENDS_THOUGHT else None
+
+
+_SPECIAL_TOKEN = re.compile(r"<\|[a-z_]{2,20}\|>|</s>")
+
+
+def before_end_of_turn(text: str) -> str:
+    """A chat model that ran on past its turn: what follows the end-of-turn token is not its answer."""
+    for token in _SPECIAL_TOKEN.finditer(text):
+        if text[: token.start()].strip():
+            return text[: token.start()]
+    return text
