@@ -2,6 +2,7 @@
 
 from drsft.records import Outcome, Problem, Verdict
 from drsft.verify.extraction.order import find_answer
+from drsft.verify.extraction.statement import Place
 from drsft.verify.steps.judge import ANSWER_AND_STEPS, MATH_KINDS
 
 __all__ = ["contradicts"]
@@ -22,4 +23,4 @@ def contradicts(problem: Problem, expert_verdict: Verdict | None) -> bool:
     if problem.kind not in ANSWERED_KINDS:
         return True
     found = find_answer(problem.demonstration)
-    return found is not None and found.where != "last value"
+    return found is not None and found.place is not Place.CONCLUSION

@@ -1,9 +1,9 @@
 r"""The order in which the statements of a text are trusted to be its answer.
 
 1. Thoughts are no statements: only what follows the last end of a thought and precedes an end of turn counts.
-2. The last formal statement (`formal`): a closed `\boxed{}` (several are one answer where only commas, "and" or
-   `x =` stand between them), `<answer>` tags, a field "answer" of JSON, a mark `#### value`. An announcement
-   that follows it takes it back.
+2. The last formal statement (`formal`): a closed `\boxed{}` (several are one answer where only commas, "and"
+   or `x =` stand between them), `<answer>` tags, a field "answer" of JSON, a mark `#### value`. An
+   announcement that follows it takes it back.
 3. The last announcement (`announced`: "the answer is", in many languages) that is not rejected ("is not 5")
    and no heading of what follows it.
 4. A bare answer (`bare`): a short text of one line that is no sentence.
