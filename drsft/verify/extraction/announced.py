@@ -14,7 +14,7 @@ _VERB = r"(?:\bis|\bare|\bwas|\best|\bes|\bist|\blautet|\bé|\bè|\bni|\bto|为|
 
 _NOUN = (
     r"(?:\b(?:final\s+answers?|answers?|solution\s+is|ans\b|r[ée]ponse|respuesta|antwort|antwoord|resposta|risposta"
-    r"|cevap|jibu|odpowied[zź]|đáp\s+án)|ответ|答案|最终答案|答え|答|정답|उत्तर|উত্তর|الجواب|الإجابة|సమాధానం|คำตอบ)"
+    r"|cevap|jibu|odpowied[zź]|đáp\s+án)|ответ|正确的(?:命题|结论|说法|选项)?的?(?:序号)?(?=[是为][①-⑳(（])|答案|最终答案|答え|答|정답|उत्तर|উত্তর|الجواب|الإجابة|సమాధానం|คำตอบ)"
 )
 
 _PHRASE = re.compile(

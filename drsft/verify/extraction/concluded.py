@@ -4,7 +4,7 @@ import re
 
 from drsft.verify.extraction.quantities import NEGATIVE, NUMBER, inequality_in_words, with_unit
 from drsft.verify.extraction.sentences import MATH, SENTENCE_END, content_of, is_amount, last_sentence
-from drsft.verify.extraction.stated import BARE_LATEX, bare_latex, is_readable
+from drsft.verify.extraction.stated import BARE_LATEX, bare_latex, is_readable, without_reason
 from drsft.verify.extraction.statement import Place, Statement
 
 __all__ = ["arrived_at", "concluded"]
@@ -21,14 +21,35 @@ _THERE_ARE = re.compile(
 )
 
 
+# "so x = 3 and y = 2": the values of several names are one answer.
+_VALUE = r"[-−]?\s?(?:\d[\d,]*(?:\.\d+)?(?:\s?/\s?\d+)?|\\[dt]?frac\s?\{[^{}]*\}\s?\{[^{}]*\})"
+_NAMED = rf"\$?\b([A-Za-z](?:_\{{?\w\}}?)?)\s*=\s*{_VALUE}\$?"
+_ASSIGNMENTS = re.compile(rf"{_NAMED}(?:\s*(?:,|;|\band\b|,\s*and\b)\s*{_NAMED})+\W*$")
+_NAME = re.compile(r"\b([A-Za-z](?:_\{?\w\}?)?)\s*=")
+_TRUTH = re.compile(r"\b(?:is|are|was)\s+(?:therefore\s+|thus\s+|indeed\s+)?(true|false)\W*$", re.IGNORECASE)
+_ENDS_IN_QUESTION = re.compile(r"[?？][\s*_\"'”)]*$")
+_REFUSAL = re.compile(
+    r"\bsorry\b|\bdo(?:n['’]t| not)\s+know\b|\bnot\s+(?:sure|enough information)\b"
+    r"|\b(?:can(?:not|['’]t)|could(?:n['’]t| not)|unable to|impossible to)\s+(?:be\s+)?"
+    r"(?:determine|solve|answer|tell|say|know|find|conclude)",
+    re.IGNORECASE,
+)
+_APPOSITION = re.compile(r"\bwhich\s+(?:is|are|equals|makes)\b.*\d")  # "10 which is 1,000"
+_STATES = re.compile(
+    r"\b(?:is|are|was|were|be|equals?|makes?|gives?|leaves?|totals?)\b:?\s+"
+    r"(?:(?:a\s+total\s+of|only|exactly|now|equal\s+to|about|approximately|therefore|thus)\s+)*",
+    re.IGNORECASE,
+)
+
+
 def concluded(text: str) -> Statement | None:
-    """The last mathematics or number of a solution that announces nothing."""
-    if _ends_in_the_middle(text):
-        return None
-    if (relation := inequality_in_words(last_sentence(text[-500:]))) is not None:
-        return Statement.of(relation, Place.CONCLUSION)
+    """Returns what the last sentence or derivation states; None for a question, a refusal, a text cut off."""
     tail = text[-5_000:]
     end = last_sentence(tail)
+    if _ends_in_the_middle(text) or _ENDS_IN_QUESTION.search(tail) or _REFUSAL.search(end):
+        return None
+    if (stated := inequality_in_words(end) or _stated_at_end(end)) is not None:
+        return Statement.of(stated, Place.CONCLUSION)
     if (infinite := _INFINITE.findall(end)) and not NUMBER.search(end):
         return Statement.of(infinite[-1], Place.CONCLUSION)
     segments = [segment for segment in MATH.finditer(tail) if not is_amount(segment)]
@@ -42,6 +63,21 @@ def concluded(text: str) -> Statement | None:
     if not last_line:
         return None
     return Statement.of(_last_number(last_line), Place.CONCLUSION)
+
+
+def _stated_at_end(sentence: str) -> str | None:
+    """Several named values, what follows a verb and can be read as a whole, or whether it is true."""
+    named = _ASSIGNMENTS.search(sentence)
+    if named is not None and len(set(_NAME.findall(named.group()))) > 1:
+        return named.group().replace("$", "").strip(" .")
+    if not NUMBER.search(sentence):
+        truth = _TRUTH.search(sentence)
+        return truth and truth[1]
+    for verb in [] if _APPOSITION.search(sentence) else _STATES.finditer(NEGATIVE.sub("-", sentence)):
+        candidate = without_reason(verb.string[verb.end() :]).strip(" .*_")
+        if NUMBER.search(candidate) and len(candidate) < 100 and is_readable(candidate):
+            return candidate
+    return None
 
 
 def arrived_at(statement: str) -> str:

@@ -2,6 +2,8 @@
 
 import re
 
+from drsft.verify.maths.units import is_unit
+
 __all__ = ["COUNTS", "NEGATIVE", "NUMBER", "inequality_in_words", "with_unit"]
 
 NUMBER = re.compile(
@@ -25,8 +27,35 @@ _QUANTITY = re.compile(
     rf"(?:(?<![\d)\w])[-−])?\$?\s?\d[\d,]*(?:\.\d+)?\s?{_UNIT_WORD}(?:(?:,?\s(?:and\s)?)\d[\d,]*(?:\.\d+)?\s?{_UNIT_WORD})*"
 )
 
+_LETTERS = r"[A-Za-zµμΩ°Å]+"
+_POWER = r"(?:\^?\{?-?\d\}?|[²³])?"
+_SYMBOL = re.compile(rf"\s?({_LETTERS}){_POWER}(?![A-Za-z])")
+_RATE = re.compile(
+    rf"(?:\s?/\s?{_LETTERS}{_POWER}|\sper\s(?:square\s|cubic\s)?{_LETTERS}"
+    r"|\san?\s(?:second|minute|hour|day|night|week|month|year|piece|person|pound))(?![A-Za-z])"
+)
+_WORDS_TOO = frozenset({"A", "in", "u"})  # more often words than units
+_PLURAL = re.compile(r"\s([a-z]{2,}[^s\W\d_]s)\b")
+_NO_PLURALS = frozenset(
+    ("this", "plus", "minus", "times", "always", "perhaps", "across", "besides", "towards", "yes")
+)
+    [
+        "this",
+        "plus",
+        "minus",
+        "times",
+        "always",
+        "perhaps",
+        "across",
+        "besides",
+        "towards",
+        "afterwards",
+        "yes",
+    ]
+)
+
 _INEQUALITY = re.compile(
-    r"\$?\b([a-z])\$?\s+(?:is|must be|has to be)\s+(greater|more|larger|less|smaller)\s+than\s+"
+    r"\$?\b([a-z])\$?\s+(?:(?:is|must be|has to be)\s+)?(greater|more|larger|less|smaller)\s+than\s+"
     r"(or\s+equal\s+to\s+)?\$?(negative\s+)?(\d+(?:\.\d+)?)"
 )
 
@@ -43,11 +72,23 @@ def inequality_in_words(statement: str) -> str | None:
 
 
 def with_unit(sentence: str, number: "re.Match[str]") -> str:
-    """A number of prose with the unit or the scale written after it, and with the larger unit before it."""
+    """A number of prose with what it counts: its unit, scale or rate, the larger unit before it, a plural."""
+    start, end = number.span()
     for quantity in _QUANTITY.finditer(sentence):
-        if (
-            quantity.start() <= number.end() - 1 < quantity.end()
-            and number.group().strip() in quantity.group()
-        ):
-            return quantity.group().strip()
-    return number.group()
+        if quantity.start() <= end - 1 < quantity.end() and number.group().strip() in quantity.group():
+            start, end = quantity.span()
+            break
+    else:
+        end = _end_of_unit(sentence, end)
+    if end > number.end() and (rate := _RATE.match(sentence, end)) is not None:
+        end = rate.end()
+    return sentence[start:end].strip()
+
+
+def _end_of_unit(sentence: str, position: int) -> int:
+    """Where the unit's symbol, or the plural of what is counted, ends that stands at a position, if any."""
+    symbol = _SYMBOL.match(sentence, position)
+    if symbol is not None and is_unit(symbol[1]) and symbol[1] not in _WORDS_TOO:
+        return symbol.end()
+    counted = _PLURAL.match(sentence, position)
+    return position if counted is None or counted[1] in _NO_PLURALS else counted.end()

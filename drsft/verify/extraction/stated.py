@@ -8,7 +8,7 @@ from drsft.verify.maths.answer import readings_of, words_of
 from drsft.verify.maths.normalise import clean
 from drsft.verify.maths.syntax import Words
 
-__all__ = ["BARE_LATEX", "bare_latex", "is_readable", "value_of"]
+__all__ = ["BARE_LATEX", "bare_latex", "is_readable", "value_of", "without_reason"]
 
 MAX_STATEMENT_CHARS = 160  # of a sentence that is tried as one answer
 
@@ -26,6 +26,11 @@ _REASON = re.compile(
 )
 
 
+def without_reason(statement: str) -> str:
+    """A statement up to the words that give a reason: "12, because ..." is "12"."""
+    return _REASON.sub("", statement)
+
+
 def is_readable(statement: str) -> bool:
     """Whether a whole statement is one answer: a value with its unit, a list, a time, a relation."""
     if len(statement) > MAX_STATEMENT_CHARS:
@@ -40,11 +45,11 @@ def value_of(statement: str) -> str:
     if (relation := inequality_in_words(statement)) is not None:
         return relation
     statement = NEGATIVE.sub("-", statement)
-    for candidate in (_REASON.sub("", statement), statement, statement.rpartition(": ")[2]):
+    for candidate in (without_reason(statement), statement, statement.rpartition(": ")[2]):
         if candidate and is_readable(candidate):
             return candidate
-    if words_of(_REASON.sub("", statement)) and len(statement) < 200:
-        return _REASON.sub("", statement)
+    if words_of(without_reason(statement)) and len(statement) < 200:
+        return without_reason(statement)
     return _last_of(statement)
 
 

@@ -119,6 +119,7 @@ _FONTS = re.compile(
 )
 _DELIMITERS = re.compile(r"(?<!\\)(?:\$|\\[()\[\]])|(?:^|(?<=\s))\*\*(?=\S)|(?<=\S)\*\*(?=[\s.,;:!?]|$)")
 _DOLLAR = re.compile(r"(?:US)?\\(?:\$|textdollar\b|dollar\b)|US\$")
+_LONE_DOLLAR = re.compile(r"^([^$]*)(?<!\\)\$(?=\s?[\d.])([^$]*)$")  # encloses no mathematics
 _CURRENCY = re.compile(r"\\(pounds|euro)\b")
 _RUPEES = re.compile(r"(?:\\(?:text|mathrm)\{\s*)?\bRs\b\.?\s*\}?")
 _FAMILY = re.compile(r"\(\s*([a-z])\s*\\in\s*(\\mathbb\s*\{?\s*[ZN]\s*\}?|[ZN])\s*\)")
@@ -145,6 +146,7 @@ def clean(text: str) -> str:
         text = _DOMAIN.sub(", ", text)
     if "\\" in text or "$" in text or "~" in text or "*" in text or "{" in text:
         text = _DOLLAR.sub(" USD ", text)  # before the delimiters: \$ is no delimiter
+        text = _LONE_DOLLAR.sub(r"\1 USD \2", text)
         text = _CURRENCY.sub(lambda match: {"pounds": " GBP ", "euro": " EUR "}[match[1]], text)
         if "\\\\" in text:
             text = _DOUBLED.sub(r"\\", text)
