@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from drsft.records import Verdict
 from drsft.verify.case import Case
-from drsft.verify.choice import letters_of, options_of
+from drsft.verify.choice.offered import letters_of, options_of
 from drsft.verify.extraction.order import find_answer
 from drsft.verify.extraction.thoughts import after_thoughts
 from drsft.verify.maths import syntax

@@ -7,7 +7,7 @@ from drsft.config import Verification
 from drsft.errors import ConfigError
 from drsft.records import Outcome, Verdict
 from drsft.verify.case import BY_MODEL, Case
-from drsft.verify.choice import judge_choice
+from drsft.verify.choice.verdict import judge_choice
 from drsft.verify.code.judge import judge_code
 from drsft.verify.custom import judge_custom, load_callable
 from drsft.verify.extraction.thoughts import after_thoughts

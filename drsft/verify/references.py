@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from drsft.verify.choice import letters_of, options_of
+from drsft.verify.choice.offered import letters_of, options_of
 from drsft.verify.code.program import parse_tests
 from drsft.verify.extraction.order import find_answer
 from drsft.verify.literal import is_pattern

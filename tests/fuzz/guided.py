@@ -27,7 +27,7 @@ with atheris.instrument_imports(include=["drsft", "serve"]):
     from drsft.storage import LocalStore
     from drsft.storage.typed import read_stored
     from drsft.verify.case import Case
-    from drsft.verify.choice import judge_choice
+    from drsft.verify.choice.verdict import judge_choice
     from drsft.verify.numeric import judge_numeric
     from drsft.verify.options import VerifyOptions
     from drsft.verify.references import parse_reference

@@ -11,7 +11,7 @@ from drsft.config import Verification
 from drsft.errors import ConfigError
 from drsft.records import Outcome, Problem
 from drsft.verify.case import Case
-from drsft.verify.choice import judge_choice
+from drsft.verify.choice.verdict import judge_choice
 from drsft.verify.kinds import check_kind, judge_case, kinds_of
 from drsft.verify.literal import judge_exact, judge_regex
 from drsft.verify.model_judge import ModelJudge

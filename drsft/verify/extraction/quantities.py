@@ -39,20 +39,6 @@ _PLURAL = re.compile(r"\s([a-z]{2,}[^s\W\d_]s)\b")
 _NO_PLURALS = frozenset(
     ("this", "plus", "minus", "times", "always", "perhaps", "across", "besides", "towards", "yes")
 )
-    [
-        "this",
-        "plus",
-        "minus",
-        "times",
-        "always",
-        "perhaps",
-        "across",
-        "besides",
-        "towards",
-        "afterwards",
-        "yes",
-    ]
-)
 
 _INEQUALITY = re.compile(
     r"\$?\b([a-z])\$?\s+(?:(?:is|must be|has to be)\s+)?(greater|more|larger|less|smaller)\s+than\s+"

@@ -5,7 +5,8 @@ from functools import lru_cache
 
 from drsft.records import Outcome, Verdict
 from drsft.verify.case import Case
-from drsft.verify.choice import chosen_letters, options_of
+from drsft.verify.choice.chosen import chosen_letters
+from drsft.verify.choice.offered import options_of
 from drsft.verify.extraction.announced import announced_text
 from drsft.verify.extraction.order import find_answer
 from drsft.verify.maths.same import same_math

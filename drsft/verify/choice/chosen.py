@@ -1,0 +1,75 @@
+"""The letters that a text settles on, in this order of trust:
+
+1. a formal statement (box, tag, field, mark) that names letters; a box only where none are announced;
+2. the last announcement ("the answer is (C)", 故选C), or "C is correct" where none is announced;
+3. options discussed one by one, of which one is called right;
+4. letters alone, a text that opens with its letter, a small letter at the end;
+5. the option whose text or value is the answer, or the only one that the last sentence names;
+6. the letter that the last sentence is left with.
+
+What a sentence rejects ("Choice (A) is incorrect") is not chosen, an article is no letter, and "B or D" is
+both, which is neither.
+"""
+
+import re
+
+from drsft.verify.choice.claims import announced_letters, is_rejected, left_letters, right_by_option
+from drsft.verify.choice.offered import LIST, Letters, letters_of, named_in
+from drsft.verify.extraction.order import find_answers
+from drsft.verify.extraction.sentences import last_sentence
+from drsft.verify.extraction.statement import FORMAL, Place
+
+__all__ = ["chosen_letters"]
+
+_LEADING = re.compile(r"[\s*_(（\[]*([A-Z])[)）\]*_]*(?:[.:。、．,)]|\s*[-–—]\s|不|\s*$|\s*\n)")
+_SMALL = re.compile(
+    r"(?:answer|option|choice|ans)\W{0,4}(?:is\W*)?(?:option\W*)?([a-z])\W*$|[\s=.]([a-z])\s?\)\s*$",
+    re.IGNORECASE,
+)
+_FONT_LETTER = re.compile(
+    r"\$?\\(?:text|textbf|mathrm|mathbf|textit)\s*\{\s*\(?([A-Z])\)?\s*\}\s*\$?(?!\s*[-+*/^=_({\\])"
+)
+_SECTION_END = re.compile(r"<eo[a-z]>")
+
+
+def chosen_letters(text: str, offered: dict[str, str], *, asks_for_wrong: bool = False) -> Letters | None:
+    """The letters that are settled on; None where none are."""
+    text = _FONT_LETTER.sub(r"(\1)", _SECTION_END.sub("\n", text))
+    announced = announced_letters(text, asks_for_wrong=asks_for_wrong)
+    for found in find_answers(text):
+        if found.place not in FORMAL:
+            break
+        letters = letters_of(found.text, offered)
+        if letters is not None and not (found.place is Place.BOX and announced):
+            return letters
+    return (
+        announced
+        or right_by_option(text, asks_for_wrong=asks_for_wrong)
+        or _alone(text, offered)
+        or _by_text(text, offered)
+        or left_letters(text)
+    )
+
+
+def _alone(text: str, offered: dict[str, str]) -> Letters | None:
+    """Letters without a sentence, or set apart from it at the start or the end."""
+    bare = text.strip()
+    if LIST.fullmatch(bare.rstrip(".。")) and (letters := letters_of(bare, offered)) is not None:
+        return letters
+    leading = _LEADING.match(bare)
+    is_offered = leading is not None and (not offered or leading[1] in offered)
+    if leading is not None and is_offered and not is_rejected(bare, leading.end(1)):
+        return frozenset(leading[1])
+    small = _SMALL.search(text.rstrip())
+    return None if small is None else frozenset((small[1] or small[2]).upper())
+
+
+def _by_text(text: str, offered: dict[str, str]) -> Letters | None:
+    if not offered:
+        return None
+    for found in find_answers(text):
+        if (letters := letters_of(found.text, offered)) is not None:
+            return letters
+        if found.place is Place.PHRASE and (letters := named_in(found.text, offered)) is not None:
+            return letters
+    return named_in(last_sentence(text), offered)

@@ -1,0 +1,133 @@
+"""What a text says about letters: which it announces as the answer, which it calls right, which wrong."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from drsft.verify.choice.offered import Letters
+
+__all__ = ["announced_letters", "called_right", "is_rejected", "left_letters", "right_by_option"]
+
+_STRICT = r"(?:[(\[（]\s*[A-Za-z]\s*[)\]）]|(?-i:[A-Z])(?![A-Za-z0-9_'’(]|\s*[-+*/^=<>]\s*[\w(]))"
+_STATED_LIST = (
+    rf"(?P<letters>(?:{_STRICT}(?:\s*(?:,|、|和|&|,?\s*\band\b|,?\s*\bor\b|/)?\s*(?={_STRICT}))?)+)"
+)
+_COMPACT = r"(?P<compact>(?-i:[A-Z]{1,8}))(?![A-Za-z0-9_'’(]|\s*[-+*/^=<>]\s*[\w(])"
+_FILLER = (
+    r"(?:[\s*_:：$\"“'`>]|\\\(|\\text(?:bf)?\{|\\mathrm\{|\\boxed\{"
+    r"|options?\b|choices?\b|letter\b|either\b|la\b|(?:a\s+)?letra\b|lettre\b|opci[oó]n\b|alternativa\b|选项|项)*"
+)
+_VERB = r"(?:is|are|was|would be|must be|should be|:|=|：|为|是|选|est|es|ist|lautet|é|è|は|은|는|—)"
+_NOUN = (
+    r"\banswers?|\br[ée]ponse|\bantwort|\brespuesta|\bresposta|\brisposta|ответ|答案|答え|正解|정답|正确选项"
+)
+_STATED = re.compile(
+    rf"(?:(?:(?P<noun>{_NOUN})|\boptions?|\bchoices?|\bselections?|选项)"
+    r"[\s*_)】\]]*(?:(?:\bto\s[^.\n]{0,80}?|\bhere|\btherefore|\bthus|\bcorr?ec?t[aeo]?\b)\s*)?"
+    rf"(?:{_VERB}|[-–—](?=\s)|(?(noun)(?=\s?[(（])|(?!))|(?<=】)|(?<=答案)\s*(?=[A-Z]))"
+    r"|\b(?:choose|pick|select|chose|go with|opt for)\b"
+    r"|(?<![不误错未没若可能要候])选(?:择|出)?(?!项|择|出|手|取|用|修)|####)"
+    rf"{_FILLER}(?:{_STATED_LIST}|{_COMPACT})",
+    re.IGNORECASE,
+)
+_IS_ANSWER = re.compile(
+    rf"(?P<letters>{_STRICT})\s*(?:[)\]*_'\"]*\s*)?(?:(?:is|are)\s+(?:therefore\s+|thus\s+|indeed\s+)?"
+    r"(?:the\s+)?(?:correct|right|best|true|answer)\b(?!\s+(?:that|to say))|选?项?正确|选?项?符合题意)",
+    re.IGNORECASE,
+)
+_REJECTS = re.compile(
+    r"\s*[)\]*_'\"]*\s*(?:,[^,.]{1,60},\s*)?(?:(?:is|are|was|were|can|could|must|does|do|cannot|would)?\s*"
+    r"(?:be\s+)?(?:clearly\s+|also\s+)?"
+    r"(?:not\b|n['’]t\b|incorrect|wrong|false|ruled out|eliminated|excluded|impossible)"
+    r"|不(?!是\s*[A-Z])|错|選?选?項?项?错误|被?排除)",
+    re.IGNORECASE,
+)
+_REJECTED_BEFORE = re.compile(
+    r"(?:(?:\b(?:cannot|not)|n['’]t)\s+be|\b(?:neither|nor|not|rules?\s+out|ruling\s+out|eliminat\w+|excludes?|except)(?:\s+(?:is|are|option|choice))*"
+    r"|排除|不选|不是)\s*[(（]?\s*$",
+    re.IGNORECASE,
+)
+_RETRACTS = re.compile(
+    r"\bwait\b|\bactually\b|\bcorrection\b|\bmistake\b|\bno,|\bon second thought|更正|不对", re.IGNORECASE
+)
+_LEFT = re.compile(
+    r"(?:\bit'?s|\bis|\bbe|\bhence,?|\btherefore,?|\bthus,?|\bso,|\bleaves|\bleaving|\bleft with|=|:)\s*"
+    r"(?:only\s+)?(?:option\s+|choice\s+)?\(?((?-i:[A-HJ-Z]))\)?(?=[\s.,;!*]|$)"
+    r"(?!\s*[-+*/=^]|\s+[a-z]{2,}\s+[a-z])",
+    re.IGNORECASE,
+)
+_OPTION_LABEL = re.compile(
+    r"(?:^|(?<=[。；;\n，,.：:]))\s*(?:选项|(?-i:Option|Choice|Statement)\s+)?[(（]?([A-H])[)）]?(?:选项|项|[、．.:：，])"
+)
+_STANCE = re.compile(
+    r"(?P<wrong>不正确|错误|不符合题意|不对|不成立|\b(?:is|are)\s+(?:not\s+(?:correct|true)|incorrect|false|wrong)\b)"
+    r"|(?P<right>正确|符合题意|\b(?:is|are)\s+(?:correct|true|right)\b)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    position: int
+    letters: Letters
+
+
+def announced_letters(text: str, *, asks_for_wrong: bool) -> Letters | None:
+    """The letters of the last "the answer is (C)", 故选C or "C is correct" that is not taken back.
+
+    In a text that announces an answer, "C is correct" counts only after a retraction: it is else an option
+    that is discussed.
+    """
+    announced = list(_announcements(text, asks_for_wrong=asks_for_wrong))
+    right = list(called_right(text))
+    if announced and not _RETRACTS.search(text, announced[-1].position):
+        return announced[-1].letters
+    last = max([*announced, *right], key=lambda claim: claim.position, default=None)
+    return None if last is None else last.letters
+
+
+def _announcements(text: str, *, asks_for_wrong: bool) -> Iterator[_Claim]:
+    for match in _STATED.finditer(text):
+        letters = match["letters"] or match["compact"]
+        is_taken_back = not asks_for_wrong and _REJECTS.match(text, match.end())
+        if not is_taken_back:
+            yield _Claim(match.start(), _letters_in(letters))
+
+
+def called_right(text: str) -> Iterator[_Claim]:
+    """Yields each "C is correct" in the order of the text."""
+    for match in _IS_ANSWER.finditer(text):
+        yield _Claim(match.start(), _letters_in(match["letters"]))
+
+
+def _letters_in(letters: str) -> Letters:
+    return frozenset(re.sub(r"\b(?:and|or)\b|[^A-Za-z]", "", letters).upper())
+
+
+def is_rejected(text: str, position: int) -> bool:
+    """Whether what follows a letter rejects it."""
+    return _REJECTS.match(text, position) is not None
+
+
+def right_by_option(text: str, *, asks_for_wrong: bool) -> Letters | None:
+    """The one option that is called right, or wrong where that is asked for, in a discussion of each."""
+    labels = list(_OPTION_LABEL.finditer(text))
+    if len(labels) < 2:
+        return None
+    ends = [label.start() for label in labels[1:]] + [len(text)]
+    stances: dict[str, bool] = {}
+    for label, end in zip(labels, ends, strict=True):
+        found = list(_STANCE.finditer(text, label.end(), end))
+        if found:
+            stances[label[1]] = found[-1]["right"] is not None
+    wanted = [letter for letter, is_right in stances.items() if is_right != asks_for_wrong]
+    return frozenset(wanted) if len(wanted) == 1 and len(stances) > 1 else None
+
+
+def left_letters(text: str) -> Letters | None:
+    """The last letter that a sentence arrives at: "which leaves C", "so it must be C", "therefore, C"."""
+    left = [
+        match
+        for match in _LEFT.finditer(text)
+        if not is_rejected(text, match.end()) and not _REJECTED_BEFORE.search(text[: match.start(1)][-40:])
+    ]
+    return frozenset(left[-1][1]) if left else None

@@ -1,0 +1,102 @@
+"""The options that a question offers, and the letters that a short answer names among them."""
+
+import re
+from functools import lru_cache
+
+from drsft.verify.maths.normalise import clean
+from drsft.verify.maths.same import same_when_read
+
+__all__ = ["FONT", "LIST", "Letters", "letters_of", "named_in", "options_of"]
+
+Letters = frozenset[str]
+
+_SEPARATOR = r"\s*(?:,|;|/|&|\+|、|，|和|与|或|\band\b|\bor\b|\bet\b|\bund\b|\by\b)?\s*"
+_ONE = r"[(\[（]?\s*[A-Z]\s*[)\]）]?"
+LIST = re.compile(rf"\s*(?:{_ONE}{_SEPARATOR})*(?:,?\s*(?:and|or)\s+)?{_ONE}\s*")
+_LABELLED = re.compile(r"\s*[(\[（]?\s*([A-Za-z])\s*(?:[)\]）]\s*[.:]?|[.:：、．]|\s+[-–—])\s*(?=\S)")
+_OPTION = re.compile(
+    r"(?:(?<=^)|(?<=[\s,;'\"\[|]))[(\[（]?([A-Za-z])\s?[)\].:：、．）](?=\s*\S)", re.MULTILINE
+)
+FONT = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textit)\s*\{([^{}]*)\}")
+_PRONOUN = re.compile(r"^(?:it|they|he|she|we)\s(?=\w{3})")
+
+
+@lru_cache(maxsize=1024)
+def options_of(question: str) -> dict[str, str]:
+    """The options that a question lists, by capital letter: the longest run A, B, C, ... of labels."""
+    best: dict[str, str] = {}
+    for is_capital in (True, False):
+        labels = [match for match in _OPTION.finditer(question) if match[1].isupper() == is_capital]
+        for first, label in enumerate(labels):
+            if label[1].upper() != "A":
+                continue
+            run = [label]
+            for following in labels[first + 1 :]:
+                if ord(following[1]) == ord(run[-1][1]) + 1:
+                    run.append(following)
+            if len(run) >= max(2, len(best)):
+                ends = [following.start() for following in run[1:]] + [len(question)]
+                texts = [question[match.end() : end] for match, end in zip(run, ends, strict=True)]
+                best = {
+                    match[1].upper(): text.strip(" \n\t,;'\"]|")
+                    for match, text in zip(run, texts, strict=True)
+                }
+                last = run[-1][1].upper()
+                best[last] = best[last].split("\n")[0].strip()
+    return best
+
+
+def letters_of(answer: str, offered: dict[str, str]) -> Letters | None:
+    """The letters that a short answer names, by letter, by an option's text or by its value."""
+    answer = FONT.sub(r" \1 ", answer).strip().strip("$*_`\"' ").rstrip(".。 ").strip()
+    if not answer or len(answer) > 500:
+        return None
+    wanted = _plain(answer)
+    same = [letter for letter, text in offered.items() if _plain(text) == wanted]
+    if len(same) == 1:
+        return frozenset(same)
+    if re.fullmatch(r"[(\[]?\s*[a-z]\s*[)\]]?", answer):
+        return frozenset(answer.upper().strip("()[] "))
+    if LIST.fullmatch(answer):
+        letters = frozenset(re.findall(r"[A-Z]", answer))
+        is_run = len(answer) <= 8 and len(letters) == len(answer)
+        is_run = is_run and (
+            list(answer) == sorted(answer) or (len(answer) < 6 and letters <= offered.keys())
+        )
+        is_word = answer.isalpha() and not is_run
+        if not is_word and (not offered or letters <= offered.keys()):
+            return letters
+    labelled = _LABELLED.match(answer)
+    if labelled is not None and (not offered or labelled[1].upper() in offered):
+        is_bracket = answer[: labelled.end()].rstrip().endswith((")", "]", "）"))
+        if labelled[1].isupper() or is_bracket:
+            return frozenset(labelled[1].upper())
+    return _by_value(answer, offered)
+
+
+def _by_value(answer: str, offered: dict[str, str]) -> Letters | None:
+    if len(answer) > 200 or not offered:
+        return None
+    same = [letter for letter, text in offered.items() if same_when_read(text, answer)]
+    return frozenset(same) if len(same) == 1 else None
+
+
+def named_in(sentence: str, offered: dict[str, str]) -> Letters | None:
+    """The one option whose text a sentence holds; of texts within each other ("No change") the longest."""
+    plain = f" {_plain(sentence)} "
+    named = [
+        (letter, option)
+        for letter, text in offered.items()
+        for option in [_PRONOUN.sub("", _plain(text))]
+        if option and re.search(rf"(?<![\w.]){re.escape(option)}(?![\w.]\w)(?!\w)", plain)
+    ]
+    longest = [
+        letter
+        for letter, option in named
+        if not any(option != other and option in other for _, other in named)
+    ]
+    return frozenset(longest) if len(longest) == 1 else None
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[\s$.,;]+", " ", FONT.sub(r"\1", clean(text))).strip().lower()
