@@ -35,7 +35,7 @@ _SECTION_END = re.compile(r"<eo[a-z]>")
 def chosen_letters(text: str, offered: dict[str, str], *, asks_for_wrong: bool = False) -> Letters | None:
     """The letters that are settled on; None where none are."""
     text = _FONT_LETTER.sub(r"(\1)", _SECTION_END.sub("\n", text))
-    announced = announced_letters(text, asks_for_wrong=asks_for_wrong)
+    announced = announced_letters(text, frozenset(offered), asks_for_wrong=asks_for_wrong)
     for found in find_answers(text):
         if found.place not in FORMAL:
             break

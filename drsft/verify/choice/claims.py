@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from drsft.verify.choice.offered import Letters
 
-__all__ = ["announced_letters", "called_right", "is_rejected", "left_letters", "right_by_option"]
+__all__ = ["announced_letters", "is_rejected", "left_letters", "right_by_option"]
 
 _STRICT = r"(?:[(\[（]\s*[A-Za-z]\s*[)\]）]|(?-i:[A-Z])(?![A-Za-z0-9_'’(]|\s*[-+*/^=<>]\s*[\w(]))"
 _STATED_LIST = (
@@ -31,12 +31,12 @@ _STATED = re.compile(
     re.IGNORECASE,
 )
 _IS_ANSWER = re.compile(
-    rf"(?P<letters>{_STRICT})\s*(?:[)\]*_'\"]*\s*)?(?:(?:is|are)\s+(?:therefore\s+|thus\s+|indeed\s+)?"
+    rf"(?P<letters>{_STRICT})\s*(?:[)\]*_'\"$]*\s*)?(?:(?:is|are)\s+(?:therefore\s+|thus\s+|indeed\s+)?"
     r"(?:the\s+)?(?:correct|right|best|true|answer)\b(?!\s+(?:that|to say))|选?项?正确|选?项?符合题意)",
     re.IGNORECASE,
 )
 _REJECTS = re.compile(
-    r"\s*[)\]*_'\"]*\s*(?:,[^,.]{1,60},\s*)?(?:(?:is|are|was|were|can|could|must|does|do|cannot|would)?\s*"
+    r"\s*[)\]*_'\"$]*\s*(?:,[^,.]{1,60},\s*)?(?:(?:is|are|was|were|can|could|must|does|do|cannot|would)?\s*"
     r"(?:be\s+)?(?:clearly\s+|also\s+)?"
     r"(?:not\b|n['’]t\b|incorrect|wrong|false|ruled out|eliminated|excluded|impossible)"
     r"|不(?!是\s*[A-Z])|错|選?选?項?项?错误|被?排除)",
@@ -71,14 +71,16 @@ class _Claim:
     letters: Letters
 
 
-def announced_letters(text: str, *, asks_for_wrong: bool) -> Letters | None:
+def announced_letters(text: str, offered: Letters, *, asks_for_wrong: bool) -> Letters | None:
     """The letters of the last "the answer is (C)", 故选C or "C is correct" that is not taken back.
 
     In a text that announces an answer, "C is correct" counts only after a retraction: it is else an option
     that is discussed.
     """
-    announced = list(_announcements(text, asks_for_wrong=asks_for_wrong))
-    right = list(called_right(text))
+    announced, right = (
+        [claim for claim in claims if not offered or claim.letters <= offered]
+        for claims in (_announcements(text, asks_for_wrong=asks_for_wrong), _called_right(text))
+    )
     if announced and not _RETRACTS.search(text, announced[-1].position):
         return announced[-1].letters
     last = max([*announced, *right], key=lambda claim: claim.position, default=None)
@@ -93,7 +95,7 @@ def _announcements(text: str, *, asks_for_wrong: bool) -> Iterator[_Claim]:
             yield _Claim(match.start(), _letters_in(letters))
 
 
-def called_right(text: str) -> Iterator[_Claim]:
+def _called_right(text: str) -> Iterator[_Claim]:
     """Yields each "C is correct" in the order of the text."""
     for match in _IS_ANSWER.finditer(text):
         yield _Claim(match.start(), _letters_in(match["letters"]))

@@ -4,7 +4,7 @@ import re
 
 from drsft.verify.extraction.quantities import NEGATIVE, NUMBER, inequality_in_words, with_unit
 from drsft.verify.extraction.sentences import MATH, SENTENCE_END, content_of, is_amount, last_sentence
-from drsft.verify.extraction.stated import BARE_LATEX, bare_latex, is_readable, without_reason
+from drsft.verify.extraction.stated import BARE_LATEX, bare_latex, is_readable
 from drsft.verify.extraction.statement import Place, Statement
 
 __all__ = ["arrived_at", "concluded"]
@@ -17,7 +17,7 @@ _INFINITE = re.compile(r"[-+−]?\s?(?:∞|\\infty|\binfinity\b)")
 
 _THERE_ARE = re.compile(
     r"\b[Tt]here\s+(?:are|is|were|was|will be)\s+(?:a total of |only |exactly |now )?"
-    r"(\d[\d,]*(?:\.\d+)?)\s+[a-z]"
+    r"(?=\d[\d,]*(?:\.\d+)?\s+[a-z])"
 )
 
 
@@ -34,7 +34,14 @@ _REFUSAL = re.compile(
     r"(?:determine|solve|answer|tell|say|know|find|conclude)",
     re.IGNORECASE,
 )
-_APPOSITION = re.compile(r"\bwhich\s+(?:is|are|equals|makes)\b.*\d")  # "10 which is 1,000"
+_ITEM = (
+    r"(?:(?<!\\)\$[^$]{1,60}(?<!\\)\$|[-−]?[$€£]?(?:\d[\d,.]*)?\d(?:/\d+)?%?)"
+    r"(?:\s?(?!and\b|or\b)(?:[a-z]+|\$[^$]{1,60}\$)){0,3}"
+)
+# "$2$ and $9$", "4 dogs and 7 cats"; or one value that is half outside its mathematics: "24 $m^2$".
+_SEVERAL = re.compile(
+    rf"{_ITEM}(?:(?:,\s*(?:and\s|or\s)?|;\s*|\s(?:and|or)\s){_ITEM})+|\d[\d,.]*\s?\$[^$]+\$"
+)
 _STATES = re.compile(
     r"\b(?:is|are|was|were|be|equals?|makes?|gives?|leaves?|totals?)\b:?\s+"
     r"(?:(?:a\s+total\s+of|only|exactly|now|equal\s+to|about|approximately|therefore|thus)\s+)*",
@@ -66,16 +73,16 @@ def concluded(text: str) -> Statement | None:
 
 
 def _stated_at_end(sentence: str) -> str | None:
-    """Several named values, what follows a verb and can be read as a whole, or whether it is true."""
+    """Several named values, several values after a verb, or whether the statement is true."""
     named = _ASSIGNMENTS.search(sentence)
     if named is not None and len(set(_NAME.findall(named.group()))) > 1:
         return named.group().replace("$", "").strip(" .")
     if not NUMBER.search(sentence):
         truth = _TRUTH.search(sentence)
         return truth and truth[1]
-    for verb in [] if _APPOSITION.search(sentence) else _STATES.finditer(NEGATIVE.sub("-", sentence)):
-        candidate = without_reason(verb.string[verb.end() :]).strip(" .*_")
-        if NUMBER.search(candidate) and len(candidate) < 100 and is_readable(candidate):
+    for verb in _STATES.finditer(NEGATIVE.sub("-", sentence)):
+        candidate = verb.string[verb.end() :].strip(" .*_")
+        if _SEVERAL.fullmatch(candidate) and is_readable(candidate):
             return candidate
     return None
 
@@ -123,7 +130,8 @@ def _last_number(line: str) -> str:
         if not re.search(r"[;,]\s.*\d|\b(?:so|is|are|has|will|therefore)\b.*\d", rest):
             return with_unit(arrived.lstrip(" $€£*~≈"), number)
     if (count := _THERE_ARE.search(sentence)) is not None:
-        return count[1]
+        number = NUMBER.match(sentence, count.end())
+        return sentence[count.end() :] if number is None else with_unit(sentence, number)
     numbers = list(NUMBER.finditer(sentence))
     if not numbers:
         return list(NUMBER.finditer(line))[-1].group()

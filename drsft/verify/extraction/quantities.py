@@ -24,7 +24,7 @@ _COUNTED = r"\$?\d[\d,.]*\s[a-z]+(?:\s[a-z]+){0,2}"
 COUNTS = re.compile(rf"{_COUNTED}(?:(?:,\s*(?:and\s)?|\sand\s){_COUNTED})*")
 
 _QUANTITY = re.compile(
-    rf"(?:(?<![\d)\w])[-−])?\$?\s?\d[\d,]*(?:\.\d+)?\s?{_UNIT_WORD}(?:(?:,?\s(?:and\s)?)\d[\d,]*(?:\.\d+)?\s?{_UNIT_WORD})*"
+    rf"(?<!\d)(?<!\d[.,])(?:(?<![\d)\w])[-−])?\$?\s?\d[\d,]*+(?:\.\d+)?\s?{_UNIT_WORD}(?:(?:,?\s(?:and\s)?)\d[\d,]*(?:\.\d+)?\s?{_UNIT_WORD})*"
 )
 
 _LETTERS = r"[A-Za-zµμΩ°Å]+"
@@ -34,10 +34,15 @@ _RATE = re.compile(
     rf"(?:\s?/\s?{_LETTERS}{_POWER}|\sper\s(?:square\s|cubic\s)?{_LETTERS}"
     r"|\san?\s(?:second|minute|hour|day|night|week|month|year|piece|person|pound))(?![A-Za-z])"
 )
+_AN = re.compile(r"\san?\s")
 _WORDS_TOO = frozenset({"A", "in", "u"})  # more often words than units
-_PLURAL = re.compile(r"\s([a-z]{2,}[^s\W\d_]s)\b")
+_PLURAL = re.compile(
+    r"\s(?!(?:in|and|or|of|for|to|at|on|with|from|is|are|was|as|more|less|fewer|than|by|per|each|because|so)\s)"
+    r"(?:[a-z]+\s(?!(?:in|and|or|of|for|to|at|on|with|from|is|are|was|as|than|by|per|because|so)\b))?"
+    r"([a-z]{2,}[^s\W\d_]s|people|children|women|men|fish)\b"
+)
 _NO_PLURALS = frozenset(
-    ("this", "plus", "minus", "times", "always", "perhaps", "across", "besides", "towards", "yes")
+    ("this", "degrees", "plus", "minus", "times", "always", "perhaps", "across", "besides", "towards", "yes")
 )
 
 _INEQUALITY = re.compile(
@@ -59,16 +64,16 @@ def inequality_in_words(statement: str) -> str | None:
 
 def with_unit(sentence: str, number: "re.Match[str]") -> str:
     """A number of prose with what it counts: its unit, scale or rate, the larger unit before it, a plural."""
-    start, end = number.span()
+    start, end = number.start(), number.start() + len(number.group().rstrip())
     for quantity in _QUANTITY.finditer(sentence):
         if quantity.start() <= end - 1 < quantity.end() and number.group().strip() in quantity.group():
             start, end = quantity.span()
             break
     else:
         end = _end_of_unit(sentence, end)
-    if end > number.end() and (rate := _RATE.match(sentence, end)) is not None:
-        end = rate.end()
-    return sentence[start:end].strip()
+    is_amount = end > number.end() or number.group().startswith(("$", "€", "£"))
+    rate = _RATE.match(sentence, end) if is_amount else None
+    return sentence[start:end].strip() + ("" if rate is None else _AN.sub(" per ", rate.group()))
 
 
 def _end_of_unit(sentence: str, position: int) -> int:

@@ -11,7 +11,7 @@ MATH = re.compile(
     re.DOTALL,
 )
 
-_AMOUNT = re.compile(r"\d[\d,.]*(?:\W|\W.*\W)?\s", re.DOTALL)  # between two money signs
+_AMOUNT = re.compile(r"\d[\d,.]*+(?:\W|\W.*\W)?\s", re.DOTALL)  # between two money signs
 
 _ABBREVIATION = "".join(rf"(?<!\b{word})" for word in ("Mt", "Dr", "St", "Mr", "Mrs", "Ms", "Rs", "vs", "No"))
 
