@@ -13,17 +13,25 @@ both, which is neither.
 
 import re
 
-from drsft.verify.choice.claims import announced_letters, is_rejected, left_letters, right_by_option
+from drsft.verify.choice.claims import (
+    announced_letters,
+    is_discussion,
+    is_rejected,
+    left_letters,
+    right_by_option,
+)
 from drsft.verify.choice.offered import LIST, Letters, letters_of, named_in
 from drsft.verify.extraction.order import find_answers
-from drsft.verify.extraction.sentences import last_sentence
+from drsft.verify.extraction.sentences import is_refusal, last_sentence
 from drsft.verify.extraction.statement import FORMAL, Place
 
 __all__ = ["chosen_letters"]
 
 _LEADING = re.compile(r"[\s*_(（\[]*([A-Z])[)）\]*_]*(?:[.:。、．,)]|\s*[-–—]\s|不|\s*$|\s*\n)")
 _SMALL = re.compile(
-    r"(?:answer|option|choice|ans)\W{0,4}(?:is\W*)?(?:option\W*)?([a-z])\W*$|[\s=.]([a-z])\s?\)\s*$",
+    r"(?:answer|option|choice|ans)\W{0,4}(?:(?:is|be|should be)\b\W*)?(?:option\W*)?([a-z])\W*$"
+    r"|[\s=.]([a-z])\s?\)\s*$|\b(?:hence|so|thus|therefore)\s*,?\s*([a-e])\W*$"
+    r"|[,.]\s*([a-e])\s+is\s+the\s+(?:correct\s+)?(?:answer|option|choice)\W*$",
     re.IGNORECASE,
 )
 _FONT_LETTER = re.compile(
@@ -35,6 +43,8 @@ _SECTION_END = re.compile(r"<eo[a-z]>")
 def chosen_letters(text: str, offered: dict[str, str], *, asks_for_wrong: bool = False) -> Letters | None:
     """The letters that are settled on; None where none are."""
     text = _FONT_LETTER.sub(r"(\1)", _SECTION_END.sub("\n", text))
+    if is_refusal(last_sentence(text)):
+        return None
     announced = announced_letters(text, frozenset(offered), asks_for_wrong=asks_for_wrong)
     for found in find_answers(text):
         if found.place not in FORMAL:
@@ -57,11 +67,11 @@ def _alone(text: str, offered: dict[str, str]) -> Letters | None:
     if LIST.fullmatch(bare.rstrip(".。")) and (letters := letters_of(bare, offered)) is not None:
         return letters
     leading = _LEADING.match(bare)
-    is_offered = leading is not None and (not offered or leading[1] in offered)
+    is_offered = leading is not None and not is_discussion(bare) and (not offered or leading[1] in offered)
     if leading is not None and is_offered and not is_rejected(bare, leading.end(1)):
         return frozenset(leading[1])
     small = _SMALL.search(text.rstrip())
-    return None if small is None else frozenset((small[1] or small[2]).upper())
+    return None if small is None else frozenset(next(filter(None, small.groups())).upper())
 
 
 def _by_text(text: str, offered: dict[str, str]) -> Letters | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from drsft.verify.choice.offered import Letters
 
-__all__ = ["announced_letters", "is_rejected", "left_letters", "right_by_option"]
+__all__ = ["announced_letters", "is_discussion", "is_rejected", "left_letters", "right_by_option"]
 
 _STRICT = r"(?:[(\[（]\s*[A-Za-z]\s*[)\]）]|(?-i:[A-Z])(?![A-Za-z0-9_'’(]|\s*[-+*/^=<>]\s*[\w(]))"
 _STATED_LIST = (
@@ -60,8 +60,8 @@ _OPTION_LABEL = re.compile(
     r"(?:^|(?<=[。；;\n，,.：:]))\s*(?:选项|(?-i:Option|Choice|Statement)\s+)?[(（]?([A-H])[)）]?(?:选项|项|[、．.:：，])"
 )
 _STANCE = re.compile(
-    r"(?P<wrong>不正确|错误|不符合题意|不对|不成立|\b(?:is|are)\s+(?:not\s+(?:correct|true)|incorrect|false|wrong)\b)"
-    r"|(?P<right>正确|符合题意|\b(?:is|are)\s+(?:correct|true|right)\b)"
+    r"(?P<wrong>不正确|错误|不符合题意|不对|不成立|不当|残缺|杂糅|有误|混乱|对象(?:弄)?错|\b(?:is|are)\s+(?:not\s+(?:correct|true)|incorrect|false|wrong)\b)"
+    r"|(?P<right>正确|符合题意|得体|没有语病|\b(?:is|are)\s+(?:correct|true|right)\b)"
 )
 
 
@@ -113,7 +113,7 @@ def is_rejected(text: str, position: int) -> bool:
 def right_by_option(text: str, *, asks_for_wrong: bool) -> Letters | None:
     """The one option that is called right, or wrong where that is asked for, in a discussion of each."""
     labels = list(_OPTION_LABEL.finditer(text))
-    if len(labels) < 2:
+    if not is_discussion(text):
         return None
     ends = [label.start() for label in labels[1:]] + [len(text)]
     stances: dict[str, bool] = {}
@@ -122,7 +122,12 @@ def right_by_option(text: str, *, asks_for_wrong: bool) -> Letters | None:
         if found:
             stances[label[1]] = found[-1]["right"] is not None
     wanted = [letter for letter, is_right in stances.items() if is_right != asks_for_wrong]
-    return frozenset(wanted) if len(wanted) == 1 and len(stances) > 1 else None
+    return frozenset(wanted) if len(wanted) == 1 else None
+
+
+def is_discussion(text: str) -> bool:
+    """Whether a text goes through options one by one."""
+    return len({label[1] for label in _OPTION_LABEL.finditer(text)}) > 1
 
 
 def left_letters(text: str) -> Letters | None:

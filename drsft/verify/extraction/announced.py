@@ -10,7 +10,7 @@ from drsft.verify.extraction.statement import TAIL_CHARS, Place, Statement
 
 __all__ = ["announced", "announced_text"]
 
-_VERB = r"(?:\bis|\bare|\bwas|\best|\bes|\bist|\blautet|\bé|\bè|\bni|\bto|为|是|は|은|는|คือ|హ)"
+_VERB = r"(?:(?:\b(?:is|are|was|est|es|ist|lautet|é|è|ni|to)|คือ|హ)(?![a-zé])|[为是は은는])"
 
 _NOUN = (
     r"(?:\b(?:final\s+answers?|answers?|solution\s+is|ans\b|r[ée]ponse|respuesta|antwort|antwoord|resposta|risposta"
@@ -18,8 +18,8 @@ _NOUN = (
 )
 
 _PHRASE = re.compile(
-    rf"{_NOUN}[\s*_]*(?:\s(?:to|of|for)\s[^.\n]{{0,80}}?(?=\s(?:is|are)\b|:))?"
-    rf"\s*(?:(?P<verb>{_VERB}(?![a-zé])[\s*_:：]*)|(?P<colon>[:：=】\]][\s*_:：]*|[-–—]\s)|(?=\$|\\\())",
+    rf"{_NOUN}[\s*_]*(?:\s?\([^()\n]{{1,40}}\)[\s*_]*)?(?:\s(?:to|of|for)\s[^.\n]{{0,80}}?(?=\s(?:is|are)\b|:))?"
+    rf"\s*(?:(?P<verb>{_VERB}[\s*_:：]*)|(?P<colon>[:：=】\]][\s*_:：]*|[-–—]\s)|(?=\$|\\\())",
     re.IGNORECASE,
 )
 

@@ -3,7 +3,15 @@
 import re
 
 from drsft.verify.extraction.quantities import NEGATIVE, NUMBER, inequality_in_words, with_unit
-from drsft.verify.extraction.sentences import MATH, SENTENCE_END, content_of, is_amount, last_sentence
+from drsft.verify.extraction.sentences import (
+    MATH,
+    SENTENCE_END,
+    content_of,
+    is_amount,
+    is_refusal,
+    last_sentence,
+    without_offer,
+)
 from drsft.verify.extraction.stated import BARE_LATEX, bare_latex, is_readable
 from drsft.verify.extraction.statement import Place, Statement
 
@@ -28,12 +36,6 @@ _ASSIGNMENTS = re.compile(rf"{_NAMED}(?:\s*(?:,|;|\band\b|,\s*and\b)\s*{_NAMED})
 _NAME = re.compile(r"\b([A-Za-z](?:_\{?\w\}?)?)\s*=")
 _TRUTH = re.compile(r"\b(?:is|are|was)\s+(?:therefore\s+|thus\s+|indeed\s+)?(true|false)\W*$", re.IGNORECASE)
 _ENDS_IN_QUESTION = re.compile(r"[?？][\s*_\"'”)]*$")
-_REFUSAL = re.compile(
-    r"\bsorry\b|\bdo(?:n['’]t| not)\s+know\b|\bnot\s+(?:sure|enough information)\b"
-    r"|\b(?:can(?:not|['’]t)|could(?:n['’]t| not)|unable to|impossible to)\s+(?:be\s+)?"
-    r"(?:determine|solve|answer|tell|say|know|find|conclude)",
-    re.IGNORECASE,
-)
 _ITEM = (
     r"(?:(?<!\\)\$[^$]{1,60}(?<!\\)\$|[-−]?[$€£]?(?:\d[\d,.]*)?\d(?:/\d+)?%?)"
     r"(?:\s?(?!and\b|or\b)(?:[a-z]+|\$[^$]{1,60}\$)){0,3}"
@@ -51,9 +53,10 @@ _STATES = re.compile(
 
 def concluded(text: str) -> Statement | None:
     """Returns what the last sentence or derivation states; None for a question, a refusal, a text cut off."""
+    text = without_offer(text)
     tail = text[-5_000:]
     end = last_sentence(tail)
-    if _ends_in_the_middle(text) or _ENDS_IN_QUESTION.search(tail) or _REFUSAL.search(end):
+    if _ends_in_the_middle(text) or _ENDS_IN_QUESTION.search(tail) or is_refusal(end):
         return None
     if (stated := inequality_in_words(end) or _stated_at_end(end)) is not None:
         return Statement.of(stated, Place.CONCLUSION)

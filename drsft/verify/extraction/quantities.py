@@ -7,8 +7,9 @@ from drsft.verify.maths.units import is_unit
 __all__ = ["COUNTS", "NEGATIVE", "NUMBER", "inequality_in_words", "with_unit"]
 
 NUMBER = re.compile(
-    r"(?<![\w.])(?:[-−](?=[$€£\d.])|(?:(?<=is )|(?<=was )|(?<== ))[-−]\s(?=\d))?[$€£]?\s?"
-    r"(?:\d+(?::\s?\d+)+(?:\s?[AaPp]\.?[Mm]\b\.?)?|\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?"
+    r"(?<![\w.^])(?<!\^[-−{])(?<!\^\{[-−])(?:[-−](?=[$€£\d.])|(?:(?<=is )|(?<=was )|(?<== ))[-−]\s(?=\d))?[$€£]?\s?"
+    r"(?:\d+(?::\s?\d+)+(?:\s?[AaPp]\.?[Mm]\b\.?)?|\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
+    r"(?:[eE][-+]?\d+|\s?[x×*·]\s?10\s?\^\s?\{?[-+−]?\d+\}?)?"
     r"(?:\s?/\s?\d+(?:\.\d+)?(?!\s*=))?\s?%?"
     r"|(?<=[^\x00-\x7f])-?\d+(?:,\d{3})*(?:\.\d+)?(?:/\d+)?%?"
 )
@@ -29,7 +30,7 @@ _QUANTITY = re.compile(
 
 _LETTERS = r"[A-Za-zµμΩ°Å]+"
 _POWER = r"(?:\^?\{?-?\d\}?|[²³])?"
-_SYMBOL = re.compile(rf"\s?({_LETTERS}){_POWER}(?![A-Za-z])")
+_SYMBOL = re.compile(rf"\s?[·*]?\s?({_LETTERS}){_POWER}(?![A-Za-z])")
 _RATE = re.compile(
     rf"(?:\s?/\s?{_LETTERS}{_POWER}|\sper\s(?:square\s|cubic\s)?{_LETTERS}"
     r"|\san?\s(?:second|minute|hour|day|night|week|month|year|piece|person|pound))(?![A-Za-z])"
@@ -78,8 +79,10 @@ def with_unit(sentence: str, number: "re.Match[str]") -> str:
 
 def _end_of_unit(sentence: str, position: int) -> int:
     """Where the unit's symbol, or the plural of what is counted, ends that stands at a position, if any."""
-    symbol = _SYMBOL.match(sentence, position)
-    if symbol is not None and is_unit(symbol[1]) and symbol[1] not in _WORDS_TOO:
-        return symbol.end()
+    end = position
+    while (symbol := _SYMBOL.match(sentence, end)) and is_unit(symbol[1]) and symbol[1] not in _WORDS_TOO:
+        end = symbol.end()
+    if end > position:
+        return end
     counted = _PLURAL.match(sentence, position)
     return position if counted is None or counted[1] in _NO_PLURALS else counted.end()

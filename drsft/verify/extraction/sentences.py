@@ -2,7 +2,16 @@
 
 import re
 
-__all__ = ["MATH", "SENTENCE_END", "content_of", "first_sentence", "is_amount", "last_sentence"]
+__all__ = [
+    "MATH",
+    "SENTENCE_END",
+    "content_of",
+    "first_sentence",
+    "is_amount",
+    "is_refusal",
+    "last_sentence",
+    "without_offer",
+]
 
 MATH = re.compile(
     r"\$\$(?P<a>[^$]+)\$\$|(?<!\\)\$(?P<b>[^$]+?)(?<!\\)\$"
@@ -19,6 +28,26 @@ SENTENCE_END = re.compile(
     rf"(?<=[\w)\]}}$*%°\"”]){_ABBREVIATION}(?<!\b[ap]\.m)(?<!\b[A-Z])[.!?](?=\s|$|[*\"'])|[。．!?！？]|\n"
     r"|(?<=\b[ap]\.m)\.(?=\s+[A-Z]|$)|(?<=\b[A-Z])\.(?=\s*$|\n)"
 )
+
+
+_OFFER = re.compile(r"(?:^|[.!\n])[^.!?\n]*\b(?:you|me)\b[^.!?\n]*\?[\s*_\"'”)]*$", re.IGNORECASE)
+_REFUSAL = re.compile(
+    r"\b(?:I|we)\s+(?:can(?:not|['’]t)|could(?:n['’]t| not)|am unable to)\s+"
+    r"(?:determine|solve|answer|tell|say|know|find|conclude|select|provide|give)\b"
+    r"|\b(?:I|we)\s+do(?:n['’]t| not)\s+(?:know|have (?:enough|sufficient))\b"
+    r"|\bI(?:['’]m| am) (?:sorry|not sure)\b"
+)
+
+
+def without_offer(text: str) -> str:
+    """A text without the question to its reader that ends it: "Do you have other questions for me?"."""
+    offer = _OFFER.search(text[-300:])
+    return text if offer is None else text[: len(text) - len(text[-300:]) + offer.start() + 1]
+
+
+def is_refusal(sentence: str) -> bool:
+    """Whether a sentence says that its writer cannot answer."""
+    return _REFUSAL.search(sentence) is not None
 
 
 def last_sentence(text: str) -> str:
