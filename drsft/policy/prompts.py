@@ -21,6 +21,7 @@ from drsft.policy.turn.load import TurnRenderer, check_stored_turn, derive_turn
 from drsft.policy.turn.split import CompletionIds
 from drsft.policy.turn.text_encoder import TextEncoder
 from drsft.policy.turn.thoughts import split_text
+from drsft.policy.turn.token_bounds import LengthBound, most_tokens
 from drsft.policy.turn.tokenizer_files import load_tokenizer
 from drsft.policy.turn.turn import Turn
 from drsft.records import Completion, FinishReason, Problem, ThoughtPart
@@ -278,6 +279,48 @@ class Prompter:
         thought = {} if written.thought is None else {"reasoning_content": written.thought}
         return {"role": "assistant", "content": written.answer, **thought}
 
+    def whole_plain(self, problem: Problem) -> str | None:
+        """The text of the plain prompt where its ids are those of the text as one; else None."""
+        if problem.earlier:
+            return None
+        user = user_turn(self.prompts.plain, problem)
+        return None if self._encoder.special.search(user) else self._whole(user)
+
+    def whole_completion(self, text: str) -> str | None:
+        """Likewise a written solution behind the end of a prompt. Raises InputError as `completion` does."""
+        written = split_text(text.strip(), self.turn.thought)
+        return self._completions.whole(self.turn.pieces(written.answer, written.thought))
+
+    def length_bound(self) -> LengthBound | None:
+        """The most tokens that a problem without earlier turns takes; None where the model gives no bound."""
+        beyond_ascii = self._encoder.tokens_per_byte()
+        if beyond_ascii is None or not self._is_verbatim:
+            return None
+        around = (self._head, self.prompts.plain, self._tail, self._prompt_end())
+        shapes = (self.turn.pieces(""), self.turn.pieces("", ""))
+        return LengthBound(
+            constant=sum(most_tokens(text, beyond_ascii) for text in around)
+            + max(sum(most_tokens(piece.text, beyond_ascii) for piece in shape) for shape in shapes),
+            num_questions=self.prompts.plain.count("{question}"),
+            num_demonstrations=self.prompts.plain.count("{demonstration}") + 1,
+            beyond_ascii=beyond_ascii,
+        )
+
+    def num_tokens(self, problems: Sequence[Problem]) -> list[int]:
+        """Of each, the tokens of the plain prompt and the demonstration; all tokenised at once, on all cores.
+
+        Raises what `plain` and `completion` raise.
+        """
+        prompts = self._encoder.encode_many([self.whole_plain(one) for one in problems])
+        completions = self._completions.lengths(
+            [self.whole_completion(one.demonstration) for one in problems]
+        )
+        return [
+            (len(self.plain(problem)) if prompt is None else len(prompt))
+            + (len(self.completion(problem.demonstration)) if completion is None else completion)
+            for problem, prompt, completion in zip(problems, prompts, completions, strict=True)
+        ]
+
     def completion(self, text: str) -> tuple[int, ...]:
         """The ids of a written solution as the model would produce it: head, text and tail.
 
@@ -350,8 +393,10 @@ class Prompter:
         if self._encoder.special.search(user):
             behind = self._encoder.encode_behind(user, is_text=True), self._encoder.encode_behind(self._tail)
             return (*self._head_ids, *behind[0], *behind[1])
-        rendered = f"{self._head}{user}{self._tail}" if self._is_verbatim else self._render(user)
-        return tuple(self._encoder.encode(rendered))
+        return tuple(self._encoder.encode(self._whole(user)))
+
+    def _whole(self, user: str) -> str:
+        return f"{self._head}{user}{self._tail}" if self._is_verbatim else self._render(user)
 
     def _render(self, user: str) -> str:
         return self._renderer.render(_turns(self.prompts.system, _user(user)), add_generation_prompt=True)

@@ -24,7 +24,6 @@ from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.records import Outcome, Problem, Record, Source
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.verify.pool import VerifierPool
-from drsft.verify.references import parse_reference
 
 pytestmark = pytest.mark.engine
 
@@ -77,7 +76,7 @@ def teacher(url: str, **changes: object) -> Teacher:
 
 def problems() -> list[Problem]:
     held_out = Problems(path="embedded:held_out", limit=16)
-    read = read_problems(held_out, Intake(), parse_reference=parse_reference, needs_demonstration=False)
+    read = read_problems(held_out, Intake(), needs_demonstration=False)
     return [
         Problem(
             problem_id=p.problem_id, question=p.question, demonstration=r"\boxed{-1}", reference=p.reference

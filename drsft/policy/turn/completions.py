@@ -27,16 +27,34 @@ class CompletionCodec:
     def encode(self, pieces: Sequence[TurnPiece]) -> list[int]:
         """The pieces of a completion, with the ids that they have in the whole rendering."""
         encoder = self._encoder
-        if any(piece.is_text and encoder.special.search(piece.text) for piece in pieces):
+        whole = self.whole(pieces)
+        if whole is None:
             return [
                 token_id
                 for piece in pieces
                 for token_id in encoder.encode_behind(piece.text, is_text=piece.is_text)
             ]
-        text = "".join(piece.text for piece in pieces)
-        whole, begun = encoder.encode(self._prompt_end + text), len(self._prompt_end_ids)
-        # Where the prompt ends inside a token of the whole, the model goes on from the prompt's own ids.
-        return whole[begun:] if whole[:begun] == self._prompt_end_ids else encoder.encode_behind(text)
+        return self._behind_prompt(whole, encoder.encode(whole))
+
+    def whole(self, pieces: Sequence[TurnPiece]) -> str | None:
+        """The end of a prompt and the completion as one text; None where pieces are encoded one by one."""
+        if any(piece.is_text and self._encoder.special.search(piece.text) for piece in pieces):
+            return None
+        return self._prompt_end + "".join(piece.text for piece in pieces)
+
+    def lengths(self, wholes: Sequence[str | None]) -> list[int | None]:
+        """How many ids each completion has of which `whole` gave the text; None for None."""
+        return [
+            None if whole is None or ids is None else len(self._behind_prompt(whole, ids))
+            for whole, ids in zip(wholes, self._encoder.encode_many(wholes), strict=True)
+        ]
+
+    def _behind_prompt(self, whole: str, ids: list[int]) -> list[int]:
+        """Where the prompt ends inside a token of the whole, the model goes on from the prompt's own ids."""
+        begun = len(self._prompt_end_ids)
+        if ids[:begun] == self._prompt_end_ids:
+            return ids[begun:]
+        return self._encoder.encode_behind(whole[len(self._prompt_end) :])
 
     @property
     def is_cut_inside_a_token(self) -> bool:
