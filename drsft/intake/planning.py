@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from itertools import islice
 
@@ -18,9 +20,10 @@ from drsft.run.plan import Plan, read_plan
 from drsft.run.tables import problems_to_table
 from drsft.storage import Store, table_bytes
 from drsft.verify.kinds import KINDS
-from drsft.verify.references import parse_reference
 
 __all__ = ["plan_problems", "screens_for"]
+
+SHARDS_WRITTEN_AT_ONCE = 4
 
 
 def plan_problems(
@@ -44,7 +47,6 @@ def plan_problems(
         intake,
         prompter=prompter,
         max_model_len=max_model_len,
-        parse_reference=parse_reference,
         needs_demonstration=needs_demonstration,
         screens=screens,
         kinds=kinds,
@@ -76,17 +78,30 @@ def plan_problems(
 def _write_shards(
     usable: Iterator[Problem], config: Problems, store: Store | None, folder: ProblemsFolder
 ) -> tuple[dict[str, int], str]:
-    """Writes each shard, if there is a store; problems by shard, and a digest of what they are."""
+    """Writes each shard, if there is a store; problems by shard, and a digest of what they are.
+
+    Some shards are written at once, beside the reading: most of the time is the disk's or the network's.
+    """
     has_conversations = config.columns.messages is not None
     digest, shards = hashlib.blake2b(digest_size=16), {}
-    for number, shard in enumerate(_chunks(usable, config.shard_size)):
-        name = f"{number:05d}"
-        shards[name] = len(shard)
-        for problem in shard:
-            digest.update("\x00".join((problem.problem_id, problem.kind, problem.demonstration)).encode())
+
+    def write(name: str, shard: list[Problem]) -> None:
         if store is not None:
             table = problems_to_table(shard, has_conversations=has_conversations)
             store.put(folder.shard(name), table_bytes(table))
+
+    written: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(SHARDS_WRITTEN_AT_ONCE, thread_name_prefix="drsft-shards") as writers:
+        for number, shard in enumerate(_chunks(usable, config.shard_size)):
+            name = f"{number:05d}"
+            shards[name] = len(shard)
+            for problem in shard:
+                digest.update("\x00".join((problem.problem_id, problem.kind, problem.demonstration)).encode())
+            written.append(writers.submit(write, name, shard))
+            if len(written) > SHARDS_WRITTEN_AT_ONCE:
+                written.popleft().result()
+        for future in written:
+            future.result()
     return shards, digest.hexdigest()
 
 
@@ -103,7 +118,6 @@ def screens_for(
             benchmark.name: read_problems(
                 benchmark.problems,
                 Intake(),
-                parse_reference=parse_reference,
                 needs_demonstration=False,
                 kinds=kinds,
             )

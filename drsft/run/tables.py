@@ -136,7 +136,10 @@ def problems_to_table(problems: Sequence[Problem], *, has_conversations: bool = 
     """Earlier turns have a column where problems may be conversations, or one of these is."""
     is_wider = has_conversations or any(problem.earlier for problem in problems)
     schema = PROBLEM_SCHEMA.append(EARLIER_TURNS) if is_wider else PROBLEM_SCHEMA
-    return pa.Table.from_pylist([_problem_row(problem) for problem in problems], schema=schema)
+    columns = {name: [getattr(problem, name) for problem in problems] for name in PROBLEM_SCHEMA.names}
+    if is_wider:
+        columns[EARLIER_TURNS.name] = [[asdict(turn) for turn in one.earlier] for one in problems]
+    return pa.Table.from_pydict(columns, schema=schema)
 
 
 def problems_from_table(table: pa.Table) -> list[Problem]:

@@ -14,15 +14,12 @@ from drsft.intake.problems import Intake, read_problems
 from drsft.policy.prompts import Prompter, load_prompter
 from drsft.policy.turn.load import derive_turn
 from drsft.records import Problem
-from drsft.verify.references import parse_reference
 from tests.support.evaluation import FORMATS, Format, write_rows
 
 
 def read(benchmark: Benchmark) -> list[Problem]:
     intake = Intake()
-    problems = list(
-        read_problems(benchmark.problems, intake, parse_reference=parse_reference, needs_demonstration=False)
-    )
+    problems = list(read_problems(benchmark.problems, intake, needs_demonstration=False))
     assert not intake.quarantined
     return problems
 

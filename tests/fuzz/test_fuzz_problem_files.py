@@ -18,7 +18,6 @@ from drsft.config import Columns, Problems
 from drsft.intake.problems import Intake, read_problems
 from drsft.intake.rows import MAX_LINE_BYTES
 from drsft.records import Problem
-from drsft.verify.references import parse_reference
 from tests.fuzz.doors import HOSTILE, TEXT, VALUES, damaged, folder, knock
 
 GOOD = {"problem": "1+1?", "solution": "It is \\boxed{2}", "answer": "2"}
@@ -62,7 +61,7 @@ def read(path: Path | str, **options: Any) -> list[Problem]:
     """All problems of a file; what was read is accounted for, and what is kept can be written."""
     intake = Intake()
     config = Problems(path=str(path), **options)
-    problems = list(read_problems(config, intake, parse_reference=parse_reference))
+    problems = list(read_problems(config, intake))
     assert intake.num_read == len(problems) + len(intake.quarantined) + intake.num_duplicates
     for problem in problems:
         "".join((problem.question, problem.demonstration, problem.reference)).encode()
@@ -143,7 +142,7 @@ def test_a_line_of_100_mb_is_set_aside_and_the_next_one_is_read(tmp_path: Path, 
     with gzip.open(path, "wb", compresslevel=1) as file:
         file.write(b'{"problem": "' + b"x" * num_bytes + b'"}\n' + json.dumps(GOOD).encode())
     intake = Intake()
-    problems = list(read_problems(Problems(path=str(path)), intake, parse_reference=parse_reference))
+    problems = list(read_problems(Problems(path=str(path)), intake))
     assert [problem.question for problem in problems] == ["1+1?"]
     [row] = intake.quarantined
     assert "MiB in one line" in row.detail

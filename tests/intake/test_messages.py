@@ -18,7 +18,6 @@ from drsft.records import Message, Problem, problem_id_of
 from drsft.run import layout
 from drsft.run.tables import PROBLEM_SCHEMA, problems_from_table
 from drsft.storage import LocalStore, read_table
-from drsft.verify.references import parse_reference
 from tests.support.templates import FAMILIES, folder_of, model_folder
 
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -38,7 +37,7 @@ def read(
     config = Problems(path=str(path), columns=Columns(**{"messages": "messages", **columns}))
     intake = Intake()
     limits: dict[str, Any] = {} if prompter is None else {"prompter": prompter, "max_model_len": 4096}
-    return list(read_problems(config, intake, parse_reference=parse_reference, **limits)), intake
+    return list(read_problems(config, intake, **limits)), intake
 
 
 def parts(turn: dict[str, str]) -> dict[str, Any]:
@@ -67,7 +66,7 @@ def test_parquet_holds_conversations_too(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.Table.from_pylist([{"messages": TURNS, "answer": "12"}]), path)
     config = Problems(path=str(path), columns=Columns(messages="messages"))
-    (problem,) = read_problems(config, Intake(), parse_reference=parse_reference)
+    (problem,) = read_problems(config, Intake())
     assert problem.earlier == EARLIER
 
 

@@ -10,7 +10,6 @@ from drsft.config import Columns, Problems
 from drsft.errors import InputError
 from drsft.intake.problems import Intake, read_problems
 from drsft.records import Problem
-from drsft.verify.references import parse_reference
 
 GOOD = {"problem": "1+1?", "solution": "It is \\boxed{2}", "answer": "2"}
 
@@ -18,7 +17,7 @@ GOOD = {"problem": "1+1?", "solution": "It is \\boxed{2}", "answer": "2"}
 def read(path: Path | str, **options: object) -> tuple[list[Problem], Intake]:
     intake = Intake()
     config = Problems(path=str(path), **options)  # type: ignore[arg-type]
-    return list(read_problems(config, intake, parse_reference=parse_reference)), intake
+    return list(read_problems(config, intake)), intake
 
 
 def write_lines(path: Path, *rows: object) -> Path:
@@ -177,7 +176,7 @@ def test_kinds_that_nothing_judges_are_set_aside(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "a.jsonl", GOOD, *others)
     assert read(path, columns=Columns(kind="kind"))[1].reasons == {"unknown verifier kind": 2}
     config, intake = Problems(path=str(path), columns=Columns(kind="kind")), Intake()
-    problems = read_problems(config, intake, parse_reference=parse_reference, kinds={"math", "judge", "mine"})
+    problems = read_problems(config, intake, kinds={"math", "judge", "mine"})
     assert [problem.kind for problem in problems] == ["math", "judge", "mine"]
 
 

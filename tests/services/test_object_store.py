@@ -18,7 +18,6 @@ from drsft.intake.problems import Intake, read_problems
 from drsft.run.lease import Holder, Lease, LeaseTiming, acquire, held
 from drsft.run.shards import ShardSet, remove_unnamed
 from drsft.storage import S3Store, open_store, read_table, table_bytes, upload_folder
-from drsft.verify.references import parse_reference
 
 pytestmark = pytest.mark.services
 
@@ -108,7 +107,7 @@ def test_problems_are_read_from_s3(store: S3Store) -> None:
     rows = [{"problem": f"{n}+1?", "solution": f"\\boxed{{{n + 1}}}", "answer": n + 1} for n in range(5)]
     store.put("in/a.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
     for path in (f"{store.url}/in/a.jsonl", f"{store.url}/in"):
-        problems = list(read_problems(Problems(path=path), Intake(), parse_reference=parse_reference))
+        problems = list(read_problems(Problems(path=path), Intake()))
         assert [problem.reference for problem in problems] == ["1", "2", "3", "4", "5"]
 
 

@@ -22,7 +22,6 @@ from drsft.policy.prompts import Prompter, target_prompter
 from drsft.policy.protocol import Policy
 from drsft.records import Completion, Sampling
 from drsft.rewrite.shard import freeze_heap
-from drsft.verify.references import parse_reference
 
 __all__ = ["HintedBench", "bench_hinted", "print_bench"]
 
@@ -132,7 +131,7 @@ def _target(max_num_seqs: int) -> Target:
 
 def _contexts(prompter: Prompter) -> Iterator[Contexts]:
     problems = Problems(path="embedded:train")
-    for problem in read_problems(problems, Intake(), parse_reference=parse_reference):
+    for problem in read_problems(problems, Intake()):
         yield Contexts(hinted_ids=prompter.guided(problem), plain_ids=prompter.plain(problem))
 
 

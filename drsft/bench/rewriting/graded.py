@@ -33,13 +33,12 @@ from drsft.stages.cluster import connected, quiet_stderr
 from drsft.stages.progress_board import start_board
 from drsft.stages.rewriting import run_rewriting
 from drsft.storage import open_store
-from drsft.verify.references import parse_reference
 
 __all__ = ["bench_problems"]
 
 
 def bench_problems(config: RunConfig) -> list[Problem]:
-    return list(read_problems(config.problems, Intake(), parse_reference=parse_reference))
+    return list(read_problems(config.problems, Intake()))
 
 
 @dataclass(frozen=True, slots=True)

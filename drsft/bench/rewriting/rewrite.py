@@ -25,7 +25,6 @@ from drsft.policy.prompts import target_prompter
 from drsft.records import Phase, stable_seed
 from drsft.run.run import run_of
 from drsft.run.summary import ShardCounts, span_s
-from drsft.verify.references import parse_reference
 
 __all__ = ["RewriteRound", "bench_rewrite", "print_bench", "print_round"]
 
@@ -104,7 +103,7 @@ def _ours(config: RunConfig, threads: int) -> float:
 
 def _raw(config: RunConfig, threads: int, folder: Path) -> float:
     prompter = target_prompter(config.target)
-    problems = list(read_problems(config.problems, Intake(), parse_reference=parse_reference))
+    problems = list(read_problems(config.problems, Intake()))
     settings = config.rewrite.self_align
     requests = [
         {

@@ -24,7 +24,6 @@ from drsft.config.configfile import load_settings
 from drsft.intake.problems import Intake, read_problems
 from drsft.policy.prompts import Prompter, target_prompter
 from drsft.records import Problem, problem_id_of, stable_seed
-from drsft.verify.references import parse_reference
 from serve.settings import ServeConfig
 
 __all__ = ["ServeBench", "bench_serve", "print_bench"]
@@ -114,7 +113,7 @@ def _material(config: Path, override: str, num_problems: int) -> tuple[Target, l
     target = load_settings(ServeConfig, config, [override]).target
     prompter = target_prompter(target)
     source = Problems(path="embedded:train", limit=num_problems)
-    problems = list(read_problems(source, Intake(), parse_reference=parse_reference))
+    problems = list(read_problems(source, Intake()))
     return target, problems, prompter
 
 

@@ -132,7 +132,7 @@ def _embedded_rows(num_rows: int) -> list[Row]:
     problems = [
         problem
         for path in ("embedded:train", "embedded:held_out")
-        for problem in read_problems(Problems(path=path), Intake(), parse_reference=lambda text, kind: text)
+        for problem in read_problems(Problems(path=path), Intake())
     ]
     rows: list[Row] = [(prompter.plain(one), prompter.completion(one.demonstration)) for one in problems]
     return rows[:num_rows]

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from drsft.config import Benchmark, Decontaminate, NearDuplicates, Problems
+from drsft.config import Benchmark, Decontaminate, NearDuplicates, Problems, Prompts
 from drsft.config.configfile import load_config
 from drsft.errors import ConfigError
 from drsft.intake.planning import plan_problems, screens_for
+from drsft.policy.prompts import load_prompter
 from drsft.run.layout import PROBLEMS
 from drsft.run.plan import read_shard
 from drsft.storage import LocalStore
@@ -20,16 +21,6 @@ STORY = (
 BENCHMARK = (
     "A train leaves the station at noon and travels 300 kilometres at a speed of 75 kilometres an hour."
 )
-
-
-class NoTokens:
-    """Stands for a prompter: everything fits the model."""
-
-    def plain(self, problem: object) -> tuple[int, ...]:
-        return ()
-
-    def completion(self, text: str) -> tuple[int, ...]:
-        return ()
 
 
 def dataset(path: Path, *questions: str, answer: str = "5") -> str:
@@ -54,8 +45,8 @@ def test_near_duplicates_and_benchmark_problems_are_quarantined_row_by_row(tmp_p
         problems,
         store,
         PROBLEMS,
-        prompter=NoTokens(),  # type: ignore[arg-type]
-        max_model_len=10,
+        prompter=load_prompter("embedded", Prompts()),
+        max_model_len=4096,
         screens=screens_for(problems, [Benchmark(name="trains", problems=benchmark)]),
     )
     assert (plan.num_read, plan.num_problems, plan.num_duplicates) == (5, 2, 1)

@@ -1,0 +1,29 @@
+"""A process that checks rows for another one: gets rules and chunks of rows as pickles, and sends results.
+
+It ends when its stdin does, hence with its parent.
+"""
+
+import os
+import pickle
+import sys
+
+from drsft.intake.checking import check_rows
+
+__all__: list[str] = []
+
+
+def main() -> None:
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whatever a library prints is no reply
+    try:
+        rules = pickle.load(sys.stdin.buffer)
+        while True:
+            checked = check_rows(pickle.load(sys.stdin.buffer), rules)
+            pickle.dump(checked, replies, protocol=pickle.HIGHEST_PROTOCOL)
+            replies.flush()
+    except (EOFError, BrokenPipeError):
+        return
+
+
+if __name__ == "__main__":
+    main()
