@@ -1,6 +1,6 @@
 """The configuration: one frozen tree that refuses unknown keys, and its parts."""
 
-from drsft.config.data import Columns, Decontaminate, NearDuplicates, Problems
+from drsft.config.data import Columns, Decontaminate, NearDuplicates, Problems, Reading
 from drsft.config.evaluation import Benchmark, Evaluate
 from drsft.config.hinting import (
     Analysis,
@@ -49,6 +49,7 @@ __all__ = [
     "Piecewise",
     "Problems",
     "Prompts",
+    "Reading",
     "Rejections",
     "Report",
     "Resources",

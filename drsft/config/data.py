@@ -1,19 +1,46 @@
 """Where problems come from and which of them are set aside."""
 
+import codecs
 from typing import Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from drsft.config.base import Frozen
 
-__all__ = ["Columns", "Decontaminate", "NearDuplicates", "Problems"]
+__all__ = ["Columns", "Decontaminate", "NearDuplicates", "Problems", "Reading"]
+
+
+class Reading(Frozen):
+    """How files are read, where what their first bytes say is wrong; null is what they say."""
+
+    format: Literal["parquet", "arrow", "json", "jsonl", "csv"] | None = Field(
+        None, description="csv: any separator"
+    )
+    rows: str | None = Field(
+        None,
+        min_length=1,
+        description="the key below which a JSON document has its rows, `data` or `data.train`",
+    )
+    separator: str | None = Field(None, min_length=1, max_length=1, description="between the cells of a CSV")
+    header: bool | None = Field(None, description="whether a CSV's first record names its columns")
+    encoding: str | None = Field(None, description="of text without a mark that is not UTF-8, such as cp1252")
+
+    @field_validator("encoding")
+    @classmethod
+    def is_known(cls, encoding: str | None) -> str | None:
+        try:
+            return encoding and codecs.lookup(encoding).name
+        except LookupError:
+            raise ValueError(
+                f"no encoding is called {encoding!r}; common ones: cp1252, latin-1, gb18030"
+            ) from None
 
 
 class Columns(Frozen):
     """Which fields of the user's rows hold what; of several names the first that a row has.
 
-    A name with braces is a template over several fields, "{Body} {Question}"; a field that is a list of texts
-    stands there line by line.
+    A name may be a path, "meta.answers[0].text", or a template of several, "{Body} {Question}", in which a
+    list stands line by line: docs/data.md.
     """
 
     question: str | tuple[str, ...] = ("problem", "question")
@@ -64,11 +91,12 @@ class Decontaminate(Frozen):
 
 class Problems(Frozen):
     path: str = Field(
-        min_length=1, description="JSON lines (.gz too), Parquet, a folder, s3://…, or a hub dataset"
+        min_length=1, description="a file of any format of docs/data.md, a folder, s3://…, or a hub dataset"
     )
-    split: str = Field("train", description="which split, for a hub dataset")
+    split: str = Field("train", description="of a hub dataset, or of a folder or document that names splits")
     subset: str | None = Field(None, description="which configuration, for a hub dataset")
     columns: Columns = Columns()
+    reading: Reading = Reading()
     kind: str = Field("math", description="the verifier of rows that name none; see docs/verification.md")
     limit: int | None = Field(None, ge=1, description="only the first so many problems")
     shard_size: int = Field(64, ge=1, description="problems in a shard: the unit of work and of recovery")
@@ -76,3 +104,11 @@ class Problems(Frozen):
     decontaminate: Decontaminate | None = Field(
         None, description="{} sets problems aside that overlap with evaluate.benchmarks; null keeps them"
     )
+
+    @model_serializer(mode="wrap")
+    def without_later_settings(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """`reading` came later and is left out where nothing is set: runs made before keep their name."""
+        settings: dict[str, Any] = serialised(self)
+        return {
+            key: value for key, value in settings.items() if key != "reading" or self.reading != Reading()
+        }

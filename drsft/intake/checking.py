@@ -7,7 +7,7 @@ from typing import Literal
 
 from drsft.config import Columns, Problems
 from drsft.errors import InputError
-from drsft.intake.columns import find_column, text_of
+from drsft.intake.columns import find_column, template_fields, text_of, value_at
 from drsft.intake.messages import Conversation, UnusableConversation, read_conversation
 from drsft.intake.rows import BadRow, Row
 from drsft.policy.turn.thoughts import split_text
@@ -83,8 +83,8 @@ def _problem(row: Row | BadRow, rules: RowRules) -> Problem | QuarantinedRow:
     config = rules.config
     if isinstance(row, BadRow):
         return QuarantinedRow(place=row.place, reason=row.kind, detail=row.reason, content=row.content)
-    by_row = text_of(row.fields, config.columns.kind) if config.columns.kind in row.fields else None
-    kind = by_row or config.kind
+    kind_column = find_column(row.fields, [config.columns.kind] if config.columns.kind else [])
+    kind = (text_of(row.fields, kind_column) if kind_column is not None else None) or config.kind
     if kind not in rules.kinds:
         detail = f"{kind!r}; known: {', '.join(sorted(rules.kinds))}; others: rewrite.verification"
         return _set_aside(row, "unknown verifier kind", detail)
@@ -120,11 +120,11 @@ def _asked(row: Row, columns: Columns, *, keeps_thought: bool) -> Conversation |
     if columns.messages is None:
         question = _value(row, "question", columns.candidates("question"))
         return question if isinstance(question, QuarantinedRow) else Conversation(question=question)
-    if columns.messages not in row.fields:
+    if find_column(row.fields, [columns.messages]) is None:
         has = ", ".join(map(str, row.fields))
         detail = f"field {columns.messages!r} is missing (it has: {has}); set columns.messages"
         return _set_aside(row, "no messages", detail)
-    found = read_conversation(row.fields[columns.messages], keeps_thought=keeps_thought)
+    found = read_conversation(value_at(row.fields, columns.messages), keeps_thought=keeps_thought)
     if isinstance(found, UnusableConversation):
         return _set_aside(row, found.reason, f"field {columns.messages!r}: {found.detail}")
     texts = [found.question, found.answer or "", *(turn.content for turn in found.earlier)]
@@ -149,12 +149,27 @@ def _value(row: Row, name: FieldName, candidates: Sequence[str]) -> str | Quaran
         return _set_aside(row, f"no {name}", f"field {wanted} is missing (it has: {has}); set columns.{name}")
     value = text_of(row.fields, column)
     if value is None:
-        return _set_aside(row, f"no {name}", f"field {column!r} is not text")
+        return _set_aside(row, f"no {name}", _why_no_text(row, column, name))
     if not value.strip():
         return _set_aside(row, f"empty {name}", f"field {column!r} is empty")
     if not _is_unicode(value):
         return _set_aside(row, "not valid Unicode", f"field {column!r} holds half a surrogate pair")
     return value
+
+
+def _why_no_text(row: Row, column: str, name: FieldName) -> str:
+    """What stands in the place of a text, and how to reach one within it."""
+    for field_name in template_fields(column):
+        match value_at(row.fields, field_name):
+            case {**members} if members:
+                inner = ", ".join(map(str, members))
+                return (
+                    f"field {field_name!r} is an object (it has: {inner:.200}); "
+                    f"set columns.{name} to one of them, as in {field_name}.{next(iter(members))}"
+                )
+            case None:
+                return f"field {column!r} is null"
+    return f"field {column!r} is not text"
 
 
 def _is_unicode(text: str) -> bool:

@@ -1,48 +1,168 @@
-"""Texts out of the fields of a user's row: a field by its name, or several through a template."""
+"""Texts out of the fields of a user's row: a field by its name or path, or several through a template.
+
+How a value becomes text is written down in docs/data.md, section "Values".
+"""
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, time, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from string import ascii_uppercase
 from typing import Any
 
-__all__ = ["find_column", "text_of"]
+__all__ = ["find_column", "template_fields", "text_of", "value_at"]
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
+_STEP = re.compile(r"\[(-?\d+)\]|\.?([^.\[\]]+)")
+_MISSING = object()
+_LETTERED = {"options", "choices", "candidates", "endings"}  # fields that are shown with a letter each
+_OWN_LETTER = re.compile(r"\s*\(?[A-Z]\s*[).:]")
+_LABELS, _TEXTS = ("label", "labels", "key", "letter"), ("text", "texts", "content", "value")
 
 
 def find_column(fields: Mapping[str, Any], candidates: Sequence[str]) -> str | None:
-    """The first of the names, or templates such as "{Body} {Question}", whose fields the row all has."""
+    """The first of the names, paths and templates ("{Body} {Question}") of which the row has all fields."""
     for candidate in candidates:
-        if all(name in fields for name in _FIELD.findall(candidate) or [candidate]):
+        if all(value_at(fields, name, _MISSING) is not _MISSING for name in template_fields(candidate)):
             return candidate
     return None
+
+
+def template_fields(column: str) -> list[str]:
+    """The names or paths that a column's setting reads."""
+    return _FIELD.findall(column) or [column]
+
+
+def value_at(fields: Mapping[str, Any], path: str, default: Any = None) -> Any:
+    """The value at a name or a path such as "a.b[0].c"; a field that is called so goes first."""
+    if path in fields:
+        return fields[path]
+    value: Any = fields
+    for step in _steps(path):
+        match step, value:
+            case str(), Mapping() if step in value:
+                value = value[step]
+            case int(), list() if -len(value) <= step < len(value):
+                value = value[step]
+            case _:
+                return default
+    return value
+
+
+@lru_cache(maxsize=256)
+def _steps(path: str) -> tuple[str | int, ...]:
+    """The keys and places of a path; the path itself as one key where it is spelt in no known way."""
+    found = list(_STEP.finditer(path))
+    if not path or "".join(one[0] for one in found) != path or path.startswith("."):
+        return (path,)
+    return tuple(int(one[1]) if one[1] else one[2] for one in found)
 
 
 def text_of(fields: Mapping[str, Any], column: str) -> str | None:
     """The text at a column that `find_column` found; None where a field is no text.
 
-    A list of texts is a list of answers ("3, 5") as a field of its own, and lines within a template.
+    A list is a list of answers ("3, 5") as a field of its own, and lines within a template. A field that is
+    null leaves nothing in a template, not even its line; None where all of them are.
     """
     names = _FIELD.findall(column)
     if not names:
-        return _text(fields[column], separator=", ")
-    texts = {name: _text(fields[name], separator="\n") for name in names}
-    if any(text is None for text in texts.values()):
+        return _text(value_at(fields, column), separator=", ")
+    texts: dict[str, str] = {}
+    for name in names:
+        value = value_at(fields, name)
+        text = "" if value is None else _part(name, value)
+        if text is None:
+            return None
+        texts[name] = text
+    if not any(texts.values()):
         return None
-    return _FIELD.sub(lambda match: str(texts[match[1]]), column)
+    lines = (_filled(line, texts) for line in column.split("\n"))
+    return "\n".join(line for line in lines if line is not None)
+
+
+def _filled(line: str, texts: Mapping[str, str]) -> str | None:
+    """A template's line; None where it is nothing but fields that are null."""
+    filled = _FIELD.sub(lambda match: texts[match[1]], line)
+    return None if not filled.strip() and _FIELD.search(line) else filled
+
+
+def _part(name: str, value: Any) -> str | None:
+    """The text of a field within a template; options get their letters."""
+    options = _options(value, is_lettered=str(_steps(name)[-1]).lower() in _LETTERED)
+    return _text(value, separator="\n") if options is None else options
+
+
+def _options(value: Any, *, is_lettered: bool) -> str | None:
+    """A line for each option with its letter; None for what are no options.
+
+    An object by letter, lists `label` and `text` side by side, a list of such objects, or plain texts.
+    """
+    pairs = list(_pairs(value, is_lettered=is_lettered))
+    if not pairs:
+        return None
+    texts = [(_text(label, separator=", "), _text(text, separator=", ")) for label, text in pairs]
+    if any(label is None or text is None for label, text in texts):
+        return None
+    return "\n".join(f"{label}. {text}" if label else str(text) for label, text in texts)
+
+
+def _pairs(value: Any, *, is_lettered: bool) -> Iterator[tuple[Any, Any]]:
+    match value:
+        case Mapping():
+            labels, texts = _first(value, _LABELS), _first(value, _TEXTS)
+            if isinstance(texts, list):
+                yield from zip(labels if isinstance(labels, list) else ascii_uppercase, texts, strict=False)
+            else:
+                yield from ((label, text) for label, text in value.items() if text is not None)
+        case [Mapping(), *_]:
+            for letter, one in zip(ascii_uppercase, value, strict=False):
+                if not isinstance(one, Mapping):
+                    return
+                yield _first(one, _LABELS) or letter, _first(one, _TEXTS)
+        case [*_] if is_lettered and len(value) <= len(ascii_uppercase):
+            have_own = all(isinstance(one, str) and _OWN_LETTER.match(one) for one in value)
+            yield from (
+                ("" if have_own else letter, one) for letter, one in zip(ascii_uppercase, value, strict=False)
+            )
+
+
+def _first(fields: Mapping[str, Any], names: Sequence[str]) -> Any:
+    return next((fields[name] for name in names if name in fields), None)
 
 
 def _text(value: Any, *, separator: str) -> str | None:
     match value:
         case str():
             return value
-        case bool() | None:
-            return None
+        case bool():
+            return "True" if value else "False"
         case float() if not math.isfinite(value):
             return None
-        case int() | float():
+        case Decimal() if not value.is_finite():
+            return None
+        case float() | Decimal():
+            return str(value).replace("E+", "e").replace("E", "e")
+        case int() | date() | time() | timedelta():
             return str(value)
-        case list() if value and all(isinstance(item, str) for item in value):
-            return separator.join(value)
+        case bytes():
+            return _decoded(value)
+        case [_, *_]:
+            texts = [_item(item) for item in value]
+            return None if None in texts else separator.join(map(str, texts))
         case _:
             return None
+
+
+def _item(value: Any) -> str | None:
+    """An element of a list; a list within it keeps its brackets."""
+    text = _text(value, separator=", ")
+    return f"[{text}]" if isinstance(value, list) and text is not None else text
+
+
+def _decoded(value: bytes) -> str | None:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drsft.config import Columns, Problems
+from drsft.intake.formats.row import MAX_ROW_BYTES
 from drsft.intake.problems import Intake, read_problems
-from drsft.intake.rows import MAX_LINE_BYTES
 from drsft.records import Problem
 from tests.fuzz.doors import HOSTILE, TEXT, VALUES, damaged, folder, knock
 
@@ -136,7 +136,7 @@ def test_paths(path: str) -> None:
     knock("problems: paths", lambda: read(path))
 
 
-@pytest.mark.parametrize("num_bytes", [100 << 20, MAX_LINE_BYTES + 1])
+@pytest.mark.parametrize("num_bytes", [100 << 20, MAX_ROW_BYTES + 1])
 def test_a_line_of_100_mb_is_set_aside_and_the_next_one_is_read(tmp_path: Path, num_bytes: int) -> None:
     path = tmp_path / "a.jsonl.gz"
     with gzip.open(path, "wb", compresslevel=1) as file:

@@ -65,11 +65,14 @@ def test_hidden_copies_are_no_data_and_case_is_no_kind(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.csv", "problem,answer\n1+1?,2\n", "not a kind of file that is read; give .jsonl"),
-        ("folder/a.csv", "problem,answer\n1+1?,2\n", "it has: .csv"),
+        ("a.doc", "Some words.\nSome more", "not a kind of file that is read; set problems.reading.format"),
+        ("folder/a.doc", "problem,answer\n1+1?,2\n", "it has: .doc"),
         ("gone.csv", None, "no such file"),
-        ("a.json", json.dumps([GOOD]), "one JSON array"),
-        ("a.json", json.dumps([GOOD], indent=1), "one JSON array"),
+        ("a.xlsx", "PK\x03\x04", "save it as CSV"),
+        ("a.jsonl", "version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
+        ("a.json", "<!DOCTYPE html><p>404</p>", "download the raw file"),
+        ("a.json", json.dumps({"easy": [GOOD], "hard": [GOOD]}), "set problems.reading.rows"),
+        ("a.json", json.dumps({"dev": [GOOD], "test": [GOOD]}), "set problems.split"),
     ],
 )
 def test_files_of_another_kind_are_one_line(

@@ -33,7 +33,7 @@ OTHER_WORDS = {
     "drsft/train/tracking.py": {"tensorboard"},
     "drsft/stages/rewriting.py": {"round-"},  # a seed's name
     "drsft/report/charts/files.py": {"scores-"},  # a plot's name
-    "drsft/intake/rows.py": {".parquet"},  # a data set's suffix
+    "drsft/intake/formats/choice.py": {".parquet"},  # a data set's suffix
 }
 
 

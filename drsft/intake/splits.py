@@ -1,0 +1,36 @@
+"""Splits by name: which of train, validation and test a file or a key holds, as its name says."""
+
+import re
+
+__all__ = ["split_of", "wanted_splits"]
+
+_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
+}
+_WORD = re.compile(r"[^A-Za-z]+")
+
+
+def split_of(name: str) -> str | None:
+    """The split that a word of the name says; of several words the last. None where none does.
+
+    Of a path the file's name decides before its folders do.
+    """
+    for part in reversed(name.split("/")):
+        found = [_NAMES[word] for word in _WORD.split(part.lower()) if word in _NAMES]
+        if found:
+            return found[-1]
+    return None
+
+
+def wanted_splits(split: str) -> frozenset[str]:
+    """The splits that a setting such as "train+test" asks for."""
+    return frozenset(_NAMES.get(part.strip().lower(), part.strip().lower()) for part in split.split("+"))
