@@ -19,6 +19,7 @@ from drsft.verify.choice.claims import (
     is_rejected,
     left_letters,
     right_by_option,
+    without_rejected,
 )
 from drsft.verify.choice.offered import LIST, Letters, letters_of, named_in
 from drsft.verify.extraction.order import find_answers
@@ -56,7 +57,7 @@ def chosen_letters(text: str, offered: dict[str, str], *, asks_for_wrong: bool =
         announced
         or right_by_option(text, asks_for_wrong=asks_for_wrong)
         or _alone(text, offered)
-        or _by_text(text, offered)
+        or without_rejected(_by_text(text, offered), text)
         or left_letters(text)
     )
 
@@ -77,7 +78,10 @@ def _alone(text: str, offered: dict[str, str]) -> Letters | None:
 def _by_text(text: str, offered: dict[str, str]) -> Letters | None:
     if not offered:
         return None
+    is_discussed = is_discussion(text)
     for found in find_answers(text):
+        if is_discussed and found.place not in (*FORMAL, Place.PHRASE):
+            return None
         if (letters := letters_of(found.text, offered)) is not None:
             return letters
         if found.place is Place.PHRASE and (letters := named_in(found.text, offered)) is not None:

@@ -6,24 +6,33 @@ from dataclasses import dataclass
 
 from drsft.verify.choice.offered import Letters
 
-__all__ = ["announced_letters", "is_discussion", "is_rejected", "left_letters", "right_by_option"]
+__all__ = [
+    "announced_letters",
+    "is_discussion",
+    "is_rejected",
+    "left_letters",
+    "right_by_option",
+    "without_rejected",
+]
 
 _STRICT = r"(?:[(\[（]\s*[A-Za-z]\s*[)\]）]|(?-i:[A-Z])(?![A-Za-z0-9_'’(]|\s*[-+*/^=<>]\s*[\w(]))"
-_STATED_LIST = (
-    rf"(?P<letters>(?:{_STRICT}(?:\s*(?:,|、|和|&|,?\s*\band\b|,?\s*\bor\b|/)?\s*(?={_STRICT}))?)+)"
-)
+_AND = r"[^\S\n]*(?:[,，、和及&]|,?\s*\band\b|,?\s*\bor\b|/)?[^\S\n]*"
+_STATED_LIST = rf"(?P<letters>(?:{_STRICT}(?:{_AND}(?={_STRICT}))?)+)"
 _COMPACT = r"(?P<compact>(?-i:[A-Z]{1,8}))(?![A-Za-z0-9_'’(]|\s*[-+*/^=<>]\s*[\w(])"
 _FILLER = (
     r"(?:[\s*_:：$\"“'`>]|\\\(|\\text(?:bf)?\{|\\mathrm\{|\\boxed\{"
     r"|options?\b|choices?\b|letter\b|either\b|la\b|(?:a\s+)?letra\b|lettre\b|opci[oó]n\b|alternativa\b|选项|项)*"
 )
-_VERB = r"(?:is|are|was|would be|must be|should be|:|=|：|为|是|选|est|es|ist|lautet|é|è|は|은|는|—)"
+_VERB = (
+    r"(?:is|are|was|would be|must be|should be|:|=|：|应该?[为是]|为|是|选|est|es|ist|lautet|é|è|は|은|는|—)"
+)
 _NOUN = (
-    r"\banswers?|\br[ée]ponse|\bantwort|\brespuesta|\bresposta|\brisposta|ответ|答案|答え|正解|정답|正确选项"
+    r"\banswers?|\br[ée]ponse|\bantwort|\brespuesta|\bresposta|\brisposta|ответ"
+    r"|答案|答え|正解|정답|\b답|正确选项|\bopci[oó]n|\bop[cç][aã]o"
 )
 _STATED = re.compile(
     rf"(?:(?:(?P<noun>{_NOUN})|\boptions?|\bchoices?|\bselections?|选项)"
-    r"[\s*_)】\]]*(?:(?:\bto\s[^.\n]{0,80}?|\bhere|\btherefore|\bthus|\bcorr?ec?t[aeo]?\b)\s*)?"
+    r"[\s*_)】\]]*(?:(?:\bto\s[^.\n]{0,80}?|\bhere|\btherefore|\bthus|\bcorr?ec?t+[aeo]?\b)\s*)?"
     rf"(?:{_VERB}|[-–—](?=\s)|(?(noun)(?=\s?[(（])|(?!))|(?<=】)|(?<=答案)\s*(?=[A-Z]))"
     r"|\b(?:choose|pick|select|chose|go with|opt for)\b"
     r"|(?<![不误错未没若可能要候])选(?:择|出)?(?!项|择|出|手|取|用|修)|####)"
@@ -31,8 +40,9 @@ _STATED = re.compile(
     re.IGNORECASE,
 )
 _IS_ANSWER = re.compile(
-    rf"(?P<letters>{_STRICT})\s*(?:[)\]*_'\"$]*\s*)?(?:(?:is|are)\s+(?:therefore\s+|thus\s+|indeed\s+)?"
-    r"(?:the\s+)?(?:correct|right|best|true|answer)\b(?!\s+(?:that|to say))|选?项?正确|选?项?符合题意)",
+    rf"{_STATED_LIST}\s*(?:[)\]*_'\"$]*\s*)?(?:(?:is|are)\s+(?:therefore\s+|thus\s+|indeed\s+)?"
+    r"(?:the\s+)?(?:correct|right|best|true|answer)\b(?!\s+(?:that|to say))"
+    r"|选?项?(?:说法)?(?:是?正确|对(?![应于比称照])|符合题意))",
     re.IGNORECASE,
 )
 _REJECTS = re.compile(
@@ -47,6 +57,8 @@ _REJECTED_BEFORE = re.compile(
     r"|排除|不选|不是)\s*[(（]?\s*$",
     re.IGNORECASE,
 )
+# "Answer: A. 1 B. 2 C. 3" repeats the options and chooses none.
+_LISTS_OPTIONS = re.compile(r"\s*[.．、:：)][^\n]*?\bB\s*[.．、:：)][^\n]*?\bC\s*[.．、:：)]")
 _RETRACTS = re.compile(
     r"\bwait\b|\bactually\b|\bcorrection\b|\bmistake\b|\bno,|\bon second thought|更正|不对", re.IGNORECASE
 )
@@ -60,7 +72,7 @@ _OPTION_LABEL = re.compile(
     r"(?:^|(?<=[。；;\n，,.：:]))\s*(?:选项|(?-i:Option|Choice|Statement)\s+)?[(（]?([A-H])[)）]?(?:选项|项|[、．.:：，])"
 )
 _STANCE = re.compile(
-    r"(?P<wrong>不正确|错误|不符合题意|不对|不成立|不当|残缺|杂糅|有误|混乱|对象(?:弄)?错|\b(?:is|are)\s+(?:not\s+(?:correct|true)|incorrect|false|wrong)\b)"
+    r"(?P<wrong>不正确|错误|不符合题意|不对|不成立|错|不当|残缺|杂糅|有误|混乱|对象(?:弄)?错|\b(?:is|are)\s+(?:not\s+(?:correct|true)|incorrect|false|wrong)\b)"
     r"|(?P<right>正确|符合题意|得体|没有语病|\b(?:is|are)\s+(?:correct|true|right)\b)"
 )
 
@@ -77,10 +89,8 @@ def announced_letters(text: str, offered: Letters, *, asks_for_wrong: bool) -> L
     In a text that announces an answer, "C is correct" counts only after a retraction: it is else an option
     that is discussed.
     """
-    announced, right = (
-        [claim for claim in claims if not offered or claim.letters <= offered]
-        for claims in (_announcements(text, asks_for_wrong=asks_for_wrong), _called_right(text))
-    )
+    announced = list(_announcements(text, asks_for_wrong=asks_for_wrong))
+    right = [claim for claim in _called_right(text) if not offered or claim.letters <= offered]
     if announced and not _RETRACTS.search(text, announced[-1].position):
         return announced[-1].letters
     last = max([*announced, *right], key=lambda claim: claim.position, default=None)
@@ -91,7 +101,7 @@ def _announcements(text: str, *, asks_for_wrong: bool) -> Iterator[_Claim]:
     for match in _STATED.finditer(text):
         letters = match["letters"] or match["compact"]
         is_taken_back = not asks_for_wrong and _REJECTS.match(text, match.end())
-        if not is_taken_back:
+        if not is_taken_back and not (letters == "A" and _LISTS_OPTIONS.match(text, match.end())):
             yield _Claim(match.start(), _letters_in(letters))
 
 
@@ -103,6 +113,14 @@ def _called_right(text: str) -> Iterator[_Claim]:
 
 def _letters_in(letters: str) -> Letters:
     return frozenset(re.sub(r"\b(?:and|or)\b|[^A-Za-z]", "", letters).upper())
+
+
+def without_rejected(letters: Letters | None, text: str) -> Letters | None:
+    """The letters, None where the text rejects one of them somewhere."""
+    if letters is None:
+        return None
+    named = re.finditer(rf"(?<![A-Za-z])[{''.join(letters)}](?![A-Za-z])", text)
+    return None if any(is_rejected(text, match.end()) for match in named) else letters
 
 
 def is_rejected(text: str, position: int) -> bool:

@@ -71,8 +71,7 @@ def with_unit(sentence: str, number: "re.Match[str]") -> str:
         if quantity.start() <= end - 1 < quantity.end() and number.group().strip() in quantity.group():
             start, end = quantity.span()
             break
-    else:
-        end = _end_of_unit(sentence, end)
+    end = _end_of_unit(sentence, end)
     is_amount = end > number.end() or number.group().startswith(("$", "€", "£"))
     rate = _RATE.match(sentence, end) if is_amount else None
     return sentence[start:end].strip() + ("" if rate is None else _AN.sub(" per ", rate.group()))

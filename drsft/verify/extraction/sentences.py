@@ -30,17 +30,22 @@ SENTENCE_END = re.compile(
 )
 
 
-_OFFER = re.compile(r"(?:^|[.!\n])[^.!?\n]*\b(?:you|me)\b[^.!?\n]*\?[\s*_\"'”)]*$", re.IGNORECASE)
+_OFFER = re.compile(
+    r"(?:^|[.!\n])[^.!?\n]*(?:\b(?:you|me)\b[^.!?\n]*\?"
+    r"|\b(?:let me know|feel free|hope this)\b[^.!?\n]*[.!]?)"
+    r"[\s*_\"'”)]*$",
+    re.IGNORECASE,
+)
 _REFUSAL = re.compile(
-    r"\b(?:I|we)\s+(?:can(?:not|['’]t)|could(?:n['’]t| not)|am unable to)\s+"
+    r"\b(?:I|[Ww]e)\s+(?:can(?:not|['’]t)|could(?:n['’]t| not)|am unable to)\s+"
     r"(?:determine|solve|answer|tell|say|know|find|conclude|select|provide|give)\b"
-    r"|\b(?:I|we)\s+do(?:n['’]t| not)\s+(?:know|have (?:enough|sufficient))\b"
+    r"|\b(?:I|[Ww]e)\s+do(?:n['’]t| not)\s+(?:know|have (?:enough|sufficient))\b"
     r"|\bI(?:['’]m| am) (?:sorry|not sure)\b"
 )
 
 
 def without_offer(text: str) -> str:
-    """A text without the question to its reader that ends it: "Do you have other questions for me?"."""
+    """A text without the last sentence where that is for its reader: "Do you have other questions?"."""
     offer = _OFFER.search(text[-300:])
     return text if offer is None else text[: len(text) - len(text[-300:]) + offer.start() + 1]
 
