@@ -66,6 +66,8 @@ def letters_of(answer: str, offered: dict[str, str]) -> Letters | None:
         is_word = answer.isalpha() and not is_run
         if not is_word and (not offered or letters <= offered.keys()):
             return letters
+    if len({label[1].upper() for label in _OPTION.finditer(answer)}) > 2:
+        return None  # the options over again
     labelled = _LABELLED.match(answer)
     if labelled is not None and (not offered or labelled[1].upper() in offered):
         is_bracket = answer[: labelled.end()].rstrip().endswith((")", "]", "）"))
