@@ -1,0 +1,173 @@
+"""Which field could be the question, the solution, the answer, the options or a conversation, and why.
+
+A guess for a person to look at: names that data sets use go before what the values look like.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from drsft.intake.field_profile import FieldProfile, FieldType
+
+__all__ = ["Candidate", "Role", "candidates_for", "clear_choice"]
+
+
+class Role(StrEnum):
+    """What a field may be taken for; the values are the keys of problems.columns, options aside."""
+
+    QUESTION = "question"
+    DEMONSTRATION = "demonstration"
+    REFERENCE = "reference"
+    MESSAGES = "messages"
+    OPTIONS = "options"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A field that could have a role; of two the one with the higher score fits better."""
+
+    column: str
+    score: int
+    reason: str
+
+
+# The names that data sets give, the commonest first, without case, spaces, hyphens and underscores.
+_NAMES: Mapping[Role, Sequence[str]] = {
+    Role.QUESTION: (
+        *("problem", "question", "query", "instruction", "prompt", "problemstatement", "questiontext"),
+        *("exercise", "task", "input", "statement", "ques", "q", "frage", "aufgabe", "pregunta", "problème"),
+    ),
+    Role.DEMONSTRATION: (
+        *("solution", "rationale", "explanation", "generatedsolution", "cot", "chainofthought", "reasoning"),
+        *("response", "output", "completion", "solutiontext", "workedsolution", "steps", "proof", "answer"),
+        *("lösung", "loesung", "rechenweg", "solución"),
+    ),
+    Role.REFERENCE: (
+        *("answer", "finalanswer", "expectedanswer", "groundtruth", "target", "label", "correctanswer"),
+        *(
+            "correct",
+            "answerkey",
+            "gold",
+            "goldanswer",
+            "reference",
+            "referenceanswer",
+            "answeridx",
+            "result",
+        ),
+        *("numericanswer", "ans", "a", "antwort", "ergebnis", "respuesta", "réponse"),
+    ),
+    Role.MESSAGES: ("messages", "conversations", "conversation", "chat", "dialog", "dialogue", "turns"),
+    Role.OPTIONS: ("options", "choices", "candidates", "endings"),
+}
+_TEXTUAL = {FieldType.TEXT, FieldType.BYTES}
+_ANSWERS = {
+    *_TEXTUAL,
+    FieldType.NUMBER,
+    FieldType.BOOLEAN,
+    FieldType.DATE,
+    FieldType.TEXTS,
+    FieldType.NUMBERS,
+}
+_TYPES: Mapping[Role, set[FieldType]] = {
+    Role.QUESTION: _TEXTUAL,
+    Role.DEMONSTRATION: _TEXTUAL,
+    Role.REFERENCE: _ANSWERS,
+    Role.MESSAGES: {FieldType.CONVERSATION},
+    Role.OPTIONS: {FieldType.TEXTS, FieldType.NUMBERS, FieldType.OBJECTS},
+}
+MIN_FILL = 0.5
+CLEAR_LEAD = 8  # points by which the best must lead to need no question
+SHORT_ANSWER = 60  # characters
+LONG_TEXT = 80
+_STATES_ANSWER = re.compile(r"####|\\boxed|answer is", re.IGNORECASE)
+_NO_CONTENT = re.compile(
+    r"(?:^|[._])(?:id|uuid|idx|index|url|source|split|subject|level|type|category)$", re.I
+)
+
+
+def candidates_for(role: Role, profiles: Iterable[FieldProfile]) -> list[Candidate]:
+    """The fields that could have the role, the likeliest first."""
+    every = list(profiles)
+    by_letter = list(_by_letters(every))
+    options = tuple(f"{one.column}." for one in by_letter)
+    fields = [one for one in every if not one.path.startswith(options)]
+    found = [*_by_name(role, fields), *_by_content(role, fields)]
+    if role is Role.OPTIONS:
+        found += by_letter
+    best: dict[str, Candidate] = {}
+    for candidate in sorted(found, key=lambda one: -one.score):
+        best.setdefault(candidate.column, candidate)
+    return list(best.values())
+
+
+def clear_choice(candidates: Sequence[Candidate]) -> Candidate | None:
+    """The best, where it leads clearly; None where there is none or a person has to choose."""
+    if not candidates or (len(candidates) > 1 and candidates[0].score - candidates[1].score < CLEAR_LEAD):
+        return None
+    return candidates[0]
+
+
+def _by_name(role: Role, fields: Sequence[FieldProfile]) -> Iterator[Candidate]:
+    names = _NAMES[role]
+    for one in fields:
+        word = re.sub(r"[\W_]+", "", one.path.rpartition(".")[2].lower())
+        if word not in names or one.type not in _TYPES[role] or one.fill < MIN_FILL:
+            continue
+        score = 100 - 2 * names.index(word) - 5 * one.path.count(".") - _penalty(role, one)
+        yield Candidate(column=one.path, score=score, reason=f"is called so and holds {_described(one)}")
+
+
+def _penalty(role: Role, one: FieldProfile) -> int:
+    """For what a field of that name seldom looks like."""
+    if one.chars is None:
+        return 0
+    is_long = one.chars.median > LONG_TEXT
+    if role is Role.REFERENCE and is_long and not _STATES_ANSWER.search(one.example):
+        return 40
+    if role is Role.DEMONSTRATION and one.path.lower().endswith("answer") and not is_long:
+        return 60
+    return 20 if role is Role.QUESTION and one.num_distinct * 4 < one.num_filled else 0
+
+
+def _by_content(role: Role, fields: Sequence[FieldProfile]) -> Iterator[Candidate]:
+    for one in fields:
+        if one.type not in _TYPES[role] or one.fill < MIN_FILL or _NO_CONTENT.search(one.path):
+            continue
+        looks = _looks_like(role, one)
+        if looks is not None:
+            score = 30 - 5 * one.path.count(".")
+            yield Candidate(column=one.path, score=score, reason=f"{looks} and holds {_described(one)}")
+
+
+def _looks_like(role: Role, one: FieldProfile) -> str | None:
+    median = one.chars.median if one.chars else 0
+    is_varied = one.num_distinct * 2 > one.num_filled
+    match role:
+        case Role.MESSAGES:
+            return "has turns with roles"
+        case Role.QUESTION if is_varied and "?" in one.example and median > 10:
+            return "asks something"
+        case Role.DEMONSTRATION if is_varied and median > LONG_TEXT and _STATES_ANSWER.search(one.example):
+            return "states an answer at some length"
+        case Role.REFERENCE if 0 < median <= SHORT_ANSWER and "?" not in one.example:
+            return "is short"
+        case _:
+            return None
+
+
+def _by_letters(fields: Sequence[FieldProfile]) -> Iterator[Candidate]:
+    """An object with a member for each letter, or lists of labels and texts side by side."""
+    by_parent: dict[str, set[str]] = {}
+    for one in fields:
+        parent, _, name = one.path.rpartition(".")
+        by_parent.setdefault(parent, set()).add(name)
+    for parent, names in by_parent.items():
+        if parent and ({"A", "B"} <= names or {"label", "text"} <= names):
+            yield Candidate(column=parent, score=90, reason="has an option for each letter")
+
+
+def _described(one: FieldProfile) -> str:
+    filled = "every row" if one.num_filled == one.num_rows else f"{one.fill:.0%} of the rows"
+    length = f" of {one.chars.median:,} characters" if one.chars is not None and one.type in _TEXTUAL else ""
+    return f"{one.type}{length} in {filled}"
