@@ -16,6 +16,7 @@ from typing import Any
 
 from drsft.config import Prompts, Target
 from drsft.errors import ModelError
+from drsft.policy.embedding_rows import rows_in_weights
 from drsft.policy.turn.completions import CompletionCodec
 from drsft.policy.turn.load import TurnRenderer, check_stored_turn, derive_turn
 from drsft.policy.turn.split import CompletionIds
@@ -121,11 +122,14 @@ def check_length(target: Target) -> None:
 def check_vocabulary(target: Target, prompter: "Prompter") -> None:
     """Raises ModelError when the tokenizer has ids that the model has not, as far as the files tell.
 
+    The weights count, where they lie there as safetensors: config.json may have been changed without them.
     Tokens that were added later count where the chat template writes them: some models' padding has an id of
     its own and no embedding, which does no harm.
     """
-    size = getattr(_model_config(target), "vocab_size", None)
-    if not isinstance(size, int):
+    named = getattr(_model_config(target), "vocab_size", None)
+    counts = (named, rows_in_weights(model_location(target.model)))
+    size = min((count for count in counts if isinstance(count, int)), default=None)
+    if size is None:
         return
     num_tokens = int(prompter.tokenizer.vocab_size)
     if num_tokens > size:

@@ -4,7 +4,9 @@ import json
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -137,3 +139,44 @@ def test_template_tokens_beyond_the_embedding_are_found_before_anything_starts(t
     (folder / "config.json").write_text(json.dumps({**config, "vocab_size": end_id}))
     with pytest.raises(ModelError, match=r"writes <\|e\|>, id \d+, which is beyond the \d+ rows"):
         prompter_of(folder)
+
+
+@pytest.mark.parametrize("form", ["one file", "an index", "a wrapped model", "a head alone"])
+def test_the_weights_rows_count_whatever_the_configuration_says(form: str, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, FAMILIES["several ends"])
+    tokenizer = load_tokenizer(str(folder))
+    end_id, size = tokenizer.convert_tokens_to_ids("<|e|>"), len(tokenizer)
+    (folder / "config.json").write_text(json.dumps({"model_type": "qwen2", "vocab_size": size}))
+
+    def save_weights(rows: int) -> None:
+        embedding, head = np.zeros((rows, 4), np.float32), np.zeros((size, 4), np.float32)
+        layer = {"model.layers.0.attention.output.weight": np.zeros((4, 4), np.float32)}
+        match form:
+            case "one file":
+                save_file({"model.embed_tokens.weight": embedding, **layer}, folder / "model.safetensors")
+            case "a wrapped model":
+                named = {"model.language_model.embed_tokens.weight": embedding, "lm_head.weight": head}
+                save_file({**named, **layer}, folder / "model.safetensors")
+            case "a head alone":
+                named = {"model.embed_tokens.weight": head, "lm_head.weight": embedding}
+                save_file({**named, **layer}, folder / "model.safetensors")
+            case _:
+                save_file(layer, folder / "a.safetensors")
+                save_file({"transformer.wte.weight": embedding}, folder / "b.safetensors")
+                places = {**dict.fromkeys(layer, "a.safetensors"), "transformer.wte.weight": "b.safetensors"}
+                index = folder / "model.safetensors.index.json"
+                index.write_text(json.dumps({"metadata": {}, "weight_map": places}))
+
+    save_weights(size)
+    assert prompter_of(folder).turn.tail == "<|/r|><|e|>"
+    save_weights(end_id)
+    with pytest.raises(ModelError, match=rf"writes <\|e\|>, id \d+, which is beyond the {end_id} rows"):
+        prompter_of(folder)
+
+
+def test_weights_that_cannot_be_read_leave_the_word_to_the_configuration(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, FAMILIES["several ends"])
+    size = len(load_tokenizer(str(folder)))
+    (folder / "config.json").write_text(json.dumps({"model_type": "qwen2", "vocab_size": size}))
+    (folder / "model.safetensors").write_bytes(b"\x00" * 20)
+    assert prompter_of(folder).turn.tail == "<|/r|><|e|>"
