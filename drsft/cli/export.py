@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from drsft.config import RunConfig
-from drsft.policy.turn.turn import Turn
+from drsft.policy.turn.turn import Thought, Turn
 from drsft.records import Record
 from drsft.rewrite.export import messages_schema, messages_table, pairs_schema, pairs_table
 from drsft.run import layout
@@ -37,7 +37,8 @@ def export_records(kind: ExportKind, run: Run, out: Store) -> Exported:
 
     In memory stand the compressed file and about 10,000 rows. Raises InputError when nothing is rewritten.
     """
-    marks_thoughts = _marks_thoughts(run)
+    thought = _thought(run)
+    marks_thoughts = thought is not None or _holds_thoughts(run)
     schema_of = messages_schema if kind == "messages" else pairs_schema
     schema = schema_of(marks_thoughts=marks_thoughts)
     counts: Counter[str] = Counter()
@@ -46,7 +47,9 @@ def export_records(kind: ExportKind, run: Run, out: Store) -> Exported:
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
         for _, records in run.read_records():
-            table, of_shard = _convert(kind, records, run.config, marks_thoughts=marks_thoughts)
+            table, of_shard = _convert(
+                kind, records, run.config, marks_thoughts=marks_thoughts, thought=thought
+            )
             counts += of_shard
             num_rows += table.num_rows
             num_waiting += table.num_rows
@@ -59,20 +62,31 @@ def export_records(kind: ExportKind, run: Run, out: Store) -> Exported:
     return Exported(url=f"{out.url}/{layout.export(kind)}", num_rows=num_rows, counts=counts)
 
 
-def _marks_thoughts(run: Run) -> bool:
-    """Whether the target's template marks thoughts, so that some of the records may hold one."""
+def _thought(run: Run) -> Thought | None:
+    """How the target's template marks thoughts."""
+    return read_stored(run.store, layout.TURN, Turn).thought if run.store.exists(layout.TURN) else None
+
+
+def _holds_thoughts(run: Run) -> bool:
+    """Whether a run that an older version started, which has no turn, was gone on with by this one."""
     if run.store.exists(layout.TURN):
-        return read_stored(run.store, layout.TURN, Turn).thought is not None
-    # A run that an older version started has no turn; this one may have made its last shards.
+        return False
     return any("thought" in run.records.table(shard).schema.names for shard in run.records.done())
 
 
 def _convert(
-    kind: ExportKind, records: list[Record], config: RunConfig, *, marks_thoughts: bool
+    kind: ExportKind,
+    records: list[Record],
+    config: RunConfig,
+    *,
+    marks_thoughts: bool,
+    thought: Thought | None,
 ) -> tuple[pa.Table, Counter[str]]:
     prompts = config.target.prompts
     match kind:
         case "messages":
-            return messages_table(records, prompts, marks_thoughts=marks_thoughts)
+            return messages_table(records, prompts, marks_thoughts=marks_thoughts, thought=thought)
         case "pairs":
-            return pairs_table(records, prompts, run_seed=config.seed, marks_thoughts=marks_thoughts)
+            return pairs_table(
+                records, prompts, run_seed=config.seed, marks_thoughts=marks_thoughts, thought=thought
+            )

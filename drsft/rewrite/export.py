@@ -13,6 +13,8 @@ import pyarrow as pa
 
 from drsft.config import Prompts
 from drsft.policy.prompts import chat_messages
+from drsft.policy.turn.thoughts import split_text
+from drsft.policy.turn.turn import Thought
 from drsft.records import Attempt, Outcome, Record, Source, ThoughtPart, stable_seed
 
 __all__ = ["messages_schema", "messages_table", "pairs_schema", "pairs_table"]
@@ -36,11 +38,16 @@ def pairs_schema(*, marks_thoughts: bool) -> pa.Schema:
 
 
 def messages_table(
-    records: Sequence[Record], prompts: Prompts, *, marks_thoughts: bool = False
+    records: Sequence[Record],
+    prompts: Prompts,
+    *,
+    marks_thoughts: bool = False,
+    thought: Thought | None = None,
 ) -> tuple[pa.Table, Counter[str]]:
     """Returns a conversation for each completion that is trained on, and the number of them by source.
 
     A record that keeps several solutions gives several conversations; a dropped one is only counted.
+    `thought` tells the thoughts in a conversation's earlier turns by the target's own tags, beside <think>.
     """
     rows: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
@@ -50,19 +57,25 @@ def messages_table(
         counts[record.source.value] += len(texts)
         if record.source is Source.DROPPED:
             continue
+        asked = _plain_turns(record, prompts, thought if marks_thoughts else None)
         rows += [
             {
-                "messages": [*_plain_turns(record, prompts), _assistant(text, thought)],
+                "messages": [*asked, _assistant(text, own_thought)],
                 "problem_id": record.problem.problem_id,
                 "source": record.source.value,
             }
-            for text, thought in texts
+            for text, own_thought in texts
         ]
     return pa.Table.from_pylist(rows, schema=messages_schema(marks_thoughts=marks_thoughts)), counts
 
 
 def pairs_table(
-    records: Sequence[Record], prompts: Prompts, *, run_seed: int, marks_thoughts: bool = False
+    records: Sequence[Record],
+    prompts: Prompts,
+    *,
+    run_seed: int,
+    marks_thoughts: bool = False,
+    thought: Thought | None = None,
 ) -> tuple[pa.Table, Counter[str]]:
     """Returns a pair for each problem whose kept completion was sampled and that has a wrong sample too.
 
@@ -80,7 +93,8 @@ def pairs_table(
             counts["without a wrong sample"] += 1
         else:
             counts[f"{chosen.rollout.phase} over {rejected.rollout.phase}"] += 1
-            rows.append(_pair(record, chosen, rejected, prompts))
+            asked = _plain_turns(record, prompts, thought if marks_thoughts else None)
+            rows.append(_pair(record, chosen, rejected, asked))
     return pa.Table.from_pylist(rows, schema=pairs_schema(marks_thoughts=marks_thoughts)), counts
 
 
@@ -100,9 +114,9 @@ def _rejected(record: Record, chosen: Attempt, run_seed: int) -> Attempt | None:
     return random.Random(seed).choice(candidates) if candidates else None
 
 
-def _pair(record: Record, chosen: Attempt, rejected: Attempt, prompts: Prompts) -> dict[str, Any]:
+def _pair(record: Record, chosen: Attempt, rejected: Attempt, asked: list[dict[str, str]]) -> dict[str, Any]:
     return {
-        "prompt": _plain_turns(record, prompts),
+        "prompt": asked,
         "chosen": [_assistant(chosen.rollout.completion.text, chosen.rollout.completion.thought)],
         "rejected": [_assistant(rejected.rollout.completion.text, rejected.rollout.completion.thought)],
         "problem_id": record.problem.problem_id,
@@ -111,9 +125,20 @@ def _pair(record: Record, chosen: Attempt, rejected: Attempt, prompts: Prompts) 
     }
 
 
-def _plain_turns(record: Record, prompts: Prompts) -> list[dict[str, str]]:
-    """Returns the turns of the plain prompt; guided prompts are never exported."""
-    return chat_messages(record.problem, prompts.plain, system=prompts.system)
+def _plain_turns(record: Record, prompts: Prompts, thought: Thought | None) -> list[dict[str, str]]:
+    """Returns the turns of the plain prompt; guided prompts are never exported.
+
+    Thoughts in its earlier turns of the assistant stand apart, as they do when the target is asked.
+    """
+    turns = chat_messages(record.problem, prompts.plain, system=prompts.system)
+    return [_with_thought_apart(turn, thought) if turn["role"] == "assistant" else turn for turn in turns]
+
+
+def _with_thought_apart(turn: dict[str, str], thought: Thought | None) -> dict[str, str]:
+    written = split_text(turn["content"], thought)
+    if not written.thought:
+        return {**turn, "content": written.answer}
+    return {**turn, "content": written.answer, "reasoning_content": written.thought}
 
 
 def _assistant(text: str, thought: ThoughtPart | None) -> dict[str, str]:
