@@ -149,6 +149,14 @@ class Problem:
         """The question behind the texts of all earlier turns, without their roles."""
         return "\n\n".join([*(turn.content for turn in self.earlier), self.question])
 
+    @property
+    def question_by_role(self) -> str:
+        """The question; in a conversation behind all earlier turns, each under its role."""
+        if not self.earlier:
+            return self.question
+        turns = (*self.earlier, Message(role="user", content=self.question))
+        return "\n\n".join(f"[{turn.role}]\n{turn.content}" for turn in turns)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:

@@ -70,7 +70,7 @@ def _row(record: Record, scores: Scores, decode: Decode | None) -> BrowsedRow:
     is_kept = record.source not in (Source.EXPERT, Source.DROPPED)
     return BrowsedRow(
         problem_id=problem.problem_id,
-        question=problem.question,
+        question=problem.question_by_role,
         reference=problem.reference,
         expert=shown(problem.demonstration, record.expert_completion_ids, Role.DEMONSTRATION),
         kept=shown(record.text, record.completion_ids, Role.KEPT) if is_kept else None,

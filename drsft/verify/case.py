@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from drsft.records import Message, Problem
+from drsft.records import Problem
 
 __all__ = ["BY_MODEL", "Case", "case_of"]
 
@@ -21,8 +21,5 @@ class Case:
 
 def case_of(problem: Problem, text: str) -> Case:
     """A model that judges is shown the whole conversation; all others read its last user turn."""
-    question = problem.question
-    if problem.kind == BY_MODEL and problem.earlier:
-        turns = [*problem.earlier, Message(role="user", content=question)]
-        question = "\n\n".join(f"[{turn.role}]\n{turn.content}" for turn in turns)
+    question = problem.question_by_role if problem.kind == BY_MODEL else problem.question
     return Case(kind=problem.kind, question=question, reference=problem.reference, text=text)

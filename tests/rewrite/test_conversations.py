@@ -1,23 +1,29 @@
 """The cascade on problems that are conversations: prompts, teachers, records, shards and exports."""
 
 import asyncio
+import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from rich.console import Console
+from transformers import PreTrainedTokenizerFast
 
-from drsft.config import Prompts, Rewrite, Teacher
+from drsft.config import Prompts, Rewrite, Target, Teacher
 from drsft.policy.fake import FakePolicy
-from drsft.policy.prompts import Prompter, load_prompter
+from drsft.policy.prompts import Prompter, load_prompter, target_prompter
 from drsft.policy.teacher import TeacherText
 from drsft.records import Completion, FinishReason, Message, Problem, Record, Source
+from drsft.report.browsed_rows import browsed_rows
+from drsft.report.terminal.record import record_view
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.rewrite.export import messages_table, pairs_table
 from drsft.rewrite.shard import ShardRewriter
 from drsft.run import layout
 from drsft.run.run import Run
+from drsft.run.shards import ShardSet
 from drsft.run.tables import (
     RECORD_SCHEMA,
     problems_of_records,
@@ -28,6 +34,7 @@ from drsft.run.tables import (
 from drsft.storage import LocalStore, table_bytes
 from drsft.verify.case import case_of
 from drsft.verify.pool import VerifierPool
+from tests.support.templates import FAMILIES, folder_of
 
 PROMPTS = Prompts(system="You calculate.", plain="{question} Box it.", guided="{question} ({demonstration})")
 EARLIER = (
@@ -137,6 +144,47 @@ def test_exports_hold_the_whole_conversation(prompter: Prompter) -> None:
     (pair,) = pairs_table([record], PROMPTS, run_seed=0)[0].to_pylist()
     assert pair["prompt"] == turns
     assert prompter.conversation(row["messages"][:-1]) == record.prompt_ids
+
+
+def test_a_thought_in_an_earlier_turn_is_exported_apart_by_the_models_marks_and_by_think(
+    tmp_path: Path,
+) -> None:
+    """As the prompt has it: TRL's rendering of the export is what the target was asked."""
+    family = FAMILIES["brackets"]
+    thinking = target_prompter(Target(model=str(folder_of(tmp_path, family)), prompts=PROMPTS))
+    turn = thinking.turn
+    assert turn.thought is not None
+    for opening, closing in ((turn.thought.open, turn.thought.close), ("<think>", "</think>")):
+        said = Message(role="assistant", content=f"{opening}\n3, then 4.\n{closing}\n\nIt is 7.")
+        problem = replace(PROBLEM, earlier=(*EARLIER[:2], said))
+        record = replace(rewritten(thinking, recipe(thinking), []), problem=problem)
+        (row,) = messages_table([record], PROMPTS, marks_thoughts=True, thought=turn.thought)[0].to_pylist()
+        (pair,) = pairs_table([record], PROMPTS, run_seed=0, marks_thoughts=True, thought=turn.thought)[
+            0
+        ].to_pylist()
+        expected = {"role": "assistant", "content": "It is 7.", "reasoning_content": "3, then 4."}
+        assert row["messages"][2] == pair["prompt"][2] == expected
+        assert row["messages"][1]["reasoning_content"] is None
+        turns = [{key: text for key, text in one.items() if text} for one in row["messages"][:-1]]
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(tmp_path)
+        rendered = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        assert tokenizer.decode(thinking.plain(problem)) == rendered
+        plain = messages_table([record], PROMPTS)[0].to_pylist()
+        assert plain[0]["messages"][2]["content"] == said.content, "without marks there is no column for it"
+
+
+def test_inspect_and_the_page_show_every_turn_under_its_role(prompter: Prompter, tmp_path: Path) -> None:
+    record = rewritten(prompter, recipe(prompter), [])
+    shown = "[system]\nBe brief.\n\n[user]\nWhat is 3 + 4?\n\n[assistant]\nIt is 7.\n\n[user]\nAnd 5 more?"
+    console = Console(file=io.StringIO(), width=100)
+    console.print(record_view(record))
+    assert isinstance(console.file, io.StringIO)
+    assert shown in "\n".join(line.strip() for line in console.file.getvalue().splitlines())
+    assert PLAIN.question_by_role == PLAIN.question
+    store = LocalStore(tmp_path)
+    ShardSet(store, "rewrite").commit("0", records_to_table([record]), {})
+    (row,) = browsed_rows(Run(store))
+    assert row.question == shown
 
 
 def test_records_keep_the_conversation_and_plain_ones_have_no_column(prompter: Prompter) -> None:

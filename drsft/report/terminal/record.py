@@ -46,7 +46,7 @@ def record_view(record: Record, *, show_attempts: bool = False) -> RenderableTyp
     answer = Text.assemble(("reference ", "dim"), visible(problem.reference))
     parts: list[RenderableType] = [
         Rule(title, align="left", style="dim"),
-        Text(visible(problem.question)),
+        Text(visible(problem.question_by_role)),
         answer,
         Text(),
         _side_by_side(record),
