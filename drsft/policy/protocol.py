@@ -8,7 +8,7 @@ from typing import Protocol
 
 from drsft.records import Completion, Sampling
 
-__all__ = ["Draw", "DrawingPolicy", "OnTokens", "Policy", "Scorer", "draws_of"]
+__all__ = ["Draw", "DrawingPolicy", "OnTokens", "Policy", "Scorer", "ScoringPolicy", "draws_of"]
 
 
 OnTokens = Callable[[int, Sequence[int]], None]  # a sample's index in its call, and its new token ids
@@ -82,6 +82,18 @@ def _hand_out(futures: Sequence[asyncio.Future[Completion]], whole: asyncio.Task
             future.set_exception(error)
         else:
             future.cancel()
+
+
+class ScoringPolicy(Policy, Protocol):
+    """A policy that also says how likely a text is to it."""
+
+    async def logprobs(self, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> tuple[float, ...]:
+        """ln p of each token of a completion behind the prompt, at temperature 1 and without top-p, in nats.
+
+        The last token is left out where prompt and completion fill the policy's length to the end. Raises
+        InputError when they are too long for the policy together.
+        """
+        ...
 
 
 class Scorer(Protocol):

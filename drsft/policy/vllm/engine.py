@@ -14,7 +14,7 @@ from drsft.policy.engine_loop import first_line
 from drsft.policy.prompts import model_location
 from drsft.records import Sampling
 
-__all__ = ["build_engine", "engine_arguments", "never_sample", "sampling_params"]
+__all__ = ["build_engine", "engine_arguments", "never_sample", "sampling_params", "scoring_params"]
 
 # In one process with us, and free to run anywhere: the default binding puts every engine on core 0.
 _ENVIRONMENT = {
@@ -47,6 +47,24 @@ def sampling_params(sampling: Sampling, end_token_ids: Sequence[int], *, is_stre
         ignore_eos=True,
         stop_token_ids=list(end_token_ids),
         output_kind=RequestOutputKind.CUMULATIVE if is_streamed else RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def scoring_params() -> Any:
+    """The request for the log-probs of a whole prompt, its own tokens' alone, as vLLM takes it.
+
+    vLLM would not read such a prompt's beginning from its prefix cache, as the log-probs there are then not
+    computed. They are those of a question, which nobody reads.
+    """
+    from vllm import SamplingParams
+
+    return SamplingParams(
+        temperature=0.0,
+        max_tokens=1,  # the least that vLLM takes
+        prompt_logprobs=0,
+        flat_logprobs=True,
+        detokenize=False,
+        skip_reading_prefix_cache=False,
     )
 
 

@@ -15,7 +15,7 @@ from drsft.policy.engine_loop import EngineLoop, SteppedEngine
 from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import Draw, OnTokens
 from drsft.policy.vllm.engine import build_engine
-from drsft.policy.vllm.sampler import PlainSampler, SampleRequest, SharedPrompt
+from drsft.policy.vllm.sampler import PlainSampler, SampleRequest, ScoreRequest, SharedPrompt
 from drsft.records import Completion, Sampling
 
 __all__ = ["VLLMPolicy"]
@@ -76,6 +76,28 @@ class VLLMPolicy:
             self.loop.add(request)
             draws.append(Draw(request.future, partial(self.loop.cancel, request_id)))
         return draws
+
+    async def logprobs(self, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> tuple[float, ...]:
+        """As every scoring policy, on the engine that samples: the text is read as part of a prompt."""
+        if not prompt_ids or not completion_ids:
+            raise ValueError("prompt and completion must both have tokens")
+        num_tokens = len(prompt_ids) + len(completion_ids)
+        if num_tokens > self.max_model_len:
+            raise InputError(
+                f"prompt and text have {num_tokens} tokens, which is more than target.max_model_len: "
+                f"{self.max_model_len}"
+            )
+        # vLLM wants room for a token of its own.
+        completion_ids = completion_ids[: self.max_model_len - 1 - len(prompt_ids)]
+        loop = asyncio.get_running_loop()
+        request_id = self.loop.new_request_id()
+        request = ScoreRequest(request_id, prompt_ids, completion_ids, loop.create_future(), loop)
+        self.loop.add(request)
+        try:
+            return await request.future
+        except asyncio.CancelledError:
+            self.loop.cancel(request_id)
+            raise
 
     @property
     def num_pending(self) -> int:

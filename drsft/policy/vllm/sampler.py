@@ -14,11 +14,11 @@ from drsft.errors import InputError
 from drsft.policy.engine_loop import EngineRequest, Settled, check_token_ids, refusal, settle
 from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import OnTokens
-from drsft.policy.vllm.engine import never_sample, sampling_params
+from drsft.policy.vllm.engine import never_sample, sampling_params, scoring_params
 from drsft.policy.vocabulary import ids_without_text
 from drsft.records import Completion, FinishReason, Sampling
 
-__all__ = ["PlainSampler", "SampleRequest", "SharedPrompt", "stopped_completion"]
+__all__ = ["PlainSampler", "SampleRequest", "ScoreRequest", "SharedPrompt", "stopped_completion"]
 
 
 @dataclass(slots=True)
@@ -55,12 +55,27 @@ class SampleRequest:
                 self.loop.call_soon_threadsafe(self.on_tokens, self.index, new_ids)
 
 
+@dataclass(slots=True)
+class ScoreRequest:
+    """How likely a text is behind a prompt; the future gets its tokens' log-probs."""
+
+    request_id: str
+    prompt_ids: Sequence[int]
+    completion_ids: Sequence[int]
+    future: asyncio.Future[tuple[float, ...]]
+    loop: asyncio.AbstractEventLoop
+
+    @property
+    def num_reserved_tokens(self) -> int:
+        return len(self.prompt_ids) + len(self.completion_ids)
+
+
 class PlainSampler:
-    """A vLLM engine and the samples in it. Ids without text are never sampled."""
+    """A vLLM engine, the samples in it, and the texts that it scores. Ids without text are never sampled."""
 
     def __init__(self, engine: Any, prompter: Prompter) -> None:
         self.engine = engine
-        self.pending: dict[str, SampleRequest] = {}
+        self.pending: dict[str, SampleRequest | ScoreRequest] = {}
         self.num_embeddings = int(engine.vllm_config.model_config.get_vocab_size())
         self._prompter = prompter
         self._tasks = engine.get_supported_tasks()
@@ -73,25 +88,36 @@ class PlainSampler:
     def unfinished(self) -> Sequence[EngineRequest]:
         return list(self.pending.values())
 
-    def add(self, request: SampleRequest) -> None:
-        """Hands a sample to vLLM. Raises InputError or an error of vLLM's.
+    def add(self, request: SampleRequest | ScoreRequest) -> None:
+        """Hands a request to vLLM. Raises InputError or an error of vLLM's.
 
         This is what LLMEngine.add_request does for the samples of n > 1, without the parent request that
         holds all of them back until the last one is done.
         """
-        prompt = request.prompt
-        prompt.prepared = prompt.prepared or self._prepare(prompt, is_streamed=bool(request.on_tokens))
-        sample = copy(prompt.prepared)
-        sample.request_id = sample.external_req_id = request.request_id
-        sample.sampling_params = copy(sample.sampling_params)
-        sample.sampling_params.seed = prompt.sampling.seed + request.index
-        self.engine.output_processor.add_request(sample, None, None, 0)
+        prepared = self._score(request) if isinstance(request, ScoreRequest) else self._sample(request)
+        prepared.request_id = prepared.external_req_id = request.request_id
+        self.engine.output_processor.add_request(prepared, None, None, 0)
         try:
-            self.engine.engine_core.add_request(sample)
+            self.engine.engine_core.add_request(prepared)
         except BaseException:
             self.engine.abort_request([request.request_id], internal=True)
             raise
         self.pending[request.request_id] = request
+
+    def _sample(self, request: SampleRequest) -> Any:
+        prompt = request.prompt
+        prompt.prepared = prompt.prepared or self._prepare(prompt, is_streamed=bool(request.on_tokens))
+        sample = copy(prompt.prepared)
+        sample.sampling_params = copy(sample.sampling_params)
+        sample.sampling_params.seed = prompt.sampling.seed + request.index
+        return sample
+
+    def _score(self, request: ScoreRequest) -> Any:
+        ids = [*request.prompt_ids, *request.completion_ids]
+        check_token_ids(ids, self.num_embeddings)
+        return self.engine.input_processor.process_inputs(
+            "", {"prompt_token_ids": ids}, scoring_params(), self._tasks
+        )
 
     def _prepare(self, prompt: SharedPrompt, *, is_streamed: bool) -> Any:
         check_token_ids(prompt.ids, self.num_embeddings)
@@ -104,11 +130,12 @@ class PlainSampler:
     def cancel(self, request_id: str) -> None:
         """Ends a sample with the tokens that it has by now."""
         request = self.pending.pop(request_id, None)
-        if request is not None:
-            state = self.engine.output_processor.request_states[request_id]
-            token_ids = tuple(state.detokenizer.output_token_ids)
-            self.engine.abort_request([request_id], internal=True)
-            settle([(request, stopped_completion(token_ids))])
+        if request is None:
+            return
+        state = self.engine.output_processor.request_states[request_id]
+        self.engine.abort_request([request_id], internal=True)
+        if isinstance(request, SampleRequest):
+            settle([(request, stopped_completion(tuple(state.detokenizer.output_token_ids)))])
 
     def step(self) -> None:
         self.deliver(self.engine.step())
@@ -120,17 +147,23 @@ class PlainSampler:
             request = self.pending.get(output.request_id)
             if request is None:
                 continue
-            (sample,) = output.outputs
-            request.send_tokens(sample.token_ids)
+            if isinstance(request, SampleRequest):
+                request.send_tokens(output.outputs[0].token_ids)
             if output.finished:
                 del self.pending[output.request_id]
-                finished.append((request, self._result(sample)))
+                finished.append((request, self._result(request, output)))
         settle(finished)
 
-    def _result(self, sample: Any) -> Completion | InputError:
+    def _result(
+        self, request: SampleRequest | ScoreRequest, output: Any
+    ) -> Completion | tuple[float, ...] | InputError:
         """A completion that cannot be read is its own request's error, and no other's."""
         try:
-            return self._completion(sample)
+            if isinstance(request, ScoreRequest):
+                logprobs = output.prompt_logprobs
+                first = len(request.prompt_ids)
+                return tuple(logprobs.logprobs[i] for i in logprobs.start_indices[first:])
+            return self._completion(output.outputs[0])
         except BaseException as error:
             return refusal(error)
 

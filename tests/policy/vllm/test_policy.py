@@ -84,6 +84,50 @@ async def test_behaviour_logprobs_are_those_of_the_tempered_model(
         )
 
 
+async def test_the_logprobs_of_a_text_are_those_of_the_model(
+    policy: VLLMPolicy, prompt_ids: tuple[int, ...]
+) -> None:
+    """With the prompt in the engine's cache and without, among samples and alone."""
+    model = AutoModelForCausalLM.from_pretrained(model_location("embedded"), dtype=torch.float32)
+    completions = [one.token_ids for one in await policy.generate(prompt_ids, sampling())]
+    long_prompt = prompt_ids * 2  # longer than one of the cache's blocks
+    questions = [(prompt, ids) for prompt in (prompt_ids, long_prompt) for ids in completions]
+    asked = [policy.logprobs(*one) for one in questions]
+    *scores, _ = await asyncio.gather(*asked, policy.generate(long_prompt, sampling(seed=99)))
+    scores_again = await asyncio.gather(*(policy.logprobs(*one) for one in questions))
+    for (prompt, ids), found, again in zip(questions, scores, scores_again, strict=True):
+        with torch.no_grad():
+            logits_TV = model(torch.tensor([[*prompt, *ids]]), use_cache=False).logits[
+                0, len(prompt) - 1 : -1
+            ]
+        expected_T = logits_TV.log_softmax(-1).gather(1, torch.tensor(ids)[:, None])[:, 0]
+        torch.testing.assert_close(torch.tensor(found), expected_T, atol=1e-4, rtol=0)
+        torch.testing.assert_close(torch.tensor(again), expected_T, atol=1e-4, rtol=0)
+
+
+async def test_a_text_that_fills_the_engine_is_scored_but_for_its_last_token(
+    policy: VLLMPolicy, prompt_ids: tuple[int, ...]
+) -> None:
+    text = (5,) * (policy.max_model_len - len(prompt_ids))
+    assert len(await policy.logprobs(prompt_ids, text)) == len(text) - 1
+    with pytest.raises(InputError, match=r"target\.max_model_len: 256"):
+        await policy.logprobs(prompt_ids, (*text, 5))
+    with pytest.raises(InputError, match="embedding"):
+        await policy.logprobs(prompt_ids, (10**6,))
+
+
+async def test_a_cancelled_score_leaves_nothing_behind(
+    policy: VLLMPolicy, prompt_ids: tuple[int, ...]
+) -> None:
+    waiting = asyncio.create_task(policy.logprobs(prompt_ids, (5,) * 100))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert await policy.logprobs(prompt_ids, (5, 6))
+    assert policy.num_pending == 0
+
+
 async def test_stopping_and_being_cut_off_are_told_apart(
     policy: VLLMPolicy, prompter: Prompter, prompt_ids: tuple[int, ...]
 ) -> None:
