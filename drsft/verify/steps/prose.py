@@ -14,6 +14,7 @@ _TOKEN = re.compile(
     r"|(?P<operator>[-+*/×÷·^−–])|(?P<equals>=)|(?P<open>\()|(?P<close>\))|(?P<percent>%)|(?P<money>[$€£¢])"
     r"|(?P<other>[^\s])"
 )
+_SEPARATORS = (";", "→", "⇒")  # they end an equation even without a space: 3*4=12;47-12=35
 _WORD_OPERATORS = {"x": "*", "X": "*", "of": "*", "times": "*", "plus": "+", "minus": "-"}
 _SIGNS = {"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-"}
 MAX_WORDS = 7  # after a number: "3 large red boxes x 2"
@@ -234,7 +235,7 @@ def _is_juxtaposed(tokens: list[Token], start: int) -> bool:
     before = tokens[start - 1] if start else None
     if before is None or tokens[start].kind == "operator":
         return False
-    if before.kind == "other" and before.end == tokens[start].start:
+    if before.kind == "other" and before.text not in _SEPARATORS and before.end == tokens[start].start:
         return True  # 6:00, 16,0000, a_1
     return before.kind in ("number", "close") or (before.kind == "word" and _is_variable(tokens, start - 1))
 
