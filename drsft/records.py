@@ -17,6 +17,7 @@ __all__ = [
     "Attempt",
     "Completion",
     "FinishReason",
+    "GroundingScores",
     "Message",
     "Outcome",
     "Phase",
@@ -94,6 +95,9 @@ class RejectionKind(StrEnum):
     THOUGHT_MENTIONS_GUIDE = "its thought mentions its guide"  # likewise
     SEVERAL_BOXES = "several different boxed answers"
     UNSOUND_STEPS = "its equations do not hold"  # nothing else speaks against it
+    TOO_FEW_STEPS = "too few equations"  # that could be read
+    UNGROUNDED = "its answer does not follow from it"  # to the target, without the guide
+    WIDENS_GAP = "less likely than the expert's text"  # to the target, without the guide
     TOO_LONG = "too long for the model"
     OTHER = "other"  # of another version of drsft; detail: its whole text
 
@@ -260,6 +264,16 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GroundingScores:
+    """How a guided solution reads without its guide: log-probs behind the plain prompt, in nats."""
+
+    answer_logprob: float | None  # of the tokens that first state the answer; None where none do
+    lift: float | None  # the same, less that of the answer right behind the question
+    mean_logprob: float  # a token of the whole solution
+    expert_mean_logprob: float | None  # a token of the demonstration; None where there is none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """A rollout with its verdict. `steps` is the verdict on a right guided solution's equations."""
 
@@ -268,6 +282,7 @@ class Attempt:
     rejection: Rejection | None = None
     steps: Verdict | None = None
     mean_phi: float | None = None  # nats, under the target and the plain prompt; None: not asked for
+    grounding: GroundingScores | None = None  # of right guided solutions, where the recipe asks for it
 
     @property
     def is_accepted(self) -> bool:

@@ -72,6 +72,17 @@ class BatchRequest(_Strict):
     problems: list[RewriteRequest] = Field(min_length=1)
 
 
+class AttemptGrounding(_Strict):
+    """How a guided attempt reads to the target without its guide."""
+
+    lift: float | None = Field(
+        description="nats: by how much it makes its answer likelier, where it first states it, than the "
+        "question alone does; null: it states none that was found"
+    )
+    mean_logprob: float = Field(description="nats a token")
+    expert_mean_logprob: float | None = Field(description="nats a token of the expert's solution")
+
+
 class AttemptSummary(_Strict):
     stage: str
     sample_index: int
@@ -80,6 +91,9 @@ class AttemptSummary(_Strict):
     refusal: str | None
     tokens: int
     finish_reason: str
+    grounding: AttemptGrounding | None = Field(
+        None, description="of guided attempts that are right and that no other rule rejects"
+    )
 
 
 class TokenCounts(_Strict):

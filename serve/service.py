@@ -11,6 +11,7 @@ from drsft.process.logs import about
 from drsft.process.tracing import span
 from drsft.records import (
     Attempt,
+    GroundingScores,
     Problem,
     Record,
     Source,
@@ -19,7 +20,15 @@ from drsft.records import (
 from drsft.rewrite.budget import TokenBudget
 from drsft.rewrite.cascade import Recipe, guide_of, guided_prompt, rewrite_one
 from drsft.verify.protocol import Verifier
-from serve.api import AttemptSummary, RecipeOverrides, RewriteRequest, RewriteResult, Timings, TokenCounts
+from serve.api import (
+    AttemptGrounding,
+    AttemptSummary,
+    RecipeOverrides,
+    RewriteRequest,
+    RewriteResult,
+    Timings,
+    TokenCounts,
+)
 from serve.limits.admission import estimated_tokens
 from serve.request_events import Listener, RequestEvents
 from serve.settings import ServeConfig
@@ -250,4 +259,13 @@ def _summary(attempt: Attempt) -> AttemptSummary:
         refusal=None if attempt.rejection is None else str(attempt.rejection),
         tokens=len(attempt.rollout.completion.token_ids),
         finish_reason=attempt.rollout.completion.finish_reason.value,
+        grounding=None if attempt.grounding is None else _grounding(attempt.grounding),
+    )
+
+
+def _grounding(scores: GroundingScores) -> AttemptGrounding:
+    return AttemptGrounding(
+        lift=scores.lift,
+        mean_logprob=scores.mean_logprob,
+        expert_mean_logprob=scores.expert_mean_logprob,
     )

@@ -13,11 +13,12 @@ from rich.console import Console, RenderableType
 
 from drsft.errors import InputError
 from drsft.records import Outcome, Record, Source
+from drsft.report.terminal.grounding import grounded_attempts, grounding_view
 from drsft.report.terminal.record import matches, record_view
 from drsft.report.terminal.run_summary import summary_view
 from drsft.run.run import Run
 
-__all__ = ["Filters", "browse"]
+__all__ = ["Filters", "browse", "show_grounding"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,15 @@ def browse(
             console.print(f"{limit:,} shown, and more match: --limit", style="dim", highlight=False)
         elif limit and not found:
             console.print("no record matches", style="dim")
+
+
+def show_grounding(run: Run, filters: Filters, *, limit: int, console: Console) -> None:
+    """How guided solutions of the records that pass read without their guide. InputError without records."""
+    run.check_has_records()
+    found = grounded_attempts(record for _, record in _records(run, filters))
+    os.environ.setdefault("LESS", "-RFX")
+    with console.pager(styles=True) if console.is_terminal else nullcontext():
+        console.print(grounding_view(found, limit))
 
 
 def _records(run: Run, filters: Filters) -> Iterator[tuple[str, Record]]:

@@ -117,6 +117,9 @@ def inspect(
     ] = "",
     attempts: Annotated[bool, typer.Option("--attempts", help="Show every sample that was drawn.")] = False,
     heat: Annotated[bool, typer.Option("--heat", help="Show each token's φ, after drsft gap.")] = False,
+    grounding: Annotated[
+        bool, typer.Option("--grounding", help="Guided solutions that lead least and most to their answer.")
+    ] = False,
 ) -> None:
     """Browse the records of a run: the expert's text beside what was kept, and why.
 
@@ -125,11 +128,16 @@ def inspect(
                drsft inspect s3://bucket/runs/gsm8k-4f2a --outcome wrong --reason "plain numbers" --attempts
 
                drsft inspect runs/quickstart-4f2a --problem 7c1e --heat
+
+               drsft inspect runs/quickstart-4f2a --grounding --limit 5
     """
-    from drsft.cli.inspect import Filters, browse
+    from drsft.cli.inspect import Filters, browse, show_grounding
     from drsft.run.run import find_run
 
     filters = Filters(source=source, outcome=outcome, reason=reason, problem_id=problem)
+    if grounding:
+        show_grounding(find_run(run, overrides or ()), filters, limit=limit, console=Console())
+        return
     browse(
         find_run(run, overrides or ()),
         filters,

@@ -15,7 +15,7 @@ from drsft.config.hinting import (
 )
 from drsft.config.objectives import Dft, Guards, Objective, Sft
 from drsft.config.reporting import Report
-from drsft.config.rewriting import Guided, Hint, Rejections, Rewrite, Selection, Teacher
+from drsft.config.rewriting import Grounding, Guided, Hint, Rejections, Rewrite, Selection, Teacher
 from drsft.config.rounds import Rounds
 from drsft.config.run import Resources, RunConfig
 from drsft.config.sampling import SamplingPhase
@@ -36,6 +36,7 @@ __all__ = [
     "Engine",
     "Evaluate",
     "GapFilter",
+    "Grounding",
     "Guards",
     "Guided",
     "Hint",

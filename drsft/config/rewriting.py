@@ -15,7 +15,7 @@ from drsft.config.hinting import Hinted
 from drsft.config.sampling import SamplingPhase
 from drsft.config.verification import Verification
 
-__all__ = ["Guided", "Hint", "Rejections", "Rewrite", "Selection", "Teacher"]
+__all__ = ["Grounding", "Guided", "Hint", "Rejections", "Rewrite", "Selection", "Teacher"]
 
 Hint = Literal["demonstration", "answer", "rephrase"]
 Selection = Literal["random", "first", "shortest", "most_likely", "closest"]
@@ -30,6 +30,23 @@ class Guided(SamplingPhase):
         "be put into own words (SDFT): target.prompts.guided, answered, rephrased",
     )
     require_steps: bool = Field(False, description="accept only solutions whose equations hold")
+
+
+class Grounding(Frozen):
+    """What a solution must show that was sampled with a guide in view, or by a teacher."""
+
+    min_lift: float | None = Field(
+        -1.0,
+        description="nats: by how much the solution must make its answer likelier, where it first states it, "
+        "than the question alone does, to the target without the guide; null: not asked",
+    )
+    min_equations: int = Field(
+        1, ge=0, description="that can be read, and all of which hold; mathematics only; 0: not asked"
+    )
+    narrows_gap: bool = Field(
+        True,
+        description="a token of it is on average at least as likely to the target as one of the expert's",
+    )
 
 
 class Teacher(Frozen):
@@ -68,8 +85,9 @@ class Rejections(Frozen):
 
 
 PRESETS: dict[str, dict[str, Any]] = {
+    # None of the papers looks at more than the answer: no grounding.
     # arXiv 2509.15157; numbers of samples from its public re-implementations
-    "mind_the_gap": {},
+    "mind_the_gap": {"grounding": None},
     # its control: only what the target solves alone
     "self_only": {"guided": {"num_samples": 0}, "fallback": "drop"},
     # rejection-sampling fine-tuning, arXiv 2308.01825: every different correct sample
@@ -83,15 +101,17 @@ PRESETS: dict[str, dict[str, Any]] = {
     "star": {
         "self_align": {"num_samples": 1, "wave_size": 1, "temperature": 0.0},
         "guided": {"num_samples": 1, "wave_size": 1, "temperature": 0.0, "hint": "answer"},
+        "grounding": None,
         "fallback": "drop",
     },
     # self-distillation, arXiv 2402.13669: the demonstration in the target's words where the answer stays
     "sdft": {
         "self_align": {"num_samples": 0},
         "guided": {"num_samples": 1, "wave_size": 1, "hint": "rephrase"},
+        "grounding": None,
     },
     # arXiv 2602.12222: what is not solved alone is decoded beside a hinted context
-    "hinted_decoding": {"method": "hinted"},
+    "hinted_decoding": {"method": "hinted", "grounding": None},
 }
 
 
@@ -120,6 +140,9 @@ class Rewrite(Frozen):
         description="stop samples that can no longer be kept (random, first): fewer tokens, fewer attempts",
     )
     refusals: Rejections = Rejections()
+    grounding: Grounding | None = Field(
+        Grounding(), description="guided solutions must lead to their answer; null accepts any right one"
+    )
     tokens_per_problem: int | None = Field(
         None, ge=1, description="no further wave past so many sampled tokens"
     )

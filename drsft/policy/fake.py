@@ -24,7 +24,8 @@ async def _at_once(completions: Sequence[Completion]) -> None:
 class FakePolicy:
     """`answer(prompt_ids, seed)` is called for each sample, so an answer depends on its seed alone.
 
-    `serve` takes the time that an engine would take over these completions.
+    `serve` takes the time that an engine would take over these completions. Every token of every text is as
+    likely as another.
     """
 
     def __init__(
@@ -52,3 +53,6 @@ class FakePolicy:
             for index, completion in enumerate(completions):
                 on_tokens(index, completion.token_ids)
         return completions
+
+    async def logprobs(self, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> tuple[float, ...]:
+        return (-0.5,) * len(completion_ids)

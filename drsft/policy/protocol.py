@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from drsft.records import Completion, Sampling
 
@@ -84,6 +84,7 @@ def _hand_out(futures: Sequence[asyncio.Future[Completion]], whole: asyncio.Task
             future.cancel()
 
 
+@runtime_checkable
 class ScoringPolicy(Policy, Protocol):
     """A policy that also says how likely a text is to it."""
 

@@ -7,15 +7,16 @@ function serves the batch job and the endpoint. A phase begins only when the one
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from drsft.config import Analysis, Hint, Rewrite, SamplingPhase
+from drsft.config import Analysis, Hint, Rewrite, SamplingPhase, Teacher
 from drsft.policy.prompts import Prompter
-from drsft.policy.protocol import Policy, Scorer
+from drsft.policy.protocol import Policy, Scorer, ScoringPolicy
 from drsft.policy.teacher import Teachers
 from drsft.process.tracing import span
 from drsft.records import Attempt, Completion, FinishReason, Phase, Problem, Record, Source, Verdict
 from drsft.rewrite.budget import ProblemBudget, ProblemSlot, TokenBudget
 from drsft.rewrite.contradiction import contradicts
 from drsft.rewrite.events import NO_EVENTS, CascadeEvents
+from drsft.rewrite.grounding import GroundingCheck
 from drsft.rewrite.hinted import HintedPolicy, HintedSetup, analyse, hinted_problem, opened_turn
 from drsft.rewrite.judging import AcceptanceRules
 from drsft.rewrite.sampling import PhasePlan, sample_in_waves
@@ -55,18 +56,27 @@ async def rewrite_one(
 
     `budget` is the shard's, and `slot` is released while the problem waits for it; the problem's own limit is
     in the recipe. `events` listens to what happens. The selection "closest" asks `scorer` about the target.
-    Raises ValueError where the recipe needs a scorer or a hinted setup that is missing.
+    Raises ValueError where the recipe needs a scorer or a hinted setup that is missing, or a policy that
+    scores texts.
     """
     if recipe.rewrite.selection == "closest" and scorer is None:
         raise ValueError('the selection "closest" needs a scorer')
     if recipe.rewrite.is_hinted and recipe.hinted is None:
         raise ValueError(f'the method "{recipe.rewrite.method}" needs a hinted setup in the recipe')
+    if recipe.rewrite.grounding is not None and not isinstance(policy, ScoringPolicy):
+        raise ValueError("rewrite.grounding needs a policy that scores texts; set it to null")
+    plain_ids = recipe.prompter.plain(problem)
     cascade = _Cascade(
         problem=problem,
         policy=policy,
         verifier=verifier,
         recipe=recipe,
-        plain_ids=recipe.prompter.plain(problem),
+        plain_ids=plain_ids,
+        grounding_check=(
+            GroundingCheck(problem, plain_ids, policy, recipe.prompter)
+            if isinstance(policy, ScoringPolicy)
+            else None
+        ),
         budget=ProblemBudget(recipe.rewrite.tokens_per_problem, budget, slot),
         scorer=scorer,
         events=events,
@@ -87,6 +97,7 @@ class _Cascade:
     plain_ids: tuple[int, ...]
     budget: ProblemBudget
     scorer: Scorer | None
+    grounding_check: GroundingCheck | None
     events: CascadeEvents
     attempts: list[Attempt] = field(default_factory=list)
 
@@ -163,7 +174,8 @@ class _Cascade:
                 teacher=teacher,
                 prompter=recipe.prompter,
                 verifier=self.verifier,
-                rules=AcceptanceRules.of(recipe.rewrite, Phase.TEACHER),
+                rules=self._teacher_rules(teacher),
+                grounding_check=self.grounding_check,
                 events=self.events,
                 run_seed=recipe.run_seed,
                 max_kept_tokens=recipe.max_model_len - len(self.plain_ids),
@@ -172,6 +184,11 @@ class _Cascade:
         if not kept or teacher.use == "direct":
             return Source.TEACHER, kept
         return Source.REWRITTEN, await self._guided(Phase.TEACHER_GUIDED, kept[0].text)
+
+    def _teacher_rules(self, teacher: Teacher) -> AcceptanceRules:
+        """A text that is only shown to the target need not lead to its answer for the target."""
+        rules = AcceptanceRules.of(self.recipe.rewrite, Phase.TEACHER)
+        return rules if teacher.use == "direct" else replace(rules, grounding=None)
 
     async def _hinted(self, setup: HintedSetup, guide: str) -> list[Completion]:
         """Decodes from the plain prompt and a hinted one at once, after the target's own analysis."""
@@ -242,6 +259,7 @@ class _Cascade:
             rules=AcceptanceRules.of(rewrite, phase),
             selection=rewrite.selection,
             stop_beaten=rewrite.stop_beaten,
+            grounding_check=self.grounding_check,
         )
 
     async def _select(self, attempts: Sequence[Attempt]) -> list[Completion]:

@@ -2,9 +2,21 @@
 
 from dataclasses import dataclass, replace
 
-from drsft.config import Rejections, Rewrite
+from drsft.config import Grounding, Rejections, Rewrite
+from drsft.errors import InputError
 from drsft.process.tracing import span
-from drsft.records import Attempt, Outcome, Phase, Problem, Rejection, RejectionKind, Rollout, Verdict
+from drsft.records import (
+    Attempt,
+    GroundingScores,
+    Outcome,
+    Phase,
+    Problem,
+    Rejection,
+    RejectionKind,
+    Rollout,
+    Verdict,
+)
+from drsft.rewrite.grounding import GroundingCheck, rejection_of_grounding
 from drsft.rewrite.rejection import different_boxes, rejection_of
 from drsft.verify.protocol import Verifier, judge_completion
 from drsft.verify.steps.judge import MATH_KINDS
@@ -20,6 +32,7 @@ class AcceptanceRules:
     sees_guide: bool  # the phase's prompt shows a solution or an answer
     checks_steps: bool  # the equations of right solutions are judged and recorded
     require_steps: bool  # and false ones are a reason to reject
+    grounding: Grounding | None = None  # what they must show without the guide
 
     @classmethod
     def of(cls, rewrite: Rewrite, phase: Phase) -> "AcceptanceRules":
@@ -29,13 +42,22 @@ class AcceptanceRules:
             sees_guide=not is_own and phase is not Phase.TEACHER,
             checks_steps=not is_own,
             require_steps=not is_own and rewrite.guided.require_steps,
+            grounding=None if is_own else rewrite.grounding,
         )
 
 
 async def judge_rollout(
-    rollout: Rollout, problem: Problem, rules: AcceptanceRules, verifier: Verifier
+    rollout: Rollout,
+    problem: Problem,
+    rules: AcceptanceRules,
+    verifier: Verifier,
+    grounding_check: GroundingCheck | None = None,
 ) -> Attempt:
-    """Returns the rollout with its verdict; a right one also with the first reason to reject it, if any."""
+    """Returns the rollout with its verdict; a right one also with the first reason to reject it, if any.
+
+    Where the rules ask for grounding, `grounding_check` scores what nothing else speaks against. Raises
+    ValueError without one.
+    """
     completion, sample_index = rollout.completion, rollout.sample_index
     with span("verify", sample=sample_index) as opened:
         verdict = await judge_completion(verifier, problem, completion)
@@ -51,7 +73,24 @@ async def judge_rollout(
     steps = await _steps(rollout, problem, verifier) if rules.checks_steps else None
     if rejection is None and rules.require_steps and steps and steps.outcome is Outcome.WRONG:
         rejection = Rejection(RejectionKind.UNSOUND_STEPS)
-    return Attempt(rollout=rollout, verdict=verdict, rejection=rejection, steps=steps)
+    scores = None
+    if rejection is None and rules.grounding is not None:
+        scores = await _grounding(rollout, verdict, grounding_check)
+        rejection = rejection_of_grounding(scores, steps, rules.grounding)
+    return Attempt(rollout=rollout, verdict=verdict, rejection=rejection, steps=steps, grounding=scores)
+
+
+async def _grounding(
+    rollout: Rollout, verdict: Verdict, grounding_check: GroundingCheck | None
+) -> GroundingScores | None:
+    """Returns None for a solution that does not fit the target behind its plain prompt."""
+    if grounding_check is None:
+        raise ValueError("grounding is asked for, and nothing is there to score solutions")
+    with span("ground", sample=rollout.sample_index):
+        try:
+            return await grounding_check.scores(rollout.completion, verdict.answer)
+        except InputError:
+            return None
 
 
 async def _rejection_of_boxes(text: str, problem: Problem, verifier: Verifier) -> Rejection | None:

@@ -20,6 +20,7 @@ from drsft.records import (
 from drsft.rewrite.budget import ProblemBudget
 from drsft.rewrite.early_stop import EarlyStop
 from drsft.rewrite.events import NO_EVENTS, CascadeEvents
+from drsft.rewrite.grounding import GroundingCheck
 from drsft.rewrite.judging import AcceptanceRules, judge_rollout
 from drsft.verify.protocol import Verifier
 
@@ -39,6 +40,7 @@ class PhasePlan:
     rules: AcceptanceRules
     selection: Selection
     stop_beaten: bool
+    grounding_check: GroundingCheck | None = None
 
 
 async def sample_in_waves(
@@ -148,7 +150,8 @@ class _PhaseSampler:
         rollout = Rollout(
             phase=phase, sample_index=index, seed=seed, prompt_hash=self._prompt_hash, completion=completion
         )
-        attempt = await judge_rollout(rollout, self._plan.problem, self._plan.rules, self._verifier)
+        plan = self._plan
+        attempt = await judge_rollout(rollout, plan.problem, plan.rules, self._verifier, plan.grounding_check)
         self._events.attempt_judged(attempt)
         if attempt.is_accepted:
             self._early_stop.add(attempt)

@@ -125,6 +125,7 @@ class ShardRewriter:
             self._provenance,
             marks_thoughts=marks_thoughts,
             has_conversations=self._has_conversations,
+            is_grounded=self._recipe.rewrite.grounding is not None,
         )
         return self._shards.commit(shard, table, summary.to_json())
 

@@ -52,9 +52,7 @@ def _value(number: str) -> Fraction | None:
     return Fraction(plain) if re.fullmatch(r"\d+(?:\.\d+)?", plain) else None
 
 
-def token_range(
-    token_ids: Sequence[int], characters: slice, decode: Callable[[Sequence[int]], str]
-) -> range:
+def token_range(token_ids: Sequence[int], characters: slice, decode: Callable[[Sequence[int]], str]) -> range:
     """Returns the tokens that write these characters of `decode(token_ids)`, whole tokens at both ends."""
 
     def first_longer_than(num_characters: int) -> int:

@@ -19,6 +19,7 @@ from drsft.records import (
     stable_seed,
 )
 from drsft.rewrite.events import CascadeEvents
+from drsft.rewrite.grounding import GroundingCheck
 from drsft.rewrite.judging import AcceptanceRules, judge_rollout
 from drsft.verify.protocol import Verifier
 
@@ -37,6 +38,7 @@ class TeacherPhase:
     rules: AcceptanceRules
     events: CascadeEvents
     run_seed: int
+    grounding_check: GroundingCheck | None
     max_kept_tokens: int  # of a solution that is trained on as it is (`use: direct`)
 
     async def attempts(self) -> list[Attempt]:
@@ -77,7 +79,7 @@ class TeacherPhase:
         rollout = self._rollout(solution, index, completion)
         if failure:
             return Attempt(rollout=rollout, verdict=Verdict(outcome=Outcome.UNJUDGED, reason=failure))
-        attempt = await judge_rollout(rollout, self.problem, self.rules, self.verifier)
+        attempt = await judge_rollout(rollout, self.problem, self.rules, self.verifier, self.grounding_check)
         is_too_long = len(rollout.completion.token_ids) > self.max_kept_tokens
         if attempt.is_accepted and self.teacher.use == "direct" and is_too_long:
             return replace(attempt, rejection=Rejection(RejectionKind.TOO_LONG))

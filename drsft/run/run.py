@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -53,7 +54,7 @@ class Run:
 
     @cached_property
     def config(self) -> RunConfig:
-        return self._config or read_stored(self.store, layout.CONFIG, RunConfig)
+        return self._config or _stored_config(self.store)
 
     @property
     def is_started(self) -> bool:
@@ -166,6 +167,13 @@ class Run:
             for benchmark in self.config.evaluate.benchmarks
             for summary in self.samples(model, benchmark).summaries(WorkSummary.from_json)
         ]
+
+
+def _stored_config(store: Store) -> RunConfig:
+    """Versions that stored no `rewrite.grounding` accepted every right solution."""
+    rewrite = read_stored(store, layout.CONFIG, dict[str, Any]).get("rewrite", {})
+    given = {"grounding": None, **rewrite} if isinstance(rewrite, dict) else rewrite
+    return read_stored(store, layout.CONFIG, RunConfig, rewrite=given)
 
 
 def run_of(config: RunConfig) -> Run:

@@ -1,5 +1,5 @@
 """Records and problems as Arrow tables: the schema of what lies in the store. Version 3, with
-thoughts 4, with conversations 5.
+thoughts 4, with conversations 5, with grounding 6.
 
 docs/records.md describes every column and what changed since; a test holds the two together. Columns that an
 older version lacks are read as what they would have said then.
@@ -16,6 +16,7 @@ from drsft.records import (
     Attempt,
     Completion,
     FinishReason,
+    GroundingScores,
     Message,
     Outcome,
     Phase,
@@ -33,10 +34,10 @@ __all__ = [
     "EARLIER_TURNS",
     "PROBLEM_SCHEMA",
     "RECORD_SCHEMA",
-    "THINKING_RECORD_SCHEMA",
     "problems_from_table",
     "problems_of_records",
     "problems_to_table",
+    "record_schema",
     "records_from_table",
     "records_to_table",
 ]
@@ -44,6 +45,7 @@ __all__ = [
 SCHEMA_VERSION = 3
 THINKING_SCHEMA_VERSION = 4  # of the records of a model whose template marks thoughts
 CONVERSATION_SCHEMA_VERSION = 5  # of the records of problems that may be conversations
+GROUNDING_SCHEMA_VERSION = 6  # of the records of runs that ask whether guided solutions lead to their answer
 _ADDED = {"expert_verdict", "also_kept", "round"}  # since the first runs; so were these fields of an attempt:
 _ADDED_TO_ATTEMPTS = {"policy", "refusal", "steps", "mean_phi", "round"}
 
@@ -121,15 +123,39 @@ RECORD_SCHEMA = pa.schema(
 _THOUGHT = pa.struct(
     [pa.field("text", pa.string()), pa.field("num_tokens", pa.int32()), pa.field("is_closed", pa.bool_())]
 )
-_ATTEMPTS = RECORD_SCHEMA.get_field_index("attempts")
-_THINKING_ATTEMPT = pa.struct([*_ATTEMPT, pa.field("thought", _THOUGHT)])
-
-THINKING_RECORD_SCHEMA = (
-    RECORD_SCHEMA.set(_ATTEMPTS, pa.field("attempts", pa.list_(_THINKING_ATTEMPT), nullable=False))
-    .append(pa.field("thought", _THOUGHT))
-    .append(pa.field("also_kept_thoughts", pa.list_(_THOUGHT), nullable=False))
-    .with_metadata({"drsft.schema_version": str(THINKING_SCHEMA_VERSION)})
+_GROUNDING = pa.struct(
+    [
+        pa.field("answer_logprob", pa.float64()),
+        pa.field("lift", pa.float64()),
+        pa.field("mean_logprob", pa.float64()),
+        pa.field("expert_mean_logprob", pa.float64()),
+    ]
 )
+
+
+def record_schema(
+    *, marks_thoughts: bool = False, has_conversations: bool = False, is_grounded: bool = False
+) -> pa.Schema:
+    """RECORD_SCHEMA with the columns of thoughts, of earlier turns, and of the scores of grounding."""
+    attempt = [*_ATTEMPT]
+    if marks_thoughts:
+        attempt.append(pa.field("thought", _THOUGHT))
+    if is_grounded:
+        attempt.append(pa.field("grounding", _GROUNDING))
+    attempts = pa.field("attempts", pa.list_(pa.struct(attempt)), nullable=False)
+    schema = RECORD_SCHEMA.set(RECORD_SCHEMA.get_field_index("attempts"), attempts)
+    version = SCHEMA_VERSION
+    if marks_thoughts:
+        also_kept = pa.field("also_kept_thoughts", pa.list_(_THOUGHT), nullable=False)
+        schema, version = (
+            schema.append(pa.field("thought", _THOUGHT)).append(also_kept),
+            THINKING_SCHEMA_VERSION,
+        )
+    if has_conversations:
+        schema, version = schema.append(EARLIER_TURNS), CONVERSATION_SCHEMA_VERSION
+    if is_grounded:
+        version = GROUNDING_SCHEMA_VERSION
+    return schema.with_metadata({"drsft.schema_version": str(version)})
 
 
 def problems_to_table(problems: Sequence[Problem], *, has_conversations: bool = False) -> pa.Table:
@@ -158,19 +184,22 @@ def records_to_table(
     *,
     marks_thoughts: bool = False,
     has_conversations: bool = False,
+    is_grounded: bool = False,
 ) -> pa.Table:
     """Rows in order of problem id, so equal records give equal bytes whatever finished first.
 
     `provenance` joins the file's metadata, each key as `drsft.<key>`. The columns of thoughts are there where
     the model's template marks some (`marks_thoughts`), or a record holds one; so is the column of earlier
-    turns where problems may be conversations (`has_conversations`).
+    turns where problems may be conversations (`has_conversations`), and that of grounding where the run asks
+    for it (`is_grounded`).
     """
     ordered = sorted(records, key=lambda record: record.problem.problem_id)
-    is_thinking = marks_thoughts or any(map(_has_thought, ordered))
-    schema = THINKING_RECORD_SCHEMA if is_thinking else RECORD_SCHEMA
-    if has_conversations or any(record.problem.earlier for record in ordered):
-        version = {"drsft.schema_version": str(CONVERSATION_SCHEMA_VERSION)}
-        schema = schema.append(EARLIER_TURNS).with_metadata(version)
+    attempts = [attempt for record in ordered for attempt in record.attempts]
+    schema = record_schema(
+        marks_thoughts=marks_thoughts or any(map(_has_thought, ordered)),
+        has_conversations=has_conversations or any(record.problem.earlier for record in ordered),
+        is_grounded=is_grounded or any(attempt.grounding is not None for attempt in attempts),
+    )
     table = pa.Table.from_pylist([_record_row(record) for record in ordered], schema=schema)
     about = {f"drsft.{key}": value for key, value in (provenance or {}).items()}
     return table.replace_schema_metadata({**schema.metadata, **about})
@@ -184,7 +213,7 @@ def records_from_table(table: pa.Table) -> list[Record]:
 
 def _check_schema(schema: pa.Schema) -> None:
     version = int((schema.metadata or {}).get(b"drsft.schema_version", SCHEMA_VERSION))
-    newest = CONVERSATION_SCHEMA_VERSION
+    newest = GROUNDING_SCHEMA_VERSION
     if version > newest:
         raise InputError(
             f"these records have schema version {version}, this drsft reads up to {newest}; install the "
@@ -276,6 +305,7 @@ def _attempt_row(attempt: Attempt) -> dict[str, Any]:
         "mean_phi": attempt.mean_phi,
         "round": rollout.round,
         "thought": _thought_row(rollout.completion.thought),
+        "grounding": None if attempt.grounding is None else asdict(attempt.grounding),
     }
 
 
@@ -338,11 +368,12 @@ def _attempt(row: dict[str, Any]) -> Attempt:
         policy=row.get("policy", "target"),
         round=row.get("round", 1),
     )
-    rejection = row.get("refusal")
+    rejection, grounding = row.get("refusal"), row.get("grounding")
     return Attempt(
         rollout=rollout,
         verdict=_verdict(row),
         rejection=None if rejection is None else Rejection.from_text(rejection),
         steps=_optional_verdict(row.get("steps")),
         mean_phi=row.get("mean_phi"),
+        grounding=None if grounding is None else GroundingScores(**grounding),
     )

@@ -61,7 +61,7 @@ def rewritten(folder: Path) -> list[Record]:
     problems = Problems(path=str(folder / "problems.jsonl"), shard_size=NUM_PROBLEMS // 2)
     plan = plan_problems(problems, store, PROBLEMS, prompter=prompter, max_model_len=256)
     stage = {"num_samples": 4, "wave_size": 2, "max_tokens": 64}
-    rewrite = Rewrite.model_validate({"self_align": stage, "guided": stage})
+    rewrite = Rewrite.model_validate({"self_align": stage, "guided": stage, "grounding": None})
     recipe = Recipe(rewrite=rewrite, prompter=prompter, run_seed=3, max_model_len=256)
 
     async def main() -> None:

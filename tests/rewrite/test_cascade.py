@@ -65,7 +65,7 @@ def recipe(teachers: "FakeTeachers | None" = None, **changes: Any) -> Recipe:
     )
     stage = {"num_samples": 4, "wave_size": 2, "max_tokens": 64}
     # Whole waves, so that what is counted here does not depend on which sample stands first.
-    defaults = {"self_align": stage, "guided": stage, "stop_beaten": False}
+    defaults = {"self_align": stage, "guided": stage, "stop_beaten": False, "grounding": None}
     rewrite = Rewrite.model_validate({**defaults, **changes})
     return Recipe(
         rewrite=rewrite, prompter=cast(Prompter, prompter), run_seed=0, max_model_len=100, teachers=teachers

@@ -61,7 +61,7 @@ def prompter() -> Prompter:
 
 def recipe(prompter: Prompter, **settings: object) -> Recipe:
     phase = {"num_samples": 1, "wave_size": 1}
-    rewrite = Rewrite.model_validate({"self_align": phase, "guided": phase, **settings})
+    rewrite = Rewrite.model_validate({"self_align": phase, "guided": phase, "grounding": None, **settings})
     return Recipe(rewrite=rewrite, prompter=prompter, run_seed=0, max_model_len=4096)
 
 

@@ -110,7 +110,7 @@ def test_the_hinted_view_is_what_hinted_decoding_in_its_place_would_keep(
 
 def test_the_other_views_hold_what_the_target_solved_alone_and_every_problem() -> None:
     records = records_to_table([rewritten(own, "right", recipe()) for own in ("right", "wrong")])
-    rewrite = Rewrite()
+    rewrite = Rewrite(grounding=None)
     alone = view_of(records, "self_only", rewrite, run_seed=0)
     assert alone["source"].to_pylist() == ["own"]
     for data in ("expert", "rewritten"):

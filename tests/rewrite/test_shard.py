@@ -61,7 +61,9 @@ def answer(prompt_ids: Sequence[int], seed: int) -> Completion:
 
 def recipe(prompter: Prompter) -> Recipe:
     stage = {"num_samples": 4, "wave_size": 2, "max_tokens": 64}
-    rewrite = Rewrite.model_validate({"self_align": stage, "guided": stage, "num_accepted": 2})
+    rewrite = Rewrite.model_validate(
+        {"self_align": stage, "guided": stage, "num_accepted": 2, "grounding": None}
+    )
     return Recipe(rewrite=rewrite, prompter=prompter, run_seed=3, max_model_len=256)
 
 

@@ -16,7 +16,7 @@ from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.rewrite.export import messages_table, pairs_table
 from drsft.rewrite.shard import count_records
 from drsft.run.summary import ShardCounts, ShardSummary
-from drsft.run.tables import RECORD_SCHEMA, THINKING_RECORD_SCHEMA, records_from_table, records_to_table
+from drsft.run.tables import RECORD_SCHEMA, record_schema, records_from_table, records_to_table
 from drsft.verify.pool import VerifierPool
 from tests.support.templates import FAMILIES, folder_of
 
@@ -66,7 +66,9 @@ def rewritten(
     prompter: Prompter, own: Completion, guided: Completion | None = None, **refusals: bool
 ) -> Record:
     phase = {"num_samples": 1, "wave_size": 1}
-    rewrite = Rewrite.model_validate({"self_align": phase, "guided": phase, "refusals": refusals})
+    rewrite = Rewrite.model_validate(
+        {"self_align": phase, "guided": phase, "refusals": refusals, "grounding": None}
+    )
     recipe = Recipe(rewrite=rewrite, prompter=prompter, run_seed=0, max_model_len=4096)
     plain_ids = prompter.plain(PROBLEM)
     policy = FakePolicy(lambda ids, seed: own if tuple(ids) == plain_ids else guided or own)
@@ -144,7 +146,7 @@ def test_records_with_thoughts_are_read_back_as_they_were(prompter: Prompter) ->
     record = rewritten(prompter, thinking(prompter, RIGHT, WRONG_DRAFT))
     several = replace(record, further_completions=(record.attempts[0].rollout.completion,))
     table = records_to_table([several])
-    assert table.schema.equals(THINKING_RECORD_SCHEMA, check_metadata=True)
+    assert table.schema.equals(record_schema(marks_thoughts=True), check_metadata=True)
     assert records_from_table(table) == [several]
 
 
@@ -155,7 +157,7 @@ def test_records_without_thoughts_have_the_columns_that_they_always_had(tmp_path
     assert table.schema.equals(RECORD_SCHEMA, check_metadata=True)
     assert [one.thought for one in records_from_table(table)] == [None]
     thinks = records_to_table([record], marks_thoughts=True)
-    assert thinks.schema.equals(THINKING_RECORD_SCHEMA, check_metadata=True)
+    assert thinks.schema.equals(record_schema(marks_thoughts=True), check_metadata=True)
     assert records_from_table(thinks) == records_from_table(table)
     both = [one.select(RECORD_SCHEMA.names[:9]) for one in (table, thinks)]
     assert pa.concat_tables(both).num_rows == 2, "shards of before and after an upgrade train together"

@@ -22,6 +22,9 @@ STORED_REJECTIONS = {
     ),
     "several different boxed answers": Rejection(RejectionKind.SEVERAL_BOXES),
     "its equations do not hold": Rejection(RejectionKind.UNSOUND_STEPS),
+    "too few equations": Rejection(RejectionKind.TOO_FEW_STEPS),
+    "its answer does not follow from it": Rejection(RejectionKind.UNGROUNDED),
+    "less likely than the expert's text": Rejection(RejectionKind.WIDENS_GAP),
     "too long for the model": Rejection(RejectionKind.TOO_LONG),
     "a reason of some other version": Rejection(RejectionKind.OTHER, "a reason of some other version"),
 }

@@ -26,6 +26,7 @@ SETTINGS: dict[str, Any] = {
     "rewrite": {
         "self_align": {"num_samples": 2, "wave_size": 2, "max_tokens": 64},
         "guided": {"num_samples": 2, "wave_size": 2, "max_tokens": 64},
+        "grounding": None,  # this policy scores nothing
     },
     "access": {"open_on_loopback": True},
 }

@@ -122,7 +122,9 @@ async def _rewrite(alone: Sequence[int], guided: Sequence[int]) -> tuple[str, in
 
     problem = Problem(problem_id="p", question="?", demonstration="expert", reference="!")
     recipe = Recipe(
-        rewrite=Rewrite.model_validate({"self_align": _stage(alone), "guided": _stage(guided)}),
+        rewrite=Rewrite.model_validate(
+            {"self_align": _stage(alone), "guided": _stage(guided), "grounding": None}
+        ),
         prompter=cast(Prompter, _PROMPTER),
         run_seed=0,
         max_model_len=100,

@@ -1,0 +1,120 @@
+"""Whether a guided solution leads to its answer by itself.
+
+A sample that saw a guide can copy its answer: the verdict is CORRECT, and the text before it is of no use.
+So a guided solution is read again behind the plain prompt, where nothing gives the answer away. Its lift says
+how much likelier its own words make the answer, where they first state it, than the question alone does. With
+it goes how likely the whole text is there, beside the expert's: a text that is less likely would widen the
+gap that rewriting is there to close. docs/grounding.md says what the scores were calibrated against.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from drsft.config import Grounding
+from drsft.policy.prompts import Prompter
+from drsft.policy.protocol import ScoringPolicy
+from drsft.records import (
+    Completion,
+    GroundingScores,
+    Outcome,
+    Problem,
+    Rejection,
+    RejectionKind,
+    Verdict,
+)
+from drsft.rewrite.stated_answer import first_statement, token_range
+
+__all__ = ["GroundingCheck", "rejection_of_grounding"]
+
+
+class GroundingCheck:
+    """Scores the solutions of one problem; what they share is asked for once."""
+
+    def __init__(
+        self, problem: Problem, plain_ids: Sequence[int], policy: ScoringPolicy, prompter: Prompter
+    ) -> None:
+        self._problem, self._plain_ids = problem, plain_ids
+        self._policy, self._prompter = policy, prompter
+        self._unaided: dict[str, asyncio.Task[float | None]] = {}
+        self._expert: asyncio.Task[float | None] | None = None
+
+    async def scores(self, completion: Completion, answer: str | None) -> GroundingScores:
+        """Returns the scores of a solution that answers `answer`. Raises InputError if it is too long."""
+        logprobs_T, unaided, expert = await asyncio.gather(
+            self._policy.logprobs(self._plain_ids, completion.token_ids),
+            self._unaided_logprob(answer),
+            self._expert_logprob(),
+        )
+        stated = self._stated_logprob(completion, logprobs_T, answer)
+        return GroundingScores(
+            answer_logprob=stated,
+            lift=None if stated is None or unaided is None else stated - unaided,
+            mean_logprob=_mean(logprobs_T),
+            expert_mean_logprob=expert,
+        )
+
+    async def _unaided_logprob(self, answer: str | None) -> float | None:
+        """Returns the log-prob of the answer when a solution consists of nothing else."""
+        if answer is None:
+            return None
+        if answer not in self._unaided:
+            self._unaided[answer] = asyncio.create_task(self._score_bare(answer))
+        return await self._unaided[answer]
+
+    async def _score_bare(self, answer: str) -> float | None:
+        bare = self._prompter.solution(f"The answer is \\boxed{{{answer}}}.")
+        logprobs_T = await self._policy.logprobs(self._plain_ids, bare.token_ids)
+        return self._stated_logprob(bare, logprobs_T, answer)
+
+    async def _expert_logprob(self) -> float | None:
+        if self._expert is None:
+            self._expert = asyncio.create_task(self._score_expert())
+        return await self._expert
+
+    async def _score_expert(self) -> float | None:
+        if not self._problem.demonstration.strip():
+            return None
+        expert = self._prompter.completion(self._problem.demonstration)
+        return _mean(await self._policy.logprobs(self._plain_ids, expert))
+
+    def _stated_logprob(
+        self, completion: Completion, logprobs_T: Sequence[float], answer: str | None
+    ) -> float | None:
+        """Returns the log-prob of the tokens that first state the answer; None where none do."""
+        if answer is None:
+            return None
+        where = first_statement(completion.text, answer, self._problem.whole_question)
+        if where is None:
+            return None
+        token_ids = completion.token_ids
+        begun = 0 if completion.thought is None else completion.thought.num_tokens
+        answer_ids = token_ids[begun:]
+        # A template may put white space or a header between a thought, or the prompt, and the answer.
+        offset = self._prompter.decode(answer_ids).find(completion.text)
+        shifted = slice(where.start + max(offset, 0), where.stop + max(offset, 0))
+        tokens = token_range(answer_ids, shifted, self._prompter.decode)
+        return sum(logprobs_T[begun + tokens.start : begun + tokens.stop])
+
+
+def rejection_of_grounding(
+    scores: GroundingScores | None, steps: Verdict | None, settings: Grounding
+) -> Rejection | None:
+    """Returns the first reason against a right guided solution, or None. What is unknown is no reason."""
+    if settings.min_equations and steps is not None:
+        if steps.outcome is Outcome.WRONG:
+            return Rejection(RejectionKind.UNSOUND_STEPS)
+        num_read = 0 if steps.steps is None else steps.steps.num_read
+        if steps.outcome is Outcome.NO_ANSWER or num_read < settings.min_equations:
+            return Rejection(RejectionKind.TOO_FEW_STEPS)
+    if scores is None:
+        return None
+    if settings.min_lift is not None and scores.lift is not None and scores.lift < settings.min_lift:
+        return Rejection(RejectionKind.UNGROUNDED)
+    expert = scores.expert_mean_logprob
+    if settings.narrows_gap and expert is not None and scores.mean_logprob < expert:
+        return Rejection(RejectionKind.WIDENS_GAP)
+    return None
+
+
+def _mean(logprobs_T: Sequence[float]) -> float:
+    return sum(logprobs_T) / len(logprobs_T)
