@@ -1,0 +1,88 @@
+"""`drsft inspect RUN --grounding`: every scored solution counts once, and the ends are shown in order."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from drsft.policy.fake import text_completion
+from drsft.records import (
+    Attempt,
+    GroundingScores,
+    Outcome,
+    Phase,
+    Problem,
+    Record,
+    Rejection,
+    RejectionKind,
+    Rollout,
+    Source,
+    Verdict,
+)
+from drsft.report.terminal.grounding import grounded_attempts, grounding_view
+
+PROBLEM = Problem(problem_id="p", question="How many?", demonstration="2 + 2 = 4", reference="4")
+
+
+def attempt(lift: float | None, text: str = "4", *, is_accepted: bool = True) -> Attempt:
+    return Attempt(
+        rollout=Rollout(
+            phase=Phase.GUIDED, sample_index=0, seed=1, prompt_hash="", completion=text_completion(text)
+        ),
+        verdict=Verdict(outcome=Outcome.CORRECT, reason="equal"),
+        rejection=None if is_accepted else Rejection(RejectionKind.UNGROUNDED),
+        grounding=GroundingScores(
+            answer_logprob=None if lift is None else lift - 1,
+            lift=lift,
+            mean_logprob=-1.25,
+            expert_mean_logprob=-1.5,
+        ),
+    )
+
+
+def record(*attempts: Attempt) -> Record:
+    return Record(
+        problem=PROBLEM,
+        source=Source.EXPERT,
+        prompt_ids=(1,),
+        completion_ids=(2,),
+        text="",
+        behaviour_logprobs_T=None,
+        attempts=attempts,
+    )
+
+
+def shown(records: list[Record], limit: int) -> str:
+    console = Console(width=120, record=True)
+    with console.capture() as captured:
+        console.print(grounding_view(grounded_attempts(records), limit))
+    return captured.get()
+
+
+@given(lifts=st.lists(st.floats(-40, 40), min_size=1, max_size=30))
+def test_the_histogram_counts_every_scored_solution(lifts: list[float]) -> None:
+    bars = shown([record(*map(attempt, lifts))], 0).split("accepted (█)\n")[1].splitlines()
+    counts = [int(line.split()[-1]) for line in bars if line.strip() and line.strip()[0] in "+-"]
+    assert sum(counts) == len(lifts)
+
+
+def test_the_ends_are_shown_in_order_with_their_reasons() -> None:
+    attempts = [
+        attempt(2.0, "high"),
+        attempt(-7.5, "copied", is_accepted=False),
+        attempt(0.5, "middle"),
+        attempt(None, "no statement"),
+    ]
+    text = shown([record(*attempts), replace(record(attempt(1.0)), attempts=())], 1)
+    assert text.startswith("3 right guided solutions were scored without their guide; 2 lead")
+    assert "1 rejected: its answer does not follow from it" in text
+    assert text.index("lowest lift") < text.index("-7.50") < text.index("highest lift") < text.index("+2.00")
+    assert "copied" in text
+    assert "high\n" in text
+    assert "middle" not in text
+    assert "log-prob -1.25 a token, expert's -1.50" in text
+
+
+def test_a_run_without_scores_says_so() -> None:
+    assert "rewrite.grounding is null" in shown([record()], 5)
