@@ -28,7 +28,7 @@ _VERB = (
 )
 _NOUN = (
     r"\banswers?|\br[ée]ponse|\bantwort|\brespuesta|\bresposta|\brisposta|ответ"
-    r"|答案|答え|正解|정답|\b답|正确选项|\bopci[oó]n|\bop[cç][aã]o"
+    r"|答案|答え|正解|정답|\b답|正确选项|正确的(?:选项|说法|叙述)?(?=是)|\bopci[oó]n|\bop[cç][aã]o"
 )
 _STATED = re.compile(
     rf"(?:(?:(?P<noun>{_NOUN})|\boptions?|\bchoices?|\bselections?|选项)"
@@ -63,8 +63,9 @@ _RETRACTS = re.compile(
     r"\bwait\b|\bactually\b|\bcorrection\b|\bmistake\b|\bno,|\bon second thought|更正|不对", re.IGNORECASE
 )
 _LEFT = re.compile(
-    r"(?:\bit'?s|\bis|\bbe|\bhence,?|\btherefore,?|\bthus,?|\bso,|\bleaves|\bleaving|\bleft with|=|:)\s*"
-    r"(?:only\s+)?(?:option\s+|choice\s+)?\(?((?-i:[A-HJ-Z]))\)?(?=[\s.,;!*]|$)"
+    r"(?:\bit'?s|\bis|\bbe|\bhence,?|\btherefore,?|\bthus,?|\bso,?"
+    r"|\bes|\best|\bist|\bleaves|\bleaving|\bleft with|=|:)\s*"
+    r"(?:only\s+)?(?:option\s+|choice\s+|la\s+opci[oó]n\s+)?\(?((?-i:[A-HJ-Z]))\)?(?=[\s.,;!*]|$)"
     r"(?!\s*[-+*/=^]|\s+[a-z]{2,}\s+[a-z])",
     re.IGNORECASE,
 )
@@ -90,7 +91,8 @@ def announced_letters(text: str, offered: Letters, *, asks_for_wrong: bool) -> L
     that is discussed.
     """
     announced = list(_announcements(text, asks_for_wrong=asks_for_wrong))
-    right = [claim for claim in _called_right(text) if not offered or claim.letters <= offered]
+    right = list(_called_right(text, asks_for_wrong=asks_for_wrong))
+    right = [claim for claim in right if not offered or claim.letters <= offered]
     if announced and not _RETRACTS.search(text, announced[-1].position):
         return announced[-1].letters
     last = max([*announced, *right], key=lambda claim: claim.position, default=None)
@@ -105,10 +107,11 @@ def _announcements(text: str, *, asks_for_wrong: bool) -> Iterator[_Claim]:
             yield _Claim(match.start(), _letters_in(letters))
 
 
-def _called_right(text: str) -> Iterator[_Claim]:
-    """Yields each "C is correct" in the order of the text."""
+def _called_right(text: str, *, asks_for_wrong: bool) -> Iterator[_Claim]:
+    """Yields each "C is correct" in order, and no "C is true" where a wrong one is asked for."""
     for match in _IS_ANSWER.finditer(text):
-        yield _Claim(match.start(), _letters_in(match["letters"]))
+        if not (asks_for_wrong and match.group().endswith(("true", "正确", "对"))):
+            yield _Claim(match.start(), _letters_in(match["letters"]))
 
 
 def _letters_in(letters: str) -> Letters:

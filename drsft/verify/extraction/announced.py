@@ -18,7 +18,7 @@ _NOUN = (
 )
 
 _PHRASE = re.compile(
-    rf"{_NOUN}[\s*_]*(?:\s?\([^()\n]{{1,40}}\)[\s*_]*)?(?:\s(?:to|of|for)\s[^.\n]{{0,80}}?(?=\s(?:is|are)\b|:))?"
+    rf"{_NOUN}(?:\s+(?:finale?|definitiva)\b)?[\s*_]*(?:\s?\([^()\n]{{1,40}}\)[\s*_]*)?(?:\s(?:to|of|for)\s[^.\n]{{0,80}}?(?=\s(?:is|are)\b|:))?"
     rf"\s*(?:(?P<verb>{_VERB}[\s*_:：]*)|(?P<colon>[:：=】\]][\s*_:：]*|[-–—]\s)|(?=\$|\\\())",
     re.IGNORECASE,
 )

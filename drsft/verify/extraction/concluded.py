@@ -33,6 +33,7 @@ _THERE_ARE = re.compile(
 _VALUE = r"[-−]?\s?(?:\d[\d,]*(?:\.\d+)?(?:\s?/\s?\d+)?|\\[dt]?frac\s?\{[^{}]*\}\s?\{[^{}]*\})"
 _NAMED = rf"\$?\b([A-Za-z](?:_\{{?\w\}}?)?)\s*=\s*{_VALUE}\$?"
 _ASSIGNMENTS = re.compile(rf"{_NAMED}(?:\s*(?:,|;|\band\b|,\s*and\b)\s*{_NAMED})+\W*$")
+_CONDITION = re.compile(r"\b(?:when|if|for|at|where|with)\s+\$?$", re.IGNORECASE)  # "when x = 1, m = 2"
 _NAME = re.compile(r"\b([A-Za-z](?:_\{?\w\}?)?)\s*=")
 _TRUTH = re.compile(r"\b(?:is|are|was)\s+(?:therefore\s+|thus\s+|indeed\s+)?(true|false)\W*$", re.IGNORECASE)
 _ENDS_IN_QUESTION = re.compile(r"[?？][\s*_\"'”)]*$")
@@ -78,7 +79,8 @@ def concluded(text: str) -> Statement | None:
 def _stated_at_end(sentence: str) -> str | None:
     """Several named values, several values after a verb, or whether the statement is true."""
     named = _ASSIGNMENTS.search(sentence)
-    if named is not None and len(set(_NAME.findall(named.group()))) > 1:
+    is_condition = named is not None and _CONDITION.search(sentence[: named.start()]) is not None
+    if named is not None and not is_condition and len(set(_NAME.findall(named.group()))) > 1:
         return named.group().replace("$", "").strip(" .")
     if not NUMBER.search(sentence):
         truth = _TRUTH.search(sentence)

@@ -33,9 +33,10 @@ _LETTERS = r"[A-Za-zµμΩ°Å]+"
 _POWER = r"(?:\^?\{?-?\d\}?|[²³])?"
 _SYMBOL = re.compile(rf"\s?[·*]?\s?({_LETTERS}){_POWER}(?![A-Za-z])")
 _RATE = re.compile(
-    rf"(?:\s?/\s?{_LETTERS}{_POWER}|\sper\s(?:square\s|cubic\s)?{_LETTERS}"
+    rf"(?:\s?/\s?{_LETTERS}{_POWER}|\s?/\s?\([^()\n]{{1,20}}\)|\sper\s(?:square\s|cubic\s)?{_LETTERS}"
     r"|\san?\s(?:second|minute|hour|day|night|week|month|year|piece|person|pound))(?![A-Za-z])"
 )
+_TIMES = re.compile(r"(?<=\d)\s?[x×*·]\s?10(?=\s?\^)")
 _AN = re.compile(r"\san?\s")
 _WORDS_TOO = frozenset({"A", "in", "u"})  # more often words than units
 _PLURAL = re.compile(
@@ -57,9 +58,10 @@ NEGATIVE = re.compile(r"\b(?:negative|minus)\s+(?=\d)")
 
 def inequality_in_words(statement: str) -> str | None:
     """ "x is greater than or equal to negative 2" is x >= -2."""
-    match = _INEQUALITY.search(statement)
-    if match is None:
+    matches = list(_INEQUALITY.finditer(statement))
+    if not matches:
         return None
+    match = matches[-1]
     sign = (">" if match[2] in ("greater", "more", "larger") else "<") + ("=" if match[3] else "")
     return f"{match[1]} {sign} {'-' if match[4] else ''}{match[5]}"
 
@@ -74,7 +76,8 @@ def with_unit(sentence: str, number: "re.Match[str]") -> str:
     end = _end_of_unit(sentence, end)
     is_amount = end > number.end() or number.group().startswith(("$", "€", "£"))
     rate = _RATE.match(sentence, end) if is_amount else None
-    return sentence[start:end].strip() + ("" if rate is None else _AN.sub(" per ", rate.group()))
+    amount = _TIMES.sub(" × 10", sentence[start:end].strip())
+    return amount + ("" if rate is None else _AN.sub(" per ", rate.group()))
 
 
 def _end_of_unit(sentence: str, position: int) -> int:

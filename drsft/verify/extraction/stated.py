@@ -21,6 +21,7 @@ _CONCLUSION = re.compile(
     r".*(?:\b(?:is|are|was|be|equals|equal\s+to|makes|gives|get|therefore|total\s+of)\b|=)\s*", re.DOTALL
 )
 
+_NOTE = re.compile(r"\s+\([^()]*\)\W*$")  # "44 (4 groups of 11)"
 _TRUTH_FIRST = re.compile(r"(yes|no|true|false)\s*[,;:.](?=\s+\w)", re.IGNORECASE)  # "no, it is not"
 _REASON = re.compile(
     r"[\s,;]+(?:because|since|as|which|when|after|so|for|by|due|while|but)\b.*|\s*[，,]?因为.*", re.DOTALL
@@ -48,7 +49,8 @@ def value_of(statement: str) -> str:
     if (truth := _TRUTH_FIRST.match(statement)) is not None:
         return truth[1]
     statement = NEGATIVE.sub("-", statement)
-    for candidate in (without_reason(statement), statement, statement.rpartition(": ")[2]):
+    without_note = _NOTE.sub("", statement)
+    for candidate in (without_reason(statement), statement, statement.rpartition(": ")[2], without_note):
         if candidate and is_readable(candidate):
             return candidate
     if words_of(without_reason(statement)) and len(statement) < 200:
