@@ -1,4 +1,4 @@
-"""The commands that need no run: verdicts, the service, the reference of the settings."""
+"""The commands that need no run: a look at data, verdicts, the service, the reference of the settings."""
 
 import sys
 from pathlib import Path
@@ -12,6 +12,53 @@ from drsft.config import RunConfig
 __all__ = ["service_app"]
 
 service_app = typer.Typer()
+
+
+@service_app.command()
+def data(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A file, a folder, s3://…, or a hub name.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="As in problems.split=test, problems.kind=choice."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="CONFIG", help="Read as this run's configuration says.")
+    ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ROLE=COLUMN", help="As in question=Body; roles are the keys of problems.columns."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Count its tokens and show the first turn.")
+    ] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="Read only the first so many rows.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+) -> None:
+    """Show the rows of a data set as a run would read them, and which it would set aside.
+
+    Without a configuration, columns that have other names than problem, solution and answer are guessed.
+
+    Examples:  drsft data exercises.csv
+
+               drsft data exercises.json --columns question=Body --columns reference=meta.answer --rows 1000
+
+               drsft data openai/gsm8k problems.subset=main problems.split=test --model Qwen/Qwen2.5-0.5B
+
+               drsft data exercises.jsonl --config my-run.yaml --json
+    """
+    from drsft.cli.data import show_data
+
+    show_data(
+        file,
+        overrides or (),
+        config=config,
+        columns=columns or (),
+        model=model,
+        max_rows=rows,
+        as_json=as_json,
+    )
 
 
 @service_app.command()

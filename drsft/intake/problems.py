@@ -5,7 +5,7 @@ a benchmark are found by the screens.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from drsft.config import Problems
@@ -14,13 +14,13 @@ from drsft.intake.checking import CheckedRow, CheckedRows, RowRules
 from drsft.intake.clean.key_set import KeySet
 from drsft.intake.clean.screen import Screen
 from drsft.intake.parallel import check_in_order
-from drsft.intake.rows import read_rows
+from drsft.intake.rows import BadRow, Row, read_rows
 from drsft.policy.prompts import Prompter
 from drsft.records import Problem
 from drsft.run.plan import QuarantinedRow
 from drsft.verify.kinds import KINDS
 
-__all__ = ["Intake", "QuarantinedRow", "read_problems"]
+__all__ = ["Intake", "QuarantinedRow", "nothing_usable", "problems_of_rows", "read_problems"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,6 +53,35 @@ def read_problems(
 
     Raises InputError naming file, line and field when the source holds rows but not one usable problem.
     """
+    has_any = False
+    for problem in problems_of_rows(
+        read_rows(config),
+        config,
+        intake,
+        prompter=prompter,
+        max_model_len=max_model_len,
+        needs_demonstration=needs_demonstration,
+        screens=screens,
+        kinds=kinds,
+    ):
+        has_any = True
+        yield problem
+    if not has_any:
+        raise InputError(nothing_usable(config, intake))
+
+
+def problems_of_rows(
+    rows: Iterable[Row | BadRow],
+    config: Problems,
+    intake: Intake,
+    *,
+    prompter: Prompter | None = None,
+    max_model_len: int | None = None,
+    needs_demonstration: bool = True,
+    screens: Sequence[Screen] = (),
+    kinds: Collection[str] = KINDS,
+) -> Iterator[Problem]:
+    """The same of rows that were read; there may be none."""
     rules = RowRules(
         config=config,
         kinds=frozenset(kinds),
@@ -62,7 +91,7 @@ def read_problems(
         length_bound=None if prompter is None else prompter.length_bound(),
     )
     seen, seen_solutions = KeySet(), KeySet()
-    for chunk in check_in_order(read_rows(config), rules):
+    for chunk in check_in_order(rows, rules):
         for row in _measured(chunk, prompter, max_model_len):
             intake.num_read += 1
             if isinstance(row, CheckedRow):
@@ -82,8 +111,6 @@ def read_problems(
             yield row.problem
             if config.limit is not None and len(seen) >= config.limit:
                 return
-    if not seen:
-        raise InputError(_nothing_usable(config, intake))
 
 
 def _measured(
@@ -158,7 +185,8 @@ def _screened(row: CheckedRow, screens: Sequence[Screen]) -> CheckedRow | Quaran
     return row
 
 
-def _nothing_usable(config: Problems, intake: Intake) -> str:
+def nothing_usable(config: Problems, intake: Intake) -> str:
+    """The one line that says why."""
     if not intake.quarantined:
         return f"problems.path {config.path!r} holds no rows"
     first = intake.quarantined[0]
