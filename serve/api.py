@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.config import JsonDict
 
 from drsft.records import Outcome, Source
@@ -24,6 +24,17 @@ __all__ = [
 Text = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
 KINDS = Literal["math", "math+steps", "choice", "numeric", "exact", "code"]
 
+_CONVERSATION: JsonDict = {
+    "messages": [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "What is 3 * 12?"},
+        {"role": "assistant", "content": "It is \\boxed{36}."},
+        {"role": "user", "content": "And 7 less?"},
+        {"role": "assistant", "content": "36 - 7 = 29. The answer is \\boxed{29}."},
+    ],
+    "reference": "29",
+    "seed": 7,
+}
 _PROBLEM: JsonDict = {
     "problem": "Ann has 3 boxes of 12 pencils and gives 7 away. How many are left?",
     "reference": "29",
@@ -47,12 +58,37 @@ class RecipeOverrides(_Strict):
     hint: Literal["demonstration", "answer"] | None = Field(None, description="what the guided phase sees")
 
 
+class TextPart(_Strict):
+    type: Literal["text"] = "text"
+    text: str
+
+
+class Turn(_Strict):
+    """A turn as data sets store it; fields beside these are ignored, as they are in problem files."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    role: Literal["system", "user", "assistant"]
+    content: str | list[TextPart | str]
+    reasoning_content: str | None = Field(None, description="a thought apart; read of the last turn alone")
+    tool_calls: list[Any] | None = Field(None, max_length=0, description="only texts can be asked")
+
+
 class RewriteRequest(_Strict):
-    """One problem. Without `expert_solution` there is no guided phase, unless the hint is the answer."""
+    """One problem, or a conversation that ends with it: exactly one of `problem` and `messages`.
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_PROBLEM]})
+    Without `expert_solution` there is no guided phase, unless the hint is the answer.
+    """
 
-    problem: Text
+    model_config = ConfigDict(json_schema_extra={"examples": [_PROBLEM, _CONVERSATION]})
+
+    problem: Text | None = None
+    messages: list[Turn] | None = Field(
+        None,
+        min_length=1,
+        description="a system turn, if any, then user and assistant; a last turn of the assistant is the "
+        "demonstration, unless `expert_solution` is given",
+    )
     reference: Text = Field(description="the answer that a solution must reach")
     expert_solution: str | None = Field(None, description="the demonstration to be rewritten")
     kind: KINDS = Field("math", description="which verifier judges")
@@ -62,6 +98,12 @@ class RewriteRequest(_Strict):
     )
     phi: bool = Field(False, description="also score the result under the target and the plain prompt")
     deadline_s: float | None = Field(None, ge=1, description="give up after so long; capped by the service")
+
+    @model_validator(mode="after")
+    def _asks_one_thing(self) -> "RewriteRequest":
+        if (self.problem is None) == (self.messages is None):
+            raise ValueError("give exactly one of problem and messages")
+        return self
 
 
 class BatchRequest(_Strict):

@@ -5,8 +5,11 @@ import time
 from dataclasses import dataclass
 
 from drsft.config import Rewrite
+from drsft.errors import InputError, ModelError
+from drsft.intake.messages import Conversation, UnusableConversation, read_conversation
 from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import Policy, Scorer
+from drsft.policy.turn.thoughts import split_text
 from drsft.process.logs import about
 from drsft.process.tracing import span
 from drsft.records import (
@@ -77,23 +80,19 @@ class RewriteService:
     def plan(self, request: RewriteRequest) -> Plan:
         """Checks a request. Raises Unacceptable where it exceeds a limit or asks for what is not offered."""
         self._check(request)
-        problem = Problem(
-            problem_id=problem_id_of(request.problem, request.reference),
-            question=request.problem,
-            demonstration=request.expert_solution or "",
-            reference=request.reference,
-            kind=request.kind,
-        )
+        problem = self._problem(request)
+        asked = "problem" if request.messages is None else "messages"
         recipe = Recipe(
-            rewrite=self._rewrite(request),
+            rewrite=self._rewrite(request, problem),
             prompter=self._prompter,
             run_seed=secrets.randbits(31) if request.seed is None else request.seed,
             max_model_len=self._config.target.max_model_len,
         )
-        num_plain_tokens = len(self._prompter.plain(problem))
+        self._check_thought(request, problem)
+        num_plain_tokens = self._num_plain_tokens(problem)
         if num_plain_tokens >= recipe.max_model_len:
             raise Unacceptable(
-                "problem", f"{num_plain_tokens} tokens leave no room in the model's {recipe.max_model_len}"
+                asked, f"{num_plain_tokens} tokens leave no room in the model's {recipe.max_model_len}"
             )
         num_prompt_tokens = max(num_plain_tokens, self._num_guided_tokens(problem, recipe))
         num_scored_tokens = self._num_scored_tokens(problem, recipe, num_plain_tokens) if request.phi else 0
@@ -128,6 +127,52 @@ class RewriteService:
         total_s = time.perf_counter() - started_s
         return self._result(plan, record, events, request_id, total_s, mean_phi, budget.num_spent)
 
+    def _problem(self, request: RewriteRequest) -> Problem:
+        """The problem that is asked. Raises Unacceptable for messages that are no conversation."""
+        asked, solution = self._conversation(request), request.expert_solution
+        self._check_length("messages" if request.messages else "problem", _texts_of(asked))
+        if solution is None:
+            solution = asked.answer or ""
+            self._check_length("messages", solution, self._config.limits.solution_chars)
+        return Problem(
+            problem_id=problem_id_of(asked.question, request.reference, asked.earlier),
+            question=asked.question,
+            demonstration=solution,
+            reference=request.reference,
+            kind=request.kind,
+            earlier=asked.earlier,
+        )
+
+    def _conversation(self, request: RewriteRequest) -> Conversation:
+        if request.messages is None:
+            return Conversation(question=request.problem or "")
+        turns = [turn.model_dump() for turn in request.messages]
+        found = read_conversation(turns, keeps_thought=self._prompter.turn.thought is not None)
+        if isinstance(found, UnusableConversation):
+            raise Unacceptable("messages", f"{found.reason}: {found.detail}")
+        return found
+
+    def _num_plain_tokens(self, problem: Problem) -> int:
+        """The length of the plain prompt. Raises Unacceptable for turns that the template does not take."""
+        try:
+            return len(self._prompter.plain(problem))
+        except (ModelError, InputError) as error:
+            if not problem.earlier:
+                raise
+            raise Unacceptable("messages", str(error)) from error
+
+    def _check_thought(self, request: RewriteRequest, problem: Problem) -> None:
+        try:
+            split_text(problem.demonstration.strip(), self._prompter.turn.thought)
+        except InputError as error:
+            field = "messages" if request.expert_solution is None else "expert_solution"
+            raise Unacceptable(field, str(error)) from error
+
+    def _check_length(self, field: str, text: str, limit: int | None = None) -> None:
+        limit = self._config.limits.problem_chars if limit is None else limit
+        if len(text) > limit:
+            raise Unacceptable(field, f"{len(text)} characters; at most {limit}")
+
     def _num_guided_tokens(self, problem: Problem, recipe: Recipe) -> int:
         """Returns the length of the guided prompt; 0 where it is never sent to an engine."""
         guided = recipe.rewrite.guided
@@ -159,13 +204,8 @@ class RewriteService:
 
     def _check(self, request: RewriteRequest) -> None:
         limits = self._config.limits
-        for field, text, limit in (
-            ("problem", request.problem, limits.problem_chars),
-            ("reference", request.reference, limits.reference_chars),
-            ("expert_solution", request.expert_solution or "", limits.solution_chars),
-        ):
-            if len(text) > limit:
-                raise Unacceptable(field, f"{len(text)} characters; at most {limit}")
+        self._check_length("reference", request.reference, limits.reference_chars)
+        self._check_length("expert_solution", request.expert_solution or "", limits.solution_chars)
         if request.kind == "code" and not self._config.verify_code:
             raise Unacceptable("kind", "this service does not judge programs")
         if request.phi and self._scorer is None:
@@ -178,7 +218,7 @@ class RewriteService:
         if (recipe.max_tokens or 0) > most:
             raise Unacceptable("recipe.max_tokens", f"at most {most}")
 
-    def _rewrite(self, request: RewriteRequest) -> Rewrite:
+    def _rewrite(self, request: RewriteRequest, problem: Problem) -> Rewrite:
         """Returns the service's recipe with the request's changes; without a guide, no guided phase."""
         given: RecipeOverrides = request.recipe
         base = self._config.rewrite
@@ -188,7 +228,7 @@ class RewriteService:
             if (value := getattr(given, name)) is not None
         }
         hint = given.hint or base.guided.hint
-        has_guide = hint == "answer" or bool(request.expert_solution)
+        has_guide = hint == "answer" or bool(problem.demonstration)
         guided_samples = base.guided.num_samples if given.guided_samples is None else given.guided_samples
         own_samples = given.self_align_samples
         if own_samples is None:
@@ -200,7 +240,7 @@ class RewriteService:
                 "guided": base.guided.model_copy(
                     update={**shared, "num_samples": guided_samples if has_guide else 0, "hint": hint}
                 ),
-                "fallback": fallback if request.expert_solution else "drop",
+                "fallback": fallback if problem.demonstration else "drop",
                 "teachers": (),
             }
         )
@@ -248,6 +288,10 @@ class RewriteService:
             seed=plan.recipe.run_seed,
             model=self._config.target.model,
         )
+
+
+def _texts_of(asked: Conversation) -> str:
+    return "".join([*(turn.content for turn in asked.earlier), asked.question])
 
 
 def _summary(attempt: Attempt) -> AttemptSummary:

@@ -9,7 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
+from drsft.intake.messages import Conversation, read_conversation
 from drsft.policy.prompts import Prompter
+from drsft.records import Problem, problem_id_of
 from drsft.verify.pool import VerifierPool
 from serve.api import BatchLine
 from serve.limits.keys import make_key
@@ -72,6 +74,72 @@ async def test_without_an_expert_there_is_no_guided_stage_and_nothing_to_fall_ba
     assert {attempt["stage"] for attempt in result["attempts"]} == {"self_align"}
 
 
+TURNS = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": [{"type": "text", "text": "1 + "}, {"type": "text", "text": "2?"}]},
+    {"role": "assistant", "content": "It is 3."},
+    {"role": "user", "content": "1 + 1?", "name": "of other tools", "more": [{"x": None}]},
+]
+TOLD = {"role": "assistant", "content": ASK["expert_solution"]}
+
+
+async def test_a_conversation_is_asked_as_problem_files_are_read(
+    service: Any, policy: Policy, prompter: Prompter
+) -> None:
+    """Its last turn of the assistant is the demonstration, unless there is one beside it."""
+    policy.answer = lambda seed: "The answer is \\boxed{5}."
+    asked, seen = {"messages": [*TURNS, TOLD], "reference": "2", "seed": 3}, service()
+    answer = await seen.post("/rewrite", json=asked)
+    result = answer.json()
+    read = read_conversation(asked["messages"])
+    assert isinstance(read, Conversation)
+    assert result["problem_id"] == problem_id_of(read.question, "2", read.earlier)
+    assert (result["source"], result["solution"]) == ("expert", ASK["expert_solution"])
+    problem = Problem(problem_id="", question="1 + 1?", demonstration="", reference="2", earlier=read.earlier)
+    assert result["tokens"]["prompt"] == len(prompter.plain(problem))
+    other = {**asked, "expert_solution": "So \\boxed{2}."}
+    told = (await seen.post("/rewrite", json=other)).json()
+    assert told["solution"] == "So \\boxed{2}."
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, "no user turn at the end"),
+        ({"messages": TURNS, "problem": "1 + 1?"}, "exactly one of problem and messages"),
+        ({"messages": None}, "exactly one of problem and messages"),
+        ({"messages": []}, "messages"),
+        ({"messages": "[]"}, "messages"),
+        ({"messages": [{"role": "word word", "content": "x"}]}, "messages"),
+        ({"messages": [{"role": "user"}]}, "messages"),
+        ({"messages": [{"role": "user", "content": [{"type": "image", "url": "x"}]}]}, "messages"),
+        ({"messages": [{"role": "user", "content": " "}]}, "empty message"),
+        ({"messages": [*TURNS[1:], TURNS[0]]}, "system turn behind others"),
+        ({"messages": [TOLD]}, "no user turn at the end"),
+        ({"messages": [{**TURNS[1], "tool_calls": [{"id": "1"}]}]}, "tool_calls"),
+        ({"messages": [{"role": "user", "content": "x" * 30_000}]}, "at most"),
+        ({"messages": [*TURNS, {"role": "assistant", "content": "x" * 140_000}]}, "at most"),
+        ({"messages": [{"role": "user", "content": "word " * 400}]}, "leave no room"),
+    ],
+)
+async def test_messages_that_are_no_conversation_are_named(
+    service: Any, policy: Policy, change: dict[str, Any], words: str
+) -> None:
+    answer = await service().post("/rewrite", json={"messages": TURNS[:1], "reference": "2", **change})
+    assert answer.status_code == 422
+    assert words in answer.text
+    assert "word word" not in answer.text
+    assert policy.num_calls == 0
+
+
+async def test_the_contract_has_an_example_of_a_conversation_that_it_takes(service: Any) -> None:
+    page = (await service().get("/openapi.json")).json()
+    examples = page["components"]["schemas"]["RewriteRequest"]["examples"]
+    assert [set(one) & {"problem", "messages"} for one in examples] == [{"problem"}, {"messages"}]
+    for one in examples:
+        assert (await service().post("/rewrite", json=one)).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -106,7 +174,15 @@ async def test_a_wrong_field_is_named_and_its_value_is_not_repeated(
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"[]", b"null", b"[" * 100_000, b'{"problem": "\\ud800", "reference": "2"}', b"\xff\xfe"],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"[" * 100_000,
+        b'{"problem": "\\ud800", "reference": "2"}',
+        b"\xff\xfe",
+    ],
 )
 async def test_what_is_not_a_request_is_a_problem_document(service: Any, body: bytes) -> None:
     answer = await service().post("/rewrite", content=body, headers={"Content-Type": "application/json"})
