@@ -36,7 +36,19 @@ LAYERS = {  # package or loose module -> what of drsft it may import
         *("rewrite", "gap", "train", "evaluate", "report"),
     },
     "serve": {
-        *("records", "errors", "config", "process", "policy", "verify", "rewrite", "gap", "train", "stages"),
+        *(
+            "records",
+            "errors",
+            "config",
+            "process",
+            "policy",
+            "verify",
+            "intake",
+            "rewrite",
+            "gap",
+            "train",
+            "stages",
+        ),
     },
     "bench": {
         *("records", "errors", "config", "storage", "process", "policy", "verify", "run", "intake"),
