@@ -1,7 +1,7 @@
 """Arms and the optimiser."""
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
@@ -88,8 +88,9 @@ class Train(Frozen):
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     filter: GapFilter | None = Field(None, description="which texts are left out by their gap")
     seq_len: int = Field(2048, ge=16, description="tokens that a row may have; longer texts are left out")
-    thoughts: Literal["keep", "mask"] = Field(
-        "keep", description="mask: no loss on thoughts and their markers, where the template marks some"
+    thoughts: Literal["keep", "mask"] | Annotated[float, Field(ge=0, le=1)] = Field(
+        "keep",
+        description="weight of the loss on thoughts and their markers, 0 to 1; mask is 0, keep is 1",
     )
     packing: bool = Field(True, description="several texts to a row; else each is a row of its own")
     batch_rows: int = Field(64, ge=1, description="rows of one step, over all workers")
@@ -112,6 +113,18 @@ class Train(Frozen):
     initial_model: str | None = Field(
         None, description="what training starts from where that is not the target that rewrote"
     )
+
+    @field_validator("thoughts")
+    @classmethod
+    def has_one_spelling(cls, given: str | float) -> str | float:
+        """The word for 0 and for 1, so that equal settings have equal fingerprints."""
+        return {0.0: "mask", 1.0: "keep"}.get(given, given) if isinstance(given, float) else given
+
+    @property
+    def thought_weight(self) -> float:
+        """How much a thought's token counts in the loss."""
+        words = {"mask": 0.0, "keep": 1.0}
+        return words[self.thoughts] if isinstance(self.thoughts, str) else self.thoughts
 
     @field_validator("arms", mode="before")
     @classmethod

@@ -86,13 +86,13 @@ def logit_gradient(
     normaliser_C: Tensor,
     reference_CV: Tensor | None,
     reference_normaliser_C: Tensor | None,
-    kl_weight: float,
+    kl_weight: float | Tensor,  # one number, or (C, 1)
     softcap: float | None,
     dtype: torch.dtype,
 ) -> Tensor:
     """w (softmax − onehot) + kl_weight (softmax − softmax_ref), through the soft cap, in `dtype`."""
     gradient_CV = (logits_CV - normaliser_C[:, None]).exp_()
-    gradient_CV.mul_((weight_C + kl_weight)[:, None])
+    gradient_CV.mul_(weight_C[:, None] + kl_weight)
     gradient_CV.scatter_add_(-1, labels_C[:, None], -weight_C[:, None])
     if reference_CV is not None and reference_normaliser_C is not None:
         # Not as sub_'s alpha: compiled, that would stay what it was when the weight last made it compile.

@@ -36,7 +36,7 @@ from drsft.objectives.statistics import (
     row_slices,
     token_statistics,
 )
-from drsft.objectives.weights import TokenContext, TokenTerms, guarded_terms, token_terms
+from drsft.objectives.weights import TokenContext, TokenTerms, guarded_terms, shared_terms, token_terms
 
 Numbers = TypeVar("Numbers", TokenStatistics, TokenTerms)
 
@@ -55,7 +55,7 @@ class FrozenStart:
 class LossRequest:
     """Everything about a micro-batch's loss but the tokens themselves."""
 
-    num_loss_tokens: int  # of the whole step
+    num_loss_tokens: float  # of the whole step; a token with a share counts as its share
     objective: Objective
     guards: Guards = field(default_factory=Guards)
     context: TokenContext = field(default_factory=TokenContext)
@@ -92,7 +92,8 @@ def fused_loss(hidden_ND: Tensor, head: Head, labels_N: Tensor, request: LossReq
 
 def _terms(request: LossRequest, statistics: TokenStatistics, context: TokenContext) -> TokenTerms:
     terms = token_terms(request.objective, statistics, context)
-    return guarded_terms(terms, statistics.logprobs_N, request.guards, context.is_exempt_N)
+    guarded = guarded_terms(terms, statistics.logprobs_N, request.guards, context.is_exempt_N)
+    return shared_terms(guarded, context.share_N)
 
 
 class _FusedLoss(torch.autograd.Function):
@@ -132,7 +133,9 @@ class _FusedLoss(torch.autograd.Function):
                 statistics = _written(scored.statistics, place, labels_N, into=statistics)
                 terms = _written(of_rows, place, labels_N, into=terms)
                 if gradient_CV is not None:
-                    gradient_CV[rows] = _logit_gradient(scored, labels_N[place], of_rows, head, request)
+                    gradient_CV[rows] = _logit_gradient(
+                        scored, labels_N[place], of_rows, head, request, request.context.of(place).share_N
+                    )
             if gradient_CV is not None:
                 gradients.add(slice(first, first + len(gradient_CV)), gradient_CV)
         ctx.gradients = gradients.finished() if gradients.are_wanted else None
@@ -194,10 +197,18 @@ def _score(logits_CV: Tensor, labels_C: Tensor, start_CV: Tensor | None, needs: 
 
 
 def _logit_gradient(
-    scored: _Scored, labels_C: Tensor, terms: TokenTerms, head: Head, request: LossRequest
+    scored: _Scored,
+    labels_C: Tensor,
+    terms: TokenTerms,
+    head: Head,
+    request: LossRequest,
+    share_C: Tensor | None,
 ) -> Tensor:
     """∂loss/∂(hidden states × weight + bias), (C, V), in the head's precision."""
     factor = head.shape.scale / request.num_loss_tokens
+    kl_weight: float | Tensor = request.objective.needs.kl_weight * factor
+    if share_C is not None:
+        kl_weight = kl_weight * share_C[:, None]
     return logit_gradient(
         scored.logits_CV,
         labels_C,
@@ -205,7 +216,7 @@ def _logit_gradient(
         normaliser_C=scored.normaliser_C,
         reference_CV=scored.start_CV,
         reference_normaliser_C=scored.start_normaliser_C,
-        kl_weight=request.objective.needs.kl_weight * factor,
+        kl_weight=kl_weight,
         softcap=head.shape.softcap,
         dtype=head.weight_VD.dtype,
     )

@@ -10,10 +10,10 @@ __all__ = ["LOW_P", "metrics_of", "token_sums"]
 LOW_P = 0.1  # a token below it is one that the model would hardly have written
 
 
-def token_sums(fused: FusedLoss, *, is_last_N: Tensor) -> Tensor:
+def token_sums(fused: FusedLoss, *, is_last_N: Tensor, share_N: Tensor | None = None) -> Tensor:
     """Sums over the N loss tokens in float64; `metrics_of` reads them.
 
-    `is_last_N` marks the last token of each completion, which ends the turn.
+    `is_last_N` marks the last token of each completion, which ends the turn; `share_N` is the context's.
     """
     statistics, terms = fused.statistics, fused.terms
     ce_N = -statistics.logprobs_N.double()
@@ -35,6 +35,7 @@ def token_sums(fused: FusedLoss, *, is_last_N: Tensor) -> Tensor:
         is_last_N,
         p_N * is_last_N,
         kl_N,
+        torch.ones_like(ce_N) if share_N is None else share_N,
     )
     return torch.stack([column.double() for column in columns]).sum(-1)
 
@@ -42,7 +43,8 @@ def token_sums(fused: FusedLoss, *, is_last_N: Tensor) -> Tensor:
 def metrics_of(sums: Tensor) -> dict[str, float]:
     """Means per loss token from the step's `token_sums`.
 
-    `loss` is what was minimised (for DFT it is non-monotone in p and at most 1/e, so compare arms by `ce`).
+    `loss` is what was minimised, over the sum of the tokens' shares; all else counts each token once. For DFT
+    `loss` is non-monotone in p and at most 1/e, so compare arms by `ce`.
     `effective_sample_size` is (Σw)² / (N Σw²): the share of tokens that the weights leave in effect, 1 for
     SFT. `low_p_gradient_share` is the share of the gradient, by its L1 norm at the logits, from tokens with
     p < 0.1; `clip_share` that of tokens whose weight a limit decided; `end_of_turn_p` the mean p of the
@@ -62,9 +64,10 @@ def metrics_of(sums: Tensor) -> dict[str, float]:
         ends,
         end_p,
         kl,
+        share,
     ) = sums.tolist()
     return {
-        "loss": loss / tokens,
+        "loss": loss / share,
         "ce": ce / tokens,
         "mean_p": p / tokens,
         "entropy": entropy / tokens,

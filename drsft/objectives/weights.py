@@ -20,7 +20,7 @@ from drsft.config.objectives import Guards, Objective
 from drsft.objectives.document_means import document_totals, median_document_loss, spread
 from drsft.objectives.statistics import TokenStatistics
 
-__all__ = ["TokenContext", "TokenTerms", "guarded_terms", "token_terms", "token_weights"]
+__all__ = ["TokenContext", "TokenTerms", "guarded_terms", "shared_terms", "token_terms", "token_weights"]
 
 N = TypeVar("N")
 
@@ -33,6 +33,7 @@ class TokenContext:
     old_logprobs_N: Tensor | None = None  # of the policy when the snapshot was taken
     document_ids_N: Tensor | None = None  # 0, 1, … M − 1, ascending
     is_exempt_N: Tensor | None = None  # tokens that the guards leave at weight 1
+    share_N: Tensor | None = None  # 0 to 1: how much of a token's loss counts; None: all of it
     median_loss: float | None = None  # over the step's documents, of their mean −log p
     progress: float = 1.0  # share of the steps that are done
 
@@ -49,7 +50,7 @@ class TokenContext:
 
     def of(self, chunk: slice) -> "TokenContext":
         """The context of some of the tokens."""
-        names = ("start_logprobs_N", "old_logprobs_N", "document_ids_N", "is_exempt_N")
+        names = ("start_logprobs_N", "old_logprobs_N", "document_ids_N", "is_exempt_N", "share_N")
         tensors = {name: getattr(self, name) for name in names}
         return replace(self, **{name: t[chunk] for name, t in tensors.items() if t is not None})
 
@@ -181,6 +182,13 @@ def guarded_terms(
         weight_N = weight_N.masked_fill(is_exempt_N, 1.0)
     added_N = weight_N - terms.weight_N
     return TokenTerms(terms.loss_N - added_N * logp_N, weight_N, terms.is_clipped_N | (added_N != 0))
+
+
+def shared_terms(terms: TokenTerms, share_N: Tensor | None) -> TokenTerms:
+    """Multiplies each token's loss and weight by its share, after guards and with the KL term."""
+    if share_N is None:
+        return terms
+    return terms._replace(loss_N=terms.loss_N * share_N, weight_N=terms.weight_N * share_N)
 
 
 def _nowhere(logp_N: Tensor) -> Tensor:

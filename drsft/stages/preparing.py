@@ -42,10 +42,10 @@ def plan_run(run: Run) -> Plan:
     prompter = run_prompter(config.target, run.store)
     for line in _peculiarities(prompter):
         logger.warning("the assistant's turn: %s; drsft doctor template shows it", line)
-    if config.train.thoughts == "mask" and prompter.turn.thought is None:
+    if config.train.thoughts != "keep" and prompter.turn.thought is None:
         raise ModelError(
-            "train.thoughts: mask, but the target's chat template marks no thoughts; set target.thought, or "
-            "train.thoughts: keep"
+            f"train.thoughts: {config.train.thoughts}, but the target's chat template marks no thoughts; "
+            "set target.thought, or train.thoughts: keep"
         )
     if config.rewrite.is_hinted:
         hinted_prompter(config.rewrite.hinted, prompter)  # which is what every actor will make

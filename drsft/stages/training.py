@@ -32,7 +32,7 @@ from drsft.run.run import Run
 from drsft.stages.actors import group_labels, raise_cause
 from drsft.stages.gap import run_scores
 from drsft.stages.progress_board import stop_if_draining
-from drsft.stages.turn import masked_thoughts
+from drsft.stages.turn import thought_length
 from drsft.storage import Store, open_store
 from drsft.train.job import Job, Target, Training, jobs_of
 from drsft.train.loop import train_one
@@ -77,7 +77,7 @@ def run_training(config: RunConfig, store_url: str, read_view: ReadView, *, boar
     for data in sorted({arm.data for arm in config.train.arms}):
         if not is_packed(store, data, config.train):
             records = _filtered(store, read_view(data), data, config)
-            pack_data(store, records, data, config.train, masked_thoughts=masked_thoughts(config, store))
+            pack_data(store, records, data, config.train, thought_length=thought_length(config, store))
     with tempfile.TemporaryDirectory(prefix="drsft-ray-train-") as scratch, raise_cause("training"):
         result = _fit(_trainer(config, store_url, board, scratch))
     stop_if_draining(board)

@@ -12,7 +12,7 @@ from drsft.storage import Store
 from drsft.storage.typed import read_stored
 from drsft.train.encode import ThoughtLength
 
-__all__ = ["copy_turn", "masked_thoughts", "run_prompter"]
+__all__ = ["copy_turn", "run_prompter", "thought_length"]
 
 
 def run_prompter(target: Target, store: Store, *, date: str | None = None) -> Prompter:
@@ -35,8 +35,8 @@ def copy_turn(run: Store, store: Store) -> None:
         store.create(layout.TURN, run.read(layout.TURN))
 
 
-def masked_thoughts(config: RunConfig, store: Store) -> ThoughtLength | None:
-    """How long a completion's thought is, by the run's turn; None where thoughts are learnt as well.
+def thought_length(config: RunConfig, store: Store) -> ThoughtLength | None:
+    """How long a completion's thought is, by the run's turn; None where all is learnt alike.
 
     By ids rather than by the records' own columns: older records have none, and experts' texts neither.
     """

@@ -28,6 +28,7 @@ class Example:
     loss_mask_T: NDArray[
         np.bool_
     ]  # true on the completion, or on its answer alone; unshifted: it says which tokens are learnt
+    thought_mask_T: NDArray[np.bool_]  # true on the learnt tokens of a thought whose loss is weighted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,14 +39,19 @@ class Encoding:
 
 
 def encode(
-    records: pa.Table, *, data: DataView, seq_len: int, masked_thoughts: ThoughtLength | None = None
+    records: pa.Table,
+    *,
+    data: DataView,
+    seq_len: int,
+    thought_length: ThoughtLength | None = None,
+    are_masked: bool = True,
 ) -> Encoding:
     """Examples in the table's order, from `completion_ids` or, for EXPERT, from `expert_completion_ids`.
 
     Rows of more than `seq_len` tokens are left out and counted: a truncated completion would lose its answer
-    and its end of turn, and so teach text that never ends. With `masked_thoughts` a thought stands before its
-    answer and is not learnt; rows that are nothing else are left out and counted, too. StageError where
-    prompt or completion is empty.
+    and its end of turn, and so teach text that never ends. With `thought_length` thoughts are told from
+    answers: if `are_masked`, they are not learnt, and rows that are nothing else are left out and counted;
+    else they are marked in `thought_mask_T`. StageError where prompt or completion is empty.
     """
     examples = []
     num_too_long = num_without_answer = 0
@@ -55,13 +61,14 @@ def encode(
             if not row["prompt_ids"] or not completion_ids:
                 empty = "completion_ids" if row["prompt_ids"] else "prompt_ids"
                 raise StageError(f"problem {row['problem_id']}: its record has empty {empty}")
-            num_masked = 0 if masked_thoughts is None else masked_thoughts(completion_ids)
+            num_thought = 0 if thought_length is None else thought_length(completion_ids)
             if len(row["prompt_ids"]) + len(completion_ids) > seq_len:
                 num_too_long += 1
-            elif num_masked == len(completion_ids):
+            elif are_masked and num_thought == len(completion_ids):
                 num_without_answer += 1
             else:
-                examples.append(_example(row, source, completion_ids, num_masked=num_masked))
+                example = _example(row, source, completion_ids, num_thought=num_thought, is_masked=are_masked)
+                examples.append(example)
     return Encoding(examples=examples, num_too_long=num_too_long, num_without_answer=num_without_answer)
 
 
@@ -74,9 +81,17 @@ def _completions(row: dict[str, Any], data: DataView) -> list[list[int]]:
     return [row["completion_ids"], *(kept["token_ids"] for kept in row.get("also_kept") or ())]
 
 
-def _example(row: dict[str, Any], source: str, completion_ids: list[int], *, num_masked: int) -> Example:
+def _example(
+    row: dict[str, Any], source: str, completion_ids: list[int], *, num_thought: int, is_masked: bool
+) -> Example:
     input_ids_T = np.array(row["prompt_ids"] + completion_ids, dtype=np.int32)
-    loss_mask_T = np.arange(len(input_ids_T)) >= len(row["prompt_ids"]) + num_masked
+    is_completion_T = np.arange(len(input_ids_T)) >= len(row["prompt_ids"])
+    is_answer_T = np.arange(len(input_ids_T)) >= len(row["prompt_ids"]) + num_thought
+    loss_mask_T = is_answer_T if is_masked else is_completion_T
     return Example(
-        problem_id=row["problem_id"], source=source, input_ids_T=input_ids_T, loss_mask_T=loss_mask_T
+        problem_id=row["problem_id"],
+        source=source,
+        input_ids_T=input_ids_T,
+        loss_mask_T=loss_mask_T,
+        thought_mask_T=loss_mask_T & ~is_answer_T,
     )

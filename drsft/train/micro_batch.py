@@ -26,6 +26,7 @@ class MicroBatch:
     document_ids_N: Tensor  # 0 … M − 1
     is_last_N: Tensor  # the last loss token of its document, which ends the turn
     is_exempt_N: Tensor  # part of a text that keeps weight 1
+    is_thought_N: Tensor  # part of a thought whose loss is weighted
 
 
 def micro_batch(
@@ -51,6 +52,7 @@ def micro_batch(
         document_ids_N=on_device(document_ids_N),
         is_last_N=on_device(is_last_N),
         is_exempt_N=on_device(is_exempt_N),
+        is_thought_N=on_device(documents.thought_mask_T[mask_T]),
     )
 
 

@@ -22,6 +22,7 @@ PACKED_SCHEMA = pa.schema(
     [
         pa.field("input_ids", pa.list_(pa.int32()), nullable=False),
         pa.field("loss_mask", pa.list_(pa.bool_()), nullable=False),
+        pa.field("thought_mask", pa.list_(pa.bool_()), nullable=False),  # older tables have none
         pa.field("document_lengths", pa.list_(pa.int32()), nullable=False),
         pa.field("problem_ids", pa.list_(pa.string()), nullable=False),  # of the documents
     ]
@@ -34,6 +35,7 @@ class Documents:
 
     input_ids_T: NDArray[np.int32]
     loss_mask_T: NDArray[np.bool_]  # true where the token itself is learnt; never at a document's first
+    thought_mask_T: NDArray[np.bool_]  # of the learnt tokens those whose loss `train.thoughts` weighs
     lengths: tuple[int, ...]
 
     @property
@@ -49,6 +51,7 @@ class PackedRows:
     seq_len: int  # no row is longer
     input_ids_T: NDArray[np.int32]
     loss_mask_T: NDArray[np.bool_]
+    thought_mask_T: NDArray[np.bool_]
     document_offsets: NDArray[np.int64]  # (M + 1,) in tokens
     row_offsets: NDArray[np.int64]  # (R + 1,) in documents
     problem_ids: tuple[str, ...]  # (M,)
@@ -69,9 +72,15 @@ class PackedRows:
         return int(self.row_lengths(rows).sum())
 
     def num_loss_tokens(self, rows: Sequence[int] | NDArray[np.int64]) -> int:
-        return sum(
-            int(self.loss_mask_T[start:end].sum()) for start, end in zip(*self._bounds(rows), strict=True)
-        )
+        return self._count(self.loss_mask_T, rows)
+
+    def loss_weight(self, rows: Sequence[int] | NDArray[np.int64], *, thought_weight: float) -> float:
+        """The sum over the loss tokens, where one of a weighted thought counts as its weight."""
+        num_thought = self._count(self.thought_mask_T, rows)
+        return self.num_loss_tokens(rows) - num_thought + thought_weight * num_thought
+
+    def _count(self, mask_T: NDArray[np.bool_], rows: Sequence[int] | NDArray[np.int64]) -> int:
+        return sum(int(mask_T[start:end].sum()) for start, end in zip(*self._bounds(rows), strict=True))
 
     def documents(self, rows: Sequence[int] | NDArray[np.int64]) -> Documents:
         """The documents of `rows`, row after row; `rows` names at least one."""
@@ -80,6 +89,7 @@ class PackedRows:
         return Documents(
             input_ids_T=np.concatenate([self.input_ids_T[span] for span in spans]),
             loss_mask_T=np.concatenate([self.loss_mask_T[span] for span in spans]),
+            thought_mask_T=np.concatenate([self.thought_mask_T[span] for span in spans]),
             lengths=tuple(
                 int(length)
                 for row in rows
@@ -110,6 +120,7 @@ class PackedRows:
             seq_len=seq_len,
             input_ids_T=np.concatenate([document.input_ids_T for document in documents]),
             loss_mask_T=np.concatenate([document.loss_mask_T for document in documents]),
+            thought_mask_T=np.concatenate([document.thought_mask_T for document in documents]),
             document_offsets=_offsets([len(document.input_ids_T) for document in documents]),
             row_offsets=_offsets([len(row) for row in rows]),
             problem_ids=tuple(document.problem_id for document in documents),
@@ -122,6 +133,7 @@ class PackedRows:
         arrays = [
             pa.ListArray.from_arrays(token_offsets, pa.array(self.input_ids_T)),
             pa.ListArray.from_arrays(token_offsets, pa.array(self.loss_mask_T)),
+            pa.ListArray.from_arrays(token_offsets, pa.array(self.thought_mask_T)),
             pa.ListArray.from_arrays(row_offsets, pa.array(lengths)),
             pa.ListArray.from_arrays(row_offsets, pa.array(self.problem_ids, pa.string())),
         ]
@@ -134,10 +146,15 @@ class PackedRows:
             return table[name].combine_chunks().flatten()
 
         counts = [len(lengths) for lengths in table["document_lengths"]]
+        loss_mask_T = flat("loss_mask").to_numpy(zero_copy_only=False)
+        has_thoughts = "thought_mask" in table.column_names
         return cls(
             seq_len=int(table.schema.metadata[b"seq_len"]),
             input_ids_T=flat("input_ids").to_numpy(zero_copy_only=False),
-            loss_mask_T=flat("loss_mask").to_numpy(zero_copy_only=False),
+            loss_mask_T=loss_mask_T,
+            thought_mask_T=flat("thought_mask").to_numpy(zero_copy_only=False)
+            if has_thoughts
+            else np.zeros_like(loss_mask_T),
             document_offsets=_offsets(flat("document_lengths").to_pylist()),
             row_offsets=_offsets(counts),
             problem_ids=tuple(flat("problem_ids").to_pylist()),

@@ -32,17 +32,23 @@ def pack_data(
     data: DataView,
     train: Train,
     *,
-    masked_thoughts: ThoughtLength | None = None,
+    thought_length: ThoughtLength | None = None,
 ) -> None:
     """Writes the packed rows of a data view; beside them the counts, as their commit. Once is enough.
 
-    `masked_thoughts` tells thoughts from answers where `train.thoughts` is mask. StageError where nothing is
-    left to train on.
+    `thought_length` tells thoughts from answers where `train.thoughts` masks or weighs them. StageError where
+    nothing is left to train on.
     """
     keys, seq_len = layout.packed_rows(train, data), train.seq_len
     if is_packed(store, data, train):
         return
-    encoding = encode(records, data=data, seq_len=seq_len, masked_thoughts=masked_thoughts)
+    encoding = encode(
+        records,
+        data=data,
+        seq_len=seq_len,
+        thought_length=thought_length,
+        are_masked=train.thought_weight == 0,
+    )
     if not encoding.examples:
         raise StageError(_why_empty(encoding, data, seq_len))
     learnt, held_out = _split(encoding.examples, train.validation_share)
@@ -61,7 +67,7 @@ def pack_data(
         "loss_tokens": int(rows.loss_mask_T.sum()),
         "share_filled": round(rows.share_filled, 4),
     }
-    if masked_thoughts is not None:
+    if thought_length is not None:
         commit["dropped_without_answer"] = encoding.num_without_answer
     store.create(keys.commit, json.dumps(commit).encode())
 

@@ -102,7 +102,7 @@ def accumulate_gradient(
     """Leaves the gradient of the weighted loss over `row_indices` in the model; returns `token_sums` and the
     gradient's norm, both over the world."""
     # Every process holds all rows, so the world's count needs no exchange.
-    num_loss_tokens = rows.num_loss_tokens(row_indices)
+    num_loss_tokens = rows.loss_weight(row_indices, thought_weight=train.thought_weight)
     batches = micro_batches(
         row_indices, rank=world.rank, num_ranks=world.size, micro_batch_rows=train.micro_batch_rows
     )
@@ -114,12 +114,15 @@ def accumulate_gradient(
         sync_gradients_now(model, is_last_micro_batch=index == len(batches) - 1)
         batch = micro_batch(rows, batch_rows, world.device, exempt_patterns=references.exempt_patterns)
         context = _context(batch, batch_rows, rows, guards, references, progress)
+        if 0 < train.thought_weight < 1:
+            share_N = torch.ones_like(batch.is_thought_N, dtype=torch.float32)
+            context = replace(context, share_N=share_N.masked_fill_(batch.is_thought_N, train.thought_weight))
         start = frozen_start(model, batch, references) if objective.needs.start_model else None
         fused = model(*batch.inputs, replace(request, context=context, start=start))
         if references.start_model is not None:
             reshard(references.start_model)  # its head was needed until here
         torch.autograd.backward(fused.loss)
-        sums.append(token_sums(fused, is_last_N=batch.is_last_N))
+        sums.append(token_sums(fused, is_last_N=batch.is_last_N, share_N=context.share_N))
     totals = torch.cat([torch.stack(sums).sum(0), squared_gradient_norm(model.parameters())])
     totals = world.global_sum(totals).cpu()
     return totals[:-1], math.sqrt(totals[-1].item())

@@ -36,7 +36,10 @@ def start_hidden() -> Tensor:
 
 
 def request(
-    objective: Objective, chunk_tokens: int | None = None, shape: HeadShape = SHAPES[0]
+    objective: Objective,
+    chunk_tokens: int | None = None,
+    shape: HeadShape = SHAPES[0],
+    share_N: Tensor | None = None,
 ) -> LossRequest:
     _, weight_VD, bias_V = inputs()
     start = FrozenStart(
@@ -46,7 +49,7 @@ def request(
         num_loss_tokens=N,
         objective=objective,
         guards=Guards(min_weight=0.01),
-        context=TokenContext(document_ids_N=IDS, is_exempt_N=torch.arange(T) % 5 == 4),
+        context=TokenContext(document_ids_N=IDS, is_exempt_N=torch.arange(T) % 5 == 4, share_N=share_N),
         start=start if isinstance(objective, Asft) else None,
         chunk_tokens=chunk_tokens,
     )
@@ -59,7 +62,7 @@ def full_logits(hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor, shape: Hea
     return logits_TV
 
 
-def oracle(objective: Objective, tensors: Inputs, shape: HeadShape) -> Tensor:
+def oracle(objective: Objective, tensors: Inputs, shape: HeadShape, share_N: Tensor | float = 1.0) -> Tensor:
     """With every logit, and the weights written out again."""
     logp_TV = full_logits(*tensors, shape).log_softmax(-1)
     logp_N = logp_TV[torch.arange(T), labels()]
@@ -74,11 +77,11 @@ def oracle(objective: Objective, tensors: Inputs, shape: HeadShape) -> Tensor:
             weight_N = p_N
     weight_N = weight_N.clamp(min=0.01)
     weight_N[torch.arange(T) % 5 == 4] = 1
-    loss = -(weight_N * logp_N).sum()
+    loss_N = -weight_N * logp_N
     if isinstance(objective, Asft):
         start_TV = full_logits(start_hidden(), *(t.detach() for t in tensors[1:]), shape).log_softmax(-1)
-        loss = loss + objective.kl_weight * (start_TV.exp() * (start_TV - logp_TV)).sum()
-    return loss / N
+        loss_N = loss_N + objective.kl_weight * (start_TV.exp() * (start_TV - logp_TV)).sum(-1)
+    return (share_N * loss_N).sum() / N
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -95,6 +98,21 @@ def test_loss_and_gradients_equal_full_logits(
     want = oracle(objective, tensors, shape)
     torch.testing.assert_close(fused.loss, want, rtol=0, atol=1e-12)
     found, expected = (torch.autograd.grad(3 * loss, tensors) for loss in (fused.loss, want))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("chunk_tokens", [5, None])
+@pytest.mark.parametrize(
+    "objective", [Sft(), Dft(), DftGeomean(), Asft(kl_weight=0.3)], ids=lambda objective: objective.kind
+)
+def test_a_share_multiplies_all_of_a_tokens_loss(objective: Objective, chunk_tokens: int | None) -> None:
+    hidden_ND, weight_VD, bias_V = tensors = inputs()
+    share_N = torch.rand(T, generator=torch.Generator().manual_seed(8)).double()
+    head = Head(weight_VD=weight_VD, bias_V=bias_V, shape=SHAPES[3])
+    fused = fused_loss(hidden_ND, head, labels(), request(objective, chunk_tokens, SHAPES[3], share_N))
+    want = oracle(objective, tensors, SHAPES[3], share_N)
+    torch.testing.assert_close(fused.loss, want, rtol=0, atol=1e-12)
+    found, expected = (torch.autograd.grad(loss, tensors) for loss in (fused.loss, want))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 

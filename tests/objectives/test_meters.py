@@ -1,5 +1,7 @@
 """Meters, and the metrics that are made of them, computed by hand."""
 
+import math
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from drsft.config.objectives import Dft, Objective, Sft
 from drsft.objectives.loss import FusedLoss
 from drsft.objectives.meters import metrics_of, token_sums
 from drsft.objectives.statistics import TokenStatistics
-from drsft.objectives.weights import TokenContext, token_terms
+from drsft.objectives.weights import TokenContext, shared_terms, token_terms
 
 PROBABILITIES = [0.5, 0.05, 0.97]
 
@@ -40,3 +42,16 @@ def test_the_share_of_unlikely_tokens_in_the_gradient() -> None:
 
 def test_sft_uses_its_whole_sample() -> None:
     assert metrics_of(sums_of(PROBABILITIES, Sft()))["effective_sample_size"] == pytest.approx(1)
+
+
+def test_the_loss_is_a_mean_by_share_and_every_other_mean_counts_tokens_once() -> None:
+    logprobs_N = torch.tensor(PROBABILITIES, dtype=torch.float64).log()
+    statistics = TokenStatistics(logprobs_N, torch.full_like(logprobs_N, 0.3))
+    share_N = torch.tensor([0.5, 1.0, 1.0], dtype=torch.float64)
+    terms = shared_terms(token_terms(Sft(), statistics, TokenContext()), share_N)
+    fused = FusedLoss(terms.loss_N.sum(), statistics, terms)
+    metrics = metrics_of(token_sums(fused, is_last_N=torch.arange(3) == 2, share_N=share_N))
+    losses = [-math.log(p) for p in PROBABILITIES]
+    assert metrics["loss"] == pytest.approx((0.5 * losses[0] + losses[1] + losses[2]) / 2.5)
+    assert metrics["ce"] == pytest.approx(sum(losses) / 3)
+    assert metrics["loss_tokens"] == 3

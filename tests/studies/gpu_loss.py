@@ -270,6 +270,7 @@ def documents(size: Size) -> list[Example]:
             source="own",
             input_ids_T=draw.integers(0, size.vocab, length).astype(np.int32),
             loss_mask_T=np.arange(length) >= length // 4,
+            thought_mask_T=np.zeros(length, dtype=np.bool_),
         )
         for number in range(2 * size.batch_documents)
     ]

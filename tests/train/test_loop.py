@@ -40,6 +40,7 @@ def run(
     *,
     job: Job = JOB,
     train: Train = TRAIN,
+    rows: PackedRows | None = None,
     held_out: PackedRows | None = None,
     die_after: int | None = None,
     seen: list[int] | None = None,
@@ -55,7 +56,7 @@ def run(
 
     target = Target(location=location, compute_dtype=torch.float32)
     store = LocalStore(folder)
-    rows = make_rows(NUM_EXAMPLES)
+    rows = rows or make_rows(NUM_EXAMPLES)
     training = Training(job=job, settings=train, target=target, rows=rows, held_out=held_out, world=World())
     train_one(training, store=store, on_step=on_step, **options)
     return metrics_in(store)

@@ -1,14 +1,16 @@
-"""With `train.thoughts: mask` a thought stands before its answer and is not learnt."""
+"""`train.thoughts` leaves thoughts out of the loss or weighs them; the answers are learnt as before."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from drsft.config import Arm, Dft, Prompts, RunConfig, Sft, Target, Train
 from drsft.errors import ModelError, StageError
@@ -17,17 +19,19 @@ from drsft.records import Problem
 from drsft.run import layout
 from drsft.run.run import Run
 from drsft.stages.preparing import plan_run
-from drsft.stages.turn import masked_thoughts, run_prompter
+from drsft.stages.turn import run_prompter, thought_length
 from drsft.storage import LocalStore
 from drsft.train.encode import Example, encode
 from drsft.train.model import ScoringModel, load_model
-from drsft.train.pack import pack
+from drsft.train.pack import PackedRows, pack
 from drsft.train.packed_data import pack_data, read_packed
 from drsft.train.step import accumulate_gradient
 from drsft.train.world import World
 from tests.support.templates import FAMILIES, folder_of
 from tests.support.train import END_OF_TURN, RECORDS_SCHEMA, SEQ_LEN, save_tiny_model
+from tests.train.test_loop import TRAIN, KilledError, run
 
+Thoughts = Literal["keep", "mask"] | float
 CLOSE = 2  # no text of the records below has it
 THINKING = ("open thought, kept", "empty thought", "header", "end that closes thoughts, too", "brackets")
 TEXT = st.lists(st.integers(3, 60), min_size=1, max_size=6)
@@ -62,50 +66,101 @@ def table_of(rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> pa.Table:
     return pa.Table.from_pylist(found, schema=RECORDS_SCHEMA)
 
 
+def rows_of(records: pa.Table, train: Train, *, packing: bool = True) -> PackedRows:
+    are_masked = train.thought_weight == 0
+    length = None if train.thoughts == "keep" else up_to_close
+    encoding = encode(
+        records, data="rewritten", seq_len=SEQ_LEN, thought_length=length, are_masked=are_masked
+    )
+    return pack(encoding.examples, seq_len=SEQ_LEN, one_a_row=not packing)
+
+
 @pytest.fixture(scope="module")
 def location(tmp_path_factory: pytest.TempPathFactory) -> str:
     return save_tiny_model(tmp_path_factory.mktemp("model"))
 
 
-def slow_gradients(location: str, records: pa.Table, *, is_dft: bool) -> dict[str, torch.Tensor]:
-    """Text by text, unpacked: the mean over all answers' tokens, each answer cut out of the whole."""
+def slow_gradients(
+    location: str, records: pa.Table, *, is_dft: bool, thought_weight: float
+) -> dict[str, torch.Tensor]:
+    """Text by text, unpacked: the mean over all tokens, a thought's weighted, an answer's not."""
     causal_lm = load_model(location)
-    losses = []
+    losses, shares = [], []
     for row in records.to_pylist():
         ids_T = torch.tensor(row["prompt_ids"] + row["completion_ids"])
-        begin = len(row["prompt_ids"]) + up_to_close(row["completion_ids"])
+        answer_begin = len(row["prompt_ids"]) + up_to_close(row["completion_ids"])
         logp_TV = causal_lm(ids_T[None], use_cache=False).logits[0].log_softmax(-1)
-        for place in range(begin, len(ids_T)):
+        for place in range(len(row["prompt_ids"]), len(ids_T)):
             logp = logp_TV[place - 1, ids_T[place]]
-            losses.append(-logp * (logp.detach().exp() if is_dft else 1))
-    torch.stack(losses).mean().backward()
+            shares.append(1.0 if place >= answer_begin else thought_weight)
+            losses.append(-logp * (logp.detach().exp() if is_dft else 1) * shares[-1])
+    (torch.stack(losses).sum() / sum(shares)).backward()
     return {name: p.grad for name, p in causal_lm.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.parametrize("thoughts", ["mask", 0.3, "keep"])
 @pytest.mark.parametrize("objective", [Sft(), Dft()], ids=["sft", "dft"])
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(rows=ROWS, packing=st.booleans())
-def test_the_gradient_is_that_of_the_answers_tokens_alone(
+def test_the_gradient_is_that_of_the_weighted_mean_over_thoughts_and_answers(
     location: str,
     objective: Sft | Dft,
+    thoughts: Thoughts,
     rows: list[tuple[list[int], list[int] | None, list[int]]],
     packing: bool,
 ) -> None:
     records = records_of(rows)
-    examples = encode(records, data="rewritten", seq_len=SEQ_LEN, masked_thoughts=up_to_close).examples
-    packed = pack(examples, seq_len=SEQ_LEN, one_a_row=not packing)
+    train = Train(batch_rows=64, thoughts=thoughts)
+    packed = rows_of(records, train, packing=packing)
     model = ScoringModel(load_model(location).train())
     accumulate_gradient(
         model,
         list(range(len(packed))),
         objective=objective,
-        train=Train(batch_rows=64),
+        train=train,
         rows=packed,
         world=World(),
     )
     found = {name.removeprefix("causal_lm."): p.grad for name, p in model.named_parameters()}
-    for name, gradient in slow_gradients(location, records, is_dft=isinstance(objective, Dft)).items():
+    want = slow_gradients(
+        location, records, is_dft=isinstance(objective, Dft), thought_weight=train.thought_weight
+    )
+    for name, gradient in want.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("thoughts", ["mask", 0.3])
+def test_resuming_equals_not_stopping_bit_for_bit(location: str, tmp_path: Path, thoughts: Thoughts) -> None:
+    train = TRAIN.model_copy(update={"thoughts": thoughts})
+    records = records_of(
+        [([5, 6 + n], [7 + n % 5] * (n % 4) if n % 3 else None, [9 + n, 10]) for n in range(38)]
+    )
+    rows = rows_of(records, train)
+    whole = run(location, tmp_path / "whole", train=train, rows=rows)
+    with pytest.raises(KilledError):
+        run(location, tmp_path / "resumed", train=train, rows=rows, die_after=3)
+    assert run(location, tmp_path / "resumed", train=train, rows=rows) == whole
+    weights = "export/model.safetensors"
+    assert (tmp_path / "resumed" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
+    assert run(location, tmp_path / "kept", rows=rows_of(records, TRAIN)) != whole
+
+
+@pytest.mark.parametrize(("word", "number"), [("mask", 0), ("keep", 1)])
+def test_a_word_and_its_number_are_one_setting(word: Thoughts, number: float) -> None:
+    assert Train(thoughts=number) == Train(thoughts=word)
+    assert Train(thoughts=number).packing_fingerprint == Train(thoughts=word).packing_fingerprint
+
+
+@pytest.mark.parametrize("weight", [-0.1, 1.5, float("nan")])
+def test_a_weight_beyond_0_and_1_is_refused(weight: float) -> None:
+    with pytest.raises(ValidationError):
+        Train(thoughts=weight)
+
+
+def test_rows_packed_before_thoughts_were_told_are_still_read() -> None:
+    rows = rows_of(records_of([([5], [7], [8])]), Train(seq_len=SEQ_LEN))
+    before = PackedRows.from_table(rows.to_table().drop_columns(["thought_mask"]))
+    assert before.to_table().equals(rows.to_table())
 
 
 def ids_of(examples: Sequence[Example]) -> list[list[int]]:
@@ -115,7 +170,7 @@ def ids_of(examples: Sequence[Example]) -> list[list[int]]:
 def test_the_mask_changes_no_id_and_without_thoughts_nothing() -> None:
     records = records_of([([5, 6], [7, 8], [9]), ([5], None, [10, 11]), ([6], [], [12])])
     kept = encode(records, data="rewritten", seq_len=SEQ_LEN).examples
-    masked = encode(records, data="rewritten", seq_len=SEQ_LEN, masked_thoughts=up_to_close).examples
+    masked = encode(records, data="rewritten", seq_len=SEQ_LEN, thought_length=up_to_close).examples
     assert ids_of(masked) == ids_of(kept)
     learnt = [one.input_ids_T[one.loss_mask_T].tolist() for one in masked]
     assert learnt == [[9, END_OF_TURN], [10, 11, END_OF_TURN], [12, END_OF_TURN]]
@@ -124,12 +179,12 @@ def test_the_mask_changes_no_id_and_without_thoughts_nothing() -> None:
 def test_a_text_without_an_answer_is_left_out_and_counted(tmp_path: Path) -> None:
     store, train = LocalStore(tmp_path), Train(seq_len=SEQ_LEN, thoughts="mask")
     records = table_of([([5], [7, CLOSE]), ([5], [7, CLOSE, 8, END_OF_TURN])])
-    pack_data(store, records, "rewritten", train, masked_thoughts=up_to_close)
+    pack_data(store, records, "rewritten", train, thought_length=up_to_close)
     counts = json.loads(store.read(layout.packed_rows(train, "rewritten").commit))
     assert (counts["examples"], counts["loss_tokens"], counts["dropped_without_answer"]) == (1, 2, 1)
     assert read_packed(store, "rewritten", train).learnt.problem_ids == ("p001",)
     with pytest.raises(StageError, match=r"no expert text .* has an answer behind its thought \(1 have none"):
-        pack_data(store, records.slice(0, 1), "expert", train, masked_thoughts=up_to_close)
+        pack_data(store, records.slice(0, 1), "expert", train, thought_length=up_to_close)
 
 
 @pytest.mark.parametrize("family", THINKING)
@@ -146,7 +201,7 @@ def test_the_runs_turn_tells_the_thought_of_samples_and_experts(family: str, tmp
          "train": {"thoughts": "mask"}}
     )  # fmt: skip
     examples = encode(
-        records, data="rewritten", seq_len=512, masked_thoughts=masked_thoughts(config, store)
+        records, data="rewritten", seq_len=512, thought_length=thought_length(config, store)
     ).examples
     learnt = [tuple(one.input_ids_T[one.loss_mask_T].tolist()) for one in examples]
     for whole, answer, text in zip(written, learnt, ("It is 7.", "So 7."), strict=True):
@@ -156,7 +211,7 @@ def test_the_runs_turn_tells_the_thought_of_samples_and_experts(family: str, tmp
         assert no_thought_in(prompter, answer)
     assert len(learnt[0]) < len(written[0])
     kept = config.model_copy(update={"train": Train()})
-    assert masked_thoughts(kept, store) is None
+    assert thought_length(kept, store) is None
 
 
 def no_thought_in(prompter: Prompter, answer: Sequence[int]) -> bool:
@@ -184,7 +239,7 @@ def test_both_settings_keep_rows_of_their_own_in_one_run(tmp_path: Path) -> None
     keep, mask = Train(seq_len=SEQ_LEN), Train(seq_len=SEQ_LEN, thoughts="mask")
     pack_data(store, records, "rewritten", keep)
     before = store.read(layout.packed_rows(keep, "rewritten").commit)
-    pack_data(store, records, "rewritten", mask, masked_thoughts=up_to_close)
+    pack_data(store, records, "rewritten", mask, thought_length=up_to_close)
     assert store.read(layout.packed_rows(keep, "rewritten").commit) == before
     for train, num_learnt in ((keep, 6), (mask, 2)):
         assert read_packed(store, "rewritten", train).learnt.loss_mask_T.sum() == num_learnt

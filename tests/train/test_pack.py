@@ -25,6 +25,7 @@ def examples_of(lengths: list[int]) -> list[Example]:
             source="own",
             input_ids_T=np.arange(start, start + length, dtype=np.int32) + 1,
             loss_mask_T=np.arange(length) >= max(1, length // 2),
+            thought_mask_T=np.arange(length) == length - 1,
         )
         for index, (start, length) in enumerate(zip(starts, lengths, strict=False))
     ]

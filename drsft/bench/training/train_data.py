@@ -106,6 +106,7 @@ def _example(index: int, prompt_ids: list[int], completion_ids: list[int]) -> Ex
         source="expert",
         input_ids_T=np.array(prompt_ids + completion_ids, dtype=np.int32),
         loss_mask_T=np.arange(len(prompt_ids) + len(completion_ids)) >= len(prompt_ids),
+        thought_mask_T=np.zeros(len(prompt_ids) + len(completion_ids), dtype=np.bool_),
     )
 
 

@@ -89,6 +89,7 @@ def _rows(work: Work) -> PackedRows:
             source="expert",
             input_ids_T=np.array(row["input_ids"], dtype=np.int32),
             loss_mask_T=np.array(row["completion_mask"], dtype=np.bool_),
+            thought_mask_T=np.zeros(len(row["input_ids"]), dtype=np.bool_),
         )
         for index, row in enumerate(table.to_pylist())
     ]
