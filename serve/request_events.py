@@ -1,9 +1,10 @@
 """A request's events: what its stream sends while the cascade works, and how long the work took."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from drsft.policy.turn.part_stream import Part, PartStream, Piece
 from drsft.records import Attempt, Phase
 from drsft.rewrite.events import NoEvents
 from serve.text_stream import TextStream
@@ -11,6 +12,33 @@ from serve.text_stream import TextStream
 __all__ = ["Listener", "RequestEvents"]
 
 Listener = Callable[[str, dict[str, Any]], None]  # the event's kind and data
+
+
+class _PartTexts:
+    """The texts of a sample's parts as they come."""
+
+    def __init__(self, parts: PartStream, decode: Callable[[Sequence[int]], str]) -> None:
+        self._parts, self._decode = parts, decode
+        self._part, self._text = Part.ANSWER, TextStream(decode)
+
+    def add(self, token_ids: Sequence[int]) -> Iterator[tuple[Part, str]]:
+        return self._told(self._parts.add(token_ids))
+
+    def finish(self) -> Iterator[tuple[Part, str]]:
+        yield from self._told(self._parts.finish())
+        if rest := self._text.flush():
+            yield self._part, rest
+
+    def _told(self, pieces: Sequence[Piece]) -> Iterator[tuple[Part, str]]:
+        for piece in pieces:
+            takes_back = piece.part is Part.THOUGHT and self._part is Part.ANSWER
+            if piece.part is not self._part:
+                if not takes_back and (rest := self._text.flush()):
+                    yield self._part, rest
+                self._part, self._text = piece.part, TextStream(self._decode)
+            text = self._text.add(piece.ids)
+            if text or takes_back:  # which an empty text tells, too
+                yield piece.part, text
 
 
 class RequestEvents(NoEvents):
@@ -25,10 +53,12 @@ class RequestEvents(NoEvents):
         decode: Callable[[Sequence[int]], str],
         listener: Listener | None,
         *,
+        part_stream: Callable[[], PartStream] = lambda: PartStream(None, lambda ids: ""),
         clock_s: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._decode, self._listener, self._clock_s = decode, listener, clock_s
-        self._texts: dict[tuple[Phase, int], TextStream] = {}
+        self._part_stream = part_stream
+        self._parts: dict[tuple[Phase, int], _PartTexts] = {}
         self._num_in_engine = 0
         self._sampling_since_s = 0.0
         self._ended_s: dict[tuple[Phase, int], float] = {}
@@ -49,8 +79,10 @@ class RequestEvents(NoEvents):
         self._send("attempt", phase, sample_index=sample_index)
 
     def tokens_sampled(self, phase: Phase, sample_index: int, token_ids: Sequence[int]) -> None:
-        text = self._texts.setdefault((phase, sample_index), TextStream(self._decode))
-        self._send_text(phase, sample_index, text.add(token_ids))
+        parts = self._parts.get((phase, sample_index))
+        if parts is None:
+            parts = self._parts[phase, sample_index] = _PartTexts(self._part_stream(), self._decode)
+        self._send_texts(phase, sample_index, parts.add(token_ids))
 
     def sample_ended(self, phase: Phase, sample_index: int) -> None:
         now_s = self._clock_s()
@@ -58,8 +90,8 @@ class RequestEvents(NoEvents):
         if self._num_in_engine == 0:
             self.sampling_s += now_s - self._sampling_since_s
         self._ended_s[phase, sample_index] = now_s
-        if text := self._texts.pop((phase, sample_index), None):
-            self._send_text(phase, sample_index, text.flush())
+        if parts := self._parts.pop((phase, sample_index), None):
+            self._send_texts(phase, sample_index, parts.finish())
 
     def attempt_judged(self, attempt: Attempt) -> None:
         phase, sample_index, verdict = attempt.rollout.phase, attempt.rollout.sample_index, attempt.verdict
@@ -72,9 +104,9 @@ class RequestEvents(NoEvents):
             reason=verdict.reason,
         )
 
-    def _send_text(self, phase: Phase, sample_index: int, text: str) -> None:
-        if text:
-            self._send("tokens", phase, sample_index=sample_index, text=text)
+    def _send_texts(self, phase: Phase, sample_index: int, texts: Iterable[tuple[Part, str]]) -> None:
+        for part, text in texts:
+            self._send("tokens", phase, sample_index=sample_index, part=part.value, text=text)
 
     def _send(self, kind: str, phase: Phase, **data: Any) -> None:
         if self._listener is not None:

@@ -111,7 +111,7 @@ class RewriteService:
     ) -> RewriteResult:
         """Runs a plan; `budget` counts all sampled tokens, also those of a request that fails."""
         started_s = time.perf_counter()
-        events = RequestEvents(self._prompter.decode, listener)
+        events = RequestEvents(self._prompter.decode, listener, part_stream=self._prompter.part_stream)
         with about(request=request_id, problem=plan.problem.problem_id), span("problem") as opened:
             record = await rewrite_one(
                 plan.problem,

@@ -19,6 +19,7 @@ from drsft.errors import ModelError
 from drsft.policy.embedding_rows import rows_in_weights
 from drsft.policy.turn.completions import CompletionCodec
 from drsft.policy.turn.load import TurnRenderer, check_stored_turn, derive_turn
+from drsft.policy.turn.part_stream import PartStream
 from drsft.policy.turn.split import CompletionIds
 from drsft.policy.turn.text_encoder import TextEncoder
 from drsft.policy.turn.thoughts import split_text
@@ -341,6 +342,10 @@ class Prompter:
     def split(self, token_ids: Sequence[int]) -> CompletionIds:
         """A sampled completion's thought and answer; the answer without what the template puts around it."""
         return self._completions.split(token_ids)
+
+    def part_stream(self) -> PartStream:
+        """Tells a completion's thought from its answer while it is sampled."""
+        return self._completions.part_stream()
 
     def answer_text(self, token_ids: Sequence[int]) -> str:
         """What a sampled completion answers: the text behind its last thought, empty while one is open."""

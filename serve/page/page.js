@@ -144,10 +144,23 @@ async function* eventsOf(stream) {
 function draw(kind, data) {
   if (kind === "stage") drawStage(data.stage);
   else if (kind === "attempt") sampleOf(data);
-  else if (kind === "tokens") sampleOf(data).querySelector(".text").textContent += data.text;
+  else if (kind === "tokens") drawText(data);
   else if (kind === "verdict") drawVerdict(data);
   else if (kind === "result") drawResult(data);
   else if (kind === "error") { say(""); complain(explain(data)); }
+}
+
+// A thought takes back what was told as an answer before it: it comes again as a part of the thought.
+function drawText(data) {
+  const text = sampleOf(data).querySelector(".text");
+  if (!text.children.length) {
+    for (const part of ["thought", "answer"]) {
+      text.append(Object.assign(document.createElement("span"), { className: part }));
+    }
+  }
+  const [thought, answer] = text.children;
+  if (data.part === "thought") answer.textContent = "";
+  (data.part === "thought" ? thought : answer).textContent += data.text;
 }
 
 function explain(problem) {

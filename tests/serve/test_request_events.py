@@ -3,13 +3,17 @@
 import random
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from drsft.config import Target
 from drsft.policy.fake import text_completion
+from drsft.policy.prompts import target_prompter
 from drsft.records import Attempt, Outcome, Phase, Rollout, Verdict
 from serve.request_events import RequestEvents
+from tests.support.templates import FAMILIES, folder_of
 
 VERDICT = Verdict(outcome=Outcome.WRONG, reason="another number", answer="3")
 
@@ -98,6 +102,29 @@ def test_the_pieces_of_a_sample_are_its_text_and_come_before_its_verdict(seed: i
             "verdict",
             {"stage": "self_align", "sample_index": index, "outcome": "wrong", "reason": "another number"},
         )
+
+
+@pytest.mark.parametrize("name", ["open thought, kept", "empty thought", "header", "brackets"])
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_a_streams_thought_and_answer_are_those_of_the_record(name: str, size: int, tmp_path: Path) -> None:
+    prompter = target_prompter(Target(model=str(folder_of(tmp_path, FAMILIES[name]))))
+    sent: list[tuple[str, dict[str, Any]]] = []
+    events = RequestEvents(
+        prompter.decode, lambda kind, data: sent.append((kind, data)), part_stream=prompter.part_stream
+    )
+    ids = prompter.written("日本語 7 🦊", "3, then 4 ✓")
+    events.sample_begun(Phase.GUIDED, 0)
+    for start in range(0, len(ids), size):
+        events.tokens_sampled(Phase.GUIDED, 0, ids[start : start + size])
+    events.sample_ended(Phase.GUIDED, 0)
+    texts = {"thought": "", "answer": ""}
+    for kind, data in sent:
+        if kind == "tokens":
+            texts["answer"] *= data["part"] == "answer"
+            texts[data["part"]] += data["text"]
+    answer, thought = prompter.read(ids)
+    assert thought is not None
+    assert (texts["thought"].strip(), texts["answer"].strip()) == (thought.text, answer)
 
 
 def test_tokens_are_wanted_where_somebody_listens() -> None:

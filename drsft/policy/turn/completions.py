@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from drsft.policy.turn.part_stream import PartStream
 from drsft.policy.turn.probes import ANSWER
 from drsft.policy.turn.split import CompletionIds, ThoughtIds, split_ids
 from drsft.policy.turn.text_encoder import TextEncoder
@@ -74,6 +75,15 @@ class CompletionCodec:
         if self._tail and answer[-len(self._tail) :] == self._tail:
             answer = answer[: -len(self._tail)]
         return replace(parts, answer=answer)
+
+    def part_stream(self) -> PartStream:
+        """Tells the parts of one completion while it is sampled; at its end they are those of `split`."""
+        return PartStream(
+            self._thought_ids,
+            lambda ids: self._encoder.decode(ids, skip_special_tokens=False),
+            leads=self._leads,
+            tail=self._tail,
+        )
 
     def _find_thought_ids(self) -> ThoughtIds | None:
         thought, encoder = self._turn.thought, self._encoder

@@ -61,9 +61,13 @@ def split_ids(ids: Sequence[int], marks: ThoughtIds | None, decode: Decode) -> C
 
 
 def _behind_opening(ids: tuple[int, ...], marks: ThoughtIds, decode: Decode) -> tuple[int, ...]:
+    """What follows the first opening, unless an end or, inside a thought, a text stands before it."""
     opened = _find(ids, marks, decode, of="open", is_last=False)
-    is_begun = marks.begins_inside and opened is not None and decode(ids[: opened[0]]).strip()
-    return ids if opened is None or is_begun else ids[opened[1] :]
+    if opened is None:
+        return ids
+    closed = _find(ids, marks, decode, of="close", is_last=False)
+    is_begun = marks.begins_inside and any(decode([one]).strip() for one in ids[: opened[0]])
+    return ids if is_begun or (closed is not None and closed[1] < opened[1]) else ids[opened[1] :]
 
 
 def _find(

@@ -91,6 +91,7 @@ def test_the_answer_holds_no_marker_that_closes_and_is_the_end_of_the_completion
 def test_all_that_stands_between_the_first_opening_and_the_last_end_is_thought(ids: list[int]) -> None:
     parts = split_ids(ids, MARKS, lambda ids: "")
     if parts.thought is not None:
-        begun = ids.index(OPEN) + 1 if OPEN in ids[: parts.num_thought_tokens] else 0
         ended = parts.num_thought_tokens - parts.is_closed
+        first = next((one for one in ids if one in (OPEN, CLOSE)), None)
+        begun = ids.index(OPEN) + 1 if first == OPEN else 0
         assert list(parts.thought) == ids[min(begun, ended) : ended]
