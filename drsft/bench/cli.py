@@ -36,6 +36,44 @@ def bench_verification(
     print_bench(bench_verify(*cases, num_workers=workers, num_rounds=rounds))
 
 
+@bench_app.command("intake")
+def bench_the_intake(
+    data: Annotated[
+        list[Path], typer.Option(metavar="FILE", help="JSON lines (.gz too) of problem, solution and answer.")
+    ],
+    rows: Annotated[int, typer.Option(min=1, help="Rows to read; copies get other numbers.")] = 100_000,
+    tokenizer: Annotated[
+        str, typer.Option(metavar="DIR", help="A model's folder, for its tokenizer.")
+    ] = "embedded",
+    max_model_len: Annotated[int, typer.Option(min=16, help="As of target.max_model_len.")] = 4096,
+    peer_checkout: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Another checkout of drsft, read beside this one.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 3,
+) -> None:
+    """Reading, checking and sharding many problems, beside another checkout's build.
+
+    Examples:  drsft bench intake --data gsm8k_train.jsonl.gz --data math500.jsonl.gz
+
+               drsft bench intake --data gsm8k_train.jsonl.gz --peer-checkout ../drsft-before
+    """
+    from drsft.bench.intake.intake import bench_intake, print_bench
+
+    done = []
+    for one in bench_intake(
+        data,
+        num_rows=rows,
+        model=tokenizer,
+        max_model_len=max_model_len,
+        peer=peer_checkout,
+        num_rounds=rounds,
+    ):
+        beside = "" if one.peer is None else f", the other build {one.peer.rows_per_s:,.0f}"
+        print(f"{one.ours.rows_per_s:,.0f} rows/s{beside}", file=sys.stderr, flush=True)
+        done.append(one)
+    print_bench(done)
+
+
 @bench_app.command("rewrite")
 def bench_rewriting(
     model: ModelOption = "random",

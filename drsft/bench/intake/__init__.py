@@ -1,0 +1,1 @@
+"""How fast problems are read, beside another checkout's build."""

@@ -1,0 +1,108 @@
+"""`drsft bench intake`: the whole intake of many rows, beside another checkout's build in the same run.
+
+Timed is `plan_problems`: reading, checking, tokenising, deduplicating, the screens at their defaults, writing
+shards. Imports and the tokenizer's loading come before. Each round is a process of its own on either side.
+"""
+
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+import drsft
+from drsft.bench.intake.varied_rows import write_varied_rows
+from drsft.bench.memory import MemoryCurve
+from drsft.bench.subprocesses import last_json_line, run_side
+from drsft.errors import InputError
+
+__all__ = ["IntakeRound", "IntakeSide", "bench_intake", "print_bench"]
+
+SIDE = Path(__file__).with_name("intake_side.py")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntakeSide:
+    """One reading of all rows."""
+
+    num_read: int
+    num_problems: int
+    digest: str  # of the problems in order
+    seconds: float
+    processor_s: float
+    memory: MemoryCurve  # with worker processes
+
+    @property
+    def rows_per_s(self) -> float:
+        return self.num_read / self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeRound:
+    ours: IntakeSide
+    peer: IntakeSide | None
+
+
+def bench_intake(
+    data: Sequence[Path],
+    *,
+    num_rows: int,
+    model: str,
+    max_model_len: int,
+    peer: Path | None,
+    num_rounds: int,
+) -> Iterator[IntakeRound]:
+    """Yields each round as it ends; the sides take turns at beginning."""
+    own = Path(drsft.__file__).parent.parent
+    if peer is not None and not (peer / "drsft" / "__init__.py").exists():
+        raise InputError(
+            f"--peer-checkout {peer}: no checkout of drsft; make one: git worktree add {peer} COMMIT"
+        )
+    with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
+        path = Path(folder) / "rows.jsonl"
+        write_varied_rows(path, data, num_rows)
+        for number in range(num_rounds):
+            checkouts = [own] if peer is None else [own, peer.absolute()]
+            if number % 2:
+                checkouts.reverse()
+            sides = {one: _side(one, path, model, max_model_len) for one in checkouts}
+            yield IntakeRound(sides[own], None if peer is None else sides[peer.absolute()])
+
+
+def print_bench(rounds: Sequence[IntakeRound], console: Console | None = None) -> None:
+    console = console or Console()
+    last = rounds[-1]
+    names = ("rows/s, median", "least", "most", "processor s", "peak MiB")
+    table = Table("build", *names, title=f"{last.ours.num_read:,} rows, {len(rounds)} round(s)")
+    ours, peers = [one.ours for one in rounds], [one.peer for one in rounds if one.peer is not None]
+    for name, sides in (("this", ours), ("other", peers)):
+        if sides:
+            rates = [side.rows_per_s for side in sides]
+            processor_s = statistics.median(side.processor_s for side in sides)
+            peak = max(max(side.memory.samples) for side in sides)
+            shown = (f"{value:,.0f}" for value in (statistics.median(rates), min(rates), max(rates)))
+            table.add_row(name, *shown, f"{processor_s:,.1f}", f"{peak:,.0f}")
+    console.print(table)
+    if peers:
+        ratios = [one.peer.seconds / one.ours.seconds for one in rounds if one.peer is not None]
+        spared = [one.peer.processor_s / one.ours.processor_s for one in rounds if one.peer is not None]
+        console.print(f"{_spread(ratios)} times as fast, {_spread(spared)} times less processor time")
+        are_same = all(side.digest == last.ours.digest for side in (*ours, *peers))
+        console.print(f"the same {last.ours.num_problems:,} problems in the same order: {are_same}")
+    console.print(f"memory of the last round in tenths of its time, MiB: {last.ours.memory}", highlight=False)
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
+def _side(checkout: Path, data: Path, model: str, max_model_len: int) -> IntakeSide:
+    path = os.pathsep.join([str(checkout), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-P", str(SIDE), str(data), model, str(max_model_len)]
+    found = last_json_line(run_side(command, environment={**os.environ, "PYTHONPATH": path}))
+    return IntakeSide(memory=MemoryCurve(found.pop("memory_mib")), **found)
