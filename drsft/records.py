@@ -22,6 +22,7 @@ __all__ = [
     "Outcome",
     "Phase",
     "Problem",
+    "QuarantinedRow",
     "Record",
     "Rejection",
     "RejectionKind",
@@ -160,6 +161,16 @@ class Problem:
             return self.question
         turns = (*self.earlier, Message(role="user", content=self.question))
         return "\n\n".join(f"[{turn.role}]\n{turn.content}" for turn in turns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantinedRow:
+    """A row that was set aside. `reason` can be counted; `detail` says more about this one."""
+
+    place: str
+    reason: str
+    detail: str
+    content: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

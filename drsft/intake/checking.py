@@ -8,20 +8,26 @@ from typing import Literal
 from drsft.config import Columns, Problems
 from drsft.errors import InputError
 from drsft.intake.columns import find_column, template_fields, text_of, value_at
+from drsft.intake.formats.row import BadRow, JsonLine, Row
 from drsft.intake.messages import Conversation, UnusableConversation, read_conversation
-from drsft.intake.rows import BadRow, Row
 from drsft.policy.turn.thoughts import split_text
 from drsft.policy.turn.token_bounds import LengthBound
 from drsft.policy.turn.turn import Thought
-from drsft.records import Problem, problem_id_of
-from drsft.run.plan import QuarantinedRow
+from drsft.records import Problem, QuarantinedRow, problem_id_of
 from drsft.verify.code.program import reference_of_row
 from drsft.verify.references import parse_reference, unmeetable
 
-__all__ = ["CheckedRow", "CheckedRows", "RowRules", "Rows", "check_row", "check_rows"]
+__all__ = [
+    "CheckedRow",
+    "CheckedRows",
+    "RowRules",
+    "Rows",
+    "check_row",
+    "check_rows",
+]
 
 FieldName = Literal["question", "demonstration", "reference"]
-Rows = Sequence[Row | BadRow]
+Rows = Sequence[Row | BadRow | JsonLine]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +61,8 @@ def check_rows(rows: Rows, rules: RowRules) -> CheckedRows:
     return [check_row(row, rules) for row in rows]
 
 
-def check_row(row: Row | BadRow, rules: RowRules) -> CheckedRow | QuarantinedRow:
-    problem = _problem(row, rules)
+def check_row(row: Row | BadRow | JsonLine, rules: RowRules) -> CheckedRow | QuarantinedRow:
+    problem = _problem(row.parsed() if isinstance(row, JsonLine) else row, rules)
     if isinstance(problem, QuarantinedRow):
         return problem
     solution = f"{problem.problem_id}\x00{problem.demonstration}".encode()

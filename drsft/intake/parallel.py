@@ -1,7 +1,7 @@
 """Checks rows on all cores. Results come in the order of the rows, as if they were checked one by one.
 
-Rows are read ahead in chunks, which helper processes check. This process takes the next chunk itself where no
-helper has begun it, so it never waits for a helper to start, and a file of few rows starts none. A helper
+Rows are read ahead in chunks, which worker processes check. This process takes the next chunk itself where no
+worker has begun it, so it never waits for a worker to start, and a file of few rows starts none. A worker
 that dies costs only time: its chunk is checked here.
 """
 
@@ -18,40 +18,47 @@ from pathlib import Path
 
 import drsft
 from drsft.intake.checking import CheckedRows, RowRules, Rows, check_rows
-from drsft.intake.rows import BadRow, Row
+from drsft.intake.formats.row import BadRow, JsonLine, Row
+from drsft.intake.packed import packed_rows, unpacked_checks
 
 __all__ = ["check_in_order"]
 
 CHUNK_ROWS = 128
-CHUNKS_ALONE = 16  # the first ones: a helper takes half a second to start
-CHUNKS_AHEAD = 3  # for each helper
-HELPER = (sys.executable, "-P", "-m", "drsft.intake.helper")
-MAX_HELPERS = 4  # what this process reads and writes keeps no more busy
+CHUNK_BYTES = 1 << 20  # a chunk of long rows has fewer
+CHUNKS_ALONE = 16  # the first ones: a worker takes half a second to start
+CHUNKS_AHEAD = 3  # for each worker
+WORKER = (sys.executable, "-P", "-m", "drsft.intake.check_worker")
+MAX_WORKERS = 4  # what this process reads and writes keeps no more busy
 
 
 def check_in_order(
-    rows: Iterable[Row | BadRow], rules: RowRules, *, num_helpers: int | None = None
+    rows: Iterable[Row | BadRow | JsonLine], rules: RowRules, *, num_workers: int | None = None
 ) -> Iterator[CheckedRows]:
     """The rows in chunks, each row checked. What reading raises is raised after the rows before it."""
-    if num_helpers is None:
-        num_helpers = min(len(os.sched_getaffinity(0)) - 1, MAX_HELPERS)
+    if num_workers is None:
+        num_workers = min(len(os.sched_getaffinity(0)) - 1, MAX_WORKERS)
     chunks = _chunks(rows)
-    for chunk in islice(chunks, CHUNKS_ALONE if num_helpers else None):
+    for chunk in islice(chunks, CHUNKS_ALONE if num_workers else None):
         yield check_rows(chunk, rules)
-    if num_helpers:
-        helpers = _Helpers(rules, num_helpers)
+    if num_workers:
+        workers = _Workers(rules, num_workers)
         try:
-            yield from _checked_ahead(chunks, rules, helpers)
+            yield from _checked_ahead(chunks, rules, workers)
         finally:
-            helpers.stop()
+            workers.stop()
 
 
-def _chunks(rows: Iterable[Row | BadRow]) -> Iterator[Rows]:
+def _chunks(rows: Iterable[Row | BadRow | JsonLine]) -> Iterator[Rows]:
     iterator = iter(rows)
     while True:
-        chunk: list[Row | BadRow] = []
+        chunk: list[Row | BadRow | JsonLine] = []
+        num_bytes = 0
         try:
-            chunk.extend(islice(iterator, CHUNK_ROWS))
+            for row in islice(iterator, CHUNK_ROWS):
+                chunk.append(row)
+                num_bytes += len(row.line) if isinstance(row, JsonLine) else 0
+                if num_bytes > CHUNK_BYTES:
+                    break
         except Exception:
             yield chunk
             raise
@@ -60,12 +67,12 @@ def _chunks(rows: Iterable[Row | BadRow]) -> Iterator[Rows]:
         yield chunk
 
 
-def _checked_ahead(chunks: Iterator[Rows], rules: RowRules, helpers: "_Helpers") -> Iterator[CheckedRows]:
-    waiting: deque[tuple[Rows, Future[CheckedRows]]] = deque()
+def _checked_ahead(chunks: Iterator[Rows], rules: RowRules, workers: "_Workers") -> Iterator[CheckedRows]:
+    waiting: deque[_Checking] = deque()
     failure: Exception | None = None
     is_at_end = False
     while True:
-        while not is_at_end and len(waiting) <= helpers.number * CHUNKS_AHEAD:
+        while not is_at_end and len(waiting) <= workers.number * CHUNKS_AHEAD:
             try:
                 chunk = next(chunks, None)
             except Exception as error:  # of reading: its turn comes behind the rows before it
@@ -73,23 +80,50 @@ def _checked_ahead(chunks: Iterator[Rows], rules: RowRules, helpers: "_Helpers")
             if chunk is None:
                 is_at_end = True
             else:
-                waiting.append((chunk, helpers.submit(chunk)))
+                waiting.append(_Checking(chunk, workers.submit(chunk)))
         if not waiting:
             break
-        chunk, future = waiting.popleft()
-        yield check_rows(chunk, rules) if future.cancel() else _result(chunk, future, rules)
+        _help_until_first(waiting, rules)
+        yield waiting.popleft().result(rules)
     if failure is not None:
         raise failure
 
 
-def _result(chunk: Rows, future: Future[CheckedRows], rules: RowRules) -> CheckedRows:
-    try:
-        return future.result()
-    except (EOFError, OSError, pickle.UnpicklingError):  # the helper has died
-        return check_rows(chunk, rules)
+class _Checking:
+    """A chunk whose rows are being checked, by a worker or here."""
+
+    def __init__(self, chunk: Rows, future: Future[CheckedRows]) -> None:
+        self._chunk = chunk
+        self._future = future
+        self._checked: CheckedRows | None = None
+
+    @property
+    def is_done(self) -> bool:
+        return self._checked is not None or self._future.done()
+
+    def begin_here(self, rules: RowRules) -> bool:
+        """Checks the rows here, unless a worker has begun them or they are done. Returns whether it did."""
+        if self._checked is not None or not self._future.cancel():
+            return False
+        self._checked = check_rows(self._chunk, rules)
+        return True
+
+    def result(self, rules: RowRules) -> CheckedRows:
+        if self._checked is None:
+            try:
+                self._checked = self._future.result()
+            except (EOFError, OSError, pickle.UnpicklingError):  # the worker has died
+                self._checked = check_rows(self._chunk, rules)
+        return self._checked
 
 
-class _Helpers:
+def _help_until_first(waiting: deque[_Checking], rules: RowRules) -> None:
+    """Checks chunks that no worker has begun, until the first one is done or all others are begun."""
+    while not waiting[0].is_done and any(one.begin_here(rules) for one in waiting):
+        pass
+
+
+class _Workers:
     """Processes that check rows, and a thread for each that talks to it; they start when they are needed."""
 
     def __init__(self, rules: RowRules, number: int) -> None:
@@ -112,20 +146,19 @@ class _Helpers:
             process.communicate()
 
     def _check(self, chunk: Rows) -> CheckedRows:
-        """Raises OSError, EOFError or UnpicklingError where the helper does not live."""
+        """Raises OSError, EOFError or UnpicklingError where the worker does not live."""
         if not hasattr(self._of_thread, "process"):
             self._of_thread.process = self._start()
         process = self._of_thread.process
-        pickle.dump(chunk, process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
+        pickle.dump(packed_rows(chunk), process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
         process.stdin.flush()
-        checked: CheckedRows = pickle.load(process.stdout)
-        return checked
+        return unpacked_checks(pickle.load(process.stdout))
 
     def _start(self) -> "subprocess.Popen[bytes]":
         # The child must find the same drsft.
         path = os.pathsep.join([str(Path(drsft.__file__).parent.parent), *filter(None, sys.path)])
         process = subprocess.Popen(
-            HELPER,
+            WORKER,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -95,8 +95,9 @@ def _write_shards(
         for number, shard in enumerate(_chunks(usable, config.shard_size)):
             name = f"{number:05d}"
             shards[name] = len(shard)
-            for problem in shard:
-                digest.update("\x00".join((problem.problem_id, problem.kind, problem.demonstration)).encode())
+            digest.update(
+                "".join(f"{one.problem_id}\x00{one.kind}\x00{one.demonstration}" for one in shard).encode()
+            )
             written.append(writers.submit(write, name, shard))
             if len(written) > SHARDS_WRITTEN_AT_ONCE:
                 written.popleft().result()

@@ -14,13 +14,12 @@ from drsft.intake.checking import CheckedRow, CheckedRows, RowRules
 from drsft.intake.clean.key_set import KeySet
 from drsft.intake.clean.screen import Screen
 from drsft.intake.parallel import check_in_order
-from drsft.intake.rows import BadRow, Row, read_rows
+from drsft.intake.rows import BadRow, JsonLine, Row, read_unparsed_rows
 from drsft.policy.prompts import Prompter
-from drsft.records import Problem
-from drsft.run.plan import QuarantinedRow
+from drsft.records import Problem, QuarantinedRow
 from drsft.verify.kinds import KINDS
 
-__all__ = ["Intake", "QuarantinedRow", "nothing_usable", "problems_of_rows", "read_problems"]
+__all__ = ["Intake", "QuarantinedRow", "problems_of_rows", "read_problems"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,7 +54,7 @@ def read_problems(
     """
     has_any = False
     for problem in problems_of_rows(
-        read_rows(config),
+        read_unparsed_rows(config),
         config,
         intake,
         prompter=prompter,
@@ -67,11 +66,11 @@ def read_problems(
         has_any = True
         yield problem
     if not has_any:
-        raise InputError(nothing_usable(config, intake))
+        raise InputError(_nothing_usable(config, intake))
 
 
 def problems_of_rows(
-    rows: Iterable[Row | BadRow],
+    rows: Iterable[Row | BadRow | JsonLine],
     config: Problems,
     intake: Intake,
     *,
@@ -185,7 +184,7 @@ def _screened(row: CheckedRow, screens: Sequence[Screen]) -> CheckedRow | Quaran
     return row
 
 
-def nothing_usable(config: Problems, intake: Intake) -> str:
+def _nothing_usable(config: Problems, intake: Intake) -> str:
     """The one line that says why."""
     if not intake.quarantined:
         return f"problems.path {config.path!r} holds no rows"

@@ -8,17 +8,23 @@ from collections.abc import Iterator
 from drsft.config import Problems
 from drsft.errors import StorageError
 from drsft.intake.formats.choice import format_of
-from drsft.intake.formats.row import BadRow, Row
+from drsft.intake.formats.row import BadRow, JsonLine, Row
 from drsft.intake.formats.stream import BreaksOffError, Stream
 from drsft.intake.hub import hub_files, hub_rows
 from drsft.intake.locations import files_of, shown_name
 from drsft.storage import LocalStore, Store
 
-__all__ = ["BadRow", "Row", "read_rows"]
+__all__ = ["BadRow", "JsonLine", "Row", "read_rows", "read_unparsed_rows"]
 
 
 def read_rows(problems: Problems) -> Iterator[Row | BadRow]:
     """Every row of `problems.path`, in a stable order. Raises InputError or StorageError."""
+    for row in read_unparsed_rows(problems):
+        yield row.parsed() if isinstance(row, JsonLine) else row
+
+
+def read_unparsed_rows(problems: Problems) -> Iterator[Row | BadRow | JsonLine]:
+    """As `read_rows`; rows of JSON lines are left to be parsed where there is time."""
     files = files_of(problems)
     if files is None:
         fetched = hub_files(problems)
@@ -30,7 +36,7 @@ def read_rows(problems: Problems) -> Iterator[Row | BadRow]:
         yield from _rows_of_file(store, key, problems)
 
 
-def _rows_of_file(store: Store, key: str, problems: Problems) -> Iterator[Row | BadRow]:
+def _rows_of_file(store: Store, key: str, problems: Problems) -> Iterator[Row | BadRow | JsonLine]:
     name = shown_name(store, key)
     number = 0
     with store.open(key) as file:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter, ValidationError
 
 from drsft.errors import StorageError
-from drsft.records import Problem
+from drsft.records import Problem, QuarantinedRow
 from drsft.run.layout import PROBLEMS, ProblemsFolder
 from drsft.run.tables import problems_from_table
 from drsft.storage import Store, read_table
@@ -17,7 +17,6 @@ from drsft.storage.typed import read_stored
 
 __all__ = [
     "Plan",
-    "QuarantinedRow",
     "copy_plan",
     "read_plan",
     "read_problems",
@@ -37,16 +36,6 @@ class Plan:
     quarantined: dict[str, int]  # rows set aside, by reason
     shards: dict[str, int]  # name -> problems
     digest: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuarantinedRow:
-    """A row that was set aside. `reason` can be counted; `detail` says more about this one."""
-
-    place: str
-    reason: str
-    detail: str
-    content: str
 
 
 def read_plan(store: Store, folder: ProblemsFolder = PROBLEMS) -> Plan | None:

@@ -13,11 +13,11 @@ import pyarrow as pa
 from drsft.config import Benchmark, DataView, RunConfig
 from drsft.config.configfile import load_config
 from drsft.errors import InputError
-from drsft.records import Record
+from drsft.records import QuarantinedRow, Record
 from drsft.run import layout
 from drsft.run.history import StageTime, read_history
 from drsft.run.models import EvaluatedModel, FinishedTraining, ProbabilityCounts, evaluated_models
-from drsft.run.plan import Plan, QuarantinedRow, read_plan, read_quarantine
+from drsft.run.plan import Plan, read_plan, read_quarantine
 from drsft.run.shards import Commit, ShardSet
 from drsft.run.summary import ShardSummary, WorkSummary
 from drsft.run.tables import records_from_table

@@ -16,8 +16,7 @@ from drsft.intake.parallel import check_in_order
 from drsft.intake.problems import Intake, read_problems
 from drsft.intake.rows import BadRow, Row, read_rows
 from drsft.policy.prompts import Prompter, load_prompter
-from drsft.records import Problem
-from drsft.run.plan import QuarantinedRow
+from drsft.records import Problem, QuarantinedRow
 from drsft.verify.kinds import KINDS
 
 MAX_MODEL_LEN = 220
@@ -102,7 +101,7 @@ def test_reading_ahead_gives_what_a_slow_intake_gives(
 ) -> None:
     monkeypatch.setattr(parallel, "CHUNK_ROWS", 7)
     monkeypatch.setattr(parallel, "CHUNKS_ALONE", 2)
-    monkeypatch.setattr(parallel, "MAX_HELPERS", seed)
+    monkeypatch.setattr(parallel, "MAX_WORKERS", seed)
     draw = random.Random(seed)
     path = tmp_path / "a.jsonl"
     path.write_text("".join(random_line(draw) + "\n" for _ in range(300)))
@@ -118,32 +117,32 @@ def test_reading_ahead_gives_what_a_slow_intake_gives(
     )
 
 
-@pytest.mark.parametrize("num_helpers", [0, 1, 3])
-def test_helpers_give_the_rows_in_order(num_helpers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+def test_workers_give_the_rows_in_order(num_workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "CHUNK_ROWS", 50)
     rows, rules = list(rows_of(5_000)), rules_of(Problems(path="p"))
-    found = [one for chunk in check_in_order(iter(rows), rules, num_helpers=num_helpers) for one in chunk]
+    found = [one for chunk in check_in_order(iter(rows), rules, num_workers=num_workers) for one in chunk]
     assert found == check_rows(rows, rules)
 
 
 @pytest.mark.parametrize("command", [(sys.executable, "-c", "pass"), ("/nowhere/python",)])
-def test_a_helper_that_dies_or_does_not_start_changes_nothing(
+def test_a_worker_that_dies_or_does_not_start_changes_nothing(
     command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parallel, "HELPER", command)
+    monkeypatch.setattr(parallel, "WORKER", command)
     monkeypatch.setattr(parallel, "CHUNKS_ALONE", 1)
     rows, rules = list(rows_of(2_000)), rules_of(Problems(path="p"))
-    found = [one for chunk in check_in_order(iter(rows), rules, num_helpers=2) for one in chunk]
+    found = [one for chunk in check_in_order(iter(rows), rules, num_workers=2) for one in chunk]
     assert found == check_rows(rows, rules)
 
 
-@pytest.mark.parametrize("num_helpers", [0, 2])
-def test_what_reading_raises_comes_behind_the_rows_before_it(num_helpers: int) -> None:
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_what_reading_raises_comes_behind_the_rows_before_it(num_workers: int) -> None:
     def broken() -> Iterator[Row | BadRow]:
         yield from rows_of(5_000)
         raise StorageError("the disk is gone")
 
-    chunks = check_in_order(broken(), rules_of(Problems(path="p")), num_helpers=num_helpers)
+    chunks = check_in_order(broken(), rules_of(Problems(path="p")), num_workers=num_workers)
     num_found = 0
     while num_found < 5_000:
         num_found += len(next(chunks))
@@ -154,7 +153,7 @@ def test_what_reading_raises_comes_behind_the_rows_before_it(num_helpers: int) -
 def test_what_lies_behind_the_limit_fails_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "CHUNK_ROWS", 7)
     monkeypatch.setattr(parallel, "CHUNKS_ALONE", 2)
-    monkeypatch.setattr(parallel, "MAX_HELPERS", 2)
+    monkeypatch.setattr(parallel, "MAX_WORKERS", 2)
     rows = [{"problem": f"What is {one}?", "solution": "s", "answer": "1"} for one in range(300)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "b.parquet").write_bytes(b"no Parquet at all")
@@ -163,23 +162,23 @@ def test_what_lies_behind_the_limit_fails_no_run(tmp_path: Path, monkeypatch: py
         list(read_problems(Problems(path=str(tmp_path)), Intake()))
 
 
-def test_no_helper_outlives_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[parallel._Helpers] = []
-    stop = parallel._Helpers.stop
+def test_no_worker_outlives_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[parallel._Workers] = []
+    stop = parallel._Workers.stop
 
-    def noted(helpers: parallel._Helpers) -> None:
-        started.append(helpers)
-        stop(helpers)
+    def noted(workers: parallel._Workers) -> None:
+        started.append(workers)
+        stop(workers)
 
-    monkeypatch.setattr(parallel._Helpers, "stop", noted)
+    monkeypatch.setattr(parallel._Workers, "stop", noted)
     monkeypatch.setattr(parallel, "CHUNKS_ALONE", 1)
-    chunks = check_in_order(rows_of(50_000), rules_of(Problems(path="p")), num_helpers=2)
+    chunks = check_in_order(rows_of(50_000), rules_of(Problems(path="p")), num_workers=2)
     for _ in range(40):
         next(chunks)
     chunks.close()  # type: ignore[attr-defined]
-    (helpers,) = started
-    assert helpers._processes
-    assert all(process.returncode is not None for process in helpers._processes)
+    (workers,) = started
+    assert workers._processes
+    assert all(process.returncode is not None for process in workers._processes)
 
 
 def rows_of(number: int) -> Iterator[Row | BadRow]:

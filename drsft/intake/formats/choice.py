@@ -9,7 +9,7 @@ from drsft.intake.formats.columnar import begins_as_arrow, begins_as_parquet, re
 from drsft.intake.formats.delimited import begins_as_table, read_table_text
 from drsft.intake.formats.json_document import begins_as_json_document, read_json_document
 from drsft.intake.formats.json_lines import begins_as_json_lines, read_json_lines
-from drsft.intake.formats.row import BadRow, Row
+from drsft.intake.formats.row import BadRow, JsonLine, Row
 from drsft.intake.formats.stream import PACKED_SUFFIXES, Stream
 
 __all__ = ["FORMATS", "KNOWN_ENDINGS", "Format", "format_of", "has_known_suffix"]
@@ -20,7 +20,7 @@ class Format:
     name: str  # as problems.reading.format has it
     suffixes: tuple[str, ...]
     begins: Callable[[Stream], bool]  # whether the first bytes can be this format's
-    read: Callable[[Stream, Problems], Iterator[Row | BadRow]]
+    read: Callable[[Stream, Problems], Iterator[Row | BadRow | JsonLine]]
 
 
 FORMATS = (  # of several that a beginning fits, the first, unless the file's name says another

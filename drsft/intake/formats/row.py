@@ -1,10 +1,13 @@
 """What every reader yields."""
 
+import json
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
-__all__ = ["MAX_ROW_BYTES", "BadRow", "Row"]
+__all__ = ["MAX_ROW_BYTES", "BadRow", "JsonLine", "Row", "decode_json", "start_of"]
 
+decode_json = json.JSONDecoder(parse_float=Decimal).decode  # numbers keep the digits that the file gives them
 MAX_ROW_BYTES = 32 << 20  # a row is read whole; what JSON makes of it in memory may be thirty times as much
 
 
@@ -20,3 +23,24 @@ class BadRow:
     reason: str
     content: str  # the start of what stood there
     kind: str = "unreadable row"
+
+
+@dataclass(frozen=True, slots=True)
+class JsonLine:
+    """A row as it stands in the file, for another process to parse."""
+
+    place: str
+    line: bytes
+
+    def parsed(self) -> Row | BadRow:
+        try:
+            fields = decode_json(self.line.decode())
+        except (ValueError, RecursionError) as error:
+            return BadRow(self.place, f"not JSON: {str(error)[:100]}", start_of(self.line))
+        if not isinstance(fields, dict):
+            return BadRow(self.place, f"not a JSON object but {type(fields).__name__}", start_of(self.line))
+        return Row(self.place, fields)
+
+
+def start_of(line: bytes) -> str:
+    return line[:500].decode("utf-8", "replace")

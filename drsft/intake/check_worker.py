@@ -8,6 +8,7 @@ import pickle
 import sys
 
 from drsft.intake.checking import check_rows
+from drsft.intake.packed import packed_checks, unpacked_rows
 
 __all__: list[str] = []
 
@@ -18,8 +19,8 @@ def main() -> None:
     try:
         rules = pickle.load(sys.stdin.buffer)
         while True:
-            checked = check_rows(pickle.load(sys.stdin.buffer), rules)
-            pickle.dump(checked, replies, protocol=pickle.HIGHEST_PROTOCOL)
+            checked = check_rows(unpacked_rows(pickle.load(sys.stdin.buffer)), rules)
+            pickle.dump(packed_checks(checked), replies, protocol=pickle.HIGHEST_PROTOCOL)
             replies.flush()
     except (EOFError, BrokenPipeError):
         return
