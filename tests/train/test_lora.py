@@ -44,7 +44,7 @@ def test_merged_export_and_adapter_on_the_target_are_one_model(trained: Path, lo
     target = AutoModelForCausalLM.from_pretrained(location)
     before = scored(ScoringModel(target), rows)
     adapted = PeftModel.from_pretrained(target, trained / "adapter").base_model.model
-    torch.testing.assert_close(scored(ScoringModel(adapted), rows), merged, rtol=0, atol=1e-5)
+    torch.testing.assert_close(scored(ScoringModel(adapted), rows), merged, rtol=0, atol=1e-4)
     assert (merged - before).abs().max() > 0.1
 
 
@@ -74,7 +74,7 @@ def test_merged_weights_are_those_of_pefts_own_merge(family: str, location: str)
         if "lora_" not in name
     }
     assert len(adapted) == {"qwen2": 14, "gpt2": 8}[family]
-    torch.testing.assert_close(merged, by_peft, rtol=0, atol=1e-5)
+    torch.testing.assert_close(merged, by_peft, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(
