@@ -31,7 +31,7 @@ _NOUN = (
     r"|答案|答え|正解|정답|\b답|正确选项|正确的(?:选项|说法|叙述)?(?=是)|\bopci[oó]n|\bop[cç][aã]o"
 )
 _STATED = re.compile(
-    rf"(?:(?:(?P<noun>{_NOUN})|\boptions?|\bchoices?|\bselections?|选项)"
+    rf"(?:(?:(?P<noun>{_NOUN})|(?<!other )\boptions?|\bchoices?|\bselections?|选项)"
     r"[\s*_)】\]]*(?:(?:\bto\s[^.\n]{0,80}?|\bhere|\btherefore|\bthus|\bcorr?ec?t+[aeo]?\b)\s*)?"
     rf"(?:{_VERB}|[-–—](?=\s)|(?(noun)(?=\s?[(（])|(?!))|(?<=】)|(?<=答案)\s*(?=[A-Z]))"
     r"|\b(?:choose|pick|select|chose|go with|opt for)\b"

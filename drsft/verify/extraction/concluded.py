@@ -110,7 +110,7 @@ def _last_row(content: str) -> str:
         content = rest[rest.find("}") + 1 :] if "\\\\" in rest else content
         if not end or "\\begin" in content:
             return content
-    rows = [row for row in re.split(r"\\\\(?:\[[^\]]*\])?", content) if row.strip(" &\n.,$")]
+    rows = [row for row in re.split(r"\\\\(?:\[[^\]]*\])?", content) if row.strip(" &\r\n.,$")]
     if len(rows) < 2:
         return content
     return re.sub(r"^\s*(?:=|\\approx|\\therefore|\\Rightarrow|\\implies)\s*", "", rows[-1].replace("&", " "))
