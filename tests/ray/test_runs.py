@@ -92,13 +92,25 @@ def test_a_driver_killed_in_mid_rewrite_loses_and_doubles_nothing(tmp_path: Path
     assert not alive, "the dead driver's cluster must end with it"
 
 
+def _heed_interrupts() -> None:
+    """A shell that starts the tests in its background has them, and their children, ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_request_to_stop_ends_the_run_in_order_and_says_how_to_go_on(
     tmp_path: Path, sent: signal.Signals, code: int
 ) -> None:
     many = "problems.limit=240"  # more than are done before the signal arrives, however busy the machine is
     command = drsft("rewrite", tmp_path, many)
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_heed_interrupts,
+        start_new_session=True,
+    )
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("rewrite") and not line.split()[1].startswith("0/"):
