@@ -8,7 +8,7 @@ gap that rewriting is there to close. docs/grounding.md says what the scores wer
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from drsft.config import Grounding
 from drsft.policy.prompts import Prompter
@@ -24,7 +24,7 @@ from drsft.records import (
 )
 from drsft.rewrite.stated_answer import first_statement, token_range
 
-__all__ = ["GroundingCheck", "rejection_of_grounding"]
+__all__ = ["GroundingCheck", "rejection_of_grounding", "stating_tokens"]
 
 
 class GroundingCheck:
@@ -83,17 +83,23 @@ class GroundingCheck:
         """Returns the log-prob of the tokens that first state the answer; None where none do."""
         if answer is None:
             return None
-        where = first_statement(completion.text, answer, self._problem.whole_question)
-        if where is None:
-            return None
-        token_ids = completion.token_ids
-        begun = 0 if completion.thought is None else completion.thought.num_tokens
-        answer_ids = token_ids[begun:]
-        # A template may put white space or a header between a thought, or the prompt, and the answer.
-        offset = self._prompter.decode(answer_ids).find(completion.text)
-        shifted = slice(where.start + max(offset, 0), where.stop + max(offset, 0))
-        tokens = token_range(answer_ids, shifted, self._prompter.decode)
-        return sum(logprobs_T[begun + tokens.start : begun + tokens.stop])
+        tokens = stating_tokens(completion, answer, self._problem.whole_question, self._prompter.decode)
+        return None if tokens is None else sum(logprobs_T[tokens.start : tokens.stop])
+
+
+def stating_tokens(
+    completion: Completion, answer: str, question: str, decode: Callable[[Sequence[int]], str]
+) -> range | None:
+    """Returns the completion's tokens that first state the answer, never of its thought; None without any."""
+    where = first_statement(completion.text, answer, question)
+    if where is None:
+        return None
+    begun = 0 if completion.thought is None else completion.thought.num_tokens
+    answer_ids = completion.token_ids[begun:]
+    # A template may put white space or a header between a thought, or the prompt, and the answer.
+    offset = max(decode(answer_ids).find(completion.text), 0)
+    tokens = token_range(answer_ids, slice(where.start + offset, where.stop + offset), decode)
+    return range(begun + tokens.start, begun + tokens.stop)
 
 
 def rejection_of_grounding(

@@ -28,8 +28,8 @@ class Piece:
 class PartStream:
     """All thought's pieces joined are the completion's thought; its answer are those told behind the last.
 
-    That holds where neither marker begins within the other, as with all that models use. A token costs the same
-    wherever it stands: at most it is told once as an answer and once as a thought.
+    That holds where neither marker begins within the other, as with all that models use. A token costs the
+    same wherever it stands: at most it is told once as an answer and once as a thought.
     """
 
     def __init__(
