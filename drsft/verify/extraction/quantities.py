@@ -40,7 +40,7 @@ _TIMES = re.compile(r"(?<=\d)\s?[x×*·]\s?10(?=\s?\^)")
 _AN = re.compile(r"\san?\s")
 _WORDS_TOO = frozenset({"A", "in", "u"})  # more often words than units
 _PLURAL = re.compile(
-    r"\s(?!(?:in|and|or|of|for|to|at|on|with|from|is|are|was|as|more|less|fewer|than|by|per|each|because|so)\s)"
+    r"\s(?!(?:in|and|or|of|for|to|at|on|with|from|is|are|was|as|more|less|fewer|than|by|per|each|because|so|degrees)\s)"
     r"(?:[A-Za-z]+\s(?!(?:in|and|or|of|for|to|at|on|with|from|is|are|was|as|than|by|per|because|so)\b))?"
     r"([A-Za-z]{2,}[^s\W\d_]s|people|children|women|men|fish)\b"
 )
