@@ -25,6 +25,7 @@ from drsft.verify.kinds import KINDS, kinds_of
 __all__ = ["show_data"]
 
 WIDTH = 160  # where the output is no terminal: every column whole
+_TESTS = {"test", "tests", "test_list"}  # fields from which kind code takes its reference
 EVERY_S = 5.0  # a line of progress in a log
 
 
@@ -137,10 +138,13 @@ def _hints(reading: _Reading, report: DataReport) -> Iterator[str]:
         yield f"guessed: problems.columns.{role} is {column!r}, which {reason}"
     if not reading.has_solutions:
         yield "no solutions found; a run needs problems.columns.demonstration"
+    if "code" not in report.kinds and _TESTS & {one.path for one in report.fields}:
+        yield "rows hold tests of code; to judge by them set problems.kind: code"
     if report.options is not None:
         question = next(iter(report.taken.get("question", {})), "question")
         template = f"{{{question}}}\\n{{{report.options}}}"
-        yield f'options lie in {report.options!r}; to show them set problems.columns.question: "{template}"'
+        kind = "" if "choice" in report.kinds else " and problems.kind: choice"
+        yield f'options lie in {report.options!r}; set problems.columns.question: "{template}"{kind}'
 
 
 @contextmanager

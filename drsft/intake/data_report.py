@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from drsft.config import Columns, Problems
-from drsft.intake.columns import find_column, value_at
+from drsft.intake.columns import find_column, text_of, value_at
 from drsft.intake.field_profile import FieldProfile, Lengths, lengths_of, profile_fields
 from drsft.intake.messages import Conversation, read_conversation
 from drsft.intake.problems import Intake, problems_of_rows
@@ -102,7 +102,9 @@ def guess_columns(problems: Problems) -> GuessedColumns:
 
 
 def _has(rows: Iterable[dict[str, Any]], columns: Columns, name: ColumnName) -> bool:
-    return any(find_column(fields, columns.candidates(name)) is not None for fields in rows)
+    """Whether any of the rows has a text in a column for this role."""
+    found = ((fields, find_column(fields, columns.candidates(name))) for fields in rows)
+    return any(column is not None and text_of(fields, column) is not None for fields, column in found)
 
 
 def _answers(rows: Sequence[dict[str, Any]], messages: str) -> bool:

@@ -36,11 +36,12 @@ class Candidate:
 _NAMES: Mapping[Role, Sequence[str]] = {
     Role.QUESTION: (
         *("problem", "question", "query", "instruction", "prompt", "problemstatement", "questiontext"),
-        *("exercise", "task", "input", "statement", "ques", "q", "frage", "aufgabe", "pregunta", "problème"),
+        *("exercise", "task", "input", "statement", "stem", "ques", "q", "frage", "aufgabe", "pregunta"),
     ),
     Role.DEMONSTRATION: (
         *("solution", "rationale", "explanation", "generatedsolution", "cot", "chainofthought", "reasoning"),
-        *("response", "output", "completion", "solutiontext", "workedsolution", "steps", "proof", "answer"),
+        *("response", "output", "completion", "solutiontext", "workedsolution", "canonicalsolution", "proof"),
+        *("steps", "answer", "solutions"),
         *("lösung", "loesung", "rechenweg", "solución"),
     ),
     Role.REFERENCE: (
@@ -55,7 +56,7 @@ _NAMES: Mapping[Role, Sequence[str]] = {
             "answeridx",
             "result",
         ),
-        *("numericanswer", "ans", "a", "antwort", "ergebnis", "respuesta", "réponse"),
+        *("numericanswer", "ans", "a", "antwort", "ergebnis", "respuesta", "solutions", "solution"),
     ),
     Role.MESSAGES: ("messages", "conversations", "conversation", "chat", "dialog", "dialogue", "turns"),
     Role.OPTIONS: ("options", "choices", "candidates", "endings"),
@@ -81,8 +82,20 @@ CLEAR_LEAD = 8  # points by which the best must lead to need no question
 SHORT_ANSWER = 60  # characters
 LONG_TEXT = 80
 _STATES_ANSWER = re.compile(r"####|\\boxed|answer is", re.IGNORECASE)
+# What questions are about, in a field of its own before them.
+_CONTEXT = (
+    "body",
+    "context",
+    "passage",
+    "story",
+    "scenario",
+    "background",
+    "premise",
+    "paragraph",
+    "article",
+)
 _NO_CONTENT = re.compile(
-    r"(?:^|[._])(?:id|uuid|idx|index|url|source|split|subject|level|type|category)$", re.I
+    r"(?:^|[._])(?:id|uuid|idx|index|url|source|split|subject|level|type|category|entry_point)$|[a-z](?:Id|ID|Index)$"
 )
 
 
@@ -95,6 +108,8 @@ def candidates_for(role: Role, profiles: Iterable[FieldProfile]) -> list[Candida
     found = [*_by_name(role, fields), *_by_content(role, fields)]
     if role is Role.OPTIONS:
         found += by_letter
+    if role is Role.QUESTION:
+        found = [*found, *_with_context(found, fields)]
     best: dict[str, Candidate] = {}
     for candidate in sorted(found, key=lambda one: -one.score):
         best.setdefault(candidate.column, candidate)
@@ -111,23 +126,50 @@ def clear_choice(candidates: Sequence[Candidate]) -> Candidate | None:
 def _by_name(role: Role, fields: Sequence[FieldProfile]) -> Iterator[Candidate]:
     names = _NAMES[role]
     for one in fields:
-        word = re.sub(r"[\W_]+", "", one.path.rpartition(".")[2].lower())
-        if word not in names or one.type not in _TYPES[role] or one.fill < MIN_FILL:
+        name = _known_name(one, names)
+        if name is None or one.type not in _TYPES[role] or one.fill < MIN_FILL:
             continue
-        score = 100 - 2 * names.index(word) - 5 * one.path.count(".") - _penalty(role, one)
-        yield Candidate(column=one.path, score=score, reason=f"is called so and holds {_described(one)}")
+        penalty = _penalty(role, one, name)
+        if penalty is not None:
+            score = 100 - 2 * names.index(name) - 5 * one.path.count(".") - penalty
+            yield Candidate(column=one.path, score=score, reason=f"is called so and holds {_described(one)}")
 
 
-def _penalty(role: Role, one: FieldProfile) -> int:
-    """For what a field of that name seldom looks like."""
+def _word(one: FieldProfile) -> str:
+    return re.sub(r"[\W_]+", "", one.path.rpartition(".")[2].lower())
+
+
+def _known_name(one: FieldProfile, names: Sequence[str]) -> str | None:
+    """The name that the field has, or has behind a letter for its type (sQuestion, lSolutions)."""
+    word = _word(one)
+    return next((name for name in names if word == name or (len(name) > 3 and word[1:] == name)), None)
+
+
+def _penalty(role: Role, one: FieldProfile, name: str) -> int | None:
+    """For what a field of that name seldom looks like; None where it can't have the role."""
     if one.chars is None:
         return 0
     is_long = one.chars.median > LONG_TEXT
     if role is Role.REFERENCE and is_long and not _STATES_ANSWER.search(one.example):
-        return 40
-    if role is Role.DEMONSTRATION and one.path.lower().endswith("answer") and not is_long:
-        return 60
+        return None if name.startswith("solution") else 40
+    if role is Role.DEMONSTRATION and name == "answer" and not is_long:
+        return None
     return 20 if role is Role.QUESTION and one.num_distinct * 4 < one.num_filled else 0
+
+
+def _with_context(questions: Sequence[Candidate], fields: Sequence[FieldProfile]) -> Iterator[Candidate]:
+    """Templates of a question behind the field that tells what it is about, and of an instruction's input."""
+    texts = {_word(one): one.path for one in fields if one.type in _TEXTUAL and one.num_filled}
+    for question in questions:
+        others = [texts[name] for name in _CONTEXT if name in texts and texts[name] != question.column]
+        if others:
+            column = f"{{{others[0]}}}\n{{{question.column}}}"
+            reason = f"is the question behind the field {others[0]!r}"
+            yield Candidate(column=column, score=question.score + CLEAR_LEAD, reason=reason)
+        elif question.column == texts.get("instruction") and "input" in texts:
+            column = f"{{{question.column}}}\n{{{texts['input']}}}"
+            reason = "is the instruction with its input"
+            yield Candidate(column=column, score=question.score + 2 * CLEAR_LEAD, reason=reason)
 
 
 def _by_content(role: Role, fields: Sequence[FieldProfile]) -> Iterator[Candidate]:

@@ -81,7 +81,10 @@ def test_a_file_without_solutions_is_shown_with_the_key_that_a_run_needs(tmp_pat
     found = as_json(path, "problems.kind=exact")
     assert found["num_problems"] == 1
     assert any("problems.columns.demonstration" in hint for hint in found["hints"])
-    assert any(hint.endswith(r'problems.columns.question: "{problem}\n{choices}"') for hint in found["hints"])
+    assert any(
+        r'problems.columns.question: "{problem}\n{choices}" and problems.kind: choice' in hint
+        for hint in found["hints"]
+    )
     shown = as_json(path, "problems.kind=choice", r'problems.columns.question="{problem}\n{choices}"')
     assert shown["first"]["question"] == "2+2?\nA. 3\nB. 4"
     assert shown["options"] is None

@@ -83,6 +83,32 @@ DATASETS: dict[str, tuple[dict[str, Any], dict[Role, str]]] = {
         },
     ),
     "chat": ({"messages": [{"role": "user", "content": QUESTION}], "answer": 7}, {Role.MESSAGES: "messages"}),
+    "svamp": (
+        {"Body": LONG, "Question": QUESTION, "Answer": 7.0, "ID": "chal-1"},
+        {Role.QUESTION: "{Body}\n{Question}", Role.REFERENCE: "Answer"},
+    ),
+    "alpaca": (
+        {"instruction": QUESTION, "input": "", "output": LONG},
+        {Role.QUESTION: "instruction", Role.DEMONSTRATION: "output"},
+    ),
+    "alpaca with inputs": (
+        {"instruction": QUESTION, "input": "3 apples", "output": LONG},
+        {Role.QUESTION: "{instruction}\n{input}", Role.DEMONSTRATION: "output"},
+    ),
+    "multiarith": (
+        {"iIndex": 1, "sQuestion": QUESTION, "lEquations": ["X=3+4"], "lSolutions": [Decimal("7.0")]},
+        {Role.QUESTION: "sQuestion", Role.REFERENCE: "lSolutions"},
+    ),
+    "commonsense": (
+        {
+            "answerKey": "B",
+            "question": {
+                "stem": QUESTION,
+                "choices": [{"label": "A", "text": "x"}, {"label": "B", "text": "y"}],
+            },
+        },
+        {Role.QUESTION: "question.stem", Role.OPTIONS: "question.choices", Role.REFERENCE: "answerKey"},
+    ),
     "unknown names": (
         {"col1": QUESTION, "col2": f"{LONG} The answer is 7.", "col3": 7},
         {Role.QUESTION: "col1", Role.DEMONSTRATION: "col2", Role.REFERENCE: "col3"},
@@ -106,6 +132,12 @@ def test_the_columns_of_known_data_sets_are_found(name: str) -> None:
         assert candidates[0].column == column, candidates
         assert clear_choice(candidates) == candidates[0]
         assert "\n" not in candidates[0].reason
+
+
+def test_a_short_answer_is_no_solution_and_an_index_no_answer() -> None:
+    rows = [{"question": f"{QUESTION}{n}", "answer": "snow", "rowIndex": n} for n in range(5)]
+    assert candidates_for(Role.DEMONSTRATION, profile_fields(rows)) == []
+    assert [one.column for one in candidates_for(Role.REFERENCE, profile_fields(rows))] == ["answer"]
 
 
 def test_two_columns_that_fit_alike_are_no_clear_choice() -> None:
