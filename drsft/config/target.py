@@ -59,7 +59,9 @@ class Engine(Frozen):
 
     max_num_seqs: int = Field(128, ge=1, description="sequences decoded at once")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
-    kv_cache_mib: int | None = Field(None, ge=16, description="needed on a CPU; on a GPU leave it out")
+    kv_cache_mib: int | None = Field(
+        None, ge=16, description="null: what is needed and free on a CPU, all on a GPU"
+    )
     enforce_eager: bool = False
     tensor_parallel_size: int = Field(1, ge=1)
 

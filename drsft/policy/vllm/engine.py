@@ -10,8 +10,9 @@ from typing import Any
 
 from drsft.config import Target
 from drsft.errors import ModelError
-from drsft.policy.engine_loop import first_line
+from drsft.policy.cache_size import cache_bytes_here
 from drsft.policy.prompts import model_location
+from drsft.policy.vllm.messages import told_by_key
 from drsft.records import Sampling
 
 __all__ = ["build_engine", "engine_arguments", "never_sample", "sampling_params", "scoring_params"]
@@ -92,6 +93,8 @@ def engine_arguments(target: Target) -> dict[str, Any]:
     }
     if target.engine.kv_cache_mib is not None:
         arguments["kv_cache_memory_bytes"] = target.engine.kv_cache_mib << 20
+    elif not torch.cuda.is_available():  # vLLM would take gpu_memory_utilization of the machine's memory
+        arguments["kv_cache_memory_bytes"] = cache_bytes_here(target, model_location(target.model))
     if not torch.cuda.is_available():
         if target.engine.enforce_eager:
             # The CPU build compiles its sampler even then: 14 s at the first request.
@@ -104,16 +107,18 @@ def engine_arguments(target: Target) -> dict[str, Any]:
 
 def build_engine(target: Target, options: Mapping[str, Any]) -> Any:
     """`options` go to vLLM as they are. Raises ModelError when it cannot start."""
-    arguments = {**engine_arguments(target), **options}
-    from vllm import EngineArgs
-    from vllm.v1.engine.llm_engine import LLMEngine
-
-    _keep_freed_memory()
     try:
+        arguments = {**engine_arguments(target), **options}
+        from vllm import EngineArgs
+        from vllm.v1.engine.llm_engine import LLMEngine
+
+        _keep_freed_memory()
         engine = LLMEngine.from_engine_args(EngineArgs(model=model_location(target.model), **arguments))
         _warm_up(engine)
+    except ModelError:
+        raise
     except Exception as error:  # OSError, RuntimeError, pydantic's, VLLMError: vLLM names no common base
-        reason = first_line(error)
+        reason = told_by_key(error)
         raise ModelError(f"target.model {target.model!r}: vLLM cannot start with it: {reason}") from error
     return engine
 

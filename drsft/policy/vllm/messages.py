@@ -1,0 +1,28 @@
+"""vLLM's messages, told by the keys of this project's configuration."""
+
+import re
+
+from pydantic import ValidationError
+
+__all__ = ["told_by_key"]
+
+_KEYS = {
+    "kv_cache_memory_bytes": "target.engine.kv_cache_mib",
+    "gpu_memory_utilization": "target.engine.gpu_memory_utilization",
+    "max_num_seqs": "target.engine.max_num_seqs",
+    "tensor_parallel_size": "target.engine.tensor_parallel_size",
+    "enforce_eager": "target.engine.enforce_eager",
+    "max_model_len": "target.max_model_len",
+}
+_FLAG = re.compile(
+    r"(?<![\w.])(?:--)?(" + "|".join(name.replace("_", "[-_]") for name in _KEYS) + r")(?![\w-])"
+)
+
+
+def told_by_key(error: BaseException) -> str:
+    """The whole message in one line, with our keys for vLLM's flags; the class where there is no message."""
+    message = str(error)
+    if isinstance(error, ValidationError):
+        message = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
+    line = " ".join(message.split()) or type(error).__name__
+    return _FLAG.sub(lambda found: _KEYS[found[1].replace("-", "_")], line)
