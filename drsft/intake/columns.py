@@ -25,9 +25,7 @@ _LABELS, _TEXTS = ("label", "labels", "key", "letter"), ("text", "texts", "conte
 def find_column(fields: Mapping[str, Any], candidates: Sequence[str]) -> str | None:
     """The first of the names, paths and templates ("{Body} {Question}") of which the row has all fields."""
     for candidate in candidates:
-        if (
-            candidate in fields and "{" not in candidate
-        ):  # as nearly all rows have it
+        if candidate in fields and "{" not in candidate:  # as nearly all rows have it
             return candidate
         if all(value_at(fields, name, _MISSING) is not _MISSING for name in template_fields(candidate)):
             return candidate
