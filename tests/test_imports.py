@@ -26,6 +26,7 @@ LAYERS = {  # package or loose module -> what of drsft it may import
     "gap": {"records", "errors", "config", "storage", "objectives", "policy", "run", "intake", "evaluate"},
     "train": {"records", "errors", "config", "storage", "objectives", "policy", "run"},
     "sizing": {"errors", "config", "storage", "run", "intake", "gap", "train", "evaluate"},
+    "setup": {"records", "errors", "config", "policy", "verify", "intake"},
     "report": {
         *("records", "errors", "config", "storage", "policy", "run", "intake"),
         *("rewrite", "gap", "evaluate"),
@@ -56,7 +57,7 @@ LAYERS = {  # package or loose module -> what of drsft it may import
     },
     "cli": {
         *("records", "errors", "config", "storage", "process", "policy", "verify", "run", "intake"),
-        *("rewrite", "gap", "evaluate", "sizing", "report", "doctor", "stages", "serve", "bench"),
+        *("rewrite", "gap", "evaluate", "sizing", "setup", "report", "doctor", "stages", "serve", "bench"),
     },
 }
 

@@ -1,5 +1,6 @@
-"""The commands that need no run: a look at data, verdicts, the service, the reference of the settings."""
+"""The commands that need no run: a configuration, a look at data, verdicts, the service, the reference."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -59,6 +60,74 @@ def data(
         max_rows=rows,
         as_json=as_json,
     )
+
+
+@service_app.command()
+def init(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A file, a folder, s3://…, or a hub name.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...", help="Any key of the configuration, as in train.seeds=[0,1]."
+        ),
+    ] = None,
+    model: Annotated[str, typer.Option(metavar="MODEL", help="A folder, a hub name, or `embedded`.")] = "",
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="What to write.")] = Path(
+        "my-run.yaml"
+    ),
+    question: Annotated[
+        str | None, typer.Option(metavar="FIELD", help="Or a template, '{Body} {Q}'.")
+    ] = None,
+    solution: Annotated[str | None, typer.Option(metavar="FIELD", help="The expert's solution.")] = None,
+    answer: Annotated[str | None, typer.Option(metavar="FIELD", help="The reference answer.")] = None,
+    options: Annotated[str | None, typer.Option(metavar="FIELD", help="Options to choose from.")] = None,
+    messages: Annotated[str | None, typer.Option(metavar="FIELD", help="A conversation.")] = None,
+    kind: Annotated[str | None, typer.Option(help="The verifier; else found by trying.")] = None,
+    split: Annotated[str | None, typer.Option(help="Of a hub dataset or a folder.")] = None,
+    subset: Annotated[str | None, typer.Option(help="Of a hub dataset.")] = None,
+    storage: Annotated[str, typer.Option(metavar="WHERE", help="A folder or s3:// URL for runs.")] = "runs",
+    chat_template: Annotated[
+        str | None, typer.Option(metavar="FILE", help="For a model without a chat template.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Take the likeliest instead of asking.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the choices as one JSON object.")] = False,
+) -> None:
+    """Look at data, model and machine, and write a commented configuration that runs.
+
+    Finds columns, verifier, split, prompts, token limits, batch sizes and engine settings, and says why. Ends
+    with 2 and one line that names what is missing where it finds none.
+
+    Examples:  drsft init problems.csv --model Qwen/Qwen2.5-0.5B-Instruct
+
+               drsft init data/ --model models/mine -o trial.yaml --question Body --answer Answer
+
+               drsft init openai/gsm8k --subset main --model embedded --yes --json train.seeds=[0,1,2]
+    """
+    from drsft.cli.init import write_starter
+    from drsft.errors import ConfigError
+    from drsft.setup.found_columns import GivenColumns
+    from drsft.setup.starter import Wanted
+
+    if not model:
+        raise ConfigError("which model? add --model FOLDER, a hub name, or --model embedded to try")
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", output.stem).strip("-._")[:60] or "my-run"
+    columns = GivenColumns(
+        question=question, demonstration=solution, reference=answer, messages=messages, options=options
+    )
+    wanted = Wanted(
+        path=file,
+        model=model,
+        name=name,
+        columns=columns,
+        kind=kind,
+        split=split,
+        subset=subset,
+        storage=storage,
+        chat_template=chat_template,
+        overrides=tuple(overrides or ()),
+    )
+    write_starter(wanted, output, force=force, yes=yes, as_json=as_json)
 
 
 @service_app.command()

@@ -1,6 +1,7 @@
 """Where problems come from and which of them are set aside."""
 
 import codecs
+import hashlib
 from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
@@ -99,6 +100,12 @@ class Problems(Frozen):
     reading: Reading = Reading()
     kind: str = Field("math", description="the verifier of rows that name none; see docs/verification.md")
     limit: int | None = Field(None, ge=1, description="only the first so many problems")
+    part: str | None = Field(
+        None,
+        pattern=r"^\d{1,2}-\d{1,3}$",
+        description="percent of the questions by their hash: 0-90 trains, and a benchmark of the same file "
+        "with 90-100 evaluates on the others",
+    )
     shard_size: int = Field(64, ge=1, description="problems in a shard: the unit of work and of recovery")
     near_duplicates: NearDuplicates | None = Field(None, description="{} sets them aside; null keeps them")
     decontaminate: Decontaminate | None = Field(
@@ -107,8 +114,24 @@ class Problems(Frozen):
 
     @model_serializer(mode="wrap")
     def without_later_settings(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """`reading` came later and is left out where nothing is set: runs made before keep their name."""
+        """Settings that came later are left out where nothing is set: runs made before keep their name."""
         settings: dict[str, Any] = serialised(self)
-        return {
-            key: value for key, value in settings.items() if key != "reading" or self.reading != Reading()
-        }
+        unset = {"reading": self.reading == Reading(), "part": self.part is None}
+        return {key: value for key, value in settings.items() if not unset.get(key, False)}
+
+    @field_validator("part")
+    @classmethod
+    def is_a_range(cls, part: str | None) -> str | None:
+        if part is not None:
+            first, end = map(int, part.split("-"))
+            if not first < end <= 100:
+                raise ValueError(f"{part!r} is no range of percent; write 0-90 or 90-100")
+        return part
+
+    def holds(self, question: str) -> bool:
+        """Whether a question lies in `part`; equal questions always lie together."""
+        if self.part is None:
+            return True
+        first, end = map(int, self.part.split("-"))
+        digest = hashlib.blake2b(question.encode(), digest_size=8).digest()
+        return first <= int.from_bytes(digest, "big") % 100 < end

@@ -92,6 +92,8 @@ def problems_of_rows(
     seen, seen_solutions = KeySet(), KeySet()
     for chunk in check_in_order(rows, rules):
         for row in _measured(chunk, prompter, max_model_len):
+            if isinstance(row, CheckedRow) and not config.holds(row.problem.whole_question):
+                continue
             intake.num_read += 1
             if isinstance(row, CheckedRow):
                 key = _key_of(row.problem)

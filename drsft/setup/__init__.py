@@ -1,0 +1,1 @@
+"""From a file, a model and a machine to a first configuration that runs."""

@@ -1,0 +1,36 @@
+"""What was chosen for a configuration, and why."""
+
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Choice", "Draft"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    key: str  # of the configuration
+    value: Any
+    reason: str
+    is_told: bool = True  # false: plain enough to need no word
+
+
+class Draft:
+    """A configuration's tree that is filled choice by choice."""
+
+    def __init__(self, tree: dict[str, Any]) -> None:
+        self.tree = tree
+        self.choices: list[Choice] = []
+
+    def choose(self, key: str, value: Any, reason: str, *, is_told: bool = True) -> None:
+        """Sets a dotted key."""
+        node = self.tree
+        *parents, last = key.split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = value
+        self.choices.append(Choice(key=key, value=value, reason=reason, is_told=is_told))
+
+    @property
+    def comments(self) -> dict[str, str]:
+        """Reasons by key, of the choices that are told."""
+        return {one.key: one.reason for one in self.choices if one.is_told}

@@ -1,0 +1,135 @@
+"""Finds the verifier of a data set by trying: are its references met by themselves, and by its solutions?"""
+
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from drsft.errors import InputError
+from drsft.records import Outcome, Problem, Verdict
+from drsft.verify.choice.offered import letters_of, options_of
+from drsft.verify.references import parse_reference, unmeetable
+
+__all__ = ["MAX_TRIED", "KindTrial", "chosen_trial", "try_kinds"]
+
+MAX_TRIED = 150  # problems
+STRICTEST_FIRST = ("choice", "math", "numeric")
+SLACK = 0.02  # by which a stricter kind may meet fewer references
+MAX_WORDS = 12  # of an answer in words
+_STATED = re.compile(r"####|\\boxed|\$|=|answer", re.IGNORECASE)
+GAIN = 0.05  # by which a laxer kind must accept more solutions
+ENOUGH = 0.8
+MAX_EXACT_CHARS = 80
+
+_TOLERANCE = re.compile(r"(?<=\d)\s*(?:±|\+/-)\s*[\d.]+")  # which no answer repeats
+
+Submit = Callable[[Problem, str], "Future[Verdict]"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KindTrial:
+    """How a kind of verifier judged the references and solutions of some problems."""
+
+    kind: str
+    num_tried: int
+    num_met: int  # references that an answer equal to them meets
+    num_solutions: int
+    num_solutions_right: int  # solutions that meet their reference
+    num_others: int
+    num_others_accepted: int  # references of other problems that were taken for right
+    first_failure: str = ""
+
+    @property
+    def met(self) -> float:
+        return self.num_met / max(1, self.num_tried)
+
+    @property
+    def solutions_right(self) -> float:
+        return self.num_solutions_right / max(1, self.num_solutions)
+
+    @property
+    def reason(self) -> str:
+        told = [f"meets {self.num_met} of {self.num_tried} references"]
+        if self.num_solutions:
+            told.append(f"{self.num_solutions_right} of {self.num_solutions} solutions are right by it")
+        if self.num_others_accepted:
+            told.append(f"takes {self.num_others_accepted} of {self.num_others} other answers for right")
+        return ", ".join(told)
+
+
+def try_kinds(problems: Sequence[Problem], submit: Submit, *, has_solutions: bool) -> list[KindTrial]:
+    """One trial for each kind that could judge, the strictest first. `submit` is a pool's."""
+    return [
+        _tried(kind, problems, submit, has_solutions=has_solutions) for kind in (*STRICTEST_FIRST, "exact")
+    ]
+
+
+def chosen_trial(trials: Sequence[KindTrial], *, median_chars: int) -> KindTrial:
+    """The strictest of those that meet the most references; `exact` where no other meets most of them.
+
+    Raises InputError where the references are texts that only a reader can judge.
+    """
+    by_kind = {one.kind: one for one in trials}
+    graded = [by_kind[kind] for kind in STRICTEST_FIRST if kind in by_kind]
+    best = max(one.met for one in graded)
+    if best < ENOUGH and "exact" in by_kind and median_chars <= MAX_EXACT_CHARS:
+        return by_kind["exact"]
+    if best < ENOUGH / 2:
+        failure = max(graded, key=lambda one: one.met).first_failure
+        raise InputError(
+            f"the answers are texts that no verifier can compare ({failure:.120}); name another field: "
+            "--answer FIELD, or let a model judge: --kind judge "
+            "'rewrite.verification.judge={model: …, url: …}'"
+        )
+    fitting = [one for one in graded if one.met >= best - SLACK]
+    most_right = max(one.solutions_right for one in fitting)
+    return next(one for one in fitting if one.solutions_right >= most_right - GAIN)
+
+
+def _tried(kind: str, problems: Sequence[Problem], submit: Submit, *, has_solutions: bool) -> KindTrial:
+    readable: list[Problem] = []
+    failure = ""
+    for problem in problems:
+        reference = parse_reference(problem.reference, kind)
+        unmet = None if reference is None else unmeetable(problem.question, reference, kind)
+        if reference is None or unmet is not None or not _offers(kind, problem) or _is_prose(problem):
+            failure = failure or f"{problem.reference[:60]!r}: {unmet.reason if unmet else 'cannot be read'}"
+        else:
+            readable.append(replace(problem, kind=kind, reference=reference))
+    own = [submit(one, f"\\boxed{{{_TOLERANCE.sub('', one.reference)}}}") for one in readable]
+    others = [
+        submit(one, f"\\boxed{{{two.reference}}}")
+        for one, two in pairwise(readable)
+        if one.reference != two.reference
+    ]
+    solutions = [submit(one, one.demonstration) for one in readable] if has_solutions else []
+    return KindTrial(
+        kind=kind,
+        num_tried=len(problems),
+        num_met=_num_right(own),
+        num_solutions=len(problems) if has_solutions else 0,
+        num_solutions_right=_num_right(solutions),
+        num_others=len(others),
+        num_others_accepted=_num_right(others),
+        first_failure=failure,
+    )
+
+
+def _is_prose(problem: Problem) -> bool:
+    """Whether a reference is a text of its own that announces no answer; what is read in it is chance."""
+    words = problem.reference.split()
+    is_solution = problem.reference == problem.demonstration
+    return not is_solution and len(words) > MAX_WORDS and _STATED.search(problem.reference) is None
+
+
+def _offers(kind: str, problem: Problem) -> bool:
+    """A choice needs options in its question and a reference among them."""
+    if kind != "choice":
+        return True
+    offered = options_of(problem.question)
+    return bool(offered) and letters_of(problem.reference, offered) is not None
+
+
+def _num_right(verdicts: "Sequence[Future[Verdict]]") -> int:
+    return sum(one.result().outcome is Outcome.CORRECT for one in verdicts)

@@ -1,0 +1,43 @@
+"""What a model's own files say of its size: parameters, positions, bytes of cache for a token."""
+
+from dataclasses import dataclass
+
+from drsft.errors import ModelError
+from drsft.policy.prompts import check_location, model_location
+
+__all__ = ["ModelFacts", "read_model_facts"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    num_parameters: int
+    num_positions: int | None  # None: the files name no limit
+    cache_values_per_token: int  # keys and values of all layers
+
+
+def read_model_facts(model: str) -> ModelFacts:
+    """Builds the model without its weights. Raises ModelError for what transformers cannot read."""
+    location = model_location(model)
+    check_location(location)
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(location, trust_remote_code=False)
+        with torch.device("meta"):
+            built = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except Exception as error:  # transformers raises OSError, ValueError, KeyError and its own errors alike
+        reason = str(error).strip().splitlines()[0][:200]
+        raise ModelError(
+            f"--model {model!r}: {reason}; give a folder with a causal language model, or its hub name"
+        ) from error
+    text = config.get_text_config()
+    num_heads = text.num_attention_heads
+    num_kept = getattr(text, "num_key_value_heads", None) or num_heads
+    head_size = getattr(text, "head_dim", None) or text.hidden_size // num_heads
+    positions = getattr(text, "max_position_embeddings", None)
+    return ModelFacts(
+        num_parameters=sum(one.numel() for one in built.parameters()),
+        num_positions=positions if isinstance(positions, int) else None,
+        cache_values_per_token=2 * text.num_hidden_layers * num_kept * head_size,
+    )

@@ -1,0 +1,293 @@
+"""Files of problems in the shapes that people have them, written into a folder."""
+
+import csv
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+NUM = 40
+Rows = list[dict[str, Any]]
+
+
+def _sums() -> list[tuple[int, int]]:
+    return [(3 + i, 2 + 7 * i % 11) for i in range(NUM)]
+
+
+def gsm8k() -> Rows:
+    return [
+        {
+            "question": f"Ann has {a} pens and buys {b}. How many?",
+            "answer": f"So {a + b}.\n#### {a + b}",
+        }
+        for a, b in _sums()
+    ]
+
+
+def maths() -> Rows:
+    return [
+        {
+            "problem": f"Simplify $\\frac{{{a}}}{{{2 * a + b}}} + x^{{{b}}}$ for $x=0$, case {i}.",
+            "level": "Level 2",
+            "type": "Algebra",
+            "solution": f"With $x=0$ we get $\\boxed{{\\frac{{{a}}}{{{2 * a + b}}}}}$.",
+        }
+        for i, (a, b) in enumerate(_sums(), start=1)
+    ]
+
+
+def aqua() -> Rows:
+    return [
+        {
+            "question": f"What is {a} times {b + 1}?",
+            "options": [f"A){a}", f"B){a * (b + 1)}", f"C){a + b + 900}", f"D){a + 1000}", "E)None of these"],
+            "rationale": f"{a} * {b + 1} = {a * (b + 1)}, so the answer is B.",
+            "correct": "B",
+        }
+        for a, b in _sums()
+    ]
+
+
+def choices_by_letter() -> Rows:
+    return [
+        {
+            "question": f"Which number follows {a}{b}?",
+            "choices": {"label": ["A", "B", "C", "D"], "text": [str(a + 700), f"{a}{b + 1}", "none", str(b)]},
+            "answerKey": "B",
+        }
+        for a, b in _sums()
+    ]
+
+
+def option_columns() -> Rows:
+    return [
+        {"Question": f"What is {a} + {b}?", "A": a + b, "B": a + b + 1, "C": a + b + 2, "D": 0, "Answer": "A"}
+        for a, b in _sums()
+    ]
+
+
+def numbered_options() -> Rows:
+    return [
+        {
+            "question": f"Which town is number {i}?",
+            "choices": ["Rome", "Oslo", "Bonn", "Kyiv"],
+            "answer": i % 4,
+        }
+        for i in range(NUM)
+    ]
+
+
+def svamp() -> Rows:
+    return [
+        {
+            "ID": f"chal-{i}",
+            "Body": f"There are {a} red and {b} blue birds.",
+            "Question": "How many birds are there in all?",
+            "Equation": f"( {a} + {b} )",
+            "Answer": float(a + b),
+            "Type": "Addition",
+        }
+        for i, (a, b) in enumerate(_sums())
+    ]
+
+
+def theorem_qa() -> Rows:
+    values = [True, [1, 2, 3], 2.5, 7, False, [0.5, 4]]
+    return [
+        {"Question": f"Theorem {i}: what holds of case {i}?", "Answer": values[i % 6], "Picture": None}
+        for i in range(NUM)
+    ]
+
+
+def mbpp() -> Rows:
+    return [
+        {
+            "task_id": i,
+            "text": f"Write a function f{i} that adds {a} to its argument.",
+            "code": f"def f{i}(x):\n    return x + {a}",
+            "test_list": [f"assert f{i}(1) == {a + 1}", f"assert f{i}(0) == {a}"],
+            "test_setup_code": "",
+        }
+        for i, (a, _) in enumerate(_sums())
+    ]
+
+
+def humaneval() -> Rows:
+    return [
+        {
+            "task_id": f"HumanEval/{i}",
+            "prompt": f'def f{i}(x: int) -> int:\n    """Add {a} to x."""\n',
+            "canonical_solution": f"    return x + {a}\n",
+            "test": f"def check(candidate):\n    assert candidate(1) == {a + 1}\n",
+            "entry_point": f"f{i}",
+        }
+        for i, (a, _) in enumerate(_sums())
+    ]
+
+
+def plain() -> Rows:
+    return [
+        {"id": i, "problem": f"What is {a} plus {b}?", "solution": f"{a} + {b} = {a + b}", "answer": a + b}
+        for i, (a, b) in enumerate(_sums())
+    ]
+
+
+def without_solutions() -> Rows:
+    return [{"prompt": f"Compute {a} + {b}.", "target": str(a + b)} for a, b in _sums()]
+
+
+def nested() -> Rows:
+    return [
+        {
+            "data_source": "sums",
+            "task": {"question": f"How much is {a} and {b}?"},
+            "reward_model": {"style": "rule", "ground_truth": str(a + b)},
+            "extra_info": {
+                "solution": f"Adding {a} and {b} step by step gives {a + b}, so the answer is {a + b}."
+            },
+        }
+        for a, b in _sums()
+    ]
+
+
+def messages() -> Rows:
+    return [
+        {
+            "messages": [
+                {"role": "system", "content": "You are careful."},
+                {"role": "user", "content": f"How much is {a} + {b}?"},
+                {"role": "assistant", "content": f"It is $\\boxed{{{a + b}}}$."},
+            ]
+        }
+        for a, b in _sums()
+    ]
+
+
+def share_gpt() -> Rows:
+    return [
+        {
+            "id": str(i),
+            "conversations": [
+                {"from": "human", "value": f"How much is {a} + {b}?"},
+                {"from": "gpt", "value": f"{a} + {b} = {a + b}. The answer is {a + b}."},
+            ],
+        }
+        for i, (a, b) in enumerate(_sums())
+    ]
+
+
+def alpaca() -> Rows:
+    return [
+        {
+            "instruction": f"Describe colour {i} of the list.",
+            "input": "",
+            "output": "It is warm and bright, and people who see it think of the sun late. " * 2,
+        }
+        for i in range(NUM)
+    ]
+
+
+def alpaca_maths() -> Rows:
+    return [
+        {"instruction": "Add the numbers.", "input": f"{a} and {b}", "output": f"Their sum: #### {a + b}"}
+        for a, b in _sums()
+    ]
+
+
+def labels() -> Rows:
+    names = ["entailment", "neutral", "contradiction"]
+    return [
+        {"question": f"Does sentence {i} follow from its premise?", "label": names[i % 3]} for i in range(NUM)
+    ]
+
+
+def physics() -> Rows:
+    return [
+        {
+            "question": f"A car drives {a * 10} m in {b + 2} s. How fast is it?",
+            "answer": f"{a * 10 / (b + 2):.2f} m/s",
+        }
+        for a, b in _sums()
+    ]
+
+
+def essays() -> Rows:
+    return [{"title": f"Essay {i}", "words": "many words " * 30} for i in range(NUM)]
+
+
+def _json_lines(rows: Rows, path: Path) -> Path:
+    path = path.with_suffix(".jsonl")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def _json_array(rows: Rows, path: Path) -> Path:
+    path = path.with_suffix(".json")
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def _below_a_key(rows: Rows, path: Path) -> Path:
+    path = path.with_suffix(".json")
+    path.write_text(json.dumps({"version": "1", "data": rows}))
+    return path
+
+
+def _parquet(rows: Rows, path: Path) -> Path:
+    path = path.with_suffix(".parquet")
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def _table(separator: str, suffix: str) -> Callable[[Rows, Path], Path]:
+    def write(rows: Rows, path: Path) -> Path:
+        path = path.with_suffix(suffix)
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), delimiter=separator)
+            writer.writeheader()
+            writer.writerows(rows)
+        return path
+
+    return write
+
+
+def _splits(rows: Rows, path: Path) -> Path:
+    path.mkdir()
+    _json_lines(rows[:30], path / "train")
+    _json_lines(rows[30:], path / "test")
+    return path
+
+
+FILES: Mapping[str, tuple[Callable[[], Rows], Callable[[Rows, Path], Path]]] = {
+    "gsm8k": (gsm8k, _json_lines),
+    "maths": (maths, _json_array),
+    "aqua": (aqua, _json_lines),
+    "choices_by_letter": (choices_by_letter, _parquet),
+    "option_columns": (option_columns, _table(",", ".csv")),
+    "svamp": (svamp, _json_array),
+    "theorem_qa": (theorem_qa, _json_array),
+    "mbpp": (mbpp, _json_lines),
+    "humaneval": (humaneval, _json_lines),
+    "plain": (plain, _table(",", ".csv")),
+    "tabs": (plain, _table("\t", ".tsv")),
+    "without_solutions": (without_solutions, _table(";", ".csv")),
+    "nested": (nested, _below_a_key),
+    "messages": (messages, _json_lines),
+    "share_gpt": (share_gpt, _json_array),
+    "alpaca_maths": (alpaca_maths, _json_array),
+    "parquet": (plain, _parquet),
+    "splits": (gsm8k, _splits),
+    "labels": (labels, _json_lines),
+    "physics": (physics, _table(",", ".csv")),
+    "numbered_options": (numbered_options, _json_lines),
+    "alpaca": (alpaca, _json_array),
+    "essays": (essays, _json_lines),
+}
+
+
+def written(name: str, folder: Path) -> Path:
+    make, write = FILES[name]
+    return write(make(), folder / name)

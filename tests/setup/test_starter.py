@@ -1,0 +1,123 @@
+"""Files as people have them give a configuration that loads and reads them, or one line with the fix."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from drsft.config.configfile import load_config
+from drsft.errors import DrsftError, InputError, ModelError
+from drsft.intake.problems import Intake, read_problems
+from drsft.intake.roles import Candidate, Role
+from drsft.policy.prompts import model_location, target_prompter
+from drsft.setup.found_columns import GivenColumns
+from drsft.setup.machine import Machine
+from drsft.setup.starter import Starter, Wanted, make_starter
+from tests.setup.files import FILES, written
+
+HERE = Machine(num_cpus=2, memory_mib=16_000)
+REFUSED = {"numbered_options": "--answer", "alpaca": "--answer", "essays": "--question"}
+KINDS = {
+    "aqua": "choice",
+    "choices_by_letter": "choice",
+    "option_columns": "choice",
+    "mbpp": "code",
+    "humaneval": "code",
+    "gsm8k": "math",
+    "maths": "math",
+    "theorem_qa": "math",
+    "messages": "math",
+}
+
+
+def refuse(role: Role, candidates: Sequence[Candidate]) -> str:
+    raise InputError(f"cannot choose the {role} of {[one.column for one in candidates]}")
+
+
+def wanted(path: Path, **given: str) -> Wanted:
+    return Wanted(path=str(path), model="embedded", name="my-run", columns=GivenColumns(**given))
+
+
+def started(name: str, folder: Path) -> Starter:
+    return make_starter(wanted(written(name, folder)), refuse, HERE)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name not in REFUSED])
+def test_a_file_as_people_have_it_gives_a_configuration_that_reads_it(name: str, tmp_path: Path) -> None:
+    starter = started(name, tmp_path)
+    file = tmp_path / "my-run.yaml"
+    file.write_text(starter.text)
+    config = load_config(file)
+    assert config == starter.config
+    assert config.problems.kind == KINDS.get(name, config.problems.kind)
+    intake = Intake()
+    trained = list(
+        read_problems(
+            config.problems,
+            intake,
+            prompter=target_prompter(config.target),
+            max_model_len=config.target.max_model_len,
+        )
+    )
+    held_out = [
+        problem
+        for benchmark in config.evaluate.benchmarks
+        for problem in read_problems(benchmark.problems, Intake(), needs_demonstration=False)
+    ]
+    assert intake.quarantined == []
+    assert held_out
+    assert len(trained) + len(held_out) == 40
+    assert not {one.whole_question for one in trained} & {one.whole_question for one in held_out}
+
+
+@pytest.mark.parametrize(("name", "flag"), REFUSED.items())
+def test_what_is_missing_is_one_line_that_names_the_flag(name: str, flag: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as raised:
+        started(name, tmp_path)
+    assert flag in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_options_stand_under_their_letters_in_the_question(tmp_path: Path) -> None:
+    asked = replace(wanted(written("option_columns", tmp_path)), model=model_location("embedded"))
+    starter = make_starter(asked, refuse, HERE)
+    first = next(read_problems(starter.config.problems.model_copy(update={"part": None}), Intake()))
+    assert first.question == "What is 3 + 2?\nA. 5\nB. 6\nC. 7\nD. 0"
+    assert "letter" in starter.config.target.prompts.plain
+
+
+def test_without_solutions_the_answer_is_the_hint_and_never_trained_on(tmp_path: Path) -> None:
+    config = started("without_solutions", tmp_path).config
+    assert config.rewrite.guided.hint == "answer"
+    assert config.rewrite.fallback == "drop"
+    assert {arm.data for arm in config.train.arms} == {"rewritten"}
+
+
+def test_a_model_judges_what_no_verifier_can(tmp_path: Path) -> None:
+    judge = "rewrite.verification.judge={model: m, url: http://host/v1}"
+    asked = replace(wanted(written("alpaca", tmp_path)), kind="judge", overrides=(judge,))
+    config = make_starter(asked, refuse, HERE).config
+    assert config.problems.kind == "judge"
+    assert config.problems.columns.reference == "output"
+
+
+def test_overrides_are_written_into_the_file(tmp_path: Path) -> None:
+    asked = replace(wanted(written("plain", tmp_path)), overrides=("train.seeds=[0, 1]", "problems.limit=7"))
+    starter = make_starter(asked, refuse, HERE)
+    file = tmp_path / "my-run.yaml"
+    file.write_text(starter.text)
+    assert load_config(file) == starter.config
+    assert load_config(file).train.seeds == (0, 1)
+    assert load_config(file).problems.limit == 7
+
+
+@pytest.mark.parametrize("model", ["/no/such/model", "./none"])
+def test_a_missing_model_is_told_before_the_data_is_read(model: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no such folder"):
+        make_starter(replace(wanted(tmp_path / "none.jsonl"), model=model), refuse, HERE)
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DrsftError, match="no such file"):
+        make_starter(wanted(tmp_path / "none.jsonl"), refuse, HERE)
