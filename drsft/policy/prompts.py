@@ -337,6 +337,8 @@ class Prompter:
 
     def written(self, answer: str, thought: str | None = None) -> tuple[int, ...]:
         """The ids of a completion with an answer and, where the prompt leaves room for one, a thought."""
+        if thought is None:
+            return tuple(self._completions.encode_answer(answer))
         return tuple(self._completions.encode(self.turn.pieces(answer, thought)))
 
     def split(self, token_ids: Sequence[int]) -> CompletionIds:

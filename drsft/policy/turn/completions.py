@@ -24,6 +24,14 @@ class CompletionCodec:
         leads = (tuple(encoder.encode_behind(text)) for text in (turn.head, behind.strip()))
         self._leads = [lead for lead in leads if lead]
         self._tail = tuple(encoder.encode_behind(turn.tail))
+        self._before_answer = prompt_end + turn.head
+
+    def encode_answer(self, answer: str) -> list[int]:
+        """As `encode` of the pieces of an answer without a thought; the short way, as most texts are such."""
+        if self._encoder.special.search(answer):
+            return self.encode(self._turn.pieces(answer))
+        whole = f"{self._before_answer}{answer}{self._turn.tail}"
+        return self._behind_prompt(whole, self._encoder.encode(whole))
 
     def encode(self, pieces: Sequence[TurnPiece]) -> list[int]:
         """The pieces of a completion, with the ids that they have in the whole rendering."""

@@ -56,10 +56,8 @@ class TextEncoder:
     def _encode_each(self, rendered: list[str]) -> list[list[int]]:
         if self._backend is not None:
             self._backend.encode_special_tokens = False  # the wrapper may have left it on
-            # "fast" leaves out the offsets, a fifth of the time.
-            return [
-                list(one.ids) for one in self._backend.encode_batch_fast(rendered, add_special_tokens=False)
-            ]
+            # "fast" leaves out the offsets, a fifth of the time. `ids` is a new list at each call.
+            return [one.ids for one in self._backend.encode_batch_fast(rendered, add_special_tokens=False)]
         return [list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in rendered]
 
     def _encode_text(self, text: str) -> list[int]:
