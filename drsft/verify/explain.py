@@ -78,5 +78,7 @@ def _shown(node: syntax.Node) -> str:
             return ", ".join(sorted(labels))
         case syntax.Truth(value):
             return str(value)
+        case syntax.Day(date):
+            return date.isoformat()
         case syntax.Clock(seconds):
             return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"

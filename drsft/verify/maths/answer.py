@@ -1,10 +1,11 @@
 r"""An answer as it was read: its type, and the trees that its text may stand for.
 
-Text that is no mathematics is read here too: booleans, clock times, numbers of statements ("(1)(3)", "①③"),
-and words. Everything else is the parser's.
+Text that is no mathematics is read here too: booleans, days, clock times, numbers of statements
+("(1)(3)", "①③"), and words. Everything else is the parser's.
 """
 
 import re
+from datetime import datetime
 from enum import Enum
 from functools import lru_cache
 
@@ -16,6 +17,7 @@ from drsft.verify.maths.syntax import (
     Call,
     Chain,
     Clock,
+    Day,
     Listing,
     Matrix,
     Node,
@@ -56,7 +58,7 @@ def type_of(node: Node) -> AnswerType:
             return AnswerType.QUANTITY
         case Truth():
             return AnswerType.BOOLEAN
-        case Clock():
+        case Clock() | Day():
             return AnswerType.TIME
         case Options():
             return AnswerType.OPTIONS
@@ -113,6 +115,9 @@ def readings_of(text: str) -> tuple[Node, ...]:
 
 _TRUTHS = {"true": True, "false": False, "yes": True, "no": False}
 _CLOCK = re.compile(r"(\d{1,2})(?:\s*:\s*(\d{2}))?(?::(\d{2}))?\s*([ap])\.?\s*m\b\.?", re.IGNORECASE)
+_MONTH = r"[A-Z][a-z]{2,8}"
+_DAY = re.compile(rf"\d{{4}}-\d{{2}}-\d{{2}}|{_MONTH}\.? \d{{1,2}} \d{{4}}|\d{{1,2}} {_MONTH} \d{{4}}")
+_DAY_FORMS = ("%Y-%m-%d", "%B %d %Y", "%b %d %Y", "%d %B %Y", "%d %b %Y")
 _NUMBERED = re.compile(r"(?:\(\s*(\d{1,2})\s*\)[\s,;、]*(?:and|和)?\s*){2,}")
 _FONT = re.compile(r"\\(?:text|textbf|mathrm|mbox|textit|texttt|emph)\s*\{([^{}]*)\}")
 
@@ -124,8 +129,22 @@ def _special(text: str) -> Node | None:
     if (clock := _CLOCK.fullmatch(plain)) is not None:
         hour = int(clock[1]) % 12 + (12 if clock[4].lower() == "p" else 0)
         return Clock(3600 * hour + 60 * int(clock[2] or 0) + int(clock[3] or 0))
+    if (day := _day(plain)) is not None:
+        return day
     if _NUMBERED.fullmatch(plain + " "):
         return Options(frozenset(re.findall(r"\d+", plain)))
+    return None
+
+
+def _day(text: str) -> Day | None:
+    """A date with its year, its month by name or as ISO 8601 writes it; None for anything else."""
+    text = re.sub(r"(?<=\d)(?:st|nd|rd|th)\b(?: of\b)?|[,.]", " ", text) if len(text) < 40 else ""
+    text = " ".join(text.split())
+    for form in _DAY_FORMS if _DAY.fullmatch(text) else ():
+        try:
+            return Day(datetime.strptime(text, form).date())
+        except ValueError:  # another form's, or a day that no month has
+            continue
     return None
 
 

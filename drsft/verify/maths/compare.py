@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from drsft.verify.maths.evaluate import free_symbols
-from drsft.verify.maths.families import family_of, renamed_in, same_family
 from drsft.verify.maths.identity import Agreement
+from drsft.verify.maths.indexed_sets import family_of, renamed_in, same_family
 from drsft.verify.maths.regions import region_of, same_region
 from drsft.verify.maths.relations import assignment, is_name, same_relation
 from drsft.verify.maths.syntax import (
@@ -12,6 +12,7 @@ from drsft.verify.maths.syntax import (
     Call,
     Chain,
     Clock,
+    Day,
     Listing,
     Matrix,
     Node,
@@ -31,7 +32,7 @@ __all__ = ["same_answer"]
 
 SAME, DIFFERENT, UNKNOWN = Agreement.SAME, Agreement.DIFFERENT, Agreement.UNKNOWN
 MAX_ITEMS = 200
-STATES = (Truth, Clock, Options)
+STATES = (Truth, Clock, Day, Options)
 
 
 def same_answer(reference: Node, answer: Node) -> Agreement:
@@ -69,7 +70,7 @@ def same_answer(reference: Node, answer: Node) -> Agreement:
 
 
 def _same_state(reference: Node, answer: Node) -> Agreement:
-    """Booleans, times of day and numbers of statements: each with its own kind, and a few plain spellings."""
+    """Booleans, days, times of day and numbers of statements: each with its own kind."""
     if type(reference) is type(answer):
         return SAME if reference == answer else DIFFERENT
     state, other = (reference, answer) if isinstance(reference, STATES) else (answer, reference)

@@ -127,7 +127,13 @@ _DOMAIN = re.compile(
     r",?\s*(?:\\(?:text|mathrm|quad)\s*\{?\s*)?\b(?:where|with|for(?:\s+(?:all|any|some|every))?)\b\s*\}?\s*"
     r"(?=\$?\s*[a-z]\s*\\in\b)"
 )
-_ALTERNATIVE = re.compile(r"\(\s*(?:or|i\.?e\.?|approximately|about|approx|=|\\approx)\b[^()]*\)\s*\.?$")
+_ALTERNATIVE = re.compile(
+    r"\(\s*(?:or|that is|namely|equivalently|i\.?e\.?|approximately|about|approx|=|\\approx)\b[^()]*\)\s*\.?$"
+)
+# Rows of equations are a list of them; rows with conditions are one function in pieces.
+_SYSTEM = re.compile(r"\\begin\{cases\}((?:(?!&|\\text|\\begin|\bif\b).)*?)\\end\{cases\}", re.DOTALL)
+# A counted thing in parentheses, "9 (hot dogs)", is a label and no product of letters.
+_COUNTED = re.compile(r"^(-?[\d.,/]+)\s*\(([A-Za-z]{3,}(?: [A-Za-z]+)*)\)$")
 _STARTS = " \t\r\n,;:"  # ".5" begins with a full stop
 _ENDS = _STARTS + "."
 
@@ -141,6 +147,7 @@ def clean(text: str) -> str:
     if "Rs" in text:
         text = _RUPEES.sub(" INR ", text)
     if "(" in text:
+        text = _COUNTED.sub(r"\1 \\text{\2}", text.strip())
         text = _ALTERNATIVE.sub("", _FAMILY.sub(r", \1 \\in \2", text))
     if r"\in" in text:
         text = _DOMAIN.sub(", ", text)
@@ -148,6 +155,8 @@ def clean(text: str) -> str:
         text = _DOLLAR.sub(" USD ", text)  # before the delimiters: \$ is no delimiter
         text = _LONE_DOLLAR.sub(r"\1 USD \2", text)
         text = _CURRENCY.sub(lambda match: {"pounds": " GBP ", "euro": " EUR "}[match[1]], text)
+        if r"\begin{cases}" in text:
+            text = _SYSTEM.sub(lambda match: match[1].strip(" \n\\").replace("\\\\", ", "), text)
         if "\\\\" in text:
             text = _DOUBLED.sub(r"\\", text)
             text = text.replace(r"\\(", "(").replace(r"\\)", ")")

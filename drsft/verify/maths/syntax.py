@@ -1,6 +1,7 @@
 """The tree that an answer is read into. Small, immutable, and knows nothing of LaTeX, numbers or sympy."""
 
 from dataclasses import dataclass
+from datetime import date
 from fractions import Fraction
 
 __all__ = [
@@ -8,6 +9,7 @@ __all__ = [
     "Call",
     "Chain",
     "Clock",
+    "Day",
     "Listing",
     "Matrix",
     "Node",
@@ -111,6 +113,13 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True)
+class Day:
+    """A day of the calendar."""
+
+    date: date
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """Numbers of statements, or letters of options."""
 
@@ -120,6 +129,7 @@ class Options:
 Node = (
     Truth
     | Clock
+    | Day
     | Options
     | Builder
     | Num
@@ -140,7 +150,7 @@ def symbols_of(node: Node) -> frozenset[str]:
     match node:
         case Sym(name):
             return frozenset({name})
-        case Num() | Words() | Truth() | Clock() | Options():
+        case Num() | Words() | Truth() | Clock() | Day() | Options():
             return frozenset()
         case Call(_, items) | Seq(items, _, _) | SetOf(items) | Listing(items) | Chain(items, _):
             return frozenset().union(*(symbols_of(item) for item in items))

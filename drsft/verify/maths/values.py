@@ -4,7 +4,7 @@ The conventions of the field, each with its limit:
 - a percent sign may be left out or written as /100 (28% is 28 and 0.28), a degree sign may be left out;
 - a unit that only one side writes is dropped; two units are converted or refuse each other, and so do a unit,
   a percent sign and a degree sign among themselves;
-- labels ("marbles") that both sides write must have a word in common;
+- one of two labels must say all that the other says: "marbles" fits "red marbles", "blue marbles" does not;
 - infinity is a value of its own: it equals itself with the same sign, and nothing else;
 - a decimal equals an exact value that it rounds, from MIN_ROUNDED_DIGITS significant digits on.
 """
@@ -22,6 +22,9 @@ __all__ = ["decimal_of", "either", "is_scalar", "same_scalar", "split_unit"]
 MIN_ROUNDED_DIGITS = 5  # 2.6667 is 8/3; 0.33 is not 1/3
 FLOAT_DIGITS = 10  # from here on a decimal is a computer's, and stands for what it rounds
 NOISE_DIGITS = 15  # of a double: 0.30000000000000004
+FILLERS = frozenset(
+    {"left", "remaining", "total", "more", "altogether", "in", "all", "of", "the", "a", "per", "each"}
+)
 STRUCTURES = frozenset({"union", "intersect", "minus"})
 SAME, DIFFERENT, UNKNOWN = Agreement.SAME, Agreement.DIFFERENT, Agreement.UNKNOWN
 
@@ -40,6 +43,7 @@ def either(*agreements: Agreement) -> Agreement:
 
 
 def same_scalar(reference: Node, answer: Node) -> Agreement:
+    reference, answer = _signed_within(reference), _signed_within(answer)
     if isinstance(reference, Quantity) or isinstance(answer, Quantity):
         return _same_quantity(reference, answer)
     match reference, answer:
@@ -73,6 +77,14 @@ def _is_share(node: Node) -> bool:
 
 def _verdict(is_same: bool) -> Agreement:
     return SAME if is_same else DIFFERENT
+
+
+def _signed_within(node: Node) -> Node:
+    """-(10 degrees) as (-10) degrees, and percent likewise."""
+    match node:
+        case Call("neg", (Call("deg" | "%" as sign, (value,)),)):
+            return Call(sign, (Call("neg", (value,)),))
+    return node
 
 
 def _same_value(reference: Node, answer: Node) -> Agreement:
@@ -212,8 +224,8 @@ def _same_quantity(reference: Node, answer: Node) -> Agreement:
 
 def _same_quantities(reference: Quantity, answer: Quantity) -> Agreement:
     units = _known(reference.unit), _known(answer.unit)
-    words = [{word for name, _ in unit for word in label_of(name).split()} for unit in units]
-    is_same_word = bool(words[0] & words[1])
+    words = [_telling_words(unit) for unit in units]
+    is_same_word = bool(words[0] & words[1]) and (words[0] <= words[1] or words[1] <= words[0])
     if (is_label(units[0]) and is_label(units[1])) or (is_same_word and any(map(is_label, units))):
         finding = same_scalar(reference.value, answer.value)
         # Counts of other things: the same number says nothing.
@@ -226,6 +238,11 @@ def _same_quantities(reference: Quantity, answer: Quantity) -> Agreement:
         scaled = Num(number.value * factor)
         return either(same_scalar(reference.value, scaled), _close_decimals(reference.value, scaled))
     return same_scalar(reference.value, scaled)
+
+
+def _telling_words(unit: Unit) -> set[str]:
+    """The words of a label that tell it from another: "marbles left" are marbles, "red marbles" are red."""
+    return {label_of(word) for name, _ in unit for word in name.split()} - FILLERS
 
 
 def _close_decimals(reference: Node, scaled: Num) -> Agreement:

@@ -1,5 +1,6 @@
 """What must hold for every text and every answer, whatever it is."""
 
+from datetime import date
 from fractions import Fraction
 
 from hypothesis import given, settings
@@ -205,3 +206,18 @@ def test_letters_are_equal_exactly_when_they_are(reference, chosen):
     for text in (rf"\boxed{{{chosen}}}", f"The answer is ({chosen}).", f"Answer: {chosen}", chosen):
         case = Case(kind="choice", question=question, reference=reference, text=text)
         assert judge_case(case, VerifyOptions()).is_correct == (reference == chosen)
+
+
+DAY_FORMS = ("%Y-%m-%d", "%B %d, %Y", "%d %B %Y", "%b %d, %Y", "%d %b %Y")
+
+
+@settings(max_examples=100)
+@given(
+    st.dates(min_value=date(1000, 1, 1)),
+    st.dates(min_value=date(1000, 1, 1)),
+    *[st.sampled_from(DAY_FORMS)] * 2,
+)
+def test_days_are_equal_exactly_when_they_are_however_they_are_written(day, other, form, other_form):
+    assert same_math(day.strftime(form), day.strftime(other_form))[0] is Outcome.CORRECT
+    is_same = same_math(day.strftime(form), other.strftime(other_form))[0] is Outcome.CORRECT
+    assert is_same == (day == other)
