@@ -114,7 +114,7 @@ def read_gap_report(store: Store, folder: GapFolder = GAP) -> GapReport | None:
 
 
 def gap_report(*, model: str, rows: pa.Table) -> GapReport:
-    """From the ROW_COLUMNS of all scored texts; heat maps need the tokens and are added by the caller."""
+    """From the `row_columns` of all scored texts; heat maps need the tokens and are added by the caller."""
     summary = summarise(model=model, rows=rows)
     far = outlying_rows(rows)
     return GapReport(summary=summary, recommendation=recommend(summary), far_out=far)

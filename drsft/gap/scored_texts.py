@@ -24,12 +24,14 @@ from drsft.storage import Store
 
 __all__ = [
     "COMPARED",
+    "PART_COLUMNS",
     "PHI_THRESHOLDS",
     "ROW_COLUMNS",
     "SCORE_SCHEMA",
     "TEXT_SCHEMA",
     "Role",
     "Text",
+    "row_columns",
     "score_table",
     "scores_of",
     "texts_from_table",
@@ -95,9 +97,17 @@ ROW_FIELDS = [
     *(_number(f"{what}_{one.kind}") for one in COMPARED for what in ("mean_weight", "mean_squared_weight")),
 ]
 ROW_COLUMNS = tuple(field.name for field in ROW_FIELDS)
+# ROW_COLUMNS name the scores' folder. These do not, so an older version's scores, without them, stay in use.
+PART_FIELDS = [
+    pa.field("num_thought_tokens", pa.int32()),  # null: not told apart
+    pa.field("sum_thought_logprob", pa.float64()),
+    pa.field("sum_thought_phi", pa.float64()),
+]
+PART_COLUMNS = tuple(field.name for field in PART_FIELDS)
 SCORE_SCHEMA = pa.schema(
     [
         *ROW_FIELDS,
+        *PART_FIELDS,
         pa.field("completion_ids", _IDS, nullable=False),
         pa.field("logprobs", _NUMBERS, nullable=False),
         pa.field("entropy", _NUMBERS, nullable=False),
@@ -147,8 +157,24 @@ def texts_from_table(table: pa.Table) -> list[Text]:
     return [Text(**{**row, "role": Role(row["role"])}) for row in table.to_pylist()]
 
 
-def score_table(texts: Sequence[Text], scores: Sequence[TokenScores]) -> pa.Table:
-    """One row for each text: means over its tokens, and the tokens' numbers (SCORE_SCHEMA)."""
+def row_columns(scores: pa.Table) -> pa.Table:
+    """The ROW_COLUMNS and PART_COLUMNS of a table of scores; the latter are null in an older version's."""
+    for field in PART_FIELDS:
+        if field.name not in scores.column_names:
+            scores = scores.append_column(field, pa.nulls(scores.num_rows, field.type))
+    return scores.select([*ROW_COLUMNS, *PART_COLUMNS])
+
+
+def score_table(
+    texts: Sequence[Text],
+    scores: Sequence[TokenScores],
+    *,
+    num_thought_tokens: Sequence[int] | None = None,
+) -> pa.Table:
+    """One row for each text: means over its tokens, and the tokens' numbers (SCORE_SCHEMA).
+
+    `num_thought_tokens` says how many of each text's first tokens are its thought; None: they are not told.
+    """
     columns: dict[str, Any] = {
         name: [getattr(text, name) for text in texts] for name in (*pa.schema(_WHAT).names, "completion_ids")
     }
@@ -157,6 +183,7 @@ def score_table(texts: Sequence[Text], scores: Sequence[TokenScores]) -> pa.Tabl
     columns["num_tokens"] = [len(one.logprobs_T) for one in scores]
     if not texts:
         return SCORE_SCHEMA.empty_table()
+    columns |= _thought_columns(scores, num_thought_tokens)
     logprobs_T = np.concatenate(columns["logprobs"])
     entropy_T = np.concatenate(columns["entropy"])
     ends = np.cumsum(columns["num_tokens"])
@@ -165,6 +192,20 @@ def score_table(texts: Sequence[Text], scores: Sequence[TokenScores]) -> pa.Tabl
         for name, values_T in _token_columns(logprobs_T, entropy_T, columns["num_tokens"]).items()
     }
     return pa.table(columns, schema=SCORE_SCHEMA)
+
+
+def _thought_columns(
+    scores: Sequence[TokenScores], num_thought_tokens: Sequence[int] | None
+) -> dict[str, Sequence[float | None]]:
+    """Sums rather than means: those of the answers are what is left of the texts'."""
+    if num_thought_tokens is None:
+        return {name: [None] * len(scores) for name in PART_COLUMNS}
+    parts = list(zip(scores, num_thought_tokens, strict=True))
+    return {
+        "num_thought_tokens": num_thought_tokens,
+        "sum_thought_logprob": [float(one.logprobs_T[:length].sum()) for one, length in parts],
+        "sum_thought_phi": [float(one.phi_T[:length].sum()) for one, length in parts],
+    }
 
 
 def _token_columns(

@@ -14,10 +14,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from drsft.evaluate.estimators import MeanDifference, clustered_mean
-from drsft.gap.scored_texts import COMPARED, PHI_THRESHOLDS, Role
+from drsft.gap.scored_texts import COMPARED, PART_COLUMNS, PHI_THRESHOLDS, Role
 from drsft.records import Source
 
-__all__ = ["GapSummary", "Histogram", "SourceGap", "WeightSpread", "summarise"]
+__all__ = ["GapSummary", "Histogram", "PartGap", "SourceGap", "WeightSpread", "summarise"]
 
 FloatArray = NDArray[np.float64]
 NUM_BINS = 30
@@ -46,6 +46,16 @@ class WeightSpread:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartGap:
+    """All thoughts of a group's texts, or all answers: every token that is no thought's."""
+
+    name: str  # "thought" or "answer"
+    num_tokens: int
+    mean_logprob: float  # nats per token
+    mean_phi: float  # nats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceGap:
     """One group of texts. `low_phi` and `high_phi` bound `mean_phi` at 95 %, clustered by row id."""
 
@@ -65,6 +75,7 @@ class SourceGap:
     weights: tuple[WeightSpread, ...]  # of each objective in COMPARED
     row_logprobs: Histogram
     row_phis: Histogram
+    parts: tuple[PartGap, ...] = ()  # thought and answer, where a text has a thought
 
     def weight(self, objective: str) -> WeightSpread | None:
         return next((one for one in self.weights if one.objective == objective), None)
@@ -87,7 +98,7 @@ RESERVED = ("kept", "demonstrations", "replaced", "sampled")
 
 
 def summarise(*, model: str, rows: pa.Table) -> GapSummary:
-    """Groups `rows` (the ROW_COLUMNS of a data set), and compares kept texts with what they replace.
+    """Groups `rows` (the `row_columns` of a data set), and compares kept texts with what they replace.
 
     Groups are the sources of the kept rows (own, rewritten, expert, … or whatever a user's rows name), kept
     (all of them), demonstrations (all of them), replaced (demonstrations of rows whose kept text is another)
@@ -168,6 +179,23 @@ def _source_gap(name: str, columns: Columns, logprob_edges: FloatArray, phi_edge
         ),
         row_logprobs=_histogram(columns["mean_logprob"], logprob_edges),
         row_phis=_histogram(columns["mean_phi"], phi_edges),
+        parts=_parts(columns),
+    )
+
+
+def _parts(columns: Columns) -> tuple[PartGap, ...]:
+    """None where no text has a thought, or where an older version's scores do not tell thoughts apart."""
+    thought = tuple(float(columns[name].sum()) for name in PART_COLUMNS)
+    if not thought[0] > 0:  # as for NaN, which stands for null
+        return ()
+    lengths = columns["num_tokens"]
+    means = (columns["mean_logprob"], columns["mean_phi"])
+    whole = (float(lengths.sum()), *(float(values @ lengths) for values in means))
+    answer = tuple(all_of - of_thought for all_of, of_thought in zip(whole, thought, strict=True))
+    return tuple(
+        PartGap(name=name, num_tokens=int(tokens), mean_logprob=logprob / tokens, mean_phi=phi / tokens)
+        for name, (tokens, logprob, phi) in (("thought", thought), ("answer", answer))
+        if tokens
     )
 
 

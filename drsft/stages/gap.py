@@ -15,7 +15,7 @@ from ray.data import ActorPoolStrategy
 from drsft.config import RunConfig
 from drsft.errors import InputError, StageError
 from drsft.gap.report import GapReport, gap_report, heat_map, rows_to_show
-from drsft.gap.scored_texts import ROW_COLUMNS, score_table, scores_of, texts_from_table, texts_of_records
+from drsft.gap.scored_texts import row_columns, score_table, scores_of, texts_from_table, texts_of_records
 from drsft.gap.scoring import score_rows
 from drsft.policy.prompts import model_location
 from drsft.policy.turn.tokenizer_files import load_tokenizer
@@ -26,6 +26,7 @@ from drsft.run.shards import ShardSet
 from drsft.run.summary import Work, WorkSummary
 from drsft.stages.actors import actor_resources, run_to_end
 from drsft.stages.progress_board import ProgressReporter, stop_if_draining
+from drsft.stages.turn import prompter_of
 from drsft.storage import Store, open_store
 from drsft.train.model import load_model
 
@@ -66,6 +67,7 @@ class ShardScorer:
         if config.resources.gpus_per_actor and torch.cuda.is_available():
             model = model.to("cuda", getattr(torch, config.target.dtype))
         self._model = model
+        self._prompter = prompter_of(scoring.model, config, store)
         self._progress = ProgressReporter(board, STAGE)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -92,7 +94,10 @@ class ShardScorer:
         else:
             texts = texts_from_table(table)
         scores = score_rows(self._model, [(text.prompt_ids, text.completion_ids) for text in texts])
-        return score_table(texts, scores)
+        if self._prompter.turn.thought is None:
+            return score_table(texts, scores)
+        lengths = [self._prompter.split(text.completion_ids).num_thought_tokens for text in texts]
+        return score_table(texts, scores, num_thought_tokens=lengths)
 
 
 def _of_run(config: RunConfig, number: int = 1) -> Scoring:
@@ -104,7 +109,7 @@ def is_complete(run: Run, plan: Plan) -> bool:
 
 
 def run_scores(store: Store, config: RunConfig) -> pa.Table:
-    """The ROW_COLUMNS of the run's texts. Raises StageError before the gap stage."""
+    """The `row_columns` of the run's texts. Raises StageError before the gap stage."""
     if not store.exists(GAP.report):
         raise StageError(
             "train.filter goes by the gap report, which this run has not yet; run drsft gap first"
@@ -169,4 +174,4 @@ def _report(config: RunConfig, scoring: Scoring, scores: ShardSet) -> GapReport:
 
 def _row_tables(scores: ShardSet) -> list[pa.Table]:
     """In order of the shards' names."""
-    return [scores.table(shard).select(list(ROW_COLUMNS)) for shard in sorted(scores.done())]
+    return [row_columns(scores.table(shard)) for shard in sorted(scores.done())]

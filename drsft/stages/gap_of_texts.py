@@ -8,11 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 from rich.console import Console
 
-from drsft.config import RunConfig, Target
+from drsft.config import RunConfig
 from drsft.gap.datasets import ReadCounts, read_texts
 from drsft.gap.report import read_gap_report
 from drsft.gap.scored_texts import Text, texts_of_records, texts_to_table
-from drsft.policy.prompts import Prompter, model_location, target_prompter
+from drsft.policy.prompts import Prompter, model_location
 from drsft.policy.provenance import model_fingerprint
 from drsft.report.html.page import render_gap
 from drsft.report.terminal.gap import gap_view
@@ -25,7 +25,7 @@ from drsft.stages.cluster import connected, quiet_stderr
 from drsft.stages.gap import Scoring, score
 from drsft.stages.progress_board import start_board
 from drsft.stages.progress_display import progress_shown
-from drsft.stages.turn import run_prompter
+from drsft.stages.turn import prompter_of, run_prompter
 from drsft.storage import table_bytes
 
 __all__ = ["run_gap_of"]
@@ -40,7 +40,7 @@ def run_gap_of(config: RunConfig, *, data: str | None, model: str | None, consol
     run = run_of(config)
     store = run.store
     model = model or config.target.model
-    prompter = _prompter(run, model)
+    prompter = prompter_of(model, run.config, store)
     reading = ReadCounts()
     rows = _rows_of_data(config, data, prompter, reading) if data else _rows_of_run(run, prompter)
     tables = list(_shards(rows, config.problems.shard_size))
@@ -62,14 +62,6 @@ def run_gap_of(config: RunConfig, *, data: str | None, model: str | None, consol
     store.put(folder.page, render_gap(report, title=f"{stem} under {model}").encode())
     console.print(gap_view(report))
     return f"{store.url}/{folder.page}"
-
-
-def _prompter(run: Run, model: str) -> Prompter:
-    """Of the target with the run's turn; of another model with its own, as of the same day."""
-    target, own = run.config.target, run_prompter(run.config.target, run.store)
-    if model == target.model:
-        return own
-    return target_prompter(Target(model=model, prompts=target.prompts), date=own.turn.date)
 
 
 def _rows_of_data(

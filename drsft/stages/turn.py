@@ -12,7 +12,7 @@ from drsft.storage import Store
 from drsft.storage.typed import read_stored
 from drsft.train.encode import ThoughtLength
 
-__all__ = ["copy_turn", "run_prompter", "thought_length"]
+__all__ = ["copy_turn", "prompter_of", "run_prompter", "thought_length"]
 
 
 def run_prompter(target: Target, store: Store, *, date: str | None = None) -> Prompter:
@@ -27,6 +27,14 @@ def run_prompter(target: Target, store: Store, *, date: str | None = None) -> Pr
         turn = target_prompter(target, date=date).turn
         store.create(layout.TURN, json.dumps(asdict(turn), ensure_ascii=False, indent=1).encode())
     return target_prompter(target, read_stored(store, layout.TURN, Turn))
+
+
+def prompter_of(model: str, config: RunConfig, store: Store) -> Prompter:
+    """The target's prompter with the run's turn; another model's with its own, as of the same day."""
+    own = run_prompter(config.target, store)
+    if model == config.target.model:
+        return own
+    return target_prompter(Target(model=model, prompts=config.target.prompts), date=own.turn.date)
 
 
 def copy_turn(run: Store, store: Store) -> None:

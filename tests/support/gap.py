@@ -20,6 +20,7 @@ class Scored:
     entropy: float = 1.0  # of every token
     role: Role = Role.KEPT
     index: int = 0
+    num_thought: int | None = None  # of its first tokens; None: not told, in any of the rows
 
 
 def scored_rows(rows: Sequence[Scored]) -> pa.Table:
@@ -40,4 +41,5 @@ def scored_rows(rows: Sequence[Scored]) -> pa.Table:
         )
         for row in rows
     ]
-    return score_table(texts, scores)
+    lengths = [row.num_thought for row in rows if row.num_thought is not None]
+    return score_table(texts, scores, num_thought_tokens=lengths or None)

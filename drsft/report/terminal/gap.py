@@ -102,6 +102,10 @@ def _groups_table(groups: Sequence[SourceGap]) -> Table:
             f"{group.mean_phi:+.3f}{half}",
             *(f"{100 * share:.1f}" for share in group.phi_below),
         )
+        for part in group.parts:
+            length = part.num_tokens / group.num_rows
+            cells = f"{length:.1f}", f"{part.mean_logprob:.3f}", "", f"{part.mean_phi:+.3f}"
+            table.add_row(f"  {part.name}", "", *cells, style="dim")
     return table
 
 
