@@ -37,6 +37,8 @@ STATES = (Truth, Clock, Day, Options)
 
 def same_answer(reference: Node, answer: Node) -> Agreement:
     """SAME and DIFFERENT are findings; UNKNOWN hands the pair to the symbolic step."""
+    if reference == answer:
+        return SAME  # before any unit is converted or any function evaluated
     if isinstance(reference, STATES) or isinstance(answer, STATES):
         return _same_state(reference, answer)
     if (finding := _same_by_name(reference, answer)) is not None:

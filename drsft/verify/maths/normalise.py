@@ -134,6 +134,7 @@ _ALTERNATIVE = re.compile(
 _SYSTEM = re.compile(r"\\begin\{cases\}((?:(?!&|\\text|\\begin|\bif\b).)*?)\\end\{cases\}", re.DOTALL)
 # A counted thing in parentheses, "9 (hot dogs)", is a label and no product of letters.
 _COUNTED = re.compile(r"^(-?[\d.,/]+)\s*\(([A-Za-z]{3,}(?: [A-Za-z]+)*)\)$")
+_EQUALS = re.compile(r"^=(?![<=>])\s*")
 _STARTS = " \t\r\n,;:"  # ".5" begins with a full stop
 _ENDS = _STARTS + "."
 
@@ -171,7 +172,7 @@ def clean(text: str) -> str:
         text = _SPACED_DIGITS.sub(lambda match: match[1].replace(" ", ""), text)
         text = _FONTS.sub("", text)
         text = text.replace("{,}", ",").replace("{:}", ":")
-    text = text.lstrip(_STARTS).rstrip(_ENDS)
+    text = _EQUALS.sub("", text.lstrip(_STARTS), count=1).rstrip(_ENDS)
     while text.endswith("\\"):
         text = text[:-1].rstrip(_ENDS)
     return text

@@ -58,7 +58,17 @@ def parse(text: str, *, grouped: bool = True) -> Node:
         raise UnreadableError("too long")
     if not tokens:
         raise UnreadableError("empty")
-    return _Parser(tokens).answer()
+    try:
+        return _Parser(tokens).answer()
+    except UnreadableError:
+        # The g of "\\frac{2}{5} g K^{-3/5}" and the F of "} F_k" are no units.
+        letters = [
+            ("sym", value) if kind == "unit" and len(str(value)) == 1 else (kind, value)
+            for kind, value in tokens
+        ]
+        if letters == tokens:
+            raise
+        return _Parser(letters).answer()
 
 
 def _single(items: list[Node], opener: str, closer: str) -> Node:

@@ -6,6 +6,7 @@ parent-death signal where there is one, and by the end of stdin everywhere.
 """
 
 import ctypes
+import gc
 import os
 import resource
 import signal
@@ -49,7 +50,11 @@ def serve(requests: BinaryIO, replies: BinaryIO, options: VerifyOptions) -> None
         replies.write(encode_reply(reply))
         replies.flush()
 
-    deadlines.on_imports_done(lambda: send(None))
+    def keep_imports() -> None:
+        gc.freeze()  # the collector need not visit what sympy and pint made: it lives as long as the worker
+        send(None)
+
+    deadlines.on_imports_done(keep_imports)
     send(None)  # Python has started: the first case's time begins here
     for line in requests:
         send(_reply_to(decode_case(line), options))
