@@ -10,16 +10,24 @@ __all__ = ["LOW_P", "metrics_of", "token_sums"]
 LOW_P = 0.1  # a token below it is one that the model would hardly have written
 
 
-def token_sums(fused: FusedLoss, *, is_last_N: Tensor, share_N: Tensor | None = None) -> Tensor:
+def token_sums(
+    fused: FusedLoss,
+    *,
+    is_last_N: Tensor,
+    is_thought_N: Tensor | None = None,
+    share_N: Tensor | None = None,
+) -> Tensor:
     """Sums over the N loss tokens in float64; `metrics_of` reads them.
 
-    `is_last_N` marks the last token of each completion, which ends the turn; `share_N` is the context's.
+    `is_last_N` marks the last token of each completion, which ends the turn, and `is_thought_N` the tokens of
+    thoughts; `share_N` is the context's.
     """
     statistics, terms = fused.statistics, fused.terms
     ce_N = -statistics.logprobs_N.double()
     p_N, weight_N = ce_N.neg().exp(), terms.weight_N.double()
     # ‖∂loss/∂logits‖₁ of a token is w · ‖softmax − onehot‖₁ = 2 w (1 − p).
     gradient_N = weight_N.abs() * (1 - p_N)
+    is_thought_N = torch.zeros_like(ce_N) if is_thought_N is None else is_thought_N
     kl_N = torch.zeros_like(ce_N) if statistics.kl_N is None else statistics.kl_N
     columns = (
         torch.ones_like(ce_N),
@@ -36,6 +44,8 @@ def token_sums(fused: FusedLoss, *, is_last_N: Tensor, share_N: Tensor | None = 
         p_N * is_last_N,
         kl_N,
         torch.ones_like(ce_N) if share_N is None else share_N,
+        is_thought_N,
+        ce_N * is_thought_N,
     )
     return torch.stack([column.double() for column in columns]).sum(-1)
 
@@ -48,7 +58,7 @@ def metrics_of(sums: Tensor) -> dict[str, float]:
     `effective_sample_size` is (Σw)² / (N Σw²): the share of tokens that the weights leave in effect, 1 for
     SFT. `low_p_gradient_share` is the share of the gradient, by its L1 norm at the logits, from tokens with
     p < 0.1; `clip_share` that of tokens whose weight a limit decided; `end_of_turn_p` the mean p of the
-    completions' last tokens.
+    completions' last tokens. Where thoughts are learnt, `thought_ce` and `answer_ce` are each part's `ce`.
     """
     (
         tokens,
@@ -65,6 +75,8 @@ def metrics_of(sums: Tensor) -> dict[str, float]:
         end_p,
         kl,
         share,
+        thoughts,
+        thought_ce,
     ) = sums.tolist()
     return {
         "loss": loss / share,
@@ -79,4 +91,18 @@ def metrics_of(sums: Tensor) -> dict[str, float]:
         "end_of_turn_p": end_p / ends if ends else 0.0,
         "kl": kl / tokens,
         "loss_tokens": tokens,
+        **_part_metrics(thoughts=(thoughts, thought_ce), answers=(tokens - thoughts, ce - thought_ce)),
     }
+
+
+def _part_metrics(*, thoughts: tuple[float, float], answers: tuple[float, float]) -> dict[str, float]:
+    """From the tokens of each part and their cross-entropy; nothing without thoughts."""
+    (num_thought, thought_ce), (num_answer, answer_ce) = thoughts, answers
+    if not num_thought:
+        return {}
+    metrics = {
+        "thought_tokens": num_thought,
+        "answer_tokens": num_answer,
+        "thought_ce": thought_ce / num_thought,
+    }
+    return metrics | {"answer_ce": answer_ce / num_answer} if num_answer else metrics

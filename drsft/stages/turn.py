@@ -44,11 +44,11 @@ def copy_turn(run: Store, store: Store) -> None:
 
 
 def thought_length(config: RunConfig, store: Store) -> ThoughtLength | None:
-    """How long a completion's thought is, by the run's turn; None where all is learnt alike.
+    """How long a completion's thought is, by the run's turn; None where that marks no thoughts.
 
     By ids rather than by the records' own columns: older records have none, and experts' texts neither.
     """
-    if config.train.thoughts == "keep":
-        return None
     prompter = run_prompter(config.target, store)
+    if prompter.turn.thought is None:
+        return None
     return lambda completion_ids: prompter.split(completion_ids).num_thought_tokens

@@ -28,7 +28,7 @@ class Example:
     loss_mask_T: NDArray[
         np.bool_
     ]  # true on the completion, or on its answer alone; unshifted: it says which tokens are learnt
-    thought_mask_T: NDArray[np.bool_]  # true on the learnt tokens of a thought whose loss is weighted
+    thought_mask_T: NDArray[np.bool_]  # true on the learnt tokens of a thought
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ class MicroBatch:
     document_ids_N: Tensor  # 0 … M − 1
     is_last_N: Tensor  # the last loss token of its document, which ends the turn
     is_exempt_N: Tensor  # part of a text that keeps weight 1
-    is_thought_N: Tensor  # part of a thought whose loss is weighted
+    is_thought_N: Tensor  # part of a thought
 
 
 def micro_batch(

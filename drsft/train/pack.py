@@ -35,7 +35,7 @@ class Documents:
 
     input_ids_T: NDArray[np.int32]
     loss_mask_T: NDArray[np.bool_]  # true where the token itself is learnt; never at a document's first
-    thought_mask_T: NDArray[np.bool_]  # of the learnt tokens those whose loss `train.thoughts` weighs
+    thought_mask_T: NDArray[np.bool_]  # of the learnt tokens those of thoughts
     lengths: tuple[int, ...]
 
     @property
@@ -75,7 +75,7 @@ class PackedRows:
         return self._count(self.loss_mask_T, rows)
 
     def loss_weight(self, rows: Sequence[int] | NDArray[np.int64], *, thought_weight: float) -> float:
-        """The sum over the loss tokens, where one of a weighted thought counts as its weight."""
+        """The sum over the loss tokens, where one of a thought counts as `thought_weight`."""
         num_thought = self._count(self.thought_mask_T, rows)
         return self.num_loss_tokens(rows) - num_thought + thought_weight * num_thought
 

@@ -36,7 +36,7 @@ def pack_data(
 ) -> None:
     """Writes the packed rows of a data view; beside them the counts, as their commit. Once is enough.
 
-    `thought_length` tells thoughts from answers where `train.thoughts` masks or weighs them. StageError where
+    `thought_length` tells thoughts from answers; None where the target has no thoughts. StageError where
     nothing is left to train on.
     """
     keys, seq_len = layout.packed_rows(train, data), train.seq_len
@@ -67,7 +67,7 @@ def pack_data(
         "loss_tokens": int(rows.loss_mask_T.sum()),
         "share_filled": round(rows.share_filled, 4),
     }
-    if thought_length is not None:
+    if train.thoughts != "keep":
         commit["dropped_without_answer"] = encoding.num_without_answer
     store.create(keys.commit, json.dumps(commit).encode())
 

@@ -122,7 +122,11 @@ def accumulate_gradient(
         if references.start_model is not None:
             reshard(references.start_model)  # its head was needed until here
         torch.autograd.backward(fused.loss)
-        sums.append(token_sums(fused, is_last_N=batch.is_last_N, share_N=context.share_N))
+        sums.append(
+            token_sums(
+                fused, is_last_N=batch.is_last_N, is_thought_N=batch.is_thought_N, share_N=context.share_N
+            )
+        )
     totals = torch.cat([torch.stack(sums).sum(0), squared_gradient_norm(model.parameters())])
     totals = world.global_sum(totals).cpu()
     return totals[:-1], math.sqrt(totals[-1].item())

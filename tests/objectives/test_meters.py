@@ -44,6 +44,32 @@ def test_sft_uses_its_whole_sample() -> None:
     assert metrics_of(sums_of(PROBABILITIES, Sft()))["effective_sample_size"] == pytest.approx(1)
 
 
+def part_metrics(thought: list[bool]) -> dict[str, float]:
+    logprobs_N = torch.tensor(PROBABILITIES, dtype=torch.float64).log()
+    statistics = TokenStatistics(logprobs_N, torch.full_like(logprobs_N, 0.3))
+    terms = token_terms(Dft(), statistics, TokenContext())
+    fused = FusedLoss(terms.loss_N.sum(), statistics, terms)
+    sums = token_sums(fused, is_last_N=torch.arange(3) == 2, is_thought_N=torch.tensor(thought))
+    return metrics_of(sums)
+
+
+def test_thoughts_and_answers_have_a_cross_entropy_of_their_own() -> None:
+    metrics, losses = part_metrics([True, True, False]), [-math.log(p) for p in PROBABILITIES]
+    assert (metrics["thought_tokens"], metrics["answer_tokens"]) == (2, 1)
+    assert metrics["thought_ce"] == pytest.approx((losses[0] + losses[1]) / 2)
+    assert metrics["answer_ce"] == pytest.approx(losses[2])
+
+
+def test_a_step_without_thoughts_has_no_more_metrics_and_one_without_answers_no_mean_of_them() -> None:
+    without = part_metrics([False] * 3)
+    assert without == metrics_of(sums_of(PROBABILITIES, Dft()))
+    assert not {"thought_ce", "thought_tokens", "answer_ce", "answer_tokens"} & without.keys()
+    only = part_metrics([True] * 3)
+    assert only["thought_ce"] == pytest.approx(only["ce"])
+    assert only["answer_tokens"] == 0
+    assert "answer_ce" not in only
+
+
 def test_the_loss_is_a_mean_by_share_and_every_other_mean_counts_tokens_once() -> None:
     logprobs_N = torch.tensor(PROBABILITIES, dtype=torch.float64).log()
     statistics = TokenStatistics(logprobs_N, torch.full_like(logprobs_N, 0.3))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 
 from drsft.config import Arm, Dft, Prompts, RunConfig, Sft, Target, Train
 from drsft.errors import ModelError, StageError
+from drsft.objectives.meters import metrics_of
 from drsft.policy.prompts import Prompter
 from drsft.records import Problem
 from drsft.run import layout
@@ -68,9 +70,8 @@ def table_of(rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> pa.Table:
 
 def rows_of(records: pa.Table, train: Train, *, packing: bool = True) -> PackedRows:
     are_masked = train.thought_weight == 0
-    length = None if train.thoughts == "keep" else up_to_close
     encoding = encode(
-        records, data="rewritten", seq_len=SEQ_LEN, thought_length=length, are_masked=are_masked
+        records, data="rewritten", seq_len=SEQ_LEN, thought_length=up_to_close, are_masked=are_masked
     )
     return pack(encoding.examples, seq_len=SEQ_LEN, one_a_row=not packing)
 
@@ -129,6 +130,32 @@ def test_the_gradient_is_that_of_the_weighted_mean_over_thoughts_and_answers(
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("thoughts", ["mask", 0.3, "keep"])
+def test_metrics_have_the_cross_entropy_of_each_part_that_is_learnt(
+    location: str, thoughts: Thoughts
+) -> None:
+    """Over micro-batches that hold rows with and without a thought."""
+    records = records_of([([5], [7, 8], [9]), ([5, 6], None, [10]), ([6], [], [11, 12])])
+    train = Train(batch_rows=4, micro_batch_rows=1, thoughts=thoughts)
+    rows = rows_of(records, train, packing=False)
+    model = ScoringModel(load_model(location))
+    indices = list(range(len(rows)))
+    sums, _ = accumulate_gradient(model, indices, objective=Dft(), train=train, rows=rows, world=World())
+    metrics = metrics_of(sums)
+    losses: dict[str, list[float]] = {"thought": [], "answer": []}
+    for row in records.to_pylist():
+        ids_T = torch.tensor(row["prompt_ids"] + row["completion_ids"])
+        logp_TV = load_model(location)(ids_T[None], use_cache=False).logits[0].log_softmax(-1)
+        for place in range(len(row["prompt_ids"]), len(ids_T)):
+            is_thought = place < len(row["prompt_ids"]) + up_to_close(row["completion_ids"])
+            losses["thought" if is_thought else "answer"].append(-logp_TV[place - 1, ids_T[place]].item())
+    means = {f"{part}_ce": sum(found) / len(found) for part, found in losses.items()}
+    counts = {f"{part}_tokens": len(found) for part, found in losses.items()}
+    expected = {} if thoughts == "mask" else means | counts
+    found = {name: value for name, value in metrics.items() if name.startswith(("thought_", "answer_"))}
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.parametrize("thoughts", ["mask", 0.3])
 def test_resuming_equals_not_stopping_bit_for_bit(location: str, tmp_path: Path, thoughts: Thoughts) -> None:
     train = TRAIN.model_copy(update={"thoughts": thoughts})
@@ -160,7 +187,9 @@ def test_a_weight_beyond_0_and_1_is_refused(weight: float) -> None:
 def test_rows_packed_before_thoughts_were_told_are_still_read() -> None:
     rows = rows_of(records_of([([5], [7], [8])]), Train(seq_len=SEQ_LEN))
     before = PackedRows.from_table(rows.to_table().drop_columns(["thought_mask"]))
-    assert before.to_table().equals(rows.to_table())
+    assert rows.thought_mask_T.sum() == 2
+    assert not before.thought_mask_T.any()
+    assert replace(before, thought_mask_T=rows.thought_mask_T).to_table().equals(rows.to_table())
 
 
 def ids_of(examples: Sequence[Example]) -> list[list[int]]:
@@ -210,8 +239,11 @@ def test_the_runs_turn_tells_the_thought_of_samples_and_experts(family: str, tmp
         assert text in prompter.decode(answer)
         assert no_thought_in(prompter, answer)
     assert len(learnt[0]) < len(written[0])
-    kept = config.model_copy(update={"train": Train()})
-    assert thought_length(kept, store) is None
+    found = thought_length(config.model_copy(update={"train": Train()}), store)
+    assert found is not None, "meters tell both parts apart where all is learnt, too"
+    assert [found(whole) for whole in written] == [
+        len(whole) - len(answer) for whole, answer in zip(written, learnt, strict=True)
+    ]
 
 
 def no_thought_in(prompter: Prompter, answer: Sequence[int]) -> bool:
