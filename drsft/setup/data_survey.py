@@ -1,5 +1,6 @@
 """What a data set holds: its rows, their columns, the verifier that fits, and what evaluates."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -20,6 +21,7 @@ from drsft.verify.pool import VerifierPool
 
 __all__ = ["DataSurvey", "survey_data"]
 
+_LETTERS = re.compile(r"\(?[A-Ja-j](?:, ?[A-Ja-j])*\)?")
 MAX_ROWS = 20_000  # that are read
 MAX_CHECKED = 400  # drawn evenly from them
 MAX_RUN_AS_CODE = 30
@@ -155,18 +157,22 @@ def _found_kind(problems: Problems, rows: Sequence[Row], *, has_solutions: bool)
     with VerifierPool(timeout_s=TRIAL_TIMEOUT_S) as pool:
         trials = try_kinds(tried, pool.submit, has_solutions=has_solutions)
     median_chars = round(median(len(one.reference) for one in tried))
-    chosen = chosen_trial(trials, median_chars=median_chars)
+    are_letters = all(_LETTERS.fullmatch(one.reference.strip()) for one in tried)
+    chosen = chosen_trial(trials, median_chars=median_chars, are_letters=are_letters)
+    if are_letters and chosen.kind != "choice" and len({one.reference for one in tried}) > 1:
+        raise InputError(
+            "the answers are letters, but the questions list no options; name the field that holds them: "
+            "--options FIELD, or the verifier: --kind math"
+        )
     return chosen.kind, chosen.reason
 
 
 def _refuse_numbered_options(problems: Sequence[Problem]) -> None:
-    for problem in problems:
-        offered = options_of(problem.question)
-        number = problem.reference.strip()
-        if not offered or not number.isdigit() or int(number) > len(offered):
-            return
-        if number in offered.values():
-            return
+    numbers = [(one.reference.strip(), options_of(one.question)) for one in problems]
+    if not all(offered and one.isdigit() and int(one) <= len(offered) for one, offered in numbers):
+        return
+    if sum(one in offered.values() for one, offered in numbers) * 2 > len(numbers):
+        return
     raise InputError(
         "the answers are numbers of options, such as "
         f"{problems[0].reference!r}; kind choice reads letters or the option's text: name a field that holds "

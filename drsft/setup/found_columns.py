@@ -28,6 +28,7 @@ FLAGS: Mapping[Role, str] = {
 }
 BY_NAME = 40  # candidates with fewer points are guessed from their content alone
 _CONTEXT = {"body", "context", "passage", "input", "story", "article"}
+_OPTION_TEXTS = {"options", "choices"}
 _CODE_QUESTION = ("text", "prompt", "question", "problem", "description", "instruction")
 _CODE_SOLUTION = ("canonical_solution", "code", "solution", "reference_solution", "answer")
 _LETTER_FIELD = re.compile(r"(?:(?:option|choice|answer|op)[\s_-]?)?([A-Ha-h]|[1-8])", re.IGNORECASE)
@@ -197,13 +198,13 @@ class _Finder:
                 one
                 for one in self.profiles
                 if one.path.lower() in _CONTEXT
-                and one.path not in taken
+                and one.path not in {*taken, *template_fields(question)}
                 and one.type is FieldType.TEXT
                 and one.num_filled
             ),
             None,
         )
-        whole = f"{{{question}}}"
+        whole = question if "{" in question else f"{{{question}}}"
         if context is not None:
             is_below = context.path.lower() == "input"
             whole = f"{whole}\n\n{{{context.path}}}" if is_below else f"{{{context.path}}}\n{whole}"
@@ -220,6 +221,11 @@ class _Finder:
         texts = [text_of(fields, question) or "" for fields in self.rows]
         if sum(len(options_of(text)) > 1 for text in texts) * 2 > len(texts):
             return None
+        written = [one.path for one in self.profiles if one.path.lower() in _OPTION_TEXTS]
+        for path in written:  # a text that lists them, "A) 5 B) 7"
+            listed = [text_of(fields, path) or "" for fields in self.rows]
+            if sum(len(options_of(text)) > 1 for text in listed) * 2 > len(listed):
+                return f"{{{path}}}"
         best = clear_choice(self._candidates(Role.OPTIONS, taken))
         return self._options_beside(taken) if best is None else f"{{{best.column}}}"
 

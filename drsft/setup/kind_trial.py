@@ -65,8 +65,10 @@ def try_kinds(problems: Sequence[Problem], submit: Submit, *, has_solutions: boo
     ]
 
 
-def chosen_trial(trials: Sequence[KindTrial], *, median_chars: int) -> KindTrial:
+def chosen_trial(trials: Sequence[KindTrial], *, median_chars: int, are_letters: bool = False) -> KindTrial:
     """The strictest of those that meet the most references; `exact` where no other meets most of them.
+
+    Letters are choices, where half of the questions are seen to list options.
 
     Raises InputError where the references are texts that only a reader can judge.
     """
@@ -82,6 +84,8 @@ def chosen_trial(trials: Sequence[KindTrial], *, median_chars: int) -> KindTrial
             "--answer FIELD, or let a model judge: --kind judge "
             "'rewrite.verification.judge={model: …, url: …}'"
         )
+    if by_kind["choice"].met >= ENOUGH / 2 and are_letters:
+        return by_kind["choice"]
     fitting = [one for one in graded if one.met >= best - SLACK]
     most_right = max(one.solutions_right for one in fitting)
     return next(one for one in fitting if one.solutions_right >= most_right - GAIN)

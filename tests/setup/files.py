@@ -80,6 +80,13 @@ def numbered_options() -> Rows:
     ]
 
 
+def options_as_text() -> Rows:
+    return [
+        {"problem": f"What is {a} + {b}?", "options": f"a ) {a + 90} , b ) {a + b} , c ) 1", "correct": "b"}
+        for a, b in _sums()
+    ]
+
+
 def svamp() -> Rows:
     return [
         {
@@ -267,6 +274,7 @@ FILES: Mapping[str, tuple[Callable[[], Rows], Callable[[Rows, Path], Path]]] = {
     "aqua": (aqua, _json_lines),
     "choices_by_letter": (choices_by_letter, _parquet),
     "option_columns": (option_columns, _table(",", ".csv")),
+    "options_as_text": (options_as_text, _json_lines),
     "svamp": (svamp, _json_array),
     "theorem_qa": (theorem_qa, _json_array),
     "mbpp": (mbpp, _json_lines),

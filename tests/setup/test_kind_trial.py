@@ -43,7 +43,6 @@ OPTIONS = "Which?\nA. one\nB. two\nC. three\nD. four"
         (["True", "False", "[1, 2]", "2.5"], "What holds?", "math"),
         (["A", "B", "D", "A"], OPTIONS, "choice"),
         (["two", "four", "one", "two"], OPTIONS, "choice"),
-        (["A", "B", "C", "D"], "Which of the sets is open?", "math"),
         (["3.2 ± 0.1", "9.8 ± 0.2", "7 ± 1"], "How long?", "numeric"),
     ],
 )

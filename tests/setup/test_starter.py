@@ -1,5 +1,6 @@
 """Files as people have them give a configuration that loads and reads them, or one line with the fix."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ KINDS = {
     "aqua": "choice",
     "choices_by_letter": "choice",
     "option_columns": "choice",
+    "options_as_text": "choice",
     "mbpp": "code",
     "humaneval": "code",
     "gsm8k": "math",
@@ -121,3 +123,11 @@ def test_a_missing_model_is_told_before_the_data_is_read(model: str, tmp_path: P
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(DrsftError, match="no such file"):
         make_starter(wanted(tmp_path / "none.jsonl"), refuse, HERE)
+
+
+def test_letters_without_options_in_sight_are_refused_with_the_flag(tmp_path: Path) -> None:
+    file = tmp_path / "letters.jsonl"
+    rows = [{"question": f"Which town is number {i}?", "answer": "ABCD"[i % 4]} for i in range(40)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match="--options"):
+        make_starter(wanted(file), refuse, HERE)
