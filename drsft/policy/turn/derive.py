@@ -53,7 +53,8 @@ def derive(
     answered = _answered(renderings)
     thought = read_thought(texts, template, lexicon)
     if named is not None:
-        thought = _named(prompt, named, thought)
+        thought = _named(texts, named, thought)
+    _check_thought(thought)
     head = _head(prompt, answered, thought)
     held = held_before_the_answer(texts, lexicon)
     tail, end_id = _tail(texts, lexicon, held)
@@ -108,11 +109,19 @@ def _answered(renderings: Renderings) -> str:
     return answered
 
 
-def _named(prompt: str, named: ThoughtMarkers, read: Thought | None) -> Thought:
+def _check_thought(thought: Thought | None) -> None:
+    if thought is not None and thought.open.endswith(thought.close):
+        raise ModelError(
+            f"its chat template opens and closes a thought with the same {thought.close}, so an unfinished "
+            "one looks like none; set target.chat_template"
+        )
+
+
+def _named(texts: Mapping[str, str], named: ThoughtMarkers, read: Thought | None) -> Thought:
     """The user's markers; what stands around them is the template's where it writes the same ones."""
     if read is not None and (read.open, read.close) == (named.open, named.close):
         return read
-    return with_markers(prompt, named.open, named.close)
+    return with_markers(texts, named.open, named.close)
 
 
 def _head(prompt: str, answered: str, thought: Thought | None) -> _Part:
@@ -125,7 +134,8 @@ def _head(prompt: str, answered: str, thought: Thought | None) -> _Part:
             "set target.chat_template to one that does not"
         )
     if thought is not None and thought.is_open_in_prompt and thought.close not in right:
-        closed = thought.after if thought.after.endswith(right) else thought.after + right.lstrip()
+        header = right.lstrip()
+        closed = thought.after if thought.after.endswith(header) else thought.after + header
         return _Part(
             closed, "the answered rendering has no thought, so the one that the prompt opens is closed"
         )
@@ -160,8 +170,9 @@ def _behind(left: str, right: str) -> str | None:
 
 
 def _is_closed_thought(text: str, thought: Thought) -> bool:
-    without = text.replace(thought.open, "", 1).replace(thought.close, "", 1)
-    return thought.close in text and not without.strip()
+    before, _, rest = text.rpartition(thought.open)
+    behind = rest.rpartition(thought.close)[2]
+    return thought.close in rest and not before.strip() and not behind.strip()
 
 
 def _tail(texts: Mapping[str, str], lexicon: Lexicon, held: frozenset[int]) -> tuple[_Part, int]:

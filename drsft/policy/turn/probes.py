@@ -18,7 +18,10 @@ __all__ = [
 
 QUESTION = "drsft-question"
 ANSWER = "drsft-answer"
-LONG_ANSWER = "a first line\n\nand  a second: {{ x }} {% y %} <b>1 < 2</b>\t\\boxed{3}"
+LONG_ANSWER = (  # what templates might rewrite inside an answer
+    'A first line\n\nand  a SECOND: {{ x }} {% y %} <b>1 < 2</b> & "it\'s" **so**,\t'
+    "`π²` $\\boxed{3}$\n# [end](1)"
+)
 NEXT_QUESTION = "drsft-follow-up"
 NEXT_ANSWER = "drsft-reply"
 THOUGHT = "drsft-thought"

@@ -18,7 +18,7 @@ __all__ = [
     "with_markers",
 ]
 
-_CLOSERS = ("</", "[/", "<|/")
+_CLOSER = re.compile(r"<[|｜]?/|\[/|<[|｜]?(END|end)(?![a-z])")
 _ABOUT_THOUGHTS = re.compile(r"think|thought|reason", re.IGNORECASE)
 _CLOSE_AND_OPEN = (
     (r"^</(.+)>$", r"<\1>"),
@@ -54,22 +54,28 @@ def read_thought(texts: Mapping[str, str], template: str, lexicon: Lexicon) -> T
         found = _from_rendering(rendered, prompt)
         if found is not None:
             return found
-    return _from_prompt(prompt, texts.get("answered", ""), template) or _from_source(
-        prompt, template, lexicon
-    )
+    return _from_prompt(texts, template) or _from_source(texts, template, lexicon)
 
 
-def with_markers(prompt: str, opening: str, closing: str) -> Thought:
-    """A thought with given markers, written as most models do."""
+def with_markers(texts: Mapping[str, str], opening: str, closing: str) -> Thought:
+    """A thought with given markers, written as most models do, beside what the template writes before an
+    answer: a header of the answer stands behind the thought, the role's before it."""
+    prompt, before = texts["asked"], texts.get("answered", "").partition(ANSWER)[0]
     state = prompt_state(prompt, opening, closing)
     is_open = state is PromptThought.OPEN
+    begun = aligned_prefix(prompt, before)
+    is_read = prompt[begun:].strip() in ("", opening)  # else white space or a thought parts the two
+    header = before[begun:].rpartition(closing)[2].lstrip() if is_read else ""
+    is_of_the_role = texts.get("asked, no prompt") == prompt and not is_open
     space = "\n" if prompt.endswith("\n") or not is_open else ""
+    gap = "" if any(tag.start() == 0 for tag in tags_in(header)) else "\n\n"
+    role, header = (header, "") if is_of_the_role else ("", gap + header)
     return Thought(
         open=opening,
         close=closing,
         in_prompt=state,
-        before="" if is_open else f"{opening}\n",
-        after=f"{space}{closing}\n\n",
+        before="" if is_open else f"{role}{opening}\n",
+        after=f"{space}{closing}{header or gap}",
     )
 
 
@@ -88,10 +94,12 @@ def split_text(text: str, thought: Thought | None) -> SplitText:
     """
     if thought is None:
         return SplitText(text)
-    for opening, closing in dict.fromkeys([(thought.open, thought.close), ("<think>", "</think>")]):
+    pairs = ((thought.open, thought.close), ("<think>", "</think>"))
+    for opening, closing in pairs:
         before, found, answer = text.rpartition(closing)
         if found:
             return SplitText(answer.strip(), before.strip().removeprefix(opening).strip())
+    for opening, _ in pairs:
         if text.startswith(opening):
             raise InputError(f"a solution opens a thought with {opening} and never closes it")
     return SplitText(text)
@@ -121,8 +129,11 @@ def _with_a_thought(texts: Mapping[str, str]) -> Iterator[str]:
     for name, form in THOUGHT_FORMS.items():
         rendered = texts.get(f"thought: {name}", "")
         content = form["content"]
-        copied = texts["answered"].replace(ANSWER, content) if isinstance(content, str) else ""
-        is_copied = rendered.split() == copied.split()
+        if isinstance(content, str):
+            is_copied = rendered.split() == texts["answered"].replace(ANSWER, content).split()
+        else:  # the list itself, as Python or JSON writes it
+            between = rendered.partition(THOUGHT)[2].partition(ANSWER)[0]
+            is_copied = "type" in between and "text" in between
         is_whole = 0 <= rendered.find(THOUGHT) < rendered.find(ANSWER) and rendered.count(THOUGHT) == 1
         if is_whole and not is_copied:
             yield rendered
@@ -134,11 +145,11 @@ def _from_rendering(rendered: str, prompt: str) -> Thought | None:
     begun = aligned_prefix(before, prompt)
     behind_question = before[before.rfind(QUESTION) + len(QUESTION) :]
     opening = before[begun:].strip() if begun == len(prompt) else ""
-    opening = opening or _last_marker(behind_question)
+    opening = opening or _last_marker(behind_question, between)
     closers = tags_in(between)
-    if not opening or not closers:
+    closing = closers[0][0] if closers else between.strip()
+    if not opening or not closing:
         return None
-    closing = closers[0][0]
     if closing in behind or closing in behind_question:  # it ends other things, too: all up to the answer
         closing = between.strip()
     state = prompt_state(prompt, opening, closing)
@@ -152,18 +163,19 @@ def _from_rendering(rendered: str, prompt: str) -> Thought | None:
     )
 
 
-def _last_marker(text: str) -> str:
-    """The last tag and what follows it; with tags before it, where it stands elsewhere in the text, too."""
+def _last_marker(text: str, behind: str) -> str:
+    """The last tag and what follows it; with tags before it, where it stands elsewhere in the turn, too."""
     marker = ""
     for tag in reversed(tags_in(text)):
         marker = text[tag.start() :].strip()
-        if text.count(marker) == 1:
+        if text.count(marker) == 1 and marker not in behind:
             break
     return marker
 
 
-def _from_prompt(prompt: str, answered: str, template: str) -> Thought | None:
+def _from_prompt(texts: Mapping[str, str], template: str) -> Thought | None:
     """For templates that leave out thoughts: what the prompt ends with, if it is a thought's."""
+    prompt, answered = texts["asked"], texts.get("answered", "")
     tags = tags_in(prompt[prompt.rfind(QUESTION) + len(QUESTION) :])
     if not tags or not prompt.rstrip().endswith(tags[-1][0]):
         return None
@@ -172,24 +184,24 @@ def _from_prompt(prompt: str, answered: str, template: str) -> Thought | None:
     own = prompt[begun:].strip()
     if own.startswith(tuple(tag[0] for tag in tags)) and own.endswith(last) and own != last:
         opening = own[: -len(last)].strip()
-        return with_markers(prompt, opening, last) if _ABOUT_THOUGHTS.search(opening) else None
+        return with_markers(texts, opening, last) if _ABOUT_THOUGHTS.search(opening) else None
     if not _ABOUT_THOUGHTS.search(last):
         return None
-    if last.startswith(_CLOSERS) or "END" in last:
+    if _CLOSER.match(last):
         opened = counterpart(last, of="close", text=template)
-        return None if opened is None else with_markers(prompt, opened, last)
+        return None if opened is None else with_markers(texts, opened, last)
     closing = counterpart(last, of="open", text=template)
-    return None if closing is None else with_markers(prompt, last, closing)
+    return None if closing is None else with_markers(texts, last, closing)
 
 
-def _from_source(prompt: str, template: str, lexicon: Lexicon) -> Thought | None:
+def _from_source(texts: Mapping[str, str], template: str, lexicon: Lexicon) -> Thought | None:
     """For templates that only cut thoughts out of an answer's text: the tags that they look for, where the
     tokenizer has them."""
     for tag in tags_in(template):
-        if _ABOUT_THOUGHTS.search(tag[0]) and tag[0].startswith(_CLOSERS):
+        if _ABOUT_THOUGHTS.search(tag[0]) and _CLOSER.match(tag[0]):
             opening = counterpart(tag[0], of="close", text=template)
             if opening in lexicon.markers and tag[0] in lexicon.markers and opening is not None:
-                return with_markers(prompt, opening, tag[0])
+                return with_markers(texts, opening, tag[0])
     return None
 
 

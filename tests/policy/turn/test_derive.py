@@ -219,3 +219,104 @@ def test_a_variable_that_the_template_does_not_read_is_a_mistake(tmp_path: Path)
     folder = str(folder_of(tmp_path, FAMILIES["empty thought"]))
     with pytest.raises(ModelError, match=r"'enable_thinkng'.*it reads enable_thinking"):
         target_prompter(Target(model=folder, chat_template_kwargs={"enable_thinkng": False}))
+
+
+def test_a_template_that_rewrites_an_answer_says_so(tmp_path: Path) -> None:
+    for name, filtered in {
+        "case": "m.content | lower",
+        "quotes": "m.content | replace('\"', '')",
+        "stars": "m.content | replace('**', '')",
+        "letters": "m.content.encode('ascii', 'ignore').decode()",
+    }.items():
+        template = FAMILIES["plain"].template.replace(
+            "<|a|>\n{{ m.content }}", f"<|a|>\n{{{{ {filtered} }}}}"
+        )
+        folder = str(model_folder(tmp_path / name, template, markers=FAMILIES["plain"].markers))
+        assert "rewrites" in str(target_prompter(Target(model=folder)).turn.differs_because), name
+
+
+def test_a_solutions_own_think_tags_are_read_where_the_models_thoughts_close_otherwise(
+    tmp_path: Path,
+) -> None:
+    template = FAMILIES["end that closes thoughts, too"].template.replace("<|think|>", "<think>")
+    folder = model_folder(
+        tmp_path, template, markers=("<|begin|>", "<|content|>", "<|end|>", "<think>", "<|sys|>")
+    )
+    prompter = target_prompter(Target(model=str(folder)))
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    text = tokenizer.decode(prompter.completion(f"<think>{THOUGHT}</think>{ANSWER}"))
+    assert text == f"<think>{THOUGHT}<|end|><|begin|>assistant<|content|>{ANSWER}</s>"
+
+
+MORE_THOUGHTS = {  # the assistant's turn, the prompt; open, close and head; a completion with a thought
+    "a header, and thoughts left out": (
+        "<|a|><|r|>{{ m.content }}<|e|>",
+        "<|a|><think>",
+        ("<think>", "</think>", "</think><|r|>"),
+        f"{THOUGHT}</think><|r|>{ANSWER}<|e|>",
+    ),
+    "a channel that the prompt opens": (
+        "<|a|>{% if m.thinking %}<|r|>analysis<|u|>{{ m.thinking }}<|e|><|a|>{% endif %}"
+        "<|r|>final<|u|>{{ m.content }}</s>",
+        "<|a|><|r|>analysis<|u|>",
+        ("<|r|>analysis<|u|>", "<|e|><|a|><|r|>final<|u|>", "<|e|><|a|><|r|>final<|u|>"),
+        f"{THOUGHT}<|e|><|a|><|r|>final<|u|>{ANSWER}</s>",
+    ),
+    "headings instead of tags": (
+        "<|a|>{% if m.reasoning %}# Draft\n{{ m.reasoning }}\n# Final\n{% endif %}{{ m.content }}<|e|>",
+        "<|a|>",
+        ("# Draft", "# Final", ""),
+        f"# Draft\n{THOUGHT}\n# Final\n{ANSWER}<|e|>",
+    ),
+    "a field of the template's own": (
+        "<|a|>{% if m.cot %}<begin_of_thought>{{ m.cot }}<end_of_thought>{% endif %}{{ m.content }}<|e|>",
+        "<|a|>",
+        ("<begin_of_thought>", "<end_of_thought>", ""),
+        f"<begin_of_thought>\n{THOUGHT}\n<end_of_thought>\n\n{ANSWER}<|e|>",
+    ),
+    "a thought that the prompt writes": (
+        "<|a|>{% if m.reasoning %}<think>{{ m.reasoning }}</think>{% endif %}{{ m.content }}<|e|>",
+        "<|a|><think>no budget</think>",
+        ("<think>", "</think>", ""),
+        f"{ANSWER}<|e|>",
+    ),
+}
+MORE_MARKERS = (
+    *("<|u|>", "<|a|>", "<|e|>", "<|r|>"),
+    *("<think>", "</think>", "<begin_of_thought>", "<end_of_thought>"),
+)
+
+
+def _own_turns(assistant: str, prompt: str) -> str:
+    return (
+        "{% for m in messages %}{% if m.role == 'assistant' %}"
+        f"{assistant}{{% else %}}<|u|>{{{{ m.content }}}}<|e|>{{% endif %}}{{% endfor %}}"
+        f"{{% if add_generation_prompt %}}{prompt}{{% endif %}}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("assistant", "prompt", "marks", "completion"), MORE_THOUGHTS.values(), ids=MORE_THOUGHTS
+)
+def test_thoughts_are_read_in_whatever_form_the_template_writes_them(
+    assistant: str, prompt: str, marks: tuple[str, str, str], completion: str, tmp_path: Path
+) -> None:
+    folder = model_folder(tmp_path, _own_turns(assistant, prompt), markers=MORE_MARKERS)
+    prompter = target_prompter(Target(model=str(folder)))
+    thought = prompter.turn.thought
+    assert thought is not None
+    assert (thought.open, thought.close, prompter.turn.head) == marks
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    text = tokenizer.decode(prompter.completion(f"<think>{THOUGHT}</think>{ANSWER}"))
+    assert text == completion
+
+
+@pytest.mark.parametrize("opened", ["", "<|r|>"])
+def test_one_marker_for_both_ends_of_a_thought_is_refused(opened: str, tmp_path: Path) -> None:
+    template = _own_turns(
+        "<|a|>{% if m.reasoning %}<|r|>{{ m.reasoning }}<|r|>{% endif %}{{ m.content }}<|e|>",
+        f"<|a|>{opened}",
+    )
+    folder = str(model_folder(tmp_path, template, markers=MORE_MARKERS))
+    with pytest.raises(ModelError, match=r"opens and closes a thought with the same <\|r\|>"):
+        target_prompter(Target(model=folder))
