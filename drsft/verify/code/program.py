@@ -57,7 +57,7 @@ def reference_of_row(fields: Mapping[str, Any], question: str) -> str | None:
     tests = {name: fields[name] for name in _TEST_FIELDS if fields.get(name)}
     if "test" in tests:
         tests["prompt"] = question
-    reference = json.dumps(tests)
+    reference = json.dumps(tests, default=str)  # a number beside them may be a Decimal
     return reference if parse_tests(reference) is not None else None
 
 

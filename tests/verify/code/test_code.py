@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 
@@ -12,7 +13,7 @@ from drsft.errors import SetupError
 from drsft.records import Outcome, Problem
 from drsft.verify.case import Case
 from drsft.verify.code.judge import judge_code
-from drsft.verify.code.program import extract_code, parse_tests, program_of
+from drsft.verify.code.program import extract_code, parse_tests, program_of, reference_of_row
 from drsft.verify.code.sandbox import check_sandbox, run_program
 from drsft.verify.options import VerifyOptions
 from drsft.verify.pool import VerifierPool
@@ -165,3 +166,11 @@ def test_programs_are_put_together_in_the_right_order():
     program = program_of(tests, "def f(): return 1")
     assert program.index("def f") < program.index("a = f()") < program.index("assert a")
     assert extract_code("```python\nx = 1\n", "") == "x = 1\n"
+
+
+def test_a_number_beside_the_tests_does_no_harm() -> None:
+    """Files are read with their numbers as they are written, so a field may hold a Decimal."""
+    row = {"test_list": ["assert f(1) == 1"], "test_setup_code": Decimal("1.50")}
+    reference = reference_of_row(row, "Write f.")
+    assert reference is not None
+    assert "1.50" in reference
