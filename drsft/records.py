@@ -279,9 +279,8 @@ class GroundingScores:
     """How a guided solution reads without its guide: log-probs behind the plain prompt, in nats."""
 
     answer_logprob: float | None  # of the tokens that first state the answer; None where none do
-    lift: float | None  # the same, less that of the answer right behind the question
     mean_logprob: float  # a token of the whole solution
-    expert_mean_logprob: float | None  # a token of the demonstration; None where there is none
+    expert_mean_logprob: float | None  # a token of the demonstration; None where it is not compared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,9 +117,8 @@ class BatchRequest(_Strict):
 class AttemptGrounding(_Strict):
     """How a guided attempt reads to the target without its guide."""
 
-    lift: float | None = Field(
-        description="nats: by how much it makes its answer likelier, where it first states it, than the "
-        "question alone does; null: it states none that was found"
+    answer_logprob: float | None = Field(
+        description="nats, of the tokens that first state the answer; null: none that was found do"
     )
     mean_logprob: float = Field(description="nats a token")
     expert_mean_logprob: float | None = Field(description="nats a token of the expert's solution")

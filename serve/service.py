@@ -309,7 +309,7 @@ def _summary(attempt: Attempt) -> AttemptSummary:
 
 def _grounding(scores: GroundingScores) -> AttemptGrounding:
     return AttemptGrounding(
-        lift=scores.lift,
+        answer_logprob=scores.answer_logprob,
         mean_logprob=scores.mean_logprob,
         expert_mean_logprob=scores.expert_mean_logprob,
     )

@@ -35,10 +35,11 @@ class Guided(SamplingPhase):
 class Grounding(Frozen):
     """What a solution must show that was sampled with a guide in view, or by a teacher."""
 
-    min_lift: float | None = Field(
-        -1.0,
-        description="nats: by how much the solution must make its answer likelier, where it first states it, "
-        "than the question alone does, to the target without the guide; null: not asked",
+    min_answer_logprob: float | None = Field(
+        -5.0,
+        le=0,
+        description="nats, of the answer's tokens together where the solution first states it, to the target "
+        "without the guide; null: not asked",
     )
     min_equations: int = Field(
         1, ge=0, description="that can be read, and all of which hold; mathematics only; 0: not asked"

@@ -1,10 +1,10 @@
 """Whether a guided solution leads to its answer by itself.
 
 A sample that saw a guide can copy its answer: the verdict is CORRECT, and the text before it is of no use.
-So a guided solution is read again behind the plain prompt, where nothing gives the answer away. Its lift says
-how much likelier its own words make the answer, where they first state it, than the question alone does. With
-it goes how likely the whole text is there, beside the expert's: a text that is less likely would widen the
-gap that rewriting is there to close. docs/grounding.md says what the scores were calibrated against.
+So a guided solution must have equations that hold, and it is read again behind the plain prompt, where
+nothing gives the answer away: how likely do its own words make the answer where they first state it? With
+that goes how likely the whole text is there, beside the expert's: a text that is less likely would widen the
+gap that rewriting is there to close. docs/grounding.md says what the rules were calibrated against.
 """
 
 import asyncio
@@ -24,47 +24,35 @@ from drsft.records import (
 )
 from drsft.rewrite.stated_answer import first_statement, token_range
 
-__all__ = ["GroundingCheck", "rejection_of_grounding", "stating_tokens"]
+__all__ = ["GroundingCheck", "rejection_of_scores", "rejection_of_steps", "stating_tokens"]
 
 
 class GroundingCheck:
-    """Scores the solutions of one problem; what they share is asked for once."""
+    """Scores the solutions of one problem; the expert's text is scored once."""
 
     def __init__(
         self, problem: Problem, plain_ids: Sequence[int], policy: ScoringPolicy, prompter: Prompter
     ) -> None:
         self._problem, self._plain_ids = problem, plain_ids
         self._policy, self._prompter = policy, prompter
-        self._unaided: dict[str, asyncio.Task[float | None]] = {}
         self._expert: asyncio.Task[float | None] | None = None
 
-    async def scores(self, completion: Completion, answer: str | None) -> GroundingScores:
-        """Returns the scores of a solution that answers `answer`. Raises InputError if it is too long."""
-        logprobs_T, unaided, expert = await asyncio.gather(
+    async def scores(
+        self, completion: Completion, answer: str | None, *, beside_expert: bool = True
+    ) -> GroundingScores:
+        """Returns the scores of a solution that answers `answer`, with the expert's unless told otherwise.
+
+        Raises InputError if it is too long.
+        """
+        logprobs_T, expert = await asyncio.gather(
             self._policy.logprobs(self._plain_ids, completion.token_ids),
-            self._unaided_logprob(answer),
-            self._expert_logprob(),
+            self._expert_logprob() if beside_expert else asyncio.sleep(0),
         )
-        stated = self._stated_logprob(completion, logprobs_T, answer)
         return GroundingScores(
-            answer_logprob=stated,
-            lift=None if stated is None or unaided is None else stated - unaided,
+            answer_logprob=self._stated_logprob(completion, logprobs_T, answer),
             mean_logprob=_mean(logprobs_T),
             expert_mean_logprob=expert,
         )
-
-    async def _unaided_logprob(self, answer: str | None) -> float | None:
-        """Returns the log-prob of the answer when a solution consists of nothing else."""
-        if answer is None:
-            return None
-        if answer not in self._unaided:
-            self._unaided[answer] = asyncio.create_task(self._score_bare(answer))
-        return await self._unaided[answer]
-
-    async def _score_bare(self, answer: str) -> float | None:
-        bare = self._prompter.solution(f"The answer is \\boxed{{{answer}}}.")
-        logprobs_T = await self._policy.logprobs(self._plain_ids, bare.token_ids)
-        return self._stated_logprob(bare, logprobs_T, answer)
 
     async def _expert_logprob(self) -> float | None:
         if self._expert is None:
@@ -102,19 +90,22 @@ def stating_tokens(
     return range(begun + tokens.start, begun + tokens.stop)
 
 
-def rejection_of_grounding(
-    scores: GroundingScores | None, steps: Verdict | None, settings: Grounding
-) -> Rejection | None:
-    """Returns the first reason against a right guided solution, or None. What is unknown is no reason."""
-    if settings.min_equations and steps is not None:
-        if steps.outcome is Outcome.WRONG:
-            return Rejection(RejectionKind.UNSOUND_STEPS)
-        num_read = 0 if steps.steps is None else steps.steps.num_read
-        if steps.outcome is Outcome.NO_ANSWER or num_read < settings.min_equations:
-            return Rejection(RejectionKind.TOO_FEW_STEPS)
-    if scores is None:
+def rejection_of_steps(steps: Verdict | None, settings: Grounding) -> Rejection | None:
+    """Returns what the equations of a right guided solution say against it; None for kinds without any."""
+    if not settings.min_equations or steps is None:
         return None
-    if settings.min_lift is not None and scores.lift is not None and scores.lift < settings.min_lift:
+    if steps.outcome is Outcome.WRONG:
+        return Rejection(RejectionKind.UNSOUND_STEPS)
+    num_read = 0 if steps.steps is None else steps.steps.num_read
+    if steps.outcome is Outcome.NO_ANSWER or num_read < settings.min_equations:
+        return Rejection(RejectionKind.TOO_FEW_STEPS)
+    return None
+
+
+def rejection_of_scores(scores: GroundingScores, settings: Grounding) -> Rejection | None:
+    """Returns the first reason against a right guided solution, or None. What is unknown is no reason."""
+    answer, least = scores.answer_logprob, settings.min_answer_logprob
+    if answer is not None and least is not None and answer < least:
         return Rejection(RejectionKind.UNGROUNDED)
     expert = scores.expert_mean_logprob
     if settings.narrows_gap and expert is not None and scores.mean_logprob < expert:

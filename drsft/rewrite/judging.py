@@ -7,7 +7,6 @@ from drsft.errors import InputError
 from drsft.process.tracing import span
 from drsft.records import (
     Attempt,
-    GroundingScores,
     Outcome,
     Phase,
     Problem,
@@ -16,7 +15,7 @@ from drsft.records import (
     Rollout,
     Verdict,
 )
-from drsft.rewrite.grounding import GroundingCheck, rejection_of_grounding
+from drsft.rewrite.grounding import GroundingCheck, rejection_of_scores, rejection_of_steps
 from drsft.rewrite.rejection import different_boxes, rejection_of
 from drsft.verify.protocol import Verifier, judge_completion
 from drsft.verify.steps.judge import MATH_KINDS
@@ -73,24 +72,37 @@ async def judge_rollout(
     steps = await _steps(rollout, problem, verifier) if rules.checks_steps else None
     if rejection is None and rules.require_steps and steps and steps.outcome is Outcome.WRONG:
         rejection = Rejection(RejectionKind.UNSOUND_STEPS)
-    scores = None
-    if rejection is None and rules.grounding is not None:
-        scores = await _grounding(rollout, verdict, grounding_check)
-        rejection = rejection_of_grounding(scores, steps, rules.grounding)
-    return Attempt(rollout=rollout, verdict=verdict, rejection=rejection, steps=steps, grounding=scores)
+    if rejection is not None or rules.grounding is None:
+        return Attempt(rollout=rollout, verdict=verdict, rejection=rejection, steps=steps)
+    return await _grounded(
+        Attempt(
+            rollout=rollout,
+            verdict=verdict,
+            rejection=rejection_of_steps(steps, rules.grounding),
+            steps=steps,
+        ),
+        rules.grounding,
+        grounding_check,
+    )
 
 
-async def _grounding(
-    rollout: Rollout, verdict: Verdict, grounding_check: GroundingCheck | None
-) -> GroundingScores | None:
-    """Returns None for a solution that does not fit the target behind its plain prompt."""
+async def _grounded(attempt: Attempt, settings: Grounding, grounding_check: GroundingCheck | None) -> Attempt:
+    """Returns the attempt with its scores and what they say against it.
+
+    It is not scored where its equations speak against it, or where it does not fit behind the plain prompt.
+    """
     if grounding_check is None:
         raise ValueError("grounding is asked for, and nothing is there to score solutions")
-    with span("ground", sample=rollout.sample_index):
+    if attempt.rejection is not None:
+        return attempt
+    with span("ground", sample=attempt.rollout.sample_index):
         try:
-            return await grounding_check.scores(rollout.completion, verdict.answer)
+            scores = await grounding_check.scores(
+                attempt.rollout.completion, attempt.verdict.answer, beside_expert=settings.narrows_gap
+            )
         except InputError:
-            return None
+            return attempt
+    return replace(attempt, grounding=scores, rejection=rejection_of_scores(scores, settings))
 
 
 async def _rejection_of_boxes(text: str, problem: Problem, verifier: Verifier) -> Rejection | None:

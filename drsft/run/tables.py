@@ -126,7 +126,6 @@ _THOUGHT = pa.struct(
 _GROUNDING = pa.struct(
     [
         pa.field("answer_logprob", pa.float64()),
-        pa.field("lift", pa.float64()),
         pa.field("mean_logprob", pa.float64()),
         pa.field("expert_mean_logprob", pa.float64()),
     ]

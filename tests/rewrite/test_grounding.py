@@ -18,13 +18,14 @@ from drsft.records import (
     Outcome,
     Problem,
     Record,
+    Rejection,
     RejectionKind,
     Source,
     StepReport,
     Verdict,
 )
 from drsft.rewrite.cascade import Recipe, rewrite_one
-from drsft.rewrite.grounding import GroundingCheck, rejection_of_grounding
+from drsft.rewrite.grounding import GroundingCheck, rejection_of_scores, rejection_of_steps
 from drsft.run.tables import records_from_table, records_to_table
 from drsft.verify.pool import VerifierPool
 
@@ -85,13 +86,12 @@ def test_a_solution_that_derives_its_answer_is_kept_with_its_scores() -> None:
     scores = record.attempts[-1].grounding
     assert scores is not None
     assert scores.answer_logprob == pytest.approx(-0.2)
-    assert scores.lift == pytest.approx(5.8), "the bare answer has -6.0"
     assert scores.mean_logprob == pytest.approx(-0.1)
     assert scores.expert_mean_logprob == pytest.approx(-0.5)
 
 
 def test_a_copied_answer_is_rejected_and_the_experts_text_stays() -> None:
-    record = rewritten(Likelihoods("It is 72, for 2 + 2 = 4. \\boxed{72}"), min_lift=0.5)
+    record = rewritten(Likelihoods("It is 72, for 2 + 2 = 4. \\boxed{72}"))
     assert record.source is Source.EXPERT
     guided = record.attempts[2:]
     assert {one.verdict.outcome for one in guided} == {Outcome.CORRECT}
@@ -106,12 +106,12 @@ def test_a_copied_answer_is_rejected_and_the_experts_text_stays() -> None:
     ],
 )
 def test_equations_must_be_there_and_hold(text: str, kind: RejectionKind) -> None:
-    record = rewritten(Likelihoods(text), min_lift=None)
+    record = rewritten(Likelihoods(text), min_answer_logprob=None)
     assert record.source is Source.EXPERT
     rejection = record.attempts[-1].rejection
     assert rejection is not None
     assert rejection.kind is kind
-    without = rewritten(Likelihoods(text), min_lift=None, min_equations=0, narrows_gap=False)
+    without = rewritten(Likelihoods(text), min_answer_logprob=None, min_equations=0, narrows_gap=False)
     assert without.source is Source.REWRITTEN
 
 
@@ -145,11 +145,18 @@ def test_own_samples_are_not_scored() -> None:
     assert policy.scored == []
 
 
-def test_what_solutions_share_is_scored_once() -> None:
+def test_the_experts_text_is_scored_once_and_only_where_it_is_compared() -> None:
     policy = Likelihoods("She has 48 + 24 = 72. \\boxed{72}")
     rewritten(policy)
     assert policy.scored.count(PROBLEM.demonstration) == 1
-    assert policy.scored.count("The answer is \\boxed{72}.") == 1
+    rewritten(policy, narrows_gap=False)
+    assert policy.scored.count(PROBLEM.demonstration) == 1
+
+
+def test_what_its_equations_speak_against_is_not_scored() -> None:
+    policy = Likelihoods("\\boxed{72}")
+    assert rewritten(policy).source is Source.EXPERT
+    assert policy.scored == []
 
 
 def test_a_policy_that_scores_nothing_is_refused() -> None:
@@ -165,25 +172,30 @@ def steps(num_read: int, num_failed: int = 0) -> Verdict:
     return Verdict(outcome=Outcome.WRONG if num_failed else Outcome.CORRECT, reason=report.text, steps=report)
 
 
-SCORES = GroundingScores(answer_logprob=-1.0, lift=0.0, mean_logprob=-1.0, expert_mean_logprob=-1.0)
+SCORES = GroundingScores(answer_logprob=-1.0, mean_logprob=-1.0, expert_mean_logprob=-1.0)
+
+
+def kind_of(rejection: Rejection | None) -> RejectionKind | None:
+    return None if rejection is None else rejection.kind
 
 
 def test_each_rule_rejects_only_below_its_own_limit() -> None:
-    def kind(
-        scores: GroundingScores | None, verdict: Verdict | None, **settings: Any
-    ) -> RejectionKind | None:
-        rejection = rejection_of_grounding(scores, verdict, Grounding.model_validate(settings))
-        return None if rejection is None else rejection.kind
+    def by_steps(verdict: Verdict | None, **settings: Any) -> RejectionKind | None:
+        return kind_of(rejection_of_steps(verdict, Grounding.model_validate(settings)))
 
-    assert kind(SCORES, steps(1), min_lift=0.0) is None, "limits are reached, not passed"
-    assert kind(SCORES, steps(1), min_lift=math.nextafter(0.0, 1.0)) is RejectionKind.UNGROUNDED
-    assert kind(SCORES, steps(1), min_equations=2) is RejectionKind.TOO_FEW_STEPS
-    assert kind(SCORES, steps(3, 1)) is RejectionKind.UNSOUND_STEPS
-    assert kind(SCORES, steps(3, 1), min_equations=0) is None
-    assert kind(SCORES, None) is None, "a kind without equations"
-    assert kind(replace(SCORES, lift=None), steps(1)) is None, "unknown is no reason"
-    assert kind(None, steps(1)) is None, "too long to be scored"
-    assert kind(replace(SCORES, mean_logprob=-1.1), steps(1)) is RejectionKind.WIDENS_GAP
+    def by_scores(scores: GroundingScores, **settings: Any) -> RejectionKind | None:
+        return kind_of(rejection_of_scores(scores, Grounding.model_validate(settings)))
+
+    assert by_steps(steps(1)) is None
+    assert by_steps(steps(1), min_equations=2) is RejectionKind.TOO_FEW_STEPS
+    assert by_steps(steps(3, 1)) is RejectionKind.UNSOUND_STEPS
+    assert by_steps(steps(3, 1), min_equations=0) is None
+    assert by_steps(None) is None, "a kind without equations"
+    assert by_scores(SCORES, min_answer_logprob=-1.0) is None, "limits are reached, not passed"
+    assert by_scores(SCORES, min_answer_logprob=math.nextafter(-1.0, 0.0)) is RejectionKind.UNGROUNDED
+    assert by_scores(replace(SCORES, answer_logprob=None)) is None, "unknown is no reason"
+    assert by_scores(replace(SCORES, mean_logprob=-1.1)) is RejectionKind.WIDENS_GAP
+    assert by_scores(replace(SCORES, mean_logprob=-1.1, expert_mean_logprob=None)) is None
 
 
 def test_scores_are_stored_and_read_back_and_other_runs_have_no_column() -> None:

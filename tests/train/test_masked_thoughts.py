@@ -126,8 +126,10 @@ def test_the_gradient_is_that_of_the_weighted_mean_over_thoughts_and_answers(
     want = slow_gradients(
         location, records, is_dft=isinstance(objective, Dft), thought_weight=train.thought_weight
     )
+    # Sums in float32 in another order: an element may be the small difference of large terms.
+    atol = 1e-5 * max(float(gradient.abs().max()) for gradient in want.values())
     for name, gradient in want.items():
-        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=atol)
 
 
 @pytest.mark.parametrize("thoughts", ["mask", 0.3, "keep"])

@@ -12,7 +12,7 @@ from drsft.report.terminal.style import visible
 
 __all__ = ["GroundedAttempt", "grounded_attempts", "grounding_view"]
 
-LOWEST_NATS, HIGHEST_NATS = -10, 10  # the outermost bins of the histogram hold all beyond them
+LOWEST_NATS = -15  # the first bin of the histogram holds all below it
 BAR_CHARS = 40
 
 
@@ -20,22 +20,22 @@ BAR_CHARS = 40
 class GroundedAttempt:
     problem: Problem
     attempt: Attempt
-    lift: float  # nats
+    answer_logprob: float  # nats
 
 
 def grounded_attempts(records: Iterable[Record]) -> list[GroundedAttempt]:
-    """Returns every guided attempt with a lift, the lowest first."""
+    """Returns every guided attempt whose answer was scored, the least likely first."""
     found = [
-        GroundedAttempt(record.problem, attempt, attempt.grounding.lift)
+        GroundedAttempt(record.problem, attempt, attempt.grounding.answer_logprob)
         for record in records
         for attempt in record.attempts
-        if attempt.grounding is not None and attempt.grounding.lift is not None
+        if attempt.grounding is not None and attempt.grounding.answer_logprob is not None
     ]
-    return sorted(found, key=lambda one: (one.lift, one.problem.problem_id))
+    return sorted(found, key=lambda one: (one.answer_logprob, one.problem.problem_id))
 
 
 def grounding_view(attempts: Sequence[GroundedAttempt], limit: int) -> RenderableType:
-    """A histogram of the lifts of `grounded_attempts`, then `limit` of the lowest and of the highest."""
+    """A histogram of `grounded_attempts`, then `limit` of the least and of the most likely answers."""
     if not attempts:
         return Text("no guided solution was scored: rewrite.grounding is null, or none was right", "dim")
     kept = [one for one in attempts if one.attempt.is_accepted]
@@ -45,12 +45,12 @@ def grounding_view(attempts: Sequence[GroundedAttempt], limit: int) -> Renderabl
             f"{len(kept):,} lead to their answer and narrow the gap"
         ),
         _reasons(attempts),
-        Text("\nlift, nats: all (·) and accepted (█)", "bold"),
+        Text("\nlog-prob of the answer where it is first stated, nats: all (·) and accepted (█)", "bold"),
         *_histogram(attempts),
     ]
     lowest, highest = attempts[:limit], attempts[-limit:][::-1] if limit else []
-    for name, those in (("lowest", lowest), ("highest", highest)):
-        parts += [Text(f"\n{name} lift", "bold"), *map(_one, those)]
+    for name, those in (("least likely", lowest), ("most likely", highest)):
+        parts += [Text(f"\n{name} answers", "bold"), *map(_one, those)]
     return Group(*parts)
 
 
@@ -62,7 +62,7 @@ def _reasons(attempts: Sequence[GroundedAttempt]) -> Text:
 
 def _histogram(attempts: Sequence[GroundedAttempt]) -> Iterable[Text]:
     def bin_of(one: GroundedAttempt) -> int:
-        return int(min(max(one.lift // 1, LOWEST_NATS), HIGHEST_NATS))
+        return int(max(one.answer_logprob // 1, LOWEST_NATS))
 
     everything = Counter(map(bin_of, attempts))
     accepted = Counter(bin_of(one) for one in attempts if one.attempt.is_accepted)
@@ -80,7 +80,7 @@ def _one(one: GroundedAttempt) -> Text:
     beside = "" if expert is None else f", expert's {expert:.2f}"
     rejection = f"rejected: {attempt.rejection}" if attempt.rejection else "accepted"
     return Text.assemble(
-        (f"{one.lift:+.2f}  ", "bold"),
+        (f"{one.answer_logprob:.2f}  ", "bold"),
         (f"{visible(one.problem.problem_id)}  {attempt.rollout.phase} {attempt.rollout.sample_index}", "dim"),
         (f"  log-prob {scores.mean_logprob:.2f} a token{beside}; {visible(rejection)}\n", "dim"),
         (f"{visible(one.problem.question)}\n", "italic"),

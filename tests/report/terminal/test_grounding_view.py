@@ -25,7 +25,7 @@ from drsft.report.terminal.grounding import grounded_attempts, grounding_view
 PROBLEM = Problem(problem_id="p", question="How many?", demonstration="2 + 2 = 4", reference="4")
 
 
-def attempt(lift: float | None, text: str = "4", *, is_accepted: bool = True) -> Attempt:
+def attempt(answer_logprob: float | None, text: str = "4", *, is_accepted: bool = True) -> Attempt:
     return Attempt(
         rollout=Rollout(
             phase=Phase.GUIDED, sample_index=0, seed=1, prompt_hash="", completion=text_completion(text)
@@ -33,8 +33,7 @@ def attempt(lift: float | None, text: str = "4", *, is_accepted: bool = True) ->
         verdict=Verdict(outcome=Outcome.CORRECT, reason="equal"),
         rejection=None if is_accepted else Rejection(RejectionKind.UNGROUNDED),
         grounding=GroundingScores(
-            answer_logprob=None if lift is None else lift - 1,
-            lift=lift,
+            answer_logprob=answer_logprob,
             mean_logprob=-1.25,
             expert_mean_logprob=-1.5,
         ),
@@ -60,24 +59,25 @@ def shown(records: list[Record], limit: int) -> str:
     return captured.get()
 
 
-@given(lifts=st.lists(st.floats(-40, 40), min_size=1, max_size=30))
-def test_the_histogram_counts_every_scored_solution(lifts: list[float]) -> None:
-    bars = shown([record(*map(attempt, lifts))], 0).split("accepted (█)\n")[1].splitlines()
+@given(logprobs=st.lists(st.floats(-40, 0), min_size=1, max_size=30))
+def test_the_histogram_counts_every_scored_solution(logprobs: list[float]) -> None:
+    bars = shown([record(*map(attempt, logprobs))], 0).split("accepted (█)\n")[1].splitlines()
     counts = [int(line.split()[-1]) for line in bars if line.strip() and line.strip()[0] in "+-"]
-    assert sum(counts) == len(lifts)
+    assert sum(counts) == len(logprobs)
 
 
 def test_the_ends_are_shown_in_order_with_their_reasons() -> None:
     attempts = [
-        attempt(2.0, "high"),
+        attempt(-0.5, "high"),
         attempt(-7.5, "copied", is_accepted=False),
-        attempt(0.5, "middle"),
+        attempt(-2.0, "middle"),
         attempt(None, "no statement"),
     ]
-    text = shown([record(*attempts), replace(record(attempt(1.0)), attempts=())], 1)
+    text = shown([record(*attempts), replace(record(attempt(-1.0)), attempts=())], 1)
     assert text.startswith("3 right guided solutions were scored without their guide; 2 lead")
     assert "1 rejected: its answer does not follow from it" in text
-    assert text.index("lowest lift") < text.index("-7.50") < text.index("highest lift") < text.index("+2.00")
+    assert text.index("least likely answers") < text.index("-7.50") < text.index("most likely answers")
+    assert text.index("most likely answers") < text.rindex("-0.50")
     assert "copied" in text
     assert "high\n" in text
     assert "middle" not in text
