@@ -7,6 +7,7 @@ Text that is no mathematics is read here too: booleans, days, clock times, numbe
 import re
 from datetime import datetime
 from enum import Enum
+from fractions import Fraction
 from functools import lru_cache
 
 from drsft.verify.maths.evaluate import free_symbols
@@ -21,10 +22,12 @@ from drsft.verify.maths.syntax import (
     Listing,
     Matrix,
     Node,
+    Num,
     Options,
     Quantity,
     Seq,
     SetOf,
+    Sym,
     Truth,
     Words,
 )
@@ -119,6 +122,8 @@ _MONTH = r"[A-Z][a-z]{2,8}"
 _DAY = re.compile(rf"\d{{4}}-\d{{2}}-\d{{2}}|{_MONTH}\.? \d{{1,2}} \d{{4}}|\d{{1,2}} {_MONTH} \d{{4}}")
 _DAY_FORMS = ("%Y-%m-%d", "%B %d %Y", "%b %d %Y", "%d %B %Y", "%d %b %Y")
 _NUMBERED = re.compile(r"(?:\(\s*(\d{1,2})\s*\)[\s,;、]*(?:and|和)?\s*){2,}")
+_REMAINDER = re.compile(r"(?:[^=]*=)?\s*(\d+)\s*(?:[rR]|,?\s*(?:with )?remainder(?: of)?)\s*(\d+)")
+_REALS = re.compile(r"(?:the set of )?(?:all )?(?:real numbers|reals)", re.IGNORECASE)
 _FONT = re.compile(r"\\(?:text|textbf|mathrm|mbox|textit|texttt|emph)\s*\{([^{}]*)\}")
 
 
@@ -131,6 +136,11 @@ def _special(text: str) -> Node | None:
         return Clock(3600 * hour + 60 * int(clock[2] or 0) + int(clock[3] or 0))
     if (day := _day(plain)) is not None:
         return day
+    if _REALS.fullmatch(" ".join(plain.split())):
+        return Sym("bb(R)")
+    if (division := _REMAINDER.fullmatch(plain)) is not None:
+        quotient, remainder = int(division[1]), int(division[2])
+        return Words(f"{quotient} remainder {remainder}") if remainder else Num(Fraction(quotient))
     if _NUMBERED.fullmatch(plain + " "):
         return Options(frozenset(re.findall(r"\d+", plain)))
     return None

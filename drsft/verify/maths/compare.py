@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from drsft.verify.maths.evaluate import free_symbols
+from drsft.verify.maths.evaluate import NotANumberError, free_symbols, value_at
 from drsft.verify.maths.identity import Agreement
 from drsft.verify.maths.indexed_sets import family_of, renamed_in, same_family
 from drsft.verify.maths.regions import region_of, same_region
@@ -26,7 +26,7 @@ from drsft.verify.maths.syntax import (
     Words,
 )
 from drsft.verify.maths.units import factor_between, is_label
-from drsft.verify.maths.values import is_scalar, same_scalar
+from drsft.verify.maths.values import decimal_of, is_scalar, same_scalar
 
 __all__ = ["same_answer"]
 
@@ -49,6 +49,8 @@ def same_answer(reference: Node, answer: Node) -> Agreement:
         families = family_of(reference), family_of(answer)
         if families[0] is not None and families[1] is not None:
             return same_family(families[0], families[1])
+    if (rounded := _approximation(answer)) is not None and same_answer(reference, rounded) is SAME:
+        return SAME
     reference, answer = _plain(reference), _plain(answer)
     if reference == answer:
         return SAME
@@ -69,6 +71,21 @@ def same_answer(reference: Node, answer: Node) -> Agreement:
     if isinstance(reference, Builder) or isinstance(answer, Builder):
         return _same_builders(reference, answer)
     return _same_items(reference, answer)
+
+
+def _approximation(node: Node) -> Node | None:
+    r"""The decimal after the last \approx, if it rounds what stands before: t = \sqrt{7} \approx 2.65."""
+    if not isinstance(node, Chain) or node.ops[-1] != "approx":
+        return None
+    value, decimal = node.sides[-2:]
+    written = decimal_of(decimal)
+    if written is None or written.places is None:
+        return None
+    try:
+        error = abs(value_at(value, {}) - value_at(written, {}))
+    except NotANumberError:
+        return None
+    return decimal if error <= 0.50001 * 10.0**-written.places else None
 
 
 def _same_state(reference: Node, answer: Node) -> Agreement:

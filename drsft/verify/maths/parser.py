@@ -362,8 +362,12 @@ class _Parser:
         while end < len(self.tokens) and self.tokens[end] != ("op", ")"):
             end += 1
         inside = self.tokens[self.position + 1 : end]
+        letters = [str(value) for token, value in inside if token == "sym"]
+        is_rate = ("op", "/") in inside and all(
+            kind in ("sym", "num") or value in ("/", "^") for kind, value in inside
+        )
         is_note = any(kind in ("word", "unit") for kind, _ in inside) or (
-            len(inside) == 1 and inside[0][0] == "sym" and str(inside[0][1]) in UNIT_LETTERS
+            bool(letters) and UNIT_LETTERS.issuperset(letters) and (len(inside) == 1 or is_rate)
         )
         if not is_note or any(kind in ("num", "fn", "cmd", "sep") for kind, _ in inside[:1]):
             return False

@@ -88,7 +88,7 @@ _PIECE = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _GAP = re.compile(r"\d{3}(?!\d)")
-_UNIT_TEXT = re.compile(r"[A-Za-zµΩ]+|[/*·^.\s-]|\d|\(|\)")
+_UNIT_TEXT = re.compile(r"[A-Za-zµΩ]+|[/*·^.\s-]|\d|[(){}]")
 
 
 def parse_number(text: str) -> Num:
@@ -301,7 +301,7 @@ def _greek_unit(name: str, text: str, position: int, tokens: list[Token]) -> tup
 
 def _text(content: str, tokens: list[Token], grouped: bool, depth: int) -> None:
     """The content of \\text and its like: words, a separator, a unit, or mathematics after all."""
-    content = content.lstrip(" ~\\,;:").rstrip(" ~\\,;")
+    content = content.replace(r"\cdot", "·").lstrip(" ~\\,;:").rstrip(" ~\\,;")
     lower = content.lower().strip(".")
     if not content:
         return
@@ -337,7 +337,7 @@ def _is_units(content: str, tokens: list[Token]) -> bool:
 
 def _units(content: str) -> list[Token]:
     tokens: list[Token] = []
-    for name, operator, exponent in re.findall(r"([A-Za-zµΩ]+)|([/*·()])|\^?(-?\d)", content):
+    for name, operator, exponent in re.findall(r"([A-Za-zµΩ]+)|([/*·()])|\^?\{?(-?\d)", content):
         if name in ("square", "cubic", "per", "sq", "cu"):
             tokens.append(("word", name))
         elif name:
