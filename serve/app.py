@@ -43,6 +43,9 @@ class Engine:
     async def generate(self, prompt_ids: list[int], sampling: Sampling) -> list[Completion]:
         return await self._policy.generate(prompt_ids, sampling)
 
+    async def logprobs(self, prompt_ids: list[int], completion_ids: list[int]) -> tuple[float, ...]:
+        return await self._policy.logprobs(prompt_ids, completion_ids)
+
     async def stream(
         self, prompt_ids: list[int], sampling: Sampling
     ) -> AsyncIterator[tuple[Told, list[Completion] | None]]:

@@ -36,7 +36,7 @@ class Grounding(Frozen):
     """What a solution must show that was sampled with a guide in view, or by a teacher."""
 
     min_answer_logprob: float | None = Field(
-        -5.0,
+        -7.0,
         le=0,
         description="nats, of the answer's tokens together where the solution first states it, to the target "
         "without the guide; null: not asked",

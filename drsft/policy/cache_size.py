@@ -5,6 +5,7 @@ from pathlib import Path
 
 from drsft.config import Target
 from drsft.errors import ModelError
+from drsft.policy.engine_loop import first_line
 
 __all__ = ["ModelSize", "cache_bytes", "cache_bytes_here", "free_memory_bytes", "model_size"]
 
@@ -38,7 +39,10 @@ def model_size(location: str, dtype: str) -> ModelSize:
     """By the model's config.json; the norms and biases are left out."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(location, trust_remote_code=False).get_text_config()
+    try:
+        config = AutoConfig.from_pretrained(location, trust_remote_code=False).get_text_config()
+    except Exception as error:  # transformers raises OSError, ValueError, TypeError and its own errors alike
+        raise ModelError(f"target.model {location!r}: config.json: {first_line(error)}") from error
     num_layers, hidden, num_heads = (
         config.num_hidden_layers,
         config.hidden_size,

@@ -40,6 +40,26 @@ class RemotePolicy:
         except _LOST as error:
             raise EngineUnavailable from error
 
+    async def logprobs(self, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> tuple[float, ...]:
+        """As every scoring policy; like a sample, it is asked for again where its engine is lost."""
+        try:
+            return await self._score(prompt_ids, completion_ids)
+        except _LOST:
+            pass
+        try:
+            return await self._score(prompt_ids, completion_ids)
+        except _LOST as error:
+            raise EngineUnavailable from error
+
+    async def _score(self, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> tuple[float, ...]:
+        response = self._engines.logprobs.remote(list(prompt_ids), list(completion_ids))
+        async with _cancelled_with_us(response):
+            try:
+                logprobs_T: tuple[float, ...] = await response
+            except BackPressureError as error:
+                raise Rejected("every engine is full", 2, is_full=True) from error
+        return logprobs_T
+
     async def _ask(
         self, prompt_ids: Sequence[int], sampling: Sampling, on_tokens: OnTokens | None
     ) -> list[Completion]:

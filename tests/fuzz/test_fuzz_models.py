@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.utils import chat_template_utils
 
-from drsft.config import Prompts, Target
+from drsft.config import Engine, Prompts, Target
 from drsft.errors import ModelError, StorageError
 from drsft.policy.hinted import torch_engine
 from drsft.policy.prompts import check_length, check_vocabulary, load_prompter, model_location
@@ -164,7 +164,10 @@ def test_code_that_comes_with_a_model_does_not_run(model: Path, tmp_path: Path) 
     with pytest.raises(ModelError):
         load_model(str(model))
     knock("models with code", lambda: load_prompter(str(model), Prompts()))
-    assert engine_arguments(Target(model=str(model)))["trust_remote_code"] is False
+    with pytest.raises(ModelError, match=r"config\.json"):
+        engine_arguments(Target(model=str(model)))
+    target = Target(model=str(model), engine=Engine(kv_cache_mib=64))
+    assert engine_arguments(target)["trust_remote_code"] is False
     assert not (tmp_path / "taken").exists()
 
 

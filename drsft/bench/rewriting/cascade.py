@@ -119,7 +119,7 @@ def _config(use: ModelUse, num_problems: int, wave_size: int) -> RunConfig:
             "prompts": {"plain": "{question}", "guided": "{question}\n{demonstration}"},
             "engine": {"max_num_seqs": 128, "kv_cache_mib": 512, "enforce_eager": True},
         },
-        "rewrite": {"self_align": settings, "guided": settings},
+        "rewrite": {"self_align": settings, "guided": settings, "grounding": None},
         "resources": {"shards_in_flight_per_actor": 8, "cpus_per_actor": use.num_threads},
     }
     return RunConfig.model_validate(tree)

@@ -141,7 +141,7 @@ def _config(path: Path, shard_size: int) -> RunConfig:
                 "max_model_len": 512,
                 "prompts": {"plain": "{question}", "guided": "{question}\n{demonstration}"},
             },
-            "rewrite": {"self_align": settings, "guided": settings},
+            "rewrite": {"self_align": settings, "guided": settings, "grounding": None},
             "resources": {"rewrite_actors": NUM_ACTORS, "shards_in_flight_per_actor": 2},
         }
     )

@@ -20,6 +20,7 @@ __all__ = [
 
 _CLOSER = re.compile(r"<[|｜]?/|\[/|<[|｜]?(END|end)(?![a-z])")
 _ABOUT_THOUGHTS = re.compile(r"think|thought|reason", re.IGNORECASE)
+_SPLIT_AT = re.compile(r"split\(\s*['\"](<([^<>|\s]{1,60})\|>)['\"]")  # the end of a pair <|x> … <x|>
 _CLOSE_AND_OPEN = (
     (r"^</(.+)>$", r"<\1>"),
     (r"^\[/(.+)\]$", r"[\1]"),
@@ -202,6 +203,11 @@ def _from_source(texts: Mapping[str, str], template: str, lexicon: Lexicon) -> T
             opening = counterpart(tag[0], of="close", text=template)
             if opening in lexicon.markers and tag[0] in lexicon.markers and opening is not None:
                 return with_markers(texts, opening, tag[0])
+    if _ABOUT_THOUGHTS.search(template):
+        for mirrored in _SPLIT_AT.finditer(template):
+            opening, closing = f"<|{mirrored[2]}>", mirrored[1]
+            if opening in lexicon.markers and closing in lexicon.markers and opening in template:
+                return with_markers(texts, opening, closing)
     return None
 
 

@@ -320,3 +320,24 @@ def test_one_marker_for_both_ends_of_a_thought_is_refused(opened: str, tmp_path:
     folder = str(model_folder(tmp_path, template, markers=MORE_MARKERS))
     with pytest.raises(ModelError, match=r"opens and closes a thought with the same <\|r\|>"):
         target_prompter(Target(model=folder))
+
+
+def test_a_pair_that_the_template_cuts_out_by_code_is_the_thoughts(tmp_path: Path) -> None:
+    """As Gemma 4 does: answers are split at the closing marker, and each part at the opening one."""
+    cut = (
+        "{% macro strip_thinking(text) %}{% set kept = namespace(text='') %}"
+        "{% for part in text.split('<channel|>') %}"
+        "{% set kept.text = kept.text + part.split('<|channel>')[0] %}{% endfor %}"
+        "{{ kept.text | trim }}{% endmacro %}"
+    )
+    template = cut + _own_turns("<|a|>{{ strip_thinking(m.content) }}<|e|>", "<|a|>")
+    markers = (*MORE_MARKERS, "<|channel>", "<channel|>")
+    prompter = target_prompter(Target(model=str(model_folder(tmp_path, template, markers=markers))))
+    thought = prompter.turn.thought
+    assert thought is not None
+    assert (thought.open, thought.close) == ("<|channel>", "<channel|>")
+    sampled = prompter.completion(f"<think>{THOUGHT}</think>{ANSWER}")
+    answer, read = prompter.read(sampled)
+    assert answer == ANSWER
+    assert read is not None
+    assert THOUGHT in read.text
