@@ -52,7 +52,7 @@ class Likelihoods(FakePolicy):
         first = text.find("72")
         values = [-0.1] * len(completion_ids)
         if derived < 0 or first < derived:
-            values[first : first + 2] = [-3.0, -3.0]
+            values[first : first + 2] = [-4.0, -4.0]
         return tuple(values)
 
 
