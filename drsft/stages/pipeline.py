@@ -42,6 +42,7 @@ from drsft.stages.progress_display import progress_shown
 from drsft.stages.reporting import show_and_write_report
 from drsft.stages.turn import copy_turn
 from drsft.storage import open_store
+from drsft.storage.promises import check_promises
 
 __all__ = ["STAGES", "run_pipeline"]
 
@@ -69,6 +70,7 @@ def run_pipeline(config: RunConfig, *, stages: Sequence[str] = STAGES, console: 
     run, term = run_of(config), 0
     _say(console, f"run {config.run_id} in {open_store(config.storage).url}")
     if stages != ("report",):
+        check_promises(run.store)
         plan = plan_run(run)
         _say(console, describe_plan(plan))
         say = partial(_say, console)

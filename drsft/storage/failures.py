@@ -8,6 +8,7 @@ from pathlib import Path
 from drsft.errors import StorageError
 
 __all__ = [
+    "UNCHUNKED",
     "check_bucket",
     "checked_key",
     "is_nameable",
@@ -22,9 +23,19 @@ _LOGIN = re.compile(r"(?<=//)[^/\s]*@")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _ENDPOINT = re.compile(r"https?://[^/@\s]+/?")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+UNCHUNKED = (  # clients then send a body as one piece, without a checksum behind it
+    "AWS_REQUEST_CHECKSUM_CALCULATION=when_required and AWS_RESPONSE_CHECKSUM_VALIDATION=when_required: "
+    "this server does not read uploads in pieces (docs/storage.md)"
+)
 _CURES = (  # what an S3 server's error says, in boto3's spelling or pyarrow's, and what to do
     (r"Request_?Time_?Too_?Skewed", "this machine's clock is off; set it, or let NTP do it"),
     (r"No_?Such_?Bucket|bucket does not exist", "there is no such bucket; make it, or mend its name"),
+    (r"Header_?Malformed|Permanent_?Redirect|status 301", "set AWS_REGION to the bucket's region"),
+    (
+        r"IfNoneMatch|If-None-Match|PutObject operation: (A header you provided|Not_?Implemented)",
+        "this server has no exclusive put; use another, or see DRSFT_STORE_LOCK in docs/storage.md",
+    ),
+    (r"Length_?Required|Missing_?Content_?Length|\b411\b", f"set {UNCHUNKED}"),
     (
         r"Quota_?Exceeded|Insufficient_?Storage|status 507",
         "the store is full; free space, or raise its quota",

@@ -1,0 +1,67 @@
+"""What a run relies on, tried on the store itself: some real servers accept a condition and ignore it."""
+
+import re
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from drsft.errors import StorageError
+from drsft.storage.failures import UNCHUNKED
+from drsft.storage.s3 import LOCK_VARIABLE, SINGLE_DRIVER, S3Store
+from drsft.storage.store import Store
+
+__all__ = ["check_promises", "num_winners", "wrong_bytes"]
+
+_FRAME = re.compile(rb"[0-9a-f]+(;[^\r\n]*)?\r\n.*x-amz-checksum-", re.DOTALL)
+_WRITTEN = b"written"
+_NUM_RACERS = 4
+
+
+def check_promises(store: Store) -> None:
+    """Raises StorageError where an S3 store does not read back what was put, or lets several writers win.
+
+    Some ten small requests below a key of its own. A local folder keeps both promises.
+    """
+    if not isinstance(store, S3Store):
+        return
+    key = f".probe-{uuid.uuid4().hex[:12]}"
+    try:
+        store.put(f"{key}/read", _WRITTEN)
+        if reason := wrong_bytes(store.read(f"{key}/read"), _WRITTEN):
+            raise StorageError(f"{store.url}: {reason}")
+        if not store.is_single_driver and (won := num_winners(store, f"{key}/race", _NUM_RACERS)) != 1:
+            raise StorageError(
+                f"{store.url}: of {_NUM_RACERS + 1} writers of one new key {won} won, so two drivers could "
+                f"commit one shard; use another store, or set {LOCK_VARIABLE}={SINGLE_DRIVER} where no "
+                "second driver can start (docs/storage.md)"
+            )
+    finally:
+        for name in ("read", "race"):
+            with suppress(StorageError):
+                store.delete(f"{key}/{name}")
+
+
+def num_winners(store: Store, key: str, num_racers: int) -> int:
+    """How many of so many writers of one new key are told that they created it, and one that comes later."""
+    barrier = threading.Barrier(num_racers)
+
+    def write(number: int) -> bool:
+        barrier.wait()
+        return store.create(key, b"%d" % number)
+
+    with ThreadPoolExecutor(num_racers) as racers:
+        won = [number for number, has_won in enumerate(racers.map(write, range(num_racers))) if has_won]
+    if store.create(key, b"late"):
+        won.append(num_racers)
+    is_kept = len(won) != 1 or store.read(key) == b"%d" % won[0]
+    return len(won) if is_kept else 2  # somebody overwrote it who was told otherwise
+
+
+def wrong_bytes(found: bytes, written: bytes) -> str | None:
+    """Why an object is not what was written; None where it is."""
+    if found == written:
+        return None
+    if _FRAME.match(found):
+        return f"it stores the client's checksum inside objects; set {UNCHUNKED}"
+    return "what was written is not read back: records would be lost; use another store"
