@@ -1,6 +1,6 @@
 """A small S3 server on loopback that can lack what some real servers lack.
 
-It keeps objects in memory and knows what our two clients ask: puts, uploads in parts, gets, deletes, listings.
+It keeps objects in memory and knows what our two clients ask: puts, uploads in parts, gets, deletes, lists.
 """
 
 import hashlib
