@@ -13,7 +13,8 @@ from rich.console import Console, RenderableType
 
 from drsft.errors import InputError
 from drsft.records import Outcome, Record, Source
-from drsft.report.terminal.grounding import grounded_attempts, grounding_view
+from drsft.report.grounding import grounding_of
+from drsft.report.terminal.grounding import grounding_view
 from drsft.report.terminal.record import matches, record_view
 from drsft.report.terminal.run_summary import summary_view
 from drsft.run.run import Run
@@ -76,10 +77,10 @@ def browse(
 def show_grounding(run: Run, filters: Filters, *, limit: int, console: Console) -> None:
     """How guided solutions of the records that pass read without their guide. InputError without records."""
     run.check_has_records()
-    found = grounded_attempts(record for _, record in _records(run, filters))
+    found = grounding_of((record for _, record in _records(run, filters)), num_examples=limit)
     os.environ.setdefault("LESS", "-RFX")
     with console.pager(styles=True) if console.is_terminal else nullcontext():
-        console.print(grounding_view(found, limit))
+        console.print(grounding_view(found))
 
 
 def _records(run: Run, filters: Filters) -> Iterator[tuple[str, Record]]:

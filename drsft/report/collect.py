@@ -27,6 +27,7 @@ from drsft.report.data import (
     ReportData,
     TokenProbabilities,
 )
+from drsft.report.grounding import GroundingShown, grounding_of
 from drsft.report.html.page import render
 from drsft.report.progress import progress_of
 from drsft.report.provenance import environment, fingerprints, versions
@@ -41,6 +42,7 @@ from drsft.storage import Store
 __all__ = ["cascade_of", "collect", "write_report"]
 
 MAX_ROWS = 10_000  # that the page carries
+NUM_EXAMPLES = 3  # of guided solutions, from either end
 
 
 def write_report(data: ReportData, store: Store) -> str:
@@ -70,6 +72,7 @@ def collect(run: Run, *, max_rows: int = MAX_ROWS) -> ReportData:
         cascade=cascade_of(
             summaries, beside={Phase.ANALYSIS, Phase.HINTED} if config.rewrite.hinted_beside else set()
         ),
+        grounding=_grounding(run, max_rows=max_rows),
         num_thought_tokens=sum(one.counts.thought_tokens.total() for one in summaries),
         costs=tuple(stage_costs(run)),
         prices=prices_of(config),
@@ -82,6 +85,13 @@ def collect(run: Run, *, max_rows: int = MAX_ROWS) -> ReportData:
         rows=tuple(islice(browsed_rows(run), max_rows)),
         rounds=tuple(rounds_shown(run)),
     )
+
+
+def _grounding(run: Run, *, max_rows: int) -> GroundingShown | None:
+    if not run.records.done():
+        return None
+    records = (record for _, records in run.read_records() for record in records)
+    return grounding_of(islice(records, max_rows), num_examples=NUM_EXAMPLES)
 
 
 def _problem_counts(run: Run, plan: Plan) -> ProblemCounts:

@@ -12,6 +12,7 @@ from drsft.gap.filtering import FilterCounts
 from drsft.gap.report import GapReport
 from drsft.records import Outcome, Phase, Source
 from drsft.report.cascade_counts import Cascade
+from drsft.report.grounding import GroundingShown
 
 __all__ = [
     "ArmDifference",
@@ -227,6 +228,7 @@ class ReportData:
         default_factory=dict
     )  # of the data and the model, by what it is of
     cascade: Cascade | None = None
+    grounding: GroundingShown | None = None  # of the rows that the page carries
     num_thought_tokens: int = 0  # of the cascade's sampled tokens, those before the answers
     costs: tuple[StageCost, ...] = ()
     prices: Prices = Prices()

@@ -199,6 +199,10 @@ def test_text_from_data_stays_text() -> None:
     phase = CascadePhase(
         phase=Phase.GUIDED, num_problems=9, num_solved=3, num_samples=9, num_tokens=99, reasons={attack: 6}
     )
+    grounding = report.grounding
+    assert grounding is not None
+    copied = grounding.lowest[0]
+    problem = replace(copied.problem, problem_id=attack, question=attack)
     page = render(
         replace(
             report,
@@ -207,6 +211,7 @@ def test_text_from_data_stays_text() -> None:
             rows=(browsed,),
             comparison=(row,),
             cascade=Cascade(phases=(phase,), sources={Source.OWN: 9}),
+            grounding=replace(grounding, lowest=(replace(copied, problem=problem),)),
             losses=(replace(report.losses[0], arm=attack),),
             versions={attack: attack},
         )
@@ -218,7 +223,7 @@ def test_text_from_data_stays_text() -> None:
 
 def test_charts_are_well_formed_and_come_in_three_widths() -> None:
     charts = re.findall(r'<svg class="chart.*?</svg>', render(sample_report()), flags=re.DOTALL)
-    assert len(charts) == 3 * 9
+    assert len(charts) == 3 * 10
     for chart in charts:
         root = ElementTree.fromstring(chart)
         assert root.get("aria-label")
@@ -228,7 +233,7 @@ def test_charts_are_well_formed_and_come_in_three_widths() -> None:
 def test_every_table_of_a_chart_stands_behind_it() -> None:
     page = render(sample_report())
     figures = re.findall(r"<figure>.*?</figure>", page, flags=re.DOTALL)
-    assert len(figures) == 10
+    assert len(figures) == 11
     for figure in figures:
         assert "<h3>" in figure
         assert "<table>" in figure

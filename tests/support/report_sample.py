@@ -10,7 +10,20 @@ from drsft.evaluate.estimators import avg_at_k, pass_at_k
 from drsft.evaluate.paired import paired_difference
 from drsft.gap.report import GapReport, HeatMap, Token, gap_report, rows_to_show
 from drsft.gap.scored_texts import Role
-from drsft.records import Outcome, Phase, Source
+from drsft.policy.fake import text_completion
+from drsft.records import (
+    Attempt,
+    GroundingScores,
+    Outcome,
+    Phase,
+    Problem,
+    Record,
+    Rejection,
+    RejectionKind,
+    Rollout,
+    Source,
+    Verdict,
+)
 from drsft.report.cascade_counts import Cascade, CascadePhase
 from drsft.report.data import (
     ArmDifference,
@@ -26,6 +39,7 @@ from drsft.report.data import (
     StageCost,
     TokenProbabilities,
 )
+from drsft.report.grounding import GroundingShown, grounding_of
 from tests.support.gap import Scored, scored_rows
 
 NUM_PROBLEMS = 512
@@ -86,6 +100,7 @@ def sample_report(*, seed: int = 0, num_rows: int = 12) -> ReportData:
         versions={"drsft": "0.1.0", "torch": "2.13.0", "transformers": "5.19.0", "vllm": "0.32.0"},
         environment={"machine": "2 cores, 23 GB memory", "device": "CPU", "python": "3.11.2"},
         cascade=_cascade(),
+        grounding=_grounding(rng),
         costs=(
             StageCost(name="rewrite", num_tokens=125_025, wall_s=118.2, worker_s=118.2, gpu_hours=0.0328),
             StageCost(name="gap", num_tokens=81_204, wall_s=14.9, worker_s=14.9, gpu_hours=0.0041),
@@ -146,6 +161,39 @@ def _comparison(rng: np.random.Generator) -> tuple[tuple[ComparisonRow, ...], tu
             difference=paired_difference(outcomes[arm], outcomes[other], num_resamples=2000),
         )
         for arm, other in pairs
+    )
+
+
+def _grounding(rng: np.random.Generator) -> GroundingShown | None:
+    return grounding_of([_guided(index, float(rng.gamma(2, 2))) for index in range(60)], num_examples=3)
+
+
+def _guided(index: int, surprise: float) -> Record:
+    problem = Problem(
+        problem_id=f"p{index}", question="How many are 2 < 3?", demonstration="5", reference="5"
+    )
+    attempt = Attempt(
+        rollout=Rollout(
+            phase=Phase.GUIDED,
+            sample_index=0,
+            seed=1,
+            prompt_hash="",
+            completion=text_completion("2 + 3 = 5"),
+        ),
+        verdict=Verdict(outcome=Outcome.CORRECT, reason="equal"),
+        rejection=Rejection(RejectionKind.UNGROUNDED) if surprise > 7 else None,
+        grounding=GroundingScores(
+            answer_logprob=-surprise, mean_logprob=-1.2, expert_mean_logprob=-1.5 if index % 2 else None
+        ),
+    )
+    return Record(
+        problem=problem,
+        source=Source.EXPERT if attempt.rejection else Source.REWRITTEN,
+        prompt_ids=(1,),
+        completion_ids=(2,),
+        text="",
+        behaviour_logprobs_T=None,
+        attempts=(attempt,),
     )
 
 

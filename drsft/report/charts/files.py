@@ -7,6 +7,7 @@ from pathlib import Path
 
 from drsft.errors import ConfigError
 from drsft.report.charts.bars import draw_verdicts
+from drsft.report.charts.columns import draw_answer_logprobs
 from drsft.report.charts.curves import draw_losses, merge_seeds
 from drsft.report.charts.drawing import FONT_SIZE, Drawing
 from drsft.report.charts.flow import draw_flow
@@ -54,6 +55,8 @@ def _charts(data: ReportData) -> Iterator[tuple[str, Drawing]]:
         yield "flow", draw_flow(cascade, width=WIDTH)
         if judged := [one for one in cascade.phases if one.outcomes]:
             yield "verdicts", draw_verdicts(judged, width=WIDTH)
+    if data.grounding is not None:
+        yield "grounding", draw_answer_logprobs(data.grounding, width=WIDTH)
     if data.gap is not None and data.gap.summary.groups:
         summary = data.gap.summary
         shown = shown_groups(summary.groups)

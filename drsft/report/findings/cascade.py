@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from drsft.records import Outcome, Source
 from drsft.report.cascade_counts import Cascade, CascadePhase
 from drsft.report.findings.finding import Finding
+from drsft.report.grounding import GroundingShown
 from drsft.report.wording import PHASE_NAMES, count, joined, percent, plural
 
-__all__ = ["context_pairs_finding", "flow_finding", "steps_finding", "verdict_finding"]
+__all__ = ["context_pairs_finding", "flow_finding", "grounding_finding", "steps_finding", "verdict_finding"]
 
 NEARLY_ALL = 0.9
 
@@ -51,6 +52,18 @@ def steps_finding(cascade: Cascade) -> Finding | None:
         "equations could be read contain a false equation.",
         detail="Their answers are right: they may have been copied from the guide. "
         "rewrite.guided.require_steps rejects such solutions.",
+    )
+
+
+def grounding_finding(grounding: GroundingShown) -> Finding:
+    """How many guided solutions lead to their answer without the guide."""
+    share = grounding.num_accepted / grounding.num_scored
+    return Finding(
+        sentence=f"{percent(share)} of {plural(grounding.num_scored, 'right guided solution')} that "
+        "were read again without their guide lead to their answer.",
+        detail="Each is scored behind the plain prompt: the log-prob of the answer where the solution first "
+        "states it. One whose answer does not follow, or that is less likely than the expert's text, is "
+        "rejected; solutions without equations that hold are not scored.",
     )
 
 

@@ -18,7 +18,7 @@ from drsft.gap.report import GapReport
 from drsft.gap.scored_texts import PHI_THRESHOLDS
 from drsft.records import Source
 from drsft.report import progress, wording
-from drsft.report.charts import bars, curves, flow, intervals, probabilities, ridges
+from drsft.report.charts import bars, columns, curves, flow, intervals, probabilities, ridges
 from drsft.report.charts.drawing import at_all_widths
 from drsft.report.data import ReportData
 from drsft.report.findings import cascade, costs, gap, later_rounds, ranking, training
@@ -34,7 +34,7 @@ FILTERS: tuple[Callable[..., str], ...] = (
 )  # fmt: skip
 # What a template may call, by module: a chart's drawing, a sentence's finding.
 MODULES = (
-    bars, curves, flow, intervals, probabilities, ridges,
+    bars, columns, curves, flow, intervals, probabilities, ridges,
     cascade, costs, gap, later_rounds, progress, ranking, training,
 )  # fmt: skip
 

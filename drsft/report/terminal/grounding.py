@@ -1,76 +1,43 @@
 """The scores of guided solutions in the terminal: how they are spread, and the worst and best of them."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from drsft.records import Attempt, Problem, Record
+from drsft.report.grounding import GroundedAttempt, GroundingShown
 from drsft.report.terminal.style import visible
 
-__all__ = ["GroundedAttempt", "grounded_attempts", "grounding_view"]
+__all__ = ["grounding_view"]
 
-LOWEST_NATS = -15  # the first bin of the histogram holds all below it
 BAR_CHARS = 40
 
 
-@dataclass(frozen=True, slots=True)
-class GroundedAttempt:
-    problem: Problem
-    attempt: Attempt
-    answer_logprob: float  # nats
-
-
-def grounded_attempts(records: Iterable[Record]) -> list[GroundedAttempt]:
-    """Returns every guided attempt whose answer was scored, the least likely first."""
-    found = [
-        GroundedAttempt(record.problem, attempt, attempt.grounding.answer_logprob)
-        for record in records
-        for attempt in record.attempts
-        if attempt.grounding is not None and attempt.grounding.answer_logprob is not None
-    ]
-    return sorted(found, key=lambda one: (one.answer_logprob, one.problem.problem_id))
-
-
-def grounding_view(attempts: Sequence[GroundedAttempt], limit: int) -> RenderableType:
-    """A histogram of `grounded_attempts`, then `limit` of the least and of the most likely answers."""
-    if not attempts:
+def grounding_view(shown: GroundingShown | None) -> RenderableType:
+    """A histogram of the scores, then the least and the most likely answers."""
+    if shown is None:
         return Text("no guided solution was scored: rewrite.grounding is null, or none was right", "dim")
-    kept = [one for one in attempts if one.attempt.is_accepted]
+    reasons = [f"{count:,} rejected: {visible(reason)}" for reason, count in shown.num_by_rejection]
     parts: list[RenderableType] = [
         Text(
-            f"{len(attempts):,} right guided solutions were scored without their guide; "
-            f"{len(kept):,} lead to their answer and narrow the gap"
+            f"{shown.num_scored:,} right guided solutions were scored without their guide; "
+            f"{shown.num_accepted:,} lead to their answer and narrow the gap"
         ),
-        _reasons(attempts),
+        Text("; ".join(reasons) or "none was rejected", "dim"),
         Text("\nlog-prob of the answer where it is first stated, nats: all (·) and accepted (█)", "bold"),
-        *_histogram(attempts),
+        *_histogram(shown),
     ]
-    lowest, highest = attempts[:limit], attempts[-limit:][::-1] if limit else []
-    for name, those in (("least likely", lowest), ("most likely", highest)):
+    for name, those in (("least likely", shown.lowest), ("most likely", shown.highest)):
         parts += [Text(f"\n{name} answers", "bold"), *map(_one, those)]
     return Group(*parts)
 
 
-def _reasons(attempts: Sequence[GroundedAttempt]) -> Text:
-    counts = Counter(str(one.attempt.rejection) for one in attempts if one.attempt.rejection is not None)
-    parts = [f"{count:,} rejected: {visible(reason)}" for reason, count in counts.most_common()]
-    return Text("; ".join(parts) or "none was rejected", "dim")
-
-
-def _histogram(attempts: Sequence[GroundedAttempt]) -> Iterable[Text]:
-    def bin_of(one: GroundedAttempt) -> int:
-        return int(max(one.answer_logprob // 1, LOWEST_NATS))
-
-    everything = Counter(map(bin_of, attempts))
-    accepted = Counter(bin_of(one) for one in attempts if one.attempt.is_accepted)
-    most = max(everything.values())
-    for nats in range(min(everything), max(everything) + 1):
-        num_filled = round(accepted[nats] / most * BAR_CHARS)
-        num_dots = max(round(everything[nats] / most * BAR_CHARS) - num_filled, 0)
-        yield Text(f"{nats:+4d}  {'█' * num_filled}{'·' * num_dots}  {everything[nats]:,}")
+def _histogram(shown: GroundingShown) -> Iterable[Text]:
+    most = max(one.num_scored for one in shown.bins)
+    for one in shown.bins:
+        num_filled = round(one.num_accepted / most * BAR_CHARS)
+        num_dots = max(round(one.num_scored / most * BAR_CHARS) - num_filled, 0)
+        yield Text(f"{one.low_nats:+4d}  {'█' * num_filled}{'·' * num_dots}  {one.num_scored:,}")
 
 
 def _one(one: GroundedAttempt) -> Text:

@@ -17,8 +17,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 def test_every_chart_becomes_a_document_with_its_colours_inside() -> None:
     plots = draw_plots(sample_report())
     assert list(plots) == [
-        "scores-held-out", "flow", "verdicts", "gap-logprob", "gap-phi", "effective-samples", "training",
-        "probabilities",
+        "scores-held-out", "flow", "verdicts", "grounding", "gap-logprob", "gap-phi", "effective-samples",
+        "training", "probabilities",
     ]  # fmt: skip
     for svg in plots.values():
         root = ElementTree.fromstring(svg)
@@ -56,7 +56,7 @@ def test_a_run_without_charts_gives_no_files() -> None:
 def test_pictures_are_drawn_as_large_as_a_paper_wants(tmp_path: Path) -> None:
     pytest.importorskip("resvg_py", reason="resvg is missing: pip install resvg-py")
     paths = list(write_plots(sample_report(), tmp_path / "figures"))
-    assert len(paths) == 16
+    assert len(paths) == 18
     for path in paths[1::2]:
         data = path.read_bytes()
         width, height = struct.unpack(">II", data[16:24])

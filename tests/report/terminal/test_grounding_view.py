@@ -20,7 +20,8 @@ from drsft.records import (
     Source,
     Verdict,
 )
-from drsft.report.terminal.grounding import grounded_attempts, grounding_view
+from drsft.report.grounding import grounding_of
+from drsft.report.terminal.grounding import grounding_view
 
 PROBLEM = Problem(problem_id="p", question="How many?", demonstration="2 + 2 = 4", reference="4")
 
@@ -55,7 +56,7 @@ def record(*attempts: Attempt) -> Record:
 def shown(records: list[Record], limit: int) -> str:
     console = Console(width=120, record=True)
     with console.capture() as captured:
-        console.print(grounding_view(grounded_attempts(records), limit))
+        console.print(grounding_view(grounding_of(records, num_examples=limit)))
     return captured.get()
 
 
