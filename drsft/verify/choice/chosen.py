@@ -29,7 +29,7 @@ from drsft.verify.extraction.statement import FORMAL, Place
 __all__ = ["chosen_letters"]
 
 _LEADING = re.compile(
-    r"[\s*_(（\[]*([A-Z])[)）\]*_]*(?:[.:。、．)]|,(?!\s*[A-Z]\b)|\s*[-–—]\s|不|\s*$|\s*\n)"
+    r"(?:Choice|Option)?[\s*_(（\[]*([A-Z])[)）\]*_]*(?:[.:。、．)]|,(?!\s*[A-Z]\b)|\s*[-–—]\s|不|\s*$|\s*\n)"
 )
 _SMALL = re.compile(
     r"(?:answer|option|choice|ans)\W{0,4}(?:(?:is|be|should be)\b\W*)?(?:option\W*)?([a-z])\W*$"

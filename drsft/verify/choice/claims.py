@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from drsft.verify.choice.offered import Letters
+from drsft.verify.choice.offered import OR, Letters
 
 __all__ = [
     "announced_letters",
@@ -35,7 +35,7 @@ _STATED = re.compile(
     r"[\s*_)】\]]*(?:(?:\bto\s[^.\n]{0,80}?|\bhere|\btherefore|\bthus|\bcorr?ec?t+[aeo]?\b)\s*)?"
     rf"(?:{_VERB}|[-–—](?=\s)|(?(noun)(?=\s?[(（])|(?!))|(?<=】)|(?<=答案)\s*(?=[A-Z]))"
     r"|\b(?:choose|pick|select|chose|go with|opt for)\b"
-    r"|(?<![不误错未没若可能要候])选(?:择|出)?(?!项|择|出|手|取|用|修)|####)"
+    r"|而是|ではなく|\bsondern\b|(?<![不误错未没若可能要候])选(?:择|出)?(?!项|择|出|手|取|用|修)|####)"
     rf"{_FILLER}(?:{_STATED_LIST}|{_COMPACT})",
     re.IGNORECASE,
 )
@@ -49,7 +49,7 @@ _REJECTS = re.compile(
     r"\s*[)\]*_'\"$]*\s*(?:,[^,.]{1,60},\s*)?(?:(?:is|are|was|were|can|could|must|does|do|cannot|would)?\s*"
     r"(?:be\s+)?(?:clearly\s+|also\s+)?"
     r"(?:not\b|n['’]t\b|incorrect|wrong|false|ruled out|eliminated|excluded|impossible)"
-    r"|不(?!是\s*[A-Z])|错|選?选?項?项?错误|被?排除)",
+    r"|不(?!是\s*[A-Z])|错|選?选?項?项?错误|被?排除|ではな|じゃな|[이가]?\s?아니)",
     re.IGNORECASE,
 )
 _REJECTED_BEFORE = re.compile(
@@ -66,15 +66,16 @@ _LEFT = re.compile(
     r"(?:\bit'?s|\bis|\bbe|\bhence,?|\btherefore,?|\bthus,?|\bso,?"
     r"|\bes|\best|\bist|\bleaves|\bleaving|\bleft with|=|:)\s*"
     r"(?:only\s+)?(?:option\s+|choice\s+|la\s+opci[oó]n\s+)?\(?((?-i:[A-HJ-Z]))\)?(?=[\s.,;!*]|$)"
-    r"(?!\s*[-+*/=^]|\s+[a-z]{2,}\s+[a-z])",
+    r"(?!\s*[-+*/=^]|\s+[a-z]{2,}\s+[a-z])"
+    r"|\bonly\s+(?:option\s+|choice\s+)?\(?((?-i:[A-HJ-Z]))\)?\s+(?:works|holds|fits|remains|satisfies|is)\b",
     re.IGNORECASE,
 )
 _OPTION_LABEL = re.compile(
     r"(?:^|(?<=[。；;\n，,.：:]))\s*(?:选项|(?-i:Option|Choice|Statement)\s+)?[(（]?([A-H])[)）]?(?:选项|项|[、．.:：，])"
 )
 _STANCE = re.compile(
-    r"(?P<wrong>不正确|错误|不符合题意|不对|不成立|错|不当|残缺|杂糅|有误|混乱|对象(?:弄)?错|\b(?:is|are)\s+(?:not\s+(?:correct|true)|incorrect|false|wrong)\b)"
-    r"|(?P<right>正确|符合题意|得体|没有语病|\b(?:is|are)\s+(?:correct|true|right)\b)"
+    r"(?P<wrong>不正确|错误|不符合题意|不对|不成立|错|不当|残缺|杂糅|有误|混乱|对象(?:弄)?错|\b(?:is|are)\s+(?:not\s+(?:correct|true)|incorrect|false|wrong)\b|(?<=[,:–-]\s)(?:wrong|false|incorrect)\b)"
+    r"|(?P<right>正确|符合题意|得体|没有语病|\b(?:is|are)\s+(?:correct|true|right)\b|(?<=[,:–-]\s)(?:right|true|correct)\b)"
 )
 
 
@@ -115,7 +116,8 @@ def _called_right(text: str, *, asks_for_wrong: bool) -> Iterator[_Claim]:
 
 
 def _letters_in(letters: str) -> Letters:
-    return frozenset(re.sub(r"\b(?:and|or)\b|[^A-Za-z]", "", letters).upper())
+    named = frozenset(re.sub(r"\b(?:and|or)\b|[^A-Za-z]", "", letters).upper())
+    return named | {OR} if re.search(r"\bor\b", letters) else named
 
 
 def without_rejected(letters: Letters | None, text: str) -> Letters | None:
@@ -154,8 +156,9 @@ def is_discussion(text: str) -> bool:
 def left_letters(text: str) -> Letters | None:
     """The last letter that a sentence arrives at: "which leaves C", "so it must be C", "therefore, C"."""
     left = [
-        match
+        match.group(match.lastindex or 0)
         for match in _LEFT.finditer(text)
-        if not is_rejected(text, match.end()) and not _REJECTED_BEFORE.search(text[: match.start(1)][-40:])
+        if not is_rejected(text, match.end())
+        and not _REJECTED_BEFORE.search(text[: match.start(match.lastindex or 0)][-40:])
     ]
-    return frozenset(left[-1][1]) if left else None
+    return frozenset(left[-1]) if left else None

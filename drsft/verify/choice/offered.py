@@ -6,9 +6,10 @@ from functools import lru_cache
 from drsft.verify.maths.normalise import clean
 from drsft.verify.maths.same import same_when_read
 
-__all__ = ["FONT", "LIST", "Letters", "letters_of", "named_in", "options_of"]
+__all__ = ["FONT", "LIST", "OR", "Letters", "letters_of", "named_in", "options_of"]
 
 Letters = frozenset[str]
+OR = "or"  # among letters: "B or D" is another answer than "B and D"
 
 _SEPARATOR = r"\s*(?:,|;|/|&|\+|、|，|和|与|或|\band\b|\bor\b|\bet\b|\bund\b|\by\b)?\s*"
 _ONE = r"[(\[（]?\s*[A-Z]\s*[)\]）]?"
@@ -18,6 +19,10 @@ _OPTION = re.compile(
     r"(?:(?<=^)|(?<=[\s,;'\"\[|]))[(\[（]?([A-Za-z])\s?[)\].:：、．）](?=\s*\S)", re.MULTILINE
 )
 FONT = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textit)\s*\{([^{}]*)\}")
+_REJECTS_NEXT = re.compile(
+    r"(?:\b(?:not|cannot|neither|nor|never|except|than|unlike|without)|n['’]t|instead of|不是|并非)"
+    r"(?: (?:be|the|a|an|in|at|on|it))*\s*$"
+)
 _PRONOUN = re.compile(r"^(?:it|they|he|she|we)\s(?=\w{3})")
 
 
@@ -65,7 +70,7 @@ def letters_of(answer: str, offered: dict[str, str]) -> Letters | None:
         )
         is_word = answer.isalpha() and not is_run
         if not is_word and (not offered or letters <= offered.keys()):
-            return letters
+            return letters | {OR} if re.search(r"\bor\b|或", answer) else letters
     if len({label[1].upper() for label in _OPTION.finditer(answer)}) > 2:
         return None  # the options over again
     labelled = _LABELLED.match(answer)
@@ -90,7 +95,7 @@ def named_in(sentence: str, offered: dict[str, str]) -> Letters | None:
         (letter, option)
         for letter, text in offered.items()
         for option in [_PRONOUN.sub("", _plain(text))]
-        if option and re.search(rf"(?<![\w.]){re.escape(option)}(?![\w.]\w)(?!\w)", plain)
+        if option and _is_named(option, plain)
     ]
     longest = [
         letter
@@ -98,6 +103,12 @@ def named_in(sentence: str, offered: dict[str, str]) -> Letters | None:
         if not any(option != other and option in other for _, other in named)
     ]
     return frozenset(longest) if len(longest) == 1 else None
+
+
+def _is_named(option: str, sentence: str) -> bool:
+    """Whether an option stands in a sentence where the words before it do not reject it."""
+    found = re.finditer(rf"(?<![\w.]){re.escape(option)}(?![\w.]\w)(?!\w)", sentence)
+    return any(not _REJECTS_NEXT.search(sentence[: match.start()]) for match in found)
 
 
 def _plain(text: str) -> str:

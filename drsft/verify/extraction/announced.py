@@ -4,6 +4,7 @@ import re
 
 from drsft.verify.extraction.concluded import concluded
 from drsft.verify.extraction.quantities import NUMBER
+from drsft.verify.extraction.rejections import is_supposed
 from drsft.verify.extraction.sentences import MATH, first_sentence
 from drsft.verify.extraction.stated import value_of
 from drsft.verify.extraction.statement import TAIL_CHARS, Place, Statement
@@ -14,7 +15,7 @@ _VERB = r"(?:(?:\b(?:is|are|was|est|es|ist|lautet|é|è|ni|to)|คือ|హ)(?!
 
 _NOUN = (
     r"(?:\b(?:final\s+answers?|answers?|solution\s+is|ans\b|r[ée]ponse|respuesta|antwort|antwoord|resposta|risposta"
-    r"|cevap|jibu|odpowied[zź]|đáp\s+án)|ответ|正确的(?:命题|结论|说法|选项)?的?(?:序号)?(?=[是为][①-⑳(（])|答案|最终答案|答え|答|정답|उत्तर|উত্তর|الجواب|الإجابة|సమాధానం|คำตอบ)"
+    r"|cevap|jibu|odpowied[zź]|đáp\s+án)|ответ|正确的?(?:命题|结论|说法|选项)?的?(?:序号)?(?=[是为][①-⑳(（])|答案|最终答案|答え|答|정답|उत्तर|উত্তর|الجواب|الإجابة|సమాధానం|คำตอบ)"
 )
 
 _PHRASE = re.compile(
@@ -51,9 +52,13 @@ def announced(text: str, *, is_second_word: bool = False) -> Statement | None:
         if not announced or _REJECTED.match(announced):
             continue
         line_start = text[text.rfind("\n", 0, phrase.start()) + 1 : phrase.start()]
+        if is_supposed(text[: phrase.start()]):
+            continue
         if is_second_word and phrase["verb"] is None and re.search(r"\w", line_start):
             continue
         statement = first_sentence(announced)
+        if announced[len(statement) :].startswith(("?", "？")):
+            continue
         is_stepwise = _STEPWISE.search(text[: phrase.start()]) is not None
         if phrase["verb"] is None and (is_stepwise or _is_heading(statement, announced)):
             return concluded(announced)

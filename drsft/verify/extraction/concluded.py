@@ -2,7 +2,14 @@
 
 import re
 
-from drsft.verify.extraction.quantities import NEGATIVE, NUMBER, inequality_in_words, with_unit
+from drsft.verify.extraction.quantities import (
+    LABELS,
+    NEGATIVE,
+    NUMBER,
+    inequality_in_words,
+    labels_in_words,
+    with_unit,
+)
 from drsft.verify.extraction.sentences import (
     MATH,
     SENTENCE_END,
@@ -15,13 +22,13 @@ from drsft.verify.extraction.sentences import (
 from drsft.verify.extraction.stated import BARE_LATEX, bare_latex, is_readable
 from drsft.verify.extraction.statement import Place, Statement
 
-__all__ = ["arrived_at", "concluded"]
+__all__ = ["ASSIGNMENTS", "arrived_at", "concluded"]
 
 _SUBJECT = re.compile(r"\W*\$?\d[\d,.]*\s+[a-z]")
 
 _COMPARED = re.compile(r"\b(?:than|least|most|exactly|every|each|about)\s+\$?$")
 
-_INFINITE = re.compile(r"[-+−]?\s?(?:∞|\\infty|\binfinity\b)")
+_INFINITE = re.compile(r"(?:[-+−]|\b(?:negative|minus)\s)?\s?(?:∞|\\infty|\binfinity\b)")
 
 _THERE_ARE = re.compile(
     r"\b[Tt]here\s+(?:are|is|were|was|will be)\s+(?:a total of |only |exactly |now )?"
@@ -32,10 +39,27 @@ _THERE_ARE = re.compile(
 # "so x = 3 and y = 2": the values of several names are one answer.
 _VALUE = r"[-−]?\s?(?:\d[\d,]*(?:\.\d+)?(?:\s?/\s?\d+)?|\\[dt]?frac\s?\{[^{}]*\}\s?\{[^{}]*\})"
 _NAMED = rf"\$?\b([A-Za-z](?:_\{{?\w\}}?)?)\s*=\s*{_VALUE}\$?"
-_ASSIGNMENTS = re.compile(rf"{_NAMED}(?:\s*(?:,|;|\band\b|,\s*and\b)\s*{_NAMED})+\W*$")
+ASSIGNMENTS = re.compile(rf"{_NAMED}(?:\s*(?:,|;|\band\b|,\s*and\b)\s*{_NAMED})+\W*$")
 _CONDITION = re.compile(r"\b(?:when|if|for|at|where|with)\s+\$?$", re.IGNORECASE)  # "when x = 1, m = 2"
 _NAME = re.compile(r"\b([A-Za-z](?:_\{?\w\}?)?)\s*=")
-_TRUTH = re.compile(r"\b(?:is|are|was)\s+(?:therefore\s+|thus\s+|indeed\s+)?(true|false)\W*$", re.IGNORECASE)
+# What a sentence without a number says: "it is odd", "it falls on a Friday", "there are no roots", "Yes, it".
+_SAID = re.compile(
+    r"(?:\b(?:is|are|was|were|falls\son|on)\s+(?:(?:therefore|thus|indeed|a|an)\s+)?([A-Za-z]{3,}(?:-[a-z]+)*)"
+    r"|^[Tt]here\s+(?:is|are)\s+(no\s[^.,;]+)|^(yes|no)\s*,.*)\W*$",
+    re.IGNORECASE,
+)
+_DENIED = re.compile(
+    r"\b(?:not|never|neither|nor|if|whether|but|unless|false that)\b|n['’]t\b", re.IGNORECASE
+)
+# Alternatives for one name: "$x = 2$ or $x = 7$".
+_ALTERNATIVES = re.compile(r"\$[^$]{1,60}\$(?:\s*,?\s*\b(?:or|and)\s+\$[^$]{1,60}\$)+(?=\W*$)")
+_CIRCLED = re.compile(r"(?:[是为有选:：]|^)\s*([①-⑳](?:[\s、,，和与]*[①-⑳])*)[。.\s]*$")
+_SPLIT_PRODUCT = re.compile(r"(?<![\w.,$])(\d+)\$\s*(?=\\(?:sqrt|pi|frac))")  # 5$\sqrt{3}$
+_AMOUNT = r"\$?\d[\d,.]*(?:\s\w+)?"
+_BETWEEN = re.compile(rf"\bbetween\s+{_AMOUNT}\s+and\s+{_AMOUNT}\W*$")  # a range is no value
+_AFTERTHOUGHT = re.compile(
+    r"[\s,;]+(?:because|since)\b(?:(?!,\s+[a-z]).)*$|,\s+as\s.*\b(?:shows?|expected|required)\b.*", re.DOTALL
+)
 _ENDS_IN_QUESTION = re.compile(r"[?？][\s*_\"'”)]*$")
 _ITEM = (
     r"(?:(?<!\\)\$[^$]{1,60}(?<!\\)\$|[-−]?[$€£]?(?:\d[\d,.]*)?\d(?:/\d+)?%?)"
@@ -55,12 +79,14 @@ _STATES = re.compile(
 def concluded(text: str) -> Statement | None:
     """Returns what the last sentence or derivation states; None for a question, a refusal, a text cut off."""
     text = without_offer(text)
-    tail = text[-5_000:]
+    tail = _SPLIT_PRODUCT.sub(r"$\1", text[-5_000:])
     end = last_sentence(tail)
     if _ends_in_the_middle(text) or _ENDS_IN_QUESTION.search(tail) or is_refusal(end):
         return None
     if (stated := inequality_in_words(end) or _stated_at_end(end)) is not None:
         return Statement.of(stated, Place.CONCLUSION)
+    if (known := _without_afterthought(end)) != end:
+        tail = text = text[: text.rfind(end)] + known
     if (infinite := _INFINITE.findall(end)) and not NUMBER.search(end):
         return Statement.of(infinite[-1], Place.CONCLUSION)
     segments = [segment for segment in MATH.finditer(tail) if not is_amount(segment)]
@@ -76,15 +102,30 @@ def concluded(text: str) -> Statement | None:
     return Statement.of(_last_number(last_line), Place.CONCLUSION)
 
 
+def _without_afterthought(sentence: str) -> str:
+    """ "x = 8, as 2 * 8 = 16 shows" is "x = 8"."""
+    known = _AFTERTHOUGHT.sub("", sentence)
+    return known if NUMBER.search(known) or MATH.search(known) else sentence
+
+
 def _stated_at_end(sentence: str) -> str | None:
-    """Several named values, several values after a verb, or whether the statement is true."""
-    named = _ASSIGNMENTS.search(sentence)
+    """Several values under names or after a verb, or what a sentence without any number says."""
+    if not NUMBER.search(sentence) and not MATH.search(sentence):
+        said = _SAID.search(sentence)
+        return None if said is None or _DENIED.search(sentence) else next(filter(None, said.groups()))
+    if (circled := _CIRCLED.search(sentence)) is not None:
+        return circled[1]
+    if (labels := LABELS.search(sentence)) is not None and not sentence[labels.end() :].strip(" .*"):
+        return labels.group()
+    if (labelled := labels_in_words(sentence)) is not None:
+        return labelled
+    alternatives = _ALTERNATIVES.search(sentence)
+    if alternatives is not None and len(set(_NAME.findall(alternatives.group()))) == 1:
+        return alternatives.group()
+    named = ASSIGNMENTS.search(sentence)
     is_condition = named is not None and _CONDITION.search(sentence[: named.start()]) is not None
     if named is not None and not is_condition and len(set(_NAME.findall(named.group()))) > 1:
         return named.group().replace("$", "").strip(" .")
-    if not NUMBER.search(sentence):
-        truth = _TRUTH.search(sentence)
-        return truth and truth[1]
     for verb in _STATES.finditer(NEGATIVE.sub("-", sentence)):
         candidate = verb.string[verb.end() :].strip(" .*_")
         if _SEVERAL.fullmatch(candidate) and is_readable(candidate):
@@ -127,6 +168,8 @@ def _last_number(line: str) -> str:
     if (relation := inequality_in_words(sentence)) is not None:
         return relation
     sentence = NEGATIVE.sub("-", sentence)
+    if (between := _BETWEEN.search(sentence)) is not None:
+        return between.group()
     if (bare := bare_latex(sentence)) is not None:
         return bare
     _, equals, arrived = sentence.rpartition("=")

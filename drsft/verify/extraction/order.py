@@ -19,6 +19,7 @@ from drsft.verify.extraction.announced import announced
 from drsft.verify.extraction.bare import bare
 from drsft.verify.extraction.concluded import concluded
 from drsft.verify.extraction.formal import boxed, formal_statements
+from drsft.verify.extraction.rejections import without_rejected_values
 from drsft.verify.extraction.statement import TAIL_CHARS, Statement
 from drsft.verify.extraction.thoughts import after_thoughts, before_end_of_turn
 
@@ -52,8 +53,9 @@ def find_answers(text: str, *, is_box_required: bool = False) -> Iterator[Statem
         if not statement.text:
             return  # an empty box: the answer was to stand there
         yield statement
+    kept = without_rejected_values(text)
     for search in INFORMAL:
-        if (informal := search(text)) is not None:
+        if (informal := search(kept)) is not None:
             yield informal
 
 

@@ -4,7 +4,7 @@ import re
 
 from drsft.verify.maths.units import is_unit
 
-__all__ = ["COUNTS", "NEGATIVE", "NUMBER", "inequality_in_words", "with_unit"]
+__all__ = ["COUNTS", "LABELS", "NEGATIVE", "NUMBER", "inequality_in_words", "labels_in_words", "with_unit"]
 
 NUMBER = re.compile(
     r"(?<![\w.^])(?<!\^[-−{])(?<!\^\{[-−])"
@@ -23,7 +23,19 @@ _UNIT_WORD = (
 
 _COUNTED = r"\$?\d[\d,.]*\s[a-z]+(?:\s[a-z]+){0,2}"
 
-COUNTS = re.compile(rf"{_COUNTED}(?:(?:,\s*(?:and\s)?|\sand\s){_COUNTED})*")
+_SEPARATOR = r"(?:[,;]\s*(?:and\s)?|\sand\s)"
+
+COUNTS = re.compile(rf"{_COUNTED}(?:{_SEPARATOR}{_COUNTED})*")
+
+# "cats: 4, dogs: 11", "width = 4 and length = 10"; "Ann has 9 and Ben has 5" says the same in words.
+_LABEL = r"[A-Za-z]{2,}(?:\s[A-Za-z]+){0,2}"
+_LABELLED = rf"{_LABEL}\s?[:=]\s?\$?[-−]?\d[\d,.]*(?<=\d)(?:\s[a-z]+)?"
+LABELS = re.compile(rf"{_LABELLED}(?:{_SEPARATOR}{_LABELLED})+")
+_OWNED = (
+    r"(?:[Tt]he\s)?([A-Za-z]+)\s(?:has|have|is|gets?|got|was|are|costs?|weighs)\s"
+    r"(\$?[-−]?\d[\d,.]*(?<=\d)(?:\s[a-z]+)?)"
+)
+_EACH_OWNED = re.compile(rf"{_OWNED}(?:,?\s(?:and|while)\s){_OWNED}\W*$")
 
 _QUANTITY = re.compile(
     rf"(?<!\d)(?<!\d[.,])(?:(?<![\d)\w])[-−])?\$?\s?\d[\d,]*+(?:\.\d+)?\s?{_UNIT_WORD}(?:(?:,?\s(?:and\s)?)\d[\d,]*(?:\.\d+)?\s?{_UNIT_WORD})*"
@@ -39,6 +51,7 @@ _RATE = re.compile(
 _TIMES = re.compile(r"(?<=\d)\s?[x×*·]\s?10(?=\s?\^)")
 _AN = re.compile(r"\san?\s")
 _WORDS_TOO = frozenset({"A", "in", "u"})  # more often words than units
+_VARIABLE = re.compile(r"[a-z](?![\w'])")  # 24x is not 24
 _PLURAL = re.compile(
     r"\s(?!(?:in|and|or|of|for|to|at|on|with|from|is|are|was|as|more|less|fewer|than|by|per|each|because|so|degrees)\s)"
     r"(?:[A-Za-z]+\s(?!(?:in|and|or|of|for|to|at|on|with|from|is|are|was|as|than|by|per|because|so)\b))?"
@@ -49,8 +62,8 @@ _NO_PLURALS = frozenset(
 )
 
 _INEQUALITY = re.compile(
-    r"\$?\b([a-z])\$?\s+(?:(?:is|must be|has to be)\s+)?(greater|more|larger|less|smaller)\s+than\s+"
-    r"(or\s+equal\s+to\s+)?\$?(negative\s+)?(\d+(?:\.\d+)?)"
+    r"\$?\b([a-z])\$?\s+(?:(?:is|must be|has to be)\s+)?(?:(greater|more|larger|less|smaller)\s+than\s+"
+    r"(or\s+equal\s+to\s+)?|(at\s+(?:least|most)\s+))\$?(negative\s+|[-−])?(\d+(?:\.\d+)?)"
 )
 
 NEGATIVE = re.compile(r"\b(?:negative|minus)\s+(?=\d)")
@@ -62,8 +75,15 @@ def inequality_in_words(statement: str) -> str | None:
     if not matches:
         return None
     match = matches[-1]
-    sign = (">" if match[2] in ("greater", "more", "larger") else "<") + ("=" if match[3] else "")
-    return f"{match[1]} {sign} {'-' if match[4] else ''}{match[5]}"
+    is_above = match[2] in ("greater", "more", "larger") or (match[4] or "").endswith("least ")
+    sign = (">" if is_above else "<") + ("=" if match[3] or match[4] else "")
+    return f"{match[1]} {sign} {'-' if match[5] else ''}{match[6]}"
+
+
+def labels_in_words(sentence: str) -> str | None:
+    """ "Ann has 9 and Ben has 5" is "Ann: 9, Ben: 5"."""
+    owned = _EACH_OWNED.search(sentence)
+    return None if owned is None else f"{owned[1]}: {owned[2]}, {owned[3]}: {owned[4]}"
 
 
 def with_unit(sentence: str, number: "re.Match[str]") -> str:
@@ -87,5 +107,7 @@ def _end_of_unit(sentence: str, position: int) -> int:
         end = symbol.end()
     if end > position:
         return end
+    if (variable := _VARIABLE.match(sentence, position)) is not None:
+        return variable.end()
     counted = _PLURAL.match(sentence, position)
     return position if counted is None or counted[1] in _NO_PLURALS else counted.end()

@@ -25,7 +25,7 @@ _AMOUNT = re.compile(r"\d[\d,.]*+(?:\W|\W.*\W)?\s", re.DOTALL)  # between two mo
 _ABBREVIATION = "".join(rf"(?<!\b{word})" for word in ("Mt", "Dr", "St", "Mr", "Mrs", "Ms", "Rs", "vs", "No"))
 
 SENTENCE_END = re.compile(
-    rf"(?<=[\w)\]}}$*%°\"”]){_ABBREVIATION}(?<!\b[ap]\.m)(?<!\b[A-Z])[.!?](?=\s|$|[*\"'])|[。．!?！？]|\n"
+    rf"(?<=[\w)\]}}$*%°\"”]){_ABBREVIATION}(?<!\b[ap]\.m)(?<!\bi\.e)(?<!\be\.g)(?<!\b[A-Z])[.!?](?=\s|$|[*\"'])|[。．!?！？]|\n"
     r"|(?<=\b[ap]\.m)\.(?=\s+[A-Z]|$)|(?<=\b[A-Z])\.(?=\s*$|\n)"
 )
 

@@ -3,6 +3,7 @@
 import re
 
 from drsft.verify.extraction.quantities import NEGATIVE, NUMBER, inequality_in_words, with_unit
+from drsft.verify.extraction.rejections import BOUND
 from drsft.verify.extraction.sentences import MATH, is_amount
 from drsft.verify.maths.answer import readings_of, words_of
 from drsft.verify.maths.normalise import clean
@@ -24,7 +25,9 @@ _CONCLUSION = re.compile(
 _NOTE = re.compile(r"\s+\([^()]*\)\W*$")  # "44 (4 groups of 11)"
 _TRUTH_FIRST = re.compile(r"(yes|no|true|false)\s*[,;:.](?=\s+\w)", re.IGNORECASE)  # "no, it is not"
 _REASON = re.compile(
-    r"[\s,;]+(?:because|since|as|which|when|after|so|for|by|due|while|but)\b.*|\s*[，,]?因为.*", re.DOTALL
+    r"[\s,;]+(?:because|since|as|which|when|after|so|for|by|due|while|but|not|et\s+non|instead|rather"
+    r"|(?:up|down)\s+from|i\.e)\b.*|\s*[，,]?因为.*",
+    re.DOTALL,
 )
 
 
@@ -53,6 +56,8 @@ def value_of(statement: str) -> str:
     for candidate in (without_reason(statement), statement, statement.rpartition(": ")[2], without_note):
         if candidate and is_readable(candidate):
             return candidate
+    if BOUND.match(statement):
+        return without_reason(statement)
     if words_of(without_reason(statement)) and len(statement) < 200:
         return without_reason(statement)
     return _last_of(statement)

@@ -124,6 +124,7 @@ _DAY_FORMS = ("%Y-%m-%d", "%B %d %Y", "%b %d %Y", "%d %B %Y", "%d %b %Y")
 _NUMBERED = re.compile(r"(?:\(\s*(\d{1,2})\s*\)[\s,;、]*(?:and|和)?\s*){2,}")
 _REMAINDER = re.compile(r"(?:[^=]*=)?\s*(\d+)\s*(?:[rR]|,?\s*(?:with )?remainder(?: of)?)\s*(\d+)")
 _REALS = re.compile(r"(?:the set of )?(?:all )?(?:real numbers|reals)", re.IGNORECASE)
+_EMPTY = re.compile(r"(?:the\s+)?(?:empty|null)\s+set", re.IGNORECASE)
 _FONT = re.compile(r"\\(?:text|textbf|mathrm|mbox|textit|texttt|emph)\s*\{([^{}]*)\}")
 
 
@@ -138,6 +139,8 @@ def _special(text: str) -> Node | None:
         return day
     if _REALS.fullmatch(" ".join(plain.split())):
         return Sym("bb(R)")
+    if _EMPTY.fullmatch(plain):
+        return Sym("emptyset")
     if (division := _REMAINDER.fullmatch(plain)) is not None:
         quotient, remainder = int(division[1]), int(division[2])
         return Words(f"{quotient} remainder {remainder}") if remainder else Num(Fraction(quotient))

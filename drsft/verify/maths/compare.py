@@ -25,13 +25,14 @@ from drsft.verify.maths.syntax import (
     Truth,
     Words,
 )
-from drsft.verify.maths.units import factor_between, is_label
+from drsft.verify.maths.units import factor_between, is_label, label_of
 from drsft.verify.maths.values import decimal_of, is_scalar, same_scalar
 
 __all__ = ["same_answer"]
 
 SAME, DIFFERENT, UNKNOWN = Agreement.SAME, Agreement.DIFFERENT, Agreement.UNKNOWN
 MAX_ITEMS = 200
+EMPTY = Sym("emptyset")
 STATES = (Truth, Clock, Day, Options)
 
 
@@ -118,6 +119,9 @@ def _same_compound(reference: Node, answer: Node) -> Agreement | None:
     """2 hours 45 minutes as one quantity; "5 red, 9 blue" label by label; None for other lists."""
     first, second = _quantities(reference), _quantities(answer)
     if first is None or second is None:
+        for parts, other in ((first, answer), (second, reference)):
+            if parts is not None and len(parts) > 1 and isinstance(other, Num) and (total := total_of(parts)):
+                return same_scalar(total.value, other)
         return None
     if len(first) == len(second) > 1 and any(is_label(quantity.unit) for quantity in (*first, *second)):
         return _matched_labels(first, second)
@@ -131,8 +135,17 @@ def _same_compound(reference: Node, answer: Node) -> Agreement | None:
 
 def _quantities(node: Node) -> tuple[Quantity, ...] | None:
     items = node.items if isinstance(node, Listing) else (node,)
-    quantities = tuple(item for item in items if isinstance(item, Quantity))
-    return quantities if len(quantities) == len(items) else None
+    quantities = tuple(_labelled(item) for item in items)
+    known = tuple(item for item in quantities if isinstance(item, Quantity))
+    return known if len(known) == len(items) else None
+
+
+def _labelled(node: Node) -> Node:
+    """ "cows: 7" as 7 cows."""
+    match node:
+        case Chain((Words(label), Num() as value), ("=",)):
+            return Quantity(value, ((label_of(label), 1),))
+    return node
 
 
 def _matched_labels(first: tuple[Quantity, ...], second: tuple[Quantity, ...]) -> Agreement:
@@ -160,7 +173,8 @@ def total_of(quantities: tuple[Quantity, ...]) -> Quantity | None:
 def _same_builders(reference: Node, answer: Node) -> Agreement:
     """The same element under the same conditions, whatever the bound letters are called."""
     if not (isinstance(reference, Builder) and isinstance(answer, Builder)):
-        return UNKNOWN
+        other = answer if isinstance(reference, Builder) else reference
+        return UNKNOWN if isinstance(other, Call) and not is_scalar(other) else DIFFERENT
     first, second = sorted(free_symbols(reference)), sorted(free_symbols(answer))
     if len(reference.conditions) != len(answer.conditions) or len(first) != len(second):
         return UNKNOWN
@@ -268,10 +282,9 @@ def _same_items(reference: Node, answer: Node) -> Agreement:
         if isinstance(listing, Listing) and _all_same(listing.items[:-1], listing.items[1:]) is SAME:
             return same_answer(listing.items[0], single)  # "15 39/40, or 639/40": one value in two forms
         # {5} and 5 are the same answer; (1,2) and a number are not.
-        if isinstance(reference, SetOf) and len(reference.items) == 1:
-            return same_answer(reference.items[0], answer)
-        if isinstance(answer, SetOf) and len(answer.items) == 1:
-            return same_answer(reference, answer.items[0])
+        for several, one in ((reference, answer), (answer, reference)):
+            if isinstance(several, SetOf) and len(several.items) == 1 and one != EMPTY:
+                return same_answer(several.items[0], one)
         is_decided = is_scalar(reference) or is_scalar(answer)  # a number is no tuple; sets may need algebra
         return DIFFERENT if is_decided or not _is_call(reference, answer) else UNKNOWN
     if len(first) != len(second):

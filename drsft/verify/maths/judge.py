@@ -9,7 +9,7 @@ from drsft.verify.choice.chosen import chosen_letters
 from drsft.verify.choice.offered import options_of
 from drsft.verify.extraction.announced import announced_text
 from drsft.verify.extraction.order import find_answer
-from drsft.verify.maths.same import same_math
+from drsft.verify.maths.same import is_prose, same_math
 from drsft.verify.options import VerifyOptions
 
 __all__ = ["judge_math", "reference_answer"]
@@ -32,6 +32,8 @@ def judge_math(case: Case, options: VerifyOptions) -> Verdict:
         if chosen is not None:
             return chosen
     found = find_answer(case.text, is_box_required=options.require_box)
+    if reference is not None and _repeats(reference, case.text):
+        return Verdict(outcome=Outcome.CORRECT, reason="identical", answer=reference)
     if found is None:
         return Verdict(outcome=Outcome.NO_ANSWER, reason="no answer found")
     if reference is None:
@@ -44,9 +46,8 @@ def judge_math(case: Case, options: VerifyOptions) -> Verdict:
 
 def _repeats(reference: str, announced: str) -> bool:
     """Whether the reference, a sentence perhaps, stands word for word where the answer is announced."""
-    return bool(announced) and "".join(announced.split()).rstrip(".") == "".join(reference.split()).rstrip(
-        "."
-    )
+    first, second = ("".join(text.split()).rstrip(".") for text in (announced, reference))
+    return bool(first) and (first == second or (is_prose(reference) and first.lower() == second.lower()))
 
 
 def _asked_letters(reference: str, offered: dict[str, str]) -> frozenset[str] | None:

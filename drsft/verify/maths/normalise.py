@@ -134,6 +134,8 @@ _ALTERNATIVE = re.compile(
 _SYSTEM = re.compile(r"\\begin\{cases\}((?:(?!&|\\text|\\begin|\bif\b).)*?)\\end\{cases\}", re.DOTALL)
 # A counted thing in parentheses, "9 (hot dogs)", is a label and no product of letters.
 _COUNTED = re.compile(r"^(-?[\d.,/]+)\s*\(([A-Za-z]{3,}(?: [A-Za-z]+)*)\)$")
+_INFINITY = re.compile(r"\b(?:(positive|plus)|(negative|minus))\s+(?:infinity\b|\\infty)", re.IGNORECASE)
+_SWISS = re.compile(r"(?<=\d)['’](?=\d{3}(?:\D|$))")  # CHF 7'500
 _EQUALS = re.compile(r"^=(?![<=>])\s*")
 _STARTS = " \t\r\n,;:"  # ".5" begins with a full stop
 _ENDS = _STARTS + "."
@@ -172,6 +174,10 @@ def clean(text: str) -> str:
         text = _SPACED_DIGITS.sub(lambda match: match[1].replace(" ", ""), text)
         text = _FONTS.sub("", text)
         text = text.replace("{,}", ",").replace("{:}", ":")
+    if "inf" in text:
+        text = _INFINITY.sub(lambda match: r"\infty" if match[1] else r"-\infty", text)
+    if "'" in text:
+        text = _SWISS.sub("", text)
     text = _EQUALS.sub("", text.lstrip(_STARTS), count=1).rstrip(_ENDS)
     while text.endswith("\\"):
         text = text[:-1].rstrip(_ENDS)

@@ -41,7 +41,7 @@ MAX_DEPTH = 50
 END: Token = ("end", "")
 RELATIONS = frozenset({"=", "<", ">", "<=", ">=", "!=", "in", "approx", "equiv"})
 SET_OPERATORS = frozenset({"union", "intersect", "minus"})
-FILLER = frozenset({"approximately", "about", "exactly", "roughly", "is", "the", "answer"})
+FILLER = frozenset({"approximately", "just", "about", "exactly", "roughly", "is", "the", "answer"})
 CLOSERS = {"(": (")", "]"), "[": (")", "]"), "{": ("}",), "{set": ("set}",)}
 MATRICES = ("pmatrix", "bmatrix", "matrix", "Bmatrix", "smallmatrix", "array", "vmatrix", "Vmatrix")
 FUNCTION_LETTERS = frozenset("fghFGHPQE")
@@ -78,6 +78,8 @@ def _single(items: list[Node], opener: str, closer: str) -> Node:
     is_matching = (opener, closer) not in (("(", "]"), ("[", ")"))
     if len(items) == 1 and is_matching:
         item = items[0]
+        if isinstance(item, Quantity) and any(len(name) == 1 for name, _ in item.unit):
+            raise UnreadableError("a letter that is no unit")  # \\frac{3 m}{2} - 1
         return item.value if isinstance(item, Quantity) else item
     if opener in ("{", "{set"):
         return Seq(tuple(items), "", "")
@@ -557,6 +559,8 @@ class _Parser:
                 subscript = self.primary()
             else:
                 exponent = self.exponent()
+        if name in ("min", "max") and self.at(":", "="):
+            return Words(name)  # max: 9
         if name in ("min", "max", "gcd", "lcm"):
             self.expect("(")
             return Call(name, tuple(_arithmetic(item) for item in self.closed_items("(")[0]))
@@ -608,6 +612,8 @@ class _Parser:
             return Call("binom", (_arithmetic(self.part()), _arithmetic(self.part())))
         if name in ("sum", "prod"):
             return self.series(name)
+        if name == "lim":
+            return self.limit()
         if name.startswith("begin("):
             return self.matrix(name[len("begin(") : -1].strip("*"))
         raise UnreadableError(name)
@@ -636,6 +642,12 @@ class _Parser:
         if any("_" in name for name in symbols_of(body)):
             return Call(f"{OPAQUE} {name}", (index, lower.sides[1], upper, body))
         return Call(name, (index, lower.sides[1], upper, body))
+
+    def limit(self) -> Node:
+        """A limit is only known to be equal to one of the same term at the same place."""
+        self.expect("_")
+        place = self.subscripted(Sym("lim"))
+        return Call(f"{OPAQUE} {place}", (_arithmetic(self.product()),))
 
     def matrix(self, environment: str) -> Node:
         if environment not in MATRICES:
@@ -706,4 +718,4 @@ class _Parser:
             return Builder(_single(items, "{set", "set}"), tuple(conditions))
         self.is_in_builder = was_in_builder
         self.expect("set}")
-        return SetOf(tuple(items))
+        return SetOf(tuple(items)) if items else Sym("emptyset")

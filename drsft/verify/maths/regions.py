@@ -101,12 +101,14 @@ def _solutions(chain: Chain) -> Region | None:
     """The solutions of linear inequalities in one symbol, or what "x \\in ..." names."""
     if chain.ops == ("in",):
         return _region(chain.sides[1])
-    names = frozenset().union(*(free_symbols(side) for side in chain.sides))
+    names = frozenset().union(*(free_symbols(side) for side in chain.sides)) - {"inf"}
     if len(names) != 1 or not set(chain.ops) <= {"<", ">", "<=", ">=", "!="}:
         return None
     (name,) = names
     region: Region = [Piece(mp.ninf, False, mp.inf, False)]
     for left, operator, right in zip(chain.sides, chain.ops, chain.sides[1:], strict=False):
+        if right == Sym("inf") or left == Call("neg", (Sym("inf"),)):
+            continue  # 2 < x < \infty
         piece = _half_line(Call("-", (left, right)), operator, name)
         if piece is None:
             return None

@@ -45,6 +45,10 @@ def same_relation(reference: Node, answer: Node, same: Comparison) -> Agreement:
 
 def _same_chains(reference: Chain, answer: Chain, same: Comparison) -> Agreement:
     first, second = assignment(reference), assignment(answer)
+    if first and second and not any(map(free_symbols, (*reference.sides, *answer.sides))):
+        names = first[0], second[0]
+        if all(is_scalar(name) and not is_name(name) for name in names):
+            return _same_statement(reference, answer, same)
     is_constant = second is not None and not free_symbols(second[1])
     if first and second and _may_be_same_name(first[0], second[0], is_constant=is_constant):
         finding = same(first[1], _renamed(second, first))
@@ -71,7 +75,7 @@ def _may_be_same_name(first: Node, second: Node, *, is_constant: bool) -> bool:
     functions = [node for node in calls if node.name.startswith("apply ")]
     if first == second:
         return True
-    if len(functions) == 2 and not any(free_symbols(node) for node in functions):
+    if len(functions) == 2 and (not any(map(free_symbols, functions)) or any(map(_is_of_event, functions))):
         return False
     if len(functions) == 1 and isinstance(first, Sym) | isinstance(second, Sym):
         return not is_constant  # y = 2x is f(x) = 2x, but x = 6 is not E(X) = 6
@@ -85,6 +89,11 @@ def _may_be_same_name(first: Node, second: Node, *, is_constant: bool) -> bool:
         return False
     arguments = [argument for node in functions for argument in node.args]
     return len(functions) == 2 and all(isinstance(argument, Sym) for argument in arguments)
+
+
+def _is_of_event(node: Call) -> bool:
+    """P(A) and E(X) are values, f(x) is a rule for any x."""
+    return any(isinstance(item, Sym) and item.name.isupper() for item in node.args)
 
 
 def _same_statement(reference: Chain, answer: Chain, same: Comparison) -> Agreement:

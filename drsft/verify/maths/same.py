@@ -12,6 +12,7 @@ from drsft.verify.maths.identity import Agreement
 from drsft.verify.maths.normalise import clean
 from drsft.verify.maths.symbolic import load, symbolic
 from drsft.verify.maths.syntax import Truth
+from drsft.verify.maths.tokens import FUNCTIONS
 
 __all__ = ["MAX_CHARS", "is_prose", "plain_finding", "same_math", "same_when_read"]
 
@@ -21,6 +22,8 @@ MAX_SYMBOLIC_CHARS = 1_000
 NOISE_CHARS = 10
 _PLAIN_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d{1,300})(?:\.\d{1,300})?|-?\.\d{1,300}")
 _SENTENCE_WORD = re.compile(r"[A-Za-z]{4}")
+_COMMAND = re.compile(r"\\(?:begin|end)\{[a-z*]+\}|\\[A-Za-z]+")
+_WORD = re.compile(r"[A-Za-z]?[a-z]{3,}")
 _PROSE = re.compile(r"(?<![\\A-Za-z])[a-z]{3,}[ ,]+(?:[a-z]{1,3} )*[a-z]{3,}")
 
 
@@ -107,6 +110,8 @@ def _by_symbols(reference: str, answer: str, is_read: tuple[bool, bool]) -> tupl
         if "".join(reference.split()) == "".join(answer.split()):
             return Outcome.CORRECT, "same words"
         return Outcome.UNJUDGED, "reference is a sentence"  # of which the symbolic step would read a fragment
+    if _has_words(answer):
+        return Outcome.WRONG, "answer is not mathematics"
     load()
     try:
         with deadlines.budget(SYMBOLIC_BUDGET_S):
@@ -125,6 +130,11 @@ def _by_symbols(reference: str, answer: str, is_read: tuple[bool, bool]) -> tupl
     if len(words_of(reference).split()) in (1, 2, 3):
         return Outcome.WRONG, "other words"
     return Outcome.UNJUDGED, "reference is not mathematics"
+
+
+def _has_words(text: str) -> bool:
+    """Whether ordinary words stand in a text, of which the symbolic step would read a fragment."""
+    return any(word not in FUNCTIONS for word in _WORD.findall(_COMMAND.sub(" ", text)))
 
 
 def is_prose(text: str) -> bool:

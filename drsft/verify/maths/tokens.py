@@ -38,7 +38,7 @@ OPERATORS = {
     **dict.fromkeys(("le", "leq", "leqslant", "leqq"), "<="),
     **dict.fromkeys(("ge", "geq", "geqslant", "geqq"), ">="),
     **dict.fromkeys(("ne", "neq"), "!="),
-    **dict.fromkeys(("approx", "simeq", "doteq", "sim"), "approx"),
+    **dict.fromkeys(("approx", "simeq", "doteq", "sim", "cong"), "approx"),
     **dict.fromkeys(("setminus", "backslash"), "minus"),
     **dict.fromkeys(("lvert", "rvert", "vert", "mid"), "|"),
     **dict.fromkeys(("to", "mapsto", "rightarrow"), "to"),
@@ -56,6 +56,7 @@ STRUCTURE = _set("frac sqrt binom tbinom dbinom choose sum prod int iint oint li
 SYMBOL_NAMES = {
     "infty": "inf",
     "infinity": "inf",
+    "varnothing": "emptyset",
     "varphi": "phi",
     "varepsilon": "epsilon",
     "vartheta": "theta",

@@ -26,7 +26,7 @@ _OTHERS = (
     "min h hr hour minute sec day week year yr month in inch inches ft foot feet yd yard mi mile oz ounce lb"
     " lbs pound ton tonne gallon quart pint acre hectare ha mph kph kmh atm bar mmHg hp °C °F Å"
     " angstrom amu u radian erg dyn dyne byte knot century tablespoon teaspoon tbsp tsp cc psi kcal rpm AU ly"
-    " Torr torr KJ"
+    " Torr torr KJ Nm"
 )
 # Money has no fixed rates: every currency is a dimension of its own.
 CURRENCIES = {
@@ -40,10 +40,19 @@ CURRENCIES = {
     **dict.fromkeys(("CNY", "RMB", "yuan"), "CNY"),
     **dict.fromkeys(("CAD", "AUD", "SEK", "NOK", "DKK", "RUB", "BRL", "MXN", "KRW", "HKD", "SGD", "ZAR"), ""),
 }
+POUNDS = frozenset({(("GBP", 1),), (("pound", 1),), (("pounds", 1),)})
 _PINT_NAMES = {
     **{"hr": "hour", "sec": "second", "Å": "angstrom", "l": "L", "kmh": "km/hour", "lbs": "lb", "yr": "year"},
     **{"Ω": "ohm", "ly": "light_year", "AU": "astronomical_unit", "in": "inch", "h": "hour", "u": "amu"},
-    **{"cm³": "cm**3", "Torr": "torr", "KJ": "kJ", "inches": "inch", "feet": "foot", "min": "minute"},
+    **{
+        "Nm": "newton * meter",
+        "cm³": "cm**3",
+        "Torr": "torr",
+        "KJ": "kJ",
+        "inches": "inch",
+        "feet": "foot",
+        "min": "minute",
+    },
 }
 
 
@@ -82,6 +91,8 @@ def factor_between(unit: Unit, other: Unit) -> Fraction | None:
         return Fraction(1)
     if is_label(unit) or is_label(other):
         return None
+    if {unit, other} <= POUNDS:
+        return Fraction(1)
     if any("°" in name for name, _ in (*unit, *other)):
         return None  # their zeros differ
     registry = _registry()

@@ -218,7 +218,7 @@ def _same_quantity(reference: Node, answer: Node) -> Agreement:
     is_sign = isinstance(other, Call) and other.name in ("%", "deg")
     if is_sign and not (isinstance(quantity.value, Call) and quantity.value.name in ("%", "deg")):
         is_angle = all(name.startswith("rad") for name, _ in quantity.unit)
-        return same_scalar(quantity.value, other) if is_angle else DIFFERENT
+        return _same_value(quantity.value, other) if is_angle else DIFFERENT
     return same_scalar(quantity.value, other)
 
 
