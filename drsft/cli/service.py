@@ -132,7 +132,12 @@ def init(
 
 @service_app.command()
 def verify(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="JSON lines; - reads standard input.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="Of any format that problems have; - reads JSON lines from stdin."
+        ),
+    ],
     kind: Annotated[str, typer.Option(help="Verifier of rows that name none.")] = "math",
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
     timeout_s: Annotated[float, typer.Option(min=0.1, help="For one row; past it: unjudged.")] = 5.0,

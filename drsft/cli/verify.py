@@ -1,22 +1,22 @@
-"""`drsft verify FILE`: judge JSON lines, print them again with their outcome and reason."""
+"""`drsft verify FILE`: judge rows, print them as JSON lines with their outcome and reason."""
 
-import gzip
 import json
-import re
 import sys
-import zlib
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any, TextIO, cast
+from decimal import Decimal
+from typing import Any, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from drsft.errors import ConfigError, InputError
+from drsft.config import Problems
+from drsft.errors import ConfigError
+from drsft.intake.columns import text_of
+from drsft.intake.rows import BadRow, JsonLine, Row, read_unparsed_rows
 from drsft.records import Outcome, Problem, Verdict
 from drsft.verify.case import Case
 from drsft.verify.explain import explain
@@ -26,7 +26,6 @@ from drsft.verify.pool import VerifierPool
 
 __all__ = ["verify_file"]
 
-_ARRAY = re.compile(r"\s*\[\s*(\{|$)")  # how a JSON array of objects begins
 WINDOW = 512  # rows that are being judged at once; a row is printed when it and all before it are done
 
 
@@ -53,9 +52,9 @@ def verify_file(
     console = console or Console(stderr=True)
     counts: Counter[tuple[str, str]] = Counter()
     pool = VerifierPool(num_workers=num_workers, timeout_s=timeout_s, options=options)
-    with _open(file) as lines, pool, _progress(console) as progress:
-        task = progress.add_task("judging", total=_num_lines(file))
-        for row, verdict in _judged(lines, file, kind, pool):
+    with pool, _progress(console) as progress:
+        task = progress.add_task("judging", total=None)
+        for row, verdict in _judged(_rows(file), kind, pool):
             row["outcome"], row["reason"] = verdict.outcome.value, verdict.reason
             if with_explanation and row.get("reference") is not None and row.get("prediction") is not None:
                 row["explanation"] = _explanation(row, kind, verdict, options or VerifyOptions())
@@ -67,36 +66,22 @@ def verify_file(
     return counts
 
 
-def _open(file: str) -> TextIO:
-    """Invalid UTF-8 survives as lone surrogates, in and out."""
+def _rows(file: str) -> Iterator[Row | BadRow | JsonLine]:
+    """The rows of a file of any format that problems may have, or of JSON lines from stdin."""
     if file == "-":
-        return open(sys.stdin.fileno(), encoding="utf-8", errors="surrogateescape", closefd=False)
-    try:
-        if file.endswith(".gz"):
-            return cast(TextIO, gzip.open(file, "rt", encoding="utf-8", errors="surrogateescape"))
-        return open(file, encoding="utf-8", errors="surrogateescape")
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from None
-
-
-def _num_lines(file: str) -> int | None:
-    if file == "-" or file.endswith(".gz"):
-        return None
-    with Path(file).open("rb") as lines:
-        return sum(1 for line in lines if line.strip())
+        lines = enumerate(sys.stdin.buffer, start=1)
+        yield from (JsonLine(f"stdin line {number}", line) for number, line in lines if line.strip())
+    else:
+        yield from read_unparsed_rows(Problems(path=file))
 
 
 def _judged(
-    lines: TextIO, file: str, kind: str, pool: VerifierPool
+    rows: Iterable[Row | BadRow | JsonLine], kind: str, pool: VerifierPool
 ) -> Iterator[tuple[dict[str, Any], Verdict]]:
     """Rows with their verdicts, in order, at most WINDOW in flight."""
     waiting: deque[tuple[dict[str, Any], Future[Verdict]]] = deque()
-    for number, line in enumerate(_whole_lines(lines, file), start=1):
-        if not line.strip():
-            continue
-        if number == 1 and _ARRAY.match(line):
-            raise InputError(f"{file} is one JSON array; write one object a line: jq -c '.[]' FILE")
-        waiting.append(_submitted(line, kind, pool))
+    for one in rows:
+        waiting.append(_submitted(one, kind, pool))
         while len(waiting) >= WINDOW or (waiting and waiting[0][1].done()):
             row, future = waiting.popleft()
             yield row, future.result()
@@ -105,35 +90,42 @@ def _judged(
         yield row, future.result()
 
 
-def _whole_lines(lines: TextIO, file: str) -> Iterator[str]:
-    try:
-        yield from lines
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(
-            f"{file} breaks off or is not gzip: {error}; what came before it is judged"
-        ) from error
-    except OSError as error:
-        raise InputError(f"cannot read on in {file}: {error.strerror or error}") from error
-
-
 def _written(row: dict[str, Any]) -> str:
     try:
-        return json.dumps(row, ensure_ascii=True)
+        return json.dumps(row, ensure_ascii=True, default=_plain)
     except RecursionError:  # what could just be read may be too deep to be written
         return json.dumps({"outcome": row["outcome"], "reason": row["reason"]})
 
 
-def _submitted(line: str, kind: str, pool: VerifierPool) -> "tuple[dict[str, Any], Future[Verdict]]":
+def _plain(value: Any) -> Any:
+    """What JSON has no spelling for: numbers with the digits of their file, dates, bytes."""
+    return float(value) if isinstance(value, Decimal) else text_of({"x": value}, "x")
+
+
+def _fields(one: Row | BadRow | JsonLine) -> dict[str, Any] | BadRow:
+    """A row's fields; in JSON lines invalid UTF-8 survives as lone surrogates, in and out."""
+    if isinstance(one, Row):
+        return one.fields
+    if isinstance(one, BadRow):
+        return one
+    line = one.line.decode(errors="surrogateescape")
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
-        return {"line": line.rstrip("\n")}, _refused("not JSON")
-    if not isinstance(row, dict):
-        return {"line": row}, _refused("not a JSON object")
+        return BadRow(one.place, "not JSON", line.rstrip("\n"))
+    return row if isinstance(row, dict) else BadRow(one.place, "not a JSON object", line.rstrip("\n"))
+
+
+def _submitted(
+    one: Row | BadRow | JsonLine, kind: str, pool: VerifierPool
+) -> "tuple[dict[str, Any], Future[Verdict]]":
+    row = _fields(one)
+    if isinstance(row, BadRow):
+        return {"line": row.content}, _refused(row.reason)
     for name in ("reference", "prediction"):
         if row.get(name) is None:
             return row, _refused(f"no field {name!r}")
-    if row.get("truncated") is True:
+    if row.get("truncated") in (True, "true", "True"):
         return row, _done(Verdict(outcome=Outcome.TRUNCATED, reason="cut off before its end"))
     problem = Problem(
         problem_id="",
@@ -165,7 +157,7 @@ def _explanation(row: dict[str, Any], kind: str, verdict: Verdict, options: Veri
 
 def _text(value: Any) -> str:
     """A number or a nested object (unit tests of code) may stand where text is expected."""
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, default=_plain)
 
 
 def _refused(reason: str) -> "Future[Verdict]":
@@ -179,7 +171,7 @@ def _done(verdict: Verdict) -> "Future[Verdict]":
 
 
 def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, console=console, transient=True)
 
 

@@ -99,6 +99,10 @@ class Problems(Frozen):
     columns: Columns = Columns()
     reading: Reading = Reading()
     kind: str = Field("math", description="the verifier of rows that name none; see docs/verification.md")
+    options_from: Literal[0, 1] | None = Field(
+        None,
+        description="number of the first option, where the answers of kind choice are numbers of options",
+    )
     limit: int | None = Field(None, ge=1, description="only the first so many problems")
     part: str | None = Field(
         None,
@@ -116,7 +120,11 @@ class Problems(Frozen):
     def without_later_settings(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Settings that came later are left out where nothing is set: runs made before keep their name."""
         settings: dict[str, Any] = serialised(self)
-        unset = {"reading": self.reading == Reading(), "part": self.part is None}
+        unset = {
+            "reading": self.reading == Reading(),
+            "part": self.part is None,
+            "options_from": self.options_from is None,
+        }
         return {key: value for key, value in settings.items() if not unset.get(key, False)}
 
     @field_validator("part")

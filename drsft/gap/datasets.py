@@ -1,4 +1,4 @@
-"""A user's own rows as texts to score: JSON lines, Parquet, s3:// or the hub, in the usual spellings.
+"""A user's own rows as texts to score: whatever the intake reads, in the usual spellings.
 
 A row's prompt is `messages` (or the column that `columns.messages` names) before the assistant's last turn,
 or `prompt` (the user's turn as it stands, or a list of turns), or the question's column, put into the
@@ -9,13 +9,14 @@ the other is what it would replace.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from drsft.config import Columns, Problems, Prompts
 from drsft.errors import InputError, ModelError
 from drsft.gap.scored_texts import Role, Text
+from drsft.intake.columns import find_column, text_of, unpacked, value_at
 from drsft.intake.messages import UnusableConversation, read_conversation
 from drsft.intake.rows import BadRow, Row, read_rows
 from drsft.policy.prompts import Prompter
@@ -110,13 +111,13 @@ def _prompt_and_answer(
     fields: dict[str, Any], columns: Columns, prompter: Prompter
 ) -> tuple[tuple[int, ...] | None, str | None] | UnusableConversation:
     """The prompt, and what the assistant answers where the row's conversation ends with its turn."""
-    turns = fields.get(columns.messages or "messages")
-    if turns is None or not len(turns):
-        turns = fields.get("prompt")
+    turns = value_at(fields, columns.messages or "messages")
+    if not turns:
+        turns = unpacked(fields.get("prompt"))
         if isinstance(turns, str):
             prompt = _verbatim(prompter, prompter.prompts.system) if turns.strip() else None
             return (None if prompt is None else prompt.plain(_question(turns))), None
-    if turns is None or not len(turns):
+    if not turns:
         question = _first_text(fields, columns.candidates("question"))
         return (None if question is None else prompter.plain(_question(question))), None
     found = read_conversation(turns, keeps_thought=prompter.turn.thought is not None)
@@ -138,7 +139,7 @@ def _completions(fields: dict[str, Any], columns: Columns, answer: str | None) -
     """Role, source and text of what a row holds; nothing when a text is empty."""
     completion = answer
     for name in COMPLETIONS:
-        completion = completion or _last_turn(fields.get(name))
+        completion = completion or _completion(fields, name)
     demonstration = _first_text(fields, columns.candidates("demonstration"))
     source = _first_text(fields, ("source",))
     if completion is None:
@@ -149,14 +150,11 @@ def _completions(fields: dict[str, Any], columns: Columns, answer: str | None) -
     return texts
 
 
-def _last_turn(value: Any) -> str | None:
-    if isinstance(value, str):
-        return value.strip() or None
-    if isinstance(value, list) and value and isinstance(value[-1], dict):
-        return _last_turn(value[-1].get("content"))
-    return None
+def _completion(fields: dict[str, Any], name: str) -> str | None:
+    """A text, or what the last turn of a list of turns says."""
+    return _first_text(fields, (f"{name}[-1].content", f"{name}[-1].value", name))
 
 
-def _first_text(fields: dict[str, Any], names: tuple[str, ...]) -> str | None:
-    found = next((fields[name] for name in names if isinstance(fields.get(name), str)), None)
-    return (found or "").strip() or None
+def _first_text(fields: dict[str, Any], columns: Sequence[str]) -> str | None:
+    column = find_column(fields, columns)
+    return (text_of(fields, column) or "").strip() or None if column is not None else None

@@ -1,8 +1,10 @@
 """From a row to a problem, or to the reason why it is set aside. Needs no other row and no tokenizer."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from string import ascii_uppercase
 from typing import Literal
 
 from drsft.config import Columns, Problems
@@ -26,6 +28,7 @@ __all__ = [
     "check_rows",
 ]
 
+_NUMBER = re.compile(r"\d{1,2}(?:\.0)?")
 FieldName = Literal["question", "demonstration", "reference"]
 Rows = Sequence[Row | BadRow | JsonLine]
 
@@ -104,6 +107,8 @@ def _problem(row: Row | BadRow, rules: RowRules) -> Problem | QuarantinedRow:
     demonstration = _demonstration(row, config.columns, asked) if rules.needs_demonstration else ""
     if isinstance(demonstration, QuarantinedRow):
         return demonstration
+    if kind == "choice" and config.options_from is not None:
+        written = _letter(written.strip(), config.options_from)
     reference = parse_reference(written.strip(), kind)
     if reference is None:
         return _set_aside(row, "no parsable reference answer", written[:200])
@@ -138,6 +143,12 @@ def _asked(row: Row, columns: Columns, *, keeps_thought: bool) -> Conversation |
         detail = f"field {columns.messages!r} holds half a surrogate pair"
         return _set_aside(row, "not valid Unicode", detail)
     return found
+
+
+def _letter(number: str, first: int) -> str:
+    """The letter of the option with this number; the text itself where it is none."""
+    place = int(number.removesuffix(".0")) - first if _NUMBER.fullmatch(number) else -1
+    return ascii_uppercase[place] if 0 <= place < len(ascii_uppercase) else number
 
 
 def _demonstration(row: Row, columns: Columns, asked: Conversation) -> str | QuarantinedRow:

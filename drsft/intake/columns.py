@@ -3,6 +3,8 @@
 How a value becomes text is written down in docs/data.md, section "Values".
 """
 
+import ast
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,10 +14,13 @@ from functools import lru_cache
 from string import ascii_uppercase
 from typing import Any
 
-__all__ = ["find_column", "template_fields", "text_of", "value_at"]
+__all__ = ["find_column", "template_fields", "text_of", "unpacked", "value_at"]
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
 _STEP = re.compile(r"\[(-?\d+)\]|\.?([^.\[\]]+)")
+_ARRAY = re.compile(r"array\((\[.*?\])(?:,\s*dtype=\w+)?\)", re.DOTALL)
+_BETWEEN_TEXTS = re.compile(r"(?<=['\"])\s+(?=['\"])")
+MAX_UNPACKED_CHARS = 1 << 20
 _MISSING = object()
 _LETTERED = {"options", "choices", "candidates", "endings"}  # fields that are shown with a letter each
 _OWN_LETTER = re.compile(r"\s*\(?[A-Z]\s*[).:]")
@@ -43,14 +48,33 @@ def value_at(fields: Mapping[str, Any], path: str, default: Any = None) -> Any:
         return fields[path]
     value: Any = fields
     for step in _steps(path):
-        match step, value:
-            case str(), Mapping() if step in value:
-                value = value[step]
-            case int(), list() if -len(value) <= step < len(value):
-                value = value[step]
+        match step, unpacked(value):
+            case str(), Mapping() as there if step in there:
+                value = there[step]
+            case int(), list() as there if -len(there) <= step < len(there):
+                value = there[step]
             case _:
                 return default
     return value
+
+
+def unpacked(value: Any) -> Any:
+    """The list or object of which a text is the JSON, or as Python and pandas print it; else the value."""
+    if not isinstance(value, str) or not value.startswith(("[", "{")) or len(value) > MAX_UNPACKED_CHARS:
+        return value
+    for text, read in ((value, json.loads), (_ARRAY.sub(r"\1", value), _literal)):
+        try:
+            found = read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if isinstance(found, list | dict):
+            return found
+    return value
+
+
+def _literal(text: str) -> Any:
+    """A literal of Python; numpy prints its arrays of texts without commas."""
+    return ast.literal_eval(_BETWEEN_TEXTS.sub(", ", text))
 
 
 @lru_cache(maxsize=256)
@@ -92,7 +116,8 @@ def _filled(line: str, texts: Mapping[str, str]) -> str | None:
 
 def _part(name: str, value: Any) -> str | None:
     """The text of a field within a template; options get their letters."""
-    options = _options(value, is_lettered=str(_steps(name)[-1]).lower() in _LETTERED)
+    is_lettered = str(_steps(name)[-1]).lower() in _LETTERED
+    options = _options(unpacked(value) if is_lettered else value, is_lettered=is_lettered)
     return _text(value, separator="\n") if options is None else options
 
 

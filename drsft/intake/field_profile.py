@@ -9,7 +9,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any
 
-from drsft.intake.columns import text_of
+from drsft.intake.columns import text_of, unpacked
 
 __all__ = ["FieldProfile", "FieldType", "Lengths", "lengths_of", "profile_fields"]
 
@@ -134,7 +134,8 @@ def _type_of(value: Any) -> FieldType:
         case None:
             return FieldType.NULL
         case str():
-            return FieldType.TEXT
+            is_talk = value.startswith("[{") and _type_of(unpacked(value)) is FieldType.CONVERSATION
+            return FieldType.CONVERSATION if is_talk else FieldType.TEXT
         case bool():
             return FieldType.BOOLEAN
         case int() | float() | Decimal():

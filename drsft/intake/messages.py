@@ -1,4 +1,4 @@
-"""Reads a conversation as TRL and verl store it: a list of {role, content}, or a JSON string of one."""
+"""Reads a conversation: a list of {role, content} or of {from, value} (ShareGPT), or a JSON string of one."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,13 @@ from drsft.records import Message
 __all__ = ["Conversation", "UnusableConversation", "read_conversation"]
 
 _ROLES = ("system", "user", "assistant")
+_SHARE_GPT = {
+    "human": "user",
+    "gpt": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
+    "chatgpt": "assistant",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,16 +78,17 @@ def _listed(value: Any) -> Sequence[Any] | UnusableConversation:
 
 def _message(turn: Any, number: int) -> Message | UnusableConversation:
     where = f"message {number}"
-    if not isinstance(turn, Mapping) or "role" not in turn:
+    if not isinstance(turn, Mapping) or ("role" not in turn and "from" not in turn):
         return UnusableConversation("message without a role", f"{where} is no {{role, content}}")
-    role = turn["role"]
+    speaker = turn.get("from")
+    role = turn["role"] if "role" in turn else _SHARE_GPT.get(str(speaker).lower(), speaker)
     if role not in _ROLES:
         return UnusableConversation("unknown role", f"{where} has {role!r:.100}; known: {', '.join(_ROLES)}")
     if role == "system" and number > 1:
         return UnusableConversation("system turn behind others", f"{where} is one; it can only be the first")
     if turn.get("tool_calls"):
         return UnusableConversation("message with tool calls", f"{where}; only texts can be rendered")
-    content = _text(turn.get("content"))
+    content = _text(turn.get("content", turn.get("value")))
     if content is None:
         return UnusableConversation("message without text", f"{where}: neither a text nor a list of texts")
     if not content.strip():

@@ -27,6 +27,7 @@ class Intake:
     """What became of the rows read so far."""
 
     num_read: int = 0
+    num_in_other_parts: int = 0  # usable rows outside `problems.part`
     num_duplicates: int = 0
     quarantined: list[QuarantinedRow] = field(default_factory=list)
 
@@ -93,6 +94,7 @@ def problems_of_rows(
     for chunk in check_in_order(rows, rules):
         for row in _measured(chunk, prompter, max_model_len):
             if isinstance(row, CheckedRow) and not config.holds(row.problem.whole_question):
+                intake.num_in_other_parts += 1
                 continue
             intake.num_read += 1
             if isinstance(row, CheckedRow):
@@ -188,6 +190,11 @@ def _screened(row: CheckedRow, screens: Sequence[Screen]) -> CheckedRow | Quaran
 
 def _nothing_usable(config: Problems, intake: Intake) -> str:
     """The one line that says why."""
+    if intake.num_in_other_parts:
+        return (
+            f"problems.part {config.part!r} holds none of the {intake.num_in_other_parts} problems of "
+            f"{config.path!r}; widen it"
+        )
     if not intake.quarantined:
         return f"problems.path {config.path!r} holds no rows"
     first = intake.quarantined[0]

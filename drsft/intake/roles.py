@@ -37,24 +37,26 @@ _NAMES: Mapping[Role, Sequence[str]] = {
     Role.QUESTION: (
         *("problem", "question", "query", "instruction", "prompt", "problemstatement", "questiontext"),
         *("exercise", "task", "input", "statement", "stem", "ques", "q", "frage", "aufgabe", "pregunta"),
+        *("sentence", "goal", "ctx", "content", "text"),
     ),
     Role.DEMONSTRATION: (
         *("solution", "rationale", "explanation", "generatedsolution", "cot", "chainofthought", "reasoning"),
         *("response", "output", "completion", "solutiontext", "workedsolution", "canonicalsolution", "proof"),
-        *("steps", "answer", "solutions"),
+        *("steps", "answer", "solutions", "chosen", "exp"),
         *("lösung", "loesung", "rechenweg", "solución"),
     ),
     Role.REFERENCE: (
         *("answer", "finalanswer", "expectedanswer", "groundtruth", "target", "label", "correctanswer"),
+        *("correct", "answerkey", "gold", "goldanswer", "reference", "referenceanswer", "answeridx"),
         *(
-            "correct",
-            "answerkey",
-            "gold",
-            "goldanswer",
-            "reference",
-            "referenceanswer",
-            "answeridx",
+            "answerindex",
+            "correctoption",
+            "correctchoice",
+            "correctindex",
+            "cop",
             "result",
+            "ideal",
+            "golden",
         ),
         *("numericanswer", "ans", "a", "antwort", "ergebnis", "respuesta", "solutions", "solution"),
     ),
@@ -72,13 +74,20 @@ _ANSWERS = {
 }
 _TYPES: Mapping[Role, set[FieldType]] = {
     Role.QUESTION: _TEXTUAL,
-    Role.DEMONSTRATION: _TEXTUAL,
+    Role.DEMONSTRATION: {*_TEXTUAL, FieldType.TEXTS},
     Role.REFERENCE: _ANSWERS,
     Role.MESSAGES: {FieldType.CONVERSATION},
     Role.OPTIONS: {FieldType.TEXTS, FieldType.NUMBERS, FieldType.OBJECTS},
 }
 MIN_FILL = 0.5
 CLEAR_LEAD = 8  # points by which the best must lead to need no question
+WITHIN_PENALTY = 20  # for a name that has more words than its role's
+MAX_NAME_WORDS = 8
+_OTHER_WORDS = re.compile(
+    r"id|idx|index|type|kind|source|url|number|no|count|concept|date|time|author|by|is|valid|wrong|incorrect"
+    r"|rejected|original|format|length|level|input|test|tests|pred|prediction|predicted|model|student"
+)
+MANY_ROWS = 20  # in which no role's field is the same throughout
 SHORT_ANSWER = 60  # characters
 LONG_TEXT = 80
 _STATES_ANSWER = re.compile(r"####|\\boxed|answer is", re.IGNORECASE)
@@ -95,7 +104,10 @@ _CONTEXT = (
     "article",
 )
 _NO_CONTENT = re.compile(
-    r"(?:^|[._])(?:id|uuid|idx|index|url|source|split|subject|level|type|category|entry_point)$|[a-z](?:Id|ID|Index)$"
+    r"(?:^|[._])(?:id|uuid|idx|index|url|source|split|subject|level|type|category|entry_point|name|title|topic"
+    r"|difficulty|file|filename|path|tags?|domain|language|year|date|created|author|upload)$"
+    r"|(?:^|[._])(?:is|has)_|[a-z](?-i:Id|ID|Index)$",
+    re.IGNORECASE,
 )
 
 
@@ -126,13 +138,18 @@ def clear_choice(candidates: Sequence[Candidate]) -> Candidate | None:
 def _by_name(role: Role, fields: Sequence[FieldProfile]) -> Iterator[Candidate]:
     names = _NAMES[role]
     for one in fields:
-        name = _known_name(one, names)
-        if name is None or one.type not in _TYPES[role] or one.fill < MIN_FILL:
+        if one.type not in _TYPES[role] or one.fill < MIN_FILL:
             continue
-        penalty = _penalty(role, one, name)
-        if penalty is not None:
-            score = 100 - 2 * names.index(name) - 5 * one.path.count(".") - penalty
-            yield Candidate(column=one.path, score=score, reason=f"is called so and holds {_described(one)}")
+        name, called = _known_name(one, names), "is called so"
+        within = 0
+        if name is None:
+            name, called, within = _name_within(one, names), "has it in its name", WITHIN_PENALTY
+        penalty = None if name is None else _penalty(role, one, name)
+        if name is not None and penalty is not None:
+            score = 100 - 2 * names.index(name) - 5 * one.path.count(".") - penalty - within
+            is_list = role is Role.DEMONSTRATION and one.type is FieldType.TEXTS
+            column = _of_list(one.path, name) if is_list else one.path
+            yield Candidate(column=column, score=score, reason=f"{called} and holds {_described(one)}")
 
 
 def _word(one: FieldProfile) -> str:
@@ -143,6 +160,23 @@ def _known_name(one: FieldProfile, names: Sequence[str]) -> str | None:
     """The name that the field has, or has behind a letter for its type (sQuestion, lSolutions)."""
     word = _word(one)
     return next((name for name in names if word == name or (len(name) > 3 and word[1:] == name)), None)
+
+
+def _of_list(path: str, name: str) -> str:
+    """All steps of a solution, a line each; of several solutions the first."""
+    return f"{{{path}}}" if name == "steps" else f"{path}[0]"
+
+
+def _name_within(one: FieldProfile, names: Sequence[str]) -> str | None:
+    """The name with which a longer one begins or ends, as in "Question text" or "Full worked solution"."""
+    words = re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", one.path.rpartition(".")[2]).lower())
+    if (
+        not 1 < len(words) <= MAX_NAME_WORDS
+        or any(map(_OTHER_WORDS.fullmatch, words))
+        or one.num_distinct < 2
+    ):
+        return None
+    return next((name for name in names if len(name) > 3 and name in (words[0], words[-1])), None)
 
 
 def _penalty(role: Role, one: FieldProfile, name: str) -> int | None:
@@ -175,6 +209,8 @@ def _with_context(questions: Sequence[Candidate], fields: Sequence[FieldProfile]
 def _by_content(role: Role, fields: Sequence[FieldProfile]) -> Iterator[Candidate]:
     for one in fields:
         if one.type not in _TYPES[role] or one.fill < MIN_FILL or _NO_CONTENT.search(one.path):
+            continue
+        if one.num_distinct < 2 and one.num_filled >= MANY_ROWS:
             continue
         looks = _looks_like(role, one)
         if looks is not None:

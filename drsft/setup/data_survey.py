@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from statistics import median
+from typing import Literal
 
 from drsft.config import Columns, Problems
 from drsft.errors import InputError
 from drsft.intake.checking import RowRules, check_row
-from drsft.intake.field_profile import profile_fields
-from drsft.intake.roles import Role, candidates_for
 from drsft.intake.rows import BadRow, Row, read_rows
 from drsft.records import Outcome, Problem, QuarantinedRow
 from drsft.setup.found_columns import Ask, FoundColumns, GivenColumns, find_columns
@@ -19,9 +18,11 @@ from drsft.verify.choice.offered import options_of
 from drsft.verify.kinds import KINDS
 from drsft.verify.pool import VerifierPool
 
-__all__ = ["DataSurvey", "survey_data"]
+__all__ = ["WESTERN", "DataSurvey", "survey_data"]
 
 _LETTERS = re.compile(r"\(?[A-Ja-j](?:, ?[A-Ja-j])*\)?")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
+WESTERN, MAX_ACCENTS_IN_A_ROW = "cp1252", 3  # on average; letters of other scripts stand side by side
 MAX_ROWS = 20_000  # that are read
 MAX_CHECKED = 400  # drawn evenly from them
 MAX_RUN_AS_CODE = 30
@@ -46,25 +47,23 @@ class DataSurvey:
 
 def survey_data(problems: Problems, given: GivenColumns, ask: Ask, *, kind: str | None) -> DataSurvey:
     """Raises InputError, one line, for what cannot be used. `kind` is the user's, else it is found."""
-    problems, rows = _read(problems)
-    if given == GivenColumns() and _has_unseen_header(problems, rows):
-        problems = problems.model_copy(
-            update={"reading": problems.reading.model_copy(update={"header": True})}
-        )
-        problems, rows = _read(problems)
+    problems, rows = _read_western(*_read(problems))
     drawn = _evenly([row for row in rows if isinstance(row, Row)], MAX_CHECKED)
     if not drawn:
         raise InputError(_no_rows(problems, rows))
     found = find_columns(
         [row.fields for row in drawn], given, ask, answers_needed=kind not in ("judge", "steps")
     )
-    problems = problems.model_copy(update={"columns": _columns(found)})
+    problems = problems.model_copy(update={"columns": _columns(found, problems.columns.kind)})
     if kind is not None:
         reason = "given"
+    elif found.kind is not None:
+        kind, reason = problems.kind, "of rows that name none"
     elif found.is_code:
         kind, reason = "code", _code_reason(problems, drawn)
     else:
-        kind, reason = _found_kind(problems, drawn, has_solutions=found.has_solutions)
+        kind, reason, first = _found_kind(problems, drawn, has_solutions=found.has_solutions)
+        problems = problems.model_copy(update={"options_from": first})
     problems = problems.model_copy(update={"kind": kind})
     usable, set_aside = _checked(problems, drawn)
     if len(usable) < MIN_USABLE * len(drawn):
@@ -99,16 +98,20 @@ def _read(problems: Problems) -> tuple[Problems, list[Row | BadRow]]:
         raise
 
 
-def _has_unseen_header(problems: Problems, rows: Sequence[Row | BadRow]) -> bool:
-    """Whether the first row of a table without names holds names, such as Question, A, B, C, D, Answer."""
-    first = next((row for row in rows if isinstance(row, Row)), None)
-    if problems.reading.header is not None or first is None or "column_1" not in first.fields:
-        return False
-    names = [str(value) for value in first.fields.values()]
-    named = [dict.fromkeys(names, "What is it?")]
-    return bool(candidates_for(Role.QUESTION, profile_fields(named))) and all(
-        0 < len(name) < 40 and "?" not in name for name in names
+def _read_western(problems: Problems, rows: list[Row | BadRow]) -> tuple[Problems, list[Row | BadRow]]:
+    """The rows read as Windows' Western encoding, where they are no UTF-8 and have accents within words."""
+    if problems.reading.encoding is not None or not any(
+        isinstance(row, BadRow) and "utf-8" in row.reason.lower() for row in rows
+    ):
+        return problems, rows
+    reading = problems.reading.model_copy(update={"encoding": WESTERN})
+    western, reread = _read(problems.model_copy(update={"reading": reading}))
+    texts = (
+        f"{name} {value}" for row in reread if isinstance(row, Row) for name, value in row.fields.items()
     )
+    accents = [run for text in texts for run in _NOT_ASCII.findall(text)]
+    is_western = bool(accents) and sum(map(len, accents)) < MAX_ACCENTS_IN_A_ROW * len(accents)
+    return (western, reread) if is_western else (problems, rows)
 
 
 def _held_out_split(problems: Problems, *, first: Row) -> str | None:
@@ -130,12 +133,13 @@ def _evenly(rows: Sequence[Row], number: int) -> list[Row]:
     return [rows[int(i * step)] for i in range(min(number, len(rows)))]
 
 
-def _columns(found: FoundColumns) -> Columns:
+def _columns(found: FoundColumns, kind: str | None) -> Columns:
     names = {
         "question": found.question,
         "demonstration": found.demonstration,
         "reference": found.reference,
         "messages": found.messages,
+        "kind": kind or found.kind,
     }
     return Columns.model_validate({key: name for key, name in names.items() if name is not None})
 
@@ -147,13 +151,22 @@ def _checked(problems: Problems, rows: Sequence[Row]) -> tuple[list[Problem], li
     return [one.problem for one in checked if not isinstance(one, QuarantinedRow)], set_aside
 
 
-def _found_kind(problems: Problems, rows: Sequence[Row], *, has_solutions: bool) -> tuple[str, str]:
-    """The kind and the reason; kind `exact` takes any reference, so it shows them all."""
+def _found_kind(
+    problems: Problems, rows: Sequence[Row], *, has_solutions: bool
+) -> tuple[str, str, Literal[0, 1] | None]:
+    """The kind, the reason, and the first option's number where answers are numbers of options.
+
+    Kind `exact` takes any reference, so it shows them all.
+    """
     every, set_aside = _checked(problems.model_copy(update={"kind": "exact"}), rows)
     if not every:
         raise InputError(_mostly_unusable(set_aside, len(rows)))
     tried = every[:: max(1, len(every) // MAX_TRIED)][:MAX_TRIED]
-    _refuse_numbered_options(tried)
+    first = _first_number(every) if problems.options_from is None else problems.options_from
+    if first is not None:
+        letters = problems.model_copy(update={"kind": "choice", "options_from": first})
+        every, _ = _checked(letters, rows)
+        tried = every[:: max(1, len(every) // MAX_TRIED)][:MAX_TRIED]
     with VerifierPool(timeout_s=TRIAL_TIMEOUT_S) as pool:
         trials = try_kinds(tried, pool.submit, has_solutions=has_solutions)
     median_chars = round(median(len(one.reference) for one in tried))
@@ -164,19 +177,24 @@ def _found_kind(problems: Problems, rows: Sequence[Row], *, has_solutions: bool)
             "the answers are letters, but the questions list no options; name the field that holds them: "
             "--options FIELD, or the verifier: --kind math"
         )
-    return chosen.kind, chosen.reason
+    reason = chosen.reason if first is None else f"answers are numbers of options; {chosen.reason}"
+    return chosen.kind, reason, first
 
 
-def _refuse_numbered_options(problems: Sequence[Problem]) -> None:
-    numbers = [(one.reference.strip(), options_of(one.question)) for one in problems]
-    if not all(offered and one.isdigit() and int(one) <= len(offered) for one, offered in numbers):
-        return
-    if sum(one in offered.values() for one, offered in numbers) * 2 > len(numbers):
-        return
+def _first_number(problems: Sequence[Problem]) -> Literal[0, 1] | None:
+    """The number of the first option, where answers are numbers of options; else None."""
+    offers = [(one.reference.strip().removesuffix(".0"), options_of(one.question)) for one in problems]
+    if not all(offered and one.isdecimal() and int(one) <= len(offered) for one, offered in offers):
+        return None
+    if sum(one in offered.values() for one, offered in offers) * 2 > len(offers):
+        return None
+    if any(int(one) == 0 for one, _ in offers):
+        return 0
+    if any(int(one) == len(offered) for one, offered in offers):
+        return 1
     raise InputError(
-        "the answers are numbers of options, such as "
-        f"{problems[0].reference!r}; kind choice reads letters or the option's text: name a field that holds "
-        "them with --answer FIELD"
+        f"the answers are numbers of options, such as {problems[0].reference!r}, but none is 0 or the last "
+        "one's; say what the first option's number is: problems.options_from=0 or =1"
     )
 
 

@@ -1,17 +1,19 @@
 """Which fields of a file are the question, the solution, the answer, the options or a conversation."""
 
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from string import ascii_uppercase
 from typing import Any
 
 from drsft.errors import InputError
-from drsft.intake.columns import template_fields, text_of, value_at
-from drsft.intake.field_profile import FieldProfile, FieldType, profile_fields
+from drsft.intake.columns import template_fields, text_of, unpacked, value_at
+from drsft.intake.field_profile import FieldProfile, FieldType, lengths_of, profile_fields
+from drsft.intake.messages import Conversation, read_conversation
 from drsft.intake.roles import Candidate, Role, candidates_for, clear_choice
 from drsft.verify.choice.offered import options_of
 from drsft.verify.code.program import reference_of_row
+from drsft.verify.kinds import KINDS
 from drsft.verify.maths.judge import reference_answer
 
 __all__ = ["FLAGS", "Ask", "FoundColumns", "GivenColumns", "find_columns"]
@@ -31,8 +33,15 @@ _CONTEXT = {"body", "context", "passage", "input", "story", "article"}
 _OPTION_TEXTS = {"options", "choices"}
 _CODE_QUESTION = ("text", "prompt", "question", "problem", "description", "instruction")
 _CODE_SOLUTION = ("canonical_solution", "code", "solution", "reference_solution", "answer")
-_LETTER_FIELD = re.compile(r"(?:(?:option|choice|answer|op)[\s_-]?)?([A-Ha-h]|[1-8])", re.IGNORECASE)
+_LETTER_FIELD = re.compile(
+    r"(?:(option|choice|answer|alternative|candidate|ending|ans|opt|op|sol)[\s_-]?)?([A-H]|\d)", re.IGNORECASE
+)
+_KIND_FIELDS = {"kind", "verifier", "verifier_kind", "grader", "answer_type"}
 _STATED = re.compile(r"####|\\boxed|answer is|answer:", re.IGNORECASE)
+_OPTION_NAME = re.compile(r"[A-Ha-h]|\d(?:\.0)?")
+_UNNAMED = re.compile(r"column_\d+")
+_PROGRAM_TESTS = {"input_output", "test_cases", "public_tests", "private_tests", "public_test_cases"}
+_COMPLETIONS = ("completion", "chosen", "response")
 _CHECKED = 100  # rows that are looked at for what they hold
 
 
@@ -54,6 +63,7 @@ class FoundColumns:
     reference: str
     messages: str | None = None
     has_solutions: bool = True  # whether demonstrations are more than the answer
+    kind: str | None = None  # a field that names each row's verifier
     is_code: bool = False
     reasons: Mapping[str, str]  # by key of problems.columns
 
@@ -65,6 +75,7 @@ def find_columns(
     finder = _Finder(rows, given, ask, answers_needed)
     if given.messages is None and given.question is None and finder.holds_tests():
         return finder.code()
+    finder.refuse_tests_of_programs()
     if finder.is_conversation():
         return finder.conversation()
     return finder.plain()
@@ -80,6 +91,15 @@ class _Finder:
     def holds_tests(self) -> bool:
         found = [reference_of_row(fields, "") for fields in self.rows]
         return sum(one is not None for one in found) * 2 > len(found)
+
+    def refuse_tests_of_programs(self) -> None:
+        """Tests by input and output are none that kind code runs, and no answers either."""
+        names = [one.path for one in self.profiles if one.path.lower() in _PROGRAM_TESTS]
+        if names and self.given.reference is None:
+            raise InputError(
+                f"field {names[0]!r} tests programs by their input and output, which kind code does not run "
+                "(docs/verification.md); name another reference: --answer FIELD"
+            )
 
     def is_conversation(self) -> bool:
         if self.given.messages is not None or self.given.question is not None:
@@ -107,33 +127,52 @@ class _Finder:
         )
 
     def conversation(self) -> FoundColumns:
-        messages = self.given.messages or self._choose(Role.MESSAGES, self._candidates(Role.MESSAGES))
-        turns = self.rows[0] and value_at(self.rows[0], messages)
-        if isinstance(turns, list) and turns and isinstance(turns[0], Mapping) and "from" in turns[0]:
-            return self._share_gpt(messages)
-        answer = f"{messages}[-1].content"
-        reference = self.given.reference or self._reference(answer, taken={messages})
-        self.reasons["messages"] = "turns with roles; the assistant's last one is the solution"
+        talks = self._candidates(Role.MESSAGES)
+        messages = self.given.messages or self._choose(Role.MESSAGES, talks)
+        last = f"{messages}[-1].content" if self._has(f"{messages}[-1].content") else f"{messages}[-1].value"
+        solution, reason = self.given.demonstration, "turns with roles"
+        if solution is None and not self._ends_with_answer(messages):
+            solution = self._answering_turn(taken=messages) or self._solution({messages})
+        else:
+            reason += "; the assistant's last one is the solution"
+        self.reasons["messages"] = reason
+        reference = self.given.reference or self._reference(solution or last, taken={messages})
+        is_answered = solution is not None or self._ends_with_answer(messages)
         return FoundColumns(
             question=None,
-            demonstration=self.given.demonstration,
+            demonstration=solution if is_answered else reference,
             reference=reference,
             messages=messages,
+            kind=self._kind(),
+            has_solutions=is_answered,
             reasons=self.reasons,
         )
 
-    def _share_gpt(self, messages: str) -> FoundColumns:
-        """Turns of {from, value}: the first of a person, and what follows it."""
-        firsts = Counter(_first_asked(value_at(fields, messages)) for fields in self.rows)
-        place = firsts.most_common(1)[0][0]
-        solution = self.given.demonstration or f"{messages}[{place + 1}].value"
-        self.reasons["question"] = "the first turn of a person; later turns are not read"
-        return FoundColumns(
-            question=f"{messages}[{place}].value",
-            demonstration=solution,
-            reference=self.given.reference or self._reference(solution, taken={messages}),
-            reasons=self.reasons,
-        )
+    def _has(self, column: str) -> bool:
+        return sum(text_of(fields, column) is not None for fields in self.rows) * 2 > len(self.rows)
+
+    def _ends_with_answer(self, messages: str) -> bool:
+        read = [read_conversation(value_at(fields, messages)) for fields in self.rows]
+        return sum(isinstance(one, Conversation) and one.answer is not None for one in read) * 2 > len(read)
+
+    def _answering_turn(self, *, taken: str) -> str | None:
+        """The one turn of a completion, which stands in a field of its own beside the prompt's turns."""
+        for name in _COMPLETIONS:
+            one = next((one for one in self.profiles if one.path == name != taken), None)
+            if one is not None and one.type is FieldType.CONVERSATION and self._has(f"{name}[-1].content"):
+                self.reasons["demonstration"] = f"the last turn of {name!r}"
+                return f"{name}[-1].content"
+        return None
+
+    def _kind(self) -> str | None:
+        """A field that names a known verifier in every row that has it."""
+        named = [one.path for one in self.profiles if one.path.lower() in _KIND_FIELDS]
+        for name in named:
+            values = {text_of(fields, name) for fields in self.rows} - {None}
+            if values and values <= KINDS.keys():
+                self.reasons["kind"] = f"it names verifiers: {', '.join(sorted(map(str, values)))}"
+                return name
+        return None
 
     def plain(self) -> FoundColumns:
         question = self.given.question or self._question()
@@ -144,24 +183,43 @@ class _Finder:
         asked = (
             question
             if self.given.question and "{" in question
-            else self._whole(question, taken | {reference})
+            else self._whole(question, taken | {reference}, reference)
         )
         return FoundColumns(
             question=asked,
             demonstration=solution or reference,
             reference=reference,
             has_solutions=solution is not None,
+            kind=self._kind(),
             reasons=self.reasons,
         )
 
     def _question(self) -> str:
         every = self._candidates(Role.QUESTION)
         candidates = [one for one in every if one.column.lower() not in _CONTEXT] or every
+        candidates = [one for one in candidates if one.score > BY_NAME or self._asks(one.column)]
         if not candidates:
+            has_rows_within = any(one.type is FieldType.OBJECTS for one in self.profiles)
+            others = ", or the key below which the rows lie: problems.reading.rows=KEY" * has_rows_within
             raise InputError(
-                f"no field looks like a question (there are: {self.names:.300}); name it: --question FIELD"
+                f"no field looks like a question (there are: {self.names:.300}); "
+                f"name it: --question FIELD{others}"
             )
-        return self._choose(Role.QUESTION, candidates)
+        return self._without_repeats(self._choose(Role.QUESTION, candidates))
+
+    def _asks(self, column: str) -> bool:
+        texts = [text_of(fields, column) or "" for fields in self.rows]
+        return sum("?" in text for text in texts) * 2 > len(texts)
+
+    def _without_repeats(self, question: str) -> str:
+        """The last field of a template alone, where its texts hold those of the others."""
+        *others, last = template_fields(question)
+        return last if others and all(self._holds(last, other) for other in others) else question
+
+    def _holds(self, column: str, other: str) -> bool:
+        """Whether nearly all texts of a column hold the texts of another one."""
+        pairs = [(text_of(fields, column) or "", text_of(fields, other) or "") for fields in self.rows]
+        return sum(two.strip() in one for one, two in pairs) * 10 > len(pairs) * 9
 
     def _solution(self, taken: set[str]) -> str | None:
         """None where no field holds more than an answer."""
@@ -176,7 +234,12 @@ class _Finder:
     def _reference(self, solution: str | None, *, taken: set[str]) -> str:
         others = taken | ({solution} if solution and not self._states_answers(solution) else set())
         others |= {one.path for one in self.profiles if one.path.lower() in _CONTEXT}
+        others |= {*self._options_beside(taken)}
         candidates = self._candidates(Role.REFERENCE, others)
+        letters = [one for one in candidates if self._is_letter(one.column)]
+        if len(letters) == 1 and letters[0].score < BY_NAME:
+            self.reasons["reference"] = "is a letter in every row"
+            return letters[0].column
         named = [one for one in candidates if one.score > BY_NAME]
         if named:
             return self._choose(Role.REFERENCE, named)
@@ -191,7 +254,7 @@ class _Finder:
             "'rewrite.verification.judge={model: …, url: …}'"
         )
 
-    def _whole(self, question: str, taken: set[str]) -> str:
+    def _whole(self, question: str, taken: set[str], reference: str) -> str:
         """The question behind its context, and above its options, where these have fields of their own."""
         context = next(
             (
@@ -201,6 +264,7 @@ class _Finder:
                 and one.path not in {*taken, *template_fields(question)}
                 and one.type is FieldType.TEXT
                 and one.num_filled
+                and not self._holds(question, one.path)
             ),
             None,
         )
@@ -209,7 +273,11 @@ class _Finder:
             is_below = context.path.lower() == "input"
             whole = f"{whole}\n\n{{{context.path}}}" if is_below else f"{{{context.path}}}\n{whole}"
             self.reasons["question"] = f"{question} with its {context.path}"
-        options = self._options(question, taken)
+        options = (
+            self._options(question, taken)
+            or self._options_in_list(taken, reference)
+            or self._options_between(question, reference)
+        )
         if options is not None:
             whole = f"{whole}\n{options}"
             self.reasons["question"] = f"{question} with its options, each under a letter"
@@ -221,26 +289,59 @@ class _Finder:
         texts = [text_of(fields, question) or "" for fields in self.rows]
         if sum(len(options_of(text)) > 1 for text in texts) * 2 > len(texts):
             return None
-        written = [one.path for one in self.profiles if one.path.lower() in _OPTION_TEXTS]
-        for path in written:  # a text that lists them, "A) 5 B) 7"
-            listed = [text_of(fields, path) or "" for fields in self.rows]
+        written = [
+            one.path
+            for one in self.profiles
+            if one.path.lower() in _OPTION_TEXTS and one.type is FieldType.TEXT
+        ]
+        for path in written:  # a text that lists them, "A) 5 B) 7" or "['5', '7']"
+            listed = [text_of(fields, f"{{{path}}}") or "" for fields in self.rows]
             if sum(len(options_of(text)) > 1 for text in listed) * 2 > len(listed):
                 return f"{{{path}}}"
         best = clear_choice(self._candidates(Role.OPTIONS, taken))
-        return self._options_beside(taken) if best is None else f"{{{best.column}}}"
+        if best is not None:
+            return f"{{{best.column}}}"
+        beside = self._options_beside(taken)
+        return _lettered(beside) if beside else None
 
-    def _options_beside(self, taken: set[str]) -> str | None:
+    def _options_beside(self, taken: set[str]) -> list[str]:
         """Fields called A, B, C, … or option_a, option_b, …, each of them an option."""
-        found: dict[str, str] = {}
+        found: dict[str, dict[str, str]] = {}
         for one in self.profiles:
             match = _LETTER_FIELD.fullmatch(one.path)
-            if match is not None and one.path not in taken:
-                name = match[1].upper()
-                found[chr(ord("A") + int(name) - 1) if name.isdigit() else name] = one.path
-        letters = sorted(found)
-        if len(letters) < 2 or letters != [chr(ord("A") + i) for i in range(len(letters))]:
+            if match is not None and one.path not in taken and one.num_filled:
+                found.setdefault((match[1] or "").lower(), {})[match[2].upper()] = one.path
+        for labelled in found.values():
+            for letters in ("ABCDEFGH", "12345678", "01234567"):
+                if len(labelled) > 1 and sorted(labelled) == sorted(letters[: len(labelled)]):
+                    return [labelled[letter] for letter in letters[: len(labelled)]]
+        return []
+
+    def _is_letter(self, column: str) -> bool:
+        texts = {text_of(fields, column) or "" for fields in self.rows}
+        return len(texts) > 1 and all(len(one) == 1 and one in "ABCDEFGH" for one in texts)
+
+    def _options_between(self, question: str, reference: str) -> str | None:
+        """The columns of a table without names between the question and the letter of its answer."""
+        paths = [one.path for one in self.profiles]
+        if not all(_UNNAMED.fullmatch(one) for one in paths) or not self._is_letter(reference):
             return None
-        return "\n".join(f"{letter}. {{{found[letter]}}}" for letter in letters)
+        between = paths[paths.index(question) + 1 : paths.index(reference)] if question in paths else []
+        return _lettered(between) if 2 <= len(between) <= 8 else None
+
+    def _options_in_list(self, taken: set[str], reference: str) -> str | None:
+        """A list of as many texts in every row, of which the answer is a letter or a number."""
+        answers = [text_of(fields, reference) or "" for fields in self.rows]
+        if not all(_OPTION_NAME.fullmatch(one) for one in answers):
+            return None
+        lists = [one.path for one in self.profiles if one.type is FieldType.TEXTS and one.path not in taken]
+        if len(lists) != 1:
+            return None
+        values = [unpacked(value_at(fields, lists[0])) for fields in self.rows]
+        sizes = {len(one) if isinstance(one, list) else 0 for one in values}
+        if len(sizes) > 1 or not 2 <= min(sizes) <= 8:
+            return None
+        return _lettered([f"{lists[0]}[{place}]" for place in range(min(sizes))])
 
     def _states_answers(self, column: str) -> bool:
         texts = [text_of(fields, column) or "" for fields in self.rows]
@@ -248,12 +349,24 @@ class _Finder:
         return sum(stated) * 5 >= len(stated) * 3
 
     def _is_bare(self, column: str) -> bool:
-        """Whether a field that could be the solution holds short answers."""
-        one = next(profile for profile in self.profiles if profile.path == column)
-        return one.chars is None or (one.chars.median < 40 and one.chars.p95 < 80)
+        """Whether a field that could be the solution holds short answers, no longer than those of another."""
+        named = [
+            one.column
+            for one in self._candidates(Role.REFERENCE, {column})
+            if one.score > BY_NAME and not self._is_letter(one.column)
+        ]
+        if named and self._holds(column, named[0]) and not self._holds(named[0], column):
+            return False
+        chars = lengths_of([len(text_of(fields, column) or "") for fields in self.rows])
+        return chars is None or (chars.median < 40 and chars.p95 < 80)
 
     def _candidates(self, role: Role, taken: set[str] | None = None) -> list[Candidate]:
-        return [one for one in candidates_for(role, self.profiles) if one.column not in (taken or set())]
+        found = [one for one in candidates_for(role, self.profiles) if one.column not in (taken or set())]
+        return found if role is not Role.MESSAGES else [one for one in found if self._is_read(one.column)]
+
+    def _is_read(self, messages: str) -> bool:
+        read = [read_conversation(value_at(fields, messages)) for fields in self.rows]
+        return sum(isinstance(one, Conversation) for one in read) * 2 > len(read)
 
     def _choose(self, role: Role, candidates: Sequence[Candidate]) -> str:
         best = clear_choice(candidates)
@@ -273,8 +386,5 @@ class _Finder:
         return found
 
 
-def _first_asked(turns: Any) -> int:
-    if not isinstance(turns, list):
-        return 0
-    names = [one.get("from") if isinstance(one, Mapping) else None for one in turns]
-    return next((place for place, name in enumerate(names) if name in ("human", "user")), 0)
+def _lettered(fields: Sequence[str]) -> str:
+    return "\n".join(f"{letter}. {{{name}}}" for letter, name in zip(ascii_uppercase, fields, strict=False))

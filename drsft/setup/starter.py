@@ -11,7 +11,7 @@ from drsft.config.configfile import settings_of
 from drsft.errors import ModelError
 from drsft.policy.prompts import target_prompter
 from drsft.setup.choice import Choice, Draft
-from drsft.setup.data_survey import DataSurvey, survey_data
+from drsft.setup.data_survey import WESTERN, DataSurvey, survey_data
 from drsft.setup.engine_size import engine_size, train_size
 from drsft.setup.found_columns import Ask, GivenColumns
 from drsft.setup.machine import Machine
@@ -132,8 +132,10 @@ def _limits(survey: DataSurvey, target: Target, prompts: Mapping[str, str], fact
 
 def _choose_problems(draft: Draft, survey: DataSurvey, machine: Machine, wanted: Wanted) -> None:
     problems, found = survey.problems, survey.columns
-    if problems.reading.header and "reading" not in draft.tree["problems"]:
-        draft.choose("problems.reading.header", True, "the first record names the columns")
+    if problems.reading.encoding == WESTERN and "reading" not in draft.tree["problems"]:
+        draft.choose(
+            "problems.reading.encoding", WESTERN, "the text is no UTF-8; look whether its accents are right"
+        )
     if wanted.split is None and problems.split != "train":
         draft.choose("problems.split", problems.split, "there is no training split")
     for name in ("question", "demonstration", "reference", "messages"):
@@ -143,7 +145,11 @@ def _choose_problems(draft: Draft, survey: DataSurvey, machine: Machine, wanted:
             if name == "demonstration" and not found.has_solutions:
                 reason = "no field holds solutions: the answer is shown as the guide"
             draft.choose(f"problems.columns.{name}", column, reason)
+    if found.kind is not None:
+        draft.choose("problems.columns.kind", found.kind, found.reasons["kind"])
     draft.choose("problems.kind", problems.kind, survey.kind_reason)
+    if problems.options_from is not None:
+        draft.choose("problems.options_from", problems.options_from, "the number of the first option")
     if survey.held_out_split is None and survey.num_rows >= MIN_ROWS_TO_HOLD_OUT:
         share = _held_out_percent(survey)
         draft.choose("problems.part", f"0-{100 - share}", f"percent; the last {share} evaluate")
@@ -235,7 +241,7 @@ def _choose_evaluation(draft: Draft, survey: DataSurvey, limits: TokenLimits, ma
     if survey.held_out_split is None and survey.num_rows < MIN_ROWS_TO_HOLD_OUT:
         draft.choose("evaluate.benchmarks", [], f"{survey.num_rows} problems are too few to hold some out")
         return
-    kept = {"path", "subset", "reading", "columns", "kind"}
+    kept = {"path", "subset", "reading", "columns", "kind", "options_from"}
     held_out = problems.model_dump(mode="json", include=kept, exclude_defaults=True)
     if survey.held_out_split is not None:
         name, held_out["split"] = survey.held_out_split, survey.held_out_split

@@ -63,15 +63,39 @@ def test_invalid_utf8_comes_out_again(tmp_path):
 
 
 def test_a_file_that_is_not_there_is_one_line():
-    with pytest.raises(InputError, match=r"cannot read /no/such/file: No such file"):
+    with pytest.raises(InputError, match=r"/no/such/file.*no such file"):
         verify_file("/no/such/file", console=Console(file=io.StringIO()))
 
 
-@pytest.mark.parametrize("indent", [None, 2])
-def test_an_array_is_one_line(tmp_path, indent):
-    array = json.dumps([{"reference": "1", "prediction": "1"}], indent=indent)
-    with pytest.raises(InputError, match=r"rows\.jsonl is one JSON array; write one object a line"):
-        run(tmp_path, array.splitlines())
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (
+            "array.json",
+            json.dumps([{"reference": "1", "prediction": "1"}, {"reference": 2.50, "prediction": "2"}]),
+        ),
+        (
+            "indented.json",
+            json.dumps(
+                [{"reference": "1", "prediction": "1"}, {"reference": 2.5, "prediction": "2"}], indent=2
+            ),
+        ),
+        ("table.csv", "reference,prediction\n1,1\n2.5,2\n"),
+        (
+            "below.json",
+            json.dumps(
+                {"data": [{"reference": "1", "prediction": "1"}, {"reference": 2.5, "prediction": "2"}]}
+            ),
+        ),
+    ],
+)
+def test_other_formats_are_judged_as_json_lines_are(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    output = io.StringIO()
+    verify_file(str(tmp_path / name), output=output, console=Console(file=io.StringIO()))
+    judged = [json.loads(line) for line in output.getvalue().splitlines()]
+    assert [row["outcome"] for row in judged] == ["correct", "wrong"]
+    assert [float(row["reference"]) for row in judged] == [1, 2.5]
 
 
 @pytest.mark.slow

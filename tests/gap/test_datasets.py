@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from drsft.config import Problems, Prompts
+from drsft.config import Columns, Problems, Prompts
 from drsft.errors import InputError
 from drsft.gap.datasets import ReadCounts, read_texts
 from drsft.gap.scored_texts import Role, Text
@@ -119,3 +119,14 @@ def test_rows_that_cannot_be_scored_are_counted(prompter: Prompter, tmp_path: Pa
 def test_nothing_usable_is_one_line_that_says_what_a_row_needs(prompter: Prompter, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"line 1: no prompt.*none of 1 rows.*problem, prompt or messages"):
         _read(prompter, tmp_path, {"x": 1})
+
+
+def test_columns_are_read_by_path_and_template_as_in_a_run(prompter: Prompter, tmp_path: Path) -> None:
+    rows = [{"meta": {"asked": QUESTION, "story": "Once."}, "answers": [{"text": OWN}], "value": 2.5}]
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"data": rows}))
+    question, solution = "{meta.story}\n{meta.asked}", "{answers[0].text} #### {value}"
+    problems = Problems(path=str(path), columns=Columns(question=question, demonstration=solution))
+    ((text,),) = read_texts(problems, ReadCounts(), prompter=prompter, max_model_len=256)
+    assert f"Solve: Once.\n{QUESTION}" in _words(prompter, text.prompt_ids)
+    assert _words(prompter, text.completion_ids) == f"{OWN} #### 2.5"

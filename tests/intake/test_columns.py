@@ -104,3 +104,26 @@ def test_options_of_every_shape_get_a_line_and_a_letter_each(options: Any) -> No
 
 def test_a_list_that_is_no_options_keeps_its_lines() -> None:
     assert text_of({"tests": ["assert f(1)", "assert f(2)"]}, "{tests}") == "assert f(1)\nassert f(2)"
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        '["4", "it\'s 5"]',
+        """['4', "it's 5"]""",
+        """['4' "it's 5"]""",  # numpy
+        """{'text': array(['4', "it's 5"], dtype=object), 'label': array(['A', 'B'], dtype=object)}""",
+    ],
+)
+def test_a_list_in_a_cell_of_text_gives_options_and_can_be_reached_into(cell: str) -> None:
+    assert text_of({"options": cell}, "{options}") == "A. 4\nB. it's 5"
+    inner = "options.text[1]" if cell.startswith("{") else "options[1]"
+    assert text_of({"options": cell}, inner) == "it's 5"
+
+
+@pytest.mark.parametrize(
+    "text", ["[not a list", "[1, 2)", "{x}", "[" * 5000, "[x for x in y]", "[" + "-" * 9000]
+)
+def test_what_only_begins_as_a_list_stays_text(text: str) -> None:
+    assert text_of({"options": text}, "{options}") == text
+    assert find_column({"options": text}, ["options[0]"]) is None

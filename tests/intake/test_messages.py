@@ -11,6 +11,7 @@ import pytest
 from drsft.config import Columns, NearDuplicates, Problems, Prompts, Target
 from drsft.errors import InputError
 from drsft.intake.clean.near_duplicates import NearDuplicateScreen
+from drsft.intake.messages import Conversation, read_conversation
 from drsft.intake.planning import plan_problems
 from drsft.intake.problems import Intake, read_problems
 from drsft.policy.prompts import Prompter, load_prompter, target_prompter
@@ -190,3 +191,14 @@ def test_a_setting_that_is_not_made_changes_no_name() -> None:
     one = Columns(messages="chat", demonstration=("solution",))
     assert Columns.model_validate_json(one.model_dump_json()) == one
     assert (one.sets_demonstration, Columns(messages="chat").sets_demonstration) == (True, False)
+
+
+def test_turns_of_share_gpt_are_read_as_the_others() -> None:
+    turns = [("system", "Be brief."), ("human", "2 + 2?"), ("gpt", "4")]
+    shared = [{"from": speaker, "value": text} for speaker, text in turns]
+    usual = [
+        {"role": role, "content": text}
+        for role, (_, text) in zip(("system", "user", "assistant"), turns, strict=True)
+    ]
+    assert read_conversation(shared) == read_conversation(usual)
+    assert isinstance(read_conversation(shared), Conversation)

@@ -161,6 +161,14 @@ def test_an_empty_folder_and_a_broken_parquet_are_named(tmp_path: Path) -> None:
         read(tmp_path / "a.parquet")
 
 
+def test_a_part_that_holds_nothing_names_its_key(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "a.jsonl", {"problem": "1 + 1?", "solution": "2", "answer": "2"})
+    parts = [Problems(path=str(path), part=part) for part in ("0-50", "50-100")]
+    (empty,) = [one for one in parts if not one.holds("1 + 1?")]
+    with pytest.raises(InputError, match=rf"problems\.part '{empty.part}' holds none of the 1 problems"):
+        list(read_problems(empty, Intake()))
+
+
 def test_limit_counts_usable_problems(tmp_path: Path) -> None:
     rows = [{**GOOD, "problem": f"{n}+1?"} for n in range(9)]
     assert len(read(write_lines(tmp_path / "a.jsonl", "{", *rows), limit=4)[0]) == 4

@@ -80,6 +80,121 @@ def numbered_options() -> Rows:
     ]
 
 
+def numbered_endings() -> Rows:
+    return [
+        {
+            "ctx": f"A man with {a} eggs",
+            "endings": [f"eats {b}.", f"sells {a + b}.", "sings."],
+            "label": str(i % 3),
+        }
+        for i, (a, b) in enumerate(_sums())
+    ]
+
+
+def options_from_one() -> Rows:
+    return [
+        {
+            "question": f"Which is larger, {a} or {100 + b}?",
+            "option1": a,
+            "option2": 100 + b,
+            "answer": 1 + i % 2,
+        }
+        for i, (a, b) in enumerate(_sums())
+    ]
+
+
+def two_ways() -> Rows:
+    return [
+        {
+            "goal": f"How do you carry {a} eggs?",
+            "sol1": f"In {b} cartons.",
+            "sol2": "In a net.",
+            "label": i % 2,
+        }
+        for i, (a, b) in enumerate(_sums())
+    ]
+
+
+def table_without_names() -> Rows:
+    return [
+        {"": f"What is {a} + {b}?", "a": a, "b": a + b, "c": 0, "l": "B" if i % 2 else "C"}
+        for i, (a, b) in enumerate(_sums())
+    ]
+
+
+def lists_in_cells() -> Rows:
+    return [
+        {"question": f"What is {a} + {b}?", "choices": str([str(a + b + 1), str(a + b)]), "answer": "B"}
+        for a, b in _sums()
+    ]
+
+
+def kinds_that_mix() -> Rows:
+    return [
+        {
+            "question": f"What is {a} + {b}?" + ("" if i % 2 else f"\nA. {a + b}\nB. 0"),
+            "solution": f"{a} + {b} = {a + b}.",
+            "answer": str(a + b) if i % 2 else "A",
+            "kind": "numeric" if i % 2 else "choice",
+        }
+        for i, (a, b) in enumerate(_sums())
+    ]
+
+
+def preferences() -> Rows:
+    return [
+        {
+            "prompt": f"How much is {a} + {b}?",
+            "chosen": f"We add the numbers {a} and {b}, and get {a + b} in the end. The answer is {a + b}.",
+            "rejected": f"It may be {a}.",
+        }
+        for a, b in _sums()
+    ]
+
+
+def programs() -> Rows:
+    return [
+        {
+            "question": f"Read a number and add {a} to it.",
+            "solutions": json.dumps([f"print(int(input()) + {a})"]),
+            "input_output": json.dumps({"inputs": ["1"], "outputs": [str(a + 1)]}),
+        }
+        for a, _ in _sums()
+    ]
+
+
+def olympiad() -> Rows:
+    return [
+        {
+            "context": None,
+            "question": f"How much is {a} + {b}?",
+            "solution": [f"The sum of {a} and {b}, by counting on our fingers, is {a + b}.", "Add them."],
+            "final_answer": [str(a + b)],
+        }
+        for a, b in _sums()
+    ]
+
+
+def prompt_and_completion() -> Rows:
+    return [
+        {
+            "prompt": [{"role": "user", "content": f"How much is {a} + {b}?"}],
+            "completion": [{"role": "assistant", "content": f"It is $\\boxed{{{a + b}}}$."}],
+        }
+        for a, b in _sums()
+    ]
+
+
+def asked_by_turns() -> Rows:
+    return [
+        {
+            "prompt": [{"role": "user", "content": f"How much is {a} + {b}?"}],
+            "reward_model": {"style": "rule", "ground_truth": str(a + b)},
+        }
+        for a, b in _sums()
+    ]
+
+
 def options_as_text() -> Rows:
     return [
         {"problem": f"What is {a} + {b}?", "options": f"a ) {a + 90} , b ) {a + b} , c ) 1", "correct": "b"}
@@ -249,12 +364,13 @@ def _parquet(rows: Rows, path: Path) -> Path:
     return path
 
 
-def _table(separator: str, suffix: str) -> Callable[[Rows, Path], Path]:
+def _table(separator: str, suffix: str, *, header: bool = True) -> Callable[[Rows, Path], Path]:
     def write(rows: Rows, path: Path) -> Path:
         path = path.with_suffix(suffix)
         with path.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]), delimiter=separator)
-            writer.writeheader()
+            if header:
+                writer.writeheader()
             writer.writerows(rows)
         return path
 
@@ -291,6 +407,17 @@ FILES: Mapping[str, tuple[Callable[[], Rows], Callable[[Rows, Path], Path]]] = {
     "labels": (labels, _json_lines),
     "physics": (physics, _table(",", ".csv")),
     "numbered_options": (numbered_options, _json_lines),
+    "numbered_endings": (numbered_endings, _json_lines),
+    "options_from_one": (options_from_one, _table(",", ".csv")),
+    "two_ways": (two_ways, _json_lines),
+    "table_without_names": (table_without_names, _table(",", ".csv", header=False)),
+    "lists_in_cells": (lists_in_cells, _table(",", ".csv")),
+    "kinds_that_mix": (kinds_that_mix, _json_lines),
+    "preferences": (preferences, _json_lines),
+    "programs": (programs, _json_lines),
+    "olympiad": (olympiad, _json_array),
+    "prompt_and_completion": (prompt_and_completion, _json_lines),
+    "asked_by_turns": (asked_by_turns, _parquet),
     "alpaca": (alpaca, _json_array),
     "essays": (essays, _json_lines),
 }

@@ -15,10 +15,11 @@ from drsft.policy.prompts import model_location, target_prompter
 from drsft.setup.found_columns import GivenColumns
 from drsft.setup.machine import Machine
 from drsft.setup.starter import Starter, Wanted, make_starter
+from drsft.verify.choice.offered import options_of
 from tests.setup.files import FILES, written
 
 HERE = Machine(num_cpus=2, memory_mib=16_000)
-REFUSED = {"numbered_options": "--answer", "alpaca": "--answer", "essays": "--question"}
+REFUSED = {"programs": "--answer", "alpaca": "--answer", "essays": "--question"}
 KINDS = {
     "aqua": "choice",
     "choices_by_letter": "choice",
@@ -30,6 +31,12 @@ KINDS = {
     "maths": "math",
     "theorem_qa": "math",
     "messages": "math",
+    "numbered_options": "choice",
+    "numbered_endings": "choice",
+    "options_from_one": "choice",
+    "two_ways": "choice",
+    "lists_in_cells": "choice",
+    "table_without_names": "choice",
 }
 
 
@@ -87,6 +94,61 @@ def test_options_stand_under_their_letters_in_the_question(tmp_path: Path) -> No
     first = next(read_problems(starter.config.problems.model_copy(update={"part": None}), Intake()))
     assert first.question == "What is 3 + 2?\nA. 5\nB. 6\nC. 7\nD. 0"
     assert "letter" in starter.config.target.prompts.plain
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "letters"),
+    [
+        ("numbered_options", 0, "ABCD"),
+        ("numbered_endings", 0, "ABC"),
+        ("options_from_one", 1, "AB"),
+        ("two_ways", 0, "AB"),
+    ],
+)
+def test_numbers_of_options_are_read_as_their_letters(
+    name: str, first: int, letters: str, tmp_path: Path
+) -> None:
+    config = started(name, tmp_path).config
+    assert config.problems.options_from == first
+    assert config.evaluate.benchmarks[0].problems.options_from == first
+    problems = list(read_problems(config.problems.model_copy(update={"part": None}), Intake()))
+    assert [one.reference for one in problems] == [letters[i % len(letters)] for i in range(40)]
+    assert all(list(options_of(one.question)) == list(letters) for one in problems)
+
+
+def test_numbers_that_could_count_from_0_or_1_are_asked_for_with_the_key(tmp_path: Path) -> None:
+    file = tmp_path / "unclear.jsonl"
+    rows = [{"question": f"Town {i}?", "choices": ["Rome", "Oslo", "Bonn"], "answer": 1} for i in range(40)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match=r"problems\.options_from"):
+        make_starter(wanted(file), refuse, HERE)
+    asked = replace(wanted(file), overrides=("problems.options_from=1",))
+    assert make_starter(asked, refuse, HERE).config.problems.options_from == 1
+
+
+def test_a_field_that_names_verifiers_is_the_kind_of_each_row(tmp_path: Path) -> None:
+    config = started("kinds_that_mix", tmp_path).config
+    problems = list(read_problems(config.problems, Intake()))
+    assert {one.kind for one in problems} == {"numeric", "choice"}
+
+
+@pytest.mark.parametrize(
+    ("name", "column"), [("olympiad", "solution[0]"), ("preferences", "chosen"), ("plain", "solution")]
+)
+def test_a_solution_is_found_in_a_list_beside_a_worse_one_and_where_it_is_short(
+    name: str, column: str, tmp_path: Path
+) -> None:
+    config = started(name, tmp_path).config
+    assert config.problems.columns.demonstration == column
+    assert {arm.data for arm in config.train.arms} == {"expert", "rewritten"}
+
+
+def test_a_completion_beside_the_turns_of_its_prompt_is_the_solution(tmp_path: Path) -> None:
+    config = started("prompt_and_completion", tmp_path).config
+    first = next(read_problems(config.problems, Intake()))
+    assert first.question.startswith("How much is")
+    assert first.demonstration.startswith("It is $")
+    assert {arm.data for arm in config.train.arms} == {"expert", "rewritten"}
 
 
 def test_without_solutions_the_answer_is_the_hint_and_never_trained_on(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Protocol
 
 from drsft.config import Problems, Reading
@@ -16,6 +17,7 @@ __all__ = ["begins_as_table", "read_table_text"]
 
 SEPARATORS = ",\t;|"
 SAMPLED_RECORDS = 50
+NOT_UTF8 = "not UTF-8; set problems.reading.encoding, as to cp1252"
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)  # Excel's
 _NUMBER = re.compile(r"[-+]?[\d.,]*\d%?")
 _NAME = re.compile(r"[^\W\d][^?!\n]{0,39}")  # how a column may be called
@@ -85,21 +87,25 @@ def _rows(reader: _Records, names: list[str], name: str, *, skips_first: bool) -
             continue
         if skips_first:
             skips_first = False
+            if not _is_unicode(cells):
+                yield BadRow(place, NOT_UTF8, _printable(", ".join(cells)[:500]))
             continue
         yield _row(cells, names, place)
 
 
 def _row(cells: list[str], names: list[str], place: str) -> Row | BadRow:
-    content = ", ".join(cells)
     if len(cells) != len(names):
         reason = (
             f"{len(cells)} cells where the table has {len(names)} columns; is a quote or separator astray?"
         )
-        return BadRow(place, reason, _printable(content[:500]))
-    if not content.isascii() and _printable(content) != content:
-        reason = "not UTF-8; set problems.reading.encoding, as to cp1252"
-        return BadRow(place, reason, _printable(content[:500]))
+        return BadRow(place, reason, _printable(", ".join(cells)[:500]))
+    if not _is_unicode(cells):
+        return BadRow(place, NOT_UTF8, _printable(", ".join(cells)[:500]))
     return Row(place, dict(zip(names, cells, strict=True)))
+
+
+def _is_unicode(cells: Sequence[str]) -> bool:
+    return all(cell.isascii() or _printable(cell) == cell for cell in cells)
 
 
 def _printable(text: str) -> str:
@@ -129,12 +135,17 @@ def _dialect_of(stream: Stream, reading: Reading) -> _Dialect:
     """The separator that gives most records the same width, and whether quotes hold cells together."""
     said = _SEPARATOR_LINE.match(stream.head)
     given = reading.separator or (said and said[1])
-    candidates = [
-        _Dialect(separator, has_quotes)
+    both = (
+        _quoted_or_not(stream, _Dialect(separator, True), _Dialect(separator, False))
         for separator in ([given] if given else SEPARATORS)
-        for has_quotes in (True, False)
-    ]
-    return max(candidates, key=lambda one: _regularity(_sampled(stream, one)))
+    )
+    return max(both, key=lambda found: found[0])[1]
+
+
+def _quoted_or_not(stream: Stream, quoted: _Dialect, plain: _Dialect) -> tuple[tuple[float, int], _Dialect]:
+    """Quotes hold cells together, unless the records are more regular without; and how regular they are."""
+    with_quotes, without = (_regularity(_sampled(stream, one)) for one in (quoted, plain))
+    return (without, plain) if without[0] > with_quotes[0] else (with_quotes, quoted)
 
 
 def _regularity(records: list[list[str]]) -> tuple[float, int]:
@@ -146,23 +157,36 @@ def _regularity(records: list[list[str]]) -> tuple[float, int]:
 
 
 def _has_header(records: Sequence[Sequence[str]]) -> bool:
-    """Whether the first record holds names: short, distinct, no numbers, and not found again below."""
+    """Whether the first record holds names: short, distinct, no numbers, none of them again below it.
+
+    A letter may come again: the columns A, B, C, D hold options, and one of these may be "A".
+    """
     first, *others = records
     cells = [cell.strip() for cell in first]
     named = [cell for cell in cells if cell]
     if len(set(named)) < len(named) or not named or any(map(_NUMBER.fullmatch, named)):
         return False
+    below = list(zip_longest(*others, fillvalue=""))
+    if any(_are_numbers(column) for _, column in zip(cells, below, strict=False)):
+        return True
     if not all(_NAME.fullmatch(cell) and len(cell.split()) <= 5 for cell in named):
         return False
-    repeated = (set(cells) & {cell.strip() for cell in record} for record in others)
-    return not any(repeated)
+    return not any(
+        len(name) > 1 and name in map(str.strip, column) for name, column in zip(cells, below, strict=False)
+    )
+
+
+def _are_numbers(column: Sequence[str]) -> bool:
+    """Whether a column, its first cell aside, holds numbers alone: then that cell is a name."""
+    filled = [cell.strip() for cell in column if cell.strip()]
+    return len(filled) > 1 and all(map(_NUMBER.fullmatch, filled))
 
 
 def _names(cells: Sequence[str]) -> list[str]:
     """A name for each column: its own, column_3 where it has none, answer_2 where another has it."""
     names: list[str] = []
     for number, cell in enumerate(cells, start=1):
-        name = cell.strip() or f"column_{number}"
+        name = _printable(cell.strip()) or f"column_{number}"
         copies = sum(other == name for other in map(str.strip, cells[: number - 1]))
         names.append(f"{name}_{copies + 1}" if copies else name)
     return names

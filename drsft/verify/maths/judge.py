@@ -20,6 +20,9 @@ _ANNOUNCED = re.compile(
     r"(?:the\s+|final\s+)*(?:solution|answer)s?\s*(?:is|are)?\s*:\s*([^\n]+)$", re.IGNORECASE
 )
 _LAST_LINE = re.compile(r"(?:^|\n)[ \t]*A(?:ns(?:wer)?)?:[ \t]*([^\n]+)\s*$")
+_LAST_SENTENCE = re.compile(  # of a solution; an answer that begins so is no solution
+    r"[.!?]\s+(?:[a-z]+,?\s+){0,3}answer\s*(?:is\s*:?|:)\s[^\n]{1,80}$", re.IGNORECASE
+)
 NO_ANSWERS = ("n/a", "na", "nan", "none", "null", "unknown", "tbd")  # how tables spell that there is none
 
 
@@ -71,7 +74,7 @@ def _judge_letters(case: Case, expected: frozenset[str], offered: dict[str, str]
 def reference_answer(reference: str) -> str | None:
     """A reference is an answer as it stands, or a solution that says where its answer is."""
     reference = reference.strip()
-    if "boxed" in reference or "fbox" in reference or "####" in reference:
+    if any(mark in reference for mark in ("boxed", "fbox", "####")) or _LAST_SENTENCE.search(reference):
         found = find_answer(reference)
         reference = found.text if found else ""
     elif (announced := _ANNOUNCED.match(reference) or _LAST_LINE.search(reference)) is not None:

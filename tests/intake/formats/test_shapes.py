@@ -161,6 +161,30 @@ def test_a_table_without_a_header_has_numbered_columns(tmp_path: Path, separator
     assert fields_of(path, reading={"header": False})[1:] == named
 
 
+def test_names_of_options_are_a_header_though_their_letters_come_again_below(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("Question,A,B,C,D,Answer\nWhich?,A,x,y,z,A\nWhere?,1,2,3,4,D\nWho?,1,2,3,4,B\n")
+    assert [row["Answer"] for row in fields_of(path)] == ["A", "D", "B"]
+
+
+def test_a_comma_within_the_quotes_of_every_row_parts_no_cells(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id,text,answer\n" + "".join(f'{i},"One, two",{i}\n' for i in range(40)))
+    assert {row["text"] for row in fields_of(path)} == {"One, two"}
+
+
+def test_a_name_above_numbers_is_a_header_however_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("What was the question that you asked?,Final?\nWhat is 1 + 1?,2\nWhat is 1 + 2?,3\n")
+    assert [row["Final?"] for row in fields_of(path)] == ["2", "3"]
+
+
+def test_a_first_record_that_comes_again_below_is_no_header(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("two and two,four\none and one,two\ntwo and two,four\n")
+    assert len(fields_of(path)) == 3
+
+
 def test_a_number_is_written_with_the_digits_of_its_file(tmp_path: Path) -> None:
     line = '{"a": 0.1, "b": 3.10, "c": 1e400, "d": 9007199254740993, "e": 12345678901234567890.5, "f": "007"}'
     for name, text in {"a.jsonl": line, "a.json": f"[{line}]"}.items():

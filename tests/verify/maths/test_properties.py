@@ -3,6 +3,7 @@
 from datetime import date
 from fractions import Fraction
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +11,7 @@ from drsft.records import Outcome, StepReport, Verdict
 from drsft.verify.case import Case
 from drsft.verify.extraction.order import find_answer
 from drsft.verify.kinds import judge_case
-from drsft.verify.maths.judge import judge_math
+from drsft.verify.maths.judge import judge_math, reference_answer
 from drsft.verify.maths.normalise import clean
 from drsft.verify.maths.same import same_math
 from drsft.verify.options import VerifyOptions
@@ -221,3 +222,16 @@ def test_days_are_equal_exactly_when_they_are_however_they_are_written(day, othe
     assert same_math(day.strftime(form), day.strftime(other_form))[0] is Outcome.CORRECT
     is_same = same_math(day.strftime(form), other.strftime(other_form))[0] is Outcome.CORRECT
     assert is_same == (day == other)
+
+
+@pytest.mark.parametrize(
+    ("reference", "answer"),
+    [
+        ("We add 4 and 5, which gives 9. The answer is 9.", "9"),
+        ("There are 6 left.\nSo the final answer is: 6", "6"),
+        ("The answer is 9", "The answer is 9"),  # no solution comes before it
+        ("It is 9. Nobody knows the answer", "It is 9. Nobody knows the answer"),
+    ],
+)
+def test_a_solution_that_announces_its_answer_at_its_end_is_a_reference(reference: str, answer: str) -> None:
+    assert reference_answer(reference) == answer
