@@ -6,6 +6,7 @@
     │   ├── InputError     a data file that cannot be used at all (single bad rows are quarantined instead)
     │   ├── ModelError     a model folder or name that cannot be loaded
     │   ├── StorageError   an object store that cannot be reached, read or written
+    │   │   └── DamagedError   an object that is not what was written there
     │   └── SetupError     the machine lacks something: a package, a port, memory
     ├── BusyError          another driver works on the same run; exit code 3
     └── StageError         a stage failed although its input was sound; exit code 1
@@ -18,6 +19,7 @@ import unicodedata
 __all__ = [
     "BusyError",
     "ConfigError",
+    "DamagedError",
     "DrsftError",
     "InputError",
     "ModelError",
@@ -61,6 +63,10 @@ class ModelError(UserError):
 
 
 class StorageError(UserError):
+    pass
+
+
+class DamagedError(StorageError):
     pass
 
 

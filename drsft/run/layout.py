@@ -102,6 +102,20 @@ class ShardFolder:
     def shard_of(commit_key: str) -> str:
         return commit_key.rsplit("/", 1)[1].removesuffix(".json")
 
+    def named(self, data_key: str) -> str:
+        """The data object of that name, which its commit gives relative to its round's folder."""
+        return f"{self.prefix}/data/{data_key.rpartition('/')[2]}"
+
+    def is_content(self, data_key: str, content: bytes) -> bool:
+        """Whether the key of a data object carries the hash of this content."""
+        return data_key.endswith(self.data("", content).rpartition("/")[2])
+
+    @staticmethod
+    def committed(key: str) -> "tuple[ShardFolder, str] | None":
+        """The folder and the shard that a commit object belongs to, at any depth; None for another object."""
+        found = re.fullmatch(r"(?P<prefix>.+)/commits/(?P<shard>[^/]+)\.json", key)
+        return (ShardFolder(found["prefix"]), found["shard"]) if found else None
+
     @staticmethod
     def owner_of(key: str) -> "tuple[ShardFolder, str] | None":
         """The folder and the shard that a data object belongs to, at any depth; None for another object."""

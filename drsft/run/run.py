@@ -21,7 +21,7 @@ from drsft.run.plan import Plan, read_plan, read_quarantine
 from drsft.run.shards import Commit, ShardSet
 from drsft.run.summary import ShardSummary, WorkSummary
 from drsft.run.tables import records_from_table
-from drsft.storage import Store, open_store, read_table
+from drsft.storage import Store, open_store
 from drsft.storage.typed import read_stored
 
 __all__ = ["Manifest", "Run", "find_run", "open_run", "run_of"]
@@ -105,7 +105,7 @@ class Run:
     def record_tables(self) -> Iterator[tuple[str, pa.Table]]:
         """The records shard after shard, each with its name; one shard is in memory at a time."""
         for shard, commit in self.rewritten().items():
-            yield shard, read_table(self.store, commit.data_key)
+            yield shard, self.records.table_of(commit)
 
     def read_records(self) -> Iterator[tuple[str, list[Record]]]:
         for shard, table in self.record_tables():

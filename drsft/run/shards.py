@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from drsft.errors import StorageError
+from drsft.errors import DamagedError, StorageError
 from drsft.run.layout import ShardFolder
-from drsft.storage import Store, read_table, table_bytes
+from drsft.storage import Store, table_bytes, table_of_bytes
 from drsft.storage.typed import read_stored
 
-__all__ = ["Commit", "ShardSet", "remove_unnamed"]
+__all__ = ["Commit", "ShardSet", "remove_unnamed", "withdraw_damaged"]
 
 
 Summary = TypeVar("Summary")
@@ -81,7 +81,7 @@ class ShardSet:
                 found.append(read(commit.summary))
             except ValueError as error:
                 where = f"{self._store.url}/{self._folder.commit(shard)}"
-                raise StorageError(f"{where} is damaged: {' '.join(str(error).split())[:200]}") from error
+                raise DamagedError(f"{where} is damaged: {' '.join(str(error).split())[:200]}") from error
         return found
 
     def table(self, shard: str) -> pa.Table:
@@ -90,13 +90,46 @@ class ShardSet:
             raise StorageError(
                 f"shard {shard} of {self._folder.prefix} in {self._store.url} is not committed yet"
             )
-        return read_table(self._store, commit.data_key)
+        return self.table_of(commit)
 
     def tables(self) -> list[pa.Table]:
-        return [read_table(self._store, commit.data_key) for _, commit in sorted(self.commits().items())]
+        return [self.table_of(commit) for _, commit in sorted(self.commits().items())]
+
+    def table_of(self, commit: Commit) -> pa.Table:
+        """Raises DamagedError where the bytes are not those that were committed."""
+        data, where = self._store.read(commit.data_key), f"{self._store.url}/{commit.data_key}"
+        if not self._folder.is_content(commit.data_key, data):
+            raise DamagedError(
+                f"{where} is damaged: its checksum is not the one in its name; drsft run with this run's "
+                "configuration does the shard again"
+            )
+        return table_of_bytes(data, where)
 
     def _read(self, shard: str, key: str) -> Commit:
         return read_stored(self._store, key, Commit, shard=shard)
+
+
+def withdraw_damaged(store: Store) -> list[str]:
+    """Makes shards undone, anywhere in the store, whose data is not what was committed; returns their names.
+
+    Reads all data. The same command then does them again.
+    """
+    found = [owner for key in store.keys("") if (owner := ShardFolder.committed(key))]
+    damaged = [(folder, shard) for folder, shard in found if _is_damaged(store, folder, shard)]
+    for folder, shard in damaged:
+        store.delete(folder.commit(shard))
+    return [f"{folder.prefix}/{shard}" for folder, shard in damaged]
+
+
+def _is_damaged(store: Store, folder: ShardFolder, shard: str) -> bool:
+    try:
+        commit = ShardSet(store, folder.prefix).find(shard)
+    except DamagedError:
+        return True
+    if commit is None:
+        return False
+    key = folder.named(commit.data_key)
+    return not store.exists(key) or not folder.is_content(key, store.read(key))
 
 
 def remove_unnamed(store: Store) -> int:

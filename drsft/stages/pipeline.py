@@ -14,7 +14,7 @@ import ray
 from rich.console import Console
 
 from drsft.config import Resources, RunConfig
-from drsft.errors import StageError
+from drsft.errors import DamagedError, StageError
 from drsft.evaluate.contamination import measure_contamination
 from drsft.gap.report import read_gap_report
 from drsft.process.death_notice import last_word
@@ -25,6 +25,7 @@ from drsft.run.history import timed
 from drsft.run.plan import Plan, copy_plan
 from drsft.run.rounds import Round, rounds_of
 from drsft.run.run import Run, run_of
+from drsft.run.shards import withdraw_damaged
 from drsft.stages import evaluation, gap, rewriting, survey, training
 from drsft.stages.actors import quiet_ray_data
 from drsft.stages.cluster import check_resources, connected, quiet_stderr
@@ -65,7 +66,22 @@ class _Start:
 
 
 def run_pipeline(config: RunConfig, *, stages: Sequence[str] = STAGES, console: Console) -> str:
-    """Runs the named stages of the run that `config` describes; returns where the report or the run lies."""
+    """Runs the named stages of the run that `config` describes; returns where the report or the run lies.
+
+    Shards that are found to be damaged are withdrawn, and what of them the stages name is done again.
+    """
+    try:
+        return _run_pipeline(config, stages=stages, console=console)
+    except DamagedError as error:
+        withdrawn = withdraw_damaged(run_of(config).store)
+        if not withdrawn:
+            raise
+        _say(console, f"warning: {error}")
+        _say(console, f"withdrawn, to be done again: {', '.join(withdrawn)}")
+    return _run_pipeline(config, stages=stages, console=console)
+
+
+def _run_pipeline(config: RunConfig, *, stages: Sequence[str], console: Console) -> str:
     began_at = time.time()
     run, term = run_of(config), 0
     _say(console, f"run {config.run_id} in {open_store(config.storage).url}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from drsft.errors import StorageError
 from drsft.storage.failures import is_nameable, without_login
-from drsft.storage.files import download_folder, read_table, table_bytes, upload_folder
+from drsft.storage.files import download_folder, read_table, table_bytes, table_of_bytes, upload_folder
 from drsft.storage.local import LocalStore
 from drsft.storage.s3 import S3Store
 from drsft.storage.store import Store
@@ -20,6 +20,7 @@ __all__ = [
     "open_store",
     "read_table",
     "table_bytes",
+    "table_of_bytes",
     "upload_folder",
 ]
 

@@ -5,29 +5,34 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from drsft.errors import StorageError
+from drsft.errors import DamagedError
 from drsft.storage.failures import (
     checked_key,
     local_failure,
 )
 from drsft.storage.store import Store
 
-__all__ = ["download_folder", "read_table", "table_bytes", "upload_folder"]
+__all__ = ["download_folder", "read_table", "table_bytes", "table_of_bytes", "upload_folder"]
 
 
 def table_bytes(table: pa.Table) -> bytes:
-    """The table as one Parquet file; equal tables give equal bytes."""
+    """The table as one Parquet file with a checksum of each page; equal tables give equal bytes."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return bytes(sink.getvalue())
 
 
 def read_table(store: Store, key: str) -> pa.Table:
+    return table_of_bytes(store.read(key), f"{store.url}/{key}")
+
+
+def table_of_bytes(data: bytes, where: str) -> pa.Table:
+    """The table of a Parquet file. Raises DamagedError where it is none, or damaged."""
     try:
-        return pq.read_table(pa.BufferReader(store.read(key)))
+        return pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).partition("\n")[0][:200]
-        raise StorageError(f"{store.url}/{key} is damaged: no Parquet file: {reason}") from error
+        raise DamagedError(f"{where} is damaged: no Parquet file: {reason}") from error
 
 
 def upload_folder(store: Store, folder: Path, key: str) -> None:

@@ -1,6 +1,6 @@
 """Objects read back from a store, as the types that were written there.
 
-A run's folder may be another person's, or damaged: what does not fit its type is a StorageError, not a
+A run's folder may be another person's, or damaged: what does not fit its type is a DamagedError, not a
 surprise later on.
 """
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from drsft.errors import StorageError
+from drsft.errors import DamagedError
 from drsft.storage import Store
 
 __all__ = ["read_stored"]
@@ -29,7 +29,7 @@ def read_stored(store: Store, key: str, kind: type[Stored], **more: Any) -> Stor
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         reason = f"{where}: {first['msg']}" if where else first["msg"]
-        raise StorageError(f"{store.url}/{key} is damaged: {reason[:200]}") from error
+        raise DamagedError(f"{store.url}/{key} is damaged: {reason[:200]}") from error
     return stored
 
 
