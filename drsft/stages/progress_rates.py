@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 __all__ = ["WINDOW_S", "TokenMeter", "time_left_s"]
 
 WINDOW_S = 10.0
+_SHORTEST_S = 1.0  # two engines may report at the same moment
 
 
 @dataclass(slots=True)
@@ -33,11 +34,11 @@ class TokenMeter:
             self._readings.popleft()
 
     def tokens_per_s(self, *, now_s: float) -> float | None:
-        """Over the last seconds; None before the first token and before there are two readings."""
-        if len(self._readings) < 2 or not self.num_tokens:
+        """Over the last seconds; None before the first token and in the first second."""
+        if not self._readings or not self.num_tokens:
             return None
         began_s, before = self._readings[0]
-        return (self.num_tokens - before) / max(now_s - began_s, 1e-3)
+        return (self.num_tokens - before) / (now_s - began_s) if now_s - began_s >= _SHORTEST_S else None
 
 
 def time_left_s(
