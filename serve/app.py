@@ -16,6 +16,7 @@ from drsft.policy.engines import build_engines
 from drsft.policy.prompts import model_location, target_prompter
 from drsft.policy.provenance import model_fingerprint
 from drsft.policy.turn.load import today
+from drsft.policy.vllm.options import check_options
 from drsft.records import Completion, Sampling
 from drsft.stages.trace_export import check_can_export, export_traces
 from drsft.verify.pool import VerifierPool
@@ -140,6 +141,7 @@ def build_app(config: ServeConfig) -> Application:
     if config.traces is not None:
         check_can_export()
     target = config.target
+    check_options(target, is_own_machine=False)
     if target.date is None:  # one for all replicas, whenever they start
         target = target.model_copy(update={"date": date.fromisoformat(today())})
     config_json = config.model_copy(update={"target": target}).model_dump_json()

@@ -1,7 +1,7 @@
 """The commands that do a run's stages."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,13 +19,18 @@ stages_app = typer.Typer()
 
 
 def run_stages(
-    config: Path, overrides: Sequence[str] | None, stages: Sequence[str] | None = None
+    config: Path,
+    overrides: Sequence[str] | None,
+    stages: Sequence[str] | None = None,
+    *,
+    on_lines: Callable[[Sequence[str]], None] = lambda lines: None,
 ) -> RunConfig:
     from drsft.stages.pipeline import STAGES, run_pipeline  # Ray and torch take seconds to import
 
     run_config = load_config(config, overrides or ())
     with stoppable():
-        print(run_pipeline(run_config, stages=tuple(stages or STAGES), console=progress_console()))
+        console = progress_console()
+        print(run_pipeline(run_config, stages=tuple(stages or STAGES), console=console, on_lines=on_lines))
     return run_config
 
 
@@ -49,11 +54,12 @@ def run(
     if not live:
         run_stages(config, overrides)
         return
-    from drsft.report.html.live import served
+    from drsft.report.html.live import LiveReport, served
 
-    with served(load_config(config, overrides or ()), port=port) as address:
+    report = LiveReport(load_config(config, overrides or ()))
+    with served(report, port=port) as address:
         print(f"live report: {address}", file=sys.stderr)
-        run_stages(config, overrides)
+        run_stages(config, overrides, on_lines=report.show_progress)
 
 
 @stages_app.command()

@@ -64,6 +64,17 @@ class Engine(Frozen):
     )
     enforce_eager: bool = False
     tensor_parallel_size: int = Field(1, ge=1)
+    options: dict[str, JsonValue] = Field(
+        {}, description="more of vLLM's engine arguments, such as quantization (docs/engines.md)"
+    )
+
+    @model_serializer(mode="wrap")
+    def without_later_settings(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As of Target."""
+        fields: dict[str, Any] = serialised(self)
+        if not fields.get("options", True):
+            del fields["options"]
+        return fields
 
 
 class ThoughtMarkers(Frozen):

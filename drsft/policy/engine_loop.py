@@ -20,6 +20,7 @@ from drsft.errors import InputError, StageError
 
 __all__ = [
     "Cancellation",
+    "EngineCounts",
     "EngineLoop",
     "EngineRequest",
     "Settled",
@@ -46,8 +47,16 @@ class EngineRequest(Protocol):
     def loop(self) -> asyncio.AbstractEventLoop: ...
 
 
+@dataclass(frozen=True, slots=True)
+class EngineCounts:
+    """Tokens that an engine has sampled so far, and the samples that it has and has not finished."""
+
+    num_tokens: int
+    num_in_flight: int
+
+
 class SteppedEngine(Protocol):
-    """What a loop steps. All of it is called in the loop's thread."""
+    """What a loop steps. All of it is called in the loop's thread, but for `counts`."""
 
     @property
     def is_idle(self) -> bool:
@@ -64,6 +73,10 @@ class SteppedEngine(Protocol):
 
     def step(self) -> None:
         """Moves all requests on, and settles those that end. An error raised here kills the engine."""
+        ...
+
+    def counts(self) -> EngineCounts:
+        """Called by other threads while it steps: what ends just then may be missing or counted twice."""
         ...
 
     def unfinished(self) -> Sequence[EngineRequest]:

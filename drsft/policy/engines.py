@@ -6,6 +6,7 @@ from drsft.config import Rewrite, Target
 from drsft.policy.hinted.protocol import HintedDecoder
 from drsft.policy.prompts import Prompter
 from drsft.policy.vllm.policy import VLLMPolicy
+from drsft.policy.vllm.start_phases import OnPhase
 
 __all__ = ["Engines", "build_engines"]
 
@@ -16,7 +17,13 @@ class Engines:
     decoder: HintedDecoder | None  # where the method is Hinted Decoding
 
 
-def build_engines(target: Target, prompter: Prompter, rewrite: Rewrite) -> Engines:
+def build_engines(
+    target: Target,
+    prompter: Prompter,
+    rewrite: Rewrite,
+    *,
+    on_phase: OnPhase = lambda phase: None,
+) -> Engines:
     """One vLLM engine for everything, or beside it a torch model where Hinted Decoding is to run there.
 
     Raises ModelError for a model that cannot be loaded, and SetupError or ConfigError where Hinted Decoding
@@ -25,9 +32,10 @@ def build_engines(target: Target, prompter: Prompter, rewrite: Rewrite) -> Engin
     if rewrite.is_hinted and rewrite.hinted.engine == "vllm":
         from drsft.policy.hinted.vllm_engine import VLLMHintedDecoder  # loads torch: not before it is needed
 
-        paired = VLLMHintedDecoder(target, prompter)
+        paired = VLLMHintedDecoder(target, prompter, on_phase=on_phase)
         return Engines(policy=paired.policy, decoder=paired)
-    policy = VLLMPolicy(target, prompter)  # it sets the environment that must stand before torch is loaded
+    # First: it sets the environment that must stand before torch is loaded.
+    policy = VLLMPolicy(target, prompter, on_phase=on_phase)
     if not rewrite.is_hinted:
         return Engines(policy=policy, decoder=None)
     from drsft.policy.hinted.torch_engine import TorchHintedDecoder

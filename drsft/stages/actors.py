@@ -18,6 +18,7 @@ from drsft.config import Resources, RunConfig, Target
 from drsft.errors import DrsftError, StageError
 from drsft.policy.prompts import model_location
 from drsft.policy.vllm.policy import VLLMPolicy
+from drsft.policy.vllm.start_phases import EnginePhase
 from drsft.stages.engine_deaths import MAX_TRIES, Permit
 from drsft.verify.pool import VerifierPool
 
@@ -79,31 +80,48 @@ def scoring_model(target: Target) -> "CausalLM":
 
 
 class EnginePulse:
-    """Tells the board every few seconds how long an engine has been there, and how much of it at work.
+    """Tells the board every few seconds what an engine has sampled and has in flight, how long it has been
+    there, and how much of it at work.
 
     From a thread of its own: an engine that hangs or starves is what must be seen.
     """
 
-    def __init__(self, board: Any, stage: str, policy: VLLMPolicy, *, every_s: float = 5.0) -> None:
-        self._board, self._labels, self._policy, self._every_s = board, {"stage": stage}, policy, every_s
+    def __init__(
+        self, board: Any, stage: str, actor_id: str, policy: VLLMPolicy, *, every_s: float = 2.0
+    ) -> None:
+        self._board, self._stage, self._actor_id = board, stage, actor_id
+        self._policy, self._every_s = policy, every_s
+        self._told_tokens = 0
         self._ended = threading.Event()
-        threading.Thread(target=self._tell, name="engine-pulse", daemon=True).start()
+        self._thread = threading.Thread(target=self._tell, name="engine-pulse", daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
+        """Before the engine is closed."""
         self._ended.set()
+        self._thread.join()
+        self._board.engine_ends.remote(self._stage, self._actor_id)
 
     def _tell(self) -> None:
         told_s, told_busy_s = time.monotonic(), self._policy.busy_s
-        is_ended = False
+        labels, is_ended = {"stage": self._stage}, False
         while not is_ended:
+            self._tell_counts()
             is_ended = self._ended.wait(self._every_s)
             now_s, busy_s = time.monotonic(), self._policy.busy_s
             counts = [
-                ("engine_seconds", now_s - told_s, self._labels),
-                ("engine_busy_seconds", busy_s - told_busy_s, self._labels),
+                ("engine_seconds", now_s - told_s, labels),
+                ("engine_busy_seconds", busy_s - told_busy_s, labels),
             ]
             self._board.count.remote(counts)
             told_s, told_busy_s = now_s, busy_s
+        self._tell_counts()
+
+    def _tell_counts(self) -> None:
+        counts = self._policy.counts()
+        num_new_tokens = max(counts.num_tokens - self._told_tokens, 0)
+        self._told_tokens += num_new_tokens
+        self._board.engine_samples.remote(self._stage, self._actor_id, num_new_tokens, counts.num_in_flight)
 
 
 class EngineGuard:
@@ -116,15 +134,19 @@ class EngineGuard:
         self._board, self._stage = board, stage
         self._one_suspect, self._dying = asyncio.Lock(), threading.Lock()
         context = ray.get_runtime_context()
-        self._actor_id = context.get_actor_id()
-        if not ray.get(board.engine_starts.remote(stage, self._actor_id, context.get_node_id())):
+        self.actor_id: str = context.get_actor_id()
+        if not ray.get(board.engine_starts.remote(stage, self.actor_id, context.get_node_id())):
             raise StageError(
                 f"{stage}: the engine's process ended {MAX_TRIES} times while it started; its actor's log "
                 "says where (often it is killed for want of memory: lower what target.engine asks for)"
             )
 
     def ready(self) -> None:
-        self._board.engine_ready.remote(self._stage, self._actor_id)
+        self._board.engine_ready.remote(self._stage, self.actor_id)
+
+    def is_in(self, phase: EnginePhase) -> None:
+        """What its engine does until it is ready."""
+        self._board.engine_is.remote(self._stage, self.actor_id, phase)
 
     @asynccontextmanager
     async def work(self, name: str) -> AsyncIterator[bool]:
@@ -140,7 +162,7 @@ class EngineGuard:
                 yield may_begin
 
     async def _begin(self, name: str, *, is_alone: bool) -> Permit:
-        answer = self._board.work_begins.remote(self._stage, self._actor_id, name, is_alone=is_alone)
+        answer = self._board.work_begins.remote(self._stage, self.actor_id, name, is_alone=is_alone)
         permit: Permit = await answer
         return permit
 
@@ -151,14 +173,14 @@ class EngineGuard:
         except StageError as error:
             await asyncio.to_thread(self._die, error)
         finally:
-            self._board.work_ends.remote(self._stage, self._actor_id, name)
+            self._board.work_ends.remote(self._stage, self.actor_id, name)
 
     def _die(self, error: StageError) -> NoReturn:
         """Ends the process: raising would retry on the same actor, with its dead engine (ray #60145)."""
         with self._dying:  # all work in flight gets here at once
             logging.getLogger("drsft").error("%s: %s", self._stage, error)
             with suppress(ray.exceptions.RayError):
-                ray.get(self._board.engine_dies.remote(self._stage, self._actor_id, str(error)), timeout=5)
+                ray.get(self._board.engine_dies.remote(self._stage, self.actor_id, str(error)), timeout=5)
             os._exit(1)
 
 

@@ -18,7 +18,7 @@ from drsft.config import Resources
 from drsft.errors import SetupError, UserError
 from drsft.process.logs import JsonStream
 
-__all__ = ["check_port_is_free", "check_resources", "connected", "quiet_stderr"]
+__all__ = ["check_port_is_free", "check_resources", "connected", "is_own_machine", "quiet_stderr"]
 
 
 def check_port_is_free(port: int, key: str) -> None:
@@ -31,12 +31,17 @@ def check_port_is_free(port: int, key: str) -> None:
             raise SetupError(f"{key}={port}: the port is in use or not allowed; choose another") from error
 
 
+def is_own_machine() -> bool:
+    """Whether the engines will run here, in a cluster of this run's own."""
+    return os.environ.get("RAY_ADDRESS", "local") == "local"
+
+
 def check_resources(resources: Resources, stages: Sequence[str]) -> None:
     """Raises SetupError for what the cluster can never give; Ray itself would wait without a word.
 
     A cluster that may grow is left alone: what it has now is not what it can have.
     """
-    if os.environ.get("RAY_ADDRESS", "local") != "local":
+    if not is_own_machine():
         return
     for key in ("rewrite_group", "train_group"):
         if group := getattr(resources, key):

@@ -64,8 +64,8 @@ class ModelEvaluator:
         with tempfile.TemporaryDirectory(prefix="drsft-export-") as folder:
             target = self._target(model, Path(folder))
             prompter = run_prompter(target, self._run.store)
-            policy = VLLMPolicy(target, prompter)
-            pulse = EnginePulse(self._board, STAGE, policy)
+            policy = VLLMPolicy(target, prompter, on_phase=self._guard.is_in)
+            pulse = EnginePulse(self._board, STAGE, self._guard.actor_id, policy)
             try:
                 await evaluate_model(
                     self._run,

@@ -17,6 +17,7 @@ from drsft.config import Resources, RunConfig
 from drsft.errors import DamagedError, StageError
 from drsft.evaluate.contamination import measure_contamination
 from drsft.gap.report import read_gap_report
+from drsft.policy.vllm.options import check_options
 from drsft.process.death_notice import last_word
 from drsft.report.terminal.gap import gap_view
 from drsft.rewrite.data_views import rows_of_view
@@ -28,7 +29,7 @@ from drsft.run.run import Run, run_of
 from drsft.run.shards import withdraw_damaged
 from drsft.stages import evaluation, gap, rewriting, survey, training
 from drsft.stages.actors import quiet_ray_data
-from drsft.stages.cluster import check_resources, connected, quiet_stderr
+from drsft.stages.cluster import check_resources, connected, is_own_machine, quiet_stderr
 from drsft.stages.draining import draining
 from drsft.stages.preparing import (
     describe_carried_over,
@@ -39,7 +40,7 @@ from drsft.stages.preparing import (
     write_manifest,
 )
 from drsft.stages.progress_board import start_board
-from drsft.stages.progress_display import progress_shown
+from drsft.stages.progress_display import OnLines, progress_shown
 from drsft.stages.reporting import show_and_write_report
 from drsft.stages.turn import copy_turn
 from drsft.storage import open_store
@@ -60,32 +61,43 @@ class _Start:
     term: int  # of the lease
     connect: Callable[[], None]
     console: Console
+    on_lines: OnLines
 
     def say(self, line: str) -> None:
         _say(self.console, line)
 
 
-def run_pipeline(config: RunConfig, *, stages: Sequence[str] = STAGES, console: Console) -> str:
+def run_pipeline(
+    config: RunConfig,
+    *,
+    stages: Sequence[str] = STAGES,
+    console: Console,
+    on_lines: OnLines = lambda lines: None,
+) -> str:
     """Runs the named stages of the run that `config` describes; returns where the report or the run lies.
 
     Shards that are found to be damaged are withdrawn, and what of them the stages name is done again.
+    `on_lines` gets the progress as lines, a few times a second.
     """
+    run = partial(_run_pipeline, config, stages=stages, console=console, on_lines=on_lines)
     try:
-        return _run_pipeline(config, stages=stages, console=console)
+        return run()
     except DamagedError as error:
         withdrawn = withdraw_damaged(run_of(config).store)
         if not withdrawn:
             raise
         _say(console, f"warning: {error}")
         _say(console, f"withdrawn, to be done again: {', '.join(withdrawn)}")
-    return _run_pipeline(config, stages=stages, console=console)
+    return run()
 
 
-def _run_pipeline(config: RunConfig, *, stages: Sequence[str], console: Console) -> str:
+def _run_pipeline(config: RunConfig, *, stages: Sequence[str], console: Console, on_lines: OnLines) -> str:
     began_at = time.time()
     run, term = run_of(config), 0
     _say(console, f"run {config.run_id} in {open_store(config.storage).url}")
     if stages != ("report",):
+        if {"rewrite", "evaluate"} & set(stages):
+            check_options(config.target, is_own_machine=is_own_machine())
         check_promises(run.store)
         plan = plan_run(run)
         _say(console, describe_plan(plan))
@@ -96,7 +108,15 @@ def _run_pipeline(config: RunConfig, *, stages: Sequence[str], console: Console)
             until_connected = partial(timed, run.store, term, "start", began_at=began_at)
             connect = partial(_connect_once, cluster, config.resources, console, until_connected)
             _run_rounds(
-                _Start(run=run, plan=plan, stages=stages, term=term, connect=connect, console=console)
+                _Start(
+                    run=run,
+                    plan=plan,
+                    stages=stages,
+                    term=term,
+                    connect=connect,
+                    console=console,
+                    on_lines=on_lines,
+                )
             )
     if stages == ("gap",) and (found := read_gap_report(run.store)):
         console.print(gap_view(found))
@@ -144,7 +164,7 @@ def _run_round(one: Round, start: _Start) -> None:
         check_resources(run.config.resources, todo)
         board = start_board(run.config.run_id)
         with (
-            progress_shown(board, start.console),
+            progress_shown(board, start.console, on_lines=start.on_lines),
             draining(board, run.config.resources.drain_s, start.console),
         ):
             for stage in todo:

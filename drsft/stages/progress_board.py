@@ -3,20 +3,20 @@
 A lost update changes what is shown and nothing else; what is done is read from the commits.
 """
 
-import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from drsft.policy.vllm.start_phases import EnginePhase
 from drsft.process.metric_names import RUN_METRICS
 from drsft.stages.engine_deaths import EngineDeaths, Permit
 from drsft.stages.ray_metrics import RayMetrics
+from drsft.stages.stage_progress import StageProgress, StageState
 
-__all__ = ["ProgressBoard", "ProgressReporter", "StageProgress", "start_board", "stop_if_draining"]
+__all__ = ["ProgressBoard", "ProgressReporter", "start_board", "stop_if_draining"]
 
 Count = tuple[str, float, dict[str, str]]  # a counter's name without drsft_ and _total, how much, labels
 TRAINING = {  # gauge -> metric of a step
@@ -27,36 +27,13 @@ TRAINING = {  # gauge -> metric of a step
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageProgress:
-    """One stage as the board knows it. Rates are over the time since the stage's first update."""
-
-    stage: str
-    done: float = 0
-    total: float = 0
-    num_tokens: float = 0
-    note: str = ""
-    counts: dict[str, float] = field(default_factory=dict)
-    started_s: float = 0.0  # of the first work done, not of the engines' start
-    updated_s: float = 0.0
-    done_before: float = 0  # of an earlier start; it says nothing about the rate of this one
-
-    @property
-    def elapsed_s(self) -> float:
-        return max(self.updated_s - self.started_s, 1e-6)
-
-    @property
-    def remaining_s(self) -> float | None:
-        fresh = self.done - self.done_before
-        return self.elapsed_s / fresh * (self.total - self.done) if fresh > 0 else None
-
-
 class ProgressBoard:
     """Keeps the progress of all stages, in the order in which they began."""
 
-    def __init__(self, run: str | None = None) -> None:
+    def __init__(self, run: str | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
         """With the run's name what happens is also told to Prometheus (docs/metrics.md)."""
-        self._stages: dict[str, StageProgress] = {}
+        self._clock = clock
+        self._stages: dict[str, StageState] = {}
         self._is_draining = False
         self._metrics = RayMetrics(RUN_METRICS, {"run": run}) if run else None
         self._deaths: dict[str, EngineDeaths] = {}  # by stage
@@ -69,24 +46,26 @@ class ProgressBoard:
     def is_draining(self) -> bool:
         return self._is_draining
 
-    def _get(self, stage: str) -> StageProgress:
-        now = time.monotonic()
-        return self._stages.get(stage, StageProgress(stage=stage, started_s=now, updated_s=now))
-
-    def _running(self, stage: str) -> StageProgress:
-        old = self._get(stage)
-        is_first = old.started_s == old.updated_s
-        return replace(old, started_s=time.monotonic() - 1e-3, note="") if is_first else old
+    def _get(self, stage: str) -> StageState:
+        if stage not in self._stages:
+            self._stages[stage] = StageState(stage=stage, began_s=self._clock())
+        return self._stages[stage]
 
     def begin(self, stage: str, *, total: float, done_before: float = 0) -> None:
-        self._stages[stage] = replace(
-            self._get(stage), total=total, done=done_before, done_before=done_before, note="starting"
+        self._stages[stage] = StageState(
+            stage=stage,
+            began_s=self._clock(),
+            total=total,
+            done=done_before,
+            done_before=done_before,
+            note="starting",
         )
         self._deaths[stage] = EngineDeaths()
         self._set("last_commit_timestamp_seconds", time.time(), stage=stage)
 
     def engine_starts(self, stage: str, actor_id: str, node_id: str) -> bool:
         """As EngineDeaths, like the methods below it."""
+        self._get(stage).engine_ends(actor_id)  # its process may have been another
         return self._deaths[stage].starts(actor_id, node_id)
 
     def engine_ready(self, stage: str, actor_id: str) -> None:
@@ -98,7 +77,20 @@ class ProgressBoard:
     def work_ends(self, stage: str, actor_id: str, work: str) -> None:
         self._deaths[stage].ends(actor_id, work)
 
+    def engine_is(self, stage: str, actor_id: str, phase: EnginePhase) -> None:
+        """What an engine does until it samples."""
+        self._get(stage).engine_is(actor_id, phase)
+        self._get(stage).note = ""
+
+    def engine_samples(self, stage: str, actor_id: str, num_new_tokens: int, num_in_flight: int) -> None:
+        """An engine's own counters since its last report."""
+        self._get(stage).engine_samples(actor_id, num_new_tokens, num_in_flight, now_s=self._clock())
+
+    def engine_ends(self, stage: str, actor_id: str) -> None:
+        self._get(stage).engine_ends(actor_id)
+
     def engine_dies(self, stage: str, actor_id: str, cause: str) -> None:
+        self.engine_ends(stage, actor_id)
         self._deaths[stage].dies(actor_id, cause)
         self.count([("engine_deaths", 1, {"stage": stage})])
 
@@ -108,30 +100,14 @@ class ProgressBoard:
 
     def add(self, stage: str, *, done: float = 0, num_tokens: float = 0, **counts: float) -> None:
         """Add what one worker did since its last message."""
-        old = self._running(stage)
-        summed = {name: old.counts.get(name, 0) + counts.get(name, 0) for name in {*old.counts, *counts}}
-        self._stages[stage] = replace(
-            old,
-            done=min(old.done + done, old.total or math.inf),  # what a lost actor had begun is counted twice
-            num_tokens=old.num_tokens + num_tokens,
-            counts=summed,
-            updated_s=time.monotonic(),
-        )
+        self._get(stage).add(done, num_tokens, counts, now_s=self._clock())
         self.count([("problems", done, {"stage": stage}), ("tokens", num_tokens, {"stage": stage})])
         self._tell_share(stage)
 
     def update(self, stage: str, *, done: float, total: float, note: str = "", **counts: float) -> None:
         """Set where a stage stands, for stages with one voice."""
-        old = self._running(stage)
-        self._stages[stage] = replace(
-            old, done=done, total=total, note=note, counts=dict(counts), updated_s=time.monotonic()
-        )
+        self._get(stage).update(done, total, note, counts, now_s=self._clock())
         self._tell_share(stage)
-
-    def finish(self, stage: str, note: str = "") -> None:
-        old = self._get(stage)
-        total = old.total or 1
-        self._stages[stage] = replace(old, done=total, total=total, note=note or old.note)
 
     def running(self, stage: str, is_running: bool) -> None:
         self._set("stage_running", float(is_running), stage=stage)
@@ -165,7 +141,9 @@ class ProgressBoard:
             self._metrics.set(f"drsft_{name}", value, **labels)
 
     def snapshot(self) -> list[StageProgress]:
-        return list(self._stages.values())
+        """All stages as they are now."""
+        now_s = self._clock()
+        return [state.at(now_s) for state in self._stages.values()]
 
 
 def start_board(run: str | None = None) -> Any:

@@ -1,7 +1,8 @@
-"""Draws the progress board: live on a terminal, a line now and then elsewhere."""
+"""Draws the progress board: live on a terminal, a line now and then elsewhere, the same lines for a page."""
 
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,29 +13,33 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from drsft.stages.progress_board import StageProgress
+from drsft.policy.vllm.start_phases import EnginePhase
+from drsft.stages.stage_progress import StageProgress
 
-__all__ = ["describe", "progress_shown"]
+__all__ = ["LinePrinter", "OnLines", "describe", "progress_line", "progress_shown"]
 
 SOURCES = ("own", "rewritten", "hinted", "expert")
+QUIET_S = 60.0  # a log has a line at least this often while a stage runs
+
+OnLines = Callable[[Sequence[str]], None]  # gets a line for each stage, a few times a second
 
 
 @contextmanager
-def progress_shown(board: Any, console: Console) -> Iterator[None]:
-    """Draws the board while the block runs: live on a terminal, a line for each finished stage elsewhere."""
+def progress_shown(board: Any, console: Console, *, on_lines: OnLines = lambda lines: None) -> Iterator[None]:
+    """Draws the board while the block runs: live on a terminal, a line for each change elsewhere."""
     if console.is_terminal:
         with (
             Live(console=console, refresh_per_second=4, transient=False) as live,
-            _polled(board, live.update),
+            _polled(board, lambda stages: live.update(_drawn(stages)), on_lines),
         ):
             yield
     else:
-        with _polled(board, _LinePrinter(console)):
+        with _polled(board, LinePrinter(console), on_lines):
             yield
 
 
 @contextmanager
-def _polled(board: Any, show: Callable[[Any], None]) -> Iterator[None]:
+def _polled(board: Any, show: Callable[[Sequence[StageProgress]], None], on_lines: OnLines) -> Iterator[None]:
     stop = threading.Event()
 
     def poll() -> None:
@@ -43,9 +48,12 @@ def _polled(board: Any, show: Callable[[Any], None]) -> Iterator[None]:
 
     def show_once() -> None:
         try:
-            show(_Progress(ray.get(board.snapshot.remote(), timeout=5)))
+            stages: Sequence[StageProgress] = ray.get(board.snapshot.remote(), timeout=5)
         except ray.exceptions.RayError:
             stop.set()  # the cluster is going: the run itself reports why
+            return
+        show(stages)
+        on_lines([progress_line(stage) for stage in stages])
 
     thread = threading.Thread(target=poll, name="progress", daemon=True)
     thread.start()
@@ -58,35 +66,42 @@ def _polled(board: Any, show: Callable[[Any], None]) -> Iterator[None]:
             show_once()
 
 
-class _Progress:
-    """All stages, one line each."""
+def _drawn(stages: Sequence[StageProgress]) -> Group:
+    table = Table.grid(padding=(0, 2))
+    for stage in stages:
+        share = Text(f"{stage.done:,.0f}/{stage.total:,.0f}", style="bold", justify="right")
+        bar = ProgressBar(total=max(stage.total, 1), completed=stage.done, width=24)
+        table.add_row(Text(stage.stage, style="cyan"), bar, share, Text(describe(stage), style="dim"))
+    return Group(table)
 
-    def __init__(self, stages: list[StageProgress]) -> None:
-        self.stages = stages
 
-    def __rich__(self) -> Group:
-        table = Table.grid(padding=(0, 2))
-        for stage in self.stages:
-            share = Text(f"{stage.done:,.0f}/{stage.total:,.0f}", style="bold", justify="right")
-            bar = ProgressBar(total=max(stage.total, 1), completed=stage.done, width=24)
-            table.add_row(Text(stage.stage, style="cyan"), bar, share, Text(describe(stage), style="dim"))
-        return Group(table)
+def progress_line(stage: StageProgress) -> str:
+    return f"{stage.stage:<10} {stage.done:,.0f}/{stage.total:,.0f}  {describe(stage)}".rstrip()
 
 
 def describe(stage: StageProgress) -> str:
-    """The rest of a stage's line: sources, speed, time left, and what is being done."""
+    """The rest of a stage's line: sources, samples in flight, speed, time left, and what is being done."""
     parts = [f"{name} {stage.counts[name]:,.0f}" for name in SOURCES if name in stage.counts]
-    if stage.num_tokens:
-        parts.append(f"{stage.num_tokens / stage.elapsed_s:,.0f} tokens/s")
-    if "tokens_per_s" in stage.counts:
-        parts.append(f"{stage.counts['tokens_per_s']:,.0f} tokens/s")
+    if stage.num_in_flight:
+        parts.append(f"{stage.num_in_flight:,} in flight")
+    rate = stage.counts.get("tokens_per_s", stage.tokens_per_s)
+    if rate is not None:
+        parts.append(f"{rate:,.0f} tokens/s")
     told = {*SOURCES, "tokens_per_s"}
     parts += [f"{name} {value:,.4g}" for name, value in stage.counts.items() if name not in told]
-    if stage.done >= stage.total > 0:
+    if stage.is_done:
         parts.append(f"{stage.elapsed_s:.0f} s")
     elif stage.remaining_s is not None:
         parts.append(f"{_clock(stage.remaining_s)} left")
-    return "  ".join([*parts, stage.note]).strip()
+    return "  ".join(filter(None, [*parts, _phases(stage.engines), stage.note]))
+
+
+def _phases(engines: Mapping[EnginePhase, int]) -> str:
+    """What the engines do that do not sample yet; nothing once all of them do."""
+    starting = {phase: num for phase, num in engines.items() if phase is not EnginePhase.SAMPLING}
+    if len(engines) == 1:
+        return "".join(starting)
+    return ", ".join(f"{num} {phase}" for phase, num in sorted(starting.items()))
 
 
 def _clock(seconds: float) -> str:
@@ -95,17 +110,19 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-class _LinePrinter:
-    """For logs: a line when a stage has moved on by a tenth, and when it ends."""
+class LinePrinter:
+    """For logs: a line when a stage does another thing, has moved on by a tenth or ends, and every minute."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._tenths: dict[str, int] = {}
+    def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._clock = console, clock
+        self._printed: dict[str, tuple[object, float]] = {}  # by stage: what it was doing, and when
 
-    def __call__(self, progress: _Progress) -> None:
-        for stage in progress.stages:
+    def __call__(self, stages: Sequence[StageProgress]) -> None:
+        now_s = self._clock()
+        for stage in stages:
             tenth = int(10 * stage.done / stage.total) if stage.total else 0
-            if tenth > self._tenths.get(stage.stage, -1):
-                self._tenths[stage.stage] = tenth
-                line = f"{stage.stage:<10} {stage.done:,.0f}/{stage.total:,.0f}  {describe(stage)}"
-                self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+            doing = (tenth, stage.is_done, _phases(stage.engines), stage.note)
+            before, printed_s = self._printed.get(stage.stage, (None, now_s))
+            if doing != before or (now_s - printed_s >= QUIET_S and not stage.is_done):
+                self._printed[stage.stage] = doing, now_s
+                self._console.print(progress_line(stage), markup=False, highlight=False, soft_wrap=True)

@@ -14,8 +14,8 @@ class TokenMeter:
     """Tokens that the engines of one stage have sampled. Times are any clock's that only moves forward."""
 
     num_tokens: float = 0
-    _by_engine: dict[str, float] = field(default_factory=dict)
     _in_flight: dict[str, int] = field(default_factory=dict)
+    _began_s: float | None = None
     _readings: deque[tuple[float, float]] = field(default_factory=deque)  # (time, tokens of all engines)
 
     @property
@@ -23,15 +23,18 @@ class TokenMeter:
         """Samples that the engines have and have not finished."""
         return sum(self._in_flight.values())
 
-    def read(self, engine: str, num_tokens: float, num_in_flight: int, *, now_s: float) -> None:
-        """Takes an engine's counters: all its tokens so far, and its samples at this moment."""
-        grown = max(num_tokens - self._by_engine.get(engine, 0), 0)
-        self._by_engine[engine] = max(num_tokens, self._by_engine.get(engine, 0))
+    def read(self, engine: str, num_new_tokens: float, num_in_flight: int, *, now_s: float) -> None:
+        """Takes what an engine has sampled since its last report, and its samples at this moment."""
         self._in_flight[engine] = num_in_flight
-        self.num_tokens += grown
+        self.num_tokens += num_new_tokens
+        self._began_s = now_s if self._began_s is None else self._began_s
         self._readings.append((now_s, self.num_tokens))
         while len(self._readings) > 1 and self._readings[1][0] <= now_s - WINDOW_S:
             self._readings.popleft()
+
+    def forget(self, engine: str) -> None:
+        """What an engine that ended or died had in flight is in flight no more."""
+        self._in_flight.pop(engine, None)
 
     def tokens_per_s(self, *, now_s: float) -> float | None:
         """Over the last seconds; None before the first token and in the first second."""
@@ -39,6 +42,13 @@ class TokenMeter:
             return None
         began_s, before = self._readings[0]
         return (self.num_tokens - before) / (now_s - began_s) if now_s - began_s >= _SHORTEST_S else None
+
+    def mean_tokens_per_s(self) -> float | None:
+        """From the first report to the last one; None before the first token and in the first second."""
+        if self._began_s is None or not self.num_tokens:
+            return None
+        span_s = self._readings[-1][0] - self._began_s
+        return self.num_tokens / span_s if span_s >= _SHORTEST_S else None
 
 
 def time_left_s(

@@ -18,6 +18,7 @@ from drsft.policy.protocol import Policy, Scorer
 from drsft.policy.provenance import provenance
 from drsft.policy.teacher import OpenAITeachers
 from drsft.policy.vllm.policy import VLLMPolicy
+from drsft.policy.vllm.start_phases import OnPhase
 from drsft.process.logs import log_as_json
 from drsft.records import Record, stable_seed
 from drsft.rewrite.cascade import Recipe
@@ -70,11 +71,11 @@ class RewritingActor:
         )
         self._guard = EngineGuard(board, STAGE)
         prompter = run_prompter(config.target, open_store(store_url))
-        policy, decoder = _policy_and_decoder(config, prompter, make_policy)
+        policy, decoder = _policy_and_decoder(config, prompter, make_policy, self._guard.is_in)
         self._progress = ProgressReporter(board, STAGE)
         self._has_failed = False
         if isinstance(policy, VLLMPolicy):
-            EnginePulse(board, STAGE, policy)
+            EnginePulse(board, STAGE, self._guard.actor_id, policy)
         self._rewriter = ShardRewriter(
             open_store(store_url),
             _recipe(config, number, prompter, decoder),
@@ -137,11 +138,11 @@ class _Progress(NoEvents):
 
 
 def _policy_and_decoder(
-    config: RunConfig, prompter: Prompter, make_policy: MakePolicy | None
+    config: RunConfig, prompter: Prompter, make_policy: MakePolicy | None, on_phase: OnPhase
 ) -> tuple[Policy, HintedDecoder | None]:
     if make_policy is not None:
         return make_policy(config.target, prompter), None
-    engines = build_engines(config.target, prompter, config.rewrite)
+    engines = build_engines(config.target, prompter, config.rewrite, on_phase=on_phase)
     return engines.policy, engines.decoder
 
 

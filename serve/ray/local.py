@@ -12,9 +12,10 @@ from ray import serve as ray_serve
 
 from drsft.errors import ConfigError, SetupError
 from drsft.policy.prompts import target_prompter
+from drsft.policy.vllm.options import check_options
 from drsft.process.death_notice import last_word
 from drsft.rewrite.hinted import hinted_prompter
-from drsft.stages.cluster import check_port_is_free, connected
+from drsft.stages.cluster import check_port_is_free, connected, is_own_machine
 from serve.app import build_app
 from serve.http.loopback import is_loopback
 from serve.settings import ServeConfig
@@ -41,6 +42,7 @@ def serve_here(config: ServeConfig, *, host: str, port: int) -> None:
     prompter = target_prompter(config.target)  # what every replica will make: a template may be refused
     if config.rewrite.is_hinted:
         hinted_prompter(config.rewrite.hinted, prompter)
+    check_options(config.target, is_own_machine=is_own_machine())
     ended = threading.Event()
 
     def end(signum: int, frame: FrameType | None) -> None:

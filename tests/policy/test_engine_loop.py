@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from drsft.errors import InputError, StageError
-from drsft.policy.engine_loop import EngineLoop, EngineRequest, check_token_ids, settle
+from drsft.policy.engine_loop import EngineCounts, EngineLoop, EngineRequest, check_token_ids, settle
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,9 @@ class CountingEngine:
     @property
     def is_idle(self) -> bool:
         return not self.left
+
+    def counts(self) -> EngineCounts:
+        return EngineCounts(0, len(self.left))
 
     def unfinished(self) -> Sequence[EngineRequest]:
         return [request for request, _ in self.left.values()]

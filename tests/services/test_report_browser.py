@@ -12,7 +12,7 @@ from playwright.sync_api import Locator, expect
 from drsft.config import RunConfig
 from drsft.evaluate.paired import PairedDifference
 from drsft.report.html.compare_page import render_comparison
-from drsft.report.html.live import served
+from drsft.report.html.live import LiveReport, served
 from drsft.report.html.page import render
 from drsft.report.run_comparison import ArmOfBoth, Figure, RunComparison
 from drsft.run.shards import ShardSet
@@ -252,11 +252,14 @@ def test_a_live_page_shows_what_the_run_gains_and_stays_when_it_ends(browser: An
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda message: complaints.append(message.text))
-    with served(config, port=0) as address:
+    report = LiveReport(config)
+    with served(report, port=0) as address:
         page.goto(address)
         expect(page.locator("#standing")).to_contain_text("rewriting 0 of 2 shards")
         ShardSet(store, "rewrite").commit("0", records_to_table([]), {"tokens": {}})
         page.get_by_text("rewriting 1 of 2 shards").wait_for(timeout=20_000)
+        report.show_progress(["rewrite    3/16  12 in flight  80 tokens/s"])
+        expect(page.locator("#progress")).to_have_text("rewrite    3/16  12 in flight  80 tokens/s")
         assert complaints == []
     page.get_by_text("The run has ended").wait_for(timeout=20_000)
     page.close()

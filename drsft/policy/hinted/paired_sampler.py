@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from drsft.policy.engine_loop import EngineRequest, check_token_ids, refusal, settle
+from drsft.policy.engine_loop import EngineCounts, EngineRequest, check_token_ids, refusal, settle
 from drsft.policy.hinted.admission import Admission, must_separate
 from drsft.policy.hinted.decode_step import decode_step
 from drsft.policy.hinted.paired_rows import (
@@ -72,6 +72,7 @@ class PairedSampler:
         )  # in order of arrival, from the first without room
         self._rows: dict[str, _Row] = {}  # by request id
         self._num_row_requests = 0
+        self._num_ended_tokens = 0
 
     @property
     def is_idle(self) -> bool:
@@ -80,6 +81,15 @@ class PairedSampler:
     def unfinished(self) -> Sequence[EngineRequest]:
         waiting = [one for one in list(self._waiting) if isinstance(one, SampleRequest)]
         return [*self.plain.unfinished(), *list(self._requests.values()), *waiting]
+
+    def counts(self) -> EngineCounts:
+        """Of the plain samples, and a pair's continuation once."""
+        plain, requests = self.plain.counts(), list(self._requests.values())
+        pairs = [pair for request in requests for pair in request.pairs]
+        num_tokens = plain.num_tokens + self._num_ended_tokens + _num_tokens(pairs)
+        num_open = sum(pair.continuation.finish_reason is None for pair in pairs)
+        num_open += sum(isinstance(one, SampleRequest) for one in list(self._waiting))
+        return EngineCounts(num_tokens, plain.num_in_flight + num_open)
 
     def add(self, request: PairedRequest | SampleRequest) -> None:
         match request:
@@ -229,6 +239,7 @@ class PairedSampler:
     def _drop(self, request: PairedRequest) -> None:
         """Removes a request with all its pairs, wherever they are."""
         self._requests.pop(request.request_id, None)
+        self._num_ended_tokens += _num_tokens(request.pairs)
         for pair in request.pairs:
             self._leave(pair)
         self._waiting = deque(
@@ -238,7 +249,12 @@ class PairedSampler:
     def _settle_if_done(self, request: PairedRequest) -> None:
         is_done = all(pair.continuation.finish_reason for pair in request.pairs)
         if is_done and self._requests.pop(request.request_id, None) is not None:
+            self._num_ended_tokens += _num_tokens(request.pairs)
             settle([(request, [pair.continuation.completion() for pair in request.pairs])])
+
+
+def _num_tokens(pairs: Sequence[Pair]) -> int:
+    return sum(len(pair.continuation.token_ids) for pair in pairs)
 
 
 def _agrees(pair: Pair, token_ids: Sequence[list[int]]) -> bool:

@@ -14,7 +14,14 @@ import torch
 
 from drsft.config import Mixing, Target
 from drsft.errors import ModelError
-from drsft.policy.engine_loop import EngineLoop, EngineRequest, check_token_ids, first_line, settle
+from drsft.policy.engine_loop import (
+    EngineCounts,
+    EngineLoop,
+    EngineRequest,
+    check_token_ids,
+    first_line,
+    settle,
+)
 from drsft.policy.hinted.attention import group_queries
 from drsft.policy.hinted.continuation import Continuation, start_continuations
 from drsft.policy.hinted.decode_step import decode_step
@@ -96,10 +103,16 @@ class _TorchEngine:
         self._waiting: deque[tuple[_Request, Continuation]] = deque()
         self._pairs: list[tuple[_Request, Continuation]] = []  # pair i has the rows 2i (hinted) and 2i + 1
         self._rows: Rows = rows_for(model)
+        self._num_ended_tokens = 0
 
     @property
     def is_idle(self) -> bool:
         return not (self._pairs or self._waiting)
+
+    def counts(self) -> EngineCounts:
+        open_ones = [one for _, one in (*list(self._pairs), *list(self._waiting))]
+        num_tokens = sum(len(one.token_ids) for one in open_ones)
+        return EngineCounts(self._num_ended_tokens + num_tokens, len(open_ones))
 
     def unfinished(self) -> Sequence[EngineRequest]:
         requests = {id(request): request for request, _ in (*self._pairs, *self._waiting)}
@@ -154,6 +167,7 @@ class _TorchEngine:
         """Frees the rows of these pairs; the last pairs move into their places, as their rows do."""
         if not leaving:
             return
+        self._num_ended_tokens += sum(len(self._pairs[index][1].token_ids) for index in leaving)
         self._rows.leave([row for index in leaving for row in (2 * index, 2 * index + 1)])
         for place, mover in compaction(len(self._pairs), leaving):
             self._pairs[place] = self._pairs[mover]

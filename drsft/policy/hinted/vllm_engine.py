@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, Self
 
-from drsft.config import Mixing, Target
+from drsft.config import Engine, Mixing, Target
 from drsft.errors import ConfigError
 from drsft.policy.hinted.admission import Admission, AdmitInStep
 from drsft.policy.hinted.continuation import start_continuations
@@ -15,6 +15,7 @@ from drsft.policy.hinted.protocol import Contexts, PairCounts
 from drsft.policy.prompts import Prompter
 from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.policy.vllm.sampler import PlainSampler
+from drsft.policy.vllm.start_phases import OnPhase
 from drsft.records import Completion, Sampling
 
 __all__ = ["VLLMHintedDecoder"]
@@ -33,12 +34,9 @@ class VLLMHintedDecoder:
         *,
         engine_options: Mapping[str, Any] | None = None,
         admission: Admission | None = None,
+        on_phase: OnPhase = lambda phase: None,
     ) -> None:
-        if target.engine.tensor_parallel_size > 1:
-            raise ConfigError(
-                "target.engine.tensor_parallel_size: Hinted Decoding in vLLM needs 1 (it mixes logits in its "
-                "own process); set it, or rewrite.hinted.engine: torch"
-            )
+        _check_is_one_process(target.engine)
         check_interface()
         self.counts = PairCounts()
         self._prompter = prompter
@@ -54,7 +52,7 @@ class VLLMHintedDecoder:
         def wrap(plain: PlainSampler) -> PairedSampler:
             return PairedSampler(plain, paired_rows, self._stop_ids, admission or AdmitInStep(), self.counts)
 
-        self.policy = VLLMPolicy(target, prompter, engine_options=options, wrap=wrap)
+        self.policy = VLLMPolicy(target, prompter, engine_options=options, wrap=wrap, on_phase=on_phase)
 
     def __enter__(self) -> Self:
         return self
@@ -87,3 +85,22 @@ class VLLMHintedDecoder:
         except asyncio.CancelledError:
             engine_loop.cancel(request.request_id)
             raise
+
+
+def _check_is_one_process(engine: Engine) -> None:
+    several = {
+        "tensor_parallel_size": engine.tensor_parallel_size,
+        "options.pipeline_parallel_size": engine.options.get("pipeline_parallel_size", 1),
+    }
+    for name, size in several.items():
+        if size != 1:
+            raise ConfigError(
+                f"target.engine.{name}: Hinted Decoding in vLLM needs 1 (it mixes logits in its "
+                "own process); set it, or rewrite.hinted.engine: torch"
+            )
+    for name in ("speculative_config", "spec_method"):
+        if engine.options.get(name):
+            raise ConfigError(
+                f"target.engine.options.{name}: Hinted Decoding in vLLM draws token by token; leave it out, "
+                "or set rewrite.hinted.engine: torch"
+            )

@@ -5,14 +5,17 @@ import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
 from drsft.config import Target
-from drsft.errors import ModelError
+from drsft.errors import ConfigError, ModelError, UserError
 from drsft.policy.cache_size import cache_bytes_here
 from drsft.policy.prompts import model_location
 from drsft.policy.vllm.messages import told_by_key
+from drsft.policy.vllm.options import check_here, refused_options
+from drsft.policy.vllm.start_phases import EnginePhase, OnPhase, weights_read
 from drsft.records import Sampling
 
 __all__ = ["build_engine", "engine_arguments", "never_sample", "sampling_params", "scoring_params"]
@@ -105,22 +108,43 @@ def engine_arguments(target: Target) -> dict[str, Any]:
     return arguments
 
 
-def build_engine(target: Target, options: Mapping[str, Any]) -> Any:
-    """`options` go to vLLM as they are. Raises ModelError when it cannot start."""
+def build_engine(target: Target, options: Mapping[str, Any], *, on_phase: OnPhase) -> Any:
+    """`options` go to vLLM as they are, over the target's. Raises ConfigError for what it refuses of the
+    target's options, and ModelError when it cannot start.
+    """
+    arguments = {"model": model_location(target.model), **engine_arguments(target)}
+    check_here(target.engine.options)
     try:
-        arguments = {**engine_arguments(target), **options}
         from vllm import EngineArgs
         from vllm.v1.engine.llm_engine import LLMEngine
 
         _keep_freed_memory()
-        engine = LLMEngine.from_engine_args(EngineArgs(model=model_location(target.model), **arguments))
-        _warm_up(engine)
-    except ModelError:
-        raise
+        engine_args = EngineArgs(**{**arguments, **target.engine.options, **options})
+        with _phases_told(target, on_phase):
+            engine = LLMEngine.from_engine_args(engine_args)
+            _warm_up(engine)
     except Exception as error:  # OSError, RuntimeError, pydantic's, VLLMError: vLLM names no common base
-        reason = told_by_key(error)
-        raise ModelError(f"target.model {target.model!r}: vLLM cannot start with it: {reason}") from error
+        raise _told_failure(target, arguments, error) from error
     return engine
+
+
+def _phases_told(target: Target, on_phase: OnPhase) -> AbstractContextManager[None]:
+    engine = target.engine
+    if engine.tensor_parallel_size > 1 or engine.options.get("pipeline_parallel_size", 1) != 1:
+        on_phase(EnginePhase.STARTING)
+        return nullcontext()
+    on_phase(EnginePhase.READING)
+    behind = EnginePhase.WARMING_UP if engine.enforce_eager else EnginePhase.COMPILING
+    return weights_read(partial(on_phase, behind))
+
+
+def _told_failure(target: Target, arguments: Mapping[str, Any], error: Exception) -> UserError:
+    given = target.engine.options
+    if given and (refusal := refused_options(target, arguments)) is not None:
+        return ConfigError(refusal)
+    with_options = f" and target.engine.options ({', '.join(given)})" if given else ""
+    reason = told_by_key(error)
+    return ModelError(f"target.model {target.model!r}: vLLM cannot start with it{with_options}: {reason}")
 
 
 def never_sample(engine: Any, token_ids: Sequence[int]) -> None:

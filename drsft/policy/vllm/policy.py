@@ -11,11 +11,12 @@ from typing import Any, Self
 
 from drsft.config import Target
 from drsft.errors import InputError
-from drsft.policy.engine_loop import EngineLoop, SteppedEngine
+from drsft.policy.engine_loop import EngineCounts, EngineLoop, SteppedEngine
 from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import Draw, OnTokens
 from drsft.policy.vllm.engine import build_engine
 from drsft.policy.vllm.sampler import PlainSampler, SampleRequest, ScoreRequest, SharedPrompt
+from drsft.policy.vllm.start_phases import EnginePhase, OnPhase
 from drsft.records import Completion, Sampling
 
 __all__ = ["VLLMPolicy"]
@@ -36,12 +37,14 @@ class VLLMPolicy:
         *,
         engine_options: Mapping[str, Any] | None = None,
         wrap: WrapSampler | None = None,
+        on_phase: OnPhase = lambda phase: None,
     ) -> None:
         """`engine_options` go to vLLM as they are, over what the target says. `wrap` returns what is stepped
-        in place of the sampler: an engine that takes other requests beside the samples.
+        in place of the sampler: an engine that takes other requests beside the samples. `on_phase` is called
+        in another thread with what the engine does until it is ready.
         """
         self.max_model_len = target.max_model_len
-        build = partial(_build, target, prompter, engine_options or {}, wrap)
+        build = partial(_build, target, prompter, engine_options or {}, wrap, on_phase)
         self.loop: EngineLoop[SteppedEngine] = EngineLoop(build, name="vLLM engine")
 
     def __enter__(self) -> Self:
@@ -101,8 +104,12 @@ class VLLMPolicy:
 
     @property
     def num_pending(self) -> int:
-        """Samples that the engine has and has not finished."""
+        """Requests that the engine has and has not finished."""
         return len(self.loop.engine.unfinished())
+
+    def counts(self) -> EngineCounts:
+        """What the engine has sampled so far, and has in flight."""
+        return self.loop.engine.counts()
 
     @property
     def busy_s(self) -> float:
@@ -118,7 +125,13 @@ class VLLMPolicy:
 
 
 def _build(
-    target: Target, prompter: Prompter, engine_options: Mapping[str, Any], wrap: WrapSampler | None
+    target: Target,
+    prompter: Prompter,
+    engine_options: Mapping[str, Any],
+    wrap: WrapSampler | None,
+    on_phase: OnPhase,
 ) -> SteppedEngine:
-    sampler = PlainSampler(build_engine(target, engine_options), prompter)
+    on_phase(EnginePhase.LOADING)
+    sampler = PlainSampler(build_engine(target, engine_options, on_phase=on_phase), prompter)
+    on_phase(EnginePhase.READY)
     return wrap(sampler) if wrap else sampler

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from drsft.errors import InputError
-from drsft.policy.engine_loop import EngineRequest, Settled, check_token_ids, refusal, settle
+from drsft.policy.engine_loop import EngineCounts, EngineRequest, Settled, check_token_ids, refusal, settle
 from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import OnTokens
 from drsft.policy.vllm.engine import never_sample, sampling_params, scoring_params
@@ -78,6 +78,7 @@ class PlainSampler:
         self.pending: dict[str, SampleRequest | ScoreRequest] = {}
         self.num_embeddings = int(engine.vllm_config.model_config.get_vocab_size())
         self._prompter = prompter
+        self._num_ended_tokens = 0
         self._tasks = engine.get_supported_tasks()
         never_sample(engine, ids_without_text(prompter.tokenizer, self.num_embeddings))
 
@@ -87,6 +88,14 @@ class PlainSampler:
 
     def unfinished(self) -> Sequence[EngineRequest]:
         return list(self.pending.values())
+
+    def counts(self) -> EngineCounts:
+        """By vLLM's own states of the samples: a step costs nothing more for being counted."""
+        samples = [name for name, one in list(self.pending.items()) if isinstance(one, SampleRequest)]
+        states = self.engine.output_processor.request_states
+        found = [state for name in samples if (state := states.get(name)) is not None]
+        num_tokens = sum(state.detokenizer.num_output_tokens() for state in found)
+        return EngineCounts(self._num_ended_tokens + num_tokens, len(samples))
 
     def add(self, request: SampleRequest | ScoreRequest) -> None:
         """Hands a request to vLLM. Raises InputError or an error of vLLM's.
@@ -135,7 +144,9 @@ class PlainSampler:
         state = self.engine.output_processor.request_states[request_id]
         self.engine.abort_request([request_id], internal=True)
         if isinstance(request, SampleRequest):
-            settle([(request, stopped_completion(tuple(state.detokenizer.output_token_ids)))])
+            token_ids = tuple(state.detokenizer.output_token_ids)
+            self._num_ended_tokens += len(token_ids)
+            settle([(request, stopped_completion(token_ids))])
 
     def step(self) -> None:
         self.deliver(self.engine.step())
@@ -169,6 +180,7 @@ class PlainSampler:
 
     def _completion(self, sample: Any) -> Completion:
         token_ids = tuple(sample.token_ids)
+        self._num_ended_tokens += len(token_ids)
         answer, thought = self._prompter.read(token_ids)
         return Completion(
             token_ids=token_ids,

@@ -1,12 +1,27 @@
-"""Tells when an engine that starts in this process has read its weights: vLLM says so in its log only."""
+"""What an engine is doing before it samples. vLLM tells in its log only when its weights are read."""
 
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 
-__all__ = ["weights_read"]
+__all__ = ["EnginePhase", "OnPhase", "weights_read"]
 
 _LOADER = "vllm.model_executor.model_loader.default_loader"  # of vLLM 0.32
+
+
+class EnginePhase(StrEnum):
+    LOADING = "loading vLLM"
+    STARTING = "starting workers"  # in processes of their own, which do not tell what they are doing
+    READING = "reading weights"
+    COMPILING = "compiling"
+    WARMING_UP = "warming up"
+    READY = "waiting for work"
+    FIRST_TOKENS = "first tokens"
+    SAMPLING = "sampling"
+
+
+OnPhase = Callable[[EnginePhase], None]
 
 
 class _Notice(logging.Handler):

@@ -3,7 +3,7 @@
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,6 +31,14 @@ class LiveReport:
         self._polled_s = -POLL_S  # the last poll, on the monotonic clock
         self._shown = ""  # the version that the last reader has
         self._news = threading.Condition()  # of _shown
+        self._progress: Sequence[str] = ()
+
+    def show_progress(self, lines: Sequence[str]) -> None:
+        """What the stages are doing at this moment, as the terminal shows it."""
+        self._progress = lines
+
+    def progress(self) -> bytes:
+        return "\n".join(self._progress).encode()
 
     def version(self) -> str:
         """Changes with every object that the run gains; the reader that asks has the page rendered last."""
@@ -72,12 +80,11 @@ class LiveReport:
 
 
 @contextmanager
-def served(config: RunConfig, *, port: int) -> Iterator[str]:
+def served(report: LiveReport, *, port: int) -> Iterator[str]:
     """The address of the live report while the block runs; port 0 takes a free one.
 
     Afterwards an open page polls once more and shows the finished run. Raises ConfigError for a port in use.
     """
-    report = LiveReport(config)
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Handler, report))
     except OSError as error:
@@ -86,6 +93,7 @@ def served(config: RunConfig, *, port: int) -> Iterator[str]:
     threading.Thread(target=server.serve_forever, name="live report", daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}/"
+        report.show_progress(())
         report.wait_for_page()
     finally:
         server.shutdown()
@@ -106,6 +114,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer("text/html; charset=utf-8", self._report.page)
         elif self.path == "/version":
             self._answer("text/plain", lambda: self._report.version().encode())
+        elif self.path == "/progress":
+            self._answer("text/plain; charset=utf-8", self._report.progress)
         else:
             self.send_error(404)
 

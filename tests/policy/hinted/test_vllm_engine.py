@@ -139,6 +139,7 @@ def test_cancelled_pairs_and_long_prompts_leave_the_engine_empty(
     assert isinstance(sampler, PairedSampler)
     assert not sampler.plain.engine.has_unfinished_requests()
     assert not sampler.unfinished()
+    assert sampler.counts().num_in_flight == 0
     assert not sampler._paired_rows.pairs
     with pytest.raises(InputError, match="512"):
         decoded(engine, [Contexts(hinted_ids=(5,) * 512, plain_ids=(5,))], greedy())

@@ -18,6 +18,7 @@ from drsft.errors import InputError, ModelError, StageError
 from drsft.policy.prompts import Prompter, load_prompter, model_location
 from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.policy.vllm.sampler import PlainSampler
+from drsft.policy.vllm.start_phases import EnginePhase
 from drsft.records import FinishReason, Problem, Sampling
 
 pytestmark = pytest.mark.engine
@@ -211,6 +212,35 @@ async def test_a_stopped_sample_leaves_the_others_as_they_were(
     draws[0].stop()  # too late to matter
     assert (await draws[0].completion).finish_reason == "stop"
     assert not engine_of(policy).has_unfinished_requests()
+
+
+async def test_an_engine_counts_every_token_once_and_knows_what_is_in_flight(
+    policy: VLLMPolicy, prompt_ids: tuple[int, ...]
+) -> None:
+    before = policy.counts()
+    assert before.num_in_flight == 0
+    draws = policy.draw(prompt_ids, sampling(num_samples=8, max_tokens=100))
+    scored = asyncio.create_task(policy.logprobs(prompt_ids, (5,) * 20))
+    seen = []
+    while not all(draw.completion.done() for draw in draws):
+        seen.append(policy.counts())
+        if len(seen) == 3:
+            draws[0].stop()
+        await asyncio.wait([draw.completion for draw in draws], timeout=0.002)
+    await scored
+    completions = [await draw.completion for draw in draws]
+    after = policy.counts()
+    assert after.num_tokens - before.num_tokens == sum(len(one.token_ids) for one in completions)
+    assert after.num_in_flight == 0
+    assert max(one.num_in_flight for one in seen) <= 8, "a text that is scored is no sample"
+    assert any(before.num_tokens < one.num_tokens < after.num_tokens for one in seen)
+
+
+def test_an_engine_tells_what_it_does_until_it_is_ready(prompter: Prompter) -> None:
+    phases: list[EnginePhase] = []
+    with VLLMPolicy(TARGET, prompter, on_phase=phases.append):
+        expected = [EnginePhase.LOADING, EnginePhase.READING, EnginePhase.WARMING_UP, EnginePhase.READY]
+        assert phases == expected
 
 
 def test_a_folder_that_is_no_model_is_one_line(

@@ -42,7 +42,7 @@ def _plan(store: Store) -> None:
 
 @pytest.fixture
 def address(config: RunConfig) -> Iterator[str]:
-    with served(config, port=0) as address:
+    with served(LiveReport(config), port=0) as address:
         yield address
 
 
@@ -74,6 +74,14 @@ def test_the_version_changes_with_what_the_run_gains(config: RunConfig) -> None:
     assert (rewriting.num_done, rewriting.num_in_all) == (1, 2)
 
 
+def test_an_open_page_is_told_what_the_stages_do(config: RunConfig) -> None:
+    report = LiveReport(config)
+    with served(report, port=0) as address:
+        assert _get(address, "progress") == ""
+        report.show_progress(["rewrite    0/16  reading weights", "train      0/9"])
+        assert _get(address, "progress") == "rewrite    0/16  reading weights\ntrain      0/9"
+
+
 def test_other_names_and_paths_are_refused(address: str) -> None:
     for path, headers, code in (("", {"Host": "evil.example"}, 403), ("config.json", {}, 404)):
         with pytest.raises(urllib.error.HTTPError) as refused:
@@ -82,9 +90,9 @@ def test_other_names_and_paths_are_refused(address: str) -> None:
 
 
 def test_the_server_ends_with_the_run_and_says_when_the_port_is_taken(config: RunConfig) -> None:
-    with served(config, port=0) as address:
+    with served(LiveReport(config), port=0) as address:
         port = int(address.rstrip("/").rsplit(":", 1)[1])
-        with pytest.raises(ConfigError, match=f"--port {port}"), served(config, port=port):
+        with pytest.raises(ConfigError, match=f"--port {port}"), served(LiveReport(config), port=port):
             pass
     with pytest.raises(urllib.error.URLError):
         _get(address)
@@ -100,7 +108,7 @@ def test_the_server_ends_only_after_an_open_page_shows_the_finished_run(config: 
         return page
 
     store = _store(config)
-    with ThreadPoolExecutor() as threads, served(config, port=0) as address:
+    with ThreadPoolExecutor() as threads, served(LiveReport(config), port=0) as address:
         assert "is being planned" in _get(address)
         page = threads.submit(poll_until_planned, address)
         _plan(store)
@@ -111,6 +119,6 @@ def test_a_store_is_read_and_never_written(config: RunConfig, tmp_path: Path) ->
     store = _store(config)
     _plan(store)
     before = list(LocalStore(tmp_path).keys(""))
-    with served(config, port=0) as address:
+    with served(LiveReport(config), port=0) as address:
         _get(address)
     assert list(LocalStore(tmp_path).keys("")) == before
