@@ -20,6 +20,7 @@ from drsft.setup.starter import Starter, Wanted, make_starter
 __all__ = ["write_starter"]
 
 SHOWN_CHARS = 60
+WIDTH = 160  # where the output is no terminal
 
 
 def write_starter(wanted: Wanted, output: Path, *, force: bool, yes: bool, as_json: bool) -> None:
@@ -37,13 +38,20 @@ def write_starter(wanted: Wanted, output: Path, *, force: bool, yes: bool, as_js
     if as_json:
         print(json.dumps(_as_json(starter, output), ensure_ascii=False))
         return
-    Console().print(_table(starter))
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(_table(starter))
+    if starter.warning is not None:
+        print(f"{starter.warning}; all of them: drsft data {wanted.path} --config {output}")
     print(f"{output} is written. Next: drsft run {output}")
 
 
 def _as_json(starter: Starter, output: Path) -> dict[str, Any]:
     choices = [{"key": one.key, "value": one.value, "reason": one.reason} for one in starter.choices]
-    return {"config": str(output), "choices": choices, "next": f"drsft run {output}"}
+    return {
+        "config": str(output),
+        "choices": choices,
+        "warning": starter.warning,
+        "next": f"drsft run {output}",
+    }
 
 
 def _table(starter: Starter) -> Table:

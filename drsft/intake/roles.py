@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from drsft.intake.field_profile import FieldProfile, FieldType
 
-__all__ = ["Candidate", "Role", "candidates_for", "clear_choice"]
+__all__ = ["CLEAR_LEAD", "Candidate", "Role", "candidates_for", "clear_choice"]
 
 
 class Role(StrEnum):
@@ -37,13 +37,14 @@ _NAMES: Mapping[Role, Sequence[str]] = {
     Role.QUESTION: (
         *("problem", "question", "query", "instruction", "prompt", "problemstatement", "questiontext"),
         *("exercise", "task", "input", "statement", "stem", "ques", "q", "frage", "aufgabe", "pregunta"),
-        *("sentence", "goal", "ctx", "content", "text"),
+        *("sentence", "goal", "ctx", "content", "text", "turns", "human", "énoncé", "pergunta", "domanda"),
+        *("题目", "问题", "問題", "вопрос"),
     ),
     Role.DEMONSTRATION: (
         *("solution", "rationale", "explanation", "generatedsolution", "cot", "chainofthought", "reasoning"),
         *("response", "output", "completion", "solutiontext", "workedsolution", "canonicalsolution", "proof"),
         *("steps", "answer", "solutions", "chosen", "exp"),
-        *("lösung", "loesung", "rechenweg", "solución"),
+        *("lösung", "loesung", "rechenweg", "solución", "解析", "解答", "решение", "assistant"),
     ),
     Role.REFERENCE: (
         *("answer", "finalanswer", "expectedanswer", "groundtruth", "target", "label", "correctanswer"),
@@ -58,7 +59,8 @@ _NAMES: Mapping[Role, Sequence[str]] = {
             "ideal",
             "golden",
         ),
-        *("numericanswer", "ans", "a", "antwort", "ergebnis", "respuesta", "solutions", "solution"),
+        *("numericanswer", "ans", "a", "antwort", "ergebnis", "respuesta", "réponse", "resposta"),
+        *("risposta", "答案", "ответ", "solutions", "solution"),
     ),
     Role.MESSAGES: ("messages", "conversations", "conversation", "chat", "dialog", "dialogue", "turns"),
     Role.OPTIONS: ("options", "choices", "candidates", "endings"),
@@ -73,7 +75,7 @@ _ANSWERS = {
     FieldType.NUMBERS,
 }
 _TYPES: Mapping[Role, set[FieldType]] = {
-    Role.QUESTION: _TEXTUAL,
+    Role.QUESTION: {*_TEXTUAL, FieldType.TEXTS},
     Role.DEMONSTRATION: {*_TEXTUAL, FieldType.TEXTS},
     Role.REFERENCE: _ANSWERS,
     Role.MESSAGES: {FieldType.CONVERSATION},
@@ -81,6 +83,7 @@ _TYPES: Mapping[Role, set[FieldType]] = {
 }
 MIN_FILL = 0.5
 CLEAR_LEAD = 8  # points by which the best must lead to need no question
+MIN_RANK = 50  # of a known name, however late it comes in its list
 WITHIN_PENALTY = 20  # for a name that has more words than its role's
 MAX_NAME_WORDS = 8
 _OTHER_WORDS = re.compile(
@@ -146,8 +149,9 @@ def _by_name(role: Role, fields: Sequence[FieldProfile]) -> Iterator[Candidate]:
             name, called, within = _name_within(one, names), "has it in its name", WITHIN_PENALTY
         penalty = None if name is None else _penalty(role, one, name)
         if name is not None and penalty is not None:
-            score = 100 - 2 * names.index(name) - 5 * one.path.count(".") - penalty - within
-            is_list = role is Role.DEMONSTRATION and one.type is FieldType.TEXTS
+            rank = max(MIN_RANK, 100 - 2 * names.index(name))
+            score = rank - 5 * one.path.count(".") - penalty - within
+            is_list = role is not Role.REFERENCE and one.type is FieldType.TEXTS and role is not Role.OPTIONS
             column = _of_list(one.path, name) if is_list else one.path
             yield Candidate(column=column, score=score, reason=f"{called} and holds {_described(one)}")
 
@@ -163,7 +167,7 @@ def _known_name(one: FieldProfile, names: Sequence[str]) -> str | None:
 
 
 def _of_list(path: str, name: str) -> str:
-    """All steps of a solution, a line each; of several solutions the first."""
+    """All steps of a solution, a line each; of several solutions or turns the first."""
     return f"{{{path}}}" if name == "steps" else f"{path}[0]"
 
 
@@ -188,6 +192,8 @@ def _penalty(role: Role, one: FieldProfile, name: str) -> int | None:
         return None if name.startswith("solution") else 40
     if role is Role.DEMONSTRATION and name == "answer" and not is_long:
         return None
+    if role is Role.QUESTION and one.num_distinct < 2 and "?" not in one.example:
+        return None if one.num_filled >= MANY_ROWS else 20
     return 20 if role is Role.QUESTION and one.num_distinct * 4 < one.num_filled else 0
 
 

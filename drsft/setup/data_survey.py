@@ -28,6 +28,8 @@ MAX_CHECKED = 400  # drawn evenly from them
 MAX_RUN_AS_CODE = 30
 TRIAL_TIMEOUT_S = 2.0
 MIN_USABLE = 0.5
+MOST = 0.95
+_OPTION_NUMBER = re.compile(r"\d{1,2}")
 HELD_OUT_SPLITS = ("test", "validation")
 
 
@@ -40,7 +42,7 @@ class DataSurvey:
     is_whole: bool  # false: there are more rows than were read
     num_checked: int
     num_set_aside: int
-    first_set_aside: str
+    first_set_aside: str  # its reason
     sample: tuple[Problem, ...]
     held_out_split: str | None
 
@@ -76,7 +78,7 @@ def survey_data(problems: Problems, given: GivenColumns, ask: Ask, *, kind: str 
         is_whole=len(rows) < MAX_ROWS,
         num_checked=len(drawn),
         num_set_aside=len(set_aside),
-        first_set_aside=f"{set_aside[0].reason}: {set_aside[0].detail[:80]}" if set_aside else "",
+        first_set_aside=f"{set_aside[0].reason}: {set_aside[0].detail:.80}" if set_aside else "",
         sample=tuple(usable),
         held_out_split=_held_out_split(problems, first=next(one for one in rows if isinstance(one, Row))),
     )
@@ -183,8 +185,13 @@ def _found_kind(
 
 def _first_number(problems: Sequence[Problem]) -> Literal[0, 1] | None:
     """The number of the first option, where answers are numbers of options; else None."""
-    offers = [(one.reference.strip().removesuffix(".0"), options_of(one.question)) for one in problems]
-    if not all(offered and one.isdecimal() and int(one) <= len(offered) for one, offered in offers):
+    every = [(one.reference.strip().removesuffix(".0"), options_of(one.question)) for one in problems]
+    offers = [
+        (one, offered)
+        for one, offered in every
+        if offered and _OPTION_NUMBER.fullmatch(one) and int(one) <= len(offered)
+    ]
+    if len(offers) < MOST * len(every):
         return None
     if sum(one in offered.values() for one, offered in offers) * 2 > len(offers):
         return None
@@ -204,6 +211,11 @@ def _code_reason(problems: Problems, rows: Sequence[Row]) -> str:
     with VerifierPool(timeout_s=10.0) as pool:
         verdicts = [one.result() for one in [pool.submit(one, one.demonstration) for one in tried]]
     num_right = sum(one.outcome is Outcome.CORRECT for one in verdicts)
+    if tried and not any(one.outcome in (Outcome.CORRECT, Outcome.UNJUDGED) for one in verdicts):
+        raise InputError(
+            f"rows hold tests, but none of {len(tried)} solutions passes them ({verdicts[0].reason:.120}); "
+            "name the field with the code: --solution FIELD, or another reference: --answer FIELD"
+        )
     unjudged = next((one.reason for one in verdicts if one.outcome is Outcome.UNJUDGED), None)
     return f"rows hold tests; {num_right} of {len(tried)} solutions pass them" + (
         f" ({unjudged})" if unjudged else ""

@@ -10,7 +10,7 @@ from drsft.errors import InputError
 from drsft.intake.columns import template_fields, text_of, unpacked, value_at
 from drsft.intake.field_profile import FieldProfile, FieldType, lengths_of, profile_fields
 from drsft.intake.messages import Conversation, read_conversation
-from drsft.intake.roles import Candidate, Role, candidates_for, clear_choice
+from drsft.intake.roles import CLEAR_LEAD, Candidate, Role, candidates_for, clear_choice
 from drsft.verify.choice.offered import options_of
 from drsft.verify.code.program import reference_of_row
 from drsft.verify.kinds import KINDS
@@ -29,7 +29,7 @@ FLAGS: Mapping[Role, str] = {
     Role.OPTIONS: "--options",
 }
 BY_NAME = 40  # candidates with fewer points are guessed from their content alone
-_CONTEXT = {"body", "context", "passage", "input", "story", "article"}
+_CONTEXT = {"body", "context", "passage", "input", "story", "article", "text"}
 _OPTION_TEXTS = {"options", "choices"}
 _CODE_QUESTION = ("text", "prompt", "question", "problem", "description", "instruction")
 _CODE_SOLUTION = ("canonical_solution", "code", "solution", "reference_solution", "answer")
@@ -39,6 +39,7 @@ _LETTER_FIELD = re.compile(
 _KIND_FIELDS = {"kind", "verifier", "verifier_kind", "grader", "answer_type"}
 _STATED = re.compile(r"####|\\boxed|answer is|answer:", re.IGNORECASE)
 _OPTION_NAME = re.compile(r"[A-Ha-h]|\d(?:\.0)?")
+_WORDS = re.compile(r"[^\\$=]*[^\W\d_]{2}[^\\$=]*")  # no formula
 _UNNAMED = re.compile(r"column_\d+")
 _PROGRAM_TESTS = {"input_output", "test_cases", "public_tests", "private_tests", "public_test_cases"}
 _COMPLETIONS = ("completion", "chosen", "response")
@@ -105,7 +106,10 @@ class _Finder:
         if self.given.messages is not None or self.given.question is not None:
             return self.given.messages is not None
         talks, questions = self._candidates(Role.MESSAGES), self._candidates(Role.QUESTION)
-        return bool(talks) and (not questions or talks[0].score > questions[0].score)
+        if not talks or not questions or talks[0].score > questions[0].score:
+            return bool(talks)
+        others = self._candidates(Role.DEMONSTRATION, set(template_fields(questions[0].column)))
+        return not others and self._ends_with_answer(talks[0].column)
 
     def code(self) -> FoundColumns:
         question = self.given.question or self._named(_CODE_QUESTION, Role.QUESTION)
@@ -113,7 +117,7 @@ class _Finder:
         first = self.rows[0]
         tests = next((name for name in ("test_list", "tests") if first.get(name)), None)
         self.reasons |= {"question": f"{question} with its tests", "demonstration": "code, in a fenced block"}
-        begins = "test" in first  # HumanEval: the solution goes on from the question
+        begins = "entry_point" in first  # HumanEval: the solution goes on from the question
         return FoundColumns(
             question=question
             if tests is None
@@ -217,9 +221,12 @@ class _Finder:
         return last if others and all(self._holds(last, other) for other in others) else question
 
     def _holds(self, column: str, other: str) -> bool:
-        """Whether nearly all texts of a column hold the texts of another one."""
-        pairs = [(text_of(fields, column) or "", text_of(fields, other) or "") for fields in self.rows]
-        return sum(two.strip() in one for one, two in pairs) * 10 > len(pairs) * 9
+        """Whether nearly all texts of a column hold the texts of another one, where that has any."""
+        every = [
+            (text_of(fields, column) or "", (text_of(fields, other) or "").strip()) for fields in self.rows
+        ]
+        pairs = [(one, two) for one, two in every if two]
+        return bool(pairs) and sum(two in one for one, two in pairs) * 10 > len(pairs) * 9
 
     def _solution(self, taken: set[str]) -> str | None:
         """None where no field holds more than an answer."""
@@ -240,6 +247,23 @@ class _Finder:
         if len(letters) == 1 and letters[0].score < BY_NAME:
             self.reasons["reference"] = "is a letter in every row"
             return letters[0].column
+        chosen = self._chosen_reference(solution, candidates)
+        return self._first_of_list(chosen) or chosen
+
+    def _first_of_list(self, column: str) -> str | None:
+        """The first of a list where it is the only one, or where texts say the same in other words."""
+        values = [unpacked(value_at(fields, column)) for fields in self.rows]
+        lists = [one for one in values if isinstance(one, list) and one]
+        if len(lists) * 2 < len(values):
+            return None
+        are_single = all(len(one) == 1 for one in lists)
+        texts = [str(text) for one in lists for text in one]
+        are_words = sum(_WORDS.fullmatch(text) is not None for text in texts) * 10 > len(texts) * 8
+        if are_words and not are_single:
+            self.reasons["reference"] = "the first of several texts, taken for the same answer in other words"
+        return f"{column}[0]" if are_single or are_words else None
+
+    def _chosen_reference(self, solution: str | None, candidates: Sequence[Candidate]) -> str:
         named = [one for one in candidates if one.score > BY_NAME]
         if named:
             return self._choose(Role.REFERENCE, named)
@@ -265,6 +289,7 @@ class _Finder:
                 and one.type is FieldType.TEXT
                 and one.num_filled
                 and not self._holds(question, one.path)
+                and not self._holds(one.path, question)  # the whole prompt once more
             ),
             None,
         )
@@ -369,11 +394,17 @@ class _Finder:
         return sum(isinstance(one, Conversation) for one in read) * 2 > len(read)
 
     def _choose(self, role: Role, candidates: Sequence[Candidate]) -> str:
-        best = clear_choice(candidates)
+        best = clear_choice(candidates) or self._first_of_series(candidates)
         if best is None:
             return self.ask(role, candidates)
         self.reasons[role.value] = best.reason
         return best.column
+
+    def _first_of_series(self, candidates: Sequence[Candidate]) -> Candidate | None:
+        """The first of fields that differ in a number alone and fit alike: solution_1, solution_2."""
+        alike = [one for one in candidates if candidates[0].score - one.score < CLEAR_LEAD]
+        stems = {re.sub(r"\d+$", "", one.column) for one in alike}
+        return min(alike, key=lambda one: (len(one.column), one.column)) if len(stems) == 1 else None
 
     def _named(self, names: Sequence[str], role: Role) -> str:
         by_name: Mapping[str, FieldProfile] = {one.path.lower(): one for one in self.profiles}

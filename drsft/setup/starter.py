@@ -58,6 +58,7 @@ class Wanted:
 class Starter:
     config: RunConfig
     text: str  # YAML
+    warning: str | None  # rows that the run would set aside
     choices: tuple[Choice, ...]
 
 
@@ -90,7 +91,19 @@ def make_starter(wanted: Wanted, ask: Ask, machine: Machine) -> Starter:
         "All keys and their defaults: docs/configuration.md."
     )
     return Starter(
-        config=config, text=commented_yaml(tree, draft.comments, head=head), choices=tuple(draft.choices)
+        config=config,
+        text=commented_yaml(tree, draft.comments, head=head),
+        warning=_warning(survey),
+        choices=tuple(draft.choices),
+    )
+
+
+def _warning(survey: DataSurvey) -> str | None:
+    if not survey.num_set_aside:
+        return None
+    return (
+        f"{survey.num_set_aside} of {survey.num_checked} rows looked at cannot be used, the first because of "
+        f"{survey.first_set_aside}"
     )
 
 

@@ -175,6 +175,48 @@ def olympiad() -> Rows:
     ]
 
 
+def several_solutions() -> Rows:
+    begins = "We look at both numbers, add the smaller one to the larger one, and see that the sum is"
+    return [
+        {
+            "question": f"How much is {a} + {b}?",
+            "final_answer": str(a + b),
+            "topic": "Sums",
+            "r1_solution_1": f"{begins} $\\boxed{{{a + b}}}$.",
+            "r1_solution_2": f"{begins} surely $\\boxed{{{a + b}}}$.",
+        }
+        for a, b in _sums()
+    ]
+
+
+def conversation_beside_its_question() -> Rows:
+    return [{**row, "question": row["conversations"][0]["value"], "source": "sums"} for row in share_gpt()]
+
+
+def answers_as_json() -> Rows:
+    return [
+        {**row, "reward_model": {"ground_truth": json.dumps([row["reward_model"]["ground_truth"]])}}
+        for row in asked_by_turns()
+    ]
+
+
+def turns_of_text() -> Rows:
+    return [
+        {"turns": [f"How much is {a} + {b}?"], "ground_truth": str(a + b), "task": "sums"} for a, b in _sums()
+    ]
+
+
+def other_tests() -> Rows:
+    return [
+        {
+            "question": f"Write a function add{i} that adds {a}.",
+            "solution": f"def add{i}(x):\n    return x + {a}",
+            "test": f"from solution import add{i}\n\ndef test_it():\n    assert add{i}(1) == {a + 1}\n",
+        }
+        for i, (a, _) in enumerate(_sums())
+    ]
+
+
 def prompt_and_completion() -> Rows:
     return [
         {
@@ -414,6 +456,11 @@ FILES: Mapping[str, tuple[Callable[[], Rows], Callable[[Rows, Path], Path]]] = {
     "lists_in_cells": (lists_in_cells, _table(",", ".csv")),
     "kinds_that_mix": (kinds_that_mix, _json_lines),
     "preferences": (preferences, _json_lines),
+    "several_solutions": (several_solutions, _parquet),
+    "conversation_beside_its_question": (conversation_beside_its_question, _json_lines),
+    "answers_as_json": (answers_as_json, _parquet),
+    "turns_of_text": (turns_of_text, _parquet),
+    "other_tests": (other_tests, _json_lines),
     "programs": (programs, _json_lines),
     "olympiad": (olympiad, _json_array),
     "prompt_and_completion": (prompt_and_completion, _json_lines),

@@ -1,7 +1,7 @@
 """Engines, training workers and token limits fit the machine, the model and the data."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drsft.errors import ModelError
@@ -52,6 +52,7 @@ def test_the_embedded_model_is_what_its_files_say() -> None:
     assert facts == ModelFacts(num_parameters=543_360, num_positions=1024, cache_values_per_token=384)
 
 
+@settings(deadline=None)
 @given(
     texts=st.lists(
         st.tuples(st.integers(1, 300), st.integers(0, 300), st.integers(1, 400)), min_size=1, max_size=50

@@ -19,7 +19,7 @@ from drsft.verify.choice.offered import options_of
 from tests.setup.files import FILES, written
 
 HERE = Machine(num_cpus=2, memory_mib=16_000)
-REFUSED = {"programs": "--answer", "alpaca": "--answer", "essays": "--question"}
+REFUSED = {"programs": "--answer", "other_tests": "--solution", "alpaca": "--answer", "essays": "--question"}
 KINDS = {
     "aqua": "choice",
     "choices_by_letter": "choice",
@@ -133,7 +133,13 @@ def test_a_field_that_names_verifiers_is_the_kind_of_each_row(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "column"), [("olympiad", "solution[0]"), ("preferences", "chosen"), ("plain", "solution")]
+    ("name", "column"),
+    [
+        ("olympiad", "solution[0]"),
+        ("preferences", "chosen"),
+        ("plain", "solution"),
+        ("several_solutions", "r1_solution_1"),
+    ],
 )
 def test_a_solution_is_found_in_a_list_beside_a_worse_one_and_where_it_is_short(
     name: str, column: str, tmp_path: Path
@@ -141,6 +147,25 @@ def test_a_solution_is_found_in_a_list_beside_a_worse_one_and_where_it_is_short(
     config = started(name, tmp_path).config
     assert config.problems.columns.demonstration == column
     assert {arm.data for arm in config.train.arms} == {"expert", "rewritten"}
+
+
+@pytest.mark.parametrize("name", ["answers_as_json", "turns_of_text", "conversation_beside_its_question"])
+def test_the_one_element_of_a_list_is_taken_and_a_conversation_for_its_solution(
+    name: str, tmp_path: Path
+) -> None:
+    config = started(name, tmp_path).config
+    first = next(read_problems(config.problems.model_copy(update={"part": None}), Intake()))
+    assert first.question == "How much is 3 + 2?"
+    assert first.reference == "5"
+
+
+def test_rows_that_a_run_would_set_aside_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    rows = [{"problem": f"What is {i} + 1?", "answer": i + 1 if i % 4 else None} for i in range(40)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    warning = make_starter(wanted(file), refuse, HERE).warning
+    assert warning is not None
+    assert warning.startswith("10 of 40 rows looked at cannot be used, the first because of no reference")
 
 
 def test_a_completion_beside_the_turns_of_its_prompt_is_the_solution(tmp_path: Path) -> None:
