@@ -47,7 +47,12 @@ def judge_numeric(case: Case, options: VerifyOptions) -> Verdict:
         if value == 0 or options.absolute_tolerance <= abs(value):
             tolerance = max(tolerance, options.absolute_tolerance)
     # One part in 10^12 for the representation of the numbers themselves: 3.3 is within 3.2 ± 0.1.
-    is_within = abs(answer * float(factor) - value) <= tolerance * (1 + 1e-12) + 1e-12 * abs(value)
+    is_percent = ["%" in text for text in (case.reference, found.text)]
+    scales = (1.0, 0.01) if is_percent == [True, False] else (1.0,)  # 75 for 75 %
+    is_within = any(
+        abs(answer * scale * float(factor) - value) <= tolerance * (1 + 1e-12) + 1e-12 * abs(value)
+        for scale in scales
+    )
     outcome = Outcome.CORRECT if is_within else Outcome.WRONG
     return Verdict(
         outcome=outcome, reason="within" if is_within else "outside the tolerance", answer=found.text

@@ -29,7 +29,7 @@ from drsft.verify.extraction.statement import FORMAL, Place
 __all__ = ["chosen_letters"]
 
 _LEADING = re.compile(
-    r"(?:Choice|Option)?[\s*_(（\[]*([A-Z])[)）\]*_]*(?:[.:。、．)]|,(?!\s*[A-Z]\b)|\s*[-–—]\s|不|\s*$|\s*\n)"
+    r"(?:Choice|Option)?[\s*_(（\[]*([A-Z])[)）\]*_]*(?:[.:。、．)!]|,(?!\s*[A-Z]\b)|\s*[-–—]\s|不|\s*$|\s*\n)"
 )
 _SMALL = re.compile(
     r"(?:answer|option|choice|ans)\W{0,4}(?:(?:is|be|should be)\b\W*)?(?:option\W*)?([a-z])\W*$"
@@ -66,7 +66,7 @@ def chosen_letters(text: str, offered: dict[str, str], *, asks_for_wrong: bool =
 
 def _alone(text: str, offered: dict[str, str]) -> Letters | None:
     """Letters without a sentence, or set apart from it at the start or the end."""
-    bare = text.strip()
+    bare = text.strip().removeprefix("Both ")
     if LIST.fullmatch(bare.rstrip(".。")) and (letters := letters_of(bare, offered)) is not None:
         return letters
     leading = _LEADING.match(bare)

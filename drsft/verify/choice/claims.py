@@ -16,7 +16,7 @@ __all__ = [
 ]
 
 _STRICT = r"(?:[(\[（]\s*[A-Za-z]\s*[)\]）]|(?-i:[A-Z])(?![A-Za-z0-9_'’(]|\s*[-+*/^=<>]\s*[\w(]))"
-_AND = r"[^\S\n]*(?:[,，、和及&]|,?\s*\band\b|,?\s*\bor\b|/)?[^\S\n]*"
+_AND = r"[^\S\n]*(?:[,，、和及&]|,?\s*\b(?:and|or|und|oder|et|ou|y|o)\b|/)?[^\S\n]*"
 _STATED_LIST = rf"(?P<letters>(?:{_STRICT}(?:{_AND}(?={_STRICT}))?)+)"
 _COMPACT = r"(?P<compact>(?-i:[A-Z]{1,8}))(?![A-Za-z0-9_'’(]|\s*[-+*/^=<>]\s*[\w(])"
 _FILLER = (
@@ -24,11 +24,12 @@ _FILLER = (
     r"|options?\b|choices?\b|letter\b|either\b|la\b|(?:a\s+)?letra\b|lettre\b|opci[oó]n\b|alternativa\b|选项|项)*"
 )
 _VERB = (
-    r"(?:is|are|was|would be|must be|should be|:|=|：|应该?[为是]|为|是|选|est|es|ist|lautet|é|è|は|은|는|—)"
+    r"(?:is|are|was|would be|must be|should be|:|=|：|应该?[为是]|为|是|选"
+    r"|est|es|ist|sea|sind|lautet|é|è|は|은|는|—)"
 )
 _NOUN = (
     r"\banswers?|\br[ée]ponse|\bantwort|\brespuesta|\bresposta|\brisposta|ответ"
-    r"|答案|答え|正解|정답|\b답|正确选项|正确的(?:选项|说法|叙述)?(?=是)|\bopci[oó]n|\bop[cç][aã]o"
+    r"|答案|答え|\brichtig|\bkorrekt|正解|정답|\b답|正确选项|正确的(?:选项|说法|叙述)?(?=是)|\bopci[oó]n|\bop[cç][aã]o"
 )
 _STATED = re.compile(
     rf"(?:(?:(?P<noun>{_NOUN})|(?<!other )\boptions?|\bchoices?|\bselections?|选项)"
@@ -41,9 +42,13 @@ _STATED = re.compile(
 )
 _IS_ANSWER = re.compile(
     rf"{_STATED_LIST}\s*(?:[)\]*_'\"$]*\s*)?(?:(?:is|are)\s+(?:therefore\s+|thus\s+|indeed\s+)?"
-    r"(?:the\s+)?(?:correct|right|best|true|answer)\b(?!\s+(?:that|to say))"
+    r"(?:the\s+)?(?:correct|right|best|true|answer)\b(?!\s+(?:that|to say))|it is\b(?=\W*$)"
+    r"|(?:ist|sind)\s+(?:richtig|korrekt)\b"
     r"|选?项?(?:说法)?(?:是?正确|对(?![应于比称照])|符合题意))",
     re.IGNORECASE,
+)
+_CALLED_WRONG = re.compile(
+    r"(?:错误|不正确|不符合题意)的?(?:说法|选项)?是\s*([A-H])|([A-H])选?项?(?:说法)?(?:错误|不正确|不符合题意)"
 )
 _REJECTS = re.compile(
     r"\s*[)\]*_'\"$]*\s*(?:,[^,.]{1,60},\s*)?(?:(?:is|are|was|were|can|could|must|does|do|cannot|would)?\s*"
@@ -53,7 +58,7 @@ _REJECTS = re.compile(
     re.IGNORECASE,
 )
 _REJECTED_BEFORE = re.compile(
-    r"(?:(?:\b(?:cannot|not)|n['’]t)\s+be|\b(?:neither|nor|not|rules?\s+out|ruling\s+out|eliminat\w+|excludes?|except)(?:\s+(?:is|are|option|choice))*"
+    r"(?:(?:\b(?:cannot|not)|n['’]t)\s+be|\b(?:neither|nor|not|rules?\s+out|ruling\s+out|eliminat\w+|excludes?|except|außer|sauf|excepto|salvo)(?:\s+(?:is|are|option|choice))*"
     r"|排除|不选|不是)\s*[(（]?\s*$",
     re.IGNORECASE,
 )
@@ -110,14 +115,19 @@ def _announcements(text: str, *, asks_for_wrong: bool) -> Iterator[_Claim]:
 
 def _called_right(text: str, *, asks_for_wrong: bool) -> Iterator[_Claim]:
     """Yields each "C is correct" in order, and no "C is true" where a wrong one is asked for."""
+    if asks_for_wrong:
+        yield from (
+            _Claim(match.start(), frozenset(match[1] or match[2])) for match in _CALLED_WRONG.finditer(text)
+        )
     for match in _IS_ANSWER.finditer(text):
-        if not (asks_for_wrong and match.group().endswith(("true", "正确", "对"))):
+        is_excepted = _REJECTED_BEFORE.search(text[: match.start("letters")][-40:]) is not None
+        if not is_excepted and not (asks_for_wrong and match.group().endswith(("true", "正确", "对"))):
             yield _Claim(match.start(), _letters_in(match["letters"]))
 
 
 def _letters_in(letters: str) -> Letters:
-    named = frozenset(re.sub(r"\b(?:and|or)\b|[^A-Za-z]", "", letters).upper())
-    return named | {OR} if re.search(r"\bor\b", letters) else named
+    named = frozenset(re.sub(r"\b(?:and|und|et|y|or|oder|ou|o)\b|[^A-Za-z]", "", letters).upper())
+    return named | {OR} if re.search(r"\b(?:or|oder|ou|o)\b", letters) else named
 
 
 def without_rejected(letters: Letters | None, text: str) -> Letters | None:

@@ -21,7 +21,7 @@ _OPTION = re.compile(
 FONT = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textit)\s*\{([^{}]*)\}")
 _REJECTS_NEXT = re.compile(
     r"(?:\b(?:not|cannot|neither|nor|never|except|than|unlike|without)|n['’]t|instead of|不是|并非)"
-    r"(?: (?:be|the|a|an|in|at|on|it))*\s*$"
+    r"(?: (?!(?:but|rather|it|is|so|and)\b)[\w']+){0,3}\s*$"
 )
 _PRONOUN = re.compile(r"^(?:it|they|he|she|we)\s(?=\w{3})")
 
@@ -91,18 +91,13 @@ def _by_value(answer: str, offered: dict[str, str]) -> Letters | None:
 def named_in(sentence: str, offered: dict[str, str]) -> Letters | None:
     """The one option whose text a sentence holds; of texts within each other ("No change") the longest."""
     plain = f" {_plain(sentence)} "
-    named = [
-        (letter, option)
-        for letter, text in offered.items()
-        for option in [_PRONOUN.sub("", _plain(text))]
-        if option and _is_named(option, plain)
-    ]
-    longest = [
-        letter
-        for letter, option in named
-        if not any(option != other and option in other for _, other in named)
-    ]
-    return frozenset(longest) if len(longest) == 1 else None
+    options = [(letter, _PRONOUN.sub("", _plain(text))) for letter, text in offered.items()]
+    named = []
+    for letter, option in sorted(options, key=lambda pair: -len(pair[1])):
+        if option and _is_named(option, plain):
+            named.append((letter, option))
+            plain = plain.replace(option, " ")  # "No change" names no "change"
+    return frozenset(named[0][0]) if len(named) == 1 else None
 
 
 def _is_named(option: str, sentence: str) -> bool:

@@ -35,6 +35,8 @@ _REJECTED = re.compile(
     re.IGNORECASE,
 )
 
+_CALLED_WRONG = re.compile(r"\S+\s+(?:is|was|would be)\s+(?:wrong|incorrect|false|not)\b")  # "64 is wrong"
+
 _QUOTES = re.compile(r"^(?:\\?[\"'`“])+")
 
 _STEPWISE = re.compile(r"(?:step|schritt|étape|paso|passo|шаг|步骤)[^.:\n]{0,15}$", re.IGNORECASE)
@@ -57,7 +59,7 @@ def announced(text: str, *, is_second_word: bool = False) -> Statement | None:
         if is_second_word and phrase["verb"] is None and re.search(r"\w", line_start):
             continue
         statement = first_sentence(announced)
-        if announced[len(statement) :].startswith(("?", "？")):
+        if announced[len(statement) :].startswith(("?", "？")) or _CALLED_WRONG.match(statement):
             continue
         is_stepwise = _STEPWISE.search(text[: phrase.start()]) is not None
         if phrase["verb"] is None and (is_stepwise or _is_heading(statement, announced)):

@@ -48,11 +48,16 @@ _SAID = re.compile(
     r"|^[Tt]here\s+(?:is|are)\s+(no\s[^.,;]+)|^(yes|no)\s*,.*)\W*$",
     re.IGNORECASE,
 )
+_MISSING = re.compile(r"\b(do(?:es)? not exist)\W*$")
 _DENIED = re.compile(
     r"\b(?:not|never|neither|nor|if|whether|but|unless|false that)\b|n['’]t\b", re.IGNORECASE
 )
 # Alternatives for one name: "$x = 2$ or $x = 7$".
 _ALTERNATIVES = re.compile(r"\$[^$]{1,60}\$(?:\s*,?\s*\b(?:or|and)\s+\$[^$]{1,60}\$)+(?=\W*$)")
+_COUNTS_AT_END = re.compile(
+    r"(?<![\d.,$=+*/-])(?<![=+*/-]\s)(\d[\d,]*\s[a-z]{3,}(?:,\s\d[\d,]*\s[a-z]{3,})*,?\sand\s\d[\d,]*\s[a-z]{3,})\W*$"
+)
+_FURTHER_VALUE = re.compile(r"\s*(?:,|\bor\b|\band\b)\s*[-−]?\d")  # x = -4 or 4
 _CIRCLED = re.compile(r"(?:[是为有选:：]|^)\s*([①-⑳](?:[\s、,，和与]*[①-⑳])*)[。.\s]*$")
 _SPLIT_PRODUCT = re.compile(r"(?<![\w.,$])(\d+)\$\s*(?=\\(?:sqrt|pi|frac))")  # 5$\sqrt{3}$
 _AMOUNT = r"\$?\d[\d,.]*(?:\s\w+)?"
@@ -70,7 +75,7 @@ _SEVERAL = re.compile(
     rf"{_ITEM}(?:(?:,\s*(?:and\s|or\s)?|;\s*|\s(?:and|or)\s){_ITEM})+|\d[\d,.]*\s?\$[^$]+\$"
 )
 _STATES = re.compile(
-    r"\b(?:is|are|was|were|be|equals?|makes?|gives?|leaves?|totals?)\b:?\s+"
+    r"\b(?:is|are|was|were|be|equals?|makes?|gives?|leaves?|totals?|has|have|had)\b:?\s+"
     r"(?:(?:a\s+total\s+of|only|exactly|now|equal\s+to|about|approximately|therefore|thus)\s+)*",
     re.IGNORECASE,
 )
@@ -110,13 +115,18 @@ def _without_afterthought(sentence: str) -> str:
 
 def _stated_at_end(sentence: str) -> str | None:
     """Several values under names or after a verb, or what a sentence without any number says."""
-    if not NUMBER.search(sentence) and not MATH.search(sentence):
-        said = _SAID.search(sentence)
-        return None if said is None or _DENIED.search(sentence) else next(filter(None, said.groups()))
     if (circled := _CIRCLED.search(sentence)) is not None:
         return circled[1]
+    if not NUMBER.search(sentence) and not MATH.search(sentence):
+        if (missing := _MISSING.search(sentence)) is not None:
+            return missing[1]
+        said = _SAID.search(sentence)
+        return None if said is None or _DENIED.search(sentence) else next(filter(None, said.groups()))
     if (labels := LABELS.search(sentence)) is not None and not sentence[labels.end() :].strip(" .*"):
         return labels.group()
+    counts = _COUNTS_AT_END.search(sentence)
+    if counts is not None and "=" not in sentence and is_readable(counts[1]):
+        return counts[1]
     if (labelled := labels_in_words(sentence)) is not None:
         return labelled
     alternatives = _ALTERNATIVES.search(sentence)
@@ -175,6 +185,8 @@ def _last_number(line: str) -> str:
     _, equals, arrived = sentence.rpartition("=")
     if equals and (number := NUMBER.match(arrived.lstrip(" $€£*~≈"))) is not None:
         rest = arrived.lstrip(" $€£*~≈")[number.end() :]
+        if _FURTHER_VALUE.match(rest) and is_readable(arrived.strip(" .$*")):
+            return arrived.strip(" .$*")
         if not re.search(r"[;,]\s.*\d|\b(?:so|is|are|has|will|therefore)\b.*\d", rest):
             return with_unit(arrived.lstrip(" $€£*~≈"), number)
     if (count := _THERE_ARE.search(sentence)) is not None:

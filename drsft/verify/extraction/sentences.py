@@ -40,7 +40,7 @@ _REFUSAL = re.compile(
     r"\b(?:I|[Ww]e)\s+(?:can(?:not|['’]t)|could(?:n['’]t| not)|am unable to)\s+"
     r"(?:determine|solve|answer|tell|say|know|find|conclude|select|provide|give)\b"
     r"|\b(?:I|[Ww]e)\s+do(?:n['’]t| not)\s+(?:know|have (?:enough|sufficient))\b"
-    r"|\bI(?:['’]m| am) (?:sorry|not sure)\b"
+    r"|\bI(?:['’]m| am) (?:sorry|not sure)\b|\bI doubt\b|\bI do(?:n['’]t| not) (?:think|believe)\b"
 )
 
 

@@ -9,7 +9,7 @@ from drsft.verify.maths.answer import readings_of, words_of
 from drsft.verify.maths.normalise import clean
 from drsft.verify.maths.syntax import Words
 
-__all__ = ["BARE_LATEX", "bare_latex", "is_readable", "value_of", "without_reason"]
+__all__ = ["BARE_LATEX", "LEAD", "bare_latex", "is_readable", "value_of", "without_reason"]
 
 MAX_STATEMENT_CHARS = 160  # of a sentence that is tried as one answer
 
@@ -23,11 +23,21 @@ _CONCLUSION = re.compile(
 )
 
 _NOTE = re.compile(r"\s+\([^()]*\)\W*$")  # "44 (4 groups of 11)"
+_FURTHER = re.compile(
+    r",\s+(?:and|while|whereas)\s[^,]*\s(?:is|are|was|were)\b.*", re.DOTALL
+)  # "8, and 8 * 8 is 64"
 _TRUTH_FIRST = re.compile(r"(yes|no|true|false)\s*[,;:.](?=\s+\w)", re.IGNORECASE)  # "no, it is not"
 _REASON = re.compile(
     r"[\s,;]+(?:because|since|as|which|when|after|so|for|by|due|while|but|not|et\s+non|instead|rather"
     r"|(?:up|down)\s+from|i\.e)\b.*|\s*[，,]?因为.*",
     re.DOTALL,
+)
+
+
+LEAD = re.compile(
+    r"(?:#+\s*[A-Za-z ]+:|(?:so|thus|hence|therefore|then|indeed|simply|it['’]?s|it is|that['’]s)\b[,:]?)"
+    r"\s+(?:an?\s+)?",
+    re.IGNORECASE,
 )
 
 
@@ -47,12 +57,15 @@ def is_readable(statement: str) -> bool:
 def value_of(statement: str) -> str:
     """The value that a sentence states: itself where it can be read, or its last mathematics or number."""
     statement = statement.strip(" *_`\"'”")
+    if (lead := LEAD.match(statement)) is not None:
+        statement = statement[lead.end() :]
     if (relation := inequality_in_words(statement)) is not None:
         return relation
     if (truth := _TRUTH_FIRST.match(statement)) is not None:
         return truth[1]
     statement = NEGATIVE.sub("-", statement)
     without_note = _NOTE.sub("", statement)
+    statement = _FURTHER.sub("", statement)
     for candidate in (without_reason(statement), statement, statement.rpartition(": ")[2], without_note):
         if candidate and is_readable(candidate):
             return candidate

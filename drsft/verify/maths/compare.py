@@ -120,6 +120,13 @@ def _same_compound(reference: Node, answer: Node) -> Agreement | None:
     first, second = _quantities(reference), _quantities(answer)
     if first is None or second is None:
         for parts, other in ((first, answer), (second, reference)):
+            if (
+                parts is not None
+                and isinstance(other, Listing)
+                and all(is_label(part.unit) for part in parts)
+            ):
+                values = [part.value for part in parts]
+                return _all_same(values, other.items) if len(values) == len(other.items) else DIFFERENT
             if parts is not None and len(parts) > 1 and isinstance(other, Num) and (total := total_of(parts)):
                 return same_scalar(total.value, other)
         return None
@@ -193,7 +200,10 @@ def _plain(node: Node) -> Node:
     if isinstance(node, Call) and (signs := _signs(node)) is not None:
         return Listing(signs)
     if isinstance(node, Builder) and isinstance(node.element, Sym):
-        named = [assignment(condition) for condition in node.conditions]
+        listed = node.conditions[0]
+        named = [
+            assignment(item) for item in (listed.items if isinstance(listed, Listing) else node.conditions)
+        ]
         if named and all(pair is not None and pair[0] == node.element for pair in named):
             return SetOf(tuple(pair[1] for pair in named if pair is not None))  # x = 2 or x = 5
     if isinstance(node, Seq) and (node.left == "" or all(assignment(item) for item in node.items)):
@@ -248,7 +258,8 @@ def _same_by_name(reference: Node, answer: Node) -> Agreement | None:
             return None
         records.append(record)
     if set(records[0]) != set(records[1]):
-        return None
+        is_in_words = all(name.startswith("Words") for record in records for name in record)
+        return DIFFERENT if is_in_words else None
     return _all_same(list(records[0].values()), [records[1][name] for name in records[0]])
 
 

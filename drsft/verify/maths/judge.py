@@ -9,7 +9,8 @@ from drsft.verify.choice.chosen import chosen_letters
 from drsft.verify.choice.offered import options_of
 from drsft.verify.extraction.announced import announced_text
 from drsft.verify.extraction.order import find_answer
-from drsft.verify.maths.same import is_prose, same_math
+from drsft.verify.maths.answer import words_of
+from drsft.verify.maths.same import same_math
 from drsft.verify.options import VerifyOptions
 
 __all__ = ["judge_math", "reference_answer"]
@@ -50,7 +51,9 @@ def judge_math(case: Case, options: VerifyOptions) -> Verdict:
 def _repeats(reference: str, announced: str) -> bool:
     """Whether the reference, a sentence perhaps, stands word for word where the answer is announced."""
     first, second = ("".join(text.split()).rstrip(".") for text in (announced, reference))
-    return bool(first) and (first == second or (is_prose(reference) and first.lower() == second.lower()))
+    return bool(first) and (
+        first == second or (words_of(reference) != "" and first.lower() == second.lower())
+    )
 
 
 def _asked_letters(reference: str, offered: dict[str, str]) -> frozenset[str] | None:

@@ -119,6 +119,8 @@ _FONTS = re.compile(
 )
 _DELIMITERS = re.compile(r"(?<!\\)(?:\$|\\[()\[\]])|(?:^|(?<=\s))\*\*(?=\S)|(?<=\S)\*\*(?=[\s.,;:!?]|$)")
 _DOLLAR = re.compile(r"(?:US)?\\(?:\$|textdollar\b|dollar\b)|US\$")
+_NAMED_DOLLAR = re.compile(r"(?<![A-Za-z\\$])(NZ|HK|AU|CA|[ACS])\\?\$(?=\s?\d)")
+_DOLLARS = {"NZ": "NZD", "HK": "HKD", "AU": "AUD", "CA": "CAD", "A": "AUD", "C": "CAD", "S": "SGD"}
 _LONE_DOLLAR = re.compile(r"^([^$]*)(?<!\\)\$(?=\s?[\d.])([^$]*)$")  # encloses no mathematics
 _CURRENCY = re.compile(r"\\(pounds|euro)\b")
 _RUPEES = re.compile(r"(?:\\(?:text|mathrm)\{\s*)?\bRs\b\.?\s*\}?")
@@ -135,6 +137,8 @@ _SYSTEM = re.compile(r"\\begin\{cases\}((?:(?!&|\\text|\\begin|\bif\b).)*?)\\end
 # A counted thing in parentheses, "9 (hot dogs)", is a label and no product of letters.
 _COUNTED = re.compile(r"^(-?[\d.,/]+)\s*\(([A-Za-z]{3,}(?: [A-Za-z]+)*)\)$")
 _INFINITY = re.compile(r"\b(?:(positive|plus)|(negative|minus))\s+(?:infinity\b|\\infty)", re.IGNORECASE)
+_EUROS = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3})*(?:,\d\d)?(?=\s?€)")  # 65.000 €, 0,80 €
+_SHORT_LABEL = re.compile(r"(?<![\\{A-Za-z])([A-Za-z]{2,3})(?=\s*:\s*[-$]?\d)")  # red: 3
 _SWISS = re.compile(r"(?<=\d)['’](?=\d{3}(?:\D|$))")  # CHF 7'500
 _EQUALS = re.compile(r"^=(?![<=>])\s*")
 _STARTS = " \t\r\n,;:"  # ".5" begins with a full stop
@@ -144,6 +148,7 @@ _ENDS = _STARTS + "."
 def clean(text: str) -> str:
     """One spelling of `text`; idempotent on what it returns, and linear in its length."""
     if not text.isascii():
+        text = _EUROS.sub(lambda match: match[0].replace(".", "").replace(",", "."), text)
         text = text.translate(_UNICODE)
         if not text.isascii():
             text = unicodedata.normalize("NFKC", text).translate(_UNICODE)
@@ -155,6 +160,7 @@ def clean(text: str) -> str:
     if r"\in" in text:
         text = _DOMAIN.sub(", ", text)
     if "\\" in text or "$" in text or "~" in text or "*" in text or "{" in text:
+        text = _NAMED_DOLLAR.sub(lambda match: f" {_DOLLARS[match[1]]} ", text)
         text = _DOLLAR.sub(" USD ", text)  # before the delimiters: \$ is no delimiter
         text = _LONE_DOLLAR.sub(r"\1 USD \2", text)
         text = _CURRENCY.sub(lambda match: {"pounds": " GBP ", "euro": " EUR "}[match[1]], text)
@@ -176,6 +182,10 @@ def clean(text: str) -> str:
         text = text.replace("{,}", ",").replace("{:}", ":")
     if "inf" in text:
         text = _INFINITY.sub(lambda match: r"\infty" if match[1] else r"-\infty", text)
+    if ":" in text:
+        text = _SHORT_LABEL.sub(r"\\text{\1}", text)
+    if "per cent" in text:
+        text = text.replace("per cent", "percent")
     if "'" in text:
         text = _SWISS.sub("", text)
     text = _EQUALS.sub("", text.lstrip(_STARTS), count=1).rstrip(_ENDS)

@@ -71,6 +71,11 @@ def parse(text: str, *, grouped: bool = True) -> Node:
         return _Parser(letters).answer()
 
 
+def _is_inverse(tokens: list[Token]) -> bool:
+    """The "{-1}(" of f^{-1}(x)."""
+    return tokens == [("op", "{"), ("op", "-"), ("num", Num(Fraction(1))), ("op", "}"), ("op", "(")]
+
+
 def _single(items: list[Node], opener: str, closer: str) -> Node:
     """One item in matching brackets is that item."""
     if not items:
@@ -529,6 +534,9 @@ class _Parser:
             if self.take()[1] == "'":
                 primed += "'"
                 continue
+            if _is_inverse(self.tokens[self.position : self.position + 5]):
+                primed, self.position = f"{primed}^(-1)", self.position + 4
+                continue
             order = self.tokens[self.position : self.position + 5]
             if [token for token in order if token[0] == "op"] != [("op", c) for c in "{()}"] or len(
                 order
@@ -712,7 +720,10 @@ class _Parser:
         items = self.items(until=("set}", "|", ":"))
         if self.at("|", ":"):
             self.take()
+            start = self.position
             conditions = self.items(until=("set}",))
+            if ("sep", "or") in self.tokens[start : self.position]:
+                conditions = [Listing(tuple(conditions))]  # any of them, where several hold together else
             self.expect("set}")
             self.is_in_builder = was_in_builder
             return Builder(_single(items, "{set", "set}"), tuple(conditions))

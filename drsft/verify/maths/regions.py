@@ -101,6 +101,12 @@ def _solutions(chain: Chain) -> Region | None:
     """The solutions of linear inequalities in one symbol, or what "x \\in ..." names."""
     if chain.ops == ("in",):
         return _region(chain.sides[1])
+    match chain:
+        case Chain((Call("abs", (inner,)), bound), ("<" | "<=" as inside,)):
+            return _solutions(Chain((Call("neg", (bound,)), inner, bound), (inside, inside)))
+        case Chain((Call("abs", (inner,)), bound), (">" | ">=" as beyond,)):
+            sides = Chain((inner, bound), (beyond,)), Chain((Call("neg", (bound,)), inner), (beyond,))
+            return _combined([_solutions(side) for side in sides])
     names = frozenset().union(*(free_symbols(side) for side in chain.sides)) - {"inf"}
     if len(names) != 1 or not set(chain.ops) <= {"<", ">", "<=", ">=", "!="}:
         return None

@@ -54,6 +54,8 @@ def _same_chains(reference: Chain, answer: Chain, same: Comparison) -> Agreement
         finding = same(first[1], _renamed(second, first))
         if finding is SAME:
             return SAME
+    if first and second and first[0] != second[0] and all(map(_is_of_event, (first[0], second[0]))):
+        return DIFFERENT  # P(X > 2) is not P(X < 2)
     if not any(free_symbols(side) for side in (*reference.sides, *answer.sides)):
         return _same_statement(reference, answer, same)
     regions = region_of(reference), region_of(answer)
@@ -91,9 +93,11 @@ def _may_be_same_name(first: Node, second: Node, *, is_constant: bool) -> bool:
     return len(functions) == 2 and all(isinstance(argument, Sym) for argument in arguments)
 
 
-def _is_of_event(node: Call) -> bool:
-    """P(A) and E(X) are values, f(x) is a rule for any x."""
-    return any(isinstance(item, Sym) and item.name.isupper() for item in node.args)
+def _is_of_event(node: Node) -> bool:
+    """P(A), P(X > 2) and E(X) are values, f(x) is a rule for any x."""
+    return isinstance(node, Call) and any(
+        isinstance(item, Chain) or (isinstance(item, Sym) and item.name.isupper()) for item in node.args
+    )
 
 
 def _same_statement(reference: Chain, answer: Chain, same: Comparison) -> Agreement:

@@ -64,7 +64,8 @@ SYMBOL_NAMES = {
 ACCENTS = _set("bar hat vec dot ddot tilde overline underline widehat overrightarrow overleftrightarrow")
 TEXT = _set("text textbf textit textrm textsf texttt mbox hbox mathrm operatorname emph textnormal")
 IGNORED = _set("boxed fbox rm bf it cal small large Large mathbin mathrel dollar textdollar because")
-WORDS_AS_SEPARATORS = frozenset({"and", "or", "и", "和", "或", "与", "und", "oder", "et", "ou"})
+AND, OR = frozenset({"and", "и", "和", "与", "und", "et"}), frozenset({"or", "或", "oder", "ou"})
+SEPARATORS = {**dict.fromkeys(AND, "and"), **dict.fromkeys(OR, "or")}
 ASCII_WORDS = {"pi": "pi", "inf": "inf", "infty": "inf", "infinity": "inf", "oo": "inf"}
 SHORT_WORDS = _set("per the is are so of for an we has he she it day all sq cu")
 PERCENT = _set("percent pct percents percentage")
@@ -182,8 +183,8 @@ def _join_group(text: str, position: int, tokens: list[Token]) -> int:
 
 def _foreign(letter: str, text: str, tokens: list[Token]) -> None:
     """Letters of other scripts: a separator, a multiplier, part of a word, or a symbol (Greek)."""
-    if letter in WORDS_AS_SEPARATORS:
-        tokens.append(("sep", "and"))
+    if letter in SEPARATORS:
+        tokens.append(("sep", SEPARATORS[letter]))
     elif letter in MULTIPLIERS and tokens and tokens[-1][0] == "num":
         tokens.extend((("op", "*"), ("num", Num(Fraction(MULTIPLIERS[letter])))))
     elif "\u0370" <= letter < "\u0400":
@@ -199,8 +200,8 @@ def _letters(value: str, tokens: list[Token], *, is_apart: bool) -> None:
     if len(value) == 1:
         is_unit_letter = is_apart and _follows_number(tokens) and is_unit(value) and value not in "ieabcdxyzt"
         tokens.append(("unit" if is_unit_letter else "sym", value))
-    elif lower in WORDS_AS_SEPARATORS:
-        tokens.append(("sep", "and"))
+    elif lower in SEPARATORS:
+        tokens.append(("sep", SEPARATORS[lower]))
     elif value == "min" and tokens and tokens[-1][0] == "num":
         tokens.append(("unit", value))
     elif value in FUNCTIONS:
@@ -306,8 +307,11 @@ def _text(content: str, tokens: list[Token], grouped: bool, depth: int) -> None:
     lower = content.lower().strip(".")
     if not content:
         return
-    if lower in WORDS_AS_SEPARATORS:
-        tokens.append(("sep", "and"))
+    if content.endswith(":") and content[:-1].isalpha():
+        tokens.extend((("word", lower[:-1]), ("op", ":")))
+        return
+    if lower in SEPARATORS:
+        tokens.append(("sep", SEPARATORS[lower]))
     elif lower in MULTIPLIERS:
         _letters(lower, tokens, is_apart=False)
     elif lower in PERCENT or lower.startswith(("degree", "deg")):

@@ -15,7 +15,7 @@ __all__ = ["CURRENCIES", "Unit", "factor_between", "is_label", "is_unit", "label
 
 Unit = tuple[tuple[str, int], ...]  # names with their powers: (("km", 1), ("h", -1))
 
-_PREFIXED = "m g s A K mol J W N C V F T Pa Hz eV L l ohm Ω B cal Wb H rad bit lm lx Bq Gy"
+_PREFIXED = "m g s A K mol J W N C V F T Pa Hz eV L l ohm Ω B cal Wb H rad bit lm lx Bq Gy Wh"
 _PREFIXES = ("", "k", "M", "G", "T", "m", "µ", "u", "n", "p", "c", "d", "h", "f")
 _LONG_PREFIXES = ("", "kilo", "mega", "giga", "milli", "micro", "nano", "centi", "deci", "hecto")
 _LONG = (
@@ -38,9 +38,17 @@ CURRENCIES = {
     **dict.fromkeys(("INR", "Rs", "rupee", "rupees"), "INR"),
     **dict.fromkeys(("JPY", "yen"), "JPY"),
     **dict.fromkeys(("CNY", "RMB", "yuan"), "CNY"),
-    **dict.fromkeys(("CAD", "AUD", "SEK", "NOK", "DKK", "RUB", "BRL", "MXN", "KRW", "HKD", "SGD", "ZAR"), ""),
+    **dict.fromkeys(
+        ("CAD", "AUD", "SEK", "NOK", "DKK", "RUB", "BRL", "MXN", "KRW", "HKD", "SGD", "NZD", "ZAR"), ""
+    ),
 }
-POUNDS = frozenset({(("GBP", 1),), (("pound", 1),), (("pounds", 1),)})
+# Words that may be another currency's: pounds are sterling beside it, cents the euro's.
+_OF_MONEY = {
+    ("GBP", "pound"): Fraction(1),
+    ("GBP", "pounds"): Fraction(1),
+    ("EUR", "cent"): Fraction(100),
+    ("EUR", "cents"): Fraction(100),
+}
 _PINT_NAMES = {
     **{"hr": "hour", "sec": "second", "Å": "angstrom", "l": "L", "kmh": "km/hour", "lbs": "lb", "yr": "year"},
     **{"Ω": "ohm", "ly": "light_year", "AU": "astronomical_unit", "in": "inch", "h": "hour", "u": "amu"},
@@ -91,8 +99,11 @@ def factor_between(unit: Unit, other: Unit) -> Fraction | None:
         return Fraction(1)
     if is_label(unit) or is_label(other):
         return None
-    if {unit, other} <= POUNDS:
-        return Fraction(1)
+    names = (unit[0][0], other[0][0]) if len(unit) == len(other) == 1 else ("", "")
+    if names in _OF_MONEY:
+        return _OF_MONEY[names]
+    if names[::-1] in _OF_MONEY:
+        return 1 / _OF_MONEY[names[::-1]]
     if any("°" in name for name, _ in (*unit, *other)):
         return None  # their zeros differ
     registry = _registry()

@@ -30,6 +30,7 @@ SOUND = [
 ]
 BROKEN = [
     ("Then 43+46=91; 91-7=84.", "43+46=91"),
+    ("24 x 36 = 72 hours.", "24 x 36 = 72 hours"),
     ("There are 3 boxes x 12 eggs = 38 eggs.", "3 boxes x 12 eggs = 38 eggs"),
     ("She has 48/2 = 25 clips.", "48/2 = 25 clips"),
     (r"So $3^2+4^2 = 9+15 = 25$.", "3^2+4^2 = 9+15"),
