@@ -4,7 +4,6 @@ How a value becomes text is written down in docs/data.md, section "Values".
 """
 
 import ast
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,11 +13,13 @@ from functools import lru_cache
 from string import ascii_uppercase
 from typing import Any
 
+from drsft.intake.formats.row import decode_json
+
 __all__ = ["find_column", "template_fields", "text_of", "unpacked", "value_at"]
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
 _STEP = re.compile(r"\[(-?\d+)\]|\.?([^.\[\]]+)")
-_ARRAY = re.compile(r"array\((\[.*?\])(?:,\s*dtype=\w+)?\)", re.DOTALL)
+_ARRAY_END = re.compile(r"\],\s{0,20}dtype=[^)\]\s]{1,12}\)")  # of numpy's array([...], dtype=object)
 _BETWEEN_TEXTS = re.compile(r"(?<=['\"])\s+(?=['\"])")
 MAX_UNPACKED_CHARS = 1 << 20
 _MISSING = object()
@@ -62,9 +63,9 @@ def unpacked(value: Any) -> Any:
     """The list or object of which a text is the JSON, or as Python and pandas print it; else the value."""
     if not isinstance(value, str) or not value.startswith(("[", "{")) or len(value) > MAX_UNPACKED_CHARS:
         return value
-    for text, read in ((value, json.loads), (_ARRAY.sub(r"\1", value), _literal)):
+    for read in (decode_json, _literal):
         try:
-            found = read(text)
+            found = read(value)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
         if isinstance(found, list | dict):
@@ -73,8 +74,9 @@ def unpacked(value: Any) -> Any:
 
 
 def _literal(text: str) -> Any:
-    """A literal of Python; numpy prints its arrays of texts without commas."""
-    return ast.literal_eval(_BETWEEN_TEXTS.sub(", ", text))
+    """A literal of Python, with the arrays of numpy as lists; these are also printed without commas."""
+    lists = _ARRAY_END.sub("]", text.replace("array([", "["))
+    return ast.literal_eval(_BETWEEN_TEXTS.sub(", ", lists))
 
 
 @lru_cache(maxsize=256)

@@ -253,5 +253,7 @@ def _by_letters(fields: Sequence[FieldProfile]) -> Iterator[Candidate]:
 
 def _described(one: FieldProfile) -> str:
     filled = "every row" if one.num_filled == one.num_rows else f"{one.fill:.0%} of the rows"
-    length = f" of {one.chars.median:,} characters" if one.chars is not None and one.type in _TEXTUAL else ""
+    length = ""
+    if one.chars is not None and one.type in _TEXTUAL:
+        length = f" of {one.chars.median:,} character{'' if one.chars.median == 1 else 's'}"
     return f"{one.type}{length} in {filled}"

@@ -28,7 +28,8 @@ class Draft:
         for parent in parents:
             node = node.setdefault(parent, {})
         node[last] = value
-        self.choices.append(Choice(key=key, value=value, reason=reason, is_told=is_told))
+        line = " ".join(reason.split())
+        self.choices.append(Choice(key=key, value=value, reason=line, is_told=is_told))
 
     @property
     def comments(self) -> dict[str, str]:

@@ -127,3 +127,8 @@ def test_a_list_in_a_cell_of_text_gives_options_and_can_be_reached_into(cell: st
 def test_what_only_begins_as_a_list_stays_text(text: str) -> None:
     assert text_of({"options": text}, "{options}") == text
     assert find_column({"options": text}, ["options[0]"]) is None
+
+
+def test_numbers_of_a_list_in_a_cell_keep_their_digits() -> None:
+    assert text_of({"answers": "[3.10, 1e400]"}, "answers[0]") == "3.10"
+    assert text_of({"answers": "[3.10, 1e400]"}, "answers[1]") == "1e400"
