@@ -108,7 +108,12 @@ def _trainer(config: RunConfig, store_url: str, board: Any | None, scratch: str)
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     return TorchTrainer(
         _work,
-        train_loop_config={"config": config.model_dump_json(), "store": store_url, "board": board},
+        train_loop_config={
+            "config": config.model_dump_json(),
+            "store": store_url,
+            "board": board,
+            "folder": os.getcwd(),
+        },
         scaling_config=ScalingConfig(
             num_workers=_num_workers(resources),
             use_gpu=resources.gpus_per_train_worker > 0,
@@ -147,6 +152,9 @@ def _num_workers(resources: Resources) -> int | tuple[int, int]:
 def _work(arguments: dict[str, Any]) -> str | None:
     """What each worker does; returns what `_train_all` does."""
     config = RunConfig.model_validate_json(arguments["config"])
+    if os.path.isdir(arguments["folder"]):
+        # Ray Train starts a worker in a folder of its own, where a model's relative path leads nowhere.
+        os.chdir(arguments["folder"])
     log_as_json(run=config.run_id, stage=STAGE)
     store = open_store(arguments["store"])
     transformers_logging.disable_progress_bar()

@@ -1,5 +1,6 @@
 """The training stage on a real local Ray: two gloo workers, several jobs, one of which loses a worker."""
 
+import contextlib
 import json
 import os
 import signal
@@ -127,9 +128,11 @@ def committed(folder: Path) -> int:
 
 @pytest.fixture(scope="module")
 def finished(cluster: None, model: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """The model's folder is given relative to where the run was started."""
     folder = tmp_path_factory.mktemp("finished")
     board = start_board()
-    run_training(config(model), str(folder), view, board=board)
+    with contextlib.chdir(Path(model).parent):
+        run_training(config(Path(model).name), str(folder), view, board=board)
     return folder, board
 
 
