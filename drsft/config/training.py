@@ -94,7 +94,9 @@ class Train(Frozen):
     )
     packing: bool = Field(True, description="several texts to a row; else each is a row of its own")
     batch_rows: int = Field(64, ge=1, description="rows of one step, over all workers")
-    micro_batch_rows: int = Field(1, ge=1, description="rows of one forward on one worker")
+    micro_batch_rows: int = Field(
+        1, ge=1, description="full rows that one forward on one worker may hold; short ones go together"
+    )
     num_epochs: int = Field(1, ge=1)
     learning_rate: float = Field(5e-5, gt=0)
     warmup_ratio: float = Field(0.1, ge=0, le=1, description="of all steps; then cosine to zero")

@@ -91,10 +91,7 @@ def head_shape(causal_lm: Any) -> HeadShape:
         raise ModelError(f"{type(causal_lm).__name__} is not supported: {reason}")
     was_training = causal_lm.training
     causal_lm.eval()
-    ids_1T = torch.arange(NUM_PROBE_TOKENS, device=module.weight.device)[None] % len(module.weight)
-    hidden_TD = body_of(causal_lm)(input_ids=ids_1T, use_cache=False).last_hidden_state[0]
-    hidden_TD = hidden_TD.to(module.weight.dtype)  # Mamba's stay in fp32 whatever its head is in
-    expected_TV = causal_lm(input_ids=ids_1T, use_cache=False).logits[0].float()
+    hidden_TD, expected_TV = _tried(causal_lm, module.weight)
     causal_lm.train(was_training)
     tolerance = 1e-3 if hidden_TD.dtype in (torch.float32, torch.float64) else 3e-2
     # Nothing between them makes the states wider, and nothing behind them cuts off logits.
@@ -108,6 +105,22 @@ def head_shape(causal_lm: Any) -> HeadShape:
         f"{type(causal_lm).__name__} is not supported: its logits are not its last hidden states times its "
         "head, scaled or soft-capped as its configuration says"
     )
+
+
+def _tried(causal_lm: Any, weight_VD: Tensor) -> tuple[Tensor, Tensor]:
+    """Last hidden states and logits of four tokens."""
+    body = body_of(causal_lm)
+    ids_1T = torch.arange(NUM_PROBE_TOKENS, device=weight_VD.device)[None] % len(weight_VD)
+    try:
+        hidden_TD = body(input_ids=ids_1T, use_cache=False).last_hidden_state[0]
+        logits_TV = causal_lm(input_ids=ids_1T, use_cache=False).logits[0]
+    except (RuntimeError, ValueError, TypeError) as error:  # such as heads that do not divide a size
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise ModelError(
+            f"{type(causal_lm).__name__} cannot be run on {NUM_PROBE_TOKENS} tokens: {reason}; "
+            "check the sizes and numbers of heads in its config.json"
+        ) from error
+    return hidden_TD.to(weight_VD.dtype), logits_TV.float()  # Mamba's stay in fp32 whatever its head is in
 
 
 def _candidates(config: Any) -> list[HeadShape]:

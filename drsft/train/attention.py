@@ -7,10 +7,10 @@ own. On CUDA in half precision one variable-length flash kernel does them all.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention.varlen import varlen_attn
@@ -18,12 +18,31 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from drsft.objectives.head import body_of
+from drsft.train.world import copy_to
 
-__all__ = ["attend_by_document", "document_attention", "flash_takes", "limits_are_known"]
+__all__ = ["DocumentSpans", "attend_by_document", "document_attention", "flash_takes", "limits_are_known"]
 
 NAME, PROBE = "drsft_documents", "drsft_documents_probe"
 PROBE_LENGTHS = (3, 5, 4)
 LARGEST_HEAD = 256  # of the flash kernel, which also wants a multiple of 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DocumentSpans:
+    """Where the documents of one forward begin and end. Made once for all layers: a copy to the GPU in each
+    of them would wait for the layer before."""
+
+    lengths: tuple[int, ...]
+    edges: Tensor  # int32, one more than documents: 0 and their ends, on the model's device
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], device: torch.device) -> "DocumentSpans":
+        edges = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
+        return cls(tuple(lengths), copy_to(device, edges))
+
+    @property
+    def bounds(self) -> list[tuple[int, int]]:
+        return list(pairwise(accumulate(self.lengths, initial=0)))
 
 
 @torch.no_grad()
@@ -31,7 +50,7 @@ def attend_by_document(causal_lm: Any) -> bool:
     """Lets a model of transformers attend by `document_attention`, if that keeps its documents apart.
 
     It is tried on twelve tokens: models with a state of their own, with attention sinks or capped scores, or
-    that do not hand `document_lengths` on, give other hidden states than document by document. What twelve
+    that do not hand `document_spans` on, give other hidden states than document by document. What twelve
     tokens cannot show is asked for: a limit on how far back a token sees must reach the attention function,
     since a mask that held it is not used. Other models are left as they were, and False is returned.
     """
@@ -69,7 +88,7 @@ def _keeps_documents_apart(causal_lm: Any) -> bool:
     together = body(
         input_ids=ids_T[None],
         position_ids=torch.cat([torch.arange(n, device=device) for n in PROBE_LENGTHS])[None],
-        document_lengths=PROBE_LENGTHS,
+        document_spans=DocumentSpans.of(PROBE_LENGTHS, device),
         use_cache=False,
     ).last_hidden_state
     is_apart = torch.allclose(together, torch.cat(alone, dim=1), rtol=1e-3, atol=1e-4)
@@ -95,7 +114,7 @@ def document_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    document_lengths: Sequence[int] | None = None,
+    document_spans: DocumentSpans | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
@@ -103,16 +122,15 @@ def document_attention(
 ) -> tuple[Tensor, None]:
     """Queries (1, H, T, E), keys and values (1, G, T, E) -> (1, T, H, E).
 
-    Without `document_lengths` each row of the batch is one document (B, H, T, E), as in plain scoring.
+    Without `document_spans` each row of the batch is one document (B, H, T, E), as in plain scoring.
     """
-    lengths = document_lengths or (query.shape[2],)
-    window = sliding_window if sliding_window is not None and sliding_window < max(lengths) else None
+    spans = document_spans or DocumentSpans.of([query.shape[2]], query.device)
+    window = sliding_window if sliding_window is not None and sliding_window < max(spans.lengths) else None
     is_alone = query.shape[0] == 1 and dropout == 0
     if query.is_cuda and query.dtype != torch.float32 and is_alone and flash_takes(query, key, value):
-        return _flash(query, key, value, lengths, scaling, window), None
-    ends = np.cumsum([0, *lengths]).tolist()
+        return _flash(query, key, value, spans, scaling, window), None
     attended = []
-    for start, end in pairwise(ends):
+    for start, end in spans.bounds:
         query_1HTE, key_1GTE, value_1GTE = (t[:, :, start:end] for t in (query, key, value))
         attended.append(
             _causal(query_1HTE, key_1GTE, value_1GTE, scaling=scaling, dropout=dropout, window=window)
@@ -150,19 +168,18 @@ def _flash(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    lengths: Sequence[int],
+    spans: DocumentSpans,
     scaling: float | None,
     window: int | None,
 ) -> Tensor:
-    edges = torch.tensor(np.cumsum([0, *lengths]), dtype=torch.int32, device=query.device)
-    longest = max(lengths)
+    longest = max(spans.lengths)
     query_THE, key_TGE, value_TGE = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
     attended_THE: Tensor = varlen_attn(  # type: ignore[assignment]  # a pair only with return_aux
         query_THE,
         key_TGE,
         value_TGE,
-        edges,
-        edges,
+        spans.edges,
+        spans.edges,
         longest,
         longest,
         scale=scaling,

@@ -11,9 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from drsft.train.order import micro_batches
 from drsft.train.pack import PackedRows
+from drsft.train.world import World, copy_to
 
-__all__ = ["MicroBatch", "micro_batch", "occurrences"]
+__all__ = ["MicroBatch", "micro_batch", "occurrences", "split_rows"]
 
 Inputs = tuple[Tensor, Tensor, Tensor, tuple[int, ...]]
 
@@ -27,6 +29,28 @@ class MicroBatch:
     is_last_N: Tensor  # the last loss token of its document, which ends the turn
     is_exempt_N: Tensor  # part of a text that keeps weight 1
     is_thought_N: Tensor  # part of a thought
+
+
+def split_rows(
+    rows: PackedRows,
+    row_indices: Sequence[int] | NDArray[np.int64],
+    *,
+    micro_batch_rows: int,
+    by_tokens: bool,
+    world: World,
+) -> list[list[int]]:
+    """This process's rows of each forward, which may hold as many tokens as `micro_batch_rows` full rows.
+
+    Not `by_tokens`: short rows count as full ones, for models that pad every text to the longest.
+    """
+    lengths = rows.row_lengths(row_indices)
+    return micro_batches(
+        row_indices,
+        lengths if by_tokens else np.full_like(lengths, rows.seq_len),
+        rank=world.rank,
+        num_ranks=world.size,
+        most_tokens=micro_batch_rows * rows.seq_len,
+    )
 
 
 def micro_batch(
@@ -45,7 +69,7 @@ def micro_batch(
     is_exempt_N = occurrences(ids_T, exempt_patterns)[mask_T]
 
     def on_device(array: NDArray[np.generic]) -> Tensor:
-        return torch.from_numpy(array).to(device)
+        return copy_to(device, torch.from_numpy(array))
 
     return MicroBatch(
         inputs=(on_device(ids_T), on_device(documents.position_ids_T), on_device(mask_T), documents.lengths),

@@ -22,7 +22,7 @@ from drsft.objectives.head import body_of, head_of, head_shape
 from drsft.objectives.loss import FusedLoss, LossRequest, fused_loss
 from drsft.objectives.statistics import predicted
 from drsft.policy.prompts import check_location
-from drsft.train.attention import attend_by_document
+from drsft.train.attention import DocumentSpans, attend_by_document
 from drsft.train.world import World
 
 __all__ = ["ScoringModel", "load_model", "reshard", "shard", "sync_gradients_now"]
@@ -111,7 +111,7 @@ class ScoringModel(nn.Module):
             output = model(
                 input_ids=input_ids_T[None],
                 position_ids=position_ids_T[None],
-                document_lengths=lengths,
+                document_spans=DocumentSpans.of(lengths, input_ids_T.device),
                 use_cache=False,
             )
             hidden_TD: Tensor = output.last_hidden_state[0]

@@ -4,7 +4,8 @@ Nothing here has state, so a step's number is the whole position in the data: a 
 and misses none, also with another number of workers.
 """
 
-from collections.abc import Sequence
+import heapq
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -46,14 +47,42 @@ def _permutation(num_rows: int, seed: int) -> NDArray[np.int64]:
 
 
 def micro_batches(
-    rows: Sequence[int] | NDArray[np.int64], *, rank: int, num_ranks: int, micro_batch_rows: int
+    rows: Sequence[int] | NDArray[np.int64],
+    lengths: Sequence[int] | NDArray[np.int64],
+    *,
+    rank: int,
+    num_ranks: int,
+    most_tokens: int,
 ) -> list[list[int]]:
-    """The rows of each forward of `rank`. Every rank gets equally many, some of them perhaps empty:
-    collectives must meet.
+    """The rows of each forward of `rank`, of at most `most_tokens` tokens, or one longer row.
 
-    Rows 0 … 4 on two ranks, two rows at once: rank 0 has [[0, 2], [4]], rank 1 has [[1, 3], []].
+    Ranks have nearly equal numbers of tokens, and so have a rank's forwards. Every rank gets equally many,
+    some of them perhaps empty: collectives must meet.
+
+    Rows 0 … 4 of 4, 3, 2, 2, 1 tokens on two ranks, 4 tokens at once: rank 0 has [[0], [3]], rank 1 has
+    [[1], [2, 4]].
     """
-    mine = [int(row) for row in rows[rank::num_ranks]]
-    longest_share = -(-len(rows) // num_ranks)
-    starts = range(0, longest_share, micro_batch_rows)
-    return [mine[start : start + micro_batch_rows] for start in starts]
+    length_of = dict(zip(map(int, rows), map(int, lengths), strict=True))
+    shares = _balanced(list(length_of), length_of, num_ranks)
+    num_forwards = max(-(-_num_tokens(share, length_of) // most_tokens) for share in shares)
+    while True:
+        split = [_balanced(share, length_of, num_forwards) for share in shares]
+        batches = [batch for batches in split for batch in batches if len(batch) > 1]
+        if all(_num_tokens(batch, length_of) <= most_tokens for batch in batches):
+            return split[rank]
+        num_forwards += 1
+
+
+def _balanced(rows: Sequence[int], length_of: Mapping[int, int], num_parts: int) -> list[list[int]]:
+    """The rows in parts of nearly equal length: the longest row first, each into the shortest part."""
+    members: list[list[int]] = [[] for _ in range(num_parts)]
+    filled = [(0, part) for part in range(num_parts)]  # a heap
+    for row in sorted(rows, key=lambda row: (-length_of[row], row)):
+        num_tokens, part = heapq.heappop(filled)
+        members[part].append(row)
+        heapq.heappush(filled, (num_tokens + length_of[row], part))
+    return members
+
+
+def _num_tokens(rows: Sequence[int], length_of: Mapping[int, int]) -> int:
+    return sum(length_of[row] for row in rows)

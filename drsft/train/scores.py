@@ -14,9 +14,8 @@ from torch import Tensor
 
 from drsft.config.objectives import Sft
 from drsft.objectives.loss import LossRequest
-from drsft.train.micro_batch import micro_batch
+from drsft.train.micro_batch import micro_batch, split_rows
 from drsft.train.model import ScoringModel, reshard
-from drsft.train.order import micro_batches
 from drsft.train.pack import PackedRows
 from drsft.train.world import World
 
@@ -72,8 +71,12 @@ def score(
     places = Places.of(rows, row_indices)
     scores_2T = torch.zeros(2, places.num_tokens, dtype=torch.float32, device=world.device)
     request = LossRequest(num_loss_tokens=1, objective=Sft())
-    batches = micro_batches(
-        places.rows_R, rank=world.rank, num_ranks=world.size, micro_batch_rows=micro_batch_rows
+    batches = split_rows(
+        rows,
+        places.rows_R,
+        micro_batch_rows=micro_batch_rows,
+        by_tokens=model.attends_by_document,
+        world=world,
     )
     for batch in batches:
         scored = model(*micro_batch(rows, batch, world.device).inputs, request)

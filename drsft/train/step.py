@@ -20,7 +20,7 @@ from drsft.objectives.meters import metrics_of, token_sums
 from drsft.objectives.weights import TokenContext
 from drsft.records import stable_seed
 from drsft.train.job import Training
-from drsft.train.micro_batch import MicroBatch, micro_batch
+from drsft.train.micro_batch import MicroBatch, micro_batch, split_rows
 from drsft.train.model import ScoringModel, reshard, sync_gradients_now
 from drsft.train.optimiser import (
     clip_gradients,
@@ -28,7 +28,6 @@ from drsft.train.optimiser import (
     set_learning_rate,
     squared_gradient_norm,
 )
-from drsft.train.order import micro_batches
 from drsft.train.pack import PackedRows
 from drsft.train.reference import References, frozen_start
 from drsft.train.scores import Scores
@@ -103,8 +102,12 @@ def accumulate_gradient(
     gradient's norm, both over the world."""
     # Every process holds all rows, so the world's count needs no exchange.
     num_loss_tokens = rows.loss_weight(row_indices, thought_weight=train.thought_weight)
-    batches = micro_batches(
-        row_indices, rank=world.rank, num_ranks=world.size, micro_batch_rows=train.micro_batch_rows
+    batches = split_rows(
+        rows,
+        row_indices,
+        micro_batch_rows=train.micro_batch_rows,
+        by_tokens=model.attends_by_document,
+        world=world,
     )
     request = LossRequest(
         num_loss_tokens=num_loss_tokens, objective=objective, guards=guards, chunk_tokens=chunk_tokens

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["World"]
+__all__ = ["World", "copy_to"]
 
 T = TypeVar("T")
 
@@ -56,3 +56,8 @@ class World:
     def barrier(self) -> None:
         if self.size > 1:
             dist.barrier()
+
+
+def copy_to(device: torch.device, values: Tensor) -> Tensor:
+    """On a GPU a copy that the CPU does not wait for."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)

@@ -19,7 +19,7 @@ from drsft.bench.training.train_data import (
     save_examples,
     save_model,
 )
-from drsft.errors import InputError
+from drsft.errors import ConfigError, InputError
 
 WORK = Work(
     num_steps=3,
@@ -41,6 +41,19 @@ def test_drawn_lengths_are_those_of_grade_school_problems() -> None:
     learnt = np.array([example.loss_mask_T.sum() for example in examples])
     assert 110 < lengths.mean() < 180
     assert 0.45 < learnt.sum() / lengths.sum() < 0.75
+
+
+@pytest.mark.parametrize(
+    ("hidden_size", "is_refused"), [(576, True), (300, True), (192, False), (640, False)]
+)
+def test_hidden_sizes_that_heads_do_not_divide_are_refused_in_a_line(
+    hidden_size: int, is_refused: bool
+) -> None:
+    if is_refused:
+        with pytest.raises(ConfigError, match=f"hidden size {hidden_size}: .*give a multiple of 128$"):
+            ModelShape(hidden_size=hidden_size)
+    else:
+        assert ModelShape(hidden_size=hidden_size).num_heads * 64 == hidden_size
 
 
 @pytest.mark.parametrize("names", [("question", "answer"), ("problem", "solution")])

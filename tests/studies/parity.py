@@ -4,7 +4,6 @@ The definition scores one text after another, with all logits, and shares no cod
 Everything is fp32, so what remains is rounding.
 """
 
-import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +20,9 @@ from torch.multiprocessing.spawn import start_processes
 from drsft.bench.training.train_data import ModelShape, draw_examples, save_model
 from drsft.config import Dft, Objective, Sft, Train
 from drsft.train.encode import Example
+from drsft.train.micro_batch import split_rows
 from drsft.train.model import ScoringModel, load_model, shard
-from drsft.train.pack import pack
+from drsft.train.pack import PackedRows, pack
 from drsft.train.step import accumulate_gradient
 from drsft.train.world import World
 
@@ -43,9 +43,14 @@ class Case:
     activation_checkpointing: bool = False
     chunk_tokens: int | None = None
 
-    def num_forwards(self, num_rows: int) -> int:
+    def rows_of(self, examples: list[Example]) -> PackedRows:
+        return pack(examples, seq_len=SEQ_LEN, one_a_row=not self.packed)
+
+    def num_forwards(self, rows: PackedRows) -> int:
         """Of each worker: the micro-batches whose gradients are added up."""
-        return math.ceil(math.ceil(num_rows / self.num_workers) / self.micro_batch_rows)
+        world = World(size=self.num_workers)
+        indices, size = range(len(rows)), self.micro_batch_rows
+        return len(split_rows(rows, indices, micro_batch_rows=size, by_tokens=True, world=world))
 
 
 CASES = (
@@ -117,7 +122,7 @@ def _save_gradients(folder: Path, num_workers: int, world: World) -> None:
 
 
 def _gradient(location: Path, case: Case, kind: str, world: World) -> Tensor:
-    rows = pack(draw_examples(num=NUM_EXAMPLES), seq_len=SEQ_LEN, one_a_row=not case.packed)
+    rows = case.rows_of(draw_examples(num=NUM_EXAMPLES))
     model = ScoringModel(
         load_model(str(location)).train(), activation_checkpointing=case.activation_checkpointing
     )
@@ -149,8 +154,7 @@ def _parity(
     for kind, definition in wanted.items():
         gradient = torch.load(folder / f"{index}-{kind}.pt")
         errors[kind] = ((gradient - definition).norm() / definition.norm()).item()
-    num_rows = len(pack(examples, seq_len=SEQ_LEN, one_a_row=not case.packed))
-    return Parity(case=case, num_forwards=case.num_forwards(num_rows), errors=errors)
+    return Parity(case=case, num_forwards=case.num_forwards(case.rows_of(examples)), errors=errors)
 
 
 def print_parity(found: list[Parity], console: Console | None = None) -> None:

@@ -2,6 +2,8 @@
 
 import pytest
 
+from drsft.bench.training.train_data import draw_examples
+from drsft.train.pack import PackedRows
 from tests.studies.parity import CASES, Case, bench_parity
 
 
@@ -13,5 +15,7 @@ def test_the_gradient_is_the_definitions_for_every_split() -> None:
 
 
 def test_forwards_are_counted_for_each_worker() -> None:
-    assert Case(micro_batch_rows=2).num_forwards(7) == 4
-    assert Case(micro_batch_rows=2, num_workers=2).num_forwards(7) == 2
+    one = draw_examples(num=1)[0]
+    rows = PackedRows.of([[one]] * 7, seq_len=len(one.input_ids_T))
+    assert Case(micro_batch_rows=2).num_forwards(rows) == 4
+    assert Case(micro_batch_rows=2, num_workers=2).num_forwards(rows) == 2

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.distributed.fsdp import FSDPModule
 from transformers import (
+    AttentionInterface,
     AutoModelForCausalLM,
     FalconMambaConfig,
     Gemma2Config,
@@ -25,7 +26,13 @@ from transformers import (
 from drsft.config import Dft, Objective, Sft, Train
 from drsft.errors import ModelError
 from drsft.objectives.meters import metrics_of
-from drsft.train.attention import attend_by_document, flash_takes, limits_are_known
+from drsft.train.attention import (
+    DocumentSpans,
+    attend_by_document,
+    document_attention,
+    flash_takes,
+    limits_are_known,
+)
 from drsft.train.model import ScoringModel, load_model, shard
 from drsft.train.pack import PackedRows, pack
 from drsft.train.step import accumulate_gradient
@@ -116,6 +123,39 @@ def test_documents_are_kept_apart_in_every_kind_of_model(name: str) -> None:
     rows = make_rows(NUM_EXAMPLES)
     want = scored_alone(causal_lm, rows)
     torch.testing.assert_close(scored(ScoringModel(causal_lm), rows), want, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("activation_checkpointing", [False, True])
+def test_all_layers_of_a_forward_share_the_offsets_of_its_documents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, activation_checkpointing: bool
+) -> None:
+    model = ScoringModel(
+        load_model(save_tiny_model(tmp_path)).train(), activation_checkpointing=activation_checkpointing
+    )
+    seen: list[DocumentSpans] = []
+
+    def noted(*args: Any, document_spans: DocumentSpans, **kwargs: Any) -> Any:
+        seen.append(document_spans)
+        return document_attention(*args, document_spans=document_spans, **kwargs)
+
+    monkeypatch.setitem(
+        AttentionInterface._global_mapping, model.causal_lm.config._attn_implementation, noted
+    )
+    rows = make_rows(NUM_EXAMPLES)
+    train = Train(batch_rows=64, micro_batch_rows=1)
+    accumulate_gradient(model, range(len(rows)), objective=Sft(), train=train, rows=rows, world=World())
+    num_layers = model.causal_lm.config.num_hidden_layers
+    assert len(seen) == len(rows) * num_layers * (2 if activation_checkpointing else 1)
+    assert len({id(spans.edges) for spans in seen}) == len(rows)
+    ends = [[end for _, end in spans.bounds] for spans in seen]
+    assert [spans.edges.tolist() for spans in seen] == [[0, *one] for one in ends]
+
+
+def test_a_model_whose_heads_do_not_divide_its_size_is_refused_in_a_line(tmp_path: Path) -> None:
+    location = save_tiny_model(tmp_path, num_heads=5)
+    with pytest.raises(ModelError, match=r"cannot be run on 4 tokens: .*config\.json") as found:
+        ScoringModel(load_model(location))
+    assert "\n" not in str(found.value)
 
 
 @pytest.mark.parametrize(

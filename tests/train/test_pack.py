@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from drsft.bench.training.train_data import draw_examples
 from drsft.train.encode import Example
 from drsft.train.order import RowOrder, micro_batches
 from drsft.train.pack import PackedRows, best_fit, pack
@@ -123,12 +124,50 @@ def test_the_seed_and_the_epoch_order_the_rows() -> None:
     assert order(0, 0) != order(0, 1)
 
 
-@given(st.integers(1, 30), st.integers(1, 5), st.integers(1, 7))
-def test_ranks_share_the_rows_and_do_equally_many_forwards(num_rows: int, num_ranks: int, size: int) -> None:
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=30), st.integers(1, 5), st.integers(20, 60))
+def test_ranks_share_the_rows_and_do_equally_many_forwards(
+    lengths: list[int], num_ranks: int, most_tokens: int
+) -> None:
+    rows = [3 * index for index in range(len(lengths))]
+    length_of = dict(zip(rows, lengths, strict=True))
     shares = [
-        micro_batches(list(range(num_rows)), rank=rank, num_ranks=num_ranks, micro_batch_rows=size)
+        micro_batches(rows, lengths, rank=rank, num_ranks=num_ranks, most_tokens=most_tokens)
         for rank in range(num_ranks)
     ]
     assert len({len(share) for share in shares}) == 1
-    assert max(len(batch) for share in shares for batch in share) <= size
-    assert sorted(row for share in shares for batch in share for row in batch) == list(range(num_rows))
+    assert max(sum(length_of[row] for row in batch) for share in shares for batch in share) <= most_tokens
+    assert sorted(row for share in shares for batch in share for row in batch) == rows
+    totals = [sum(length_of[row] for batch in share for row in batch) for share in shares]
+    assert max(totals) - min(totals) <= max(lengths)
+
+
+def test_the_longest_rows_are_dealt_first() -> None:
+    lengths = [4, 3, 2, 2, 1]
+    shares = [micro_batches(range(5), lengths, rank=rank, num_ranks=2, most_tokens=4) for rank in range(2)]
+    assert shares == [[[0], [3]], [[1], [2, 4]]]
+
+
+def test_a_row_above_the_limit_is_a_forward_of_its_own() -> None:
+    assert [0] in micro_batches([0, 1, 2], [9, 1, 2], rank=0, num_ranks=1, most_tokens=4)
+
+
+@pytest.mark.parametrize(
+    ("num_ranks", "one_a_row"), [(2, False), (8, False), (16, False), (2, True), (4, True), (8, True)]
+)
+def test_ranks_have_nearly_equal_tokens_at_the_lengths_of_grade_school_problems(
+    num_ranks: int, one_a_row: bool
+) -> None:
+    rows = pack(draw_examples(num=8_000), seq_len=1024, one_a_row=one_a_row)
+    order = RowOrder(num_rows=len(rows), batch_rows=128, num_epochs=1, seed=0)
+    for step in range(len(rows) // 128):  # the last step of an epoch may have fewer rows than there are ranks
+        indices = order.rows_of(step)
+        totals = [
+            rows.num_tokens([row for batch in share for row in batch])
+            for share in (
+                micro_batches(
+                    indices, rows.row_lengths(indices), rank=rank, num_ranks=num_ranks, most_tokens=2048
+                )
+                for rank in range(num_ranks)
+            )
+        ]
+        assert max(totals) <= 1.05 * rows.num_tokens(indices) / num_ranks

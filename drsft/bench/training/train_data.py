@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from drsft.config import Problems
-from drsft.errors import InputError
+from drsft.errors import ConfigError, InputError
 from drsft.intake.rows import Row, read_rows
 from drsft.storage import table_bytes
 from drsft.train.encode import Example
@@ -17,6 +17,7 @@ from drsft.train.encode import Example
 __all__ = ["ModelShape", "Work", "draw_examples", "read_examples", "save_examples", "save_model"]
 
 QUESTION_FIELDS, SOLUTION_FIELDS = ("question", "problem"), ("solution", "answer")
+HEAD_SIZE = 64
 BPE_TOKENS = 8192  # as many as grade-school text fills; the model's vocabulary may be larger
 # Natural logarithms of token counts of GSM8K's questions and solutions: mean, standard deviation
 QUESTION_LENGTHS, SOLUTION_LENGTHS = (4.0, 0.4), (4.5, 0.5)
@@ -30,6 +31,21 @@ class ModelShape:
     hidden_size: int = 256
     num_layers: int = 4
     intermediate_size: int = 512
+
+    def __post_init__(self) -> None:
+        if self.hidden_size % HEAD_SIZE or self.num_heads % self.num_kv_heads:
+            raise ConfigError(
+                f"hidden size {self.hidden_size}: heads of {HEAD_SIZE}, in pairs, do not divide it; "
+                f"give a multiple of {2 * HEAD_SIZE}"
+            )
+
+    @property
+    def num_heads(self) -> int:
+        return self.hidden_size // HEAD_SIZE
+
+    @property
+    def num_kv_heads(self) -> int:
+        return max(1, self.num_heads // 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,8 +149,8 @@ def save_model(folder: Path, shape: ModelShape) -> int:
         hidden_size=shape.hidden_size,
         intermediate_size=shape.intermediate_size,
         num_hidden_layers=shape.num_layers,
-        num_attention_heads=shape.hidden_size // 64,
-        num_key_value_heads=max(1, shape.hidden_size // 128),
+        num_attention_heads=shape.num_heads,
+        num_key_value_heads=shape.num_kv_heads,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=1,

@@ -94,7 +94,9 @@ def _rows(work: Work) -> PackedRows:
         for index, row in enumerate(table.to_pylist())
     ]
     if work.layout == "unpacked":
-        return PackedRows.of([[example] for example in examples], seq_len=work.seq_len)
+        # As many tokens to a forward as the peer has with padding: a full row is the longest text.
+        longest = max(len(example.input_ids_T) for example in examples)
+        return PackedRows.of([[example] for example in examples], seq_len=longest)
     return pack(examples, seq_len=work.seq_len)
 
 
