@@ -1,5 +1,6 @@
 """Tables and folders in a store."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,8 @@ from drsft.storage.failures import (
 from drsft.storage.store import Store
 
 __all__ = ["download_folder", "read_table", "table_bytes", "table_of_bytes", "upload_folder"]
+
+PIECE_BYTES = 8 << 20
 
 
 def table_bytes(table: pa.Table) -> bytes:
@@ -38,7 +41,7 @@ def table_of_bytes(data: bytes, where: str) -> pa.Table:
 def upload_folder(store: Store, folder: Path, key: str) -> None:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            store.put(f"{key}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+            store.put_file(f"{key}/{path.relative_to(folder).as_posix()}", path)
 
 
 def download_folder(store: Store, key: str, folder: Path) -> None:
@@ -47,6 +50,23 @@ def download_folder(store: Store, key: str, folder: Path) -> None:
         path = folder / checked_key(name).removeprefix(key).lstrip("/")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(store.read(name))
+            with path.open("wb") as file:
+                for piece in _pieces(store, name):
+                    file.write(piece)
         except OSError as error:
             raise local_failure("write", path, error) from error
+
+
+def _pieces(store: Store, key: str) -> Iterator[bytes]:
+    """The object's content, piece by piece."""
+    with store.open(key) as file:
+        while True:
+            try:
+                piece = file.read(PIECE_BYTES)
+            except OSError as error:
+                raise StorageError(
+                    f"cannot read {store.url}/{key}: {error}; run the command again"
+                ) from error
+            if not piece:
+                return
+            yield piece

@@ -1,7 +1,9 @@
 """A store in a local folder."""
 
 import fcntl
+import io
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +15,17 @@ from drsft.storage.failures import (
     local_failure,
 )
 
-__all__ = ["LocalStore"]
+__all__ = ["LocalStore", "open_local"]
+
+_PIECE_BYTES = 4 << 20  # of a file that is copied
+
+
+def open_local(path: Path) -> BinaryIO:
+    """A file of this machine, for reading. Raises StorageError."""
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise local_failure("read", path, error) from error
 
 
 class LocalStore:
@@ -31,7 +43,7 @@ class LocalStore:
         return self.root / checked_key(key)
 
     @contextmanager
-    def _staged(self, key: str, data: bytes) -> Iterator[tuple[Path, Path]]:
+    def _staged(self, key: str, data: BinaryIO) -> Iterator[tuple[Path, Path]]:
         """The data in a file beside its place, for as long as the block takes to put it there."""
         target = self._path(key)
         staging = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
@@ -40,7 +52,7 @@ class LocalStore:
             with open(staging, "wb") as file:
                 with suppress(OSError):  # a file system without locks: sweep leaves its files alone
                     fcntl.flock(file, fcntl.LOCK_EX)
-                file.write(data)
+                shutil.copyfileobj(data, file, _PIECE_BYTES)
                 file.flush()
                 os.fsync(file.fileno())
                 yield staging, target
@@ -51,7 +63,7 @@ class LocalStore:
                 staging.unlink()
 
     def create(self, key: str, data: bytes) -> bool:
-        with self._staged(key, data) as (staging, target):
+        with self._staged(key, io.BytesIO(data)) as (staging, target):
             try:
                 os.link(staging, target)  # fails when the name exists, and the content is there at once
             except FileExistsError:
@@ -59,7 +71,11 @@ class LocalStore:
         return True
 
     def put(self, key: str, data: bytes) -> None:
-        with self._staged(key, data) as (staging, target):
+        with self._staged(key, io.BytesIO(data)) as (staging, target):
+            os.replace(staging, target)
+
+    def put_file(self, key: str, path: Path) -> None:
+        with open_local(path) as file, self._staged(key, file) as (staging, target):
             os.replace(staging, target)
 
     def read(self, key: str) -> bytes:
@@ -68,11 +84,16 @@ class LocalStore:
         except OSError as error:
             raise local_failure("read", self._path(key), error) from error
 
-    def open(self, key: str) -> BinaryIO:
+    def read_range(self, key: str, *, start: int, length: int) -> bytes:
         try:
-            return self._path(key).open("rb")
+            with self._path(key).open("rb") as file:
+                file.seek(start)
+                return file.read(length)
         except OSError as error:
             raise local_failure("read", self._path(key), error) from error
+
+    def open(self, key: str) -> BinaryIO:
+        return open_local(self._path(key))
 
     def exists(self, key: str) -> bool:
         try:

@@ -1,7 +1,7 @@
 """A store below an S3 prefix.
 
-Data moves through pyarrow; boto3 does the one thing pyarrow lacks, a put that fails when the key exists
-(If-None-Match).
+Data moves through pyarrow; boto3 does what pyarrow lacks: a put that fails when the key exists
+(If-None-Match), and an upload of a file with a bound on the pieces in memory.
 """
 
 import io
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import pyarrow.fs as pafs
@@ -22,6 +23,7 @@ from drsft.storage.failures import (
     s3_endpoint,
     s3_failure,
 )
+from drsft.storage.local import open_local
 
 __all__ = ["LOCK_VARIABLE", "SINGLE_DRIVER", "S3Store"]
 
@@ -119,10 +121,26 @@ class S3Store:
         except OSError as error:
             raise self._failed("write", key, error) from error
 
+    def put_file(self, key: str, path: Path) -> None:
+        from boto3.exceptions import Boto3Error
+
+        try:
+            with self._asked("write", key) as client, open_local(path) as file:
+                client.upload_fileobj(file, self.bucket, self._key(key))
+        except Boto3Error as error:
+            raise self._failed("write", key, error) from error
+
     def read(self, key: str) -> bytes:
         try:
             with self._files.open_input_stream(self._path(key)) as stream:
                 return bytes(stream.read())
+        except OSError as error:
+            raise self._failed("read", key, error) from error
+
+    def read_range(self, key: str, *, start: int, length: int) -> bytes:
+        try:
+            with self._files.open_input_file(self._path(key)) as file:
+                return bytes(file.read_at(length, start))
         except OSError as error:
             raise self._failed("read", key, error) from error
 

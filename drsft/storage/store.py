@@ -1,6 +1,7 @@
 """What a store can do, wherever it is."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
 __all__ = ["Store"]
@@ -18,7 +19,15 @@ class Store(Protocol):
 
     def put(self, key: str, data: bytes) -> None: ...
 
+    def put_file(self, key: str, path: Path) -> None:
+        """Writes the content of a local file, piece by piece: memory does not depend on its size."""
+        ...
+
     def read(self, key: str) -> bytes: ...
+
+    def read_range(self, key: str, *, start: int, length: int) -> bytes:
+        """These bytes of the object; fewer where it ends before them."""
+        ...
 
     def open(self, key: str) -> BinaryIO:
         """The object as a file that can be sought in, read piece by piece; reading it may raise OSError."""

@@ -36,7 +36,7 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_state
 
 from drsft.errors import StorageError
 from drsft.run.layout import TRAINING
-from drsft.storage import Store, download_folder
+from drsft.storage import Store
 from drsft.storage.typed import read_stored
 from drsft.train.checkpoint_reader import load_tensors
 from drsft.train.world import World
@@ -141,10 +141,8 @@ def load(
     store: Store, model: nn.Module, optimiser: torch.optim.Optimizer, *, step: int, world: World
 ) -> None:
     """Loads a committed state. All processes call it."""
-    with TemporaryDirectory(prefix="drsft-checkpoint-") as folder:
-        download_folder(store, _CHECKPOINTS.step(step), Path(folder))
-        state = _state(model, optimiser)
-        load_tensors(state, Path(folder), is_alone=world.size == 1)
+    state = _state(model, optimiser)
+    load_tensors(state, store.within(_CHECKPOINTS.step(step)), is_alone=world.size == 1)
     set_model_state_dict(model, state["model"], options=_OPTIONS)
     groups = get_optimizer_state_dict(model, optimiser, options=_OPTIONS)["param_groups"]
     set_optimizer_state_dict(
@@ -193,9 +191,7 @@ def _upload_folder(store: Store, folder: Path, step: int) -> None:
                 reraise=True,
             ):
                 with attempt:
-                    store.put(
-                        _CHECKPOINTS.beside(step, path.relative_to(folder).as_posix()), path.read_bytes()
-                    )
+                    store.put_file(_CHECKPOINTS.beside(step, path.relative_to(folder).as_posix()), path)
 
 
 def _delete_old(store: Store, num_kept: int) -> None:

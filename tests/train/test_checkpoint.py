@@ -21,10 +21,10 @@ class FlakyStore(LocalStore):
         super().__init__(root)
         self.failures: Iterator[int] = iter(range(num_failures))
 
-    def put(self, key: str, data: bytes) -> None:
+    def put_file(self, key: str, path: Path) -> None:
         if next(self.failures, None) is not None:
             raise StorageError("the store is away")
-        super().put(key, data)
+        super().put_file(key, path)
 
 
 @pytest.fixture(autouse=True)
