@@ -12,7 +12,7 @@ from torch import Tensor
 
 from drsft.errors import ModelError
 
-__all__ = ["Head", "HeadShape", "body_of", "head_of", "head_shape"]
+__all__ = ["Head", "HeadShape", "body_of", "head_of", "head_shape", "plain_head"]
 
 # Settings of transformers' models by which logits are multiplied, or in other models divided.
 SCALE_SETTINGS = (
@@ -78,6 +78,15 @@ def head_of(causal_lm: Any, shape: HeadShape | None = None) -> Head:
     return Head(weight_VD=module.weight, bias_V=getattr(module, "bias", None), shape=shape)
 
 
+def plain_head(causal_lm: Any) -> Any:
+    """The module of the head. Raises ModelError where there is none, or one with an adapter."""
+    module = causal_lm.get_output_embeddings()
+    if module is None or hasattr(module, "base_layer"):
+        reason = "it has no head" if module is None else "its head has an adapter"
+        raise ModelError(f"{type(causal_lm).__name__} is not supported: {reason}")
+    return module
+
+
 @torch.no_grad()
 def head_shape(causal_lm: Any) -> HeadShape:
     """Finds, on four tokens, what the model does to its logits.
@@ -85,10 +94,7 @@ def head_shape(causal_lm: Any) -> HeadShape:
     One setting multiplies in one model and divides in another, and a model may do what no setting says:
     the shape is the one that reproduces the model's own logits. ModelError where none does.
     """
-    module = causal_lm.get_output_embeddings()
-    if module is None or hasattr(module, "base_layer"):
-        reason = "it has no head" if module is None else "its head has an adapter"
-        raise ModelError(f"{type(causal_lm).__name__} is not supported: {reason}")
+    module = plain_head(causal_lm)
     was_training = causal_lm.training
     causal_lm.eval()
     hidden_TD, expected_TV = _tried(causal_lm, module.weight)

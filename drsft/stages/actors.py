@@ -70,13 +70,10 @@ def scoring_model(target: Target) -> "CausalLM":
     """
     import torch
 
-    from drsft.train.model import load_model
+    from drsft.train.model import load_for_scoring
 
-    model = load_model(model_location(target.model)).eval()
-    if torch.cuda.is_available():
-        model = model.to(device="cuda", dtype=getattr(torch, target.dtype))
-    scored: CausalLM = model
-    return scored
+    model: CausalLM = load_for_scoring(model_location(target.model), getattr(torch, target.dtype))
+    return model
 
 
 class EnginePulse:

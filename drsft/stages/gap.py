@@ -28,7 +28,7 @@ from drsft.stages.actors import actor_resources, run_to_end
 from drsft.stages.progress_board import ProgressReporter, stop_if_draining
 from drsft.stages.turn import prompter_of
 from drsft.storage import Store, open_store
-from drsft.train.model import load_model
+from drsft.train.model import load_for_scoring
 
 __all__ = [
     "Scoring",
@@ -63,10 +63,7 @@ class ShardScorer:
         self._is_of_records, self._number = scoring.texts == RECORDS, scoring.number
         self._texts = ShardSet(store, scoring.texts)
         self._scores = scoring.scores(store)
-        model = load_model(model_location(scoring.model)).eval()
-        if config.resources.gpus_per_actor and torch.cuda.is_available():
-            model = model.to("cuda", getattr(torch, config.target.dtype))
-        self._model = model
+        self._model = load_for_scoring(model_location(scoring.model), getattr(torch, config.target.dtype))
         self._prompter = prompter_of(scoring.model, config, store)
         self._progress = ProgressReporter(board, STAGE)
 

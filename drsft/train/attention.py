@@ -20,7 +20,14 @@ from transformers import AttentionInterface
 from drsft.objectives.head import body_of
 from drsft.train.world import copy_to
 
-__all__ = ["DocumentSpans", "attend_by_document", "document_attention", "flash_takes", "limits_are_known"]
+__all__ = [
+    "DocumentSpans",
+    "attend_by_document",
+    "document_attention",
+    "flash_takes",
+    "limits_are_known",
+    "use_document_attention",
+]
 
 NAME, PROBE = "drsft_documents", "drsft_documents_probe"
 PROBE_LENGTHS = (3, 5, 4)
@@ -58,8 +65,7 @@ def attend_by_document(causal_lm: Any) -> bool:
     causal_lm.eval()
     try:
         if _keeps_documents_apart(causal_lm):
-            AttentionInterface.register(NAME, document_attention)
-            causal_lm.set_attn_implementation(NAME)
+            use_document_attention(causal_lm)
             return True
     except (TypeError, ValueError, RuntimeError):  # it takes no such argument, or no such attention
         pass
@@ -67,6 +73,12 @@ def attend_by_document(causal_lm: Any) -> bool:
         causal_lm.train(was_training)
     causal_lm.set_attn_implementation(before)
     return False
+
+
+def use_document_attention(causal_lm: Any) -> None:
+    """Without a try; see `attend_by_document`."""
+    AttentionInterface.register(NAME, document_attention)
+    causal_lm.set_attn_implementation(NAME)
 
 
 def _keeps_documents_apart(causal_lm: Any) -> bool:

@@ -115,7 +115,7 @@ class _Reader(StorageReader):
             for item in items:
                 first, last = self._span(item)
                 _read_item(item, BytesIO(data[first - start : last - start]), planner)
-        done = Future[None]()  # type: ignore[no-untyped-call]
+        done = Future[None]()
         done.set_result(None)
         return done
 

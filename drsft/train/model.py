@@ -4,8 +4,9 @@ Axes: T tokens of documents end to end, N loss tokens, D hidden size, V vocabula
 the longest.
 """
 
+from collections.abc import Mapping
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,21 +19,47 @@ from transformers import AutoModelForCausalLM
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from drsft.errors import ModelError
-from drsft.objectives.head import body_of, head_of, head_shape
+from drsft.objectives.head import HeadShape, body_of, head_of, head_shape, plain_head
 from drsft.objectives.loss import FusedLoss, LossRequest, fused_loss
 from drsft.objectives.statistics import predicted
 from drsft.policy.prompts import check_location
 from drsft.train.attention import DocumentSpans, attend_by_document
 from drsft.train.world import World
 
-__all__ = ["ScoringModel", "load_model", "reshard", "shard", "sync_gradients_now"]
+__all__ = [
+    "ScoringModel",
+    "Traits",
+    "load_for_scoring",
+    "load_model",
+    "reshard",
+    "shard",
+    "sync_gradients_now",
+]
 
 # Below this a model is one unit of FSDP: gathering tiny blocks one by one costs more than it saves.
 SMALL_MODEL_PARAMETERS = 50_000_000
 
 
-def load_model(location: str) -> Any:
-    """A model folder or hub name, in fp32 on the CPU.
+@dataclass(frozen=True, slots=True, eq=False)
+class Traits:
+    """What trying a model shows, and what it has beside its weights."""
+
+    head_shape: HeadShape
+    attends_by_document: bool
+    buffers: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, causal_lm: Any) -> "Traits":
+        """Tries it on a few tokens. A model that can attend by document is left to do so."""
+        return cls(
+            head_shape=head_shape(causal_lm),
+            attends_by_document=attend_by_document(causal_lm),
+            buffers=dict(causal_lm.named_buffers()),
+        )
+
+
+def load_model(location: str, *, dtype: torch.dtype = torch.float32) -> Any:
+    """A model folder or hub name on the CPU. What is stored in `dtype` is mapped, and read when it is used.
 
     Only safetensors are read and no code of the repository runs. Raises ModelError.
     """
@@ -40,7 +67,7 @@ def load_model(location: str) -> Any:
     try:
         return AutoModelForCausalLM.from_pretrained(
             str(Path(location).expanduser()) if location.startswith("~") else location,
-            dtype=torch.float32,
+            dtype=dtype,
             use_safetensors=True,
             trust_remote_code=False,
         )
@@ -55,12 +82,17 @@ class ScoringModel(nn.Module):
     It is the root that FSDP wraps: inside its forward the head is whole, tied to the embeddings or not.
     """
 
-    def __init__(self, causal_lm: Any, *, activation_checkpointing: bool = False) -> None:
+    def __init__(
+        self, causal_lm: Any, *, activation_checkpointing: bool = False, traits: Traits | None = None
+    ) -> None:
+        """Without `traits` the model is tried; its weights must be there."""
         super().__init__()
         self.causal_lm = causal_lm
         self._draws_nothing = False
-        self.head_shape = head_shape(causal_lm)
-        self.attends_by_document = attend_by_document(causal_lm)
+        plain_head(causal_lm)
+        traits = traits or Traits.of(causal_lm)
+        self.head_shape = traits.head_shape
+        self.attends_by_document = traits.attends_by_document
         if activation_checkpointing:
             causal_lm.gradient_checkpointing_enable({"use_reentrant": False})
 
@@ -119,6 +151,13 @@ class ScoringModel(nn.Module):
         padded_ML = pad_sequence(list(torch.split(input_ids_T, list(lengths))), batch_first=True)
         hidden_MLD = model(input_ids=padded_ML, use_cache=False).last_hidden_state
         return torch.cat([hidden_LD[:length] for hidden_LD, length in zip(hidden_MLD, lengths, strict=True)])
+
+
+def load_for_scoring(location: str, dtype: torch.dtype) -> Any:
+    """A frozen model in eval mode: in fp32 on a CPU; on a GPU in `dtype`, put there weight by weight."""
+    if not torch.cuda.is_available():
+        return load_model(location).eval()
+    return load_model(location, dtype=dtype).eval().to("cuda")
 
 
 def _is_checkpointed(module: nn.Module) -> bool:

@@ -1,38 +1,64 @@
 """The models of a training on their devices, spread over its processes."""
 
+from functools import lru_cache, partial
+from typing import Any
+
 import torch
 
 from drsft.records import stable_seed
+from drsft.train.attention import use_document_attention
 from drsft.train.job import Training
 from drsft.train.lora import add_adapters
-from drsft.train.model import ScoringModel, load_model, shard
+from drsft.train.model import ScoringModel, Traits, load_model, shard
+from drsft.train.weights import give_weights, stored_dtype, take_weights
 
 __all__ = ["prepare_model", "prepare_start"]
 
 
 def prepare_model(training: Training) -> ScoringModel:
-    """The model that is trained. Alone and in fp32 there is nothing to spread."""
+    """The model that is trained, its weights in fp32."""
     settings = training.settings
-    causal_lm = load_model(training.target.location).to(training.world.device).train()
+    causal_lm, traits = _stored(training)
     if settings.lora is not None:
         add_adapters(causal_lm, settings.lora, seed=stable_seed(training.job.seed, "adapters"))
-    model = ScoringModel(causal_lm, activation_checkpointing=settings.activation_checkpointing)
-    return _spread(model, training)
+    model = ScoringModel(
+        causal_lm.train(), activation_checkpointing=settings.activation_checkpointing, traits=traits
+    )
+    return _placed(model, training, torch.float32)
 
 
 def prepare_start(training: Training) -> ScoringModel:
     """The frozen start, likewise. Nothing is ever added to its weights, so they are kept in the precision
     that they are computed with; its buffers stay as they are, as the trained model's do."""
-    causal_lm = load_model(training.target.location).to(training.world.device)
-    model = ScoringModel(causal_lm).eval().requires_grad_(False)
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(training.target.compute_dtype)
-    return _spread(model, training)
+    causal_lm, traits = _stored(training)
+    model = ScoringModel(causal_lm, traits=traits).eval().requires_grad_(False)
+    return _placed(model, training, training.target.compute_dtype)
 
 
-def _spread(model: ScoringModel, training: Training) -> ScoringModel:
+def _stored(training: Training) -> tuple[Any, Traits]:
+    """The model as stored, none of it read yet, and what the first process has found by trying it."""
+    location = training.target.location
+    traits = training.world.first_does(partial(_traits, location))
+    causal_lm = load_model(location, dtype=stored_dtype(location))
+    if traits.attends_by_document:
+        use_document_attention(causal_lm)
+    for name, buffer in traits.buffers.items():  # computed in fp32, whatever the weights are stored in
+        owner, _, leaf = name.rpartition(".")
+        setattr(causal_lm.get_submodule(owner), leaf, buffer.clone())
+    return causal_lm, traits
+
+
+@lru_cache(maxsize=1)  # one for all arms and seeds
+def _traits(location: str) -> Traits:
+    return Traits.of(load_model(location))
+
+
+def _placed(model: ScoringModel, training: Training, dtype: torch.dtype) -> ScoringModel:
+    """Alone and in fp32 there is nothing to spread."""
     world, compute_dtype = training.world, training.target.compute_dtype
+    weights = take_weights(model, dtype)
     if world.size > 1 or compute_dtype != torch.float32:
         world.ensure_process_group()
         shard(model, world, compute_dtype=compute_dtype)
+    give_weights(model, weights, world.device)
     return model

@@ -1,11 +1,14 @@
 """The processes that train together, and the few things that they say to each other."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from drsft.errors import DrsftError
 
 __all__ = ["World", "copy_to"]
 
@@ -52,6 +55,19 @@ class World:
         box = [value]
         dist.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
+
+    def first_does(self, work: Callable[[], T]) -> T:
+        """What `work` returns, which the first process alone calls. Its DrsftError is raised on all."""
+        found: T | DrsftError | None = None
+        if self.is_first:
+            try:
+                found = work()
+            except DrsftError as error:
+                found = error
+        found = self.from_first(found)
+        if isinstance(found, DrsftError):
+            raise found
+        return cast(T, found)
 
     def barrier(self) -> None:
         if self.size > 1:
