@@ -12,6 +12,7 @@ from ray import serve as ray_serve
 from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
+from drsft.policy.card_budget import check_shares
 from drsft.policy.engines import build_engines
 from drsft.policy.prompts import model_location, target_prompter
 from drsft.policy.provenance import model_fingerprint
@@ -39,7 +40,9 @@ class Engine:
     def __init__(self, config_json: str) -> None:
         config = ServeConfig.model_validate_json(config_json)
         prompter = target_prompter(config.target)
-        self._policy = build_engines(config.target, prompter, config.rewrite).policy
+        # The scorer is a replica of its own.
+        engines = build_engines(config.target, prompter, config.rewrite, shares_card=False)
+        self._policy = engines.policy
 
     async def generate(self, prompt_ids: list[int], sampling: Sampling) -> list[Completion]:
         return await self._policy.generate(prompt_ids, sampling)
@@ -88,13 +91,11 @@ class Scorer:
         import torch  # here, so that engines load it after their own settings
 
         from drsft.gap.scorer import BatchedScorer
-        from drsft.train.model import load_model
+        from drsft.train.model import load_for_scoring
 
         target = ServeConfig.model_validate_json(config_json).target
-        model = load_model(model_location(target.model)).eval()
-        if torch.cuda.is_available():
-            model = model.to(device="cuda", dtype=getattr(torch, target.dtype))
-        self._scorer = BatchedScorer(model)
+        dtype = getattr(torch, target.dtype)
+        self._scorer = BatchedScorer(load_for_scoring(model_location(target.model), dtype))
 
     async def mean_phi(self, prompt_ids: list[int], completions: list[list[int]]) -> list[float]:
         return await self._scorer.mean_phi(prompt_ids, completions)
@@ -142,6 +143,7 @@ def build_app(config: ServeConfig) -> Application:
         check_can_export()
     target = config.target
     check_options(target, is_own_machine=False)
+    check_shares(target, config.resources.gpus_per_actor)
     if target.date is None:  # one for all replicas, whenever they start
         target = target.model_copy(update={"date": date.fromisoformat(today())})
     config_json = config.model_copy(update={"target": target}).model_dump_json()

@@ -17,6 +17,7 @@ class ModelSize:
     num_parameters: int
     weight_bytes: int
     cache_bytes_per_token: int
+    activation_bytes_per_token: int = 0  # at most, in a forward without gradients
 
 
 def cache_bytes(model: ModelSize, *, free_bytes: int, max_model_len: int, max_num_seqs: int) -> int:
@@ -60,6 +61,8 @@ def model_size(location: str, dtype: str) -> ModelSize:
         num_parameters=num_parameters,
         weight_bytes=num_parameters * num_bytes,
         cache_bytes_per_token=2 * num_layers * num_kv_heads * head_size * num_bytes,
+        # states in and out, queries and their sum; gate, up and their product
+        activation_bytes_per_token=(4 * hidden + 3 * inner) * num_bytes,
     )
 
 

@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 
 from drsft.config import Rewrite, Target
+from drsft.policy.cache_size import model_size
+from drsft.policy.card_budget import beside_engine, engine_share, smallest_card_bytes
 from drsft.policy.hinted.protocol import HintedDecoder
-from drsft.policy.prompts import Prompter
+from drsft.policy.prompts import Prompter, model_location
+from drsft.policy.vllm.engine import set_environment
 from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.policy.vllm.start_phases import OnPhase
 
@@ -22,13 +25,16 @@ def build_engines(
     prompter: Prompter,
     rewrite: Rewrite,
     *,
+    shares_card: bool = True,
     on_phase: OnPhase = lambda phase: None,
 ) -> Engines:
     """One vLLM engine for everything, or beside it a torch model where Hinted Decoding is to run there.
 
-    Raises ModelError for a model that cannot be loaded, and SetupError or ConfigError where Hinted Decoding
-    cannot run as asked.
+    `shares_card`: what `rewrite` asks for beside the engine lies on its card, not in another process' own.
+    Raises ModelError for a model that cannot be loaded, SetupError or ConfigError where Hinted Decoding
+    cannot run as asked, and ConfigError for what does not fit on the card.
     """
+    target = _within_its_share(target, rewrite if shares_card else Rewrite())
     if rewrite.is_hinted and rewrite.hinted.engine == "vllm":
         from drsft.policy.hinted.vllm_engine import VLLMHintedDecoder  # loads torch: not before it is needed
 
@@ -41,3 +47,16 @@ def build_engines(
     from drsft.policy.hinted.torch_engine import TorchHintedDecoder
 
     return Engines(policy=policy, decoder=TorchHintedDecoder(target, prompter))
+
+
+def _within_its_share(target: Target, rewrite: Rewrite) -> Target:
+    """With the part of the card that is left to vLLM."""
+    set_environment()  # before torch is loaded
+    card_bytes = smallest_card_bytes()
+    if card_bytes is None:
+        return target
+    size = model_size(model_location(target.model), target.dtype)
+    beside = beside_engine(target, rewrite, size)
+    share = engine_share(target, size, beside=beside, card_bytes=card_bytes)
+    engine = target.engine.model_copy(update={"gpu_memory_utilization": share})
+    return target.model_copy(update={"engine": engine})

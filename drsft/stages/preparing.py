@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from drsft.errors import ModelError, StorageError
 from drsft.evaluate.plans import plan_benchmarks
 from drsft.intake.planning import plan_problems, screens_for
+from drsft.policy.card_budget import check_cards
 from drsft.policy.prompts import Prompter, check_length, model_location
 from drsft.policy.provenance import model_fingerprint
 from drsft.rewrite.hinted import hinted_prompter
@@ -38,6 +39,7 @@ def plan_run(run: Run) -> Plan:
     """The run's problems, read and cut into shards by its first start. Raises InputError for other ones,
     and ModelError where the turn is not as the configuration has it."""
     config = run.config
+    check_cards(config.target, config.rewrite, config.resources.gpus_per_actor)
     check_length(config.target)
     prompter = run_prompter(config.target, run.store)
     for line in _peculiarities(prompter):

@@ -18,7 +18,14 @@ from drsft.policy.vllm.options import check_here, refused_options
 from drsft.policy.vllm.start_phases import EnginePhase, OnPhase, weights_read
 from drsft.records import Sampling
 
-__all__ = ["build_engine", "engine_arguments", "never_sample", "sampling_params", "scoring_params"]
+__all__ = [
+    "build_engine",
+    "engine_arguments",
+    "never_sample",
+    "sampling_params",
+    "scoring_params",
+    "set_environment",
+]
 
 # In one process with us, and free to run anywhere: the default binding puts every engine on core 0.
 _ENVIRONMENT = {
@@ -72,13 +79,18 @@ def scoring_params() -> Any:
     )
 
 
-def engine_arguments(target: Target) -> dict[str, Any]:
-    """What the engine is started with; sets the environment that must stand before vLLM's import."""
+def set_environment() -> None:
+    """Must stand before the first import of torch and vLLM."""
     os.environ.update({key: os.environ.get(key, value) for key, value in _ENVIRONMENT.items()})
     if "torch" not in sys.modules:
         # One thread: two were eight times slower for a small model. OpenMP reads it when torch is loaded;
         # after that, another number would only make vLLM's kernels disagree with each other and stop.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def engine_arguments(target: Target) -> dict[str, Any]:
+    """What the engine is started with; sets its environment."""
+    set_environment()
     import torch
 
     arguments: dict[str, Any] = {
@@ -116,12 +128,14 @@ def build_engine(target: Target, options: Mapping[str, Any], *, on_phase: OnPhas
     check_here(target.engine.options)
     try:
         from vllm import EngineArgs
+        from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.llm_engine import LLMEngine
 
         _keep_freed_memory()
         engine_args = EngineArgs(**{**arguments, **target.engine.options, **options})
         with _phases_told(target, on_phase):
-            engine = LLMEngine.from_engine_args(engine_args)
+            # An unknown context gets steps of 2,048 tokens on any GPU.
+            engine = LLMEngine.from_engine_args(engine_args, usage_context=UsageContext.LLM_CLASS)
             _warm_up(engine)
     except Exception as error:  # OSError, RuntimeError, pydantic's, VLLMError: vLLM names no common base
         raise _told_failure(target, arguments, error) from error

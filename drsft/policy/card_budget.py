@@ -1,0 +1,107 @@
+"""What lives on one card of an actor, and what of it the engine gets. Plain arithmetic, and shown as such.
+
+`target.engine.gpu_memory_utilization` is the share of all that one actor has on a card. A second copy of the
+weights, of the scorer or of the torch engine of Hinted Decoding, is taken off it; vLLM gets the rest.
+"""
+
+from collections.abc import Mapping
+
+from drsft.config import Rewrite, Target
+from drsft.errors import ConfigError
+from drsft.policy.cache_size import ModelSize, model_size
+from drsft.policy.prompts import model_location
+
+__all__ = [
+    "beside_engine",
+    "check_cards",
+    "check_shares",
+    "engine_share",
+    "engine_wants",
+    "smallest_card_bytes",
+]
+
+GIB = 1 << 30
+PROCESS_BYTES = GIB  # CUDA's context, its kernels and the allocator's rest
+SCORING_TOKENS = 16_384  # of a batch of drsft/gap/scoring.py
+STEP_TOKENS = 16_384  # of vLLM on large cards
+SMALLER = frozenset(
+    {"quantization", "cpu_offload_gb"}
+)  # of target.engine.options: by how much is vLLM's to say
+UTILISATION = "target.engine.gpu_memory_utilization"
+
+
+def check_shares(target: Target, gpus_per_actor: float) -> None:
+    """Raises ConfigError for numbers that contradict each other whatever the card is."""
+    engine = target.engine
+    if 0 < gpus_per_actor < 1 and engine.gpu_memory_utilization > gpus_per_actor:
+        raise ConfigError(
+            f"{UTILISATION}: {engine.gpu_memory_utilization:g} of a card, but resources.gpus_per_actor gives "
+            f"an actor {gpus_per_actor:g} of one; set at most {gpus_per_actor:g}"
+        )
+    needed, given = engine.tensor_parallel_size, gpus_per_actor
+    if given and (needed > max(given, 1) or (given > 1 and needed != given)):
+        raise ConfigError(
+            f"target.engine.tensor_parallel_size: {needed} cards for an engine, but resources.gpus_per_actor "
+            f"gives an actor {given:g}; set both to the same number"
+        )
+
+
+def check_cards(target: Target, rewrite: Rewrite, gpus_per_actor: float) -> None:
+    """Raises ConfigError for what cannot run on this machine's cards, or anywhere.
+
+    Each actor asks again, before it loads anything: it may be on another machine.
+    """
+    check_shares(target, gpus_per_actor)
+    if gpus_per_actor and (card_bytes := smallest_card_bytes()) is not None:
+        size = model_size(model_location(target.model), target.dtype)
+        beside = beside_engine(target, rewrite, size)
+        engine_share(target, size, beside=beside, card_bytes=card_bytes)
+
+
+def smallest_card_bytes() -> int | None:
+    """Memory of the smallest GPU that this process may use; None without one."""
+    import torch  # here: what loads it first decides how many threads it gets
+
+    cards = range(torch.cuda.device_count())
+    return min((torch.cuda.get_device_properties(card).total_memory for card in cards), default=None)
+
+
+def beside_engine(target: Target, rewrite: Rewrite, size: ModelSize) -> Mapping[str, int]:
+    """Bytes on an actor's first card beside its engine, by the setting that asks for them."""
+    found = {}
+    if rewrite.selection == "closest":
+        work = SCORING_TOKENS * size.activation_bytes_per_token
+        found["rewrite.selection: closest"] = size.weight_bytes + work
+    if rewrite.is_hinted and rewrite.hinted.engine == "torch":
+        cache = target.engine.max_num_seqs * target.max_model_len * size.cache_bytes_per_token
+        found["rewrite.hinted.engine: torch"] = size.weight_bytes + cache
+    return found
+
+
+def engine_wants(target: Target, size: ModelSize) -> int:
+    """The least bytes of each card with which an engine starts: weights, one full sequence or the cache that
+    was asked for, and a step's activations."""
+    cache = target.max_model_len * size.cache_bytes_per_token
+    if target.engine.kv_cache_mib is not None:
+        cache = target.engine.kv_cache_mib << 20
+    step = STEP_TOKENS * size.activation_bytes_per_token
+    return PROCESS_BYTES + (size.weight_bytes + cache + step) // target.engine.tensor_parallel_size
+
+
+def engine_share(target: Target, size: ModelSize, *, beside: Mapping[str, int], card_bytes: int) -> float:
+    """vLLM's gpu_memory_utilization on a card of this size. Raises ConfigError where it is too little."""
+    given = target.engine.gpu_memory_utilization
+    budget, wanted = int(given * card_bytes), engine_wants(target, size)
+    is_smaller = not SMALLER.isdisjoint(target.engine.options)
+    if budget - sum(beside.values()) >= (0 if is_smaller else wanted):
+        return given - sum(beside.values()) / card_bytes
+    taken = "".join(f", of which {key} takes {_gib(num_bytes)}" for key, num_bytes in beside.items())
+    raise ConfigError(
+        f"{[*beside, UTILISATION][0]}: the engine needs {_gib(wanted)} of a card of {_gib(card_bytes)}; "
+        f"{UTILISATION} = {given:g} gives {_gib(budget)}{taken}; raise it, lower max_num_seqs or "
+        "target.max_model_len, or raise target.engine.tensor_parallel_size"
+    )
+
+
+def _gib(num_bytes: int) -> str:
+    return f"{num_bytes / GIB:,.1f} GiB"
