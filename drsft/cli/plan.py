@@ -4,19 +4,22 @@ import tempfile
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 
 from drsft.config import RunConfig
 from drsft.evaluate.plans import plan_benchmarks
 from drsft.intake.planning import plan_problems, screens_for
-from drsft.policy.prompts import target_prompter
+from drsft.policy.cache_size import model_shape
+from drsft.policy.prompts import model_location, target_prompter
 from drsft.run import layout
 from drsft.run.run import Run
-from drsft.sizing.estimate import Estimate, Prices, StageEstimate, estimate
+from drsft.sizing.estimate import GB, Estimate, Prices, StageEstimate, estimate
+from drsft.sizing.memory import memory_of, refuse_what_does_not_fit
 from drsft.sizing.rates import Rates, measure
 from drsft.storage import LocalStore
 from drsft.verify.kinds import kinds_of
 
-__all__ = ["show_plan"]
+__all__ = ["show_memory", "show_plan"]
 
 
 def show_plan(config: RunConfig, calibration: Run, prices: Prices, console: Console) -> Estimate:
@@ -37,6 +40,21 @@ def show_plan(config: RunConfig, calibration: Run, prices: Prices, console: Cons
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return found
+
+
+def show_memory(config: RunConfig, console: Console, *, card_gb: float | None) -> None:
+    """Prints what one process of each stage holds. Raises ConfigError where a stage is larger than a card."""
+    shape = model_shape(model_location(config.target.model))
+    headings = ("stage", "processes", "card, GB", "host, GB", "first process, GB", "disk, GB")
+    table = Table(
+        *headings, title=f"{config.target.model}: {shape.num_parameters / GB:.2f} billion parameters"
+    )
+    for one in memory_of(config, shape):
+        sizes = (one.card, one.host, one.first_host, one.disk)
+        table.add_row(one.stage, str(one.num_processes), *(f"{size / GB:,.1f}" for size in sizes))
+    console.print(table)
+    if card_gb is not None:
+        refuse_what_does_not_fit(config, shape, card_bytes=int(card_gb * GB))
 
 
 def _count(config: RunConfig) -> tuple[int, int]:

@@ -83,20 +83,32 @@ def plan(
     gpu_hour: Annotated[float, typer.Option(min=0, metavar="PRICE", help="Of one GPU for an hour.")] = 0,
     cpu_hour: Annotated[float, typer.Option(min=0, metavar="PRICE", help="Of one core for an hour.")] = 0,
     gb_month: Annotated[float, typer.Option(min=0, metavar="PRICE", help="Of one GB for a month.")] = 0,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Show instead what each stage's processes hold.")
+    ] = False,
+    card_gb: Annotated[
+        float | None, typer.Option(min=0, metavar="GB", help="With --memory: refuse what such a card lacks.")
+    ] = None,
 ) -> None:
     """What a run would take (tokens, hours, storage, money), from what a finished one took.
 
-    Rates come from a small run of the same model on the same machines; the arithmetic is shown.
+    Rates come from a small run of the same model on the same machines; the arithmetic is shown. --memory
+    needs no run: it goes by the sizes of the model's tensors.
 
     Examples:  drsft run my-run.yaml problems.limit=200 name=trial
 
                drsft plan my-run.yaml --calibrate s3://bucket/runs/trial-4f2a --gpu-hour 2.5 --gb-month 0.023
+
+               drsft plan my-run.yaml --memory --card-gb 80
     """
-    from drsft.cli.plan import show_plan
+    from drsft.cli.plan import show_memory, show_plan
     from drsft.run.run import find_run, open_run
     from drsft.sizing.estimate import Prices
 
     run_config = load_config(config, overrides or ())
+    if memory:
+        show_memory(run_config, Console(width=None), card_gb=card_gb)
+        return
     calibration = find_run(calibrate) if calibrate else open_run(run_config)
     prices = Prices(gpu_hour=gpu_hour, cpu_hour=cpu_hour, gb_month=gb_month)
     show_plan(run_config, calibration, prices, Console(width=None))

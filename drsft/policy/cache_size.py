@@ -7,7 +7,15 @@ from drsft.config import Target
 from drsft.errors import ModelError
 from drsft.policy.engine_loop import first_line
 
-__all__ = ["ModelSize", "cache_bytes", "cache_bytes_here", "free_memory_bytes", "model_size"]
+__all__ = [
+    "ModelShape",
+    "ModelSize",
+    "cache_bytes",
+    "cache_bytes_here",
+    "free_memory_bytes",
+    "model_shape",
+    "model_size",
+]
 
 _MIN_CACHE_BYTES = 16 << 20
 
@@ -36,34 +44,70 @@ def cache_bytes(model: ModelSize, *, free_bytes: int, max_model_len: int, max_nu
     return size
 
 
-def model_size(location: str, dtype: str) -> ModelSize:
-    """By the model's config.json; the norms and biases are left out."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelShape:
+    """The sizes of a decoder's tensors; norms and biases are left out."""
+
+    num_layers: int
+    hidden_size: int
+    inner_size: int  # of a layer's gate and up projections
+    query_size: int  # of all heads together
+    key_size: int  # likewise, and as large again for values
+    vocab_size: int
+    num_experts: int
+    is_tied: bool
+
+    @property
+    def embedding_parameters(self) -> int:
+        return self.vocab_size * self.hidden_size * (1 if self.is_tied else 2)
+
+    @property
+    def layer_parameters(self) -> int:
+        attention = 2 * self.hidden_size * (self.query_size + self.key_size)
+        return attention + 3 * self.hidden_size * self.inner_size * self.num_experts
+
+    @property
+    def num_parameters(self) -> int:
+        return self.embedding_parameters + self.num_layers * self.layer_parameters
+
+    def size(self, dtype: str) -> ModelSize:
+        num_bytes = 4 if dtype == "float32" else 2
+        return ModelSize(
+            num_parameters=self.num_parameters,
+            weight_bytes=self.num_parameters * num_bytes,
+            cache_bytes_per_token=2 * self.num_layers * self.key_size * num_bytes,
+            # states in and out, queries and their sum; gate, up and their product
+            activation_bytes_per_token=(4 * self.hidden_size + 3 * self.inner_size) * num_bytes,
+        )
+
+
+def model_shape(location: str) -> ModelShape:
+    """By the model's config.json. Raises ModelError."""
     from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(location, trust_remote_code=False).get_text_config()
     except Exception as error:  # transformers raises OSError, ValueError, TypeError and its own errors alike
         raise ModelError(f"target.model {location!r}: config.json: {first_line(error)}") from error
-    num_layers, hidden, num_heads = (
-        config.num_hidden_layers,
-        config.hidden_size,
-        config.num_attention_heads,
-    )
-    num_kv_heads = getattr(config, "num_key_value_heads", None) or num_heads
+    hidden, num_heads = config.hidden_size, config.num_attention_heads
     head_size = getattr(config, "head_dim", None) or hidden // num_heads
     num_experts = getattr(config, "num_experts", None) or getattr(config, "num_local_experts", None) or 1
     inner = getattr(config, "moe_intermediate_size", None) or getattr(config, "intermediate_size", 4 * hidden)
-    layer = 2 * hidden * head_size * (num_heads + num_kv_heads) + 3 * hidden * inner * num_experts
-    embeddings = config.vocab_size * hidden * (1 if config.tie_word_embeddings else 2)
-    num_parameters = embeddings + num_layers * layer
-    num_bytes = 4 if dtype == "float32" else 2
-    return ModelSize(
-        num_parameters=num_parameters,
-        weight_bytes=num_parameters * num_bytes,
-        cache_bytes_per_token=2 * num_layers * num_kv_heads * head_size * num_bytes,
-        # states in and out, queries and their sum; gate, up and their product
-        activation_bytes_per_token=(4 * hidden + 3 * inner) * num_bytes,
+    return ModelShape(
+        num_layers=config.num_hidden_layers,
+        hidden_size=hidden,
+        inner_size=inner,
+        query_size=num_heads * head_size,
+        key_size=(getattr(config, "num_key_value_heads", None) or num_heads) * head_size,
+        vocab_size=config.vocab_size,
+        num_experts=num_experts,
+        is_tied=bool(config.tie_word_embeddings),
     )
+
+
+def model_size(location: str, dtype: str) -> ModelSize:
+    """By the model's config.json; the norms and biases are left out."""
+    return model_shape(location).size(dtype)
 
 
 def cache_bytes_here(target: Target, location: str) -> int:

@@ -8,7 +8,7 @@ from drsft.config import RunConfig
 from drsft.run.models import evaluated_models
 from drsft.sizing.rates import Rates, StageRate
 
-__all__ = ["Estimate", "Load", "Prices", "StageEstimate", "estimate", "loads_of"]
+__all__ = ["GB", "Estimate", "Load", "Prices", "StageEstimate", "estimate", "loads_of"]
 
 GB = 1e9
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from drsft.errors import DamagedError
+from drsft.errors import DamagedError, StorageError
 from drsft.storage.failures import (
     checked_key,
     local_failure,

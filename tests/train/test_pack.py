@@ -49,6 +49,7 @@ def test_packing_keeps_every_document_whole_and_once(lengths: list[int], one_a_r
         assert documents.position_ids_T.tolist() == [*chain(*map(range, documents.lengths))]
 
 
+@settings(deadline=None)
 @given(lengths_lists, st.randoms(use_true_random=False))
 def test_a_micro_batch_is_its_rows_one_after_another(lengths: list[int], random) -> None:  # type: ignore[no-untyped-def]
     rows = pack(examples_of(lengths), seq_len=SEQ_LEN)
@@ -124,6 +125,7 @@ def test_the_seed_and_the_epoch_order_the_rows() -> None:
     assert order(0, 0) != order(0, 1)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=30), st.integers(1, 5), st.integers(20, 60))
 def test_ranks_share_the_rows_and_do_equally_many_forwards(
     lengths: list[int], num_ranks: int, most_tokens: int

@@ -1,0 +1,117 @@
+"""What one process of each stage holds at its peak: on its card, on the host, on the local disk.
+
+Arithmetic on the sizes of the model's tensors. `docs/sizing.md` says how far it was measured.
+"""
+
+from dataclasses import dataclass
+
+from drsft.config import RunConfig
+from drsft.errors import ConfigError
+from drsft.policy.cache_size import ModelShape
+from drsft.policy.card_budget import beside_engine, check_shares, engine_share, engine_wants
+
+__all__ = ["StageMemory", "memory_of", "refuse_what_does_not_fit", "training_work"]
+
+GIB = 1 << 30
+PROCESS_BYTES = 600 << 20  # of the host: Python, torch, transformers, as measured on a CPU
+CHUNK_BYTES = 256 << 20  # at most, of the loss's logits
+CHUNK_COPIES = 3  # logits, their gradient and what softmax keeps
+STATE_BYTES = 16  # a trained parameter: weight, gradient and AdamW's two moments in fp32
+SAVED_BYTES = 12  # of them in a checkpoint: no gradient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageMemory:
+    """Of one process, bytes; without a GPU `card` lies on the host as well."""
+
+    stage: str
+    num_processes: int
+    card: int
+    host: int
+    first_host: int  # of the process that holds most, the first of a training
+    disk: int
+
+
+def memory_of(config: RunConfig, shape: ModelShape) -> tuple[StageMemory, ...]:
+    """Of rewriting, gap and training; evaluation is as rewriting without what lies beside its engine."""
+    target, resources = config.target, config.resources
+    size = shape.size(target.dtype)
+    beside = sum(beside_engine(target, config.rewrite, size).values())
+    scoring = size.weight_bytes + 16_384 * size.activation_bytes_per_token
+    engine = StageMemory(
+        stage="rewrite",
+        num_processes=resources.rewrite_actors,
+        card=engine_wants(target, size) + beside,
+        host=PROCESS_BYTES,
+        first_host=PROCESS_BYTES,
+        disk=size.weight_bytes,
+    )
+    gap = StageMemory(
+        stage="gap",
+        num_processes=resources.rewrite_actors,
+        card=scoring,
+        host=PROCESS_BYTES,
+        first_host=PROCESS_BYTES,
+        disk=size.weight_bytes,
+    )
+    return engine, gap, training_memory(config, shape)
+
+
+def training_memory(config: RunConfig, shape: ModelShape) -> StageMemory:
+    """The first worker tries the model in fp32 on the host and gathers the weights for the export."""
+    train, num_workers = config.train, config.resources.train_workers
+    size, num_bytes = shape.size(config.target.dtype), 4 if config.target.dtype == "float32" else 2
+    whole = 4 * shape.num_parameters
+    state = 4 if train.lora is not None else STATE_BYTES
+    start = any(arm.objective.needs.start_model for arm in train.arms) and train.lora is None
+    held = (state + (num_bytes if start else 0)) * shape.num_parameters // num_workers
+    return StageMemory(
+        stage="train",
+        num_processes=num_workers,
+        card=held + _gathered(shape, num_bytes, num_workers) + training_work(config, shape),
+        host=PROCESS_BYTES,
+        first_host=PROCESS_BYTES + whole + size.weight_bytes,
+        disk=size.weight_bytes + SAVED_BYTES * shape.num_parameters // num_workers,
+    )
+
+
+def training_work(config: RunConfig, shape: ModelShape) -> int:
+    """Activations of a forward that backward needs, and a chunk of the loss.
+
+    A layer keeps for each token: fp32 states before its two norms; normed states, queries, keys, values and
+    their sum; gate, its activation, up and their product.
+    """
+    train, num_bytes = config.train, 4 if config.target.dtype == "float32" else 2
+    tokens = train.micro_batch_rows * train.seq_len
+    states, inner = shape.hidden_size, shape.inner_size
+    layer = 8 * states + num_bytes * (5 * states + 2 * shape.query_size + 2 * shape.key_size + 4 * inner)
+    kept = shape.num_layers * layer
+    if train.activation_checkpointing:
+        kept = shape.num_layers * states * num_bytes + layer
+    chunk = min(CHUNK_BYTES, 4 * tokens * shape.vocab_size)
+    return tokens * kept + CHUNK_COPIES * chunk
+
+
+def _gathered(shape: ModelShape, num_bytes: int, num_workers: int) -> int:
+    """Whole weights and gradients that FSDP has at once: embeddings with the head, and two layers. Alone in
+    fp32 nothing is gathered."""
+    if num_workers == 1 and num_bytes == 4:
+        return 0
+    return (shape.embedding_parameters + 2 * shape.layer_parameters) * (2 * num_bytes + 4)
+
+
+def refuse_what_does_not_fit(config: RunConfig, shape: ModelShape, *, card_bytes: int) -> None:
+    """Raises ConfigError, one line with the setting, for a stage that is larger than such cards."""
+    target, size = config.target, shape.size(config.target.dtype)
+    check_shares(target, config.resources.gpus_per_actor)
+    beside = beside_engine(target, config.rewrite, size)
+    engine_share(target, size, beside=beside, card_bytes=card_bytes)
+    needed = training_memory(config, shape).card
+    if config.train.arms and needed > card_bytes:
+        work = training_work(config, shape)
+        key = "train.micro_batch_rows" if work > needed // 2 else "resources.train_workers"
+        raise ConfigError(
+            f"{key}: a worker of the training needs {needed / GIB:,.1f} GiB, of it {work / GIB:,.1f} for one "
+            f"forward, on a card of {card_bytes / GIB:,.1f} GiB; set train.activation_checkpointing, lower "
+            "train.micro_batch_rows or train.seq_len, raise resources.train_workers, or set train.lora"
+        )
