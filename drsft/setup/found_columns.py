@@ -3,18 +3,16 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from string import ascii_uppercase
 from typing import Any
 
 from drsft.errors import InputError
-from drsft.intake.columns import template_fields, text_of, unpacked, value_at
-from drsft.intake.field_profile import FieldProfile, FieldType, lengths_of, profile_fields
-from drsft.intake.messages import Conversation, read_conversation
+from drsft.intake.columns import template_fields, text_of
+from drsft.intake.field_profile import FieldProfile, FieldType
 from drsft.intake.roles import CLEAR_LEAD, Candidate, Role, candidates_for, clear_choice
-from drsft.verify.choice.offered import options_of
+from drsft.setup.found_options import option_fields, options_template
+from drsft.setup.row_texts import RowTexts
 from drsft.verify.code.program import reference_of_row
 from drsft.verify.kinds import KINDS
-from drsft.verify.maths.judge import reference_answer
 
 __all__ = ["FLAGS", "Ask", "FoundColumns", "GivenColumns", "find_columns"]
 
@@ -30,20 +28,12 @@ FLAGS: Mapping[Role, str] = {
 }
 BY_NAME = 40  # candidates with fewer points are guessed from their content alone
 _CONTEXT = {"body", "context", "passage", "input", "story", "article", "text"}
-_OPTION_TEXTS = {"options", "choices"}
 _CODE_QUESTION = ("text", "prompt", "question", "problem", "description", "instruction")
 _CODE_SOLUTION = ("canonical_solution", "code", "solution", "reference_solution", "answer")
-_LETTER_FIELD = re.compile(
-    r"(?:(option|choice|answer|alternative|candidate|ending|ans|opt|op|sol)[\s_-]?)?([A-H]|\d)", re.IGNORECASE
-)
 _KIND_FIELDS = {"kind", "verifier", "verifier_kind", "grader", "answer_type"}
-_STATED = re.compile(r"####|\\boxed|answer is|answer:", re.IGNORECASE)
-_OPTION_NAME = re.compile(r"[A-Ha-h]|\d(?:\.0)?")
 _WORDS = re.compile(r"[^\\$=]*[^\W\d_]{2}[^\\$=]*")  # no formula
-_UNNAMED = re.compile(r"column_\d+")
 _PROGRAM_TESTS = {"input_output", "test_cases", "public_tests", "private_tests", "public_test_cases"}
 _COMPLETIONS = ("completion", "chosen", "response")
-_CHECKED = 100  # rows that are looked at for what they hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,18 +74,17 @@ def find_columns(
 
 class _Finder:
     def __init__(self, rows: Sequence[Fields], given: GivenColumns, ask: Ask, answers_needed: bool) -> None:
-        self.rows, self.given, self.ask, self.answers_needed = rows[:_CHECKED], given, ask, answers_needed
-        self.profiles = profile_fields(rows)
-        self.names = ", ".join(one.path for one in self.profiles)
+        self.texts, self.given, self.ask, self.answers_needed = RowTexts(rows), given, ask, answers_needed
+        self.names = ", ".join(one.path for one in self.texts.profiles)
         self.reasons: dict[str, str] = {}
 
     def holds_tests(self) -> bool:
-        found = [reference_of_row(fields, "") for fields in self.rows]
+        found = [reference_of_row(fields, "") for fields in self.texts.rows]
         return sum(one is not None for one in found) * 2 > len(found)
 
     def refuse_tests_of_programs(self) -> None:
         """Tests by input and output are none that kind code runs, and no answers either."""
-        names = [one.path for one in self.profiles if one.path.lower() in _PROGRAM_TESTS]
+        names = [one.path for one in self.texts.profiles if one.path.lower() in _PROGRAM_TESTS]
         if names and self.given.reference is None:
             raise InputError(
                 f"field {names[0]!r} tests programs by their input and output, which kind code does not run "
@@ -109,12 +98,12 @@ class _Finder:
         if not talks or not questions or talks[0].score > questions[0].score:
             return bool(talks)
         others = self._candidates(Role.DEMONSTRATION, set(template_fields(questions[0].column)))
-        return not others and self._ends_with_answer(talks[0].column)
+        return not others and self.texts.end_with_answers(talks[0].column)
 
     def code(self) -> FoundColumns:
         question = self.given.question or self._named(_CODE_QUESTION, Role.QUESTION)
         solution = self.given.demonstration or self._named(_CODE_SOLUTION, Role.DEMONSTRATION)
-        first = self.rows[0]
+        first = self.texts.rows[0]
         tests = next((name for name in ("test_list", "tests") if first.get(name)), None)
         self.reasons |= {"question": f"{question} with its tests", "demonstration": "code, in a fenced block"}
         begins = "entry_point" in first  # HumanEval: the solution goes on from the question
@@ -133,15 +122,19 @@ class _Finder:
     def conversation(self) -> FoundColumns:
         talks = self._candidates(Role.MESSAGES)
         messages = self.given.messages or self._choose(Role.MESSAGES, talks)
-        last = f"{messages}[-1].content" if self._has(f"{messages}[-1].content") else f"{messages}[-1].value"
+        last = (
+            f"{messages}[-1].content"
+            if self.texts.has(f"{messages}[-1].content")
+            else f"{messages}[-1].value"
+        )
         solution, reason = self.given.demonstration, "turns with roles"
-        if solution is None and not self._ends_with_answer(messages):
+        if solution is None and not self.texts.end_with_answers(messages):
             solution = self._answering_turn(taken=messages) or self._solution({messages})
         else:
             reason += "; the assistant's last one is the solution"
         self.reasons["messages"] = reason
         reference = self.given.reference or self._reference(solution or last, taken={messages})
-        is_answered = solution is not None or self._ends_with_answer(messages)
+        is_answered = solution is not None or self.texts.end_with_answers(messages)
         return FoundColumns(
             question=None,
             demonstration=solution if is_answered else reference,
@@ -152,27 +145,24 @@ class _Finder:
             reasons=self.reasons,
         )
 
-    def _has(self, column: str) -> bool:
-        return sum(text_of(fields, column) is not None for fields in self.rows) * 2 > len(self.rows)
-
-    def _ends_with_answer(self, messages: str) -> bool:
-        read = [read_conversation(value_at(fields, messages)) for fields in self.rows]
-        return sum(isinstance(one, Conversation) and one.answer is not None for one in read) * 2 > len(read)
-
     def _answering_turn(self, *, taken: str) -> str | None:
         """The one turn of a completion, which stands in a field of its own beside the prompt's turns."""
         for name in _COMPLETIONS:
-            one = next((one for one in self.profiles if one.path == name != taken), None)
-            if one is not None and one.type is FieldType.CONVERSATION and self._has(f"{name}[-1].content"):
+            one = next((one for one in self.texts.profiles if one.path == name != taken), None)
+            if (
+                one is not None
+                and one.type is FieldType.CONVERSATION
+                and self.texts.has(f"{name}[-1].content")
+            ):
                 self.reasons["demonstration"] = f"the last turn of {name!r}"
                 return f"{name}[-1].content"
         return None
 
     def _kind(self) -> str | None:
         """A field that names a known verifier in every row that has it."""
-        named = [one.path for one in self.profiles if one.path.lower() in _KIND_FIELDS]
+        named = [one.path for one in self.texts.profiles if one.path.lower() in _KIND_FIELDS]
         for name in named:
-            values = {text_of(fields, name) for fields in self.rows} - {None}
+            values = {text_of(fields, name) for fields in self.texts.rows} - {None}
             if values and values <= KINDS.keys():
                 self.reasons["kind"] = f"it names verifiers: {', '.join(sorted(map(str, values)))}"
                 return name
@@ -201,9 +191,9 @@ class _Finder:
     def _question(self) -> str:
         every = self._candidates(Role.QUESTION)
         candidates = [one for one in every if one.column.lower() not in _CONTEXT] or every
-        candidates = [one for one in candidates if one.score > BY_NAME or self._asks(one.column)]
+        candidates = [one for one in candidates if one.score > BY_NAME or self.texts.ask(one.column)]
         if not candidates:
-            has_rows_within = any(one.type is FieldType.OBJECTS for one in self.profiles)
+            has_rows_within = any(one.type is FieldType.OBJECTS for one in self.texts.profiles)
             others = ", or the key below which the rows lie: problems.reading.rows=KEY" * has_rows_within
             raise InputError(
                 f"no field looks like a question (there are: {self.names:.300}); "
@@ -211,22 +201,10 @@ class _Finder:
             )
         return self._without_repeats(self._choose(Role.QUESTION, candidates))
 
-    def _asks(self, column: str) -> bool:
-        texts = [text_of(fields, column) or "" for fields in self.rows]
-        return sum("?" in text for text in texts) * 2 > len(texts)
-
     def _without_repeats(self, question: str) -> str:
         """The last field of a template alone, where its texts hold those of the others."""
         *others, last = template_fields(question)
-        return last if others and all(self._holds(last, other) for other in others) else question
-
-    def _holds(self, column: str, other: str) -> bool:
-        """Whether nearly all texts of a column hold the texts of another one, where that has any."""
-        every = [
-            (text_of(fields, column) or "", (text_of(fields, other) or "").strip()) for fields in self.rows
-        ]
-        pairs = [(one, two) for one, two in every if two]
-        return bool(pairs) and sum(two in one for one, two in pairs) * 10 > len(pairs) * 9
+        return last if others and all(self.texts.hold(last, other) for other in others) else question
 
     def _solution(self, taken: set[str]) -> str | None:
         """None where no field holds more than an answer."""
@@ -234,16 +212,16 @@ class _Finder:
             one
             for one in self._candidates(Role.DEMONSTRATION, taken)
             if one.score > BY_NAME - 20
-            and (self._states_answers(one.column) or not self._is_bare(one.column))
+            and (self.texts.state_answers(one.column) or not self._is_bare(one.column))
         ]
         return self._choose(Role.DEMONSTRATION, candidates) if candidates else None
 
     def _reference(self, solution: str | None, *, taken: set[str]) -> str:
-        others = taken | ({solution} if solution and not self._states_answers(solution) else set())
-        others |= {one.path for one in self.profiles if one.path.lower() in _CONTEXT}
-        others |= {*self._options_beside(taken)}
+        others = taken | ({solution} if solution and not self.texts.state_answers(solution) else set())
+        others |= {one.path for one in self.texts.profiles if one.path.lower() in _CONTEXT}
+        others |= {*option_fields(self.texts, taken)}
         candidates = self._candidates(Role.REFERENCE, others)
-        letters = [one for one in candidates if self._is_letter(one.column)]
+        letters = [one for one in candidates if self.texts.are_letters(one.column)]
         if len(letters) == 1 and letters[0].score < BY_NAME:
             self.reasons["reference"] = "is a letter in every row"
             return letters[0].column
@@ -252,7 +230,7 @@ class _Finder:
 
     def _first_of_list(self, column: str) -> str | None:
         """The first of a list where it is the only one, or where texts say the same in other words."""
-        values = [unpacked(value_at(fields, column)) for fields in self.rows]
+        values = self.texts.values(column)
         lists = [one for one in values if isinstance(one, list) and one]
         if len(lists) * 2 < len(values):
             return None
@@ -267,7 +245,7 @@ class _Finder:
         named = [one for one in candidates if one.score > BY_NAME]
         if named:
             return self._choose(Role.REFERENCE, named)
-        if solution is not None and (self._states_answers(solution) or not self.answers_needed):
+        if solution is not None and (self.texts.state_answers(solution) or not self.answers_needed):
             self.reasons["reference"] = "the solution, which states its answer"
             return solution
         if candidates:
@@ -283,13 +261,13 @@ class _Finder:
         context = next(
             (
                 one
-                for one in self.profiles
+                for one in self.texts.profiles
                 if one.path.lower() in _CONTEXT
                 and one.path not in {*taken, *template_fields(question)}
                 and one.type is FieldType.TEXT
                 and one.num_filled
-                and not self._holds(question, one.path)
-                and not self._holds(one.path, question)  # the whole prompt once more
+                and not self.texts.hold(question, one.path)
+                and not self.texts.hold(one.path, question)  # the whole prompt once more
             ),
             None,
         )
@@ -299,99 +277,35 @@ class _Finder:
             whole = f"{whole}\n\n{{{context.path}}}" if is_below else f"{{{context.path}}}\n{whole}"
             self.reasons["question"] = f"{question} with its {context.path}"
         options = (
-            self._options(question, taken)
-            or self._options_in_list(taken, reference)
-            or self._options_between(question, reference)
+            options_template(self.texts, question, reference, taken)
+            if self.given.options is None
+            else f"{{{self.given.options}}}"
         )
         if options is not None:
             whole = f"{whole}\n{options}"
             self.reasons["question"] = f"{question} with its options, each under a letter"
         return question if whole == f"{{{question}}}" else whole
 
-    def _options(self, question: str, taken: set[str]) -> str | None:
-        if self.given.options is not None:
-            return f"{{{self.given.options}}}"
-        texts = [text_of(fields, question) or "" for fields in self.rows]
-        if sum(len(options_of(text)) > 1 for text in texts) * 2 > len(texts):
-            return None
-        written = [
-            one.path
-            for one in self.profiles
-            if one.path.lower() in _OPTION_TEXTS and one.type is FieldType.TEXT
-        ]
-        for path in written:  # a text that lists them, "A) 5 B) 7" or "['5', '7']"
-            listed = [text_of(fields, f"{{{path}}}") or "" for fields in self.rows]
-            if sum(len(options_of(text)) > 1 for text in listed) * 2 > len(listed):
-                return f"{{{path}}}"
-        best = clear_choice(self._candidates(Role.OPTIONS, taken))
-        if best is not None:
-            return f"{{{best.column}}}"
-        beside = self._options_beside(taken)
-        return _lettered(beside) if beside else None
-
-    def _options_beside(self, taken: set[str]) -> list[str]:
-        """Fields called A, B, C, … or option_a, option_b, …, each of them an option."""
-        found: dict[str, dict[str, str]] = {}
-        for one in self.profiles:
-            match = _LETTER_FIELD.fullmatch(one.path)
-            if match is not None and one.path not in taken and one.num_filled:
-                found.setdefault((match[1] or "").lower(), {})[match[2].upper()] = one.path
-        for labelled in found.values():
-            for letters in ("ABCDEFGH", "12345678", "01234567"):
-                if len(labelled) > 1 and sorted(labelled) == sorted(letters[: len(labelled)]):
-                    return [labelled[letter] for letter in letters[: len(labelled)]]
-        return []
-
-    def _is_letter(self, column: str) -> bool:
-        texts = {text_of(fields, column) or "" for fields in self.rows}
-        return len(texts) > 1 and all(len(one) == 1 and one in "ABCDEFGH" for one in texts)
-
-    def _options_between(self, question: str, reference: str) -> str | None:
-        """The columns of a table without names between the question and the letter of its answer."""
-        paths = [one.path for one in self.profiles]
-        if not all(_UNNAMED.fullmatch(one) for one in paths) or not self._is_letter(reference):
-            return None
-        between = paths[paths.index(question) + 1 : paths.index(reference)] if question in paths else []
-        return _lettered(between) if 2 <= len(between) <= 8 else None
-
-    def _options_in_list(self, taken: set[str], reference: str) -> str | None:
-        """A list of as many texts in every row, of which the answer is a letter or a number."""
-        answers = [text_of(fields, reference) or "" for fields in self.rows]
-        if not all(_OPTION_NAME.fullmatch(one) for one in answers):
-            return None
-        lists = [one.path for one in self.profiles if one.type is FieldType.TEXTS and one.path not in taken]
-        if len(lists) != 1:
-            return None
-        values = [unpacked(value_at(fields, lists[0])) for fields in self.rows]
-        sizes = {len(one) if isinstance(one, list) else 0 for one in values}
-        if len(sizes) > 1 or not 2 <= min(sizes) <= 8:
-            return None
-        return _lettered([f"{lists[0]}[{place}]" for place in range(min(sizes))])
-
-    def _states_answers(self, column: str) -> bool:
-        texts = [text_of(fields, column) or "" for fields in self.rows]
-        stated = [bool(_STATED.search(text)) and reference_answer(text) is not None for text in texts]
-        return sum(stated) * 5 >= len(stated) * 3
-
     def _is_bare(self, column: str) -> bool:
         """Whether a field that could be the solution holds short answers, no longer than those of another."""
         named = [
             one.column
             for one in self._candidates(Role.REFERENCE, {column})
-            if one.score > BY_NAME and not self._is_letter(one.column)
+            if one.score > BY_NAME and not self.texts.are_letters(one.column)
         ]
-        if named and self._holds(column, named[0]) and not self._holds(named[0], column):
+        if named and self.texts.hold(column, named[0]) and not self.texts.hold(named[0], column):
             return False
-        chars = lengths_of([len(text_of(fields, column) or "") for fields in self.rows])
-        return chars is None or (chars.median < 40 and chars.p95 < 80)
+        return self.texts.are_short(column)
 
     def _candidates(self, role: Role, taken: set[str] | None = None) -> list[Candidate]:
-        found = [one for one in candidates_for(role, self.profiles) if one.column not in (taken or set())]
-        return found if role is not Role.MESSAGES else [one for one in found if self._is_read(one.column)]
-
-    def _is_read(self, messages: str) -> bool:
-        read = [read_conversation(value_at(fields, messages)) for fields in self.rows]
-        return sum(isinstance(one, Conversation) for one in read) * 2 > len(read)
+        found = [
+            one for one in candidates_for(role, self.texts.profiles) if one.column not in (taken or set())
+        ]
+        return (
+            found
+            if role is not Role.MESSAGES
+            else [one for one in found if self.texts.are_conversations(one.column)]
+        )
 
     def _choose(self, role: Role, candidates: Sequence[Candidate]) -> str:
         best = clear_choice(candidates) or self._first_of_series(candidates)
@@ -407,7 +321,7 @@ class _Finder:
         return min(alike, key=lambda one: (len(one.column), one.column)) if len(stems) == 1 else None
 
     def _named(self, names: Sequence[str], role: Role) -> str:
-        by_name: Mapping[str, FieldProfile] = {one.path.lower(): one for one in self.profiles}
+        by_name: Mapping[str, FieldProfile] = {one.path.lower(): one for one in self.texts.profiles}
         found = next((by_name[name].path for name in names if name in by_name), None)
         if found is None:
             raise InputError(
@@ -415,7 +329,3 @@ class _Finder:
                 f"name it: {FLAGS[role]} FIELD"
             )
         return found
-
-
-def _lettered(fields: Sequence[str]) -> str:
-    return "\n".join(f"{letter}. {{{name}}}" for letter, name in zip(ascii_uppercase, fields, strict=False))
