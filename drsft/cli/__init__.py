@@ -1,8 +1,9 @@
 """The command line. A user's mistake is one line on stderr and exit code 2, never a traceback."""
 
+import errno
 import logging
 import sys
-from typing import Annotated
+from typing import Annotated, TextIO, cast
 
 import typer
 
@@ -52,9 +53,22 @@ def version() -> None:
 
 
 def main() -> None:
-    """Ends with 0, or as docs/jobs.md says: 1 failed, 2 a user's mistake, 3 busy, 130 Ctrl-C, 143 SIGTERM."""
+    """Ends with 0, or as docs/jobs.md says: 1 failed, 2 a user's mistake, 3 busy, 129, 130, 143 by a signal."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except DrsftError as error:
         tell(f"error: {error}", logging.ERROR)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.stdout = cast(TextIO, None)  # or it would be flushed again at the exit, and fail
+        where = error.filename or "standard output, or a temporary file"
+        line = (
+            f"error: cannot write {where}: {error.strerror}; free space on its disk, or set TMPDIR to another"
+        )
+        tell(line, logging.ERROR)
+        sys.exit(2)

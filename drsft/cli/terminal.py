@@ -4,13 +4,14 @@ import logging
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, TextIO, cast
 
 import typer
 from rich.console import Console
 
+from drsft.process.end_requests import END_REQUESTS
 from drsft.process.logs import JsonStream, log_as_json, wants_json
 
 __all__ = ["Config", "Overrides", "progress_console", "stoppable", "tell"]
@@ -31,18 +32,14 @@ def progress_console() -> Console:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the command in order, with their usual exit codes."""
-    signal.signal(signal.SIGTERM, _end)
-    try:
-        yield
-    except KeyboardInterrupt as stopped:
-        tell("stopped; the same command goes on from here", logging.WARNING)
-        raise typer.Exit(143 if stopped.args else 130) from None
-
-
-def _end(signum: int, frame: object) -> None:
-    """A request to end is Ctrl-C from a machine: everything is shut down in order."""
-    raise KeyboardInterrupt("SIGTERM")
+    """Ctrl-C, SIGTERM and SIGHUP end the command in order, with their usual exit codes."""
+    with END_REQUESTS.installed():
+        try:
+            yield
+        except KeyboardInterrupt:
+            with suppress(OSError):  # the terminal may have gone
+                tell("stopped; the same command goes on from here", logging.WARNING)
+            raise typer.Exit(128 + (END_REQUESTS.first or signal.SIGINT)) from None
 
 
 def tell(line: str, level: int) -> None:

@@ -2,11 +2,9 @@
 
 import logging
 import os
-import signal
 import socket
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, TextIO, cast
@@ -16,6 +14,7 @@ from rich.console import Console
 
 from drsft.config import Resources
 from drsft.errors import SetupError, UserError
+from drsft.process.end_requests import handlers_kept
 from drsft.process.logs import JsonStream
 
 __all__ = ["check_port_is_free", "check_resources", "connected", "is_own_machine", "quiet_stderr"]
@@ -126,20 +125,18 @@ def connected(*, dashboard_port: int | None = None) -> Iterator[None]:
         # Read by the C library at a process's start. Page faults of an engine on the CPU took a tenth of its
         # time in an actor, where many threads share one address space.
         os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
-    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(
-            address=address,
-            **local_options,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            configure_logging=False,
-        )
+        with handlers_kept():
+            ray.init(
+                address=address,
+                **local_options,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                configure_logging=False,
+            )
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0][:200]
         raise SetupError(f"cannot connect to Ray at {address!r}: {reason}; check RAY_ADDRESS") from error
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, on_sigterm)  # Ray put its own in, which exits from wherever it is
     try:
         with redirect_stdout(
             sys.stderr

@@ -1,44 +1,39 @@
-"""SIGTERM while stages run: no shard is begun any more, those under way are committed, training saves."""
+"""SIGTERM or SIGHUP while stages run: no further shard begins, the others are committed, training saves."""
 
-import os
-import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
+
+from drsft.process.end_requests import END_REQUESTS
 
 __all__ = ["draining"]
 
 
 @contextmanager
 def draining(board: Any, grace_s: float, console: Console) -> Iterator[None]:
-    """Within the block SIGTERM makes the stages end by themselves; after `grace_s` they are interrupted.
+    """Within the block a request to end drains the stages; after `grace_s` they are interrupted.
 
-    Ends with KeyboardInterrupt("SIGTERM") either way. A second SIGTERM interrupts at once.
+    A second request, or Ctrl-C, interrupts at once.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python lets only the main thread handle signals
-        return
-    timer = threading.Timer(grace_s, os.kill, (os.getpid(), signal.SIGTERM))  # the second one, see below
-    timer.daemon = True
+    is_over = threading.Event()
 
-    def begin(signum: int, frame: object) -> None:
-        signal.signal(signal.SIGTERM, _interrupt)
-        # Ray may be in the middle of something in this very thread, so another one talks to it.
-        threading.Thread(target=board.drain.remote, daemon=True).start()
-        timer.start()
-        line = f"asked to end: finishing what is under way, {grace_s:g} s at most"
-        console.print(line, highlight=False, soft_wrap=True)
+    def drain() -> None:
+        board.drain.remote()
+        with suppress(OSError, ValueError):  # the terminal may have gone, or its stream been closed
+            line = f"asked to end: finishing what is under way, {grace_s:g} s at most"
+            console.print(line, highlight=False, soft_wrap=True)
+        if not is_over.wait(grace_s):
+            END_REQUESTS.end()
 
-    before = signal.signal(signal.SIGTERM, begin)
-    try:
-        yield
-    finally:
-        timer.cancel()
-        signal.signal(signal.SIGTERM, before)
+    def begin() -> None:
+        # The main thread may be in the middle of Ray or of the console, so another one talks to them.
+        threading.Thread(target=drain, name="drain", daemon=True).start()
 
-
-def _interrupt(signum: int, frame: object) -> None:
-    raise KeyboardInterrupt("SIGTERM")
+    with END_REQUESTS.installed(), END_REQUESTS.draining(begin):
+        try:
+            yield
+        finally:
+            is_over.set()

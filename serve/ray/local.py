@@ -2,11 +2,9 @@
 
 import logging
 import os
-import signal
 import sys
 import threading
 import time
-from types import FrameType
 
 from ray import serve as ray_serve
 
@@ -14,6 +12,7 @@ from drsft.errors import ConfigError, SetupError
 from drsft.policy.prompts import target_prompter
 from drsft.policy.vllm.options import check_options
 from drsft.process.death_notice import last_word
+from drsft.process.end_requests import END_REQUESTS, SIGNALS
 from drsft.rewrite.hinted import hinted_prompter
 from drsft.stages.cluster import check_port_is_free, connected, is_own_machine
 from serve.app import build_app
@@ -43,28 +42,30 @@ def serve_here(config: ServeConfig, *, host: str, port: int) -> None:
     if config.rewrite.is_hinted:
         hinted_prompter(config.rewrite.hinted, prompter)
     check_options(config.target, is_own_machine=is_own_machine())
-    ended = threading.Event()
-
-    def end(signum: int, frame: FrameType | None) -> None:
-        ended.set()
-
     os.environ.update({key: os.environ.get(key, value) for key, value in _ENVIRONMENT.items()})
     stdout = sys.stdout
-    with last_word(), connected():
+    with END_REQUESTS.installed(), last_word(), connected():
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         try:
             ray_serve.start(http_options={"host": host, "port": port, "request_timeout_s": None})
-            signal.signal(signal.SIGTERM, end)
-            signal.signal(signal.SIGINT, end)
             ray_serve.run(build_app(config), name="drsft", route_prefix="/")
+            print(f"http://{host}:{port}", file=stdout, flush=True)
+            _serve_until_asked(config.drain_s)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1][:300]
             raise SetupError(f"the service did not start: {reason}") from error
-        print(f"http://{host}:{port}", file=stdout, flush=True)
-        while not ended.wait(3600):
+        except KeyboardInterrupt:  # while it starts, or a second request: there is nothing to wait for
             pass
-        _finish_requests(config.drain_s)
         ray_serve.shutdown()
+
+
+def _serve_until_asked(drain_s: float) -> None:
+    """Returns when the requests under way have ended; a second request to end is a KeyboardInterrupt."""
+    asked = threading.Event()
+    with END_REQUESTS.draining(asked.set, by=SIGNALS):
+        while not asked.wait(3600):
+            pass
+        _finish_requests(drain_s)
 
 
 def _finish_requests(drain_s: float) -> None:

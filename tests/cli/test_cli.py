@@ -149,3 +149,20 @@ def test_the_version_is_printed_either_way(
 ) -> None:
     assert run(monkeypatch, asked) == 0
     assert capsys.readouterr().out.strip() == __version__
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("command", ["config", "version"])
+def test_a_full_disk_under_standard_output_is_one_line(command: str) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "drsft.cli", command],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error: cannot write standard output")
+    assert "No space left on device; free space" in line

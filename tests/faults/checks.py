@@ -21,7 +21,7 @@ Subject = Literal["records", "engine", "training"]
 
 # Of a commit's summary these tell times, places, and what depended on them.
 TIMED = {"started_at", "ended_at", "actor", "cpu_s", "peak_rss_mib", "stopped_tokens", "pairs"}
-CLEAR_CODES = {1, 2, 3, 130, 143}  # docs/jobs.md
+CLEAR_CODES = {1, 2, 3, 129, 130, 143}  # docs/jobs.md
 PATIENCE_S = 30.0  # for processes that notice that they are orphans
 
 

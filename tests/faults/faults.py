@@ -5,6 +5,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -44,6 +45,14 @@ def kill_driver(scene: Scene) -> None:
 
 def terminate_driver(scene: Scene) -> None:
     os.kill(scene.driver.pid, signal.SIGTERM)
+
+
+def send_many_signals(scene: Scene) -> None:
+    """As supervisors, shells and timeout(1) do: up to twenty, from microseconds to a second apart."""
+    for _ in range(scene.draws.randint(2, 20)):
+        with suppress(ProcessLookupError):
+            os.kill(scene.driver.pid, scene.draws.choice((signal.SIGTERM, signal.SIGHUP)))
+        time.sleep(scene.draws.choice((0, 0.0002, 0.02, 0.2, 1)))
 
 
 def kill_actor(scene: Scene) -> None:
@@ -186,6 +195,7 @@ def misbehave(misdeed: Misdeed) -> Callable[[Scene], None]:
 FAULTS = (
     Fault(name="driver killed", act=kill_driver, weight=18, kills_driver=True),
     Fault(name="driver told to end (SIGTERM)", act=terminate_driver, weight=12),
+    Fault(name="driver told to end by many signals", act=send_many_signals, weight=8),
     Fault(name="driver stopped, another takes over, it returns", act=stop_driver, weight=8),
     Fault(name="driver and actors stopped, another takes over, they return", act=stop_job, weight=8),
     Fault(name="driver stopped for longer than its lease", act=pause_driver, weight=5),
@@ -205,4 +215,6 @@ FAULTS = (
     ),
     Fault(name="clock stepped forward an hour", weight=4, environment={"FAULTS_CLOCK_S": "3600"}),
     Fault(name="clock stepped back an hour", weight=4, environment={"FAULTS_CLOCK_S": "-3600"}),
+    Fault(name="clock stepped forward a day", weight=4, environment={"FAULTS_CLOCK_S": "86400"}),
+    Fault(name="clock stepped back a day", weight=4, environment={"FAULTS_CLOCK_S": "-86400"}),
 )

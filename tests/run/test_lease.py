@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -91,6 +92,20 @@ def test_a_living_driver_is_left_alone_and_named(store: LocalStore) -> None:
         take(store)
     assert caught.value.exit_code == 3
     assert not store.exists("lease/000002.json")
+
+
+@pytest.mark.parametrize("step_s", [86_400, -86_400])
+def test_a_clock_that_jumps_by_a_day_neither_frees_nor_keeps_a_lease(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, step_s: float
+) -> None:
+    true_time = time.time
+    with beating(store):
+        monkeypatch.setattr(time, "time", lambda: true_time() + step_s)
+        with pytest.raises(BusyError):
+            take(store)
+    lease = take(store)
+    assert lease.term == 2, "its beats have stopped"
+    lease.release()
 
 
 def test_who_waits_goes_on_when_the_other_ends(store: LocalStore) -> None:
