@@ -53,7 +53,7 @@ def version() -> None:
 
 
 def main() -> None:
-    """Ends with 0, or as docs/jobs.md says: 1 failed, 2 a user's mistake, 3 busy, 129, 130, 143 by a signal."""
+    """Ends with 0, or as docs/jobs.md says: 1 failed, 2 a user's mistake, 3 busy, 129, 130, 143 signals."""
     try:
         try:
             app()

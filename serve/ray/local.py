@@ -5,6 +5,8 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
+from typing import TextIO
 
 from ray import serve as ray_serve
 
@@ -49,20 +51,22 @@ def serve_here(config: ServeConfig, *, host: str, port: int) -> None:
         try:
             ray_serve.start(http_options={"host": host, "port": port, "request_timeout_s": None})
             ray_serve.run(build_app(config), name="drsft", route_prefix="/")
-            print(f"http://{host}:{port}", file=stdout, flush=True)
-            _serve_until_asked(config.drain_s)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1][:300]
             raise SetupError(f"the service did not start: {reason}") from error
-        except KeyboardInterrupt:  # while it starts, or a second request: there is nothing to wait for
-            pass
+        with suppress(KeyboardInterrupt):  # a second request: the others are not waited for
+            _serve_until_asked(config.drain_s, f"http://{host}:{port}", stdout)
         ray_serve.shutdown()
 
 
-def _serve_until_asked(drain_s: float) -> None:
-    """Returns when the requests under way have ended; a second request to end is a KeyboardInterrupt."""
+def _serve_until_asked(drain_s: float, address: str, stdout: TextIO) -> None:
+    """Prints the address; returns when the process was asked to end and the requests under way have ended.
+
+    A second request to end is a KeyboardInterrupt.
+    """
     asked = threading.Event()
     with END_REQUESTS.draining(asked.set, by=SIGNALS):
+        print(address, file=stdout, flush=True)
         while not asked.wait(3600):
             pass
         _finish_requests(drain_s)
