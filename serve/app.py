@@ -5,13 +5,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
+import ray
 from ray import serve as ray_serve
 from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
+from drsft.config import WorkerShare
 from drsft.policy.card_budget import check_shares
 from drsft.policy.engines import build_engines
 from drsft.policy.prompts import model_location, target_prompter
@@ -19,6 +22,7 @@ from drsft.policy.provenance import model_fingerprint
 from drsft.policy.turn.load import today
 from drsft.policy.vllm.options import check_options
 from drsft.records import Completion, Sampling
+from drsft.stages.settled_resources import settled_resources
 from drsft.stages.trace_export import check_can_export, export_traces
 from drsft.verify.pool import VerifierPool
 from serve.http.backend import Backend
@@ -137,6 +141,18 @@ class Ingress:
             self._verifier.close()
 
 
+def _engine_share(config: ServeConfig) -> WorkerShare:
+    """What is left open is settled by the cluster that the service is built for, where there is one."""
+    given = config.resources
+    if not ray.is_initialized():
+        return given.engine_share
+    reserved = config.ingress_replicas * config.cpus_per_ingress + (0.5 if config.score_phi else 0)
+    share = settled_resources(config.target, given, reserved_cpus=reserved).engine_share
+    if config.start_before_stop and given.rewrite_actors is None and share.num_workers > 1:
+        return replace(share, num_workers=share.num_workers - 1)
+    return share
+
+
 def build_app(config: ServeConfig) -> Application:
     """The application for a configuration; Serve validates `args` of serve.yaml into it."""
     if config.traces is not None:
@@ -147,14 +163,14 @@ def build_app(config: ServeConfig) -> Application:
     if target.date is None:  # one for all replicas, whenever they start
         target = target.model_copy(update={"date": date.fromisoformat(today())})
     config_json = config.model_copy(update={"target": target}).model_dump_json()
-    resources = config.resources
-    gpus = {"num_gpus": resources.gpus_per_actor} if resources.gpus_per_actor else {}
+    share = _engine_share(config)
+    gpus = {"num_gpus": share.gpus} if share.gpus else {}
     surge_percent = 1 if config.start_before_stop else 0  # rounded up: one replica more
     engine = ray_serve.deployment(
         Engine,
         name="engine",
-        num_replicas=resources.rewrite_actors,
-        ray_actor_options={"num_cpus": resources.cpus_per_actor, **gpus},
+        num_replicas=share.num_workers,
+        ray_actor_options={"num_cpus": share.cpus, **gpus},
         # Continuous batching is the engine's own; what it does not run at once waits in it, within admission.
         max_ongoing_requests=4 * config.target.engine.max_num_seqs,
         max_queued_requests=config.target.engine.max_num_seqs,

@@ -127,7 +127,7 @@ def _difference_cells(
 
 def rejudge(config: RunConfig, console: Console) -> None:
     """Judges the run's samples with this version of the verifier; prints what changed."""
-    num_workers = config.resources.rewrite_actors * config.resources.verify_workers_per_actor
+    num_workers = config.resources.engine_share.num_workers * config.resources.verify_workers_per_actor
     with VerifierPool.from_config(config.rewrite.verification, num_workers=num_workers) as verifier:
         results = [
             (one_round.number, one)

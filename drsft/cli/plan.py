@@ -23,8 +23,12 @@ __all__ = ["show_memory", "show_plan"]
 
 
 def show_plan(config: RunConfig, calibration: Run, prices: Prices, console: Console) -> Estimate:
-    """Prints the estimate with its arithmetic. Raises InputError for problems or rates that cannot be had."""
+    """Prints the estimate with its arithmetic; workers that the configuration leaves open are as many as that
+    run's. Raises InputError for problems or rates that cannot be had.
+    """
     rates = measure(calibration)
+    resources = config.resources.settled_by(rates.config.resources)
+    config = config.model_copy(update={"resources": resources})
     num_problems, num_benchmark_problems = _count(config)
     found = estimate(
         config,
@@ -117,6 +121,6 @@ def _cautions(config: RunConfig, rates: Rates, found: Estimate) -> list[str]:
     missing = {"rewrite", "gap", "train", "evaluate"} - {one.stage for one in found.stages}
     if missing:
         cautions.append(f"without {', '.join(sorted(missing))}, which that run did not finish")
-    if config.resources.rewrite_actors != rates.config.resources.rewrite_actors:
+    if config.resources.engine_share.num_workers != rates.config.resources.engine_share.num_workers:
         cautions.append("every engine is taken to be as fast as one of that run's")
     return cautions

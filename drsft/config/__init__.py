@@ -17,7 +17,7 @@ from drsft.config.objectives import Dft, Guards, Objective, Sft
 from drsft.config.reporting import Report
 from drsft.config.rewriting import Grounding, Guided, Hint, Rejections, Rewrite, Selection, Teacher
 from drsft.config.rounds import Rounds
-from drsft.config.run import Resources, RunConfig
+from drsft.config.run import Resources, RunConfig, WorkerShare
 from drsft.config.sampling import SamplingPhase
 from drsft.config.target import Engine, Prompts, Target, ThoughtMarkers
 from drsft.config.tracing import Traces
@@ -69,4 +69,5 @@ __all__ = [
     "TrackerName",
     "Train",
     "Verification",
+    "WorkerShare",
 ]

@@ -6,6 +6,8 @@ benchmark joins the run and shares all that is there. `resources`, `storage`, `r
 nothing that is computed.
 """
 
+from dataclasses import dataclass
+
 from pydantic import Field, model_validator
 
 from drsft.config.base import Frozen, fingerprint
@@ -19,22 +21,40 @@ from drsft.config.target import Target
 from drsft.config.tracing import Traces
 from drsft.config.training import Arm, DataView, Train
 
-__all__ = ["Resources", "RunConfig"]
+__all__ = ["Resources", "RunConfig", "WorkerShare"]
 
 NODE_GROUP = r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"  # what Kubernetes allows as a label's value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerShare:
+    """Workers of one kind, and what each of them takes."""
+
+    num_workers: int
+    cpus: float
+    gpus: float
 
 
 class Resources(Frozen):
     """What the run may use; changing it never changes the run's directory."""
 
-    rewrite_actors: int = Field(1, ge=1, description="engines that rewrite and evaluate side by side")
+    rewrite_actors: int | None = Field(
+        None,
+        ge=1,
+        description="engines that rewrite and evaluate side by side; null: as many as GPUs, or processors "
+        "and memory, allow (docs/engines.md)",
+    )
     rewrite_group: str | None = Field(
         None,
         pattern=NODE_GROUP,
         description="only on Ray nodes with the label drsft.io/group=NAME; null is any node",
     )
-    cpus_per_actor: float = Field(1, gt=0)
-    gpus_per_actor: float = Field(0, ge=0)
+    cpus_per_actor: float | None = Field(
+        None, gt=0, description="an engine's threads on a CPU; null: by the model's size"
+    )
+    gpus_per_actor: float | None = Field(
+        None, ge=0, description="null: what the engine is spread over, where there are GPUs"
+    )
     verify_workers_per_actor: int = Field(1, ge=1)
     problems_in_flight_per_actor: int = Field(
         256, ge=1, description="that sample at once; more than the engine holds, or it waits for them"
@@ -42,7 +62,9 @@ class Resources(Frozen):
     shards_in_flight_per_actor: int = Field(
         16, ge=1, description="that the problems come from: slow ones keep a shard from its end"
     )
-    train_workers: int = Field(1, ge=1)
+    train_workers: int | None = Field(
+        None, ge=1, description="null: one for each GPU of the node that has most, else one"
+    )
     max_train_workers: int | None = Field(
         None, ge=1, description="elastic: between train_workers and so many, as the cluster has room"
     )
@@ -50,7 +72,7 @@ class Resources(Frozen):
         None, pattern=NODE_GROUP, description="the same for the training's workers"
     )
     cpus_per_train_worker: float = Field(1, gt=0)
-    gpus_per_train_worker: float = Field(0, ge=0)
+    gpus_per_train_worker: float | None = Field(None, ge=0, description="null: one, where there are GPUs")
     max_train_failures: int = Field(3, ge=0)
     lease_wait_s: float = Field(
         0, ge=0, description="how long to wait for another driver of the same run to finish"
@@ -66,11 +88,32 @@ class Resources(Frozen):
 
     @model_validator(mode="after")
     def workers_are_a_range(self) -> "Resources":
-        if self.max_train_workers is not None and self.max_train_workers < self.train_workers:
+        if self.max_train_workers is not None and self.max_train_workers < (self.train_workers or 1):
             raise ValueError(
                 f"max_train_workers ({self.max_train_workers}) is below train_workers ({self.train_workers})"
             )
         return self
+
+    def settled_by(self, other: "Resources") -> "Resources":
+        """With what is left open here as `other` has it."""
+        given = {name: value for name, value in self if value is not None}
+        return other.model_copy(update=given)
+
+    @property
+    def engine_share(self) -> WorkerShare:
+        """What is left open counts as one engine on one processor: a run settles it before its stages."""
+        return WorkerShare(
+            num_workers=self.rewrite_actors or 1, cpus=self.cpus_per_actor or 1, gpus=self.gpus_per_actor or 0
+        )
+
+    @property
+    def train_share(self) -> WorkerShare:
+        """The same of a training."""
+        return WorkerShare(
+            num_workers=self.train_workers or 1,
+            cpus=self.cpus_per_train_worker,
+            gpus=self.gpus_per_train_worker or 0,
+        )
 
 
 class RunConfig(Frozen):

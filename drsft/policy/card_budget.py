@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from drsft.config import Rewrite, Target
 from drsft.errors import ConfigError
 from drsft.policy.cache_size import ModelSize, model_size
+from drsft.policy.engine_layout import num_devices
 from drsft.policy.prompts import model_location
 
 __all__ = [
@@ -30,15 +31,17 @@ SMALLER = frozenset(
 UTILISATION = "target.engine.gpu_memory_utilization"
 
 
-def check_shares(target: Target, gpus_per_actor: float) -> None:
-    """Raises ConfigError for numbers that contradict each other whatever the card is."""
+def check_shares(target: Target, gpus_per_actor: float | None) -> None:
+    """Raises ConfigError for numbers that contradict each other whatever the card is; None: not said."""
+    if gpus_per_actor is None:
+        return
     engine = target.engine
     if 0 < gpus_per_actor < 1 and engine.gpu_memory_utilization > gpus_per_actor:
         raise ConfigError(
             f"{UTILISATION}: {engine.gpu_memory_utilization:g} of a card, but resources.gpus_per_actor gives "
             f"an actor {gpus_per_actor:g} of one; set at most {gpus_per_actor:g}"
         )
-    needed, given = engine.tensor_parallel_size, gpus_per_actor
+    needed, given = num_devices(engine), gpus_per_actor
     if given and (needed > max(given, 1) or (given > 1 and needed != given)):
         raise ConfigError(
             f"target.engine.tensor_parallel_size: {needed} cards for an engine, but resources.gpus_per_actor "
@@ -46,13 +49,13 @@ def check_shares(target: Target, gpus_per_actor: float) -> None:
         )
 
 
-def check_cards(target: Target, rewrite: Rewrite, gpus_per_actor: float) -> None:
+def check_cards(target: Target, rewrite: Rewrite, gpus_per_actor: float | None) -> None:
     """Raises ConfigError for what cannot run on this machine's cards, or anywhere.
 
     Each actor asks again, before it loads anything: it may be on another machine.
     """
     check_shares(target, gpus_per_actor)
-    if gpus_per_actor and (card_bytes := smallest_card_bytes()) is not None:
+    if gpus_per_actor != 0 and (card_bytes := smallest_card_bytes()) is not None:
         size = model_size(model_location(target.model), target.dtype)
         beside = beside_engine(target, rewrite, size)
         engine_share(target, size, beside=beside, card_bytes=card_bytes)
@@ -85,7 +88,7 @@ def engine_wants(target: Target, size: ModelSize) -> int:
     if target.engine.kv_cache_mib is not None:
         cache = target.engine.kv_cache_mib << 20
     step = STEP_TOKENS * size.activation_bytes_per_token
-    return PROCESS_BYTES + (size.weight_bytes + cache + step) // target.engine.tensor_parallel_size
+    return PROCESS_BYTES + (size.weight_bytes + cache + step) // num_devices(target.engine)
 
 
 def engine_share(target: Target, size: ModelSize, *, beside: Mapping[str, int], card_bytes: int) -> float:

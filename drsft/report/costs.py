@@ -22,7 +22,7 @@ def prices_of(config: RunConfig) -> Prices:
 
 def stage_costs(run: Run) -> Iterator[StageCost]:
     """Of every stage that has done something, in the order in which they run."""
-    gpus = run.config.resources.gpus_per_actor
+    gpus = run.resources.engine_share.gpus
     rewriting = run.summaries()
     scoring = scores_of(run.store).summaries(WorkSummary.from_json)
     evaluating = [summary for model in run.models() for summary in run.evaluation_work(model)]
@@ -95,5 +95,5 @@ def _training(run: Run) -> Iterator[StageCost]:
             num_tokens=sum(one.loss_tokens for one in done),
             wall_s=sum(one.wall_s for one in done),
             worker_s=worker_s,
-            gpu_hours=worker_s * run.config.resources.gpus_per_train_worker / 3600,
+            gpu_hours=worker_s * run.resources.train_share.gpus / 3600,
         )

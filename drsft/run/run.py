@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from drsft.config import Benchmark, DataView, RunConfig
+from drsft.config import Benchmark, DataView, Resources, RunConfig
 from drsft.config.configfile import load_config
 from drsft.errors import InputError
 from drsft.records import QuarantinedRow, Record
@@ -55,6 +55,14 @@ class Run:
     @cached_property
     def config(self) -> RunConfig:
         return self._config or _stored_config(self.store)
+
+    @property
+    def resources(self) -> Resources:
+        """As they were settled at the last start, where the configuration leaves some open."""
+        own = self.config.resources
+        if self._config is None or not self.store.exists(layout.CONFIG):
+            return own
+        return own.settled_by(_stored_config(self.store).resources)
 
     @property
     def is_started(self) -> bool:

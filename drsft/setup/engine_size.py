@@ -1,15 +1,14 @@
 """How many engines, sequences and training workers a machine holds for a model of some size."""
 
 from dataclasses import dataclass
+from typing import Literal
 
+from drsft.policy.engine_layout import PROCESS_MIB, TINY, threads_per_engine
 from drsft.setup.machine import MIB, Machine
 from drsft.setup.model_facts import ModelFacts
 
-__all__ = ["EngineSize", "TrainSize", "engine_size", "train_size"]
+__all__ = ["EngineSize", "TrainSize", "cpu_dtype", "engine_size", "train_size"]
 
-PROCESS_MIB = (
-    3000  # of an engine's process beside weights and cache: torch, vLLM's logits, a verifier's worker
-)
 SHARE_OF_MEMORY = 0.5  # the rest is Ray's, the system's and the training's
 MAX_CPU_SEQS, MIN_SEQS = 32, 4
 BYTES_PER_TRAINED_PARAMETER = 16  # weights, gradient and AdamW's two moments in float32
@@ -19,6 +18,7 @@ LOGITS_MIB = 2000  # activations and a chunk of logits of one training worker
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSize:
     num_engines: int
+    cpus_per_engine: int | None  # None: what is there beside the GPUs
     gpus_per_engine: int
     max_num_seqs: int | None  # None: the default
     kv_cache_mib: int | None  # None: vLLM takes what the GPU has
@@ -31,18 +31,26 @@ class TrainSize:
     uses_adapters: bool
 
 
+def cpu_dtype(model: ModelFacts, machine: Machine) -> Literal["float32", "bfloat16"]:
+    """bfloat16 where the processors multiply it in hardware and the model is no tiny one."""
+    return "bfloat16" if machine.has_fast_bfloat16 and model.num_parameters >= TINY else "float32"
+
+
 def engine_size(model: ModelFacts, machine: Machine, *, max_model_len: int) -> EngineSize:
     if machine.num_gpus:
         return _on_gpus(model, machine)
-    weights_mib = model.num_parameters * 4 // MIB
+    value_bytes = 2 if cpu_dtype(model, machine) == "bfloat16" else 4
+    beside_cache_mib = model.num_parameters * value_bytes // MIB + PROCESS_MIB
     budget_mib = int(machine.memory_mib * SHARE_OF_MEMORY)
-    sequence_mib = model.cache_values_per_token * 4 * max_model_len / MIB
-    least_mib = weights_mib + PROCESS_MIB + max(16, round(MIN_SEQS * sequence_mib))
-    num_engines = max(1, min(machine.num_cpus, budget_mib // least_mib))
-    cache_mib = budget_mib // num_engines - weights_mib - PROCESS_MIB
+    sequence_mib = model.cache_values_per_token * value_bytes * max_model_len / MIB
+    least_mib = beside_cache_mib + max(16, round(MIN_SEQS * sequence_mib))
+    threads = threads_per_engine(model.num_parameters, machine.num_cpus)
+    num_engines = max(1, min(machine.num_cpus // threads, budget_mib // least_mib))
+    cache_mib = budget_mib // num_engines - beside_cache_mib
     num_seqs = max(MIN_SEQS, min(MAX_CPU_SEQS, int(cache_mib / sequence_mib)))
     return EngineSize(
         num_engines=num_engines,
+        cpus_per_engine=threads,
         gpus_per_engine=0,
         max_num_seqs=num_seqs,
         kv_cache_mib=max(64, _rounded_up(round(num_seqs * sequence_mib), 64)),
@@ -59,6 +67,7 @@ def _on_gpus(model: ModelFacts, machine: Machine) -> EngineSize:
     per_engine = min(per_engine, machine.num_gpus)
     return EngineSize(
         num_engines=max(1, machine.num_gpus // per_engine),
+        cpus_per_engine=None,
         gpus_per_engine=per_engine,
         max_num_seqs=None,
         kv_cache_mib=None,

@@ -5,9 +5,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Machine", "this_machine"]
+__all__ = ["Machine", "has_fast_bfloat16", "this_machine"]
 
 MIB = 1 << 20
+_FAST_BFLOAT16 = {"amx_bf16", "avx512_bf16"}  # flags of a processor that multiplies it in hardware
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _CGROUP_USED = Path("/sys/fs/cgroup/memory.current")
 
@@ -16,6 +17,7 @@ _CGROUP_USED = Path("/sys/fs/cgroup/memory.current")
 class Machine:
     num_cpus: int
     memory_mib: int  # free for new processes
+    has_fast_bfloat16: bool = False  # the processors
     gpu_memory_mib: tuple[int, ...] = ()  # of each GPU
 
     @property
@@ -34,10 +36,17 @@ def this_machine() -> Machine:
     return Machine(
         num_cpus=len(os.sched_getaffinity(0)),
         memory_mib=_free_memory_mib(),
+        has_fast_bfloat16=has_fast_bfloat16(Path("/proc/cpuinfo").read_text()),
         gpu_memory_mib=tuple(
             torch.cuda.get_device_properties(index).total_memory // MIB for index in range(num_gpus)
         ),
     )
+
+
+def has_fast_bfloat16(cpuinfo: str) -> bool:
+    """Whether every processor of Linux's /proc/cpuinfo multiplies bfloat16 in hardware."""
+    flags = [set(line.split()) for line in cpuinfo.splitlines() if line.startswith("flags")]
+    return bool(flags) and all(_FAST_BFLOAT16 & one for one in flags)
 
 
 def _free_memory_mib() -> int:

@@ -12,7 +12,7 @@ from drsft.errors import ModelError
 from drsft.policy.prompts import target_prompter
 from drsft.setup.choice import Choice, Draft
 from drsft.setup.data_survey import WESTERN, DataSurvey, survey_data
-from drsft.setup.engine_size import engine_size, train_size
+from drsft.setup.engine_size import cpu_dtype, engine_size, train_size
 from drsft.setup.found_columns import Ask, GivenColumns
 from drsft.setup.machine import Machine
 from drsft.setup.model_facts import ModelFacts, read_model_facts
@@ -178,7 +178,9 @@ def _choose_target(
     draft: Draft, prompts: Mapping[str, str], limits: TokenLimits, facts: ModelFacts, machine: Machine
 ) -> None:
     if not machine.num_gpus:
-        draft.choose("target.dtype", "float32", "without a GPU")
+        dtype = cpu_dtype(facts, machine)
+        fast = "the processor multiplies it in hardware (AMX or AVX-512)"
+        draft.choose("target.dtype", dtype, fast if dtype == "bfloat16" else "without a GPU")
     cut = f", all that the model has ({facts.num_positions:,})" if limits.is_cut_by_positions else ""
     draft.choose(
         "target.max_model_len",
@@ -276,6 +278,8 @@ def _choose_resources(draft: Draft, facts: ModelFacts, machine: Machine, limits:
     train = train_size(facts, machine)
     here = str(machine)
     draft.choose("resources.rewrite_actors", engine.num_engines, f"engines side by side on {here}")
+    if engine.cpus_per_engine is not None:
+        draft.choose("resources.cpus_per_actor", engine.cpus_per_engine, "threads of an engine")
     if machine.num_gpus:
         draft.choose("resources.gpus_per_actor", engine.gpus_per_engine, "of an engine", is_told=False)
         draft.choose("resources.gpus_per_train_worker", 1, "of a worker", is_told=False)

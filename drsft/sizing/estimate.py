@@ -107,25 +107,25 @@ class Estimate:
 
 
 def loads_of(config: RunConfig, *, num_problems: int, num_benchmark_problems: int) -> Mapping[str, Load]:
-    resources, train = config.resources, config.train
+    engines, trainers, train = config.resources.engine_share, config.resources.train_share, config.train
     per_problem = Load(
         units=num_problems,
         unit="problems",
-        workers=resources.rewrite_actors,
-        gpus_per_worker=resources.gpus_per_actor,
-        cpus_per_worker=resources.cpus_per_actor,
+        workers=engines.num_workers,
+        gpus_per_worker=engines.gpus,
+        cpus_per_worker=engines.cpus,
     )
     num_jobs, num_models = len(train.arms) * len(train.seeds), len(evaluated_models(config))
-    at_once = min(resources.rewrite_actors, num_models)
+    at_once = min(engines.num_workers, num_models)
     return {
         "rewrite": per_problem,
         "gap": per_problem,
         "train": Load(
             units=num_jobs * train.num_epochs * num_problems,
             unit="texts",
-            workers=resources.train_workers,
-            gpus_per_worker=resources.gpus_per_train_worker,
-            cpus_per_worker=resources.cpus_per_train_worker,
+            workers=trainers.num_workers,
+            gpus_per_worker=trainers.gpus,
+            cpus_per_worker=trainers.cpus,
             items=num_jobs,
         ),
         "evaluate": replace(

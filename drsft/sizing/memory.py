@@ -40,7 +40,7 @@ def memory_of(config: RunConfig, shape: ModelShape) -> tuple[StageMemory, ...]:
     scoring = size.weight_bytes + 16_384 * size.activation_bytes_per_token
     engine = StageMemory(
         stage="rewrite",
-        num_processes=resources.rewrite_actors,
+        num_processes=resources.engine_share.num_workers,
         card=engine_wants(target, size) + beside,
         host=PROCESS_BYTES,
         first_host=PROCESS_BYTES,
@@ -48,7 +48,7 @@ def memory_of(config: RunConfig, shape: ModelShape) -> tuple[StageMemory, ...]:
     )
     gap = StageMemory(
         stage="gap",
-        num_processes=resources.rewrite_actors,
+        num_processes=resources.engine_share.num_workers,
         card=scoring,
         host=PROCESS_BYTES,
         first_host=PROCESS_BYTES,
@@ -59,7 +59,7 @@ def memory_of(config: RunConfig, shape: ModelShape) -> tuple[StageMemory, ...]:
 
 def training_memory(config: RunConfig, shape: ModelShape) -> StageMemory:
     """The first worker tries the model in fp32 on the host and gathers the weights for the export."""
-    train, num_workers = config.train, config.resources.train_workers
+    train, num_workers = config.train, config.resources.train_share.num_workers
     size, num_bytes = shape.size(config.target.dtype), 4 if config.target.dtype == "float32" else 2
     whole = 4 * shape.num_parameters
     state = 4 if train.lora is not None else STATE_BYTES

@@ -63,7 +63,7 @@ def measure(run: Run) -> Rates:
     }
     return Rates(
         run=run.url,
-        config=run.config,
+        config=run.config.model_copy(update={"resources": run.resources}),
         num_problems=plan.num_problems,
         other_s=sum(history[name].wall_s for name in ("start", "report") if name in history),
         bytes_per_problem=run.num_bytes(layout.PROBLEMS.prefix) / plan.num_problems,
@@ -94,7 +94,7 @@ def _gap(run: Run, time: StageTime | None, plan: Plan) -> StageRate | None:
     return StageRate(
         startup_s=time.wall_s - worked_s,
         tokens_per_unit=tokens / units,
-        tokens_per_s=tokens / worked_s / min(run.config.resources.rewrite_actors, len(summaries)),
+        tokens_per_s=tokens / worked_s / min(run.resources.engine_share.num_workers, len(summaries)),
         bytes_per_unit=run.num_bytes(layout.GAP.prefix) / plan.num_problems,
     )
 
@@ -135,7 +135,7 @@ def _evaluation(run: Run, time: StageTime | None) -> StageRate | None:
     everything = [one for summaries in by_model for one in summaries]
     sampling_s = sum(map(_worked_s, by_model))
     worked_s = _worked_s(everything)
-    at_once = min(run.config.resources.rewrite_actors, len(by_model))
+    at_once = min(run.resources.engine_share.num_workers, len(by_model))
     rounds = math.ceil(len(by_model) / at_once)
     between_s = worked_s - rounds * sampling_s / len(by_model)
     units, tokens = _units_and_tokens(everything)

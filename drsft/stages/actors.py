@@ -47,9 +47,10 @@ _DRSFT_ERROR = re.compile(r"drsft\.errors\.(\w+): (.+)")
 
 def actor_resources(resources: Resources) -> dict[str, Any]:
     """Options of Ray Data for an actor that holds an engine or a scoring model."""
-    gpus = {"num_gpus": resources.gpus_per_actor} if resources.gpus_per_actor else {}
+    share = resources.engine_share
+    gpus = {"num_gpus": share.gpus} if share.gpus else {}
     labels = group_labels(resources.rewrite_group)
-    return {"num_cpus": resources.cpus_per_actor, **gpus, **({"label_selector": labels} if labels else {})}
+    return {"num_cpus": share.cpus, **gpus, **({"label_selector": labels} if labels else {})}
 
 
 def group_labels(group: str | None) -> dict[str, str] | None:

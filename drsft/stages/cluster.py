@@ -48,18 +48,18 @@ def check_resources(resources: Resources, stages: Sequence[str]) -> None:
                 f"resources.{key}={group}: a machine's own cluster has no groups of nodes; "
                 "leave it out, or set RAY_ADDRESS"
             )
-    has = ray.cluster_resources()
+    has, engines, trainers = ray.cluster_resources(), resources.engine_share, resources.train_share
     needs = {
-        "resources.cpus_per_actor": ("CPU", resources.cpus_per_actor, "rewrite"),
-        "resources.gpus_per_actor": ("GPU", resources.gpus_per_actor, "rewrite"),
+        "resources.cpus_per_actor": ("CPU", engines.cpus, "rewrite"),
+        "resources.gpus_per_actor": ("GPU", engines.gpus, "rewrite"),
         "resources.train_workers": (
             "CPU",
-            resources.train_workers * resources.cpus_per_train_worker,
+            trainers.num_workers * trainers.cpus,
             "train",
         ),
         "resources.gpus_per_train_worker": (
             "GPU",
-            resources.train_workers * resources.gpus_per_train_worker,
+            trainers.num_workers * trainers.gpus,
             "train",
         ),
     }

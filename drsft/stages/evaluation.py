@@ -111,7 +111,7 @@ def run_evaluation(run: Run, plans: Mapping[str, Plan], board: Any) -> None:
         ModelEvaluator,
         fn_constructor_args=(config.model_dump_json(), run.url, board),
         batch_size=1,
-        compute=ActorPoolStrategy(size=min(config.resources.rewrite_actors, len(rows))),
+        compute=ActorPoolStrategy(size=min(config.resources.engine_share.num_workers, len(rows))),
         **actor_resources(config.resources),
     )
     run_to_end(evaluated, "evaluation")

@@ -140,7 +140,7 @@ def score(
             ShardScorer,
             fn_constructor_args=(config.model_dump_json(), store_url, scoring, board),
             batch_size=1,
-            compute=ActorPoolStrategy(size=min(config.resources.rewrite_actors, len(missing))),
+            compute=ActorPoolStrategy(size=min(config.resources.engine_share.num_workers, len(missing))),
             **actor_resources(config.resources),
         )
         run_to_end(scored, "the gap report")

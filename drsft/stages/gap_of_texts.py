@@ -25,6 +25,7 @@ from drsft.stages.cluster import connected, quiet_stderr
 from drsft.stages.gap import Scoring, score
 from drsft.stages.progress_board import start_board
 from drsft.stages.progress_display import progress_shown
+from drsft.stages.settled_resources import settled_resources
 from drsft.stages.turn import prompter_of, run_prompter
 from drsft.storage import table_bytes
 
@@ -56,6 +57,8 @@ def run_gap_of(config: RunConfig, *, data: str | None, model: str | None, consol
     if report is None:
         with quiet_stderr(console), connected(dashboard_port=config.resources.dashboard_port):
             quiet_ray_data()
+            settled = settled_resources(config.target, config.resources)
+            config = config.model_copy(update={"resources": settled})
             board = start_board()
             with progress_shown(board, console):
                 report = score(config, store.url, scoring, shards, board)

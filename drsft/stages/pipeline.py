@@ -6,7 +6,7 @@ A stage skips what it has already committed, so the same command resumes a run.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -34,6 +34,7 @@ from drsft.stages.draining import draining
 from drsft.stages.preparing import (
     describe_carried_over,
     describe_plan,
+    keep_resources,
     plan_run,
     plan_run_benchmarks,
     sweep,
@@ -42,6 +43,7 @@ from drsft.stages.preparing import (
 from drsft.stages.progress_board import start_board
 from drsft.stages.progress_display import OnLines, progress_shown
 from drsft.stages.reporting import show_and_write_report
+from drsft.stages.settled_resources import settled_resources
 from drsft.stages.turn import copy_turn
 from drsft.storage import open_store
 from drsft.storage.promises import check_promises
@@ -161,6 +163,8 @@ def _run_round(one: Round, start: _Start) -> None:
     todo = _stages_to_run(run, start, plans)
     if todo:
         start.connect()
+        run = keep_resources(run, settled_resources(run.config.target, run.config.resources))
+        one = replace(one, run=run)
         check_resources(run.config.resources, todo)
         board = start_board(run.config.run_id)
         with (

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from drsft.config import Resources
 from drsft.errors import ModelError, StorageError
 from drsft.evaluate.plans import plan_benchmarks
 from drsft.intake.planning import plan_problems, screens_for
@@ -26,6 +27,7 @@ from drsft.verify.kinds import kinds_of
 __all__ = [
     "describe_carried_over",
     "describe_plan",
+    "keep_resources",
     "plan_run",
     "plan_run_benchmarks",
     "sweep",
@@ -88,7 +90,8 @@ def plan_run_benchmarks(run: Run) -> dict[str, Plan]:
 
 def write_manifest(run: Run) -> None:
     """The manifest is the first start's and says what the run is; the configuration is the last start's, with
-    the arms and benchmarks that it asked for. Raises ModelError where the target is another one by now."""
+    the arms and benchmarks that it asked for, and the workers that were settled. Raises ModelError where the
+    target is another one by now."""
     config = run.config
     fingerprint = model_fingerprint(model_location(config.target.model))
     manifest = {
@@ -103,6 +106,17 @@ def write_manifest(run: Run) -> None:
                 f"target.model {config.target.model!r} holds other files than when this run was started; "
                 "rename the run or restore the model"
             )
+    _keep_config(run, run.resources)
+
+
+def keep_resources(run: Run, resources: Resources) -> Run:
+    """The run with its workers settled, which its folder then says too."""
+    _keep_config(run, resources)
+    return Run(run.store, run.config.model_copy(update={"resources": resources}))
+
+
+def _keep_config(run: Run, resources: Resources) -> None:
+    config = run.config.model_copy(update={"resources": resources})
     run.store.put(layout.CONFIG, config.model_dump_json(indent=1).encode())
 
 

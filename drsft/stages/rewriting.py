@@ -194,7 +194,7 @@ def run_rewriting(
     resources = config.resources
     budget = config.rewrite.tokens_per_run
     share = None if budget is None else budget / max(sum(sizes.values()), 1)
-    num_actors = min(resources.rewrite_actors, len(missing))
+    num_actors = min(resources.engine_share.num_workers, len(missing))
     # One row is one shard and one block: each is a task of its own, and an actor takes several at once.
     rows = ray.data.from_items([{"shard": shard} for shard in missing], override_num_blocks=len(missing))
     committed = rows.map_batches(

@@ -103,7 +103,7 @@ def run_survey(one: Round, plan: Plan, board: Any) -> None:
             board,
         ),
         batch_size=1,
-        compute=ActorPoolStrategy(size=min(config.resources.rewrite_actors, len(missing))),
+        compute=ActorPoolStrategy(size=min(config.resources.engine_share.num_workers, len(missing))),
         **actor_resources(config.resources),
     )
     run_to_end(surveyed, "the survey")

@@ -100,10 +100,10 @@ def _filtered(store: Store, records: pa.Table, data: DataView, config: RunConfig
 
 
 def _trainer(config: RunConfig, store_url: str, board: Any | None, scratch: str) -> TorchTrainer:
-    resources = config.resources
-    per_worker = {"CPU": resources.cpus_per_train_worker}
-    if resources.gpus_per_train_worker:
-        per_worker["GPU"] = resources.gpus_per_train_worker
+    resources, share = config.resources, config.resources.train_share
+    per_worker = {"CPU": share.cpus}
+    if share.gpus:
+        per_worker["GPU"] = share.gpus
     # The controller looks at its workers this often; the default of 2 s is waited out at a run's end.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     return TorchTrainer(
@@ -116,7 +116,7 @@ def _trainer(config: RunConfig, store_url: str, board: Any | None, scratch: str)
         },
         scaling_config=ScalingConfig(
             num_workers=_num_workers(resources),
-            use_gpu=resources.gpus_per_train_worker > 0,
+            use_gpu=share.gpus > 0,
             resources_per_worker=per_worker,
             label_selector=group_labels(resources.train_group),
         ),
@@ -145,8 +145,8 @@ def _fit(trainer: TorchTrainer) -> ray.train.Result:
 
 def _num_workers(resources: Resources) -> int | tuple[int, int]:
     """A range lets Ray Train resize the group by a restart, which goes on from the newest checkpoint."""
-    most = resources.max_train_workers
-    return resources.train_workers if most is None else (resources.train_workers, most)
+    least, most = resources.train_share.num_workers, resources.max_train_workers
+    return least if most is None else (least, most)
 
 
 def _work(arguments: dict[str, Any]) -> str | None:

@@ -168,15 +168,16 @@ def test_the_job_finds_room_for_what_it_asks(folder: Path) -> None:
     rollout, training = of_group[str(resources.rewrite_group)], of_group[str(resources.train_group)]
     assert rollout["groupName"] != training["groupName"]
     room = limits(rollout["template"])
-    per_pod = [(room["cpu"] - 1) // resources.cpus_per_actor]  # a CPU is left for Ray Data's own tasks
-    if resources.gpus_per_actor:
-        per_pod.append(room["nvidia.com/gpu"] // resources.gpus_per_actor)
-    assert min(per_pod) * rollout["maxReplicas"] >= resources.rewrite_actors
+    engines, trainers = resources.engine_share, resources.train_share
+    per_pod = [(room["cpu"] - 1) // engines.cpus]  # a CPU is left for Ray Data's own tasks
+    if engines.gpus:
+        per_pod.append(room["nvidia.com/gpu"] // engines.gpus)
+    assert min(per_pod) * rollout["maxReplicas"] >= engines.num_workers
     room = limits(training["template"])
-    per_pod = [room["cpu"] // resources.cpus_per_train_worker]
-    if resources.gpus_per_train_worker:
-        per_pod.append(room["nvidia.com/gpu"] // resources.gpus_per_train_worker)
-    assert min(per_pod) * training["maxReplicas"] >= resources.train_workers
+    per_pod = [room["cpu"] // trainers.cpus]
+    if trainers.gpus:
+        per_pod.append(room["nvidia.com/gpu"] // trainers.gpus)
+    assert min(per_pod) * training["maxReplicas"] >= trainers.num_workers
 
 
 @pytest.mark.parametrize("folder", SERVING, ids=overlay_id)
@@ -185,11 +186,11 @@ def test_the_service_finds_room_for_its_replicas(folder: Path) -> None:
     config = serve_config(service)
     of_group = groups(cluster_spec(service))
     engine, ingress = of_group["engine"], of_group["ingress"]
-    resources = config.resources
+    engines = config.resources.engine_share
     room = limits(engine["template"])
-    assert room["cpu"] >= resources.cpus_per_actor
-    assert room.get("nvidia.com/gpu", 0) >= resources.gpus_per_actor
-    assert engine["maxReplicas"] >= max(engine["minReplicas"], resources.rewrite_actors)
+    assert room["cpu"] >= engines.cpus
+    assert room.get("nvidia.com/gpu", 0) >= engines.gpus
+    assert engine["maxReplicas"] >= max(engine["minReplicas"], engines.num_workers)
     needed = config.ingress_replicas * config.cpus_per_ingress
     assert ingress["minReplicas"] * limits(ingress["template"])["cpu"] >= needed
 

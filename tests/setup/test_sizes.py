@@ -1,12 +1,15 @@
 """Engines, training workers and token limits fit the machine, the model and the data."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drsft.errors import ModelError
-from drsft.setup.engine_size import PROCESS_MIB, SHARE_OF_MEMORY, engine_size, train_size
-from drsft.setup.machine import Machine
+from drsft.policy.engine_layout import PROCESS_MIB
+from drsft.setup.engine_size import SHARE_OF_MEMORY, cpu_dtype, engine_size, train_size
+from drsft.setup.machine import Machine, has_fast_bfloat16
 from drsft.setup.model_facts import ModelFacts, read_model_facts
 from drsft.setup.token_limits import TextTokens, token_limits
 
@@ -19,16 +22,20 @@ LARGE = ModelFacts(num_parameters=70_000_000_000, num_positions=131_072, cache_v
     memory_mib=st.integers(1000, 2_000_000),
     parameters=st.integers(100_000, 20_000_000_000),
     length=st.integers(64, 32_768),
+    is_fast=st.booleans(),
 )
 def test_engines_that_fit_stay_within_their_share_of_memory(
-    cpus: int, memory_mib: int, parameters: int, length: int
+    cpus: int, memory_mib: int, parameters: int, length: int, is_fast: bool
 ) -> None:
     model = ModelFacts(num_parameters=parameters, num_positions=None, cache_values_per_token=4096)
-    size = engine_size(model, Machine(num_cpus=cpus, memory_mib=memory_mib), max_model_len=length)
-    assert 1 <= size.num_engines <= cpus
+    machine = Machine(num_cpus=cpus, memory_mib=memory_mib, has_fast_bfloat16=is_fast)
+    size = engine_size(model, machine, max_model_len=length)
+    assert size.cpus_per_engine is not None
+    assert 1 <= size.num_engines * size.cpus_per_engine <= cpus
     assert size.kv_cache_mib is not None
     if size.fits:
-        weights_mib = parameters * 4 / 2**20
+        value_bytes = 2 if cpu_dtype(model, machine) == "bfloat16" else 4
+        weights_mib = parameters * value_bytes / 2**20
         whole = size.num_engines * (weights_mib + PROCESS_MIB + size.kv_cache_mib - 128)
         assert whole <= SHARE_OF_MEMORY * memory_mib + 1
 
@@ -77,3 +84,14 @@ def test_a_model_that_is_too_short_for_the_data_is_told() -> None:
     tokens = TextTokens(plain=(500,) * 4, guided=(900,) * 4, demonstrations=(400,) * 4)
     with pytest.raises(ModelError, match="1,024 positions"):
         token_limits(tokens, num_positions=1024, has_solutions=True)
+
+
+def test_bfloat16_is_taken_where_every_processor_has_it_and_the_model_is_no_tiny_one() -> None:
+    plain, with_amx = "flags\t\t: fpu avx512f\n", "flags\t\t: fpu avx512f avx512_bf16 amx_bf16\n"
+    assert [has_fast_bfloat16(text) for text in (plain, with_amx, with_amx + plain, "")] == [
+        False, True, False, False,
+    ]  # fmt: skip
+    fast = Machine(num_cpus=2, memory_mib=16_000, has_fast_bfloat16=True)
+    assert cpu_dtype(SMALL, fast) == "bfloat16"
+    assert cpu_dtype(SMALL, replace(fast, has_fast_bfloat16=False)) == "float32"
+    assert cpu_dtype(replace(SMALL, num_parameters=500_000), fast) == "float32"

@@ -120,7 +120,11 @@ def _config(use: ModelUse, num_problems: int, wave_size: int) -> RunConfig:
             "engine": {"max_num_seqs": 128, "kv_cache_mib": 512, "enforce_eager": True},
         },
         "rewrite": {"self_align": settings, "guided": settings, "grounding": None},
-        "resources": {"shards_in_flight_per_actor": 8, "cpus_per_actor": use.num_threads},
+        "resources": {
+            "rewrite_actors": 1,
+            "shards_in_flight_per_actor": 8,
+            "cpus_per_actor": use.num_threads,
+        },
     }
     return RunConfig.model_validate(tree)
 

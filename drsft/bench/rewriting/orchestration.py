@@ -142,7 +142,7 @@ def _config(path: Path, shard_size: int) -> RunConfig:
                 "prompts": {"plain": "{question}", "guided": "{question}\n{demonstration}"},
             },
             "rewrite": {"self_align": settings, "guided": settings, "grounding": None},
-            "resources": {"rewrite_actors": NUM_ACTORS, "shards_in_flight_per_actor": 2},
+            "resources": {"rewrite_actors": NUM_ACTORS, "cpus_per_actor": 1, "shards_in_flight_per_actor": 2},
         }
     )
 

@@ -86,7 +86,11 @@ def _config(use: ModelUse, num_problems: int) -> RunConfig:
             "stop_beaten": False,
         },
         # Ray gives an actor as many OpenMP threads as it has CPUs.
-        "resources": {"shards_in_flight_per_actor": 8, "cpus_per_actor": use.num_threads},
+        "resources": {
+            "rewrite_actors": 1,
+            "shards_in_flight_per_actor": 8,
+            "cpus_per_actor": use.num_threads,
+        },
     }
     return RunConfig.model_validate(tree)
 
