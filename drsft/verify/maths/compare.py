@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from drsft.verify.maths.evaluate import NotANumberError, free_symbols, value_at
 from drsft.verify.maths.identity import Agreement
-from drsft.verify.maths.indexed_sets import family_of, renamed_in, same_family
+from drsft.verify.maths.indexed_sets import family_of, same_family
 from drsft.verify.maths.regions import region_of, same_region
 from drsft.verify.maths.relations import assignment, is_name, same_relation
 from drsft.verify.maths.syntax import (
@@ -24,6 +24,7 @@ from drsft.verify.maths.syntax import (
     Sym,
     Truth,
     Words,
+    renamed_in,
 )
 from drsft.verify.maths.units import factor_between, is_label, label_of
 from drsft.verify.maths.values import decimal_of, is_scalar, same_scalar

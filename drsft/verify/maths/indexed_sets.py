@@ -7,9 +7,9 @@ from mpmath import mp  # type: ignore[import-untyped]
 from drsft.verify.maths.evaluate import NotANumberError, free_symbols, value_at
 from drsft.verify.maths.identity import Agreement, close, same_function
 from drsft.verify.maths.operations import Value
-from drsft.verify.maths.syntax import Builder, Call, Chain, Listing, Node, Quantity, Seq, SetOf, Sym
+from drsft.verify.maths.syntax import Builder, Call, Chain, Listing, Node, Sym, renamed_in
 
-__all__ = ["Family", "family_of", "renamed_in", "same_family"]
+__all__ = ["Family", "family_of", "same_family"]
 
 INTEGERS = ("bb(Z)", "Z", "bb(N)", "N")
 
@@ -71,27 +71,3 @@ def _line(family: Family) -> tuple[Value, Value] | None:
         return None
     step = values[1] - values[0]
     return (values[0], step) if step and close(values[2], values[0] + 3 * step) else None
-
-
-def renamed_in(node: Node, old: str, new: str) -> Node:
-    """The tree with one symbol's name changed."""
-    match node:
-        case Sym(name):
-            return Sym(new) if name == old else node
-        case Call(name, items):
-            return Call(name, tuple(renamed_in(item, old, new) for item in items))
-        case Chain(sides, ops):
-            return Chain(tuple(renamed_in(item, old, new) for item in sides), ops)
-        case Listing(items):
-            return Listing(tuple(renamed_in(item, old, new) for item in items))
-        case SetOf(items):
-            return SetOf(tuple(renamed_in(item, old, new) for item in items))
-        case Seq(items, left, right):
-            return Seq(tuple(renamed_in(item, old, new) for item in items), left, right)
-        case Builder(element, conditions):
-            return Builder(
-                renamed_in(element, old, new), tuple(renamed_in(item, old, new) for item in conditions)
-            )
-        case Quantity(value, unit):
-            return Quantity(renamed_in(value, old, new), unit)
-    return node

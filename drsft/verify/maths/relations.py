@@ -11,9 +11,8 @@ from mpmath import mp  # type: ignore[import-untyped]
 
 from drsft.verify.maths.evaluate import NotANumberError, free_symbols, value_at
 from drsft.verify.maths.identity import Agreement, close, coordinate
-from drsft.verify.maths.indexed_sets import renamed_in
 from drsft.verify.maths.regions import region_of, same_region
-from drsft.verify.maths.syntax import Call, Chain, Node, Num, Seq, Sym, Words
+from drsft.verify.maths.syntax import Call, Chain, Node, Num, Seq, Sym, Words, renamed_in
 from drsft.verify.maths.values import is_scalar
 
 __all__ = ["assignment", "is_name", "same_relation"]

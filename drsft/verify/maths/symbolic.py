@@ -5,6 +5,7 @@ Imported on demand: sympy and its LaTeX parser take a while to load and the fast
 
 import logging
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 from drsft.verify import deadlines
@@ -19,18 +20,14 @@ RELATIVE_TOLERANCE = 1e-9
 WORKING_DIGITS = 30
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SymbolicFinding:
     """What the step found, with whether either side could be parsed at all."""
 
-    __slots__ = ("agreement", "has_answer", "has_reference", "is_checked")
-
-    def __init__(
-        self, agreement: Agreement, *, has_reference: bool, has_answer: bool, is_checked: bool = False
-    ) -> None:
-        self.agreement = agreement
-        self.has_reference = has_reference
-        self.has_answer = has_answer
-        self.is_checked = is_checked
+    agreement: Agreement
+    has_reference: bool
+    has_answer: bool
+    is_checked: bool = False
 
 
 def load() -> None:
@@ -49,14 +46,16 @@ def symbolic(reference: str, answer: str) -> SymbolicFinding:
     first = _parsed(math_verify, reference)
     second = _parsed(math_verify, answer)
     if not first or not second:
-        return SymbolicFinding(Agreement.UNKNOWN, has_reference=bool(first), has_answer=bool(second))
+        return SymbolicFinding(
+            agreement=Agreement.UNKNOWN, has_reference=bool(first), has_answer=bool(second)
+        )
     is_accepted = bool(math_verify.verify(first, second, timeout_seconds=None))
     numbers = _by_numbers(first[0], second[0])
     agreement = Agreement.SAME if is_accepted else Agreement.DIFFERENT
     if numbers is not Agreement.UNKNOWN:
         agreement = numbers  # a veto, or the rescue of what simplification could not show
     return SymbolicFinding(
-        agreement, has_reference=True, has_answer=True, is_checked=numbers is not Agreement.UNKNOWN
+        agreement=agreement, has_reference=True, has_answer=True, is_checked=numbers is not Agreement.UNKNOWN
     )
 
 

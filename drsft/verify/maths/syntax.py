@@ -1,6 +1,6 @@
 """The tree that an answer is read into. Small, immutable, and knows nothing of LaTeX, numbers or sympy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from fractions import Fraction
 
@@ -21,6 +21,8 @@ __all__ = [
     "Sym",
     "Truth",
     "Words",
+    "parts_of",
+    "renamed_in",
     "symbols_of",
 ]
 
@@ -145,18 +147,43 @@ Node = (
 )
 
 
+def parts_of(node: Node) -> "tuple[Node, ...]":
+    """The trees that a tree is made of."""
+    match node:
+        case Call(_, parts) | Seq(parts, _, _) | SetOf(parts) | Listing(parts) | Chain(parts, _):
+            return parts
+        case Matrix(rows):
+            return tuple(item for row in rows for item in row)
+        case Quantity(value, _):
+            return (value,)
+        case Builder(element, conditions):
+            return (element, *conditions)
+    return ()
+
+
 def symbols_of(node: Node) -> frozenset[str]:
     """Names of all symbols, constants included."""
+    own = frozenset({node.name}) if isinstance(node, Sym) else frozenset()
+    return own.union(*map(symbols_of, parts_of(node)))
+
+
+def renamed_in(node: Node, old: str, new: str) -> Node:
+    """The tree with one symbol's name changed; a matrix stays as it is."""
+
+    def renamed(items: "tuple[Node, ...]") -> "tuple[Node, ...]":
+        return tuple(renamed_in(item, old, new) for item in items)
+
     match node:
         case Sym(name):
-            return frozenset({name})
-        case Num() | Words() | Truth() | Clock() | Day() | Options():
-            return frozenset()
-        case Call(_, items) | Seq(items, _, _) | SetOf(items) | Listing(items) | Chain(items, _):
-            return frozenset().union(*(symbols_of(item) for item in items))
-        case Matrix(rows):
-            return frozenset().union(*(symbols_of(item) for row in rows for item in row))
-        case Quantity(value, _):
-            return symbols_of(value)
+            return Sym(new) if name == old else node
+        case Call(_, args):
+            return replace(node, args=renamed(args))
+        case Chain(sides, _):
+            return replace(node, sides=renamed(sides))
+        case Listing(items) | SetOf(items) | Seq(items, _, _):
+            return replace(node, items=renamed(items))
         case Builder(element, conditions):
-            return symbols_of(element).union(*(symbols_of(item) for item in conditions))
+            return replace(node, element=renamed_in(element, old, new), conditions=renamed(conditions))
+        case Quantity(value, _):
+            return replace(node, value=renamed_in(value, old, new))
+    return node
