@@ -9,6 +9,8 @@ r"""The order in which the statements of a text are trusted to be its answer.
 4. A bare answer (`bare`): a short text of one line that is no sentence.
 5. What the last sentence, or the last row of a derivation, arrives at (`concluded`).
 
+Steps 3 to 5 see a text without the values that it rejects (`rejections`).
+
 Every step is linear in the text, and only the tail of a very long text is read.
 """
 

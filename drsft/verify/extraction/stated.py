@@ -29,7 +29,7 @@ _FURTHER = re.compile(
 _TRUTH_FIRST = re.compile(r"(yes|no|true|false)\s*[,;:.](?=\s+\w)", re.IGNORECASE)  # "no, it is not"
 _REASON = re.compile(
     r"[\s,;]+(?:because|since|as|which|when|after|so|for|by|due|while|but|not|et\s+non|instead|rather"
-    r"|(?:up|down)\s+from|i\.e)\b.*|\s*[，,]?因为.*",
+    r"|(?:up|down)\s+from|i\.e)\b.*|\s*[，,]?(?:因为|不是|而不是|并非|而非).*",
     re.DOTALL,
 )
 

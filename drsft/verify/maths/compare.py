@@ -26,7 +26,7 @@ from drsft.verify.maths.syntax import (
     Words,
     renamed_in,
 )
-from drsft.verify.maths.units import factor_between, is_label, label_of
+from drsft.verify.maths.units import CURRENCIES, factor_between, is_label, label_of
 from drsft.verify.maths.values import decimal_of, is_scalar, same_scalar
 
 __all__ = ["same_answer"]
@@ -128,7 +128,12 @@ def _same_compound(reference: Node, answer: Node) -> Agreement | None:
             ):
                 values = [part.value for part in parts]
                 return _all_same(values, other.items) if len(values) == len(other.items) else DIFFERENT
-            if parts is not None and len(parts) > 1 and isinstance(other, Num) and (total := total_of(parts)):
+            if parts is None or len(parts) < 2 or not isinstance(other, Num):
+                continue
+            total = total_of(
+                parts
+            )  # 4 dollars 35 cents is 4.35; a bare number of hours and minutes is neither
+            if total is not None and all(name in CURRENCIES for part in parts for name, _ in part.unit):
                 return same_scalar(total.value, other)
         return None
     if len(first) == len(second) > 1 and any(is_label(quantity.unit) for quantity in (*first, *second)):

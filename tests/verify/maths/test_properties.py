@@ -235,3 +235,22 @@ def test_days_are_equal_exactly_when_they_are_however_they_are_written(day, othe
 )
 def test_a_solution_that_announces_its_answer_at_its_end_is_a_reference(reference: str, answer: str) -> None:
     assert reference_answer(reference) == answer
+
+
+REJECTIONS = [
+    "The answer is {0}, not {1}.",
+    "Answer: {0} instead of {1}",
+    "答案是{0}，不是{1}。",
+    "答えは{1}ではなく{0}です。",
+]
+
+
+@given(st.integers(2, 10**6), st.integers(2, 10**6), st.sampled_from(REJECTIONS))
+def test_a_rejected_value_is_never_the_answer(right, rejected, form):
+    text = form.format(right, rejected)
+    outcomes = [
+        judge_math(Case(kind="math", question="", reference=str(value), text=text), VerifyOptions()).outcome
+        for value in (right, rejected)
+    ]
+    assert outcomes[0] is Outcome.CORRECT
+    assert right == rejected or outcomes[1] is not Outcome.CORRECT
