@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 __all__ = [
+    "NO_EQUATION_READ",
     "Attempt",
     "Completion",
     "FinishReason",
@@ -97,6 +98,7 @@ class RejectionKind(StrEnum):
     SEVERAL_BOXES = "several different boxed answers"
     UNSOUND_STEPS = "its equations do not hold"  # nothing else speaks against it
     TOO_FEW_STEPS = "too few equations"  # that could be read
+    UNDERIVED = "no calculation gives its answer"
     UNGROUNDED = "its answer does not follow from it"  # to the target, without the guide
     WIDENS_GAP = "less likely than the expert's text"  # to the target, without the guide
     TOO_LONG = "too long for the model"
@@ -227,11 +229,16 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
-    """How many equations were read, how many of them fail, and the first that does, as written."""
+    """How many equations were read, how many of them fail, and the first that does, as written.
+
+    `derives_answer` says whether a calculation gives the answer, None where that is not known; records do not
+    keep it.
+    """
 
     num_read: int
     num_failed: int
     first_failure: str | None = None
+    derives_answer: bool | None = field(default=None, compare=False)
 
     @property
     def holds(self) -> bool:
@@ -248,12 +255,15 @@ class StepReport:
 
         For readers of a run's folder only: its tables hold a verdict's reason and answer, and no report.
         """
+        if reason == NO_EQUATION_READ:
+            return cls(num_read=0, num_failed=0)
         counts = _STEP_COUNTS.fullmatch(reason)
         if counts is None:
             return None
         return cls(num_read=int(counts[2]), num_failed=int(counts[1]), first_failure=answer)
 
 
+NO_EQUATION_READ = "no equation read"  # the reason of a verdict on steps
 _STEP_COUNTS = re.compile(r"(?:right answer, but )?(\d+) of (\d+) equations fail")
 
 

@@ -41,8 +41,16 @@ class Grounding(Frozen):
         description="nats, of the answer's tokens together where the solution first states it, to the target "
         "without the guide; null: not asked",
     )
+    derives_answer: bool = Field(
+        True,
+        description="a calculation in it has the answer's value, and all equations that can be read hold; "
+        "mathematics only, where the answer is a plain number",
+    )
     min_equations: int = Field(
-        1, ge=0, description="that can be read, and all of which hold; mathematics only; 0: not asked"
+        1,
+        ge=0,
+        description="that can be read, and all of which hold, where derives_answer is not asked; mathematics "
+        "only; 0: not asked",
     )
     narrows_gap: bool = Field(
         True,

@@ -1,10 +1,11 @@
 """Whether a guided solution leads to its answer by itself.
 
 A sample that saw a guide can copy its answer: the verdict is CORRECT, and the text before it is of no use.
-So a guided solution must have equations that hold, and it is read again behind the plain prompt, where
-nothing gives the answer away: how likely do its own words make the answer where they first state it? With
-that goes how likely the whole text is there, beside the expert's: a text that is less likely would widen the
-gap that rewriting is there to close. docs/grounding.md says what the rules were calibrated against.
+So a guided solution must have a calculation that gives its answer, and its equations must hold. Then it is
+read again behind the plain prompt, where nothing gives the answer away: how likely do its own words make the
+answer where they first state it? With that goes how likely the whole text is there, beside the expert's: a
+text that is less likely would widen the gap that rewriting is there to close. docs/grounding.md says what the
+rules were calibrated against.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from drsft.records import (
     Problem,
     Rejection,
     RejectionKind,
+    StepReport,
     Verdict,
 )
 from drsft.rewrite.stated_answer import first_statement, token_range
@@ -68,11 +70,16 @@ class GroundingCheck:
     def _stated_logprob(
         self, completion: Completion, logprobs_T: Sequence[float], answer: str | None
     ) -> float | None:
-        """Returns the log-prob of the tokens that first state the answer; None where none do."""
-        if answer is None:
-            return None
-        tokens = stating_tokens(completion, answer, self._problem.whole_question, self._prompter.decode)
-        return None if tokens is None else sum(logprobs_T[tokens.start : tokens.stop])
+        """Returns the log-prob of the tokens that first state the answer; None where none do.
+
+        The answer as it was read may hold its calculation, "5 + 3 = 8": the reference comes first.
+        """
+        question = self._problem.whole_question
+        for stated in filter(None, (self._problem.reference, answer)):
+            tokens = stating_tokens(completion, stated, question, self._prompter.decode)
+            if tokens is not None:
+                return sum(logprobs_T[tokens.start : tokens.stop])
+        return None
 
 
 def stating_tokens(
@@ -92,14 +99,14 @@ def stating_tokens(
 
 def rejection_of_steps(steps: Verdict | None, settings: Grounding) -> Rejection | None:
     """Returns what the equations of a right guided solution say against it; None for kinds without any."""
-    if not settings.min_equations or steps is None:
+    if steps is None or not (settings.min_equations or settings.derives_answer):
         return None
     if steps.outcome is Outcome.WRONG:
         return Rejection(RejectionKind.UNSOUND_STEPS)
-    num_read = 0 if steps.steps is None else steps.steps.num_read
-    if steps.outcome is Outcome.NO_ANSWER or num_read < settings.min_equations:
-        return Rejection(RejectionKind.TOO_FEW_STEPS)
-    return None
+    report = steps.steps or StepReport(num_read=0, num_failed=0)
+    if settings.derives_answer and report.derives_answer is not None:
+        return None if report.derives_answer else Rejection(RejectionKind.UNDERIVED)
+    return Rejection(RejectionKind.TOO_FEW_STEPS) if report.num_read < settings.min_equations else None
 
 
 def rejection_of_scores(scores: GroundingScores, settings: Grounding) -> Rejection | None:

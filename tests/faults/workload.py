@@ -35,7 +35,7 @@ target:
 rewrite:
   self_align: {{num_samples: 4, wave_size: 2, max_tokens: 64}}
   guided: {{num_samples: 4, wave_size: 4, max_tokens: 64}}
-  grounding: {{min_equations: 0}} # these texts have none
+  grounding: {{min_equations: 0, derives_answer: false}} # these texts calculate nothing
 train:
   arms: [{{name: dr+dft}}]
   seq_len: 256

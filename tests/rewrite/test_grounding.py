@@ -91,7 +91,7 @@ def test_a_solution_that_derives_its_answer_is_kept_with_its_scores() -> None:
 
 
 def test_a_copied_answer_is_rejected_and_the_experts_text_stays() -> None:
-    record = rewritten(Likelihoods("It is 72, for 2 + 2 = 4. \\boxed{72}"))
+    record = rewritten(Likelihoods("It is 72, for 48 + 24 = 72. \\boxed{72}"))
     assert record.source is Source.EXPERT
     guided = record.attempts[2:]
     assert {one.verdict.outcome for one in guided} == {Outcome.CORRECT}
@@ -101,17 +101,24 @@ def test_a_copied_answer_is_rejected_and_the_experts_text_stays() -> None:
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ("\\boxed{72}", RejectionKind.TOO_FEW_STEPS),
+        ("\\boxed{72}", RejectionKind.UNDERIVED),
+        ("2 + 2 = 4. \\boxed{72}", RejectionKind.UNDERIVED),
         ("48 + 24 = 71, no: 48 + 24 = 72. \\boxed{72}", RejectionKind.UNSOUND_STEPS),
     ],
 )
-def test_equations_must_be_there_and_hold(text: str, kind: RejectionKind) -> None:
+def test_a_calculation_must_give_the_answer_and_equations_hold(text: str, kind: RejectionKind) -> None:
     record = rewritten(Likelihoods(text), min_answer_logprob=None)
     assert record.source is Source.EXPERT
     rejection = record.attempts[-1].rejection
     assert rejection is not None
     assert rejection.kind is kind
-    without = rewritten(Likelihoods(text), min_answer_logprob=None, min_equations=0, narrows_gap=False)
+    without = rewritten(
+        Likelihoods(text),
+        min_answer_logprob=None,
+        min_equations=0,
+        derives_answer=False,
+        narrows_gap=False,
+    )
     assert without.source is Source.REWRITTEN
 
 
@@ -167,8 +174,8 @@ def test_a_policy_that_scores_nothing_is_refused() -> None:
         rewritten(cast(FakePolicy, Samples()))
 
 
-def steps(num_read: int, num_failed: int = 0) -> Verdict:
-    report = StepReport(num_read=num_read, num_failed=num_failed)
+def steps(num_read: int, num_failed: int = 0, *, derives: bool | None = None) -> Verdict:
+    report = StepReport(num_read=num_read, num_failed=num_failed, derives_answer=derives)
     return Verdict(outcome=Outcome.WRONG if num_failed else Outcome.CORRECT, reason=report.text, steps=report)
 
 
@@ -189,7 +196,11 @@ def test_each_rule_rejects_only_below_its_own_limit() -> None:
     assert by_steps(steps(1)) is None
     assert by_steps(steps(1), min_equations=2) is RejectionKind.TOO_FEW_STEPS
     assert by_steps(steps(3, 1)) is RejectionKind.UNSOUND_STEPS
-    assert by_steps(steps(3, 1), min_equations=0) is None
+    assert by_steps(steps(3, 1), min_equations=0, derives_answer=False) is None
+    assert by_steps(steps(3, 1), min_equations=0) is RejectionKind.UNSOUND_STEPS
+    assert by_steps(steps(0, derives=True), min_equations=2) is None, "its answer is a number"
+    assert by_steps(steps(3, derives=False)) is RejectionKind.UNDERIVED
+    assert by_steps(steps(3, derives=False), derives_answer=False) is None
     assert by_steps(None) is None, "a kind without equations"
     assert by_scores(SCORES, min_answer_logprob=-1.0) is None, "limits are reached, not passed"
     assert by_scores(SCORES, min_answer_logprob=math.nextafter(-1.0, 0.0)) is RejectionKind.UNGROUNDED
@@ -240,3 +251,17 @@ def test_a_solution_behind_a_thought_is_scored_where_it_answers() -> None:
         return scores
 
     asyncio.run(score())
+
+
+def test_an_answer_that_was_read_with_its_calculation_is_scored_where_its_value_stands() -> None:
+    class Unlikely(Likelihoods):
+        async def logprobs(
+            self, prompt_ids: Sequence[int], completion_ids: Sequence[int]
+        ) -> tuple[float, ...]:
+            text = "".join(map(chr, completion_ids)).rstrip("\x00")
+            return tuple(-0.1 if character == "7" else -5.0 for character in f"{text}\x00")
+
+    record = rewritten(Unlikely("x = 48 + 24 = 72"), narrows_gap=False)
+    scores = record.attempts[-1].grounding
+    assert scores is not None
+    assert scores.answer_logprob == pytest.approx(-5.1), "of 72 alone"

@@ -76,6 +76,11 @@ class Scored:
     def has_holding_equations(self) -> bool:
         return self.steps.outcome is Outcome.CORRECT
 
+    @property
+    def is_derived(self) -> bool:
+        is_false = self.steps.outcome is Outcome.WRONG
+        return not is_false and self.steps.steps is not None and self.steps.steps.derives_answer is True
+
 
 def labels(data: Path) -> list[Label]:
     """The labels whose questions are in `data`. Raises SystemExit where one is missing."""
@@ -180,6 +185,9 @@ SCORES: dict[str, Callable[[Scored], float]] = {
     "(c) arrives, greedily": lambda one: float(one.arrives_greedily),
     "(c) share that arrives": lambda one: one.arrivals,
     "(d) equations hold": lambda one: float(one.has_holding_equations),
+    "(e) a calculation gives it": lambda one: float(one.is_derived),
+    "(a) with (e)": lambda one: one.answer_logprob if one.is_derived else NO_EQUATIONS,
+    "(b) with (e)": lambda one: one.answer_logprob - one.unaided_logprob if one.is_derived else NO_EQUATIONS,
     "(a) with (d)": lambda one: one.answer_logprob if one.has_holding_equations else NO_EQUATIONS,
     "(b) with (d)": lambda one: (
         one.answer_logprob - one.unaided_logprob if one.has_holding_equations else NO_EQUATIONS

@@ -1,13 +1,13 @@
 """The messages between the pool and a worker: one JSON line each way.
 
 A case is `[kind, question, reference, text]`. A reply is `[outcome, reason, answer, steps, is_worker_spent]`,
-where `steps` is `[num_read, num_failed, first_failure]` or null. A reply that is null restarts the case's
-deadline: the worker has just loaded sympy, which is not the case's fault. Replies come in the order of the
-cases, so no ids are needed.
+where `steps` is `[num_read, num_failed, first_failure, derives_answer]` or null. A reply that is null
+restarts the case's deadline: the worker has just loaded sympy, which is not the case's fault. Replies come in
+the order of the cases, so no ids are needed.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from drsft.records import Outcome, StepReport, Verdict
 from drsft.verify.case import Case
@@ -39,9 +39,15 @@ def encode_reply(reply: Reply | None) -> bytes:
     if reply is None:
         return b"null\n"
     verdict, steps = reply.verdict, reply.verdict.steps
-    report = None if steps is None else [steps.num_read, steps.num_failed, steps.first_failure]
+    report = None if steps is None else astuple(steps)
     fields = [verdict.outcome.value, verdict.reason, verdict.answer, report, reply.is_worker_spent]
     return json.dumps(fields).encode("ascii") + b"\n"
+
+
+def _report(num_read: int, num_failed: int, first: str | None, derives_answer: bool | None) -> StepReport:
+    return StepReport(
+        num_read=num_read, num_failed=num_failed, first_failure=first, derives_answer=derives_answer
+    )
 
 
 def decode_reply(line: bytes) -> Reply | None:
@@ -50,9 +56,6 @@ def decode_reply(line: bytes) -> Reply | None:
     if fields is None:
         return None
     outcome, reason, answer, report, is_worker_spent = fields
-    steps = None
-    if report is not None:
-        num_read, num_failed, first_failure = report
-        steps = StepReport(num_read=num_read, num_failed=num_failed, first_failure=first_failure)
+    steps = None if report is None else _report(*report)
     verdict = Verdict(outcome=Outcome(outcome), reason=reason, answer=answer, steps=steps)
     return Reply(verdict=verdict, is_worker_spent=is_worker_spent)

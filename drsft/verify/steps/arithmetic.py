@@ -8,7 +8,7 @@ from drsft.verify.maths.parser import parse
 from drsft.verify.maths.tokens import UnreadableError
 from drsft.verify.steps.prose import Side
 
-__all__ = ["same_arithmetic"]
+__all__ = ["same_arithmetic", "values_of"]
 
 
 def same_arithmetic(left: Side, right: Side, line: str) -> bool | None:
@@ -28,6 +28,11 @@ def same_arithmetic(left: Side, right: Side, line: str) -> bool | None:
             if _near(first, second, right.operands[0]) or _is_conversion(first, second, left, right):
                 return True
     return False
+
+
+def values_of(side: Side) -> list[Fraction]:
+    """Returns what the whole side may be worth; nothing where it cannot be read."""
+    return _value(side, 0, len(side.operands))
 
 
 def _value(side: Side, start: int, end: int) -> list[Fraction]:

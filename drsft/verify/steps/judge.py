@@ -1,10 +1,13 @@
 """The step check as a verdict, by itself and beside the answer's."""
 
-from drsft.records import Outcome, Verdict
+from dataclasses import replace
+
+from drsft.records import NO_EQUATION_READ, Outcome, Verdict
 from drsft.verify.case import Case
 from drsft.verify.maths.judge import judge_math
 from drsft.verify.options import VerifyOptions
 from drsft.verify.steps.check import check_steps
+from drsft.verify.steps.derivation import derives
 
 __all__ = ["ANSWER_AND_STEPS", "MATH_KINDS", "judge_math_with_steps", "judge_steps"]
 
@@ -13,10 +16,13 @@ MATH_KINDS = ("math", ANSWER_AND_STEPS, "numeric")  # whose solutions are prose 
 
 
 def judge_steps(case: Case, options: VerifyOptions) -> Verdict:
-    """Returns CORRECT when all equations that were read hold, NO_ANSWER when none was read."""
-    report = check_steps(case.text)
+    """Returns CORRECT when all equations that were read hold, NO_ANSWER when none was read.
+
+    The report also tells whether a calculation gives the case's reference.
+    """
+    report = replace(check_steps(case.text), derives_answer=derives(case.text, case.reference))
     if not report.num_read:
-        return Verdict(outcome=Outcome.NO_ANSWER, reason="no equation read")
+        return Verdict(outcome=Outcome.NO_ANSWER, reason=NO_EQUATION_READ, steps=report)
     outcome = Outcome.CORRECT if report.holds else Outcome.WRONG
     return Verdict(outcome=outcome, reason=report.text, answer=report.first_failure, steps=report)
 

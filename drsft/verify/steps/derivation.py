@@ -1,0 +1,105 @@
+"""Whether a calculation that a solution writes gives its answer.
+
+"We have x = 5 + 4, so the answer is 9" states no equation that could be checked, and yet leads to 9; so does
+"multiply 7 by 7, giving 49". A copied answer stands without such a calculation. Pure and linear, like the
+step check.
+"""
+
+import operator
+import re
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+
+from drsft.verify.steps.arithmetic import values_of
+from drsft.verify.steps.prose import Token, side_after, tokens_of
+
+__all__ = ["derives"]
+
+MAX_CHARS = 50_000
+MAX_LINE_CHARS = 2_000
+
+_LATEX = (
+    (re.compile(r"\\d?frac\{([^{}]{1,40})\}\{([^{}]{1,40})\}"), r"(\1)/(\2)"),
+    (re.compile(r"\\(?:cdot|times)(?![a-zA-Z])"), "×"),
+    (re.compile(r"\\div(?![a-zA-Z])"), "÷"),
+    (re.compile(r"\\(?:boxed|text|left|right)(?![a-zA-Z])|[\\${}]"), " "),
+)
+_NUMBER = r"(\d[\d,]*(?:\.\d+)?)"
+_THEN = r"[^\d.\n]{0,30}?\b"  # a few words between two numbers
+_WORDED: tuple[tuple[re.Pattern[str], Callable[[Fraction, Fraction], Fraction]], ...] = tuple(
+    (re.compile(pattern.replace("N", _NUMBER).replace("_", _THEN), re.IGNORECASE), function)
+    for pattern, function in (
+        (r"\bmultipl(?:y|ying|ies)\s+N_(?:by|with|and)\s+N", operator.mul),
+        (r"\bN_(?:times|multiplied by)\s+N", operator.mul),
+        (r"\badd(?:ing|s)?\s+N_(?:to|and|with)\s+N", operator.add),
+        (r"\bsum of\s+N_and\s+N", operator.add),
+        (r"\bN_plus\s+N", operator.add),
+        (r"\bsubtract(?:ing|s)?\s+N_from\s+N", lambda first, second: second - first),
+        (r"\bN_minus\s+N", operator.sub),
+        (r"\bdivid(?:e|ing|es)\s+N_by\s+N", operator.truediv),
+        (r"\bN_divided by\s+N", operator.truediv),
+    )
+)
+_BEGINS = ("number", "open", "money")
+
+
+def derives(text: str, answer: str) -> bool | None:
+    """Returns whether a calculation in `text` has the value of `answer`, which is stated behind it.
+
+    None where the answer is no plain number.
+    """
+    wanted = _plain(answer)
+    if wanted is None:
+        return None
+    for line, is_stated_below in _lines(text[:MAX_CHARS], wanted):
+        for end, value in _calculations(line):
+            if value == wanted and (is_stated_below or wanted in _numbers(line[end:])):
+                return True
+    return False
+
+
+def _lines(text: str, wanted: Fraction) -> Iterator[tuple[str, bool]]:
+    """Each line, without its LaTeX, and whether a later one states the number."""
+    for pattern, written in _LATEX:
+        text = pattern.sub(written, text)
+    lines = [line[:MAX_LINE_CHARS] for line in text.splitlines()]
+    stating = [index for index, line in enumerate(lines) if wanted in _numbers(line)]
+    last = stating[-1] if stating else -1
+    for index, line in enumerate(lines):
+        yield line, index < last
+
+
+def _calculations(line: str) -> Iterator[tuple[int, Fraction]]:
+    """Where each calculation of a line ends, and its value; in any sensible reading of it."""
+    tokens = tokens_of(line)
+    index = 0
+    while index < len(tokens):
+        side = side_after(tokens, index - 1) if _begins(tokens, index) else None
+        if side is None or not side.operators:
+            index += 1
+            continue
+        for value in values_of(side):
+            yield side.end, value
+        while index < len(tokens) and tokens[index].start < side.end:
+            index += 1
+    for pattern, function in _WORDED:
+        for match in pattern.finditer(line):
+            first, second = _plain(match[1]), _plain(match[2])
+            if first is not None and second is not None and (second or function is not operator.truediv):
+                yield match.end(), function(first, second)
+
+
+def _begins(tokens: list[Token], index: int) -> bool:
+    """Whether a calculation can begin here: not within a longer one."""
+    return tokens[index].kind in _BEGINS and (index == 0 or tokens[index - 1].kind != "operator")
+
+
+def _numbers(text: str) -> set[Fraction]:
+    found = (_plain(match) for match in re.findall(rf"(?<![\w.]){_NUMBER}", text))
+    return {one for one in found if one is not None}
+
+
+def _plain(number: str) -> Fraction | None:
+    """The value of a decimal number, with thousands' commas and a sign of money; None for all else."""
+    plain = number.strip().lstrip("\\$").replace(",", "")
+    return Fraction(plain) if re.fullmatch(r"-?\d{1,30}(?:\.\d{1,30})?", plain) else None
