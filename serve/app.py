@@ -141,16 +141,27 @@ class Ingress:
             self._verifier.close()
 
 
-def _engine_share(config: ServeConfig) -> WorkerShare:
-    """What is left open is settled by the cluster that the service is built for, where there is one."""
+def _shares(config: ServeConfig) -> tuple[WorkerShare, float]:
+    """What the engines take, and the GPUs of the scorer.
+
+    What is left open is settled by the cluster that the service is built for, where there is one: the scorer
+    and an engine that starts before another one stops find room, and a scorer beside the only GPU has none.
+    """
     given = config.resources
     if not ray.is_initialized():
-        return given.engine_share
+        return given.engine_share, given.engine_share.gpus
     reserved = config.ingress_replicas * config.cpus_per_ingress + (0.5 if config.score_phi else 0)
     share = settled_resources(config.target, given, reserved_cpus=reserved).engine_share
-    if config.start_before_stop and given.rewrite_actors is None and share.num_workers > 1:
-        return replace(share, num_workers=share.num_workers - 1)
-    return share
+    if given.rewrite_actors is not None:
+        return share, share.gpus
+    num_spare = int(config.start_before_stop) + int(config.score_phi and share.gpus > 0)
+    num_engines = max(share.num_workers - num_spare, 1)
+    scorer_gpus = share.gpus if share.num_workers > num_engines else 0
+    return replace(share, num_workers=num_engines), scorer_gpus
+
+
+def _gpus(num_gpus: float) -> dict[str, float]:
+    return {"num_gpus": num_gpus} if num_gpus else {}
 
 
 def build_app(config: ServeConfig) -> Application:
@@ -163,14 +174,13 @@ def build_app(config: ServeConfig) -> Application:
     if target.date is None:  # one for all replicas, whenever they start
         target = target.model_copy(update={"date": date.fromisoformat(today())})
     config_json = config.model_copy(update={"target": target}).model_dump_json()
-    share = _engine_share(config)
-    gpus = {"num_gpus": share.gpus} if share.gpus else {}
+    share, scorer_gpus = _shares(config)
     surge_percent = 1 if config.start_before_stop else 0  # rounded up: one replica more
     engine = ray_serve.deployment(
         Engine,
         name="engine",
         num_replicas=share.num_workers,
-        ray_actor_options={"num_cpus": share.cpus, **gpus},
+        ray_actor_options={"num_cpus": share.cpus, **_gpus(share.gpus)},
         # Continuous batching is the engine's own; what it does not run at once waits in it, within admission.
         max_ongoing_requests=4 * config.target.engine.max_num_seqs,
         max_queued_requests=config.target.engine.max_num_seqs,
@@ -194,7 +204,7 @@ def build_app(config: ServeConfig) -> Application:
     scorer = ray_serve.deployment(
         Scorer,
         name="scorer",
-        ray_actor_options={"num_cpus": 0.5, **gpus},
+        ray_actor_options={"num_cpus": 0.5, **_gpus(scorer_gpus)},
         max_ongoing_requests=256,
         max_queued_requests=256,
         graceful_shutdown_timeout_s=config.drain_s,
