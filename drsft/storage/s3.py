@@ -30,6 +30,7 @@ __all__ = ["LOCK_VARIABLE", "SINGLE_DRIVER", "S3Store"]
 LOCK_VARIABLE, SINGLE_DRIVER = "DRSFT_STORE_LOCK", "single-driver"
 
 _READ_AHEAD_BYTES = 4 << 20  # of one request to S3, where a file is read from its start to its end
+_PARTS_AT_ONCE = 4  # of 8 MiB, of one upload
 _S3_ATTEMPTS = "7"  # of one request, with growing random pauses: a store that restarts is waited for
 
 
@@ -123,10 +124,12 @@ class S3Store:
 
     def put_file(self, key: str, path: Path) -> None:
         from boto3.exceptions import Boto3Error
+        from boto3.s3.transfer import TransferConfig
 
+        parts = TransferConfig(max_concurrency=_PARTS_AT_ONCE)
         try:
             with self._asked("write", key) as client, open_local(path) as file:
-                client.upload_fileobj(file, self.bucket, self._key(key))
+                client.upload_fileobj(file, self.bucket, self._key(key), Config=parts)
         except Boto3Error as error:
             raise self._failed("write", key, error) from error
 

@@ -47,10 +47,10 @@ class CountingStore(S3Store):
         return data
 
 
-def sharded(world: World, *, seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:
+def sharded(world: World, *, seed: int, size: int = SIZE) -> tuple[nn.Module, torch.optim.Optimizer]:
     """Layers that no process ever holds whole."""
     with torch.device("meta"):
-        model = nn.Sequential(*(nn.Linear(SIZE, SIZE) for _ in range(NUM_LAYERS)))
+        model = nn.Sequential(*(nn.Linear(size, size) for _ in range(NUM_LAYERS)))
     mesh = init_device_mesh("cpu", (world.size,))
     for layer in model:
         fully_shard(layer, mesh=mesh)
@@ -66,8 +66,8 @@ def sums_of(model: nn.Module) -> list[float]:
     return [parameter.to_local().sum().item() for parameter in model.parameters()]  # type: ignore[attr-defined]
 
 
-def save(world: World, store: CountingStore) -> dict[str, Any]:
-    model, optimiser = sharded(world, seed=0)
+def save(world: World, store: CountingStore, *, size: int = SIZE) -> dict[str, Any]:
+    model, optimiser = sharded(world, seed=0, size=size)
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimiser.step()
@@ -79,9 +79,9 @@ def save(world: World, store: CountingStore) -> dict[str, Any]:
 
 
 def resume(world: World, store: CountingStore) -> dict[str, Any]:
-    """In a process that has held no model before."""
-    store.put(f"warm-up-{world.rank}", b"loads what the first call loads")
-    store.read(f"warm-up-{world.rank}")
+    """In a process that has held no such model before, but has loaded what a first resume loads."""
+    save(world, store.within("warm-up"), size=8)
+    load_latest(store.within("warm-up"), *sharded(world, seed=0, size=8), world=world)
     held_bytes, CountingStore.num_read = restart_peak(), 0
     model, optimiser = sharded(world, seed=100)
     assert load_latest(store, model, optimiser, world=world) == 1

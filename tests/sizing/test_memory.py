@@ -34,8 +34,8 @@ from drsft.train.world import World
 from tests.support.memory import peak_bytes
 folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
 torch.set_num_threads(1)
-settings = Train(batch_rows=2, trackers=(), checkpoint_every_steps=9, **settings)
-examples = draw_examples(num=12)
+settings = Train(batch_rows=2, num_epochs=2, trackers=(), checkpoint_every_steps=9, **settings)
+examples = draw_examples(num=13)
 for one in examples:
     one.input_ids_T[:] %= 8000
 rows = pack(examples, seq_len=settings.seq_len)

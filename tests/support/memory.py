@@ -18,10 +18,10 @@ def peak_bytes() -> int:
     return _of("VmHWM")
 
 
-def held_bytes(process: int, counter: str) -> int:
-    """VmRSS of a process, or RssAnon, without mapped files; 0 once it has ended."""
+def held_bytes(process: int) -> int:
+    """What a process holds beside mapped files; 0 once it has ended."""
     try:
-        return _of(counter, process)
+        return _of("RssAnon", process)
     except (OSError, StopIteration):
         return 0
 
