@@ -21,6 +21,7 @@ class StageProgress:
     stage: str
     done: float = 0
     total: float = 0
+    done_before: float = 0  # of it, by an earlier start
     note: str = ""
     counts: Mapping[str, float] = field(default_factory=dict)
     engines: Mapping[EnginePhase, int] = field(default_factory=dict)  # how many are in each phase
@@ -92,6 +93,7 @@ class StageState:
             stage=self.stage,
             done=self.done,
             total=self.total,
+            done_before=self.done_before,
             note=self.note,
             counts=dict(self.counts),
             engines={} if is_done else Counter(self.engines.values()),
