@@ -23,7 +23,7 @@ from tests.support.memory import peak_bytes, restart_peak
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
 
-NUM_WORKERS, SIZE, NUM_LAYERS = 4, 1024, 24
+NUM_WORKERS, SIZE, NUM_LAYERS = 4, 1024, 16
 STATE_BYTES = 3 * 4 * NUM_LAYERS * SIZE * (SIZE + 1)  # weights and AdamW's two moments in fp32
 
 
@@ -106,6 +106,7 @@ def url(object_store: Any, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"{object_store.url}/{uuid.uuid4().hex}"
 
 
+@pytest.mark.timeout(900)  # eight processes start, and import torch
 def test_a_process_reads_its_share_and_needs_little_beside_it(url: str, tmp_path: Path) -> None:
     for name in ("save", "resume"):
         mp.spawn(work, (tmp_path, url, name), nprocs=NUM_WORKERS)
@@ -146,4 +147,4 @@ def test_the_memory_of_an_upload_does_not_depend_on_its_size(url: str, tmp_path:
         peaks.append(int(told.stdout.split()[-1]))
         assert S3Store(url).read_range("upload", start=(mib << 20) - 4, length=100) == bytes(4)
     print(f"peak of an upload of 64 MiB {peaks[0] >> 20} MiB, of 512 MiB {peaks[1] >> 20} MiB")
-    assert peaks[1] <= peaks[0] + (64 << 20)
+    assert peaks[1] <= peaks[0] + (32 << 20)
