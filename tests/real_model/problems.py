@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["FOLDER", "make", "write"]
+__all__ = ["FOLDER", "NUM_HELD_OUT", "NUM_TRAIN", "make", "write"]
 
 FOLDER = Path("models/smollm2-135m-problems")
 NAMES = ("Tom", "Ann", "Sara", "Ben", "Mia", "Leo", "Nina", "Omar", "Ruth", "Ivan")

@@ -2,17 +2,20 @@
 
     python -m tests.studies.grounding --data gsm8k_train.jsonl.gz
 
-grounding_labels.jsonl holds right guided solutions of one- and two-step problems of GSM8K's training split by
-the model of `make real-model`, each labelled by reading, blind to all scores. `--data` is the file with the
-questions, in its field "problem" or "question".
+grounding_labels.jsonl holds right guided solutions of one- and two-step problems by the model of
+`make real-model`, each labelled by reading, blind to all scores. Problems of the first two parts are of
+GSM8K's training split: `--data` is the file with them, in its field "problem" or "question". The others are
+those of tests/real_model/problems.py.
 
   sound    every statement is true of the problem, the answer comes last, and it follows from what stands
            before it. A number that is neither in the question nor derived may be one operation away from it.
   unsound  a bare answer; an answer before its derivation; a false statement or equation; a step missing.
 
-The labels of the part `tuned` chose the rule; those of `held_out` are other samples, of the same problems,
-that were labelled after it was chosen. Prints for each score the area under the ROC curve with a 95 %
-bootstrap interval over problems, and what the rule keeps. Score (c) samples; it is left out unless asked for.
+The labels of the part `tuned` chose the first rule, equations that hold. Those of `held_out` are other
+samples of the same problems, labelled after that. Those of `one_step` showed that the rule loses sound texts
+without an equation; since then a calculation must give the answer. Those of `one_step_later` were sampled and
+labelled afterwards. Prints for each score the area under the ROC curve with a 95 % bootstrap interval over
+problems, and what the rule keeps. Score (c) samples; it is left out unless asked for.
 """
 
 import argparse
@@ -39,6 +42,7 @@ from drsft.rewrite.grounding import (
 )
 from drsft.verify.pool import VerifierPool
 from drsft.verify.protocol import Verifier
+from tests.real_model.problems import NUM_HELD_OUT, NUM_TRAIN, make
 
 LABELS = Path(__file__).parent / "grounding_labels.jsonl"
 CONTINUATION_TOKENS = 32
@@ -50,7 +54,7 @@ class Label:
     problem: Problem
     text: str
     is_sound: bool
-    is_held_out: bool
+    part: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +88,7 @@ class Scored:
 
 def labels(data: Path) -> list[Label]:
     """The labels whose questions are in `data`. Raises SystemExit where one is missing."""
-    questions = {}
+    questions = {digest(one["problem"]): one["problem"] for one in make(NUM_TRAIN + NUM_HELD_OUT, seed=0)}
     for row in read_rows(Problems(path=str(data))):
         if isinstance(row, Row):
             question = str(row.fields.get("problem") or row.fields.get("question")).strip()
@@ -108,7 +112,7 @@ def _label(row: dict[str, str], question: str) -> Label:
         problem=problem,
         text=row["text"],
         is_sound=row["label"] == "sound",
-        is_held_out=row["part"] == "held_out",
+        part=row["part"],
     )
 
 
@@ -219,10 +223,8 @@ async def study(data: Path, model: str, dtype: str, num_continuations: int) -> N
         found = await asyncio.gather(
             *(score(one, policy, prompter, verifier, num_continuations) for one in labels(data))
         )
-    for name, part in (
-        ("tuned", [one for one in found if not one.label.is_held_out]),
-        ("held out", [one for one in found if one.label.is_held_out]),
-    ):
+    for name in dict.fromkeys(one.label.part for one in found):
+        part = [one for one in found if one.label.part == name]
         print(name, *table(part, with_continuations=num_continuations > 0), sep="\n")
 
 
