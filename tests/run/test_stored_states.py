@@ -23,6 +23,7 @@ STORED_REJECTIONS = {
     "several different boxed answers": Rejection(RejectionKind.SEVERAL_BOXES),
     "its equations do not hold": Rejection(RejectionKind.UNSOUND_STEPS),
     "too few equations": Rejection(RejectionKind.TOO_FEW_STEPS),
+    "no calculation gives its answer": Rejection(RejectionKind.UNDERIVED),
     "its answer does not follow from it": Rejection(RejectionKind.UNGROUNDED),
     "less likely than the expert's text": Rejection(RejectionKind.WIDENS_GAP),
     "too long for the model": Rejection(RejectionKind.TOO_LONG),
