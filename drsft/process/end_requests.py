@@ -116,7 +116,11 @@ END_REQUESTS = EndRequests()
 
 @contextmanager
 def handlers_kept() -> Iterator[None]:
-    """Within the block no library replaces a handler: Ray puts in one that exits from wherever it is."""
+    """Within the block no library replaces a handler: Ray puts in one that exits from wherever it is.
+
+    Ray's C++ core puts its own below Python's: it would abort the process three seconds after a SIGTERM. So
+    Python's are put in again at the end.
+    """
     module: Any = signal
     true = module.signal
     module.signal = lambda signum, handler: signal.getsignal(signum)
@@ -124,3 +128,7 @@ def handlers_kept() -> Iterator[None]:
         yield
     finally:
         module.signal = true
+        if threading.current_thread() is threading.main_thread():
+            for one in SIGNALS:
+                if (handler := signal.getsignal(one)) is not None:
+                    signal.signal(one, handler)

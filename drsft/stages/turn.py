@@ -48,6 +48,8 @@ def thought_length(config: RunConfig, store: Store) -> ThoughtLength | None:
 
     By ids rather than by the records' own columns: older records have none, and experts' texts neither.
     """
+    if store.exists(layout.TURN) and read_stored(store, layout.TURN, Turn).thought is None:
+        return None  # most models: the tokenizer need not be loaded
     prompter = run_prompter(config.target, store)
     if prompter.turn.thought is None:
         return None

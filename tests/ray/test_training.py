@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from tests.support.waiting import wait_until
 
 ray = pytest.importorskip("ray")
 
-from drsft.config import Arm, Dft, Problems, Resources, RunConfig, Sft, Target, Train  # noqa: E402
+from drsft.config import Arm, Dft, Problems, Prompts, Resources, RunConfig, Sft, Target, Train  # noqa: E402
 from drsft.errors import ModelError, StageError  # noqa: E402
+from drsft.policy.prompts import load_prompter  # noqa: E402
+from drsft.run import layout  # noqa: E402
 from drsft.run.run import Run  # noqa: E402
 from drsft.stages.progress_board import start_board  # noqa: E402
 from drsft.stages.training import is_complete, run_training  # noqa: E402
@@ -74,6 +77,13 @@ def records(num: int = 40) -> pa.Table:
         "expert_completion_ids": [[*ids(1, 20), END_OF_TURN] for _ in range(num)],
     }
     return pa.table(columns)
+
+
+def started(folder: Path) -> str:
+    """The run's store, with the turn of a model that does not think, as a run's start leaves it."""
+    turn = load_prompter("embedded", Prompts()).turn
+    LocalStore(folder).create(layout.TURN, json.dumps(asdict(turn)).encode())
+    return str(folder)
 
 
 def view(data: str) -> pa.Table:
@@ -132,7 +142,7 @@ def finished(cluster: None, model: str, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("finished")
     board = start_board()
     with contextlib.chdir(Path(model).parent):
-        run_training(config(Path(model).name), str(folder), view, board=board)
+        run_training(config(Path(model).name), started(folder), view, board=board)
     return folder, board
 
 
@@ -143,10 +153,10 @@ def test_a_training_that_is_asked_to_end_saves_itself_and_goes_on_later(
     board = start_board()
     board.drain.remote()
     with pytest.raises(KeyboardInterrupt, match="SIGTERM"):
-        run_training(one, str(tmp_path), view, board=board)
+        run_training(one, started(tmp_path), view, board=board)
     assert committed(tmp_path) == 1, "it is asked after the first step"
     assert not is_complete(Run(LocalStore(tmp_path), one))
-    run_training(one, str(tmp_path), view, board=None)
+    run_training(one, started(tmp_path), view, board=None)
     steps = [step for step, _ in losses(tmp_path, "dr+dft/seed-0")]
     assert steps == list(range(1, len(steps) + 1))
 
@@ -175,7 +185,7 @@ def test_the_board_hears_how_far_all_jobs_are(finished: tuple[Path, Any]) -> Non
 def test_a_finished_run_starts_no_workers(finished: tuple[Path, Any], model: str) -> None:
     folder, _ = finished
     before = sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*"))
-    run_training(config(model), str(folder), view, board=None)
+    run_training(config(model), started(folder), view, board=None)
     assert sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*")) == before
 
 
@@ -186,7 +196,7 @@ LONG = {"arms": ARMS[1:], "seeds": (0,), "num_epochs": 40, "checkpoint_every_ste
 def long(cluster: None, model: str, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """The metrics of a run of some hundred steps that nothing interrupts."""
     folder = tmp_path_factory.mktemp("long")
-    run_training(config(model, **LONG), str(folder), view, board=None)
+    run_training(config(model, **LONG), started(folder), view, board=None)
     return computed(folder)
 
 
@@ -201,7 +211,7 @@ def test_workers_killed_five_times_at_random_change_nothing(
     gone: set[int] = set()
     num_killed = 0
     with ThreadPoolExecutor(1) as pool:
-        training = pool.submit(run_training, whole, str(tmp_path), view, board=None)
+        training = pool.submit(run_training, whole, started(tmp_path), view, board=None)
         for step in wanted:
             wait_until(lambda step=step: training.done() or committed(tmp_path) >= step)  # type: ignore[misc]
             group = new_group(gone)
@@ -221,13 +231,13 @@ def test_one_worker_goes_on_where_two_stopped(long: list[dict[str, Any]], model:
         for num in (2, 1)
     )
     with ThreadPoolExecutor(1) as pool:
-        training = pool.submit(run_training, two, str(tmp_path), view, board=None)
+        training = pool.submit(run_training, two, started(tmp_path), view, board=None)
         wait_until(lambda: training.done() or committed(tmp_path) >= 100)
         os.kill(train_workers()[0], signal.SIGKILL)
         with pytest.raises(StageError):
             training.result(timeout=100)
     assert 100 <= committed(tmp_path) < len(long)
-    run_training(one, str(tmp_path), view, board=None)
+    run_training(one, started(tmp_path), view, board=None)
     done = json.loads((place(tmp_path, "dr+dft/seed-0") / "done.json").read_bytes())
     assert done["num_workers"] == 1
     again = computed(tmp_path)
@@ -243,7 +253,7 @@ def test_one_worker_goes_on_where_two_stopped(long: list[dict[str, Any]], model:
 def test_an_elastic_group_takes_the_room_that_there_is(cluster: None, model: str, tmp_path: Path) -> None:
     resources = Resources(train_workers=1, max_train_workers=2)
     elastic = config(model, seeds=(0,)).model_copy(update={"resources": resources})
-    run_training(elastic, str(tmp_path), view, board=None)
+    run_training(elastic, started(tmp_path), view, board=None)
     done = json.loads((place(tmp_path, "sft/seed-0") / "done.json").read_bytes())
     assert done["num_workers"] == 2
 
@@ -253,12 +263,12 @@ def test_a_loss_that_is_no_number_ends_the_stage_at_once(cluster: None, model: s
     broken.model.norm.weight.data.fill_(float("nan"))
     broken.save_pretrained(tmp_path / "broken")
     with pytest.raises(StageError, match=r"sft seed 0.*step 1: the loss is nan"):
-        run_training(config(str(tmp_path / "broken")), str(tmp_path / "run"), view, board=None)
+        run_training(config(str(tmp_path / "broken")), started(tmp_path / "run"), view, board=None)
 
 
 def test_a_missing_model_is_named_before_any_worker_starts(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such folder"):
-        run_training(config(str(tmp_path / "nowhere")), str(tmp_path), view, board=None)
+        run_training(config(str(tmp_path / "nowhere")), started(tmp_path), view, board=None)
 
 
 def train_workers() -> list[int]:
