@@ -112,7 +112,7 @@ def _trainer(config: RunConfig, store_url: str, board: Any | None, scratch: str)
             "config": config.model_dump_json(),
             "store": store_url,
             "board": board,
-            "folder": os.getcwd(),
+            "folder": _working_directory(),
         },
         scaling_config=ScalingConfig(
             num_workers=_num_workers(resources),
@@ -127,6 +127,14 @@ def _trainer(config: RunConfig, store_url: str, board: Any | None, scratch: str)
             failure_config=FailureConfig(max_failures=resources.max_train_failures),
         ),
     )
+
+
+def _working_directory() -> str:
+    """Nothing where it is gone: Ray removes a job's working directory when no worker uses it."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
 
 
 def _fit(trainer: TorchTrainer) -> ray.train.Result:
