@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.services, pytest.mark.slow]
 
 NUM_WORKERS, SIZE, NUM_LAYERS = 4, 1024, 16
 STATE_BYTES = 3 * 4 * NUM_LAYERS * SIZE * (SIZE + 1)  # weights and AdamW's two moments in fp32
+PARTS_BYTES = 48 << 20  # what a resume holds beside its share, however large that is: parts on their way
 
 
 class CountingStore(S3Store):
