@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
+from drsft.verify.plain_number import plain_number
+
 __all__ = ["first_statement", "token_range"]
 
 _NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?")
@@ -48,8 +50,7 @@ def _places(text: str, answer: str) -> list[slice]:
 
 def _value(number: str) -> Fraction | None:
     """Returns the size of a plain decimal, without sign, currency or thousands' commas."""
-    plain = number.strip().lstrip("-+\\$").replace(",", "")
-    return Fraction(plain) if re.fullmatch(r"\d+(?:\.\d+)?", plain) else None
+    return plain_number(number.strip().lstrip("-+\\$"))
 
 
 def token_range(token_ids: Sequence[int], characters: slice, decode: Callable[[Sequence[int]], str]) -> range:

@@ -59,3 +59,10 @@ def test_the_tokens_of_a_place_are_the_fewest_that_write_all_of_it(
     ends = [len(decode(range(count + 1))) for count in range(len(words))]
     writing = [i for i, end in enumerate(ends) if end - len(words[i]) < stop and end > start]
     assert found == range(writing[0], writing[-1] + 1)
+
+
+def test_a_number_of_thousands_of_digits_states_no_other_answer() -> None:
+    """Python reads no integer of over 4,300 digits, and a model that repeats itself writes them."""
+    text = f"It is {'1' * 5000}, or 72."
+    assert text[first_statement(text, "72", "How many?")] == "72"
+    assert first_statement(text, "1" * 4999, "How many?") is None

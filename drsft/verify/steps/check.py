@@ -17,15 +17,14 @@ from drsft.verify.maths.parser import parse
 from drsft.verify.maths.syntax import Chain, Node
 from drsft.verify.maths.tokens import UnreadableError
 from drsft.verify.maths.values import is_scalar
+from drsft.verify.plain_number import plain_number
 from drsft.verify.steps.arithmetic import same_arithmetic
 from drsft.verify.steps.equations import Checked, Values, check_chain
-from drsft.verify.steps.prose import Token, side_after, side_before, tokens_of
+from drsft.verify.steps.prose import MAX_CHARS, MAX_LINE_CHARS, Token, side_after, side_before, tokens_of
 
 __all__ = ["check_steps"]
 
-MAX_CHARS = 50_000
 MAX_EQUATION_CHARS = 400
-MAX_LINE_CHARS = 2_000
 
 
 def check_steps(text: str) -> StepReport:
@@ -113,10 +112,10 @@ def _assigned_values(text: str) -> Values:
     """Symbols that the text sets equal to one number, and to no other."""
     values: dict[str, set[Fraction]] = {}
     for name, number in _ASSIGNMENT.findall(text.replace("\\$", "")):
-        head, _, tail = number.replace(",", "").partition("/")
-        if tail and not int(tail):
-            continue
-        values.setdefault(name, set()).add(Fraction(head) / (Fraction(tail) if tail else 1))
+        head, _, tail = number.partition("/")
+        value, divisor = plain_number(head), plain_number(tail or "1")
+        if value is not None and divisor:
+            values.setdefault(name, set()).add(value / divisor)
     return {name: next(iter(found)) for name, found in values.items() if len(found) == 1}
 
 

@@ -10,13 +10,11 @@ import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 
+from drsft.verify.plain_number import plain_number
 from drsft.verify.steps.arithmetic import values_of
-from drsft.verify.steps.prose import Token, side_after, tokens_of
+from drsft.verify.steps.prose import MAX_CHARS, MAX_LINE_CHARS, Token, side_after, tokens_of
 
 __all__ = ["derives"]
-
-MAX_CHARS = 50_000
-MAX_LINE_CHARS = 2_000
 
 _LATEX = (
     (re.compile(r"\\d?frac\{([^{}]{1,40})\}\{([^{}]{1,40})\}"), r"(\1)/(\2)"),
@@ -48,7 +46,7 @@ def derives(text: str, answer: str) -> bool | None:
 
     None where the answer is no plain number.
     """
-    wanted = _plain(answer)
+    wanted = plain_number(answer)
     if wanted is None:
         return None
     for line, is_stated_below in _lines(text[:MAX_CHARS], wanted):
@@ -84,7 +82,7 @@ def _calculations(line: str) -> Iterator[tuple[int, Fraction]]:
             index += 1
     for pattern, function in _WORDED:
         for match in pattern.finditer(line):
-            first, second = _plain(match[1]), _plain(match[2])
+            first, second = plain_number(match[1]), plain_number(match[2])
             if first is not None and second is not None and (second or function is not operator.truediv):
                 yield match.end(), function(first, second)
 
@@ -95,11 +93,5 @@ def _begins(tokens: list[Token], index: int) -> bool:
 
 
 def _numbers(text: str) -> set[Fraction]:
-    found = (_plain(match) for match in re.findall(rf"(?<![\w.]){_NUMBER}", text))
+    found = (plain_number(match) for match in re.findall(rf"(?<![\w.]){_NUMBER}", text))
     return {one for one in found if one is not None}
-
-
-def _plain(number: str) -> Fraction | None:
-    """The value of a decimal number, with thousands' commas and a sign of money; None for all else."""
-    plain = number.strip().lstrip("\\$").replace(",", "")
-    return Fraction(plain) if re.fullmatch(r"-?\d{1,30}(?:\.\d{1,30})?", plain) else None

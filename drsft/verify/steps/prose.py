@@ -7,7 +7,7 @@ expression ends where something stands that is neither.
 import re
 from dataclasses import dataclass
 
-__all__ = ["Side", "Token", "side_after", "side_before", "tokens_of"]
+__all__ = ["MAX_CHARS", "MAX_LINE_CHARS", "Side", "Token", "side_after", "side_before", "tokens_of"]
 
 _TOKEN = re.compile(
     r"(?P<number>\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)|(?P<word>[A-Za-z][A-Za-z'’-]*)"
@@ -17,6 +17,8 @@ _TOKEN = re.compile(
 _SEPARATORS = (";", "→", "⇒")  # they end an equation even without a space: 3*4=12;47-12=35
 _WORD_OPERATORS = {"x": "*", "X": "*", "of": "*", "times": "*", "plus": "+", "minus": "-"}
 _SIGNS = {"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-"}
+MAX_CHARS = 50_000  # of a text that is read
+MAX_LINE_CHARS = 2_000
 MAX_WORDS = 7  # after a number: "3 large red boxes x 2"
 MAX_OPERANDS = 12
 

@@ -76,6 +76,11 @@ def test_nearly_every_wrong_number_in_plain_arithmetic_is_caught():
     assert num_caught >= 297
 
 
+@pytest.mark.parametrize("text", ["x = N", "x = 1/N", "N + 1 = 2", "$x = N$"])
+def test_numbers_of_thousands_of_digits_are_left_alone(text: str) -> None:
+    assert check_steps(text.replace("N", "1" * 5000)).num_failed == 0
+
+
 def test_reading_is_linear_in_the_text():
     for unit in ("1 + ", "$", "( ", r"\[", "2 = ", "a b c d e f ", "9 boxes of red "):
         check_steps(unit * 20_000)
