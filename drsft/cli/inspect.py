@@ -85,10 +85,7 @@ def show_grounding(run: Run, filters: Filters, *, limit: int, console: Console) 
 
 def _records(run: Run, filters: Filters) -> Iterator[tuple[str, Record]]:
     """With the shard that each lies in."""
-    for shard, records in run.read_records():
-        for record in records:
-            if filters.let_pass(record):
-                yield shard, record
+    return ((shard, record) for shard, record in run.each_record() if filters.let_pass(record))
 
 
 def _heat_reader(run: Run) -> Callable[[str, Record], RenderableType]:

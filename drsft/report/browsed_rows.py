@@ -1,7 +1,9 @@
 """A run's rows for the page: expert and kept beside each other, token by token where the gap was measured."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,6 @@ from drsft.records import Attempt, Record, Source
 from drsft.report.data import AttemptShown, BrowsedRow, ShownText
 from drsft.run.run import Run
 from drsft.run.shards import ShardSet
-from drsft.run.tables import records_from_table
 
 __all__ = ["browsed_rows"]
 
@@ -25,14 +26,14 @@ Scores = dict[tuple[str, str], dict[str, Any]]  # (problem id, role) -> a row of
 Decode = Callable[[list[int]], str]
 
 
-def browsed_rows(run: Run) -> Iterator[BrowsedRow]:
-    """Every row that is rewritten so far, in order of shard and problem id: no picking."""
+def browsed_rows(run: Run, records: Iterable[tuple[str, Record]]) -> Iterator[BrowsedRow]:
+    """The rows of `records`, each with the shard it lies in, in their order."""
     scored = scores_of(run.store)
     with_scores = scored.done()
     decode = _decoder(run.config) if with_scores else None
-    for name in sorted(run.records.done()):
+    for name, of_shard in groupby(records, key=itemgetter(0)):
         scores = _scores(scored, name) if name in with_scores else {}
-        for record in records_from_table(run.records.table(name)):
+        for _, record in of_shard:
             yield _row(record, scores, decode)
 
 

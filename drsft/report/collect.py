@@ -14,7 +14,7 @@ from drsft.evaluate.results import ArmScore, arm_scores
 from drsft.evaluate.scores import compare
 from drsft.gap.filtering import read_filter_counts
 from drsft.gap.report import read_gap_report
-from drsft.records import Outcome, Phase, Source
+from drsft.records import Outcome, Phase, Record, Source
 from drsft.report.browsed_rows import browsed_rows
 from drsft.report.cascade_counts import Cascade, CascadePhase
 from drsft.report.costs import prices_of, rewriting_seconds, stage_costs
@@ -27,7 +27,7 @@ from drsft.report.data import (
     ReportData,
     TokenProbabilities,
 )
-from drsft.report.grounding import GroundingShown, grounding_of
+from drsft.report.grounding import grounding_of
 from drsft.report.html.page import render
 from drsft.report.progress import progress_of
 from drsft.report.provenance import environment, fingerprints, versions
@@ -59,6 +59,7 @@ def collect(run: Run, *, max_rows: int = MAX_ROWS) -> ReportData:
     if plan is None:
         raise InputError(f"there is no run {config.run_id} in {config.storage}; start it with drsft run")
     summaries, scores = run.summaries(), list(arm_scores(run))
+    records = _first_records(run, max_rows)
     return ReportData(
         run_id=config.run_id,
         name=config.name,
@@ -72,7 +73,7 @@ def collect(run: Run, *, max_rows: int = MAX_ROWS) -> ReportData:
         cascade=cascade_of(
             summaries, beside={Phase.ANALYSIS, Phase.HINTED} if config.rewrite.hinted_beside else set()
         ),
-        grounding=_grounding(run, max_rows=max_rows),
+        grounding=grounding_of((record for _, record in records), num_examples=NUM_EXAMPLES),
         num_thought_tokens=sum(one.counts.thought_tokens.total() for one in summaries),
         costs=tuple(stage_costs(run)),
         prices=prices_of(config),
@@ -82,16 +83,16 @@ def collect(run: Run, *, max_rows: int = MAX_ROWS) -> ReportData:
         filtered=tuple(read_filter_counts(run)),
         losses=tuple(_losses(run)),
         probabilities=tuple(_probabilities(run)),
-        rows=tuple(islice(browsed_rows(run), max_rows)),
+        rows=tuple(browsed_rows(run, records)),
         rounds=tuple(rounds_shown(run)),
     )
 
 
-def _grounding(run: Run, *, max_rows: int) -> GroundingShown | None:
+def _first_records(run: Run, number: int) -> list[tuple[str, Record]]:
+    """The first ones that are rewritten so far, in their order: no picking."""
     if not run.records.done():
-        return None
-    records = (record for _, records in run.read_records() for record in records)
-    return grounding_of(islice(records, max_rows), num_examples=NUM_EXAMPLES)
+        return []
+    return list(islice(run.each_record(), number))
 
 
 def _problem_counts(run: Run, plan: Plan) -> ProblemCounts:

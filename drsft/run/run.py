@@ -119,6 +119,12 @@ class Run:
         for shard, table in self.record_tables():
             yield shard, records_from_table(table)
 
+    def each_record(self) -> Iterator[tuple[str, Record]]:
+        """Every record with the name of its shard, in order of shard and problem id."""
+        for shard, records in self.read_records():
+            for record in records:
+                yield shard, record
+
     def summaries(self) -> list[ShardSummary]:
         """What the commits of the rewritten shards say, in order of the shards."""
         return self.records.summaries(ShardSummary.from_json)

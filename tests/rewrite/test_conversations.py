@@ -183,7 +183,8 @@ def test_inspect_and_the_page_show_every_turn_under_its_role(prompter: Prompter,
     assert PLAIN.question_by_role == PLAIN.question
     store = LocalStore(tmp_path)
     ShardSet(store, "rewrite").commit("0", records_to_table([record]), {})
-    (row,) = browsed_rows(Run(store))
+    run = Run(store)
+    (row,) = browsed_rows(run, run.each_record())
     assert row.question == shown
 
 

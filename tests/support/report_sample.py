@@ -10,20 +10,7 @@ from drsft.evaluate.estimators import avg_at_k, pass_at_k
 from drsft.evaluate.paired import paired_difference
 from drsft.gap.report import GapReport, HeatMap, Token, gap_report, rows_to_show
 from drsft.gap.scored_texts import Role
-from drsft.policy.fake import text_completion
-from drsft.records import (
-    Attempt,
-    GroundingScores,
-    Outcome,
-    Phase,
-    Problem,
-    Record,
-    Rejection,
-    RejectionKind,
-    Rollout,
-    Source,
-    Verdict,
-)
+from drsft.records import Outcome, Phase, Source
 from drsft.report.cascade_counts import Cascade, CascadePhase
 from drsft.report.data import (
     ArmDifference,
@@ -41,6 +28,7 @@ from drsft.report.data import (
 )
 from drsft.report.grounding import GroundingShown, grounding_of
 from tests.support.gap import Scored, scored_rows
+from tests.support.guided import guided_attempt, guided_record
 
 NUM_PROBLEMS = 512
 SEEDS = (0, 1, 2)
@@ -165,36 +153,18 @@ def _comparison(rng: np.random.Generator) -> tuple[tuple[ComparisonRow, ...], tu
 
 
 def _grounding(rng: np.random.Generator) -> GroundingShown | None:
-    return grounding_of([_guided(index, float(rng.gamma(2, 2))) for index in range(60)], num_examples=3)
-
-
-def _guided(index: int, surprise: float) -> Record:
-    problem = Problem(
-        problem_id=f"p{index}", question="How many are 2 < 3?", demonstration="5", reference="5"
-    )
-    attempt = Attempt(
-        rollout=Rollout(
-            phase=Phase.GUIDED,
-            sample_index=0,
-            seed=1,
-            prompt_hash="",
-            completion=text_completion("2 + 3 = 5"),
-        ),
-        verdict=Verdict(outcome=Outcome.CORRECT, reason="equal"),
-        rejection=Rejection(RejectionKind.UNGROUNDED) if surprise > 7 else None,
-        grounding=GroundingScores(
-            answer_logprob=-surprise, mean_logprob=-1.2, expert_mean_logprob=-1.5 if index % 2 else None
-        ),
-    )
-    return Record(
-        problem=problem,
-        source=Source.EXPERT if attempt.rejection else Source.REWRITTEN,
-        prompt_ids=(1,),
-        completion_ids=(2,),
-        text="",
-        behaviour_logprobs_T=None,
-        attempts=(attempt,),
-    )
+    surprises = [float(rng.gamma(2, 2)) for _ in range(60)]
+    records = [
+        guided_record(
+            guided_attempt(
+                -surprise, is_accepted=surprise <= 7, expert_mean_logprob=-1.5 if index % 2 else None
+            ),
+            problem_id=f"p{index}",
+            question="How many are 2 < 3?",
+        )
+        for index, surprise in enumerate(surprises)
+    ]
+    return grounding_of(records, num_examples=3)
 
 
 def _cascade() -> Cascade:
