@@ -9,10 +9,10 @@ from drsft.config.base import Frozen
 from drsft.config.benchmarks import KNOWN_BENCHMARKS
 from drsft.config.configfile import settings_of
 from drsft.errors import ModelError
-from drsft.policy.prompts import target_prompter
+from drsft.policy.prompts import Prompter, target_prompter
 from drsft.setup.choice import Choice, Draft
 from drsft.setup.data_survey import WESTERN, DataSurvey, survey_data
-from drsft.setup.engine_size import cpu_dtype, engine_size, train_size
+from drsft.setup.engine_size import EngineSize, TrainSize, cpu_dtype, engine_size, train_size
 from drsft.setup.found_columns import Ask, GivenColumns
 from drsft.setup.machine import Machine
 from drsft.setup.model_facts import ModelFacts, read_model_facts
@@ -74,17 +74,19 @@ def make_starter(wanted: Wanted, ask: Ask, machine: Machine) -> Starter:
     both = {"problems": tree["problems"], "target": tree["target"]}
     given = settings_of(_DataAndModel, both, data_keys, source=SOURCE)
     facts = read_model_facts(given.target.model)
-    target_prompter(given.target)  # a template that is refused is told before the data is read
+    prompter = target_prompter(given.target)  # a template that is refused is told before the data is read
     survey = survey_data(given.problems, wanted.columns, ask, kind=wanted.kind)
     draft = Draft(tree)
     prompts = _prompts(survey, wanted.model)
-    limits = _limits(survey, given.target, prompts, facts)
+    limits = _limits(survey, prompter.under(Prompts.model_validate(dict(prompts))), facts)
+    engine = engine_size(facts, machine, max_model_len=limits.max_model_len)
+    train = train_size(facts, machine)
     _choose_problems(draft, survey, machine, wanted)
-    _choose_target(draft, prompts, limits, facts, machine)
+    _choose_target(draft, prompts, limits, facts, machine, engine)
     _choose_rewriting(draft, survey, limits, machine)
-    _choose_training(draft, survey, limits, facts, machine)
+    _choose_training(draft, survey, limits, facts, machine, train)
     _choose_evaluation(draft, survey, limits, machine)
-    _choose_resources(draft, facts, machine, limits)
+    _choose_resources(draft, machine, engine, train)
     config = settings_of(RunConfig, tree, wanted.overrides, source=SOURCE)
     head = (
         f"Made by drsft init from {wanted.path} and {wanted.model}.\n"
@@ -137,9 +139,8 @@ def _prompts(survey: DataSurvey, model: str) -> Mapping[str, str]:
     return {}
 
 
-def _limits(survey: DataSurvey, target: Target, prompts: Mapping[str, str], facts: ModelFacts) -> TokenLimits:
-    used = target.model_copy(update={"prompts": Prompts.model_validate(dict(prompts))})
-    tokens = measure_texts(survey.sample, target_prompter(used))
+def _limits(survey: DataSurvey, prompter: Prompter, facts: ModelFacts) -> TokenLimits:
+    tokens = measure_texts(survey.sample, prompter)
     return token_limits(tokens, num_positions=facts.num_positions, has_solutions=survey.columns.has_solutions)
 
 
@@ -175,7 +176,12 @@ def _held_out_percent(survey: DataSurvey) -> int:
 
 
 def _choose_target(
-    draft: Draft, prompts: Mapping[str, str], limits: TokenLimits, facts: ModelFacts, machine: Machine
+    draft: Draft,
+    prompts: Mapping[str, str],
+    limits: TokenLimits,
+    facts: ModelFacts,
+    machine: Machine,
+    engine: EngineSize,
 ) -> None:
     if not machine.num_gpus:
         dtype = cpu_dtype(facts, machine)
@@ -194,7 +200,6 @@ def _choose_target(
             "asks for the answer as the verifier reads it",
             is_told=False,
         )
-    engine = engine_size(facts, machine, max_model_len=limits.max_model_len)
     if not engine.fits:
         memory = "GPU memory" if machine.num_gpus else "free memory"
         raise ModelError(
@@ -231,7 +236,12 @@ def _choose_rewriting(draft: Draft, survey: DataSurvey, limits: TokenLimits, mac
 
 
 def _choose_training(
-    draft: Draft, survey: DataSurvey, limits: TokenLimits, facts: ModelFacts, machine: Machine
+    draft: Draft,
+    survey: DataSurvey,
+    limits: TokenLimits,
+    facts: ModelFacts,
+    machine: Machine,
+    train: TrainSize,
 ) -> None:
     expert = {"name": "sft", "data": "expert", "objective": {"kind": "sft"}}
     if not survey.columns.has_solutions:
@@ -240,11 +250,11 @@ def _choose_training(
     reason = "the usual training beside drsft's" if survey.columns.has_solutions else "two objectives"
     draft.choose("train.arms", [expert, rewritten], reason)
     draft.choose("train.seq_len", limits.seq_len, "tokens of a row: a prompt and a completion fit")
-    num_problems = min(survey.num_rows, CPU_PROBLEMS if not machine.num_gpus else survey.num_rows)
+    num_problems = survey.num_rows if machine.num_gpus else min(survey.num_rows, CPU_PROBLEMS)
     batch_rows = max(4, min(64, 1 << (max(1, num_problems // 16).bit_length() - 1)))
     draft.choose("train.batch_rows", batch_rows, f"for about {num_problems:,} problems")
     draft.choose("train.num_epochs", 3 if num_problems < 5000 else 1, "few problems are seen more often")
-    if train_size(facts, machine).uses_adapters:
+    if train.uses_adapters:
         draft.choose("train.lora", {}, "adapters: the whole model with its optimiser does not fit in memory")
         draft.choose("train.learning_rate", 2e-4, "for adapters")
     elif facts.num_parameters > 3e9:
@@ -273,9 +283,7 @@ def _choose_evaluation(draft: Draft, survey: DataSurvey, limits: TokenLimits, ma
     draft.choose("evaluate.max_tokens", limits.max_tokens, "as in rewriting", is_told=False)
 
 
-def _choose_resources(draft: Draft, facts: ModelFacts, machine: Machine, limits: TokenLimits) -> None:
-    engine = engine_size(facts, machine, max_model_len=limits.max_model_len)
-    train = train_size(facts, machine)
+def _choose_resources(draft: Draft, machine: Machine, engine: EngineSize, train: TrainSize) -> None:
     here = str(machine)
     draft.choose("resources.rewrite_actors", engine.num_engines, f"engines side by side on {here}")
     if engine.cpus_per_engine is not None:
