@@ -181,7 +181,7 @@ def interval(
     return float(low), float(high)
 
 
-NO_EQUATIONS = -100.0  # nats: below every other score
+RULED_OUT = -100.0  # nats: below every other score
 
 SCORES: dict[str, Callable[[Scored], float]] = {
     "(a) answer's log-prob": lambda one: one.answer_logprob,
@@ -190,11 +190,11 @@ SCORES: dict[str, Callable[[Scored], float]] = {
     "(c) share that arrives": lambda one: one.arrivals,
     "(d) equations hold": lambda one: float(one.has_holding_equations),
     "(e) a calculation gives it": lambda one: float(one.is_derived),
-    "(a) with (e)": lambda one: one.answer_logprob if one.is_derived else NO_EQUATIONS,
-    "(b) with (e)": lambda one: one.answer_logprob - one.unaided_logprob if one.is_derived else NO_EQUATIONS,
-    "(a) with (d)": lambda one: one.answer_logprob if one.has_holding_equations else NO_EQUATIONS,
+    "(a) with (e)": lambda one: one.answer_logprob if one.is_derived else RULED_OUT,
+    "(b) with (e)": lambda one: one.answer_logprob - one.unaided_logprob if one.is_derived else RULED_OUT,
+    "(a) with (d)": lambda one: one.answer_logprob if one.has_holding_equations else RULED_OUT,
     "(b) with (d)": lambda one: (
-        one.answer_logprob - one.unaided_logprob if one.has_holding_equations else NO_EQUATIONS
+        one.answer_logprob - one.unaided_logprob if one.has_holding_equations else RULED_OUT
     ),
     "mean log-prob": lambda one: one.scores.mean_logprob,
 }
