@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from drsft.config import Target
 from drsft.errors import ModelError
@@ -15,6 +16,7 @@ __all__ = [
     "free_memory_bytes",
     "model_shape",
     "model_size",
+    "shape_of",
 ]
 
 _MIN_CACHE_BYTES = 16 << 20
@@ -70,25 +72,35 @@ class ModelShape:
     def num_parameters(self) -> int:
         return self.embedding_parameters + self.num_layers * self.layer_parameters
 
+    @property
+    def cache_values_per_token(self) -> int:
+        """Keys and values of all layers."""
+        return 2 * self.num_layers * self.key_size
+
     def size(self, dtype: str) -> ModelSize:
         num_bytes = 4 if dtype == "float32" else 2
         return ModelSize(
             num_parameters=self.num_parameters,
             weight_bytes=self.num_parameters * num_bytes,
-            cache_bytes_per_token=2 * self.num_layers * self.key_size * num_bytes,
+            cache_bytes_per_token=self.cache_values_per_token * num_bytes,
             # states in and out, queries and their sum; gate, up and their product
             activation_bytes_per_token=(4 * self.hidden_size + 3 * self.inner_size) * num_bytes,
         )
 
 
 def model_shape(location: str) -> ModelShape:
-    """By the model's config.json. Raises ModelError."""
+    """Returns the sizes that the model's config.json tells. Raises ModelError."""
     from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(location, trust_remote_code=False).get_text_config()
     except Exception as error:  # transformers raises OSError, ValueError, TypeError and its own errors alike
         raise ModelError(f"target.model {location!r}: config.json: {first_line(error)}") from error
+    return shape_of(config)
+
+
+def shape_of(config: Any) -> ModelShape:
+    """Returns the sizes that a text model's configuration tells, as transformers reads it."""
     hidden, num_heads = config.hidden_size, config.num_attention_heads
     head_size = getattr(config, "head_dim", None) or hidden // num_heads
     num_experts = getattr(config, "num_experts", None) or getattr(config, "num_local_experts", None) or 1
@@ -106,7 +118,7 @@ def model_shape(location: str) -> ModelShape:
 
 
 def model_size(location: str, dtype: str) -> ModelSize:
-    """By the model's config.json; the norms and biases are left out."""
+    """Returns the sizes in memory that the model's config.json tells; norms and biases are left out."""
     return model_shape(location).size(dtype)
 
 

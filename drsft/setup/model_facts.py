@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from drsft.errors import ModelError
+from drsft.policy.cache_size import shape_of
 from drsft.policy.prompts import check_location, model_location
 
 __all__ = ["ModelFacts", "read_model_facts"]
@@ -32,12 +33,9 @@ def read_model_facts(model: str) -> ModelFacts:
             f"--model {model!r}: {reason}; give a folder with a causal language model, or its hub name"
         ) from error
     text = config.get_text_config()
-    num_heads = text.num_attention_heads
-    num_kept = getattr(text, "num_key_value_heads", None) or num_heads
-    head_size = getattr(text, "head_dim", None) or text.hidden_size // num_heads
     positions = getattr(text, "max_position_embeddings", None)
     return ModelFacts(
         num_parameters=sum(one.numel() for one in built.parameters()),
         num_positions=positions if isinstance(positions, int) else None,
-        cache_values_per_token=2 * text.num_hidden_layers * num_kept * head_size,
+        cache_values_per_token=shape_of(text).cache_values_per_token,
     )

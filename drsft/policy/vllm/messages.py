@@ -4,9 +4,9 @@ import re
 
 from pydantic import ValidationError
 
-__all__ = ["told_by_key"]
+__all__ = ["KEYS", "told_by_key"]
 
-_KEYS = {
+KEYS = {  # by vLLM's names
     "kv_cache_memory_bytes": "target.engine.kv_cache_mib",
     "gpu_memory_utilization": "target.engine.gpu_memory_utilization",
     "max_num_seqs": "target.engine.max_num_seqs",
@@ -15,7 +15,7 @@ _KEYS = {
     "max_model_len": "target.max_model_len",
 }
 _FLAG = re.compile(
-    r"(?<![\w.])(?:--)?(" + "|".join(name.replace("_", "[-_]") for name in _KEYS) + r")(?![\w-])"
+    r"(?<![\w.])(?:--)?(" + "|".join(name.replace("_", "[-_]") for name in KEYS) + r")(?![\w-])"
 )
 
 
@@ -25,4 +25,4 @@ def told_by_key(error: BaseException) -> str:
     if isinstance(error, ValidationError):
         message = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
     line = " ".join(message.split()) or type(error).__name__
-    return _FLAG.sub(lambda found: _KEYS[found[1].replace("-", "_")], line)
+    return _FLAG.sub(lambda found: KEYS[found[1].replace("-", "_")], line)

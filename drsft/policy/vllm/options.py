@@ -18,21 +18,16 @@ from pydantic import JsonValue, ValidationError
 
 from drsft.config import Target
 from drsft.errors import ConfigError
-from drsft.policy.vllm.messages import told_by_key
+from drsft.policy.vllm.messages import KEYS, told_by_key
 
 __all__ = ["check_here", "check_names", "check_options", "refused_options"]
 
 KEY = "target.engine.options"
 
 _OWN_KEYS = {
+    **KEYS,
     "model": "target.model",
     "dtype": "target.dtype",
-    "max_model_len": "target.max_model_len",
-    "max_num_seqs": "target.engine.max_num_seqs",
-    "gpu_memory_utilization": "target.engine.gpu_memory_utilization",
-    "kv_cache_memory_bytes": "target.engine.kv_cache_mib",
-    "enforce_eager": "target.engine.enforce_eager",
-    "tensor_parallel_size": "target.engine.tensor_parallel_size",
     "data_parallel_size": "resources.rewrite_actors",
     "chat_template": "target.chat_template",
     "seed": "seed",
