@@ -56,14 +56,14 @@ def steps_finding(cascade: Cascade) -> Finding | None:
 
 
 def grounding_finding(grounding: GroundingShown) -> Finding:
-    """How many guided solutions lead to their answer without the guide."""
+    """How many right guided solutions were kept once they were read without the guide."""
     share = grounding.num_accepted / grounding.num_scored
     return Finding(
         sentence=f"{percent(share)} of {plural(grounding.num_scored, 'right guided solution')} that "
-        "were read again without their guide lead to their answer.",
+        "were read again without their guide are accepted.",
         detail="Each is scored behind the plain prompt: the log-prob of the answer where the solution first "
         "states it. One whose answer does not follow, or that is less likely than the expert's text, is "
-        "rejected; solutions without equations that hold are not scored.",
+        "rejected; solutions without a calculation that gives their answer are not scored.",
     )
 
 
