@@ -95,7 +95,7 @@ class Resources(Frozen):
         return self
 
     def settled_by(self, other: "Resources") -> "Resources":
-        """With what is left open here as `other` has it."""
+        """Returns these resources, with what they leave open taken from `other`."""
         given = {name: value for name, value in self if value is not None}
         return other.model_copy(update=given)
 
@@ -108,7 +108,7 @@ class Resources(Frozen):
 
     @property
     def train_share(self) -> WorkerShare:
-        """The same of a training."""
+        """The workers of a training; what is left open counts as one without a GPU."""
         return WorkerShare(
             num_workers=self.train_workers or 1,
             cpus=self.cpus_per_train_worker,

@@ -70,7 +70,7 @@ class Engine(Frozen):
 
     @model_serializer(mode="wrap")
     def without_later_settings(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """As of Target."""
+        """Leaves `options` out where none are set: runs made before keep their name."""
         fields: dict[str, Any] = serialised(self)
         if not fields.get("options", True):
             del fields["options"]

@@ -96,7 +96,7 @@ def metrics_of(sums: Tensor) -> dict[str, float]:
 
 
 def _part_metrics(*, thoughts: tuple[float, float], answers: tuple[float, float]) -> dict[str, float]:
-    """From the tokens of each part and their cross-entropy; nothing without thoughts."""
+    """Returns the metrics of each part from its tokens and cross-entropy; nothing without thoughts."""
     (num_thought, thought_ce), (num_answer, answer_ce) = thoughts, answers
     if not num_thought:
         return {}

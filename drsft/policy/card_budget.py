@@ -1,4 +1,4 @@
-"""What lives on one card of an actor, and what of it the engine gets. Plain arithmetic, and shown as such.
+"""What lives on one card of an actor, and what of it the engine gets.
 
 `target.engine.gpu_memory_utilization` is the share of all that one actor has on a card. A second copy of the
 weights, of the scorer or of the torch engine of Hinted Decoding, is taken off it; vLLM gets the rest.

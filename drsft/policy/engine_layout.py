@@ -82,7 +82,7 @@ def num_devices(engine: Engine) -> int:
 
 
 def _cpus_beside_gpus(nodes: Sequence[Node], gpus: float) -> float:
-    """Of the node that has fewest for its engines; one is left for Ray Data's own tasks."""
+    """Processors of an engine on the node that has fewest; one is left for Ray Data's own tasks."""
     least = min(
         (
             (node.num_cpus - min(1, node.num_cpus / 2)) / (node.num_gpus // gpus)

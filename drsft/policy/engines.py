@@ -50,7 +50,7 @@ def build_engines(
 
 
 def _within_its_share(target: Target, rewrite: Rewrite) -> Target:
-    """With the part of the card that is left to vLLM."""
+    """Returns the target with the part of the card that is left to vLLM."""
     set_environment()  # before torch is loaded
     card_bytes = smallest_card_bytes()
     if card_bytes is None:

@@ -22,7 +22,7 @@ PATIENCE_S = 10.0  # an end in order takes some seconds; a signal after that end
 
 
 class EndRequests:
-    """Of one process: signals reach its main thread only."""
+    """Handles the signals of one process, which reach its main thread only."""
 
     def __init__(self) -> None:
         self._is_installed = False
@@ -79,7 +79,7 @@ class EndRequests:
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _begin_end(self) -> bool:
-        """Whether the end begins with this call."""
+        """Begins the end; returns False where it has begun before."""
         if self._may_end.acquire(blocking=False):
             self._ended_s = time.monotonic()
             return True

@@ -58,7 +58,7 @@ class Run:
 
     @property
     def resources(self) -> Resources:
-        """As they were settled at the last start, where the configuration leaves some open."""
+        """The resources; what the configuration leaves open is as the last start settled it."""
         own = self.config.resources
         if self._config is None or not self.store.exists(layout.CONFIG):
             return own

@@ -11,7 +11,7 @@ class Choice:
     key: str  # of the configuration
     value: Any
     reason: str
-    is_told: bool = True  # false: plain enough to need no word
+    is_told: bool = True  # whether the table and the comments show it
 
 
 class Draft:

@@ -38,7 +38,7 @@ _COMPLETIONS = ("completion", "chosen", "response")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenColumns:
-    """What the user named; None is found."""
+    """The columns that the user named; those that are None are looked for."""
 
     question: str | None = None
     demonstration: str | None = None

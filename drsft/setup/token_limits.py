@@ -16,7 +16,7 @@ HEADROOM = 2  # a model that solves step by step writes more than the expert did
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextTokens:
-    """Of each problem that was measured."""
+    """Numbers of tokens, one for each problem that was measured."""
 
     plain: tuple[int, ...]
     guided: tuple[int, ...]

@@ -47,7 +47,7 @@ def _with_comment(line: str, comment: str | None, space: str) -> list[str]:
 
 
 def _printable(text: str) -> str:
-    """Without the characters that YAML takes in no comment, which data may hold."""
+    """Returns the text without the characters that YAML allows in no comment; data may hold them."""
     return "".join(char if char.isprintable() and char < "\ue000" else " " for char in text)
 
 

@@ -22,7 +22,7 @@ SAVED_BYTES = 12  # of them in a checkpoint: no gradient
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageMemory:
-    """Of one process, bytes; without a GPU `card` lies on the host as well."""
+    """What one process of a stage holds, in bytes; without a GPU `card` lies on the host as well."""
 
     stage: str
     num_processes: int
@@ -33,7 +33,7 @@ class StageMemory:
 
 
 def memory_of(config: RunConfig, shape: ModelShape) -> tuple[StageMemory, ...]:
-    """Of rewriting, gap and training; evaluation is as rewriting without what lies beside its engine."""
+    """What rewriting, gap and training hold. Evaluation holds what rewriting does, with the engine alone."""
     target, resources = config.target, config.resources
     size = shape.size(target.dtype)
     beside = sum(beside_engine(target, config.rewrite, size).values())

@@ -95,7 +95,7 @@ class EnginePulse:
         self._thread.start()
 
     def stop(self) -> None:
-        """Before the engine is closed."""
+        """Ends the reports; call it before the engine is closed."""
         self._ended.set()
         self._thread.join()
         self._board.engine_ends.remote(self._stage, self._actor_id)

@@ -62,7 +62,7 @@ class StageState:
     def update(
         self, done: float, total: float, note: str, counts: Mapping[str, float], *, now_s: float
     ) -> None:
-        """Where a stage with one voice stands."""
+        """Takes how far a stage is whose one process reports for all of it."""
         self.total, self.counts = total, dict(counts)
         self._set_done(done, now_s)
         self.note = note

@@ -130,7 +130,7 @@ def _trainer(config: RunConfig, store_url: str, board: Any | None, scratch: str)
 
 
 def _working_directory() -> str:
-    """Nothing where it is gone: Ray removes a job's working directory when no worker uses it."""
+    """Returns '' where it is gone: Ray removes a job's working directory when no worker uses it."""
     try:
         return os.getcwd()
     except FileNotFoundError:

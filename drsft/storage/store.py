@@ -26,7 +26,7 @@ class Store(Protocol):
     def read(self, key: str) -> bytes: ...
 
     def read_range(self, key: str, *, start: int, length: int) -> bytes:
-        """These bytes of the object; fewer where it ends before them."""
+        """Returns `length` bytes of the object from `start` on; fewer where it ends before."""
         ...
 
     def open(self, key: str) -> BinaryIO:

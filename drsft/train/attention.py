@@ -76,7 +76,7 @@ def attend_by_document(causal_lm: Any) -> bool:
 
 
 def use_document_attention(causal_lm: Any) -> None:
-    """Without a try; see `attend_by_document`."""
+    """Sets the attention without trying it; `attend_by_document` tries it first."""
     AttentionInterface.register(NAME, document_attention)
     causal_lm.set_attn_implementation(NAME)
 

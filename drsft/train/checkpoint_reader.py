@@ -67,7 +67,7 @@ class _Index(pickle.Unpickler):
 
 
 class _Reader(StorageReader):
-    """Over a store instead of a folder."""
+    """Reads a checkpoint from a store instead of a folder."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

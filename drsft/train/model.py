@@ -85,7 +85,7 @@ class ScoringModel(nn.Module):
     def __init__(
         self, causal_lm: Any, *, activation_checkpointing: bool = False, traits: Traits | None = None
     ) -> None:
-        """Without `traits` the model is tried; its weights must be there."""
+        """A model without given `traits` is tried on a few tokens, for which its weights must be there."""
         super().__init__()
         self.causal_lm = causal_lm
         self._draws_nothing = False

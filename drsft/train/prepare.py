@@ -54,7 +54,7 @@ def _traits(location: str) -> Traits:
 
 
 def _placed(model: ScoringModel, training: Training, dtype: torch.dtype) -> ScoringModel:
-    """Alone and in fp32 there is nothing to spread."""
+    """Spreads the model over the workers; one worker in fp32 keeps it as it is."""
     world, compute_dtype = training.world, training.target.compute_dtype
     weights = take_weights(model, dtype)
     if world.size > 1 or compute_dtype != torch.float32:

@@ -83,7 +83,7 @@ class PairedSampler:
         return [*self.plain.unfinished(), *list(self._requests.values()), *waiting]
 
     def counts(self) -> EngineCounts:
-        """Of the plain samples, and a pair's continuation once."""
+        """Counts the plain samples, and the continuation of each pair once."""
         plain, requests = self.plain.counts(), list(self._requests.values())
         pairs = [pair for request in requests for pair in request.pairs]
         num_tokens = plain.num_tokens + self._num_ended_tokens + _num_tokens(pairs)

@@ -61,7 +61,7 @@ def bare(text: str) -> Statement | None:
 
 
 def _is_compound(node: Node) -> bool:
-    """1 hr 15 min."""
+    """Whether a value has several units, as 1 hr 15 min has."""
     return isinstance(node, Listing) and all(
         isinstance(item, Quantity) and not is_label(item.unit) for item in node.items
     )
