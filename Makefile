@@ -24,6 +24,7 @@ test: venv ## set everything up, run all tests, ask for known vulnerabilities
 	@cluster/install_system.sh
 	@cluster/install_tools.sh
 	@$(MAKE) --no-print-directory real-model || echo "set-up: no real model; its tests are skipped"
+	@$(MAKE) --no-print-directory peers || echo "set-up: no TRL; its tests are skipped"
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Creates .venv-tools: programs that check what Python's own tools cannot read (manifests, Dockerfile, shell scripts).
+# Creates .venv-tools: programs that check manifests, Dockerfile and shell scripts, and those that build and check the wheel.
 # Without them those tests are skipped and counted; nothing else needs them. Does nothing when nothing has changed.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2

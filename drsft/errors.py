@@ -47,6 +47,8 @@ class DrsftError(Exception):
 
 
 class UserError(DrsftError):
+    """The user can fix it: the message is one line that says what is wrong, where, and how."""
+
     exit_code = 2
 
 

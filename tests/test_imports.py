@@ -51,9 +51,13 @@ LAYERS = {  # package or loose module -> what of drsft it may import
             "stages",
         ),
     },
+    "api": {
+        *("records", "errors", "config", "policy", "verify", "run", "intake"),
+        *("rewrite", "objectives", "gap", "train"),
+    },
     "bench": {
         *("records", "errors", "config", "storage", "process", "policy", "verify", "run", "intake"),
-        *("rewrite", "objectives", "gap", "train", "evaluate", "report", "stages", "serve"),
+        *("rewrite", "objectives", "gap", "train", "evaluate", "report", "stages", "serve", "api"),
     },
     "cli": {
         *("records", "errors", "config", "storage", "process", "policy", "verify", "run", "intake"),

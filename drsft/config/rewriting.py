@@ -125,6 +125,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class Rewrite(Frozen):
+    """What is sampled for a problem, what is accepted, and what is kept."""
+
     preset: Literal["mind_the_gap", "self_only", "rft", "star", "sdft", "hinted_decoding"] | None = Field(
         None, description="a published setting; keys written beside it win"
     )

@@ -20,6 +20,8 @@ class JudgingModel(Frozen):
 
 
 class Verification(Frozen):
+    """Limits, tolerances and kinds of the verifier."""
+
     timeout_s: float = Field(5.0, gt=0, description="for one verdict; past it the verdict is unjudged")
     memory_limit_mib: int = Field(2048, ge=64, description="of one worker process")
     require_box: bool = Field(False, description="an answer outside \\boxed{} is none")

@@ -9,7 +9,7 @@ the other is what it would replace.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from drsft.intake.rows import BadRow, Row, read_rows
 from drsft.policy.prompts import Prompter
 from drsft.records import Problem, Source
 
-__all__ = ["ReadCounts", "read_texts"]
+__all__ = ["ReadCounts", "read_texts", "texts_of_rows"]
 
 COMPLETIONS = ("completion", "chosen", "response")
 OWN_ROWS = "data"  # the source of rows that name none
@@ -48,15 +48,11 @@ def read_texts(
 
     Raises InputError naming file, row and column when there is not one usable row.
     """
+    rows = texts_of_rows(
+        read_rows(problems), problems.columns, reading, prompter=prompter, max_model_len=max_model_len
+    )
     num_usable = 0
-    for row in read_rows(problems):
-        reading.num_read += 1
-        texts = _texts_of(row, problems.columns, reading, prompter)
-        if not texts:
-            continue
-        if max(len(text.prompt_ids) + len(text.completion_ids) for text in texts) > max_model_len:
-            reading.put_aside(row.place, "too long for the model", f"more than {max_model_len} tokens")
-            continue
+    for texts in rows:
         num_usable += 1
         yield texts
         if problems.limit is not None and num_usable >= problems.limit:
@@ -66,6 +62,26 @@ def read_texts(
             f"{reading.first or f'{problems.path} holds no rows'}; none of {reading.num_read} rows was "
             "usable (a row needs problem, prompt or messages, and completion or solution)"
         )
+
+
+def texts_of_rows(
+    rows: Iterable[Row | BadRow],
+    columns: Columns,
+    reading: ReadCounts,
+    *,
+    prompter: Prompter,
+    max_model_len: int,
+) -> Iterator[list[Text]]:
+    """The same of rows that were read: the texts of each usable one."""
+    for row in rows:
+        reading.num_read += 1
+        texts = _texts_of(row, columns, reading, prompter)
+        if not texts:
+            continue
+        if max(len(text.prompt_ids) + len(text.completion_ids) for text in texts) > max_model_len:
+            reading.put_aside(row.place, "too long for the model", f"more than {max_model_len} tokens")
+            continue
+        yield texts
 
 
 def _texts_of(row: Row | BadRow, columns: Columns, reading: ReadCounts, prompter: Prompter) -> list[Text]:

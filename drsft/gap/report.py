@@ -26,6 +26,7 @@ __all__ = [
     "gap_report",
     "heat_map",
     "heat_maps_of",
+    "heat_maps_of_shown",
     "outlying_rows",
     "read_gap_report",
     "rows_to_show",
@@ -113,11 +114,11 @@ def read_gap_report(store: Store, folder: GapFolder = GAP) -> GapReport | None:
     return GapReport.from_json(store.read(folder.report).decode())
 
 
-def gap_report(*, model: str, rows: pa.Table) -> GapReport:
-    """From the `row_columns` of all scored texts; heat maps need the tokens and are added by the caller."""
+def gap_report(*, model: str, rows: pa.Table, heat_maps: tuple[HeatMap, ...] = ()) -> GapReport:
+    """From the `row_columns` of all scored texts; heat maps need the tokens, so the caller makes them."""
     summary = summarise(model=model, rows=rows)
     far = outlying_rows(rows)
-    return GapReport(summary=summary, recommendation=recommend(summary), far_out=far)
+    return GapReport(summary=summary, recommendation=recommend(summary), far_out=far, heat_maps=heat_maps)
 
 
 def outlying_rows(rows: pa.Table) -> OutlyingRows | None:
@@ -161,6 +162,14 @@ def rows_to_show(rows: pa.Table) -> list[ShownRow]:
         chosen = {typical: "typical", farthest: "farthest"}
         shown += [_shown(group, position, why) for position, why in chosen.items()]
     return shown
+
+
+def heat_maps_of_shown(
+    shown: Sequence[ShownRow], scored: Sequence[Mapping[str, Any]], decode: Callable[[list[int]], str]
+) -> tuple[HeatMap, ...]:
+    """Of the `rows_to_show`; `scored` are these rows, and may be others too, with all of SCORE_SCHEMA."""
+    found = {(row["row_id"], row["role"], row["index"]): row for row in scored}
+    return tuple(heat_map(row, found[row.row_id, row.role.value, row.index], decode) for row in shown)
 
 
 def heat_map(row: ShownRow, scored: Mapping[str, Any], decode: Callable[[list[int]], str]) -> HeatMap:

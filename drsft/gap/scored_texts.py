@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from drsft.config.objectives import ChordPhi, Dft, DftGeomean, Idft, IdftPhiClip, Objective, Sft, Srft
-from drsft.gap.scoring import TokenScores
+from drsft.gap.scoring import CausalLM, TokenScores, score_rows
 from drsft.objectives.statistics import TokenStatistics
 from drsft.objectives.weights import TokenContext, token_weights
+from drsft.policy.prompts import Prompter
 from drsft.records import Source
 from drsft.run.layout import GAP, GapFolder
 from drsft.run.shards import ShardSet
@@ -33,6 +34,7 @@ __all__ = [
     "Text",
     "row_columns",
     "score_table",
+    "score_texts",
     "scores_of",
     "texts_from_table",
     "texts_of_records",
@@ -192,6 +194,15 @@ def score_table(
         for name, values_T in _token_columns(logprobs_T, entropy_T, columns["num_tokens"]).items()
     }
     return pa.table(columns, schema=SCORE_SCHEMA)
+
+
+def score_texts(model: CausalLM, texts: Sequence[Text], prompter: Prompter) -> pa.Table:
+    """Scores the texts under the prompter's model; the table tells thoughts apart where its turn has some."""
+    scores = score_rows(model, [(text.prompt_ids, text.completion_ids) for text in texts])
+    if prompter.turn.thought is None:
+        return score_table(texts, scores)
+    lengths = [prompter.split(text.completion_ids).num_thought_tokens for text in texts]
+    return score_table(texts, scores, num_thought_tokens=lengths)
 
 
 def _thought_columns(

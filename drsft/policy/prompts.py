@@ -37,6 +37,7 @@ __all__ = [
     "check_vocabulary",
     "load_prompter",
     "model_location",
+    "num_positions",
     "target_prompter",
     "text_patterns",
     "user_turn",
@@ -112,12 +113,18 @@ def text_patterns(texts: Sequence[str], location: str) -> tuple[tuple[int, ...],
 
 def check_length(target: Target) -> None:
     """Raises ModelError when more positions are asked for than the model has, as far as its files tell."""
-    positions = getattr(_model_config(target), "max_position_embeddings", None)
-    if isinstance(positions, int) and target.max_model_len > positions:
+    positions = num_positions(target)
+    if positions is not None and target.max_model_len > positions:
         raise ModelError(
             f"target.max_model_len: {target.max_model_len} is more than the {positions} positions of "
             f"{target.model!r}"
         )
+
+
+def num_positions(target: Target) -> int | None:
+    """The longest text that the model can read, in tokens; None where its files name no limit."""
+    positions = getattr(_model_config(target), "max_position_embeddings", None)
+    return positions if isinstance(positions, int) else None
 
 
 def check_vocabulary(target: Target, prompter: "Prompter") -> None:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from drsft.config import Analysis, Hint, Rewrite, SamplingPhase, Teacher
+from drsft.policy.hinted.protocol import HintedDecoder
 from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import Policy, Scorer, ScoringPolicy
-from drsft.policy.teacher import Teachers
+from drsft.policy.teacher import OpenAITeachers, Teachers
 from drsft.process.tracing import span
 from drsft.records import Attempt, Completion, FinishReason, Phase, Problem, Record, Source, Verdict
 from drsft.rewrite.budget import ProblemBudget, ProblemSlot, TokenBudget
@@ -39,6 +40,26 @@ class Recipe:
     max_model_len: int  # tokens of prompt and completion
     teachers: Teachers | None = None
     hinted: HintedSetup | None = None  # where the settings ask for Hinted Decoding
+
+    @classmethod
+    def of(
+        cls,
+        rewrite: Rewrite,
+        prompter: Prompter,
+        *,
+        run_seed: int,
+        max_model_len: int,
+        decoder: HintedDecoder | None,
+    ) -> "Recipe":
+        """The recipe of a whole configuration; `decoder` is given where it asks for Hinted Decoding."""
+        return cls(
+            rewrite=rewrite,
+            prompter=prompter,
+            run_seed=run_seed,
+            max_model_len=max_model_len,
+            teachers=OpenAITeachers(rewrite.teachers) if rewrite.teachers else None,
+            hinted=HintedSetup.of(rewrite.hinted, prompter, decoder) if decoder else None,
+        )
 
 
 async def rewrite_one(

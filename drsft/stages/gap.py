@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,8 @@ from ray.data import ActorPoolStrategy
 
 from drsft.config import RunConfig
 from drsft.errors import InputError, StageError
-from drsft.gap.report import GapReport, gap_report, heat_map, rows_to_show
-from drsft.gap.scored_texts import row_columns, score_table, scores_of, texts_from_table, texts_of_records
-from drsft.gap.scoring import score_rows
+from drsft.gap.report import GapReport, gap_report, heat_maps_of_shown, rows_to_show
+from drsft.gap.scored_texts import row_columns, score_texts, scores_of, texts_from_table, texts_of_records
 from drsft.policy.prompts import model_location
 from drsft.policy.turn.tokenizer_files import load_tokenizer
 from drsft.run.layout import GAP, RECORDS, GapFolder
@@ -90,11 +89,7 @@ class ShardScorer:
             texts = list(texts_of_records(table, number=self._number))
         else:
             texts = texts_from_table(table)
-        scores = score_rows(self._model, [(text.prompt_ids, text.completion_ids) for text in texts])
-        if self._prompter.turn.thought is None:
-            return score_table(texts, scores)
-        lengths = [self._prompter.split(text.completion_ids).num_thought_tokens for text in texts]
-        return score_table(texts, scores, num_thought_tokens=lengths)
+        return score_texts(self._model, texts, self._prompter)
 
 
 def _of_run(config: RunConfig, number: int = 1) -> Scoring:
@@ -154,19 +149,14 @@ def _report(config: RunConfig, scoring: Scoring, scores: ShardSet) -> GapReport:
     """Reads every shard for its row columns, and those of the rows that are shown for their tokens."""
     shards, tables = sorted(scores.done()), _row_tables(scores)
     rows = pa.concat_tables(tables)
-    report = gap_report(model=scoring.model, rows=rows)
     shown = rows_to_show(rows)
     wanted = pa.array([row.row_id for row in shown])
     tokens: list[dict[str, Any]] = []
     for shard, table in zip(shards, tables, strict=True):
         if pc.any(pc.is_in(table["row_id"], wanted)).as_py():
             tokens += scores.table(shard).filter(pc.is_in(pc.field("row_id"), wanted)).to_pylist()
-    found = {(row["row_id"], row["role"], row["index"]): row for row in tokens}
     decode = load_tokenizer(model_location(scoring.model)).decode
-    return replace(
-        report,
-        heat_maps=tuple(heat_map(row, found[row.row_id, row.role.value, row.index], decode) for row in shown),
-    )
+    return gap_report(model=scoring.model, rows=rows, heat_maps=heat_maps_of_shown(shown, tokens, decode))
 
 
 def _row_tables(scores: ShardSet) -> list[pa.Table]:

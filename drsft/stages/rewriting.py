@@ -16,14 +16,12 @@ from drsft.policy.hinted.protocol import HintedDecoder
 from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import Policy, Scorer
 from drsft.policy.provenance import provenance
-from drsft.policy.teacher import OpenAITeachers
 from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.policy.vllm.start_phases import OnPhase
 from drsft.process.logs import log_as_json
 from drsft.records import Record, stable_seed
 from drsft.rewrite.cascade import Recipe
 from drsft.rewrite.events import NoEvents
-from drsft.rewrite.hinted import HintedSetup
 from drsft.rewrite.shard import ShardRewriter, freeze_heap
 from drsft.rewrite.shard_task import num_problems_to_rewrite
 from drsft.run import layout
@@ -147,13 +145,12 @@ def _policy_and_decoder(
 
 
 def _recipe(config: RunConfig, number: int, prompter: Prompter, decoder: HintedDecoder | None) -> Recipe:
-    return Recipe(
-        rewrite=config.rewrite,
-        prompter=prompter,
+    return Recipe.of(
+        config.rewrite,
+        prompter,
         run_seed=config.seed if number == 1 else stable_seed(config.seed, f"round-{number}"),
         max_model_len=config.target.max_model_len,
-        teachers=OpenAITeachers(config.rewrite.teachers) if config.rewrite.teachers else None,
-        hinted=HintedSetup.of(config.rewrite.hinted, prompter, decoder) if decoder else None,
+        decoder=decoder,
     )
 
 

@@ -1,6 +1,7 @@
 """TRL's side of `drsft bench train`, one process: `python -m drsft.bench.training.peer_trl WORK`.
 
-TRL's SFTTrainer as its documentation uses it, with the same model, data and hyperparameters, on the CPU.
+TRL's SFTTrainer as its documentation uses it, with the same model, data and hyperparameters, on the CPU; with
+its own loss or with that of `drsft.objective_trainer`.
 """
 
 import json
@@ -12,6 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
+import drsft
 from drsft.bench.training.train_data import Work
 from drsft.process.memory import peak_rss_mb
 
@@ -52,7 +54,7 @@ def main() -> None:
             adam_beta2=work.adam_betas[1],
             max_grad_norm=work.max_grad_norm,
             gradient_checkpointing=work.activation_checkpointing,
-            loss_type="nll" if work.objective == "sft" else work.objective,
+            loss_type="dft" if (work.objective, work.loss) == ("dft", "trl") else "nll",
             completion_only_loss=True,
             packing=work.layout == "packed",
             padding_free=work.layout == "padding-free",
@@ -65,7 +67,8 @@ def main() -> None:
             use_cpu=True,
             bf16=False,
         )
-        trainer = SFTTrainer(
+        is_ours = work.loss == "drsft"
+        trainer = (drsft.objective_trainer(SFTTrainer, work.objective) if is_ours else SFTTrainer)(
             model=work.model,
             args=arguments,
             train_dataset=datasets.Dataset(table),

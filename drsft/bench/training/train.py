@@ -1,7 +1,8 @@
 """`drsft bench train`: the training step beside TRL's SFTTrainer, each in a process of its own, turn by turn.
 
-Same random model, same token ids in the same order, same optimiser and schedule. TRL's Triton head scores
-loss tokens alone; on the CPU it scores every position, prompt and padding too: the ratio is the CPU's.
+Same random model, same token ids in the same order, same optimiser and schedule. SFTTrainer runs with its
+own loss, and with drsft's in its place (`drsft.objective_trainer`). TRL's Triton head scores loss tokens
+alone; on the CPU it scores every position, prompt and padding too: the ratio is the CPU's.
 """
 
 import os
@@ -32,7 +33,7 @@ __all__ = ["LAYOUTS", "Measured", "Side", "TrainBench", "bench_train", "print_be
 
 @dataclass(frozen=True, slots=True, order=True)
 class Side:
-    name: str  # drsft or trl
+    name: str  # drsft, trl, or drsft in trl: its loss in TRL's trainer
     layout: str
 
     @property
@@ -43,16 +44,31 @@ class Side:
         return f"{self.name} {self.layout}"
 
 
+OUR_LOSS = "drsft in trl"
 LAYOUTS = (
     Side("drsft", "unpacked"),
     Side("drsft", "packed"),
     Side("trl", "padding-free"),
     Side("trl", "padded"),
     Side("trl", "packed"),
+    Side(OUR_LOSS, "padding-free"),
+    Side(OUR_LOSS, "padded"),
 )
 # Which layout of TRL each of ours is compared with, and what is compared
-SPEED_RATIOS = ((LAYOUTS[0], LAYOUTS[2]), (LAYOUTS[1], LAYOUTS[2]))
-MEMORY_RATIOS = ((LAYOUTS[0], LAYOUTS[2]), (LAYOUTS[0], LAYOUTS[3]), (LAYOUTS[1], LAYOUTS[4]))
+SPEED_RATIOS = (
+    (LAYOUTS[0], LAYOUTS[2]),
+    (LAYOUTS[1], LAYOUTS[2]),
+    (LAYOUTS[5], LAYOUTS[2]),
+    (LAYOUTS[6], LAYOUTS[3]),
+)
+MEMORY_RATIOS = (
+    (LAYOUTS[0], LAYOUTS[2]),
+    (LAYOUTS[0], LAYOUTS[3]),
+    (LAYOUTS[1], LAYOUTS[4]),
+    (LAYOUTS[5], LAYOUTS[2]),
+    (LAYOUTS[6], LAYOUTS[3]),
+)
+EQUAL_BATCHES = (LAYOUTS[2], LAYOUTS[5], LAYOUTS[6])  # as those of LAYOUTS[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,11 +96,10 @@ class TrainBench:
         mine, other = (statistics.median(run.peak_rss_mb for run in self.runs[side]) for side in (ours, peer))
         return mine / other
 
-    @property
-    def loss_error(self) -> float:
-        """Largest relative difference to TRL's loss, over all steps of equal batches."""
-        ours, peer = self.runs[LAYOUTS[0]][0].losses, self.runs[LAYOUTS[2]][0].losses
-        return max(abs(a / b - 1) for a, b in zip(ours, peer, strict=True))
+    def loss_error(self, peer: Side) -> float:
+        """The largest relative difference between drsft's losses and the peer's on equal batches."""
+        ours, others = self.runs[LAYOUTS[0]][0].losses, self.runs[peer][0].losses
+        return max(abs(a / b - 1) for a, b in zip(ours, others, strict=True))
 
 
 def bench_train(
@@ -116,6 +131,7 @@ def bench_train(
                     examples=str(folder / "examples.parquet"),
                     layout=side.layout,
                     objective=objective,
+                    loss="drsft" if side.name == OUR_LOSS else "trl",
                 )
                 python = sys.executable if side.name == "drsft" else str(peer_python)
                 measured = _measure(python, side, mine.write(folder / "work.json"), work.num_threads)
@@ -163,6 +179,8 @@ def print_bench(bench: TrainBench, console: Console | None = None) -> None:
     for ours, peer in MEMORY_RATIOS:
         if {ours, peer} <= bench.runs.keys():
             console.print(f"{ours} : {peer} = {bench.memory_ratio(ours, peer):.2f} of the memory")
-    if {LAYOUTS[0], LAYOUTS[2]} <= bench.runs.keys():
-        console.print(f"largest relative difference of the losses on equal batches: {bench.loss_error:.1e}")
+    for peer in EQUAL_BATCHES:
+        if {LAYOUTS[0], peer} <= bench.runs.keys():
+            error = bench.loss_error(peer)
+            console.print(f"{LAYOUTS[0]} and {peer}: losses of equal batches differ by {error:.1e} at most")
     console.print("TRL on a CPU scores prompts and padding too: the ratios are the CPU's", style="dim")

@@ -62,6 +62,7 @@ class Work:
     examples: str = ""
     layout: str = ""
     objective: str = ""
+    loss: str = ""  # on TRL's side: "trl", or "drsft" for drsft.objective_trainer
     learning_rate: float = 1e-4
     max_grad_norm: float = 1.0
     weight_decay: float = 0.01

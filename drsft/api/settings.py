@@ -1,0 +1,42 @@
+"""Settings as a notebook gives them: a section of the configuration, or its keys as a dict."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from drsft.config import Arm, Guards, Objective, Target
+from drsft.config.base import Frozen
+from drsft.config.configfile import settings_of
+from drsft.policy.prompts import num_positions
+
+__all__ = ["arm_of", "section_of", "target_of"]
+
+Section = TypeVar("Section", bound=Frozen)
+
+
+def section_of(schema: type[Section], given: Section | Mapping[str, Any] | None, *, source: str) -> Section:
+    """The section of a configuration. Raises ConfigError, a line that begins with `source`."""
+    if isinstance(given, schema):
+        return given
+    return settings_of(schema, dict(given or {}), source=source)
+
+
+def target_of(model: str | Target) -> Target:
+    """A target; one that is given by its name reads texts as long as the model can, up to the default."""
+    if isinstance(model, Target):
+        return model
+    target = Target(model=model)
+    longest = min(target.max_model_len, num_positions(target) or target.max_model_len)
+    return target.model_copy(update={"max_model_len": longest})
+
+
+def arm_of(
+    objective: str | Mapping[str, Any] | Objective, guards: Mapping[str, Any] | Guards | None, *, source: str
+) -> Arm:
+    """An objective by its kind, its keys or itself, with its guards. Raises ConfigError as `section_of`."""
+    keys = dict(objective) if isinstance(objective, Mapping) else objective
+    tree = {
+        "name": "api",
+        "objective": keys,
+        "guards": section_of(Guards, guards, source=f"{source}: guards"),
+    }
+    return section_of(Arm, tree, source=source)
