@@ -1,14 +1,17 @@
 """The losses of objectives in transformers' Trainer and TRL's SFTTrainer, beside drsft's own training."""
 
 import json
+import math
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from datasets import Dataset
+from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from transformers import Trainer, TrainingArguments
 
@@ -179,6 +182,42 @@ def test_what_logits_alone_do_not_tell_is_refused(kind: str) -> None:
         drsft.objective_loss(kind)
     with pytest.raises(ConfigError, match="has to know the step"):
         drsft.objective_loss({"kind": "idft", "warmup_ratio": 0.1})
+
+
+def test_adapters_of_lora_learn_from_the_loss_of_the_whole_model(bench: Bench, tmp_path: Path) -> None:
+    expected, _ = bench.loss_and_gradient(Arm.model_validate({"name": "arm", "objective": "dft"}))
+    lora = LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj", "v_proj"])
+    model = get_peft_model(load_model(bench.model), lora)
+    trainer = drsft.objective_trainer(Trainer, "dft")(model=model, args=_arguments(tmp_path))
+    loss = trainer.compute_loss(model.train(), padded_batch(bench.examples))
+    torch.autograd.backward(loss)
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+    gradients = {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
+    assert all("lora" in name for name in gradients)
+    assert any(gradient.abs().max() > 0 for gradient in gradients.values())
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_step_of_one(bench: Bench, tmp_path: Path) -> None:
+    expected, gradients = bench.loss_and_gradient(Arm.model_validate({"name": "arm", "objective": "dft"}))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*command, ROOT / "tests/api/ddp_step.py", bench.model, tmp_path],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    logged = json.loads((tmp_path / "logged.json").read_text())
+    assert logged["loss"] == pytest.approx(expected, rel=1e-5)
+    norm = math.sqrt(sum(one.double().square().sum().item() for one in gradients))
+    step = 0.1 * min(1.0, 1.0 / norm)  # the trainer's max_grad_norm is 1
+    before = [weight.detach() for weight in load_model(bench.model).parameters()]
+    after = torch.load(tmp_path / "weights.pt")
+    expected_weights = [old - step * gradient for old, gradient in zip(before, gradients, strict=True)]
+    largest_step = step * max(one.abs().max().item() for one in gradients)
+    for found, wanted in zip(after, expected_weights, strict=True):
+        assert (found - wanted).abs().max().item() < 1e-3 * largest_step
 
 
 @pytest.mark.slow
