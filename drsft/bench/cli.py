@@ -145,6 +145,32 @@ def bench_the_orchestration(
     print_bench(ours, peer)
 
 
+@bench_app.command("grounding")
+def bench_the_grounding_check(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="As of drsft run.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 5,
+) -> None:
+    """What the grounding check adds to the time of the guided stage, with the model of a configuration.
+
+    Examples:  drsft bench grounding jobs/configs/quickstart.yaml problems.limit=300
+
+               drsft bench grounding jobs/configs/real-model.yaml --rounds 3
+    """
+    from drsft.bench.rewriting.grounding_cost import bench_grounding, print_bench
+    from drsft.config.configfile import load_config
+
+    done = []
+    for one in bench_grounding(load_config(config, overrides or []), num_rounds=rounds):
+        print(
+            f"{one.wall_share:+.3f} of the time, {one.cpu_share:+.3f} of the processor's",
+            file=sys.stderr,
+            flush=True,
+        )
+        done.append(one)
+    print_bench(done)
+
+
 @bench_app.command("serve")
 def bench_the_service(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="As of drsft serve.")] = Path(

@@ -30,14 +30,14 @@ __all__ = ["GroundingCheck", "rejection_of_scores", "rejection_of_steps", "stati
 
 
 class GroundingCheck:
-    """Scores the solutions of one problem; the expert's text is scored once."""
+    """Scores the solutions of one problem; each text once, however often it is sampled."""
 
     def __init__(
         self, problem: Problem, plain_ids: Sequence[int], policy: ScoringPolicy, prompter: Prompter
     ) -> None:
         self._problem, self._plain_ids = problem, plain_ids
         self._policy, self._prompter = policy, prompter
-        self._expert: asyncio.Task[float | None] | None = None
+        self._logprobs_T: dict[tuple[int, ...], asyncio.Task[Sequence[float]]] = {}
 
     async def scores(
         self, completion: Completion, answer: str | None, *, beside_expert: bool = True
@@ -47,7 +47,7 @@ class GroundingCheck:
         Raises InputError if it is too long.
         """
         logprobs_T, expert = await asyncio.gather(
-            self._policy.logprobs(self._plain_ids, completion.token_ids),
+            self._logprobs(completion.token_ids),
             self._expert_logprob() if beside_expert else asyncio.sleep(0),
         )
         return GroundingScores(
@@ -57,15 +57,15 @@ class GroundingCheck:
         )
 
     async def _expert_logprob(self) -> float | None:
-        if self._expert is None:
-            self._expert = asyncio.create_task(self._score_expert())
-        return await self._expert
-
-    async def _score_expert(self) -> float | None:
         if not self._problem.demonstration.strip():
             return None
-        expert = self._prompter.completion(self._problem.demonstration)
-        return _mean(await self._policy.logprobs(self._plain_ids, expert))
+        return _mean(await self._logprobs(self._prompter.completion(self._problem.demonstration)))
+
+    async def _logprobs(self, completion_ids: tuple[int, ...]) -> Sequence[float]:
+        if completion_ids not in self._logprobs_T:
+            scoring = self._policy.logprobs(self._plain_ids, completion_ids)
+            self._logprobs_T[completion_ids] = asyncio.ensure_future(scoring)
+        return await self._logprobs_T[completion_ids]
 
     def _stated_logprob(
         self, completion: Completion, logprobs_T: Sequence[float], answer: str | None

@@ -90,6 +90,14 @@ def test_a_solution_that_derives_its_answer_is_kept_with_its_scores() -> None:
     assert scores.expert_mean_logprob == pytest.approx(-0.5)
 
 
+def test_a_text_is_scored_once_however_often_it_is_sampled() -> None:
+    policy = Likelihoods("She has 48 + 24 = 72. \\boxed{72}")
+    record = rewritten(policy)
+    first, second = record.attempts[2:]
+    assert first.grounding == second.grounding is not None
+    assert sorted(policy.scored) == sorted({PROBLEM.demonstration, first.rollout.completion.text})
+
+
 def test_a_copied_answer_is_rejected_and_the_experts_text_stays() -> None:
     record = rewritten(Likelihoods("It is 72, for 48 + 24 = 72. \\boxed{72}"))
     assert record.source is Source.EXPERT

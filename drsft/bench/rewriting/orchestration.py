@@ -84,7 +84,7 @@ def bench_orchestration(num_problems: int, *, shard_size: int = 512) -> Orchestr
 
 def bench_peer(num_problems: int, python: Path) -> float:
     """distilabel's rows per second, by an interpreter that has it."""
-    script = Path(__file__).with_name("orchestration_peer.py")
+    script = Path(__file__).with_name("peer_distilabel.py")
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
         start, whole = (
             run_peer(python, script, [str(number), str(PEER_BATCH)], folder=Path(folder))["seconds"]
