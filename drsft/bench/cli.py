@@ -13,8 +13,11 @@ __all__ = ["bench_app"]
 
 bench_app = typer.Typer(no_args_is_help=True, help="Side-by-side measurements, the peer in the same run.")
 ModelOption = Annotated[
-    Literal["random", "embedded"],
-    typer.Option(help="28M random weights, where the engine is the bottleneck, or the tiny model."),
+    str,
+    typer.Option(
+        metavar="random|embedded|DIR",
+        help="28M random weights, where the engine is the bottleneck, the tiny model, or a model's folder.",
+    ),
 ]
 PeerPython = Annotated[Path, typer.Option(metavar="PATH", help="A Python that has the peer: make peers.")]
 
@@ -85,6 +88,8 @@ def bench_rewriting(
     Examples:  drsft bench rewrite
 
                drsft bench rewrite --model embedded --rounds 9
+
+               drsft bench rewrite --model models/smollm2-135m-instruct --problems 64
     """
     from drsft.bench.rewriting.rewrite import bench_rewrite, print_bench, print_round
 
@@ -193,6 +198,7 @@ def bench_the_service(
 
 @bench_app.command("hinted")
 def bench_hinted_decoding(
+    model: ModelOption = "embedded",
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 3,
     problems: Annotated[int, typer.Option(min=1, help="Problems in flight at once.")] = 256,
     alone: Annotated[int, typer.Option(min=1, help="Of these, decoded one by one too.")] = 50,
@@ -200,12 +206,20 @@ def bench_hinted_decoding(
 ) -> None:
     """Hinted Decoding in both engines against one problem at a time, and under stress.
 
-    Example:  drsft bench hinted --rounds 5
+    Examples:  drsft bench hinted --rounds 5
+
+               drsft bench hinted --model models/smollm2-135m-instruct --problems 32 --alone 8 --stressed 0
     """
     from drsft.bench.hinted.throughput import bench_hinted, print_bench
 
     print_bench(
-        bench_hinted(num_rounds=rounds, num_problems=problems, num_alone=alone, num_stressed=stressed)
+        bench_hinted(
+            model=model,
+            num_rounds=rounds,
+            num_problems=problems,
+            num_alone=alone,
+            num_stressed=stressed,
+        )
     )
 
 
@@ -237,6 +251,9 @@ def bench_training(
     batch: Annotated[int, typer.Option(min=1, help="Texts of a step.")] = 32,
     micro_batch: Annotated[int, typer.Option(min=1, help="Texts of a forward.")] = 8,
     seq_len: Annotated[int, typer.Option(min=16, help="Tokens of a packed row.")] = 1024,
+    model: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A model's folder in place of random weights.")
+    ] = None,
     vocabulary: Annotated[int, typer.Option(min=8192)] = 32_768,
     hidden_size: Annotated[int, typer.Option(min=128)] = 256,
     layers: Annotated[int, typer.Option(min=1)] = 4,
@@ -249,7 +266,9 @@ def bench_training(
 ) -> None:
     """The training step against TRL's SFTTrainer: speed, memory and the same losses.
 
-    Example:  drsft bench train --data gsm8k_train.jsonl.gz --objective dft
+    Examples:  drsft bench train --data gsm8k_train.jsonl.gz --objective dft
+
+               drsft bench train --data gsm8k_train.jsonl.gz --model models/smollm2-135m-instruct --batch 8
     """
     from drsft.bench.training.train import LAYOUTS, bench_train, print_bench
     from drsft.bench.training.train_data import ModelShape, Work
@@ -272,6 +291,7 @@ def bench_training(
             peer_python=peer_python,
             data=data,
             shape=shape,
+            model=model,
             work=work,
             num_rounds=rounds,
             layouts=[side for side in LAYOUTS if not layout or str(side) in layout],
@@ -286,6 +306,9 @@ def bench_training(
 
 @bench_app.command("gap")
 def bench_gap_scoring(
+    model: Annotated[
+        str | None, typer.Option(metavar="DIR", help="A model's folder in place of ours.")
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 5,
     rows: Annotated[int, typer.Option(min=16, max=900, help="Rows of a round.")] = 800,
     memory: Annotated[bool, typer.Option(help="Also peak memory over tokens and vocabulary.")] = True,
@@ -293,7 +316,7 @@ def bench_gap_scoring(
     """Scoring for the gap report against one row at a time with full logits, in the same run."""
     from drsft.bench.training.gap_scoring import bench_gap, bench_gap_memory, print_bench, print_memory
 
-    for bench in bench_gap(num_rounds=rounds, num_rows=rows):
+    for bench in bench_gap(num_rounds=rounds, num_rows=rows, model=model):
         print_bench(bench)
     if memory:
         print_memory(list(bench_gap_memory()))

@@ -1,30 +1,60 @@
-"""The two models of the benches: one for which the engine is the bottleneck on a CPU, and a tiny one."""
+"""The models of the benches: random weights that keep a CPU's engine busy, the tiny model, or any folder."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
+from drsft.errors import ConfigError
 from drsft.policy.prompts import model_location
 
-__all__ = ["BenchModel", "ModelUse", "bench_model"]
+__all__ = ["EMBEDDED", "RANDOM", "ModelUse", "bench_model"]
 
-BenchModel = Literal["random", "embedded"]
+RANDOM, EMBEDDED = "random", "embedded"
+FOLDER_MAX_TOKENS = 48
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelUse:
     location: str  # as `target.model`
+    dtype: str  # as `target.dtype`
     max_tokens: int  # of a sample
     num_threads: int  # of its engine
 
+    @property
+    def target(self) -> dict[str, Any]:
+        """The keys of `target` that the model decides."""
+        return {"model": self.location, "dtype": self.dtype}
 
-def bench_model(model: BenchModel, folder: Path) -> ModelUse:
-    """Random weights of 28M parameters, written below `folder`; or the embedded model, for which two threads
-    are slower than one."""
-    if model == "embedded":
-        return ModelUse(location="embedded", max_tokens=128, num_threads=1)
-    _make_random_model(folder / "random-28m")
-    return ModelUse(location=f"{folder}/random-28m", max_tokens=48, num_threads=2)
+
+def bench_model(model: str, folder: Path) -> ModelUse:
+    """Returns how to use a model: "random" (28M parameters, written below `folder`), "embedded" or a folder.
+
+    A folder is used in the precision of its weights; the tiny model is slower with two threads than with one.
+    Raises ConfigError where no model is there.
+    """
+    if model == EMBEDDED:
+        return ModelUse(location=EMBEDDED, dtype="float32", max_tokens=128, num_threads=1)
+    if model == RANDOM:
+        _make_random_model(folder / "random-28m")
+        return ModelUse(location=f"{folder}/random-28m", dtype="float32", max_tokens=48, num_threads=2)
+    return ModelUse(
+        location=str(Path(model).absolute()),  # benches start processes in folders of their own
+        dtype=_dtype_of(Path(model)),
+        max_tokens=FOLDER_MAX_TOKENS,
+        num_threads=2,
+    )
+
+
+def _dtype_of(folder: Path) -> str:
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"--model {folder}: no readable config.json there; give {RANDOM}, {EMBEDDED} or a model's folder"
+        ) from error
+    stored = config.get("dtype") or config.get("torch_dtype")
+    return "bfloat16" if stored in ("bfloat16", "float16") else "float32"
 
 
 def _make_random_model(folder: Path) -> None:

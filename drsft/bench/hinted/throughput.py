@@ -1,20 +1,23 @@
 """Hinted Decoding: both engines against one problem at a time, what must be equal, and engines under stress.
 
-The model and the problems are those that drsft ships; all sides decode the same problems greedily, in turn.
+The problems are those that drsft ships; all sides decode the same problems greedily, in turn.
 """
 
 import asyncio
 import statistics
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from drsft.bench.hinted.peer_loop import decode_one_by_one
+from drsft.bench.models import EMBEDDED, ModelUse, bench_model
 from drsft.config import Constant, Engine, Linear, Mixing, Problems, Prompts, Target
 from drsft.intake.problems import Intake, read_problems
 from drsft.policy.hinted.protocol import Contexts, HintedDecoder
@@ -66,13 +69,25 @@ class HintedBench:
 
 
 def bench_hinted(
-    *, num_rounds: int = 3, num_problems: int = 256, num_alone: int = 50, num_stressed: int = 40
+    *,
+    model: str = EMBEDDED,
+    num_rounds: int = 3,
+    num_problems: int = 256,
+    num_alone: int = 50,
+    num_stressed: int = 40,
 ) -> HintedBench:
     """`num_alone` of the problems are also decoded one by one, in every round."""
+    with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
+        target = _target(bench_model(model, Path(folder)), 2 * num_problems)
+        return _bench(target, num_rounds, num_problems, num_alone, num_stressed)
+
+
+def _bench(
+    target: Target, num_rounds: int, num_problems: int, num_alone: int, num_stressed: int
+) -> HintedBench:
     from drsft.policy.hinted.torch_engine import TorchHintedDecoder, load_model
     from drsft.policy.hinted.vllm_engine import VLLMHintedDecoder
 
-    target = _target(2 * num_problems)
     prompter = target_prompter(target)
     contexts = list(islice(_contexts(prompter), num_problems))
     model = load_model(target)
@@ -124,9 +139,9 @@ def print_bench(bench: HintedBench, console: Console | None = None) -> None:
     console.print(stress)
 
 
-def _target(max_num_seqs: int) -> Target:
-    engine = Engine(max_num_seqs=max_num_seqs, kv_cache_mib=512, enforce_eager=True)
-    return Target(model="embedded", dtype="float32", max_model_len=512, prompts=PROMPTS, engine=engine)
+def _target(use: ModelUse, max_num_seqs: int) -> Target:
+    engine = Engine(max_num_seqs=max_num_seqs, kv_cache_mib=1024, enforce_eager=True)
+    return Target.model_validate({**use.target, "max_model_len": 512, "prompts": PROMPTS, "engine": engine})
 
 
 def _contexts(prompter: Prompter) -> Iterator[Contexts]:

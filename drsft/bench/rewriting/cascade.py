@@ -22,7 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from drsft.bench.models import BenchModel, ModelUse, bench_model
+from drsft.bench.models import EMBEDDED, ModelUse, bench_model
 from drsft.bench.rewriting.acceptance import is_right
 from drsft.bench.rewriting.graded import bench_problems
 from drsft.bench.subprocesses import last_json_line, run_side
@@ -53,7 +53,7 @@ class CascadeRound:
 
 
 def bench_cascade(
-    model: BenchModel = "embedded", *, num_rounds: int = 5, num_problems: int = 512, wave_size: int = 1
+    model: str = EMBEDDED, *, num_rounds: int = 5, num_problems: int = 512, wave_size: int = 1
 ) -> Iterator[CascadeRound]:
     """One result for each round, in which the sides take turns."""
     for _ in range(num_rounds):
@@ -113,11 +113,10 @@ def _config(use: ModelUse, num_problems: int, wave_size: int) -> RunConfig:
         "name": "bench",
         "problems": {"path": "embedded:train", "limit": num_problems, "shard_size": 64},
         "target": {
-            "model": use.location,
-            "dtype": "float32",
+            **use.target,
             "max_model_len": 512,
             "prompts": {"plain": "{question}", "guided": "{question}\n{demonstration}"},
-            "engine": {"max_num_seqs": 128, "kv_cache_mib": 512, "enforce_eager": True},
+            "engine": {"max_num_seqs": 128, "kv_cache_mib": 1024, "enforce_eager": True},
         },
         "rewrite": {"self_align": settings, "guided": settings, "grounding": None},
         "resources": {

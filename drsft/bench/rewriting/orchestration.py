@@ -39,6 +39,7 @@ __all__ = ["OrchestrationBench", "answering_policy", "bench_orchestration", "ben
 
 RIGHT_SHARE = 0.12  # of samples: 1 - 0.88^4 is two in five problems solved alone
 NUM_ACTORS = 2
+PEER_SCRIPT = Path(__file__).with_name("peer_distilabel.py")
 PEER_BATCH = 500  # 50, distilabel's default, is half as fast
 PEER_START_ROWS = 100
 
@@ -84,10 +85,9 @@ def bench_orchestration(num_problems: int, *, shard_size: int = 512) -> Orchestr
 
 def bench_peer(num_problems: int, python: Path) -> float:
     """distilabel's rows per second, by an interpreter that has it."""
-    script = Path(__file__).with_name("peer_distilabel.py")
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
         start, whole = (
-            run_peer(python, script, [str(number), str(PEER_BATCH)], folder=Path(folder))["seconds"]
+            run_peer(python, PEER_SCRIPT, [str(number), str(PEER_BATCH)], folder=Path(folder))["seconds"]
             for number in (PEER_START_ROWS, PEER_START_ROWS + num_problems)
         )
     return num_problems / float(whole - start)

@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from drsft.bench.models import BenchModel, ModelUse, bench_model
+from drsft.bench.models import ModelUse, bench_model
 from drsft.bench.subprocesses import last_json_line, run_side
 from drsft.config import RunConfig
 from drsft.intake.problems import Intake, read_problems
@@ -41,9 +41,7 @@ class RewriteRound:
         return self.ours / self.raw
 
 
-def bench_rewrite(
-    model: BenchModel, *, num_rounds: int = 5, num_problems: int = 512
-) -> Iterator[RewriteRound]:
+def bench_rewrite(model: str, *, num_rounds: int = 5, num_problems: int = 512) -> Iterator[RewriteRound]:
     """One result for each round, which runs ours and raw in turn."""
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
         use = bench_model(model, Path(folder))
@@ -57,7 +55,7 @@ def print_round(one: RewriteRound, console: Console) -> None:
     console.print(f"drsft {one.ours:,.0f}, raw {one.raw:,.0f}: {one.ratio:.3f}", highlight=False)
 
 
-def print_bench(model: BenchModel, rounds: Sequence[RewriteRound], console: Console) -> None:
+def print_bench(model: str, rounds: Sequence[RewriteRound], console: Console) -> None:
     table = Table("output tokens/s", "median", "min", "max", title=f"{model} model, {len(rounds)} rounds")
     ours, raw, ratios = zip(*((one.ours, one.raw, one.ratio) for one in rounds), strict=True)
     for name, values in (("drsft, whole job", ours), ("vllm.LLM.generate", raw)):
@@ -73,11 +71,10 @@ def _config(use: ModelUse, num_problems: int) -> RunConfig:
         "name": "bench",
         "problems": {"path": "embedded:train", "limit": num_problems, "shard_size": 64},
         "target": {
-            "model": use.location,
-            "dtype": "float32",
+            **use.target,
             "max_model_len": 512,
             "prompts": prompts,
-            "engine": {"max_num_seqs": 128, "kv_cache_mib": 512, "enforce_eager": True},
+            "engine": {"max_num_seqs": 128, "kv_cache_mib": 1024, "enforce_eager": True},
         },
         # Raw vLLM finishes every sample.
         "rewrite": {

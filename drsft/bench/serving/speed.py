@@ -17,7 +17,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from drsft.bench.models import BenchModel, bench_model
+from drsft.bench.models import EMBEDDED, bench_model
 from drsft.bench.serving.servers import bare_engine, our_service, vllm_server
 from drsft.config import Problems, Target
 from drsft.config.configfile import load_settings
@@ -31,6 +31,7 @@ __all__ = ["ServeBench", "bench_serve", "print_bench"]
 CONCURRENCY = 32
 MAX_TOKENS = 64
 REQUEST_LIMIT_S = 120.0
+KV_CACHE_MIB = 512  # of both servers: for 32 requests of a model of 135M parameters, too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,16 +59,16 @@ class ServeBench:
 
 
 def bench_serve(
-    config: Path, *, num_rounds: int = 5, num_requests: int = 200, model: BenchModel = "embedded"
+    config: Path, *, num_rounds: int = 5, num_requests: int = 200, model: str = EMBEDDED
 ) -> ServeBench:
     """One sample a request on both sides, with the same prompt, seed and length."""
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as name:
         folder = Path(name)
-        location = bench_model(model, folder).location
-        override = f"target.model={location}"
-        target, problems, prompter = _material(config, override, num_requests)
+        overrides = [f"target.{key}={value}" for key, value in bench_model(model, folder).target.items()]
+        overrides.append(f"target.engine.kv_cache_mib={KV_CACHE_MIB}")
+        target, problems, prompter = _material(config, overrides, num_requests)
         work = _work(target, problems, prompter)
-        with our_service(config, folder, override, *_one_sample()) as (url, _):
+        with our_service(config, folder, *overrides, *_one_sample()) as (url, _):
             with bare_engine(work, folder) as engine:
                 ours, bare = _one_by_one(url, problems, engine.ask)
             with vllm_server(target, folder) as raw_url:
@@ -109,8 +110,10 @@ def _p50_p99(values: Sequence[float]) -> tuple[float, float]:
     return statistics.median(values), statistics.quantiles(values, n=100)[98]
 
 
-def _material(config: Path, override: str, num_problems: int) -> tuple[Target, list[Problem], Prompter]:
-    target = load_settings(ServeConfig, config, [override]).target
+def _material(
+    config: Path, overrides: Sequence[str], num_problems: int
+) -> tuple[Target, list[Problem], Prompter]:
+    target = load_settings(ServeConfig, config, overrides).target
     prompter = target_prompter(target)
     source = Problems(path="embedded:train", limit=num_problems)
     problems = list(read_problems(source, Intake()))

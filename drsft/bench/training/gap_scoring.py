@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from drsft.bench.models import EMBEDDED
 from drsft.bench.subprocesses import last_json_line, run_side
 from drsft.config import Problems, Prompts
 from drsft.gap.scoring import Row, TokenScores, score_rows
@@ -62,19 +63,20 @@ class MemoryPoint:
         return self.num_tokens * self.vocabulary * 4 / 2**20
 
 
-def bench_gap(*, num_rounds: int, num_rows: int) -> Iterator[GapBench]:
-    """One result for each model and number of threads."""
-    rows = _embedded_rows(num_rows)
-    models: dict[str, Callable[[], Any]] = {
+def bench_gap(*, num_rounds: int, num_rows: int, model: str | None = None) -> Iterator[GapBench]:
+    """One result for each model and number of threads; `model` is a folder in place of ours."""
+    ours: dict[str, Callable[[], Any]] = {
         "embedded, 0.5 M parameters, V 776": lambda: load_model(model_location("embedded")).eval(),
         "random, 21 M parameters, V 32,768": lambda: _random_model(hidden=384, layers=6, vocabulary=32_768),
     }
+    models = ours if model is None else {model: lambda: load_model(model).eval()}
+    rows = _rows(model or EMBEDDED, num_rows)
     before = torch.get_num_threads()
     for name, make in models.items():
-        model = make()
+        causal_lm = make()
         for num_threads in (1, 2):
             torch.set_num_threads(num_threads)
-            yield _bench_model(name, model, rows, num_threads, num_rounds)
+            yield _bench_model(name, causal_lm, rows, num_threads, num_rounds)
     torch.set_num_threads(before)
 
 
@@ -126,9 +128,9 @@ def _max_error(model: Any, rows: Sequence[Row]) -> float:
     )
 
 
-def _embedded_rows(num_rows: int) -> list[Row]:
+def _rows(model: str, num_rows: int) -> list[Row]:
     """The shipped demonstrations, at most the 900 that there are, each with its plain prompt."""
-    prompter = load_prompter("embedded", Prompts(plain="{question}"))
+    prompter = load_prompter(model, Prompts(plain="{question}"))
     problems = [
         problem
         for path in ("embedded:train", "embedded:held_out")

@@ -27,6 +27,7 @@ from drsft.bench.training.train_data import (
     save_model,
 )
 from drsft.errors import InputError
+from drsft.policy.cache_size import model_shape
 
 __all__ = ["LAYOUTS", "Measured", "Side", "TrainBench", "bench_train", "print_bench"]
 
@@ -108,26 +109,33 @@ def bench_train(
     peer_python: Path,
     data: Path | None,
     shape: ModelShape,
+    model: Path | None = None,
     work: Work,
     num_rounds: int,
     layouts: Sequence[Side] = LAYOUTS,
     on_measured: Callable[[Side, Measured], None] = lambda side, measured: None,
 ) -> TrainBench:
-    """Every round measures each of `layouts` once; `work`'s paths, layout and objective are set here."""
+    """Every round measures each of `layouts` once; `work`'s paths, layout and objective are set here.
+
+    `model`, a folder, is trained in place of random weights of `shape`, on `data` by its own tokenizer.
+    """
     if not peer_python.is_file():
         raise InputError(f"{peer_python}: no such Python; make peers makes one")
     num_examples = work.batch_examples * (work.num_steps + 1)  # packed rows may take a little more
-    examples = read_examples(data, num=num_examples) if data else draw_examples(num=num_examples)
+    examples = read_examples(data, num=num_examples, model=model) if data else draw_examples(num=num_examples)
     runs: dict[Side, list[Measured]] = {side: [] for side in layouts}
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as name:
         folder = Path(name)
-        num_parameters = save_model(folder / "model", shape)
+        trained = model or folder / "model"
+        num_parameters = (
+            save_model(trained, shape) if model is None else model_shape(str(model)).num_parameters
+        )
         save_examples(examples, folder / "examples.parquet")
         for _ in range(num_rounds):
             for side in layouts:
                 mine = replace(
                     work,
-                    model=str(folder / "model"),
+                    model=str(trained.absolute()),
                     examples=str(folder / "examples.parquet"),
                     layout=side.layout,
                     objective=objective,

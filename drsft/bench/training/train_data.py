@@ -1,6 +1,7 @@
 """What both sides of `drsft bench train` train on: a random Qwen2, and token ids with real lengths."""
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,19 @@ from drsft.intake.rows import Row, read_rows
 from drsft.storage import table_bytes
 from drsft.train.encode import Example
 
-__all__ = ["ModelShape", "Work", "draw_examples", "read_examples", "save_examples", "save_model"]
+__all__ = [
+    "ModelShape",
+    "Work",
+    "draw_examples",
+    "read_examples",
+    "save_examples",
+    "save_model",
+]
 
 QUESTION_FIELDS, SOLUTION_FIELDS = ("question", "problem"), ("solution", "answer")
 HEAD_SIZE = 64
 BPE_TOKENS = 8192  # as many as grade-school text fills; the model's vocabulary may be larger
+Encode = Callable[[str], list[int]]
 # Natural logarithms of token counts of GSM8K's questions and solutions: mean, standard deviation
 QUESTION_LENGTHS, SOLUTION_LENGTHS = (4.0, 0.4), (4.5, 0.5)
 
@@ -78,10 +87,9 @@ class Work:
         return cls(**{**fields, "adam_betas": tuple(fields["adam_betas"])})
 
 
-def read_examples(path: Path, *, num: int) -> list[Example]:
-    """The first `num` rows with a question and a solution, by a byte-pair encoding trained on them."""
-    from tokenizers import ByteLevelBPETokenizer
-
+def read_examples(path: Path, *, num: int, model: Path | None = None) -> list[Example]:
+    """The first `num` rows with a question and a solution, by the tokenizer of `model`, or by a byte-pair
+    encoding trained on them."""
     pairs = []
     for row in read_rows(Problems(path=str(path))):
         if isinstance(row, Row):
@@ -91,12 +99,26 @@ def read_examples(path: Path, *, num: int) -> list[Example]:
             break
     if len(pairs) < num:
         raise InputError(f"{path} holds {len(pairs)} rows, {num} are needed; lower --steps or --batch")
-    tokenizer = ByteLevelBPETokenizer()
-    tokenizer.train_from_iterator((text for pair in pairs for text in pair), BPE_TOKENS, show_progress=False)
+    encode = _trained_encoding(pairs) if model is None else _encoding_of(model)
     return [
-        _example(index, tokenizer.encode(question).ids, tokenizer.encode(solution).ids)
+        _example(index, encode(question), encode(solution))
         for index, (question, solution) in enumerate(pairs)
     ]
+
+
+def _trained_encoding(pairs: Sequence[tuple[str, str]]) -> Encode:
+    from tokenizers import ByteLevelBPETokenizer
+
+    tokenizer = ByteLevelBPETokenizer()
+    tokenizer.train_from_iterator((text for pair in pairs for text in pair), BPE_TOKENS, show_progress=False)
+    return lambda text: list(tokenizer.encode(text).ids)
+
+
+def _encoding_of(model: Path) -> Encode:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    return lambda text: list(tokenizer.encode(text, add_special_tokens=False))
 
 
 def draw_examples(*, num: int, seed: int = 0) -> list[Example]:
