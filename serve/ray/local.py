@@ -5,10 +5,11 @@ import os
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TextIO
 
 from ray import serve as ray_serve
+from rich.console import Console
 
 from drsft.errors import ConfigError, SetupError
 from drsft.policy.prompts import target_prompter
@@ -16,7 +17,7 @@ from drsft.policy.vllm.options import check_options
 from drsft.process.death_notice import last_word
 from drsft.process.end_requests import END_REQUESTS, SIGNALS
 from drsft.rewrite.hinted import hinted_prompter
-from drsft.stages.cluster import check_port_is_free, connected, is_own_machine
+from drsft.stages.cluster import check_port_is_free, connected, is_own_machine, quiet_stderr
 from serve.app import build_app
 from serve.http.loopback import is_loopback
 from serve.settings import ServeConfig
@@ -46,7 +47,7 @@ def serve_here(config: ServeConfig, *, host: str, port: int) -> None:
     check_options(config.target, is_own_machine=is_own_machine())
     os.environ.update({key: os.environ.get(key, value) for key, value in _ENVIRONMENT.items()})
     stdout = sys.stdout
-    with END_REQUESTS.installed(), last_word(), connected():
+    with END_REQUESTS.installed(), last_word(), ExitStack() as ending, connected():
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         try:
             ray_serve.start(http_options={"host": host, "port": port, "request_timeout_s": None})
@@ -56,6 +57,8 @@ def serve_here(config: ServeConfig, *, host: str, port: int) -> None:
             raise SetupError(f"the service did not start: {reason}") from error
         with suppress(KeyboardInterrupt):  # a second request: the others are not waited for
             _serve_until_asked(config.drain_s, f"http://{host}:{port}", stdout)
+        # Ray's driver prints every call to an actor that Serve ends as a failure with "infinite retries".
+        ending.enter_context(quiet_stderr(Console(stderr=True)))
         ray_serve.shutdown()
 
 

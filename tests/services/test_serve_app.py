@@ -66,6 +66,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     yield Service(told, psutil.Process(process.pid))
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 0
+    assert "ServeController" not in log.read_text(), "what Serve ends is no failure"
 
 
 @pytest.fixture

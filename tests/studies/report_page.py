@@ -25,7 +25,7 @@ from drsft.report.data import AttemptShown, BrowsedRow, ProblemCounts, ReportDat
 from drsft.report.html.page import render
 from tests.base_model.task import Split, WordProblem, make_problems
 
-__all__ = ["Opening", "bench_report", "browsed_rows", "print_openings"]
+__all__ = ["Opening", "bench_report", "browsed_rows", "find_browser", "print_openings"]
 
 PIECE, PIECE_CHARS = re.compile(r"\s?\S{1,4}"), 4  # about as long as a token
 SOURCES = (Source.OWN, Source.REWRITTEN, Source.OWN, Source.EXPERT)
@@ -54,7 +54,7 @@ def bench_report(
     *, num_rows: int, num_tokens: int, num_attempts: int, num_rounds: int
 ) -> tuple[float, list[Opening]]:
     """Seconds to render the page, and how it opened. Raises SetupError without playwright or a Chromium."""
-    playwright, chromium = _browser()
+    playwright, chromium = find_browser()
     rows = browsed_rows(num_rows, num_tokens=num_tokens, num_attempts=num_attempts)
     sources = {source: sum(row.source is source for row in rows) for source in Source}
     data = ReportData(
@@ -78,7 +78,7 @@ def bench_report(
     return render_s, openings
 
 
-def _browser() -> tuple[ModuleType, str]:
+def find_browser() -> tuple[ModuleType, str]:
     try:
         import playwright.sync_api as playwright
     except ImportError as error:
