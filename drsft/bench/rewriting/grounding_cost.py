@@ -1,6 +1,7 @@
 """What the grounding check costs beside the guided stage: the same problems with and without it, in turn.
 
-Every problem is solved with its guide in view, as the configuration says, on the engine in this process.
+The problems are those that the model does not solve alone, as in a run: a first pass, which is not measured,
+finds them. They are solved with the guide in view, as the configuration says, on the engine in this process.
 The settings of the check stay as they are; the other side has `rewrite.grounding: null`. Both sample the
 same texts, and a problem draws all its samples at once, so that the check cannot ask for more of them.
 """
@@ -9,17 +10,17 @@ import asyncio
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 from rich.table import Table
 
 from drsft.config import Rewrite, RunConfig
-from drsft.errors import ConfigError
+from drsft.errors import ConfigError, InputError
 from drsft.intake.problems import Intake, read_problems
 from drsft.policy.prompts import target_prompter
 from drsft.policy.vllm.policy import VLLMPolicy
-from drsft.records import Problem, Record
+from drsft.records import Problem, Record, Source
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.rewrite.shard import freeze_heap
 from drsft.verify.pool import VerifierPool
@@ -36,7 +37,8 @@ class Side:
     num_tokens: int
     num_right: int
     num_scored: int
-    num_kept: int  # problems
+    num_problems: int
+    num_kept: int  # problems with an accepted solution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,9 @@ class GroundingRound:
 
 
 def bench_grounding(config: RunConfig, *, num_rounds: int = 5) -> Iterator[GroundingRound]:
-    """Yields one result for each round. Raises ConfigError where the configuration asks for no grounding."""
+    """Yields one result for each round. Raises ConfigError where the configuration asks for no grounding, and
+    InputError where every problem is solved alone.
+    """
     if config.rewrite.grounding is None:
         raise ConfigError("rewrite.grounding is null: there is no check whose cost could be measured")
     problems = list(read_problems(config.problems, Intake()))
@@ -74,12 +78,17 @@ def bench_grounding(config: RunConfig, *, num_rounds: int = 5) -> Iterator[Groun
         VLLMPolicy(config.target, prompter) as policy,
         VerifierPool.from_config(config.rewrite.verification, num_workers=1) as verifier,
     ):
+        alone = replace(recipes[1], rewrite=_alone_only(config.rewrite))
+        records = _rewritten(problems, alone, policy, verifier)
+        unsolved = [record.problem for record in records if record.source is not Source.OWN]
+        if not unsolved:
+            raise InputError("the model solves every problem alone: there is no guided stage to measure")
 
         def run(recipe: Recipe) -> Side:
-            return _side(problems, recipe, policy, verifier)
+            return _side(unsolved, recipe, policy, verifier)
 
         for recipe in recipes:
-            _side(problems[:8], recipe, policy, verifier)  # the first requests warm the engine up
+            _side(unsolved[:8], recipe, policy, verifier)  # the first requests warm the engine up
         freeze_heap()
         for number in range(num_rounds):
             order = recipes if number % 2 == 0 else recipes[::-1]
@@ -98,12 +107,22 @@ def _guided_only(rewrite: Rewrite) -> Rewrite:
     )
 
 
-def _side(problems: Sequence[Problem], recipe: Recipe, policy: VLLMPolicy, verifier: VerifierPool) -> Side:
+def _alone_only(rewrite: Rewrite) -> Rewrite:
+    return rewrite.model_copy(update={"guided": rewrite.guided.model_copy(update={"num_samples": 0})})
+
+
+def _rewritten(
+    problems: Sequence[Problem], recipe: Recipe, policy: VLLMPolicy, verifier: VerifierPool
+) -> list[Record]:
     async def rewrite_all() -> list[Record]:
         return await asyncio.gather(*(rewrite_one(one, policy, verifier, recipe) for one in problems))
 
+    return asyncio.run(rewrite_all())
+
+
+def _side(problems: Sequence[Problem], recipe: Recipe, policy: VLLMPolicy, verifier: VerifierPool) -> Side:
     wall_s, cpu_s = time.perf_counter(), time.process_time()
-    records = asyncio.run(rewrite_all())
+    records = _rewritten(problems, recipe, policy, verifier)
     wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
     attempts = [attempt for record in records for attempt in record.attempts]
     return Side(
@@ -112,6 +131,7 @@ def _side(problems: Sequence[Problem], recipe: Recipe, policy: VLLMPolicy, verif
         num_tokens=sum(record.num_sampled_tokens for record in records),
         num_right=sum(attempt.verdict.is_correct for attempt in attempts),
         num_scored=sum(attempt.grounding is not None for attempt in attempts),
+        num_problems=len(problems),
         num_kept=sum(any(one.is_accepted for one in record.attempts) for record in records),
     )
 
@@ -129,6 +149,7 @@ def print_bench(rounds: Sequence[GroundingRound], console: Console | None = None
     table.title = f"{len(rounds)} round(s), {last.num_tokens:,} tokens sampled in {last.wall_s:,.1f} s"
     console.print(table)
     console.print(
-        f"{last.num_right:,} right samples, {last.num_scored:,} scored; {last.num_kept:,} problems kept one",
+        f"{last.num_problems:,} problems with {last.num_right:,} right samples, {last.num_scored:,} of them "
+        f"scored; {last.num_kept:,} problems keep one",
         highlight=False,
     )
