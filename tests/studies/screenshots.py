@@ -1,6 +1,6 @@
 """Takes the pictures of docs/images that show pages: a run's report, and the page of a service that is up.
 
-    python -m tests.studies.screenshots RUN [--service http://127.0.0.1:8700] [--out docs/images]
+python -m tests.studies.screenshots RUN [--service http://127.0.0.1:8700] [--out docs/images]
 """
 
 from pathlib import Path
