@@ -12,7 +12,6 @@ from functools import lru_cache
 
 from drsft.verify.maths.evaluate import free_symbols
 from drsft.verify.maths.parser import parse
-from drsft.verify.maths.regions import region_of
 from drsft.verify.maths.syntax import (
     Builder,
     Call,
@@ -30,6 +29,7 @@ from drsft.verify.maths.syntax import (
     Sym,
     Truth,
     Words,
+    symbols_of,
 )
 from drsft.verify.maths.tokens import UnreadableError
 
@@ -55,30 +55,33 @@ class AnswerType(Enum):
     TEXT = "text"
 
 
+_TYPES = {
+    Quantity: AnswerType.QUANTITY,
+    Truth: AnswerType.BOOLEAN,
+    Clock: AnswerType.TIME,
+    Day: AnswerType.TIME,
+    Options: AnswerType.OPTIONS,
+    Words: AnswerType.TEXT,
+    Listing: AnswerType.LIST,
+    SetOf: AnswerType.SET,
+    Builder: AnswerType.SET,
+    Matrix: AnswerType.MATRIX,
+    Num: AnswerType.NUMBER,
+}
+
+
 def type_of(node: Node) -> AnswerType:
+    if (plain := _TYPES.get(type(node))) is not None:
+        return plain
     match node:
-        case Quantity():
-            return AnswerType.QUANTITY
-        case Truth():
-            return AnswerType.BOOLEAN
-        case Clock() | Day():
-            return AnswerType.TIME
-        case Options():
-            return AnswerType.OPTIONS
-        case Words():
-            return AnswerType.TEXT
-        case Listing():
-            return AnswerType.LIST
-        case SetOf() | Builder():
-            return AnswerType.SET
-        case Matrix():
-            return AnswerType.MATRIX
-        case Chain((Call(name, _), *_), _) if name.startswith("apply "):
-            return AnswerType.FUNCTION_VALUE
+        case Chain((Call(name, _), *_), _):
+            return AnswerType.FUNCTION_VALUE if name.startswith("apply ") else AnswerType.RELATION
         case Chain():
             return AnswerType.RELATION
-        case Seq((_, _), "(" | "[", ")" | "]") | Call("union" | "intersect" | "minus", _):
-            return AnswerType.TUPLE if region_of(node) is None else AnswerType.INTERVAL
+        case Call("union" | "intersect" | "minus", _) | Sym("emptyset" | "bb(R)"):
+            return AnswerType.SET
+        case Seq((_, _), left, right) if left == "[" or right == "]" or "inf" in symbols_of(node):
+            return AnswerType.INTERVAL
         case Seq():
             return AnswerType.TUPLE
     return AnswerType.EXPRESSION if free_symbols(node) else AnswerType.NUMBER
@@ -125,6 +128,7 @@ _NUMBERED = re.compile(r"(?:\(\s*(\d{1,2})\s*\)[\s,;、]*(?:and|和)?\s*){2,}")
 _REMAINDER = re.compile(r"(?:[^=]*=)?\s*(\d+)\s*(?:[rR]|,?\s*(?:with )?remainder(?: of)?)\s*(\d+)")
 _REALS = re.compile(r"(?:the set of )?(?:all )?(?:real numbers|reals)", re.IGNORECASE)
 _EMPTY = re.compile(r"(?:the\s+)?(?:empty|null)\s+set", re.IGNORECASE)
+_SEVERAL = re.compile(r",|\b(?:and|or)\b")
 _FONT = re.compile(r"\\(?:text|textbf|mathrm|mbox|textit|texttt|emph)\s*\{([^{}]*)\}")
 
 
@@ -146,6 +150,9 @@ def _special(text: str) -> Node | None:
         return Words(f"{quotient} remainder {remainder}") if remainder else Num(Fraction(quotient))
     if _NUMBERED.fullmatch(plain + " "):
         return Options(frozenset(re.findall(r"\d+", plain)))
+    words = words_of(text)
+    if len(words.split()) > 3 and not _SEVERAL.search(words):
+        return Words(words)  # a sentence, whose "a" is no symbol
     return None
 
 

@@ -1,7 +1,8 @@
-"""Whether two trees are the same answer: what kind of thing each is, then the rule for that pair of kinds."""
+"""Whether two trees are the same answer: COMPARISONS has the rule for each pair of types that has one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from drsft.verify.maths.answer import AnswerType, type_of
 from drsft.verify.maths.evaluate import NotANumberError, free_symbols, value_at
 from drsft.verify.maths.identity import Agreement
 from drsft.verify.maths.indexed_sets import family_of, same_family
@@ -12,7 +13,6 @@ from drsft.verify.maths.syntax import (
     Call,
     Chain,
     Clock,
-    Day,
     Listing,
     Matrix,
     Node,
@@ -22,57 +22,47 @@ from drsft.verify.maths.syntax import (
     Seq,
     SetOf,
     Sym,
-    Truth,
     Words,
+    rebuilt,
     renamed_in,
+    subtrees,
 )
 from drsft.verify.maths.units import CURRENCIES, factor_between, is_label, label_of
 from drsft.verify.maths.values import decimal_of, is_scalar, same_scalar
 
-__all__ = ["same_answer"]
+__all__ = ["COMPARISONS", "comparison_of", "same_answer", "total_of"]
 
 SAME, DIFFERENT, UNKNOWN = Agreement.SAME, Agreement.DIFFERENT, Agreement.UNKNOWN
 MAX_ITEMS = 200
 EMPTY = Sym("emptyset")
-STATES = (Truth, Clock, Day, Options)
+Comparison = Callable[[Node, Node], Agreement]
 
 
 def same_answer(reference: Node, answer: Node) -> Agreement:
     """SAME and DIFFERENT are findings; UNKNOWN hands the pair to the symbolic step."""
     if reference == answer:
         return SAME  # before any unit is converted or any function evaluated
-    if isinstance(reference, STATES) or isinstance(answer, STATES):
-        return _same_state(reference, answer)
-    if (finding := _same_by_name(reference, answer)) is not None:
-        return finding
-    if isinstance(reference, Listing) or isinstance(answer, Listing):
-        if (finding := _same_compound(reference, answer)) is not None:
+    for shortcut in (_same_by_name, _same_compound, _same_families):
+        if (finding := shortcut(reference, answer)) is not None:
             return finding
-        families = family_of(reference), family_of(answer)
-        if families[0] is not None and families[1] is not None:
-            return same_family(families[0], families[1])
     if (rounded := _approximation(answer)) is not None and same_answer(reference, rounded) is SAME:
         return SAME
     reference, answer = _plain(reference), _plain(answer)
     if reference == answer:
         return SAME
-    if isinstance(reference, Words) or isinstance(answer, Words):
-        return DIFFERENT if type(reference) is not type(answer) else _same_words(reference, answer)
-    if isinstance(reference, Chain) or isinstance(answer, Chain):
-        return same_relation(reference, answer, same_answer)
-    if isinstance(reference, Matrix) or isinstance(answer, Matrix):
-        return _same_matrix(reference, answer)
-    if is_scalar(reference) and is_scalar(answer):
-        return same_scalar(reference, answer)
-    families = family_of(reference), family_of(answer)
-    if families[0] is not None and families[1] is not None:
-        return same_family(families[0], families[1])
-    regions = region_of(reference), region_of(answer)
-    if regions[0] is not None and regions[1] is not None and not _both_tuples(reference, answer):
-        return SAME if same_region(regions[0], regions[1]) else DIFFERENT
-    if isinstance(reference, Builder) or isinstance(answer, Builder):
-        return _same_builders(reference, answer)
-    return _same_items(reference, answer)
+    comparison = COMPARISONS.get(frozenset((type_of(reference), type_of(answer))))
+    return DIFFERENT if comparison is None else comparison(reference, answer)
+
+
+def comparison_of(reference: Node, answer: Node) -> tuple[AnswerType, AnswerType, Comparison | None]:
+    """The types of two different trees, what only dresses them left out, and how such a pair compares."""
+    first, second = type_of(_plain(reference)), type_of(_plain(answer))
+    return first, second, COMPARISONS.get(frozenset((first, second)))
+
+
+def _same_families(reference: Node, answer: Node) -> Agreement | None:
+    first, second = family_of(reference), family_of(answer)
+    return None if first is None or second is None else same_family(first, second)
 
 
 def _approximation(node: Node) -> Node | None:
@@ -90,20 +80,23 @@ def _approximation(node: Node) -> Node | None:
     return decimal if error <= 0.50001 * 10.0**-written.places else None
 
 
-def _same_state(reference: Node, answer: Node) -> Agreement:
-    """Booleans, days, times of day and numbers of statements: each with its own kind."""
-    if type(reference) is type(answer):
-        return SAME if reference == answer else DIFFERENT
-    state, other = (reference, answer) if isinstance(reference, STATES) else (answer, reference)
-    if isinstance(state, Clock):
-        return SAME if _on_clock(other) == state.seconds % (12 * 3600) else DIFFERENT
-    if isinstance(state, Options):
-        items = (other,) if isinstance(other, Seq) else _items(other) or (other,)
-        if any(not isinstance(item, Num) for item in items):
-            return DIFFERENT
-        labels = frozenset(str(item.value) for item in items if isinstance(item, Num))
-        return SAME if labels == state.labels and len(labels) == len(items) else DIFFERENT
-    return DIFFERENT
+def _only_identical(reference: Node, answer: Node) -> Agreement:
+    return Agreement.of(reference == answer)
+
+
+def _same_time(reference: Node, answer: Node) -> Agreement:
+    """A time of day and what a clock of twelve hours shows; two times or days only if they are identical."""
+    clock, other = (reference, answer) if isinstance(reference, Clock) else (answer, reference)
+    return Agreement.of(isinstance(clock, Clock) and _on_clock(other) == clock.seconds % (12 * 3600))
+
+
+def _same_options(reference: Node, answer: Node) -> Agreement:
+    """Numbers of statements, beside numbers each of which stands once."""
+    options, other = (reference, answer) if isinstance(reference, Options) else (answer, reference)
+    assert isinstance(options, Options)
+    items = _items(other) or (other,)
+    labels = frozenset(str(item.value) for item in items if isinstance(item, Num))
+    return Agreement.of(labels == options.labels and len(labels) == len(items))
 
 
 def _on_clock(node: Node) -> int | None:
@@ -118,6 +111,8 @@ def _on_clock(node: Node) -> int | None:
 
 def _same_compound(reference: Node, answer: Node) -> Agreement | None:
     """2 hours 45 minutes as one quantity; "5 red, 9 blue" label by label; None for other lists."""
+    if not (isinstance(reference, Listing) or isinstance(answer, Listing)):
+        return None
     first, second = _quantities(reference), _quantities(answer)
     if first is None or second is None:
         for parts, other in ((first, answer), (second, reference)):
@@ -269,66 +264,64 @@ def _same_by_name(reference: Node, answer: Node) -> Agreement | None:
     return _all_same(list(records[0].values()), [records[1][name] for name in records[0]])
 
 
+def _same_collection(reference: Node, answer: Node) -> Agreement:
+    """As regions of the line, by conditions, or item by item."""
+    first, second = region_of(reference), region_of(answer)
+    both_tuples = isinstance(reference, Seq) and isinstance(answer, Seq)
+    if first is not None and second is not None and not both_tuples:
+        return Agreement.of(same_region(first, second))
+    if isinstance(reference, Builder) or isinstance(answer, Builder):
+        return _same_builders(reference, answer)
+    return _same_items(reference, answer)
+
+
 def _signs(node: Call) -> tuple[Node, Node] | None:
     """The two values of an expression with ±."""
-    if not _has_sign(node):
+    if not any(isinstance(part, Call) and part.name in ("pm", "mp") for part in subtrees(node)):
         return None
-    return _with_sign(node, "+"), _with_sign(node, "-")
+    return _with_sign(node, "+", "-"), _with_sign(node, "-", "+")
 
 
-def _has_sign(node: Node) -> bool:
-    return isinstance(node, Call) and (
-        node.name in ("pm", "mp") or any(_has_sign(item) for item in node.args)
-    )
-
-
-def _with_sign(node: Node, sign: str) -> Node:
-    if not isinstance(node, Call):
-        return node
-    name = node.name
-    if name in ("pm", "mp"):
-        name = sign if name == "pm" else {"+": "-", "-": "+"}[sign]
-    return Call(name, tuple(_with_sign(item, sign) for item in node.args))
+def _with_sign(node: Node, upper: str, lower: str) -> Node:
+    """The tree with the upper or the lower sign of each ± and ∓."""
+    if isinstance(node, Call) and node.name in ("pm", "mp"):
+        node = Call(upper if node.name == "pm" else lower, node.args)
+    return rebuilt(node, lambda part: _with_sign(part, upper, lower))
 
 
 def _same_items(reference: Node, answer: Node) -> Agreement:
     """Ordered if either side is a tuple, unordered otherwise; brackets must agree where both have some."""
     first, second = _items(reference), _items(answer)
-    if first is None or second is None:
-        listing, single = (reference, answer) if second is None else (answer, reference)
-        if isinstance(listing, Listing) and _all_same(listing.items[:-1], listing.items[1:]) is SAME:
-            return same_answer(listing.items[0], single)  # "15 39/40, or 639/40": one value in two forms
-        # {5} and 5 are the same answer; (1,2) and a number are not.
-        for several, one in ((reference, answer), (answer, reference)):
-            if isinstance(several, SetOf) and len(several.items) == 1 and one != EMPTY:
-                return same_answer(several.items[0], one)
-        is_decided = is_scalar(reference) or is_scalar(answer)  # a number is no tuple; sets may need algebra
-        return DIFFERENT if is_decided or not _is_call(reference, answer) else UNKNOWN
+    if first is None:
+        return _same_as_one(answer, reference)
+    if second is None:
+        return _same_as_one(reference, answer)
+    tuples = [node for node in (reference, answer) if isinstance(node, Seq)]
     if len(first) != len(second):
         # A solution that is listed twice is listed.
         first, second = tuple(dict.fromkeys(first)), tuple(dict.fromkeys(second))
-        if len(first) != len(second) or isinstance(reference, Seq) or isinstance(answer, Seq):
+        if len(first) != len(second) or tuples:
             return DIFFERENT
     if len(first) > MAX_ITEMS:
         return UNKNOWN
-    if isinstance(reference, Seq) or isinstance(answer, Seq):
-        if isinstance(reference, SetOf) or isinstance(answer, SetOf):
-            return DIFFERENT
-        tuples = [node for node in (reference, answer) if isinstance(node, Seq)]
-        if len(tuples) == 1 and (tuples[0].left, tuples[0].right) != ("(", ")") and len(tuples[0].items) == 2:
-            return DIFFERENT  # an interval is no list of its ends
-        if (
-            isinstance(reference, Seq)
-            and isinstance(answer, Seq)
-            and (reference.left, reference.right) != (answer.left, answer.right)
-        ):
-            return DIFFERENT
-        return _all_same(first, second)
-    return _matched(first, second)
+    if not tuples:
+        return _matched(first, second)
+    brackets = {(node.left, node.right) for node in tuples}
+    is_interval = len(tuples) == 1 and len(first) == 2 and brackets != {("(", ")")}  # no list of its ends
+    if is_interval or len(brackets) > 1 or isinstance(reference, SetOf) or isinstance(answer, SetOf):
+        return DIFFERENT
+    return _all_same(first, second)
 
 
-def _is_call(*nodes: Node) -> bool:
-    return any(isinstance(node, Call) for node in nodes)
+def _same_as_one(several: Node, one: Node) -> Agreement:
+    """{5} is 5, and "15 39/40, or 639/40" is one value; a number is no tuple, and sets may need algebra."""
+    match several:
+        case Listing(items) if _all_same(items[:-1], items[1:]) is SAME:
+            return same_answer(items[0], one)
+        case SetOf((item,)) if one != EMPTY:
+            return same_answer(item, one)
+    is_structure = isinstance(several, Call) or isinstance(one, Call)
+    return UNKNOWN if is_structure and not is_scalar(several) and not is_scalar(one) else DIFFERENT
 
 
 def _items(node: Node) -> tuple[Node, ...] | None:
@@ -344,10 +337,7 @@ def _items(node: Node) -> tuple[Node, ...] | None:
 
 
 def _all_same(first: Sequence[Node], second: Sequence[Node]) -> Agreement:
-    findings = [same_answer(left, right) for left, right in zip(first, second, strict=True)]
-    if DIFFERENT in findings:
-        return DIFFERENT
-    return UNKNOWN if UNKNOWN in findings else SAME
+    return Agreement.of_all(same_answer(left, right) for left, right in zip(first, second, strict=True))
 
 
 def _matched(first: Sequence[Node], second: Sequence[Node]) -> Agreement:
@@ -364,10 +354,6 @@ def _matched(first: Sequence[Node], second: Sequence[Node]) -> Agreement:
         else:
             return UNKNOWN if is_unknown else DIFFERENT
     return SAME
-
-
-def _both_tuples(reference: Node, answer: Node) -> bool:
-    return isinstance(reference, Seq) and isinstance(answer, Seq)
 
 
 def _same_matrix(reference: Node, answer: Node) -> Agreement:
@@ -396,4 +382,28 @@ def _same_words(reference: Node, answer: Node) -> Agreement:
     if first.lower() == second.lower():
         return SAME
     # A short answer in other words is another answer; a sentence may say the same in other words.
-    return DIFFERENT if len(first.split()) <= 3 else UNKNOWN
+    return DIFFERENT if len(first.split()) <= 3 else Agreement.INCOMPARABLE
+
+
+def _same_relation(reference: Node, answer: Node) -> Agreement:
+    return same_relation(reference, answer, same_answer)
+
+
+_T = AnswerType
+SCALARS = (_T.NUMBER, _T.EXPRESSION, _T.QUANTITY)
+COLLECTIONS = (_T.SET, _T.INTERVAL, _T.TUPLE, _T.LIST)
+RELATIONS = (_T.RELATION, _T.FUNCTION_VALUE)
+# Types of one side, types of the other, the rule for every pair of them. Other pairs have none: never equal.
+RULES: tuple[tuple[tuple[AnswerType, ...], tuple[AnswerType, ...], Comparison], ...] = (
+    (SCALARS, SCALARS, same_scalar),
+    (COLLECTIONS, (*COLLECTIONS, *SCALARS), _same_collection),
+    (RELATIONS, (*RELATIONS, *SCALARS, *COLLECTIONS, _T.MATRIX), _same_relation),
+    ((_T.MATRIX,), (_T.MATRIX, _T.TUPLE, _T.INTERVAL), _same_matrix),
+    ((_T.TEXT,), (_T.TEXT,), _same_words),
+    ((_T.BOOLEAN,), (_T.BOOLEAN,), _only_identical),
+    ((_T.TIME,), (_T.TIME, _T.NUMBER), _same_time),
+    ((_T.OPTIONS,), (_T.OPTIONS, _T.NUMBER, _T.SET, _T.LIST), _same_options),
+)
+COMPARISONS = {
+    frozenset((one, other)): rule for first, second, rule in RULES for one in first for other in second
+}

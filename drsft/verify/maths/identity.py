@@ -5,7 +5,7 @@ one clear disagreement is a refutation.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from functools import lru_cache
 
@@ -13,7 +13,7 @@ from mpmath import mp  # type: ignore[import-untyped]
 
 from drsft.verify.maths.evaluate import free_symbols, value_at
 from drsft.verify.maths.operations import WORKING_DIGITS, NotANumberError, Value
-from drsft.verify.maths.syntax import Call, Node, symbols_of
+from drsft.verify.maths.syntax import Call, Node, subtrees, symbols_of
 
 __all__ = ["Agreement", "close", "coordinate", "same_function"]
 
@@ -27,7 +27,17 @@ class Agreement(Enum):
     SAME = "same"
     DIFFERENT = "different"
     UNKNOWN = "unknown"
-    INCOMPARABLE = "incomparable"  # the same number of other things
+    INCOMPARABLE = "incomparable"  # the same number of other things, or other sentences
+
+    @classmethod
+    def of(cls, is_same: bool) -> "Agreement":
+        return cls.SAME if is_same else cls.DIFFERENT
+
+    @classmethod
+    def of_all(cls, findings: Iterable["Agreement"]) -> "Agreement":
+        """SAME if all are; DIFFERENT if any is."""
+        found = set(findings)
+        return next((one for one in (cls.DIFFERENT, cls.UNKNOWN, cls.INCOMPARABLE) if one in found), cls.SAME)
 
 
 def close(left: Value, right: Value, *, digits: int = AGREE_DIGITS) -> bool:
@@ -98,7 +108,7 @@ def same_function(left: Node, right: Node) -> Agreement:
 
 def _same_constant(left: Node, right: Node) -> Agreement:
     try:
-        return Agreement.SAME if _agree(left, right, {}) else Agreement.DIFFERENT
+        return Agreement.of(_agree(left, right, {}))
     except NotANumberError:
         return Agreement.UNKNOWN
 
@@ -133,12 +143,12 @@ def _on_whole_numbers(
 
 def _is_for_whole_numbers(node: Node) -> bool:
     """Whether the tree has an operation that is meant for whole numbers, or a negative or circular power."""
-    if not isinstance(node, Call):
-        return False
-    if node.name in _WHOLE_NUMBER_OPERATIONS:
-        return True
-    if node.name == "^" and isinstance(node.args[0], Call) and node.args[0].name == "neg":
-        return True
-    if node.name in ("sin", "cos", "tan") and "pi" in symbols_of(node):
-        return True
-    return any(_is_for_whole_numbers(argument) for argument in node.args)
+    for part in subtrees(node):
+        match part:
+            case Call(name, _) if name in _WHOLE_NUMBER_OPERATIONS:
+                return True
+            case Call("^", (Call("neg", _), _)):
+                return True
+            case Call("sin" | "cos" | "tan", _) if "pi" in symbols_of(part):
+                return True
+    return False

@@ -57,8 +57,7 @@ def same_family(first: Family, second: Family) -> Agreement:
         if not close(abs(step), abs(other_step)):
             return Agreement.DIFFERENT
         turns = (start - other_start) / step
-        is_same = abs(turns - mp.nint(turns)) < mp.mpf(10) ** -20
-        return Agreement.SAME if is_same else Agreement.DIFFERENT
+        return Agreement.of(abs(turns - mp.nint(turns)) < mp.mpf(10) ** -20)
     return same_function(first.expression, renamed)
 
 

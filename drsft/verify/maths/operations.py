@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -81,24 +82,15 @@ def _double_factorial(value: Value) -> Value:
     return mp.fac2(value)
 
 
-def _root(radicand: Value, index: Value) -> Value:
-    return _power(radicand, 1 / index)
+def _bounded(operation: Any) -> Any:
+    """The operation, refused for values whose result nobody could write down."""
 
+    def apply(*values: Value) -> Value:
+        if any(abs(value) > MAX_EXPONENT for value in values):
+            raise TooLargeError
+        return operation(*values)
 
-def _log(argument: Value, base: Value | None = None) -> Value:
-    return mp.log(argument) if base is None else mp.log(argument) / mp.log(base)
-
-
-def _binomial(n: Value, k: Value) -> Value:
-    if abs(n) > MAX_EXPONENT or abs(k) > MAX_EXPONENT:
-        raise TooLargeError
-    return mp.binomial(n, k)
-
-
-def _exp(value: Value) -> Value:
-    if abs(value) > MAX_EXPONENT:
-        raise TooLargeError
-    return mp.exp(value)
+    return apply
 
 
 def _whole(operation: Any) -> Any:
@@ -116,49 +108,29 @@ def _modulo(left: Value, right: Value) -> Value:
     return left % right
 
 
+_OF_ONE = "sqrt floor ceil sin cos tan cot sec csc sinh cosh tanh coth sech csch re im arg sign"
+_INVERSE = "sin cos tan sec csc sinh cosh tanh"
+
 OPERATIONS: Mapping[str, Any] = {
-    "+": lambda a, b: a + b,
-    "-": lambda a, b: a - b,
-    "*": lambda a, b: a * b,
-    "/": lambda a, b: a / b,
+    **{name: getattr(mp, name) for name in _OF_ONE.split()},
+    **{f"arc{name}": getattr(mp, f"a{name}") for name in _INVERSE.split()},
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
     "^": _power,
-    "neg": lambda a: -a,
+    "neg": operator.neg,
+    "abs": abs,
     "%": lambda a: a / 100,
     "deg": lambda a: a * mp.pi / 180,
     "!": _factorial,
     "!!": _double_factorial,
-    "sqrt": lambda a: mp.sqrt(a),
-    "root": _root,
-    "abs": lambda a: abs(a),
-    "floor": lambda a: mp.floor(a),
-    "ceil": lambda a: mp.ceil(a),
-    "exp": _exp,
-    "ln": _log,
-    "log": _log,
-    "lg": lambda a: mp.log10(a),
-    "binom": _binomial,
-    "sin": lambda a: mp.sin(a),
-    "cos": lambda a: mp.cos(a),
-    "tan": lambda a: mp.tan(a),
-    "cot": lambda a: mp.cot(a),
-    "sec": lambda a: mp.sec(a),
-    "csc": lambda a: mp.csc(a),
-    "arcsin": lambda a: mp.asin(a),
-    "arccos": lambda a: mp.acos(a),
-    "arctan": lambda a: mp.atan(a),
+    "root": lambda radicand, index: _power(radicand, 1 / index),
+    "exp": _bounded(mp.exp),
+    "ln": mp.log,
+    "log": mp.log,
+    "binom": _bounded(mp.binomial),
     "arccot": lambda a: mp.pi / 2 - mp.atan(a),
-    "arcsec": lambda a: mp.asec(a),
-    "arccsc": lambda a: mp.acsc(a),
-    "sinh": lambda a: mp.sinh(a),
-    "cosh": lambda a: mp.cosh(a),
-    "tanh": lambda a: mp.tanh(a),
-    "coth": lambda a: mp.coth(a),
-    "sech": lambda a: mp.sech(a),
-    "csch": lambda a: mp.csch(a),
-    "arcsinh": lambda a: mp.asinh(a),
-    "Re": lambda a: mp.re(a),
-    "Im": lambda a: mp.im(a),
-    "arg": lambda a: mp.arg(a),
     "min": min,
     "max": max,
     "gcd": _whole(math.gcd),

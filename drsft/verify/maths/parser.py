@@ -428,9 +428,9 @@ class _Parser:
             if operator == "^":
                 self.take()
                 node = self.power(node)
-            elif operator == "!":
+            elif operator in ("!", "!!"):
                 self.take()
-                node = Call("!", (_arithmetic(node),))
+                node = Call(str(operator), (_arithmetic(node),))
             elif operator in ("deg", "circ") and not isinstance(node, Num):
                 self.take()
                 node = Call("deg", (_arithmetic(node),))

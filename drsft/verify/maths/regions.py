@@ -9,7 +9,7 @@ from drsft.verify.maths.evaluate import NotANumberError, free_symbols, value_at
 from drsft.verify.maths.identity import close
 from drsft.verify.maths.syntax import Builder, Call, Chain, Listing, Node, Quantity, Seq, SetOf, Sym
 
-__all__ = ["Piece", "region_of", "same_region"]
+__all__ = ["FLIPPED", "Piece", "region_of", "same_region"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from mpmath import mp  # type: ignore[import-untyped]
 
 from drsft.verify.maths.evaluate import NotANumberError, free_symbols, value_at
 from drsft.verify.maths.identity import Agreement, close, coordinate
-from drsft.verify.maths.regions import region_of, same_region
+from drsft.verify.maths.regions import FLIPPED, region_of, same_region
 from drsft.verify.maths.syntax import Call, Chain, Node, Num, Seq, Sym, Words, renamed_in
 from drsft.verify.maths.values import is_scalar
 
@@ -20,8 +20,7 @@ __all__ = ["assignment", "is_name", "same_relation"]
 SAME, DIFFERENT, UNKNOWN = Agreement.SAME, Agreement.DIFFERENT, Agreement.UNKNOWN
 Comparison = Callable[[Node, Node], Agreement]
 
-INEQUALITIES = frozenset({"<", ">", "<=", ">="})
-FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+INEQUALITIES = frozenset(FLIPPED)
 NUM_EQUATION_POINTS = 6
 
 
@@ -38,7 +37,7 @@ def same_relation(reference: Node, answer: Node, same: Comparison) -> Agreement:
     if set(chain.ops) <= INEQUALITIES | {"!=", "in"}:
         regions = region_of(chain), region_of(other)
         if regions[0] is not None and regions[1] is not None:
-            return SAME if same_region(regions[0], regions[1]) else DIFFERENT
+            return Agreement.of(same_region(regions[0], regions[1]))
     return DIFFERENT  # an equation is not a value: a^2 + b = 0 is not 0, x^2 = 4 is not 4
 
 
@@ -59,14 +58,13 @@ def _same_chains(reference: Chain, answer: Chain, same: Comparison) -> Agreement
         return _same_statement(reference, answer, same)
     regions = region_of(reference), region_of(answer)
     if regions[0] is not None and regions[1] is not None:
-        return SAME if same_region(regions[0], regions[1]) else DIFFERENT
+        return Agreement.of(same_region(regions[0], regions[1]))
     if len(reference.ops) == len(answer.ops) == 1 and all(
         is_scalar(s) for s in reference.sides + answer.sides
     ):
         return _equivalent(reference, answer)
     if reference.ops == answer.ops:
-        findings = [same(left, right) for left, right in zip(reference.sides, answer.sides, strict=True)]
-        return DIFFERENT if DIFFERENT in findings else UNKNOWN if UNKNOWN in findings else SAME
+        return Agreement.of_all(map(same, reference.sides, answer.sides))
     return DIFFERENT
 
 
@@ -102,13 +100,10 @@ def _is_of_event(node: Node) -> bool:
 def _same_statement(reference: Chain, answer: Chain, same: Comparison) -> Agreement:
     """Statements about numbers all hold or fail: only the same sides make the same statement."""
     if reference.ops == answer.ops:
-        pairs = list(zip(reference.sides, answer.sides, strict=True))
-    elif [FLIPPED.get(op, op) for op in reversed(reference.ops)] == list(answer.ops):
-        pairs = list(zip(reference.sides, reversed(answer.sides), strict=True))
-    else:
-        return DIFFERENT
-    findings = [same(left, right) for left, right in pairs]
-    return DIFFERENT if DIFFERENT in findings else UNKNOWN if UNKNOWN in findings else SAME
+        return Agreement.of_all(map(same, reference.sides, answer.sides))
+    if [FLIPPED.get(op, op) for op in reversed(reference.ops)] == list(answer.ops):
+        return Agreement.of_all(map(same, reference.sides, reversed(answer.sides)))
+    return DIFFERENT
 
 
 def assignment(node: Node) -> tuple[Node, Node] | None:
@@ -163,9 +158,9 @@ def _equivalent(reference: Chain, answer: Chain) -> Agreement:
     first, second = reference.ops[0], answer.ops[0]
     left, right = (Call("-", (chain.sides[0], chain.sides[1])) for chain in (reference, answer))
     if first in (">", ">="):
-        first, left = {">": "<", ">=": "<="}[first], Call("neg", (left,))
+        first, left = FLIPPED[first], Call("neg", (left,))
     if second in (">", ">="):
-        second, right = {">": "<", ">=": "<="}[second], Call("neg", (right,))
+        second, right = FLIPPED[second], Call("neg", (right,))
     if first != second:
         return DIFFERENT
     names = sorted(free_symbols(left) | free_symbols(right))

@@ -6,12 +6,11 @@ from fractions import Fraction
 from drsft.records import Outcome
 from drsft.verify import deadlines
 from drsft.verify.maths.answer import readings_of, words_of
-from drsft.verify.maths.compare import same_answer
+from drsft.verify.maths.compare import comparison_of, same_answer
 from drsft.verify.maths.evaluate import TooLargeError
 from drsft.verify.maths.identity import Agreement
 from drsft.verify.maths.normalise import clean
 from drsft.verify.maths.symbolic import load, symbolic
-from drsft.verify.maths.syntax import Truth
 from drsft.verify.maths.tokens import FUNCTIONS
 
 __all__ = ["MAX_CHARS", "is_prose", "plain_finding", "same_math", "same_when_read"]
@@ -21,7 +20,6 @@ MAX_CHARS = 4_000  # of an answer that is read; longer ones are only compared as
 MAX_SYMBOLIC_CHARS = 1_000
 NOISE_CHARS = 10
 _PLAIN_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d{1,300})(?:\.\d{1,300})?|-?\.\d{1,300}")
-_SENTENCE_WORD = re.compile(r"[A-Za-z]{4}")
 _COMMAND = re.compile(r"\\(?:begin|end)\{[a-z*]+\}|\\[A-Za-z]+")
 _WORD = re.compile(r"[A-Za-z]?[a-z]{3,}")
 _PROSE = re.compile(r"(?<![\\A-Za-z])[a-z]{3,}[ ,]+(?:[a-z]{1,3} )*[a-z]{3,}")
@@ -34,20 +32,20 @@ def same_math(reference: str, answer: str) -> tuple[Outcome, str]:
     first, second = clean(reference), clean(answer)
     if max(len(first), len(second)) > MAX_CHARS:
         return Outcome.UNJUDGED, "answer too long"
-    if (finding := _same_words(first, second)) is not None:
-        return finding
-    if _letters_in_order(first) == _letters_in_order(second):
+    if _has_same_words(first, second):
         return Outcome.CORRECT, "same words"
     try:
         agreement, is_read = _same_read(first, second)
     except TooLargeError:
         return Outcome.UNJUDGED, "value too large to compute"
-    if agreement is Agreement.SAME:
-        return Outcome.CORRECT, "equal when read"
-    if agreement is Agreement.DIFFERENT:
-        return Outcome.WRONG, "different when read"
-    if agreement is Agreement.INCOMPARABLE:
-        return Outcome.UNJUDGED, "counts of other things"
+    match agreement:
+        case Agreement.SAME:
+            return Outcome.CORRECT, "equal when read"
+        case Agreement.DIFFERENT:
+            return Outcome.WRONG, _difference(first, second)
+        case Agreement.INCOMPARABLE:
+            is_text = words_of(first) != ""
+            return Outcome.UNJUDGED, "words cannot be compared" if is_text else "counts of other things"
     return _by_symbols(first, second, is_read)
 
 
@@ -72,18 +70,11 @@ def _number(plain: str) -> int | Fraction:
     return Fraction(digits) if "." in digits else int(digits)
 
 
-def _same_words(reference: str, answer: str) -> tuple[Outcome, str] | None:
-    """Answers that are letters: a word, a sentence."""
-    first, second = words_of(reference), words_of(answer)
-    if first and second and min(len(first), len(second)) > 1 and first.lower() == second.lower():
-        return Outcome.CORRECT, "same words"
-    if readings_of(reference) and isinstance(readings_of(reference)[0], Truth):
-        return None
-    if _SENTENCE_WORD.search(first) and _SENTENCE_WORD.search(second):
-        # A short answer in other words is another answer; a sentence may say the same in other words.
-        is_short = len(first.split()) <= 3
-        return (Outcome.WRONG, "other words") if is_short else (Outcome.UNJUDGED, "words cannot be compared")
-    return None
+def _has_same_words(first: str, second: str) -> bool:
+    """Whether two answers of letters are the same word or sentence, or their letters the same in order."""
+    words = words_of(first).lower()
+    is_same_word = len(words) > 1 and words == words_of(second).lower()
+    return is_same_word or _letters_in_order(first) == _letters_in_order(second)
 
 
 def _letters_in_order(text: str) -> str:
@@ -101,6 +92,14 @@ def _same_read(reference: str, answer: str) -> tuple[Agreement, tuple[bool, bool
     if Agreement.SAME in findings:
         return Agreement.SAME, is_read
     return findings[0], is_read
+
+
+def _difference(reference: str, answer: str) -> str:
+    """The reason for answers that were read and differ: by their values, or by types without a comparison."""
+    first, second, comparison = comparison_of(readings_of(reference)[0], readings_of(answer)[0])
+    if comparison is None:
+        return f"no comparison of {first.value} with {second.value}"
+    return "different when read"
 
 
 def _by_symbols(reference: str, answer: str, is_read: tuple[bool, bool]) -> tuple[Outcome, str]:

@@ -1,5 +1,6 @@
 """The tree that an answer is read into. Small, immutable, and knows nothing of LaTeX, numbers or sympy."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 from fractions import Fraction
@@ -21,8 +22,9 @@ __all__ = [
     "Sym",
     "Truth",
     "Words",
-    "parts_of",
+    "rebuilt",
     "renamed_in",
+    "subtrees",
     "symbols_of",
 ]
 
@@ -161,29 +163,37 @@ def parts_of(node: Node) -> "tuple[Node, ...]":
     return ()
 
 
+def subtrees(node: Node) -> Iterator[Node]:
+    """Yields the tree and every tree within it."""
+    waiting = [node]
+    while waiting:
+        yield (node := waiting.pop())
+        waiting.extend(parts_of(node))
+
+
 def symbols_of(node: Node) -> frozenset[str]:
     """Names of all symbols, constants included."""
-    own = frozenset({node.name}) if isinstance(node, Sym) else frozenset()
-    return own.union(*map(symbols_of, parts_of(node)))
+    return frozenset(part.name for part in subtrees(node) if isinstance(part, Sym))
+
+
+def rebuilt(node: Node, change: Callable[[Node], Node]) -> Node:
+    """The tree with `change` made to each of its parts; a matrix stays as it is."""
+    match node:
+        case Call(_, parts):
+            return replace(node, args=tuple(map(change, parts)))
+        case Chain(parts, _):
+            return replace(node, sides=tuple(map(change, parts)))
+        case Listing(parts) | SetOf(parts) | Seq(parts, _, _):
+            return replace(node, items=tuple(map(change, parts)))
+        case Builder(element, conditions):
+            return Builder(change(element), tuple(map(change, conditions)))
+        case Quantity(value, _):
+            return replace(node, value=change(value))
+    return node
 
 
 def renamed_in(node: Node, old: str, new: str) -> Node:
-    """The tree with one symbol's name changed; a matrix stays as it is."""
-
-    def renamed(items: "tuple[Node, ...]") -> "tuple[Node, ...]":
-        return tuple(renamed_in(item, old, new) for item in items)
-
-    match node:
-        case Sym(name):
-            return Sym(new) if name == old else node
-        case Call(_, args):
-            return replace(node, args=renamed(args))
-        case Chain(sides, _):
-            return replace(node, sides=renamed(sides))
-        case Listing(items) | SetOf(items) | Seq(items, _, _):
-            return replace(node, items=renamed(items))
-        case Builder(element, conditions):
-            return replace(node, element=renamed_in(element, old, new), conditions=renamed(conditions))
-        case Quantity(value, _):
-            return replace(node, value=renamed_in(value, old, new))
-    return node
+    """The tree with one symbol's name changed."""
+    if isinstance(node, Sym):
+        return Sym(new) if node.name == old else node
+    return rebuilt(node, lambda part: renamed_in(part, old, new))

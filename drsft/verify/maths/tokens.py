@@ -32,7 +32,10 @@ FUNCTIONS = _set(
     "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth sech csch ln log"
     " lg exp min max gcd lcm det arg Re Im sgn asin acos atan asinh acosh atanh abs floor ceil"
 )
-ALIASES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "lg": "log"}
+ALIASES = {
+    **{f"a{name}": f"arc{name}" for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
+    **{"lg": "log", "Re": "re", "Im": "im", "sgn": "sign"},
+}
 OPERATORS = {
     **dict.fromkeys(("cdot", "times", "ast"), "*"),
     **dict.fromkeys(("le", "leq", "leqslant", "leqq"), "<="),
@@ -85,7 +88,7 @@ _PIECE = re.compile(
     |\\(?P<command>[A-Za-z]+)
     |\\(?P<escaped>.)
     |(?P<letters>[A-Za-zµΩ]+)
-    |(?P<op><=|>=|=<|=>|!=|==|\*\*|[-+*/^_=<>(){}\[\]|,;:!%'&])
+    |(?P<op><=|>=|=<|=>|!=|!!|==|\*\*|[-+*/^_=<>(){}\[\]|,;:!%'&])
     |(?P<other>.)""",
     re.VERBOSE | re.DOTALL,
 )

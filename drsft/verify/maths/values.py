@@ -14,7 +14,7 @@ from fractions import Fraction
 from drsft.verify.maths.evaluate import NotANumberError, exact, free_symbols, value_at
 from drsft.verify.maths.identity import Agreement, same_function
 from drsft.verify.maths.parser import OPAQUE, UNIT_LETTERS
-from drsft.verify.maths.syntax import Call, Node, Num, Quantity, Sym, symbols_of
+from drsft.verify.maths.syntax import Call, Node, Num, Quantity, Sym, subtrees, symbols_of
 from drsft.verify.maths.units import Unit, factor_between, is_label, is_unit, label_of
 
 __all__ = ["decimal_of", "either", "is_scalar", "same_scalar", "split_unit"]
@@ -60,9 +60,9 @@ def same_scalar(reference: Node, answer: Node) -> Agreement:
         case (Call("deg", (left,)), right) | (right, Call("deg", (left,))):
             return either(_same_value(left, right), _same_value(Call("deg", (left,)), right))
         case Call("base", (left, base)), Call("base", (right, other_base)):
-            return _verdict(left == right and base == other_base)
+            return Agreement.of(left == right and base == other_base)
         case (Call("base", (left, _)), right) | (right, Call("base", (left, _))):
-            return _verdict(left == right)  # the base is in the question; its digits must be the same
+            return Agreement.of(left == right)  # the base is in the question; its digits must be the same
         case Call("ratio", parts), Call("ratio", other_parts):
             return _same_ratio(parts, other_parts)
         case (Call("ratio", (left, right)), other) | (other, Call("ratio", (left, right))):
@@ -73,10 +73,6 @@ def same_scalar(reference: Node, answer: Node) -> Agreement:
 def _is_share(node: Node) -> bool:
     number = decimal_of(node)
     return number is not None and 0 < abs(number.value) < 1
-
-
-def _verdict(is_same: bool) -> Agreement:
-    return SAME if is_same else DIFFERENT
 
 
 def _signed_within(node: Node) -> Node:
@@ -92,10 +88,10 @@ def _same_value(reference: Node, answer: Node) -> Agreement:
         return SAME
     if "inf" in symbols_of(reference) | symbols_of(answer):
         infinities = _infinity(reference), _infinity(answer)
-        return _verdict(infinities[0] is not None and infinities[0] == infinities[1])
+        return Agreement.of(infinities[0] is not None and infinities[0] == infinities[1])
     first, second = exact(reference), exact(answer)
     if first is not None and second is not None:
-        agreement = _verdict(first == second)
+        agreement = Agreement.of(first == second)
     else:
         reference, answer = _without_unit_letter(reference, answer)
         agreement = same_function(reference, answer)
@@ -118,9 +114,7 @@ def _infinity(node: Node) -> int | None:
 
 
 def _is_opaque(node: Node) -> bool:
-    return isinstance(node, Call) and (
-        node.name.startswith(OPAQUE) or any(_is_opaque(argument) for argument in node.args)
-    )
+    return any(isinstance(part, Call) and part.name.startswith(OPAQUE) for part in subtrees(node))
 
 
 def _rounds(decimal: Node, value: Node) -> bool:
@@ -247,7 +241,7 @@ def _telling_words(unit: Unit) -> set[str]:
 
 def _close_decimals(reference: Node, scaled: Num) -> Agreement:
     """A conversion by an inexact factor, written to MIN_ROUNDED_DIGITS digits."""
-    return _verdict(_rounds(reference, scaled))
+    return Agreement.of(_rounds(reference, scaled))
 
 
 def _known(unit: Unit) -> Unit:
