@@ -19,12 +19,13 @@ from drsft.config.rewriting import Grounding, Guided, Hint, Rejections, Rewrite,
 from drsft.config.rounds import Rounds
 from drsft.config.run import Resources, RunConfig, WorkerShare
 from drsft.config.sampling import SamplingPhase
-from drsft.config.target import Engine, Prompts, Target, ThoughtMarkers
+from drsft.config.target import EMBEDDED_PROMPTS, Engine, Prompts, Target, ThoughtMarkers
 from drsft.config.tracing import Traces
 from drsft.config.training import Arm, DataView, GapFilter, Lora, TrackerName, Train
 from drsft.config.verification import Verification
 
 __all__ = [
+    "EMBEDDED_PROMPTS",
     "Analysis",
     "Arm",
     "Benchmark",

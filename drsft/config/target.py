@@ -16,7 +16,7 @@ from pydantic import (
 
 from drsft.config.base import Frozen
 
-__all__ = ["Engine", "Prompts", "Target", "ThoughtMarkers"]
+__all__ = ["EMBEDDED_PROMPTS", "Engine", "Prompts", "Target", "ThoughtMarkers"]
 
 _GIVEN_BY_DRSFT = ("messages", "tools", "documents", "add_generation_prompt", "strftime_now")
 
@@ -52,6 +52,12 @@ class Prompts(Frozen):
             if "{question}" not in template or "{demonstration}" not in template:
                 raise ValueError(f"{name} must contain {{question}} and {{demonstration}}")
         return self
+
+
+EMBEDDED_PROMPTS = Prompts(  # what the tiny model was made with
+    plain="{question}",
+    guided="{question}\nReference solution: {demonstration}\nSolve it in your own words.",
+)
 
 
 class Engine(Frozen):

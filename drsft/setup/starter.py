@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from drsft.config import Problems, Prompts, RunConfig, Target
+from drsft.config import EMBEDDED_PROMPTS, Problems, Prompts, RunConfig, Target
 from drsft.config.base import Frozen
 from drsft.config.benchmarks import KNOWN_BENCHMARKS
 from drsft.config.configfile import settings_of
@@ -32,10 +32,6 @@ _CODE_GUIDED = (
     "only where you are stuck. Then give your own solution in one block of Python code, without mentioning "
     "the given one.\n\n{demonstration}"
 )
-_EMBEDDED = {  # what the tiny model was made with
-    "plain": "{question}",
-    "guided": "{question}\nReference solution: {demonstration}\nSolve it in your own words.",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +123,7 @@ def _prompts(survey: DataSurvey, model: str) -> Mapping[str, str]:
         name = "humaneval" if "test" not in (survey.columns.question or "") else "mbpp"
         return {"plain": KNOWN_BENCHMARKS[name]["prompt"], "guided": _CODE_GUIDED}
     if model == "embedded":
-        return _EMBEDDED
+        return EMBEDDED_PROMPTS.model_dump(exclude_defaults=True)
     names = ("plain", "guided") if survey.columns.has_solutions else ("plain", "answered")
     if survey.problems.kind == "choice":
         return {

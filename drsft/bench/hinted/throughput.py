@@ -18,7 +18,7 @@ from rich.table import Table
 
 from drsft.bench.hinted.peer_loop import decode_one_by_one
 from drsft.bench.models import EMBEDDED, ModelUse, bench_model
-from drsft.config import Constant, Engine, Linear, Mixing, Problems, Prompts, Target
+from drsft.config import EMBEDDED_PROMPTS, Constant, Engine, Linear, Mixing, Problems, Target
 from drsft.intake.problems import Intake, read_problems
 from drsft.policy.hinted.protocol import Contexts, HintedDecoder
 from drsft.policy.prompts import Prompter, target_prompter
@@ -29,10 +29,6 @@ from drsft.rewrite.shard import freeze_heap
 __all__ = ["HintedBench", "bench_hinted", "print_bench"]
 
 MAX_TOKENS = 128
-PROMPTS = Prompts(
-    plain="{question}",
-    guided="{question}\nReference solution: {demonstration}\nSolve it in your own words.",
-)
 STRESS: Mapping[str, Mapping[str, Any]] = {
     "odd number of sequences": {"max_num_seqs": 7},
     "chunked prefill, small token budget": {
@@ -141,7 +137,9 @@ def print_bench(bench: HintedBench, console: Console | None = None) -> None:
 
 def _target(use: ModelUse, max_num_seqs: int) -> Target:
     engine = Engine(max_num_seqs=max_num_seqs, kv_cache_mib=1024, enforce_eager=True)
-    return Target.model_validate({**use.target, "max_model_len": 512, "prompts": PROMPTS, "engine": engine})
+    return Target.model_validate(
+        {**use.target, "max_model_len": 512, "prompts": EMBEDDED_PROMPTS, "engine": engine}
+    )
 
 
 def _contexts(prompter: Prompter) -> Iterator[Contexts]:

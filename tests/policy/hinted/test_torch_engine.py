@@ -18,7 +18,7 @@ from transformers import (
     PretrainedConfig,
 )
 
-from drsft.config import Constant, Engine, Linear, Mixing, Prompts, Target
+from drsft.config import EMBEDDED_PROMPTS, Constant, Engine, Linear, Mixing, Target
 from drsft.errors import InputError, StageError
 from drsft.policy.hinted.attention import group_queries
 from drsft.policy.hinted.kv_cache import CachedRows, RecomputedRows, compaction, rows_for
@@ -29,15 +29,12 @@ from drsft.records import Completion, Problem, Sampling
 from tests.base_model.task import Split, make_problems
 from tests.support.hinted_oracle import Settings, decode_one, linear
 
-PROMPTS = Prompts(
-    plain="{question}",
-    guided="{question}\nReference solution: {demonstration}\nSolve it in your own words.",
-)
-
 
 def target(max_num_seqs: int = 14) -> Target:
     engine = Engine(max_num_seqs=max_num_seqs, kv_cache_mib=64, enforce_eager=True)
-    return Target(model="embedded", dtype="float32", max_model_len=512, prompts=PROMPTS, engine=engine)
+    return Target(
+        model="embedded", dtype="float32", max_model_len=512, prompts=EMBEDDED_PROMPTS, engine=engine
+    )
 
 
 def greedy(**changes: float) -> Sampling:
@@ -46,7 +43,7 @@ def greedy(**changes: float) -> Sampling:
 
 @pytest.fixture(scope="module")
 def prompter() -> Prompter:
-    return load_prompter("embedded", PROMPTS)
+    return load_prompter("embedded", EMBEDDED_PROMPTS)
 
 
 @pytest.fixture(scope="module")
