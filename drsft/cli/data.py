@@ -6,25 +6,30 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import reduce
 from pathlib import Path
+from typing import Any, cast
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from drsft.cli.data_tables import data_tables
 from drsft.cli.terminal import progress_console
-from drsft.config import Problems, Target
+from drsft.config import Columns, Problems, Target
 from drsft.config.base import Frozen
 from drsft.config.configfile import load_config, settings_of
 from drsft.errors import ConfigError, InputError
-from drsft.intake.data_report import DataReport, guess_columns, report_data
+from drsft.intake.data_report import DataReport, report_data
 from drsft.policy.prompts import Prompter, target_prompter
 from drsft.records import Problem
+from drsft.setup.data_survey import DataSurvey, survey_data
+from drsft.setup.found_columns import GivenColumns, likeliest
 from drsft.verify.kinds import KINDS, kinds_of
 
 __all__ = ["show_data"]
 
 WIDTH = 160  # where the output is no terminal: every column whole
+_ROLES = ("question", "demonstration", "reference", "messages")
 _TESTS = {"test", "tests", "test_list"}  # fields from which kind code takes its reference
 EVERY_S = 5.0  # a line of progress in a log
 
@@ -38,7 +43,8 @@ class _Reading:
     """How the file is to be read: by a run's configuration, or by what was given and guessed."""
 
     problems: Problems
-    guesses: Mapping[str, str]
+    guesses: Mapping[str, str]  # key of problems -> why its value was taken
+    trouble: str | None  # why nothing was taken, in the words of drsft init
     has_solutions: bool
     target: Target | None
     has_run: bool
@@ -89,22 +95,72 @@ def _reading(file: str, config: Path | None, overrides: Sequence[str], model: st
         return _Reading(
             problems=run.problems,
             guesses={},
+            trouble=None,
             has_solutions=True,
             target=target,
             has_run=True,
             kinds=kinds_of(run.rewrite.verification),
         )
     tree = {"problems": {"path": file}}
-    problems = settings_of(_OnlyProblems, tree, overrides, source="drsft data").problems
-    guessed = guess_columns(problems)
+    given = settings_of(_OnlyProblems, tree, overrides, source="drsft data").problems
+    problems, guesses, trouble, has_solutions = given, dict[str, str](), None, True
+    try:
+        survey = _survey(given)
+    except InputError as error:
+        trouble = str(error)
+    else:
+        named = {role: getattr(given.columns, role) for role in given.columns.model_fields_set}
+        columns = survey.problems.columns.model_copy(update=named)
+        problems, guesses = (
+            survey.problems.model_copy(update={"columns": columns}),
+            _guesses(given, survey),
+        )
+        has_solutions = survey.columns.has_solutions
     return _Reading(
-        problems=problems.model_copy(update={"columns": guessed.columns}),
-        guesses=guessed.reasons,
-        has_solutions=guessed.has_solutions,
+        problems=problems,
+        guesses=guesses,
+        trouble=trouble,
+        has_solutions=has_solutions,
         target=Target(model=model) if model else None,
         has_run=False,
         kinds=frozenset(KINDS),
     )
+
+
+def _survey(given: Problems) -> DataSurvey:
+    """What drsft init would take, the likeliest where it would ask. Raises InputError."""
+    named = {role: getattr(given.columns, role) for role in _ROLES}
+    columns = {
+        role: name
+        for role, name in named.items()
+        if role in given.columns.model_fields_set and isinstance(name, str)
+    }
+    kind = given.kind if "kind" in given.model_fields_set else None
+    return survey_data(given, GivenColumns(**columns), likeliest, kind=kind)
+
+
+def _guesses(given: Problems, survey: DataSurvey) -> dict[str, str]:
+    """What was taken that is neither given nor a default, with the reason."""
+    found, usual = survey.problems, Columns()
+    guesses = {
+        f"columns.{role}": survey.columns.reasons.get(role, "is what drsft init takes")
+        for role in _ROLES
+        if role not in given.columns.model_fields_set
+        and getattr(found.columns, role) not in (None, *_usual_names(usual, role))
+    }
+    if found.kind != given.kind:
+        guesses["kind"] = survey.kind_reason
+    if found.options_from != given.options_from:
+        guesses["options_from"] = "answers are numbers of options"
+    if found.split != given.split:
+        guesses["split"] = f"there is no split {given.split!r}"
+    if found.reading != given.reading:
+        guesses["reading.encoding"] = "it is no UTF-8, and its accents stand within words"
+    return guesses
+
+
+def _usual_names(columns: Columns, role: str) -> Sequence[str]:
+    return () if role == "messages" else columns.candidates(cast(Any, role))
 
 
 def _report(reading: _Reading, prompter: Prompter | None, max_rows: int | None) -> DataReport:
@@ -115,7 +171,6 @@ def _report(reading: _Reading, prompter: Prompter | None, max_rows: int | None) 
             prompter=prompter,
             max_model_len=limit,
             max_rows=max_rows,
-            needs_demonstration=reading.has_solutions,
             kinds=reading.kinds,
             on_row=on_row,
         )
@@ -133,11 +188,13 @@ def _turn(prompter: Prompter, problem: Problem) -> dict[str, str]:
 
 def _hints(reading: _Reading, report: DataReport) -> Iterator[str]:
     """What a person should look at, a line each with the key to set."""
-    for role, reason in reading.guesses.items():
-        column = getattr(reading.problems.columns, role)
-        yield f"guessed: problems.columns.{role} is {column!r}, which {reason}"
+    if reading.trouble is not None:
+        yield f"drsft init: {reading.trouble}"
+    for key, reason in reading.guesses.items():
+        value = reduce(getattr, key.split("."), reading.problems)
+        yield f"guessed: problems.{key} is {value!r}: {reason}"
     if not reading.has_solutions:
-        yield "no solutions found; a run needs problems.columns.demonstration"
+        yield "no solutions found; a run of drsft init shows the target the answer in their place"
     if "code" not in report.kinds and _TESTS & {one.path for one in report.fields}:
         yield "rows hold tests of code; to judge by them set problems.kind: code"
     if report.options is not None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from drsft.config.configfile import load_config
 from drsft.errors import ConfigError, InputError
 from drsft.intake.roles import Candidate, Role
-from drsft.setup.found_columns import FLAGS
+from drsft.setup.found_columns import FLAGS, likeliest
 from drsft.setup.machine import this_machine
 from drsft.setup.starter import Starter, Wanted, make_starter
 
@@ -28,7 +28,7 @@ def write_starter(wanted: Wanted, output: Path, *, force: bool, yes: bool, as_js
     if output.exists() and not force:
         raise ConfigError(f"{output} exists; add --force to overwrite it, or -o OTHER.yaml")
     is_terminal = sys.stdin.isatty() and sys.stderr.isatty() and not as_json
-    ask = _first if yes else _ask if is_terminal else _refuse
+    ask = likeliest if yes else _ask if is_terminal else _refuse
     starter = make_starter(wanted, ask, this_machine())
     try:
         output.write_text(starter.text, encoding="utf-8")
@@ -66,10 +66,6 @@ def _table(starter: Starter) -> Table:
         shown = value if len(value) <= SHOWN_CHARS else f"{value[: SHOWN_CHARS - 1]}…"
         table.add_row(one.key, shown, one.reason)
     return table
-
-
-def _first(role: Role, candidates: Sequence[Candidate]) -> str:
-    return candidates[0].column
 
 
 def _refuse(role: Role, candidates: Sequence[Candidate]) -> str:

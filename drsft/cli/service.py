@@ -39,7 +39,7 @@ def data(
 ) -> None:
     """Show the rows of a data set as a run would read them, and which it would set aside.
 
-    Without a configuration, columns that have other names than problem, solution and answer are guessed.
+    Without a configuration they are read as `drsft init` would have them read, and what it found is said.
 
     Examples:  drsft data exercises.csv
 

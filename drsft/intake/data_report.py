@@ -3,15 +3,14 @@
 import heapq
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 from drsft.config import Columns, Problems
-from drsft.intake.columns import find_column, text_of, value_at
+from drsft.intake.columns import find_column
 from drsft.intake.field_profile import FieldProfile, Lengths, lengths_of, profile_fields
-from drsft.intake.messages import Conversation, read_conversation
 from drsft.intake.problems import Intake, problems_of_rows
 from drsft.intake.roles import Role, candidates_for
 from drsft.intake.rows import BadRow, Row, read_rows
@@ -19,13 +18,11 @@ from drsft.policy.prompts import Prompter
 from drsft.records import Problem
 from drsft.verify.kinds import KINDS
 
-__all__ = ["DataReport", "GuessedColumns", "SetAside", "TextLengths", "guess_columns", "report_data"]
+__all__ = ["DataReport", "SetAside", "TextLengths", "report_data"]
 
 PROFILED_ROWS = 1000
-GUESSED_FROM_ROWS = 200
 MEASURED_PROBLEMS = 2000  # of which tokens are counted, drawn evenly; and of as many as follow, the longest
 LONGEST_PROBLEMS = 50
-ColumnName = Literal["question", "demonstration", "reference"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,15 +45,6 @@ class TextLengths:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GuessedColumns:
-    """The columns to read with, and why each guess was made."""
-
-    columns: Columns
-    reasons: Mapping[str, str]  # by role
-    has_solutions: bool  # whether the first rows hold any
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DataReport:
     path: str
     num_read: int
@@ -71,46 +59,6 @@ class DataReport:
     num_measured: int  # problems whose tokens were counted
     first: Problem | None
     options: str | None  # a field that looks like options and that no template shows
-
-
-def guess_columns(problems: Problems) -> GuessedColumns:
-    """The columns, with guesses for those that were not set and that none of the first rows has."""
-    read = (row.fields for row in islice(read_rows(problems), GUESSED_FROM_ROWS) if isinstance(row, Row))
-    rows = list(read)
-    profiles = profile_fields(rows)
-    columns, reasons = problems.columns, dict[str, str]()
-
-    def guess(roles: Sequence[Role]) -> None:
-        """Takes the likeliest field for one of the roles, if there is any."""
-        nonlocal columns
-        free = [role for role in roles if role.value not in problems.columns.model_fields_set]
-        found = [(one, role) for role in free for one in candidates_for(role, profiles)[:1]]
-        if found:
-            best, role = max(found, key=lambda pair: pair[0].score)
-            columns = columns.model_copy(update={role.value: best.column})
-            reasons[role.value] = best.reason
-
-    if columns.messages is None and not _has(rows, columns, "question"):
-        guess([Role.QUESTION, Role.MESSAGES])
-    if not _has(rows, columns, "demonstration"):
-        guess([Role.DEMONSTRATION])
-    if not _has(rows, columns, "reference"):
-        guess([Role.REFERENCE])
-    answers = bool(rows) and columns.messages is not None and _answers(rows, columns.messages)
-    has_solutions = answers or _has(rows, columns, "demonstration")
-    return GuessedColumns(columns=columns, reasons=reasons, has_solutions=has_solutions)
-
-
-def _has(rows: Iterable[dict[str, Any]], columns: Columns, name: ColumnName) -> bool:
-    """Whether any of the rows has a text in a column for this role."""
-    found = ((fields, find_column(fields, columns.candidates(name))) for fields in rows)
-    return any(column is not None and text_of(fields, column) is not None for fields, column in found)
-
-
-def _answers(rows: Sequence[dict[str, Any]], messages: str) -> bool:
-    """Whether conversations end with the assistant's turn."""
-    found = (read_conversation(value_at(fields, messages)) for fields in rows)
-    return any(isinstance(one, Conversation) and one.answer is not None for one in found)
 
 
 @dataclass(slots=True)

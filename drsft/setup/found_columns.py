@@ -14,7 +14,7 @@ from drsft.setup.row_texts import RowTexts
 from drsft.verify.code.program import reference_of_row
 from drsft.verify.kinds import KINDS
 
-__all__ = ["FLAGS", "Ask", "FoundColumns", "GivenColumns", "find_columns"]
+__all__ = ["FLAGS", "Ask", "FoundColumns", "GivenColumns", "find_columns", "likeliest"]
 
 Ask = Callable[[Role, Sequence[Candidate]], str]
 Fields = Mapping[str, Any]
@@ -57,6 +57,11 @@ class FoundColumns:
     kind: str | None = None  # a field that names each row's verifier
     is_code: bool = False
     reasons: Mapping[str, str]  # by key of problems.columns
+
+
+def likeliest(role: Role, candidates: Sequence[Candidate]) -> str:
+    """Chooses where nobody is asked."""
+    return candidates[0].column
 
 
 def find_columns(

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from drsft.cli import app
 from drsft.config import Problems
-from drsft.errors import DrsftError
+from drsft.config.configfile import load_config
+from drsft.errors import DrsftError, InputError
 from drsft.intake.problems import Intake, read_problems
 
 TABLE = """id,Body,Final Answer,Worked Solution
@@ -23,6 +24,7 @@ It is 2"
 """
 COLUMNS = {"question": "Body", "reference": "Final Answer", "demonstration": "Worked Solution"}
 GIVEN = [text for role, column in COLUMNS.items() for text in ("--columns", f"{role}={column}")]
+GIVEN.append("problems.kind=math")
 
 
 @pytest.fixture
@@ -71,22 +73,54 @@ def test_columns_of_other_names_are_guessed_and_said(tmp_path: Path) -> None:
     path.write_text(json.dumps({"Question": "What is 1+1?", "Answer": 2, "rationale": "We add."}))
     found = as_json(path)
     assert found["num_problems"] == 1
-    assert set(found["guessed"]) == {"question", "reference", "demonstration"}
+    roles = {"columns.question", "columns.reference", "columns.demonstration"}
+    assert roles <= set(found["guessed"]) <= {*roles, "kind"}
     assert "problems.columns.question is 'Question'" in found["hints"][0]
 
 
-def test_a_file_without_solutions_is_shown_with_the_key_that_a_run_needs(tmp_path: Path) -> None:
+def write_choices(path: Path) -> None:
+    rows = [{"problem": f"{n}+2?", "choices": [str(n + 1), str(n + 2)], "answer": "B"} for n in range(5)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_without_a_configuration_it_reads_what_drsft_init_would_write(tmp_path: Path) -> None:
+    path, config = tmp_path / "a.jsonl", tmp_path / "my-run.yaml"
+    write_choices(path)
+    found = as_json(path)
+    assert found["first"]["question"] == "0+2?\nA. 1\nB. 2"
+    assert found["kinds"] == {"choice": 5}
+    assert any("no solutions found" in hint for hint in found["hints"])
+    arguments = ["init", str(path), "--model", "embedded", "-o", str(config), "--json"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    written = load_config(config).problems.columns
+    assert set(found["taken"]["reference"]) == {written.reference}
+    assert as_json(path, "--config", config)["first"] == found["first"]
+
+
+def test_what_drsft_init_refuses_is_shown_with_its_reason(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_text(json.dumps({"problem": "2+2?", "choices": ["3", "4"], "answer": "B"}))
-    found = as_json(path, "problems.kind=exact")
-    assert found["num_problems"] == 1
-    assert any("problems.columns.demonstration" in hint for hint in found["hints"])
+    path.write_text("".join(json.dumps({"w": n, "h": n + 1}) + "\n" for n in range(5)))
+    result = CliRunner().invoke(app, ["data", str(path)])
+    assert "fields of the first 5 rows" in result.stdout
+    assert "drsft init: no field looks like a question" in result.stdout
+    assert isinstance(result.exception, InputError)
+
+
+def test_options_that_a_configuration_does_not_show_are_said(tmp_path: Path) -> None:
+    path, config = tmp_path / "a.jsonl", tmp_path / "my-run.yaml"
+    write_choices(path)
+    config.write_text(
+        f"name: x\nproblems: {{path: {path}, kind: exact, columns: {{demonstration: answer}}}}\n"
+        "target: {model: embedded, max_model_len: 400}\n"
+        "rewrite: {self_align: {max_tokens: 16}, guided: {max_tokens: 16}}\n"
+    )
+    hints = as_json(path, "--config", config)["hints"]
     assert any(
         r'problems.columns.question: "{problem}\n{choices}" and problems.kind: choice' in hint
-        for hint in found["hints"]
+        for hint in hints
     )
     shown = as_json(path, "problems.kind=choice", r'problems.columns.question="{problem}\n{choices}"')
-    assert shown["first"]["question"] == "2+2?\nA. 3\nB. 4"
+    assert shown["first"]["question"] == "0+2?\nA. 1\nB. 2"
     assert shown["options"] is None
 
 
