@@ -49,10 +49,11 @@ class EngineRequest(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EngineCounts:
-    """Tokens that an engine has sampled so far, and the samples that it has and has not finished."""
+    """What an engine has sampled so far; `num_in_flight` are the samples that it has and has not finished."""
 
     num_tokens: int
     num_in_flight: int
+    num_done: int  # samples, those that were stopped too
 
 
 class SteppedEngine(Protocol):

@@ -37,6 +37,7 @@ __all__ = [
     "raise_given_up",
     "run_to_end",
     "scoring_model",
+    "told_reading",
 ]
 
 GROUP_LABEL = "drsft.io/group"  # of a Ray node; k8s/ and cluster/ give it to their groups of workers
@@ -77,6 +78,18 @@ def scoring_model(target: Target) -> "CausalLM":
     return model
 
 
+@contextmanager
+def told_reading(board: Any, stage: str) -> Iterator[None]:
+    """Within the block the stage's line says that this actor reads weights, and then that it scores."""
+    if board is None:
+        yield
+        return
+    actor_id = ray.get_runtime_context().get_actor_id()
+    board.engine_is.remote(stage, actor_id, EnginePhase.READING)
+    yield
+    board.engine_is.remote(stage, actor_id, EnginePhase.SCORING)
+
+
 class EnginePulse:
     """Tells the board every few seconds what an engine has sampled and has in flight, how long it has been
     there, and how much of it at work.
@@ -89,7 +102,7 @@ class EnginePulse:
     ) -> None:
         self._board, self._stage, self._actor_id = board, stage, actor_id
         self._policy, self._every_s = policy, every_s
-        self._told_tokens = 0
+        self._told_tokens = self._told_samples = 0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._tell, name="engine-pulse", daemon=True)
         self._thread.start()
@@ -119,7 +132,14 @@ class EnginePulse:
         counts = self._policy.counts()
         num_new_tokens = max(counts.num_tokens - self._told_tokens, 0)
         self._told_tokens += num_new_tokens
-        self._board.engine_samples.remote(self._stage, self._actor_id, num_new_tokens, counts.num_in_flight)
+        num_new_samples, self._told_samples = counts.num_done - self._told_samples, counts.num_done
+        self._board.engine_samples.remote(
+            self._stage,
+            self._actor_id,
+            num_new_tokens,
+            counts.num_in_flight,
+            num_new_samples=num_new_samples,
+        )
 
 
 class EngineGuard:

@@ -23,7 +23,7 @@ from drsft.run.plan import Plan
 from drsft.run.run import Run
 from drsft.run.shards import ShardSet
 from drsft.run.summary import Work, WorkSummary
-from drsft.stages.actors import actor_resources, run_to_end
+from drsft.stages.actors import actor_resources, run_to_end, told_reading
 from drsft.stages.progress_board import ProgressReporter, stop_if_draining
 from drsft.stages.turn import prompter_of
 from drsft.storage import Store, open_store
@@ -62,7 +62,8 @@ class ShardScorer:
         self._is_of_records, self._number = scoring.texts == RECORDS, scoring.number
         self._texts = ShardSet(store, scoring.texts)
         self._scores = scoring.scores(store)
-        self._model = load_for_scoring(model_location(scoring.model), getattr(torch, config.target.dtype))
+        with told_reading(board, STAGE):
+            self._model = load_for_scoring(model_location(scoring.model), getattr(torch, config.target.dtype))
         self._prompter = prompter_of(scoring.model, config, store)
         self._progress = ProgressReporter(board, STAGE)
 

@@ -14,6 +14,7 @@ from drsft.policy.vllm.start_phases import EnginePhase
 from drsft.process.metric_names import RUN_METRICS
 from drsft.stages.engine_deaths import EngineDeaths, Permit
 from drsft.stages.ray_metrics import RayMetrics
+from drsft.stages.shard_queue import Draw, NoShard, ShardQueue
 from drsft.stages.stage_progress import StageProgress, StageState
 
 __all__ = ["ProgressBoard", "ProgressReporter", "start_board", "stop_if_draining"]
@@ -36,7 +37,8 @@ class ProgressBoard:
         self._stages: dict[str, StageState] = {}
         self._is_draining = False
         self._metrics = RayMetrics(RUN_METRICS, {"run": run}) if run else None
-        self._deaths: dict[str, EngineDeaths] = {}  # by stage
+        self._deaths: dict[str, EngineDeaths] = {}  # by stage, as the queues
+        self._queues: dict[str, ShardQueue] = {}
         self._checkpoints: dict[tuple[str, str], float] = {}  # arm and seed -> the step it was saved after
 
     def drain(self) -> None:
@@ -51,17 +53,40 @@ class ProgressBoard:
             self._stages[stage] = StageState(stage=stage, began_s=self._clock())
         return self._stages[stage]
 
-    def begin(self, stage: str, *, total: float, done_before: float = 0) -> None:
+    def begin(
+        self, stage: str, *, total: float = 0, done_before: float = 0, is_growing: bool = False
+    ) -> None:
+        """`is_growing` until `close_shards`: the total is that of the shards added so far."""
         self._stages[stage] = StageState(
             stage=stage,
             began_s=self._clock(),
             total=total,
             done=done_before,
             done_before=done_before,
+            is_growing=is_growing,
             note="starting",
         )
+        self._queues[stage] = ShardQueue()
         self._deaths[stage] = EngineDeaths()
         self._set("last_commit_timestamp_seconds", time.time(), stage=stage)
+
+    def add_shards(self, stage: str, shards: Sequence[str], *, num_problems: float, num_done: float) -> None:
+        """Adds shards to be done to a stage that grows by so many problems, of which some are done."""
+        self._queues[stage].add(shards)
+        self._get(stage).grow(num_problems, num_done)
+
+    def close_shards(self, stage: str, *, drop: bool = False) -> None:
+        """The stage has all its shards. With `drop` those that wait are not begun."""
+        self._queues[stage].close(drop=drop)
+        self._get(stage).is_growing = False
+
+    def next_shard(self, stage: str, slot: int, *, finished: str | None) -> Draw:
+        """As ShardQueue's `draw`; nothing more once the run was asked to end."""
+        return NoShard.MORE if self._is_draining else self._queues[stage].draw(slot, finished=finished)
+
+    def is_asked(self, stage: str) -> bool:
+        """Whether an engine is ready and has asked for its first shard."""
+        return self._queues[stage].is_asked
 
     def engine_starts(self, stage: str, actor_id: str, node_id: str) -> bool:
         """As EngineDeaths, like the methods below it."""
@@ -82,9 +107,19 @@ class ProgressBoard:
         self._get(stage).engine_is(actor_id, phase)
         self._get(stage).note = ""
 
-    def engine_samples(self, stage: str, actor_id: str, num_new_tokens: int, num_in_flight: int) -> None:
-        """An engine's own counters since its last report."""
-        self._get(stage).engine_samples(actor_id, num_new_tokens, num_in_flight, now_s=self._clock())
+    def engine_samples(
+        self,
+        stage: str,
+        actor_id: str,
+        num_new_tokens: int,
+        num_in_flight: int,
+        *,
+        num_new_samples: int = 0,
+    ) -> None:
+        """An engine's own counters since its last report; the new samples are finished ones."""
+        self._get(stage).engine_samples(
+            actor_id, num_new_tokens, num_in_flight, num_new_samples=num_new_samples, now_s=self._clock()
+        )
 
     def engine_ends(self, stage: str, actor_id: str) -> None:
         self._get(stage).engine_ends(actor_id)
@@ -104,9 +139,18 @@ class ProgressBoard:
         self.count([("problems", done, {"stage": stage}), ("tokens", num_tokens, {"stage": stage})])
         self._tell_share(stage)
 
-    def update(self, stage: str, *, done: float, total: float, note: str = "", **counts: float) -> None:
-        """Set where a stage stands, for stages with one voice."""
-        self._get(stage).update(done, total, note, counts, now_s=self._clock())
+    def update(
+        self,
+        stage: str,
+        *,
+        done: float,
+        total: float,
+        note: str = "",
+        left_s: float | None = None,
+        **counts: float,
+    ) -> None:
+        """Set where a stage stands, for stages with one voice; `left_s` where that knows it."""
+        self._get(stage).update(done, total, note, counts, left_s=left_s, now_s=self._clock())
         self._tell_share(stage)
 
     def running(self, stage: str, is_running: bool) -> None:
@@ -134,7 +178,8 @@ class ProgressBoard:
 
     def _tell_share(self, stage: str) -> None:
         one = self._stages[stage]
-        self._set("stage_done_ratio", one.done / one.total if one.total else 0.0, stage=stage)
+        is_known = one.total and not one.is_growing
+        self._set("stage_done_ratio", one.done / one.total if is_known else 0.0, stage=stage)
 
     def _set(self, name: str, value: float, **labels: str) -> None:
         if self._metrics is not None:

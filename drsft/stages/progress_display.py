@@ -69,19 +69,27 @@ def _polled(board: Any, show: Callable[[Sequence[StageProgress]], None], on_line
 def _drawn(stages: Sequence[StageProgress]) -> Group:
     table = Table.grid(padding=(0, 2))
     for stage in stages:
-        share = Text(f"{stage.done:,.0f}/{stage.total:,.0f}", style="bold", justify="right")
-        bar = ProgressBar(total=max(stage.total, 1), completed=stage.done, width=24)
+        share = Text(_share(stage), style="bold", justify="right")
+        total = None if stage.is_growing else max(stage.total, 1)
+        bar = ProgressBar(total=total, completed=stage.done, width=24)
         table.add_row(Text(stage.stage, style="cyan"), bar, share, Text(describe(stage), style="dim"))
     return Group(table)
 
 
 def progress_line(stage: StageProgress) -> str:
-    return f"{stage.stage:<10} {stage.done:,.0f}/{stage.total:,.0f}  {describe(stage)}".rstrip()
+    return f"{stage.stage:<10} {_share(stage)}  {describe(stage)}".rstrip()
+
+
+def _share(stage: StageProgress) -> str:
+    return f"{stage.done:,.0f}" if stage.is_growing else f"{stage.done:,.0f}/{stage.total:,.0f}"
 
 
 def describe(stage: StageProgress) -> str:
-    """The rest of a stage's line: sources, samples in flight, speed, time left, and what is being done."""
-    parts = [f"{name} {stage.counts[name]:,.0f}" for name in SOURCES if name in stage.counts]
+    """The rest of a stage's line: sources, samples, speed, time left, and what is being done."""
+    parts = [f"{stage.total:,.0f} problems so far, reading"] if stage.is_growing else []
+    parts += [f"{name} {stage.counts[name]:,.0f}" for name in SOURCES if name in stage.counts]
+    if stage.num_samples:
+        parts.append(f"{stage.num_samples:,} samples")
     if stage.num_in_flight:
         parts.append(f"{stage.num_in_flight:,} in flight")
     rate = stage.counts.get("tokens_per_s", stage.tokens_per_s)
@@ -91,7 +99,7 @@ def describe(stage: StageProgress) -> str:
     parts += [f"{name} {value:,.4g}" for name, value in stage.counts.items() if name not in told]
     if stage.is_done:
         parts.append(f"{stage.elapsed_s:.0f} s")
-    elif stage.remaining_s is not None:
+    elif stage.remaining_s is not None and stage.remaining_s >= 1:  # something is left, so not "0:00"
         parts.append(f"{_clock(stage.remaining_s)} left")
     return "  ".join(filter(None, [*parts, _phases(stage.engines), stage.note]))
 
@@ -120,7 +128,7 @@ class LinePrinter:
     def __call__(self, stages: Sequence[StageProgress]) -> None:
         now_s = self._clock()
         for stage in stages:
-            tenth = int(10 * stage.done / stage.total) if stage.total else 0
+            tenth = int(10 * stage.done / stage.total) if stage.total and not stage.is_growing else 0
             doing = (tenth, stage.is_done, _phases(stage.engines), stage.note)
             before, printed_s = self._printed.get(stage.stage, (None, now_s))
             if doing != before or (now_s - printed_s >= QUIET_S and not stage.is_done):

@@ -1,9 +1,10 @@
 """Rates and times left of a stage, from what its engines have counted. Knows no Ray and no clock."""
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["WINDOW_S", "TokenMeter", "time_left_s"]
+__all__ = ["WINDOW_S", "TokenMeter", "TrainingClock", "time_left_s"]
 
 WINDOW_S = 10.0
 _SHORTEST_S = 1.0  # two engines may report at the same moment
@@ -68,3 +69,70 @@ def time_left_s(
         return None
     tokens_left = num_left * tokens_of_done / num_done - max(tokens_sampled - tokens_of_done, 0)
     return tokens_left / tokens_per_s if tokens_left > 0 else None
+
+
+@dataclass(slots=True)
+class _Pace:
+    """Steps of one arm, without each training's first: that one compiles and follows the loading."""
+
+    num_steps: int = 0
+    wall_s: float = 0.0
+
+
+class TrainingClock:
+    """The time left of trainings that run one after the other: each arm has its own pace, and each training
+    takes time beside its steps (it loads a model and compiles before them, and exports behind them).
+
+    An arm that has not trained yet counts with the mean of the others.
+    """
+
+    def __init__(self, jobs: Sequence[tuple[str, int]]) -> None:
+        """`jobs` are the trainings that are not finished, in order: each an arm and its number of steps."""
+        self._jobs = deque(jobs)
+        self._paces: dict[str, _Pace] = {}
+        self._before_s: list[float] = []  # of each training, until its first step has ended
+        self._behind_s: list[float] = []  # of each training, from its last step on
+        self._began_s: float | None = None
+        self._last: tuple[int, float] | None = None  # the training's newest step and when it ended
+
+    def begin(self, *, now_s: float) -> None:
+        self._began_s, self._last = now_s, None
+
+    def step(self, step: int, *, now_s: float) -> None:
+        """The training under way has done so many steps."""
+        if self._last is None:
+            assert self._began_s is not None
+            self._before_s.append(now_s - self._began_s)
+        else:
+            pace = self._paces.setdefault(self._jobs[0][0], _Pace())
+            pace.num_steps += step - self._last[0]
+            pace.wall_s += now_s - self._last[1]
+        self._last = step, now_s
+
+    def end(self, *, now_s: float) -> None:
+        """The training under way is committed."""
+        self._jobs.popleft()
+        if self._last is not None:
+            self._behind_s.append(now_s - self._last[1])
+        self._began_s = self._last = None
+
+    def left_s(self, *, now_s: float) -> float | None:
+        """None until a second step has shown a pace."""
+        if not self._paces:
+            return None
+        before_s, behind_s = _mean(self._before_s), _mean(self._behind_s)
+        left_s = sum(before_s + steps * self._step_s(arm) + behind_s for arm, steps in self._jobs)
+        if self._last is not None:
+            step, stepped_s = self._last
+            left_s -= before_s + step * self._step_s(self._jobs[0][0]) + now_s - stepped_s
+        elif self._began_s is not None:
+            left_s -= min(now_s - self._began_s, before_s)
+        return max(left_s, 0.0)
+
+    def _step_s(self, arm: str) -> float:
+        known = [self._paces[arm]] if arm in self._paces else list(self._paces.values())
+        return _mean([pace.wall_s / pace.num_steps for pace in known])
+
+
+def _mean(numbers: Sequence[float]) -> float:
+    return sum(numbers) / len(numbers) if numbers else 0.0

@@ -21,10 +21,12 @@ class StageProgress:
     stage: str
     done: float = 0
     total: float = 0
+    is_growing: bool = False  # the total is that of the data read so far
     done_before: float = 0  # of it, by an earlier start
     note: str = ""
     counts: Mapping[str, float] = field(default_factory=dict)
     engines: Mapping[EnginePhase, int] = field(default_factory=dict)  # how many are in each phase
+    num_samples: int = 0  # that its engines have finished in this start
     num_in_flight: int = 0  # samples
     tokens_per_s: float | None = None  # of the last seconds; of the whole stage once it is done
     elapsed_s: float = 0.0
@@ -32,7 +34,7 @@ class StageProgress:
 
     @property
     def is_done(self) -> bool:
-        return self.done >= self.total > 0
+        return self.done >= self.total > 0 and not self.is_growing
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,12 +45,15 @@ class StageState:
     began_s: float
     done: float = 0
     total: float = 0
+    is_growing: bool = False
     note: str = ""
     counts: dict[str, float] = field(default_factory=dict)
     done_before: float = 0  # of an earlier start; it says nothing about the rate of this one
     tokens_of_done: float = 0
+    num_samples: int = 0
     engines: dict[str, EnginePhase] = field(default_factory=dict)
     meter: TokenMeter = field(default_factory=TokenMeter)
+    left_s: float | None = None  # as the stage's one process told it with its last update
     first_update: tuple[float, float] | None = None  # (time, done)
     updated_s: float | None = None
 
@@ -60,10 +65,17 @@ class StageState:
             self.counts[name] = self.counts.get(name, 0) + count
 
     def update(
-        self, done: float, total: float, note: str, counts: Mapping[str, float], *, now_s: float
+        self,
+        done: float,
+        total: float,
+        note: str,
+        counts: Mapping[str, float],
+        *,
+        left_s: float | None,
+        now_s: float,
     ) -> None:
         """Takes how far a stage is whose one process reports for all of it."""
-        self.total, self.counts = total, dict(counts)
+        self.total, self.counts, self.left_s = total, dict(counts), left_s
         self._set_done(done, now_s)
         self.note = note
 
@@ -71,10 +83,27 @@ class StageState:
         self.done, self.note, self.updated_s = done, "", now_s
         self.first_update = self.first_update or (now_s, done)
 
+    def grow(self, total: float, done: float) -> None:
+        """The stage has more to do; some of it was done by an earlier start."""
+        self.total, self.done, self.done_before = (
+            self.total + total,
+            self.done + done,
+            self.done_before + done,
+        )
+
     def engine_is(self, engine: str, phase: EnginePhase) -> None:
         self.engines[engine] = phase
 
-    def engine_samples(self, engine: str, num_new_tokens: float, num_in_flight: int, *, now_s: float) -> None:
+    def engine_samples(
+        self,
+        engine: str,
+        num_new_tokens: float,
+        num_in_flight: int,
+        *,
+        num_new_samples: int = 0,
+        now_s: float,
+    ) -> None:
+        self.num_samples += num_new_samples
         self.meter.read(engine, num_new_tokens, num_in_flight, now_s=now_s)
         if num_new_tokens:
             self.engines[engine] = EnginePhase.SAMPLING
@@ -86,24 +115,28 @@ class StageState:
         self.meter.forget(engine)
 
     def at(self, now_s: float) -> StageProgress:
-        is_done = self.done >= self.total > 0
+        is_done = self.done >= self.total > 0 and not self.is_growing
         ended_s = self.updated_s if is_done and self.updated_s is not None else now_s
         rate = self.meter.mean_tokens_per_s() if is_done else self.meter.tokens_per_s(now_s=now_s)
         return StageProgress(
             stage=self.stage,
             done=self.done,
             total=self.total,
+            is_growing=self.is_growing,
             done_before=self.done_before,
             note=self.note,
             counts=dict(self.counts),
             engines={} if is_done else Counter(self.engines.values()),
+            num_samples=self.num_samples,
             num_in_flight=0 if is_done else self.meter.num_in_flight,
             tokens_per_s=rate,
             elapsed_s=ended_s - self.began_s,
-            remaining_s=None if is_done else self._remaining_s(rate),
+            remaining_s=None if is_done or self.is_growing else self._remaining_s(rate, now_s),
         )
 
-    def _remaining_s(self, tokens_per_s: float | None) -> float | None:
+    def _remaining_s(self, tokens_per_s: float | None, now_s: float) -> float | None:
+        if self.left_s is not None and self.updated_s is not None:
+            return max(self.left_s - (now_s - self.updated_s), 0.0)
         if not self.meter.num_tokens:
             return self._remaining_by_updates()
         return time_left_s(

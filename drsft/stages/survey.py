@@ -16,7 +16,7 @@ from drsft.run.plan import Plan
 from drsft.run.rounds import Round, survey_finding
 from drsft.run.run import Run
 from drsft.run.tables import records_from_table
-from drsft.stages.actors import actor_resources, run_to_end, scoring_model
+from drsft.stages.actors import actor_resources, run_to_end, scoring_model, told_reading
 from drsft.stages.progress_board import ProgressReporter, stop_if_draining
 from drsft.storage import open_store
 
@@ -43,8 +43,9 @@ class ShardSurveyor:
         self._records = Run(open_store(before_url)).records
         self._survey = Run(open_store(store_url)).survey
         self._tolerance = config.rounds.tolerance
-        self._before = scoring_model(RunConfig.model_validate_json(before_json).target)
-        self._now = scoring_model(config.target)
+        with told_reading(board, STAGE):
+            self._before = scoring_model(RunConfig.model_validate_json(before_json).target)
+            self._now = scoring_model(config.target)
         self._progress = ProgressReporter(board, STAGE)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

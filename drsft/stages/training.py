@@ -10,7 +10,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict
 from typing import Any
@@ -32,6 +32,7 @@ from drsft.run.run import Run
 from drsft.stages.actors import group_labels, raise_cause
 from drsft.stages.gap import run_scores
 from drsft.stages.progress_board import stop_if_draining
+from drsft.stages.progress_rates import TrainingClock
 from drsft.stages.turn import thought_length
 from drsft.storage import Store, open_store
 from drsft.train.job import Job, Target, Training, jobs_of
@@ -176,9 +177,9 @@ def _train_all(config: RunConfig, store: Store, world: World, board: Any | None)
     """Returns the message of a StageError, which every worker meets at the same step and another attempt
     would meet again. Any other error is raised, and Ray starts the group anew."""
     trainings = _trainings(config, store, world)
-    progress = _Progress(board, total=sum(one.order.num_steps for one in trainings))
     interruption = _Interruption(world, board)
     finished = world.from_first([one.job for one in trainings if _is_done(store, config.train, one.job)])
+    progress = _Progress(board, trainings, finished)
     for training in trainings:
         job = training.job
         if job not in finished:
@@ -196,7 +197,7 @@ def _train_all(config: RunConfig, store: Store, world: World, board: Any | None)
             except StageError as error:
                 progress.fail(job)
                 return f"{job}: {error}"
-        progress.finish(job, training.order.num_steps)
+            progress.finish(job)
     return None
 
 
@@ -266,14 +267,29 @@ class _Interruption:
 class _Progress:
     """Tells the board how far all jobs are together, a few times a second."""
 
-    def __init__(self, board: Any | None, *, total: int, every_s: float = 0.3) -> None:
-        self._board, self._total, self._every_s = board, total, every_s
-        self._num_before = 0  # steps of the jobs before this one
+    def __init__(
+        self,
+        board: Any | None,
+        trainings: Sequence[Training],
+        finished: Sequence[Job],
+        *,
+        every_s: float = 0.3,
+    ) -> None:
+        self._board, self._every_s = board, every_s
+        self._num_steps = {one.job: one.order.num_steps for one in trainings}
+        self._total = sum(self._num_steps.values())
+        self._num_before = sum(self._num_steps[job] for job in finished)  # and of the jobs before this one
+        self._clock = TrainingClock(
+            [(job.arm.name, num_steps) for job, num_steps in self._num_steps.items() if job not in finished]
+        )
         self._sent_s = 0.0
 
     def of(self, job: Job) -> Any:
+        self._clock.begin(now_s=time.monotonic())
+
         def on_step(step: int, num_steps: int, metrics: dict[str, float]) -> None:
             now_s = time.monotonic()
+            self._clock.step(step, now_s=now_s)
             if now_s - self._sent_s >= self._every_s:
                 self._sent_s = now_s
                 shown = {name: metrics[name] for name in SHOWN if name in metrics}
@@ -290,10 +306,14 @@ class _Progress:
         if self._board is not None:
             self._board.trained.remote(step, metrics, arm=job.arm.name, seed=str(job.seed))
 
-    def finish(self, job: Job, num_steps: int) -> None:
-        self._num_before += num_steps
+    def finish(self, job: Job) -> None:
+        self._clock.end(now_s=time.monotonic())
+        self._num_before += self._num_steps[job]
         self._send(self._num_before, job)
 
     def _send(self, done: int, job: Job, **shown: float) -> None:
         if self._board is not None:
-            self._board.update.remote(STAGE, done=done, total=self._total, note=str(job), **shown)
+            left_s = self._clock.left_s(now_s=time.monotonic())
+            self._board.update.remote(
+                STAGE, done=done, total=self._total, note=str(job), left_s=left_s, **shown
+            )

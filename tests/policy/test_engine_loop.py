@@ -36,7 +36,7 @@ class CountingEngine:
         return not self.left
 
     def counts(self) -> EngineCounts:
-        return EngineCounts(0, len(self.left))
+        return EngineCounts(0, len(self.left), 0)
 
     def unfinished(self) -> Sequence[EngineRequest]:
         return [request for request, _ in self.left.values()]

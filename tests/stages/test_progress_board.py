@@ -127,6 +127,53 @@ def test_a_training_shows_its_own_rate(clock: Clock) -> None:
     assert line(board) == "train      2/11  456 tokens/s  loss 0.25  1:30 left  sft seed 0"
 
 
+def test_a_training_that_knows_its_time_left_is_believed_and_it_passes(clock: Clock) -> None:
+    board = ProgressBoard(clock=clock)
+    board.update("train", done=1, total=11, left_s=100.0)
+    clock.now_s += 30
+    assert line(board) == "train      1/11  1:10 left"
+
+
+def test_a_total_that_is_not_known_yet_is_said_and_gives_no_time_left(clock: Clock) -> None:
+    board = ProgressBoard(clock=clock)
+    board.begin("rewrite", is_growing=True)
+    board.engine_is("rewrite", "a", EnginePhase.SAMPLING)
+    board.add_shards("rewrite", ["00001"], num_problems=8, num_done=4)
+    board.engine_samples("rewrite", "a", 0, 4)
+    clock.now_s += 2
+    board.engine_samples("rewrite", "a", 480, 4)
+    board.add("rewrite", done=4, num_tokens=480)
+    (stage,) = board.snapshot()
+    assert not stage.is_done
+    assert line(board) == "rewrite    8  8 problems so far, reading  4 in flight  240 tokens/s"
+    board.add_shards("rewrite", ["00002"], num_problems=1_000, num_done=0)
+    assert line(board).startswith("rewrite    8  1,008 problems so far, reading")
+    board.close_shards("rewrite")
+    assert line(board) == "rewrite    8/1,008  4 in flight  240 tokens/s  8:20 left"
+
+
+def test_samples_that_are_done_stand_beside_the_problems(board: ProgressBoard, clock: Clock) -> None:
+    for engine in "ab":
+        board.engine_is("rewrite", engine, EnginePhase.SAMPLING)
+    board.engine_samples("rewrite", "a", 0, 24)
+    clock.now_s += 2
+    board.engine_samples("rewrite", "a", 480, 20, num_new_samples=1_004)
+    board.engine_samples("rewrite", "b", 0, 3, num_new_samples=1)
+    assert line(board) == "rewrite    0/16  1,005 samples  23 in flight  240 tokens/s"
+
+
+def test_no_time_left_stands_where_less_than_a_second_would(board: ProgressBoard, clock: Clock) -> None:
+    """While something is left to do "0:00 left" is no answer."""
+    board.engine_is("rewrite", "a", EnginePhase.SAMPLING)
+    board.engine_samples("rewrite", "a", 0, 8)
+    clock.now_s += 10
+    board.engine_samples("rewrite", "a", 1_590, 8)
+    board.add("rewrite", done=15, num_tokens=1_500)
+    (stage,) = board.snapshot()
+    assert stage.remaining_s == pytest.approx(10 / 159)
+    assert line(board) == "rewrite    15/16  8 in flight  159 tokens/s"
+
+
 def test_a_log_has_a_line_for_each_change_and_one_a_minute(board: ProgressBoard, clock: Clock) -> None:
     out = io.StringIO()
     printer = LinePrinter(Console(file=out, width=200), clock=clock)

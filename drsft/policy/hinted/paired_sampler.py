@@ -72,7 +72,7 @@ class PairedSampler:
         )  # in order of arrival, from the first without room
         self._rows: dict[str, _Row] = {}  # by request id
         self._num_row_requests = 0
-        self._num_ended_tokens = 0
+        self._num_ended = self._num_ended_tokens = 0
 
     @property
     def is_idle(self) -> bool:
@@ -88,8 +88,9 @@ class PairedSampler:
         pairs = [pair for request in requests for pair in request.pairs]
         num_tokens = plain.num_tokens + self._num_ended_tokens + _num_tokens(pairs)
         num_open = sum(pair.continuation.finish_reason is None for pair in pairs)
+        num_done = plain.num_done + self._num_ended + len(pairs) - num_open
         num_open += sum(isinstance(one, SampleRequest) for one in list(self._waiting))
-        return EngineCounts(num_tokens, plain.num_in_flight + num_open)
+        return EngineCounts(num_tokens, plain.num_in_flight + num_open, num_done)
 
     def add(self, request: PairedRequest | SampleRequest) -> None:
         match request:
@@ -239,6 +240,7 @@ class PairedSampler:
     def _drop(self, request: PairedRequest) -> None:
         """Removes a request with all its pairs, wherever they are."""
         self._requests.pop(request.request_id, None)
+        self._num_ended += len(request.pairs)
         self._num_ended_tokens += _num_tokens(request.pairs)
         for pair in request.pairs:
             self._leave(pair)
@@ -249,6 +251,7 @@ class PairedSampler:
     def _settle_if_done(self, request: PairedRequest) -> None:
         is_done = all(pair.continuation.finish_reason for pair in request.pairs)
         if is_done and self._requests.pop(request.request_id, None) is not None:
+            self._num_ended += len(request.pairs)
             self._num_ended_tokens += _num_tokens(request.pairs)
             settle([(request, [pair.continuation.completion() for pair in request.pairs])])
 

@@ -103,7 +103,7 @@ class _TorchEngine:
         self._waiting: deque[tuple[_Request, Continuation]] = deque()
         self._pairs: list[tuple[_Request, Continuation]] = []  # pair i has the rows 2i (hinted) and 2i + 1
         self._rows: Rows = rows_for(model)
-        self._num_ended_tokens = 0
+        self._num_ended = self._num_ended_tokens = 0
 
     @property
     def is_idle(self) -> bool:
@@ -112,7 +112,7 @@ class _TorchEngine:
     def counts(self) -> EngineCounts:
         open_ones = [one for _, one in (*list(self._pairs), *list(self._waiting))]
         num_tokens = sum(len(one.token_ids) for one in open_ones)
-        return EngineCounts(self._num_ended_tokens + num_tokens, len(open_ones))
+        return EngineCounts(self._num_ended_tokens + num_tokens, len(open_ones), self._num_ended)
 
     def unfinished(self) -> Sequence[EngineRequest]:
         requests = {id(request): request for request, _ in (*self._pairs, *self._waiting)}
@@ -167,6 +167,7 @@ class _TorchEngine:
         """Frees the rows of these pairs; the last pairs move into their places, as their rows do."""
         if not leaving:
             return
+        self._num_ended += len(leaving)
         self._num_ended_tokens += sum(len(self._pairs[index][1].token_ids) for index in leaving)
         self._rows.leave([row for index in leaving for row in (2 * index, 2 * index + 1)])
         for place, mover in compaction(len(self._pairs), leaving):

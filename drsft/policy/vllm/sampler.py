@@ -78,7 +78,7 @@ class PlainSampler:
         self.pending: dict[str, SampleRequest | ScoreRequest] = {}
         self.num_embeddings = int(engine.vllm_config.model_config.get_vocab_size())
         self._prompter = prompter
-        self._num_ended_tokens = 0
+        self._num_ended = self._num_ended_tokens = 0
         self._tasks = engine.get_supported_tasks()
         never_sample(engine, ids_without_text(prompter.tokenizer, self.num_embeddings))
 
@@ -95,7 +95,7 @@ class PlainSampler:
         states = self.engine.output_processor.request_states
         found = [state for name in samples if (state := states.get(name)) is not None]
         num_tokens = sum(state.detokenizer.num_output_tokens() for state in found)
-        return EngineCounts(self._num_ended_tokens + num_tokens, len(samples))
+        return EngineCounts(self._num_ended_tokens + num_tokens, len(samples), self._num_ended)
 
     def add(self, request: SampleRequest | ScoreRequest) -> None:
         """Hands a request to vLLM. Raises InputError or an error of vLLM's.
@@ -145,6 +145,7 @@ class PlainSampler:
         self.engine.abort_request([request_id], internal=True)
         if isinstance(request, SampleRequest):
             token_ids = tuple(state.detokenizer.output_token_ids)
+            self._num_ended += 1
             self._num_ended_tokens += len(token_ids)
             settle([(request, stopped_completion(token_ids))])
 
@@ -180,6 +181,7 @@ class PlainSampler:
 
     def _completion(self, sample: Any) -> Completion:
         token_ids = tuple(sample.token_ids)
+        self._num_ended += 1
         self._num_ended_tokens += len(token_ids)
         answer, thought = self._prompter.read(token_ids)
         return Completion(

@@ -1,4 +1,4 @@
-"""What an engine is doing before it samples. vLLM tells in its log only when its weights are read."""
+"""What an engine, or a model that scores, is doing. vLLM tells in its log only when its weights are read."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -19,6 +19,7 @@ class EnginePhase(StrEnum):
     READY = "waiting for work"
     FIRST_TOKENS = "first tokens"
     SAMPLING = "sampling"
+    SCORING = "scoring"  # a model that does not sample
 
 
 OnPhase = Callable[[EnginePhase], None]

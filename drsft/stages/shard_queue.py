@@ -1,0 +1,53 @@
+"""The shards of a stage that wait to be begun. Knows no Ray.
+
+Slots draw from it: a slot is one of the places in which an actor works on a shard. The shards may still be
+added to while the first ones are in work.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+
+__all__ = ["Draw", "NoShard", "ShardQueue"]
+
+
+class NoShard(Enum):
+    """What a slot gets in place of a shard."""
+
+    YET = "ask again: the data is still being read"
+    MORE = "end: there will be none"
+
+
+Draw = str | NoShard
+
+
+@dataclass(slots=True)
+class ShardQueue:
+    is_closed: bool = False
+    is_asked: bool = False  # whether an engine is there to begin
+    _waiting: deque[str] = field(default_factory=deque)
+    _held: dict[int, str] = field(default_factory=dict)  # by slot
+
+    def add(self, shards: Iterable[str]) -> None:
+        self._waiting.extend(shards)
+
+    def close(self, *, drop: bool = False) -> None:
+        """Nothing more will be added. With `drop`, what waits is not begun either."""
+        self.is_closed = True
+        if drop:
+            self._waiting.clear()
+
+    def draw(self, slot: int, *, finished: str | None) -> Draw:
+        """The slot's next shard. `finished` is the one that it has had and done.
+
+        A slot that has not finished its shard was cut off with its actor, and gets it again.
+        """
+        self.is_asked = True
+        if finished is not None and self._held.get(slot) == finished:
+            del self._held[slot]
+        if slot not in self._held:
+            if not self._waiting:
+                return NoShard.MORE if self.is_closed else NoShard.YET
+            self._held[slot] = self._waiting.popleft()
+        return self._held[slot]
