@@ -1,11 +1,14 @@
-"""Cuts a dataset into shards once, so that every later start of the run works on the same ones."""
+"""Cuts a dataset into shards once, so that every later start of the run works on the same ones.
+
+The shards come one by one, so that work on the first can begin while the data is still being read.
+"""
 
 import hashlib
 import json
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import islice
 
 from drsft.config import Benchmark, Problems
@@ -16,14 +19,70 @@ from drsft.intake.problems import Intake, read_problems
 from drsft.policy.prompts import Prompter
 from drsft.records import Problem
 from drsft.run.layout import ProblemsFolder
-from drsft.run.plan import Plan, read_plan
+from drsft.run.plan import Plan, read_plan, read_shard
 from drsft.run.tables import problems_to_table
 from drsft.storage import Store, table_bytes
 from drsft.verify.kinds import KINDS
 
-__all__ = ["plan_problems", "screens_for"]
+__all__ = ["PlannedShard", "Planning", "ShardsInOrder", "plan_in_order", "plan_problems", "screens_for"]
 
 SHARDS_WRITTEN_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedShard:
+    """A shard that is in the store."""
+
+    name: str
+    num_problems: int
+
+
+ShardsInOrder = Generator[PlannedShard, None, Plan]
+
+
+class Planning:
+    """A plan in the making: the data is read as far as its shards are asked for, by one thread at a time."""
+
+    def __init__(self, shards: ShardsInOrder, *, on_plan: Callable[[Plan], None] = lambda plan: None) -> None:
+        """`on_plan` is called when the data is read to its end."""
+        self.plan: Plan | None = None
+        self.so_far: list[PlannedShard] = []
+        self._rest, self._on_plan = shards, on_plan
+
+    @classmethod
+    def of(cls, plan: Plan) -> "Planning":
+        """Of a plan that is made."""
+        planning = cls(_shards_of(plan))
+        planning.finish()
+        return planning
+
+    def further(self) -> Iterator[PlannedShard]:
+        """Reads on, and yields the shards behind those made so far."""
+        while self.plan is None:
+            try:
+                shard = next(self._rest)
+            except StopIteration as end:
+                self.plan = end.value
+                self._on_plan(end.value)
+                return
+            self.so_far.append(shard)
+            yield shard
+
+    def finish(self) -> Plan:
+        for _ in self.further():
+            pass
+        assert self.plan is not None
+        return self.plan
+
+    def close(self) -> None:
+        """Reads no further."""
+        self._rest.close()
+
+
+def _shards_of(plan: Plan) -> ShardsInOrder:
+    for name, num_problems in plan.shards.items():
+        yield PlannedShard(name, num_problems)
+    return plan
 
 
 def plan_problems(
@@ -37,9 +96,35 @@ def plan_problems(
     screens: Sequence[Screen] = (),
     kinds: Collection[str] = KINDS,
 ) -> Plan:
-    """Reads the dataset, writes its shards and the quarantine into `folder`, then the plan; once for a run.
+    """The plan of all shards that `plan_in_order` makes."""
+    shards = plan_in_order(
+        problems,
+        store,
+        folder,
+        prompter=prompter,
+        max_model_len=max_model_len,
+        needs_demonstration=needs_demonstration,
+        screens=screens,
+        kinds=kinds,
+    )
+    return Planning(shards).finish()
 
-    Raises InputError when nothing is usable, or when the run was started on other problems.
+
+def plan_in_order(
+    problems: Problems,
+    store: Store,
+    folder: ProblemsFolder,
+    *,
+    prompter: Prompter,
+    max_model_len: int,
+    needs_demonstration: bool = True,
+    screens: Sequence[Screen] = (),
+    kinds: Collection[str] = KINDS,
+) -> ShardsInOrder:
+    """Reads the dataset and yields each shard once it is in the store; writes quarantine and plan last.
+
+    A start that was cut off leaves shards and no plan: the next one makes them again and compares. Raises
+    InputError when nothing is usable, or when the run was started on other problems.
     """
     intake = Intake()
     usable = read_problems(
@@ -52,8 +137,25 @@ def plan_problems(
         kinds=kinds,
     )
     existing = read_plan(store, folder)
-    target = store if existing is None else None
-    shards, digest = _write_shards(usable, problems, target, folder)
+    has_conversations = problems.columns.messages is not None
+
+    def keep(name: str, shard: list[Problem]) -> None:
+        if existing is not None:
+            is_same = existing.shards.get(name) == len(shard)
+        else:
+            table = problems_to_table(shard, has_conversations=has_conversations)
+            is_new = store.create(folder.shard(name), table_bytes(table))
+            is_same = is_new or read_shard(store, folder, name) == shard
+        if not is_same:
+            raise InputError(f"{_changed(problems)} (shard {name} differs)")
+
+    digest, shards = hashlib.blake2b(digest_size=16), dict[str, int]()
+    for name, shard in _kept(usable, problems.shard_size, keep):
+        digest.update(
+            "".join(f"{one.problem_id}\x00{one.kind}\x00{one.demonstration}" for one in shard).encode()
+        )
+        shards[name] = len(shard)
+        yield PlannedShard(name, len(shard))
     plan = Plan(
         path=problems.path,
         num_read=intake.num_read,
@@ -61,49 +163,46 @@ def plan_problems(
         num_duplicates=intake.num_duplicates,
         quarantined=intake.reasons,
         shards=shards,
-        digest=digest,
+        digest=digest.hexdigest(),
     )
     if existing is None:
         lines = (json.dumps(asdict(row)) for row in intake.quarantined)
         store.put(folder.quarantine, "".join(f"{line}\n" for line in lines).encode())
         store.create(folder.plan, json.dumps(asdict(plan), indent=1).encode())
     elif existing.digest != plan.digest:
-        raise InputError(
-            f"problems.path {problems.path!r} no longer holds the problems this run was started on "
-            f"({existing.num_problems}, now {plan.num_problems}); rename the run or restore the file"
-        )
+        raise InputError(f"{_changed(problems)} ({existing.num_problems}, now {plan.num_problems})")
     return plan
 
 
-def _write_shards(
-    usable: Iterator[Problem], config: Problems, store: Store | None, folder: ProblemsFolder
-) -> tuple[dict[str, int], str]:
-    """Writes each shard, if there is a store; problems by shard, and a digest of what they are.
+def _changed(problems: Problems) -> str:
+    return (
+        f"problems.path {problems.path!r} no longer holds the problems this run was started on; "
+        "rename the run or restore the file"
+    )
 
-    Some shards are written at once, beside the reading: most of the time is the disk's or the network's.
+
+def _kept(
+    usable: Iterable[Problem], shard_size: int, keep: Callable[[str, list[Problem]], None]
+) -> Iterator[tuple[str, list[Problem]]]:
+    """The shards with their names, each once `keep` has kept it.
+
+    Some are kept at once, beside the reading: most of the time is the disk's or the network's.
     """
-    has_conversations = config.columns.messages is not None
-    digest, shards = hashlib.blake2b(digest_size=16), {}
+    waiting: deque[tuple[str, list[Problem], Future[None]]] = deque()
 
-    def write(name: str, shard: list[Problem]) -> None:
-        if store is not None:
-            table = problems_to_table(shard, has_conversations=has_conversations)
-            store.put(folder.shard(name), table_bytes(table))
+    def first() -> tuple[str, list[Problem]]:
+        name, shard, kept = waiting.popleft()
+        kept.result()
+        return name, shard
 
-    written: deque[Future[None]] = deque()
     with ThreadPoolExecutor(SHARDS_WRITTEN_AT_ONCE, thread_name_prefix="drsft-shards") as writers:
-        for number, shard in enumerate(_chunks(usable, config.shard_size)):
+        for number, shard in enumerate(_chunks(usable, shard_size)):
             name = f"{number:05d}"
-            shards[name] = len(shard)
-            digest.update(
-                "".join(f"{one.problem_id}\x00{one.kind}\x00{one.demonstration}" for one in shard).encode()
-            )
-            written.append(writers.submit(write, name, shard))
-            if len(written) > SHARDS_WRITTEN_AT_ONCE:
-                written.popleft().result()
-        for future in written:
-            future.result()
-    return shards, digest.hexdigest()
+            waiting.append((name, shard, writers.submit(keep, name, shard)))
+            if len(waiting) > SHARDS_WRITTEN_AT_ONCE:
+                yield first()
+        while waiting:
+            yield first()
 
 
 def screens_for(

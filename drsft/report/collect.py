@@ -57,7 +57,8 @@ def collect(run: Run, *, max_rows: int = MAX_ROWS) -> ReportData:
     """All that the run has so far, and its first rows. Raises InputError when there is no such run."""
     config, plan = run.config, run.plan()
     if plan is None:
-        raise InputError(f"there is no run {config.run_id} in {config.storage}; start it with drsft run")
+        reason = "has not read its problems to the end" if run.is_started else "does not exist"
+        raise InputError(f"run {config.run_id} in {config.storage} {reason}; start it with drsft run")
     summaries, scores = run.summaries(), list(arm_scores(run))
     records = _first_records(run, max_rows)
     return ReportData(

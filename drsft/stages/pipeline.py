@@ -5,9 +5,10 @@ A stage skips what it has already committed, so the same command resumes a run.
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import ray
@@ -17,6 +18,7 @@ from drsft.config import Resources, RunConfig
 from drsft.errors import DamagedError, StageError
 from drsft.evaluate.contamination import measure_contamination
 from drsft.gap.report import read_gap_report
+from drsft.intake.planning import Planning
 from drsft.policy.vllm.options import check_options
 from drsft.process.death_notice import last_word
 from drsft.report.terminal.gap import gap_view
@@ -29,6 +31,7 @@ from drsft.run.run import Run, run_of
 from drsft.run.shards import withdraw_damaged
 from drsft.stages import evaluation, gap, rewriting, survey, training
 from drsft.stages.actors import quiet_ray_data
+from drsft.stages.announcer import SHARDS_BEFORE_ENGINES
 from drsft.stages.cluster import check_resources, connected, is_own_machine, quiet_stderr
 from drsft.stages.draining import draining
 from drsft.stages.preparing import (
@@ -58,12 +61,18 @@ class _Start:
     """What the rounds share in one start of a run. `connect` connects to Ray, once."""
 
     run: Run
-    plan: Plan
+    planning: Planning
     stages: Sequence[str]
     term: int  # of the lease
     connect: Callable[[], None]
     console: Console
     on_lines: OnLines
+
+    @property
+    def plan(self) -> Plan:
+        """Only once the problems are read, which they are behind the first round's rewriting."""
+        assert self.planning.plan is not None
+        return self.planning.plan
 
     def say(self, line: str) -> None:
         _say(self.console, line)
@@ -101,25 +110,25 @@ def _run_pipeline(config: RunConfig, *, stages: Sequence[str], console: Console,
         if {"rewrite", "evaluate"} & set(stages):
             check_options(config.target, is_own_machine=is_own_machine())
         check_promises(run.store)
-        plan = plan_run(run)
-        _say(console, describe_plan(plan))
         say = partial(_say, console)
         wait_s = config.resources.lease_wait_s
         with lease.held(run.store, wait_s=wait_s, say=say) as held, ExitStack() as cluster:
             term = held.term
+            sweep(run.store)
             until_connected = partial(timed, run.store, term, "start", began_at=began_at)
             connect = partial(_connect_once, cluster, config.resources, console, until_connected)
-            _run_rounds(
-                _Start(
-                    run=run,
-                    plan=plan,
-                    stages=stages,
-                    term=term,
-                    connect=connect,
-                    console=console,
-                    on_lines=on_lines,
+            with closing(_begin_planning(run, stages, say)) as planning:
+                _run_rounds(
+                    _Start(
+                        run=run,
+                        planning=planning,
+                        stages=stages,
+                        term=term,
+                        connect=connect,
+                        console=console,
+                        on_lines=on_lines,
+                    )
                 )
-            )
     if stages == ("gap",) and (found := read_gap_report(run.store)):
         console.print(gap_view(found))
     if "report" not in stages:
@@ -128,9 +137,21 @@ def _run_pipeline(config: RunConfig, *, stages: Sequence[str], console: Console,
         return show_and_write_report(run, console)
 
 
+def _begin_planning(run: Run, stages: Sequence[str], say: Callable[[str], None]) -> Planning:
+    """Reads all problems, or where rewriting can begin with the first ones, only these."""
+    planning = plan_run(run, on_plan=lambda plan: say(describe_plan(plan)))
+    before = run.plan()
+    is_rewritten = before is not None and rewriting.is_complete(run, before)
+    if "rewrite" in stages and not is_rewritten and run.config.rewrite.tokens_per_run is None:
+        for _ in islice(planning.further(), SHARDS_BEFORE_ENGINES):
+            pass
+    else:
+        planning.finish()
+    return planning
+
+
 def _run_rounds(start: _Start) -> None:
     """A later round begins when the one before it is trained; until then its stages wait for it."""
-    sweep(start.run.store)
     for one in rounds_of(start.run):
         if one.before is not None and (reason := _waits_for(one, start)):
             start.say(f"round {one.number} waits: {reason}")
@@ -157,8 +178,6 @@ def _run_round(one: Round, start: _Start) -> None:
         copy_plan(start.run.store, run.store)
         copy_turn(start.run.store, run.store)
     plans = plan_run_benchmarks(run) if "evaluate" in start.stages else {}
-    if plans:
-        measure_contamination(run, start.run.store, start.plan)
     write_manifest(run)
     todo = _stages_to_run(run, start, plans)
     if todo:
@@ -175,6 +194,8 @@ def _run_round(one: Round, start: _Start) -> None:
                 with timed(run.store, start.term, stage), _announced(board, stage):
                     _run_stage(stage, one, start, plans, board)
                 sweep(run.store)
+    if plans:
+        measure_contamination(run, start.run.store, start.plan)
     for line in training.told_troubles(run) if "train" in todo else ():
         start.say(f"warning: {line}")
     if one.before is not None:
@@ -183,9 +204,10 @@ def _run_round(one: Round, start: _Start) -> None:
 
 def _stages_to_run(run: Run, start: _Start, plans: Mapping[str, Plan]) -> list[str]:
     is_untrained = not training.is_complete(run)
+    plan = start.planning.plan
     is_incomplete = {
-        "rewrite": not rewriting.is_complete(run, start.plan),
-        "gap": not gap.is_complete(run, start.plan),
+        "rewrite": plan is None or not rewriting.is_complete(run, plan),
+        "gap": plan is None or not gap.is_complete(run, plan),
         "train": is_untrained,
         "evaluate": "evaluate" in start.stages and not evaluation.is_complete(run, plans),
     }
@@ -199,19 +221,19 @@ def _stages_to_run(run: Run, start: _Start, plans: Mapping[str, Plan]) -> list[s
 
 
 def _run_stage(stage: str, one: Round, start: _Start, plans: Mapping[str, Plan], board: Any) -> None:
-    run, plan = one.run, start.plan
+    run, config = one.run, one.run.config
     match stage:
         case "rewrite":
             if one.before is not None:
-                survey.run_survey(one, plan, board)
+                survey.run_survey(one, start.plan, board)
             before_url = one.before.run.url if one.before else None
             rewriting.run_rewriting(
-                run.config, run.url, plan, board, number=one.number, before_url=before_url
+                config, run.url, start.planning, board, number=one.number, before_url=before_url
             )
         case "gap":
-            gap.run_gap(run.config, run.url, plan, board, number=one.number)
+            gap.run_gap(config, run.url, start.plan, board, number=one.number)
         case "train":
-            training.run_training(run.config, run.url, partial(rows_of_view, run, plan), board=board)
+            training.run_training(config, run.url, partial(rows_of_view, run, start.plan), board=board)
         case "evaluate":
             evaluation.run_evaluation(run, plans, board)
 

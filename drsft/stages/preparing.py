@@ -3,13 +3,13 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from drsft.config import Resources
 from drsft.errors import ModelError, StorageError
 from drsft.evaluate.plans import plan_benchmarks
-from drsft.intake.planning import plan_problems, screens_for
+from drsft.intake.planning import Planning, plan_in_order, screens_for
 from drsft.policy.card_budget import check_cards
 from drsft.policy.prompts import Prompter, check_length, model_location
 from drsft.policy.provenance import model_fingerprint
@@ -37,9 +37,12 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 
-def plan_run(run: Run) -> Plan:
-    """The run's problems, read and cut into shards by its first start. Raises InputError for other ones,
-    and ModelError where the turn is not as the configuration has it."""
+def plan_run(run: Run, *, on_plan: Callable[[Plan], None] = lambda plan: None) -> Planning:
+    """Begins to read the run's problems, which its first start cuts into shards; the later ones compare.
+
+    Raises InputError where they are others by now, and ModelError where the turn is not as the configuration
+    has it.
+    """
     config = run.config
     check_cards(config.target, config.rewrite, config.resources.gpus_per_actor)
     check_length(config.target)
@@ -54,7 +57,7 @@ def plan_run(run: Run) -> Plan:
     if config.rewrite.is_hinted:
         hinted_prompter(config.rewrite.hinted, prompter)  # which is what every actor will make
     kinds = kinds_of(config.rewrite.verification)
-    return plan_problems(
+    shards = plan_in_order(
         config.problems,
         run.store,
         layout.PROBLEMS,
@@ -63,6 +66,7 @@ def plan_run(run: Run) -> Plan:
         screens=screens_for(config.problems, config.evaluate.benchmarks, kinds=kinds),
         kinds=kinds,
     )
+    return Planning(shards, on_plan=on_plan)
 
 
 def _peculiarities(prompter: Prompter) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Rewriting with Ray Data: an actor holds one engine and runs the cascade for many problems at once."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from ray.data import ActorPoolStrategy
 from drsft import __version__
 from drsft.config import RunConfig, Target
 from drsft.errors import DrsftError, StageError
+from drsft.intake.planning import Planning
 from drsft.policy.engines import build_engines
 from drsft.policy.hinted.protocol import HintedDecoder
 from drsft.policy.prompts import Prompter
@@ -37,7 +38,9 @@ from drsft.stages.actors import (
     run_to_end,
     scoring_model,
 )
+from drsft.stages.announcer import Announcer
 from drsft.stages.progress_board import ProgressReporter, stop_if_draining
+from drsft.stages.shard_queue import NoShard
 from drsft.stages.trace_export import check_can_export, export_traces
 from drsft.stages.turn import run_prompter
 from drsft.storage import open_store
@@ -45,6 +48,7 @@ from drsft.storage import open_store
 __all__ = ["MakePolicy", "is_complete", "run_rewriting"]
 
 STAGE = "rewrite"
+ASKED_AGAIN_S = 0.5
 
 MakePolicy = Callable[[Target, Prompter], Policy]  # called once in each actor
 
@@ -70,8 +74,9 @@ class RewritingActor:
         self._guard = EngineGuard(board, STAGE)
         prompter = run_prompter(config.target, open_store(store_url))
         policy, decoder = _policy_and_decoder(config, prompter, make_policy, self._guard.is_in)
-        self._progress = ProgressReporter(board, STAGE)
+        self._board, self._progress = board, ProgressReporter(board, STAGE)
         self._has_failed = False
+        self._drawing = asyncio.Lock()  # one slot asks for all while there is nothing
         if isinstance(policy, VLLMPolicy):
             EnginePulse(board, STAGE, self._guard.actor_id, policy)
         self._rewriter = ShardRewriter(
@@ -92,17 +97,33 @@ class RewritingActor:
         self._guard.ready()
 
     async def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        num_rows = [await self._rewrite_shard(str(shard)) for shard in batch["shard"]]
-        return {"shard": batch["shard"], "num_rows": np.array(num_rows)}
+        """A row is a slot: it takes one shard after the other until there are no more."""
+        for slot in map(int, batch["slot"]):
+            shard = await self._next_shard(slot)
+            while shard is not None:
+                await self._rewrite_shard(shard)
+                shard = await self._next_shard(slot, finished=shard)
+        return batch
 
-    async def _rewrite_shard(self, shard: str) -> int:
-        if self._has_failed or await asyncio.to_thread(self._progress.is_draining):
-            return 0
+    async def _next_shard(self, slot: int, *, finished: str | None = None) -> str | None:
+        """Waits while the data is still being read. None when there is no more to do."""
+        async with self._drawing:
+            while not self._has_failed:
+                match await self._board.next_shard.remote(STAGE, slot, finished=finished):
+                    case NoShard.YET:
+                        await asyncio.sleep(ASKED_AGAIN_S)
+                    case NoShard.MORE:
+                        return None
+                    case shard:
+                        return str(shard)
+        return None
+
+    async def _rewrite_shard(self, shard: str) -> None:
         async with self._guard.work(shard) as may_begin:
             if not may_begin:
-                return 0
+                return
             try:
-                commit = await self._rewriter.rewrite(shard)
+                await self._rewriter.rewrite(shard)
             except StageError:
                 raise
             except DrsftError:
@@ -112,7 +133,6 @@ class RewritingActor:
         self._progress.flush()
         if self._send_spans is not None:
             await asyncio.to_thread(self._send_spans)
-        return commit.num_rows
 
 
 class _Progress(NoEvents):
@@ -168,38 +188,38 @@ def is_complete(run: Run, plan: Plan) -> bool:
 def run_rewriting(
     config: RunConfig,
     store_url: str,
-    plan: Plan,
+    planning: Planning,
     board: Any,
     *,
     make_policy: MakePolicy | None = None,
     number: int = 1,
     before_url: str | None = None,
 ) -> None:
-    """Rewrites every shard of the plan that is not committed yet.
+    """Rewrites every shard that is not committed yet, while the planning goes on where it has not ended.
 
     A later round (`number` from 2) carries over records of the one before, which lies at
-    `before_url`; its survey must be complete.
+    `before_url`; its survey must be complete. Raises what the planning raises, once the shards that are
+    under way by then are committed.
     """
     store = open_store(store_url)
-    sizes = num_problems_to_rewrite(Run(store)) if before_url else plan.shards
-    done = ShardSet(store, layout.RECORDS).done()
-    missing = [shard for shard in plan.shards if shard not in done]
-    num_done = sum(sizes[shard] for shard in plan.shards if shard in done)
-    ray.get(board.begin.remote(STAGE, total=sum(sizes.values()), done_before=num_done))
     if config.traces is not None:
         check_can_export()
+    sizes = num_problems_to_rewrite(Run(store)) if before_url else None
+    announcer = Announcer(board, STAGE, planning, sizes=sizes, done=ShardSet(store, layout.RECORDS).done())
+    announcer.begin()
     resources = config.resources
-    budget = config.rewrite.tokens_per_run
-    share = None if budget is None else budget / max(sum(sizes.values()), 1)
-    num_actors = min(resources.engine_share.num_workers, len(missing))
-    # One row is one shard and one block: each is a task of its own, and an actor takes several at once.
-    rows = ray.data.from_items([{"shard": shard} for shard in missing], override_num_blocks=len(missing))
-    committed = rows.map_batches(
+    num_actors = resources.engine_share.num_workers
+    if announcer.num_missing is not None:
+        num_actors = min(num_actors, announcer.num_missing)
+    num_slots = num_actors * resources.shards_in_flight_per_actor
+    # One row is one slot and one block: each is a task of its own, and an actor has several at once.
+    slots = ray.data.from_items([{"slot": slot} for slot in range(num_slots)], override_num_blocks=num_slots)
+    rewritten = slots.map_batches(
         RewritingActor,
         fn_constructor_args=(
             config.model_dump_json(),
             store_url,
-            share,
+            _tokens_per_problem(config, planning.plan, sizes),
             board,
             make_policy,
             number,
@@ -207,10 +227,24 @@ def run_rewriting(
         ),
         batch_size=1,
         compute=ActorPoolStrategy(
-            size=num_actors, max_concurrent_calls_per_actor=resources.shards_in_flight_per_actor
+            size=num_actors,
+            max_tasks_in_flight_per_actor=resources.shards_in_flight_per_actor,
+            max_concurrent_calls_per_actor=resources.shards_in_flight_per_actor,
         ),
         **actor_resources(resources),
     )
-    run_to_end(committed, "rewriting")
+    with announcer.reading_on():
+        run_to_end(rewritten, "rewriting")
     stop_if_draining(board)
     raise_given_up(board, STAGE)
+
+
+def _tokens_per_problem(
+    config: RunConfig, plan: Plan | None, sizes: Mapping[str, int] | None
+) -> float | None:
+    """The round's token budget, shared out among all problems that it rewrites."""
+    budget = config.rewrite.tokens_per_run
+    if budget is None:
+        return None
+    assert plan is not None, "a budget is shared out among all shards"
+    return budget / max(sum((sizes or plan.shards).values()), 1)

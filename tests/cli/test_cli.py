@@ -133,11 +133,11 @@ def test_a_run_does_not_go_on_with_other_demonstrations_or_another_model(
     )
     run_folder = run_of(config)
     preparing.write_manifest(run_folder)
-    preparing.plan_run(run_folder)
-    preparing.plan_run(run_folder)
+    preparing.plan_run(run_folder).finish()
+    preparing.plan_run(run_folder).finish()
     data.write_text(json.dumps({**row, "solution": "two"}))
     with pytest.raises(InputError, match="no longer holds the problems"):
-        preparing.plan_run(run_folder)
+        preparing.plan_run(run_folder).finish()
     (model / "generation_config.json").write_text("{}")
     with pytest.raises(ModelError, match="other files"):
         preparing.write_manifest(run_folder)

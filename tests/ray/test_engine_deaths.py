@@ -13,7 +13,7 @@ from rich.console import Console
 from drsft.config import RunConfig, Target
 from drsft.config.configfile import load_config
 from drsft.errors import ModelError, StageError
-from drsft.intake.planning import Plan, plan_problems
+from drsft.intake.planning import Plan, Planning, plan_problems
 from drsft.policy.fake import FakePolicy, text_completion
 from drsft.policy.prompts import Prompter, load_prompter
 from drsft.policy.protocol import Policy
@@ -83,7 +83,7 @@ def rewritten(planned: tuple[RunConfig, Store, Plan], make_policy: MakePolicy) -
     """The line that the run ended with."""
     config, store, plan = planned
     with pytest.raises(StageError) as caught:
-        run_rewriting(config, store.url, plan, start_board(), make_policy=make_policy)
+        run_rewriting(config, store.url, Planning.of(plan), start_board(), make_policy=make_policy)
     return str(caught.value)
 
 
@@ -124,4 +124,4 @@ def test_an_engine_that_says_why_it_cannot_start_ends_the_run_with_that(
 ) -> None:
     config, store, plan = planned
     with pytest.raises(ModelError, match=r"^target\.model 'x': vLLM cannot start with it: no such layer$"):
-        run_rewriting(config, store.url, plan, start_board(), make_policy=refuse)
+        run_rewriting(config, store.url, Planning.of(plan), start_board(), make_policy=refuse)

@@ -286,4 +286,4 @@ def test_a_template_without_thoughts_is_refused_before_anything_is_sampled(tmp_p
          "train": {"thoughts": "mask"}}
     )  # fmt: skip
     with pytest.raises(ModelError, match=r"train\.thoughts: mask, .* marks no thoughts; set target\.thought"):
-        plan_run(Run(LocalStore(tmp_path / "run"), config))
+        plan_run(Run(LocalStore(tmp_path / "run"), config)).finish()

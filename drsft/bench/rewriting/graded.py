@@ -19,7 +19,7 @@ from rich.console import Console
 
 from drsft.bench.rewriting.acceptance import is_right
 from drsft.config import RunConfig, SamplingPhase, Target
-from drsft.intake.planning import plan_problems
+from drsft.intake.planning import Planning, plan_problems
 from drsft.intake.problems import Intake, read_problems
 from drsft.policy.prompts import Prompter, target_prompter
 from drsft.policy.protocol import Draw, OnTokens
@@ -120,7 +120,7 @@ def main() -> None:
     with quiet_stderr(Console(stderr=True)), connected():
         quiet_ray_data()
         make_policy = partial(graded_policy, config=config)
-        run_rewriting(config, store.url, plan, start_board(), make_policy=make_policy)
+        run_rewriting(config, store.url, Planning.of(plan), start_board(), make_policy=make_policy)
     summaries = Run(store).summaries()
     counts = ShardCounts.total(summary.counts for summary in summaries)
     result = {

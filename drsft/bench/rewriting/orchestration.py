@@ -22,7 +22,7 @@ from rich.table import Table
 from drsft.bench.memory import MemoryCurve, watched_memory
 from drsft.bench.peers import run_peer
 from drsft.config import RunConfig, Target
-from drsft.intake.planning import plan_problems
+from drsft.intake.planning import Planning, plan_problems
 from drsft.policy.fake import FakePolicy, text_completion
 from drsft.policy.prompts import Prompter, target_prompter
 from drsft.records import Completion
@@ -79,7 +79,7 @@ def bench_orchestration(num_problems: int, *, shard_size: int = 512) -> Orchestr
         planning_s = time.perf_counter() - started_s
         with quiet_stderr(console), connected():
             quiet_ray_data()
-            run_rewriting(config, store.url, plan, start_board(), make_policy=answering_policy)
+            run_rewriting(config, store.url, Planning.of(plan), start_board(), make_policy=answering_policy)
         return _read(store, num_problems, planning_s, driver)
 
 
