@@ -1,5 +1,7 @@
 """The commands that look at runs: report, compare, plan, inspect."""
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +12,7 @@ from drsft.cli.stages import run_stages
 from drsft.cli.terminal import Config, Overrides
 from drsft.config import RunConfig
 from drsft.config.configfile import load_config
-from drsft.errors import ConfigError
+from drsft.errors import ConfigError, InputError
 from drsft.records import Outcome, Source
 
 __all__ = ["runs_app"]
@@ -102,16 +104,26 @@ def plan(
                drsft plan my-run.yaml --memory --card-gb 80
     """
     from drsft.cli.plan import show_memory, show_plan
-    from drsft.run.run import find_run, open_run
+    from drsft.run.run import find_run, run_of
     from drsft.sizing.estimate import Prices
 
     run_config = load_config(config, overrides or ())
     if memory:
         show_memory(run_config, Console(width=None), card_gb=card_gb)
         return
-    calibration = find_run(calibrate) if calibrate else open_run(run_config)
+    calibration = find_run(calibrate) if calibrate else run_of(run_config)
+    if not calibration.is_started:
+        raise InputError(_how_to_calibrate(config, [*(overrides or ()), "problems.limit=200", "name=trial"]))
     prices = Prices(gpu_hour=gpu_hour, cpu_hour=cpu_hour, gb_month=gb_month)
     show_plan(run_config, calibration, prices, Console(width=None))
+
+
+def _how_to_calibrate(config: Path, overrides: Sequence[str]) -> str:
+    from drsft.run.run import run_of
+
+    trial = shlex.join(["drsft", "run", str(config), *overrides])
+    url = shlex.quote(run_of(load_config(config, overrides)).url)
+    return f"rates come from a finished run; do a small part first, {trial}, then add --calibrate {url}"
 
 
 @runs_app.command()

@@ -166,3 +166,13 @@ def test_a_full_disk_under_standard_output_is_one_line(command: str) -> None:
     [line] = done.stderr.splitlines()
     assert line.startswith("error: cannot write standard output")
     assert "No space left on device; free space" in line
+
+
+def test_a_plan_without_a_run_names_the_small_run_that_gives_it_rates(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(monkeypatch, "plan", QUICKSTART, f"storage={tmp_path}") == 2
+    line = one_line(capsys.readouterr().err)
+    assert f"drsft run {QUICKSTART} storage={tmp_path} problems.limit=200 name=trial" in line
+    trial = load_config(Path(QUICKSTART), [f"storage={tmp_path}", "problems.limit=200", "name=trial"])
+    assert line.endswith(f"--calibrate {tmp_path}/{trial.run_id}")
