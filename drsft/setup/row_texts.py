@@ -52,9 +52,9 @@ class RowTexts:
         return chars is None or (chars.median < 40 and chars.p95 < 80)
 
     def hold(self, column: str, other: str) -> bool:
-        """Whether nearly all texts of a column hold the texts of another one, where that has any."""
+        """Whether nearly all texts of a column hold the texts of another one, in rows that have both."""
         both = zip(self.of(column), map(str.strip, self.of(other)), strict=True)
-        pairs = [(one, two) for one, two in both if two]
+        pairs = [(one, two) for one, two in both if one and two]
         return bool(pairs) and sum(two in one for one, two in pairs) * 10 > len(pairs) * 9
 
     def state_answers(self, column: str) -> bool:

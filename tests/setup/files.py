@@ -419,6 +419,45 @@ def _table(separator: str, suffix: str, *, header: bool = True) -> Callable[[Row
     return write
 
 
+def german() -> Rows:
+    return [
+        {
+            "Nr.": i,
+            "Fragestellung": f"Anna hat {a} Äpfel; sie kauft {b} dazu.\nWie viele hat sie?",
+            "Lösungsweg": f"Zuerst sind es {a} Äpfel, dann kommen {b} dazu, also sind es nun {a + b}.",
+            "Ergebnis": f"{a + b},5",
+        }
+        for i, (a, b) in enumerate(_sums())
+    ]
+
+
+def by_final() -> Rows:
+    """The solution is a list of steps, and an answer lies beside it."""
+    return [
+        {
+            "text": f"Ann has {a} pens and buys {b}. How many?",
+            "sol": {
+                "steps": [f"First there are {a} pens, and {b} more are bought.", f"That makes {a + b}."],
+                "final": a + b,
+            },
+        }
+        for a, b in _sums()
+    ]
+
+
+def _excel(rows: Rows, path: Path) -> Path:
+    """As Excel writes CSV where decimals have commas: semicolons, and a mark before the first name."""
+    written = _table(";", ".csv")(rows, path)
+    written.write_bytes(written.read_bytes().decode().encode("utf-8-sig"))
+    return written
+
+
+def _by_id(rows: Rows, path: Path) -> Path:
+    path = path.with_suffix(".json")
+    path.write_text(json.dumps({f"q{number}": row for number, row in enumerate(rows)}))
+    return path
+
+
 def _splits(rows: Rows, path: Path) -> Path:
     path.mkdir()
     _json_lines(rows[:30], path / "train")
@@ -465,6 +504,8 @@ FILES: Mapping[str, tuple[Callable[[], Rows], Callable[[Rows, Path], Path]]] = {
     "olympiad": (olympiad, _json_array),
     "prompt_and_completion": (prompt_and_completion, _json_lines),
     "asked_by_turns": (asked_by_turns, _parquet),
+    "german": (german, _excel),
+    "by_final": (by_final, _by_id),
     "alpaca": (alpaca, _json_array),
     "essays": (essays, _json_lines),
 }

@@ -218,3 +218,31 @@ def test_letters_without_options_in_sight_are_refused_with_the_flag(tmp_path: Pa
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(InputError, match="--options"):
         make_starter(wanted(file), refuse, HERE)
+
+
+def test_a_solution_of_any_language_and_an_answer_beside_its_steps_are_found(tmp_path: Path) -> None:
+    columns = started("german", tmp_path).config.problems.columns
+    assert (columns.question, columns.demonstration, columns.reference) == (
+        "Fragestellung", "Lösungsweg", "Ergebnis",
+    )  # fmt: skip
+    columns = started("by_final", tmp_path).config.problems.columns
+    assert (columns.question, columns.demonstration, columns.reference) == (
+        "text", "{sol.steps}", "sol.final",
+    )  # fmt: skip
+
+
+def test_short_solutions_that_some_rows_lack_are_found_by_the_answers_within(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [
+        {
+            "question": f"{n}+2?",
+            "rationale": f"So {n} + 2 = {n + 2}." if n % 3 else None,
+            "answer": str(n + 2),
+        }
+        for n in range(40)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    starter = make_starter(wanted(path), refuse, HERE)
+    assert starter.config.problems.columns.demonstration == "rationale"
+    assert starter.warning is not None
+    assert "14 of 40" in starter.warning
