@@ -23,6 +23,7 @@ _REJECTS_NEXT = re.compile(
     r"(?:\b(?:not|cannot|neither|nor|never|except|than|unlike|without)|n['’]t|instead of|不是|并非)"
     r"(?: (?!(?:but|rather|it|is|so|and)\b)[\w']+){0,3}\s*$"
 )
+_ARRIVES = r"\b(?:is|are|was|were|be|choose|means|leaves) (?:(?:the|a|an|only|therefore|thus) )*"
 _PRONOUN = re.compile(r"^(?:it|they|he|she|we)\s(?=\w{3})")
 
 
@@ -89,7 +90,7 @@ def _by_value(answer: str, offered: dict[str, str]) -> Letters | None:
 
 
 def named_in(sentence: str, offered: dict[str, str]) -> Letters | None:
-    """The one option whose text a sentence holds; of texts within each other ("No change") the longest."""
+    """The one option that a sentence holds, or ends in; of texts within each other the longest."""
     plain = f" {_plain(sentence)} "
     options = [(letter, _PRONOUN.sub("", _plain(text))) for letter, text in offered.items()]
     named = []
@@ -97,6 +98,9 @@ def named_in(sentence: str, offered: dict[str, str]) -> Letters | None:
         if option and _is_named(option, plain):
             named.append((letter, option))
             plain = plain.replace(option, " ")  # "No change" names no "change"
+    if len(named) > 1:  # "Sydney is larger, but the capital is Canberra"
+        said = " ".join(_plain(sentence).split())
+        named = [pair for pair in named if re.search(rf"{_ARRIVES}{re.escape(pair[1])}$", said)]
     return frozenset(named[0][0]) if len(named) == 1 else None
 
 

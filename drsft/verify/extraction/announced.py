@@ -14,7 +14,7 @@ __all__ = ["announced", "announced_text"]
 _VERB = r"(?:(?:\b(?:is|are|was|est|es|ist|lautet|é|è|ni|to)|คือ|హ)(?![a-zé])|[为是は은는])"
 
 _NOUN = (
-    r"(?:\b(?:final\s+answers?|answers?|solution\s+is|ans\b|r[ée]ponse|respuesta|antwort|antwoord|resposta|risposta"
+    r"(?:\b(?:in\s+short(?=:)|final\s+answers?|answers?|solution\s+is|ans\b|r[ée]ponse|respuesta|antwort|antwoord|resposta|risposta"
     r"|cevap|jibu|odpowied[zź]|đáp\s+án)|ответ|正确的?(?:命题|结论|说法|选项)?的?(?:序号)?(?=[是为][①-⑳(（])|答案|最终答案|答え|答|정답|उत्तर|উত্তর|الجواب|الإجابة|సమాధానం|คำตอบ)"
 )
 
@@ -37,6 +37,10 @@ _REJECTED = re.compile(
 
 _CALLED_WRONG = re.compile(r"\S+\s+(?:is|was|would be)\s+(?:wrong|incorrect|false|not)\b")  # "64 is wrong"
 
+_ELABORATES = re.compile(
+    r"\b(?:longer|long|detailed|full)\s+$", re.IGNORECASE
+)  # "Long answer: multiply 8 by 8"
+
 _QUOTES = re.compile(r"^(?:\\?[\"'`“])+")
 
 _STEPWISE = re.compile(r"(?:step|schritt|étape|paso|passo|шаг|步骤)[^.:\n]{0,15}$", re.IGNORECASE)
@@ -54,7 +58,7 @@ def announced(text: str, *, is_second_word: bool = False) -> Statement | None:
         if not announced or _REJECTED.match(announced):
             continue
         line_start = text[text.rfind("\n", 0, phrase.start()) + 1 : phrase.start()]
-        if is_supposed(text[: phrase.start()]):
+        if is_supposed(text[: phrase.start()]) or _ELABORATES.search(line_start):
             continue
         if is_second_word and phrase["verb"] is None and re.search(r"\w", line_start):
             continue

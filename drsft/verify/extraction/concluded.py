@@ -44,10 +44,15 @@ _CONDITION = re.compile(r"\b(?:when|if|for|at|where|with)\s+\$?$", re.IGNORECASE
 _NAME = re.compile(r"\b([A-Za-z](?:_\{?\w\}?)?)\s*=")
 # What a sentence without a number says: "it is odd", "it falls on a Friday", "there are no roots", "Yes, it".
 _SAID = re.compile(
-    r"(?:\b(?:is|are|was|were|falls\son|on)\s+(?:(?:therefore|thus|indeed|a|an)\s+)?([A-Za-z]{3,}(?:-[a-z]+)*)"
+    r"(?:\b(?:is|are|was|were|becomes?|remains?|fac(?:es?|ing)|points?|pointing|head(?:s|ing)|falls\son|on)\s+(?:(?:therefore|thus|indeed|a|an)\s+)?([A-Za-z]{3,}(?:-[a-z]+)*)"
     r"|^[Tt]here\s+(?:is|are)\s+(no\s[^.,;]+)|^(yes|no)\s*,.*)\W*$",
     re.IGNORECASE,
 )
+_DATE_AT_END = re.compile(
+    r"\b(\d{1,2}(?:st|nd|rd|th)?\s(?:of\s)?[A-Z][a-z]{2,8},?\s\d{4}|[A-Z][a-z]{2,8}\.?\s\d{1,2}(?:st|nd|rd|th)?,?\s\d{4})\W*$"
+)
+# "Since it is divisible by 2, the number is even": the ground is not what is said.
+_GROUND = re.compile(r"^(?:Since|Because|As)\s[^,]+,\s(?=[^\d$\\]*$)")
 _MISSING = re.compile(r"\b(do(?:es)? not exist)\W*$")
 _DENIED = re.compile(
     r"\b(?:not|never|neither|nor|if|whether|but|unless|false that)\b|n['’]t\b", re.IGNORECASE
@@ -74,6 +79,7 @@ _ITEM = (
 _SEVERAL = re.compile(
     rf"{_ITEM}(?:(?:,\s*(?:and\s|or\s)?|;\s*|\s(?:and|or)\s){_ITEM})+|\d[\d,.]*\s?\$[^$]+\$"
 )
+_BRACKETED = re.compile(r"[(\[{][^()\[\]{}=]*\d[^()\[\]{}=]*,[^()\[\]{}=]*[)\]}]")  # [2, 3, 5]
 _STATES = re.compile(
     r"\b(?:is|are|was|were|be|equals?|makes?|gives?|leaves?|totals?|has|have|had)\b:?\s+"
     r"(?:(?:a\s+total\s+of|only|exactly|now|equal\s+to|about|approximately|therefore|thus)\s+)*",
@@ -117,6 +123,9 @@ def _stated_at_end(sentence: str) -> str | None:
     """Several values under names or after a verb, or what a sentence without any number says."""
     if (circled := _CIRCLED.search(sentence)) is not None:
         return circled[1]
+    if (dated := _DATE_AT_END.search(sentence)) is not None and is_readable(dated[1]):
+        return dated[1]
+    sentence = _GROUND.sub("", sentence)
     if not NUMBER.search(sentence) and not MATH.search(sentence):
         if (missing := _MISSING.search(sentence)) is not None:
             return missing[1]
@@ -138,7 +147,8 @@ def _stated_at_end(sentence: str) -> str | None:
         return named.group().replace("$", "").strip(" .")
     for verb in _STATES.finditer(NEGATIVE.sub("-", sentence)):
         candidate = verb.string[verb.end() :].strip(" .*_")
-        if _SEVERAL.fullmatch(candidate) and is_readable(candidate):
+        is_several = _SEVERAL.fullmatch(candidate) or _BRACKETED.fullmatch(candidate)
+        if is_several and is_readable(candidate):
             return candidate
     return None
 

@@ -6,7 +6,7 @@ from mpmath import mp  # type: ignore[import-untyped]
 
 from drsft.verify.maths.evaluate import NotANumberError, free_symbols, value_at
 from drsft.verify.maths.identity import Agreement, close, same_function
-from drsft.verify.maths.operations import Value
+from drsft.verify.maths.operations import WORKING_DIGITS, Value
 from drsft.verify.maths.syntax import Builder, Call, Chain, Listing, Node, Sym, renamed_in
 
 __all__ = ["Family", "family_of", "same_family"]
@@ -56,7 +56,8 @@ def same_family(first: Family, second: Family) -> Agreement:
         (start, step), (other_start, other_step) = lines[0], lines[1]
         if not close(abs(step), abs(other_step)):
             return Agreement.DIFFERENT
-        turns = (start - other_start) / step
+        with mp.workdps(WORKING_DIGITS):
+            turns = (start - other_start) / step
         return Agreement.of(abs(turns - mp.nint(turns)) < mp.mpf(10) ** -20)
     return same_function(first.expression, renamed)
 
@@ -68,5 +69,7 @@ def _line(family: Family) -> tuple[Value, Value] | None:
         values = [value_at(family.expression, {family.counter: mp.mpf(k)}, is_real=True) for k in (0, 1, 3)]
     except NotANumberError:
         return None
-    step = values[1] - values[0]
-    return (values[0], step) if step and close(values[2], values[0] + 3 * step) else None
+    with mp.workdps(WORKING_DIGITS):
+        step = values[1] - values[0]
+        is_line = step != 0 and close(values[2], values[0] + 3 * step)
+    return (values[0], step) if is_line else None

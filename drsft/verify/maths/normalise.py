@@ -73,6 +73,9 @@ _INFINITY = re.compile(r"\b(?:(positive|plus)|(negative|minus))\s+(?:infinity\b|
 _EUROS = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3})*(?:,\d\d)?(?=\s?€)")  # 65.000 €, 0,80 €
 _SHORT_LABEL = re.compile(r"(?<![\\{A-Za-z])([A-Za-z]{2,3})(?=\s*:\s*[-$]?\d)")  # red: 3
 _SWISS = re.compile(r"(?<=\d)['’](?=\d{3}(?:\D|$))")  # CHF 7'500
+_OHMS = re.compile(
+    r"(\d\s*(?:\\(?:text|mathrm)\s*\{\s*)?)([kMGm])\s*(\}?)\s*\\Omega\b ?"
+)  # 4.7 \text{k}\Omega
 _EQUALS = re.compile(r"^=(?![<=>])\s*")
 _STARTS = " \t\r\n,;:"  # ".5" begins with a full stop
 _ENDS = _STARTS + "."
@@ -106,6 +109,8 @@ def clean(text: str) -> str:
         text = _THOUSANDS.sub("", text)
         text = _SPACING.sub(" ", text)
         text = _SIZES.sub("", text)
+        if r"\Omega" in text:
+            text = _OHMS.sub(r"\1 \2ohm\3 ", text)
         text = _FRACTIONS.sub(r"\\frac", text)
         if "\\frac" in text:
             text = _SHORT_FRACTION.sub(r"\\frac{\1}{\2}", text)

@@ -20,7 +20,7 @@ _PREFIXES = ("", "k", "M", "G", "T", "m", "µ", "u", "n", "p", "c", "d", "h", "f
 _LONG_PREFIXES = ("", "kilo", "mega", "giga", "milli", "micro", "nano", "centi", "deci", "hecto")
 _LONG = (
     "meter metre gram second ampere kelvin mole joule watt newton coulomb volt farad pascal hertz liter litre"
-    " calorie"
+    " calorie ohm"
 )
 _OTHERS = (
     "min h hr hour minute sec day week year yr month in inch inches ft foot feet yd yard mi mile oz ounce lb"

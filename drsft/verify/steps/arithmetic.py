@@ -75,8 +75,10 @@ _FACTORS = frozenset(Fraction(n) for n in (7, 12, 16, 24, 30, 36, 52, 60, 100, 3
 def _is_conversion(value: Fraction, written: Fraction, left: Side, right: Side) -> bool:
     """ "4 x 30 minutes = 2 hours", "8 x 25 cents = $2": known factors; both sides name units, and others.
 
-    A left side without any, "24 x 36 = 72 hours", converts nothing.
+    A left side without any, "24 x 36 = 72 hours", converts nothing, but for cents that become dollars.
     """
+    if value == 100 * written and not left.words and right.words == {"$"}:
+        return True  # "3 x 25 = $0.75": cents on the left
     if not value or not written or not left.words or not right.words or right.words <= left.words:
         return False
     ratio = value / written

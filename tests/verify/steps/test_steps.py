@@ -97,3 +97,9 @@ def test_the_report_of_a_verdict_that_steps_decide_survives_storing(text: str, k
         kind == "steps" or verdict.outcome is Outcome.WRONG or verdict.reason.endswith("equations fail")
     )
     assert verdict.steps == (check_steps(text) if is_decided else None)
+
+
+def test_cents_may_become_dollars_and_other_hundredths_are_wrong():
+    assert check_steps("The stamps cost 100 * 0.75 = $0.75.").num_failed == 0
+    assert check_steps("The stamps cost $100 * 0.75 = $0.75.").num_failed == 1
+    assert check_steps("The stamps cost 100 * 0.75 = 0.75.").num_failed == 1
