@@ -179,6 +179,15 @@ class EngineGuard:
             async with self._guarded(name, permit) as may_begin:
                 yield may_begin
 
+    @contextmanager
+    def only_work(self, name: str) -> Iterator[bool]:
+        """As `work`, for an actor that does one piece of work at a time and is not asynchronous."""
+        permit = ray.get(self._board.work_begins.remote(self._stage, self.actor_id, name, is_alone=True))
+        try:
+            yield permit is Permit.FREE
+        finally:
+            self._board.work_ends.remote(self._stage, self.actor_id, name)
+
     async def _begin(self, name: str, *, is_alone: bool) -> Permit:
         answer = self._board.work_begins.remote(self._stage, self.actor_id, name, is_alone=is_alone)
         permit: Permit = await answer

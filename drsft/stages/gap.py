@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from drsft.run.plan import Plan
 from drsft.run.run import Run
 from drsft.run.shards import ShardSet
 from drsft.run.summary import Work, WorkSummary
-from drsft.stages.actors import actor_resources, run_to_end, told_reading
+from drsft.stages.actors import EngineGuard, actor_resources, raise_given_up, run_to_end, told_reading
 from drsft.stages.progress_board import ProgressReporter, stop_if_draining
 from drsft.stages.turn import prompter_of
 from drsft.storage import Store, open_store
@@ -57,6 +58,7 @@ class ShardScorer:
     """One copy of the model: in fp32 on a core, in the target's dtype on a GPU."""
 
     def __init__(self, config_json: str, store_url: str, scoring: Scoring, board: Any) -> None:
+        self._guard = EngineGuard(board, STAGE) if board is not None else None
         config = RunConfig.model_validate_json(config_json)
         store = open_store(store_url)
         self._is_of_records, self._number = scoring.texts == RECORDS, scoring.number
@@ -66,6 +68,8 @@ class ShardScorer:
             self._model = load_for_scoring(model_location(scoring.model), getattr(torch, config.target.dtype))
         self._prompter = prompter_of(scoring.model, config, store)
         self._progress = ProgressReporter(board, STAGE)
+        if self._guard is not None:
+            self._guard.ready()
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         for shard in map(str, batch["shard"]):
@@ -73,17 +77,21 @@ class ShardScorer:
                 return batch
             if self._scores.find(shard) is not None:
                 continue  # another has done it while this one was stopped
-            table, started_at = self._texts.table(shard), time.time()
-            scores = self._score(table)
-            num_tokens = sum(scores["num_tokens"].to_pylist())
-            summary = WorkSummary(
-                work=Work.since(started_at), num_units=table.num_rows, num_tokens=num_tokens
-            )
-            self._scores.commit(shard, scores, summary.to_json())
-            self._progress.count("shard_commits", stage=STAGE)
-            self._progress.add(done=table.num_rows)
+            guarded = nullcontext(True) if self._guard is None else self._guard.only_work(shard)
+            with guarded as may_begin:
+                if may_begin:
+                    self._score_shard(shard)
         self._progress.flush()
         return batch
+
+    def _score_shard(self, shard: str) -> None:
+        table, started_at = self._texts.table(shard), time.time()
+        scores = self._score(table)
+        num_tokens = sum(scores["num_tokens"].to_pylist())
+        summary = WorkSummary(work=Work.since(started_at), num_units=table.num_rows, num_tokens=num_tokens)
+        self._scores.commit(shard, scores, summary.to_json())
+        self._progress.count("shard_commits", stage=STAGE)
+        self._progress.add(done=table.num_rows)
 
     def _score(self, table: pa.Table) -> pa.Table:
         if self._is_of_records:
@@ -141,6 +149,7 @@ def score(
         )
         run_to_end(scored, "the gap report")
         stop_if_draining(board)
+        raise_given_up(board, STAGE)
     report = _report(config, scoring, scoring.scores(store))
     store.put(scoring.folder.report, report.to_json().encode())
     return report

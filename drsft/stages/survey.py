@@ -16,7 +16,14 @@ from drsft.run.plan import Plan
 from drsft.run.rounds import Round, survey_finding
 from drsft.run.run import Run
 from drsft.run.tables import records_from_table
-from drsft.stages.actors import actor_resources, run_to_end, scoring_model, told_reading
+from drsft.stages.actors import (
+    EngineGuard,
+    actor_resources,
+    raise_given_up,
+    run_to_end,
+    scoring_model,
+    told_reading,
+)
 from drsft.stages.progress_board import ProgressReporter, stop_if_draining
 from drsft.storage import open_store
 
@@ -39,6 +46,7 @@ class ShardSurveyor:
     def __init__(
         self, config_json: str, before_json: str, store_url: str, before_url: str, board: Any
     ) -> None:
+        self._guard = EngineGuard(board, STAGE)
         config = RunConfig.model_validate_json(config_json)
         self._records = Run(open_store(before_url)).records
         self._survey = Run(open_store(store_url)).survey
@@ -47,6 +55,7 @@ class ShardSurveyor:
             self._before = scoring_model(RunConfig.model_validate_json(before_json).target)
             self._now = scoring_model(config.target)
         self._progress = ProgressReporter(board, STAGE)
+        self._guard.ready()
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         for shard in map(str, batch["shard"]):
@@ -54,13 +63,18 @@ class ShardSurveyor:
                 return batch
             if self._survey.find(shard) is not None:
                 continue  # another has done it while this one was stopped
-            rows = list(self._rows(records_from_table(self._records.table(shard))))
-            summary = Counter(row["standing"] for row in rows)
-            self._survey.commit(shard, pa.Table.from_pylist(rows, schema=SURVEY_SCHEMA), dict(summary))
-            self._progress.count("shard_commits", stage=STAGE)
-            self._progress.add(done=len(rows))
+            with self._guard.only_work(shard) as may_begin:
+                if may_begin:
+                    self._survey_shard(shard)
         self._progress.flush()
         return batch
+
+    def _survey_shard(self, shard: str) -> None:
+        rows = list(self._rows(records_from_table(self._records.table(shard))))
+        summary = Counter(row["standing"] for row in rows)
+        self._survey.commit(shard, pa.Table.from_pylist(rows, schema=SURVEY_SCHEMA), dict(summary))
+        self._progress.count("shard_commits", stage=STAGE)
+        self._progress.add(done=len(rows))
 
     def _rows(self, records: list[Record]) -> Iterator[dict[str, Any]]:
         own = [record for record in records if record.source is Source.OWN]
@@ -109,3 +123,4 @@ def run_survey(one: Round, plan: Plan, board: Any) -> None:
     )
     run_to_end(surveyed, "the survey")
     stop_if_draining(board)
+    raise_given_up(board, STAGE)

@@ -1,5 +1,7 @@
 """The gap stage on a local Ray cluster: what an earlier start has scored is not scored again."""
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 import ray
 
 from drsft.config.configfile import load_config
+from drsft.errors import StageError
 from drsft.gap.report import read_gap_report
 from drsft.gap.scored_texts import Role, Text, texts_to_table
 from drsft.gap.scoring import score_rows
@@ -14,6 +17,7 @@ from drsft.policy.prompts import load_prompter, model_location
 from drsft.records import Problem
 from drsft.run.layout import GapFolder
 from drsft.run.shards import ShardSet
+from drsft.stages import gap
 from drsft.stages.cluster import connected
 from drsft.stages.gap import Scoring, ShardScorer, score
 from drsft.stages.progress_board import start_board
@@ -49,6 +53,26 @@ def written_texts(store: LocalStore) -> list[Text]:
         part = texts[SHARD_ROWS * number : SHARD_ROWS * (number + 1)]
         ShardSet(store, SCORING.texts).commit(shard, texts_to_table(part))
     return texts
+
+
+class _DiesOfOne(ShardScorer):
+    def _score_shard(self, shard: str) -> None:
+        if shard == "00001":
+            os._exit(1)
+        super()._score_shard(shard)
+
+
+def test_a_shard_that_kills_its_process_each_time_is_named_and_the_others_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LocalStore(tmp_path)
+    written_texts(store)
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
+    monkeypatch.setattr(gap, "ShardScorer", _DiesOfOne)
+    with connected(), pytest.raises(StageError) as told:
+        score(CONFIG, store.url, SCORING, SHARDS, start_board())
+    assert str(told.value).startswith("gap: 00001 killed the engine 3 times")
+    assert SCORING.scores(store).done() == SHARDS.keys() - {"00001"}
 
 
 def test_a_scoring_that_was_cut_off_goes_on_with_the_missing_shards_alone(tmp_path: Path) -> None:
