@@ -49,6 +49,8 @@ def _polled(board: Any, show: Callable[[Sequence[StageProgress]], None], on_line
     def show_once() -> None:
         try:
             stages: Sequence[StageProgress] = ray.get(board.snapshot.remote(), timeout=5)
+        except ray.exceptions.GetTimeoutError:
+            return  # on a machine this busy the board may take seconds to start, or to answer
         except ray.exceptions.RayError:
             stop.set()  # the cluster is going: the run itself reports why
             return
