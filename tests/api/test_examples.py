@@ -22,8 +22,9 @@ OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 TRL_EXAMPLE = """
 import doctest, sys
-import datasets, drsft
+import datasets, drsft, transformers.trainer
 from trl import SFTConfig, SFTTrainer
+transformers.trainer.PrinterCallback = transformers.TrainerCallback  # which would print between the lines
 model_folder, folder = sys.argv[1:]
 rows = [{"input_ids": list(range(10, 30)), "completion_mask": [0] * 8 + [1] * 12}] * 4
 arguments = SFTConfig(output_dir=folder, max_steps=2, logging_steps=1, use_cpu=True, bf16=False,
