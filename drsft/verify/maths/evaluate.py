@@ -20,7 +20,7 @@ from drsft.verify.maths.operations import (
     Value,
     unknown_function,
 )
-from drsft.verify.maths.syntax import Call, Matrix, Node, Num, Sym, symbols_of
+from drsft.verify.maths.syntax import Call, Node, Num, Sym, symbols_of
 
 __all__ = ["NotANumberError", "TooLargeError", "exact", "free_symbols", "value_at"]
 
@@ -51,25 +51,17 @@ def exact(node: Node) -> Fraction | None:
 
 
 def _exact_operation(operator: str, left: Fraction, right: Fraction) -> Fraction | None:
-    result: Fraction | None
-    match operator:
-        case "+":
-            result = left + right
-        case "-":
-            result = left - right
-        case "*":
-            result = left * right
-        case "/":
-            result = left / right if right else None
-        case _:
-            if right.denominator != 1 or abs(right) > 10_000 or (left == 0 and right < 0):
-                return None
-            if _bits(left) * abs(right) > MAX_EXACT_BITS:
-                return None
-            result = left**right.numerator
-    if result is not None and _bits(result) > MAX_EXACT_BITS:
+    result: Fraction
+    if operator == "^":
+        is_small = right.denominator == 1 and abs(right) <= 10_000
+        if not is_small or (left == 0 and right < 0) or _bits(left) * abs(right) > MAX_EXACT_BITS:
+            return None
+        result = left**right.numerator
+    elif operator == "/" and not right:
         return None
-    return result
+    else:
+        result = OPERATIONS[operator](left, right)
+    return result if _bits(result) <= MAX_EXACT_BITS else None
 
 
 def _bits(value: Fraction) -> int:
@@ -118,8 +110,6 @@ class _Evaluator:
     def call(self, name: str, arguments: tuple[Node, ...]) -> Value:
         if name in ("sum", "prod"):
             return self.series(name, arguments)
-        if name == "det":
-            return self.determinant(arguments[0])
         values = [self.value(argument) for argument in arguments]
         if name.startswith("apply "):
             return unknown_function(name, values)
@@ -151,11 +141,6 @@ class _Evaluator:
         else:
             self.bound[index.name] = saved
         return total
-
-    def determinant(self, node: Node) -> Value:
-        if not isinstance(node, Matrix) or len(node.rows) != len(node.rows[0]) or len(node.rows) > 6:
-            raise NotANumberError("determinant")
-        return mp.det(mp.matrix([[self.value(item) for item in row] for row in node.rows]))
 
 
 def free_symbols(node: Node) -> frozenset[str]:

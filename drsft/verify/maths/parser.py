@@ -31,7 +31,7 @@ from drsft.verify.maths.syntax import (
     Words,
     symbols_of,
 )
-from drsft.verify.maths.tokens import Token, UnreadableError, tokenize
+from drsft.verify.maths.tokens import PRIMES, Token, UnreadableError, tokenize
 from drsft.verify.maths.units import CURRENCIES, is_unit, label_of
 
 __all__ = ["OPAQUE", "UNIT_LETTERS", "parse"]
@@ -43,7 +43,7 @@ RELATIONS = frozenset({"=", "<", ">", "<=", ">=", "!=", "in", "approx", "equiv"}
 SET_OPERATORS = frozenset({"union", "intersect", "minus"})
 FILLER = frozenset({"approximately", "just", "about", "exactly", "roughly", "is", "the", "answer"})
 CLOSERS = {"(": (")", "]"), "[": (")", "]"), "{": ("}",), "{set": ("set}",)}
-MATRICES = ("pmatrix", "bmatrix", "matrix", "Bmatrix", "smallmatrix", "array", "vmatrix", "Vmatrix")
+MATRICES = ("pmatrix", "bmatrix", "matrix", "Bmatrix", "smallmatrix", "array")
 FUNCTION_LETTERS = frozenset("fghFGHPQE")
 CONSTANTS = frozenset({"pi", "e", "i", "inf"})
 UNIT_LETTERS = frozenset("msgNJWVAKLhCZT")
@@ -276,7 +276,9 @@ class _Parser:
                 self.position += 3  # 24 (degrees)
                 node = Call("deg", (_arithmetic(node),))
             elif kind == "cmd" and value == "frac" and self.starts_unit(1):
-                self.take_unit_fraction()
+                self.take()
+                self.take_unit(1)
+                self.take_unit(-1)
             elif self.unit and kind in ("num", "sym"):
                 return node  # the next quantity
             elif kind == "num" and self.tokens[self.position - 1] in (("op", ")"), ("op", "}")):
@@ -392,11 +394,6 @@ class _Parser:
         self.take()
         return True
 
-    def take_unit_fraction(self) -> None:
-        self.take()
-        self.take_unit(1)
-        self.take_unit(-1)
-
     def mixed_number(self, whole: Node) -> Node:
         """ "3 1/2" in ASCII; two numbers side by side mean nothing else."""
         numerator = self.take()[1]
@@ -437,9 +434,8 @@ class _Parser:
             elif operator == "_":
                 self.take()
                 node = self.subscripted(node)
-            elif operator == "'" and isinstance(node, Sym):
-                self.take()
-                node = Sym(node.name + "'")
+            elif self.next in PRIMES and isinstance(node, Sym):
+                node = Sym(node.name + str(self.take()[1]))
             else:
                 break
         return node
@@ -448,24 +444,8 @@ class _Parser:
         if self.at("circ", "deg"):
             self.take()
             return self.with_sign("deg", base)
-        if self.at("'") and isinstance(base, Sym):
-            self.take()
-            return Sym(base.name + "'")
-        if self.at("{") and self.tokens[self.position + 1 : self.position + 2] in (
-            [("op", "circ")],
-            [("op", "'")],
-        ):
-            self.take()
-            mark = self.take()[1]
-            while self.at("'"):
-                self.take()
-                mark = "''"
-            self.expect("}")
-            if mark == "circ":
-                return self.with_sign("deg", base)
-            if isinstance(base, Sym):
-                return Sym(base.name + str(mark))
-            raise UnreadableError("prime")
+        if self.next in PRIMES and isinstance(base, Sym):
+            return Sym(base.name + str(self.take()[1]))
         return Call("^", (_arithmetic(base), _arithmetic(self.exponent())))
 
     def exponent(self) -> Node:
@@ -530,9 +510,9 @@ class _Parser:
         if name in CONSTANTS:
             return Sym(name)
         start, primed = self.position, name
-        while self.at("'", "^") and name in FUNCTION_LETTERS:  # g''(3), f^{(4)}(0)
-            if self.take()[1] == "'":
-                primed += "'"
+        while (self.next in PRIMES or self.at("^")) and name in FUNCTION_LETTERS:  # g''(3), f^{(4)}(0)
+            if (mark := str(self.take()[1])) != "^" or self.next in PRIMES:
+                primed += mark if mark != "^" else str(self.take()[1])
                 continue
             if _is_inverse(self.tokens[self.position : self.position + 5]):
                 primed, self.position = f"{primed}^(-1)", self.position + 4
@@ -586,7 +566,10 @@ class _Parser:
             opener = str(self.take()[1])
             items, closer = self.closed_items(opener)
             node = _single(items, opener, closer)
-            return self.postfixed(node)
+            while self.at("deg"):
+                self.take()
+                node = Call("deg", (_arithmetic(node),))
+            return node
         node = self.signed_factor()
         while self.starts_factor() and self.next[0] != "fn" and not self.at("("):
             node = Call("*", (_arithmetic(node), _arithmetic(self.factor())))
@@ -599,12 +582,6 @@ class _Parser:
             if following[0] == "num":  # \sin \pi/3
                 self.take()
                 node = Call("/", (node, self.factor()))
-        return node
-
-    def postfixed(self, node: Node) -> Node:
-        while self.at("deg"):
-            self.take()
-            node = Call("deg", (_arithmetic(node),))
         return node
 
     def command(self, name: str) -> Node:
@@ -681,8 +658,7 @@ class _Parser:
         rows = [row for row in rows if row]
         if not rows or len({len(row) for row in rows}) != 1:
             raise UnreadableError("ragged matrix")
-        matrix = Matrix(tuple(rows))
-        return Call("det", (matrix,)) if environment in ("vmatrix", "Vmatrix") else matrix
+        return Matrix(tuple(rows))
 
     def bracketed(self, opener: str) -> Node:
         if opener in ("(", "[", "{"):

@@ -35,7 +35,7 @@ def same_math(reference: str, answer: str) -> tuple[Outcome, str]:
     if _has_same_words(first, second):
         return Outcome.CORRECT, "same words"
     try:
-        agreement, is_read = _same_read(first, second)
+        agreement = _same_read(first, second)
     except TooLargeError:
         return Outcome.UNJUDGED, "value too large to compute"
     match agreement:
@@ -46,7 +46,7 @@ def same_math(reference: str, answer: str) -> tuple[Outcome, str]:
         case Agreement.INCOMPARABLE:
             is_text = words_of(first) != ""
             return Outcome.UNJUDGED, "words cannot be compared" if is_text else "counts of other things"
-    return _by_symbols(first, second, is_read)
+    return _by_symbols(first, second)
 
 
 def plain_finding(reference: str, answer: str) -> tuple[Outcome, str] | None:
@@ -83,15 +83,12 @@ def _letters_in_order(text: str) -> str:
     return re.sub(r"(?<!\w)\s+|\s+(?!\w)", "", plain)  # spaces between words and numbers tell them apart
 
 
-def _same_read(reference: str, answer: str) -> tuple[Agreement, tuple[bool, bool]]:
+def _same_read(reference: str, answer: str) -> Agreement:
     first, second = readings_of(reference), readings_of(answer)
     findings = [same_answer(left, right) for left in first for right in second]
-    is_read = bool(first), bool(second)
-    if not findings:
-        return Agreement.UNKNOWN, is_read
     if Agreement.SAME in findings:
-        return Agreement.SAME, is_read
-    return findings[0], is_read
+        return Agreement.SAME
+    return findings[0] if findings else Agreement.UNKNOWN
 
 
 def _difference(reference: str, answer: str) -> str:
@@ -102,10 +99,11 @@ def _difference(reference: str, answer: str) -> str:
     return "different when read"
 
 
-def _by_symbols(reference: str, answer: str, is_read: tuple[bool, bool]) -> tuple[Outcome, str]:
+def _by_symbols(reference: str, answer: str) -> tuple[Outcome, str]:
     if max(len(reference), len(answer)) > MAX_SYMBOLIC_CHARS:
         return Outcome.UNJUDGED, "too long for the symbolic step"
-    if not is_read[0] and _PROSE.search(reference):
+    is_read = bool(readings_of(reference))
+    if not is_read and is_prose(reference):
         if "".join(reference.split()) == "".join(answer.split()):
             return Outcome.CORRECT, "same words"
         return Outcome.UNJUDGED, "reference is a sentence"  # of which the symbolic step would read a fragment
@@ -124,7 +122,7 @@ def _by_symbols(reference: str, answer: str, is_read: tuple[bool, bool]) -> tupl
         return Outcome.CORRECT, "symbolic" + suffix
     if finding.agreement is Agreement.DIFFERENT:
         return Outcome.WRONG, "symbolic" + suffix
-    if is_read[0] or finding.has_reference:
+    if is_read or finding.has_reference:
         return Outcome.WRONG, "answer is not mathematics"
     if len(words_of(reference).split()) in (1, 2, 3):
         return Outcome.WRONG, "other words"
@@ -146,6 +144,6 @@ def same_when_read(reference: str, answer: str) -> bool:
     if (finding := plain_finding(reference, answer)) is not None:
         return finding[0] is Outcome.CORRECT
     try:
-        return _same_read(clean(reference), clean(answer))[0] is Agreement.SAME
+        return _same_read(clean(reference), clean(answer)) is Agreement.SAME
     except TooLargeError:
         return False

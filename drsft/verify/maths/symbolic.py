@@ -22,11 +22,10 @@ WORKING_DIGITS = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SymbolicFinding:
-    """What the step found, with whether either side could be parsed at all."""
+    """What the step found, and whether it could parse the reference at all."""
 
     agreement: Agreement
     has_reference: bool
-    has_answer: bool
     is_checked: bool = False
 
 
@@ -46,17 +45,13 @@ def symbolic(reference: str, answer: str) -> SymbolicFinding:
     first = _parsed(math_verify, reference)
     second = _parsed(math_verify, answer)
     if not first or not second:
-        return SymbolicFinding(
-            agreement=Agreement.UNKNOWN, has_reference=bool(first), has_answer=bool(second)
-        )
+        return SymbolicFinding(agreement=Agreement.UNKNOWN, has_reference=bool(first))
     is_accepted = bool(math_verify.verify(first, second, timeout_seconds=None))
     numbers = _by_numbers(first[0], second[0])
-    agreement = Agreement.SAME if is_accepted else Agreement.DIFFERENT
-    if numbers is not Agreement.UNKNOWN:
-        agreement = numbers  # a veto, or the rescue of what simplification could not show
-    return SymbolicFinding(
-        agreement=agreement, has_reference=True, has_answer=True, is_checked=numbers is not Agreement.UNKNOWN
-    )
+    is_checked = numbers is not Agreement.UNKNOWN
+    # The numbers are a veto, or rescue what simplification could not show.
+    agreement = numbers if is_checked else Agreement.of(is_accepted)
+    return SymbolicFinding(agreement=agreement, has_reference=True, is_checked=is_checked)
 
 
 def _parsed(math_verify: Any, answer: str) -> list[Any]:

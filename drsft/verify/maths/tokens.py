@@ -14,7 +14,7 @@ from fractions import Fraction
 from drsft.verify.maths.syntax import Num
 from drsft.verify.maths.units import CURRENCIES, is_unit
 
-__all__ = ["MAX_DIGITS", "Token", "UnreadableError", "parse_number", "tokenize"]
+__all__ = ["MAX_DIGITS", "PRIMES", "Token", "UnreadableError", "parse_number", "tokenize"]
 
 Token = tuple[str, object]
 MAX_DIGITS = 1_000  # Python refuses more than 4,300; no answer worth reading has more than a few hundred
@@ -313,12 +313,10 @@ def _text(content: str, tokens: list[Token], grouped: bool, depth: int) -> None:
     if content.endswith(":") and content[:-1].isalpha():
         tokens.extend((("word", lower[:-1]), ("op", ":")))
         return
-    if lower in SEPARATORS:
-        tokens.append(("sep", SEPARATORS[lower]))
-    elif lower in MULTIPLIERS:
+    if lower in SEPARATORS or lower in MULTIPLIERS or lower in PERCENT:
         _letters(lower, tokens, is_apart=False)
-    elif lower in PERCENT or lower.startswith(("degree", "deg")):
-        tokens.append(("op", "%" if lower in PERCENT else "deg"))
+    elif lower.startswith("deg"):
+        tokens.append(("op", "deg"))
     elif _is_units(content, tokens):
         tokens.extend(_units(content))
     elif content in CURRENCIES:
@@ -378,16 +376,20 @@ def _argument(text: str, position: int) -> tuple[str, int]:
     raise UnreadableError("unclosed brace")
 
 
+PRIMES: tuple[Token, ...] = (("op", "'"), ("op", "''"), ("op", "'''"))
+_SIGNS = (("op", "circ"), *PRIMES)  # of degrees and derivatives, as powers
+
+
 def _without_idle_braces(tokens: list[Token]) -> list[Token]:
     """{x} is x: a group of one token needs no braces, since a token is never split again."""
     kept: list[Token] = []
     for token in tokens:
+        if token == PRIMES[0] and kept and kept[-1] in PRIMES[:2]:
+            kept[-1] = PRIMES[PRIMES.index(kept[-1]) + 1]
+            continue
         kept.append(token)
-        while (
-            len(kept) >= 3
-            and kept[-1] == ("op", "}")
-            and kept[-3] == ("op", "{")
-            and kept[-2][0] in ("num", "sym", "unit")
-        ):
+        while len(kept) >= 3 and kept[-1] == ("op", "}") and kept[-3] == ("op", "{"):
+            if kept[-2][0] not in ("num", "sym", "unit") and kept[-2] not in _SIGNS:
+                break
             kept[-3:] = [kept[-2]]
     return kept

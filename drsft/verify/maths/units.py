@@ -52,15 +52,8 @@ _OF_MONEY = {
 _PINT_NAMES = {
     **{"hr": "hour", "sec": "second", "Å": "angstrom", "l": "L", "kmh": "km/hour", "lbs": "lb", "yr": "year"},
     **{"Ω": "ohm", "ly": "light_year", "AU": "astronomical_unit", "in": "inch", "h": "hour", "u": "amu"},
-    **{
-        "Nm": "newton * meter",
-        "cm³": "cm**3",
-        "Torr": "torr",
-        "KJ": "kJ",
-        "inches": "inch",
-        "feet": "foot",
-        "min": "minute",
-    },
+    **{"Nm": "newton * meter", "cm³": "cm**3", "Torr": "torr", "KJ": "kJ", "min": "minute"},
+    **{"inches": "inch", "feet": "foot"},
 }
 
 

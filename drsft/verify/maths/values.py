@@ -230,18 +230,13 @@ def _same_quantities(reference: Quantity, answer: Quantity) -> Agreement:
     scaled = answer.value if factor == 1 else Call("*", (Num(factor), answer.value))
     if factor != 1 and (number := decimal_of(answer.value)) is not None:
         scaled = Num(number.value * factor)
-        return either(same_scalar(reference.value, scaled), _close_decimals(reference.value, scaled))
+        return either(same_scalar(reference.value, scaled), Agreement.of(_rounds(reference.value, scaled)))
     return same_scalar(reference.value, scaled)
 
 
 def _telling_words(unit: Unit) -> set[str]:
     """The words of a label that tell it from another: "marbles left" are marbles, "red marbles" are red."""
     return {label_of(word) for name, _ in unit for word in name.split()} - FILLERS
-
-
-def _close_decimals(reference: Node, scaled: Num) -> Agreement:
-    """A conversion by an inexact factor, written to MIN_ROUNDED_DIGITS digits."""
-    return Agreement.of(_rounds(reference, scaled))
 
 
 def _known(unit: Unit) -> Unit:
