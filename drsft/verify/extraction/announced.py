@@ -58,7 +58,8 @@ def announced(text: str, *, is_second_word: bool = False) -> Statement | None:
         if not announced or _REJECTED.match(announced):
             continue
         line_start = text[text.rfind("\n", 0, phrase.start()) + 1 : phrase.start()]
-        if is_supposed(text[: phrase.start()]) or _ELABORATES.search(line_start):
+        is_elaboration = phrase["verb"] is None and _ELABORATES.search(line_start) is not None
+        if is_elaboration or is_supposed(text[: phrase.start()]):
             continue
         if is_second_word and phrase["verb"] is None and re.search(r"\w", line_start):
             continue
