@@ -1,6 +1,7 @@
 """The reference of all keys, written from the settings themselves; docs/configuration.md is its output."""
 
 import json
+import textwrap
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -16,6 +17,7 @@ from drsft.config.base import Frozen
 __all__ = ["reference"]
 
 _NAMES = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null"}
+LINE_CHARS = 120  # of text outside tables
 _LONGEST = 60  # characters of a default; longer ones stand in the code
 
 
@@ -59,7 +61,7 @@ def _section(path: str, model: type[BaseModel]) -> str:
     if path:
         lines += [f"`{path}`", ""]
     if model.__doc__ and model.__doc__ != Frozen.__doc__:
-        lines += [" ".join(model.__doc__.split()), ""]
+        lines += [*textwrap.wrap(" ".join(model.__doc__.split()), LINE_CHARS, break_on_hyphens=False), ""]
     lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
     for name, field in model.model_fields.items():
         kind = _escaped(f"{_type(field.annotation)}{_bounds(field.metadata)}")
