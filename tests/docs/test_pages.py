@@ -1,4 +1,4 @@
-"""The pages: links lead somewhere, and commands name what there is."""
+"""The pages: lines are wrapped, links lead somewhere, and commands name what there is."""
 
 import re
 import shlex
@@ -15,12 +15,23 @@ from drsft.cli import app
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 GENERATED = {"index.md", "cli.md"}  # make docs
+MAX_LINE_CHARS = 120
 LINK = re.compile(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)")
 COMMAND = re.compile(r"^(?:\$ )?(?:[A-Z_]+=\S+ )*(drsft|make|python -m tests\.)")
 
 
 def pages() -> list[Path]:
     return [page for page in PAGES if page.name not in GENERATED]
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_lines_are_wrapped_outside_tables(page: Path) -> None:
+    long = [
+        (number, line)
+        for number, line in enumerate(page.read_text().splitlines(), start=1)
+        if len(line) > MAX_LINE_CHARS and not line.lstrip().startswith("|")
+    ]
+    assert not long
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
