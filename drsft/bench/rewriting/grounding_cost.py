@@ -1,155 +1,167 @@
-"""What the grounding check costs beside the guided stage: the same problems with and without it, in turn.
+"""What the grounding check costs beside the guided stage that it belongs to.
 
 The problems are those that the model does not solve alone, as in a run: a first pass, which is not measured,
-finds them. They are solved with the guide in view, as the configuration says, on the engine in this process.
-The settings of the check stay as they are; the other side has `rewrite.grounding: null`. Both sample the
-same texts, and a problem draws all its samples at once, so that the check cannot ask for more of them.
+finds them, and rewrites them with the settings' check to see which solutions it scores. Then each round
+solves the problems with their guide in view and without the check, and scores those solutions and the
+experts' texts by themselves, all at once. A difference of two passes with and without the check would be
+smaller than the spread of either.
 """
 
 import asyncio
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from drsft.config import Rewrite, RunConfig
+from drsft.config import Grounding, Rewrite, RunConfig
 from drsft.errors import ConfigError, InputError
 from drsft.intake.problems import Intake, read_problems
 from drsft.policy.prompts import target_prompter
 from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.records import Problem, Record, Source
 from drsft.rewrite.cascade import Recipe, rewrite_one
+from drsft.rewrite.grounding import GroundingCheck
 from drsft.rewrite.shard import freeze_heap
 from drsft.verify.pool import VerifierPool
 
-__all__ = ["GroundingRound", "bench_grounding", "print_bench"]
+__all__ = ["GroundingRound", "GuidedWork", "bench_grounding", "print_bench"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
-    """One pass over all problems; the processor time is this process's, which holds the engine."""
+class GuidedWork:
+    """What reaches the guided stage, and what its check scores."""
 
-    wall_s: float
-    cpu_s: float
-    num_tokens: int
-    num_right: int
-    num_scored: int
     num_problems: int
+    num_samples: int
+    num_tokens: int  # sampled
+    num_right: int
+    num_scored: int  # samples; equal texts of a problem are scored once
+    num_experts: int  # of whose texts are scored beside them
     num_kept: int  # problems with an accepted solution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroundingRound:
-    without: Side
-    checked: Side
+    """Seconds of this process, which holds the engine: by the clock, and of the processor."""
+
+    guided_s: float
+    guided_cpu_s: float
+    check_s: float
+    check_cpu_s: float
 
     @property
-    def wall_share(self) -> float:
-        """What the check adds to the stage's time, as a share of it."""
-        return self.checked.wall_s / self.without.wall_s - 1
+    def share(self) -> float:
+        """The check's time as a share of the guided stage's."""
+        return self.check_s / self.guided_s
 
     @property
     def cpu_share(self) -> float:
-        return self.checked.cpu_s / self.without.cpu_s - 1
+        return self.check_cpu_s / self.guided_cpu_s
 
 
-def bench_grounding(config: RunConfig, *, num_rounds: int = 5) -> Iterator[GroundingRound]:
-    """Yields one result for each round. Raises ConfigError where the configuration asks for no grounding, and
-    InputError where every problem is solved alone.
+def bench_grounding(config: RunConfig, *, num_rounds: int = 5) -> Iterator[GuidedWork | GroundingRound]:
+    """Yields the work first, and then one result for each round.
+
+    Raises ConfigError where the configuration asks for no grounding, and InputError where every problem is
+    solved alone.
     """
-    if config.rewrite.grounding is None:
+    settings = config.rewrite.grounding
+    if settings is None:
         raise ConfigError("rewrite.grounding is null: there is no check whose cost could be measured")
     problems = list(read_problems(config.problems, Intake()))
     prompter = target_prompter(config.target)
-    checked = _guided_only(config.rewrite)
-    recipes = [
-        Recipe(
-            rewrite=rewrite,
-            prompter=prompter,
-            run_seed=config.seed,
-            max_model_len=config.target.max_model_len,
-        )
-        for rewrite in (checked.model_copy(update={"grounding": None}), checked)
-    ]
+    recipe = Recipe(
+        rewrite=config.rewrite,
+        prompter=prompter,
+        run_seed=config.seed,
+        max_model_len=config.target.max_model_len,
+    )
     with (
         VLLMPolicy(config.target, prompter) as policy,
         VerifierPool.from_config(config.rewrite.verification, num_workers=1) as verifier,
     ):
-        alone = replace(recipes[1], rewrite=_alone_only(config.rewrite))
-        records = _rewritten(problems, alone, policy, verifier)
-        unsolved = [record.problem for record in records if record.source is not Source.OWN]
+
+        async def rewritten(of: Sequence[Problem], rewrite: Rewrite) -> list[Record]:
+            chosen = replace(recipe, rewrite=rewrite)
+            return await asyncio.gather(*(rewrite_one(one, policy, verifier, chosen) for one in of))
+
+        async def check(of: Sequence[Record]) -> None:
+            await asyncio.gather(*(_check(record, policy, recipe, settings) for record in of))
+
+        alone = asyncio.run(rewritten(problems, _alone_only(config.rewrite)))
+        unsolved = [record.problem for record in alone if record.source is not Source.OWN]
         if not unsolved:
             raise InputError("the model solves every problem alone: there is no guided stage to measure")
-
-        def run(recipe: Recipe) -> Side:
-            return _side(unsolved, recipe, policy, verifier)
-
-        for recipe in recipes:
-            _side(unsolved[:8], recipe, policy, verifier)  # the first requests warm the engine up
+        guided = _guided_only(config.rewrite)
+        records = asyncio.run(rewritten(unsolved, guided))
+        yield _work(records)
         freeze_heap()
-        for number in range(num_rounds):
-            order = recipes if number % 2 == 0 else recipes[::-1]
-            sides = {recipe.rewrite.grounding is not None: run(recipe) for recipe in order}
-            yield GroundingRound(without=sides[False], checked=sides[True])
-
-
-def _guided_only(rewrite: Rewrite) -> Rewrite:
-    guided = rewrite.guided
-    return rewrite.model_copy(
-        update={
-            "self_align": rewrite.self_align.model_copy(update={"num_samples": 0}),
-            "guided": guided.model_copy(update={"wave_size": guided.num_samples}),
-            "stop_beaten": False,
-        }
-    )
+        without = guided.model_copy(update={"grounding": None})
+        for _ in range(num_rounds):
+            guided_s, guided_cpu_s = _timed(lambda: rewritten(unsolved, without))
+            check_s, check_cpu_s = _timed(lambda: check(records))
+            yield GroundingRound(
+                guided_s=guided_s, guided_cpu_s=guided_cpu_s, check_s=check_s, check_cpu_s=check_cpu_s
+            )
 
 
 def _alone_only(rewrite: Rewrite) -> Rewrite:
     return rewrite.model_copy(update={"guided": rewrite.guided.model_copy(update={"num_samples": 0})})
 
 
-def _rewritten(
-    problems: Sequence[Problem], recipe: Recipe, policy: VLLMPolicy, verifier: VerifierPool
-) -> list[Record]:
-    async def rewrite_all() -> list[Record]:
-        return await asyncio.gather(*(rewrite_one(one, policy, verifier, recipe) for one in problems))
-
-    return asyncio.run(rewrite_all())
+def _guided_only(rewrite: Rewrite) -> Rewrite:
+    return rewrite.model_copy(update={"self_align": rewrite.self_align.model_copy(update={"num_samples": 0})})
 
 
-def _side(problems: Sequence[Problem], recipe: Recipe, policy: VLLMPolicy, verifier: VerifierPool) -> Side:
+async def _check(record: Record, policy: VLLMPolicy, recipe: Recipe, settings: Grounding) -> None:
+    """Scores what the check had scored of a record, as the cascade does."""
+    check = GroundingCheck(record.problem, record.prompt_ids, policy, recipe.prompter)
+    await asyncio.gather(
+        *(
+            check.scores(one.rollout.completion, one.verdict.answer, beside_expert=settings.narrows_gap)
+            for one in record.attempts
+            if one.grounding is not None
+        )
+    )
+
+
+def _timed(work: Callable[[], Coroutine[Any, Any, object]]) -> tuple[float, float]:
     wall_s, cpu_s = time.perf_counter(), time.process_time()
-    records = _rewritten(problems, recipe, policy, verifier)
-    wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
+    asyncio.run(work())
+    return time.perf_counter() - wall_s, time.process_time() - cpu_s
+
+
+def _work(records: Sequence[Record]) -> GuidedWork:
     attempts = [attempt for record in records for attempt in record.attempts]
-    return Side(
-        wall_s=wall_s,
-        cpu_s=cpu_s,
+    return GuidedWork(
+        num_problems=len(records),
+        num_samples=len(attempts),
         num_tokens=sum(record.num_sampled_tokens for record in records),
         num_right=sum(attempt.verdict.is_correct for attempt in attempts),
         num_scored=sum(attempt.grounding is not None for attempt in attempts),
-        num_problems=len(problems),
+        num_experts=sum(any(one.grounding is not None for one in record.attempts) for record in records),
         num_kept=sum(any(one.is_accepted for one in record.attempts) for record in records),
     )
 
 
-def print_bench(rounds: Sequence[GroundingRound], console: Console | None = None) -> None:
-    """Prints the check's cost as a share of the guided stage's time, and what the last round scored."""
+def print_bench(work: GuidedWork, rounds: Sequence[GroundingRound], console: Console | None = None) -> None:
+    """Prints the check's cost as a share of the guided stage's, over all rounds, and what it worked on."""
     console = console or Console()
-    last = rounds[-1].checked
     table = Table("the check's share of the guided stage's", "median", "least", "most")
     for name, shares in (
-        ("time", [one.wall_share for one in rounds]),
+        ("time", [one.share for one in rounds]),
         ("processor time", [one.cpu_share for one in rounds]),
     ):
         table.add_row(name, *(f"{f(shares):.3f}" for f in (statistics.median, min, max)))
-    table.title = f"{len(rounds)} round(s), {last.num_tokens:,} tokens sampled in {last.wall_s:,.1f} s"
+    table.title = f"{len(rounds)} round(s) of {statistics.median(one.guided_s for one in rounds):.1f} s"
     console.print(table)
     console.print(
-        f"{last.num_problems:,} problems with {last.num_right:,} right samples, {last.num_scored:,} of them "
-        f"scored; {last.num_kept:,} problems keep one",
+        f"{work.num_problems:,} problems, {work.num_samples:,} samples of {work.num_tokens:,} tokens, "
+        f"{work.num_right:,} right; {work.num_scored:,} scored, beside {work.num_experts:,} experts' texts; "
+        f"{work.num_kept:,} problems keep one",
         highlight=False,
     )
