@@ -45,6 +45,12 @@ os._exit(128 + END_REQUESTS.first)
 ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
+def _listen() -> None:
+    """A process that this one started in the background, or under nohup, would ignore them."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def _run(
     signals: list[tuple[float, signal.Signals]], *, same_s: float, kind: str, drains_first: bool = False
 ) -> tuple[list[str], int]:
@@ -57,7 +63,7 @@ def _run(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=_listen,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"

@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 # In one process with us, and free to run anywhere: the default binding puts every engine on core 0.
+CPU_BLOCK_TOKENS = 32  # of the cache
 _ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -61,11 +62,12 @@ def sampling_params(sampling: Sampling, end_token_ids: Sequence[int], *, is_stre
     )
 
 
-def scoring_params() -> Any:
+def scoring_params(*, reads_cache: bool) -> Any:
     """The request for the log-probs of a whole prompt, its own tokens' alone, as vLLM takes it.
 
     vLLM would not read such a prompt's beginning from its prefix cache, as the log-probs there are then not
-    computed. They are those of a question, which nobody reads.
+    computed. With `reads_cache` it does: they are those of a question, which nobody reads, unless the cache
+    holds more than the question.
     """
     from vllm import SamplingParams
 
@@ -75,7 +77,7 @@ def scoring_params() -> Any:
         prompt_logprobs=0,
         flat_logprobs=True,
         detokenize=False,
-        skip_reading_prefix_cache=False,
+        skip_reading_prefix_cache=not reads_cache,
     )
 
 
@@ -116,6 +118,9 @@ def engine_arguments(target: Target) -> dict[str, Any]:
             os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
         # A seeded request under chunked prefill ends the CPU build ("CPU Generator does not use offset").
         arguments["enable_chunked_prefill"] = False
+        # vLLM's own choice on a CPU is 128 tokens, and a prefix is shared in whole blocks: the samples of a
+        # prompt that is shorter than that would each read it again. The CPU's kernels want a multiple of 32.
+        arguments["block_size"] = CPU_BLOCK_TOKENS
         arguments["max_num_batched_tokens"] = max(4096, target.max_model_len)
     return arguments
 

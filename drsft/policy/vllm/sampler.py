@@ -64,6 +64,7 @@ class ScoreRequest:
     completion_ids: Sequence[int]
     future: asyncio.Future[tuple[float, ...]]
     loop: asyncio.AbstractEventLoop
+    reads_cache: bool = True  # the prompt's beginning, from vLLM's prefix cache
 
     @property
     def num_reserved_tokens(self) -> int:
@@ -125,7 +126,7 @@ class PlainSampler:
         ids = [*request.prompt_ids, *request.completion_ids]
         check_token_ids(ids, self.num_embeddings)
         return self.engine.input_processor.process_inputs(
-            "", {"prompt_token_ids": ids}, scoring_params(), self._tasks
+            "", {"prompt_token_ids": ids}, scoring_params(reads_cache=request.reads_cache), self._tasks
         )
 
     def _prepare(self, prompt: SharedPrompt, *, is_streamed: bool) -> Any:
@@ -161,8 +162,12 @@ class PlainSampler:
                 continue
             if isinstance(request, SampleRequest):
                 request.send_tokens(output.outputs[0].token_ids)
-            if output.finished:
-                del self.pending[output.request_id]
+            if not output.finished:
+                continue
+            del self.pending[output.request_id]
+            if isinstance(request, ScoreRequest) and not _is_computed(request, output):
+                self.add(replace(request, reads_cache=False))
+            else:
                 finished.append((request, self._result(request, output)))
         settle(finished)
 
@@ -197,6 +202,15 @@ class PlainSampler:
         if engine_core is not None:
             engine_core.shutdown()
         del self.engine
+
+
+def _is_computed(request: ScoreRequest, output: Any) -> bool:
+    """Returns whether vLLM computed the log-probs of all tokens of the text.
+
+    It leaves out those behind which its prefix cache holds the tokens, as for a text that begins like one
+    that was scored before: in their place is memory that nobody wrote.
+    """
+    return not request.reads_cache or output.num_cached_tokens < len(request.prompt_ids)
 
 
 def stopped_completion(token_ids: tuple[int, ...] = ()) -> Completion:

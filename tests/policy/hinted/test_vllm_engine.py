@@ -16,9 +16,9 @@ from drsft.policy.hinted.torch_engine import TorchHintedDecoder
 from drsft.policy.hinted.vllm_engine import VLLMHintedDecoder
 from drsft.policy.prompts import Prompter
 from drsft.records import Sampling
-from tests.policy.hinted.test_torch_engine import PROMPTS, contexts, decoded, greedy, prompter, target
+from tests.policy.hinted.test_torch_engine import contexts, decoded, greedy, prompter, target
 
-__all__ = ["PROMPTS", "contexts", "prompter"]
+__all__ = ["contexts", "prompter"]
 
 pytestmark = pytest.mark.engine
 

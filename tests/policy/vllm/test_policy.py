@@ -106,6 +106,21 @@ async def test_the_logprobs_of_a_text_are_those_of_the_model(
         torch.testing.assert_close(torch.tensor(again), expected_T, atol=1e-4, rtol=0)
 
 
+async def test_texts_that_begin_alike_are_scored_as_if_alone(
+    policy: VLLMPolicy, prompt_ids: tuple[int, ...]
+) -> None:
+    """Blocks of the cache then hold the beginning of the text too, whose log-probs vLLM leaves out."""
+    model = AutoModelForCausalLM.from_pretrained(model_location("embedded"), dtype=torch.float32)
+    text = next(one.token_ids for one in await policy.generate(prompt_ids, sampling()))
+    shared = (text * 5)[:100]
+    for ids in (shared, (*shared, *text), (*shared[:-1], text[0], *text), shared):
+        found = await policy.logprobs(prompt_ids, ids)
+        with torch.no_grad():
+            logits_TV = model(torch.tensor([[*prompt_ids, *ids]])).logits[0, len(prompt_ids) - 1 : -1]
+        expected_T = logits_TV.log_softmax(-1).gather(1, torch.tensor(ids)[:, None])[:, 0]
+        torch.testing.assert_close(torch.tensor(found), expected_T, atol=1e-4, rtol=0)
+
+
 async def test_a_text_that_fills_the_engine_is_scored_but_for_its_last_token(
     policy: VLLMPolicy, prompt_ids: tuple[int, ...]
 ) -> None:
