@@ -28,6 +28,8 @@ test: venv ## set everything up, run all tests, ask for known vulnerabilities
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	@if cluster/install_overlay.sh requirements-docs.lock .venv-docs; then $(MAKE) --no-print-directory docs; \
+	  else echo "set-up: no MkDocs; the site is not built"; fi
 	$(PY) -m pytest $(FAST)
 	$(PY) -m pytest --durations 25 $(HEAVY)
 	$(PY) cluster/audit.py

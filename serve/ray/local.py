@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from typing import TextIO
 
 from ray import serve as ray_serve
+from ray.exceptions import RayError
 from rich.console import Console
 
 from drsft.errors import ConfigError, SetupError
@@ -27,6 +28,8 @@ __all__ = ["serve_here"]
 # Every process of Serve reads it when it starts; the image sets the same.
 _ENVIRONMENT = {
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.ray.proxy:middlewares",
+    # Serve kills a proxy that is not up after 5 s, as on a loaded machine, and then its own start fails.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",  # between proxy and replicas: 2 ms a request less than actor calls
 }
 
@@ -52,7 +55,7 @@ def serve_here(config: ServeConfig, *, host: str, port: int) -> None:
         try:
             ray_serve.start(http_options={"host": host, "port": port, "request_timeout_s": None})
             ray_serve.run(build_app(config), name="drsft", route_prefix="/")
-        except RuntimeError as error:
+        except (RuntimeError, RayError) as error:
             reason = str(error).strip().splitlines()[-1][:300]
             raise SetupError(f"the service did not start: {reason}") from error
         with suppress(KeyboardInterrupt):  # a second request: the others are not waited for

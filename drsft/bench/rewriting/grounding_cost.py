@@ -10,7 +10,7 @@ smaller than the spread of either.
 import asyncio
 import statistics
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -80,30 +80,30 @@ def bench_grounding(config: RunConfig, *, num_rounds: int = 5) -> Iterator[Guide
         run_seed=config.seed,
         max_model_len=config.target.max_model_len,
     )
-    with (
-        VLLMPolicy(config.target, prompter) as policy,
-        VerifierPool.from_config(config.rewrite.verification, num_workers=1) as verifier,
-    ):
+    with VerifierPool.from_config(config.rewrite.verification, num_workers=1) as verifier:
 
-        async def rewritten(of: Sequence[Problem], rewrite: Rewrite) -> list[Record]:
+        async def rewritten(of: Sequence[Problem], rewrite: Rewrite, policy: VLLMPolicy) -> list[Record]:
             chosen = replace(recipe, rewrite=rewrite)
             return await asyncio.gather(*(rewrite_one(one, policy, verifier, chosen) for one in of))
 
-        async def check(of: Sequence[Record]) -> None:
+        async def check(of: Sequence[Record], policy: VLLMPolicy) -> None:
             await asyncio.gather(*(_check(record, policy, recipe, settings) for record in of))
 
-        alone = asyncio.run(rewritten(problems, _alone_only(config.rewrite)))
-        unsolved = [record.problem for record in alone if record.source is not Source.OWN]
-        if not unsolved:
-            raise InputError("the model solves every problem alone: there is no guided stage to measure")
-        guided = _guided_only(config.rewrite)
-        records = asyncio.run(rewritten(unsolved, guided))
+        alone, guided = _alone_only(config.rewrite), _guided_only(config.rewrite)
+        with VLLMPolicy(config.target, prompter) as policy:
+            tried = asyncio.run(rewritten(problems, alone, policy))
+            unsolved = [record.problem for record in tried if record.source is not Source.OWN]
+            if not unsolved:
+                raise InputError("the model solves every problem alone: no guided stage is there to measure")
+            records = asyncio.run(rewritten(unsolved, guided, policy))
         yield _work(records)
-        freeze_heap()
         without = guided.model_copy(update={"grounding": None})
         for _ in range(num_rounds):
-            guided_s, guided_cpu_s = _timed(lambda: rewritten(unsolved, without))
-            check_s, check_cpu_s = _timed(lambda: check(records))
+            with VLLMPolicy(config.target, prompter) as policy:  # whose cache holds no text that is scored
+                asyncio.run(rewritten(unsolved, alone, policy))  # as in a run: plain prompts are in its cache
+                freeze_heap()
+                guided_s, guided_cpu_s = _timed(rewritten(unsolved, without, policy))
+                check_s, check_cpu_s = _timed(check(records, policy))
             yield GroundingRound(
                 guided_s=guided_s, guided_cpu_s=guided_cpu_s, check_s=check_s, check_cpu_s=check_cpu_s
             )
@@ -129,9 +129,9 @@ async def _check(record: Record, policy: VLLMPolicy, recipe: Recipe, settings: G
     )
 
 
-def _timed(work: Callable[[], Coroutine[Any, Any, object]]) -> tuple[float, float]:
+def _timed(work: Coroutine[Any, Any, object]) -> tuple[float, float]:
     wall_s, cpu_s = time.perf_counter(), time.process_time()
-    asyncio.run(work())
+    asyncio.run(work)
     return time.perf_counter() - wall_s, time.process_time() - cpu_s
 
 
