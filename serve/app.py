@@ -92,14 +92,12 @@ class Scorer:
     """The target's likelihoods; an engine gives no entropy over the whole vocabulary."""
 
     def __init__(self, config_json: str) -> None:
-        import torch  # here, so that engines load it after their own settings
-
+        # Here, so that engines load torch after their own settings.
         from drsft.gap.scorer import BatchedScorer
         from drsft.train.model import load_for_scoring
 
         target = ServeConfig.model_validate_json(config_json).target
-        dtype = getattr(torch, target.dtype)
-        self._scorer = BatchedScorer(load_for_scoring(model_location(target.model), dtype))
+        self._scorer = BatchedScorer(load_for_scoring(target.model, target.dtype))
 
     async def mean_phi(self, prompt_ids: list[int], completions: list[list[int]]) -> list[float]:
         return await self._scorer.mean_phi(prompt_ids, completions)

@@ -14,7 +14,7 @@ from drsft.intake.checking import CheckedRow, RowRules, check_row
 from drsft.intake.rows import Row
 from drsft.policy.engines import build_engines
 from drsft.policy.hinted.protocol import HintedDecoder
-from drsft.policy.prompts import Prompter, check_length, model_location, target_prompter
+from drsft.policy.prompts import Prompter, check_length, target_prompter
 from drsft.policy.protocol import Policy, Scorer
 from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.records import Problem, Record
@@ -182,12 +182,10 @@ def _engine(target: Target, prompter: Prompter, settings: Rewrite) -> tuple[Poli
 
 def _scorer(target: Target) -> Scorer:
     """Loaded after the engine: what loads torch first decides how many threads it gets."""
-    import torch
-
     from drsft.gap.scorer import BatchedScorer
     from drsft.train.model import load_for_scoring
 
-    return BatchedScorer(load_for_scoring(model_location(target.model), getattr(torch, target.dtype)))
+    return BatchedScorer(load_for_scoring(target.model, target.dtype))
 
 
 def _run_in_thread(work: Coroutine[Any, Any, T]) -> T:

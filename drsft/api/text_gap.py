@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import torch
-
 from drsft.api.settings import section_of, target_of
 from drsft.config import Columns, Target
 from drsft.errors import InputError
@@ -12,7 +10,7 @@ from drsft.gap.datasets import ReadCounts, texts_of_rows
 from drsft.gap.report import GapReport, gap_report, heat_maps_of_shown, rows_to_show
 from drsft.gap.scored_texts import Text, row_columns, score_texts, texts_of_records
 from drsft.intake.rows import Row
-from drsft.policy.prompts import Prompter, check_length, model_location, target_prompter
+from drsft.policy.prompts import Prompter, check_length, target_prompter
 from drsft.records import Record
 from drsft.run.tables import records_to_table
 from drsft.train.model import load_for_scoring
@@ -53,13 +51,14 @@ def gap(
     texts = [text for place, row in enumerate(rows) for text in _texts(place, row, chosen, prompter, target)]
     if not texts:
         raise InputError("gap: there are no rows; give at least one with a prompt and a text")
-    scoring_model = load_for_scoring(model_location(target.model), getattr(torch, target.dtype))
-    scores = score_texts(scoring_model, texts, prompter)
-    shown = rows_to_show(row_columns(scores))
+    scores = score_texts(load_for_scoring(target.model, target.dtype), texts, prompter)
+    rows_scored = row_columns(scores)
     return gap_report(
         model=target.model,
-        rows=row_columns(scores),
-        heat_maps=heat_maps_of_shown(shown, scores.to_pylist(), prompter.tokenizer.decode),
+        rows=rows_scored,
+        heat_maps=heat_maps_of_shown(
+            rows_to_show(rows_scored), scores.to_pylist(), prompter.tokenizer.decode
+        ),
     )
 
 

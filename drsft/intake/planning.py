@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
+from typing import ParamSpec
 
 from drsft.config import Benchmark, Problems
 from drsft.errors import InputError
@@ -38,6 +39,7 @@ class PlannedShard:
 
 
 ShardsInOrder = Generator[PlannedShard, None, Plan]
+P = ParamSpec("P")
 
 
 class Planning:
@@ -51,7 +53,7 @@ class Planning:
 
     @classmethod
     def of(cls, plan: Plan) -> "Planning":
-        """Of a plan that is made."""
+        """Returns the planning of a plan that is already made."""
         planning = cls(_shards_of(plan))
         planning.finish()
         return planning
@@ -69,6 +71,7 @@ class Planning:
             yield shard
 
     def finish(self) -> Plan:
+        """Reads to the end of the data."""
         for _ in self.further():
             pass
         assert self.plan is not None
@@ -83,31 +86,6 @@ def _shards_of(plan: Plan) -> ShardsInOrder:
     for name, num_problems in plan.shards.items():
         yield PlannedShard(name, num_problems)
     return plan
-
-
-def plan_problems(
-    problems: Problems,
-    store: Store,
-    folder: ProblemsFolder,
-    *,
-    prompter: Prompter,
-    max_model_len: int,
-    needs_demonstration: bool = True,
-    screens: Sequence[Screen] = (),
-    kinds: Collection[str] = KINDS,
-) -> Plan:
-    """The plan of all shards that `plan_in_order` makes."""
-    shards = plan_in_order(
-        problems,
-        store,
-        folder,
-        prompter=prompter,
-        max_model_len=max_model_len,
-        needs_demonstration=needs_demonstration,
-        screens=screens,
-        kinds=kinds,
-    )
-    return Planning(shards).finish()
 
 
 def plan_in_order(
@@ -172,6 +150,17 @@ def plan_in_order(
     elif existing.digest != plan.digest:
         raise InputError(f"{_changed(problems)} ({existing.num_problems}, now {plan.num_problems})")
     return plan
+
+
+def _read_to_its_end(shards: Callable[P, ShardsInOrder]) -> Callable[P, Plan]:
+    def plan(*args: P.args, **options: P.kwargs) -> Plan:
+        return Planning(shards(*args, **options)).finish()
+
+    return plan
+
+
+# The plan of all shards, for those who have no use for the first ones before.
+plan_problems = _read_to_its_end(plan_in_order)
 
 
 def _changed(problems: Problems) -> str:

@@ -16,7 +16,6 @@ from ray.data import DataContext, Dataset
 from drsft import errors
 from drsft.config import Resources, RunConfig, Target
 from drsft.errors import DrsftError, StageError
-from drsft.policy.prompts import model_location
 from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.policy.vllm.start_phases import EnginePhase
 from drsft.stages.engine_deaths import MAX_TRIES, Permit
@@ -70,11 +69,9 @@ def scoring_model(target: Target) -> "CausalLM":
 
     Imported here, after any engine: what loads torch first decides how many threads it gets.
     """
-    import torch
-
     from drsft.train.model import load_for_scoring
 
-    model: CausalLM = load_for_scoring(model_location(target.model), getattr(torch, target.dtype))
+    model: CausalLM = load_for_scoring(target.model, target.dtype)
     return model
 
 

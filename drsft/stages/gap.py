@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
-import torch
 from ray.data import ActorPoolStrategy
 
 from drsft.config import RunConfig
@@ -65,7 +64,7 @@ class ShardScorer:
         self._texts = ShardSet(store, scoring.texts)
         self._scores = scoring.scores(store)
         with told_reading(board, STAGE):
-            self._model = load_for_scoring(model_location(scoring.model), getattr(torch, config.target.dtype))
+            self._model = load_for_scoring(scoring.model, config.target.dtype)
         self._prompter = prompter_of(scoring.model, config, store)
         self._progress = ProgressReporter(board, STAGE)
         if self._guard is not None:

@@ -22,7 +22,7 @@ from drsft.errors import ModelError
 from drsft.objectives.head import HeadShape, body_of, head_of, head_shape, plain_head
 from drsft.objectives.loss import FusedLoss, LossRequest, fused_loss
 from drsft.objectives.statistics import predicted
-from drsft.policy.prompts import check_location
+from drsft.policy.prompts import check_location, model_location
 from drsft.train.attention import DocumentSpans, attend_by_document
 from drsft.train.world import World
 
@@ -153,11 +153,15 @@ class ScoringModel(nn.Module):
         return torch.cat([hidden_LD[:length] for hidden_LD, length in zip(hidden_MLD, lengths, strict=True)])
 
 
-def load_for_scoring(location: str, dtype: torch.dtype) -> Any:
-    """A frozen model in eval mode: in fp32 on a CPU; on a GPU in `dtype`, put there weight by weight."""
+def load_for_scoring(model: str, dtype: str) -> Any:
+    """Returns a frozen model in eval mode, of a `target.model` and its `target.dtype`.
+
+    On a CPU it is in fp32; on a GPU in `dtype`, put there weight by weight. Raises ModelError.
+    """
+    location = model_location(model)
     if not torch.cuda.is_available():
         return load_model(location).eval()
-    return load_model(location, dtype=dtype).eval().to("cuda")
+    return load_model(location, dtype=getattr(torch, dtype)).eval().to("cuda")
 
 
 def _is_checkpointed(module: nn.Module) -> bool:

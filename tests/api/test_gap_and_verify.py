@@ -1,12 +1,11 @@
 """`drsft.gap` beside the scorer itself, and what `drsft.gap` and `drsft.verify` refuse."""
 
 import pytest
-import torch
 
 import drsft
 from drsft.errors import ConfigError, InputError
 from drsft.gap.scoring import score_rows
-from drsft.policy.prompts import Prompter, model_location
+from drsft.policy.prompts import Prompter
 from drsft.train.model import load_for_scoring
 
 TARGET = drsft.Target(model="embedded", max_model_len=512)
@@ -17,7 +16,7 @@ def test_the_gap_is_the_mean_log_prob_of_the_texts(prompter: Prompter) -> None:
     texts = ["3 + 4 = 7.", "The sum is 7, as anybody sees."]
     rows = [{"problem": ROW["problem"], "solution": text} for text in texts]
     question = drsft.Problem(problem_id="", question=ROW["problem"], demonstration="", reference="")
-    model = load_for_scoring(model_location("embedded"), torch.float32)
+    model = load_for_scoring("embedded", "float32")
     scored = score_rows(model, [(prompter.plain(question), prompter.completion(text)) for text in texts])
     expected = sum(one.logprobs_T.sum() for one in scored) / sum(len(one.logprobs_T) for one in scored)
     kept = drsft.gap(rows, TARGET).summary.group("kept")

@@ -27,8 +27,8 @@ __all__ = [
     "set_environment",
 ]
 
-# In one process with us, and free to run anywhere: the default binding puts every engine on core 0.
 CPU_BLOCK_TOKENS = 32  # of the cache
+# In one process with us, and free to run anywhere: the default binding puts every engine on core 0.
 _ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",

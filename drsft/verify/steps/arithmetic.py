@@ -11,7 +11,7 @@ from drsft.verify.steps.prose import Side
 __all__ = ["same_arithmetic", "values_of"]
 
 
-def same_arithmetic(left: Side, right: Side, line: str) -> bool | None:
+def same_arithmetic(left: Side, right: Side) -> bool | None:
     """None: not read. Any sensible reading that holds will do: the writer is not a compiler.
 
     "each of the 3 boxes - 5 x 2 = 10" is about 5 x 2, and "5 x 4 = 20 + 3 = 23" runs on, as school does.

@@ -94,7 +94,7 @@ def _in_prose(text: str, values: Values) -> Iterator[Checked]:
             left, right = side_before(tokens, index), side_after(tokens, index)
             if left is not None and right is not None:
                 start, end = match.start() + left.start, match.start() + right.end
-                finding = same_arithmetic(left, right, line)
+                finding = same_arithmetic(left, right)
                 if finding is not None and not _is_supposed(text, start, end, _SUPPOSING_NUMBERS):
                     yield start, text[start:end], finding
             else:
