@@ -162,22 +162,15 @@ def bench_the_grounding_check(
 
                drsft bench grounding jobs/configs/real-model.yaml --rounds 3
     """
-    from drsft.bench.rewriting.grounding_cost import GroundingRound, GuidedWork, bench_grounding, print_bench
+    from drsft.bench.rewriting.grounding_cost import bench_grounding, print_bench
     from drsft.config.configfile import load_config
 
-    work, done = None, list[GroundingRound]()
+    done = []
     for one in bench_grounding(load_config(config, overrides or []), num_rounds=rounds):
-        if isinstance(one, GuidedWork):
-            work = one
-        else:
-            print(
-                f"{one.share:.3f} of the time, {one.cpu_share:.3f} of the processor's",
-                file=sys.stderr,
-                flush=True,
-            )
-            done.append(one)
-    assert work is not None
-    print_bench(work, done)
+        shares = f"{one.share:.3f} of the time, {one.cpu_share:.3f} of the processor's"
+        print(shares, file=sys.stderr, flush=True)
+        done.append(one)
+    print_bench(done)
 
 
 @bench_app.command("serve")

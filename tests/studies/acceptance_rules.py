@@ -20,7 +20,7 @@ from drsft.evaluate.scores import compare
 from drsft.records import Source
 from drsft.run import layout
 from drsft.run.run import Run, find_run
-from tests.studies.experiment import Soundness, soundness
+from tests.studies.experiment import Soundness, markdown_table, score_cell, soundness
 
 __all__ = ["rule_table", "rules_of"]
 
@@ -30,24 +30,24 @@ _HEAD = (
 )  # fmt: skip
 
 
-def rule_table(runs: Sequence[Run], arm: str, benchmark: str) -> str:
+def rule_table(runs: Sequence[Run], arm: str, benchmark: Benchmark) -> str:
     """Raises InputError where a run has not evaluated the arm."""
-    scored = [_score_of(run, arm, benchmark) for run in runs]
-    lines = [_HEAD, ("---",) * len(_HEAD)]
+    scored = [_score_of(run, arm, benchmark.name) for run in runs]
+    lines = []
     for run, one in zip(runs, scored, strict=True):
         kept = Counter(record.source for _, record in run.each_record())
         lines.append(
-            (
+            [
                 run.config.name,
                 rules_of(run.config.rewrite.grounding),
                 *(str(kept[source]) for source in (Source.OWN, Source.REWRITTEN, Source.EXPERT)),
                 _closer(run),
-                _interval(one),
+                score_cell(one),
                 "" if one is scored[0] else _difference(one, scored[0]),
-                _holding(soundness(run, _benchmark(run, benchmark), arm)),
-            )
+                _holding(soundness(run, benchmark, arm)),
+            ]
         )
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(_HEAD, lines)
 
 
 def _score_of(run: Run, arm: str, benchmark: str) -> ArmScore:
@@ -55,10 +55,6 @@ def _score_of(run: Run, arm: str, benchmark: str) -> ArmScore:
         if one.arm == arm and one.benchmark == benchmark:
             return one
     raise InputError(f"run {run.config.run_id} has no evaluated arm {arm!r}; start it with drsft run")
-
-
-def _benchmark(run: Run, name: str) -> Benchmark:
-    return next(one for one in run.config.evaluate.benchmarks if one.name == name)
 
 
 def rules_of(grounding: Grounding | None) -> str:
@@ -81,11 +77,6 @@ def _closer(run: Run) -> str:
     return f"{found['value']:+.2f} ({bounds}; {found['share_positive']:.0%} gain)"
 
 
-def _interval(one: ArmScore) -> str:
-    mean = one.score.avg_at_k
-    return f"{100 * mean.value:.1f} ({100 * mean.low:.1f} to {100 * mean.high:.1f})"
-
-
 def _difference(one: ArmScore, first: ArmScore) -> str:
     found = compare(one.samples, first.samples)
     if found is None:
@@ -104,7 +95,7 @@ def main(
     """What acceptance rules are worth, as Markdown; trains and samples nothing."""
     found = [find_run(run) for run in runs]
     for benchmark in found[0].config.evaluate.benchmarks:
-        print(f"## {benchmark.name}\n\n{rule_table(found, arm, benchmark.name)}")
+        print(f"## {benchmark.name}\n\n{rule_table(found, arm, benchmark)}")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ __all__ = [
     "Steadiness",
     "contrasts",
     "describe_experiment",
+    "markdown_table",
+    "score_cell",
     "soundness",
     "steadiness",
 ]
@@ -148,17 +150,18 @@ def describe_experiment(run: Run) -> str:
 
 
 def _grid(config: RunConfig, scores: Sequence[ArmScore]) -> str:
-    cells = {one.arm: _score(one) for one in scores}
+    cells = {one.arm: score_cell(one) for one in scores}
     kinds = list(dict.fromkeys(arm.objective.kind for arm in config.train.arms))
     rows: dict[str, dict[str, str]] = {}
     for arm in config.train.arms:
         rows.setdefault(arm.data, {})[arm.objective.kind] = cells.get(arm.name, "")
     lines = [[data, *(row.get(kind, "") for kind in kinds)] for data, row in rows.items()]
     base = [f"The target as it was: {cells[layout.BASE]}."] if layout.BASE in cells else []
-    return "\n\n".join([*base, _table(["data", *kinds], lines)])
+    return "\n\n".join([*base, markdown_table(["data", *kinds], lines)])
 
 
-def _score(one: ArmScore) -> str:
+def score_cell(one: ArmScore) -> str:
+    """Returns avg@k in per cent, with its 95 % interval."""
     mean = one.score.avg_at_k
     return f"{100 * mean.value:.1f} ({100 * mean.low:.1f} to {100 * mean.high:.1f})"
 
@@ -170,7 +173,7 @@ def _contrast_table(config: RunConfig, scores: Sequence[ArmScore]) -> str:
         clear = " *" if found.is_clear else ""
         bounds = f"{100 * found.low:+.1f} to {100 * found.high:+.1f}"
         lines.append([one.claim, one.given, f"{100 * found.value:+.1f}{clear}", bounds])
-    return _table(["claim", "with", "points", "95 % interval"], lines)
+    return markdown_table(["claim", "with", "points", "95 % interval"], lines)
 
 
 def _steadiness_table(run: Run, scores: Sequence[ArmScore]) -> str:
@@ -187,7 +190,7 @@ def _steadiness_table(run: Run, scores: Sequence[ArmScore]) -> str:
                 [arm.name, f"{found.num_steps:.0f}", seeds, deviation, spikes, passed, cut_off, tokens]
             )
     head = ["arm", "steps", "seeds", "s.d.", "largest / median gradient norm", "pass@k", "cut off", "tokens"]
-    return _table(head, lines)
+    return markdown_table(head, lines)
 
 
 def _soundness_table(run: Run, name: str, scores: Sequence[ArmScore]) -> str:
@@ -198,10 +201,11 @@ def _soundness_table(run: Run, name: str, scores: Sequence[ArmScore]) -> str:
         shares = (found.num_holding / max(found.num_right, 1), found.num_failing / max(found.num_right, 1))
         lines.append([one.arm, f"{found.num_right:,}", *(f"{100 * share:.1f}" for share in shares)])
     head = ["arm", "right samples", "with equations that hold, %", "with a false equation, %"]
-    return _table(head, lines)
+    return markdown_table(head, lines)
 
 
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Returns the lines below their head, as a table of Markdown."""
     rows = [head, ["---"] * len(head), *lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 

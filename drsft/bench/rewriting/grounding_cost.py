@@ -12,7 +12,8 @@ import statistics
 import time
 from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -20,13 +21,15 @@ from rich.table import Table
 from drsft.config import Grounding, Rewrite, RunConfig
 from drsft.errors import ConfigError, InputError
 from drsft.intake.problems import Intake, read_problems
-from drsft.policy.prompts import target_prompter
+from drsft.policy.prompts import Prompter, target_prompter
+from drsft.policy.protocol import Policy, ScoringPolicy
 from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.records import Problem, Record, Source
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.rewrite.grounding import GroundingCheck
 from drsft.rewrite.shard import freeze_heap
 from drsft.verify.pool import VerifierPool
+from drsft.verify.protocol import Verifier
 
 __all__ = ["GroundingRound", "GuidedWork", "bench_grounding", "print_bench"]
 
@@ -48,6 +51,7 @@ class GuidedWork:
 class GroundingRound:
     """Seconds of this process, which holds the engine: by the clock, and of the processor."""
 
+    work: GuidedWork  # of every round
     guided_s: float
     guided_cpu_s: float
     check_s: float
@@ -63,8 +67,8 @@ class GroundingRound:
         return self.check_cpu_s / self.guided_cpu_s
 
 
-def bench_grounding(config: RunConfig, *, num_rounds: int = 5) -> Iterator[GuidedWork | GroundingRound]:
-    """Yields the work first, and then one result for each round.
+def bench_grounding(config: RunConfig, *, num_rounds: int = 5) -> Iterator[GroundingRound]:
+    """Yields one result for each round.
 
     Raises ConfigError where the configuration asks for no grounding, and InputError where every problem is
     solved alone.
@@ -80,46 +84,53 @@ def bench_grounding(config: RunConfig, *, num_rounds: int = 5) -> Iterator[Guide
         run_seed=config.seed,
         max_model_len=config.target.max_model_len,
     )
+    alone, guided = _without(config.rewrite, "guided"), _without(config.rewrite, "self_align")
+    unchecked = guided.model_copy(update={"grounding": None})
     with VerifierPool.from_config(config.rewrite.verification, num_workers=1) as verifier:
-
-        async def rewritten(of: Sequence[Problem], rewrite: Rewrite, policy: VLLMPolicy) -> list[Record]:
-            chosen = replace(recipe, rewrite=rewrite)
-            return await asyncio.gather(*(rewrite_one(one, policy, verifier, chosen) for one in of))
-
-        async def check(of: Sequence[Record], policy: VLLMPolicy) -> None:
-            await asyncio.gather(*(_check(record, policy, recipe, settings) for record in of))
-
-        alone, guided = _alone_only(config.rewrite), _guided_only(config.rewrite)
+        rewritten = partial(_rewritten, recipe=recipe, verifier=verifier)
         with VLLMPolicy(config.target, prompter) as policy:
-            tried = asyncio.run(rewritten(problems, alone, policy))
+            tried = asyncio.run(rewritten(problems, alone, policy=policy))
             unsolved = [record.problem for record in tried if record.source is not Source.OWN]
             if not unsolved:
                 raise InputError("the model solves every problem alone: no guided stage is there to measure")
-            records = asyncio.run(rewritten(unsolved, guided, policy))
-        yield _work(records)
-        without = guided.model_copy(update={"grounding": None})
+            records = asyncio.run(rewritten(unsolved, guided, policy=policy))
         for _ in range(num_rounds):
             with VLLMPolicy(config.target, prompter) as policy:  # whose cache holds no text that is scored
-                asyncio.run(rewritten(unsolved, alone, policy))  # as in a run: plain prompts are in its cache
+                asyncio.run(rewritten(unsolved, alone, policy=policy))  # as in a run: it holds plain prompts
                 freeze_heap()
-                guided_s, guided_cpu_s = _timed(rewritten(unsolved, without, policy))
-                check_s, check_cpu_s = _timed(check(records, policy))
+                guided_s, guided_cpu_s = _timed(rewritten(unsolved, unchecked, policy=policy))
+                check_s, check_cpu_s = _timed(_check_all(records, policy, prompter, settings))
             yield GroundingRound(
-                guided_s=guided_s, guided_cpu_s=guided_cpu_s, check_s=check_s, check_cpu_s=check_cpu_s
+                work=_work(records),
+                guided_s=guided_s,
+                guided_cpu_s=guided_cpu_s,
+                check_s=check_s,
+                check_cpu_s=check_cpu_s,
             )
 
 
-def _alone_only(rewrite: Rewrite) -> Rewrite:
-    return rewrite.model_copy(update={"guided": rewrite.guided.model_copy(update={"num_samples": 0})})
+def _without(rewrite: Rewrite, phase: Literal["guided", "self_align"]) -> Rewrite:
+    """The settings without samples of a phase, and without Hinted Decoding, whose texts are checked alike."""
+    silent = getattr(rewrite, phase).model_copy(update={"num_samples": 0})
+    return rewrite.model_copy(update={phase: silent, "method": "guided", "hinted_beside": False})
 
 
-def _guided_only(rewrite: Rewrite) -> Rewrite:
-    return rewrite.model_copy(update={"self_align": rewrite.self_align.model_copy(update={"num_samples": 0})})
+async def _rewritten(
+    problems: Sequence[Problem], rewrite: Rewrite, *, recipe: Recipe, verifier: Verifier, policy: Policy
+) -> list[Record]:
+    chosen = replace(recipe, rewrite=rewrite)
+    return await asyncio.gather(*(rewrite_one(one, policy, verifier, chosen) for one in problems))
 
 
-async def _check(record: Record, policy: VLLMPolicy, recipe: Recipe, settings: Grounding) -> None:
+async def _check_all(
+    records: Sequence[Record], policy: ScoringPolicy, prompter: Prompter, settings: Grounding
+) -> None:
+    await asyncio.gather(*(_check(record, policy, prompter, settings) for record in records))
+
+
+async def _check(record: Record, policy: ScoringPolicy, prompter: Prompter, settings: Grounding) -> None:
     """Scores what the check had scored of a record, as the cascade does."""
-    check = GroundingCheck(record.problem, record.prompt_ids, policy, recipe.prompter)
+    check = GroundingCheck(record.problem, record.prompt_ids, policy, prompter)
     await asyncio.gather(
         *(
             check.scores(one.rollout.completion, one.verdict.answer, beside_expert=settings.narrows_gap)
@@ -148,9 +159,9 @@ def _work(records: Sequence[Record]) -> GuidedWork:
     )
 
 
-def print_bench(work: GuidedWork, rounds: Sequence[GroundingRound], console: Console | None = None) -> None:
+def print_bench(rounds: Sequence[GroundingRound], console: Console | None = None) -> None:
     """Prints the check's cost as a share of the guided stage's, over all rounds, and what it worked on."""
-    console = console or Console()
+    console, work = console or Console(), rounds[-1].work
     table = Table("the check's share of the guided stage's", "median", "least", "most")
     for name, shares in (
         ("time", [one.share for one in rounds]),
