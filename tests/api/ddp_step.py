@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer
 
 import drsft
 from drsft.bench.training.train_data import draw_examples
 from drsft.train.model import load_model
-from tests.api.trainers import padded_batch
+from tests.api.trainers import padded_batch, step_arguments
 
 __all__: list[str] = []
 
@@ -23,20 +23,7 @@ __all__: list[str] = []
 def main() -> None:
     model, folder = sys.argv[1], Path(sys.argv[2])
     examples = draw_examples(num=6)
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=1,
-        use_cpu=True,
-        report_to="none",
-        save_strategy="no",
-        disable_tqdm=True,
-        logging_steps=1,
-        remove_unused_columns=False,
-        train_sampling_strategy="sequential",
-        per_device_train_batch_size=3,
-        learning_rate=0.1,
-        optim="sgd",
-    )
+    arguments = step_arguments(folder, per_device_train_batch_size=3, learning_rate=0.1, optim="sgd")
     trainer = drsft.objective_trainer(Trainer, "dft")(
         model=load_model(model),
         args=arguments,

@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,15 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer
 
 import drsft
-from drsft.bench.training.train_data import Work, draw_examples, save_examples
+from drsft.bench.training.train_data import draw_examples, save_examples
 from drsft.config import Arm
 from drsft.errors import ConfigError
 from drsft.train.model import load_model
-from tests.api.trainers import Bench, padded_batch, save_tiny_model
+from tests.api.trainers import Bench, padded_batch, save_tiny_model, step_arguments
+from tests.bench.test_train import WORK
 
 ROOT = Path(__file__).parents[2]
 PEERS = ROOT / ".venv-peers/bin/python"
@@ -36,21 +38,6 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     folder = tmp_path_factory.mktemp("models")
     return Bench(
         model=save_tiny_model(folder / "model", noise_seed=1), start=save_tiny_model(folder / "start")
-    )
-
-
-def _arguments(folder: Path, **changes: Any) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=str(folder),
-        max_steps=1,
-        use_cpu=True,
-        report_to="none",
-        save_strategy="no",
-        disable_tqdm=True,
-        logging_steps=1,
-        remove_unused_columns=False,
-        train_sampling_strategy="sequential",
-        **changes,
     )
 
 
@@ -74,7 +61,7 @@ def test_an_objective_has_the_loss_and_gradient_of_drsft_train(
     model = load_model(bench.model)
     start = load_model(bench.start) if kind in WITH_START else None
     trainer = drsft.objective_trainer(Trainer, kind, guards=arm.guards, start_model=start)(
-        model=model, args=_arguments(tmp_path)
+        model=model, args=step_arguments(tmp_path)
     )
     loss = trainer.compute_loss(model.train(), padded_batch(bench.examples))
     torch.autograd.backward(loss)
@@ -102,7 +89,7 @@ def test_documents_of_a_padding_free_row_count_each_for_itself(bench: Bench, tmp
     batch = {name: torch.cat([row[name] for row in rows], 1) for name in ("input_ids", "labels")}
     batch["position_ids"] = torch.cat([torch.arange(row["labels"].shape[1])[None] for row in rows], 1)
     model = load_model(bench.model)
-    trainer = drsft.objective_trainer(Trainer, "dft_geomean")(model=model, args=_arguments(tmp_path))
+    trainer = drsft.objective_trainer(Trainer, "dft_geomean")(model=model, args=step_arguments(tmp_path))
     loss = trainer.compute_loss(model.train(), batch)
     torch.autograd.backward(loss)
     assert loss.item() == pytest.approx(expected, rel=1e-6)
@@ -114,7 +101,7 @@ def test_a_step_is_the_same_for_any_accumulation(make: str, bench: Bench, tmp_pa
     expected, _ = bench.loss_and_gradient(Arm.model_validate({"name": "arm", "objective": "dft"}))
     weights = []
     for batch_size in (6, 2):
-        arguments = _arguments(
+        arguments = step_arguments(
             tmp_path,
             per_device_train_batch_size=batch_size,
             gradient_accumulation_steps=6 // batch_size,
@@ -145,7 +132,7 @@ def test_evaluation_has_the_loss_and_gives_logits_only_to_metrics(bench: Bench, 
     expected, _ = bench.loss_and_gradient(Arm.model_validate({"name": "arm", "objective": "dft"}))
     seen: list[tuple[int, ...]] = []
     given: dict[str, Any] = {
-        "args": _arguments(tmp_path, per_device_eval_batch_size=6),
+        "args": step_arguments(tmp_path, per_device_eval_batch_size=6),
         "eval_dataset": Dataset.from_list([{"row": row} for row in range(6)]),
         "data_collator": lambda rows: padded_batch([bench.examples[row["row"]] for row in rows]),
     }
@@ -188,7 +175,7 @@ def test_adapters_of_lora_learn_from_the_loss_of_the_whole_model(bench: Bench, t
     expected, _ = bench.loss_and_gradient(Arm.model_validate({"name": "arm", "objective": "dft"}))
     lora = LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj", "v_proj"])
     model = get_peft_model(load_model(bench.model), lora)
-    trainer = drsft.objective_trainer(Trainer, "dft")(model=model, args=_arguments(tmp_path))
+    trainer = drsft.objective_trainer(Trainer, "dft")(model=model, args=step_arguments(tmp_path))
     loss = trainer.compute_loss(model.train(), padded_batch(bench.examples))
     torch.autograd.backward(loss)
     assert loss.item() == pytest.approx(expected, rel=1e-6)
@@ -230,13 +217,8 @@ def test_sft_trainer_has_the_losses_of_drsft_train(bench: Bench, tmp_path: Path)
         (ROOT / ".venv/bin/python", "train_ours", "unpacked"),
         (PEERS, "peer_trl", "padding-free"),
     ):
-        work = Work(
-            num_steps=3,
-            batch_examples=4,
-            micro_batch_examples=2,
-            seq_len=512,
-            activation_checkpointing=False,
-            num_threads=1,
+        work = replace(
+            WORK,
             model=bench.model,
             examples=str(tmp_path / "examples.parquet"),
             layout=layout,

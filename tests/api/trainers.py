@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import TrainingArguments
 
 from drsft.bench.training.train_data import ModelShape, draw_examples, save_model
 from drsft.config import Arm, Train
@@ -18,7 +19,7 @@ from drsft.train.scores import score
 from drsft.train.step import accumulate_gradient
 from drsft.train.world import World
 
-__all__ = ["Bench", "padded_batch", "save_tiny_model"]
+__all__ = ["Bench", "padded_batch", "save_tiny_model", "step_arguments"]
 
 SHAPE = ModelShape(vocab_size=8192, hidden_size=128, num_layers=1, intermediate_size=64)
 
@@ -34,6 +35,22 @@ def save_tiny_model(folder: Path, *, noise_seed: int | None = None) -> str:
                 weight += 0.02 * torch.randn(weight.shape, generator=generator)
         model.save_pretrained(folder)
     return str(folder)
+
+
+def step_arguments(folder: Path, **changes: Any) -> TrainingArguments:
+    """Of one step on the CPU, with the rows in their order and nothing written but its losses."""
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=1,
+        use_cpu=True,
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+        logging_steps=1,
+        remove_unused_columns=False,
+        train_sampling_strategy="sequential",
+        **changes,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

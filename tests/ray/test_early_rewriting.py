@@ -1,13 +1,11 @@
 """On a local Ray: rewriting begins with the first shards, while the data behind them is still being read."""
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import pytest
 import ray
-from rich.console import Console
 
 from drsft.config import Target
 from drsft.config.configfile import load_config
@@ -19,12 +17,11 @@ from drsft.policy.protocol import Policy
 from drsft.records import Completion
 from drsft.run import layout
 from drsft.run.run import Run
-from drsft.stages.actors import quiet_ray_data
-from drsft.stages.cluster import connected, quiet_stderr
 from drsft.stages.progress_board import start_board
 from drsft.stages.rewriting import run_rewriting
 from drsft.storage import open_store
 from tests.ray.test_runs import CONFIG
+from tests.support.local_ray import local_ray
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]  # clusters start slowly on a busy machine
@@ -40,9 +37,7 @@ NUM_SHARDS, NUM_AT_ONCE = 12, 3  # those that are read before the engines start
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
-    with quiet_stderr(Console(stderr=True)), connected():
-        quiet_ray_data()
+    with local_ray(__name__):
         yield
 
 

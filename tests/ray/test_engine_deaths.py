@@ -1,14 +1,11 @@
 """On a local Ray: an engine that dies each time ends the run after three tries; other work is kept."""
 
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
-import ray
-from rich.console import Console
 
 from drsft.config import RunConfig, Target
 from drsft.config.configfile import load_config
@@ -20,13 +17,12 @@ from drsft.policy.protocol import Policy
 from drsft.records import Completion
 from drsft.run import layout
 from drsft.run.shards import ShardSet
-from drsft.stages.actors import quiet_ray_data
-from drsft.stages.cluster import connected, quiet_stderr
 from drsft.stages.engine_deaths import KILLED
 from drsft.stages.progress_board import start_board
 from drsft.stages.rewriting import MakePolicy, run_rewriting
 from drsft.storage import Store, open_store
 from tests.ray.test_runs import CONFIG
+from tests.support.local_ray import local_ray
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]  # clusters start slowly on a busy machine
 
@@ -40,9 +36,7 @@ SMALL = (
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
-    with quiet_stderr(Console(stderr=True)), connected():
-        quiet_ray_data()
+    with local_ray(__name__):
         yield
 
 
