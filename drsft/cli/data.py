@@ -194,7 +194,7 @@ def _hints(reading: _Reading, report: DataReport) -> Iterator[str]:
         value = reduce(getattr, key.split("."), reading.problems)
         yield f"guessed: problems.{key} is {value!r}: {reason}"
     if not reading.has_solutions:
-        yield "no solutions found; a run of drsft init shows the target the answer in their place"
+        yield "no solutions found; a configuration of drsft init shows the target the answer instead"
     if "code" not in report.kinds and _TESTS & {one.path for one in report.fields}:
         yield "rows hold tests of code; to judge by them set problems.kind: code"
     if report.options is not None:

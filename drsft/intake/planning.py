@@ -173,7 +173,7 @@ def _changed(problems: Problems) -> str:
 def _kept(
     usable: Iterable[Problem], shard_size: int, keep: Callable[[str, list[Problem]], None]
 ) -> Iterator[tuple[str, list[Problem]]]:
-    """The shards with their names, each once `keep` has kept it.
+    """Yields the shards with their names, each once `keep` has kept it.
 
     Some are kept at once, beside the reading: most of the time is the disk's or the network's.
     """

@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import ray
@@ -28,6 +28,7 @@ __all__ = [
     "GROUP_LABEL",
     "EngineGuard",
     "EnginePulse",
+    "ScoringGuard",
     "actor_resources",
     "actor_verifier",
     "group_labels",
@@ -36,7 +37,6 @@ __all__ = [
     "raise_given_up",
     "run_to_end",
     "scoring_model",
-    "told_reading",
 ]
 
 GROUP_LABEL = "drsft.io/group"  # of a Ray node; k8s/ and cluster/ give it to their groups of workers
@@ -73,18 +73,6 @@ def scoring_model(target: Target) -> "CausalLM":
 
     model: CausalLM = load_for_scoring(target.model, target.dtype)
     return model
-
-
-@contextmanager
-def told_reading(board: Any, stage: str) -> Iterator[None]:
-    """Within the block the stage's line says that this actor reads weights, and then that it scores."""
-    if board is None:
-        yield
-        return
-    actor_id = ray.get_runtime_context().get_actor_id()
-    board.engine_is.remote(stage, actor_id, EnginePhase.READING)
-    yield
-    board.engine_is.remote(stage, actor_id, EnginePhase.SCORING)
 
 
 class EnginePulse:
@@ -206,6 +194,29 @@ class EngineGuard:
             with suppress(ray.exceptions.RayError):
                 ray.get(self._board.engine_dies.remote(self._stage, self.actor_id, str(error)), timeout=5)
             os._exit(1)
+
+
+class ScoringGuard:
+    """An EngineGuard for an actor whose models score one shard after the other. Without a board, where no
+    cluster runs, it lets all work begin."""
+
+    def __init__(self, board: Any, stage: str) -> None:
+        self._guard = None if board is None else EngineGuard(board, stage)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Within the block the stage's line says that this actor reads weights, and then that it scores."""
+        if self._guard is None:
+            yield
+            return
+        self._guard.is_in(EnginePhase.READING)
+        yield
+        self._guard.is_in(EnginePhase.SCORING)
+        self._guard.ready()
+
+    def work(self, shard: str) -> AbstractContextManager[bool]:
+        """Gives whether to score this shard at all."""
+        return nullcontext(True) if self._guard is None else self._guard.only_work(shard)
 
 
 def raise_given_up(board: Any, stage: str) -> None:

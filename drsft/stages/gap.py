@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +22,7 @@ from drsft.run.plan import Plan
 from drsft.run.run import Run
 from drsft.run.shards import ShardSet
 from drsft.run.summary import Work, WorkSummary
-from drsft.stages.actors import EngineGuard, actor_resources, raise_given_up, run_to_end, told_reading
+from drsft.stages.actors import ScoringGuard, actor_resources, raise_given_up, run_to_end
 from drsft.stages.progress_board import ProgressReporter, stop_if_draining
 from drsft.stages.turn import prompter_of
 from drsft.storage import Store, open_store
@@ -57,18 +56,16 @@ class ShardScorer:
     """One copy of the model: in fp32 on a core, in the target's dtype on a GPU."""
 
     def __init__(self, config_json: str, store_url: str, scoring: Scoring, board: Any) -> None:
-        self._guard = EngineGuard(board, STAGE) if board is not None else None
+        self._guard = ScoringGuard(board, STAGE)
         config = RunConfig.model_validate_json(config_json)
         store = open_store(store_url)
         self._is_of_records, self._number = scoring.texts == RECORDS, scoring.number
         self._texts = ShardSet(store, scoring.texts)
         self._scores = scoring.scores(store)
-        with told_reading(board, STAGE):
+        with self._guard.reading():
             self._model = load_for_scoring(scoring.model, config.target.dtype)
         self._prompter = prompter_of(scoring.model, config, store)
         self._progress = ProgressReporter(board, STAGE)
-        if self._guard is not None:
-            self._guard.ready()
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         for shard in map(str, batch["shard"]):
@@ -76,8 +73,7 @@ class ShardScorer:
                 return batch
             if self._scores.find(shard) is not None:
                 continue  # another has done it while this one was stopped
-            guarded = nullcontext(True) if self._guard is None else self._guard.only_work(shard)
-            with guarded as may_begin:
+            with self._guard.work(shard) as may_begin:
                 if may_begin:
                     self._score_shard(shard)
         self._progress.flush()

@@ -73,7 +73,7 @@ def time_left_s(
 
 @dataclass(slots=True)
 class _Pace:
-    """Steps of one arm, without each training's first: that one compiles and follows the loading."""
+    """What one arm's steps took, but for each training's first, which compiles and follows the loading."""
 
     num_steps: int = 0
     wall_s: float = 0.0
@@ -117,7 +117,7 @@ class TrainingClock:
         self._began_s = self._last = None
 
     def left_s(self, *, now_s: float) -> float | None:
-        """None until a second step has shown a pace."""
+        """Returns the seconds that all trainings still take; None until a second step has shown a pace."""
         if not self._paces:
             return None
         before_s, behind_s = _mean(self._before_s), _mean(self._behind_s)

@@ -25,7 +25,7 @@ Draw = str | NoShard
 @dataclass(slots=True)
 class ShardQueue:
     is_closed: bool = False
-    is_asked: bool = False  # whether an engine is there to begin
+    is_asked: bool = False  # whether a slot has drawn, which it does once its engine is ready
     _waiting: deque[str] = field(default_factory=deque)
     _held: dict[int, str] = field(default_factory=dict)  # by slot
 

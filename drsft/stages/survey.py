@@ -16,14 +16,7 @@ from drsft.run.plan import Plan
 from drsft.run.rounds import Round, survey_finding
 from drsft.run.run import Run
 from drsft.run.tables import records_from_table
-from drsft.stages.actors import (
-    EngineGuard,
-    actor_resources,
-    raise_given_up,
-    run_to_end,
-    scoring_model,
-    told_reading,
-)
+from drsft.stages.actors import ScoringGuard, actor_resources, raise_given_up, run_to_end, scoring_model
 from drsft.stages.progress_board import ProgressReporter, stop_if_draining
 from drsft.storage import open_store
 
@@ -46,16 +39,15 @@ class ShardSurveyor:
     def __init__(
         self, config_json: str, before_json: str, store_url: str, before_url: str, board: Any
     ) -> None:
-        self._guard = EngineGuard(board, STAGE)
+        self._guard = ScoringGuard(board, STAGE)
         config = RunConfig.model_validate_json(config_json)
         self._records = Run(open_store(before_url)).records
         self._survey = Run(open_store(store_url)).survey
         self._tolerance = config.rounds.tolerance
-        with told_reading(board, STAGE):
+        with self._guard.reading():
             self._before = scoring_model(RunConfig.model_validate_json(before_json).target)
             self._now = scoring_model(config.target)
         self._progress = ProgressReporter(board, STAGE)
-        self._guard.ready()
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         for shard in map(str, batch["shard"]):
@@ -63,7 +55,7 @@ class ShardSurveyor:
                 return batch
             if self._survey.find(shard) is not None:
                 continue  # another has done it while this one was stopped
-            with self._guard.only_work(shard) as may_begin:
+            with self._guard.work(shard) as may_begin:
                 if may_begin:
                     self._survey_shard(shard)
         self._progress.flush()

@@ -43,7 +43,7 @@ class GuidedWork:
     num_tokens: int  # sampled
     num_right: int
     num_scored: int  # samples; equal texts of a problem are scored once
-    num_experts: int  # of whose texts are scored beside them
+    num_experts: int  # problems whose expert's text is scored, too
     num_kept: int  # problems with an accepted solution
 
 

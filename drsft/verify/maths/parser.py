@@ -276,9 +276,7 @@ class _Parser:
                 self.position += 3  # 24 (degrees)
                 node = Call("deg", (_arithmetic(node),))
             elif kind == "cmd" and value == "frac" and self.starts_unit(1):
-                self.take()
-                self.take_unit(1)
-                self.take_unit(-1)
+                self.take_unit_fraction()
             elif self.unit and kind in ("num", "sym"):
                 return node  # the next quantity
             elif kind == "num" and self.tokens[self.position - 1] in (("op", ")"), ("op", "}")):
@@ -326,6 +324,11 @@ class _Parser:
             return False
         kind, value = tokens[0]
         return kind in ("unit", "word") or (kind == "sym" and bool(self.unit) and is_unit(str(value)))
+
+    def take_unit_fraction(self) -> None:
+        self.take()
+        self.take_unit(1)
+        self.take_unit(-1)
 
     def take_unit(self, sign: int) -> None:
         """One name of a unit with its power, or a bracket of them; words are kept as one label."""
