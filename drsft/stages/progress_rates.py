@@ -38,11 +38,12 @@ class TokenMeter:
         self._in_flight.pop(engine, None)
 
     def tokens_per_s(self, *, now_s: float) -> float | None:
-        """Over the last seconds; None before the first token and in the first second."""
-        if not self._readings or not self.num_tokens:
+        """Over the last seconds; None in the first second, and while no tokens come."""
+        if not self._readings:
             return None
         began_s, before = self._readings[0]
-        return (self.num_tokens - before) / (now_s - began_s) if now_s - began_s >= _SHORTEST_S else None
+        num_tokens, span_s = self.num_tokens - before, now_s - began_s
+        return num_tokens / span_s if num_tokens and span_s >= _SHORTEST_S else None
 
     def mean_tokens_per_s(self) -> float | None:
         """From the first report to the last one; None before the first token and in the first second."""

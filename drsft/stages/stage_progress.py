@@ -131,10 +131,10 @@ class StageState:
             num_in_flight=0 if is_done else self.meter.num_in_flight,
             tokens_per_s=rate,
             elapsed_s=ended_s - self.began_s,
-            remaining_s=None if is_done or self.is_growing else self._remaining_s(rate, now_s),
+            remaining_s=None if is_done or self.is_growing else self._remaining_s(now_s),
         )
 
-    def _remaining_s(self, tokens_per_s: float | None, now_s: float) -> float | None:
+    def _remaining_s(self, now_s: float) -> float | None:
         if self.left_s is not None and self.updated_s is not None:
             return max(self.left_s - (now_s - self.updated_s), 0.0)
         if not self.meter.num_tokens:
@@ -144,7 +144,8 @@ class StageState:
             num_left=self.total - self.done,
             tokens_of_done=self.tokens_of_done,
             tokens_sampled=self.meter.num_tokens,
-            tokens_per_s=tokens_per_s,
+            # The mean: the rate of the last seconds is near none whenever engines change models.
+            tokens_per_s=self.meter.mean_tokens_per_s(),
         )
 
     def _remaining_by_updates(self) -> float | None:

@@ -71,6 +71,20 @@ def test_the_first_finished_record_gives_no_rate_of_its_own(board: ProgressBoard
     assert stage.elapsed_s == pytest.approx(60)
 
 
+def test_a_pause_between_two_models_leaves_the_time_left_as_it_was(board: ProgressBoard, clock: Clock) -> None:
+    """Evaluation said "386:00:07 left" while its next model was loaded."""
+    for _ in range(20):
+        clock.now_s += 2
+        board.engine_samples("rewrite", "a", 100, 8)
+    board.add("rewrite", done=8, num_tokens=2000)
+    (before,) = board.snapshot()
+    clock.now_s += 30
+    board.engine_samples("rewrite", "a", 1, 8)
+    (after,) = board.snapshot()
+    assert before.remaining_s is not None
+    assert after.remaining_s == pytest.approx(before.remaining_s, rel=1.0)
+
+
 def test_engines_that_start_beside_others_are_counted_by_phase(board: ProgressBoard, clock: Clock) -> None:
     for engine in "abc":
         board.engine_is("rewrite", engine, EnginePhase.READING)

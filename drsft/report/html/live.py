@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from drsft.config import RunConfig
 from drsft.errors import ConfigError, DrsftError
 from drsft.report.collect import collect
-from drsft.report.html.page import render, render_page
+from drsft.report.html.page import render, render_waiting
 from drsft.run import layout
 from drsft.run.run import run_of
 
@@ -75,7 +75,7 @@ class LiveReport:
 
     def _render(self) -> bytes:
         if self._run.plan() is None or not self._run.is_started:
-            return render_page("waiting.html.j2", name=self._run.config.name).encode()
+            return render_waiting(self._run.config.name).encode()
         return render(collect(self._run, max_rows=NUM_ROWS), is_live=True).encode()
 
 

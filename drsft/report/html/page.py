@@ -25,7 +25,15 @@ from drsft.report.findings import cascade, costs, gap, later_rounds, ranking, tr
 from drsft.report.heat_colours import heat_class
 from drsft.report.html.packed_rows import pack_rows
 
-__all__ = ["arm_colours", "chart_style", "render", "render_gap", "render_page", "style_sheet"]
+__all__ = [
+    "arm_colours",
+    "chart_style",
+    "render",
+    "render_gap",
+    "render_page",
+    "render_waiting",
+    "style_sheet",
+]
 
 PALETTE_SIZE = 8  # entry 0 is grey and belongs to base
 FILTERS: tuple[Callable[..., str], ...] = (
@@ -41,21 +49,20 @@ MODULES = (
 
 def render(data: ReportData, *, is_live: bool = False) -> str:
     """The whole page as HTML text (UTF-8 when written). A live one looks for news where it came from."""
-    environment = _environment()
-    script = environment.get_template("page.js.j2").render()
-    live = environment.get_template("live.js.j2").render() if is_live else ""
     return render_page(
         "page.html.j2",
         data=data,
-        # Neither file holds data, so they may stand unescaped; the hashes are over exactly this text.
-        script=Markup(script),
-        script_hash=_content_hash(script),
-        live=Markup(live),
-        live_hash=_content_hash(live),
+        **_script("script", "page.js.j2"),
+        **(_script("live", "live.js.j2") if is_live else {"live": ""}),
         colours=arm_colours(data),
         sources=_sources_shown(data),
         rows=pack_rows(data.rows),
     )
+
+
+def render_waiting(name: str) -> str:
+    """What a live page shows of a run whose problems are still being read: what its stages do."""
+    return render_page("waiting.html.j2", name=name, **_script("live", "live.js.j2"))
 
 
 def render_gap(report: GapReport, *, title: str) -> str:
@@ -68,6 +75,13 @@ def render_page(template: str, **parts: object) -> str:
     style = style_sheet()
     page = _environment().get_template(template)
     return page.render(style=Markup(style), style_hash=_content_hash(style), **parts)
+
+
+def _script(name: str, template: str) -> dict[str, object]:
+    """The parts of a page that hold a script, and its hash for the policy."""
+    script = _environment().get_template(template).render()
+    # No such file holds data, so it may stand unescaped; the hash is over exactly this text.
+    return {name: Markup(script), f"{name}_hash": _content_hash(script)}
 
 
 def style_sheet() -> str:

@@ -61,6 +61,12 @@ def test_a_run_that_is_being_planned_is_waited_for(address: str, config: RunConf
     assert "connect-src &#39;self&#39;" in page or "connect-src 'self'" in page
 
 
+def test_a_page_that_waits_shows_what_the_stages_do_already(address: str) -> None:
+    page = _get(address)
+    assert 'fetch("progress"' in page
+    assert "connect-src 'self'" in page.replace("&#39;", "'")
+
+
 def test_the_version_changes_with_what_the_run_gains(config: RunConfig) -> None:
     store, live = _store(config), LiveReport(config)
     _plan(store)
