@@ -62,6 +62,11 @@ class FieldProfile:
         return next((kind for kind in self.types if kind is not FieldType.NULL), FieldType.NULL)
 
     @property
+    def is_of_first_object(self) -> bool:
+        """Whether it belongs to the first of a list of objects, such as one of several solutions."""
+        return "[0]." in self.path
+
+    @property
     def fill(self) -> float:
         return self.num_filled / self.num_rows if self.num_rows else 0.0
 
@@ -120,13 +125,18 @@ def lengths_of(lengths: Sequence[int]) -> Lengths | None:
 
 
 def _leaves(fields: Mapping[str, Any], before: str, depth: int) -> Iterator[tuple[str, Any]]:
-    """Each field with its path; an object is its members, unless it is empty or too deep."""
+    """Each field with its path; an object is its members, unless it is empty or too deep.
+
+    Behind a list of objects come the members of its first one.
+    """
     for name, value in fields.items():
         path = f"{before}{name}"
         if isinstance(value, Mapping) and value and depth > 1:
             yield from _leaves(value, f"{path}.", depth - 1)
-        else:
-            yield path, value
+            continue
+        yield path, value
+        if depth > 1 and isinstance(value, list) and _type_of(value) is FieldType.OBJECTS and value[0]:
+            yield from _leaves(value[0], f"{path}[0].", depth - 1)
 
 
 def _type_of(value: Any) -> FieldType:

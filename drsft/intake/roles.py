@@ -82,6 +82,7 @@ _TYPES: Mapping[Role, set[FieldType]] = {
     Role.MESSAGES: {FieldType.CONVERSATION},
     Role.OPTIONS: {FieldType.TEXTS, FieldType.NUMBERS, FieldType.OBJECTS},
 }
+_TEXT_OF_OBJECT = {"text", "content", "value", "body"}
 MIN_FILL = 0.5
 CLEAR_LEAD = 8  # points by which the best must lead to need no question
 MIN_RANK = 50  # of a known name, however late it comes in its list
@@ -120,7 +121,11 @@ def candidates_for(role: Role, profiles: Iterable[FieldProfile]) -> list[Candida
     every = list(profiles)
     by_letter = list(_by_letters(every))
     options = tuple(f"{one.column}." for one in by_letter)
-    fields = [one for one in every if not one.path.startswith(options)]
+    fields = [
+        one
+        for one in every
+        if not one.path.startswith(options) and (role is Role.DEMONSTRATION or not one.is_of_first_object)
+    ]
     found = [*_by_name(role, fields), *_by_content(role, fields)]
     if role is Role.OPTIONS:
         found += by_letter
@@ -162,9 +167,17 @@ def _word(one: FieldProfile) -> str:
 
 
 def _known_name(one: FieldProfile, names: Sequence[str]) -> str | None:
-    """The name that the field has, or has behind a letter for its type (sQuestion, lSolutions)."""
-    word = _word(one)
-    return next((name for name in names if word == name or (len(name) > 3 and word[1:] == name)), None)
+    """The name that the field has, or has behind a letter for its type (sQuestion, lSolutions).
+
+    A text of an object in a list may have its name from the list (solutions[0].text).
+    """
+    words = [_word(one)]
+    if one.is_of_first_object and words[0] in _TEXT_OF_OBJECT:
+        words.append(re.sub(r"[\W_]+", "", one.path.partition("[0].")[0].rpartition(".")[2].lower()))
+    return next(
+        (name for name in names for word in words if word == name or (len(name) > 3 and word[1:] == name)),
+        None,
+    )
 
 
 def _of_list(path: str, name: str) -> str:
@@ -245,6 +258,8 @@ def _by_letters(fields: Sequence[FieldProfile]) -> Iterator[Candidate]:
     """An object with a member for each letter, or lists of labels and texts side by side."""
     by_parent: dict[str, set[str]] = {}
     for one in fields:
+        if one.is_of_first_object:
+            continue
         parent, _, name = one.path.rpartition(".")
         by_parent.setdefault(parent, set()).add(name)
     for parent, names in by_parent.items():

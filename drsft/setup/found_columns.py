@@ -219,7 +219,14 @@ class _Finder:
             if one.score > BY_NAME - 20
             and (self.texts.state_answers(one.column) or not self._is_bare(one.column))
         ]
-        return self._choose(Role.DEMONSTRATION, candidates) if candidates else None
+        return self._one_text(self._choose(Role.DEMONSTRATION, candidates)) if candidates else None
+
+    def _one_text(self, column: str) -> str:
+        """The first of several solutions, or all lines of one; the list itself would be read with commas."""
+        if not any(one.path == column and one.type is FieldType.TEXTS for one in self.texts.profiles):
+            return column
+        first = f"{column}[0]"
+        return first if self.texts.state_answers(first) else f"{{{column}}}"
 
     def _reference(self, solution: str | None, *, taken: set[str]) -> str:
         others = taken | ({solution} if solution and not self.texts.state_answers(solution) else set())

@@ -189,6 +189,55 @@ def several_solutions() -> Rows:
     ]
 
 
+def solutions_as_objects() -> Rows:
+    return [
+        {
+            "problem": row["question"],
+            "solutions": [
+                {"model": "m", "solution": row["r1_solution_1"], "is_correct": True},
+                {"model": "n", "solution": row["r1_solution_2"], "is_correct": True},
+            ],
+            "answer": row["final_answer"],
+        }
+        for row in several_solutions()
+    ]
+
+
+def solutions_as_texts_of_objects() -> Rows:
+    return [
+        {
+            **row,
+            "solutions": [{"id": i, "text": one["solution"]} for i, one in enumerate(row["solutions"])],
+        }
+        for row in solutions_as_objects()
+    ]
+
+
+def generations() -> Rows:
+    return [
+        {
+            "problem": row["question"],
+            "generations": [row["r1_solution_1"], row["r1_solution_2"]],
+            "answer": row["final_answer"],
+        }
+        for row in several_solutions()
+    ]
+
+
+def lines_of_a_solution() -> Rows:
+    return [
+        {
+            "problem": row["question"],
+            "lines": [
+                "We look at both numbers, and see which is the larger one.",
+                row["r1_solution_1"],
+            ],
+            "answer": row["final_answer"],
+        }
+        for row in several_solutions()
+    ]
+
+
 def conversation_beside_its_question() -> Rows:
     return [{**row, "question": row["conversations"][0]["value"], "source": "sums"} for row in share_gpt()]
 
@@ -496,6 +545,10 @@ FILES: Mapping[str, tuple[Callable[[], Rows], Callable[[Rows, Path], Path]]] = {
     "kinds_that_mix": (kinds_that_mix, _json_lines),
     "preferences": (preferences, _json_lines),
     "several_solutions": (several_solutions, _parquet),
+    "solutions_as_objects": (solutions_as_objects, _parquet),
+    "solutions_as_texts_of_objects": (solutions_as_texts_of_objects, _json_lines),
+    "generations": (generations, _parquet),
+    "lines_of_a_solution": (lines_of_a_solution, _json_lines),
     "conversation_beside_its_question": (conversation_beside_its_question, _json_lines),
     "answers_as_json": (answers_as_json, _parquet),
     "turns_of_text": (turns_of_text, _parquet),

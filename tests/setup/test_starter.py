@@ -139,6 +139,10 @@ def test_a_field_that_names_verifiers_is_the_kind_of_each_row(tmp_path: Path) ->
         ("preferences", "chosen"),
         ("plain", "solution"),
         ("several_solutions", "r1_solution_1"),
+        ("solutions_as_objects", "solutions[0].solution"),
+        ("solutions_as_texts_of_objects", "solutions[0].text"),
+        ("generations", "generations[0]"),
+        ("lines_of_a_solution", "{lines}"),
     ],
 )
 def test_a_solution_is_found_in_a_list_beside_a_worse_one_and_where_it_is_short(
