@@ -1,13 +1,19 @@
-"""The contract: what goes in, what comes out, and what each error looks like. Unknown fields are refused."""
+"""The contract: requests, answers, the events of a stream and errors. Unknown fields are rejected.
 
-from typing import Annotated, Any, Literal
+docs/http.md is written from the descriptions here.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.config import JsonDict
 
+from drsft.policy.turn.part_stream import Part
 from drsft.records import Outcome, Source
 
 __all__ = [
+    "AttemptEvent",
+    "AttemptGrounding",
     "AttemptSummary",
     "BatchLine",
     "BatchRequest",
@@ -16,8 +22,12 @@ __all__ = [
     "RecipeOverrides",
     "RewriteRequest",
     "RewriteResult",
+    "StageEvent",
+    "StreamEvent",
     "Timings",
     "TokenCounts",
+    "TokensEvent",
+    "VerdictEvent",
     "VersionInfo",
 ]
 
@@ -48,30 +58,49 @@ class _Strict(BaseModel):
 
 
 class RecipeOverrides(_Strict):
-    """What a request may change of the service's recipe, within its limits."""
+    """What a request changes of the service's recipe. A field that is null keeps the service's value."""
 
-    self_align_samples: int | None = Field(None, ge=0, description="at most so many unguided samples")
-    guided_samples: int | None = Field(None, ge=0, description="at most so many with the guide in view")
-    temperature: float | None = Field(None, gt=0, le=2)
-    max_tokens: int | None = Field(None, ge=1, description="of a completion")
-    fallback: Literal["expert", "drop"] | None = Field(None, description="what becomes of the unsolved")
-    hint: Literal["demonstration", "answer"] | None = Field(None, description="what the guided phase sees")
+    self_align_samples: int | None = Field(
+        None,
+        ge=0,
+        description="the most samples from the plain prompt; up to the service's `limits.num_samples`",
+    )
+    guided_samples: int | None = Field(
+        None, ge=0, description="the most samples with the guide in view; up to `limits.num_samples`"
+    )
+    temperature: float | None = Field(None, gt=0, le=2, description="of sampling, in both phases")
+    max_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="tokens of a completion, in both phases; up to the larger of the recipe's own two",
+    )
+    fallback: Literal["expert", "drop"] | None = Field(
+        None, description="what is returned if no sample is accepted: the expert's solution, or none"
+    )
+    hint: Literal["demonstration", "answer"] | None = Field(
+        None, description="the guide of the guided phase: the expert's solution, or the reference alone"
+    )
 
 
 class TextPart(_Strict):
-    type: Literal["text"] = "text"
-    text: str
+    """One text of a turn whose content is a list."""
+
+    type: Literal["text"] = Field("text", description="only texts are read")
+    text: str = Field(description="the text; parts are joined as they come")
 
 
 class Turn(_Strict):
-    """A turn as data sets store it; fields beside these are ignored, as they are in problem files."""
+    """A turn as data sets store it. Other fields are ignored, as they are in problem files."""
 
     model_config = ConfigDict(extra="ignore")
 
-    role: Literal["system", "user", "assistant"]
-    content: str | list[TextPart | str]
-    reasoning_content: str | None = Field(None, description="a thought apart; read of the last turn alone")
-    tool_calls: list[Any] | None = Field(None, max_length=0, description="only texts can be asked")
+    role: Literal["system", "user", "assistant"] = Field(description="who speaks")
+    content: str | list[TextPart | str] = Field(description="what is said")
+    reasoning_content: str | None = Field(
+        None,
+        description="the thought before the content, where it is stored apart; read from the last turn only",
+    )
+    tool_calls: list[Any] | None = Field(None, max_length=0, description="must be empty: only texts are read")
 
 
 class RewriteRequest(_Strict):
@@ -82,22 +111,35 @@ class RewriteRequest(_Strict):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_PROBLEM, _CONVERSATION]})
 
-    problem: Text | None = None
+    problem: Text | None = Field(None, description="the question")
     messages: list[Turn] | None = Field(
         None,
         min_length=1,
-        description="a system turn, if any, then user and assistant; a last turn of the assistant is the "
-        "demonstration, unless `expert_solution` is given",
+        description="a conversation in the place of `problem`: a system turn, if any, then user and "
+        "assistant; the last user turn is the question; a last turn of the assistant is the expert's "
+        "solution, unless `expert_solution` is given",
     )
     reference: Text = Field(description="the answer that a solution must reach")
-    expert_solution: str | None = Field(None, description="the demonstration to be rewritten")
-    kind: KINDS = Field("math", description="which verifier judges")
-    recipe: RecipeOverrides = RecipeOverrides()
-    seed: int | None = Field(
-        None, ge=0, lt=2**31, description="fixed: the same request gets the same answer; else drawn"
+    expert_solution: str | None = Field(None, description="the solution to be rewritten")
+    kind: KINDS = Field(
+        "math", description="the verifier that judges; `code` only where the service allows it"
     )
-    phi: bool = Field(False, description="also score the result under the target and the plain prompt")
-    deadline_s: float | None = Field(None, ge=1, description="give up after so long; capped by the service")
+    recipe: RecipeOverrides = Field(RecipeOverrides(), description="changes of the service's recipe")
+    seed: int | None = Field(
+        None,
+        ge=0,
+        lt=2**31,
+        description="seeds the sampling; an equal request with a seed gets the same answer; null draws one",
+    )
+    phi: bool = Field(
+        False, description="also return `mean_phi`; 422 from a service that is set up without `score_phi`"
+    )
+    deadline_s: float | None = Field(
+        None,
+        ge=1,
+        description="seconds until the service gives up with 504; at most, and by itself, "
+        "`limits.deadline_s`",
+    )
 
     @model_validator(mode="after")
     def _asks_one_thing(self) -> "RewriteRequest":
@@ -107,78 +149,143 @@ class RewriteRequest(_Strict):
 
 
 class BatchRequest(_Strict):
-    """Several problems; the answers come as JSON lines in order of completion."""
+    """Several problems, each a request of its own."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"problems": [_PROBLEM]}]})
 
-    problems: list[RewriteRequest] = Field(min_length=1)
+    problems: list[RewriteRequest] = Field(
+        min_length=1, description="up to the service's `limits.batch_problems`"
+    )
 
 
 class AttemptGrounding(_Strict):
-    """How a guided attempt reads to the target without its guide."""
+    """How likely a guided attempt is to the target that has no guide in view."""
 
     answer_logprob: float | None = Field(
-        description="nats, of the tokens that first state the answer; null: none that was found do"
+        description="log-probability in nats of the tokens that first state the answer; null if none do"
     )
-    mean_logprob: float = Field(description="nats a token")
-    expert_mean_logprob: float | None = Field(description="nats a token of the expert's solution")
+    mean_logprob: float = Field(description="mean log-probability of the attempt, in nats a token")
+    expert_mean_logprob: float | None = Field(
+        description="the same of the expert's solution; null if there is none or it was not scored"
+    )
 
 
 class AttemptSummary(_Strict):
-    stage: str
-    sample_index: int
-    outcome: Outcome
-    reason: str
-    refusal: str | None
-    tokens: int
-    finish_reason: str
+    """One sample with its verdict."""
+
+    stage: str = Field(description="`self_align` (the plain prompt) or `guided` (the guide in view)")
+    sample_index: int = Field(description="number of the sample within its stage, from 0")
+    outcome: Outcome = Field(description="the verdict")
+    reason: str = Field(description="why the verifier says so")
+    refusal: str | None = Field(
+        description="why a correct sample is rejected; null if nothing speaks against it"
+    )
+    tokens: int = Field(description="tokens of the sample, its end of turn included")
+    finish_reason: str = Field(description="`stop` (the turn ended) or `length` (the token limit)")
     grounding: AttemptGrounding | None = Field(
-        None, description="of guided attempts that are right and that no other rule rejects"
+        None, description="of guided attempts that are correct and that no other rule rejects; else null"
     )
 
 
 class TokenCounts(_Strict):
+    """Counts of tokens."""
+
     prompt: int = Field(description="of the plain prompt")
-    sampled: int = Field(description="over all attempts")
-    kept: int = Field(description="of the result, end of turn included")
-    thought: int = Field(0, description="of the result's, those before its answer, markers included")
+    sampled: int = Field(description="sampled in all attempts together")
+    kept: int = Field(description="of the returned solution, its thought and its end of turn included")
+    thought: int = Field(0, description="of the returned solution's thought, its markers included")
 
 
 class Timings(_Strict):
-    total_s: float
-    sampling_s: float = Field(description="waiting for the engine, summed over its calls")
-    verifying_s: float = Field(description="waiting for verdicts, summed over samples")
+    """Where the time went, in seconds."""
+
+    total_s: float = Field(description="from admission to the result")
+    sampling_s: float = Field(description="while at least one sample was in an engine")
+    verifying_s: float = Field(description="from the end of a sample to its verdict, summed over samples")
 
 
 class RewriteResult(_Strict):
     """What became of a problem, and how."""
 
-    id: str = Field(description="of the request; also in the X-Request-Id header")
-    problem_id: str = Field(description="of the content; equal problems have equal ids")
-    source: Source
-    solution: str | None = Field(description="None where nothing was accepted and there is no fallback")
-    thought: str | None = Field(None, description="what the solution's author thought before; None without")
-    answer: str | None = Field(description="as the verifier read it from the solution")
-    outcome: Outcome | None = Field(description="the verdict on the solution; None without one")
-    reason: str
-    attempts: tuple[AttemptSummary, ...]
-    tokens: TokenCounts
-    timings: Timings
-    mean_phi: float | None = Field(description="nats a token; near 0: as likely as the target's own samples")
-    seed: int
-    model: str
+    id: str = Field(description="the request's id; also in the header X-Request-Id")
+    problem_id: str = Field(description="hash of the problem's content: equal problems have equal ids")
+    source: Source = Field(
+        description="who wrote the solution: the target alone (`own`) or with the guide in view "
+        "(`rewritten`), the expert (`expert`), or nobody (`dropped`); other values occur in batch jobs only"
+    )
+    solution: str | None = Field(description="null if no sample was accepted and there is no fallback")
+    thought: str | None = Field(None, description="the thought before the solution; null if there is none")
+    answer: str | None = Field(description="the answer that the verifier read from the solution")
+    outcome: Outcome | None = Field(description="the verdict on the solution; null without a solution")
+    reason: str = Field(description="why the verifier says so, or why there is no solution")
+    attempts: tuple[AttemptSummary, ...] = Field(description="all samples, in the order of their stages")
+    tokens: TokenCounts = Field(description="counts of tokens")
+    timings: Timings = Field(description="where the time went")
+    mean_phi: float | None = Field(
+        description="with `phi`: in nats a token; near 0, the solution is as likely as the target's samples"
+    )
+    seed: int = Field(description="the request's seed, or the one that was drawn")
+    model: str = Field(description="the target, as the service's configuration names it")
 
 
 class BatchLine(_Strict):
-    """A line of the answer to a batch: a result, or an error as a problem document."""
+    """One line of the answer to a batch; it has `result` or `error`."""
 
-    index: int = Field(description="of the problem within the request")
-    result: RewriteResult | None = None
-    error: "ErrorBody | None" = None
+    index: int = Field(description="number of the problem within the request, from 0")
+    result: RewriteResult | None = Field(None, description="as from POST /rewrite")
+    error: "ErrorBody | None" = Field(None, description="as a request of its own would get it")
+
+
+class StreamEvent(_Strict):
+    """An event of a stream before its last; `kind` is its name there."""
+
+    kind: ClassVar[str]
+
+    stage: str = Field(description="`self_align` or `guided`")
+
+
+class StageEvent(StreamEvent):
+    """A stage began."""
+
+    kind: ClassVar[str] = "stage"
+
+
+class SampleEvent(StreamEvent):
+    """An event of one sample."""
+
+    sample_index: int = Field(description="number of the sample within its stage, from 0")
+
+
+class AttemptEvent(SampleEvent):
+    """A sample began."""
+
+    kind: ClassVar[str] = "attempt"
+
+
+class TokensEvent(SampleEvent):
+    """A sample has grown.
+
+    When a `thought` comes after an `answer` of the same sample, discard all answers of that sample so far:
+    what of them belongs to the thought is sent again, as a thought.
+    """
+
+    kind: ClassVar[str] = "tokens"
+
+    part: Part = Field(description="which part the text continues")
+    text: str = Field(description="the new text")
+
+
+class VerdictEvent(SampleEvent):
+    """A sample was judged."""
+
+    kind: ClassVar[str] = "verdict"
+
+    outcome: Outcome = Field(description="the verdict")
+    reason: str = Field(description="why the verifier says so")
 
 
 class ErrorBody(_Strict):
-    """RFC 9457 problem details; served as application/problem+json."""
+    """Problem details of RFC 9457, sent as application/problem+json."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -194,20 +301,26 @@ class ErrorBody(_Strict):
         }
     )
 
-    type: Literal["about:blank"] = "about:blank"
-    title: str
-    status: int
-    detail: str
-    request_id: str
-    errors: tuple[dict[str, Any], ...] = Field((), description="each with `field` and `message`")
+    type: Literal["about:blank"] = Field("about:blank", description="the status says all that a type would")
+    title: str = Field(description="the status in words")
+    status: int = Field(description="the HTTP status")
+    detail: str = Field(description="what is wrong, and what to do")
+    request_id: str = Field(description="the request's id, by which the service's log has more")
+    errors: tuple[dict[str, Any], ...] = Field(
+        (), description="with 422: the first 20 wrong fields, each as `field` and `message`"
+    )
 
 
 class Readiness(_Strict):
-    status: Literal["ready"]
-    engine_requests: int = Field(description="under way in the engine that was asked")
+    """The service is ready."""
+
+    status: Literal["ready"] = Field(description="anything else is an error, 503")
+    engine_requests: int = Field(description="requests under way in one engine")
 
 
 class VersionInfo(_Strict):
-    drsft: str
-    model: str
-    fingerprint: str = Field(description="of the model's files")
+    """What runs here."""
+
+    drsft: str = Field(description="version of drsft")
+    model: str = Field(description="the target, as the service's configuration names it")
+    fingerprint: str = Field(description="hash of the model's files")

@@ -7,6 +7,7 @@ from typing import Any
 from drsft.policy.turn.part_stream import Part, PartStream, Piece
 from drsft.records import Attempt, Phase
 from drsft.rewrite.events import NoEvents
+from serve.api import AttemptEvent, StageEvent, StreamEvent, TokensEvent, VerdictEvent
 from serve.text_stream import TextStream
 
 __all__ = ["Listener", "RequestEvents"]
@@ -70,13 +71,13 @@ class RequestEvents(NoEvents):
         return self._listener is not None
 
     def phase_begun(self, phase: Phase) -> None:
-        self._send("stage", phase)
+        self._send(StageEvent(stage=phase.value))
 
     def sample_begun(self, phase: Phase, sample_index: int) -> None:
         if self._num_in_engine == 0:
             self._sampling_since_s = self._clock_s()
         self._num_in_engine += 1
-        self._send("attempt", phase, sample_index=sample_index)
+        self._send(AttemptEvent(stage=phase.value, sample_index=sample_index))
 
     def tokens_sampled(self, phase: Phase, sample_index: int, token_ids: Sequence[int]) -> None:
         parts = self._parts.get((phase, sample_index))
@@ -97,17 +98,15 @@ class RequestEvents(NoEvents):
         phase, sample_index, verdict = attempt.rollout.phase, attempt.rollout.sample_index, attempt.verdict
         self.verifying_s += self._clock_s() - self._ended_s.pop((phase, sample_index))
         self._send(
-            "verdict",
-            phase,
-            sample_index=sample_index,
-            outcome=verdict.outcome.value,
-            reason=verdict.reason,
+            VerdictEvent(
+                stage=phase.value, sample_index=sample_index, outcome=verdict.outcome, reason=verdict.reason
+            )
         )
 
     def _send_texts(self, phase: Phase, sample_index: int, texts: Iterable[tuple[Part, str]]) -> None:
         for part, text in texts:
-            self._send("tokens", phase, sample_index=sample_index, part=part.value, text=text)
+            self._send(TokensEvent(stage=phase.value, sample_index=sample_index, part=part, text=text))
 
-    def _send(self, kind: str, phase: Phase, **data: Any) -> None:
+    def _send(self, event: StreamEvent) -> None:
         if self._listener is not None:
-            self._listener(kind, {"stage": phase.value, **data})
+            self._listener(event.kind, event.model_dump(mode="json"))

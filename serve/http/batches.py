@@ -24,13 +24,20 @@ def add_batches(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int
 
     @app.post(
         "/rewrite/batch",
-        responses={**errors, 200: {"content": {"application/jsonl": {}}, "model": BatchLine}},
+        responses={
+            **errors,
+            200: {
+                "content": {"application/jsonl": {}},
+                "model": BatchLine,
+                "description": "a line for each problem, in order of completion",
+            },
+        },
         response_class=StreamingResponse,
     )
     async def batch(body: BatchRequest, request: Request, key: Key = caller) -> Response:
-        """Rewrite several; each answer is sent as soon as it is there.
+        """Rewrite several problems; the line of each is sent as soon as it has its result or error.
 
-        What finds the service full waits for room within its deadline.
+        A problem that finds the service full waits for room until its deadline.
         """
         if len(body.problems) > backend.config.limits.batch_problems:
             raise Unacceptable("problems", f"at most {backend.config.limits.batch_problems} at once")

@@ -12,17 +12,17 @@ __all__ = ["ERRORS", "DocumentedApp"]
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "content": {MEDIA_TYPE: {}}, "description": text}
     for status, text in {
-        400: "not JSON",
-        401: "no valid key",
-        403: "without keys: not asked for by a loopback name",
-        408: "the body did not come in time",
-        409: "the Idempotency-Key belongs to another request",
-        413: "the body is too large",
-        422: "a field is missing, unknown, or past a limit",
-        429: "full, or past the key's rate; see Retry-After",
-        500: "a fault here",
-        503: "no engine, or the service is ending; see Retry-After",
-        504: "the deadline passed",
+        400: "the body is not JSON",
+        401: "the key is missing or not valid",
+        403: "a service without keys answers only requests to localhost or a loopback address",
+        408: "the body did not arrive in time",
+        409: "the Idempotency-Key belongs to a different request",
+        413: "the body is larger than `limits.body_bytes`",
+        422: "a field is missing, unknown, of a wrong type, or past a limit; `errors` names it",
+        429: "the service is full or the key is past its rate; retry after Retry-After seconds",
+        500: "a fault of the service; its log has more under the request id",
+        503: "no engine is available, or the service is ending; retry after Retry-After seconds",
+        504: "the deadline passed before there was a result",
     }.items()
 }
 

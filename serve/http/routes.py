@@ -77,9 +77,17 @@ def _add_rewriting(app: FastAPI, backend: Backend, caller: Any) -> None:
         body: RewriteRequest,
         request: Request,
         key: Key = caller,
-        idempotency_key: Annotated[str | None, Header(min_length=1, max_length=128)] = None,
+        idempotency_key: Annotated[
+            str | None,
+            Header(
+                min_length=1,
+                max_length=128,
+                description="any text; a request with the same key and body joins the first one, or gets its "
+                "answer again",
+            ),
+        ] = None,
     ) -> Any:
-        """Rewrite one problem."""
+        """Rewrite one problem and return its solution with all attempts."""
         work = backend.rewrite(key, body, request.state.request_id, idempotency_key=idempotency_key)
         return await _while_connected(request, work)
 
@@ -106,17 +114,18 @@ async def _disconnected(request: Request) -> None:
 def _add_health(app: FastAPI, backend: Backend) -> None:
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
-        """This process answers."""
+        """Answer while the process lives, whatever its engines do."""
         return {"status": "ok"}
 
     @app.get("/readyz", responses={503: ERRORS[503]})
     async def readyz() -> Readiness:
-        """An engine answers, and requests are let in."""
+        """Answer while an engine is up and requests are admitted; otherwise 503."""
         backend.gate.check()
         return Readiness(status="ready", engine_requests=await backend.num_pending())
 
     @app.get("/version")
     async def version() -> VersionInfo:
+        """Tell which drsft and which model run."""
         return VersionInfo(
             drsft=__version__, model=backend.config.target.model, fingerprint=backend.model_fingerprint
         )

@@ -28,8 +28,11 @@ def add_streams(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int
         "/rewrite/stream",
         responses={
             **errors,
-            404: {**errors[401], "description": "no stream with that Last-Event-ID, or it is too old"},
-            200: {"content": {"text/event-stream": {}}, "description": "the events"},
+            404: {
+                **errors[401],
+                "description": "no stream has that Last-Event-ID, or it is too old; send the request anew",
+            },
+            200: {"content": {"text/event-stream": {}}, "description": "the events of one rewriting"},
         },
         response_class=StreamingResponse,
     )
@@ -38,13 +41,18 @@ def add_streams(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int
         request: Request,
         key: Key = caller,
         resumable: Annotated[
-            bool, Query(description=f"go on for {ALONE_S:g} s without a reader, to be taken up again")
+            bool,
+            Query(
+                description=f"keep sampling for {ALONE_S:g} s after the client left, so that it can resume"
+            ),
         ] = False,
-        last_event_id: Annotated[str | None, Header(max_length=128)] = None,
+        last_event_id: Annotated[
+            str | None, Header(max_length=128, description="resume a resumable stream after this event's id")
+        ] = None,
     ) -> Response:
-        """Rewrite one problem and tell of each stage, attempt, text, verdict and the result as it happens.
+        """Rewrite one problem and send an event for each stage, attempt, new text and verdict as it happens.
 
-        With `Last-Event-ID` it goes on behind that event, if the stream was resumable and is not too old.
+        The last event is `result` or `error`. An error before the first event is a status instead.
         """
         if last_event_id is not None:
             found = backend.streams.find(key.name, last_event_id)
