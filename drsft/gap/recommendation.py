@@ -1,4 +1,4 @@
-"""What to do about a gap, by a stated rule. The evidence and its limits: docs/gap.md.
+"""What to do about a gap, by a stated rule. The evidence and its limits: docs/gap-evidence.md.
 
 - Mean p of the kept tokens below 0.1: sft, as weights by p would silence a text that the model hardly knows.
 - Otherwise dft. Where the kept texts' phi is near zero this matters little, where it is not it matters much.

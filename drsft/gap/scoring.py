@@ -22,7 +22,7 @@ from drsft.objectives.statistics import token_statistics
 
 __all__ = ["CausalLM", "Row", "TokenScores", "score_rows"]
 
-# A GPU wants work; a core wants the activations of a batch to stay in its cache (measured: docs/gap.md).
+# A GPU wants work; a core wants a batch's activations to stay in its cache (docs/gap-evidence.md).
 BATCH_TOKENS = {"cuda": 16_384, "cpu": 2_048}
 
 FloatArray = NDArray[np.float64]

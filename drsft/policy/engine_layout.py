@@ -11,7 +11,7 @@ __all__ = ["PROCESS_MIB", "TINY", "Node", "engine_layout", "engine_mib", "num_de
 MIB = 1 << 20
 SHARE_OF_MEMORY = 0.6  # for engines; the rest is Ray's, the verifiers' and the system's
 MAX_CPUS_BESIDE_GPU = 8
-PROCESS_MIB = 1700  # of an engine's process beside weights and cache, with its verifier's; docs/engines.md
+PROCESS_MIB = 1700  # of an engine's process beside weights and cache, with its verifier's; docs/benchmarks.md
 TINY = 20_000_000  # parameters
 
 

@@ -2,5 +2,5 @@
 
 Shapes carry CSS classes only; the page's style sheet gives them their colours. Every chart is drawn once for
 each width in drawing.WIDTHS and the style sheet shows the one that fits, so text keeps its size on a phone.
-docs/report.md has what plotting libraries were measured against this.
+docs/benchmarks.md has what plotting libraries were measured against this.
 """
