@@ -35,7 +35,7 @@ def exceptions(text: str) -> dict[str, str]:
 
 
 def findings(report: dict[str, list[dict[str, object]]], excepted: Iterable[str]) -> Iterator[str]:
-    """What pip-audit's JSON tells, less the exceptions."""
+    """Yields what pip-audit's JSON tells, less the exceptions."""
     for package in report["dependencies"]:
         for advisory in package.get("vulns", ()):  # type: ignore[attr-defined]
             if not {advisory["id"], *advisory["aliases"]} & set(excepted):

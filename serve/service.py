@@ -128,7 +128,7 @@ class RewriteService:
         return self._result(plan, record, events, request_id, total_s, mean_phi, budget.num_spent)
 
     def _problem(self, request: RewriteRequest) -> Problem:
-        """The problem that is asked. Raises Unacceptable for messages that are no conversation."""
+        """Returns the problem that is asked. Raises Unacceptable for messages that are no conversation."""
         asked, solution = self._conversation(request), request.expert_solution
         self._check_length("messages" if request.messages else "problem", _texts_of(asked))
         if solution is None:
@@ -153,7 +153,10 @@ class RewriteService:
         return found
 
     def _num_plain_tokens(self, problem: Problem) -> int:
-        """The length of the plain prompt. Raises Unacceptable for turns that the template does not take."""
+        """Returns the length of the plain prompt.
+
+        Raises Unacceptable for turns that the template does not take.
+        """
         try:
             return len(self._prompter.plain(problem))
         except (ModelError, InputError) as error:

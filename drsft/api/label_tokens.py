@@ -1,4 +1,4 @@
-"""The loss tokens of a trainer's padded or padding-free batch, as the objectives want them.
+"""Finds the loss tokens in a trainer's padded or padding-free batch, in the form the objectives take.
 
 Axes: B rows of a batch, L positions of a row, N loss tokens in order, M documents.
 """
@@ -16,7 +16,7 @@ IGNORED = -100  # the label of a token without a loss, in transformers and TRL
 
 @dataclass(frozen=True, slots=True)
 class LabelTokens:
-    """Which positions predict a loss token: the state at l predicts token l + 1."""
+    """The loss tokens of a batch and the positions that predict them: the state at l predicts token l + 1."""
 
     is_predicting_BL: Tensor  # the last column is false
     labels_N: Tensor
@@ -24,7 +24,10 @@ class LabelTokens:
 
     @classmethod
     def of(cls, labels_BL: Tensor, position_ids_BL: Tensor | None) -> "LabelTokens":
-        """A document is a row, or in a padding-free row what lies between positions 0."""
+        """Returns the loss tokens of a batch; labels of −100 carry no loss.
+
+        Each row is one document. In a padding-free row, each position id of 0 begins a new document.
+        """
         is_label_BL = labels_BL != IGNORED
         is_label_BL[:, 0] = False  # nothing predicts it
         is_predicting_BL = torch.zeros_like(is_label_BL)
@@ -35,7 +38,7 @@ class LabelTokens:
 
     @property
     def is_last_N(self) -> Tensor:  # noqa: N802 - an axis suffix
-        """The last loss token of its document, which ends the turn."""
+        """Whether each token is the last loss token of its document, which ends the turn."""
         ids_N = self.document_ids_N
         is_last_N = torch.ones_like(ids_N, dtype=torch.bool)
         is_last_N[:-1] = ids_N[1:] != ids_N[:-1]

@@ -95,7 +95,7 @@ class ModelLoss(NamedTuple):
 
 
 class _ObjectiveLoss:
-    """The methods of a trainer that differ; `objective_trainer` puts them before the trainer's own class."""
+    """The methods that `objective_trainer` puts before the trainer's own class."""
 
     _arm: Arm
     _start_model: Any
@@ -120,7 +120,10 @@ class _ObjectiveLoss:
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """As the trainer's. `return_outputs` gives full logits where `compute_metrics` asks for them."""
+        """Returns the fused loss, and the model's outputs too if `return_outputs`.
+
+        With `compute_metrics` set, the outputs hold full logits.
+        """
         if "labels" not in inputs:
             raise ConfigError("objective_trainer: the batch has no labels; use a collator that makes them")
         if "shift_labels" in inputs:
@@ -144,7 +147,7 @@ class _ObjectiveLoss:
             return loss, model(**{name: value for name, value in inputs.items() if name != "labels"})
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Adds the means over the loss tokens since the last log, of all processes."""
+        """Logs `logs` with the means over the loss tokens since the last log, of all processes."""
         mode = "train" if self.model.training else "eval"
         sums = self._sums.pop(mode, None)
         if sums is not None:
@@ -174,7 +177,7 @@ class _ObjectiveLoss:
 
 
 class _Request(NamedTuple):
-    """What the model's forward needs beside the batch."""
+    """What the model's forward needs besides the batch."""
 
     arm: Arm
     start_model: Any
@@ -183,12 +186,12 @@ class _Request(NamedTuple):
 
 
 def _causal_lm(model: Any) -> Any:
-    """The model below PEFT's wrapper."""
+    """Returns the model below PEFT's wrapper."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _answer_with_loss(causal_lm: Any) -> None:
-    """Makes the model's forward return a ModelLoss where it is given a request; else it is what it was.
+    """Makes the model's forward return a ModelLoss when it is given a request; otherwise nothing changes.
 
     The loss is part of the forward, so that DDP's and accelerate's wrappers stay around it.
     """
@@ -229,7 +232,9 @@ def _loss_of_model(causal_lm: Any, shape: HeadShape, batch: dict[str, Any], requ
 def _predicting(
     causal_lm: Any, shape: HeadShape, read: dict[str, Any], tokens: LabelTokens
 ) -> tuple[Tensor, Head]:
-    """The hidden states (N, D) that predict the loss tokens, and the head, both in autocast's precision."""
+    """Returns the hidden states (N, D) that predict the loss tokens, and the head, in autocast's
+    precision.
+    """
     hidden_BLD = body_of(causal_lm)(**read).last_hidden_state
     head = head_of(causal_lm, shape)
     device = hidden_BLD.device.type

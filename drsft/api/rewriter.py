@@ -48,7 +48,8 @@ def rewrite(
 
 
 class Rewriter:
-    """An engine, a verifier and a recipe that rewrite problems until `close()`, or the end of a `with` block.
+    """Rewrites problems with one engine, one verifier and one recipe until `close()` or the end of a `with`
+    block.
 
     >>> target = drsft.Target(
     ...     model="embedded",
@@ -115,7 +116,7 @@ class Rewriter:
     def rewrite(
         self, problems: Iterable[Problem | Mapping[str, Any]], *, on_record: OnRecord | None = None
     ) -> list[Record]:
-        """Returns the record of each problem, in order; equal problems are rewritten each for itself.
+        """Returns the record of each problem, in order; equal problems are rewritten independently.
 
         A row is a mapping with the fields that `columns` names, by default problem, solution and answer.
         `on_record` is called in another thread with each record as it is made. Works where an event loop runs
@@ -181,7 +182,10 @@ def _engine(target: Target, prompter: Prompter, settings: Rewrite) -> tuple[Poli
 
 
 def _scorer(target: Target) -> Scorer:
-    """Loaded after the engine: what loads torch first decides how many threads it gets."""
+    """Loads the scoring model.
+
+    Call it after the engine starts: whatever loads torch first sets its thread count.
+    """
     from drsft.gap.scorer import BatchedScorer
     from drsft.train.model import load_for_scoring
 
@@ -189,9 +193,9 @@ def _scorer(target: Target) -> Scorer:
 
 
 def _run_in_thread(work: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine on an event loop of its own: one may run in this thread already.
+    """Runs a coroutine on a new event loop in another thread, since this thread may already run one.
 
-    What interrupts the waiting, as Ctrl-C does, cancels the coroutine and so frees the engine's slots.
+    An interrupt (Ctrl-C) cancels the coroutine, which frees the engine's slots.
     """
     begun: Future[Callable[[], object]] = Future()
 

@@ -14,14 +14,20 @@ Section = TypeVar("Section", bound=Frozen)
 
 
 def section_of(schema: type[Section], given: Section | Mapping[str, Any] | None, *, source: str) -> Section:
-    """The section of a configuration. Raises ConfigError, a line that begins with `source`."""
+    """Returns `given` as a section of the configuration.
+
+    Raises ConfigError, whose line begins with `source`.
+    """
     if isinstance(given, schema):
         return given
     return settings_of(schema, dict(given or {}), source=source)
 
 
 def target_of(model: str | Target) -> Target:
-    """A target; one that is given by its name reads texts as long as the model can, up to the default."""
+    """Returns `model` as a Target.
+
+    For a bare model name, `max_model_len` is what the model supports, up to the default.
+    """
     if isinstance(model, Target):
         return model
     target = Target(model=model)
@@ -32,7 +38,10 @@ def target_of(model: str | Target) -> Target:
 def arm_of(
     objective: str | Mapping[str, Any] | Objective, guards: Mapping[str, Any] | Guards | None, *, source: str
 ) -> Arm:
-    """An objective by its kind, its keys or itself, with its guards. Raises ConfigError as `section_of`."""
+    """Returns an arm with `objective` (its kind, its keys or itself) and `guards`.
+
+    Raises ConfigError as `section_of` does.
+    """
     keys = dict(objective) if isinstance(objective, Mapping) else objective
     tree = {
         "name": "api",

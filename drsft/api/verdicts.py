@@ -43,7 +43,7 @@ def verify(
 
 @cache
 def _pool(settings: str) -> VerifierPool:
-    """The worker for these settings, as JSON; it ends with the process."""
+    """Returns the worker pool for these settings (JSON); it lives until the process ends."""
     pool = VerifierPool.from_config(Verification.model_validate_json(settings), num_workers=1)
     atexit.register(pool.close)
     return pool

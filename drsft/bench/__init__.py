@@ -1,1 +1,1 @@
-"""Side-by-side measurements, the peer in the same run."""
+"""Measures drsft side by side with other tools, both in the same run."""

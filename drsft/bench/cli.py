@@ -1,4 +1,4 @@
-"""drsft bench: side-by-side measurements, the peer in the same run."""
+"""The commands of `drsft bench`: side-by-side measurements with other tools in the same run."""
 
 import sys
 from pathlib import Path
@@ -28,7 +28,7 @@ def bench_verification(
     workers: Annotated[int, typer.Option(min=1, help="Processes on each side.")] = 1,
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 3,
 ) -> None:
-    """The verifier against math-verify, on the same cases in the same run.
+    """Compare the verifier with math-verify, on the same cases in the same run.
 
     Examples:  drsft bench verify cases.jsonl
 
@@ -54,7 +54,7 @@ def bench_the_intake(
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 3,
 ) -> None:
-    """Reading, checking and sharding many problems, beside another checkout's build.
+    """Time reading, checking and sharding of many problems, beside another checkout's build.
 
     Examples:  drsft bench intake --data gsm8k_train.jsonl.gz --data math500.jsonl.gz
 
@@ -83,7 +83,7 @@ def bench_rewriting(
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 5,
     problems: Annotated[int, typer.Option(min=1, help="Problems of a round.")] = 512,
 ) -> None:
-    """The whole rewriting job against vllm.LLM.generate, with the same prompts and sampling.
+    """Compare the whole rewriting job with vllm.LLM.generate, with the same prompts and sampling.
 
     Examples:  drsft bench rewrite
 
@@ -107,7 +107,7 @@ def bench_the_cascade(
     problems: Annotated[int, typer.Option(min=1, help="Problems of a round.")] = 512,
     wave: Annotated[int, typer.Option(min=1, max=4, help="Samples that drsft draws at once.")] = 1,
 ) -> None:
-    """The cascade against ray.data.llm twice, and against the same engine with a barrier between passes.
+    """Compare the cascade with ray.data.llm run twice, and with one engine and a barrier between passes.
 
     Two in five problems are solved alone; drsft/bench/rewriting/acceptance.py states which samples are right.
 
@@ -130,7 +130,7 @@ def bench_the_orchestration(
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 3,
     peer_python: PeerPython = Path(".venv-peers/bin/python"),
 ) -> None:
-    """The whole rewriting job without a model: what drsft itself costs a problem, beside distilabel.
+    """Measure the rewriting job without a model: drsft's own cost per problem, beside distilabel.
 
     Examples:  drsft bench orchestration --problems 10000
 
@@ -156,7 +156,7 @@ def bench_the_grounding_check(
     overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 5,
 ) -> None:
-    """What the grounding check adds to the time of the guided stage, with the model of a configuration.
+    """Measure the time that the grounding check adds to the guided stage, for a configuration's model.
 
     Examples:  drsft bench grounding jobs/configs/quickstart.yaml problems.limit=300
 
@@ -182,7 +182,7 @@ def bench_the_service(
     requests: Annotated[int, typer.Option(min=40, help="Requests of a round.")] = 200,
     model: ModelOption = "embedded",
 ) -> None:
-    """POST /rewrite against AsyncLLM in process and vLLM's own server, on the same model in the same run.
+    """Compare POST /rewrite with AsyncLLM in process and with vLLM's server, on the same model.
 
     Examples:  drsft bench serve
 
@@ -201,7 +201,7 @@ def bench_hinted_decoding(
     alone: Annotated[int, typer.Option(min=1, help="Of these, decoded one by one too.")] = 50,
     stressed: Annotated[int, typer.Option(min=0, help="Of these, decoded under every stress.")] = 40,
 ) -> None:
-    """Hinted Decoding in both engines against one problem at a time, and under stress.
+    """Compare both engines of Hinted Decoding with one problem at a time, and test them under stress.
 
     Examples:  drsft bench hinted --rounds 5
 
@@ -229,7 +229,7 @@ def bench_the_loss(
     threads: Annotated[int, typer.Option(min=1, help="Threads of each side.")] = 2,
     sweep: Annotated[bool, typer.Option(help="Also other numbers of tokens and vocabularies.")] = True,
 ) -> None:
-    """The fused loss with its backward against full logits, in time and memory, each in its own process."""
+    """Compare the fused loss and its backward with full logits, in time and memory."""
     from drsft.bench.training.loss import Shape, bench_loss, print_bench
 
     shape = Shape(tokens=tokens, vocab=vocab, hidden=hidden)
@@ -261,7 +261,7 @@ def bench_training(
     activation_checkpointing: Annotated[bool, typer.Option(help="On both sides.")] = False,
     threads: Annotated[int, typer.Option(min=1, help="Of each side.")] = 2,
 ) -> None:
-    """The training step against TRL's SFTTrainer: speed, memory and the same losses.
+    """Compare the training step with TRL's SFTTrainer: speed, memory and equal losses.
 
     Examples:  drsft bench train --data gsm8k_train.jsonl.gz --objective dft
 
@@ -310,7 +310,7 @@ def bench_gap_scoring(
     rows: Annotated[int, typer.Option(min=16, max=900, help="Rows of a round.")] = 800,
     memory: Annotated[bool, typer.Option(help="Also peak memory over tokens and vocabulary.")] = True,
 ) -> None:
-    """Scoring for the gap report against one row at a time with full logits, in the same run."""
+    """Compare scoring for the gap report with one row at a time and full logits."""
     from drsft.bench.training.gap_scoring import bench_gap, bench_gap_memory, print_bench, print_memory
 
     for bench in bench_gap(num_rounds=rounds, num_rows=rows, model=model):

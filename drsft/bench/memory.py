@@ -1,4 +1,4 @@
-"""How much memory this process holds while something runs."""
+"""Measures how much memory this process holds while a block runs."""
 
 import os
 import threading
@@ -22,7 +22,7 @@ class MemoryCurve:
 
     @property
     def tenths(self) -> list[float]:
-        """The largest in each tenth of the time; fewer where there are fewer samples."""
+        """The largest value in each tenth of the time; fewer values if there are fewer samples."""
         cuts = [len(self.samples) * i // 10 for i in range(11)]
         return [max(self.samples[a:b]) for a, b in pairwise(cuts) if b > a]
 
@@ -32,7 +32,7 @@ class MemoryCurve:
 
 @contextmanager
 def watched_memory() -> Iterator[MemoryCurve]:
-    """A curve that grows while the block runs. Reads /proc, so Linux only."""
+    """Yields a curve that grows while the block runs. It reads /proc, so it works on Linux only."""
     curve = MemoryCurve()
     stop = threading.Event()
 

@@ -23,7 +23,7 @@ class ModelUse:
 
     @property
     def target(self) -> dict[str, Any]:
-        """The keys of `target` that the model decides."""
+        """The keys of the section `target` that depend on the model."""
         return {"model": self.location, "dtype": self.dtype}
 
 
@@ -58,7 +58,10 @@ def _dtype_of(folder: Path) -> str:
 
 
 def _make_random_model(folder: Path) -> None:
-    """28M parameters under the embedded model's tokenizer; it never finds the end of a turn on purpose."""
+    """Writes a model of 28M random parameters with the embedded tokenizer.
+
+    It never ends a turn, on purpose.
+    """
     import torch
     from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 

@@ -14,13 +14,16 @@ HOW_TO_GET_PEERS = "make peers installs it into .venv-peers; or name a Python th
 
 
 def has_package(python: Path, package: str) -> bool:
-    """Whether that interpreter is there and finds the package; nothing is imported."""
+    """Returns whether that interpreter exists and finds the package; nothing is imported."""
     code = f"import importlib.util as u, sys; sys.exit(u.find_spec({package!r}) is None)"
     return python.exists() and subprocess.run([python, "-c", code], check=False).returncode == 0
 
 
 def run_peer(python: Path, script: Path, arguments: Sequence[str], *, folder: Path) -> dict[str, Any]:
-    """The JSON line that the script prints last. Its caches go below `folder`; drsft is not on its path."""
+    """Runs the script and returns the JSON line that it prints last.
+
+    The script's caches go below `folder`; drsft is not on its path.
+    """
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {"HOME": str(folder), "HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1"}
     # -P: the script's own folder holds modules whose names others use too.

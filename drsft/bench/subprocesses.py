@@ -1,4 +1,4 @@
-"""Each side of a bench runs in a process of its own: nothing is warm for the one that comes second."""
+"""Runs each side of a bench in a process of its own, so that no side profits from the other's warm caches."""
 
 import json
 import os
@@ -19,7 +19,10 @@ def run_side(
     environment: Mapping[str, str] = os.environ,
     folder: Path | None = None,
 ) -> str:
-    """Its standard output; without `num_threads` the environment says how many. StageError when it fails."""
+    """Runs a command and returns its standard output. Raises StageError when it fails.
+
+    Without `num_threads` the environment sets the number of threads.
+    """
     done = subprocess.run(
         command,
         env={**environment, **({} if num_threads is None else {"OMP_NUM_THREADS": str(num_threads)})},
@@ -35,6 +38,6 @@ def run_side(
 
 
 def last_json_line(output: str) -> dict[str, Any]:
-    """Sides print their result last, whatever their libraries printed before."""
+    """Returns the result, which sides print last, after whatever their libraries printed."""
     result: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
     return result

@@ -43,7 +43,7 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """What goes before a command."""
+    """Handles the options that stand before a command."""
 
 
 @app.command()
@@ -53,7 +53,7 @@ def version() -> None:
 
 
 def main() -> None:
-    """Ends with 0, or as docs/jobs.md says: 1 failed, 2 a user's mistake, 3 busy, 129, 130, 143 signals."""
+    """Runs the command line. Exit codes: 0, 1 failed, 2 user's mistake, 3 busy, 129/130/143 for signals."""
     try:
         try:
             app()

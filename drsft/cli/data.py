@@ -40,7 +40,7 @@ class _OnlyProblems(Frozen):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """How the file is to be read: by a run's configuration, or by what was given and guessed."""
+    """How the file will be read: by a run's configuration, or by what was given and guessed."""
 
     problems: Problems
     guesses: Mapping[str, str]  # key of problems -> why its value was taken
@@ -128,7 +128,10 @@ def _reading(file: str, config: Path | None, overrides: Sequence[str], model: st
 
 
 def _survey(given: Problems) -> DataSurvey:
-    """What drsft init would take, the likeliest where it would ask. Raises InputError."""
+    """Returns the survey that drsft init would make, with the likeliest choice where it would ask.
+
+    Raises InputError.
+    """
     named = {role: getattr(given.columns, role) for role in _ROLES}
     columns = {
         role: name
@@ -140,7 +143,7 @@ def _survey(given: Problems) -> DataSurvey:
 
 
 def _guesses(given: Problems, survey: DataSurvey) -> dict[str, str]:
-    """What was taken that is neither given nor a default, with the reason."""
+    """Returns the settings that are neither given nor defaults, each with the reason."""
     found, usual = survey.problems, Columns()
     guesses = {
         f"columns.{role}": survey.columns.reasons.get(role, "is what drsft init takes")
@@ -177,7 +180,7 @@ def _report(reading: _Reading, prompter: Prompter | None, max_rows: int | None) 
 
 
 def _turn(prompter: Prompter, problem: Problem) -> dict[str, str]:
-    """What the model sees of the first problem, and what it is trained to say."""
+    """Returns what the model sees of the first problem, and what it is trained to say."""
     decode = prompter.tokenizer.decode
     prompt, solution = prompter.plain(problem), prompter.completion(problem.demonstration)
     return {
@@ -187,7 +190,7 @@ def _turn(prompter: Prompter, problem: Problem) -> dict[str, str]:
 
 
 def _hints(reading: _Reading, report: DataReport) -> Iterator[str]:
-    """What a person should look at, a line each with the key to set."""
+    """Yields what the user should check, one line each with the key to set."""
     if reading.trouble is not None:
         yield f"drsft init: {reading.trouble}"
     for key, reason in reading.guesses.items():
@@ -206,7 +209,10 @@ def _hints(reading: _Reading, report: DataReport) -> Iterator[str]:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int], None]]:
-    """Takes how many rows were read: a line that changes on a terminal, one every few seconds in a log."""
+    """Yields a function that shows how many rows were read.
+
+    A terminal gets a line that changes; a log gets a line every few seconds.
+    """
     console = progress_console()
     if not console.is_terminal:
         yield _logged(console)

@@ -18,7 +18,15 @@ ROLES = {"demonstration": "solution", "reference": "answer", "messages": "conver
 def data_tables(
     report: DataReport, turn: Mapping[str, str] | None, hints: Sequence[str]
 ) -> Iterator[Table | Text]:
-    """A line of counts; tables of fields, columns, lengths, rows set aside and the first problem; hints."""
+    """Yields the tables of `drsft data`, in the order shown.
+
+    A line of counts comes first, then tables of fields, columns, lengths, rows set aside and the first
+    problem,
+
+    then hints.
+
+    Hints.
+    """
     yield Text(_summary(report), style="bold")
     yield _fields_table(report)
     yield _columns_table(report)
@@ -120,6 +128,6 @@ def _first_table(problem: Problem, turn: Mapping[str, str] | None) -> Table:
 
 
 def _short(text: str, max_chars: int) -> Text:
-    """On one line, whatever the text holds."""
+    """Returns the text on one line, cut to `max_chars`."""
     line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text[: max_chars + 1])
     return Text(line if len(line) <= max_chars else f"{line[: max_chars - 1]}…")

@@ -1,4 +1,4 @@
-"""What `drsft evaluate` shows: scores, a comparison of two models, and what a judging anew has changed."""
+"""Prints the results of `drsft evaluate`: scores, comparisons of two models, and changes by a new judging."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +24,10 @@ WIDTH = 160  # where the output is no terminal: every column whole
 
 
 def show_scores(config: RunConfig, console: Console) -> None:
-    """One line for each arm and benchmark of the run. Raises ConfigError where it names no benchmark."""
+    """Prints one line for each arm and benchmark of the run.
+
+    Raises ConfigError where it names no benchmark.
+    """
     if not config.evaluate.benchmarks:
         raise ConfigError(
             "evaluate.benchmarks names no benchmark; give one, as in evaluate.benchmarks=[gsm8k]"
@@ -80,7 +83,10 @@ class _Side:
 
 
 def compare_models(config: RunConfig, first: str, second: str, console: Console) -> None:
-    """First minus second on every benchmark that both were evaluated on. Raises InputError without one."""
+    """Prints first minus second on every benchmark on which both were evaluated.
+
+    Raises InputError without one.
+    """
     sides = _side(config, first), _side(config, second)
     table = _table("benchmark", first, second, "difference", "95 % interval", "gained", "lost", "problems")
     num_compared = 0
@@ -106,7 +112,7 @@ def compare_models(config: RunConfig, first: str, second: str, console: Console)
 
 
 def _side(config: RunConfig, named: str) -> _Side:
-    """A model of this run, or WHERE:MODEL of another one."""
+    """Returns a model of this run, or that of another one written WHERE:MODEL."""
     where, separator, model = named.rpartition(":")
     run = find_run(where) if separator else open_run(config)
     pick_models(run.config, model)
@@ -126,7 +132,7 @@ def _difference_cells(
 
 
 def rejudge(config: RunConfig, console: Console) -> None:
-    """Judges the run's samples with this version of the verifier; prints what changed."""
+    """Judges the run's samples again with this version of the verifier and prints what changed."""
     num_workers = config.resources.engine_share.num_workers * config.resources.verify_workers_per_actor
     with VerifierPool.from_config(config.rewrite.verification, num_workers=num_workers) as verifier:
         results = [
@@ -151,7 +157,10 @@ def _rejudged_cells(one: Rejudged, number: int) -> Iterator[str]:
 
 
 def _table(*names: str) -> Table:
-    """The first two columns are names and never cut; numbers fold where the terminal is narrow."""
+    """Returns an empty table.
+
+    Its first two columns (names) are never cut, its numbers fold on narrow terminals.
+    """
     texts = [Column(name, no_wrap=True) for name in names[:2]]
     numbers = [Column(name, justify="right", overflow="fold") for name in names[2:]]
     return Table(*texts, *numbers, box=SIMPLE)

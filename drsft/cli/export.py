@@ -25,7 +25,7 @@ _ROWS_OF_A_GROUP = 10_000  # shards are small, and readers want row groups that 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """`counts` says what the rows are, and why there are not more."""
+    """The result of an export; `counts` says what the rows are, and why there are not more."""
 
     url: str
     num_rows: int
@@ -35,7 +35,7 @@ class Exported:
 def export_records(kind: ExportKind, run: Run, out: Store) -> Exported:
     """Reads the records of a run and writes `<out>/<kind>.parquet`; equal records give equal bytes.
 
-    In memory stand the compressed file and about 10,000 rows. Raises InputError when nothing is rewritten.
+    It holds the compressed file and about 10,000 rows in memory. Raises InputError when nothing is rewritten.
     """
     thought = _thought(run)
     marks_thoughts = thought is not None or _holds_thoughts(run)
@@ -63,12 +63,12 @@ def export_records(kind: ExportKind, run: Run, out: Store) -> Exported:
 
 
 def _thought(run: Run) -> Thought | None:
-    """How the target's template marks thoughts."""
+    """Returns how the target's template marks thoughts, or None."""
     return read_stored(run.store, layout.TURN, Turn).thought if run.store.exists(layout.TURN) else None
 
 
 def _holds_thoughts(run: Run) -> bool:
-    """Whether a run that an older version started, which has no turn, was gone on with by this one."""
+    """Returns whether this version resumed a run of an older version, which stored no turn."""
     if run.store.exists(layout.TURN):
         return False
     return any("thought" in run.records.table(shard).schema.names for shard in run.records.done())

@@ -1,4 +1,4 @@
-"""`drsft init`: a first configuration from a file, a model and this machine."""
+"""Implements `drsft init`: makes a first configuration from a file, a model and this machine."""
 
 import json
 import sys

@@ -1,6 +1,6 @@
 """`drsft inspect`: reads a run's records, filters them and shows them, a page at a time on a terminal.
 
-A record's heat maps are read from the shard of the gap's scores that has the name of the record's own.
+A record's heat map is read from the shard of gap scores with the same name as the record's shard.
 """
 
 import os
@@ -24,7 +24,10 @@ __all__ = ["Filters", "browse", "show_grounding"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """What a record must be to be shown; empty ones let everything pass. `problem_id` may be its start."""
+    """The conditions on the records to show; an empty filter matches every record.
+
+    `problem_id` may be the beginning of an id.
+    """
 
     source: Source | None = None
     outcome: Outcome | None = None
@@ -50,7 +53,9 @@ def browse(
     show_heat: bool = False,
     console: Console,
 ) -> None:
-    """The run's summary, then the first `limit` records that pass. Raises InputError without records.
+    """Prints the run's summary, then the first `limit` records that match. Raises InputError without records.
+
+    It reads only the shards needed to reach the limit. `show_heat` needs the run's gap report (InputError).
 
     Reads no more shards than it takes to fill the limit. `show_heat` needs the run's gap report (InputError).
     """
@@ -75,7 +80,10 @@ def browse(
 
 
 def show_grounding(run: Run, filters: Filters, *, limit: int, console: Console) -> None:
-    """How guided solutions of the records that pass read without their guide. InputError without records."""
+    """Prints how likely the guided solutions of matching records are without their guide.
+
+    Raises InputError without records.
+    """
     run.check_has_records()
     found = grounding_of((record for _, record in _records(run, filters)), num_examples=limit)
     os.environ.setdefault("LESS", "-RFX")
@@ -84,12 +92,15 @@ def show_grounding(run: Run, filters: Filters, *, limit: int, console: Console) 
 
 
 def _records(run: Run, filters: Filters) -> Iterator[tuple[str, Record]]:
-    """With the shard that each lies in."""
+    """Yields the matching records, each with the name of its shard."""
     return ((shard, record) for shard, record in run.each_record() if filters.let_pass(record))
 
 
 def _heat_reader(run: Run) -> Callable[[str, Record], RenderableType]:
-    """Heat maps of a record in a shard; what loads torch and the tokenizer is not loaded for less."""
+    """Returns a function from a shard and a record to its heat map.
+
+    Only then torch and the tokenizer are loaded.
+    """
     from drsft.gap.report import heat_maps_of
     from drsft.gap.scored_texts import scores_of
     from drsft.policy.prompts import model_location

@@ -1,4 +1,4 @@
-"""What the scripts in jobs/ share: a command of the command line, with its configuration as an option."""
+"""Runs a command of the command line for the scripts in jobs/, with the configuration as an option."""
 
 import argparse
 import os
@@ -12,7 +12,7 @@ __all__ = ["run_job"]
 def run_job(command: str, description: str | None) -> None:
     """Runs `drsft COMMAND CONFIG KEY=VALUE ...` and ends the process with its exit code.
 
-    Where no terminal shows it, the driver writes JSON lines, unless DRSFT_LOG says otherwise.
+    Without a terminal the driver logs JSON lines, unless DRSFT_LOG says otherwise.
     """
     if not sys.stderr.isatty():
         os.environ.setdefault("DRSFT_LOG", "json")

@@ -1,4 +1,4 @@
-"""`drsft plan`: what a run would take, from what another one took."""
+"""Implements `drsft plan`: estimates a run from the measured rates of another one."""
 
 import tempfile
 from pathlib import Path
@@ -23,8 +23,12 @@ __all__ = ["show_memory", "show_plan"]
 
 
 def show_plan(config: RunConfig, calibration: Run, prices: Prices, console: Console) -> Estimate:
-    """Prints the estimate with its arithmetic; workers that the configuration leaves open are as many as that
-    run's. Raises InputError for problems or rates that cannot be had.
+    """Prints the estimate with its arithmetic.
+
+    Worker counts that the configuration leaves open are taken from the calibration run. Raises InputError
+    where
+
+    problems or rates cannot be read.
     """
     rates = measure(calibration)
     resources = config.resources.settled_by(rates.config.resources)
@@ -47,7 +51,10 @@ def show_plan(config: RunConfig, calibration: Run, prices: Prices, console: Cons
 
 
 def show_memory(config: RunConfig, console: Console, *, card_gb: float | None) -> None:
-    """Prints what one process of each stage holds. Raises ConfigError where a stage is larger than a card."""
+    """Prints what one process of each stage holds.
+
+    Raises ConfigError where a stage needs more than a card has.
+    """
     shape = model_shape(model_location(config.target.model))
     headings = ("stage", "processes", "card, GB", "host, GB", "first process, GB", "disk, GB")
     table = Table(
@@ -62,7 +69,9 @@ def show_memory(config: RunConfig, console: Console, *, card_gb: float | None) -
 
 
 def _count(config: RunConfig) -> tuple[int, int]:
-    """Usable problems, and those of all benchmarks; the data is read as the run itself would read it."""
+    """Returns the number of usable problems, and of problems in all benchmarks, read as the run would read
+    them.
+    """
     prompter = target_prompter(config.target)
     kinds = kinds_of(config.rewrite.verification)
     with tempfile.TemporaryDirectory(prefix="drsft-plan-") as folder:
@@ -113,7 +122,7 @@ def _total_lines(found: Estimate) -> list[str]:
 
 
 def _cautions(config: RunConfig, rates: Rates, found: Estimate) -> list[str]:
-    """Where the rates were measured on something else than what is planned."""
+    """Returns a line for each way in which the measured run differs from the planned one."""
     cautions = []
     for name in ("target", "rewrite"):
         if getattr(config, name) != getattr(rates.config, name):

@@ -1,4 +1,4 @@
-"""The commands that look at runs: report, compare, plan, inspect."""
+"""The commands that read finished or running runs: report, compare, plan, inspect."""
 
 import shlex
 from collections.abc import Sequence
@@ -92,10 +92,10 @@ def plan(
         float | None, typer.Option(min=0, metavar="GB", help="With --memory: refuse what such a card lacks.")
     ] = None,
 ) -> None:
-    """What a run would take (tokens, hours, storage, money), from what a finished one took.
+    """Estimate a run (tokens, hours, storage, money) from the rates of a finished one.
 
     Rates come from a small run of the same model on the same machines; the arithmetic is shown. --memory
-    needs no run: it goes by the sizes of the model's tensors.
+    needs no finished run: it uses the sizes of the model's tensors.
 
     Examples:  drsft run my-run.yaml problems.limit=200 name=trial
 
@@ -145,7 +145,7 @@ def inspect(
         bool, typer.Option("--grounding", help="Guided solutions that lead least and most to their answer.")
     ] = False,
 ) -> None:
-    """Browse the records of a run: the expert's text beside what was kept, and why.
+    """Browse the records of a run: the expert's text beside the kept one, with the reasons.
 
     Examples:  drsft inspect runs/quickstart-4f2a --source expert --limit 3
 

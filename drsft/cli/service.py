@@ -1,4 +1,4 @@
-"""The commands that need no run: a configuration, a look at data, verdicts, the service, the reference."""
+"""The commands that need no run: init, data, verify, the service, and the configuration reference."""
 
 import re
 import sys
@@ -39,7 +39,8 @@ def data(
 ) -> None:
     """Show the rows of a data set as a run would read them, and which it would set aside.
 
-    Without a configuration they are read as `drsft init` would have them read, and what it found is said.
+    Without a configuration, columns and verifier are guessed as `drsft init` does, and the guesses are
+    printed.
 
     Examples:  drsft data exercises.csv
 
@@ -93,10 +94,10 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the choices as one JSON object.")] = False,
 ) -> None:
-    """Look at data, model and machine, and write a commented configuration that runs.
+    """Inspect data, model and machine, and write a commented configuration that runs.
 
-    Finds columns, verifier, split, prompts, token limits, batch sizes and engine settings, and says why. Ends
-    with 2 and one line that names what is missing where it finds none.
+    Chooses columns, verifier, split, prompts, token limits, batch sizes and engine settings, with a reason
+    for each. If something cannot be found, exits with 2 and one line that names what is missing.
 
     Examples:  drsft init problems.csv --model Qwen/Qwen2.5-0.5B-Instruct
 
@@ -143,7 +144,7 @@ def verify(
     timeout_s: Annotated[float, typer.Option(min=0.1, help="For one row; past it: unjudged.")] = 5.0,
     explain: Annotated[bool, typer.Option(help="Add how each side was read, and from where.")] = False,
 ) -> None:
-    """Judge rows of {"reference", "prediction", "kind"?}; each is printed again with "outcome" and "reason".
+    """Judge rows of {"reference", "prediction", "kind"?} and print each with "outcome" and "reason".
 
     Examples:  drsft verify answers.jsonl > judged.jsonl
 
@@ -161,7 +162,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8700,
 ) -> None:
-    """Answer POST /rewrite on this machine, with a page at / to try it.
+    """Serve POST /rewrite on this machine, with a page at / to try it.
 
     Examples:  drsft serve serve/local.yaml
 
@@ -189,7 +190,7 @@ def serve_key(name: Annotated[str, typer.Argument(metavar="NAME", help="Who will
 
 @service_app.command("config")
 def config_reference() -> None:
-    """Print the reference of all keys, as Markdown.
+    """Print the reference of all configuration keys as Markdown.
 
     Example:  drsft config > docs/configuration.md
     """

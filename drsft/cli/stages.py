@@ -1,4 +1,4 @@
-"""The commands that do a run's stages."""
+"""The commands that run a run's stages."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ def run(
     ] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of --live; 0 takes a free one.")] = 8710,
 ) -> None:
-    """Rewrite, train, evaluate and report; the same command again goes on where it stopped.
+    """Rewrite, train, evaluate and report; repeat the same command to resume after a stop.
 
     Examples:  drsft run jobs/configs/quickstart.yaml
 
@@ -75,7 +75,7 @@ def rewrite(
         typer.Option(metavar="WHERE", help="Folder or s3:// URL of the export; else with the run."),
     ] = None,
 ) -> None:
-    """Only the rewriting; a finished run is not rewritten again.
+    """Run the rewriting stage only; a finished run is not rewritten again.
 
     Examples:  drsft rewrite jobs/configs/gsm8k.yaml
 
@@ -114,9 +114,9 @@ def gap(
         str | None, typer.Option(metavar="MODEL", help="Score under this model instead of the target.")
     ] = None,
 ) -> None:
-    """How far texts are from what a model would write, and what to do about it.
+    """Measure how far texts are from what a model would write, and recommend what to do.
 
-    Without options: the records that were rewritten before, beside the experts' texts. Rows of --data hold
+    Without options it scores the run's records and the experts' texts. With --data it scores rows that hold
     problem, prompt or messages, and completion or solution; a `source` column groups them.
 
     Examples:  drsft gap jobs/configs/quickstart.yaml
@@ -135,7 +135,7 @@ def gap(
 
 @stages_app.command()
 def train(config: Config, overrides: Overrides = None) -> None:
-    """Only the training, on records that were rewritten before."""
+    """Run the training stage only, on records that were rewritten before."""
     run_stages(config, overrides, ("train",))
 
 
@@ -151,7 +151,7 @@ def evaluate(
         bool, typer.Option("--rejudge", help="Judge the samples anew with this verifier; samples nothing.")
     ] = False,
 ) -> None:
-    """Only the evaluation, of models that were trained before; what was sampled is not sampled again.
+    """Run the evaluation stage only, on models that were trained before; existing samples are reused.
 
     A model of --compare is `base`, an arm (all its seeds), ARM/seed-N, or WHERE:MODEL of another run, with
     WHERE a run's folder, its s3:// URL or its CONFIG.

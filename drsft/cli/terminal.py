@@ -1,4 +1,4 @@
-"""What every command shares: where it speaks, how it is stopped."""
+"""Shared by all commands: the console for progress, and how signals stop a command."""
 
 import logging
 import signal
@@ -23,7 +23,7 @@ Overrides = Annotated[
 
 
 def progress_console() -> Console:
-    """For what a command says while it works."""
+    """Returns the console for what a command prints while it works."""
     if not wants_json():
         return Console(stderr=True)
     log_as_json()
@@ -32,7 +32,7 @@ def progress_console() -> Console:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP end the command in order, with their usual exit codes."""
+    """Makes Ctrl-C, SIGTERM and SIGHUP end the command in order, with their usual exit codes."""
     with END_REQUESTS.installed():
         try:
             yield

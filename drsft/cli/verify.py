@@ -1,4 +1,4 @@
-"""`drsft verify FILE`: judge rows, print them as JSON lines with their outcome and reason."""
+"""Implements `drsft verify FILE`: judges rows and prints them as JSON lines with outcome and reason."""
 
 import json
 import sys
@@ -40,10 +40,10 @@ def verify_file(
     output: TextIO | None = None,
     console: Console | None = None,
 ) -> Counter[tuple[str, str]]:
-    """Judge the rows of `file` ("-" is stdin) and write them to `output` (stdout) in their order.
+    """Judges the rows of `file` ("-" is stdin) and writes them to `output` (stdout) in their order.
 
     A row is {"reference", "prediction", "kind"?, "question"?, "truncated"?, ...}; `kind` is the default. A
-    row that is none is printed with outcome "unjudged" and the reason. `with_explanation` adds the field
+    row that is malformed is printed with outcome "unjudged" and the reason. `with_explanation` adds the field
     "explanation": each side as it was read, from which place, and the rule. Returns counts by outcome and
     reason.
     """
@@ -67,7 +67,7 @@ def verify_file(
 
 
 def _rows(file: str) -> Iterator[Row | BadRow | JsonLine]:
-    """The rows of a file of any format that problems may have, or of JSON lines from stdin."""
+    """Yields the rows of a file of any format that problems may have, or of JSON lines from stdin."""
     if file == "-":
         lines = enumerate(sys.stdin.buffer, start=1)
         yield from (JsonLine(f"stdin line {number}", line) for number, line in lines if line.strip())
@@ -78,7 +78,7 @@ def _rows(file: str) -> Iterator[Row | BadRow | JsonLine]:
 def _judged(
     rows: Iterable[Row | BadRow | JsonLine], kind: str, pool: VerifierPool
 ) -> Iterator[tuple[dict[str, Any], Verdict]]:
-    """Rows with their verdicts, in order, at most WINDOW in flight."""
+    """Yields rows with their verdicts, in order, with at most WINDOW in flight."""
     waiting: deque[tuple[dict[str, Any], Future[Verdict]]] = deque()
     for one in rows:
         waiting.append(_submitted(one, kind, pool))
@@ -98,12 +98,15 @@ def _written(row: dict[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has no spelling for: numbers with the digits of their file, dates, bytes."""
+    """Converts a value that JSON cannot hold: exact decimals become numbers, dates and bytes become text."""
     return float(value) if isinstance(value, Decimal) else text_of({"x": value}, "x")
 
 
 def _fields(one: Row | BadRow | JsonLine) -> dict[str, Any] | BadRow:
-    """A row's fields; in JSON lines invalid UTF-8 survives as lone surrogates, in and out."""
+    """Returns the fields of a row.
+
+    Invalid UTF-8 in JSON lines is kept as lone surrogates, so that it is written back unchanged.
+    """
     if isinstance(one, Row):
         return one.fields
     if isinstance(one, BadRow):
@@ -156,7 +159,9 @@ def _explanation(row: dict[str, Any], kind: str, verdict: Verdict, options: Veri
 
 
 def _text(value: Any) -> str:
-    """A number or a nested object (unit tests of code) may stand where text is expected."""
+    """Returns the value as text: JSON for a number or an object (such as unit tests) where text is
+    expected.
+    """
     return value if isinstance(value, str) else json.dumps(value, default=_plain)
 
 

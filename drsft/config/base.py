@@ -15,13 +15,16 @@ class Frozen(BaseModel):
 
 
 def fingerprint(settings: Any, *, num_digits: int) -> str:
-    """So many hex digits over settings (JSON values), whatever the order of their keys."""
+    """Returns `num_digits` hex digits of a hash over settings (JSON values).
+
+    The order of keys does not matter.
+    """
     canonical = json.dumps(settings, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:num_digits]
 
 
 def merged(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """`given` over `defaults`, section by section."""
+    """Returns `given` laid over `defaults`, section by section."""
     result = {**defaults, **given}
     for key in defaults.keys() & given.keys():
         if isinstance(defaults[key], dict) and isinstance(given[key], dict):

@@ -1,4 +1,4 @@
-"""The benchmarks that are known by name: where the hub has them, their columns, verifier and prompt.
+"""Lists the benchmarks known by name: where the hub has them, their columns, verifier and prompt.
 
 Plain data that a configuration's own keys are laid over. Each benchmark's columns are those on the hub first,
 then the usual names of a local copy (`problem`, `answer`), so that for a machine without a network

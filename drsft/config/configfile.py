@@ -1,4 +1,7 @@
-"""From a YAML file and KEY=VALUE overrides to a RunConfig; every mistake is one line that names its key."""
+"""Reads a YAML file and KEY=VALUE overrides into a RunConfig.
+
+Every mistake is one line that names its key.
+"""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -20,12 +23,17 @@ MAX_CONFIG_BYTES = 256 << 10
 
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
-    """The run's configuration in `path` with overrides such as `train.seeds=[0,1]`. Raises ConfigError."""
+    """Reads the run's configuration in `path`, with overrides such as `train.seeds=[0,1]`.
+
+    Raises ConfigError.
+
+    Raises ConfigError.
+    """
     return load_settings(RunConfig, path, overrides)
 
 
 def load_settings(schema: type[Settings], path: Path, overrides: Iterable[str] = ()) -> Settings:
-    """The same for any tree of settings."""
+    """Reads `path` with overrides into any tree of settings, as `load_config` does."""
     tree = _read(path)
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected keys such as problems and target, found {type(tree).__name__}")
@@ -35,7 +43,12 @@ def load_settings(schema: type[Settings], path: Path, overrides: Iterable[str] =
 def settings_of(
     schema: type[Settings], tree: dict[str, Any], overrides: Iterable[str] = (), *, source: str
 ) -> Settings:
-    """The settings in a tree of keys, changed by overrides. ConfigError, a line that begins with `source`."""
+    """Returns the settings in a tree of keys, changed by overrides.
+
+    Raises ConfigError, whose line begins with `source`.
+
+    ConfigError, a line that begins with `source`.
+    """
     for override in overrides:
         _apply(tree, override)
     try:
@@ -116,7 +129,7 @@ def _describe(error: ErrorDetails, tree: Mapping[str, Any], schema: type[BaseMod
 
 
 def _first_of_each(error: ValidationError, tree: Mapping[str, Any]) -> list[ErrorDetails]:
-    """A key with a wrong member is also reported as a whole; the first report is the precise one."""
+    """Returns the first error of each key: pydantic also reports the keys above it, less precisely."""
     told: list[str] = []
     kept = []
     for one in error.errors():
@@ -128,7 +141,7 @@ def _first_of_each(error: ValidationError, tree: Mapping[str, Any]) -> list[Erro
 
 
 def _key(location: tuple[int | str, ...], tree: Any) -> str:
-    """The path that the user wrote; pydantic adds the names of union members, which are left out."""
+    """Returns the key as the user wrote it, without the names of union members that pydantic adds."""
     parts: list[str] = []
     for i, part in enumerate(location):
         is_written = (isinstance(tree, dict) and part in tree) or (

@@ -1,4 +1,4 @@
-"""Where problems come from and which of them are set aside."""
+"""Settings for where problems come from and which of them are set aside."""
 
 import codecs
 import hashlib
@@ -12,7 +12,7 @@ __all__ = ["Columns", "Decontaminate", "NearDuplicates", "Problems", "Reading"]
 
 
 class Reading(Frozen):
-    """How files are read, where what their first bytes say is wrong; null is what they say."""
+    """How to read files; null leaves a choice to the file's first bytes."""
 
     format: Literal["parquet", "arrow", "json", "jsonl", "csv"] | None = Field(
         None, description="csv: any separator"
@@ -38,10 +38,12 @@ class Reading(Frozen):
 
 
 class Columns(Frozen):
-    """Which fields of the user's rows hold what; of several names the first that a row has.
+    """The fields of the user's rows that hold each part of a problem.
 
-    A name may be a path, "meta.answers[0].text", or a template of several, "{Body} {Question}", in which a
-    list stands line by line: docs/data.md.
+    Of several names the first one found counts.
+
+    A name may be a path, "meta.answers[0].text", or a template of several, "{Body} {Question}", in which each
+    element of a list becomes a line: docs/data.md.
     """
 
     question: str | tuple[str, ...] = ("problem", "question")
@@ -61,7 +63,9 @@ class Columns(Frozen):
 
     @model_serializer(mode="wrap")
     def without_later_settings(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """`messages` came later and is left out where it is not set: runs made before keep their name."""
+        """Serialises the settings without `messages` if it is unset, so that older runs keep their
+        fingerprint.
+        """
         settings: dict[str, Any] = serialised(self)
         return {key: value for key, value in settings.items() if key != "messages" or value is not None}
 
@@ -71,7 +75,10 @@ class Columns(Frozen):
 
 
 class NearDuplicates(Frozen):
-    """Problems that say what an earlier one says are set aside: see drsft/intake/clean/near_duplicates.py."""
+    """Sets aside problems that repeat an earlier one in nearly the same words.
+
+    See drsft/intake/clean/near_duplicates.py.
+    """
 
     threshold: float = Field(0.8, gt=0, le=1, description="Jaccard similarity of the word shingles")
     shingle_words: int = Field(2, ge=1, description="words of a shingle")
@@ -118,7 +125,9 @@ class Problems(Frozen):
 
     @model_serializer(mode="wrap")
     def without_later_settings(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Settings that came later are left out where nothing is set: runs made before keep their name."""
+        """Serialises the settings without newer keys that are unset, so that older runs keep their
+        fingerprint.
+        """
         settings: dict[str, Any] = serialised(self)
         unset = {
             "reading": self.reading == Reading(),
@@ -137,7 +146,7 @@ class Problems(Frozen):
         return part
 
     def holds(self, question: str) -> bool:
-        """Whether a question lies in `part`; equal questions always lie together."""
+        """Returns whether a question is in `part`; equal questions are always in the same part."""
         if self.part is None:
             return True
         first, end = map(int, self.part.split("-"))

@@ -1,4 +1,4 @@
-"""Benchmarks and the sampling protocol."""
+"""Settings of benchmarks and of the sampling protocol."""
 
 import difflib
 from typing import Any, Literal
@@ -14,7 +14,7 @@ __all__ = ["Benchmark", "Evaluate"]
 
 
 class Benchmark(Frozen):
-    """A benchmark that is known by name (its name alone is enough), or a file of the user's own."""
+    """A benchmark that is known by name (the name alone is enough), or a file of the user's own."""
 
     name: str = Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$", max_length=40)
     problems: Problems
@@ -100,12 +100,14 @@ class Evaluate(Frozen):
         return self
 
     def prompts_for(self, benchmark: Benchmark, target: Prompts) -> Prompts:
-        """The turns that the benchmark's questions go into: its own, else the protocol's, else `target`'s."""
+        """Returns the prompts for a benchmark's questions: its own, else the protocol's, else those of
+        `target`.
+        """
         plain = benchmark.prompt or self.prompt or target.plain
         return target.model_copy(update={"plain": plain, "system": self.system or target.system})
 
     def samples_fingerprint(self, benchmark: Benchmark) -> str:
-        """Of the benchmark and of all of the protocol that its samples depend on."""
+        """Returns a hash of the benchmark and of every protocol setting that its samples depend on."""
         protocol = self.model_dump(mode="json", exclude={"benchmarks", "base", "preset", "contamination"})
         settings = [benchmark.model_dump(mode="json"), protocol]
         return fingerprint(settings, num_digits=8)

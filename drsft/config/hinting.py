@@ -1,4 +1,4 @@
-"""Hinted Decoding: the mixing of two contexts, and how the hinted one is made (arXiv 2602.12222).
+"""Settings of Hinted Decoding: how two contexts are mixed, and how the hinted one is made (arXiv 2602.12222).
 
 Defaults are those of the authors' demonstration unless a description says otherwise.
 """
@@ -44,14 +44,17 @@ PROMPT = "# Question:\n{question}\n\n# Answer:\n{demonstration}\n\n# CoT:\n"
 
 
 class Linear(Frozen):
-    """λ = clamp(beta · H, 0, 1). H is the hinted context's entropy over ln(vocabulary size)."""
+    """Linear schedule: λ = clamp(beta · H, 0, 1).
+
+    λ is the weight of the plain context; H is the hinted context's entropy divided by ln(vocabulary size).
+    """
 
     kind: Literal["linear"] = "linear"
     beta: float = Field(3.0, ge=0, description="0 follows the hinted context alone")
 
 
 class Sigmoid(Frozen):
-    """λ = σ(beta · (H - centre))."""
+    """Sigmoid schedule: λ = σ(beta · (H - centre)), with λ and H as in `Linear`."""
 
     kind: Literal["sigmoid"] = "sigmoid"
     beta: float = 10.0
@@ -59,7 +62,7 @@ class Sigmoid(Frozen):
 
 
 class Piecewise(Frozen):
-    """λ = clamp((H - low) / (high - low), 0, 1)."""
+    """Piecewise linear schedule: λ = clamp((H - low) / (high - low), 0, 1), with λ and H as in `Linear`."""
 
     kind: Literal["piecewise"] = "piecewise"
     low: float = 0.3
@@ -73,7 +76,7 @@ class Piecewise(Frozen):
 
 
 class Constant(Frozen):
-    """One λ for every token: 0 is the hinted context alone, 1 the plain one."""
+    """Constant schedule, one λ for every token: 0 is the hinted context alone, 1 the plain one."""
 
     kind: Literal["constant"] = "constant"
     weight: float = Field(ge=0, le=1)
@@ -83,7 +86,7 @@ Schedule = Annotated[Linear | Sigmoid | Piecewise | Constant, Field(discriminato
 
 
 class LoopGuard(Frozen):
-    """A continuation that says the same again and again is cut off."""
+    """Stops a continuation that repeats itself."""
 
     every_tokens: int = Field(100, ge=1, description="how often it is looked at")
     ngram_tokens: int = Field(30, ge=1)
@@ -91,7 +94,7 @@ class LoopGuard(Frozen):
 
 
 class Mixing(Frozen):
-    """How the two contexts of a problem decide on each token."""
+    """How the two contexts of a problem are mixed into the distribution of each token."""
 
     schedule: Schedule = Linear()
     order: Literal["top_p_first", "temperature_first"] = Field(
@@ -107,14 +110,14 @@ class Mixing(Frozen):
 
 
 class Analysis(Frozen):
-    """Stage 0: the target analyses the answer; what it wrote up to the marker opens its turn."""
+    """Stage 0: the target analyses the answer; what it writes up to the marker begins its turn."""
 
     marker: str = Field("# CoT", min_length=1, description="without it there is no hinted decoding")
     max_tokens: int = Field(2048, ge=1)
 
 
 class Hinted(SamplingPhase):
-    """Decoding the plain context with a hinted one at its side."""
+    """Settings of Hinted Decoding, in which the plain context is decoded together with a hinted one."""
 
     num_samples: int = Field(1, ge=0, description="at most so many samples for a problem")
     wave_size: int = Field(1, ge=1, description="samples drawn at once")

@@ -1,4 +1,4 @@
-"""The one list of objectives, each with its published hyperparameters and what it needs.
+"""Lists all objectives, each with its published hyperparameters and what it needs.
 
 Their formulas are the cases of `token_terms` (drsft/objectives/weights.py). p is the policy's probability of
 the token, H its entropy.
@@ -19,7 +19,7 @@ KlWeight = Annotated[float, Field(ge=0, description="of KL(frozen start ‖ poli
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What an objective has to be given before its weights can be told."""
+    """The inputs that an objective needs before its weights can be computed."""
 
     start_logprobs: bool = False  # the frozen start's log-probs of the labels, scored once
     start_model: bool = False  # the frozen start itself, for its whole distribution
@@ -31,12 +31,12 @@ class Needs:
 
     @property
     def compares(self) -> bool:
-        """Whether two passes over the same tokens meet, which must not differ by dropout."""
+        """Whether the objective compares two passes over the same tokens, which must use no dropout."""
         return self.start_logprobs or self.start_model or self.steps_per_snapshot is not None
 
 
 class WithNeeds(Frozen):
-    """The base of all objectives: most need nothing but the token's own log-prob and entropy."""
+    """Base of all objectives; most need nothing but the token's own log-prob and entropy."""
 
     @property
     def needs(self) -> Needs:
@@ -156,7 +156,7 @@ class Talr(WithNeeds):
 
 
 class Asft(WithNeeds):
-    """Anchored SFT (arXiv 2509.23753): DFT, held near the frozen start."""
+    """Anchored SFT (arXiv 2509.23753): DFT with a KL term to the frozen start."""
 
     kind: Literal["asft"] = "asft"
     kl_weight: KlWeight = 0.05
@@ -167,7 +167,7 @@ class Asft(WithNeeds):
 
 
 class SftKl(WithNeeds):
-    """SFT, held near the frozen start."""
+    """SFT with a KL term to the frozen start."""
 
     kind: Literal["sft_kl"] = "sft_kl"
     kl_weight: KlWeight = 0.1
@@ -245,13 +245,15 @@ Objective = Annotated[
 
 
 def objectives_by_kind() -> dict[str, type[Objective]]:
-    """All of them, in the order of `Objective`."""
+    """Returns all objectives by kind, in the order of `Objective`."""
     union, _ = get_args(Objective)
     return {one.model_fields["kind"].default: one for one in get_args(union)}
 
 
 class Guards(Frozen):
-    """Against what weights below 1 do to rare but needed tokens: text that never ends, formats not learnt."""
+    """Protects rare but needed tokens from weights below 1: without them text may never end, or formats not
+    be learnt.
+    """
 
     min_weight: float = Field(0.0, ge=0, description="floor of every token's weight")
     exempt_end_of_turn: bool = Field(False, description="the last token of a completion has weight 1")

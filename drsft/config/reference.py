@@ -1,4 +1,4 @@
-"""The reference of all keys, written from the settings themselves; docs/configuration.md is its output."""
+"""Writes the reference of all configuration keys from the settings themselves (docs/configuration.md)."""
 
 import json
 import textwrap
@@ -22,7 +22,7 @@ _LONGEST = 60  # characters of a default; longer ones stand in the code
 
 
 def reference(roots: Mapping[str, type[BaseModel]]) -> str:
-    """A Markdown page with a chapter for each tree of settings and a table for each part of it."""
+    """Returns a Markdown page with a chapter for each tree of settings and a table for each part of it."""
     parts, told = [_HEAD], set[type[BaseModel]]()
     for title, root in roots.items():
         parts.append(f"# {title}")
@@ -120,5 +120,5 @@ def _default(field: FieldInfo) -> str:
 
 
 def _escaped(text: str) -> str:
-    """A bar would end the cell."""
+    """Returns the text with bars escaped, since a bar would end the table cell."""
     return " ".join(text.split()).replace("|", "\\|")

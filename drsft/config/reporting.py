@@ -1,4 +1,4 @@
-"""What the report counts in money."""
+"""Settings of the report: prices."""
 
 from pydantic import Field
 
@@ -8,7 +8,10 @@ __all__ = ["Report"]
 
 
 class Report(Frozen):
-    """No part of a run's name: `drsft report CONFIG report.price_per_gpu_hour=2.5` prices a finished run."""
+    """What a GPU hour costs. These settings never change a run's name.
+
+    `drsft report CONFIG report.price_per_gpu_hour=2.5` prices a finished run.
+    """
 
     price_per_gpu_hour: float | None = Field(None, ge=0, description="null: no money is shown")
     currency: str = Field("USD", min_length=1, max_length=8)

@@ -1,4 +1,4 @@
-"""The cascade: what is sampled, what is accepted, what is kept."""
+"""Settings of the cascade: what is sampled, what is accepted, what is kept."""
 
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ Selection = Literal["random", "first", "shortest", "most_likely", "closest"]
 
 
 class Guided(SamplingPhase):
-    """Solving again with a guide in view."""
+    """Settings of guided re-solving, where the target solves a problem again with a guide in view."""
 
     hint: Hint = Field(
         "demonstration",
@@ -33,7 +33,7 @@ class Guided(SamplingPhase):
 
 
 class Grounding(Frozen):
-    """What a solution must show that was sampled with a guide in view, or by a teacher."""
+    """Conditions on accepted solutions that were sampled with a guide in view, or by a teacher."""
 
     min_answer_logprob: float | None = Field(
         -7.0,
@@ -74,7 +74,7 @@ class Teacher(Frozen):
 
 
 class Rejections(Frozen):
-    """Samples that are not kept although their answer is right."""
+    """Reasons to reject a sample although its answer is right."""
 
     loop_ngram_tokens: int = Field(20, ge=2)
     loop_repeats: int = Field(4, ge=0, description="of one n-gram, without overlap; 0 accepts loops")
@@ -86,7 +86,9 @@ class Rejections(Frozen):
 
     @model_serializer(mode="wrap")
     def without_later_settings(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A setting that came later is left out where it is not set: runs made before keep their name."""
+        """Serialises the settings without newer keys that are unset, so that older runs keep their
+        fingerprint.
+        """
         fields: dict[str, Any] = serialised(self)
         if fields.get("leakage_in_thoughts", False):
             del fields["leakage_in_thoughts"]
@@ -125,7 +127,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class Rewrite(Frozen):
-    """What is sampled for a problem, what is accepted, and what is kept."""
+    """Settings of rewriting: what is sampled for a problem, what is accepted, and what is kept."""
 
     preset: Literal["mind_the_gap", "self_only", "rft", "star", "sdft", "hinted_decoding"] | None = Field(
         None, description="a published setting; keys written beside it win"

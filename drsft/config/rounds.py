@@ -1,4 +1,4 @@
-"""Rewriting again with the freshly trained policy as the target."""
+"""Settings of further rounds, which rewrite again with the newly trained model as the target."""
 
 from typing import Any, Literal
 
@@ -10,7 +10,10 @@ __all__ = ["Rounds"]
 
 
 class Rounds(Frozen):
-    """`rounds: 3` is short for `rounds: {count: 3}`. They are no part of a run's name: more may join it."""
+    """How many rounds there are, and what they follow; `rounds: 3` is short for `rounds: {count: 3}`.
+
+    These settings do not change the run's name, so rounds can be added to a run later.
+    """
 
     count: int = Field(1, ge=1, description="rewrite and train so many times")
     arm: str | None = Field(

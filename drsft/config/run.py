@@ -1,9 +1,9 @@
-"""The whole tree, and what names a run.
+"""The whole configuration of a run, and the fingerprint that names the run.
 
-A run is its records: its fingerprint covers what they depend on. Trainings and evaluations lie inside, each
-named by a fingerprint of its own settings (config/training.py, config/evaluation.py), so another arm, seed or
-benchmark joins the run and shares all that is there. `resources`, `storage`, `report` and `name` change
-nothing that is computed.
+A run is its records: its fingerprint covers what they depend on. Trainings and evaluations are stored inside,
+each named by a fingerprint of its own settings (config/training.py, config/evaluation.py), so another arm,
+seed or benchmark joins the run and shares everything already computed. `resources`, `storage`, `report` and
+`name` change nothing that is computed.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ NODE_GROUP = r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"  # what Kubernet
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerShare:
-    """Workers of one kind, and what each of them takes."""
+    """How many workers of one kind there are, and what each of them takes."""
 
     num_workers: int
     cpus: float
@@ -36,7 +36,7 @@ class WorkerShare:
 
 
 class Resources(Frozen):
-    """What the run may use; changing it never changes the run's directory."""
+    """The machines that the run may use; changing it never changes the run's directory."""
 
     rewrite_actors: int | None = Field(
         None,
@@ -95,20 +95,23 @@ class Resources(Frozen):
         return self
 
     def settled_by(self, other: "Resources") -> "Resources":
-        """Returns these resources, with what they leave open taken from `other`."""
+        """Returns these resources, with open settings taken from `other`."""
         given = {name: value for name, value in self if value is not None}
         return other.model_copy(update=given)
 
     @property
     def engine_share(self) -> WorkerShare:
-        """What is left open counts as one engine on one processor: a run settles it before its stages."""
+        """What the engines take.
+
+        An open setting counts as one engine on one processor: a run settles all settings before its stages.
+        """
         return WorkerShare(
             num_workers=self.rewrite_actors or 1, cpus=self.cpus_per_actor or 1, gpus=self.gpus_per_actor or 0
         )
 
     @property
     def train_share(self) -> WorkerShare:
-        """The workers of a training; what is left open counts as one without a GPU."""
+        """What the workers of a training take; an open setting counts as one worker without a GPU."""
         return WorkerShare(
             num_workers=self.train_workers or 1,
             cpus=self.cpus_per_train_worker,
@@ -182,7 +185,7 @@ class RunConfig(Frozen):
 
     @property
     def followed_arm(self) -> Arm:
-        """Whose training gives the next round its target; only a run of several rounds has to have one."""
+        """The arm whose training becomes the next round's target; only a run of several rounds needs one."""
         arms = [arm for arm in self.train.arms if arm.data is DataView.REWRITTEN]
         return next((arm for arm in arms if arm.name == self.rounds.arm), arms[-1])
 

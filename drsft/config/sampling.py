@@ -1,4 +1,4 @@
-"""The settings that every sampling phase of the cascade has."""
+"""Settings that every sampling phase of the cascade has."""
 
 from pydantic import Field, model_validator
 

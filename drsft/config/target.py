@@ -1,4 +1,4 @@
-"""The model being trained, its prompts and its engine."""
+"""Settings of the model being trained, its prompts and its engine."""
 
 import datetime
 import re
@@ -22,7 +22,10 @@ _GIVEN_BY_DRSFT = ("messages", "tools", "documents", "add_generation_prompt", "s
 
 
 class Prompts(Frozen):
-    """User turns; {question} and {demonstration} are filled in as plain text, all else stands as written."""
+    """The user turns.
+
+    {question} and {demonstration} are filled in as plain text; all else is used as written.
+    """
 
     system: str | None = None
     plain: str = "{question}\nPlease reason step by step, and put your final answer within \\boxed{}."
@@ -61,7 +64,7 @@ EMBEDDED_PROMPTS = Prompts(  # what the tiny model was made with
 
 
 class Engine(Frozen):
-    """How vLLM is started."""
+    """Settings with which vLLM is started."""
 
     max_num_seqs: int = Field(128, ge=1, description="sequences decoded at once")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
@@ -76,7 +79,9 @@ class Engine(Frozen):
 
     @model_serializer(mode="wrap")
     def without_later_settings(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leaves `options` out where none are set: runs made before keep their name."""
+        """Serialises the settings without `options` if there are none, so that older runs keep their
+        fingerprint.
+        """
         fields: dict[str, Any] = serialised(self)
         if not fields.get("options", True):
             del fields["options"]
@@ -84,14 +89,14 @@ class Engine(Frozen):
 
 
 class ThoughtMarkers(Frozen):
-    """What opens and closes a thought, where the chat template does not tell."""
+    """The texts that open and close a thought, for chat templates that do not show them."""
 
     open: str = Field(min_length=1)
     close: str = Field(min_length=1)
 
 
 class Target(Frozen):
-    """The model being trained."""
+    """The model being trained, and how it is prompted and sampled."""
 
     model: str = Field(description="a folder, a hub name, s3://…, or `embedded`")
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
@@ -118,7 +123,10 @@ class Target(Frozen):
     @field_validator("chat_template")
     @classmethod
     def is_read(cls, given: str | None) -> str | None:
-        """The template's text, of which the run's fingerprint is made: the file may move, but not change."""
+        """Returns the template's text in place of its file.
+
+        The run's fingerprint is computed from the text, so the file may move but not change.
+        """
         if given is None or re.search(r"\{[{%]", given):
             return given
         try:
@@ -136,7 +144,9 @@ class Target(Frozen):
 
     @model_serializer(mode="wrap")
     def without_later_settings(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Settings that came later are left out where they are not set: runs made before keep their name."""
+        """Serialises the settings without newer keys that are unset, so that older runs keep their
+        fingerprint.
+        """
         fields: dict[str, Any] = serialised(self)
         for name in ("chat_template", "chat_template_kwargs", "thought", "date", "spelt_markers"):
             if not fields.get(name, True):

@@ -1,4 +1,4 @@
-"""Where the traces of problems go."""
+"""Settings of where the traces of problems are sent."""
 
 from pydantic import Field
 
@@ -8,7 +8,7 @@ __all__ = ["Traces"]
 
 
 class Traces(Frozen):
-    """One trace for a problem: its phases, samples and verdicts, and how long each took."""
+    """Sends one trace for each chosen problem: its phases, samples and verdicts, and how long each took."""
 
     endpoint: str = Field(
         pattern=r"^https?://[^\s@]+$", description="an OTLP/HTTP collector, such as http://collector:4318"

@@ -1,4 +1,4 @@
-"""Arms and the optimiser."""
+"""Settings of the arms and of the optimiser."""
 
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -20,7 +20,7 @@ TrackerName = Literal["tensorboard", "mlflow", "wandb"]
 
 
 class DataView(StrEnum):
-    """What an arm learns from each problem's record, so that all arms of a run share its samples.
+    """Which text of each problem's record an arm learns, so that all arms of a run share its samples.
 
     HINTED is what the cascade keeps with `method: hinted` and no teacher, also from records that were made
     with guided re-solving and `hinted_beside`.
@@ -33,7 +33,7 @@ class DataView(StrEnum):
 
 
 class Arm(Frozen):
-    """One way of training that is compared with the others."""
+    """One way to train, a data view with an objective; a run compares its arms."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_+.-]*$", max_length=40)
     data: DataView = DataView.REWRITTEN
@@ -43,12 +43,15 @@ class Arm(Frozen):
     @field_validator("objective", mode="before")
     @classmethod
     def from_kind(cls, given: Any) -> Any:
-        """`objective: sft` is short for `objective: {kind: sft}`."""
+        """Expands the short form: `objective: sft` becomes `objective: {kind: sft}`."""
         return {"kind": given} if isinstance(given, str) else given
 
 
 def _arms_of_matrix(data: Any, objectives: Any) -> list[dict[str, Any]]:
-    """Every objective on every data view, named as in "expert+sft"; what is wrong in them is found later."""
+    """Returns an arm for every objective on every data view, named as in "expert+sft", not yet validated.
+
+    What is wrong in them is found later.
+    """
     arms = []
     for view in data:
         for objective in objectives:
@@ -58,7 +61,7 @@ def _arms_of_matrix(data: Any, objectives: Any) -> list[dict[str, Any]]:
 
 
 class GapFilter(Frozen):
-    """Texts that are left out of training by the gap report's numbers; each bound is off unless it is set."""
+    """Leaves texts out of training by their log-probs and φ; a bound that is not set is off."""
 
     min_logprob: float | None = Field(None, le=0, description="of the mean over a text's tokens, nats")
     min_phi: float | None = Field(None, description="of the mean φ over a text's tokens, nats")
@@ -119,12 +122,12 @@ class Train(Frozen):
     @field_validator("thoughts")
     @classmethod
     def has_one_spelling(cls, given: str | float) -> str | float:
-        """The word for 0 and for 1, so that equal settings have equal fingerprints."""
+        """Returns "mask" for 0 and "keep" for 1, so that equal settings have equal fingerprints."""
         return {0.0: "mask", 1.0: "keep"}.get(given, given) if isinstance(given, float) else given
 
     @property
     def thought_weight(self) -> float:
-        """How much a thought's token counts in the loss."""
+        """The weight of a thought's token in the loss."""
         words = {"mask": 0.0, "keep": 1.0}
         return words[self.thoughts] if isinstance(self.thoughts, str) else self.thoughts
 
@@ -169,21 +172,23 @@ class Train(Frozen):
 
     @model_serializer(mode="wrap")
     def without_later_settings(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A later setting is left out where it is not set: trainings made before keep their name."""
+        """Serialises the settings without newer keys that are unset, so that older trainings keep their
+        fingerprint.
+        """
         fields: dict[str, Any] = serialised(self)
         if fields.get("thoughts") == "keep":
             del fields["thoughts"]
         return fields
 
     def arm_fingerprint(self, arm: Arm) -> str:
-        """Of all that a training of the arm depends on, but for its seed."""
+        """Returns a hash of everything that a training of the arm depends on, except its seed."""
         others = self.model_dump(mode="json", exclude={"arms", "seeds", "num_checkpoints", "trackers"})
         settings = [arm.model_dump(mode="json", exclude={"name"}), others]
         return fingerprint(settings, num_digits=8)
 
     @property
     def packing_fingerprint(self) -> str:
-        """Of all that the packed rows of a data view depend on."""
+        """Hash of everything that the packed rows of a data view depend on."""
         covered = {"seq_len", "packing", "validation_share", "initial_model", "filter", "thoughts"}
         settings = self.model_dump(mode="json", include=covered)
         return fingerprint(settings, num_digits=8)

@@ -1,4 +1,4 @@
-"""How answers are judged."""
+"""Settings of how answers are judged."""
 
 from pydantic import Field
 
@@ -20,7 +20,7 @@ class JudgingModel(Frozen):
 
 
 class Verification(Frozen):
-    """Limits, tolerances and kinds of the verifier."""
+    """Limits, tolerances and custom kinds of the verifier."""
 
     timeout_s: float = Field(5.0, gt=0, description="for one verdict; past it the verdict is unjudged")
     memory_limit_mib: int = Field(2048, ge=64, description="of one worker process")

@@ -1,4 +1,6 @@
-"""YAML from anybody: plain values, no key twice, and no few lines that stand for a billion values."""
+"""Reads YAML from untrusted files: plain values only, no duplicate keys, no aliases that expand to billions
+of values.
+"""
 
 from typing import Any
 
@@ -11,11 +13,11 @@ MAX_DEPTH = 50
 
 
 class NotYamlError(ValueError):
-    """Says why, in one line."""
+    """A text is not acceptable YAML; the message says why in one line."""
 
 
 def read_yaml(text: str) -> Any:
-    """The value that the text stands for. Raises NotYamlError."""
+    """Returns the value that the text describes. Raises NotYamlError."""
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
@@ -35,7 +37,7 @@ def read_yaml(text: str) -> Any:
 
 
 def _num_values(node: yaml.Node, counted: dict[int, int], *, depth: int) -> int:
-    """How many values there are below a node, each alias counted as what it stands for."""
+    """Returns the number of values below a node; an alias counts as what it refers to."""
     if depth > MAX_DEPTH:  # also where an alias stands for what it lies in
         raise NotYamlError("it is nested too deeply")
     if id(node) not in counted:
@@ -55,7 +57,7 @@ def _num_values(node: yaml.Node, counted: dict[int, int], *, depth: int) -> int:
 
 
 def _check_keys(node: yaml.MappingNode) -> None:
-    """Of two equal keys PyYAML takes the last and says nothing."""
+    """Raises NotYamlError for a duplicate key, of which PyYAML would silently keep the last."""
     seen = set()
     for key, _ in node.value:
         if isinstance(key, yaml.ScalarNode):

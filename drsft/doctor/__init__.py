@@ -1,1 +1,1 @@
-"""What `drsft doctor` checks: this machine, a store, a chat template, the losses."""
+"""Implements `drsft doctor`: checks this machine, a store, a chat template, and the losses."""

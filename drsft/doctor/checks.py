@@ -1,4 +1,4 @@
-"""What one check found, and how to put it right."""
+"""The result of one check, and how to fix what it found."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -17,5 +17,5 @@ class Check:
 
 
 def judged(name: str, is_right: bool, *, found: str, cure: str, otherwise: State = "wrong") -> Check:
-    """`ok`, or `otherwise` with its cure."""
+    """Returns a check in state `ok`, or in state `otherwise` with its fix."""
     return Check(name=name, state="ok" if is_right else otherwise, found=found, cure="" if is_right else cure)

@@ -1,4 +1,4 @@
-"""`drsft doctor`: is this machine fit, is a store, are the objectives right, what is trained of a turn."""
+"""The commands of `drsft doctor`, which check the machine, a store, the objectives and a chat template."""
 
 import json
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ doctor_app = typer.Typer(help="Check the environment, a store, or the objectives
 
 @doctor_app.callback(invoke_without_command=True)
 def doctor(context: typer.Context) -> None:
-    """Check the environment: versions, hardware, memory, disk, ports, Ray; each trouble with its cure.
+    """Check the environment: versions, hardware, memory, disk, ports, Ray; each problem with its fix.
 
     Examples:  drsft doctor
 
@@ -36,7 +36,7 @@ def doctor(context: typer.Context) -> None:
 
 
 def _print_checks(checks: Sequence[Check]) -> bool:
-    """Whether nothing is wrong; warnings are not."""
+    """Prints the checks and returns whether none is wrong; warnings do not count as wrong."""
     table = Table("", "what", "found", "cure")
     for check in checks:
         table.add_row(MARKS[check.state], check.name, check.found, check.cure)
@@ -50,7 +50,7 @@ def storage(
 ) -> None:
     """Try everything that a run relies on in a folder or bucket, and say what is missing.
 
-    Writes some 20 MB below a prefix of its own and removes them; ends with 1 where something is wrong.
+    Writes some 20 MB below a prefix of its own and removes them; exits with 1 if a check fails.
 
     Examples:  drsft doctor storage s3://bucket/runs
 
@@ -75,7 +75,7 @@ def losses(
 ) -> None:
     """Compute every case of FILE twice, with full logits and fused, and compare to 1e-6 in float64.
 
-    Prints the largest |found − expected| / max(1, |expected|) of each method; ends with 1 where it is more.
+    Prints the largest |found − expected| / max(1, |expected|) of each method; exits with 1 if one is larger.
 
     Examples:  drsft doctor losses --fixtures loss_fixtures.json
     """
@@ -101,8 +101,8 @@ def template(
 ) -> None:
     """Show the assistant's turn as the model's chat template makes it, and as it will be trained.
 
-    Prompt, head, text and tail with their ids, the ends, the markers of thoughts, the date, and the variables
-    that target.chat_template_kwargs can set. Ends with 2 where the template is refused.
+    Prints prompt, head, text and tail with their ids, the end tokens, the markers of thoughts, the date, and
+    the variables that target.chat_template_kwargs can set. Exits with 2 if the template is rejected.
 
     Examples:  drsft doctor template my-model --json
 

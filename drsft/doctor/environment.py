@@ -1,4 +1,6 @@
-"""Whether this machine can run drsft: a line for each thing that a run needs, and the cure where it lacks."""
+"""Checks whether this machine can run drsft: one line for each requirement, with a fix where it is
+not met.
+"""
 
 import os
 import platform
@@ -27,8 +29,10 @@ GIB = 1 << 30
 
 
 def check_environment() -> Iterator[Check]:
-    """Checks one after another; imports of torch, vLLM and Ray run in processes of their own, since a broken
-    build may end its process."""
+    """Runs one check after another and yields the results.
+
+    torch, vLLM and Ray are imported in processes of their own, since a broken build may crash its process.
+    """
     yield _python()
     yield from _versions()
     yield _imports("torch", "print(torch.__version__, torch.get_num_threads(), 'threads')", "run make venv")
@@ -49,7 +53,9 @@ def _python() -> Check:
 
 
 def _versions() -> Iterator[Check]:
-    """What drsft asks for, and, in a checkout with the CPU's torch, every pin of the lock."""
+    """Yields the check of drsft's requirements, and in a checkout with a CPU build of torch that of the lock
+    file.
+    """
     unmet = [text for text in map(_unmet, metadata.requires("drsft") or ()) if text]
     yield judged("requirements", not unmet, found="; ".join(unmet) or "all met", cure="run make venv")
     if not LOCK.is_file() or "+cpu" not in (_version("torch") or ""):
@@ -105,7 +111,10 @@ def _imports(package: str, code: str, cure: str) -> Check:
 
 
 def _accelerator() -> Check:
-    """A CPU is enough for the embedded model; a driver without a CUDA build of torch is worth a word."""
+    """Checks for a GPU; warns if there is one but torch is a CPU build.
+
+    A CPU is enough for the embedded model.
+    """
     cpus = len(os.sched_getaffinity(0))
     if not shutil.which("nvidia-smi"):
         return judged("hardware", True, found=f"{cpus} CPU, no GPU", cure="")

@@ -1,6 +1,6 @@
-"""Whether a folder or a bucket gives all that runs rely on; each check says what would go wrong without.
+"""Checks whether a folder or bucket gives all guarantees that runs rely on; each check says what would fail.
 
-All of it happens below a prefix of its own, which is empty again afterwards.
+Everything happens below a temporary prefix, which is emptied afterwards.
 """
 
 import shutil
@@ -37,8 +37,10 @@ Probe = Callable[[str, Store], Check]
 
 
 def check_storage(url: str) -> Iterator[Check]:
-    """One check after the other; the rest is left out where nothing can be written. Raises StorageError for
-    what is no URL of a store."""
+    """Yields one check after the other; if nothing can be written, the rest is skipped.
+
+    Raises StorageError if `url` is not the URL of a store.
+    """
     place = open_store(url)
     is_new = isinstance(place, LocalStore) and not place.root.exists()
     store = place.within(f"drsft-doctor-{uuid.uuid4().hex[:12]}")
@@ -163,7 +165,7 @@ def _large(name: str, store: Store) -> Check:
 
 
 def _end_uploads(name: str, store: Store) -> Check:
-    """An upload that its writer left: it is paid for until it is ended."""
+    """Checks that an upload abandoned by its writer can be ended: until then its storage is paid for."""
     assert isinstance(store, S3Store)
     left = store.begin_upload("unfinished", bytes(PART_BYTES))
     is_visible = store.exists("unfinished")

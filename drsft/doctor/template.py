@@ -1,4 +1,6 @@
-"""`drsft doctor template`: the turn of a model as it will be trained, and why not where it is refused."""
+"""Implements `drsft doctor template`: a model's turn as it will be trained, or why its template is
+rejected.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +25,14 @@ class _OnlyTarget(Frozen):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateReport:
-    """A model's turn, or the line that refuses it."""
+    """A model's turn, or the line that says why it is rejected."""
 
     model: str
     refused: str | None
     prompter: Prompter | None
 
     def as_json(self) -> dict[str, Any]:
-        """The object that scripts read; its keys are always the same."""
+        """Returns the object that scripts read; its keys are always the same."""
         turn = None if self.prompter is None else self.prompter.turn
         thought = None if turn is None else turn.thought
         return {
@@ -53,7 +55,11 @@ class TemplateReport:
         }
 
     def tables(self) -> list[Table]:
-        """The pieces of a plain and a guided prompt and of a completion with ids; then what was derived."""
+        """Returns tables of a plain prompt, a guided prompt and a completion with their ids, then of what was
+        derived.
+
+        Then what was derived.
+        """
         if self.prompter is None:
             return []
         problem = Problem(problem_id="", question=QUESTION, demonstration=ANSWER, reference="")
@@ -100,7 +106,12 @@ class TemplateReport:
 
 
 def check_template(model: str, overrides: list[str]) -> TemplateReport:
-    """The report on a model, or on the target of a YAML configuration. ConfigError for wrong overrides."""
+    """Returns the report on a model, or on the target of a YAML configuration.
+
+    Raises ConfigError for wrong overrides.
+
+    ConfigError for wrong overrides.
+    """
     if model.endswith((".yaml", ".yml")):
         config: RunConfig = load_config(Path(model), overrides)
         target = config.target

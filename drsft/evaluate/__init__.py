@@ -1,1 +1,1 @@
-"""From samples on benchmarks to scores with intervals and paired differences."""
+"""Turns samples on benchmarks into scores with intervals and paired differences."""

@@ -1,4 +1,4 @@
-"""Which samples of a problem gave the same answer, by the verifier's own equivalence: what maj@k votes on.
+"""Groups a problem's samples by answer, with the verifier's own equivalence: maj@k votes on these groups.
 
 Groups are numbered within a problem: 0 holds the correct samples, 1 and up the other answers in order of
 their first sample. A sample without an answer, or cut off, votes for nothing.
@@ -23,9 +23,10 @@ WITHOUT_VOTE = frozenset({"code", "steps"})  # two programs are not the same ans
 async def answer_groups(
     problem: Problem, verdicts: Sequence[Verdict], verifier: Verifier
 ) -> list[int | None]:
-    """The group of each sample; None where it does not vote.
+    """Returns the group of each sample; None if it does not vote.
 
-    An answer joins the first group whose first answer, taken as the reference, it equals to the verifier.
+    An answer joins the first group whose first answer, taken as the reference, it equals by the verifier's
+    judgement.
     """
     if problem.kind in WITHOUT_VOTE:
         return [None] * len(verdicts)
@@ -46,7 +47,7 @@ async def answer_groups(
 
 
 async def _place(problem: Problem, answer: str, firsts: list[str], verifier: Verifier) -> int:
-    """The number of the answer's group; a new one is added to `firsts`."""
+    """Returns the number of the answer's group; a new one is added to `firsts`."""
     if problem.kind in COMPARED:
         for number, first in enumerate(firsts, start=1):
             finding = await verifier.judge(replace(problem, reference=first), f"\\boxed{{{answer}}}")

@@ -1,8 +1,8 @@
-"""How the run's training problems overlap with each benchmark: what stands beside a benchmark's score.
+"""Measures how the run's training problems overlap with each benchmark, shown beside its score.
 
-The rule is that of drsft/intake/clean/contamination.py, whether or not they were set aside. A benchmark
-is looked at by itself, so each answers for its own questions. Counts of questions are a lower bound: a run of
-words that two questions share is laid to the first of them.
+The rule is that of drsft/intake/clean/contamination.py, whether or not they were set aside. Each benchmark is
+compared by itself. Counts of questions are a lower bound: a run of words shared by two questions counts for
+the first only.
 """
 
 import json
@@ -34,9 +34,9 @@ class Contamination:
 
 
 def measure_contamination(run: Run, problems: Store, plan: Plan) -> None:
-    """Writes what `read_contamination` reads, for each benchmark of which it is not known yet.
+    """Measures the overlap with each benchmark not measured yet; `read_contamination` reads it.
 
-    The training problems of `plan` lie in `problems`: a later round has those of the first.
+    `problems` is the folder of the training problems of `plan`; a later round uses the first one's.
     """
     evaluate, store = run.config.evaluate, run.store
     for benchmark in evaluate.benchmarks:

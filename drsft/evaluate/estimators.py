@@ -1,4 +1,4 @@
-"""Accuracy with honest intervals: avg@k, pass@k and maj@k.
+"""Estimates accuracy with 95 % intervals: avg@k, pass@k and maj@k.
 
 Axes: S training seeds, P problems, K samples of a problem, A distinct answers.
 
@@ -30,16 +30,16 @@ class MeanDifference:
 
 
 def avg_at_k(outcomes: ArrayLike) -> Estimate:
-    """Mean accuracy over samples, then problems, then seeds; `outcomes` (P, K) or (S, P, K)."""
+    """Returns the mean accuracy over samples, then problems, then seeds; `outcomes` (P, K) or (S, P, K)."""
     outcomes_SPK = checked_outcomes(outcomes)
     return crossed_mean(outcomes_SPK.mean(axis=2), num_samples=outcomes_SPK.shape[2])
 
 
 def pass_at_k(outcomes: ArrayLike, k: int) -> Estimate:
-    """Chance that at least one of k samples is correct, unbiased: 1 - C(n-c, k) / C(n, k).
+    """Returns the chance that at least one of k samples is correct, unbiased: 1 - C(n-c, k) / C(n, k).
 
-    n samples of a problem with c correct ones (Chen et al. 2021, arXiv 2107.03374, eq. 1).
-    `outcomes` (P, K) or (S, P, K); ValueError unless 1 <= k <= K.
+    n samples of a problem with c correct ones (Chen et al. 2021, arXiv 2107.03374, eq. 1). `outcomes` (P, K)
+    or (S, P, K); ValueError unless 1 <= k <= K.
     """
     outcomes_SPK = checked_outcomes(outcomes)
     num_samples = outcomes_SPK.shape[2]
@@ -52,7 +52,7 @@ def pass_at_k(outcomes: ArrayLike, k: int) -> Estimate:
 
 
 def maj_at_k(groups: ArrayLike) -> Estimate:
-    """Share of problems whose most frequent answer is the correct one.
+    """Returns the share of problems whose most frequent answer is the correct one.
 
     `groups` (P, K) or (S, P, K) numbers each sample's answer within its problem: 0 is the correct answer,
     other answers are positive, -1 is no vote. Of t answers that are equally frequent each counts 1 / t: the
@@ -70,7 +70,10 @@ def maj_at_k(groups: ArrayLike) -> Estimate:
 
 
 def clustered_mean(values: ArrayLike) -> MeanDifference:
-    """Mean of one value per problem with a Student interval; with one problem the interval is the value."""
+    """Returns the mean of one value per problem with a Student interval.
+
+    With one problem the interval is the value.
+    """
     values_P = np.asarray(values, dtype=np.float64)
     if values_P.ndim != 1 or len(values_P) == 0:
         raise ValueError(f"expected one value per problem, got an array of shape {values_P.shape}")

@@ -1,4 +1,4 @@
-"""The interval of a mean over problems, or over training seeds and problems.
+"""Computes the interval of a mean over problems, or over training seeds and problems.
 
 Axes: S training seeds, P problems.
 
@@ -49,7 +49,7 @@ class Estimate:
 
 
 def crossed_mean(values_SP: FloatArray, *, num_samples: int) -> Estimate:
-    """The grand mean of cells in 0..1; the module's docstring has the formulas."""
+    """Returns the grand mean of cells in 0..1; the module's docstring has the formulas."""
     (num_seeds, num_problems), mean = values_SP.shape, float(values_SP.mean())
     from_problems, from_seeds = problems_variance(values_SP.mean(axis=0)), seeds_variance(values_SP)
     variance = from_problems + from_seeds
@@ -72,15 +72,15 @@ def crossed_mean(values_SP: FloatArray, *, num_samples: int) -> Estimate:
 
 
 def problems_variance(values_P: FloatArray) -> float:
-    """Of the mean over problems: MS_problems / (S P), for the means over seeds.
+    """Returns the variance of the mean over problems, MS_problems / (S P), from the means over seeds.
 
-    One problem says nothing about others: then it is the largest that a share can have.
+    With one problem it is 0.25, the largest variance that a share can have.
     """
     return float(values_P.var(ddof=1)) / len(values_P) if len(values_P) > 1 else 0.25
 
 
 def seeds_variance(values_SP: FloatArray) -> float:
-    """What seeds add to the variance of the grand mean: (MS_seeds - MS_rest) / (S P), at least 0.
+    """Returns what seeds add to the variance of the grand mean: (MS_seeds - MS_rest) / (S P), at least 0.
 
     Seeds that happen to agree better than their noise allows must not shrink the problems' part.
     """
@@ -96,7 +96,9 @@ def seeds_variance(values_SP: FloatArray) -> float:
 
 
 def _interval(mean: float, margin: float, num_problems: int) -> tuple[float, float]:
-    """95 % interval of a share: `margin` on the logit scale, Wilson's when there is no spread to go by."""
+    """Returns the 95 % interval of a share: `margin` on the logit scale, Wilson's if the values have no
+    spread.
+    """
     if num_problems == 1:
         return 0.0, 1.0
     if margin > 0 and 0 < mean < 1:
@@ -115,7 +117,7 @@ def _expit(logit: float) -> float:
 
 @lru_cache(maxsize=1024)
 def t_quantile(probability: float, freedom: float) -> float:
-    """Quantile of Student's t, `probability` above one half, any `freedom` of at least 1.
+    """Returns the quantile of Student's t, for a `probability` above one half and `freedom` of at least 1.
 
     With t = sqrt(freedom) tan(a) the density becomes a power of the cosine, integrated by Gauss-Legendre and
     inverted by bisection; from 200 degrees on Fisher and Cornish's expansion about the normal (Abramowitz and

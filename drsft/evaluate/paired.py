@@ -1,4 +1,4 @@
-"""The paired difference of two models: which solves more of the same problems, and how sure that is.
+"""Computes the paired difference of two models: which one solves more of the same problems, and how surely.
 
 Axes: S training seeds, P problems, K samples of a problem.
 """
@@ -17,7 +17,10 @@ __all__ = ["PairedDifference", "paired_difference"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedDifference:
-    """First minus second model, by problem. A problem is won by a model that solves most of its samples."""
+    """The accuracy of the first model minus the second's.
+
+    A model wins a problem if it solves most of its samples.
+    """
 
     value: float
     low: float
@@ -32,14 +35,14 @@ class PairedDifference:
 
     @property
     def is_clear(self) -> bool:
-        """The 95 % interval leaves zero out."""
+        """Whether the 95 % interval excludes zero."""
         return self.low > 0 or self.high < 0
 
 
 def paired_difference(
     first: ArrayLike, second: ArrayLike, *, seed: int = 0, num_resamples: int = 10_000
 ) -> PairedDifference:
-    """Accuracy of the first model minus the second's, bootstrapped over problems.
+    """Returns the accuracy of the first model minus the second's, bootstrapped over problems.
 
     Both are (P, K) or (S, P, K) on the same problems in the same order; K and S may differ. Where a model has
     several training seeds, each replicate also adds a draw from Student's t with S - 1 degrees of freedom
@@ -69,7 +72,7 @@ def paired_difference(
 
 
 def _resampled_means(values_P: FloatArray, num_resamples: int, rng: np.random.Generator) -> FloatArray:
-    """Bootstrap means over problems, in slices that keep the index array below about 16 MB."""
+    """Returns bootstrap means over problems, in slices that keep the index array below about 16 MB."""
     num_problems = len(values_P)
     slice_size = max(1, 2_000_000 // num_problems)
     parts = []

@@ -1,4 +1,6 @@
-"""The benchmarks of a run: their problems cut into shards, their prompts, and what is still to be sampled."""
+"""Plans the benchmarks of a run: their problems cut into shards, their prompts, and what is still to be
+sampled.
+"""
 
 from collections.abc import Mapping
 
@@ -16,7 +18,7 @@ __all__ = ["benchmark_prompters", "missing_shards", "plan_benchmarks", "read_pla
 
 
 def benchmark_prompters(config: RunConfig, prompter: Prompter) -> dict[str, Prompter]:
-    """By benchmark: `prompter` with the prompts that it is asked with."""
+    """Returns for each benchmark a prompter with the prompts of its questions."""
     evaluate, own = config.evaluate, config.target.prompts
     return {
         benchmark.name: prompter.under(evaluate.prompts_for(benchmark, own), system_key="evaluate.system")
@@ -25,7 +27,7 @@ def benchmark_prompters(config: RunConfig, prompter: Prompter) -> dict[str, Prom
 
 
 def plan_benchmarks(run: Run, prompter: Prompter) -> dict[str, Plan]:
-    """Every benchmark's shards, by its name; problems need no expert solution here."""
+    """Returns every benchmark's shards, by its name; problems need no expert solution here."""
     config, prompters = run.config, benchmark_prompters(run.config, prompter)
     kinds = kinds_of(config.rewrite.verification)
     return {
@@ -43,7 +45,7 @@ def plan_benchmarks(run: Run, prompter: Prompter) -> dict[str, Plan]:
 
 
 def missing_shards(run: Run, model: EvaluatedModel, plans: Mapping[str, Plan]) -> list[tuple[Benchmark, str]]:
-    """The shards of which the model's samples are not committed yet; `plans` by benchmark."""
+    """Returns the shards of which the model's samples are not committed yet; `plans` is by benchmark."""
     missing = []
     for benchmark in run.config.evaluate.benchmarks:
         done = run.samples(model, benchmark).done()
@@ -52,7 +54,7 @@ def missing_shards(run: Run, model: EvaluatedModel, plans: Mapping[str, Plan]) -
 
 
 def read_plans(run: Run) -> dict[str, Plan]:
-    """What `plan_benchmarks` wrote. Raises StorageError when it was not called for one of them."""
+    """Returns the plans that `plan_benchmarks` wrote. Raises StorageError if one benchmark has none."""
     plans = {one.name: run.benchmark_plan(one) for one in run.config.evaluate.benchmarks}
     unplanned = [name for name, plan in plans.items() if plan is None]
     if unplanned:

@@ -1,4 +1,4 @@
-"""New verdicts on samples that were drawn before: beside the old ones, and what they change."""
+"""Judges earlier samples again; the new verdicts are stored beside the old ones."""
 
 import asyncio
 from collections import Counter
@@ -24,7 +24,7 @@ __all__ = ["Rejudged", "rejudge_run"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejudged:
-    """What became of one model's samples on one benchmark."""
+    """How the verdicts on one model's samples of one benchmark changed."""
 
     model: EvaluatedModel
     benchmark: str
@@ -36,10 +36,12 @@ class Rejudged:
 
 
 def rejudge_run(run: Run, verifier: Verifier, *, version: str) -> list[Rejudged]:
-    """Judges every complete evaluation of the run anew; a killed judging goes on with its missing shards.
+    """Judges every complete evaluation of the run again.
 
-    Samples that a verifier of this `version` has judged are left alone, unless some came out unjudged: those
-    may have met a busy machine.
+    An interrupted judging resumes at its missing shards.
+
+    Samples already judged by this `version` of the verifier are skipped, unless some are unjudged: the
+    machine may have been overloaded then.
     """
     results = []
     for benchmark in run.config.evaluate.benchmarks:
@@ -79,7 +81,7 @@ def _rejudge(
 
 
 def _judging(store: Store, prefix: str, version: str, shards: list[str], before: pa.Table) -> Judging | None:
-    """The judging to begin or to go on with; None when there is nothing to judge anew."""
+    """Returns the judging to start or resume; None if there is nothing to judge."""
     known = judgings(store, prefix)
     if known and known[-1].version == version:
         if not ShardSet(store, known[-1].prefix).done() >= set(shards):

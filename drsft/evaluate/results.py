@@ -1,4 +1,4 @@
-"""What a run's store holds of its evaluations: whose samples there are, and how they score."""
+"""Reads a run's evaluations from its store: which models have samples, and how they score."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ __all__ = ["ArmScore", "arm_scores", "pick_models", "samples_of"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmScore:
-    """One arm, over all its seeds, on one benchmark.
+    """The score of one arm, over all its seeds, on one benchmark.
 
     A problem of the benchmark is clean when no training problem overlaps with it.
     """
@@ -37,7 +37,7 @@ class ArmScore:
 
 
 def arm_scores(run: Run) -> Iterator[ArmScore]:
-    """By benchmark, then arm, in the configuration's order; only arms that are complete."""
+    """Yields scores by benchmark, then arm, in the configuration's order; only arms that are complete."""
     arms: dict[str, list[EvaluatedModel]] = {}
     for model in run.models():
         arms.setdefault(model.arm, []).append(model)
@@ -64,7 +64,7 @@ def _arm_score(
 
 
 def pick_models(config: RunConfig, name: str) -> list[EvaluatedModel]:
-    """The trainings of an arm ("dr+dft"), or one of them ("dr+dft/seed-0"), or "base"."""
+    """Returns the trainings of an arm ("dr+dft"), one training ("dr+dft/seed-0"), or the target ("base")."""
     models = evaluated_models(config)
     picked = [model for model in models if name in (model.arm, model.shown_name)]
     if not picked:
@@ -74,7 +74,7 @@ def pick_models(config: RunConfig, name: str) -> list[EvaluatedModel]:
 
 
 def samples_of(run: Run, models: Sequence[EvaluatedModel], benchmark: Benchmark) -> BenchmarkSamples | None:
-    """The models' samples with the verdicts that count; None while some are missing."""
+    """Returns the models' samples with their current verdicts; None while some are missing."""
     plan = run.benchmark_plan(benchmark)
     if plan is None:
         return None

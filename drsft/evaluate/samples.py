@@ -1,10 +1,10 @@
-"""An evaluation's samples as they lie in the run's store, and the newest verdicts on them.
+"""Reads an evaluation's samples from the run's store, with the newest verdicts on them.
 
     evaluate/<model>/<benchmark>-<fingerprint>/
       data/, commits/             samples with the verdicts they got when they were drawn
-      verdicts/<n>-<version>/     the n-th judging anew, by the verifier of that version
+      verdicts/<n>-<version>/     the n-th repeated judging, by the verifier of that version
 
-Samples are never changed; the highest judging that covers every shard counts.
+Samples are never changed. The current verdicts are those of the highest judging that covers every shard.
 """
 
 from collections.abc import Iterable, Sequence
@@ -59,7 +59,7 @@ SCORED_COLUMNS = [*VERDICT_SCHEMA.names, "num_tokens"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """One sample and what was found about it."""
+    """One sample and its verdict."""
 
     problem_id: str
     sample_index: int
@@ -71,7 +71,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judging:
-    """One judging anew of an evaluation's samples."""
+    """A repeated judging of an evaluation's samples."""
 
     number: int  # from 1
     version: str  # of the verifier
@@ -111,7 +111,7 @@ def _verdict_row(judged: Judged) -> dict[str, Any]:
 
 
 def judgings(store: Store, prefix: str) -> list[Judging]:
-    """All judgings anew of the samples at `prefix`, finished or not, in order."""
+    """Returns all repeated judgings of the samples at `prefix`, finished or not, in order."""
     folder = layout.all_verdicts(prefix)
     names = {key.removeprefix(f"{folder}/").split("/", 1)[0] for key in store.keys(folder)}
     parts = [name.partition("-") for name in names]
@@ -123,7 +123,10 @@ def judgings(store: Store, prefix: str) -> list[Judging]:
 
 
 def read_samples(store: Store, prefix: str, shards: Sequence[str]) -> pa.Table | None:
-    """What is scored of each sample, with the verdicts that count, by problem and sample; None: not done."""
+    """Returns the samples' columns that are scored, with the current verdicts, by problem and sample.
+
+    None if the evaluation is not complete.
+    """
     drawn = ShardSet(store, prefix)
     if not drawn.done() >= set(shards):
         return None

@@ -1,4 +1,4 @@
-"""k judged samples of each problem, through the same policy and verifier that rewriting uses."""
+"""Draws and judges k samples of each problem, with the same policy and verifier as rewriting."""
 
 import asyncio
 import time
@@ -28,14 +28,17 @@ OnProblem = Callable[[int], None]  # the tokens of a problem that is done
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """What is the same for every problem of a benchmark."""
+    """The settings that are the same for every problem of a benchmark."""
 
     protocol: Evaluate
     prompter: Prompter  # with the prompts of this benchmark
     run_seed: int
 
     def sampling(self, problem: Problem) -> Sampling:
-        """Seeds do not depend on the model, so models are paired."""
+        """Returns a problem's sampling settings.
+
+        Its seeds do not depend on the model, so models are paired.
+        """
         return Sampling(
             num_samples=self.protocol.num_samples,
             temperature=self.protocol.temperature,
@@ -57,12 +60,14 @@ async def evaluate_model(
     on_problem: OnProblem = lambda num_tokens: None,
     may_begin: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Samples what is missing of a model on the planned benchmarks of a run, as many shards side by side as
-    an actor has in flight.
+    """Samples a model on the run's benchmarks, as far as samples are missing, several shards side by side.
 
-    `may_begin` is asked, in a thread, before each shard: no leaves it for another time. A shard is committed
-    with its cost and what made it when it is whole, so what a killed evaluation has is not sampled again.
-    `on_problem` hears of each problem that is done how many tokens it took.
+    `may_begin` is called, in a thread, before each shard; if it returns false, the shard is left for another
+
+    time. A finished shard is committed with its cost and provenance, so a resumed evaluation does not sample
+    it
+
+    again. `on_problem` is called with the token count of each finished problem.
     """
     config = run.config
     protocol, prompters = config.evaluate, benchmark_prompters(config, prompter)
@@ -100,7 +105,10 @@ async def evaluate_shard(
     *,
     on_problem: OnProblem,
 ) -> pa.Table:
-    """All samples of the problems with their verdicts, in SAMPLE_SCHEMA; the problems run side by side."""
+    """Samples and judges the problems side by side; returns the samples in SAMPLE_SCHEMA.
+
+    The problems run side by side.
+    """
 
     async def one(problem: Problem) -> list[Judged]:
         sampling = evaluation.sampling(problem)
@@ -114,7 +122,7 @@ async def evaluate_shard(
 
 
 async def rejudge_shard(problems: Sequence[Problem], samples: pa.Table, verifier: Verifier) -> pa.Table:
-    """New verdicts on samples that were drawn before, in VERDICT_SCHEMA."""
+    """Judges earlier samples again; returns the verdicts in VERDICT_SCHEMA."""
     completions: dict[str, list[Completion]] = {problem.problem_id: [] for problem in problems}
     for row in samples.sort_by([("problem_id", "ascending"), ("sample_index", "ascending")]).to_pylist():
         completion = Completion(

@@ -1,4 +1,4 @@
-"""From the samples of a benchmark to its scores.
+"""Turns the samples of a benchmark into its scores.
 
 Axes: S trainings with different seeds, P problems, K samples of a problem in one training.
 """
@@ -23,7 +23,7 @@ NO_VOTE = -1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkSamples:
-    """What the trainings of one arm (or one training, or the base) did on one benchmark."""
+    """The samples of one arm (or one training, or the target) on one benchmark, as outcomes."""
 
     problem_ids: tuple[str, ...]  # P, sorted
     correct_SPK: NDArray[np.float64]  # 1 or 0
@@ -33,7 +33,10 @@ class BenchmarkSamples:
 
     @classmethod
     def from_tables(cls, tables: Sequence[pa.Table]) -> "BenchmarkSamples":
-        """One table for each training, as read_samples gives it; all on the same problems, with equal K."""
+        """Makes it of one table for each training, as from `read_samples`; all have the same problems and K.
+
+        All on the same problems, with equal K.
+        """
         ids = tables[0]["problem_id"].unique().to_pylist()
         shape = (len(tables), len(ids), -1)
         outcomes = np.stack([table["outcome"].to_numpy(zero_copy_only=False) for table in tables])
@@ -47,7 +50,7 @@ class BenchmarkSamples:
         )
 
     def only(self, problem_ids: Sequence[str]) -> "BenchmarkSamples":
-        """The same on these problems alone."""
+        """Returns the samples of these problems alone."""
         place = {one: index for index, one in enumerate(self.problem_ids)}
         kept = [place[one] for one in problem_ids]
         return BenchmarkSamples(
@@ -61,7 +64,7 @@ class BenchmarkSamples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """All that is said of one arm on one benchmark; shares are of samples, in 0..1."""
+    """All scores of one arm on one benchmark; shares are of samples, in 0..1."""
 
     avg_at_k: Estimate
     pass_at_k: Estimate  # k as in avg@k
@@ -92,7 +95,7 @@ def score(samples: BenchmarkSamples) -> Score:
 
 
 def compare(first: BenchmarkSamples, second: BenchmarkSamples) -> PairedDifference | None:
-    """First minus second on the problems that both were asked; None when there is none."""
+    """Returns first minus second on the problems that both were asked; None if there is none."""
     shared = sorted(set(first.problem_ids) & set(second.problem_ids))
     if not shared:
         return None

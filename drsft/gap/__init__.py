@@ -1,1 +1,1 @@
-"""How likely texts are to a model, what rewriting changed, and what to train with."""
+"""Measures how likely texts are to a model and what rewriting changed, and recommends an objective."""

@@ -1,11 +1,11 @@
-"""A user's own rows as texts to score: whatever the intake reads, in the usual spellings.
+"""Reads a user's own rows as texts to score, in any format of the intake and the usual spellings.
 
 A row's prompt is `messages` (or the column that `columns.messages` names) before the assistant's last turn,
 or `prompt` (the user's turn as it stands, or a list of turns), or the question's column, put into the
-configuration's plain prompt. A list of turns is rendered as it stands. Its text is the last turn of the
+configuration's plain prompt. A list of turns is rendered unchanged. The row's text is the last turn of the
 list, where that is the assistant's, or `completion` (or `chosen`, a text or a list of turns), or the
-demonstration's column. A row that holds a completion and a demonstration gives both: one would be trained on,
-the other is what it would replace.
+demonstration's column. A row with a completion and a demonstration gives both: the text to train on, and the
+one that it would replace.
 """
 
 from collections import Counter
@@ -30,7 +30,7 @@ OWN_ROWS = "data"  # the source of rows that name none
 
 @dataclass(slots=True, kw_only=True)
 class ReadCounts:
-    """What became of the rows read so far; `first` says why the first one was set aside."""
+    """Counts of the rows read so far; `first` says why the first unusable one was set aside."""
 
     num_read: int = 0
     set_aside: Counter[str] = field(default_factory=Counter)
@@ -44,7 +44,7 @@ class ReadCounts:
 def read_texts(
     problems: Problems, reading: ReadCounts, *, prompter: Prompter, max_model_len: int
 ) -> Iterator[list[Text]]:
-    """The texts of one row after the other; `reading` is brought up to date on the way.
+    """Yields the texts of one row after the other, and updates `reading` on the way.
 
     Raises InputError naming file, row and column when there is not one usable row.
     """
@@ -72,7 +72,7 @@ def texts_of_rows(
     prompter: Prompter,
     max_model_len: int,
 ) -> Iterator[list[Text]]:
-    """The same of rows that were read: the texts of each usable one."""
+    """Yields the texts of each usable row of `rows`, as `read_texts` does."""
     for row in rows:
         reading.num_read += 1
         texts = _texts_of(row, columns, reading, prompter)
@@ -85,7 +85,7 @@ def texts_of_rows(
 
 
 def _texts_of(row: Row | BadRow, columns: Columns, reading: ReadCounts, prompter: Prompter) -> list[Text]:
-    """The texts of a row; none where it has to be put aside, which `reading` notes."""
+    """Returns the texts of a row; none if it has to be set aside, which is noted in `reading`."""
     if isinstance(row, BadRow):
         reading.put_aside(row.place, row.kind, row.reason)
         return []
@@ -126,7 +126,7 @@ def _scored(
 def _prompt_and_answer(
     fields: dict[str, Any], columns: Columns, prompter: Prompter
 ) -> tuple[tuple[int, ...] | None, str | None] | UnusableConversation:
-    """The prompt, and what the assistant answers where the row's conversation ends with its turn."""
+    """Returns the prompt, and the assistant's answer if the row's conversation ends with its turn."""
     turns = value_at(fields, columns.messages or "messages")
     if not turns:
         turns = unpacked(fields.get("prompt"))
@@ -152,7 +152,7 @@ def _question(text: str) -> Problem:
 
 
 def _completions(fields: dict[str, Any], columns: Columns, answer: str | None) -> list[tuple[Role, str, str]]:
-    """Role, source and text of what a row holds; nothing when a text is empty."""
+    """Returns role, source and text of each completion of a row; nothing if a text is empty."""
     completion = answer
     for name in COMPLETIONS:
         completion = completion or _completion(fields, name)
@@ -167,7 +167,7 @@ def _completions(fields: dict[str, Any], columns: Columns, answer: str | None) -
 
 
 def _completion(fields: dict[str, Any], name: str) -> str | None:
-    """A text, or what the last turn of a list of turns says."""
+    """Returns a text field, or the text of the last turn in a list of turns."""
     return _first_text(fields, (f"{name}[-1].content", f"{name}[-1].value", name))
 
 

@@ -1,4 +1,4 @@
-"""Leaves training rows out by their gap columns, and counts them; nothing is filtered unless asked for."""
+"""Leaves training rows out by their gap columns, and counts them; without a filter nothing is left out."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ __all__ = ["FilterCounts", "filter_records", "read_filter_counts", "refusal"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilterCounts:
-    """Texts of one data view before the filter, and those that it left out, by reason and by source."""
+    """How many texts a data view had before the filter, and how many it left out, by reason and by source."""
 
     data: DataView
     num_texts: int
@@ -32,7 +32,10 @@ class FilterCounts:
 
 
 def refusal(gap_filter: GapFilter, *, mean_logprob: float, mean_phi: float) -> str | None:
-    """Why a text with these means (nats a token) is left out; None when it stays. The first reason counts."""
+    """Returns the first reason to leave out a text with these means (nats a token); None if it stays.
+
+    The first reason counts.
+    """
     low, least, most = gap_filter.min_logprob, gap_filter.min_phi, gap_filter.max_abs_phi
     if low is not None and mean_logprob < low:
         return f"mean log-prob below {low:g}"
@@ -46,10 +49,11 @@ def refusal(gap_filter: GapFilter, *, mean_logprob: float, mean_phi: float) -> s
 def filter_records(
     records: pa.Table, scores: pa.Table, gap_filter: GapFilter, *, data: DataView
 ) -> tuple[pa.Table, FilterCounts]:
-    """The records without the texts of the `data` view that `gap_filter` refuses, by the scores' ROW_COLUMNS.
+    """Returns the records without the `data` view's texts that `gap_filter` leaves out.
 
-    Of several kept texts of a problem the others stay; a problem whose every text is refused loses its row.
-    Raises KeyError for a text that was not scored.
+    `scores` has ROW_COLUMNS. A problem with several kept texts loses the filtered ones only; one whose every
+
+    text is filtered loses its row. Raises KeyError for a text that was not scored.
     """
     scored = {(row["row_id"], row["role"], row["index"]): row for row in scores.to_pylist()}
     reasons: Counter[str] = Counter()
@@ -74,13 +78,13 @@ def filter_records(
 
 
 def read_filter_counts(run: Run) -> list[FilterCounts]:
-    """Of the data views that the run's trainings have filtered so far."""
+    """Returns the counts of each data view that the run's trainings have filtered so far."""
     keys = [layout.packed_rows(run.config.train, data).filter_counts for data in run.data_views()]
     return [read_stored(run.store, key, FilterCounts) for key in keys if run.store.exists(key)]
 
 
 def _texts(record: dict[str, Any], data: DataView) -> tuple[Role, str, list[Any]]:
-    """What is learnt from a record: token ids, and for further solutions the elements of `also_kept`."""
+    """Returns what is learnt from a record: token ids, and for further solutions the items of `also_kept`."""
     if data == DataView.EXPERT:
         return Role.DEMONSTRATION, Source.EXPERT.value, [record["expert_completion_ids"]]
     if record["source"] == Source.DROPPED.value:

@@ -1,6 +1,7 @@
-"""What to do about a gap, by a stated rule. The evidence and its limits: docs/gap-evidence.md.
+"""Recommends what to do about a gap, by a stated rule. The evidence and its limits: docs/gap-evidence.md.
 
-- Mean p of the kept tokens below 0.1: sft, as weights by p would silence a text that the model hardly knows.
+- Mean p of the kept tokens below 0.1: sft, as weights by p would leave almost nothing of a text that the
+  model finds unlikely.
 - Otherwise dft. Where the kept texts' phi is near zero this matters little, where it is not it matters much.
 - Kept texts whose phi is clearly below -0.1 are worth more rewriting.
 """
@@ -32,7 +33,7 @@ class Recommendation:
 
 
 def recommend(summary: GapSummary) -> Recommendation | None:
-    """None where nothing would be trained on."""
+    """Returns the recommendation; None if nothing would be trained on."""
     kept = summary.group("kept")
     if kept is None:
         return None
@@ -50,7 +51,7 @@ def recommend(summary: GapSummary) -> Recommendation | None:
 
 
 def _upper_phi(group: SourceGap) -> float:
-    """What phi may well be: the upper end of its interval, so that few rows raise no alarm."""
+    """Returns the upper end of phi's interval, so that few rows raise no false alarm."""
     return group.mean_phi if group.high_phi is None else group.high_phi
 
 
@@ -64,7 +65,7 @@ def _where_it_stands(kept: SourceGap, *, is_far: bool) -> str:
 
 
 def _objective(kept: SourceGap, *, is_far: bool) -> tuple[str, str]:
-    """The objective and the reason for it."""
+    """Returns the objective and the reason for it."""
     weight = kept.weight("dft")
     mean_p = weight.mean if weight is not None else 1.0
     if mean_p < WEAK_PRIOR:
@@ -81,7 +82,7 @@ def _objective(kept: SourceGap, *, is_far: bool) -> tuple[str, str]:
 
 
 def _source_with_most_gap(summary: GapSummary, kept: SourceGap, *, is_far: bool) -> tuple[str, ...]:
-    """Which source holds most of the kept texts' negative phi."""
+    """Returns a sentence on the source that holds most of the kept texts' negative phi, if one does."""
     parts = [
         group
         for group in summary.groups

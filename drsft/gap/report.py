@@ -1,4 +1,6 @@
-"""The whole gap report: the groups, a few rows token by token, the rows that are far out, and the advice."""
+"""Builds the gap report: groups of texts, a few rows token by token, outlying rows, and the
+recommendation.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,7 +42,7 @@ NUM_FAR_SHOWN = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """One token of a text; `text` is what it adds to the text, in nats otherwise."""
+    """One token of a text, with its log-prob and entropy in nats; `text` is what it adds to the text."""
 
     text: str
     logprob: float
@@ -53,7 +55,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownRow:
-    """A row that stands for others: where its scores lie, and why it was chosen."""
+    """A row chosen to be shown, with the key of its scores and the reason for the choice."""
 
     row_id: str
     role: Role
@@ -81,7 +83,7 @@ class FarRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutlyingRows:
-    """Kept rows whose mean phi lies below `limit`, by source; `worst` are the farthest of them."""
+    """Kept rows whose mean phi is below `limit`, by source; `worst` are the farthest of them."""
 
     limit: float
     num_rows: int
@@ -108,21 +110,27 @@ _ADAPTER = TypeAdapter(GapReport)
 
 
 def read_gap_report(store: Store, folder: GapFolder = GAP) -> GapReport | None:
-    """Of the run's own texts, or of the others that `folder` is for; None before the gap stage."""
+    """Returns the report on the run's own texts or on those of `folder`; None before the gap stage."""
     if not store.exists(folder.report):
         return None
     return GapReport.from_json(store.read(folder.report).decode())
 
 
 def gap_report(*, model: str, rows: pa.Table, heat_maps: tuple[HeatMap, ...] = ()) -> GapReport:
-    """From the `row_columns` of all scored texts; heat maps need the tokens, so the caller makes them."""
+    """Returns the report from the `row_columns` of all scored texts.
+
+    Heat maps need the tokens, so the caller makes them.
+    """
     summary = summarise(model=model, rows=rows)
     far = outlying_rows(rows)
     return GapReport(summary=summary, recommendation=recommend(summary), far_out=far, heat_maps=heat_maps)
 
 
 def outlying_rows(rows: pa.Table) -> OutlyingRows | None:
-    """Kept rows below the median mean phi by more than 3.5 robust spreads; None without kept rows."""
+    """Returns the kept rows more than 3.5 robust spreads below the median mean phi.
+
+    None without kept rows.
+    """
     kept = rows.filter(pc.field("role") == Role.KEPT.value)
     if not kept.num_rows:
         return None
@@ -145,7 +153,9 @@ def outlying_rows(rows: pa.Table) -> OutlyingRows | None:
 
 
 def rows_to_show(rows: pa.Table) -> list[ShownRow]:
-    """Of the demonstrations and of each source of kept text the most typical row and the farthest one."""
+    """Returns the most typical and the farthest row of the demonstrations and of each source of kept
+    texts.
+    """
     groups: Sequence[tuple[Role, str]] = sorted(
         {
             (Role(role), source)
@@ -167,13 +177,19 @@ def rows_to_show(rows: pa.Table) -> list[ShownRow]:
 def heat_maps_of_shown(
     shown: Sequence[ShownRow], scored: Sequence[Mapping[str, Any]], decode: Callable[[list[int]], str]
 ) -> tuple[HeatMap, ...]:
-    """Of the `rows_to_show`; `scored` are these rows, and may be others too, with all of SCORE_SCHEMA."""
+    """Returns the heat maps of the `rows_to_show`.
+
+    `scored` has these rows, perhaps among others, with all of SCORE_SCHEMA.
+    """
     found = {(row["row_id"], row["role"], row["index"]): row for row in scored}
     return tuple(heat_map(row, found[row.row_id, row.role.value, row.index], decode) for row in shown)
 
 
 def heat_map(row: ShownRow, scored: Mapping[str, Any], decode: Callable[[list[int]], str]) -> HeatMap:
-    """`scored` is the row with all of SCORE_SCHEMA; `decode` as for `token_texts`."""
+    """Returns the heat map of `row`.
+
+    `scored` is its scores with all of SCORE_SCHEMA, `decode` as for `token_texts`.
+    """
     columns = zip(
         token_texts(scored["completion_ids"], decode), scored["logprobs"], scored["entropy"], strict=True
     )
@@ -181,7 +197,7 @@ def heat_map(row: ShownRow, scored: Mapping[str, Any], decode: Callable[[list[in
 
 
 def heat_maps_of(scores: pa.Table, row_id: str, decode: Callable[[list[int]], str]) -> list[HeatMap]:
-    """Of every text of one row: what is kept, the demonstration, the target's first sample."""
+    """Returns the heat maps of a row's texts: the kept one, the demonstration, the target's first sample."""
     rows = scores.filter(pc.field("row_id") == row_id)
     maps = [
         heat_map(_shown(rows, position, "asked for"), scored, decode)

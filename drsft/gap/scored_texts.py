@@ -1,4 +1,4 @@
-"""Texts to score and their scores, as Arrow tables: what lies in the store, and what filters can use.
+"""Texts to score and their scores, as the Arrow tables that are stored and that filters read.
 
 Axes: T tokens of one text. Log-probs, entropies and phi are in nats, under one model with the plain prompt.
 """
@@ -49,7 +49,7 @@ COMPARED: tuple[Objective, ...] = (
 
 
 class Role(StrEnum):
-    """What a text is in its data set."""
+    """The part that a text has in its row: kept, demonstration or sample."""
 
     KEPT = "kept"  # would be trained on
     DEMONSTRATION = "demonstration"  # the expert's, whether it was replaced or not
@@ -58,7 +58,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """One completion of one plain prompt. `row_id` is the problem's id, or a row's place in its file."""
+    """One completion of a plain prompt. `row_id` is the problem's id, or a row's place in its file."""
 
     row_id: str
     role: Role
@@ -118,13 +118,17 @@ SCORE_SCHEMA = pa.schema(
 
 
 def scores_of(store: Store, folder: GapFolder = GAP) -> ShardSet:
-    """The scores of the run's own texts, or of the others that `folder` is for."""
+    """Returns the stored scores of the run's own texts, or of the texts of `folder`."""
     return ShardSet(store, folder.scores(ROW_COLUMNS))
 
 
 def texts_of_records(records: pa.Table, *, number: int) -> Iterator[Text]:
-    """Of each record what is trained on, the demonstration, and the first unguided sample of the target of
-    round `number`: a later round's records have attempts of earlier targets too."""
+    """Yields the texts of each record: those trained on, the demonstration, and one unguided sample.
+
+    The sample is the first by the target of round `number`; later rounds' records also hold earlier targets'
+
+    attempts.
+    """
     for row in records.to_pylist():
         what = {"row_id": row["problem_id"], "prompt_ids": row["prompt_ids"]}
         if row["source"] != Source.DROPPED.value:
@@ -141,12 +145,18 @@ def texts_of_records(records: pa.Table, *, number: int) -> Iterator[Text]:
 
 
 def _is_first_sample(attempt: dict[str, Any]) -> bool:
-    """The first is drawn whatever becomes of it; later ones only where earlier ones failed."""
+    """Returns whether an attempt is the first unguided sample.
+
+    Only this one is drawn unconditionally; later samples exist only where earlier ones failed.
+    """
     return attempt["stage"] == "self_align" and attempt["sample_index"] == 0 and bool(attempt["token_ids"])
 
 
 def _round_of(attempt: dict[str, Any], record: dict[str, Any]) -> int:
-    """Older schemas tell the record's alone, or none where there were no rounds yet."""
+    """Returns the round of an attempt.
+
+    Older schemas know the record's round only, or none, which counts as 1.
+    """
     return int(attempt.get("round") or record.get("round", 1))
 
 
@@ -160,7 +170,10 @@ def texts_from_table(table: pa.Table) -> list[Text]:
 
 
 def row_columns(scores: pa.Table) -> pa.Table:
-    """The ROW_COLUMNS and PART_COLUMNS of a table of scores; the latter are null in an older version's."""
+    """Returns the ROW_COLUMNS and PART_COLUMNS of a table of scores; the latter are null in older tables.
+
+    The latter are null in an older version's.
+    """
     for field in PART_FIELDS:
         if field.name not in scores.column_names:
             scores = scores.append_column(field, pa.nulls(scores.num_rows, field.type))
@@ -173,9 +186,9 @@ def score_table(
     *,
     num_thought_tokens: Sequence[int] | None = None,
 ) -> pa.Table:
-    """One row for each text: means over its tokens, and the tokens' numbers (SCORE_SCHEMA).
+    """Returns one row for each text: means over its tokens, and each token's numbers (SCORE_SCHEMA).
 
-    `num_thought_tokens` says how many of each text's first tokens are its thought; None: they are not told.
+    `num_thought_tokens` is how many of each text's first tokens are its thought; None if unknown.
     """
     columns: dict[str, Any] = {
         name: [getattr(text, name) for text in texts] for name in (*pa.schema(_WHAT).names, "completion_ids")
@@ -197,7 +210,10 @@ def score_table(
 
 
 def score_texts(model: CausalLM, texts: Sequence[Text], prompter: Prompter) -> pa.Table:
-    """Scores the texts under the prompter's model; the table tells thoughts apart where its turn has some."""
+    """Scores the texts under the prompter's model.
+
+    The table tells thoughts apart if its turn has thoughts.
+    """
     scores = score_rows(model, [(text.prompt_ids, text.completion_ids) for text in texts])
     if prompter.turn.thought is None:
         return score_table(texts, scores)
@@ -208,7 +224,10 @@ def score_texts(model: CausalLM, texts: Sequence[Text], prompter: Prompter) -> p
 def _thought_columns(
     scores: Sequence[TokenScores], num_thought_tokens: Sequence[int] | None
 ) -> dict[str, Sequence[float | None]]:
-    """Sums rather than means: those of the answers are what is left of the texts'."""
+    """Returns the sums over each text's thought.
+
+    They are sums, not means, so that subtracting them from the text's totals gives the answers' sums.
+    """
     if num_thought_tokens is None:
         return {name: [None] * len(scores) for name in PART_COLUMNS}
     parts = list(zip(scores, num_thought_tokens, strict=True))
@@ -222,7 +241,7 @@ def _thought_columns(
 def _token_columns(
     logprobs_T: NDArray[np.float64], entropy_T: NDArray[np.float64], lengths: Sequence[int]
 ) -> dict[str, NDArray[np.float64]]:
-    """What is averaged over each text, by column."""
+    """Returns the per-token values to be averaged over each text, by column."""
     phi_T = logprobs_T + entropy_T
     columns = {"mean_logprob": logprobs_T, "mean_entropy": entropy_T, "mean_phi": phi_T}
     for threshold in PHI_THRESHOLDS:
@@ -238,7 +257,7 @@ def _token_columns(
 
 
 def _means(values_T: NDArray[np.float64], ends: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The mean of each text's stretch; `ends` are where the stretches end."""
+    """Returns the mean of each text's segment; `ends` are the indices where the segments end."""
     starts = np.concatenate([[0], ends[:-1]])
     means: NDArray[np.float64] = np.add.reduceat(values_T, starts) / (ends - starts)
     return means

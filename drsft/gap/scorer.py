@@ -1,4 +1,4 @@
-"""Scores on demand: what many problems ask for while one batch is computed becomes the next batch."""
+"""Scores on demand: requests that arrive while one batch is computed form the next batch."""
 
 import asyncio
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ class _Request:
 
 
 class BatchedScorer:
-    """One copy of a model's weights, used from one event loop; the forward passes run in a thread beside it.
+    """Scores with one copy of a model's weights, from one event loop; forward passes run in another thread.
 
-    The model is used as it stands: put it on its device and into eval mode.
+    The model is not changed: put it on its device and into eval mode first.
     """
 
     def __init__(self, model: CausalLM, *, batch_tokens: int = 16_384) -> None:
@@ -39,7 +39,7 @@ class BatchedScorer:
         return [float(scores.phi_T.mean()) for scores in await request.answer]
 
     async def _work(self) -> None:
-        """Batch after batch until nobody waits; whoever asks next starts it again."""
+        """Computes batch after batch until no request waits; the next request starts it again."""
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting, []

@@ -30,7 +30,7 @@ Row = tuple[Sequence[int], Sequence[int]]  # prompt token ids, completion token 
 
 
 class CausalLM(Protocol):
-    """What is used of a Hugging Face causal language model."""
+    """The interface of a Hugging Face causal language model that scoring uses."""
 
     config: Any
     base_model: Any
@@ -40,7 +40,7 @@ class CausalLM(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenScores:
-    """One completion; both arrays have T entries, in nats."""
+    """The scores of one completion; both arrays have T entries, in nats."""
 
     logprobs_T: FloatArray
     entropy_T: FloatArray
@@ -59,12 +59,14 @@ def score_rows(
     batch_tokens: int | None = None,
     chunk_tokens: int | None = None,
 ) -> list[TokenScores]:
-    """Scores in the order of `rows`; a batch holds at most `batch_tokens` padded tokens, or one longer row.
+    """Returns the scores of `rows`, in order.
 
-    Where they are not given the device decides both sizes; they change speed and memory, not the scores. The
-    model is used as it stands: put it on its device and into eval mode. ValueError for an empty prompt or
-    completion (the first completion token needs something before it), ModelError for a model whose logits are
-    more than hidden states times the head.
+    A batch holds at most `batch_tokens` padded tokens, or one longer row.
+
+    If not given, `batch_tokens` and `chunk_tokens` depend on the device; they change speed and memory, not
+    the scores. The model is not changed: put it on its device and into eval mode first. Raises ValueError for
+    an empty prompt or completion (the first completion token needs something before it), ModelError for a
+    model whose logits are more than hidden states times the head.
     """
     head = head_of(model)
     batch_tokens = batch_tokens or BATCH_TOKENS["cuda" if head.weight_VD.is_cuda else "cpu"]
@@ -81,7 +83,7 @@ def score_rows(
 
 
 def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Indices of rows that go together: longest first, so that memory is highest in the first batch."""
+    """Yields the indices of each batch's rows: longest first, so that the first batch needs most memory."""
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
         if batch and lengths[batch[0]] * (len(batch) + 1) > batch_tokens:

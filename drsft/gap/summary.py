@@ -1,4 +1,4 @@
-"""What the gap report says: how likely the model finds each group of texts, and what rewriting changed.
+"""Computes the numbers of the gap report: how likely each group of texts is, and what rewriting changed.
 
 Pure numpy over the row columns of drsft/gap/scored_texts.py. Log-probs, entropies and phi are in nats, all
 under one model with the plain prompt. Means over tokens weigh every token equally, means over rows every row.
@@ -25,7 +25,10 @@ NUM_BINS = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Histogram:
-    """Counts between neighbouring edges, one more edge than counts; the outer bins take what is beyond."""
+    """Counts between neighbouring edges, one more edge than counts.
+
+    The outer bins include all values beyond.
+    """
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
@@ -33,7 +36,7 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightSpread:
-    """An objective's weights over the tokens of a group.
+    """How an objective's weights are spread over the tokens of a group.
 
     The effective sample is Kish's, (sum w)^2 / (n sum w^2): the share of tokens that the weights leave in
     effect, 1 when all weights agree.
@@ -47,7 +50,7 @@ class WeightSpread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartGap:
-    """All thoughts of a group's texts, or all answers: every token that is no thought's."""
+    """The numbers of all thoughts of a group's texts, or of all answers (every token outside a thought)."""
 
     name: str  # "thought" or "answer"
     num_tokens: int
@@ -57,7 +60,10 @@ class PartGap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceGap:
-    """One group of texts. `low_phi` and `high_phi` bound `mean_phi` at 95 %, clustered by row id."""
+    """The numbers of one group of texts.
+
+    `low_phi` and `high_phi` bound `mean_phi` at 95 %, clustered by row id.
+    """
 
     name: str  # see `summarise`
     num_rows: int
@@ -83,7 +89,7 @@ class SourceGap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GapSummary:
-    """`improvement` is None when nothing was replaced."""
+    """The numbers of all groups; `improvement` is None when nothing was replaced."""
 
     model: str
     groups: tuple[SourceGap, ...]
@@ -131,13 +137,15 @@ def _groups(columns: Columns) -> Iterator[tuple[str, NDArray[np.bool_]]]:
 
 
 def _is_replaced(columns: Columns) -> NDArray[np.bool_]:
-    """Rows whose problem has a kept text that is not the expert's."""
+    """Returns which rows' problems have a kept text that is not the expert's."""
     replaces = (columns["role"] == Role.KEPT.value) & (columns["source"] != Source.EXPERT.value)
     return np.isin(columns["row_id"], np.unique(columns["row_id"][replaces]))
 
 
 def _edges(values: FloatArray) -> FloatArray:
-    """Common bins over the central 98 %, so that one freak row does not squeeze all others into a bin."""
+    """Returns common bins over the central 98 %, so that one extreme row does not squeeze the others into one
+    bin.
+    """
     low, high = (float(edge) for edge in np.quantile(values, (0.01, 0.99)))
     return np.linspace(low, high if high > low else low + 1e-3, NUM_BINS + 1)
 
@@ -184,7 +192,10 @@ def _source_gap(name: str, columns: Columns, logprob_edges: FloatArray, phi_edge
 
 
 def _parts(columns: Columns) -> tuple[PartGap, ...]:
-    """None where no text has a thought, or where an older version's scores do not tell thoughts apart."""
+    """Returns the numbers of thoughts and answers.
+
+    None if no text has a thought or older scores do not mark thoughts.
+    """
     thought = tuple(float(columns[name].sum()) for name in PART_COLUMNS)
     if not thought[0] > 0:  # as for NaN, which stands for null
         return ()
@@ -209,7 +220,7 @@ def _weight_spread(objective: str, *, mean: float, mean_square: float) -> Weight
 
 
 def _half_interval(columns: Columns, mean_phi: float) -> float | None:
-    """Of the mean phi over tokens, a ratio of sums over problems: delta method, normal quantile."""
+    """Returns half the 95 % interval of the mean phi, a ratio of sums over problems, by the delta method."""
     _, cluster = np.unique(columns["row_id"], return_inverse=True)
     residuals = np.bincount(cluster, (columns["mean_phi"] - mean_phi) * columns["num_tokens"])
     n = len(residuals)

@@ -1,4 +1,4 @@
-"""The text that each token of a completion adds, for heat maps."""
+"""Finds the text that each token of a completion adds, for heat maps."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,10 +9,10 @@ MAX_JOINED = 8
 
 
 def token_texts(token_ids: Sequence[int], decode: Callable[[list[int]], str]) -> list[str]:
-    """One text for each token; joined they are the completion with its special tokens.
+    """Returns one text for each token; joined they are the completion with its special tokens.
 
-    A character that several tokens spell stands with the last of them, the others are empty.
-    `decode` keeps special tokens and cleans nothing up.
+    A character that several tokens spell belongs to the last of them; the others get an empty text. `decode`
+    must keep special tokens and change nothing.
     """
     texts: list[str] = []
     start = 0

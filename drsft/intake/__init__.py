@@ -1,1 +1,1 @@
-"""From a user's data to problems: reading, checking, screening and cutting into shards."""
+"""Turns a user's data into problems: reading, checking, screening and cutting into shards."""

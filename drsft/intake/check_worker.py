@@ -1,6 +1,6 @@
-"""A process that checks rows for another one: gets rules and chunks of rows as pickles, and sends results.
+"""Checks rows in a process for another one: reads rules and chunks of rows as pickles, and writes results.
 
-It ends when its stdin does, hence with its parent.
+It exits when its stdin is closed, hence with its parent.
 """
 
 import os

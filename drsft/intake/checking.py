@@ -1,4 +1,4 @@
-"""From a row to a problem, or to the reason why it is set aside. Needs no other row and no tokenizer."""
+"""Turns a row into a problem, or into the reason to set it aside. It needs no other row and no tokenizer."""
 
 import re
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ Rows = Sequence[Row | BadRow | JsonLine]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowRules:
-    """What a row must be like. Picklable: other processes check rows, too."""
+    """The conditions that a row must meet. They are picklable, since other processes check rows too."""
 
     config: Problems
     kinds: frozenset[str]
@@ -47,7 +47,7 @@ class RowRules:
 
 @dataclass(frozen=True, slots=True)
 class CheckedRow:
-    """A row that holds a problem."""
+    """A row that passed the checks, with its problem."""
 
     problem: Problem
     place: str
@@ -78,7 +78,10 @@ def check_row(row: Row | BadRow | JsonLine, rules: RowRules) -> CheckedRow | Qua
 
 
 def _surely_fits(problem: Problem, rules: RowRules, max_model_len: int) -> bool:
-    """Without a look at its tokens; a thought that is never closed does not fit, either."""
+    """Returns whether a problem is short enough by a bound that needs no tokenizer.
+
+    A problem whose demonstration opens a thought and never closes it does not count as fitting.
+    """
     if rules.length_bound is None or problem.earlier or rules.length_bound.of(problem) > max_model_len:
         return False
     try:
@@ -127,7 +130,7 @@ def _problem(row: Row | BadRow, rules: RowRules) -> Problem | QuarantinedRow:
 
 
 def _asked(row: Row, columns: Columns, *, keeps_thought: bool) -> Conversation | QuarantinedRow:
-    """The row's question, or the conversation that stands in its place."""
+    """Returns the row's question, or the conversation in its place."""
     if columns.messages is None:
         question = _value(row, "question", columns.candidates("question"))
         return question if isinstance(question, QuarantinedRow) else Conversation(question=question)
@@ -146,7 +149,7 @@ def _asked(row: Row, columns: Columns, *, keeps_thought: bool) -> Conversation |
 
 
 def _letter(number: str, first: int) -> str:
-    """The letter of the option with this number; the text itself where it is none."""
+    """Returns the letter of the option with this number, or the text itself if it is no such number."""
     place = int(number.removesuffix(".0")) - first if _NUMBER.fullmatch(number) else -1
     return ascii_uppercase[place] if 0 <= place < len(ascii_uppercase) else number
 
@@ -158,7 +161,7 @@ def _demonstration(row: Row, columns: Columns, asked: Conversation) -> str | Qua
 
 
 def _value(row: Row, name: FieldName, candidates: Sequence[str]) -> str | QuarantinedRow:
-    """The text as it stands in the row."""
+    """Returns the text of a column, exactly as in the row, or the row set aside."""
     column = find_column(row.fields, candidates)
     if column is None:
         wanted = " or ".join(map(repr, candidates))
@@ -175,7 +178,7 @@ def _value(row: Row, name: FieldName, candidates: Sequence[str]) -> str | Quaran
 
 
 def _why_no_text(row: Row, column: str, name: FieldName) -> str:
-    """What stands in the place of a text, and how to reach one within it."""
+    """Returns what is in the field instead of a text, and how to reach a text within it."""
     for field_name in template_fields(column):
         match value_at(row.fields, field_name):
             case {**members} if members:
@@ -190,7 +193,7 @@ def _why_no_text(row: Row, column: str, name: FieldName) -> str:
 
 
 def _is_unicode(text: str) -> bool:
-    """JSON can spell lone surrogates, which no file and no tokenizer takes."""
+    """Returns whether a text is valid Unicode: JSON can spell lone surrogates, which tokenizers reject."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Texts out of the fields of a user's row: a field by its name or path, or several through a template.
+"""Reads texts from the fields of a user's row: a field by name or path, or several through a template.
 
 How a value becomes text is written down in docs/data.md, section "Values".
 """
@@ -29,7 +29,10 @@ _LABELS, _TEXTS = ("label", "labels", "key", "letter"), ("text", "texts", "conte
 
 
 def find_column(fields: Mapping[str, Any], candidates: Sequence[str]) -> str | None:
-    """The first of the names, paths and templates ("{Body} {Question}") of which the row has all fields."""
+    """Returns the first of the names, paths and templates whose fields the row all has.
+
+    A template looks like "{Body} {Question}".
+    """
     for candidate in candidates:
         if candidate in fields and "{" not in candidate:  # as nearly all rows have it
             return candidate
@@ -39,12 +42,15 @@ def find_column(fields: Mapping[str, Any], candidates: Sequence[str]) -> str | N
 
 
 def template_fields(column: str) -> list[str]:
-    """The names or paths that a column's setting reads."""
+    """Returns the names or paths that a column setting reads."""
     return _FIELD.findall(column) or [column]
 
 
 def value_at(fields: Mapping[str, Any], path: str, default: Any = None) -> Any:
-    """The value at a name or a path such as "a.b[0].c"; a field that is called so goes first."""
+    """Returns the value at a name or a path such as "a.b[0].c".
+
+    A field with exactly that name comes first.
+    """
     if path in fields:
         return fields[path]
     value: Any = fields
@@ -60,7 +66,10 @@ def value_at(fields: Mapping[str, Any], path: str, default: Any = None) -> Any:
 
 
 def unpacked(value: Any) -> Any:
-    """The list or object of which a text is the JSON, or as Python and pandas print it; else the value."""
+    """Returns the list or object that a text spells as JSON, Python or pandas print it.
+
+    Else the value itself.
+    """
     if not isinstance(value, str) or not value.startswith(("[", "{")) or len(value) > MAX_UNPACKED_CHARS:
         return value
     for read in (decode_json, _literal):
@@ -74,14 +83,17 @@ def unpacked(value: Any) -> Any:
 
 
 def _literal(text: str) -> Any:
-    """A literal of Python, with the arrays of numpy as lists; these are also printed without commas."""
+    """Returns the value of a Python literal, with numpy arrays as lists.
+
+    numpy also prints arrays without commas.
+    """
     lists = _ARRAY_END.sub("]", text.replace("array([", "["))
     return ast.literal_eval(_BETWEEN_TEXTS.sub(", ", lists))
 
 
 @lru_cache(maxsize=256)
 def _steps(path: str) -> tuple[str | int, ...]:
-    """The keys and places of a path; the path itself as one key where it is spelt in no known way."""
+    """Returns the keys and indices of a path; a path in no known spelling is one key."""
     found = list(_STEP.finditer(path))
     if not path or "".join(one[0] for one in found) != path or path.startswith("."):
         return (path,)
@@ -89,10 +101,10 @@ def _steps(path: str) -> tuple[str | int, ...]:
 
 
 def text_of(fields: Mapping[str, Any], column: str) -> str | None:
-    """The text at a column that `find_column` found; None where a field is no text.
+    """Returns the text at a column that `find_column` found; None where a field is no text.
 
-    A list is a list of answers ("3, 5") as a field of its own, and lines within a template. A field that is
-    null leaves nothing in a template, not even its line; None where all of them are.
+    A list becomes "3, 5" as a field of its own, and lines within a template. A null field adds nothing to a
+    template, not even its line; if all fields are null, the result is None.
     """
     names = _FIELD.findall(column)
     if not names:
@@ -111,22 +123,23 @@ def text_of(fields: Mapping[str, Any], column: str) -> str | None:
 
 
 def _filled(line: str, texts: Mapping[str, str]) -> str | None:
-    """A template's line; None where it is nothing but fields that are null."""
+    """Returns a template's line with its fields filled in; None if it has only null fields."""
     filled = _FIELD.sub(lambda match: texts[match[1]], line)
     return None if not filled.strip() and _FIELD.search(line) else filled
 
 
 def _part(name: str, value: Any) -> str | None:
-    """The text of a field within a template; options get their letters."""
+    """Returns the text of a field within a template; options get their letters."""
     is_lettered = str(_steps(name)[-1]).lower() in _LETTERED
     options = _options(unpacked(value) if is_lettered else value, is_lettered=is_lettered)
     return _text(value, separator="\n") if options is None else options
 
 
 def _options(value: Any, *, is_lettered: bool) -> str | None:
-    """A line for each option with its letter; None for what are no options.
+    """Returns a line for each option with its letter; None if the value is not a list of options.
 
-    An object by letter, lists `label` and `text` side by side, a list of such objects, or plain texts.
+    Accepted are an object by letter, lists `label` and `text` side by side, a list of such objects, or plain
+    texts.
     """
     pairs = list(_pairs(value, is_lettered=is_lettered))
     if not pairs:
@@ -185,7 +198,7 @@ def _text(value: Any, *, separator: str) -> str | None:
 
 
 def _item(value: Any) -> str | None:
-    """An element of a list; a list within it keeps its brackets."""
+    """Returns the text of a list element; a list within it keeps its brackets."""
     text = _text(value, separator=", ")
     return f"[{text}]" if isinstance(value, list) and text is not None else text
 

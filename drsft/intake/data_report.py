@@ -1,4 +1,4 @@
-"""What a data set gives when it is read as a run would read it: fields, columns, lengths, rows set aside."""
+"""Reports on a data set as a run would read it: fields, columns, lengths, rows set aside."""
 
 import heapq
 import random
@@ -27,7 +27,7 @@ LONGEST_PROBLEMS = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetAside:
-    """Rows that were set aside for one reason, with the first of them."""
+    """How many rows were set aside for one reason, and the first of them."""
 
     reason: str
     num_rows: int
@@ -37,7 +37,7 @@ class SetAside:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextLengths:
-    """Of one part of the problems; tokens where there is a model."""
+    """Lengths of one part of the problems, in characters, and in tokens if there is a model."""
 
     part: str
     chars: Lengths
@@ -63,7 +63,7 @@ class DataReport:
 
 @dataclass(slots=True)
 class _Passing:
-    """Rows on their way to the checks: the first are kept for their fields, and all are counted."""
+    """Counts the rows on their way to the checks, and keeps the first ones for their fields."""
 
     names: Mapping[str, Sequence[str]]  # of the columns by role
     on_row: Callable[[int], None]
@@ -106,7 +106,7 @@ def report_data(
     kinds: Collection[str] = KINDS,
     on_row: Callable[[int], None] = lambda num_rows: None,
 ) -> DataReport:
-    """Reads the rows, or the first `max_rows`, and counts. Raises InputError where no row can be read."""
+    """Reads all rows, or the first `max_rows`, and counts. Raises InputError if no row can be read."""
     passing, intake, drawn = _Passing(_names(problems.columns), on_row), Intake(), _Drawn()
     rows = passing(islice(read_rows(problems), max_rows))
     found = problems_of_rows(
@@ -142,7 +142,7 @@ def report_data(
 
 @dataclass(slots=True)
 class _Drawn:
-    """An even draw of the problems, the longest of all, and the lengths of all texts."""
+    """A uniform sample of the problems, the longest of all, and the lengths of all texts."""
 
     num_seen: int = 0
     first: Problem | None = None
@@ -172,7 +172,7 @@ class _Drawn:
 
 
 def _parts(problem: Problem) -> dict[str, str]:
-    """What lengths are counted of."""
+    """Returns the texts whose lengths are reported, by name."""
     question, solution = problem.whole_question, problem.demonstration
     return {
         "question": question,

@@ -1,4 +1,7 @@
-"""What the fields of rows hold: types, fill, distinct values, lengths and an example; nested ones by path."""
+"""Describes the fields of rows: types, fill, distinct values, lengths and an example.
+
+Nested fields by path.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,7 +22,7 @@ EXAMPLE_CHARS = 200
 
 
 class FieldType(StrEnum):
-    """What a value is; `profile_fields` counts them."""
+    """The type of a value; `profile_fields` counts them."""
 
     TEXT = "text"
     NUMBER = "number"
@@ -37,7 +40,7 @@ class FieldType(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lengths:
-    """Of texts, in characters or tokens."""
+    """Statistics of text lengths, in characters or tokens."""
 
     median: int
     p95: int
@@ -46,7 +49,7 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldProfile:
-    """One field of the rows that were looked at."""
+    """What the rows hold in one field."""
 
     path: str  # as columns.question would name it
     types: Mapping[FieldType, int]  # the commonest first; NULL where a row has the field as null
@@ -58,7 +61,7 @@ class FieldProfile:
 
     @property
     def type(self) -> FieldType:
-        """The commonest, null aside."""
+        """The most common type, null aside."""
         return next((kind for kind in self.types if kind is not FieldType.NULL), FieldType.NULL)
 
     @property
@@ -93,7 +96,7 @@ class _Seen:
 
 
 def profile_fields(rows: Iterable[Mapping[str, Any]], *, max_rows: int = 1000) -> list[FieldProfile]:
-    """The fields of the first rows, in the order in which they first appear."""
+    """Returns the fields of the first rows, in the order in which they first appear."""
     seen: dict[str, _Seen] = {}
     num_rows = 0
     for fields in islice(rows, max_rows):
@@ -116,7 +119,7 @@ def profile_fields(rows: Iterable[Mapping[str, Any]], *, max_rows: int = 1000) -
 
 
 def lengths_of(lengths: Sequence[int]) -> Lengths | None:
-    """None where there are none."""
+    """Returns statistics of the lengths, or None for no lengths."""
     if not lengths:
         return None
     ordered = sorted(lengths)
@@ -125,9 +128,9 @@ def lengths_of(lengths: Sequence[int]) -> Lengths | None:
 
 
 def _leaves(fields: Mapping[str, Any], before: str, depth: int) -> Iterator[tuple[str, Any]]:
-    """Each field with its path; an object is its members, unless it is empty or too deep.
+    """Yields each field with its path; an object yields its members, unless it is empty or too deep.
 
-    Behind a list of objects come the members of its first one.
+    A list of objects yields the members of its first one.
     """
     for name, value in fields.items():
         path = f"{before}{name}"

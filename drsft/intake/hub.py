@@ -1,4 +1,4 @@
-"""Rows of a dataset on the Hugging Face hub, by its name, subset and split.
+"""Reads rows of a dataset on the Hugging Face hub, by its name, subset and split.
 
 The `datasets` library reads text as numbers in JSON and CSV ("007" as 7, findings/), so files of these two
 kinds are only found and fetched by it, and read as the user's own.
@@ -19,7 +19,7 @@ _READ_HERE = {"json", "csv"}  # the library's names of its readers
 
 
 def hub_files(problems: Problems) -> list[Path] | None:
-    """The fetched JSON or CSV files of the split; None where the dataset is of another kind."""
+    """Downloads the split's JSON or CSV files and returns their paths; None for other kinds of datasets."""
     builder = _loaded(problems, "load_dataset_builder")
     if builder.dataset_name is None or type(builder).__module__.rpartition(".")[2] not in _READ_HERE:
         return None
@@ -37,7 +37,7 @@ def hub_files(problems: Problems) -> list[Path] | None:
 
 
 def hub_rows(problems: Problems) -> Iterator[Row]:
-    """Rows as the library gives them."""
+    """Yields the rows as the library returns them."""
     dataset = _loaded(problems, "load_dataset", split=problems.split)
     for number, fields in enumerate(dataset, start=1):
         yield Row(f"{problems.path} {problems.split} row {number}", dict(fields))

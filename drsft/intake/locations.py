@@ -1,4 +1,4 @@
-"""Where problems lie: the files at a path, in a folder or an object store, of the split that is asked for."""
+"""Finds the files of problems: at a path, in a folder or an object store, of the wanted split."""
 
 from collections.abc import Iterator
 from importlib.resources import files
@@ -18,7 +18,12 @@ _METADATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "st
 
 
 def files_of(problems: Problems) -> Iterator[tuple[Store, str]] | None:
-    """The files to read, sorted; None where the path can only be a hub dataset's name. Raises InputError."""
+    """Returns the files to read, sorted; None if the path can only be a hub dataset's name.
+
+    Raises InputError.
+
+    Raises InputError.
+    """
     path = problems.path
     if path.startswith("embedded:"):
         path = str(files("drsft.embedded") / "data" / f"{path.removeprefix('embedded:')}.jsonl.gz")
@@ -34,7 +39,7 @@ def files_of(problems: Problems) -> Iterator[tuple[Store, str]] | None:
 
 
 def shown_name(store: Store, key: str) -> str:
-    """How messages name a file."""
+    """Returns the name of a file in messages."""
     return f"{store.url}/{key}" if isinstance(store, S3Store) else str(Path(store.url) / key)
 
 
@@ -53,7 +58,7 @@ def _exists(path: str) -> bool:
 
 
 def _files_at(path: str, split: str) -> Iterator[tuple[Store, str]]:
-    """The file itself, or the data files below the folder."""
+    """Returns the file itself, or the data files below the folder."""
     if not path.startswith("s3://"):
         file = Path(path).absolute()
         if file.is_file():
@@ -76,12 +81,14 @@ def _files_at(path: str, split: str) -> Iterator[tuple[Store, str]]:
 
 
 def _is_hidden(key: str) -> bool:
-    """Editors and systems leave copies of data in such files: .ipynb_checkpoints/, ._data.jsonl."""
+    """Returns whether a file is hidden: editors leave copies of data in .ipynb_checkpoints/ or
+    ._data.jsonl.
+    """
     return any(part.startswith(".") for part in key.split("/"))
 
 
 def _of_split(keys: list[str], path: str, split: str) -> list[str]:
-    """The files of the split by their names; all of them where no name says one."""
+    """Returns the files of the split by their names; all of them if no name mentions a split."""
     splits = {key: split_of(key) for key in keys}
     said = sorted({one for one in splits.values() if one is not None})
     if not said:

@@ -21,7 +21,7 @@ _SHARE_GPT = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """What is asked, and what the assistant answers where the conversation ends with its turn."""
+    """The question, and the assistant's answer if the conversation ends with its turn."""
 
     question: str  # the last user turn
     earlier: tuple[Message, ...] = ()
@@ -30,17 +30,19 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class UnusableConversation:
-    """Why there is no conversation: `reason` can be counted, `detail` is about this one."""
+    """Why a value is not a usable conversation: `reason` is countable, `detail` is about this value."""
 
     reason: str
     detail: str
 
 
 def read_conversation(value: Any, *, keeps_thought: bool = False) -> Conversation | UnusableConversation:
-    """The turns without white space around them; before a last turn of the assistant must be a user's.
+    """Returns the turns, stripped of white space.
 
-    A thought apart from its turn (`reasoning_content`) is read of the last turn alone, and only where
-    `keeps_thought`: then the answer begins with it, in <think> tags.
+    An assistant's last turn must follow a user's turn. A separate thought (`reasoning_content`) is read from
+    the
+
+    last turn only, and only with `keeps_thought`: then the answer begins with it, in <think> tags.
     """
     turns = _listed(value)
     if isinstance(turns, UnusableConversation):
@@ -97,7 +99,10 @@ def _message(turn: Any, number: int) -> Message | UnusableConversation:
 
 
 def _text(content: Any) -> str | None:
-    """The text itself, or its parts joined as chat templates join them; None where a part is no text."""
+    """Returns the text, or its parts joined as chat templates join them; None if a part is not text.
+
+    None where a part is no text.
+    """
     if isinstance(content, str):
         return content
     if not isinstance(content, list):

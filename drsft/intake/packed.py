@@ -1,4 +1,4 @@
-"""Rows and checks as they go through a pipe: plain tuples are pickled and read back five times as fast."""
+"""Converts rows and checks to plain tuples for pipes: these are pickled and read back five times as fast."""
 
 from collections.abc import Sequence
 

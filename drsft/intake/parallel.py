@@ -1,8 +1,8 @@
 """Checks rows on all cores. Results come in the order of the rows, as if they were checked one by one.
 
-Rows are read ahead in chunks, which worker processes check. This process takes the next chunk itself where no
-worker has begun it, so it never waits for a worker to start, and a file of few rows starts none. A worker
-that dies costs only time: its chunk is checked here.
+Rows are read ahead in chunks, which worker processes check. This process checks the next chunk itself if no
+worker has begun it, so it never waits for a worker to start, and a file of few rows starts none. If a worker
+dies, its chunk is checked here.
 """
 
 import os
@@ -34,7 +34,10 @@ MAX_WORKERS = 4  # what this process reads and writes keeps no more busy
 def check_in_order(
     rows: Iterable[Row | BadRow | JsonLine], rules: RowRules, *, num_workers: int | None = None
 ) -> Iterator[CheckedRows]:
-    """The rows in chunks, each row checked. What reading raises is raised after the rows before it."""
+    """Yields the rows in chunks, each row checked.
+
+    An error raised by reading is raised after the rows before it.
+    """
     if num_workers is None:
         num_workers = min(len(os.sched_getaffinity(0)) - 1, MAX_WORKERS)
     chunks = _chunks(rows)
@@ -90,7 +93,7 @@ def _checked_ahead(chunks: Iterator[Rows], rules: RowRules, workers: "_Workers")
 
 
 class _Checking:
-    """A chunk whose rows are being checked, by a worker or here."""
+    """A chunk whose rows are being checked, by a worker or in this process."""
 
     def __init__(self, chunk: Rows, future: Future[CheckedRows]) -> None:
         self._chunk = chunk
@@ -102,7 +105,7 @@ class _Checking:
         return self._checked is not None or self._future.done()
 
     def begin_here(self, rules: RowRules) -> bool:
-        """Checks the rows here, unless a worker has begun them or they are done. Returns whether it did."""
+        """Checks the rows here, unless a worker has begun them or they are done; returns whether it did."""
         if self._checked is not None or not self._future.cancel():
             return False
         self._checked = check_rows(self._chunk, rules)
@@ -137,7 +140,7 @@ class _Workers:
         return self._threads.submit(self._check, chunk)
 
     def stop(self) -> None:
-        """Ends the processes and their threads, whatever they are doing."""
+        """Stops the processes and their threads at once."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         for process in self._processes:
             process.kill()
@@ -146,7 +149,10 @@ class _Workers:
             process.communicate()
 
     def _check(self, chunk: Rows) -> CheckedRows:
-        """Raises OSError, EOFError or UnpicklingError where the worker does not live."""
+        """Checks a chunk in this thread's worker.
+
+        Raises OSError, EOFError or UnpicklingError if the worker is dead.
+        """
         if not hasattr(self._of_thread, "process"):
             self._of_thread.process = self._start()
         process = self._of_thread.process

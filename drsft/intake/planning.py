@@ -1,6 +1,6 @@
 """Cuts a dataset into shards once, so that every later start of the run works on the same ones.
 
-The shards come one by one, so that work on the first can begin while the data is still being read.
+The shards are made one by one, so that work on the first can begin while the data is still being read.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ SHARDS_WRITTEN_AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True)
 class PlannedShard:
-    """A shard that is in the store."""
+    """A shard whose problems are stored."""
 
     name: str
     num_problems: int
@@ -43,10 +43,13 @@ P = ParamSpec("P")
 
 
 class Planning:
-    """A plan in the making: the data is read as far as its shards are asked for, by one thread at a time."""
+    """A plan that is still being made: the data is read only as far as shards are requested.
+
+    One thread at a time reads.
+    """
 
     def __init__(self, shards: ShardsInOrder, *, on_plan: Callable[[Plan], None] = lambda plan: None) -> None:
-        """`on_plan` is called when the data is read to its end."""
+        """`on_plan` is called when all data has been read."""
         self.plan: Plan | None = None
         self.so_far: list[PlannedShard] = []
         self._rest, self._on_plan = shards, on_plan
@@ -59,7 +62,7 @@ class Planning:
         return planning
 
     def further(self) -> Iterator[PlannedShard]:
-        """Reads on, and yields the shards behind those made so far."""
+        """Reads on, and yields the shards after those made so far."""
         while self.plan is None:
             try:
                 shard = next(self._rest)
@@ -78,7 +81,7 @@ class Planning:
         return self.plan
 
     def close(self) -> None:
-        """Reads no further."""
+        """Stops reading."""
         self._rest.close()
 
 
@@ -99,9 +102,9 @@ def plan_in_order(
     screens: Sequence[Screen] = (),
     kinds: Collection[str] = KINDS,
 ) -> ShardsInOrder:
-    """Reads the dataset and yields each shard once it is in the store; writes quarantine and plan last.
+    """Reads the dataset and yields each shard once it is stored; writes quarantine and plan last.
 
-    A start that was cut off leaves shards and no plan: the next one makes them again and compares. Raises
+    An interrupted start leaves shards but no plan: the next start makes them again and compares. Raises
     InputError when nothing is usable, or when the run was started on other problems.
     """
     intake = Intake()
@@ -173,9 +176,9 @@ def _changed(problems: Problems) -> str:
 def _kept(
     usable: Iterable[Problem], shard_size: int, keep: Callable[[str, list[Problem]], None]
 ) -> Iterator[tuple[str, list[Problem]]]:
-    """Yields the shards with their names, each once `keep` has kept it.
+    """Yields the shards with their names, each once `keep` has stored it.
 
-    Some are kept at once, beside the reading: most of the time is the disk's or the network's.
+    Several are stored at once while reading continues, since most of the time goes into disk or network.
     """
     waiting: deque[tuple[str, list[Problem], Future[None]]] = deque()
 
@@ -197,9 +200,12 @@ def _kept(
 def screens_for(
     problems: Problems, benchmarks: Sequence[Benchmark], *, kinds: Collection[str] = KINDS
 ) -> list[Screen]:
-    """What the configuration asks training problems to be screened for; reads the benchmarks where needed.
+    """Returns the screens that the configuration asks for; reads the benchmarks if needed.
 
-    Contamination comes first: a problem of a benchmark must not stand for the ones that resemble it.
+    Reads the benchmarks where needed.
+
+    Contamination comes first: otherwise near-duplicates of a benchmark problem would be set aside in its
+    favour.
     """
     screens: list[Screen] = []
     if problems.decontaminate is not None:

@@ -1,4 +1,8 @@
-"""From rows to problems: stable ids, duplicates counted, rows that are wrong set aside with a reason.
+"""Turns rows into problems: stable ids, duplicates counted, bad rows set aside with a reason.
+
+Exact duplicates are only counted. Another solution to a known problem is set aside. The screens find
+
+near-duplicates and problems of a benchmark.
 
 Exact duplicates are only counted, and other solutions to a problem set aside; near-duplicates and problems of
 a benchmark are found by the screens.
@@ -24,7 +28,7 @@ __all__ = ["Intake", "QuarantinedRow", "problems_of_rows", "read_problems"]
 
 @dataclass(slots=True, kw_only=True)
 class Intake:
-    """What became of the rows read so far."""
+    """Counts of the rows read so far, and the rows set aside."""
 
     num_read: int = 0
     num_in_other_parts: int = 0  # usable rows outside `problems.part`
@@ -46,10 +50,11 @@ def read_problems(
     screens: Sequence[Screen] = (),
     kinds: Collection[str] = KINDS,
 ) -> Iterator[Problem]:
-    """The usable problems in order; `intake` is brought up to date on the way.
+    """Yields the usable problems in order, and updates `intake` on the way.
 
-    `kinds` are those that can be judged (`kinds_of`). A screen sees only what the checks and screens before
-    it let pass. Rows are read ahead and checked in several processes, which changes nothing of the result.
+    `kinds` are those that can be judged (`kinds_of`). A screen sees only problems that earlier checks and
+    screens accepted. Rows are read ahead and checked in several processes, which changes nothing of the
+    result.
 
     Raises InputError naming file, line and field when the source holds rows but not one usable problem.
     """
@@ -81,7 +86,7 @@ def problems_of_rows(
     screens: Sequence[Screen] = (),
     kinds: Collection[str] = KINDS,
 ) -> Iterator[Problem]:
-    """The same of rows that were read; there may be none."""
+    """Yields the usable problems of `rows`, as `read_problems` does; there may be none."""
     rules = RowRules(
         config=config,
         kinds=frozenset(kinds),
@@ -119,7 +124,10 @@ def problems_of_rows(
 def _measured(
     rows: CheckedRows, prompter: Prompter | None, max_model_len: int | None
 ) -> Iterator[CheckedRow | QuarantinedRow]:
-    """The rows, those set aside that are too long; all that need it are tokenised at once."""
+    """Yields the rows, with those that are too long set aside.
+
+    Rows of unsure length are tokenised together.
+    """
     long = [row for row in rows if isinstance(row, CheckedRow) and not row.surely_fits]
     if not long or prompter is None or max_model_len is None:
         yield from rows
@@ -164,12 +172,12 @@ def _fitting(row: CheckedRow, num_tokens: int, max_model_len: int) -> CheckedRow
 
 
 def _key_of(problem: Problem) -> int:
-    """64 of the 80 bits of the id, which is a hash of the content."""
+    """Returns 64 of the 80 bits of the id, which is a hash of the content."""
     return int(problem.problem_id[:16], 16)
 
 
 def _another_solution(problem: Problem, place: str) -> QuarantinedRow:
-    """One demonstration is kept for a problem, the first: a record has room for one."""
+    """Returns the row set aside: a record has room for one demonstration, so the first one is kept."""
     return QuarantinedRow(
         place=place,
         reason="another solution to an earlier problem",
@@ -189,7 +197,7 @@ def _screened(row: CheckedRow, screens: Sequence[Screen]) -> CheckedRow | Quaran
 
 
 def _nothing_usable(config: Problems, intake: Intake) -> str:
-    """The one line that says why."""
+    """Returns the one-line message that says why no problem was usable."""
     if intake.num_in_other_parts:
         return (
             f"problems.part {config.part!r} holds none of the {intake.num_in_other_parts} problems of "

@@ -1,6 +1,6 @@
-"""Which field could be the question, the solution, the answer, the options or a conversation, and why.
+"""Guesses which field is the question, the solution, the answer, the options or a conversation, with reasons.
 
-A guess for a person to look at: names that data sets use go before what the values look like.
+A person should confirm the guess. Names that data sets use count more than what the values look like.
 """
 
 import re
@@ -14,7 +14,7 @@ __all__ = ["CLEAR_LEAD", "Candidate", "Role", "candidates_for", "clear_choice"]
 
 
 class Role(StrEnum):
-    """What a field may be taken for; the values are the keys of problems.columns, options aside."""
+    """What a field may hold; the values are the keys of problems.columns, except for options."""
 
     QUESTION = "question"
     DEMONSTRATION = "demonstration"
@@ -25,7 +25,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A field that could have a role; of two the one with the higher score fits better."""
+    """A field that could have a role; a higher score fits better."""
 
     column: str
     score: int
@@ -117,7 +117,7 @@ _NO_CONTENT = re.compile(
 
 
 def candidates_for(role: Role, profiles: Iterable[FieldProfile]) -> list[Candidate]:
-    """The fields that could have the role, the likeliest first."""
+    """Returns the fields that could have the role, the most likely first."""
     every = list(profiles)
     by_letter = list(_by_letters(every))
     options = tuple(f"{one.column}." for one in by_letter)
@@ -138,7 +138,7 @@ def candidates_for(role: Role, profiles: Iterable[FieldProfile]) -> list[Candida
 
 
 def clear_choice(candidates: Sequence[Candidate]) -> Candidate | None:
-    """The best, where it leads clearly; None where there is none or a person has to choose."""
+    """Returns the best candidate if it leads clearly; None if there is none or the user has to choose."""
     if not candidates or (len(candidates) > 1 and candidates[0].score - candidates[1].score < CLEAR_LEAD):
         return None
     return candidates[0]
@@ -167,9 +167,9 @@ def _word(one: FieldProfile) -> str:
 
 
 def _known_name(one: FieldProfile, names: Sequence[str]) -> str | None:
-    """The name that the field has, or has behind a letter for its type (sQuestion, lSolutions).
+    """Returns the field's name if it is a known one, a leading type letter aside (sQuestion).
 
-    A text of an object in a list may have its name from the list (solutions[0].text).
+    A text of an object in a list can take its name from the list (solutions[0].text).
     """
     words = [_word(one)]
     if one.is_of_first_object and words[0] in _TEXT_OF_OBJECT:
@@ -181,12 +181,14 @@ def _known_name(one: FieldProfile, names: Sequence[str]) -> str | None:
 
 
 def _of_list(path: str, name: str) -> str:
-    """All steps of a solution, a line each; of several solutions or turns the first."""
+    """Returns the column setting for a list: all steps of a solution, or the first of several solutions or
+    turns.
+    """
     return f"{{{path}}}" if name == "steps" else f"{path}[0]"
 
 
 def _name_within(one: FieldProfile, names: Sequence[str]) -> str | None:
-    """The name with which a longer one begins or ends, as in "Question text" or "Full worked solution"."""
+    """Returns the known name that a longer one contains, as in "Question text" or "Full worked solution"."""
     words = re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", one.path.rpartition(".")[2]).lower())
     if (
         not 1 < len(words) <= MAX_NAME_WORDS
@@ -198,7 +200,10 @@ def _name_within(one: FieldProfile, names: Sequence[str]) -> str | None:
 
 
 def _penalty(role: Role, one: FieldProfile, name: str) -> int | None:
-    """For what a field of that name seldom looks like; None where it can't have the role."""
+    """Returns what to subtract from the score if the values look unusual for the role.
+
+    None rules the field out.
+    """
     if one.chars is None:
         return 0
     is_long = one.chars.median > LONG_TEXT
@@ -212,7 +217,7 @@ def _penalty(role: Role, one: FieldProfile, name: str) -> int | None:
 
 
 def _with_context(questions: Sequence[Candidate], fields: Sequence[FieldProfile]) -> Iterator[Candidate]:
-    """Templates of a question behind the field that tells what it is about, and of an instruction's input."""
+    """Yields templates of a question after its context, and of an instruction with its input."""
     texts = {_word(one): one.path for one in fields if one.type in _TEXTUAL and one.num_filled}
     for question in questions:
         others = [texts[name] for name in _CONTEXT if name in texts and texts[name] != question.column]
@@ -255,7 +260,7 @@ def _looks_like(role: Role, one: FieldProfile) -> str | None:
 
 
 def _by_letters(fields: Sequence[FieldProfile]) -> Iterator[Candidate]:
-    """An object with a member for each letter, or lists of labels and texts side by side."""
+    """Yields options: an object with a member for each letter, or parallel lists of labels and texts."""
     by_parent: dict[str, set[str]] = {}
     for one in fields:
         if one.is_of_first_object:

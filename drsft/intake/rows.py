@@ -1,6 +1,6 @@
-"""Rows of a dataset from wherever it lies and in whatever format: `read_rows`.
+"""Reads the rows of a dataset from any location and in any format.
 
-A row that cannot be read is yielded as a BadRow with its place; a file that cannot is an InputError.
+A row that cannot be read is yielded as a BadRow with its place; a file that cannot be read raises InputError.
 """
 
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ __all__ = ["BadRow", "JsonLine", "Row", "read_rows", "read_unparsed_rows"]
 
 
 def read_rows(problems: Problems) -> Iterator[Row | BadRow]:
-    """Every row of `problems.path`, in a stable order. Raises InputError or StorageError."""
+    """Yields every row of `problems.path`, in a stable order. Raises InputError or StorageError."""
     for row in read_unparsed_rows(problems):
         yield row.parsed() if isinstance(row, JsonLine) else row
 
 
 def read_unparsed_rows(problems: Problems) -> Iterator[Row | BadRow | JsonLine]:
-    """As `read_rows`; rows of JSON lines are left to be parsed where there is time."""
+    """Yields rows as `read_rows` does, but JSON lines unparsed, so that other processes can parse them."""
     files = files_of(problems)
     if files is None:
         fetched = hub_files(problems)

@@ -1,4 +1,4 @@
-"""Splits by name: which of train, validation and test a file or a key holds, as its name says."""
+"""Finds by its name which split (train, validation, test) a file or a key holds."""
 
 import re
 
@@ -20,9 +20,9 @@ _WORD = re.compile(r"[^A-Za-z]+")
 
 
 def split_of(name: str) -> str | None:
-    """The split that a word of the name says; of several words the last. None where none does.
+    """Returns the split that the name mentions, the last one of several; None if it mentions none.
 
-    Of a path the file's name decides before its folders do.
+    In a path, the file's name decides before its folders.
     """
     for part in reversed(name.split("/")):
         found = [_NAMES[word] for word in _WORD.split(part.lower()) if word in _NAMES]
@@ -32,5 +32,5 @@ def split_of(name: str) -> str | None:
 
 
 def wanted_splits(split: str) -> frozenset[str]:
-    """The splits that a setting such as "train+test" asks for."""
+    """Returns the splits that a setting such as "train+test" asks for."""
     return frozenset(_NAMES.get(part.strip().lower(), part.strip().lower()) for part in split.split("+"))

@@ -1,1 +1,1 @@
-"""The losses: weights of tokens, the loss fused with the head, meters, rules that warn."""
+"""Computes the losses: token weights, the loss fused with the head, meters, and rules for warnings."""

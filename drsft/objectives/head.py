@@ -1,4 +1,4 @@
-"""How a model's logits come from its last hidden states: what the chunked head has to know.
+"""Describes how a model computes logits from its last hidden states, for the chunked head.
 
 Axes: C tokens of a chunk, V vocabulary, D hidden size.
 """
@@ -25,7 +25,7 @@ NUM_PROBE_TOKENS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadShape:
-    """What happens to u = hidden states × weight + bias: softcap · tanh(scale · u / softcap)."""
+    """How logits follow from u = hidden states × weight + bias: softcap · tanh(scale · u / softcap)."""
 
     scale: float = 1.0
     softcap: float | None = None  # None: scale · u
@@ -42,8 +42,10 @@ class Head:
         return len(self.weight_VD)
 
     def logits(self, hidden_CD: Tensor, *, out: Tensor | None = None) -> Tensor:
-        """(C, V), in at least fp32, in the first rows of `out` if given. On CUDA a half-precision product is
-        accumulated and returned in fp32."""
+        """Returns the logits (C, V) of a chunk in at least fp32, in the first rows of `out` if given.
+
+        On CUDA a half-precision product is accumulated and returned in fp32.
+        """
         if hidden_CD.is_cuda and hidden_CD.dtype in (torch.bfloat16, torch.float16):
             logits_CV = torch.mm(hidden_CD, self.weight_VD.T, out_dtype=torch.float32)
         elif out is not None and out.dtype == hidden_CD.dtype:
@@ -62,7 +64,7 @@ class Head:
 
 
 def body_of(causal_lm: Any) -> Any:
-    """The model without its head. Raises ModelError where it can't be told from the rest."""
+    """Returns the model without its head. Raises ModelError if they cannot be separated."""
     body = causal_lm.base_model
     if body is causal_lm:  # its prefix names a part of a larger model, as Llama 4's does
         body = getattr(causal_lm, "model", None)
@@ -72,14 +74,19 @@ def body_of(causal_lm: Any) -> Any:
 
 
 def head_of(causal_lm: Any, shape: HeadShape | None = None) -> Head:
-    """The head of a Hugging Face causal language model; without `shape` the model is tried (`head_shape`)."""
+    """Returns the head of a Hugging Face causal language model.
+
+    Without `shape` it is measured (`head_shape`).
+
+    Without `shape` the model is tried (`head_shape`).
+    """
     shape = shape or head_shape(causal_lm)
     module = causal_lm.get_output_embeddings()
     return Head(weight_VD=module.weight, bias_V=getattr(module, "bias", None), shape=shape)
 
 
 def plain_head(causal_lm: Any) -> Any:
-    """The module of the head. Raises ModelError where there is none, or one with an adapter."""
+    """Returns the module of the head. Raises ModelError if there is none, or if it has an adapter."""
     module = causal_lm.get_output_embeddings()
     if module is None or hasattr(module, "base_layer"):
         reason = "it has no head" if module is None else "its head has an adapter"
@@ -89,10 +96,12 @@ def plain_head(causal_lm: Any) -> Any:
 
 @torch.no_grad()
 def head_shape(causal_lm: Any) -> HeadShape:
-    """Finds, on four tokens, what the model does to its logits.
+    """Determines on four tokens how the model computes its logits.
 
-    One setting multiplies in one model and divides in another, and a model may do what no setting says:
-    the shape is the one that reproduces the model's own logits. ModelError where none does.
+    The same setting multiplies in one model and divides in another, and a model may do what no setting says.
+    So the
+
+    shape is the one that reproduces the model's own logits. Raises ModelError if none does.
     """
     module = plain_head(causal_lm)
     was_training = causal_lm.training
@@ -114,7 +123,7 @@ def head_shape(causal_lm: Any) -> HeadShape:
 
 
 def _tried(causal_lm: Any, weight_VD: Tensor) -> tuple[Tensor, Tensor]:
-    """Last hidden states and logits of four tokens."""
+    """Returns last hidden states and logits of four tokens."""
     body = body_of(causal_lm)
     ids_1T = torch.arange(NUM_PROBE_TOKENS, device=weight_VD.device)[None] % len(weight_VD)
     try:

@@ -1,4 +1,4 @@
-"""What flows back from a chunk's logits: into hidden states, and summed into the head's weight and bias.
+"""Accumulates the gradients of a chunk's logits: for the hidden states, and for the head's weight and bias.
 
 Axes: N loss tokens, C tokens of a chunk, D hidden size, V vocabulary.
 """
@@ -14,7 +14,7 @@ __all__ = ["HeadGradients"]
 
 
 class HeadGradients:
-    """Of the hidden states, chunk by chunk, and of weight and bias, summed over chunks in at least fp32."""
+    """Gradients of the hidden states, chunk by chunk, and of weight and bias, summed in at least fp32."""
 
     def __init__(self, hidden_ND: Tensor, head: Head, *, wanted: Sequence[bool]) -> None:
         self._hidden_ND, self._head = hidden_ND, head
@@ -25,8 +25,10 @@ class HeadGradients:
         self.are_wanted = any(wanted)
 
     def place_for(self, logits_CV: Tensor) -> Tensor | None:
-        """Where the gradient at these logits is to be written: over them, unless the head's precision is
-        another. None where no gradient is wanted."""
+        """Returns the buffer for the gradient at these logits, or None if no gradient is wanted.
+
+        The logits themselves are overwritten, unless the head has another precision.
+        """
         if not self.are_wanted or logits_CV.dtype == self._head.weight_VD.dtype:
             return logits_CV if self.are_wanted else None
         return torch.empty_like(logits_CV, dtype=self._head.weight_VD.dtype)
@@ -49,7 +51,10 @@ class HeadGradients:
 
 
 def _add_product(sum_VD: Tensor, left_VC: Tensor, right_CD: Tensor) -> None:
-    """sum += left @ right. On CUDA a half-precision product is added in fp32, without a V × D temporary."""
+    """Computes sum += left @ right.
+
+    On CUDA a half-precision product is added in fp32, without a V × D temporary.
+    """
     if left_VC.dtype == sum_VD.dtype:
         sum_VD.addmm_(left_VC, right_CD)
     elif sum_VD.is_cuda:

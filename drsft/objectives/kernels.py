@@ -1,7 +1,7 @@
-"""The arithmetic on one chunk of logits: statistics going forward, the gradient going back.
+"""The arithmetic on one chunk of logits: statistics in the forward, the gradient in the backward.
 
 Axes: C tokens of a chunk, V vocabulary. Everything is in the logits' precision, fp32 or float64. On CUDA
-these functions are compiled, which makes one or two passes over the logits of what are ten in plain torch.
+these functions are compiled, which takes one or two passes over the logits instead of ten in plain torch.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 
 class SoftmaxStatistics(NamedTuple):
-    """Of each token's distribution, in nats."""
+    """Statistics of each token's distribution, in nats."""
 
     logprobs_C: Tensor
     entropy_C: Tensor
@@ -27,7 +27,7 @@ class SoftmaxStatistics(NamedTuple):
 
 
 def _compiled_on_cuda(function: Callable[P, R]) -> Callable[P, R]:
-    """Compiles `function` at its first call with a CUDA tensor in front; other devices run it as it is."""
+    """Compiles `function` at its first call with a CUDA tensor; on other devices it runs uncompiled."""
 
     @cache
     def compiled() -> Callable[P, R]:
@@ -45,7 +45,7 @@ def _compiled_on_cuda(function: Callable[P, R]) -> Callable[P, R]:
 def softmax_statistics(
     logits_CV: Tensor, labels_C: Tensor, *, entropy_epsilon: float = 0.0
 ) -> SoftmaxStatistics:
-    """log p of the labels and H = −Σ p log(p + epsilon); logits are finite."""
+    """Returns log p of the labels and H = −Σ p log(p + epsilon); logits must be finite."""
     max_C1 = logits_CV.amax(-1, keepdim=True)
     shifted_CV = logits_CV - max_C1
     exps_CV = shifted_CV.exp()
@@ -61,7 +61,7 @@ def softmax_statistics(
 
 
 def top_entropy(logits_CV: Tensor, k: int) -> Tensor:
-    """Entropy (C,) of the k likeliest tokens, renormalised; of all where V < k."""
+    """Returns the entropy (C,) of the k likeliest tokens, renormalised; of all if V < k."""
     logp_Ck = logits_CV.topk(min(k, logits_CV.shape[-1]), dim=-1).values.log_softmax(-1)
     return -(logp_Ck.exp() * logp_Ck).sum(-1)
 
@@ -70,7 +70,7 @@ def top_entropy(logits_CV: Tensor, k: int) -> Tensor:
 def kl_divergence(
     reference_CV: Tensor, logits_CV: Tensor, *, reference_normaliser_C: Tensor, normaliser_C: Tensor
 ) -> Tensor:
-    """KL(reference ‖ policy) = Σ p_ref (log p_ref − log p), (C,), over the whole vocabulary."""
+    """Returns KL(reference ‖ policy) = Σ p_ref (log p_ref − log p), (C,), over the whole vocabulary."""
     logp_CV = reference_CV - reference_normaliser_C[:, None]
     difference_CV = logp_CV - logits_CV
     difference_CV += normaliser_C[:, None]
@@ -90,7 +90,7 @@ def logit_gradient(
     softcap: float | None,
     dtype: torch.dtype,
 ) -> Tensor:
-    """w (softmax − onehot) + kl_weight (softmax − softmax_ref), through the soft cap, in `dtype`."""
+    """Returns w (softmax − onehot) + kl_weight (softmax − softmax_ref), through the soft cap, in `dtype`."""
     gradient_CV = (logits_CV - normaliser_C[:, None]).exp_()
     gradient_CV.mul_(weight_C[:, None] + kl_weight)
     gradient_CV.scatter_add_(-1, labels_C[:, None], -weight_C[:, None])

@@ -2,9 +2,9 @@
 
 Axes: N loss tokens of one micro-batch, C tokens of a chunk, D hidden size, V vocabulary.
 
-A weight is a constant of the loss and a function of numbers that are there once a chunk's logits are, so the
-chunk's gradient is made at once and its logits are never needed again: three matrix products, as with full
-logits. Only where a weight depends on a whole completion does a pass for the statistics come first.
+A weight is constant in the loss and depends only on numbers known from a chunk's logits. So the chunk's
+gradient is computed at once and its logits are never needed again: three matrix products, as with full
+logits. If a weight depends on a whole completion, a pass for the statistics comes first.
 
 The loss is divided by the number of loss tokens of the whole step, over all micro-batches and workers.
 Gradients are then sums, and the same for any micro-batch size, packing, accumulation or world size; a mean of
@@ -45,7 +45,7 @@ __all__ = ["FrozenStart", "FusedLoss", "LossRequest", "fused_loss"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrozenStart:
-    """The starting model on the same tokens."""
+    """The frozen starting model's hidden states and head for the same tokens."""
 
     hidden_ND: Tensor
     head: Head
@@ -53,7 +53,7 @@ class FrozenStart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossRequest:
-    """Everything about a micro-batch's loss but the tokens themselves."""
+    """All inputs of a micro-batch's loss except the tokens."""
 
     num_loss_tokens: float  # of the whole step; a token with a share counts as its share
     objective: Objective
@@ -64,7 +64,10 @@ class LossRequest:
 
 
 class FusedLoss(NamedTuple):
-    """Only `loss` carries a gradient. A named tuple for FSDP's sake, see TokenStatistics."""
+    """The loss and its statistics. Only `loss` carries a gradient.
+
+    It is a named tuple because of FSDP, see TokenStatistics.
+    """
 
     loss: Tensor  # Σ loss_N / num_loss_tokens
     statistics: TokenStatistics
@@ -72,10 +75,10 @@ class FusedLoss(NamedTuple):
 
 
 def fused_loss(hidden_ND: Tensor, head: Head, labels_N: Tensor, request: LossRequest) -> FusedLoss:
-    """The loss of `labels_N`, where row n of `hidden_ND` predicts `labels_N[n]`.
+    """Returns the loss of `labels_N`, where row n of `hidden_ND` predicts `labels_N[n]`.
 
     Its gradient reaches the hidden states and the head's weight and bias, once: the graph cannot be kept.
-    ValueError where the request lacks what its objective needs.
+    Raises ValueError if the request lacks what its objective needs.
     """
     check_alignment(hidden_ND, labels_N)
     needs = request.objective.needs
@@ -156,7 +159,7 @@ class _FusedLoss(torch.autograd.Function):
 def _chunks(
     hidden_ND: Tensor, head: Head, request: LossRequest
 ) -> Iterator[tuple[Tensor, Tensor | None, int]]:
-    """Logits of the policy and, where it is asked for, of the frozen start, chunk by chunk."""
+    """Yields the logits of the policy and, if requested, of the frozen start, chunk by chunk."""
     chunks = logit_chunks(hidden_ND, head, request.chunk_tokens)
     if request.start is None:
         return ((logits_CV, None, first) for logits_CV, first in chunks)
@@ -168,7 +171,7 @@ def _chunks(
 
 
 class _Scored(NamedTuple):
-    """Some rows of a chunk between their forward and their gradient."""
+    """Some rows of a chunk after their forward and before their gradient."""
 
     statistics: TokenStatistics
     logits_CV: Tensor
@@ -204,7 +207,7 @@ def _logit_gradient(
     request: LossRequest,
     share_C: Tensor | None,
 ) -> Tensor:
-    """∂loss/∂(hidden states × weight + bias), (C, V), in the head's precision."""
+    """Returns ∂loss/∂(hidden states × weight + bias), (C, V), in the head's precision."""
     factor = head.shape.scale / request.num_loss_tokens
     kl_weight: float | Tensor = request.objective.needs.kl_weight * factor
     if share_C is not None:
@@ -223,10 +226,14 @@ def _logit_gradient(
 
 
 def _written(part: Numbers, place: slice, labels_N: Tensor, *, into: Numbers | None) -> Numbers:
-    """`into` with the numbers of some rows in their place; None makes one for all tokens.
+    """Writes the numbers of some rows to their place in `into` and returns it.
 
-    Keeping the parts to join them later would strew small tensors among a chunk's large temporaries: the C
-    library could not use that memory again, and a loss of 16,384 tokens grew to 18 GB instead of 0.4.
+    None allocates it for all tokens.
+
+    Joining parts at the end would scatter small tensors among a chunk's large temporaries: the C library
+    could
+
+    not reuse that memory, and a loss of 16,384 tokens grew to 18 GB instead of 0.4.
     """
     if into is None:
         empty: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Meters: sums beside the loss, over micro-batches and workers; and the metrics that are made of them."""
+"""Sums numbers beside the loss, over micro-batches and workers, and turns them into metrics."""
 
 import torch
 from torch import Tensor
@@ -17,10 +17,10 @@ def token_sums(
     is_thought_N: Tensor | None = None,
     share_N: Tensor | None = None,
 ) -> Tensor:
-    """Sums over the N loss tokens in float64; `metrics_of` reads them.
+    """Returns sums over the N loss tokens in float64; `metrics_of` reads them.
 
     `is_last_N` marks the last token of each completion, which ends the turn, and `is_thought_N` the tokens of
-    thoughts; `share_N` is the context's.
+    thoughts; `share_N` is that of the TokenContext.
     """
     statistics, terms = fused.statistics, fused.terms
     ce_N = -statistics.logprobs_N.double()
@@ -51,14 +51,14 @@ def token_sums(
 
 
 def metrics_of(sums: Tensor) -> dict[str, float]:
-    """Means per loss token from the step's `token_sums`.
+    """Returns means per loss token from the step's `token_sums`.
 
     `loss` is what was minimised, over the sum of the tokens' shares; all else counts each token once. For DFT
-    `loss` is non-monotone in p and at most 1/e, so compare arms by `ce`.
-    `effective_sample_size` is (Σw)² / (N Σw²): the share of tokens that the weights leave in effect, 1 for
-    SFT. `low_p_gradient_share` is the share of the gradient, by its L1 norm at the logits, from tokens with
-    p < 0.1; `clip_share` that of tokens whose weight a limit decided; `end_of_turn_p` the mean p of the
-    completions' last tokens. Where thoughts are learnt, `thought_ce` and `answer_ce` are each part's `ce`.
+    `loss` is non-monotone in p and at most 1/e, so compare arms by `ce`. `effective_sample_size` is (Σw)² /
+    (N Σw²): the share of tokens that the weights leave in effect, 1 for SFT. `low_p_gradient_share` is the
+    share of the gradient, by its L1 norm at the logits, from tokens with p < 0.1; `clip_share` that of tokens
+    whose weight a limit decided; `end_of_turn_p` the mean p of the completions' last tokens. Where thoughts
+    are learnt, `thought_ce` and `answer_ce` are each part's `ce`.
     """
     (
         tokens,

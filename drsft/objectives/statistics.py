@@ -1,4 +1,4 @@
-"""Per-token numbers from hidden states and the head, without ever holding tokens × vocabulary.
+"""Computes per-token numbers from hidden states and the head, without ever holding tokens × vocabulary.
 
 Axes: T tokens of documents end to end, N loss tokens, C tokens of a chunk, D hidden size, V vocabulary.
 
@@ -34,7 +34,7 @@ CPU_SLICE_BYTES = 2 << 20
 
 
 class TokenStatistics(NamedTuple):
-    """What objectives are made from, in nats, fp32 (float64 when the inputs are); nothing carries a gradient.
+    """The inputs of all objectives, in nats, fp32 (float64 if the inputs are); nothing carries a gradient.
 
     A named tuple, not a dataclass: FSDP hooks backward onto the tensors that it finds in a forward's output,
     and it looks into tuples only.
@@ -49,12 +49,12 @@ class TokenStatistics(NamedTuple):
 
     @property
     def phi_N(self) -> Tensor:  # noqa: N802 - an axis suffix
-        """log p + H: above 0 where the label is likelier than a typical sample of the model's own."""
+        """log p + H: above 0 if the label is likelier than a typical sample of the model."""
         return self.logprobs_N + self.entropy_N
 
     @property
     def is_top_N(self) -> Tensor:  # noqa: N802
-        """Whether the label is what greedy decoding would choose. ValueError where that was not looked at."""
+        """Whether the label is the greedy choice. Raises ValueError if that was not computed."""
         if self.top_logprobs_N is None:
             raise ValueError("these statistics do not know the likeliest tokens")
         return self.logprobs_N >= self.top_logprobs_N
@@ -70,7 +70,7 @@ def token_statistics(
     entropy_epsilon: float = 0.0,
     chunk_tokens: int | None = None,
 ) -> TokenStatistics:
-    """Statistics of `labels_N` under the softmax of the head's logits, for scoring: no gradient.
+    """Returns statistics of `labels_N` under the softmax of the head's logits, for scoring: no gradient.
 
     `hidden_ND` is already aligned: row n predicts `labels_N[n]`, and every label is a token of the vocabulary
     (mask before the call).
@@ -98,7 +98,7 @@ def token_statistics(
 
 
 def predicted(hidden_TD: Tensor, input_ids_T: Tensor, loss_mask_T: Tensor) -> tuple[Tensor, Tensor]:
-    """The hidden states (N, D) that predict the N tokens in the mask, and those tokens (N,).
+    """Returns the hidden states (N, D) that predict the N tokens in the mask, and those tokens (N,).
 
     The state at t predicts token t + 1, so a first token, which nothing predicts, must not be in the mask.
     """
@@ -107,15 +107,18 @@ def predicted(hidden_TD: Tensor, input_ids_T: Tensor, loss_mask_T: Tensor) -> tu
 
 
 def check_alignment(hidden_ND: Tensor, labels_N: Tensor) -> None:
-    """ValueError unless there is one label for each row of hidden states."""
+    """Raises ValueError unless there is one label for each row of hidden states."""
     if hidden_ND.ndim != 2 or hidden_ND.shape[:1] != labels_N.shape:
         raise ValueError(f"hidden {tuple(hidden_ND.shape)} and labels {tuple(labels_N.shape)} do not align")
 
 
 def logit_chunks(hidden_ND: Tensor, head: Head, chunk_tokens: int | None) -> Iterator[tuple[Tensor, int]]:
-    """Logits (C, V) of one chunk after another, and where it begins; the next takes the memory of the last.
+    """Yields the logits (C, V) of one chunk after another, with its first index.
 
-    No tokens make one empty chunk. Without `chunk_tokens` a chunk fills the bytes set for the device.
+    The next chunk reuses the memory of the last. Without tokens there is one empty chunk. Without
+    `chunk_tokens`
+
+    a chunk fills the number of bytes set for the device.
     """
     vocab_size, dtype = head.vocab_size, torch.promote_types(hidden_ND.dtype, torch.float32)
     if chunk_tokens is None:
@@ -129,7 +132,7 @@ def logit_chunks(hidden_ND: Tensor, head: Head, chunk_tokens: int | None) -> Ite
 
 
 def row_slices(logits_CV: Tensor) -> Iterator[slice]:
-    """Rows that are worked on together: all on a GPU."""
+    """Yields the rows that are processed together: all of them on a GPU."""
     num_rows, vocab_size = logits_CV.shape
     size = max(num_rows, 1)
     if not logits_CV.is_cuda:

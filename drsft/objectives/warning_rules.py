@@ -1,7 +1,8 @@
-"""When a run goes wrong: rules over its metrics, each with what it means and what helps.
+"""Detects when a training goes wrong: rules over its metrics, each with its meaning and a remedy.
 
 A rule compares the mean over the last `WINDOW` steps with a bound, or with the mean over the first ones. The
-bounds are far from what healthy runs show, so that a warning is worth reading; they are no test of quality.
+bounds are far from what healthy runs show, so that warnings are rare; passing them says nothing about
+quality.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -75,7 +76,7 @@ RULES = (
 
 
 def troubles(history: Sequence[Row]) -> dict[str, str]:
-    """By the rule's name, one sentence for each rule that the steps so far break; none before two windows."""
+    """Returns one sentence for each rule that the steps so far break, by name; none before two windows."""
     if len(history) < 2 * WINDOW:
         return {}
     found = {}

@@ -1,12 +1,12 @@
-"""Every objective as a pure function of per-token numbers. Nothing here carries a gradient.
+"""Computes every objective as a pure function of per-token numbers. Nothing here carries a gradient.
 
 Axes: N loss tokens, M completions ("documents") that they belong to.
 
 An objective's loss on a token, as a function of log p, has the gradient of plain cross-entropy times a
-factor: its weight w = −∂loss/∂log p. Most objectives *are* that weight (reweighted cross-entropy, loss
-w · −log p with w held constant); psft, p_power and luffy have a loss of their own and the weight that follows
-from it. At the logits the gradient is w (softmax − onehot), plus kl_weight (softmax − softmax_start) for
-asft and sft_kl.
+factor: its weight w = −∂loss/∂log p. Most objectives *are* that weight (reweighted cross-entropy, loss w ·
+−log p with w held constant); psft, p_power and luffy have a loss of their own and the weight that follows
+from it. At the logits the gradient is w (softmax − onehot), plus kl_weight (softmax − softmax_start) for asft
+and sft_kl.
 """
 
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ N = TypeVar("N")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenContext:
-    """What an objective may need beside the statistics; its `needs` say which."""
+    """What an objective may need besides the statistics; its `needs` say which."""
 
     start_logprobs_N: Tensor | None = None  # of the frozen starting model
     old_logprobs_N: Tensor | None = None  # of the policy when the snapshot was taken
@@ -39,7 +39,7 @@ class TokenContext:
 
     @classmethod
     def at_start(cls, statistics: TokenStatistics, document_ids_N: Tensor) -> "TokenContext":
-        """The context of untrained weights: the policy is its own start and its own snapshot."""
+        """Returns the context before training, where the policy equals its start and its snapshot."""
         logprobs_N = statistics.logprobs_N
         return cls(
             start_logprobs_N=logprobs_N,
@@ -49,7 +49,7 @@ class TokenContext:
         )
 
     def of(self, chunk: slice) -> "TokenContext":
-        """The context of some of the tokens."""
+        """Returns the context of a slice of the tokens."""
         names = ("start_logprobs_N", "old_logprobs_N", "document_ids_N", "is_exempt_N", "share_N")
         tensors = {name: getattr(self, name) for name in names}
         return replace(self, **{name: t[chunk] for name, t in tensors.items() if t is not None})
@@ -65,12 +65,15 @@ class TokenTerms(NamedTuple):
 
 
 def token_weights(objective: Objective, statistics: TokenStatistics, context: TokenContext) -> Tensor:
-    """The weight of each token under `objective`, without guards."""
+    """Returns the weight of each token under `objective`, without guards."""
     return token_terms(objective, statistics, context).weight_N
 
 
 def token_terms(objective: Objective, statistics: TokenStatistics, context: TokenContext) -> TokenTerms:
-    """The one place that reads the union. ValueError where the context lacks what the objective needs."""
+    """Returns the terms of an objective; the only function that distinguishes the kinds.
+
+    Raises ValueError if the context lacks what the objective needs.
+    """
     logp_N, entropy_N = statistics.logprobs_N, statistics.entropy_N
     p_N = logp_N.exp()
     match objective:
@@ -129,22 +132,26 @@ def token_terms(objective: Objective, statistics: TokenStatistics, context: Toke
 
 
 def reweighted(logp_N: Tensor, weight_N: Tensor, *, is_clipped_N: Tensor | None = None) -> TokenTerms:
-    """Cross-entropy times a constant."""
+    """Returns the terms of cross-entropy times a constant weight."""
     is_clipped_N = _nowhere(logp_N) if is_clipped_N is None else is_clipped_N
     return TokenTerms(-weight_N * logp_N, weight_N, is_clipped_N)
 
 
 def limited(logp_N: Tensor, weight_N: Tensor, *, low: float, high: float) -> TokenTerms:
-    """Cross-entropy times a weight within limits.  [.1, 1, 3] within .2 and 1.8 -> [.2, 1, 1.8]"""
+    """Returns cross-entropy times a weight within limits.  [.1, 1, 3] within .2 and 1.8 -> [.2, 1, 1.8]"""
     limited_N = weight_N.clamp(low, high)
     return reweighted(logp_N, limited_N, is_clipped_N=(weight_N < low) | (weight_N > high))
 
 
 def idft(objective: objectives.Idft, statistics: TokenStatistics, *, progress: float) -> TokenTerms:
-    """p^γ with γ = 1 + λ (clip(exp(−φ/β)) − 1): towards SFT where the token is likelier than a typical one,
-    a square where it is much less likely. Below `min_p` the loss is constant.
+    """Returns IDFT's terms: weight p^γ with γ = 1 + λ (clip(exp(−φ/β)) − 1).
 
-    λ is 0 during the warm-up, then grows to 1; with the published ratios of 0 it is 1 throughout.
+    It tends to SFT where the token is likelier than a typical one, and to p² where it is much less likely.
+
+    Below `min_p` the loss is constant. λ is 0 during the warm-up, then grows to 1; with the published ratios
+    of 0
+
+    it is 1 throughout.
     """
     since_warmup, transition = progress - objective.warmup_ratio, objective.transition_ratio
     share = float(since_warmup >= 0) if transition == 0 else min(max(since_warmup / transition, 0.0), 1.0)
@@ -159,9 +166,11 @@ def idft(objective: objectives.Idft, statistics: TokenStatistics, *, progress: f
 
 
 def clipped_ratio(ratio_N: Tensor, *, low: float, high: float) -> TokenTerms:
-    """−min(r, clip(r, 1 − low, 1 + high)), whose gradient is r's until r is past 1 + high, then nothing.
+    """Returns PPO's surrogate with every advantage 1: −min(r, clip(r, 1 − low, 1 + high)).
 
-    PPO's surrogate with every advantage 1: the lower limit never binds, as r < 1 − low is the smaller.
+    Its gradient is r's until r exceeds 1 + high, then 0. The lower limit never binds, as r < 1 − low is the
+
+    smaller value.
     """
     loss_N = -torch.minimum(ratio_N, ratio_N.clamp(1 - low, 1 + high))
     is_clipped_N = ratio_N > 1 + high
@@ -169,14 +178,17 @@ def clipped_ratio(ratio_N: Tensor, *, low: float, high: float) -> TokenTerms:
 
 
 def with_kl(terms: TokenTerms, kl_N: Tensor | None, kl_weight: float) -> TokenTerms:
-    """The weight stays: KL's gradient does not go through the label's log p."""
+    """Adds the KL term to the loss.
+
+    The weight is unchanged, as KL's gradient does not go through the label's log p.
+    """
     return terms._replace(loss_N=terms.loss_N + kl_weight * _needed(kl_N, "the KL to the frozen start"))
 
 
 def guarded_terms(
     terms: TokenTerms, logp_N: Tensor, guards: Guards, is_exempt_N: Tensor | None
 ) -> TokenTerms:
-    """Raises weights to their floor, and those of exempt tokens to 1; what is added is cross-entropy."""
+    """Raises weights to their floor, and those of exempt tokens to 1; the added loss is cross-entropy."""
     weight_N = terms.weight_N.clamp(min=guards.min_weight) if guards.min_weight else terms.weight_N
     if is_exempt_N is not None:
         weight_N = weight_N.masked_fill(is_exempt_N, 1.0)

@@ -1,1 +1,1 @@
-"""What samples: the protocol, prompts, and each kind of policy behind it."""
+"""Samples text: the protocol, prompts, and each kind of policy that implements it."""

@@ -1,4 +1,4 @@
-"""How much memory an engine on a CPU gives to its cache where the configuration leaves it open."""
+"""Decides how much memory an engine on a CPU gives to its KV cache if the configuration leaves it open."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +31,9 @@ class ModelSize:
 
 
 def cache_bytes(model: ModelSize, *, free_bytes: int, max_model_len: int, max_num_seqs: int) -> int:
-    """What `max_num_seqs` full sequences need, at most a quarter of what the weights leave free.
+    """Returns the memory for `max_num_seqs` full sequences, at most a quarter of what the weights leave free.
 
-    Several engines can then start beside each other. Raises ModelError where one full sequence does not fit.
+    So several engines can run side by side. Raises ModelError if one full sequence does not fit.
     """
     one_sequence = max_model_len * model.cache_bytes_per_token
     most = (free_bytes - model.weight_bytes) // 4
@@ -48,7 +48,7 @@ def cache_bytes(model: ModelSize, *, free_bytes: int, max_model_len: int, max_nu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShape:
-    """The sizes of a decoder's tensors; norms and biases are left out."""
+    """The sizes of a decoder's tensors, without norms and biases."""
 
     num_layers: int
     hidden_size: int
@@ -74,7 +74,7 @@ class ModelShape:
 
     @property
     def cache_values_per_token(self) -> int:
-        """Keys and values of all layers."""
+        """The number of cached values per token: keys and values of all layers."""
         return 2 * self.num_layers * self.key_size
 
     def size(self, dtype: str) -> ModelSize:
@@ -89,7 +89,7 @@ class ModelShape:
 
 
 def model_shape(location: str) -> ModelShape:
-    """Returns the sizes that the model's config.json tells. Raises ModelError."""
+    """Returns the sizes in the model's config.json. Raises ModelError."""
     from transformers import AutoConfig
 
     try:
@@ -100,7 +100,7 @@ def model_shape(location: str) -> ModelShape:
 
 
 def shape_of(config: Any) -> ModelShape:
-    """Returns the sizes that a text model's configuration tells, as transformers reads it."""
+    """Returns the sizes in a text model's configuration, as transformers reads it."""
     hidden, num_heads = config.hidden_size, config.num_attention_heads
     head_size = getattr(config, "head_dim", None) or hidden // num_heads
     num_experts = getattr(config, "num_experts", None) or getattr(config, "num_local_experts", None) or 1
@@ -118,12 +118,12 @@ def shape_of(config: Any) -> ModelShape:
 
 
 def model_size(location: str, dtype: str) -> ModelSize:
-    """Returns the sizes in memory that the model's config.json tells; norms and biases are left out."""
+    """Returns the sizes in memory by the model's config.json, without norms and biases."""
     return model_shape(location).size(dtype)
 
 
 def cache_bytes_here(target: Target, location: str) -> int:
-    """The cache of an engine that this process is about to start."""
+    """Returns the cache size of an engine that this process is about to start."""
     return cache_bytes(
         model_size(location, target.dtype),
         free_bytes=free_memory_bytes(),
@@ -133,7 +133,7 @@ def cache_bytes_here(target: Target, location: str) -> int:
 
 
 def free_memory_bytes() -> int:
-    """What this process can still take: of the machine, and of its control group where that has a limit."""
+    """Returns the memory that this process can still use, limited by the machine and its control group."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     free = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
     group = Path("/sys/fs/cgroup")

@@ -1,7 +1,8 @@
-"""What lives on one card of an actor, and what of it the engine gets.
+"""Divides the memory of an actor's GPU between its engine and what else runs there.
 
-`target.engine.gpu_memory_utilization` is the share of all that one actor has on a card. A second copy of the
-weights, of the scorer or of the torch engine of Hinted Decoding, is taken off it; vLLM gets the rest.
+`target.engine.gpu_memory_utilization` is the share of a card that one actor may use. A second copy of the
+weights (for the scorer, or for the torch engine of Hinted Decoding) is subtracted from it; vLLM gets the
+rest.
 """
 
 from collections.abc import Mapping
@@ -32,7 +33,10 @@ UTILISATION = "target.engine.gpu_memory_utilization"
 
 
 def check_shares(target: Target, gpus_per_actor: float | None) -> None:
-    """Raises ConfigError for numbers that contradict each other whatever the card is; None: not said."""
+    """Raises ConfigError for settings that contradict each other on any card.
+
+    `gpus_per_actor` None is not checked.
+    """
     if gpus_per_actor is None:
         return
     engine = target.engine
@@ -50,9 +54,9 @@ def check_shares(target: Target, gpus_per_actor: float | None) -> None:
 
 
 def check_cards(target: Target, rewrite: Rewrite, gpus_per_actor: float | None) -> None:
-    """Raises ConfigError for what cannot run on this machine's cards, or anywhere.
+    """Raises ConfigError for what cannot run on this machine's cards, or on any.
 
-    Each actor asks again, before it loads anything: it may be on another machine.
+    Each actor checks again before it loads anything, since it may run on another machine.
     """
     check_shares(target, gpus_per_actor)
     if gpus_per_actor != 0 and (card_bytes := smallest_card_bytes()) is not None:
@@ -62,7 +66,7 @@ def check_cards(target: Target, rewrite: Rewrite, gpus_per_actor: float | None) 
 
 
 def smallest_card_bytes() -> int | None:
-    """Memory of the smallest GPU that this process may use; None without one."""
+    """Returns the memory of the smallest GPU that this process may use; None without one."""
     import torch  # here: what loads it first decides how many threads it gets
 
     cards = range(torch.cuda.device_count())
@@ -70,7 +74,7 @@ def smallest_card_bytes() -> int | None:
 
 
 def beside_engine(target: Target, rewrite: Rewrite, size: ModelSize) -> Mapping[str, int]:
-    """Bytes on an actor's first card beside its engine, by the setting that asks for them."""
+    """Returns the bytes on an actor's first card besides its engine, by the setting that asks for them."""
     found = {}
     if rewrite.selection == "closest":
         work = SCORING_TOKENS * size.activation_bytes_per_token
@@ -82,8 +86,10 @@ def beside_engine(target: Target, rewrite: Rewrite, size: ModelSize) -> Mapping[
 
 
 def engine_wants(target: Target, size: ModelSize) -> int:
-    """The least bytes of each card with which an engine starts: weights, one full sequence or the cache that
-    was asked for, and a step's activations."""
+    """Returns the least bytes of each card that an engine needs to start.
+
+    They are for the weights, one full sequence or the requested cache, and a step's activations.
+    """
     cache = target.max_model_len * size.cache_bytes_per_token
     if target.engine.kv_cache_mib is not None:
         cache = target.engine.kv_cache_mib << 20
@@ -92,7 +98,10 @@ def engine_wants(target: Target, size: ModelSize) -> int:
 
 
 def engine_share(target: Target, size: ModelSize, *, beside: Mapping[str, int], card_bytes: int) -> float:
-    """vLLM's gpu_memory_utilization on a card of this size. Raises ConfigError where it is too little."""
+    """Returns vLLM's gpu_memory_utilization on a card of this size.
+
+    Raises ConfigError if it is too little.
+    """
     given = target.engine.gpu_memory_utilization
     budget, wanted = int(given * card_bytes), engine_wants(target, size)
     is_smaller = not SMALLER.isdisjoint(target.engine.options)

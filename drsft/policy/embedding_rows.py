@@ -1,4 +1,4 @@
-"""How many tokens the weights of a model know, read from the headers of its safetensors files."""
+"""Reads how many tokens a model's weights cover from the headers of its safetensors files."""
 
 import json
 from collections.abc import Iterator
@@ -21,16 +21,16 @@ _WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 def rows_in_weights(location: str) -> int | None:
-    """The fewest rows that embedding and head have; None where no readable safetensors hold one.
+    """Returns the smallest row count of embedding and head; None if no readable safetensors file has one.
 
-    A model of the hub is read as far as it has been downloaded.
+    Of a model on the hub, only downloaded files are read.
     """
     rows = [number for file, names in _files(location) for number in _rows(file, names)]
     return min(rows, default=None)
 
 
 def _files(location: str) -> Iterator[tuple[Path, set[str] | None]]:
-    """The files with an embedding or a head, and the names to look at (None: all that there are)."""
+    """Yields the files with an embedding or a head, and the names to look at (None: all of them)."""
     index = _file(location, _INDEX)
     if index is None:
         whole = _file(location, _WHOLE)
@@ -63,7 +63,10 @@ def _rows(file: Path, names: set[str] | None) -> Iterator[int]:
 
 
 def _is_table(name: str) -> bool:
-    """Whether a tensor is an embedding or a head: not a layer's, which some models call `output`, too."""
+    """Returns whether a tensor is an embedding or a head.
+
+    Tensors in layers are not, even if called `output`.
+    """
     parts = name.split(".")
     return ".".join(parts[-2:]) in _TABLES and "layers" not in parts and "layer" not in parts
 

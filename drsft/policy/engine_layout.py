@@ -1,4 +1,4 @@
-"""How many engines run beside each other, and with how many threads or GPUs each, where nothing says so."""
+"""Decides how many engines run side by side, with how many threads or GPUs each, if not configured."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,11 +32,15 @@ def engine_layout(
     *,
     max_model_len: int,
 ) -> WorkerShare:
-    """An engine for each GPU, or for each set of GPUs that one is spread over. Without GPUs as many as
-    processors and memory allow, each with the threads that pay for a model of this size; one with all
-    processors of a node where the size is not known.
+    """Returns the number of engines and what each takes; given settings are kept.
 
-    What is given is kept.
+    With GPUs there is one engine for each GPU, or for each set of GPUs that an engine is spread over. Without
+    GPUs
+
+    there are as many as processors and memory allow, each with the useful number of threads for a model of
+    this
+
+    size; if the size is unknown, one engine gets all processors of a node.
     """
     gpus = given.gpus_per_actor
     if gpus is None:
@@ -55,20 +59,23 @@ def engine_layout(
 
 
 def threads_per_engine(num_parameters: int | None, num_cpus: float) -> int:
-    """One for a tiny model, whose steps are too short to be shared out; else all of a node's processors."""
+    """Returns 1 for a tiny model, whose steps are too short to parallelise.
+
+    Else all of a node's processors.
+    """
     is_tiny = num_parameters is not None and num_parameters < TINY
     return 1 if is_tiny else max(int(num_cpus), 1)
 
 
 def engine_mib(engine: Engine, model: ModelSize, *, max_model_len: int) -> int:
-    """An engine's whole memory on a CPU, with a cache that holds `max_num_seqs` full sequences."""
+    """Returns an engine's whole memory on a CPU, with a cache for `max_num_seqs` full sequences."""
     cache_bytes = max_model_len * model.cache_bytes_per_token * engine.max_num_seqs
     cache_mib = engine.kv_cache_mib or cache_bytes // MIB
     return model.weight_bytes // MIB + cache_mib + PROCESS_MIB
 
 
 def _room(nodes: Sequence[Node], num_engines: int) -> float:
-    """The processors that so many engines can have each, all on nodes as they are."""
+    """Returns the processors that each of `num_engines` engines gets when they are spread over the nodes."""
     by_node = [node.num_cpus for node in nodes] or [1.0]
     per_node = -(-num_engines // len(by_node))
     share = min(by_node) / per_node if num_engines > 1 else max(by_node)
@@ -76,13 +83,13 @@ def _room(nodes: Sequence[Node], num_engines: int) -> float:
 
 
 def num_devices(engine: Engine) -> int:
-    """GPUs that one engine is spread over."""
+    """Returns the number of GPUs that one engine is spread over."""
     stages = engine.options.get("pipeline_parallel_size", 1)
     return engine.tensor_parallel_size * (stages if isinstance(stages, int) else 1)
 
 
 def _cpus_beside_gpus(nodes: Sequence[Node], gpus: float) -> float:
-    """Processors of an engine on the node that has fewest; one is left for Ray Data's own tasks."""
+    """Returns an engine's processors on the node with fewest per GPU; one is left for Ray Data's tasks."""
     least = min(
         (
             (node.num_cpus - min(1, node.num_cpus / 2)) / (node.num_gpus // gpus)

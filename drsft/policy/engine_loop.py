@@ -1,4 +1,4 @@
-"""A thread that steps an engine while asyncio callers wait for their requests.
+"""Runs a thread that steps an engine while asyncio callers wait for their requests.
 
 The engine is built and stepped in the loop's own thread, and nothing else calls it. OpenMP keeps its settings
 for each thread: on the CPU, steps in another thread than the one that built a vLLM engine leave a sixth of
@@ -35,7 +35,7 @@ Result = Any  # what a request's future gets: completions, or an exception
 
 
 class EngineRequest(Protocol):
-    """What a caller waits for: `future` belongs to the event loop `loop`."""
+    """A request to the engine; the caller waits for `future`, which belongs to the event loop `loop`."""
 
     @property
     def request_id(self) -> str: ...
@@ -49,7 +49,7 @@ class EngineRequest(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EngineCounts:
-    """What an engine has sampled so far; `num_in_flight` are the samples that it has and has not finished."""
+    """What an engine has sampled so far; `num_in_flight` counts its unfinished samples."""
 
     num_tokens: int
     num_in_flight: int
@@ -57,31 +57,34 @@ class EngineCounts:
 
 
 class SteppedEngine(Protocol):
-    """What a loop steps. All of it is called in the loop's thread, but for `counts`."""
+    """An engine that an EngineLoop steps. All methods run in the loop's thread, except `counts`."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether it has no request left to work on."""
+        """Whether it has no requests left."""
         ...
 
     def add(self, request: Any) -> None:
-        """Takes a request and settles it in a later step. An error raised here is the request's own."""
+        """Accepts a request and settles it in a later step. An error raised here fails that request only."""
         ...
 
     def cancel(self, request_id: str) -> None:
-        """Ends a request, unless it has ended already."""
+        """Cancels a request, unless it has ended already."""
         ...
 
     def step(self) -> None:
-        """Moves all requests on, and settles those that end. An error raised here kills the engine."""
+        """Advances all requests and settles those that end. An error raised here stops the engine."""
         ...
 
     def counts(self) -> EngineCounts:
-        """Called by other threads while it steps: what ends just then may be missing or counted twice."""
+        """Returns the counts.
+
+        Other threads call it during a step: a sample that ends just then may be missing or counted twice.
+        """
         ...
 
     def unfinished(self) -> Sequence[EngineRequest]:
-        """All requests that it was given and has not settled."""
+        """Returns all requests that it was given and has not settled."""
         ...
 
     def close(self) -> None: ...
@@ -96,10 +99,10 @@ EngineT = TypeVar("EngineT", bound=SteppedEngine)
 
 
 class EngineLoop(Generic[EngineT]):
-    """Steps what `build` returns. What `build` raises comes out of the constructor.
+    """Steps the engine that `build` returns; the constructor raises what `build` raises.
 
-    Every request that was added is settled: by the engine, with an InputError when the engine refuses it, or
-    with a StageError when the engine has died of any other error. `name` names the engine in messages.
+    Every request that was added is settled: by the engine, with an InputError if the engine rejects it, or
+    with a StageError if the engine failed otherwise. `name` names the engine in messages.
     """
 
     def __init__(self, build: Callable[[], EngineT], *, name: str) -> None:
@@ -124,7 +127,9 @@ class EngineLoop(Generic[EngineT]):
         self._inbox.put(Cancellation(request_id))
 
     def check(self, *, max_silence_s: float) -> None:
-        """Raises StageError when the engine died, or ended no step for that long although it has work."""
+        """Raises StageError if the engine has failed, or completed no step for `max_silence_s` although it
+        has work.
+        """
         if self._failure is not None or not self._thread.is_alive():
             raise self._death()
         silence_s = time.monotonic() - self._active_s
@@ -132,7 +137,7 @@ class EngineLoop(Generic[EngineT]):
             raise StageError(f"the {self._name} has made no step for {silence_s:.0f} s")
 
     def close(self) -> None:
-        """Stops the thread and frees what the engine holds; what it has not finished stays unsettled."""
+        """Stops the thread and frees what the engine holds; unfinished requests stay unsettled."""
         self._inbox.put(None)
         self._thread.join()
         self.engine.close()
@@ -157,7 +162,7 @@ class EngineLoop(Generic[EngineT]):
             self._fail_all(engine.unfinished())
 
     def _fail_all(self, unfinished: Iterable[EngineRequest]) -> None:
-        """Settles what the engine had and, until the loop is closed, what comes after."""
+        """Fails the engine's unfinished requests and, until the loop is closed, all later ones."""
         for request in unfinished:
             settle([(request, self._death())])
         while (message := self._inbox.get()) is not None:
@@ -172,7 +177,10 @@ class EngineLoop(Generic[EngineT]):
         return death
 
     def _take_messages(self, engine: EngineT) -> bool:
-        """Hands all of the inbox to the engine; waits only while the engine is idle. False: close."""
+        """Passes all queued messages to the engine, and waits only while it is idle.
+
+        False: close the loop.
+        """
         while True:
             try:
                 message = self._inbox.get(block=engine.is_idle)
@@ -188,7 +196,10 @@ class EngineLoop(Generic[EngineT]):
                     self._add(engine, request)
 
     def _add(self, engine: EngineT, request: EngineRequest) -> None:
-        """vLLM refuses with ValueError, TypeError, VLLMError or a Rust panic, which is no Exception."""
+        """Adds a request.
+
+        VLLM rejects with ValueError, TypeError, VLLMError or a Rust panic (not an Exception).
+        """
         try:
             engine.add(request)
         except BaseException as error:
@@ -196,14 +207,16 @@ class EngineLoop(Generic[EngineT]):
 
 
 def refusal(error: BaseException) -> InputError:
-    """The error of a request that the engine did not take, in one line."""
+    """Returns the one-line error of a request that the engine rejected."""
     if isinstance(error, InputError):
         return error
     return InputError(f"the engine refused a request: {first_line(error)}")
 
 
 def first_line(error: BaseException) -> str:
-    """Of the message, cut at 300 characters; the class where there is no message."""
+    """Returns the first line of an error's message, cut at 300 characters, or its class if there is no
+    message.
+    """
     lines = str(error).strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__
 
@@ -211,7 +224,8 @@ def first_line(error: BaseException) -> str:
 def check_token_ids(token_ids: Sequence[int], num_embeddings: int) -> None:
     """Raises InputError for ids without a row in the embedding.
 
-    vLLM accepts every id of the tokenizer, and then reads past the embedding: garbage, or the engine's death.
+    vLLM accepts every id of the tokenizer and then reads past the embedding, which returns garbage or
+    crashes.
     """
     if token_ids and not (min(token_ids) >= 0 and max(token_ids) < num_embeddings):
         wrong = next(one for one in token_ids if not 0 <= one < num_embeddings)
@@ -225,7 +239,7 @@ Settled = tuple[EngineRequest, Result]
 
 
 def settle(settled: Iterable[Settled]) -> None:
-    """Sets results and errors; those of one event loop together, as waking a loop costs the engine time."""
+    """Sets results and errors, grouped by event loop, as waking a loop costs the engine time."""
     by_loop: dict[asyncio.AbstractEventLoop, list[Settled]] = {}
     for request, result in settled:
         by_loop.setdefault(request.loop, []).append((request, result))

@@ -28,11 +28,13 @@ def build_engines(
     shares_card: bool = True,
     on_phase: OnPhase = lambda phase: None,
 ) -> Engines:
-    """One vLLM engine for everything, or beside it a torch model where Hinted Decoding is to run there.
+    """Returns one vLLM engine for everything, or with it a torch model for Hinted Decoding.
 
-    `shares_card`: what `rewrite` asks for beside the engine lies on its card, not in another process' own.
-    Raises ModelError for a model that cannot be loaded, SetupError or ConfigError where Hinted Decoding
-    cannot run as asked, and ConfigError for what does not fit on the card.
+    `shares_card` says that what `rewrite` needs besides the engine is on the engine's card, not in another
+
+    process. Raises ModelError for a model that cannot be loaded, SetupError or ConfigError if Hinted Decoding
+
+    cannot run as configured, and ConfigError for what does not fit on the card.
     """
     target = _within_its_share(target, rewrite if shares_card else Rewrite())
     if rewrite.is_hinted and rewrite.hinted.engine == "vllm":
@@ -50,7 +52,7 @@ def build_engines(
 
 
 def _within_its_share(target: Target, rewrite: Rewrite) -> Target:
-    """Returns the target with the part of the card that is left to vLLM."""
+    """Returns the target with the share of the card that is left to vLLM."""
     set_environment()  # before torch is loaded
     card_bytes = smallest_card_bytes()
     if card_bytes is None:

@@ -1,4 +1,4 @@
-"""A policy without a model, for tests of the logic around one: it answers from a function."""
+"""A policy without a model, for tests of the logic around it: a function answers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,7 +10,10 @@ __all__ = ["FakePolicy", "text_completion"]
 
 
 def text_completion(text: str, *, finish_reason: FinishReason = FinishReason.STOP) -> Completion:
-    """A completion whose token ids are the text's code points, ended by id 0 when it stopped by itself."""
+    """Returns a completion whose token ids are the text's code points.
+
+    Id 0 follows if it stopped by itself.
+    """
     ids = (*map(ord, text), *([0] if finish_reason is FinishReason.STOP else []))
     return Completion(
         token_ids=ids, text=text, behaviour_logprobs_T=(-0.5,) * len(ids), finish_reason=finish_reason
@@ -22,10 +25,10 @@ async def _at_once(completions: Sequence[Completion]) -> None:
 
 
 class FakePolicy:
-    """`answer(prompt_ids, seed)` is called for each sample, so an answer depends on its seed alone.
+    """Samples by calling `answer(prompt_ids, seed)`, so an answer depends on its prompt and seed alone.
 
-    `serve` takes the time that an engine would take over these completions. Every token of every text is as
-    likely as another.
+    `serve` waits as long as an engine would take for these completions. Every token of every text has the
+    same log-prob.
     """
 
     def __init__(

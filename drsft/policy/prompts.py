@@ -1,6 +1,6 @@
-"""Problems become prompt token ids through the model's own chat template; demonstrations become completions.
+"""Turns problems into prompt token ids by the model's chat template, and demonstrations into completions.
 
-The user's text cannot break out of its turn: whatever it spells, special tokens come from the template.
+The user's text cannot break out of its turn: special tokens come from the template only, never from the text.
 """
 
 import atexit
@@ -50,9 +50,10 @@ _PROBES = ("x", "one line\n\nand another", "{{ x }} {% y %} <think>", "a  b\tc",
 
 
 def model_location(name: str) -> str:
-    """`embedded` is the model that drsft ships; anything else is a folder or a hub name as it stands.
+    """Returns a folder or hub name: `embedded` is the model that drsft ships, other names are returned
+    unchanged.
 
-    A model in an object store is fetched, once for each process, so it cannot be an older one's files.
+    A model in an object store is fetched once for each process, so that no older files are used.
     """
     if name.startswith("s3://"):
         return _fetched(name)
@@ -72,7 +73,7 @@ def _fetched(url: str) -> str:
 
 
 def check_location(location: str) -> None:
-    """Raises ModelError for what is written as a folder and is none; costs nothing."""
+    """Raises ModelError for a name that is written like a folder but is none; reads no file."""
     try:
         is_there = not location.startswith((".", "/", "~")) or Path(location).expanduser().is_dir()
     except (OSError, RuntimeError):  # too long a name; no such user
@@ -82,14 +83,16 @@ def check_location(location: str) -> None:
 
 
 def load_prompter(model: str, prompts: Prompts) -> "Prompter":
-    """The prompter of a model as it is. Raises ModelError without tokenizer or chat template."""
+    """Returns the prompter of a model as it is. Raises ModelError without tokenizer or chat template."""
     return target_prompter(Target(model=model, prompts=prompts))
 
 
 def target_prompter(target: Target, turn: Turn | None = None, *, date: str | None = None) -> "Prompter":
-    """The prompter of a target, with the `turn` that a run keeps, or one derived for `date` (ISO; today).
+    """Returns the prompter of a target, with the run's stored `turn` or one derived for `date` (ISO).
 
-    Raises ModelError, one line, for what cannot be prompted or trained soundly.
+    `date` defaults to today. Raises ModelError, one line, for a template that cannot be prompted or trained
+
+    soundly.
     """
     location = model_location(target.model)
     check_location(location)
@@ -104,7 +107,10 @@ def target_prompter(target: Target, turn: Turn | None = None, *, date: str | Non
 
 
 def text_patterns(texts: Sequence[str], location: str) -> tuple[tuple[int, ...], ...]:
-    """Each text as the model's tokenizer splits it, special tokens included. ModelError without one."""
+    """Returns each text's token ids, special tokens included. Raises ModelError without a tokenizer.
+
+    ModelError without one.
+    """
     if not texts:
         return ()
     tokenizer = load_tokenizer(location)
@@ -112,7 +118,7 @@ def text_patterns(texts: Sequence[str], location: str) -> tuple[tuple[int, ...],
 
 
 def check_length(target: Target) -> None:
-    """Raises ModelError when more positions are asked for than the model has, as far as its files tell."""
+    """Raises ModelError if `max_model_len` is more positions than the model has, as far as its files say."""
     positions = num_positions(target)
     if positions is not None and target.max_model_len > positions:
         raise ModelError(
@@ -122,17 +128,16 @@ def check_length(target: Target) -> None:
 
 
 def num_positions(target: Target) -> int | None:
-    """The longest text that the model can read, in tokens; None where its files name no limit."""
+    """Returns the longest text that the model can read, in tokens; None if its files name no limit."""
     positions = getattr(_model_config(target), "max_position_embeddings", None)
     return positions if isinstance(positions, int) else None
 
 
 def check_vocabulary(target: Target, prompter: "Prompter") -> None:
-    """Raises ModelError when the tokenizer has ids that the model has not, as far as the files tell.
+    """Raises ModelError if the tokenizer has ids that the model lacks, as far as the files say.
 
-    The weights count, where they lie there as safetensors: config.json may have been changed without them.
-    Tokens that were added later count where the chat template writes them: some models' padding has an id of
-    its own and no embedding, which does no harm.
+    Weights in safetensors count more than config.json, which may have been edited. Added tokens count only if
+    the chat template writes them: some models' padding has an id and no embedding, which does no harm.
     """
     named = getattr(_model_config(target), "vocab_size", None)
     counts = (named, rows_in_weights(model_location(target.model)))
@@ -156,7 +161,10 @@ def check_vocabulary(target: Target, prompter: "Prompter") -> None:
 
 
 def _model_config(target: Target) -> Any:
-    """Of the text model; None where it cannot be read: loading the model says what is wrong with it."""
+    """Returns the text model's configuration.
+
+    None if it cannot be read, which loading the model will explain.
+    """
     from transformers import AutoConfig
 
     try:
@@ -167,13 +175,17 @@ def _model_config(target: Target) -> Any:
 
 
 def user_turn(template: str, problem: Problem) -> str:
-    """The template with the problem's texts in place; what they contain is never filled in again."""
+    """Returns the template with the problem's texts filled in; braces in these texts are not filled again."""
     fields = {"question": problem.question, "demonstration": problem.demonstration}
     return _PLACEHOLDER.sub(lambda match: fields[match[1]], template).strip()
 
 
 def chat_messages(problem: Problem, template: str, *, system: str | None) -> list[dict[str, str]]:
-    """The turns before the assistant's, as chat templates take them; `template` is of the last user turn.
+    """Returns the turns before the assistant's, as chat templates take them.
+
+    `template` is that of the last user turn. A system turn of the problem's conversation replaces `system`.
+
+    `template` is of the last user turn.
 
     A system turn of the problem's conversation takes the place of `system`.
     """
@@ -191,7 +203,7 @@ def _user(content: str) -> dict[str, str]:
 
 
 def _stand_in(text: str, stands_for: dict[str, str]) -> str:
-    """What stands for a text while the template is rendered; `stands_for` notes it."""
+    """Returns a placeholder for a text while the template is rendered, and records it in `stands_for`."""
     name = f"{_STAND_IN}-{len(stands_for)}-end"
     stands_for[name] = text
     return name
@@ -203,7 +215,7 @@ class Prompter:
     def __init__(
         self, tokenizer: Any, prompts: Prompts, turn: Turn, *, system_key: str = "target.prompts.system"
     ) -> None:
-        """`system_key` is where the system's turn is set. ModelError where the template takes none."""
+        """`system_key` is the setting of the system turn. Raises ModelError if the template takes none."""
         if prompts.system and turn.system_refusal is not None:
             raise ModelError(
                 f"{system_key}: {turn.system_refusal}; leave it out, or put it in the user's turn"
@@ -223,17 +235,19 @@ class Prompter:
         self._completions = CompletionCodec(turn, self._encoder, self._prompt_end())
 
     def under(self, prompts: Prompts, *, system_key: str = "target.prompts.system") -> "Prompter":
-        """The same model with other texts of the user's and the system's turn."""
+        """Returns a prompter of the same model with other prompts."""
         return Prompter(self.tokenizer, prompts, self.turn, system_key=system_key)
 
     @property
     def end_of_turn_id(self) -> int:
-        """The last token of a whole completion."""
+        """The id of the last token of a whole completion."""
         return self.turn.end_token_ids[0]
 
     @property
     def template_ids(self) -> frozenset[int]:
-        """Every id that the template writes around the texts of a prompt and a completion, and every end."""
+        """All ids that the template writes around the texts of a prompt and a completion, and all end
+        tokens.
+        """
         pieces = (*self.turn.pieces(""), *self.turn.pieces("", ""))
         written = (one for piece in pieces for one in self._encoder.encode_behind(piece.text))
         return frozenset(
@@ -241,26 +255,28 @@ class Prompter:
         )
 
     def plain(self, problem: Problem) -> tuple[int, ...]:
-        """The prompt without any guide: the one that is trained on."""
+        """Returns the prompt without any guide, which is the one trained on."""
         return self._prompt(self.prompts.plain, problem)
 
     def guided(self, problem: Problem) -> tuple[int, ...]:
-        """The prompt with the demonstration in view."""
+        """Returns the prompt that shows the demonstration."""
         return self._prompt(self.prompts.guided, problem)
 
     def answered(self, problem: Problem) -> tuple[int, ...]:
-        """The prompt with the answer alone in view; it stands in the place of the demonstration."""
+        """Returns the prompt that shows the answer alone, in the place of the demonstration."""
         return self._prompt(self.prompts.answered, problem)
 
     def rephrased(self, problem: Problem) -> tuple[int, ...]:
-        """The prompt that asks for the demonstration in other words."""
+        """Returns the prompt that asks for the demonstration in other words."""
         return self._prompt(self.prompts.rephrased, problem)
 
     def conversation(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
-        """The prompt that asks for the next turn of a conversation: role and content of every turn so far.
+        """Returns the prompt for the next turn of a conversation.
 
-        Earlier turns of the assistant are written as the template writes them, their thoughts apart. Raises
-        ModelError where the template takes no such conversation, and InputError for a thought without end.
+        `messages` has role and content of every turn.
+
+        Earlier turns of the assistant are rendered by the template, with their thoughts separate. Raises
+        ModelError if the template takes no such conversation, and InputError for a thought without an end.
         """
         if any(one["role"] == "system" for one in messages) and self.turn.system_refusal is not None:
             raise ModelError(self.turn.system_refusal)
@@ -292,19 +308,28 @@ class Prompter:
         return {"role": "assistant", "content": written.answer, **thought}
 
     def whole_plain(self, problem: Problem) -> str | None:
-        """The text of the plain prompt where its ids are those of the text as one; else None."""
+        """Returns the text of the plain prompt if encoding it as a whole gives the prompt's ids.
+
+        Else None.
+        """
         if problem.earlier:
             return None
         user = user_turn(self.prompts.plain, problem)
         return None if self._encoder.special.search(user) else self._whole(user)
 
     def whole_completion(self, text: str) -> str | None:
-        """Likewise a written solution behind the end of a prompt. Raises InputError as `completion` does."""
+        """Returns prompt end and solution as one text if that gives the same ids, else None.
+
+        Raises InputError as `completion` does.
+        """
         written = split_text(text.strip(), self.turn.thought)
         return self._completions.whole(self.turn.pieces(written.answer, written.thought))
 
     def length_bound(self) -> LengthBound | None:
-        """The most tokens that a problem without earlier turns takes; None where the model gives no bound."""
+        """Returns an upper bound on the tokens of a problem without earlier turns; None if there is none.
+
+        None where the model gives no bound.
+        """
         beyond_ascii = self._encoder.tokens_per_byte()
         if beyond_ascii is None or not self._is_verbatim:
             return None
@@ -319,9 +344,9 @@ class Prompter:
         )
 
     def num_tokens(self, problems: Sequence[Problem]) -> list[int]:
-        """Of each, the tokens of the plain prompt and the demonstration; all tokenised at once, on all cores.
+        """Returns the number of tokens of each plain prompt with its demonstration, tokenised on all cores.
 
-        Raises what `plain` and `completion` raise.
+        Raises the errors of `plain` and `completion`.
         """
         prompts = self._encoder.encode_many([self.whole_plain(one) for one in problems])
         completions = self._completions.lengths(
@@ -334,7 +359,7 @@ class Prompter:
         ]
 
     def completion(self, text: str) -> tuple[int, ...]:
-        """The ids of a written solution as the model would produce it: head, text and tail.
+        """Returns the ids of a written solution as the model would produce it: head, text and tail.
 
         A thought that the text marks, by the model's tags or by <think>, is written as the model's own.
         Raises InputError when it is never closed.
@@ -343,25 +368,34 @@ class Prompter:
         return self.written(written.answer, written.thought)
 
     def written(self, answer: str, thought: str | None = None) -> tuple[int, ...]:
-        """The ids of a completion with an answer and, where the prompt leaves room for one, a thought."""
+        """Returns the ids of a completion with an answer and, if the prompt leaves room for one, a
+        thought.
+        """
         if thought is None:
             return tuple(self._completions.encode_answer(answer))
         return tuple(self._completions.encode(self.turn.pieces(answer, thought)))
 
     def split(self, token_ids: Sequence[int]) -> CompletionIds:
-        """A sampled completion's thought and answer; the answer without what the template puts around it."""
+        """Returns a sampled completion's thought and answer, without what the template writes around the
+        answer.
+
+        The answer without what the template puts around it.
+        """
         return self._completions.split(token_ids)
 
     def part_stream(self) -> PartStream:
-        """Tells a completion's thought from its answer while it is sampled."""
+        """Returns an object that splits a completion into thought and answer while it is sampled."""
         return self._completions.part_stream()
 
     def answer_text(self, token_ids: Sequence[int]) -> str:
-        """What a sampled completion answers: the text behind its last thought, empty while one is open."""
+        """Returns the answer of a sampled completion: the text after its last thought.
+
+        Empty while a thought is open.
+        """
         return self.read(token_ids)[0]
 
     def read(self, token_ids: Sequence[int]) -> tuple[str, ThoughtPart | None]:
-        """The text of a sampled completion's answer, and its thought."""
+        """Returns the text of a sampled completion's answer, and its thought."""
         parts = self.split(token_ids)
         answer = self.decode(parts.answer)
         if parts.thought is None:
@@ -374,7 +408,10 @@ class Prompter:
         return answer.strip(), thought
 
     def solution(self, text: str) -> Completion:
-        """A written solution as a completion that nothing sampled. Raises InputError as `completion` does."""
+        """Returns a written solution as a completion that nothing sampled.
+
+        Raises InputError as `completion` does.
+        """
         token_ids = self.completion(text)
         return Completion(
             token_ids=token_ids,
@@ -386,11 +423,14 @@ class Prompter:
 
     @property
     def is_cut_inside_a_token(self) -> bool:
-        """Whether the whole rendering has a token across the prompt's end, which no sampling can give."""
+        """Whether the whole rendering has a token across the prompt's end, which sampling cannot produce."""
         return self._completions.is_cut_inside_a_token
 
     def parts(self, answer: str) -> list[tuple[str, tuple[int, ...]]]:
-        """The head, the text and the tail of a completion with their names; joined they are its ids."""
+        """Returns the head, the text and the tail of a completion with their names; joined they are its ids.
+
+        Joined they are its ids.
+        """
         pieces = self.turn.pieces(answer)
         ids = [tuple(self._completions.encode(pieces[: count + 1])) for count in range(len(pieces))]
         begun = [0, *map(len, ids)]
@@ -398,7 +438,9 @@ class Prompter:
         return [(name, whole[begin:]) for name, whole, begin in zip(names, ids, begun[:-1], strict=True)]
 
     def continued(self, prompt_ids: Sequence[int], text: str) -> tuple[int, ...]:
-        """The prompt with the assistant's turn already begun; `text` is plain, whatever it spells."""
+        """Returns the prompt with the assistant's turn begun by `text`, in which nothing becomes a special
+        token.
+        """
         return (*prompt_ids, *self._encoder.encode_behind(text, is_text=True))
 
     def decode(self, token_ids: Sequence[int]) -> str:
@@ -420,6 +462,8 @@ class Prompter:
         return self._renderer.render(_turns(self.prompts.system, _user(user)), add_generation_prompt=True)
 
     def _prompt_end(self) -> str:
-        """The end of every prompt from its last marker on, or a whole prompt where it has none there."""
+        """Returns the end of every prompt from its last marker on, or a whole prompt if its end has no
+        marker.
+        """
         starts = [found.start() for found in self._encoder.special.finditer(self._tail)]
         return self._tail[starts[-1] :] if starts else f"{self._head}{_CONTENT}{self._tail}"

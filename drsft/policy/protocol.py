@@ -1,4 +1,6 @@
-"""The seams to every language model: prompt token ids in, sampled completions or their likelihood out."""
+"""The interfaces to every language model: prompt token ids in, sampled completions or their
+likelihood out.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -16,10 +18,10 @@ OnTokens = Callable[[int, Sequence[int]], None]  # a sample's index in its call,
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One sample on its way.
+    """One sample in progress.
 
-    After `stop()` it completes soon with the tokens that it has by then and finish reason STOPPED, or as it
-    would have where it had just finished. Only the tokens of a stopped completion mean anything.
+    After `stop()` it soon completes with the tokens sampled so far and finish reason STOPPED, unless it had
+    just finished by itself. Only the tokens of a stopped completion are meaningful.
     """
 
     completion: asyncio.Future[Completion]
@@ -30,7 +32,7 @@ class Policy(Protocol):
     async def generate(
         self, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
     ) -> list[Completion]:
-        """`sampling.num_samples` completions, in order of their sample index.
+        """Returns `sampling.num_samples` completions, in order of their sample index.
 
         `on_tokens` is called in the caller's event loop as tokens arrive; a policy that gets whole texts
         ignores it. Cancelling the call frees the engine's slots. Raises InputError when the prompt is too
@@ -40,19 +42,22 @@ class Policy(Protocol):
 
 
 class DrawingPolicy(Policy, Protocol):
-    """A policy whose samples come one by one, and can be stopped so."""
+    """A policy that gives samples one by one, which can be stopped one by one."""
 
     def draw(
         self, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
     ) -> Sequence[Draw]:
-        """What `generate` would sample, in the same order. Called in a running event loop."""
+        """Returns the samples of `generate`, in the same order. Call it in a running event loop."""
         ...
 
 
 def draws_of(
     policy: Policy, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
 ) -> Sequence[Draw]:
-    """A policy's samples one by one; where it gives them all at once, they are only stopped together."""
+    """Returns a policy's samples one by one; if it gives them all at once, they can only be stopped together.
+
+    Where it gives them all at once, they are only stopped together.
+    """
     draw: Callable[..., Sequence[Draw]] | None = getattr(policy, "draw", None)
     if draw is not None:  # isinstance() of a protocol takes longer than the rest of this function
         return draw(prompt_ids, sampling, on_tokens=on_tokens)
@@ -86,12 +91,13 @@ def _hand_out(futures: Sequence[asyncio.Future[Completion]], whole: asyncio.Task
 
 @runtime_checkable
 class ScoringPolicy(Policy, Protocol):
-    """A policy that also says how likely a text is to it."""
+    """A policy that can also score how likely a text is."""
 
     async def logprobs(self, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> tuple[float, ...]:
-        """ln p of each token of a completion behind the prompt, at temperature 1 and without top-p, in nats.
+        """Returns ln p of each token of a completion after the prompt, at temperature 1 without top-p, in
+        nats.
 
-        The last token is left out where prompt and completion fill the policy's length to the end. Raises
+        The last token is left out if prompt and completion fill the policy's maximal length exactly. Raises
         InputError when they are too long for the policy together.
         """
         ...
@@ -99,9 +105,9 @@ class ScoringPolicy(Policy, Protocol):
 
 class Scorer(Protocol):
     async def mean_phi(self, prompt_ids: Sequence[int], completions: Sequence[Sequence[int]]) -> list[float]:
-        """For each completion after the prompt the mean over its tokens of log p + H, in nats.
+        """Returns for each completion after the prompt the mean of log p + H over its tokens, in nats.
 
-        Near 0 where the text is as likely as the model's own samples at temperature 1, negative where it is
-        less likely (centred log-likelihood, arXiv 2602.12222).
+        It is near 0 if the text is as likely as the model's own samples at temperature 1, and negative if it
+        is less likely (centred log-likelihood, arXiv 2602.12222).
         """
         ...

@@ -1,4 +1,4 @@
-"""Which versions and which weights sampled: what a shard of records carries about its engine.
+"""Records which versions and which weights sampled a shard.
 
 One actor with one engine makes a whole shard, so this stands once in the shard's file and commit, not in
 every row.
@@ -16,7 +16,10 @@ _SAMPLED_BYTES = 1 << 20  # from each end of a file
 
 
 def provenance(target: Target) -> dict[str, str]:
-    """Versions by package, the target's name and the fingerprint of its files. Imports vLLM and torch."""
+    """Returns versions by package, the target's name and the fingerprint of its files.
+
+    Imports vLLM and torch.
+    """
     import torch
     import transformers
     import vllm
@@ -31,10 +34,10 @@ def provenance(target: Target) -> dict[str, str]:
 
 
 def model_fingerprint(location: str) -> str:
-    """Sixteen hex digits over a folder's files, or `commit:…` of a hub name; empty when it is not on disk.
+    """Returns sixteen hex digits over a folder's files, or `commit:…` for a hub name; empty if not on disk.
 
-    Of each file the name, the size and a MiB from either end count: seconds instead of minutes for weights of
-    many GB, and an optimiser step changes nearly every weight, so another checkpoint has another fingerprint.
+    Each file counts by its name, its size and a MiB from either end, which takes seconds instead of minutes
+    for many GB. An optimiser step changes nearly every weight, so another checkpoint has another fingerprint.
     """
     folder = Path(location).expanduser()
     if not folder.is_dir():
@@ -51,7 +54,7 @@ def model_fingerprint(location: str) -> str:
 
 
 def _hub_commit(name: str) -> str:
-    """The commit that lies in the local cache; asks no server."""
+    """Returns the commit in the local cache, without asking a server."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(name, "config.json")  # …/snapshots/<commit>/config.json

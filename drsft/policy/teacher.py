@@ -1,4 +1,4 @@
-"""Teachers behind OpenAI-compatible endpoints, several of them with weights.
+"""Asks teachers behind OpenAI-compatible endpoints, several of them with weights.
 
 Failures are of two kinds. A rejected key, an unknown model and an endpoint that does not answer, or no longer
 does, end the run: the user fixes them and resumes with the same command. A request that fails now and then,
@@ -25,7 +25,7 @@ FAILURES_IN_A_ROW = 8  # after which a teacher that answered before counts as lo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherText:
-    """One solution as a teacher wrote it; `failure` says why there is none."""
+    """One solution as a teacher wrote it, or in `failure` the reason why there is none."""
 
     text: str
     finish_reason: FinishReason  # as the endpoint says
@@ -43,13 +43,13 @@ class Teachers(Protocol):
     ) -> list[TeacherText]:
         """Returns `teacher.num_samples` solutions or failures.
 
-        Raises SetupError for a failure that would meet every other request, too.
+        Raises SetupError for a failure that every other request would have too.
         """
         ...
 
 
 class OpenAITeachers:
-    """Teachers over HTTP, with bounded retries and at most `max_in_flight` requests at once.
+    """Asks teachers over HTTP, with bounded retries and at most `max_in_flight` requests at once.
 
     Raises SetupError when a key's environment variable is not set.
     """
@@ -105,7 +105,7 @@ class OpenAITeachers:
         return TeacherText(text=text, finish_reason=finish_reason, seed=seed)
 
     def _failed(self, teacher: Teacher, error: Exception) -> str:
-        """Returns why there is no solution. Raises SetupError where no later request would get one either."""
+        """Returns why there is no solution. Raises SetupError if no later request would get one either."""
         status = getattr(error, "status_code", None)
         where = f"rewrite.teachers: {teacher.model!r} at {teacher.base_url}"
         if status in (401, 403):
@@ -129,13 +129,13 @@ class OpenAITeachers:
 
 
 class _UnreadableError(ValueError):
-    """A response of status 200 without a solution: some routers return another endpoint's failure so."""
+    """A response of status 200 has no solution: some routers return another endpoint's failure this way."""
 
 
 def _solution_of(answer: Any) -> tuple[str, FinishReason]:
     """Returns text and finish reason of the first choice; some endpoints send the text in parts.
 
-    Nothing in the response has been checked before. Raises _UnreadableError for any other response.
+    The response is unchecked input. Raises _UnreadableError for any other response.
     """
     try:
         choice = answer.choices[0]

@@ -1,4 +1,6 @@
-"""Which ids of a model's vocabulary no text has: rows that pad the embedding beyond the tokenizer."""
+"""Finds the ids of a model's vocabulary that no text has: rows that pad the embedding beyond the
+tokenizer.
+"""
 
 from typing import Any
 
@@ -6,9 +8,9 @@ __all__ = ["ids_without_text"]
 
 
 def ids_without_text(tokenizer: Any, num_embeddings: int) -> tuple[int, ...]:
-    """Ids below `num_embeddings` that the tokenizer has no token for, in order.
+    """Returns the ids below `num_embeddings` for which the tokenizer has no token, in order.
 
-    Their embeddings were never trained. A sampled one would stand in a completion's ids and not in its text.
+    Their embeddings were never trained. A sampled one would be in a completion's ids but not in its text.
     """
     listed = set(tokenizer.get_vocab().values())
     return tuple(
@@ -19,7 +21,10 @@ def ids_without_text(tokenizer: Any, num_embeddings: int) -> tuple[int, ...]:
 
 
 def _has_token(tokenizer: Any, token_id: int) -> bool:
-    """Asks for an id by itself: a vocabulary by token lists one id only where two have the same token."""
+    """Returns whether the tokenizer has a token for one id.
+
+    A vocabulary by token hides ids of equal tokens.
+    """
     try:
         token = tokenizer.convert_ids_to_tokens(token_id)
     except (IndexError, KeyError, ValueError):  # tokenizers in Python raise each of these

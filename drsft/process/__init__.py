@@ -1,1 +1,1 @@
-"""What concerns the whole process: logs, traces, memory, signals."""
+"""Services for the whole process: logs, traces, memory, signals."""

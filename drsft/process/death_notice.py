@@ -1,8 +1,8 @@
-"""What is said when a driver ends without being able to speak.
+"""Prints an error line when a driver is killed and can no longer print one itself.
 
-Ray ends a driver from within C++, with code 1, when its cluster's head or its own node is gone; the system
-ends one that takes too much memory with SIGKILL. So a small process stays beside it, and speaks if the driver
-has not said that it ends in order.
+Ray exits a driver from within C++, with code 1, when its cluster's head or its own node is lost; the system
+kills one that takes too much memory with SIGKILL. So a small child process waits, and prints the line unless
+the driver reports a normal end.
 """
 
 import logging
@@ -24,7 +24,7 @@ LINE = (
 
 @contextmanager
 def last_word() -> Iterator[None]:
-    """Within the block an end of this process that no Python code sees is told on what is stderr now."""
+    """Prints a line to stderr if this process is killed inside the block, where no Python code can react."""
     child = subprocess.Popen(
         [sys.executable, "-m", "drsft.process.death_notice"],
         stdin=subprocess.PIPE,

@@ -1,8 +1,9 @@
-"""Signals that ask this process to end: one drain, then one KeyboardInterrupt, then nothing until the exit.
+"""Handles signals that ask this process to end: one drain, then one KeyboardInterrupt, then none until the
+exit.
 
 timeout(1) sends SIGTERM twice within 200 microseconds, a closing terminal sends SIGHUP and its shell another
 one, and a supervisor may send all three. A Python handler can itself be interrupted by the next signal, so
-each step is taken by whoever gets its lock first.
+each step is guarded by a lock.
 """
 
 import math
@@ -39,9 +40,9 @@ class EndRequests:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Within the block SIGTERM, SIGHUP and SIGINT come here, unless this process ignores them.
+        """Handles SIGTERM, SIGHUP and SIGINT within the block, unless this process ignores them.
 
-        After an end that was asked for they still do: the process is about to exit, with its own code.
+        After a requested end they stay handled: the process is about to exit, with its own code.
         """
         if self._is_installed or threading.current_thread() is not threading.main_thread():
             yield
@@ -62,7 +63,9 @@ class EndRequests:
 
     @contextmanager
     def draining(self, drain: Callable[[], None], *, by: Collection[int] = SIGNALS[:2]) -> Iterator[None]:
-        """Within the block the first signal of `by` calls `drain`, which must not wait, instead of ending."""
+        """Within the block, the first signal of `by` calls `drain`, which must not block, instead of ending
+        the process.
+        """
         self._drain, self._drained_by = drain, by
         try:
             yield
@@ -74,12 +77,12 @@ class EndRequests:
                 self._may_drain.release()
 
     def end(self) -> None:
-        """Ends the main thread's work as a second signal would; from any thread."""
+        """Ends the main thread's work as a second signal would; may be called from any thread."""
         self._is_overdue = True
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _begin_end(self) -> bool:
-        """Begins the end; returns False where it has begun before."""
+        """Begins the end; returns False if it has already begun."""
         if self._may_end.acquire(blocking=False):
             self._ended_s = time.monotonic()
             return True
@@ -103,7 +106,7 @@ class EndRequests:
         return None
 
     def _leave_terminals(self) -> None:
-        """Writing to a terminal that has gone would fail what is still to be done."""
+        """Stops writing to a terminal that is gone, which would make the remaining work fail."""
         for fd in self._terminals:
             if not os.isatty(fd):
                 gone = os.open(os.devnull, os.O_WRONLY)
@@ -116,10 +119,11 @@ END_REQUESTS = EndRequests()
 
 @contextmanager
 def handlers_kept() -> Iterator[None]:
-    """Within the block no library replaces a handler: Ray puts in one that exits from wherever it is.
+    """Keeps libraries from replacing a signal handler within the block: Ray installs one that exits at any
+    point.
 
-    Ray's C++ core puts its own below Python's: it would abort the process three seconds after a SIGTERM. So
-    Python's are put in again at the end.
+    Ray's C++ core installs its own below Python's, which would abort the process three seconds after a
+    SIGTERM. So Python's handlers are installed again at the end.
     """
     module: Any = signal
     true = module.signal

@@ -1,4 +1,4 @@
-"""Ending the main thread's work from another thread as Ctrl-C does: it may be waiting inside Ray."""
+"""Interrupts the main thread's work from another thread, as Ctrl-C does: it may be waiting inside Ray."""
 
 import os
 import signal
@@ -14,8 +14,8 @@ __all__ = ["interrupt", "interruptible"]
 def interruptible() -> Iterator[threading.Event]:
     """Within the block, on the main thread, `interrupt` of the event raises KeyboardInterrupt there.
 
-    It does so even in a process that ignores SIGINT, as a shell's background jobs do. Off the main thread,
-    which alone hears signals, the event is set and the main thread hears an ordinary SIGINT.
+    It does so even in a process that ignores SIGINT, as a shell's background jobs do. In another thread, the
+    event is set and the main thread, the only one that receives signals, gets an ordinary SIGINT.
     """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -1,7 +1,7 @@
-"""Structured logs: a JSON object a line, each with the run, stage, shard and problem that it is about.
+"""Writes structured logs: one JSON object per line, with its run, stage, shard and problem.
 
-What a line is about is set around the work (`about`), and is carried along by asyncio tasks, so that code
-that knows nothing of shards still logs with them.
+These fields are set around the work (`about`) and inherited by asyncio tasks, so that code that knows nothing
+of shards still logs them.
 """
 
 import json
@@ -21,7 +21,7 @@ _ABOUT: ContextVar[tuple[tuple[str, str], ...]] = ContextVar("about", default=()
 
 @contextmanager
 def about(**what: str) -> Iterator[None]:
-    """Lines within the block, and in tasks begun there, have these fields too."""
+    """Adds these fields to log lines within the block, and in tasks started there."""
     token = _ABOUT.set((*_ABOUT.get(), *what.items()))
     try:
         yield
@@ -30,12 +30,15 @@ def about(**what: str) -> Iterator[None]:
 
 
 def current() -> dict[str, str]:
-    """The fields of the blocks around."""
+    """Returns the fields of the enclosing `about` blocks."""
     return dict(_ABOUT.get())
 
 
 class JsonLines(logging.Formatter):
-    """`what` are fields of every line. A record's own `fields` (extra={"fields": {...}}) come last."""
+    """Formats a log record as a JSON line.
+
+    `what` are fields of every line. A record's own `fields` (extra={"fields": {...}}) come last.
+    """
 
     def __init__(self, **what: str) -> None:
         super().__init__()
@@ -57,7 +60,7 @@ class JsonLines(logging.Formatter):
 
 
 class JsonStream:
-    """Takes text and passes each line on as an object: for what people read, where a machine does."""
+    """A text stream that writes each line as a JSON object, for output that people usually read."""
 
     def __init__(self, stream: TextIO, *, level: int = logging.INFO) -> None:
         self._stream, self._level, self._rest = stream, level, ""
@@ -80,17 +83,17 @@ class JsonStream:
         return False
 
     def onto(self, stream: TextIO) -> "JsonStream":
-        """The same before another stream."""
+        """Returns the same kind of stream on top of another one."""
         return JsonStream(stream, level=self._level)
 
 
 def wants_json() -> bool:
-    """Whether the driver is to write JSON lines too: DRSFT_LOG=json, which jobs set where nobody looks on."""
+    """Returns whether the driver also writes JSON lines (DRSFT_LOG=json, which unattended jobs set)."""
     return os.environ.get("DRSFT_LOG") == "json"
 
 
 def log_as_json(stream: TextIO | None = None, **what: str) -> None:
-    """From now on drsft's loggers of this process write JSON lines, to stderr unless told otherwise."""
+    """Makes drsft's loggers in this process write JSON lines, to stderr by default."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines(**what))
     logger = logging.getLogger("drsft")

@@ -1,4 +1,4 @@
-"""How much memory this process has needed."""
+"""Measures how much memory this process has needed."""
 
 from pathlib import Path
 
@@ -6,14 +6,14 @@ __all__ = ["peak_rss_mb", "peak_rss_mib"]
 
 
 def peak_rss_mb() -> float:
-    """Highest resident set of this program so far, 10⁶ bytes."""
+    """Returns the highest resident memory of this program so far, in units of 10⁶ bytes."""
     return peak_rss_mib() * 2**20 / 1e6
 
 
 def peak_rss_mib() -> float:
-    """The same in 2²⁰ bytes. Linux only.
+    """Returns the highest resident memory of this program so far, in units of 2²⁰ bytes. Linux only.
 
-    Not getrusage's: after a fork and exec that one begins with the parent's.
+    It is not that of getrusage, which begins with the parent's value after a fork and exec.
     """
     status = Path("/proc/self/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))

@@ -1,7 +1,7 @@
-"""The names under which runs and services tell Prometheus how they are; docs/metrics.md is this list.
+"""Names the Prometheus metrics that runs and services export; docs/metrics.md is this list.
 
-Ray exports them with the prefix `ray_`. Labels have few values: shards and problems are in the
-logs and records.
+Ray exports them with the prefix `ray_`. Labels have few values; shards and problems are found in logs and
+records.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Metric:
 
     @property
     def exported_names(self) -> tuple[str, ...]:
-        """As Prometheus has them."""
+        """The names in Prometheus."""
         suffixes = ("_bucket", "_sum", "_count") if self.kind is Kind.HISTOGRAM else ("",)
         return tuple(f"ray_{self.name}{suffix}" for suffix in suffixes)
 

@@ -1,8 +1,8 @@
-"""Spans: where the time of one problem went. Nothing is recorded until `trace_to` names who records.
+"""Records spans, which show where the time of one problem went. Nothing is recorded before `trace_to`.
 
-The core says what begins and ends; a tracer of OpenTelemetry's API has the one method that is asked for
-here (drsft/stages/trace_export.py makes one). A span has what log lines are about, the shard and the
-problem, as its attributes, and the span around it, in this task or in the one that began it, as its parent.
+The core opens and closes spans; a tracer of OpenTelemetry's API has the one method that is needed here
+(drsft/stages/trace_export.py makes one). A span has the fields of log lines, shard and problem, as its
+attributes, and the enclosing span, in this task or in the task that started it, as its parent.
 """
 
 from contextlib import AbstractContextManager
@@ -26,7 +26,7 @@ class Tracer(Protocol):
 
 
 class _Unrecorded:
-    """Stands for every span while nobody records: the cascade opens several for each sample."""
+    """The span that is returned while nothing is recorded; the cascade opens several for each sample."""
 
     def __enter__(self) -> "_Unrecorded":
         return self
@@ -43,13 +43,13 @@ _tracer: Tracer | None = None
 
 
 def trace_to(tracer: Tracer | None) -> None:
-    """From now on this process's spans go to `tracer`; None ends that."""
+    """Sends this process's spans to `tracer` from now on; None stops it."""
     global _tracer
     _tracer = tracer
 
 
 def span(name: str, **attributes: Value) -> AbstractContextManager[Span]:
-    """The block as a span below the one that is open around it."""
+    """Opens a span for the block, as a child of the enclosing span."""
     if _tracer is None:
         return _UNRECORDED
     return _tracer.start_as_current_span(name, attributes={**current(), **attributes})

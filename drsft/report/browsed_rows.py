@@ -1,4 +1,6 @@
-"""A run's rows for the page: expert and kept beside each other, token by token where the gap was measured."""
+"""Prepares a run's rows for the page: expert and kept text side by side, with token scores if the gap was
+measured.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
@@ -27,7 +29,7 @@ Decode = Callable[[list[int]], str]
 
 
 def browsed_rows(run: Run, records: Iterable[tuple[str, Record]]) -> Iterator[BrowsedRow]:
-    """The rows of `records`, each with the shard it lies in, in their order."""
+    """Yields a row for the page for each record, in order; `records` are pairs of shard and record."""
     scored = scores_of(run.store)
     with_scores = scored.done()
     decode = _decoder(run.config) if with_scores else None
@@ -38,7 +40,7 @@ def browsed_rows(run: Run, records: Iterable[tuple[str, Record]]) -> Iterator[Br
 
 
 def _decoder(config: RunConfig) -> Decode | None:
-    """None where the target is not at hand any more, as when a run is looked at on another machine."""
+    """Returns the target's decoder; None if the target is not available, as on another machine."""
     try:
         tokenizer = load_tokenizer(model_location(config.target.model))
     except ModelError:
@@ -52,7 +54,7 @@ def _decoder(config: RunConfig) -> Decode | None:
 
 
 def _scores(scored: ShardSet, shard: str) -> Scores:
-    """Of the kept texts (the first, where there are several) and of the demonstrations."""
+    """Returns the scores of the kept texts (the first of several) and of the demonstrations."""
     columns = ["row_id", "role", "completion_ids", "logprobs", "entropy"]
     wanted = (pc.field("index") == 0) & (pc.field("role") != Role.SAMPLE.value)
     rows = scored.table(shard).filter(wanted).select(columns).to_pylist()
@@ -90,7 +92,7 @@ def _reason_without_sample(record: Record) -> str:
 
 
 def _shaded(scored: dict[str, Any], decode: Decode) -> ShownText:
-    """What is trained on, its end of turn included."""
+    """Returns the trained text with its scored tokens, end of turn included."""
     pieces = tuple(token_texts(scored["completion_ids"], decode))
     phis = np.asarray(scored["logprobs"]) + np.asarray(scored["entropy"])
     return ShownText(text="".join(pieces), pieces=pieces, phis=tuple(phis.tolist()))

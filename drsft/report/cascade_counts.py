@@ -1,4 +1,4 @@
-"""What the report knows of the cascade: its phases, and where the kept rows came from."""
+"""The report's numbers on the cascade: its phases, and the sources of the kept rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ __all__ = ["Cascade", "CascadePhase"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CascadePhase:
-    """One phase of the cascade over the whole run."""
+    """The numbers of one phase of the cascade over the whole run."""
 
     phase: Phase
     num_problems: int  # that reached this phase
@@ -30,7 +30,7 @@ class CascadePhase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cascade:
-    """Where the kept rows came from, and what they cost."""
+    """The sources of the kept rows, and the cost of each phase."""
 
     phases: tuple[CascadePhase, ...]
     sources: Mapping[Source, int]  # kept rows, with those that a later round carried over
@@ -46,12 +46,12 @@ class Cascade:
 
     @property
     def ends(self) -> Mapping[Source, int]:
-        """Where the phases left the problems that went through them."""
+        """How many problems ended in each source, as the phases left them."""
         return self.sampled or self.sources
 
     @property
     def solving_phases(self) -> tuple[CascadePhase, ...]:
-        """The phases that can solve a problem; an analysis is the beginning of Hinted Decoding."""
+        """The phases that can solve a problem; an analysis is only the start of Hinted Decoding."""
         phases = {one.phase: one for one in self.phases}
         analysis = phases.get(Phase.ANALYSIS)
         if analysis is None:

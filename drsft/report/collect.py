@@ -1,4 +1,4 @@
-"""Fills the report from what a run has in its store; what a run does not have yet stays empty."""
+"""Collects the report's data from a run's store; parts that the run does not have yet stay empty."""
 
 import json
 from collections import Counter
@@ -54,7 +54,12 @@ def write_report(data: ReportData, store: Store) -> str:
 
 
 def collect(run: Run, *, max_rows: int = MAX_ROWS) -> ReportData:
-    """All that the run has so far, and its first rows. Raises InputError when there is no such run."""
+    """Returns everything that the run has so far, and its first rows.
+
+    Raises InputError if there is no such run.
+
+    Raises InputError when there is no such run.
+    """
     config, plan = run.config, run.plan()
     if plan is None:
         reason = "has not read its problems to the end" if run.is_started else "does not exist"
@@ -90,7 +95,7 @@ def collect(run: Run, *, max_rows: int = MAX_ROWS) -> ReportData:
 
 
 def _first_records(run: Run, number: int) -> list[tuple[str, Record]]:
-    """The first ones that are rewritten so far, in their order: no picking."""
+    """Returns the first records rewritten so far, in order, without selection."""
     if not run.records.done():
         return []
     return list(islice(run.each_record(), number))
@@ -108,7 +113,10 @@ def _problem_counts(run: Run, plan: Plan) -> ProblemCounts:
 
 
 def cascade_of(summaries: Sequence[ShardSummary], *, beside: Set[Phase]) -> Cascade | None:
-    """`beside` are phases whose finds are not kept: what they solved is what they had accepted."""
+    """Returns the cascade's numbers, or None without any commit.
+
+    In the phases of `beside` nothing is kept, so a problem counts as solved if a sample was accepted.
+    """
     if not summaries:
         return None
     counts = ShardCounts.total(summary.counts for summary in summaries)
@@ -186,7 +194,7 @@ def _comparison(config: RunConfig, scores: Sequence[ArmScore]) -> Iterator[Compa
 
 
 def _differences(scores: Sequence[ArmScore]) -> Iterator[ArmDifference]:
-    """Every arm against every other that stands before it, on each benchmark."""
+    """Yields the difference of every arm to every earlier arm, on each benchmark."""
     for first, second in combinations(scores, 2):
         if first.benchmark == second.benchmark:
             difference = compare(second.samples, first.samples)
@@ -208,7 +216,7 @@ def _losses(run: Run) -> Iterator[LossCurve]:
 
 
 def _probabilities(run: Run) -> Iterator[TokenProbabilities]:
-    """Of every arm with a seed that is trained; counts add up over the seeds."""
+    """Yields the probabilities of every arm with a trained seed; counts are added over the seeds."""
     found: dict[str, list[ProbabilityCounts]] = {}
     for model, folder in run.trainings():
         counts = run.probabilities(folder)
@@ -224,5 +232,5 @@ def _probabilities(run: Run) -> Iterator[TokenProbabilities]:
 
 
 def _added(counts: Iterable[Sequence[int]]) -> tuple[int, ...]:
-    """Bin by bin."""
+    """Returns the sum of the counts, bin by bin."""
     return tuple(map(sum, zip(*counts, strict=True)))

@@ -1,7 +1,7 @@
-"""What each stage of a run took: tokens, time at work, GPU hours, from its commits and trainings.
+"""Computes the cost of each stage: tokens, working time and GPU hours, from its commits and trainings.
 
-Time is counted while workers are at work on something that was committed: starting engines, waiting for
-machines and work that was lost with a worker are not in it.
+Only time spent on committed work counts: engine starts, waiting for machines, and work lost with a worker do
+not.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ def prices_of(config: RunConfig) -> Prices:
 
 
 def stage_costs(run: Run) -> Iterator[StageCost]:
-    """Of every stage that has done something, in the order in which they run."""
+    """Yields the cost of every stage that has done something, in the order in which they run."""
     gpus = run.resources.engine_share.gpus
     rewriting = run.summaries()
     scoring = scores_of(run.store).summaries(WorkSummary.from_json)
@@ -37,8 +37,10 @@ def stage_costs(run: Run) -> Iterator[StageCost]:
 
 
 def rewriting_seconds(summaries: Sequence[ShardSummary]) -> dict[Phase, float]:
-    """The workers' time at work shared out over the cascade's phases by the tokens that each sampled: they
-    run side by side in one engine, so nothing finer is to be had."""
+    """Returns the workers' time by phase of the cascade, in proportion to the tokens that each sampled.
+
+    Phases run side by side in one engine, so their times cannot be measured separately.
+    """
     tokens = ShardCounts.total(summary.counts for summary in summaries).tokens
     tokens.pop(Phase.TEACHER, None)
     worked_s = sum(time_at_work(_told([summary.work for summary in summaries])).values())
@@ -47,7 +49,7 @@ def rewriting_seconds(summaries: Sequence[ShardSummary]) -> dict[Phase, float]:
 
 
 def time_at_work(work: Iterable[Work]) -> dict[str, float]:
-    """Seconds by worker; where the times of its shards overlap they count once."""
+    """Returns seconds by worker; overlapping times of its shards count once."""
     worked: dict[str, float] = {}
     until: dict[str, float] = {}
     for one in sorted(work, key=lambda one: one.started_at):
@@ -59,7 +61,7 @@ def time_at_work(work: Iterable[Work]) -> dict[str, float]:
 
 
 def _told(work: Iterable[Work | None]) -> list[Work]:
-    """Where it is known whose it was: commits of the first versions do not tell."""
+    """Returns the work whose worker is known: commits of the first versions do not store it."""
     return [one for one in work if one is not None and one.worker is not None]
 
 
@@ -86,7 +88,7 @@ def _cost(
 
 
 def _training(run: Run) -> Iterator[StageCost]:
-    """The sum over the trainings that are done; they run one after the other."""
+    """Yields the total cost of the finished trainings, which run one after the other."""
     done = run.finished_trainings()
     if done:
         worker_s = sum(one.wall_s * one.num_workers for one in done)

@@ -1,7 +1,7 @@
-"""Everything that the report shows, as frozen records that a run fills in.
+"""Everything that the report shows, as frozen records.
 
-A part that a run does not have (no training yet, no gap report) stays empty or None; the page then says so in
-a sentence. Shares are in 0..1, log-probs in nats, lengths and costs in tokens.
+A part that a run does not have (no training yet, no gap report) is empty or None, and the page says so.
+Shares are in 0..1, log-probs in nats, lengths and costs in tokens.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuarantineReason:
-    """Rows that were set aside for one reason; `example` names one of them (file, line, field)."""
+    """How many rows were set aside for one reason; `example` names one of them (file, line, field)."""
 
     reason: str
     num_rows: int
@@ -59,7 +59,7 @@ class ProblemCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageCost:
-    """What a stage of the run took; None where its commits do not tell."""
+    """The cost of one stage of the run; None for values that its commits do not store."""
 
     name: str  # "rewrite", "gap", "train" or "evaluate"
     num_tokens: int | None = None  # sampled, scored or trained on
@@ -74,7 +74,7 @@ class Prices:
     currency: str = "USD"
 
     def of(self, cost: StageCost) -> float | None:
-        """In the currency; None where the price or the hours are not known."""
+        """Returns the price of a stage in the currency; None if the price or the hours are unknown."""
         if self.per_gpu_hour is None or cost.gpu_hours is None:
             return None
         return self.per_gpu_hour * cost.gpu_hours
@@ -82,7 +82,12 @@ class Prices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonRow:
-    """One arm on one benchmark. `low` and `high` bound avg@k at 95 %, over problems and training seeds.
+    """The scores of one arm on one benchmark.
+
+    `low` and `high` bound avg@k at 95 %, over problems and training seeds. A problem of the benchmark is
+    clean when
+
+    no training problem overlaps with it (docs/evaluation.md).
 
     A problem of the benchmark is clean when no training problem overlaps with it (docs/evaluation.md).
     """
@@ -112,7 +117,7 @@ class ComparisonRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmDifference:
-    """`arm` minus `other` on a benchmark, paired by problem: what the headline rests on when it is there."""
+    """`arm` minus `other` on a benchmark, paired by problem; the headline uses it if there is one."""
 
     arm: str
     other: str
@@ -122,7 +127,7 @@ class ArmDifference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossCurve:
-    """Cross-entropy (not the weighted loss: objectives would not be comparable), nats per token."""
+    """Cross-entropy by step, nats per token (weighted losses of different objectives are not comparable)."""
 
     arm: str
     seed: int
@@ -133,7 +138,7 @@ class LossCurve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenProbabilities:
-    """An arm's training tokens by their probability under the model, over all seeds; one count a bin."""
+    """An arm's training tokens by their probability under the model, over all seeds; one count per bin."""
 
     arm: str
     log10_edges: tuple[float, ...]  # of p; the first bin takes what is below, too
@@ -141,7 +146,7 @@ class TokenProbabilities:
     after: tuple[int, ...]
 
     def share_below(self, log10_p: float, counts: tuple[int, ...]) -> float:
-        """Of the tokens in `counts`, which is one of the two; `log10_p` is an edge."""
+        """Returns the share of the tokens in `counts`, one of the two, below `log10_p`, which is an edge."""
         below = sum(n for n, high in zip(counts, self.log10_edges[1:], strict=True) if high <= log10_p)
         return below / max(sum(counts), 1)
 
@@ -158,7 +163,7 @@ class AttemptShown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownText:
-    """A text and, where it was scored, its tokens: `pieces` joined are `text`, `phis` are in nats."""
+    """A text and, if it was scored, its tokens: `pieces` joined are `text`, `phis` are in nats."""
 
     text: str
     pieces: tuple[str, ...] = ()
@@ -167,7 +172,7 @@ class ShownText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrowsedRow:
-    """One problem: the expert's text beside what was kept, and every attempt at it."""
+    """One problem on the page: the expert's text beside the kept one, and every attempt."""
 
     problem_id: str
     question: str
@@ -181,7 +186,10 @@ class BrowsedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundScore:
-    """The followed arm after a round; `change` is against the round before, paired by problem."""
+    """The score of the followed arm after a round.
+
+    `change` is against the round before, paired by problem.
+    """
 
     benchmark: str
     avg_at_k: float
@@ -192,7 +200,10 @@ class RoundScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundShown:
-    """One round of rewriting and training. Tokens are the target's; saved is what the carried had cost."""
+    """The numbers of one round of rewriting and training.
+
+    Tokens are the target's; saved tokens are those that carried-over records had cost before.
+    """
 
     number: int
     prefix: str  # of its own report, below the run; empty for the first
@@ -206,7 +217,7 @@ class RoundShown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageDone:
-    """How far a stage is, in its own units of work."""
+    """The progress of a stage, in its own units of work."""
 
     name: str
     unit: str  # "shard", "training"

@@ -1,4 +1,4 @@
-"""Gathers the scores of guided solutions for the page and the terminal."""
+"""Collects the scores of guided solutions for the page and the terminal."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ LOWEST_NATS = -15  # the first bin takes all below it
 
 @dataclass(frozen=True, slots=True)
 class GroundedAttempt:
-    """A guided attempt whose answer was scored."""
+    """A guided attempt with the log-prob of its answer under the plain prompt."""
 
     problem: Problem
     attempt: Attempt
@@ -22,7 +22,7 @@ class GroundedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class GroundingBin:
-    """The solutions whose answer's log-prob lies in low_nats to low_nats + 1."""
+    """How many solutions have an answer log-prob from low_nats to low_nats + 1."""
 
     low_nats: int
     num_scored: int
@@ -31,7 +31,7 @@ class GroundingBin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroundingShown:
-    """All scored guided solutions; `lowest` and `highest` are in order from that end."""
+    """All scored guided solutions; `lowest` and `highest` are sorted from their end."""
 
     num_scored: int
     num_accepted: int

@@ -1,4 +1,4 @@
-"""Which colour a token's phi has, in the page and in the terminal: the thresholds of the report's shares."""
+"""Colours tokens by their phi, in the page and in the terminal, at the thresholds of the report's shares."""
 
 from drsft.gap.scored_texts import PHI_THRESHOLDS
 
@@ -8,11 +8,11 @@ _STYLES = {"": "", "h-1": "white on #5f3a2a", "h-3": "white on #8f3f2a", "h-5": 
 
 
 def heat_class(phi: float) -> str:
-    """The CSS class of the lowest threshold that phi lies below; none from -1 upwards."""
+    """Returns the CSS class of the lowest threshold above phi; none for phi of -1 and more."""
     passed = [threshold for threshold in PHI_THRESHOLDS if phi < threshold]
     return f"h{passed[-1]}" if passed else ""
 
 
 def heat_style(phi: float) -> str:
-    """Likewise for rich."""
+    """Returns the style for rich, by the same thresholds."""
     return _STYLES[heat_class(phi)]

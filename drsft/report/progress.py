@@ -1,4 +1,4 @@
-"""How far a run is, as its store tells: what counts is what is committed."""
+"""Finds from its store how far a run is; only committed work counts."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +12,7 @@ __all__ = ["progress_of", "unfinished_sentence"]
 
 
 def progress_of(run: Run, plan: Plan) -> Iterator[StageDone]:
-    """Every stage that the configuration asks for, in the order in which they run."""
+    """Yields the progress of every stage in the configuration, in the order in which they run."""
     for name, shards in (("rewriting", run.records), ("gap", scores_of(run.store))):
         done = len(shards.done() & plan.shards.keys())
         yield StageDone(name=name, unit="shard", num_done=done, num_in_all=len(plan.shards))
@@ -29,7 +29,10 @@ def progress_of(run: Run, plan: Plan) -> Iterator[StageDone]:
 
 
 def unfinished_sentence(progress: Sequence[StageDone]) -> str:
-    """How far an unfinished run is; empty for one that has done all that its configuration asks for."""
+    """Says how far an unfinished run is; empty for a run that has finished everything in its configuration.
+
+    Empty for one that has done all that its configuration asks for.
+    """
     open_ones = [one for one in progress if one.num_done < one.num_in_all]
     parts = [f"{one.name} {count(one.num_done)} of {plural(one.num_in_all, one.unit)}" for one in open_ones]
     return f"Not finished: {joined(parts)}." if parts else ""

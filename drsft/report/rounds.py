@@ -1,4 +1,4 @@
-"""What each round rewrote, saved and scored, from the commits of all rounds."""
+"""Computes what each round rewrote, saved and scored, from the commits of all rounds."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ __all__ = ["rounds_shown"]
 
 
 def rounds_shown(run: Run) -> Iterator[RoundShown]:
-    """The rounds that have records so far; none for a run with one round."""
+    """Yields the rounds that have records so far; none for a run with one round."""
     if run.config.rounds.count < 2:
         return
     arm = run.config.followed_arm.name

@@ -1,4 +1,4 @@
-"""Two runs beside each other: the arms that both have, paired by problem, and what else differs."""
+"""Compares two runs: the arms that both have, paired by problem, and the settings that differ."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class ArmOfBoth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One line of a table of two columns; None where a run does not have it."""
+    """One line of a table with a value for each run; None if a run does not have it."""
 
     name: str
     first: str | None
@@ -57,7 +57,7 @@ class RunComparison:
 
 
 def compare_runs(first: Run, second: Run) -> RunComparison:
-    """Raises InputError when both are the same."""
+    """Returns the comparison. Raises InputError if both are the same run."""
     if first.url == second.url:
         raise InputError(f"both are the same run, {first.url}; name two")
     data, other = (collect(run, max_rows=0) for run in (first, second))
@@ -81,7 +81,7 @@ def _scores(run: Run) -> dict[tuple[str, str], ArmScore]:
 def _arms(
     first: Mapping[tuple[str, str], ArmScore], second: Mapping[tuple[str, str], ArmScore]
 ) -> Iterator[ArmOfBoth]:
-    """Only problems that both evaluations have are compared."""
+    """Yields the comparison of each arm, on the problems that both evaluations have."""
     for (arm, benchmark), one in first.items():
         other = second.get((arm, benchmark))
         difference = compare(other.samples, one.samples) if other else None
@@ -96,7 +96,7 @@ def _arms(
 
 
 def figures_of(first: ReportData, second: ReportData) -> Iterator[Figure]:
-    """The figures of both runs side by side, in the first one's order."""
+    """Yields the figures of both runs side by side, in the first one's order."""
     sides = dict(_figures(first)), dict(_figures(second))
     for name in dict.fromkeys([*sides[0], *sides[1]]):
         yield Figure(name=name, first=sides[0].get(name), second=sides[1].get(name))
@@ -129,7 +129,7 @@ def _cost(cost: StageCost) -> Iterator[tuple[str, str]]:
 
 
 def settings_that_differ(first: RunConfig, second: RunConfig) -> Iterator[Figure]:
-    """By key; an item of a list by its place."""
+    """Yields the settings that differ, by key; an item of a list is named by its index."""
     flat = [dict(_flat("", config.model_dump(mode="json"))) for config in (first, second)]
     for key in dict.fromkeys([*flat[0], *flat[1]]):
         values = [str(settings[key]) if key in settings else None for settings in flat]
@@ -138,7 +138,7 @@ def settings_that_differ(first: RunConfig, second: RunConfig) -> Iterator[Figure
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """{"a": {"b": 1}} gives a.b: 1; lists are taken whole unless they hold parts."""
+    """Flattens nested keys: {"a": {"b": 1}} yields a.b: 1; lists are kept whole unless they hold objects."""
     if isinstance(value, dict) and value:
         parts = value.items()
     elif isinstance(value, list) and any(isinstance(part, dict) for part in value):

@@ -1,4 +1,4 @@
-"""How numbers and names are written in the report and in the terminal."""
+"""Formats numbers and names for the report and the terminal."""
 
 from drsft.records import Outcome, Phase, Source
 
@@ -48,12 +48,12 @@ PHASE_NAMES = {
 
 
 def work_name(stage: str) -> str:
-    """What a stage of the run does, as a noun."""
+    """Returns what a stage of the run does, as a noun."""
     return {"rewrite": "Rewriting", "gap": "Scoring", "train": "Training", "evaluate": "Evaluation"}[stage]
 
 
 def decimal(value: float, digits: int = 2, *, signed: bool = False) -> str:
-    """With a real minus sign, and never a negative zero."""
+    """Formats a number with a real minus sign, and never a negative zero."""
     text = f"{abs(value):,.{digits}f}"
     is_zero = not text.strip("0.,")
     if value < 0 and not is_zero:
@@ -62,17 +62,17 @@ def decimal(value: float, digits: int = 2, *, signed: bool = False) -> str:
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share of 0..1: 0.4123 gives 41.2 %."""
+    """Formats a share in 0..1: 0.4123 gives 41.2 %."""
     return f"{decimal(100 * share, digits)}{NARROW_SPACE}%"
 
 
 def points(difference: float) -> str:
-    """A difference of two shares, in percentage points."""
+    """Formats a difference of two shares, in percentage points."""
     return decimal(100 * difference, 1, signed=True)
 
 
 def interval(low: float, high: float) -> str:
-    """Bounds of a share in per cent: 55.1 to 61.4."""
+    """Formats the bounds of a share in per cent: 55.1 to 61.4."""
     return f"{decimal(100 * low, 1)} to {decimal(100 * high, 1)}"
 
 
@@ -81,7 +81,7 @@ def count(number: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """42 s, 3.1 min, 2.4 h."""
+    """Formats a time: 42 s, 3.1 min, 2.4 h."""
     if seconds < 99.5:
         return f"{decimal(seconds, 0 if seconds >= 9.95 else 1)} s"
     return f"{decimal(seconds / 60, 1)} min" if seconds < 5970 else f"{decimal(seconds / 3600, 1)} h"
@@ -92,5 +92,5 @@ def plural(number: int, noun: str) -> str:
 
 
 def joined(names: list[str]) -> str:
-    """a, b and c."""
+    """Joins names: a, b and c."""
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

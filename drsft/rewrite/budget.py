@@ -1,4 +1,4 @@
-"""How many tokens may still be sampled, for a problem and for its shard.
+"""Limits how many tokens may still be sampled, for a problem and for its shard.
 
 A run's budget is divided among its shards by their size before anything starts, so what a shard may spend
 depends neither on the number of actors nor on the order of the shards.
@@ -37,11 +37,11 @@ class ProblemSlot:
 
 
 class TokenBudget:
-    """What a shard may spend; `num_tokens` None is no limit.
+    """The token budget of a shard; `num_tokens` None is no limit.
 
     All problems of a shard are in flight at once, so a wave reserves the most that it can take before it
     begins. It waits, first come first served, until others have released what they did not need. Only a wave
-    that runs alone begins with less left than it may take, so a limit is passed by less than one wave.
+    that runs alone begins with less left than it may take, so a limit is exceeded by less than one wave.
     """
 
     def __init__(self, num_tokens: int | None) -> None:
@@ -56,7 +56,7 @@ class TokenBudget:
         return self._num_left is not None and self._num_left <= 0
 
     def can_reserve(self, num_tokens: int) -> bool:
-        """Whether `reserve` would return at once, as it also does when the budget is spent."""
+        """Returns whether `reserve` would return at once; it also does when the budget is spent."""
         return not self._turn.locked() and self._fits(num_tokens)
 
     async def reserve(self, num_tokens: int) -> None:
@@ -82,7 +82,7 @@ class TokenBudget:
 
 
 class ProblemBudget:
-    """What one problem may spend, of its own limit (None: it has none) and of its shard's.
+    """The token budget of one problem: its own limit (None: no limit) and its shard's.
 
     A problem runs one wave at a time, so its own waves never wait for each other.
     """
@@ -100,7 +100,10 @@ class ProblemBudget:
 
     @asynccontextmanager
     async def reserve(self, num_samples: int, *, max_tokens: int) -> AsyncIterator[bool]:
-        """Reserves tokens for so many samples, and yields whether they may be drawn; False: all is spent."""
+        """Reserves tokens for `num_samples` samples and yields whether they may be drawn.
+
+        False: the budget is spent.
+        """
         num_tokens = num_samples * max_tokens
         waits = not self._shard.can_reserve(num_tokens)
         if waits:

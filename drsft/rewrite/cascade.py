@@ -1,4 +1,4 @@
-"""The cascade for one problem: alone, with guidance or a hint, by a teacher, and last the expert's text.
+"""Runs the cascade for one problem: alone, with guidance or a hint, by a teacher, and last the expert's text.
 
 "Mind the Gap: Data Rewriting" (arXiv 2509.15157), section 3; teachers and the other options are drsft's. One
 function serves the batch job and the endpoint. A phase begins only when the one before it gave nothing.
@@ -32,7 +32,7 @@ _NOTHING = Completion(token_ids=(), text="", behaviour_logprobs_T=None, finish_r
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """Everything about a rewriting that is the same for all problems."""
+    """All settings of rewriting that are the same for all problems."""
 
     rewrite: Rewrite
     prompter: Prompter
@@ -51,7 +51,10 @@ class Recipe:
         max_model_len: int,
         decoder: HintedDecoder | None,
     ) -> "Recipe":
-        """The recipe of a whole configuration; `decoder` is given where it asks for Hinted Decoding."""
+        """Returns the recipe of a configuration; `decoder` is needed for Hinted Decoding only.
+
+        `decoder` is given where it asks for Hinted Decoding.
+        """
         return cls(
             rewrite=rewrite,
             prompter=prompter,
@@ -73,12 +76,12 @@ async def rewrite_one(
     scorer: Scorer | None = None,
     events: CascadeEvents = NO_EVENTS,
 ) -> Record:
-    """Returns the record of one problem: what is trained on from now on, with the attempts that led to it.
+    """Returns the record of one problem: the text to train on, with the attempts that led to it.
 
     `budget` is the shard's, and `slot` is released while the problem waits for it; the problem's own limit is
-    in the recipe. `events` listens to what happens. The selection "closest" asks `scorer` about the target.
-    Raises ValueError where the recipe needs a scorer or a hinted setup that is missing, or a policy that
-    scores texts.
+    in the recipe. `events` is notified of every step. The selection "closest" scores with `scorer`. Raises
+    ValueError where the recipe needs a scorer or a hinted setup that is missing, or a policy that scores
+    texts.
     """
     if recipe.rewrite.selection == "closest" and scorer is None:
         raise ValueError('the selection "closest" needs a scorer')
@@ -149,7 +152,7 @@ class _Cascade:
         )
 
     async def _run(self, expert_verdict: Verdict) -> tuple[Source, list[Completion]]:
-        """Returns the source that gave something, and what is kept of it: nothing when all phases failed."""
+        """Returns the source that gave a text, and the kept texts; none when all phases failed."""
         recipe = self.recipe
         kept = await self._sample(Phase.SELF_ALIGN, self.plain_ids, recipe.rewrite.self_align)
         if kept:
@@ -161,7 +164,7 @@ class _Cascade:
         return found
 
     def _guide(self, expert_verdict: Verdict) -> str | None:
-        """Returns what is shown to the target; None where it would guide towards a wrong answer."""
+        """Returns the text shown to the target; None if it would guide towards a wrong answer."""
         hint = self.recipe.rewrite.guided.hint
         if hint != "answer" and contradicts(self.problem, expert_verdict):
             return None
@@ -180,7 +183,7 @@ class _Cascade:
         return Source.EXPERT, []
 
     async def _with_teacher(self, teachers: Teachers) -> tuple[Source, list[Completion]]:
-        """Returns a teacher's verified solution, or what the target makes of it."""
+        """Returns a teacher's verified solution, or what the target writes with its help."""
         recipe = self.recipe
         teacher = teachers.pick(self.problem, recipe.run_seed)
         if teacher.use == "guide" and self.budget.is_spent:
@@ -207,12 +210,12 @@ class _Cascade:
         return Source.REWRITTEN, await self._guided(Phase.TEACHER_GUIDED, kept[0].text)
 
     def _teacher_rules(self, teacher: Teacher) -> AcceptanceRules:
-        """A text that is only shown to the target need not lead to its answer for the target."""
+        """Returns the rules for a teacher's text; one that is only shown to the target needs no grounding."""
         rules = AcceptanceRules.of(self.recipe.rewrite, Phase.TEACHER)
         return rules if teacher.use == "direct" else replace(rules, grounding=None)
 
     async def _hinted(self, setup: HintedSetup, guide: str) -> list[Completion]:
-        """Decodes from the plain prompt and a hinted one at once, after the target's own analysis."""
+        """Decodes from the plain and a hinted prompt together, after the target's own analysis."""
         settings = setup.settings
         shown = replace(self.problem, demonstration=guide)
         prompt_ids = setup.prompter.guided(hinted_problem(shown, settings))
@@ -227,7 +230,7 @@ class _Cascade:
         return await self._sample(Phase.HINTED, prompt_ids, settings, policy)
 
     async def _analysis(self, prompt_ids: tuple[int, ...], settings: Analysis) -> str | None:
-        """Returns the target's analysis as the beginning of its turn; None where it is of no use."""
+        """Returns the target's analysis as the beginning of its turn; None if it is unusable."""
         async with self.budget.reserve(1, max_tokens=settings.max_tokens) as may_sample:
             if not may_sample:
                 return None
@@ -284,7 +287,7 @@ class _Cascade:
         )
 
     async def _select(self, attempts: Sequence[Attempt]) -> list[Completion]:
-        """Records the attempts of a phase and returns the completions that are kept of them."""
+        """Records the attempts of a phase and returns the completions that are kept."""
         attempts = await self._scored(attempts)
         self.attempts += attempts
         rewrite = self.recipe.rewrite
@@ -298,7 +301,7 @@ class _Cascade:
         return [attempt.rollout.completion for attempt in chosen]
 
     async def _scored(self, attempts: Sequence[Attempt]) -> Sequence[Attempt]:
-        """Returns the attempts, with `mean_phi` where it decides which of several is kept."""
+        """Returns the attempts, with `mean_phi` if it decides which of several is kept."""
         accepted = distinct([attempt for attempt in attempts if attempt.is_accepted])
         if self.scorer is None or self.recipe.rewrite.selection != "closest" or len(accepted) < 2:
             return attempts

@@ -1,4 +1,4 @@
-"""Whether an expert's demonstration contradicts the reference answer of its problem."""
+"""Checks whether an expert's demonstration contradicts the reference answer of its problem."""
 
 from drsft.records import Outcome, Problem, Verdict
 from drsft.verify.extraction.order import find_answer
@@ -11,7 +11,7 @@ ANSWERED_KINDS = (*MATH_KINDS, "choice", "exact", "regex")  # others are judged 
 
 
 def contradicts(problem: Problem, expert_verdict: Verdict | None) -> bool:
-    """Returns whether the demonstration states an answer, and a wrong one.
+    """Returns whether the demonstration states an answer, and that answer is wrong.
 
     Many demonstrations end in prose that states no answer. The verifier then judges the last number or
     letter, which is a guess, or compares the prose; a wrong verdict on either contradicts nothing.

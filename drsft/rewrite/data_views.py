@@ -1,4 +1,4 @@
-"""The rows that each data view of a run's records holds (drsft.config.DataView says which)."""
+"""Selects the rows of each data view of a run's records (drsft.config.DataView defines the views)."""
 
 from dataclasses import replace
 
@@ -35,9 +35,11 @@ def view_of(records: pa.Table, data: DataView, rewrite: Rewrite, *, run_seed: in
 
 
 def rows_of_view(run: Run, plan: Plan, data: DataView) -> pa.Table:
-    """What the view learns from of all records, by problem id. Raises StageError while some are missing.
+    """Returns the rows of a view from all records, by problem id. Raises StageError while some are missing.
 
-    Shard by shard by the plan's names: nothing that a listing leaves out may be missing.
+    Raises StageError while some are missing.
+
+    Shards are read by the plan's names, so that an incomplete listing cannot lose rows.
     """
     missing = plan.shards.keys() - run.records.done()
     if missing:

@@ -1,4 +1,4 @@
-"""Which samples of a phase can still be kept while others of it are being sampled.
+"""Decides which samples of a phase can still be kept while others are being sampled.
 
 Where the order of preference is known beforehand (random, first), samples that rank behind enough accepted
 ones need not be finished. Which samples count then depends on ranks and verdicts alone, so the record does
@@ -13,7 +13,7 @@ __all__ = ["EarlyStop"]
 
 
 class EarlyStop:
-    """For one phase of one problem. Every accepted attempt is to be added, in any order."""
+    """Tracks the accepted attempts of one phase of one problem. Add every accepted one, in any order."""
 
     def __init__(
         self, how: Selection, num_wanted: int, *, problem_id: str, run_seed: int, is_on: bool
@@ -37,7 +37,7 @@ class EarlyStop:
             self._last = sorted(self._best.values())[self._num_wanted - 1]
 
     def can_be_kept(self, sample_index: int) -> bool:
-        """False where the sample ranks behind enough accepted ones, whatever it turns out to be."""
+        """Returns whether a sample could still be kept; False if it ranks behind enough accepted ones."""
         return self._last is None or self._rank(sample_index) <= self._last
 
     def _rank(self, sample_index: int) -> Rank:

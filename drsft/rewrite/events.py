@@ -21,36 +21,39 @@ class CascadeEvents(Protocol):
 
     @property
     def wants_tokens(self) -> bool:
-        """Whether `tokens_sampled` is to be called; without it, engines need not send tokens one by one."""
+        """Whether to call `tokens_sampled`; without it, engines need not send tokens one by one."""
         ...
 
     def phase_begun(self, phase: Phase) -> None:
-        """A phase is about to sample for the first time. A phase that samples nothing does not begin."""
+        """Called when a phase is about to sample for the first time.
+
+        A phase that samples nothing does not begin.
+        """
         ...
 
     def sample_begun(self, phase: Phase, sample_index: int) -> None:
-        """A sample is asked for."""
+        """Called when a sample is requested."""
         ...
 
     def tokens_sampled(self, phase: Phase, sample_index: int, token_ids: Sequence[int]) -> None:
-        """A sample has new tokens. Not every policy reports them, and a retried one may leave some out."""
+        """Called when a sample has new tokens. Not every policy reports them, and a retry may skip some."""
         ...
 
     def sample_ended(self, phase: Phase, sample_index: int) -> None:
-        """A sample is complete, or it was stopped."""
+        """Called when a sample is complete or was stopped."""
         ...
 
     def attempt_judged(self, attempt: Attempt) -> None:
-        """A sample has its verdict, and is accepted or rejected. A stopped sample gets neither."""
+        """Called when a sample has been judged and accepted or rejected; not for a stopped sample."""
         ...
 
     def record_made(self, record: Record) -> None:
-        """The problem is done."""
+        """Called when the problem is done."""
         ...
 
 
 class NoEvents:
-    """Ignores every event; listeners override those that they want."""
+    """Ignores every event; listeners override the methods that they need."""
 
     @property
     def wants_tokens(self) -> bool:

@@ -24,13 +24,13 @@ _THINKING_TURN = pa.struct([*_TURN, pa.field("reasoning_content", pa.string())])
 
 
 def messages_schema(*, marks_thoughts: bool) -> pa.Schema:
-    """With `reasoning_content` in the turns where the target's template marks thoughts."""
+    """Returns the schema of messages, with `reasoning_content` if the target's template marks thoughts."""
     turns = pa.list_(_THINKING_TURN if marks_thoughts else _TURN)
     return pa.schema([("messages", turns), ("problem_id", pa.string()), ("source", pa.string())])
 
 
 def pairs_schema(*, marks_thoughts: bool) -> pa.Schema:
-    """Likewise."""
+    """Returns the schema of pairs, with `reasoning_content` if the target's template marks thoughts."""
     turns = pa.list_(_THINKING_TURN if marks_thoughts else _TURN)
     texts = ("problem_id", "chosen_stage", "rejected_stage")
     sides = [(name, turns) for name in ("prompt", "chosen", "rejected")]
@@ -47,7 +47,7 @@ def messages_table(
     """Returns a conversation for each completion that is trained on, and the number of them by source.
 
     A record that keeps several solutions gives several conversations; a dropped one is only counted.
-    `thought` tells the thoughts in a conversation's earlier turns by the target's own tags, beside <think>.
+    `thought` has the target's own tags, by which thoughts in earlier turns are found besides <think>.
     """
     rows: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
@@ -128,7 +128,7 @@ def _pair(record: Record, chosen: Attempt, rejected: Attempt, asked: list[dict[s
 def _plain_turns(record: Record, prompts: Prompts, thought: Thought | None) -> list[dict[str, str]]:
     """Returns the turns of the plain prompt; guided prompts are never exported.
 
-    Thoughts in its earlier turns of the assistant stand apart, as they do when the target is asked.
+    Thoughts in the assistant's earlier turns are separate, as in the target's prompt.
     """
     turns = chat_messages(record.problem, prompts.plain, system=prompts.system)
     return [_with_thought_apart(turn, thought) if turn["role"] == "assistant" else turn for turn in turns]

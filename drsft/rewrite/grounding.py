@@ -1,11 +1,11 @@
-"""Whether a guided solution leads to its answer by itself.
+"""Checks whether a guided solution leads to its answer by itself.
 
-A sample that saw a guide can copy its answer: the verdict is CORRECT, and the text before it is of no use.
-So a guided solution must have a calculation that gives its answer, and its equations must hold. Then it is
-read again behind the plain prompt, where nothing gives the answer away: how likely do its own words make the
-answer where they first state it? With that goes how likely the whole text is there, beside the expert's: a
-text that is less likely would widen the gap that rewriting is there to close. docs/grounding.md says what the
-rules were calibrated against.
+A sample that saw a guide can copy its answer: the verdict is CORRECT, and the text before it is worthless for
+training. So a guided solution must have a calculation that gives its answer, and its equations must hold.
+Then it is scored after the plain prompt, which does not contain the answer: how likely is the answer where
+the solution first states it? The whole text's log-prob is also compared with the expert's: a text that is
+less likely would widen the gap that rewriting should close. docs/grounding.md describes how the rules were
+calibrated.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ __all__ = ["GroundingCheck", "rejection_of_scores", "rejection_of_steps", "stati
 
 
 class GroundingCheck:
-    """Scores the solutions of one problem; each text once, however often it is sampled."""
+    """Scores the solutions of one problem; each distinct text is scored once."""
 
     def __init__(
         self, problem: Problem, plain_ids: Sequence[int], policy: ScoringPolicy, prompter: Prompter
@@ -42,7 +42,7 @@ class GroundingCheck:
     async def scores(
         self, completion: Completion, answer: str | None, *, beside_expert: bool = True
     ) -> GroundingScores:
-        """Returns the scores of a solution that answers `answer`, with the expert's unless told otherwise.
+        """Returns the scores of a solution that answers `answer`; by default with the expert's text's score.
 
         Raises InputError if it is too long.
         """
@@ -70,9 +70,9 @@ class GroundingCheck:
     def _stated_logprob(
         self, completion: Completion, logprobs_T: Sequence[float], answer: str | None
     ) -> float | None:
-        """Returns the log-prob of the tokens that first state the answer; None where none do.
+        """Returns the log-prob of the tokens that first state the answer; None if none do.
 
-        The answer as it was read may hold its calculation, "5 + 3 = 8": the reference comes first.
+        The extracted answer may include its calculation, "5 + 3 = 8", so the reference is searched first.
         """
         question = self._problem.whole_question
         for stated in filter(None, (self._problem.reference, answer)):
@@ -85,7 +85,7 @@ class GroundingCheck:
 def stating_tokens(
     completion: Completion, answer: str, question: str, decode: Callable[[Sequence[int]], str]
 ) -> range | None:
-    """Returns the completion's tokens that first state the answer, never of its thought; None without any."""
+    """Returns the completion's tokens that first state the answer, outside its thought; None without any."""
     where = first_statement(completion.text, answer, question)
     if where is None:
         return None
@@ -98,7 +98,7 @@ def stating_tokens(
 
 
 def rejection_of_steps(steps: Verdict | None, settings: Grounding) -> Rejection | None:
-    """Returns what the equations of a right guided solution say against it; None for kinds without any."""
+    """Returns the reason to reject a right guided solution by its equations; None if there is none."""
     if steps is None or not (settings.min_equations or settings.derives_answer):
         return None
     if steps.outcome is Outcome.WRONG:
@@ -110,7 +110,7 @@ def rejection_of_steps(steps: Verdict | None, settings: Grounding) -> Rejection 
 
 
 def rejection_of_scores(scores: GroundingScores, settings: Grounding) -> Rejection | None:
-    """Returns the first reason against a right guided solution, or None. What is unknown is no reason."""
+    """Returns the first reason to reject a right guided solution by its scores; unknown scores give none."""
     answer, least = scores.answer_logprob, settings.min_answer_logprob
     if answer is not None and least is not None and answer < least:
         return Rejection(RejectionKind.UNGROUNDED)

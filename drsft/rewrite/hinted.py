@@ -1,4 +1,4 @@
-"""Hinted Decoding in the cascade: the analysis, the two contexts, and the decoder as a policy.
+"""Runs Hinted Decoding in the cascade: the analysis, the two contexts, and the decoder as a policy.
 
 arXiv 2602.12222. The analysis (the paper's stage 0) is the target's own reading of the expert's solution; the
 hinted context continues from it. The completions are verified like any sample.
@@ -43,7 +43,12 @@ class HintedSetup:
 
 
 def hinted_prompter(settings: Hinted, prompter: Prompter) -> Prompter:
-    """The prompter of hinted contexts, which have a system turn of their own. ModelError if none may be."""
+    """Returns the prompter of hinted contexts, with their own system turn.
+
+    Raises ModelError if the template takes none.
+
+    ModelError if none may be.
+    """
     prompts = Prompts(system=settings.system, plain=prompter.prompts.plain, guided=settings.prompt)
     return prompter.under(prompts, system_key="rewrite.hinted.system")
 

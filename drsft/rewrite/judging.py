@@ -1,4 +1,4 @@
-"""Judges one sample: the verifier's verdict, and for a right one every reason to reject it all the same."""
+"""Judges one sample: the verifier's verdict, and for a right sample every further reason to reject it."""
 
 from dataclasses import dataclass, replace
 
@@ -25,7 +25,7 @@ __all__ = ["AcceptanceRules", "judge_rollout"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptanceRules:
-    """What the right samples of a phase must pass to be accepted."""
+    """The conditions for a phase's right samples to be accepted."""
 
     rejections: Rejections
     sees_guide: bool  # the phase's prompt shows a solution or an answer
@@ -54,8 +54,8 @@ async def judge_rollout(
 ) -> Attempt:
     """Returns the rollout with its verdict; a right one also with the first reason to reject it, if any.
 
-    Where the rules ask for grounding, `grounding_check` scores what nothing else speaks against. Raises
-    ValueError without one.
+    If the rules require grounding, `grounding_check` scores samples that have no other reason against them.
+    Raises ValueError if it is missing.
     """
     completion, sample_index = rollout.completion, rollout.sample_index
     with span("verify", sample=sample_index) as opened:
@@ -87,9 +87,9 @@ async def judge_rollout(
 
 
 async def _grounded(attempt: Attempt, settings: Grounding, grounding_check: GroundingCheck | None) -> Attempt:
-    """Returns the attempt with its scores and what they say against it.
+    """Returns the attempt with its scores, and with the rejection that follows from them.
 
-    It is not scored where its equations speak against it, or where it does not fit behind the plain prompt.
+    It is not scored if its equations already reject it, or if it is too long after the plain prompt.
     """
     if grounding_check is None:
         raise ValueError("grounding is asked for, and nothing is there to score solutions")
@@ -106,7 +106,7 @@ async def _grounded(attempt: Attempt, settings: Grounding, grounding_check: Grou
 
 
 async def _rejection_of_boxes(text: str, problem: Problem, verifier: Verifier) -> Rejection | None:
-    """Rejects a right solution of which some box, read by itself, is not the answer."""
+    """Rejects a right solution if one of its boxes, judged by itself, is not the answer."""
     for content in different_boxes(text):
         if not (await verifier.judge(problem, f"\\boxed{{{content}}}")).is_correct:
             return Rejection(RejectionKind.SEVERAL_BOXES)

@@ -1,4 +1,4 @@
-"""Phrases that show that a guided solution had another one in view.
+"""Finds phrases which show that a guided solution refers to its guide.
 
 To extend the list, add the name that reports count, and a pattern. A word problem may itself mention a
 teacher, or a solution with salt in it. So a match does not count where the question has the same words: those
@@ -46,7 +46,10 @@ def leaked_phrase(text: str, question: str) -> str | None:
 
 
 def _mentions(asked: str, said: str) -> bool:
-    """Whether the question has these words; "teachers" counts for "teacher", but no other plural does."""
+    """Returns whether the question has these words; "teachers" counts for "teacher", no other plural does.
+
+    "teachers" counts for "teacher", but no other plural does.
+    """
     plural = "s?" if re.fullmatch(_TUTOR, said) else ""
     return re.search(rf"\b{re.escape(said)}{plural}\b", asked) is not None
 

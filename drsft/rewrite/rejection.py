@@ -19,7 +19,7 @@ _BOX = re.compile(r"\\boxed\s*\{")
 def rejection_of(
     completion: Completion, settings: Rejections, *, question: str, sees_guide: bool
 ) -> Rejection | None:
-    """Returns the first reason against a sample that it gives by itself, or None.
+    """Returns the first reason to reject a sample by its text alone, or None.
 
     `sees_guide` says that its prompt showed a solution. Loops count in thought and answer alike.
     """
@@ -37,7 +37,7 @@ def rejection_of(
 
 
 def has_loop(token_ids: Sequence[int], ngram_tokens: int, repeats: int) -> bool:
-    """Some n-gram occurs `repeats` times without overlapping itself."""
+    """Returns whether some n-gram occurs `repeats` times without overlapping itself."""
     counts: dict[tuple[int, ...], int] = {}
     free_from: dict[tuple[int, ...], int] = {}
     for start in range(len(token_ids) - ngram_tokens + 1):

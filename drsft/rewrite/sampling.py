@@ -1,4 +1,4 @@
-"""Sampling in waves: each sample is judged as soon as it ends, and recorded."""
+"""Samples in waves; each sample is judged and recorded as soon as it ends."""
 
 import asyncio
 import hashlib
@@ -29,7 +29,7 @@ __all__ = ["PhasePlan", "hash_ids", "sample_in_waves"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhasePlan:
-    """What one phase of one problem samples, and which samples are accepted and enough."""
+    """What one phase of one problem samples, and how many accepted samples are enough."""
 
     phase: Phase
     problem: Problem
@@ -117,7 +117,7 @@ class _PhaseSampler:
         )
 
     def _draw(self, sampling: Sampling, *, first_index: int) -> dict[int, Draw]:
-        """Asks the policy for a wave; returns the draws by sample index."""
+        """Requests a wave from the policy; returns the draws by sample index."""
         phase = self._plan.phase
         for index in range(first_index, first_index + sampling.num_samples):
             self._events.sample_begun(phase, index)

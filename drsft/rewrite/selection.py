@@ -1,4 +1,4 @@
-"""Which of several accepted samples are kept."""
+"""Decides which of several accepted samples are kept."""
 
 import math
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def rank_of(how: RankedSelection, sample_index: int, *, problem_id: str, run_see
 
 
 def distinct(accepted: Sequence[Attempt]) -> list[Attempt]:
-    """The first attempt with each different completion, in the order given."""
+    """Returns the first attempt with each different completion, in the order given."""
     found: dict[tuple[int, ...], Attempt] = {}
     for attempt in accepted:
         found.setdefault(attempt.rollout.completion.token_ids, attempt)
@@ -60,7 +60,7 @@ def choose(
 
 
 def _mean_logprob(attempt: Attempt) -> float:
-    """Per token, in nats, under the policy and prompt that the sample was drawn with; -inf where unknown."""
+    """Returns the mean per token, in nats, under the sample's own policy and prompt; -inf if unknown."""
     logprobs_T = attempt.rollout.completion.behaviour_logprobs_T
     return sum(logprobs_T) / len(logprobs_T) if logprobs_T else float("-inf")
 

@@ -58,9 +58,9 @@ class ShardRewriter:
         before: Store | None = None,
         has_conversations: bool = False,
     ) -> None:
-        """`number` is the round's; a later one carries records over from `before`, as its survey says.
+        """`number` is the round's; a later round carries records over from `before`, as its survey says.
 
-        `events` listens to all problems. With `has_conversations` all records have the column of earlier
+        `events` is notified for all problems. With `has_conversations` all records have the column of earlier
         turns, so that a run's shards have one schema.
         """
         self._recipe, self._policy, self._verifier = recipe, policy, verifier
@@ -170,7 +170,10 @@ def freeze_heap() -> None:
 
 
 def count_records(records: Sequence[Record]) -> ShardCounts:
-    """What records and their attempts say of a shard; its rewriter adds the counts that they do not tell."""
+    """Returns a shard's counts as far as its records and their attempts show them.
+
+    The ShardRewriter adds the rest.
+    """
     attempts = [attempt for record in records for attempt in record.attempts]
     tokens: Counter[Phase] = Counter()
     thought_tokens: Counter[Phase] = Counter()
@@ -199,7 +202,7 @@ def count_records(records: Sequence[Record]) -> ShardCounts:
 
 
 def _step_outcomes(attempts: Iterable[Attempt]) -> Counter[Outcome]:
-    """Counts the verdicts on the equations of guided solutions that nothing else speaks against.
+    """Counts the verdicts on the equations of guided solutions that have no other reason against them.
 
     So the share that fails is the same whether `require_steps` rejects them or not. A teacher sees no guide,
     so its solutions do not count.
@@ -212,5 +215,5 @@ def _step_outcomes(attempts: Iterable[Attempt]) -> Counter[Outcome]:
 
 
 def _is_unsound(attempt: Attempt) -> bool:
-    """Whether its equations are all that speaks against it."""
+    """Returns whether an attempt is rejected for its equations alone."""
     return attempt.rejection is not None and attempt.rejection.kind is RejectionKind.UNSOUND_STEPS

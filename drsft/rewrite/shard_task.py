@@ -1,4 +1,4 @@
-"""What a round has to do for a shard: the problems to rewrite, and the records that it carries over."""
+"""The work of a round on one shard: the problems to rewrite, and the records that it carries over."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,11 +22,14 @@ class ShardTask:
 
     @property
     def num_tokens_saved(self) -> int:
-        """What the records that are carried over had cost."""
+        """The tokens that carried-over records had cost in earlier rounds."""
         return sum(record.num_sampled_tokens for record in self.carried_over)
 
     def all_records(self, fresh: Sequence[Record], round_number: int) -> list[Record]:
-        """The whole shard's records after the round, from those of the problems that it rewrote."""
+        """Returns all records of the shard after the round.
+
+        `fresh` are those of the problems that it rewrote.
+        """
         return [self._better(_of_round(record, round_number)) for record in fresh] + self.carried_over
 
     def _better(self, fresh: Record) -> Record:
@@ -35,7 +38,7 @@ class ShardTask:
 
 
 def _of_round(record: Record, number: int) -> Record:
-    """The record with its attempts, which the cascade makes without knowing of rounds."""
+    """Returns the record with the round's number in it and in its attempts; the cascade knows no rounds."""
     if number == 1:
         return record
     attempts = (replace(one, rollout=replace(one.rollout, round=number)) for one in record.attempts)
@@ -46,7 +49,7 @@ ReadTask = Callable[[str], ShardTask]  # by the shard's name
 
 
 def num_problems_to_rewrite(round_run: Run) -> dict[str, int]:
-    """Of each shard of a later round, by its survey."""
+    """Returns how many problems each shard of a later round rewrites, by its survey."""
     return {
         shard: counts.total() - counts[SurveyFinding.CARRIED_OVER]
         for shard, counts in survey_counts(round_run).items()
@@ -54,12 +57,15 @@ def num_problems_to_rewrite(round_run: Run) -> dict[str, int]:
 
 
 def first_round_task(store: Store) -> ReadTask:
-    """In the first round every problem is rewritten."""
+    """Returns the reader of first-round tasks: every problem is rewritten."""
     return lambda shard: ShardTask(problems=read_shard(store, layout.PROBLEMS, shard))
 
 
 def later_round_task(store: Store, before: Store) -> ReadTask:
-    """`store` is the round's and holds the survey, `before` that of the round before."""
+    """Returns the reader of a later round's tasks.
+
+    `store` is the round's and holds the survey; `before` is that of the round before.
+    """
 
     def read(shard: str) -> ShardTask:
         survey = Run(store).survey.table(shard).to_pylist()

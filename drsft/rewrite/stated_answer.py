@@ -1,6 +1,6 @@
 """Finds where a solution first states its answer, in characters and in tokens.
 
-What stands before that place must lead to the answer; what follows can only repeat it.
+The text before that place must lead to the answer; the text after it can only repeat it.
 """
 
 import re
@@ -16,11 +16,11 @@ _BEFORE_A_RESULT = re.compile(r"(?:=|≈|\b(?:is|are|be|was|gives|leaves|makes|e
 
 
 def first_statement(text: str, answer: str, question: str) -> slice | None:
-    """Returns the characters of `text` that state `answer` for the first time; None where none do.
+    """Returns the characters of `text` that first state `answer`; None if none do.
 
-    A number counts by its value, so 1,200 states 1200. An answer that is among the question's own numbers or
-    words is stated where it is first given as a result, behind an equals sign or a verb, and where it never
-    is, at its last place: what comes before repeats the question.
+    A number counts by its value, so 1,200 states 1200. An answer that occurs in the question counts as stated
+    where it is first given as a result, after an equals sign or a verb. If it never is, its last occurrence
+    counts: earlier ones repeat the question.
     """
     places = _places(text, answer)
     if not places:
@@ -57,7 +57,7 @@ def token_range(token_ids: Sequence[int], characters: slice, decode: Callable[[S
     """Returns the tokens that write these characters of `decode(token_ids)`, whole tokens at both ends."""
 
     def first_longer_than(num_characters: int) -> int:
-        """Returns the first token with whose end the text is longer than that."""
+        """Returns the first token after which the text is longer than `num_characters`."""
         low, high = 0, len(token_ids) - 1
         while low < high:
             middle = (low + high) // 2

@@ -1,4 +1,4 @@
-"""The phase in which a teacher solves the problem; its solutions are verified like the target's own."""
+"""Runs the phase in which a teacher solves the problem; its solutions are verified like the target's own."""
 
 from dataclasses import dataclass, replace
 
@@ -28,7 +28,7 @@ __all__ = ["TeacherPhase"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherPhase:
-    """One problem's question to one teacher."""
+    """The phase that asks one teacher for solutions of one problem and judges them."""
 
     problem: Problem
     teachers: Teachers
@@ -44,7 +44,7 @@ class TeacherPhase:
     async def attempts(self) -> list[Attempt]:
         """Asks the teacher and returns its solutions with their verdicts; a missing one is UNJUDGED.
 
-        Raises SetupError when the teacher cannot be reached or refuses the key.
+        Raises SetupError if the teacher cannot be reached or rejects the key.
         """
         prompts = self.prompter.prompts
         messages = chat_messages(self.problem, prompts.plain, system=prompts.system)

@@ -1,1 +1,1 @@
-"""What a run's folder holds, and the protocols by which drivers and workers share it."""
+"""Defines what a run's folder holds, and the protocols by which drivers and workers share it."""

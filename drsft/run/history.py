@@ -1,4 +1,4 @@
-"""When each stage of a run ran, and how long it took: one object for each stage that a driver finished.
+"""Stores when each stage of a run ran and how long it took: one object for each stage that a driver finished.
 
 `drsft plan` takes its rates from them. The lease's term numbers the starts, so no two starts write one key.
 """
@@ -18,7 +18,7 @@ __all__ = ["StageTime", "read_history", "timed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageTime:
-    """One stage of one start; `stage` is "start" for all that comes before the first."""
+    """The time of one stage in one start; `stage` is "start" for everything before the first stage."""
 
     term: int
     stage: str
@@ -28,7 +28,7 @@ class StageTime:
 
 @contextmanager
 def timed(store: Store, term: int, stage: str, *, began_at: float | None = None) -> Iterator[None]:
-    """Stores how long the block took, unless it raises. `began_at` is for a block that began earlier."""
+    """Stores how long the block took, unless it raises; `began_at` is an earlier begin."""
     began_at = time.time() if began_at is None else began_at
     yield
     done = StageTime(term=term, stage=stage, began_at=began_at, wall_s=time.time() - began_at)
@@ -36,5 +36,5 @@ def timed(store: Store, term: int, stage: str, *, began_at: float | None = None)
 
 
 def read_history(store: Store) -> list[StageTime]:
-    """In order of the starts."""
+    """Returns the stored times in order of the starts."""
     return [read_stored(store, key, StageTime) for key in store.keys(layout.HISTORY)]

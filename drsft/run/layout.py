@@ -1,4 +1,4 @@
-"""Every key of a run's folder: what lies where. No other module of the product spells one.
+"""Names every key of a run's folder. No other module of the product spells one.
 
     run.json                             what the run is: written by its first start
     config.json                          the configuration of its last start
@@ -103,22 +103,31 @@ class ShardFolder:
         return commit_key.rsplit("/", 1)[1].removesuffix(".json")
 
     def named(self, data_key: str) -> str:
-        """The data object of that name, which its commit gives relative to its round's folder."""
+        """Returns the key of a data object from the name in its commit.
+
+        The name is relative to the folder of the commit's round.
+        """
         return f"{self.prefix}/data/{data_key.rpartition('/')[2]}"
 
     def is_content(self, data_key: str, content: bytes) -> bool:
-        """Whether the key of a data object carries the hash of this content."""
+        """Returns whether the key of a data object carries the hash of this content."""
         return data_key.endswith(self.data("", content).rpartition("/")[2])
 
     @staticmethod
     def committed(key: str) -> "tuple[ShardFolder, str] | None":
-        """The folder and the shard that a commit object belongs to, at any depth; None for another object."""
+        """Returns the folder and the shard of a commit object, at any depth; None for another object.
+
+        None for another object.
+        """
         found = re.fullmatch(r"(?P<prefix>.+)/commits/(?P<shard>[^/]+)\.json", key)
         return (ShardFolder(found["prefix"]), found["shard"]) if found else None
 
     @staticmethod
     def owner_of(key: str) -> "tuple[ShardFolder, str] | None":
-        """The folder and the shard that a data object belongs to, at any depth; None for another object."""
+        """Returns the folder and the shard of a data object, at any depth; None for another object.
+
+        None for another object.
+        """
         found = re.fullmatch(r"(?P<prefix>.+)/data/(?P<shard>[^/]+)-[0-9a-f]{16}\.parquet", key)
         return (ShardFolder(found["prefix"]), found["shard"]) if found else None
 
@@ -157,12 +166,14 @@ class GapFolder:
 
     @property
     def texts(self) -> str:
-        """The texts' shard folder, where they are not the run's records."""
+        """The texts' shard folder, if they are not the run's records."""
         return f"{self.prefix}/texts"
 
     def scores(self, columns: Sequence[str]) -> str:
-        """The scores' shard folder, named by its columns: a version that had others is not read, but its
-        scores are made again."""
+        """Returns the scores' shard folder, which is named by its columns.
+
+        So scores of a version with other columns are not read but computed again.
+        """
         digest = hashlib.blake2b(",".join(columns).encode(), digest_size=4).hexdigest()
         return f"{self.prefix}/scores-{digest}"
 
@@ -175,7 +186,7 @@ class PackedRowsFolder:
 
     @property
     def commit(self) -> str:
-        """Written last: the counts."""
+        """The counts; written last."""
         return f"{self.prefix}.json"
 
     @property
@@ -201,11 +212,13 @@ class Checkpoints:
         return f"{self.prefix}/step-{step:06d}"
 
     def commit(self, step: int) -> str:
-        """Written last: the checkpoint is valid when it exists."""
+        """Returns the key of a checkpoint's commit, which is written last: the checkpoint is valid if it
+        exists.
+        """
         return f"{self.step(step)}/commit.json"
 
     def beside(self, step: int, name: str) -> str:
-        """A further file of a checkpoint, such as SNAPSHOT."""
+        """Returns the key of a further file of a checkpoint, such as SNAPSHOT."""
         return f"{self.step(step)}/{name}"
 
     @staticmethod
@@ -215,7 +228,10 @@ class Checkpoints:
 
 @dataclass(frozen=True, slots=True)
 class TrainingFolder:
-    """One arm trained with one seed. `prefix` is empty in the training's own store: TRAINING."""
+    """The folder of one arm trained with one seed.
+
+    `prefix` is empty in the training's own store: TRAINING.
+    """
 
     prefix: str
 
@@ -229,7 +245,7 @@ class TrainingFolder:
 
     @property
     def done(self) -> str:
-        """Written last: the training is finished when it exists."""
+        """The training's commit, which is written last: the training is finished if it exists."""
         return self._key("done.json")
 
     @property
@@ -285,7 +301,7 @@ REPORT = ReportFolder("report")
 
 
 def lease(term: int, kind: str) -> str:
-    """`kind` is "json" for the claim, "beat" or "released"."""
+    """Returns the key of a term; `kind` is "json" for the claim, "beat" or "released"."""
     return f"{LEASE}/{term:06d}.{kind}"
 
 
@@ -294,17 +310,17 @@ def history(term: int, stage: str) -> str:
 
 
 def gap_of(data: str, digest: str) -> GapFolder:
-    """Of texts that are not the run's, or under another model; `digest` is over both."""
+    """Returns the folder for texts that are not the run's, or for another model; `digest` is over both."""
     return GapFolder(f"{GAP.prefix}/{data}-{digest}")
 
 
 def packed_rows(train: Train, data_view: DataView) -> PackedRowsFolder:
-    """All trainings that would pack alike share them."""
+    """Returns the folder of the packed rows, shared by all trainings that would pack alike."""
     return PackedRowsFolder(f"{TRAININGS}/packed-{data_view}-{train.packing_fingerprint}")
 
 
 def training(train: Train, arm: Arm, seed: int) -> TrainingFolder:
-    """Named by all that the training depends on, the arm's name first."""
+    """Returns the folder of a training, named by its arm and by a hash of all that it depends on."""
     return TrainingFolder(f"{TRAININGS}/{arm.name}-{train.arm_fingerprint(arm)}/seed-{seed}")
 
 
@@ -313,30 +329,30 @@ def benchmark(of: Benchmark) -> ProblemsFolder:
 
 
 def contamination(evaluate: Evaluate, of: Benchmark) -> str:
-    """How the training problems overlap with the benchmark."""
+    """Returns the key of how the training problems overlap with the benchmark."""
     return f"{benchmark(of).prefix}/contamination-{evaluate.contamination_fingerprint}.json"
 
 
 def samples(evaluate: Evaluate, model: str, of: Benchmark) -> str:
-    """The shard folder of a model's samples, named by the benchmark and by all of the protocol."""
+    """Returns the shard folder of a model's samples, named by the benchmark and the whole protocol."""
     return f"{EVALUATIONS}/{model}/{of.name}-{evaluate.samples_fingerprint(of)}"
 
 
 def all_verdicts(samples_prefix: str) -> str:
-    """The folder of all new verdicts on some samples, which lie at `samples_prefix`."""
+    """Returns the folder of all repeated judgings of the samples at `samples_prefix`."""
     return f"{samples_prefix}/verdicts"
 
 
 def verdicts(samples_prefix: str, number: int, version: str) -> str:
-    """The shard folder of new verdicts on some samples; `version` is the verifier's."""
+    """Returns the shard folder of one repeated judging; `version` is the verifier's."""
     return f"{all_verdicts(samples_prefix)}/{number}-{version}"
 
 
 def export(kind: str) -> str:
-    """Below EXPORT, or in the folder that the user names."""
+    """Returns the key of an export, below EXPORT or in the folder that the user names."""
     return f"{kind}.parquet"
 
 
 def round_prefix(number: int, made_by: str) -> str:
-    """A later round's folder; `made_by` is a fingerprint of all that the round depends on."""
+    """Returns a later round's folder; `made_by` is a fingerprint of all that the round depends on."""
     return f"round-{number}-{made_by}"

@@ -1,13 +1,13 @@
-"""A lease in the run's store lets one driver at a time work on a run. No two machines need to share a clock.
+"""A lease in the run's store lets one driver at a time work on a run. Machines need not share a clock.
 
     lease/000003.json       created once, by an exclusive put: term 3, and who holds it
     lease/000003.beat       a count that only the holder raises, every few seconds
     lease/000003.released   the holder ended the term
 
-A second driver watches the newest term's count by its own clock. While the count grows, the holder lives.
-When it has not grown for `expires_s`, the holder counts as dead and the next term may be created; if
-several drivers try, one wins. A holder that was only slow finds the next term at its next beat and stops.
-What it commits until then does no harm: a shard is committed once, whoever does it.
+A second driver watches the newest term's count by its own clock. While the count grows, the holder is alive.
+When it has not grown for `expires_s`, the lease has expired and the next term may be created; if several
+drivers try, one wins. A holder that was only slow finds the next term at its next beat and stops. What it
+commits until then does no harm: each shard is committed only once.
 """
 
 import json
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseTiming:
-    """`expires_s` is several beats, so that a slow store does not end a lease."""
+    """The times of a lease; `expires_s` is several beats, so that a slow store does not end a lease."""
 
     beat_s: float = 5.0
     expires_s: float = 30.0
@@ -45,7 +45,15 @@ class LeaseTiming:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """A driver's process. `machine` and `began` tell whether a process of this number is still that one.
+    """The driver process that holds a term.
+
+    `machine` and `began` show whether the process with this number is still the same one. `mark` makes the
+    bytes of
+
+    every claim unique. When S3 answers "exists", the client can tell by them whether the object is its own,
+    from an
+
+    earlier try whose answer was lost.
 
     `mark` makes the bytes of every claim unique. When S3 answers "exists", the client can tell by them
     whether the object is its own, from an earlier try whose answer was lost.
@@ -74,7 +82,10 @@ class Holder:
 
     @property
     def is_gone(self) -> bool:
-        """Certain only for a process of this very machine; otherwise its beats must tell."""
+        """Whether the process has certainly ended.
+
+        Known only on this machine, elsewhere the beats must tell.
+        """
         return self.began is not None and self.machine == _machine() and _began(self.pid) != self.began
 
 
@@ -121,10 +132,10 @@ def held(
     pace: LeaseTiming = LeaseTiming(),
     say: Callable[[str], None] = logger.info,
 ) -> Iterator[Lease]:
-    """The lease of the run in `store` for the length of the block, on the main thread.
+    """Holds the lease of the run in `store` for the length of the block, on the main thread.
 
-    Raises BusyError when another driver has it and still has it after `wait_s`, and in the middle of the
-    block when another one took it over.
+    Raises BusyError if another driver still has it after `wait_s`, and in the middle of the block if another
+    driver took it over.
     """
     with interruptible() as lost:
         lease = acquire(store, wait_s=wait_s, pace=pace, say=say, on_lost=partial(interrupt, lost))
@@ -149,7 +160,12 @@ def acquire(
     say: Callable[[str], None],
     on_lost: Callable[[], None] = lambda: None,
 ) -> Lease:
-    """The next term, once the newest one is over. Raises BusyError while that is held beyond `wait_s`."""
+    """Creates the next term once the newest one is over.
+
+    Raises BusyError if that is still held after `wait_s`.
+
+    Raises BusyError while that is held beyond `wait_s`.
+    """
     until_s = time.monotonic() + wait_s
     told: int | None = None
     while True:
@@ -177,7 +193,12 @@ def _is_over(store: Store, term: int, holder: Holder) -> bool:
 
 
 def _has_stopped_beating(store: Store, term: int, pace: LeaseTiming) -> bool:
-    """Whether the term's count stays equal for `expires_s`; False as soon as it changes or is released."""
+    """Watches a term.
+
+    Returns True if its count stays equal for `expires_s`, False once it changes or is released.
+
+    False as soon as it changes or is released.
+    """
     before, until_s = _count(store, term), time.monotonic() + pace.expires_s
     while time.monotonic() < until_s:
         time.sleep(pace.beat_s / 2)
@@ -201,7 +222,7 @@ def _newest(store: Store) -> int:
 
 
 def _machine() -> str:
-    """The same for all processes that see each other's process numbers, and for no others."""
+    """Returns an id shared by all processes that can see each other's process numbers, and by no others."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{socket.gethostname()}/{boot}/{os.readlink('/proc/self/ns/pid')}"
@@ -210,7 +231,10 @@ def _machine() -> str:
 
 
 def _began(pid: int) -> str | None:
-    """When a running process began, in ticks since boot (proc(5), field 22); None when there is none."""
+    """Returns when a running process began, in ticks since boot (proc(5), field 22).
+
+    None if there is none.
+    """
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

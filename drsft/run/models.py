@@ -1,4 +1,4 @@
-"""Which models a run compares, and what a finished training tells."""
+"""The models that a run compares, and the result of a finished training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,12 +20,12 @@ class EvaluatedModel:
 
     @property
     def shown_name(self) -> str:
-        """As people say it: "base", "dr+dft/seed-0"."""
+        """The name shown to users: "base", "dr+dft/seed-0"."""
         return self.arm if self.seed is None else f"{self.arm}/seed-{self.seed}"
 
 
 def evaluated_models(config: RunConfig) -> list[EvaluatedModel]:
-    """The target first, where the configuration asks for it; then arm by arm, seed by seed."""
+    """Returns the target first, if the configuration evaluates it, then arm by arm, seed by seed."""
     base = EvaluatedModel(name=layout.BASE, arm=layout.BASE, seed=None, folder=None)
     models = [base] if config.evaluate.base else []
     for arm in config.train.arms:
@@ -37,7 +37,7 @@ def evaluated_models(config: RunConfig) -> list[EvaluatedModel]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedTraining:
-    """The commit of a training; the names are those of its JSON."""
+    """The commit of a training; field names are those of its JSON."""
 
     steps: int = 0
     loss_tokens: int
@@ -50,7 +50,7 @@ class FinishedTraining:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbabilityCounts:
-    """A training's tokens by their probability, one count a bin; None: not counted yet."""
+    """A training's tokens by their probability, one count per bin; None: not counted yet."""
 
     log10_edges: tuple[float, ...]
     before: tuple[int, ...] | None = None

@@ -1,6 +1,6 @@
-"""What the intake gave: the problems of a run or of a benchmark, cut into shards, and the rows set aside.
+"""The result of the intake: the problems of a run or of a benchmark, cut into shards, and the rows set aside.
 
-drsft/intake/planning.py makes it.
+drsft/intake/planning.py creates it.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Shards are named by their number; `digest` is over all problems in order."""
+    """The shards and counts of a data set.
+
+    Shards are named by their number; `digest` is over all problems in order.
+    """
 
     path: str
     num_read: int
@@ -39,7 +42,7 @@ class Plan:
 
 
 def read_plan(store: Store, folder: ProblemsFolder = PROBLEMS) -> Plan | None:
-    """None where nothing was planned yet."""
+    """Returns the plan, or None if nothing was planned yet."""
     return read_stored(store, folder.plan, Plan) if store.exists(folder.plan) else None
 
 
@@ -56,13 +59,13 @@ def read_shard(store: Store, folder: ProblemsFolder, name: str) -> list[Problem]
 
 
 def read_problems(store: Store, folder: ProblemsFolder, plan: Plan) -> Iterator[Problem]:
-    """All of them, shard by shard."""
+    """Yields all problems, shard by shard."""
     for shard in sorted(plan.shards):
         yield from read_shard(store, folder, shard)
 
 
 def copy_plan(source: Store, target: Store) -> None:
-    """What a later round says about its problems, which are those of the run: no shards."""
+    """Copies the plan to a later round, which has the run's problems and no shards of its own."""
     for key in (PROBLEMS.quarantine, PROBLEMS.plan):
         target.create(key, source.read(key))
 

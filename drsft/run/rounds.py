@@ -1,9 +1,9 @@
-"""Rounds: rewrite, train, and rewrite again with the trained policy as the target.
+"""Defines rounds: rewrite, train, and rewrite again with the trained model as the target.
 
 "Mind the Gap" (arXiv 2509.15157) rewrites once and names repeating it as future work. A later round is a run
-of its own inside the run: the same problems, the trained model as target, one arm. What the model before
-solved alone is its own text already and is carried over, unless the new target finds it less likely; a survey
-of the round before's records finds out which they are.
+of its own inside the run: the same problems, the trained model as target, one arm. Texts that the previous
+target solved alone are carried over, unless the new target finds them less likely; a survey of the previous
+round's records decides which.
 """
 
 from collections import Counter
@@ -28,7 +28,7 @@ __all__ = [
 
 
 class SurveyFinding(StrEnum):
-    """Whether a record of the round before is carried over as it is, and why not."""
+    """Whether a record of the previous round is carried over, and if not, why."""
 
     CARRIED_OVER = "carried"
     NOT_SOLVED_ALONE = "not solved alone"
@@ -38,8 +38,12 @@ class SurveyFinding(StrEnum):
 def survey_finding(
     source: Source, *, before: float | None, now: float | None, tolerance: float
 ) -> SurveyFinding:
-    """`before` and `now` are mean log-probs (nats per token) of the kept text, under the target of the round
-    before and under the new one, both with the plain prompt; they count for OWN text alone.
+    """Returns whether a record is carried over.
+
+    `before` and `now` are mean log-probs (nats per token) of the kept text, under the previous target and the
+    new
+
+    one, both with the plain prompt; they count for OWN text alone.
     """
     if source is not Source.OWN or before is None or now is None:
         return SurveyFinding.NOT_SOLVED_ALONE
@@ -47,7 +51,7 @@ def survey_finding(
 
 
 def survey_counts(round_run: Run) -> dict[str, Counter[SurveyFinding]]:
-    """Records of the round before by finding, for each shard that is surveyed."""
+    """Returns the previous round's records by finding, for each surveyed shard."""
     return {
         shard: Counter({SurveyFinding(name): int(count) for name, count in commit.summary.items()})
         for shard, commit in round_run.survey.commits().items()
@@ -55,9 +59,10 @@ def survey_counts(round_run: Run) -> dict[str, Counter[SurveyFinding]]:
 
 
 def better_of(fresh: Record, before: Record) -> Record:
-    """The record of a problem that was rewritten again: the fresh one, unless its cascade fell back.
+    """Returns the better record of a problem that was rewritten again: the new one, unless its cascade fell
+    back.
 
-    A verified text of an earlier round is better than the expert's; the fresh attempts then follow its own.
+    A verified text of an earlier round is better than the expert's; the new attempts are then appended to it.
     """
     fell_back = fresh.source in (Source.EXPERT, Source.DROPPED)
     if fell_back and before.source not in (Source.EXPERT, Source.DROPPED):
@@ -67,7 +72,7 @@ def better_of(fresh: Record, before: Record) -> Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """One round as a run of its own, with its own target; it lies below `prefix` of the whole run."""
+    """One round as a run of its own, with its own target; it is stored below `prefix` of the whole run."""
 
     number: int
     prefix: str  # empty for the first, which is the run itself
@@ -76,7 +81,7 @@ class Round:
 
     @property
     def target_training(self) -> layout.TrainingFolder:
-        """The training, in the run of the round before, that gave this later round its target."""
+        """The training, in the previous round's run, that gave this later round its target."""
         assert self.before is not None
         config = self.before.run.config
         return layout.training(config.train, config.followed_arm, config.train.seeds[0])
@@ -87,7 +92,7 @@ class Round:
 
 
 def rounds_of(run: Run) -> Iterator[Round]:
-    """All rounds of a run, first to last; nothing is read, so later ones may have no target yet.
+    """Yields all rounds of a run, first to last; nothing is read, so later ones may have no target yet.
 
     The name of a later round says all that it depends on beside the run itself: which training its target
     comes from, through all rounds before it, and how rounds are made.
@@ -119,7 +124,7 @@ def _following(before: Round, run: Run, number: int) -> Round:
 
 
 def newest_round(run: Run) -> Run:
-    """The last round that has records; the run itself where it has one round, or none yet."""
+    """Returns the last round that has records; the run itself if it has one round, or none yet."""
     newest = run
     for one in rounds_of(run):
         if not one.run.records.done():

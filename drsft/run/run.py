@@ -1,4 +1,4 @@
-"""A run as its folder holds it: every reader of a run's folder begins here."""
+"""Reads a run's folder: every reader begins here."""
 
 import io
 import json
@@ -29,22 +29,22 @@ __all__ = ["Manifest", "Run", "find_run", "open_run", "run_of"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What a run was when it was started first."""
+    """The description of a run, written when it was first started."""
 
     created: str  # ISO 8601, with its zone
     target_fingerprint: str | None = None  # None in the first versions
 
 
 class Run:
-    """The readers of one run. A later round is a run inside its run, with a folder of the same layout.
+    """Reads one run. A later round is a run inside its run, with a folder of the same layout.
 
-    Nothing is kept in memory but the configuration, so a run that goes on is read as it is at that moment.
-    Readers of what is not there yet give None or nothing, unless they say otherwise; what is damaged is a
-    StorageError. What lies where is in drsft/run/layout.py, for writers too.
+    Nothing is kept in memory but the configuration, so a running run is read as it is at that moment. Readers
+    return None or nothing for data that does not exist yet, unless they say otherwise; damaged data raises
+    StorageError. drsft/run/layout.py defines the keys, for writers too.
     """
 
     def __init__(self, store: Store, config: RunConfig | None = None) -> None:
-        """Without a configuration the run's own is read: that of its last start."""
+        """Without `config` the configuration of the run's last start is read."""
         self.store = store
         self._config = config
 
@@ -58,7 +58,7 @@ class Run:
 
     @property
     def resources(self) -> Resources:
-        """The resources; what the configuration leaves open is as the last start settled it."""
+        """The resources; open settings are as the last start settled them."""
         own = self.config.resources
         if self._config is None or not self.store.exists(layout.CONFIG):
             return own
@@ -69,14 +69,14 @@ class Run:
         return self.store.exists(layout.MANIFEST)
 
     def manifest(self) -> Manifest:
-        """Raises StorageError for a run that was never started."""
+        """Returns the manifest. Raises StorageError for a run that was never started."""
         return read_stored(self.store, layout.MANIFEST, Manifest)
 
     def history(self) -> list[StageTime]:
         return read_history(self.store)
 
     def num_bytes(self, prefix: str) -> int:
-        """Of all objects below a folder of the run."""
+        """Returns the size of all objects below a folder of the run."""
         num_bytes = 0
         for key in self.store.keys(prefix):
             with self.store.open(key) as file:
@@ -101,17 +101,20 @@ class Run:
         return ShardSet(self.store, layout.RECORDS)
 
     def check_has_records(self) -> None:
-        """Raises InputError when nothing is rewritten yet."""
+        """Raises InputError if nothing is rewritten yet."""
         if not self.records.done():
             raise InputError(f"{self.url} has no records yet; rewrite first: drsft rewrite CONFIG")
 
     def rewritten(self) -> dict[str, Commit]:
-        """The shards that are rewritten so far, by name. Raises InputError when there is none."""
+        """Returns the commits of the shards rewritten so far, by name.
+
+        Raises InputError if there are none.
+        """
         self.check_has_records()
         return dict(sorted(self.records.commits().items()))
 
     def record_tables(self) -> Iterator[tuple[str, pa.Table]]:
-        """The records shard after shard, each with its name; one shard is in memory at a time."""
+        """Yields the name and the records of each shard; one shard is in memory at a time."""
         for shard, commit in self.rewritten().items():
             yield shard, self.records.table_of(commit)
 
@@ -120,32 +123,34 @@ class Run:
             yield shard, records_from_table(table)
 
     def each_record(self) -> Iterator[tuple[str, Record]]:
-        """Every record with the name of its shard, in order of shard and problem id."""
+        """Yields every record with the name of its shard, in order of shard and problem id."""
         for shard, records in self.read_records():
             for record in records:
                 yield shard, record
 
     def summaries(self) -> list[ShardSummary]:
-        """What the commits of the rewritten shards say, in order of the shards."""
+        """Returns the summaries in the commits of the rewritten shards, in order."""
         return self.records.summaries(ShardSummary.from_json)
 
     @property
     def survey(self) -> ShardSet:
-        """In a later round: which records of the round before are carried over (drsft/run/rounds.py)."""
+        """The survey of a later round: which records of the previous round are carried over
+        (drsft/run/rounds.py).
+        """
         return ShardSet(self.store, layout.SURVEY)
 
     # Trainings
 
     def data_views(self) -> list[DataView]:
-        """That the configured arms learn from, each once."""
+        """Returns the data views that the configured arms learn from, each once."""
         return sorted({arm.data for arm in self.config.train.arms})
 
     def models(self) -> list[EvaluatedModel]:
-        """All that the configuration asks for, whether they are trained or not."""
+        """Returns all models in the configuration, trained or not."""
         return evaluated_models(self.config)
 
     def trainings(self) -> list[tuple[EvaluatedModel, layout.TrainingFolder]]:
-        """The models that are trained, each with its folder."""
+        """Returns the models that are trained, each with its folder."""
         return [(model, model.folder) for model in self.models() if model.folder is not None]
 
     def finished_training(self, folder: layout.TrainingFolder) -> FinishedTraining | None:
@@ -158,7 +163,7 @@ class Run:
         return [one for one in found if one is not None]
 
     def loss_curve(self, folder: layout.TrainingFolder) -> tuple[tuple[int, float], ...]:
-        """(step, cross-entropy in nats per token) of the steps that are logged so far."""
+        """Returns (step, cross-entropy in nats per token) of the steps logged so far."""
         if not self.store.exists(folder.metrics):
             return ()
         rows = map(json.loads, self.store.read(folder.metrics).decode().splitlines())
@@ -175,7 +180,7 @@ class Run:
         return ShardSet(self.store, layout.samples(self.config.evaluate, model.name, benchmark))
 
     def evaluation_work(self, model: EvaluatedModel) -> list[WorkSummary]:
-        """What the commits of the model's shards say, of all benchmarks."""
+        """Returns the summaries in the commits of the model's shards, of all benchmarks."""
         return [
             summary
             for benchmark in self.config.evaluate.benchmarks
@@ -184,19 +189,22 @@ class Run:
 
 
 def _stored_config(store: Store) -> RunConfig:
-    """Versions that stored no `rewrite.grounding` accepted every right solution."""
+    """Returns the stored configuration.
+
+    Versions that stored no `rewrite.grounding` accepted every right solution, so it is read as null.
+    """
     rewrite = read_stored(store, layout.CONFIG, dict[str, Any]).get("rewrite", {})
     given = {"grounding": None, **rewrite} if isinstance(rewrite, dict) else rewrite
     return read_stored(store, layout.CONFIG, RunConfig, rewrite=given)
 
 
 def run_of(config: RunConfig) -> Run:
-    """The run that a configuration describes, whether it was started or not."""
+    """Returns the run that a configuration describes, whether it was started or not."""
     return Run(open_store(config.storage).within(config.run_id), config)
 
 
 def open_run(config: RunConfig) -> Run:
-    """The run of a configuration. Raises InputError when it was never started."""
+    """Returns the run of a configuration. Raises InputError if it was never started."""
     run = run_of(config)
     if not run.is_started:
         raise InputError(
@@ -206,7 +214,7 @@ def open_run(config: RunConfig) -> Run:
 
 
 def find_run(where: str, overrides: Sequence[str] = ()) -> Run:
-    """The run at a folder or s3:// URL, or that a YAML configuration describes. Raises InputError."""
+    """Returns the run at a folder or s3:// URL, or that a YAML configuration describes. Raises InputError."""
     if where.endswith((".yaml", ".yml")):
         return open_run(load_config(Path(where), overrides))
     if overrides:

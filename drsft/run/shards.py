@@ -1,9 +1,10 @@
-"""The commit protocol: a shard is done when its commit object exists, and that is created exactly once.
+"""Implements the commit protocol: a shard is done when its commit object exists, which is created exactly
+once.
 
 The data object is written first; its name carries the hash of its content. The small commit object, which
 names it, is created last by one exclusive put. A retried task or a second driver that does the same shard
 again writes either the same object, or another one that no commit names and that it removes itself. With a
-fixed data key a late writer with a non-deterministic engine could overwrite what is committed.
+fixed data key a late writer with a non-deterministic engine could overwrite committed data.
 """
 
 import json
@@ -27,7 +28,7 @@ Summary = TypeVar("Summary")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
-    """`summary` is the JSON that drsft/run/summary.py writes and reads."""
+    """The commit of a shard; `summary` is the JSON that drsft/run/summary.py writes and reads."""
 
     shard: str
     data_key: str
@@ -62,7 +63,7 @@ class ShardSet:
         return self._read(shard, key) if self._store.exists(key) else None
 
     def commits(self) -> dict[str, Commit]:
-        """All shards that are done, by name."""
+        """Returns the commits of all shards that are done, by name."""
         found = {}
         for key in self._store.keys(self._folder.commits):
             shard = self._folder.shard_of(key)
@@ -70,11 +71,16 @@ class ShardSet:
         return found
 
     def done(self) -> set[str]:
-        """The names of the shards that are done, from one listing."""
+        """Returns the names of the shards that are done, from one listing."""
         return {self._folder.shard_of(key) for key in self._store.keys(self._folder.commits)}
 
     def summaries(self, read: Callable[[Mapping[str, Any]], Summary]) -> list[Summary]:
-        """What all commits say, in order of the shards; `read` raises ValueError for what is damaged."""
+        """Returns the summaries of all commits, in order of the shards.
+
+        `read` raises ValueError if one is damaged.
+
+        `read` raises ValueError for what is damaged.
+        """
         found = []
         for shard, commit in sorted(self.commits().items()):
             try:
@@ -96,7 +102,10 @@ class ShardSet:
         return [self.table_of(commit) for _, commit in sorted(self.commits().items())]
 
     def table_of(self, commit: Commit) -> pa.Table:
-        """Raises DamagedError where the bytes are not those that were committed."""
+        """Returns the data of a commit.
+
+        Raises DamagedError if the bytes are not those that were committed.
+        """
         data, where = self._store.read(commit.data_key), f"{self._store.url}/{commit.data_key}"
         if not self._folder.is_content(commit.data_key, data):
             raise DamagedError(
@@ -110,9 +119,9 @@ class ShardSet:
 
 
 def withdraw_damaged(store: Store) -> list[str]:
-    """Makes shards undone, anywhere in the store, whose data is not what was committed; returns their names.
+    """Withdraws the commits of shards whose data is damaged, anywhere in the store; returns their names.
 
-    Reads all data. The same command then does them again.
+    It reads all data. The same command then computes these shards again.
     """
     found = [owner for key in store.keys("") if (owner := ShardFolder.committed(key))]
     damaged = [(folder, shard) for folder, shard in found if _is_damaged(store, folder, shard)]
@@ -133,7 +142,9 @@ def _is_damaged(store: Store, folder: ShardFolder, shard: str) -> bool:
 
 
 def remove_unnamed(store: Store) -> int:
-    """Removes data that killed writers left beside committed shards, anywhere in the store; returns how many.
+    """Removes data that killed writers left of committed shards, anywhere in the store.
+
+    Returns how many objects.
 
     A commit is never replaced, so no commit will ever name such an object.
     """
@@ -153,7 +164,10 @@ def remove_unnamed(store: Store) -> int:
 
 
 def _unnamed(keys: set[str], commit: Commit | None) -> set[str]:
-    """None where the named one is not there: a damaged commit must cost no data."""
+    """Returns the data objects that the commit does not name.
+
+    None if the named one is missing, to lose no data.
+    """
     if commit is None:
         return set()
     named = {key for key in keys if key.endswith(commit.data_key)}  # its round may lie deeper in the store

@@ -1,8 +1,8 @@
-"""What the commit of a shard says about it, so that reports need the small commit objects only.
+"""Defines what the commit of a shard says about it, so that reports need the small commit objects only.
 
-The JSON of commits is written and read here and nowhere else. Every version's can be read: a field that an
-older one lacked says what was true then. In the JSON phases, outcomes and sources stand as their values, and
-the verdicts as "phase/outcome/reason".
+The JSON of commits is written and read here and nowhere else. Commits of every version can be read: a missing
+field gets the value that was true for that version. The JSON holds phases, outcomes and sources as their
+values, and verdicts as "phase/outcome/reason".
 """
 
 import os
@@ -21,7 +21,7 @@ __all__ = ["JudgedAs", "ShardCounts", "ShardSummary", "Work", "WorkSummary", "sp
 
 
 class JudgedAs(NamedTuple):
-    """What samples are counted by: the phase that drew them and the verdict on them."""
+    """The key by which samples are counted: the phase that drew them and the verdict on them."""
 
     phase: Phase
     outcome: Outcome
@@ -38,13 +38,13 @@ class Work:
 
     @classmethod
     def since(cls, started_at: float) -> "Work":
-        """Of this process, until now."""
+        """Returns the work of this process from `started_at` until now."""
         worker = f"{socket.gethostname()}/{os.getpid()}"
         return cls(worker=worker, started_at=started_at, ended_at=time.time())
 
     @classmethod
     def _from_json(cls, stored: Mapping[str, Any]) -> "Work | None":
-        """None in commits of the first versions."""
+        """Returns the work, or None for commits of the first versions."""
         if not {"started_at", "ended_at"} <= stored.keys():
             return None
         return _WORK.validate_python(
@@ -60,14 +60,14 @@ class Work:
 
 
 def span_s(work: Iterable[Work | None]) -> float:
-    """Seconds from the first start to the last end, of the shards that tell."""
+    """Returns the seconds from the first start to the last end, of the shards that stored them."""
     told = [one for one in work if one is not None]
     return max(one.ended_at for one in told) - min(one.started_at for one in told)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardCounts:
-    """What rewriting made of a shard's problems; `total` adds shards up.
+    """The counts of a shard's rewriting; `total` adds shards up.
 
     By phase: `problems` that it sampled for, `samples` and their `tokens`, problems that it `solved` (its
     sample is kept) or found an `accepted` sample for.
@@ -95,7 +95,7 @@ class ShardCounts:
 
     @classmethod
     def total(cls, counts: Iterable["ShardCounts"]) -> "ShardCounts":
-        """The sums over shards."""
+        """Returns the sums over shards."""
         all_counts = list(counts)
         sums: dict[str, Any] = {}
         for name in (one.name for one in fields(cls)):
@@ -106,13 +106,13 @@ class ShardCounts:
 
     @property
     def num_target_tokens(self) -> int:
-        """All that the target sampled: kept, rejected and stopped. A teacher's tokens are not its own."""
+        """All tokens that the target sampled: kept, rejected and stopped. A teacher's tokens do not count."""
         return self.tokens.total() - self.tokens[Phase.TEACHER] + self.num_stopped_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardSummary:
-    """What the commit of a shard of records says."""
+    """The content of the commit of a shard of records."""
 
     counts: ShardCounts
     work: Work | None = None  # None in commits of the first versions
@@ -154,7 +154,7 @@ class ShardSummary:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "ShardSummary":
-        """Raises ValueError for what no version has written."""
+        """Reads a summary. Raises ValueError for JSON that no version has written."""
         return cls(
             counts=_counts_from_json(_COUNTS.validate_python(stored)),
             work=Work._from_json(stored),
@@ -166,7 +166,7 @@ class ShardSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkSummary:
-    """What the commit of a shard of the gap report or of an evaluation says."""
+    """The content of the commit of a shard of the gap report or of an evaluation."""
 
     work: Work | None = None  # None in commits of the first versions, as the others
     num_units: int | None = None  # records or texts that were scored, samples that were drawn
@@ -186,7 +186,7 @@ class WorkSummary:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "WorkSummary":
-        """Raises ValueError for what no version has written."""
+        """Reads a summary. Raises ValueError for JSON that no version has written."""
         return _WORK_SUMMARY.validate_python({**stored, "work": Work._from_json(stored)})
 
 
@@ -212,7 +212,7 @@ class _Carried:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _StoredCounts:
-    """The counts by the names that they have in the JSON."""
+    """The counts, by their names in the JSON."""
 
     sources: Counter[Source] = field(default_factory=Counter)
     kept: Counter[Source] | None = None  # versions without rounds kept what they rewrote
@@ -255,7 +255,7 @@ def _counts_from_json(stored: _StoredCounts) -> ShardCounts:
 
 
 def _judged_as(key: str) -> JudgedAs:
-    """ValueError for what is no verdict; a reason may have slashes of its own."""
+    """Reads a verdict's key, whose reason may contain slashes. Raises ValueError for any other text."""
     phase, outcome, reason = key.split("/", 2)
     return JudgedAs(Phase(phase), Outcome(outcome), reason)
 

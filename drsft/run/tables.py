@@ -172,7 +172,7 @@ def problems_from_table(table: pa.Table) -> list[Problem]:
 
 
 def problems_of_records(records: pa.Table) -> list[Problem]:
-    """The problems alone of a table of records."""
+    """Returns the problems alone of a table of records."""
     wanted = (*PROBLEM_SCHEMA.names, EARLIER_TURNS.name)
     return problems_from_table(records.select([name for name in wanted if name in records.schema.names]))
 

@@ -85,7 +85,7 @@ def survey_data(problems: Problems, given: GivenColumns, ask: Ask, *, kind: str 
 
 
 def _read(problems: Problems) -> tuple[Problems, list[Row | BadRow]]:
-    """The first rows of the split; of another one where there is no training split."""
+    """Returns the first rows of the split; of another one where there is no training split."""
     try:
         return problems, list(islice(read_rows(problems), MAX_ROWS))
     except InputError:
@@ -101,7 +101,9 @@ def _read(problems: Problems) -> tuple[Problems, list[Row | BadRow]]:
 
 
 def _read_western(problems: Problems, rows: list[Row | BadRow]) -> tuple[Problems, list[Row | BadRow]]:
-    """The rows read as Windows' Western encoding, where they are no UTF-8 and have accents within words."""
+    """Returns the rows read as Windows' Western encoding, where they are no UTF-8 and have accents within
+    words.
+    """
     if problems.reading.encoding is not None or not any(
         isinstance(row, BadRow) and "utf-8" in row.reason.lower() for row in rows
     ):
@@ -117,7 +119,7 @@ def _read_western(problems: Problems, rows: list[Row | BadRow]) -> tuple[Problem
 
 
 def _held_out_split(problems: Problems, *, first: Row) -> str | None:
-    """A split with rows of its own."""
+    """Returns a split with rows of its own."""
     for split in HELD_OUT_SPLITS:
         if split == problems.split:
             continue
@@ -156,7 +158,7 @@ def _checked(problems: Problems, rows: Sequence[Row]) -> tuple[list[Problem], li
 def _found_kind(
     problems: Problems, rows: Sequence[Row], *, has_solutions: bool
 ) -> tuple[str, str, Literal[0, 1] | None]:
-    """The kind, the reason, and the first option's number where answers are numbers of options.
+    """Returns the kind, the reason, and the first option's number where answers are numbers of options.
 
     Kind `exact` takes any reference, so it shows them all.
     """
@@ -184,7 +186,7 @@ def _found_kind(
 
 
 def _first_number(problems: Sequence[Problem]) -> Literal[0, 1] | None:
-    """The number of the first option, where answers are numbers of options; else None."""
+    """Returns the number of the first option, where answers are numbers of options; else None."""
     every = [(one.reference.strip().removesuffix(".0"), options_of(one.question)) for one in problems]
     offers = [
         (one, offered)

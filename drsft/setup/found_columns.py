@@ -151,7 +151,9 @@ class _Finder:
         )
 
     def _answering_turn(self, *, taken: str) -> str | None:
-        """The one turn of a completion, which stands in a field of its own beside the prompt's turns."""
+        """Returns the one turn of a completion, which stands in a field of its own beside the
+        prompt's turns.
+        """
         for name in _COMPLETIONS:
             one = next((one for one in self.texts.profiles if one.path == name != taken), None)
             if (
@@ -164,7 +166,7 @@ class _Finder:
         return None
 
     def _kind(self) -> str | None:
-        """A field that names a known verifier in every row that has it."""
+        """Returns a field that names a known verifier in every row that has it."""
         named = [one.path for one in self.texts.profiles if one.path.lower() in _KIND_FIELDS]
         for name in named:
             values = {text_of(fields, name) for fields in self.texts.rows} - {None}
@@ -207,7 +209,7 @@ class _Finder:
         return self._without_repeats(self._choose(Role.QUESTION, candidates))
 
     def _without_repeats(self, question: str) -> str:
-        """The last field of a template alone, where its texts hold those of the others."""
+        """Returns the last field of a template alone, where its texts hold those of the others."""
         *others, last = template_fields(question)
         return last if others and all(self.texts.hold(last, other) for other in others) else question
 
@@ -241,7 +243,9 @@ class _Finder:
         return self._first_of_list(chosen) or chosen
 
     def _first_of_list(self, column: str) -> str | None:
-        """The first of a list where it is the only one, or where texts say the same in other words."""
+        """Returns the first of a list where it is the only one, or where texts say the same in other
+        words.
+        """
         values = self.texts.values(column)
         lists = [one for one in values if isinstance(one, list) and one]
         if len(lists) * 2 < len(values):
@@ -269,7 +273,9 @@ class _Finder:
         )
 
     def _whole(self, question: str, taken: set[str], reference: str) -> str:
-        """The question behind its context, and above its options, where these have fields of their own."""
+        """Returns the question behind its context, and above its options, where these have fields of their
+        own.
+        """
         context = next(
             (
                 one
@@ -299,7 +305,9 @@ class _Finder:
         return question if whole == f"{{{question}}}" else whole
 
     def _is_bare(self, column: str) -> bool:
-        """Whether a field that could be the solution holds short answers, no longer than those of another."""
+        """Returns whether a field that could be the solution holds short answers, no longer than those of
+        another.
+        """
         named = [
             one.column
             for one in self._candidates(Role.REFERENCE, {column})
@@ -327,7 +335,7 @@ class _Finder:
         return best.column
 
     def _first_of_series(self, candidates: Sequence[Candidate]) -> Candidate | None:
-        """The first of fields that differ in a number alone and fit alike: solution_1, solution_2."""
+        """Returns the first of fields that differ in a number alone and fit alike: solution_1, solution_2."""
         alike = [one for one in candidates if candidates[0].score - one.score < CLEAR_LEAD]
         stems = {re.sub(r"\d+$", "", one.column) for one in alike}
         return min(alike, key=lambda one: (len(one.column), one.column)) if len(stems) == 1 else None

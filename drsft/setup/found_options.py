@@ -55,7 +55,7 @@ def option_fields(texts: RowTexts, taken: set[str]) -> Sequence[str]:
 
 
 def _in_list(texts: RowTexts, reference: str, taken: set[str]) -> Sequence[str]:
-    """A list of as many texts in every row, of which the answer is a letter or a number."""
+    """Returns a list of as many texts in every row, of which the answer is a letter or a number."""
     lists = [one.path for one in texts.profiles if one.type is FieldType.TEXTS and one.path not in taken]
     if len(lists) != 1 or not all(map(_OPTION_NAME.fullmatch, texts.of(reference))):
         return []
@@ -66,7 +66,7 @@ def _in_list(texts: RowTexts, reference: str, taken: set[str]) -> Sequence[str]:
 
 
 def _between(texts: RowTexts, question: str, reference: str) -> Sequence[str]:
-    """The columns of a table without names between the question and the letter of its answer."""
+    """Returns the columns of a table without names between the question and the letter of its answer."""
     paths = [one.path for one in texts.profiles]
     if question not in paths or not all(map(_UNNAMED.fullmatch, paths)) or not texts.are_letters(reference):
         return []

@@ -59,14 +59,16 @@ class KindTrial:
 
 
 def try_kinds(problems: Sequence[Problem], submit: Submit, *, has_solutions: bool) -> list[KindTrial]:
-    """One trial for each kind that could judge, the strictest first. `submit` is a pool's."""
+    """Returns one trial for each kind that could judge, the strictest first. `submit` is a pool's."""
     return [
         _tried(kind, problems, submit, has_solutions=has_solutions) for kind in (*STRICTEST_FIRST, "exact")
     ]
 
 
 def chosen_trial(trials: Sequence[KindTrial], *, median_chars: int, are_letters: bool = False) -> KindTrial:
-    """The strictest of those that meet the most references; `exact` where no other meets most of them.
+    """Returns the strictest of those that meet the most references.
+
+    `exact` where no other meets most of them.
 
     Letters are choices, where half of the questions are seen to list options.
 
@@ -121,7 +123,10 @@ def _tried(kind: str, problems: Sequence[Problem], submit: Submit, *, has_soluti
 
 
 def _is_prose(problem: Problem) -> bool:
-    """Whether a reference is a text of its own that announces no answer; what is read in it is chance."""
+    """Returns whether a reference is a text of its own that announces no answer.
+
+    What is read in it is chance.
+    """
     words = problem.reference.split()
     is_solution = problem.reference == problem.demonstration
     return not is_solution and len(words) > MAX_WORDS and _STATED.search(problem.reference) is None

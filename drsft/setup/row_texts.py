@@ -24,7 +24,7 @@ class RowTexts:
         self.rows = rows[:CHECKED]
 
     def of(self, column: str) -> list[str]:
-        """A text for each row; empty where it has none."""
+        """Returns a text for each row; empty where it has none."""
         return [text_of(fields, column) or "" for fields in self.rows]
 
     def values(self, column: str) -> list[Any]:
@@ -52,7 +52,9 @@ class RowTexts:
         return chars is None or (chars.median < 40 and chars.p95 < 80)
 
     def hold(self, column: str, other: str) -> bool:
-        """Whether nearly all texts of a column hold the texts of another one, in rows that have both."""
+        """Returns whether nearly all texts of a column hold the texts of another one, in rows that
+        have both.
+        """
         both = zip(self.of(column), map(str.strip, self.of(other)), strict=True)
         pairs = [(one, two) for one, two in both if one and two]
         return bool(pairs) and sum(two in one for one, two in pairs) * 10 > len(pairs) * 9
@@ -66,7 +68,7 @@ class RowTexts:
         return _most(isinstance(one, Conversation) for one in self.conversations(column))
 
     def end_with_answers(self, messages: str) -> bool:
-        """Whether the last turns of conversations are the assistant's."""
+        """Returns whether the last turns of conversations are the assistant's."""
         read = self.conversations(messages)
         return _most(isinstance(one, Conversation) and one.answer is not None for one in read)
 

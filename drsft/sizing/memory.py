@@ -33,7 +33,10 @@ class StageMemory:
 
 
 def memory_of(config: RunConfig, shape: ModelShape) -> tuple[StageMemory, ...]:
-    """What rewriting, gap and training hold. Evaluation holds what rewriting does, with the engine alone."""
+    """Returns what rewriting, gap and training hold.
+
+    Evaluation holds what rewriting does, with the engine alone.
+    """
     target, resources = config.target, config.resources
     size = shape.size(target.dtype)
     beside = sum(beside_engine(target, config.rewrite, size).values())

@@ -54,18 +54,19 @@ def actor_resources(resources: Resources) -> dict[str, Any]:
 
 
 def group_labels(group: str | None) -> dict[str, str] | None:
-    """The label selector for a group of nodes; None where any node will do."""
+    """Returns the label selector for a group of nodes; None where any node will do."""
     return {GROUP_LABEL: group} if group else None
 
 
 def actor_verifier(config: RunConfig) -> VerifierPool:
-    """The verifiers of one actor, the same for rewriting and for evaluation."""
+    """Returns the verifiers of one actor, the same for rewriting and for evaluation."""
     workers = config.resources.verify_workers_per_actor
     return VerifierPool.from_config(config.rewrite.verification, num_workers=workers)
 
 
 def scoring_model(target: Target) -> "CausalLM":
-    """The target for its likelihoods, which the engine cannot give: on the actor's GPU where it has one.
+    """Returns the target for its likelihoods, which the engine cannot give: on the actor's GPU where it has
+    one.
 
     Imported here, after any engine: what loads torch first decides how many threads it gets.
     """
@@ -275,7 +276,7 @@ def _cause_of(error: BaseException, stage: str) -> DrsftError:
 
 
 def _last_error_line(text: str) -> str:
-    """The line that names the exception; Ray appends advice of its own below it."""
+    """Returns the line that names the exception; Ray appends advice of its own below it."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     named = [line for line in lines if _ERROR_LINE.match(line)]
     return (named or lines or [""])[-1][:300]

@@ -31,7 +31,7 @@ def check_port_is_free(port: int, key: str) -> None:
 
 
 def is_own_machine() -> bool:
-    """Whether the engines will run here, in a cluster of this run's own."""
+    """Returns whether the engines will run here, in a cluster of this run's own."""
     return os.environ.get("RAY_ADDRESS", "local") == "local"
 
 
@@ -100,7 +100,7 @@ def quiet_stderr(console: Console) -> Iterator[None]:
 
 
 def _kept(log: int) -> str:
-    """The name of a copy of an open file; other processes may still write at its end."""
+    """Returns the name of a copy of an open file; other processes may still write at its end."""
     with tempfile.NamedTemporaryFile(prefix="drsft-ray-", suffix=".log", delete=False) as copy:
         copy.write(os.pread(log, os.fstat(log).st_size, 0))
         return copy.name
@@ -108,7 +108,7 @@ def _kept(log: int) -> str:
 
 @contextmanager
 def connected(*, dashboard_port: int | None = None) -> Iterator[None]:
-    """A connection for the length of the block; a local cluster ends with it.
+    """Yields a connection for the length of the block; a local cluster ends with it.
 
     Within it sys.stdout is sys.stderr. Raises SetupError.
     """

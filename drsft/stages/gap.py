@@ -105,7 +105,7 @@ def is_complete(run: Run, plan: Plan) -> bool:
 
 
 def run_scores(store: Store, config: RunConfig) -> pa.Table:
-    """The `row_columns` of the run's texts. Raises StageError before the gap stage."""
+    """Returns the `row_columns` of the run's texts. Raises StageError before the gap stage."""
     if not store.exists(GAP.report):
         raise StageError(
             "train.filter goes by the gap report, which this run has not yet; run drsft gap first"

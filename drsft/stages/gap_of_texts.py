@@ -75,7 +75,9 @@ def _rows_of_data(
 
 
 def _rows_of_run(run: Run, prompter: Prompter) -> Iterator[list[Text]]:
-    """The first round's texts for another model: its own prompt, other ids where its tokenizer is another."""
+    """Yields the first round's texts for another model: its own prompt, other ids where its tokenizer is
+    another.
+    """
     target = run_prompter(run.config.target, run.store)
     is_same = target.tokenizer.get_vocab() == prompter.tokenizer.get_vocab()
     for _, table in run.record_tables():
@@ -97,7 +99,9 @@ def _rows_of_run(run: Run, prompter: Prompter) -> Iterator[list[Text]]:
 
 
 def _encoded_anew(ids: Sequence[int], target: Prompter, prompter: Prompter) -> tuple[int, ...]:
-    """The target's completion in another model's tokens, with its thought where both know thoughts."""
+    """Returns the target's completion in another model's tokens, with its thought where both know
+    thoughts.
+    """
     parts = target.split(ids)
     thought = None if parts.thought is None else target.decode(parts.thought).strip()
     return prompter.written(target.answer_text(ids).strip(), thought)

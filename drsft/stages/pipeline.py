@@ -161,7 +161,9 @@ def _run_rounds(start: _Start) -> None:
 
 
 def _waits_for(one: Round, start: _Start) -> str | None:
-    """What must be done first, by other commands or by this one, before these stages of a later round."""
+    """Returns what must be done first, by other commands or by this one, before these stages of a later
+    round.
+    """
     if not one.has_target:
         return f"round {one.number - 1} is not trained yet"
     if "rewrite" not in start.stages and not rewriting.is_complete(one.run, start.plan):

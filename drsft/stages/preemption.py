@@ -39,7 +39,7 @@ def announce(*, seconds: float) -> str:
 
 
 def wait_until_idle(node_id: str, *, seconds: float) -> bool:
-    """Whether no actor was left on the node within so many seconds.
+    """Returns whether no actor was left on the node within so many seconds.
 
     A node that the autoscaler removes is idle already: it is not held up.
     """

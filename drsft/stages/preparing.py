@@ -114,7 +114,7 @@ def write_manifest(run: Run) -> None:
 
 
 def keep_resources(run: Run, resources: Resources) -> Run:
-    """The run with its workers settled, which its folder then says too."""
+    """Returns the run with its workers settled, which its folder then says too."""
     _keep_config(run, resources)
     return Run(run.store, run.config.model_copy(update={"resources": resources}))
 
@@ -125,7 +125,7 @@ def _keep_config(run: Run, resources: Resources) -> None:
 
 
 def describe_carried_over(round_run: Run, plan: Plan) -> str:
-    """What a later round rewrites again, and what it need not."""
+    """Returns what a later round rewrites again, and what it need not."""
     findings = sum(survey_counts(round_run).values(), Counter())
     counts = ShardCounts.total(summary.counts for summary in round_run.summaries())
     unsolved, grew = findings[SurveyFinding.NOT_SOLVED_ALONE], findings[SurveyFinding.GAP_GREW]

@@ -85,7 +85,7 @@ class ProgressBoard:
         return NoShard.MORE if self._is_draining else self._queues[stage].draw(slot, finished=finished)
 
     def is_asked(self, stage: str) -> bool:
-        """Whether an engine is ready and has asked for its first shard."""
+        """Returns whether an engine is ready and has asked for its first shard."""
         return self._queues[stage].is_asked
 
     def engine_starts(self, stage: str, actor_id: str, node_id: str) -> bool:
@@ -186,13 +186,16 @@ class ProgressBoard:
             self._metrics.set(f"drsft_{name}", value, **labels)
 
     def snapshot(self) -> list[StageProgress]:
-        """All stages as they are now."""
+        """Returns all stages as they are now."""
         now_s = self._clock()
         return [state.at(now_s) for state in self._stages.values()]
 
 
 def start_board(run: str | None = None) -> Any:
-    """The board as a Ray actor that takes no CPU. On the driver's node: a worker's may be taken away."""
+    """Returns the board as a Ray actor that takes no CPU.
+
+    On the driver's node: a worker's may be taken away.
+    """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return ray.remote(num_cpus=0, scheduling_strategy=here)(ProgressBoard).remote(run)
 

@@ -87,7 +87,7 @@ def _share(stage: StageProgress) -> str:
 
 
 def describe(stage: StageProgress) -> str:
-    """The rest of a stage's line: sources, samples, speed, time left, and what is being done."""
+    """Returns the rest of a stage's line: sources, samples, speed, time left, and what is being done."""
     parts = [f"{stage.total:,.0f} problems so far, reading"] if stage.is_growing else []
     parts += [f"{name} {stage.counts[name]:,.0f}" for name in SOURCES if name in stage.counts]
     if stage.num_samples:
@@ -107,7 +107,7 @@ def describe(stage: StageProgress) -> str:
 
 
 def _phases(engines: Mapping[EnginePhase, int]) -> str:
-    """What the engines do that do not sample yet; nothing once all of them do."""
+    """Returns what the engines do that do not sample yet; nothing once all of them do."""
     starting = {phase: num for phase, num in engines.items() if phase is not EnginePhase.SAMPLING}
     if len(engines) == 1:
         return "".join(starting)

@@ -15,7 +15,7 @@ __all__ = ["show_and_write_report"]
 
 
 def show_and_write_report(run: Run, console: Console) -> str:
-    """Where the run's page lies."""
+    """Returns where the run's page lies."""
     data = collect(run)
     if data.comparison:
         table = Table(*COMPARISON_HEADER, box=SIMPLE)

@@ -242,7 +242,7 @@ def run_rewriting(
 def _tokens_per_problem(
     config: RunConfig, plan: Plan | None, sizes: Mapping[str, int] | None
 ) -> float | None:
-    """The round's token budget, shared out among all problems that it rewrites."""
+    """Returns the round's token budget, shared out among all problems that it rewrites."""
     budget = config.rewrite.tokens_per_run
     if budget is None:
         return None

@@ -39,7 +39,7 @@ class ShardQueue:
             self._waiting.clear()
 
     def draw(self, slot: int, *, finished: str | None) -> Draw:
-        """The slot's next shard. `finished` is the one that it has had and done.
+        """Returns the slot's next shard. `finished` is the one that it has had and done.
 
         A slot that has not finished its shard was cut off with its actor, and gets it again.
         """

@@ -56,7 +56,7 @@ def _is_done(store: Store, train: Train, job: Job) -> bool:
 
 
 def told_troubles(run: Run) -> list[str]:
-    """What the finished trainings' metrics warn of, a line each."""
+    """Returns what the finished trainings' metrics warn of, a line each."""
     return [
         f"{model.arm} seed {model.seed}: {text}"
         for model, folder in run.trainings()
@@ -87,7 +87,10 @@ def run_training(config: RunConfig, store_url: str, read_view: ReadView, *, boar
 
 
 def _filtered(store: Store, records: pa.Table, data: DataView, config: RunConfig) -> pa.Table:
-    """The records without what `train.filter` leaves out; how much that was lies beside the packed rows."""
+    """Returns the records without what `train.filter` leaves out.
+
+    How much that was lies beside the packed rows.
+    """
     train = config.train
     if train.filter is None:
         return records
@@ -159,7 +162,7 @@ def _num_workers(resources: Resources) -> int | tuple[int, int]:
 
 
 def _work(arguments: dict[str, Any]) -> str | None:
-    """What each worker does; returns what `_train_all` does."""
+    """Returns what each worker does; returns what `_train_all` does."""
     config = RunConfig.model_validate_json(arguments["config"])
     if os.path.isdir(arguments["folder"]):
         # Ray Train starts a worker in a folder of its own, where a model's relative path leads nowhere.

@@ -16,7 +16,7 @@ __all__ = ["copy_turn", "prompter_of", "run_prompter", "thought_length"]
 
 
 def run_prompter(target: Target, store: Store, *, date: str | None = None) -> Prompter:
-    """The prompter of a target of the run, with the turn and the date that the run keeps.
+    """Returns the prompter of a target of the run, with the turn and the date that the run keeps.
 
     The run's first start derives and stores them, as of `date` (ISO; None: today). A run that an older
     version started has none: its turn is derived as of the day of that start. Raises ModelError.
@@ -30,7 +30,7 @@ def run_prompter(target: Target, store: Store, *, date: str | None = None) -> Pr
 
 
 def prompter_of(model: str, config: RunConfig, store: Store) -> Prompter:
-    """The target's prompter with the run's turn; another model's with its own, as of the same day."""
+    """Returns the target's prompter with the run's turn; another model's with its own, as of the same day."""
     own = run_prompter(config.target, store)
     if model == config.target.model:
         return own
@@ -44,7 +44,7 @@ def copy_turn(run: Store, store: Store) -> None:
 
 
 def thought_length(config: RunConfig, store: Store) -> ThoughtLength | None:
-    """How long a completion's thought is, by the run's turn; None where that marks no thoughts.
+    """Returns how long a completion's thought is, by the run's turn; None where that marks no thoughts.
 
     By ids rather than by the records' own columns: older records have none, and experts' texts neither.
     """

@@ -26,7 +26,7 @@ __all__ = [
 
 
 def open_store(url: str) -> Store:
-    """A store at a local folder or at s3://bucket/prefix."""
+    """Returns a store at a local folder or at s3://bucket/prefix."""
     if url.startswith("s3://"):
         return S3Store(url)
     if "://" in url:

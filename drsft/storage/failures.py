@@ -49,7 +49,9 @@ _OTHERWISE = "check AWS_ENDPOINT_URL, the credentials and the bucket's name"
 
 
 def is_nameable(text: str) -> bool:
-    """Whether a file or an object may be called so: no control characters, no halves of surrogate pairs."""
+    """Returns whether a file or an object may be called so: no control characters, no halves of surrogate
+    pairs.
+    """
     return _UNNAMEABLE.search(text) is None
 
 

@@ -19,7 +19,7 @@ PIECE_BYTES = 8 << 20
 
 
 def table_bytes(table: pa.Table) -> bytes:
-    """The table as one Parquet file with a checksum of each page; equal tables give equal bytes."""
+    """Returns the table as one Parquet file with a checksum of each page; equal tables give equal bytes."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return bytes(sink.getvalue())
@@ -30,7 +30,7 @@ def read_table(store: Store, key: str) -> pa.Table:
 
 
 def table_of_bytes(data: bytes, where: str) -> pa.Table:
-    """The table of a Parquet file. Raises DamagedError where it is none, or damaged."""
+    """Returns the table of a Parquet file. Raises DamagedError where it is none, or damaged."""
     try:
         return pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
@@ -58,7 +58,7 @@ def download_folder(store: Store, key: str, folder: Path) -> None:
 
 
 def _pieces(store: Store, key: str) -> Iterator[bytes]:
-    """The object's content, piece by piece."""
+    """Yields the object's content, piece by piece."""
     with store.open(key) as file:
         while True:
             try:

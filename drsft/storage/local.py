@@ -21,7 +21,7 @@ _PIECE_BYTES = 4 << 20  # of a file that is copied
 
 
 def open_local(path: Path) -> BinaryIO:
-    """A file of this machine, for reading. Raises StorageError."""
+    """Returns a file of this machine, for reading. Raises StorageError."""
     try:
         return path.open("rb")
     except OSError as error:
@@ -44,7 +44,7 @@ class LocalStore:
 
     @contextmanager
     def _staged(self, key: str, data: BinaryIO) -> Iterator[tuple[Path, Path]]:
-        """The data in a file beside its place, for as long as the block takes to put it there."""
+        """Yields the data in a file beside its place, for as long as the block takes to put it there."""
         target = self._path(key)
         staging = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
         try:

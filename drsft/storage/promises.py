@@ -43,7 +43,9 @@ def check_promises(store: Store) -> None:
 
 
 def num_winners(store: Store, key: str, num_racers: int) -> int:
-    """How many of so many writers of one new key are told that they created it, and one that comes later."""
+    """Returns how many of so many writers of one new key are told that they created it, and one that comes
+    later.
+    """
     barrier = threading.Barrier(num_racers)
 
     def write(number: int) -> bool:
@@ -59,7 +61,7 @@ def num_winners(store: Store, key: str, num_racers: int) -> int:
 
 
 def wrong_bytes(found: bytes, written: bytes) -> str | None:
-    """Why an object is not what was written; None where it is."""
+    """Returns why an object is not what was written; None where it is."""
     if found == written:
         return None
     if _FRAME.match(found):

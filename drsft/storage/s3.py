@@ -187,7 +187,10 @@ class S3Store:
         return count
 
     def begin_upload(self, key: str, part: bytes) -> str:
-        """An upload in parts that has its first one; nobody sees the object until its end. Gives its id."""
+        """Returns an upload in parts that has its first one; nobody sees the object until its end.
+
+        Gives its id.
+        """
         with self._asked("upload", key) as client:
             place = {"Bucket": self.bucket, "Key": self._key(key)}
             upload = str(client.create_multipart_upload(**place)["UploadId"])

@@ -30,13 +30,16 @@ class Store(Protocol):
         ...
 
     def open(self, key: str) -> BinaryIO:
-        """The object as a file that can be sought in, read piece by piece; reading it may raise OSError."""
+        """Returns the object as a file that can be sought in, read piece by piece.
+
+        Reading it may raise OSError.
+        """
         ...
 
     def exists(self, key: str) -> bool: ...
 
     def keys(self, prefix: str) -> Iterator[str]:
-        """All keys under the folder `prefix`, sorted."""
+        """Yields all keys under the folder `prefix`, sorted."""
         ...
 
     def delete(self, key: str) -> None: ...

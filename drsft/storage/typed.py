@@ -18,7 +18,9 @@ Stored = TypeVar("Stored")
 
 
 def read_stored(store: Store, key: str, kind: type[Stored], **more: Any) -> Stored:
-    """The JSON object at `key` as a `kind`, a dataclass or a pydantic model; `more` are fields not in it.
+    """Returns the JSON object at `key` as a `kind`, a dataclass or a pydantic model.
+
+    `more` are fields not in it.
 
     Fields that `kind` lacks are passed over where it allows that: a newer version may have written them.
     """

@@ -82,7 +82,10 @@ def use_document_attention(causal_lm: Any) -> None:
 
 
 def _keeps_documents_apart(causal_lm: Any) -> bool:
-    """Whether twelve tokens have equal states together and by document. Leaves the probe in its place."""
+    """Returns whether twelve tokens have equal states together and by document.
+
+    Leaves the probe in its place.
+    """
     device = next(causal_lm.parameters()).device
     config = causal_lm.config.get_text_config()
     ids_T = torch.arange(sum(PROBE_LENGTHS), device=device) % config.vocab_size
@@ -108,7 +111,9 @@ def _keeps_documents_apart(causal_lm: Any) -> bool:
 
 
 def limits_are_known(config: Any, windows: set[int | None]) -> bool:
-    """Whether `windows`, those that the attention function was given, are all that limits the view back."""
+    """Returns whether `windows`, those that the attention function was given, are all that limits the view
+    back.
+    """
     kinds = getattr(config, "layer_types", None)
     if kinds is None:
         has_window = bool(getattr(config, "sliding_window", None))
@@ -151,7 +156,10 @@ def document_attention(
 
 
 def flash_takes(query: Tensor, key: Tensor, value: Tensor) -> bool:
-    """Whether the kernel has heads of these sizes, the last axis; trying a model in fp32 does not tell."""
+    """Returns whether the kernel has heads of these sizes, the last axis.
+
+    Trying a model in fp32 does not tell.
+    """
     size = query.shape[-1]
     return size == key.shape[-1] == value.shape[-1] and size <= LARGEST_HEAD and size % 8 == 0
 

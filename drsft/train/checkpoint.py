@@ -152,7 +152,10 @@ def load(
 
 
 def read_beside(store: Store, name: str, *, step: int, world: World) -> bytes | None:
-    """A file that lies beside a committed state, if there is one of that name. All processes call it."""
+    """Returns a file that lies beside a committed state, if there is one of that name.
+
+    All processes call it.
+    """
     key = _CHECKPOINTS.beside(step, name)
     return store.read(key) if world.from_first(store.exists(key)) else None
 
@@ -164,7 +167,7 @@ def commits(store: Store) -> list[Commit]:
 
 
 def best(found: list[Commit]) -> Commit | None:
-    """The one with the lowest score; of equal ones the earliest."""
+    """Returns the one with the lowest score; of equal ones the earliest."""
     scored = [commit for commit in found if commit.score is not None]
     return min(scored, key=lambda commit: (commit.score, commit.step), default=None)
 

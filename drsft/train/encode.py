@@ -51,7 +51,7 @@ def encode(
     Rows of more than `seq_len` tokens are left out and counted: a truncated completion would lose its answer
     and its end of turn, and so teach text that never ends. With `thought_length` thoughts are told from
     answers: if `are_masked`, they are not learnt, and rows that are nothing else are left out and counted;
-    else they are marked in `thought_mask_T`. StageError where prompt or completion is empty.
+    else they are marked in `thought_mask_T`. Raises StageError where prompt or completion is empty.
     """
     examples = []
     num_too_long = num_without_answer = 0
@@ -73,7 +73,9 @@ def encode(
 
 
 def _completions(row: dict[str, Any], data: DataView) -> list[list[int]]:
-    """What is learnt for one problem: one completion, several where a recipe keeps several, or none."""
+    """Returns what is learnt for one problem: one completion, several where a recipe keeps several,
+    or none.
+    """
     if data == DataView.EXPERT:
         return [row["expert_completion_ids"]]
     if row["source"] == Source.DROPPED.value:

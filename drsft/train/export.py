@@ -53,7 +53,10 @@ class Export:
 
 
 def model_folder(location: str) -> Path:
-    """The folder of a model, fetched from the hub when `location` is a name there. Raises ModelError."""
+    """Returns the folder of a model, fetched from the hub when `location` is a name there.
+
+    Raises ModelError.
+    """
     folder = Path(location).expanduser()
     if folder.is_dir():
         return folder

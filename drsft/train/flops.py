@@ -63,7 +63,10 @@ def _operations(weight: nn.Parameter) -> int:
 
 
 def _experts(config: Any) -> tuple[int, float]:
-    """How many experts a layer has, and the share of them that sees a token; 0 and 1 where there are none."""
+    """Returns how many experts a layer has, and the share of them that sees a token.
+
+    0 and 1 where there are none.
+    """
 
     def first_of(*names: str) -> int | None:
         return next((value for name in names if (value := getattr(config, name, None))), None)

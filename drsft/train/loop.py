@@ -112,7 +112,10 @@ def _step(
     step: int,
     log: MetricsLog,
 ) -> dict[str, float]:
-    """One step's metrics, with those of the held-out rows where a checkpoint is due; they are in the log."""
+    """Returns one step's metrics, with those of the held-out rows where a checkpoint is due.
+
+    They are in the log.
+    """
     try:
         metrics = train_step(training, model, optimiser, step, references=references)
     except StageError:

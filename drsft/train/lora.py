@@ -69,7 +69,7 @@ def _switch_adapters(causal_lm: nn.Module, *, are_off: bool) -> None:
 
 
 def merged_weights(causal_lm: nn.Module, weights: Mapping[str, Tensor], lora: Lora) -> dict[str, Tensor]:
-    """The plain model's weights, W + α/r · B A, from those of `causal_lm`, by its own names."""
+    """Returns the plain model's weights, W + α/r · B A, from those of `causal_lm`, by its own names."""
     merged = {name.replace(_BASE, "."): weight for name, weight in weights.items() if "lora_" not in name}
     for name, layer in _adapted(causal_lm):
         weight_A, weight_B = (weights[f"{name}{part}weight"].float() for part in (_A, _B))
@@ -81,12 +81,12 @@ def merged_weights(causal_lm: nn.Module, weights: Mapping[str, Tensor], lora: Lo
 
 
 def _adapted(causal_lm: nn.Module) -> list[tuple[str, Any]]:
-    """The layers that have an adapter, by their names."""
+    """Returns the layers that have an adapter, by their names."""
     return [(name, module) for name, module in causal_lm.named_modules() if hasattr(module, "base_layer")]
 
 
 def adapter_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A and B by the names under which peft keeps them in adapter_model.safetensors."""
+    """Returns a and B by the names under which peft keeps them in adapter_model.safetensors."""
     return {
         f"base_model.model.{name.replace(f'.{_NAME}.', '.')}": weight.contiguous()
         for name, weight in weights.items()

@@ -60,7 +60,7 @@ def micro_batch(
     *,
     exempt_patterns: Sequence[Sequence[int]] = (),
 ) -> MicroBatch:
-    """The rows of `batch`; an empty one is a row without loss tokens, so that collectives meet."""
+    """Returns the rows of `batch`; an empty one is a row without loss tokens, so that collectives meet."""
     documents = rows.documents(batch or [0])
     mask_T = documents.loss_mask_T & bool(batch)
     ids_T = documents.input_ids_T.astype("int64")
@@ -81,7 +81,7 @@ def micro_batch(
 
 
 def occurrences(ids_T: NDArray[np.int64], patterns: Sequence[Sequence[int]]) -> NDArray[np.bool_]:
-    """Which tokens belong to an occurrence of a pattern.  ids 1 2 3 1 2, pattern 1 2 -> 1 1 0 1 1"""
+    """Returns which tokens belong to an occurrence of a pattern.  ids 1 2 3 1 2, pattern 1 2 -> 1 1 0 1 1"""
     is_part_T = np.zeros(len(ids_T), dtype=np.bool_)
     for pattern in patterns:
         if len(pattern) <= len(ids_T):

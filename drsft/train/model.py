@@ -59,7 +59,9 @@ class Traits:
 
 
 def load_model(location: str, *, dtype: torch.dtype = torch.float32) -> Any:
-    """A model folder or hub name on the CPU. What is stored in `dtype` is mapped, and read when it is used.
+    """Returns a model folder or hub name on the CPU.
+
+    What is stored in `dtype` is mapped, and read when it is used.
 
     Only safetensors are read and no code of the repository runs. Raises ModelError.
     """
@@ -122,7 +124,8 @@ class ScoringModel(nn.Module):
         lengths: tuple[int, ...],
         request: LossRequest | None,
     ) -> FusedLoss | tuple[Tensor, Tensor, Tensor | None]:
-        """The loss over the N tokens in the mask, in order, of documents of `lengths` that lie end to end.
+        """Returns the loss over the N tokens in the mask, in order, of documents of `lengths` that lie end to
+        end.
 
         Without a request, for a frozen model: the hidden states (N, D) that predict them, and the head's
         weight and bias. No first token of a document may be in the mask: nothing predicts it.
@@ -222,7 +225,10 @@ def _inner(model: nn.Module) -> list[nn.Module]:
 
 
 def _blocks(causal_lm: Any) -> list[nn.Module]:
-    """The repeated layers, by the classes that the model itself names as not to be split; whole ones only."""
+    """Returns the repeated layers, by the classes that the model itself names as not to be split.
+
+    Whole ones only.
+    """
     names = set(causal_lm._no_split_modules or ())
     named = [module for module in causal_lm.modules() if type(module).__name__ in names]
     nested = {inner for module in named for inner in _inner(module)}

@@ -35,7 +35,7 @@ class RowOrder:
         return self.steps_per_epoch * self.num_epochs
 
     def rows_of(self, step: int) -> NDArray[np.int64]:
-        """The rows of step 0 … num_steps − 1, over all workers."""
+        """Returns the rows of step 0 … num_steps − 1, over all workers."""
         epoch, place = divmod(step, self.steps_per_epoch)
         permutation = _permutation(self.num_rows, stable_seed(self.seed, "rows of epoch", str(epoch)))
         return permutation[place * self.batch_rows : (place + 1) * self.batch_rows]
@@ -54,13 +54,13 @@ def micro_batches(
     num_ranks: int,
     most_tokens: int,
 ) -> list[list[int]]:
-    """The rows of each forward of `rank`, of at most `most_tokens` tokens, or one longer row.
+    """Returns the rows of each forward of `rank`, of at most `most_tokens` tokens, or one longer row.
 
     Ranks have nearly equal numbers of tokens, and so have a rank's forwards. Every rank gets equally many,
     some of them perhaps empty: collectives must meet.
 
-    Rows 0 … 4 of 4, 3, 2, 2, 1 tokens on two ranks, 4 tokens at once: rank 0 has [[0], [3]], rank 1 has
-    [[1], [2, 4]].
+    Rows 0 … 4 of 4, 3, 2, 2, 1 tokens on two ranks, 4 tokens at once: rank 0 has [[0], [3]], rank 1 has [[1],
+    [2, 4]].
     """
     length_of = dict(zip(map(int, rows), map(int, lengths), strict=True))
     shares = _balanced(list(length_of), length_of, num_ranks)
@@ -74,7 +74,9 @@ def micro_batches(
 
 
 def _balanced(rows: Sequence[int], length_of: Mapping[int, int], num_parts: int) -> list[list[int]]:
-    """The rows in parts of nearly equal length: the longest row first, each into the shortest part."""
+    """Returns the rows in parts of nearly equal length: the longest row first, each into the shortest
+    part.
+    """
     members: list[list[int]] = [[] for _ in range(num_parts)]
     filled = [(0, part) for part in range(num_parts)]  # a heap
     for row in sorted(rows, key=lambda row: (-length_of[row], row)):

@@ -75,7 +75,7 @@ class PackedRows:
         return self._count(self.loss_mask_T, rows)
 
     def loss_weight(self, rows: Sequence[int] | NDArray[np.int64], *, thought_weight: float) -> float:
-        """The sum over the loss tokens, where one of a thought counts as `thought_weight`."""
+        """Returns the sum over the loss tokens, where one of a thought counts as `thought_weight`."""
         num_thought = self._count(self.thought_mask_T, rows)
         return self.num_loss_tokens(rows) - num_thought + thought_weight * num_thought
 
@@ -83,7 +83,7 @@ class PackedRows:
         return sum(int(mask_T[start:end].sum()) for start, end in zip(*self._bounds(rows), strict=True))
 
     def documents(self, rows: Sequence[int] | NDArray[np.int64]) -> Documents:
-        """The documents of `rows`, row after row; `rows` names at least one."""
+        """Returns the documents of `rows`, row after row; `rows` names at least one."""
         spans = [slice(start, end) for start, end in zip(*self._bounds(rows), strict=True)]
         lengths = np.diff(self.document_offsets)
         return Documents(
@@ -98,7 +98,7 @@ class PackedRows:
         )
 
     def span(self, row: int) -> tuple[int, int]:
-        """Where the row's tokens begin and end."""
+        """Returns where the row's tokens begin and end."""
         (start,), (end,) = self._bounds([row])
         return int(start), int(end)
 
@@ -114,7 +114,7 @@ class PackedRows:
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[Example]], *, seq_len: int) -> "PackedRows":
-        """The rows as given, each of at most `seq_len` tokens."""
+        """Returns the rows as given, each of at most `seq_len` tokens."""
         documents = [document for row in rows for document in row]
         return cls(
             seq_len=seq_len,

@@ -36,8 +36,8 @@ def pack_data(
 ) -> None:
     """Writes the packed rows of a data view; beside them the counts, as their commit. Once is enough.
 
-    `thought_length` tells thoughts from answers; None where the target has no thoughts. StageError where
-    nothing is left to train on.
+    `thought_length` tells thoughts from answers; None where the target has no thoughts. Raises StageError
+    where nothing is left to train on.
     """
     keys, seq_len = layout.packed_rows(train, data), train.seq_len
     if is_packed(store, data, train):
@@ -102,7 +102,7 @@ def _split(examples: list[Example], validation_share: float) -> tuple[list[Examp
 
 
 def read_packed(store: Store, data: DataView, train: Train) -> PackedData:
-    """What `pack_data` wrote."""
+    """Returns what `pack_data` wrote."""
     keys = layout.packed_rows(train, data)
     return PackedData(
         learnt=PackedRows.from_table(read_table(store, keys.learnt)),

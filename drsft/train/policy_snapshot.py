@@ -42,7 +42,9 @@ def take_snapshot(training: Training, references: References, model: ScoringMode
 
 
 def snapshot_files(training: Training, references: References, num_done: int) -> dict[str, bytes]:
-    """What the checkpoint after `num_done` steps keeps: nothing where the next step begins a window."""
+    """Returns what the checkpoint after `num_done` steps keeps: nothing where the next step begins a
+    window.
+    """
     every = _steps_per_snapshot(training)
     if references.snapshot is None or every is None or num_done % every == 0:
         return {}
@@ -77,7 +79,7 @@ def _steps_per_snapshot(training: Training) -> int | None:
 
 
 def _window_rows(step: int, every: int, order: RowOrder) -> NDArray[np.int64]:
-    """The rows of all the steps that are served by the snapshot that serves `step`."""
+    """Returns the rows of all the steps that are served by the snapshot that serves `step`."""
     first = step - step % every
     window = range(first, min(first + every, order.num_steps))
     return np.concatenate([order.rows_of(one) for one in window])

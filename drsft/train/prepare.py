@@ -16,7 +16,7 @@ __all__ = ["prepare_model", "prepare_start"]
 
 
 def prepare_model(training: Training) -> ScoringModel:
-    """The model that is trained, its weights in fp32."""
+    """Returns the model that is trained, its weights in fp32."""
     settings = training.settings
     causal_lm, traits = _stored(training)
     if settings.lora is not None:
@@ -36,7 +36,7 @@ def prepare_start(training: Training) -> ScoringModel:
 
 
 def _stored(training: Training) -> tuple[Any, Traits]:
-    """The model as stored, none of it read yet, and what the first process has found by trying it."""
+    """Returns the model as stored, none of it read yet, and what the first process has found by trying it."""
     location = training.target.location
     traits = training.world.first_does(partial(_traits, location))
     causal_lm = load_model(location, dtype=stored_dtype(location))

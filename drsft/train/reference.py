@@ -38,7 +38,7 @@ class References:
 
 
 def gather_references(training: Training, model: ScoringModel, store: Store | None) -> References:
-    """What the job's objective compares with, from a model that is still untrained.
+    """Returns what the job's objective compares with, from a model that is still untrained.
 
     `store` keeps the start's log-probs for the other jobs of the same rows. Adapters that can be switched off
     make a frozen copy of the model needless.
@@ -71,7 +71,8 @@ def start_scores(training: Training, model: ScoringModel, store: Store | None) -
 
 
 def frozen_start(model: ScoringModel, batch: MicroBatch, references: References) -> FrozenStart:
-    """The start's hidden states on a micro-batch, from its copy or from the model without its adapters.
+    """Returns the start's hidden states on a micro-batch, from its copy or from the model without its
+    adapters.
 
     The head is the copy's own: the copy may be resharded only once it is no longer needed.
     """

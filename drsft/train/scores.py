@@ -67,7 +67,7 @@ class Scores:
 def score(
     model: ScoringModel, rows: PackedRows, row_indices: Rows, *, micro_batch_rows: int, world: World
 ) -> Scores:
-    """Some rows under the model as it is; all processes call it and share the work."""
+    """Returns some rows under the model as it is; all processes call it and share the work."""
     places = Places.of(rows, row_indices)
     scores_2T = torch.zeros(2, places.num_tokens, dtype=torch.float32, device=world.device)
     request = LossRequest(num_loss_tokens=1, objective=Sft())

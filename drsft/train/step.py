@@ -46,7 +46,10 @@ def train_step(
     *,
     references: References = NO_REFERENCES,
 ) -> dict[str, float]:
-    """One update from the rows of `step`; its gradient is the same for any world and micro-batch size."""
+    """Returns one update from the rows of `step`.
+
+    Its gradient is the same for any world and micro-batch size.
+    """
     started_s = time.perf_counter()
     settings, arm, order = training.settings, training.job.arm, training.order
     torch.manual_seed(stable_seed(order.seed, "dropout", str(step), str(training.world.rank)))
@@ -143,7 +146,7 @@ def _context(
     references: References,
     progress: float,
 ) -> TokenContext:
-    """What the objective may ask of the micro-batch's loss tokens."""
+    """Returns what the objective may ask of the micro-batch's loss tokens."""
     device = batch.document_ids_N.device
 
     def of(scores: Scores | None) -> Tensor | None:

@@ -22,7 +22,10 @@ _DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16}
 
 
 def stored_dtype(location: str) -> torch.dtype:
-    """What all weights of a folder or hub name are stored in; fp32 where they differ or none are found."""
+    """Returns what all weights of a folder or hub name are stored in.
+
+    Fp32 where they differ or none are found.
+    """
     found = {name for path in _files(location) for name in _dtypes_in(path)}
     return _DTYPES.get(found.pop(), torch.float32) if len(found) == 1 else torch.float32
 
@@ -50,7 +53,7 @@ def _dtypes_in(path: Path) -> Iterator[str]:
 
 
 def take_weights(model: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The model's weights by name. Empty ones of `dtype` on no device are left, tied as they were."""
+    """Returns the model's weights by name. Empty ones of `dtype` on no device are left, tied as they were."""
     weights, empty = dict[str, Tensor](), dict[int, nn.Parameter]()
     for prefix, module in model.named_modules():
         for name, weight in module.named_parameters(recurse=False):

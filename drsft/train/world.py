@@ -49,7 +49,7 @@ class World:
         return values
 
     def from_first(self, value: T) -> T:
-        """The first process's value."""
+        """Returns the first process's value."""
         if self.size == 1:
             return value
         box = [value]
@@ -57,7 +57,10 @@ class World:
         return box[0]
 
     def first_does(self, work: Callable[[], T]) -> T:
-        """What `work` returns, which the first process alone calls. Its DrsftError is raised on all."""
+        """Returns what `work` returns, which the first process alone calls.
+
+        Its DrsftError is raised on all.
+        """
         found: T | DrsftError | None = None
         if self.is_first:
             try:

@@ -27,7 +27,9 @@ class Side:
 
 
 def explain(case: Case, verdict: Verdict, options: VerifyOptions) -> tuple[Side, Side | None, str]:
-    """The reference's side, the answer's (None: no statement was found), and the rule that decided."""
+    """Returns the reference's side, the answer's (None: no statement was found), and the rule that
+    decided.
+    """
     offered = options_of(case.question) if case.kind == "choice" else {}
     reference = reference_answer(case.reference) or case.reference.strip()
     said = after_thoughts(case.text)
@@ -49,7 +51,7 @@ def _side(place: str, text: str, offered: dict[str, str]) -> Side:
 
 
 def _shown(node: syntax.Node) -> str:
-    """A tree in one line: operations before their arguments, units after their values."""
+    """Returns a tree in one line: operations before their arguments, units after their values."""
     match node:
         case syntax.Num(value):
             return str(value)

@@ -35,7 +35,10 @@ KINDS: Mapping[str, Judge] = {
 
 
 def kinds_of(config: Verification) -> frozenset[str]:
-    """Every kind that a run can judge. Raises ConfigError for a callable that cannot be loaded here."""
+    """Returns every kind that a run can judge.
+
+    Raises ConfigError for a callable that cannot be loaded here.
+    """
     for path in config.custom.values():
         load_callable(path)
     return frozenset({*KINDS, *config.custom, *([] if config.judge is None else [BY_MODEL])})
@@ -49,7 +52,10 @@ def check_kind(kind: str, options: VerifyOptions) -> None:
 
 
 def judge_case(case: Case, options: VerifyOptions) -> Verdict:
-    """The verdict of the case's kind on what follows the thoughts; a custom verifier sees the whole text."""
+    """Returns the verdict of the case's kind on what follows the thoughts.
+
+    A custom verifier sees the whole text.
+    """
     if case.kind in options.custom:
         return judge_custom(case, options)
     said = after_thoughts(case.text)

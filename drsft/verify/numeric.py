@@ -60,7 +60,9 @@ def judge_numeric(case: Case, options: VerifyOptions) -> Verdict:
 
 
 def _factor(answer: Unit, reference: Unit) -> Fraction | None:
-    """How many reference units are one of the answer's; None where they differ or can't be told to be equal.
+    """Returns how many reference units are one of the answer's.
+
+    None where they differ or can't be told to be equal.
 
     A side without a unit agrees with any. Words that are no units ("marbles", "MiB") agree with words that
     share one with them, and what stands beside them is converted.
@@ -74,7 +76,10 @@ def _factor(answer: Unit, reference: Unit) -> Fraction | None:
 
 
 def _words_and_known(unit: Unit) -> tuple[set[tuple[str, bool]], Unit]:
-    """The words of a unit that are no units, each with whether it divides; and the units that are known."""
+    """Returns the words of a unit that are no units, each with whether it divides.
+
+    And the units that are known.
+    """
     words = {
         (word, power < 0) for name, power in unit if not is_unit(name) for word in label_of(name).split()
     }
@@ -82,7 +87,7 @@ def _words_and_known(unit: Unit) -> tuple[set[tuple[str, bool]], Unit]:
 
 
 def is_numeric(reference: str) -> bool:
-    """Whether the kind can judge a reference: a number, or numbers in brackets, or a boolean."""
+    """Returns whether the kind can judge a reference: a number, or numbers in brackets, or a boolean."""
     if parse_numeric(reference) is not None:
         return True
     readings = readings_of(clean(reference))
@@ -108,7 +113,7 @@ def _judge_structure(case: Case, options: VerifyOptions) -> Verdict:
 
 
 def _values(text: str) -> list[float] | None:
-    """The numbers of a list in brackets or without; None for anything else."""
+    """Returns the numbers of a list in brackets or without; None for anything else."""
     readings = readings_of(clean(text))
     items = readings[0].items if readings and isinstance(readings[0], Seq | Listing) else ()
     try:

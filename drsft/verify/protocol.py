@@ -16,7 +16,7 @@ class Verifier(Protocol):
 
 
 async def judge_completion(verifier: Verifier, problem: Problem, completion: Completion) -> Verdict:
-    """The verdict on what a completion answers; one that stopped inside its thought is NO_ANSWER."""
+    """Returns the verdict on what a completion answers; one that stopped inside its thought is NO_ANSWER."""
     if completion.has_open_thought and not completion.is_truncated:
         return Verdict(outcome=Outcome.NO_ANSWER, reason=UNCLOSED)
     return await verifier.judge(problem, completion.text, is_truncated=completion.is_truncated)

@@ -29,7 +29,8 @@ class Unmeetable:
 
 
 def parse_reference(reference: str, kind: str) -> str | None:
-    """The answer that a reference states, or None where no verifier of `kind` could read it (quarantine).
+    """Returns the answer that a reference states, or None where no verifier of `kind` could read it
+    (quarantine).
 
     Kinds that are not known here (custom ones, judges) ask for a reference that is not empty.
     """

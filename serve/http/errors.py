@@ -44,7 +44,10 @@ class EngineUnavailable(Exception):  # noqa: N818 - an answer, not a fault
 
 
 def error_document(error: BaseException, request_id: str) -> tuple[ErrorBody, dict[str, str]]:
-    """The document and the headers of an error. What is not foreseen is 500, and told to the log alone."""
+    """Returns the document and the headers of an error.
+
+    What is not foreseen is 500, and told to the log alone.
+    """
     match error:
         case Unauthorised():
             return _body(401, "give a valid key: Authorization: Bearer KEY", request_id), {

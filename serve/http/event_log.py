@@ -75,7 +75,7 @@ class EventLog:
         self._wake()
 
     async def read(self, *, after: int = -1) -> AsyncIterator[Event]:
-        """Every event past number `after`, waiting for those to come."""
+        """Yields every event past number `after`, waiting for those to come."""
         position = after + 1
         while True:
             changed = self._changed  # taken before looking, so that nothing is missed in between
@@ -119,7 +119,10 @@ class EventLogs:
             self._ended.popitem(last=False)
 
     def find(self, owner: str, event_id: str) -> tuple[EventLog, int] | None:
-        """The log and the number of an event id; None when it is unknown, another caller's, or too old."""
+        """Returns the log and the number of an event id.
+
+        None when it is unknown, another caller's, or too old.
+        """
         stream_id, _, number = event_id.rpartition(".")
         if not (number.isascii() and number.isdigit()):
             return None

@@ -66,7 +66,7 @@ class ResultCache:
         *,
         until_s: float | None = None,
     ) -> tuple[RewriteResult, bool]:
-        """The result, and whether it was there already. `owner` keeps callers' answers apart.
+        """Returns the result, and whether it was there already. `owner` keeps callers' answers apart.
 
         Whoever joins waits until `until_s` of the loop's time, whatever deadline the first one has. What is
         cut off, by its client or its deadline, is forgotten, and one of those that joined samples instead.

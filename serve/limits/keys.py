@@ -40,7 +40,7 @@ class Key:
 
 
 def make_key(name: str) -> tuple[str, str]:
-    """A new secret, and the line for the key file."""
+    """Returns a new secret, and the line for the key file."""
     secret = f"drsft_{secrets.token_urlsafe(32)}"
     line = f"{name} sha256:{hashlib.sha256(secret.encode()).hexdigest()}"
     if not _LINE.fullmatch(line):
@@ -49,7 +49,10 @@ def make_key(name: str) -> tuple[str, str]:
 
 
 def read_keys(path: Path, access: Access) -> tuple[Key, ...]:
-    """The keys of a file. Raises ConfigError, which never repeats a line: it may hold a secret by mistake."""
+    """Returns the keys of a file.
+
+    Raises ConfigError, which never repeats a line: it may hold a secret by mistake.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -89,7 +89,7 @@ class BodyPrefetch:
 
 
 async def _whole(receive: Receive) -> bytes | None:
-    """The body; None when the client went away before its end."""
+    """Returns the body; None when the client went away before its end."""
     body, has_more = b"", True
     while has_more:
         message = await receive()

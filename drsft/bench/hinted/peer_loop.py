@@ -25,7 +25,7 @@ def decode_one_by_one(
     stop_ids: frozenset[int],
     decode: Callable[[Sequence[int]], str],
 ) -> tuple[int, ...]:
-    """The greedy continuation under the linear schedule."""
+    """Returns the greedy continuation of one problem under the linear schedule."""
     out: list[int] = []
     is_answered = False
     while len(out) < max_tokens and not (out and out[-1] in stop_ids):

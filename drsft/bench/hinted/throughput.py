@@ -1,4 +1,4 @@
-"""Hinted Decoding: both engines against one problem at a time, what must be equal, and engines under stress.
+"""Measures both engines of Hinted Decoding against one problem at a time, checks equalities, and adds stress.
 
 The problems are those that drsft ships; all sides decode the same problems greedily, in turn.
 """
@@ -72,7 +72,7 @@ def bench_hinted(
     num_alone: int = 50,
     num_stressed: int = 40,
 ) -> HintedBench:
-    """`num_alone` of the problems are also decoded one by one, in every round."""
+    """Measures both engines; `num_alone` of the problems are also decoded one by one, in every round."""
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
         target = _target(bench_model(model, Path(folder)), 2 * num_problems)
         return _bench(target, num_rounds, num_problems, num_alone, num_stressed)
@@ -180,7 +180,11 @@ def _decode_all(
 def _claims(
     engine: HintedDecoder, policy: Policy, contexts: Sequence[Contexts], alone: Sequence[tuple[int, ...]]
 ) -> Iterator[tuple[str, tuple[int, int]]]:
-    """What the bars ask for: greedy as one by one, and each context alone as that prompt's plain decoding."""
+    """Yields each required equality with how many pairs meet it, out of how many.
+
+    Greedy decoding must equal decoding one by one; each context alone must equal plain decoding of its
+    prompt.
+    """
 
     async def plainly(prompts: Sequence[tuple[int, ...]]) -> list[list[Completion]]:
         return await asyncio.gather(*(policy.generate(prompt, _greedy()) for prompt in prompts))
@@ -203,7 +207,7 @@ References = dict[float, tuple[Sequence[Contexts], Sampling, list[tuple[int, ...
 
 
 def _references(engine: HintedDecoder, contexts: Sequence[Contexts]) -> References:
-    """What a roomy engine gives at each temperature."""
+    """Returns what an engine without memory pressure decodes, by temperature."""
     samplings = (
         _greedy(),
         Sampling(num_samples=1, temperature=0.3, top_p=0.95, max_tokens=MAX_TOKENS, seed=7),
@@ -215,7 +219,9 @@ def _references(engine: HintedDecoder, contexts: Sequence[Contexts]) -> Referenc
 
 
 def _stress(target: Target, prompter: Prompter, setting: str, references: References) -> Iterator[Stress]:
-    """With the engine's admission, and without it: pairs then fall out of step and must be redone."""
+    """Yields the counts with the engine's admission control and without it, where pairs must be decoded
+    again.
+    """
     from drsft.policy.hinted.admission import AdmitAtOnce, AdmitInStep
     from drsft.policy.hinted.vllm_engine import VLLMHintedDecoder
 

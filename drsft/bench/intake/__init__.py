@@ -1,1 +1,1 @@
-"""How fast problems are read, beside another checkout's build."""
+"""Measures how fast problems are read, beside another checkout's build."""

@@ -1,7 +1,8 @@
 """`drsft bench intake`: the whole intake of many rows, beside another checkout's build in the same run.
 
-Timed is `plan_problems`: reading, checking, tokenising, deduplicating, the screens at their defaults, writing
-shards. Imports and the tokenizer's loading come before. Each round is a process of its own on either side.
+The timed call is `plan_problems`: reading, checking, tokenising, deduplicating, the screens at their
+defaults, writing shards. Imports and the tokenizer's loading come before. Each round is a process of its own
+on either side.
 """
 
 import os
@@ -28,7 +29,7 @@ SIDE = Path(__file__).with_name("intake_side.py")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntakeSide:
-    """One reading of all rows."""
+    """The counts, time and memory of one side (this build or the other) when it read all rows once."""
 
     num_read: int
     num_problems: int
@@ -57,7 +58,7 @@ def bench_intake(
     peer: Path | None,
     num_rounds: int,
 ) -> Iterator[IntakeRound]:
-    """Yields each round as it ends; the sides take turns at beginning."""
+    """Yields each round as it ends; the sides alternate which one begins."""
     own = Path(drsft.__file__).parent.parent
     if peer is not None and not (peer / "drsft" / "__init__.py").exists():
         raise InputError(

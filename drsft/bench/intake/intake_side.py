@@ -58,7 +58,7 @@ def _planning() -> tuple[Callable[..., Any], Any]:
 
 
 def _processor_s() -> float:
-    """Of this process and of its children that have ended."""
+    """Returns the processor seconds of this process and of its finished children."""
     spent = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(one.ru_utime + one.ru_stime for one in spent)
 
@@ -83,7 +83,11 @@ class _Memory:
 
 
 def _resident_mib() -> float:
-    """A child that still runs this program is being started, and shares all of its memory."""
+    """Returns the resident memory of this process and its children, in MiB.
+
+    A child whose command line is still this program's has just been forked and shares all memory: it is left
+    out.
+    """
     children = [one for task in Path("/proc/self/task").iterdir() for one in _read(task / "children").split()]
     children = [one for one in children if _command(one) != _command("self")]
     pages = sum(int((_read(Path(f"/proc/{one}/statm")).split() or "00")[1]) for one in ["self", *children])

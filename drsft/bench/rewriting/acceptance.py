@@ -1,4 +1,4 @@
-"""Which samples of a bench are right, stated beforehand and the same for every side.
+"""Decides which samples of a bench are right: fixed beforehand, and the same for every side.
 
 A problem has a rate at which its samples are right; the rates are spread as a beta distribution, so samples
 of one problem are alike, as they are with real models (independent samples would make every problem equally
@@ -16,6 +16,6 @@ _RATES = {Phase.SELF_ALIGN: (0.22, 0.75), Phase.GUIDED: (0.5, 0.5)}  # the beta 
 
 
 def is_right(problem_id: str, phase: Phase, sample_index: int) -> bool:
-    """Depends on its arguments alone."""
+    """Returns whether a sample counts as right; the result depends on the arguments alone."""
     rate = random.Random(stable_seed(0, problem_id, phase, "rate")).betavariate(*_RATES[phase])
     return random.Random(stable_seed(0, problem_id, phase, str(sample_index))).random() < rate

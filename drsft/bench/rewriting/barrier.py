@@ -32,7 +32,7 @@ def main() -> None:
 
 
 async def _both_passes(policy: VLLMPolicy, problems: Sequence[dict[str, Any]]) -> int:
-    """Sampled tokens."""
+    """Samples all problems, then the failed ones with their guide; returns the number of sampled tokens."""
     num_tokens = await _pass(policy, [problem["self_align"] for problem in problems])
     failed = [problem for problem in problems if not any(problem["self_align"]["right"])]
     return num_tokens + await _pass(policy, [problem["guided"] for problem in failed])

@@ -37,7 +37,10 @@ NUM_SAMPLES = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """`wall_s` with every start; `seconds` from the first request to the last record, None if not known."""
+    """One side's tokens and times: `wall_s` includes every start.
+
+    `seconds` is first request to last record.
+    """
 
     wall_s: float
     num_tokens: int
@@ -55,7 +58,7 @@ class CascadeRound:
 def bench_cascade(
     model: str = EMBEDDED, *, num_rounds: int = 5, num_problems: int = 512, wave_size: int = 1
 ) -> Iterator[CascadeRound]:
-    """One result for each round, in which the sides take turns."""
+    """Yields one result for each round, in which the sides take turns."""
     for _ in range(num_rounds):
         with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
             use = bench_model(model, Path(folder))
@@ -129,7 +132,7 @@ def _config(use: ModelUse, num_problems: int, wave_size: int) -> RunConfig:
 
 
 def _work(config: RunConfig) -> dict[str, Any]:
-    """What the peers are to sample, with the verdicts."""
+    """Returns what the peers have to sample, with the verdicts."""
     prompter = target_prompter(config.target)
     phases: dict[Phase, SamplingPhase] = {
         Phase.SELF_ALIGN: config.rewrite.self_align,

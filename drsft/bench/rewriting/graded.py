@@ -2,7 +2,7 @@
 
     python -m drsft.bench.rewriting.graded CONFIG.json
 
-The engine samples, its tokens count, but a sample's text is replaced by a right or a wrong answer
+The engine samples and its tokens count, but each sample's text is replaced by a right or a wrong answer
 (drsft/bench/rewriting/acceptance.py), which drsft's verifier then judges. Prints one JSON line {"num_tokens",
 "seconds", "num_alone"}, engine start apart.
 """
@@ -43,14 +43,17 @@ def bench_problems(config: RunConfig) -> list[Problem]:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What a prompt stands for."""
+    """The problem and the phase that a prompt belongs to."""
 
     problem: Problem
     phase: Phase
 
 
 class GradedPolicy:
-    """An engine whose samples are right or wrong as stated; `problems` are all that it will be asked."""
+    """Samples with an engine and replaces each text by a right or a wrong answer, as stated beforehand.
+
+    `problems` are all problems that it will be asked.
+    """
 
     def __init__(self, policy: VLLMPolicy, prompter: Prompter, config: RunConfig) -> None:
         self._policy, self._run_seed = policy, config.seed
@@ -87,7 +90,7 @@ class GradedPolicy:
         ]
 
     def _first_index(self, asked: _Asked, seed: int) -> int:
-        """Of the wave that has this seed."""
+        """Returns the index of the first sample of the wave that has this seed."""
         settings = self._settings[asked.phase]
         firsts = range(0, settings.num_samples, settings.wave_size)
         names = (self._run_seed, asked.problem.problem_id, asked.phase)

@@ -1,4 +1,4 @@
-"""What the grounding check costs beside the guided stage that it belongs to.
+"""Measures what the grounding check costs, relative to the guided stage that it belongs to.
 
 The problems are those that the model does not solve alone, as in a run: a first pass, which is not measured,
 finds them, and rewrites them with the settings' check to see which solutions it scores. Then each round
@@ -36,7 +36,7 @@ __all__ = ["GroundingRound", "GuidedWork", "bench_grounding", "print_bench"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuidedWork:
-    """What reaches the guided stage, and what its check scores."""
+    """The problems that reach the guided stage, and what its check scores."""
 
     num_problems: int
     num_samples: int
@@ -49,7 +49,7 @@ class GuidedWork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroundingRound:
-    """Seconds of this process, which holds the engine: by the clock, and of the processor."""
+    """Wall-clock and processor seconds of this process, which holds the engine."""
 
     work: GuidedWork  # of every round
     guided_s: float
@@ -110,7 +110,7 @@ def bench_grounding(config: RunConfig, *, num_rounds: int = 5) -> Iterator[Groun
 
 
 def _without(rewrite: Rewrite, phase: Literal["guided", "self_align"]) -> Rewrite:
-    """The settings without samples of a phase, and without Hinted Decoding, whose texts are checked alike."""
+    """Returns the settings without samples of `phase` and without Hinted Decoding."""
     silent = getattr(rewrite, phase).model_copy(update={"num_samples": 0})
     return rewrite.model_copy(update={phase: silent, "method": "guided", "hinted_beside": False})
 
@@ -129,7 +129,7 @@ async def _check_all(
 
 
 async def _check(record: Record, policy: ScoringPolicy, prompter: Prompter, settings: Grounding) -> None:
-    """Scores what the check had scored of a record, as the cascade does."""
+    """Scores what the check had scored for a record, as the cascade does."""
     check = GroundingCheck(record.problem, record.prompt_ids, policy, prompter)
     await asyncio.gather(
         *(
@@ -160,7 +160,7 @@ def _work(records: Sequence[Record]) -> GuidedWork:
 
 
 def print_bench(rounds: Sequence[GroundingRound], console: Console | None = None) -> None:
-    """Prints the check's cost as a share of the guided stage's, over all rounds, and what it worked on."""
+    """Prints the check's cost as a share of the guided stage's, over all rounds, and the amount of work."""
     console, work = console or Console(), rounds[-1].work
     table = Table("the check's share of the guided stage's", "median", "least", "most")
     for name, shares in (

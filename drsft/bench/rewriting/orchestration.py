@@ -1,4 +1,4 @@
-"""What the rewriting job costs without a model: everything runs as in the job, only the policy is a function.
+"""Measures the rewriting job without a model: everything runs as in the job, only the policy is a function.
 
 The problems are planned from a file, two actors on a local Ray cluster tokenise, run the cascade, judge and
 commit, and this process drives them. Each problem draws four samples alone and, where none is right (three in
@@ -60,7 +60,7 @@ class OrchestrationBench:
 
 
 def bench_orchestration(num_problems: int, *, shard_size: int = 512) -> OrchestrationBench:
-    """Rewrites `num_problems` made-up problems on a local cluster of its own."""
+    """Rewrites `num_problems` made-up problems on a local cluster of its own and returns the rates."""
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder, watched_memory() as driver:
         path = Path(folder) / "problems.jsonl"
@@ -84,7 +84,7 @@ def bench_orchestration(num_problems: int, *, shard_size: int = 512) -> Orchestr
 
 
 def bench_peer(num_problems: int, python: Path) -> float:
-    """distilabel's rows per second, by an interpreter that has it."""
+    """Returns distilabel's rows per second, measured by an interpreter that has it."""
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
         start, whole = (
             run_peer(python, PEER_SCRIPT, [str(number), str(PEER_BATCH)], folder=Path(folder))["seconds"]
@@ -94,7 +94,7 @@ def bench_peer(num_problems: int, python: Path) -> float:
 
 
 def answering_policy(target: Target, prompter: Prompter) -> FakePolicy:
-    """Answers with the number that stands first in the prompt, with RIGHT_SHARE of the seeds."""
+    """Returns a policy that answers with the prompt's first number, right for RIGHT_SHARE of the seeds."""
     number_of = {prompter.tokenizer.convert_tokens_to_ids(str(n)): n for n in range(10, 100)}
 
     def answer(prompt_ids: Sequence[int], seed: int) -> Completion:
@@ -109,7 +109,7 @@ def answering_policy(target: Target, prompter: Prompter) -> FakePolicy:
 def print_bench(
     benches: Sequence[OrchestrationBench], peer_per_s: Sequence[float], console: Console | None = None
 ) -> None:
-    """The rounds of both sides, and the memory of the last round."""
+    """Prints the rounds of both sides, and the memory of the last round."""
     console = console or Console()
     last = benches[-1]
     table = Table("problems a second", "median", "min", "max")
@@ -179,7 +179,7 @@ def _work(summary: ShardSummary) -> Work:
 
 
 def _cpu_us(summaries: Sequence[ShardSummary]) -> Iterator[float]:
-    """Processor time a problem in each tenth of the commits; a worker's clock is read at each of them."""
+    """Yields the processor time per problem in each tenth of the commits, read from each commit."""
     clocks: dict[str | None, float] = {}
     num_problems = spent_s = 0.0
     for number, summary in enumerate(summaries, start=1):

@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _pass(target: Target, end_token_ids: list[int], requests: Sequence[dict[str, Any]]) -> int:
-    """Sampled tokens."""
+    """Samples the requests and returns the number of sampled tokens."""
     arguments = engine_arguments(target)
     config = vLLMEngineProcessorConfig(
         model_source=model_location(target.model),

@@ -1,4 +1,4 @@
-"""Rewriting against raw vLLM: the whole job with Ray Data, verdicts and commits, and vllm.LLM.generate.
+"""Compares the whole rewriting job (Ray Data, verdicts, commits) with vllm.LLM.generate alone.
 
 Both get the same prompts, samples a request and seeds, in processes of their own, in turn; engine starts are
 left out on both sides. Two models: the embedded one, where our own work per token shows, and one with random
@@ -31,7 +31,7 @@ __all__ = ["RewriteRound", "bench_rewrite", "print_bench", "print_round"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewriteRound:
-    """Output tokens per second."""
+    """Output tokens per second of both sides."""
 
     ours: float
     raw: float
@@ -42,7 +42,7 @@ class RewriteRound:
 
 
 def bench_rewrite(model: str, *, num_rounds: int = 5, num_problems: int = 512) -> Iterator[RewriteRound]:
-    """One result for each round, which runs ours and raw in turn."""
+    """Yields one result for each round, which runs ours and raw in turn."""
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
         use = bench_model(model, Path(folder))
         config = _config(use, num_problems)
@@ -93,7 +93,7 @@ def _config(use: ModelUse, num_problems: int) -> RunConfig:
 
 
 def _ours(config: RunConfig, threads: int) -> float:
-    """Tokens over the time from the first shard's start to the last commit."""
+    """Returns tokens per second, from the first shard's start to the last commit."""
     path = Path(f"{config.storage}.json")
     path.write_text(config.model_dump_json())
     run_side([sys.executable, "-m", "drsft.cli", "rewrite", str(path)], num_threads=threads)

@@ -25,7 +25,7 @@ START_S = 180.0
 
 
 def free_port() -> int:
-    """Between the ports of Ray's workers and those that the system gives to whoever asks for any."""
+    """Returns a free port between those of Ray's workers and those that the system assigns."""
     while True:
         port = random.randrange(20_000, 32_000)
         with socket.socket() as probe, suppress(OSError):
@@ -35,7 +35,7 @@ def free_port() -> int:
 
 @contextmanager
 def our_service(config: Path, folder: Path, *overrides: str) -> Iterator[tuple[str, psutil.Process]]:
-    """`drsft serve` until the block ends: its URL, and the process that every other descends from."""
+    """Runs `drsft serve` until the block ends; yields its URL and its root process."""
     command = [sys.executable, "-m", "drsft.cli", "serve", str(config), *overrides]
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
     with (folder / "service.log").open("w") as log:
@@ -57,7 +57,7 @@ def our_service(config: Path, folder: Path, *overrides: str) -> Iterator[tuple[s
 
 @contextmanager
 def vllm_server(target: Target, folder: Path) -> Iterator[str]:
-    """vLLM's own OpenAI-compatible server on the same model with the same engine settings: its URL."""
+    """Runs vLLM's OpenAI-compatible server with the same model and settings; yields its URL."""
     port = free_port()
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     command += ["--model", model_location(target.model), "--served-model-name", "target"]
@@ -84,7 +84,10 @@ def vllm_server(target: Target, folder: Path) -> Iterator[str]:
 
 
 class BareEngine:
-    """AsyncLLM in a process of its own, timed there: `ask` returns a request's tokens and seconds."""
+    """An AsyncLLM in a process of its own.
+
+    `ask` returns a request's tokens and its seconds measured there.
+    """
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
@@ -120,7 +123,7 @@ def bare_engine(work: dict[str, Any], folder: Path) -> Iterator[BareEngine]:
 
 
 def _line(stream: IO[str] | None) -> str:
-    """The next line of JSON or an address; libraries may print their own lines in between."""
+    """Returns the next line of JSON or an address, and skips lines that libraries print."""
     assert stream is not None
     for line in stream:
         if line.startswith(("{", "http")):

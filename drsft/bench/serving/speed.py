@@ -1,4 +1,4 @@
-"""The service against the same model without it: what a request costs, and how much passes through.
+"""Measures the service against the same model without it: overhead of a request, and throughput.
 
 Every figure is of one machine that runs the service, its peer and the client together.
 """
@@ -36,7 +36,7 @@ KV_CACHE_MIB = 512  # of both servers: for 32 requests of a model of 135M parame
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeBench:
-    """Single requests, and tokens a second at a concurrency of 32, in interleaved rounds."""
+    """Times of single requests, and tokens per second at a concurrency of 32, in interleaved rounds."""
 
     ours: tuple[tuple[int, float], ...]  # tokens and seconds of each request
     bare: tuple[tuple[int, float], ...]
@@ -45,7 +45,7 @@ class ServeBench:
 
     @property
     def overheads_ms(self) -> list[float]:
-        """Of requests that sampled equally many tokens on both sides: nearly all, for the seeds are equal."""
+        """The overhead of each request that sampled equally many tokens on both sides (nearly all do)."""
         return [
             1000 * (our_s - bare_s)
             for (our_tokens, our_s), (bare_tokens, bare_s) in zip(self.ours, self.bare, strict=True)
@@ -61,7 +61,7 @@ class ServeBench:
 def bench_serve(
     config: Path, *, num_rounds: int = 5, num_requests: int = 200, model: str = EMBEDDED
 ) -> ServeBench:
-    """One sample a request on both sides, with the same prompt, seed and length."""
+    """Measures both sides with one sample per request and the same prompts, seeds and lengths."""
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as name:
         folder = Path(name)
         overrides = [f"target.{key}={value}" for key, value in bench_model(model, folder).target.items()]
@@ -151,7 +151,7 @@ def _work(target: Target, problems: Sequence[Problem], prompter: Prompter) -> di
 
 
 def _sampling_seed(problem: Problem, seed: int) -> int:
-    """What the cascade makes of a request's seed for its first sample, so that both sides sample alike."""
+    """Returns the seed that the cascade derives from a request's seed for its first sample."""
     problem_id = problem_id_of(problem.question, problem.reference)
     return stable_seed(seed, problem_id, "self_align", "0")
 
@@ -163,7 +163,7 @@ def _body(problem: Problem, seed: int) -> dict[str, Any]:
 def _one_by_one(
     url: str, problems: Sequence[Problem], ask_bare: Callable[[int], tuple[int, float]]
 ) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
-    """Tokens and seconds of the same requests in turn; the first twenty warm both sides up."""
+    """Returns tokens and seconds of the same requests on both sides; the first twenty are a warm-up."""
     ours, bare = [], []
     with httpx.Client(base_url=url, timeout=60) as client:
         for index, problem in enumerate(problems):
@@ -180,7 +180,7 @@ Request = Callable[[aiohttp.ClientSession], Any]
 
 
 async def _rate(requests: Sequence[Request]) -> float:
-    """Sampled tokens a second with 32 requests under way."""
+    """Returns sampled tokens per second with 32 requests in flight."""
     waiting = iter(requests)
     tokens = 0
 
@@ -233,7 +233,11 @@ def _raw(url: str, work: dict[str, Any], problems: Sequence[Problem], seeds: Seq
 
 
 def _client() -> aiohttp.ClientSession:
-    """As many connections as there are requests under way. httpx looks through all of its connections at
-    every request, which takes longer than the service where thousands are under way."""
+    """Returns a client with as many connections as there are requests in flight.
+
+    httpx scans all of its connections at every request, which takes longer than the service itself once
+
+    thousands are in flight.
+    """
     timeout = aiohttp.ClientTimeout(total=REQUEST_LIMIT_S)
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout)

@@ -1,4 +1,4 @@
-"""Scoring against one row at a time with full logits, and its memory over length and vocabulary.
+"""Measures scoring against one row at a time with full logits, and its memory over length and vocabulary.
 
 The other side is what one would write first: a forward of transformers for each row, log_softmax over all of
 its logits, the entropy from them. Both sides run in one process with the same threads, in turn.
@@ -64,7 +64,7 @@ class MemoryPoint:
 
 
 def bench_gap(*, num_rounds: int, num_rows: int, model: str | None = None) -> Iterator[GapBench]:
-    """One result for each model and number of threads; `model` is a folder in place of ours."""
+    """Yields one result for each model and number of threads; `model` is a folder in place of ours."""
     ours: dict[str, Callable[[], Any]] = {
         "embedded, 0.5 M parameters, V 776": lambda: load_model(model_location("embedded")).eval(),
         "random, 21 M parameters, V 32,768": lambda: _random_model(hidden=384, layers=6, vocabulary=32_768),
@@ -129,7 +129,7 @@ def _max_error(model: Any, rows: Sequence[Row]) -> float:
 
 
 def _rows(model: str, num_rows: int) -> list[Row]:
-    """The shipped demonstrations, at most the 900 that there are, each with its plain prompt."""
+    """Returns the shipped demonstrations, at most 900, each with its plain prompt."""
     prompter = load_prompter(model, Prompts(plain="{question}"))
     problems = [
         problem
@@ -156,7 +156,7 @@ def _random_model(*, hidden: int, layers: int, vocabulary: int) -> Any:
 
 
 def bench_gap_memory() -> Iterator[MemoryPoint]:
-    """Each point in a process of its own, since a peak can only be read once."""
+    """Yields the peak memory at each size; each is measured in a new process, since a peak never falls."""
     for vocabulary in MEMORY_VOCABULARIES:
         for num_tokens in MEMORY_TOKENS:
             command = [

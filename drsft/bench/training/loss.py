@@ -50,7 +50,7 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossBench:
-    """Rounds at one shape, interleaved, and the fused loss at other shapes."""
+    """Times and memory in interleaved rounds at one shape, and of the fused loss at other shapes."""
 
     shape: Shape
     full: tuple[Measurement, ...]
@@ -59,7 +59,7 @@ class LossBench:
 
     @property
     def ratios(self) -> tuple[float, ...]:
-        """Time of the fused loss over that of full logits, round by round."""
+        """Time of the fused loss divided by that of full logits, round by round."""
         return tuple(ours.seconds / full.seconds for ours, full in zip(self.fused, self.full, strict=True))
 
 

@@ -74,7 +74,10 @@ EQUAL_BATCHES = (LAYOUTS[2], LAYOUTS[5], LAYOUTS[6])  # as those of LAYOUTS[0]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One process: every step's loss, non-padding tokens a second without the first step, peak memory."""
+    """The result of one process: loss of every step, non-padding tokens per second, peak memory.
+
+    The rate leaves the first step out.
+    """
 
     losses: tuple[float, ...]
     tokens_per_s: float
@@ -88,17 +91,17 @@ class TrainBench:
     runs: dict[Side, tuple[Measured, ...]]  # a round each
 
     def speedups(self, ours: Side, peer: Side) -> list[float]:
-        """Round by round."""
+        """Returns our rate divided by the peer's, round by round."""
         pairs = zip(self.runs[ours], self.runs[peer], strict=True)
         return [mine.tokens_per_s / other.tokens_per_s for mine, other in pairs]
 
     def memory_ratio(self, ours: Side, peer: Side) -> float:
-        """Of the medians."""
+        """Returns the median peak memory of `ours` divided by that of `peer`."""
         mine, other = (statistics.median(run.peak_rss_mb for run in self.runs[side]) for side in (ours, peer))
         return mine / other
 
     def loss_error(self, peer: Side) -> float:
-        """The largest relative difference between drsft's losses and the peer's on equal batches."""
+        """Returns the largest relative difference between drsft's losses and the peer's on equal batches."""
         ours, others = self.runs[LAYOUTS[0]][0].losses, self.runs[peer][0].losses
         return max(abs(a / b - 1) for a, b in zip(ours, others, strict=True))
 
@@ -115,9 +118,11 @@ def bench_train(
     layouts: Sequence[Side] = LAYOUTS,
     on_measured: Callable[[Side, Measured], None] = lambda side, measured: None,
 ) -> TrainBench:
-    """Every round measures each of `layouts` once; `work`'s paths, layout and objective are set here.
+    """Measures each of `layouts` once per round and returns all results.
 
-    `model`, a folder, is trained in place of random weights of `shape`, on `data` by its own tokenizer.
+    `model`, a folder, is trained in place of random weights of `shape`, on `data` by its own tokenizer. The
+
+    paths, layout and objective in `work` are set here.
     """
     if not peer_python.is_file():
         raise InputError(f"{peer_python}: no such Python; make peers makes one")

@@ -1,4 +1,4 @@
-"""What both sides of `drsft bench train` train on: a random Qwen2, and token ids with real lengths."""
+"""Makes what both sides of `drsft bench train` train on: a random Qwen2, and token ids with real lengths."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ QUESTION_LENGTHS, SOLUTION_LENGTHS = (4.0, 0.4), (4.5, 0.5)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShape:
-    """A Qwen2 of random weights with tied embeddings; the default has 10.7M parameters."""
+    """The sizes of a Qwen2 with random weights and tied embeddings; the default has 10.7M parameters."""
 
     vocab_size: int = 32_768
     hidden_size: int = 256
@@ -59,7 +59,7 @@ class ModelShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What one measured process does, on either side."""
+    """The settings of one measured process, on either side."""
 
     num_steps: int
     batch_examples: int
@@ -88,8 +88,10 @@ class Work:
 
 
 def read_examples(path: Path, *, num: int, model: Path | None = None) -> list[Example]:
-    """The first `num` rows with a question and a solution, by the tokenizer of `model`, or by a byte-pair
-    encoding trained on them."""
+    """Returns the first `num` rows that have a question and a solution, tokenised.
+
+    The tokenizer is that of `model`, or a byte-pair encoding trained on the rows.
+    """
     pairs = []
     for row in read_rows(Problems(path=str(path))):
         if isinstance(row, Row):
@@ -122,7 +124,7 @@ def _encoding_of(model: Path) -> Encode:
 
 
 def draw_examples(*, num: int, seed: int = 0) -> list[Example]:
-    """Random ids with lengths as GSM8K's: log-normal."""
+    """Returns random ids with lengths distributed like GSM8K's (log-normal)."""
     generator = np.random.default_rng(seed)
 
     def ids(mean: float, deviation: float) -> list[int]:
@@ -150,7 +152,7 @@ def _example(index: int, prompt_ids: list[int], completion_ids: list[int]) -> Ex
 
 
 def save_examples(examples: list[Example], path: Path) -> None:
-    """In this order, as both sides read them."""
+    """Writes the examples in this order, in which both sides read them."""
     columns = {
         "input_ids": [example.input_ids_T.tolist() for example in examples],
         "completion_mask": [example.loss_mask_T.astype(int).tolist() for example in examples],
@@ -159,7 +161,7 @@ def save_examples(examples: list[Example], path: Path) -> None:
 
 
 def save_model(folder: Path, shape: ModelShape) -> int:
-    """Writes the model with a tokenizer that TRL asks for but never uses; returns its parameters."""
+    """Writes the model with a tokenizer, which TRL loads but never uses; returns the number of parameters."""
     import torch
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM

@@ -1,4 +1,6 @@
-"""drsft's side of `drsft bench train`, one process: `python -m drsft.bench.training.train_ours WORK`."""
+"""Runs drsft's side of `drsft bench train` in one process: `python -m drsft.bench.training.train_ours
+WORK`.
+"""
 
 import json
 import sys
@@ -27,7 +29,7 @@ __all__: list[str] = []
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenOrder(RowOrder):
-    """The rows as they come, so that both sides see equal batches."""
+    """Takes the rows in file order, so that both sides see equal batches."""
 
     def rows_of(self, step: int) -> NDArray[np.int64]:
         return np.arange(step * self.batch_rows, min((step + 1) * self.batch_rows, self.num_rows))

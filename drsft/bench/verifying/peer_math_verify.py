@@ -1,7 +1,7 @@
-"""math-verify as one would use it, in a process of its own: JSON lines in, one verdict a line out.
+"""Runs math-verify as one would use it, in its own process: JSON lines in, one verdict a line out.
 
-Run by the bench as `python -m drsft.bench.verifying.peer_math_verify`. References and bare answers
-without mathematics delimiters get some, as its README asks.
+Run by the bench as `python -m drsft.bench.verifying.peer_math_verify`. References and bare answers without
+mathematics delimiters get some, as its README asks.
 """
 
 import json

@@ -61,7 +61,7 @@ class VerifyBench:
 
 
 def bench_verify(*cases: Path, num_workers: int = 1, num_rounds: int = 3) -> VerifyBench:
-    """Run both sides `num_rounds` times in turn over the cases of all files."""
+    """Runs both sides `num_rounds` times in turn over the cases of all files."""
     rows_of_files = [(path.name.removesuffix(".gz").removesuffix(".jsonl"), _rows(path)) for path in cases]
     rows = [row for _, part in rows_of_files for row in part]
     times: dict[str, list[float]] = {"ours": [], "peer": []}
@@ -169,7 +169,7 @@ def _integers() -> list[dict[str, Any]]:
 
 
 class _Peer:
-    """One process of math-verify."""
+    """A worker process that runs math-verify."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -211,7 +211,9 @@ def _judge_by_peers(peers: Sequence[_Peer], rows: Sequence[dict[str, Any]]) -> l
 def _agreements(
     rows_of_files: Sequence[tuple[str, Sequence[dict[str, Any]]]], accepted: Sequence[bool]
 ) -> tuple[Agreement, ...]:
-    """All rows; each file, if there are several; without dubious rows, if there are any."""
+    """Returns the agreement on all rows, on each of several files, and without dubious rows if there
+    are any.
+    """
     judged = list(zip([row for _, rows in rows_of_files for row in rows], accepted, strict=True))
     sets = [("all", judged)]
     if len(rows_of_files) > 1:

@@ -1,4 +1,5 @@
-"""The blocks of a fixtures file beside its cases: alignment, normalisation, selection, EMA, Hinted Decoding.
+"""Checks the blocks of a fixtures file besides its cases: alignment, normalisation, selection, EMA, Hinted
+Decoding.
 
 Each is checked by the code that does the work in a run.
 """
@@ -33,7 +34,7 @@ __all__ = ["BLOCKS", "block_findings"]
 
 
 def block_findings(tree: Mapping[str, Any]) -> Iterator[Finding]:
-    """Findings of every block that the file has. InputError for a block that cannot be read."""
+    """Yields the findings of every block in the file. Raises InputError for a block that cannot be read."""
     for block, check in BLOCKS.items():
         if block not in tree:
             continue
@@ -45,7 +46,9 @@ def block_findings(tree: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _shift_alignment(block: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """From a record's token ids through the loss mask to the loss: which logit predicts which token."""
+    """Yields errors of which logit predicts which token, from a record's token ids through the loss mask to
+    the loss.
+    """
     ids, prompt_len = block["input_ids"][0], block["prompt_len"]
     record = {"problem_id": "p", "source": Source.OWN.value, "prompt_ids": ids[:prompt_len]}
     table = pa.Table.from_pylist([{**record, "completion_ids": ids[prompt_len:]}])
@@ -74,7 +77,9 @@ def _loss(logits_NV: Tensor, labels_N: Tensor, objective: Sft | Dft) -> tuple[Te
 
 
 def _normalisation(block: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Losses of micro-batches, each divided by the whole step's count, add up to the token mean."""
+    """Yields errors of the micro-batch losses: each divided by the step's token count, they must sum to the
+    token mean.
+    """
     head = Head(weight_VD=torch.eye(2, dtype=torch.float64))
     num_tokens = sum(len(losses) for losses in block["micro_batches"])
     total = torch.zeros((), dtype=torch.float64)
@@ -88,7 +93,9 @@ def _normalisation(block: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def _moving_average(block: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """iw-SFT's control variant: the sequence weight at its temperature and limit, and PyTorch's EMA."""
+    """Yields errors of iw-SFT's control variant: the sequence weight at its temperature and limit, and
+    PyTorch's EMA.
+    """
     log_ratio_M = _tensor(block["seq_logq_minus_logref_mean"])
     objective = IwSft(temperature=block["temp"], max_weight=1000.0)
     context = TokenContext(
@@ -103,7 +110,10 @@ def _moving_average(block: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def _selection(block: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """The cascade itself, on samples whose verdicts are given: 0 where stage and kept sample are right."""
+    """Runs the cascade on samples with given verdicts.
+
+    Yields 0 where stage and kept sample are right, else infinity.
+    """
     for number, case in enumerate(block["cases"]):
         stage, kept = asyncio.run(_rewrite(case["self"] or (), case["guided"] or ()))
         is_right = stage == case["stage"] and (kept == case["keep_from"] or kept in case["keep_from"])
@@ -111,7 +121,7 @@ def _selection(block: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 async def _rewrite(alone: Sequence[int], guided: Sequence[int]) -> tuple[str, int | str]:
-    """The stage that a problem ends in, and which of its samples is kept."""
+    """Returns the stage that a problem ends in, and which of its samples is kept."""
     flags = {"self": alone, "guided": guided}
     drawn = {"self": 0, "guided": 0}
 
@@ -141,7 +151,7 @@ def _stage(flags: Sequence[int]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class _FlagVerifier:
-    """Judges the text "stage index" by the flags of that stage."""
+    """Judges a text of the form "stage index" by the flags of that stage."""
 
     flags: Mapping[str, Sequence[int]]
 

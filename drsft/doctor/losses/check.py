@@ -1,4 +1,6 @@
-"""A whole fixtures file: every case by every method, every other block, and what came of it as tables."""
+"""Checks a whole fixtures file, every case by every method and every other block, and shows the results as
+tables.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -54,7 +56,7 @@ class LossReport:
 
 
 def check_losses(path: Path) -> LossReport:
-    """InputError for a file that cannot be read, or that holds nothing to check."""
+    """Returns the findings on a file. Raises InputError if it cannot be read or holds nothing to check."""
     tree = read_fixtures(path)
     findings: list[Finding] = []
     of_methods: list[Finding] = []

@@ -1,4 +1,4 @@
-"""What a check found: how far one number, or many of one kind, are from what was expected."""
+"""The result of a check: how far one number, or many of one kind, are from what was expected."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class Finding:
 
 
 def error_between(found: Tensor, expected: Tensor) -> float:
-    """The largest |found − expected| / max(1, |expected|); infinite where shapes differ.
+    """Returns the largest |found − expected| / max(1, |expected|); infinite where shapes differ.
 
     Equal infinities are right; NaN, found or expected, is an error of NaN.
     """

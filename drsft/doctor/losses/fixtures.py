@@ -1,4 +1,4 @@
-"""A file of worked cases: logits and labels, and what each objective must make of them.
+"""Reads a file of worked cases: logits and labels, and what each objective must compute from them.
 
 A case has logits (B, T, V) already aligned with labels (B, T), a mask, sometimes the log-probs and logits of
 a reference and of an older policy, and for every method its hyperparameters, weights, per-token losses, loss
@@ -39,7 +39,7 @@ class UnknownMethodError(InputError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """What a case says of one objective; `expected` holds tensors by the file's names."""
+    """What a case expects of one objective; `expected` holds tensors by the file's names."""
 
     name: str
     objective: Objective
@@ -49,7 +49,7 @@ class Method:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """The N tokens in the mask, row after row."""
+    """One worked case, reduced to the N tokens in its mask, row after row."""
 
     name: str
     tree: Mapping[str, Any]
@@ -59,14 +59,14 @@ class Case:
     document_ids_N: Tensor
 
     def tokens(self, values: Any) -> Tensor:
-        """The masked tokens of something (B, T) or (B, T, V)."""
+        """Returns the masked tokens of values of shape (B, T) or (B, T, V)."""
         return _tensor(values)[self.mask_BT]
 
     def optional(self, name: str) -> Tensor | None:
         return self.tokens(self.tree[name]) if name in self.tree else None
 
     def method(self, name: str) -> Method:
-        """InputError, naming case and method, where it is unknown or cannot be read."""
+        """Returns what the case expects of a method. Raises InputError if it is unknown or cannot be read."""
         where = f"case {self.name!r}, method {name!r}"
         known = METHODS.get(name.split("@")[0])
         if known is None:
@@ -97,7 +97,7 @@ def read_fixtures(path: Path) -> dict[str, Any]:
 
 
 def cases_in(tree: Mapping[str, Any]) -> Iterator[Case]:
-    """The cases, and the block of extreme logits where there is one."""
+    """Yields the cases, including the block of extreme logits if there is one."""
     for case in [*tree["cases"], *([tree["extreme"]] if "extreme" in tree else [])]:
         name = str(case.get("name", "unnamed")) if isinstance(case, dict) else "unnamed"
         try:
@@ -122,6 +122,8 @@ def _case(name: str, tree: Mapping[str, Any]) -> Case:
 
 
 def _tensor(values: Any) -> Tensor:
-    """Float64. An infinitely small logit becomes one so small that its probability is 0: the heads of models
-    are finite."""
+    """Returns the values in float64.
+
+    A logit of −∞ becomes a finite one with probability 0, since the heads of models are finite.
+    """
     return torch.tensor(values, dtype=torch.float64).clamp(min=-1e30)

@@ -1,4 +1,4 @@
-"""Hinted Decoding's mixing against numbers: the block `hinted_decoding_steps` of a fixtures file.
+"""Checks Hinted Decoding's mixing against numbers: the block `hinted_decoding_steps` of a fixtures file.
 
 A step gives two rows of logits, the schedule and the sampling settings, and what must come of them.
 """
@@ -20,7 +20,11 @@ NO_TOP_K = (None, 0, -1)  # how files and engines say that there is no such limi
 
 
 def hinted_step_errors(step: Mapping[str, Any]) -> dict[str, float]:
-    """The error of every expected quantity, in float64, as `error_between`; `greedy` counts in token ids.
+    """Returns the error of every expected quantity, as `error_between` in float64.
+
+    For `greedy`, in token ids.
+
+    `greedy` counts in token ids.
 
     Raises InputError for a step that cannot be read, or that expects nothing.
     """
@@ -55,7 +59,7 @@ def _computed(step: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _sampled(step: Mapping[str, Any], mixture: Mixture, *, temperature_first: bool) -> Tensor:
-    """The probabilities that are drawn from; a step may leave out what changes nothing."""
+    """Returns the probabilities that are sampled from; a step may omit settings that change nothing."""
     if step.get("top_k") not in NO_TOP_K:
         raise ValueError("top_k: Hinted Decoding draws from the nucleus alone")
     temperature, top_p = step.get("temperature"), step.get("top_p")

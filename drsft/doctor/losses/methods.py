@@ -1,4 +1,6 @@
-"""Every objective against worked numbers, by two ways: full logits with autograd, and the fused loss."""
+"""Checks every objective against worked numbers in two ways: full logits with autograd, and the fused
+loss.
+"""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -27,7 +29,7 @@ class _Result(NamedTuple):
 
 
 def method_findings(case: Case, method: Method) -> Iterator[Finding]:
-    """Weights, per-token losses, loss and gradient, each found twice."""
+    """Yields weights, per-token losses, loss and gradient, each computed in both ways."""
     for way, compute in (("plain", _plain), ("fused", _fused)):
         try:
             result = compute(case, method)
@@ -39,7 +41,7 @@ def method_findings(case: Case, method: Method) -> Iterator[Finding]:
 
 
 def statistics_findings(case: Case) -> Iterator[Finding]:
-    """log p, entropy, φ and their summary as the file has them."""
+    """Yields the findings on log p, entropy, φ and their summary."""
     statistics = token_statistics(case.logits_NV, _identity(case), case.labels_N, chunk_tokens=CHUNK_TOKENS)
     phi_N = statistics.phi_N
     found = {
@@ -95,7 +97,7 @@ def _context(case: Case, method: Method, logprobs_N: Tensor) -> TokenContext:
 
 
 def _plain(case: Case, method: Method) -> _Result:
-    """With every logit held, differentiated by torch."""
+    """Computes the loss with all logits in memory, differentiated by torch."""
     needs = method.objective.needs
     logits_NV = case.logits_NV.clone().requires_grad_()
     logp_NV = logits_NV.log_softmax(-1)
@@ -124,7 +126,7 @@ def _plain(case: Case, method: Method) -> _Result:
 
 
 def _fused(case: Case, method: Method) -> _Result:
-    """As in training; an identity for a head makes the hidden states the logits."""
+    """Computes the loss as in training; with an identity as the head, the hidden states are the logits."""
     head = _identity(case)
     logits_NV = case.logits_NV.clone().requires_grad_()
     scored = token_statistics(logits_NV, head, case.labels_N)

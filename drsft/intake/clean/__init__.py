@@ -1,1 +1,1 @@
-"""Screens for problems: contamination with benchmarks, near-duplicates."""
+"""Screens problems: contamination with benchmarks, near-duplicates."""

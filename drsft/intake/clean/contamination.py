@@ -1,17 +1,17 @@
-"""Training problems that overlap with a benchmark that will be evaluated.
+"""Finds training problems that overlap with a benchmark to be evaluated.
 
 A problem is contaminated when `ngram` words in a row (default 13, as GPT-3's authors chose, arXiv 2005.14165,
-appendix C) stand in a benchmark question too. Words are those of clean.words, numbers among them, so
-an exercise with other numbers matches only by a long run of words between its numbers.
+appendix C) occur in a benchmark question too. Words are those of clean.words, numbers among them, so an
+exercise with other numbers matches only by a long run of words between its numbers.
 
-- A benchmark question shorter than `ngram` but of at least `min_words` (default 8) words matches where all of
-  its words stand in a row in the problem.
+- A benchmark question shorter than `ngram` but of at least `min_words` (default 8) words matches if the
+  problem contains all of its words in a row.
 - A still shorter one ("What is 2 + 2?") matches only as a whole: any text might contain it.
 - Words in a row that `boilerplate_questions` (default 3) or more different benchmark questions share identify
   none of them ("where m and n are relatively prime positive integers. Find m + n") and do not count, except
   for a question that has no others.
 
-Memory: one hash for each run of words of the benchmarks; of the training problems nothing is kept.
+Memory: one hash for each run of words of the benchmarks; nothing of the training problems.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ class _Question:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A benchmark's question and the words in a row that a problem shares with it."""
+    """A benchmark's question and the run of words that a problem shares with it."""
 
     benchmark: str
     problem_id: str
@@ -58,7 +58,10 @@ class ContaminationScreen:
         return None if match is None else _finding(match)
 
     def matches(self, problem: Problem) -> Iterator[Match]:
-        """All that the problem shares with questions, longest runs first; one question may come often."""
+        """Yields every overlap of the problem with a question, longest runs first.
+
+        A question can occur several times.
+        """
         of_problem = words(problem.whole_question)
         question = self._whole.get(_hash(of_problem))
         if question is not None:
@@ -70,7 +73,9 @@ class ContaminationScreen:
                     yield Match(question.benchmark, question.problem_id, run)
 
     def _index(self, benchmarks: Mapping[str, Iterable[Problem]], boilerplate_questions: int) -> None:
-        """Two looks at the runs: which are shared by many questions, then which count."""
+        """Reads the runs of words twice: first to find those shared by many questions, then to index the
+        others.
+        """
         questions: dict[int, tuple[_Question, list[int]]] = {}
         num_questions: Counter[int] = Counter()
         for benchmark, problems in benchmarks.items():

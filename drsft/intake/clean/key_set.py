@@ -1,4 +1,4 @@
-"""A set of hashes for millions of texts, of which only one question is asked: was this one there before?"""
+"""A set of hashes for millions of texts that answers one question: was this one added before?"""
 
 from array import array
 
@@ -8,7 +8,7 @@ __all__ = ["KeySet"]
 class KeySet:
     """Holds 64-bit hashes: 16 to 32 MiB a million, where Python's own set takes 90.
 
-    That two texts have one hash has a probability of n²/2⁶⁵: 3e-8 for a million.
+    Two of n texts have the same hash with a probability of n²/2⁶⁵: 3e-8 for a million.
     """
 
     def __init__(self) -> None:
@@ -19,7 +19,10 @@ class KeySet:
         return self._num_kept
 
     def add(self, key: int) -> bool:
-        """Whether it is new. `key` is evenly spread over 64 bits; 0 and 1 are one key."""
+        """Adds a key and returns whether it is new.
+
+        `key` must be evenly spread over 64 bits; 0 and 1 count as the same key.
+        """
         slot = self._slot_of(key or 1)
         if self._slots[slot]:
             return False
@@ -33,7 +36,7 @@ class KeySet:
         return self._slots[self._slot_of(key or 1)] != 0
 
     def _slot_of(self, key: int) -> int:
-        """Where it is, or the free slot where it belongs."""
+        """Returns the slot of the key, or the free slot where it belongs."""
         slots = self._slots
         mask = len(slots) - 1
         slot = key & mask

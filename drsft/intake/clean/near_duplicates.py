@@ -1,4 +1,5 @@
-"""Near-duplicates among training problems: the first in order stays, later ones that resemble it go.
+"""Finds near-duplicates among training problems: the first one stays, later ones that resemble it are set
+aside.
 
 Two questions resemble each other when the Jaccard similarity of their word shingles reaches the threshold:
 
@@ -7,12 +8,13 @@ Two questions resemble each other when the Jaccard similarity of their word shin
 One name that occurs once in a question of W words changes 2 of W - 1 two-word shingles on each side, so at a
 threshold of 0.8 it goes unnoticed below W = 19.
 
-The trap are exercises from one template: "Ann has 5 cards and wins 3" and "... wins 4" share nearly all words
-and are different problems. So, unless the configuration says otherwise, problems are only compared when their
-numbers and signs, in order, and their reference answers agree. Such a group is nearly always small and is
-compared in full; a larger one goes through MinHash LSH (library datasketch), cut into bands so that a pair at
-the threshold is found with a probability of at least 0.98 (at 0.8 and 128 permutations: 18 bands of 7, 0.985
-there and 0.9999 at 0.9). What LSH proposes is checked exactly, so nothing is removed below the threshold.
+Exercises made from one template are the difficult case: "Ann has 5 cards and wins 3" and "... wins 4" share
+nearly all words and are different problems. So, unless the configuration says otherwise, problems are only
+compared when their numbers and signs, in order, and their reference answers agree. Such a group is nearly
+always small and is compared in full; a larger one goes through MinHash LSH (library datasketch), cut into
+bands so that a pair at the threshold is found with a probability of at least 0.98 (at 0.8 and 128
+permutations: 18 bands of 7, 0.985 there and 0.9999 at 0.9). What LSH proposes is checked exactly, so nothing
+is removed below the threshold.
 
 Memory: four bytes for each distinct shingle and the place of each kept problem, no text; some 6 kB more for a
 problem in a large group.
@@ -39,7 +41,7 @@ _FOUND = 0.98  # of the pairs at the threshold; false proposals cost only an exa
 
 
 class NearDuplicateScreen:
-    """Remembers every problem that it let pass."""
+    """Sets aside a problem that resembles an earlier one; it remembers every problem that it accepts."""
 
     def __init__(self, config: NearDuplicates) -> None:
         self._config = config
@@ -69,7 +71,9 @@ class NearDuplicateScreen:
         return None
 
     def _group(self, problem: Problem, of_question: list[str]) -> int:
-        """A hash of what must agree before two problems are compared at all."""
+        """Returns a hash of what two problems must share before they are compared at all: kind, numbers,
+        answer.
+        """
         key = [problem.kind]
         if self._config.numbers_distinguish:
             key += figures(of_question)
@@ -105,7 +109,7 @@ class NearDuplicateScreen:
 
 
 def bands(*, threshold: float, num_permutations: int) -> tuple[int, int]:
-    """How many bands of how many permutations: the longest bands (fewest false proposals) that find enough.
+    """Returns number and length of the bands: the longest (fewest false proposals) that find enough pairs.
 
     A pair of similarity s agrees in one band of r permutations with probability s^r, hence is found in b
     bands with 1 - (1 - s^r)^b.
@@ -118,14 +122,17 @@ def bands(*, threshold: float, num_permutations: int) -> tuple[int, int]:
 
 
 def shingles(of_words: list[str], *, size: int, start: int = 0) -> Shingles:
-    """Hashes of all runs of `size` words; of the whole text when it is shorter. `start` sets groups apart."""
+    """Returns hashes of all runs of `size` words, or of the whole text when it is shorter.
+
+    `start` seeds the hashes, so that groups do not mix.
+    """
     runs = range(max(1, len(of_words) - size + 1))
     hashes = {zlib.crc32(" ".join(of_words[i : i + size]).encode(), start) for i in runs}
     return np.array(sorted(hashes), dtype=np.uint32)
 
 
 def jaccard(a: Shingles, b: Shingles) -> float:
-    """|A ∩ B| / |A ∪ B|; 1 for equal sets, 0 for disjoint ones."""
+    """Returns |A ∩ B| / |A ∪ B|: 1 for equal sets, 0 for disjoint ones."""
     shared = len(np.intersect1d(a, b, assume_unique=True))
     return shared / (len(a) + len(b) - shared)
 

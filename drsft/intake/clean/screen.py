@@ -1,4 +1,4 @@
-"""What a screen is: it looks at one problem after another and says which should not be trained on."""
+"""The interface of a screen, which looks at one problem after another and says which not to train on."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,7 +10,7 @@ __all__ = ["Finding", "Screen"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Why a problem is set aside: `reason` can be counted, `detail` is about this one."""
+    """Why a problem is set aside: `reason` is countable, `detail` is about this problem."""
 
     reason: str
     detail: str
@@ -18,5 +18,8 @@ class Finding:
 
 class Screen(Protocol):
     def look_at(self, problem: Problem, place: str) -> Finding | None:
-        """None lets the problem pass; `place` ("file line 3") is where it stood."""
+        """Returns why the problem is set aside, or None to accept it.
+
+        `place` is its origin ("file line 3").
+        """
         ...

@@ -1,4 +1,4 @@
-r"""A question as a list of words for comparing texts: what typesetting changes is gone, what counts stays.
+r"""Turns a question into a list of words for comparison: typesetting is removed, content is kept.
 
     "Tom's cat ate 1,000 mice; half of $x^2-3$!"  ->  toms cat ate 1000 mice half of x ^ 2 - 3
 
@@ -37,14 +37,14 @@ _FIGURE_WORDS = frozenset({"half", "third", "quarter", "twice", "thrice", "doubl
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in order; empty when it holds neither letters nor numbers."""
+    """Returns the words of a text in order; empty when it holds neither letters nor numbers."""
     text = unicodedata.normalize("NFKC", text).casefold().translate(_SIGNS)
     text = _THOUSANDS.sub(lambda match: re.sub(r"\D", "", match[0]), _LAYOUT.sub(" ", text))
     return [_plain(word) for word in _WORD.findall(text)]
 
 
 def figures(of_words: Sequence[str]) -> tuple[str, ...]:
-    """The numbers and signs among the words, in order: what two variants of one exercise differ in."""
+    """Returns the numbers and signs among the words, in order: variants of one exercise differ in these."""
     return tuple(word for word in of_words if not word[0].isalpha() or word in _FIGURE_WORDS)
 
 

@@ -1,1 +1,3 @@
-"""The formats of problem files: how bytes become text, a reader a format, and which one a file has."""
+"""Reads the formats of problem files: decoding of bytes, one reader per format, and detection of the
+format.
+"""

@@ -1,4 +1,4 @@
-"""The formats that are read, and which of them a file has: what its first bytes say before its name."""
+"""Detects which supported format a file has, by its first bytes before its name."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -46,7 +46,10 @@ _NO_DATA = {  # beginnings of what often lies where data should
 
 
 def format_of(stream: Stream, given: str | None) -> Format:
-    """The `given` format, or what the bytes say, or the name. Raises InputError where neither tells one."""
+    """Returns `given`, or the format by the first bytes, or by the name. Raises InputError if neither tells.
+
+    Raises InputError where neither tells one.
+    """
     if given is not None:
         return next(one for one in FORMATS if one.name == given)
     head = stream.head.lstrip().lower()

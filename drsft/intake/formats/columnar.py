@@ -1,4 +1,4 @@
-"""Parquet and Arrow (Feather, IPC streams): typed columns, read batch by batch."""
+"""Reads Parquet and Arrow (Feather, IPC streams): typed columns, batch by batch."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -29,12 +29,12 @@ def begins_as_arrow(stream: Stream) -> bool:
 
 
 def read_parquet(stream: Stream, problems: Problems) -> Iterator[Row | BadRow]:
-    """A row for each of the file's."""
+    """Yields the rows of a Parquet file."""
     yield from _rows(stream, "Parquet", lambda file: pq.ParquetFile(file).iter_batches(batch_size=BATCH_ROWS))
 
 
 def read_arrow(stream: Stream, problems: Problems) -> Iterator[Row | BadRow]:
-    """A row for each of the file's or the stream's."""
+    """Yields the rows of an Arrow file or stream."""
     is_file = stream.head_bytes.startswith(_FILE)
     yield from _rows(stream, "Arrow", _batches_of_file if is_file else pa.ipc.open_stream)
 
@@ -74,7 +74,10 @@ def _distinct(names: list[str]) -> list[str]:
 
 
 def _values(column: pa.Array) -> list[Any]:
-    """Python's values; None for what Python has no value for, such as a date in the year 20000."""
+    """Returns the column's values in Python.
+
+    None for values that Python cannot hold, such as the year 20000.
+    """
     try:
         exact = _with(column.type, _exact)
         if exact != column.type:  # a float of 32 bits is 0.1, not the 64-bit number 0.10000000149 beside it
@@ -92,7 +95,7 @@ def _value(scalar: pa.Scalar) -> Any:
 
 
 def _exact(kind: pa.DataType) -> pa.DataType:
-    """The type whose Python values are written as the file's are meant."""
+    """Returns the type to cast to, so that Python prints the values as the file means them."""
     if pa.types.is_float32(kind) or pa.types.is_float16(kind):
         return pa.float64()
     if pa.types.is_timestamp(kind) and kind.unit == "ns":
@@ -105,7 +108,7 @@ def _as_text(kind: pa.DataType) -> pa.DataType:
 
 
 def _with(kind: pa.DataType, change: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
-    """The type with its scalar types changed, at any depth."""
+    """Returns the type with `change` applied to its scalar types, at any depth."""
     if pa.types.is_struct(kind):
         return pa.struct([one.with_type(_with(one.type, change)) for one in kind.fields])
     if pa.types.is_large_list(kind):

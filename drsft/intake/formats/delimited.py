@@ -1,4 +1,4 @@
-"""Tables as text: CSV, TSV and their like. Every field stays the text that stands in the file."""
+"""Reads tables as text: CSV, TSV and similar. Every field stays the text of the file."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ _NAME = re.compile(r"[^\W\d][^?!\n]{0,39}")  # how a column may be called
 
 
 class _Records(Protocol):
-    """What csv.reader gives."""
+    """The interface of a csv.reader."""
 
     @property
     def line_num(self) -> int: ...
@@ -44,7 +44,7 @@ class _Dialect:
 
 
 def begins_as_table(stream: Stream) -> bool:
-    """Whether the first records have the same number of cells, more than one."""
+    """Returns whether the first records have the same number of cells, more than one."""
     head = stream.head.lstrip()
     if head.startswith(("{", "[")) or "\x00" in head:
         return False
@@ -55,7 +55,10 @@ def begins_as_table(stream: Stream) -> bool:
 
 
 def read_table_text(stream: Stream, problems: Problems) -> Iterator[Row | BadRow]:
-    """A row for each record; the names are the first record's, or column_1, column_2, … without a header."""
+    """Yields a row for each record.
+
+    The names are the first record's, or column_1, column_2, … without a header.
+    """
     csv.field_size_limit(MAX_ROW_BYTES)
     reading = problems.reading
     dialect = _dialect_of(stream, reading)
@@ -113,7 +116,7 @@ def _printable(text: str) -> str:
 
 
 def _sampled(stream: Stream, dialect: _Dialect) -> list[list[str]]:
-    """The first records that are not blank, whole ones only."""
+    """Returns the first complete records that are not blank."""
     head = (
         _SEPARATOR_LINE.sub("", stream.head, count=1) if _SEPARATOR_LINE.match(stream.head) else stream.head
     )
@@ -132,7 +135,7 @@ def _sampled(stream: Stream, dialect: _Dialect) -> list[list[str]]:
 
 
 def _dialect_of(stream: Stream, reading: Reading) -> _Dialect:
-    """The separator that gives most records the same width, and whether quotes hold cells together."""
+    """Returns the separator that gives most records the same width, and whether quotes enclose cells."""
     said = _SEPARATOR_LINE.match(stream.head)
     given = reading.separator or (said and said[1])
     both = (
@@ -143,13 +146,16 @@ def _dialect_of(stream: Stream, reading: Reading) -> _Dialect:
 
 
 def _quoted_or_not(stream: Stream, quoted: _Dialect, plain: _Dialect) -> tuple[tuple[float, int], _Dialect]:
-    """Quotes hold cells together, unless the records are more regular without; and how regular they are."""
+    """Returns whether quotes enclose cells, with the regularity of the records read so.
+
+    They do, unless the records are more regular without.
+    """
     with_quotes, without = (_regularity(_sampled(stream, one)) for one in (quoted, plain))
     return (without, plain) if without[0] > with_quotes[0] else (with_quotes, quoted)
 
 
 def _regularity(records: list[list[str]]) -> tuple[float, int]:
-    """How many of the records have the usual width, and that width; one column is no table."""
+    """Returns the share of records with the most common width, and that width; a single column counts 0."""
     if not records:
         return 0.0, 0
     width, count = Counter(map(len, records)).most_common(1)[0]
@@ -157,9 +163,9 @@ def _regularity(records: list[list[str]]) -> tuple[float, int]:
 
 
 def _has_header(records: Sequence[Sequence[str]]) -> bool:
-    """Whether the first record holds names: short, distinct, no numbers, none of them again below it.
+    """Returns whether the first record holds names: short, distinct, no numbers, none repeated below it.
 
-    A letter may come again: the columns A, B, C, D hold options, and one of these may be "A".
+    A letter may be repeated: the columns A, B, C, D hold options, and one of these may be "A".
     """
     first, *others = records
     cells = [cell.strip() for cell in first]
@@ -177,13 +183,13 @@ def _has_header(records: Sequence[Sequence[str]]) -> bool:
 
 
 def _are_numbers(column: Sequence[str]) -> bool:
-    """Whether a column, its first cell aside, holds numbers alone: then that cell is a name."""
+    """Returns whether all cells of a column but the first are numbers; then the first cell is a name."""
     filled = [cell.strip() for cell in column if cell.strip()]
     return len(filled) > 1 and all(map(_NUMBER.fullmatch, filled))
 
 
 def _names(cells: Sequence[str]) -> list[str]:
-    """A name for each column: its own, column_3 where it has none, answer_2 where another has it."""
+    """Returns a name for each column: its own, column_3 if it has none, answer_2 if the name is taken."""
     names: list[str] = []
     for number, cell in enumerate(cells, start=1):
         name = _printable(cell.strip()) or f"column_{number}"

@@ -1,6 +1,7 @@
-"""A JSON document: an array of rows, rows below a key, objects by their id, columns, or objects in a row.
+"""Reads a JSON document: an array of rows, rows below a key, objects by their id, columns, or a series of
+objects.
 
-The document is read twice where it is an object: first for its shape, then for its rows.
+A document that is an object is read twice: first for its shape, then for its rows.
 """
 
 import json
@@ -30,7 +31,7 @@ MAX_NAMES = 1000
 
 
 def begins_as_json_document(stream: Stream) -> bool:
-    """Whether the text begins with an array of objects, or an object that goes beyond its first line."""
+    """Returns whether the text begins with an array of objects, or an object longer than a line."""
     head = stream.head.lstrip()
     if _ARRAY.match(head):
         return True
@@ -47,7 +48,7 @@ def begins_as_json_document(stream: Stream) -> bool:
 
 
 class _Kind(Enum):
-    """What a member of the first object is, as far as it tells where the rows lie."""
+    """The kinds of members that the top-level object can have, as far as they show where the rows are."""
 
     ROWS = auto()  # a list of objects
     OBJECT = auto()
@@ -58,7 +59,7 @@ class _Kind(Enum):
 
 @dataclass(slots=True)
 class _Shape:
-    """The top level of a document: what its first object has, and whether more values follow."""
+    """The top level of a document: the members of its first object, and whether more values follow."""
 
     num_values: int = 0
     kinds: Counter[_Kind] = field(default_factory=Counter)
@@ -77,7 +78,7 @@ class _Shape:
 
 
 def read_json_document(stream: Stream, problems: Problems) -> Iterator[Row | BadRow]:
-    """The rows, where they lie. Raises InputError where they may lie in several places."""
+    """Yields the rows. Raises InputError if several places could hold them."""
     text = JsonText(stream)
     if problems.reading.rows is not None:
         _go_to(text, problems.reading.rows.split("."), stream.name)
@@ -108,7 +109,7 @@ def _rows_of_objects(stream: Stream, shape: _Shape, split: str) -> Iterator[Row 
 
 
 def _rows_here(text: JsonText, name: str) -> Iterator[Row | BadRow]:
-    """The elements of a list, or the members of an object with their keys as `id`."""
+    """Yields the elements of a list, or the members of an object with their keys as `id`."""
     if text.peek() == "[":
         for number in text.elements():
             yield _row(text.value(), f"{name} row {number}")
@@ -149,7 +150,7 @@ def _no_such_key(name: str, key: str, there: Sequence[str]) -> str:
 
 
 def _rows_of_columns(text: JsonText, name: str) -> Iterator[Row]:
-    """Columns are read whole: their file is the one kind that takes memory for all its rows."""
+    """Yields the rows of a document of columns, the one kind that is read into memory as a whole."""
     columns = text.value(max_chars=MAX_COLUMN_CHARS)
     lists = [list(one.values()) if isinstance(one, dict) else one for one in columns.values()]
     for number, values in enumerate(zip(*lists, strict=True), start=1):
@@ -173,7 +174,7 @@ def _shape_of(text: JsonText) -> _Shape:
 
 
 def _kind_of(text: JsonText, key: str) -> tuple[_Kind, int | None]:
-    """The kind of the value that comes next, and its length where it has one."""
+    """Returns the kind of the next value, and its length if it has one."""
     match text.peek():
         case "[":
             length, has_rows, has_values = 0, False, False
@@ -196,7 +197,10 @@ def _kind_of(text: JsonText, key: str) -> tuple[_Kind, int | None]:
 
 
 def _key_of_rows(shape: _Shape, name: str, split: str) -> str | None:
-    """The key below which the rows lie; None where none holds a list of objects, or objects by split."""
+    """Returns the key below which the rows are; None if none holds a list of objects, or objects by split.
+
+    None where none holds a list of objects, or objects by split.
+    """
     keys = shape.lists_of_rows
     if not keys and shape.is_by_id and all(split_of(key) for key in shape.names):
         keys = shape.names

@@ -1,4 +1,4 @@
-"""JSON lines: one object a line."""
+"""Reads JSON lines: one object per line."""
 
 import io
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ SAMPLED_LINES = 20
 
 
 def begins_as_json_lines(stream: Stream) -> bool:
-    """Whether one of the first lines is an object by itself, or the first is one too long to tell."""
+    """Returns whether one of the first lines is an object by itself, or the first is too long to tell."""
     lines = [line.strip() for line in stream.head.split("\n") if line.strip()]
     if not stream.is_whole:
         lines = lines[:-1]
@@ -31,7 +31,7 @@ def _is_object(line: str) -> bool:
 
 
 def read_json_lines(stream: Stream, problems: Problems) -> Iterator[JsonLine | BadRow]:
-    """A row for each line that is not blank."""
+    """Yields a row for each line that is not blank."""
     for number, line in enumerate(_lines(stream.open()), start=1):
         if len(line) > MAX_ROW_BYTES:
             detail = f"more than {MAX_ROW_BYTES >> 20} MiB in one line"
@@ -41,7 +41,7 @@ def read_json_lines(stream: Stream, problems: Problems) -> Iterator[JsonLine | B
 
 
 def _lines(file: io.BufferedReader) -> Iterator[bytes]:
-    """Each line; of one that is too long its beginning, one byte past the limit."""
+    """Yields each line; of a line that is too long, its beginning up to one byte past the limit."""
     while line := file.readline(MAX_ROW_BYTES + 1):
         yield line
         while len(line) > MAX_ROW_BYTES and not line.endswith(b"\n"):

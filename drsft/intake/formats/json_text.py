@@ -17,7 +17,7 @@ _DECODER = json.JSONDecoder(parse_float=Decimal)
 
 
 class JsonText:
-    """A position in a JSON text. Every method raises BreaksOffError where the text is no JSON."""
+    """A position in a JSON text. Every method raises BreaksOffError if the text is not JSON."""
 
     def __init__(self, stream: Stream) -> None:
         self._text = io.TextIOWrapper(stream.open(), encoding="utf-8", errors="surrogateescape", newline="")
@@ -27,7 +27,7 @@ class JsonText:
         self._ended = False
 
     def peek(self) -> str:
-        """The next character that is not white; empty at the end."""
+        """Returns the next character that is not white space; empty at the end."""
         while True:
             while self._at < len(self._buffer) and self._buffer[self._at] in _WHITE:
                 self._at += 1
@@ -36,7 +36,7 @@ class JsonText:
             self._grow()
 
     def elements(self) -> Iterator[int]:
-        """Numbers the elements of the list that comes next, from 1; the caller takes each with `value`."""
+        """Yields the numbers (from 1) of the next list's elements; the caller reads each with `value`."""
         self._take("[")
         number = 0
         while self.peek() != "]":
@@ -46,7 +46,7 @@ class JsonText:
         self._take("]")
 
     def members(self) -> Iterator[str]:
-        """The keys of the object that comes next; the caller takes each value with `value`."""
+        """Yields the keys of the next object; the caller reads each value with `value`."""
         self._take("{")
         while self.peek() != "}":
             if self.peek() != '"':
@@ -58,7 +58,7 @@ class JsonText:
         self._take("}")
 
     def value(self, *, max_chars: int = MAX_ROW_BYTES) -> Any:
-        """The whole value that comes next."""
+        """Reads and returns the whole next value."""
         self.peek()
         while True:
             try:
@@ -86,7 +86,7 @@ class JsonText:
             raise self._broken(f"',' or {end!r} is missing")
 
     def _grow(self) -> None:
-        """At least doubles what is unread, so that a long value is tried few times."""
+        """At least doubles the unread text in memory, so that a long value is tried only a few times."""
         rest = self._buffer[self._at :]
         self._num_before += self._at
         more = self._text.read(max(CHUNK_CHARS, len(rest)))

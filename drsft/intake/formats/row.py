@@ -1,4 +1,4 @@
-"""What every reader yields."""
+"""The rows that every reader yields."""
 
 import json
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class BadRow:
 
 @dataclass(frozen=True, slots=True)
 class JsonLine:
-    """A row as it stands in the file, for another process to parse."""
+    """A line of the file, to be parsed by another process."""
 
     place: str
     line: bytes

@@ -1,6 +1,6 @@
-"""Turns a stored file into bytes that a reader takes: unpacked, and text as UTF-8 without its mark.
+"""Turns a stored file into bytes for a reader: decompressed, and text as UTF-8 without a byte-order mark.
 
-What a file is packed with and how its text is encoded is found from its first bytes, never from its name.
+Compression and encoding are detected from the first bytes, never from the name.
 """
 
 import bz2
@@ -23,7 +23,7 @@ PACKED_SUFFIXES = (".gz", ".zst", ".bz2", ".xz")
 
 
 class BreaksOffError(ValueError):
-    """The rest of the file can't be read; what came before it was."""
+    """The rest of the file cannot be read; what came before it was read."""
 
 
 class _Unpacker(Protocol):
@@ -63,12 +63,12 @@ class Stream:
 
     @property
     def head(self) -> str:
-        """The start of the text; bytes that are none of its encoding's are replaced."""
+        """The start of the text; bytes that are invalid in its encoding are replaced."""
         decoder = codecs.getincrementaldecoder(self.encoding)("replace")
         return decoder.decode(self.head_bytes, final=self.is_whole)
 
     def open(self) -> io.BufferedReader:
-        """The bytes from the start, text as UTF-8. Raises BreaksOffError on the way."""
+        """Returns the bytes from the start, text as UTF-8. Reading them can raise BreaksOffError."""
         unpacked = self._unpacked()
         if self.encoding == "utf-8":
             return unpacked
@@ -89,7 +89,10 @@ class Stream:
 
 
 def _read_fully(file: io.BufferedReader, num_bytes: int) -> bytes:
-    """As many bytes as there are; less where the file breaks off, which its reader will say."""
+    """Returns up to `num_bytes` bytes.
+
+    There are fewer if the file ends early, which its reader will report.
+    """
     parts = bytearray()
     try:
         while len(parts) < num_bytes and (part := file.read1(num_bytes - len(parts))):
@@ -113,7 +116,7 @@ class _Readable(io.RawIOBase):
 
 
 class _Borrowed(_Readable):
-    """Closing it leaves the stored file open."""
+    """A file object whose `close` leaves the stored file open."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -142,7 +145,7 @@ class _Unpacked(_Readable):
 
 
 class _Recoded(_Readable):
-    """Text of another encoding as UTF-8."""
+    """Text of another encoding, read as UTF-8."""
 
     def __init__(self, file: io.BufferedReader, encoding: str) -> None:
         self._file = file

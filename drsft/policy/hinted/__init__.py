@@ -1,1 +1,1 @@
-"""Hinted Decoding: two contexts of one problem decoded in step, on torch and on vLLM."""
+"""Hinted Decoding: decodes two contexts of one problem in step, on torch and on vLLM."""

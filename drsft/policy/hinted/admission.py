@@ -1,4 +1,4 @@
-"""Whether a pair finds room in a vLLM engine, so that both of its rows start and stay in the same steps."""
+"""Decides when a pair may enter a vLLM engine, so that both of its rows start and stay in the same steps."""
 
 from typing import Any, Protocol
 
@@ -11,21 +11,23 @@ class Admission(Protocol):
     def admits(self, pair: Pair, engine: Any, num_reserved_tokens: int, num_entered_tokens: int) -> bool:
         """Whether the pair may enter in the next step.
 
-        What is in the engine may come to need `num_reserved_tokens` of the cache; the prompts that enter in
+        The requests in the engine may need up to `num_reserved_tokens` of the cache; prompts that enter in
         the same step have `num_entered_tokens`.
         """
         ...
 
 
 class AdmitAtOnce:
-    """Admits every pair: pairs do fall out of step then. For tests and measurements."""
+    """Admits every pair at once, so that pairs fall out of step. For tests and measurements."""
 
     def admits(self, pair: Pair, engine: Any, num_reserved_tokens: int, num_entered_tokens: int) -> bool:
         return True
 
 
 class AdmitInStep:
-    """Admits a pair once sequences, tokens of the step and cache for its longest continuation are free."""
+    """Admits a pair once the engine has free sequences, tokens in the step, and cache for the longest
+    continuation.
+    """
 
     def admits(self, pair: Pair, engine: Any, num_reserved_tokens: int, num_entered_tokens: int) -> bool:
         has_cache = num_reserved_tokens + pair.num_reserved_tokens <= _cache_tokens(engine)
@@ -39,7 +41,7 @@ class AdmitInStep:
 
 
 def must_separate(pair: Pair, engine: Any) -> bool:
-    """Whether it cannot stay in step: its prompts exceed a step, or it stalled twice."""
+    """Returns whether a pair cannot stay in step: its prompts exceed a step, or it stalled twice."""
     scheduler = engine.vllm_config.scheduler_config
     is_too_long = scheduler.max_num_seqs < 2 or _num_prompt_tokens(pair) > scheduler.max_num_batched_tokens
     return bool(pair.status is PairStatus.SEPARATE or pair.num_stalls > 1 or is_too_long)

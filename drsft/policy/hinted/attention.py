@@ -1,8 +1,8 @@
-"""Attention of a decoding step without copies of the cache.
+"""Computes attention of a decoding step without copying the cache.
 
-Where several query heads share one key head, transformers repeats keys and values for them at every token:
-at hundreds of rows that copy took three quarters of a step's time. Here the heads of a group stand in the
-place of the query's positions instead, which is the same product without a copy.
+If several query heads share one key head, transformers repeats keys and values for them at every token: with
+hundreds of rows that copy took three quarters of a step's time. Here the heads of a group take the place of
+the query's positions, which is the same product without a copy.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ NAME = "drsft_grouped"
 
 
 def group_queries(model: Any) -> None:
-    """Lets a model that uses PyTorch's own attention use this one; others stay as they are."""
+    """Makes a model that uses PyTorch's own attention use this one; other models stay unchanged."""
     if model.config._attn_implementation == "sdpa":
         AttentionInterface.register(NAME, _attend)
         AttentionMaskInterface.register(NAME, sdpa_mask)
@@ -37,7 +37,9 @@ def _attend(
     position_bias: Tensor | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """B rows, H query heads over G key heads, T new tokens, L cached ones. Returns (B, T, H, E)."""
+    """Returns attention (B, T, H, E) of B rows, H query heads over G key heads, T new tokens and L cached
+    ones.
+    """
     num_rows, num_heads, length, size = query_BHTE.shape
     if length > 1 or attention_mask is None or position_bias is not None:
         attended: tuple[Tensor, None] = sdpa_attention_forward(

@@ -1,4 +1,4 @@
-"""One problem's shared continuation: what was drawn so far, who decides next, and when it ends."""
+"""One problem's shared continuation: its tokens so far, the weight of the next one, and when it ends."""
 
 import hashlib
 import math
@@ -18,10 +18,10 @@ Read = Callable[[Sequence[int]], tuple[str, ThoughtPart | None]]  # as Prompter.
 
 
 class Continuation:
-    """Grows by `append`; `finish_reason` is None until it is STOP, LENGTH or LOOP.
+    """The tokens drawn so far; `finish_reason` is None until it becomes STOP, LENGTH or LOOP.
 
-    The number that draws a token depends on the seed and the position alone, so a continuation that is cut
-    back by `truncate` goes on as it would have, in whatever engine and company.
+    The random number for a token depends on the seed and the position alone. So after `truncate` a
+    continuation draws the same tokens again, in any engine and any batch.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Continuation:
         decode: Callable[[Sequence[int]], str],
         read: Read | None = None,
     ) -> None:
-        """`read` tells a whole completion's answer from its thought; None: there are no thoughts."""
+        """`read` splits a whole completion into answer and thought; None if there are no thoughts."""
         self.mixing, self.sampling, self.max_tokens = mixing, sampling, max_tokens
         self._seed = sampling.seed + sample_index
         self._stop_ids, self._decode = stop_ids, decode
@@ -46,7 +46,7 @@ class Continuation:
         self.finish_reason: FinishReason | None = None
 
     def forced_weight(self) -> float:
-        """λ of the next token, or NaN where the schedule decides."""
+        """Returns λ of the next token, or NaN if the schedule decides."""
         if not self.token_ids and self.mixing.hinted_first_token:
             return HINTED_ALONE
         return BY_ENTROPY if self._answered_at is None else PLAIN_ALONE
@@ -68,14 +68,14 @@ class Continuation:
             self.finish_reason = FinishReason.LOOP
 
     def truncate(self, num_tokens: int) -> None:
-        """Forgets what came after the first `num_tokens`."""
+        """Drops the tokens after the first `num_tokens`."""
         del self.token_ids[num_tokens:], self._logprobs[num_tokens:]
         self.finish_reason = None
         if self._answered_at is not None and self._answered_at > num_tokens:
             self._answered_at = None
 
     def completion(self) -> Completion:
-        """Without the white space it began with: the first token is often a line break."""
+        """Returns the completion without leading white space, since the first token is often a line break."""
         start = 0
         while start < len(self.token_ids) and self.token_ids[start] not in self._stop_ids:
             if self._decode(self.token_ids[start : start + 1]).strip():
@@ -92,7 +92,7 @@ class Continuation:
         )
 
     def _answers(self, token_id: int) -> bool:
-        """Whether the answer marker stands in the text, now that `token_id` has come."""
+        """Returns whether the text contains the answer marker, now that `token_id` was added."""
         marker = self.mixing.answer_marker
         if marker is None:
             return False
@@ -117,7 +117,7 @@ def start_continuations(
     decode: Callable[[Sequence[int]], str],
     read: Read | None = None,
 ) -> list[Continuation]:
-    """One for each sample, by index. Raises InputError when a context leaves no room for it."""
+    """Returns one for each sample, by index. Raises InputError if a context leaves no room for it."""
     room = max_model_len - contexts.longest
     if room <= 0:
         raise InputError(f"prompt of {contexts.longest} tokens leaves no room in {max_model_len}")
@@ -136,7 +136,7 @@ def start_continuations(
 
 
 def loops(token_ids: Sequence[int], *, ngram_tokens: int, repeats: int) -> bool:
-    """Some n-gram occurs `repeats` times, overlaps counted."""
+    """Returns whether some n-gram occurs `repeats` times, overlaps counted."""
     counts: dict[tuple[int, ...], int] = {}
     for start in range(len(token_ids) - ngram_tokens + 1):
         ngram = tuple(token_ids[start : start + ngram_tokens])
@@ -147,6 +147,6 @@ def loops(token_ids: Sequence[int], *, ngram_tokens: int, repeats: int) -> bool:
 
 
 def uniform(seed: int, position: int) -> float:
-    """The number in [0, 1) that draws the token at `position`."""
+    """Returns the number in [0, 1) that draws the token at `position`."""
     digest = hashlib.blake2b(f"{seed}/{position}".encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 12) / _UNIT

@@ -1,4 +1,4 @@
-"""One decoding step of many problems: draws a token from two rows of logits each and appends it.
+"""Decodes one step of many problems: draws a token from each pair of logit rows and appends it.
 
 Both engines call this function, so they draw the same tokens from the same logits.
 """
@@ -17,7 +17,7 @@ __all__ = ["decode_step"]
 def decode_step(
     continuations: Sequence[Continuation], hinted_BV: Tensor, plain_BV: Tensor, *, vocab_size: int
 ) -> list[int]:
-    """Appends a token to each of the B continuations. Returns these tokens."""
+    """Appends a token to each of the B continuations and returns these tokens."""
     groups: dict[object, list[int]] = {}
     for index, one in enumerate(continuations):
         key = (one.mixing, one.sampling.temperature, one.sampling.top_p)
@@ -36,7 +36,7 @@ def decode_step(
 def _draw(
     members: Sequence[Continuation], hinted_BV: Tensor, plain_BV: Tensor, vocab_size: int
 ) -> list[tuple[int, float]]:
-    """Token and log-prob for continuations that share their settings."""
+    """Returns token and log-prob for continuations that share their settings."""
     mixing, sampling = members[0].mixing, members[0].sampling
     device = hinted_BV.device
     mixture = mix(

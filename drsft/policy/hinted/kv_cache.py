@@ -1,11 +1,11 @@
-"""Rows of a batch that enter and leave while it decodes, for any causal language model of transformers.
+"""A batch whose rows enter and leave while it decodes, for any causal language model of transformers.
 
 Axes: B rows, G heads of keys and values, L columns of the cache, E size of a head.
 
-All rows end at the same column, so a step writes one column for all of them; a row that enters is laid to end
+All rows end at the same column, so a step writes one column for all of them; an entering row is placed to end
 there too. This is the layout of a left-padded batch, which every model of transformers reads. A model that
-keeps anything else than keys and values (a state-space model, say) is run without a cache: slower, and right.
-Which of the two it is is found out by trying.
+keeps other state (a state-space model, say) runs without a cache, which is slower but correct. A trial run
+decides between the two.
 """
 
 import inspect
@@ -26,20 +26,20 @@ AGREEMENT_NATS = 0.05  # between log-probs with and without a cache; bfloat16 ro
 
 class Rows(Protocol):
     def enter(self, prompts: Sequence[Sequence[int]]) -> Tensor:
-        """Puts rows behind the others. Logits [rows entered, V] of what follows each prompt."""
+        """Adds rows after the others; returns the logits [rows entered, V] after each prompt."""
         ...
 
     def step(self, token_ids: Sequence[int]) -> Tensor:
-        """One token more for every row. Logits [R, V] of what follows it."""
+        """Appends a token to every row; returns the logits [R, V] after it."""
         ...
 
     def leave(self, rows: Sequence[int]) -> None:
-        """The last rows move into the places that become free, as `compaction` says."""
+        """Removes rows; the last rows move into the free places, as `compaction` says."""
         ...
 
 
 def compaction(num_rows: int, leaving: Sequence[int]) -> list[tuple[int, int]]:
-    """(place, row that moves there) such that the rows that stay lie together at the front."""
+    """Returns pairs (place, row that moves there), after which the remaining rows fill the front."""
     gone = set(leaving)
     num_left = num_rows - len(gone)
     movers = (row for row in range(num_left, num_rows) if row not in gone)
@@ -47,7 +47,7 @@ def compaction(num_rows: int, leaving: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def rows_for(model: Any) -> Rows:
-    """With a cache where the model agrees with itself that way, else without."""
+    """Returns cached rows if the model gives the same logits with a cache as without, else uncached ones."""
     return CachedRows(model) if _caches_well(model) else RecomputedRows(model)
 
 
@@ -70,13 +70,13 @@ def _caches_well(model: Any) -> bool:
 
 
 class _Window:
-    """The columns in use, [start, end), and how many rows; shared by all layers."""
+    """The used columns, [start, end), and the number of rows; shared by all layers."""
 
     start = end = num_rows = 0
 
 
 class _Layer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values [R, H, C, head size] that lie still; a step returns a view of them."""
+    """Keys and values [R, H, C, head size] in a fixed buffer; a step returns a view of them."""
 
     def __init__(self, window: _Window) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class CachedRows:
 
     @torch.inference_mode()
     def enter(self, prompts: Sequence[Sequence[int]]) -> Tensor:
-        """By length, in forwards of about equal size."""
+        """Adds rows sorted by length, in forwards of about equal size."""
         window, first = self._window, len(self._lengths)
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
         longest = len(prompts[order[-1]])
@@ -126,7 +126,7 @@ class CachedRows:
         return torch.stack([row for _, row in sorted(logits, key=lambda one: one[0])])
 
     def _prefill(self, prompts: Sequence[Sequence[int]], rows: Sequence[int]) -> Tensor:
-        """Left-padded, with a cache of its own that is then laid into ours."""
+        """Runs left-padded prompts with a cache of their own and copies it into the shared one."""
         device, width = self._model.device, max(map(len, prompts))
         ids = torch.tensor([[0] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=device)
         mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in prompts], device=device)
@@ -176,7 +176,7 @@ class CachedRows:
         self._window.start = min(self._starts, default=self._window.end)
 
     def _layer(self, index: int, like: Any) -> Any:
-        """Our layer, laid out in the shape that the model turned out to use."""
+        """Returns our layer, with the shapes that the model turned out to use."""
         while len(self._cache.layers) <= index:
             self._cache.layers.append(_Layer(self._window))
         layer = self._cache.layers[index]
@@ -190,7 +190,7 @@ class CachedRows:
         return layer
 
     def _make_room(self, num_rows: int, prompt_tokens: int) -> None:
-        """At least so many rows, a free column, and `prompt_tokens` columns before it."""
+        """Ensures space for `num_rows` rows, a free column, and `prompt_tokens` columns before it."""
         window = self._window
         old_rows, capacity = self._mask_BL.shape
         if num_rows <= old_rows and prompt_tokens <= window.end < capacity:
@@ -207,7 +207,10 @@ class CachedRows:
         window.start, window.end = new_end - used, new_end
 
     def _moved(self, store_BGLE: Tensor, shape: tuple[int, int], new_end: int) -> Tensor:
-        """The columns in use, laid to end at `new_end` of a new store; zeros elsewhere, never garbage."""
+        """Returns a new store with the used columns copied to end at `new_end`, and zeros elsewhere.
+
+        Zeros elsewhere, never garbage.
+        """
         window, (num_rows, capacity) = self._window, shape
         moved = store_BGLE.new_zeros(num_rows, store_BGLE.shape[1], capacity, store_BGLE.shape[3])
         used = store_BGLE[: window.num_rows, :, window.start : window.end]
@@ -216,7 +219,7 @@ class CachedRows:
 
 
 class RecomputedRows:
-    """Every step reads every row again, rows of one length together: what any causal model gets right."""
+    """Reads every row again at every step, which is correct for any causal model."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -238,7 +241,10 @@ class RecomputedRows:
 
     @torch.inference_mode()
     def _last_logits(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        """Rows of one length share a forward, so nothing is padded: padding would disturb a running state."""
+        """Returns the logits after each row.
+
+        Rows of equal length share a forward, since padding would disturb a state.
+        """
         by_length: dict[int, list[int]] = {}
         for index, row in enumerate(rows):
             by_length.setdefault(len(row), []).append(index)
@@ -252,7 +258,7 @@ class RecomputedRows:
 
 
 def _forward(model: Any, ids: Tensor, mask: Tensor, position_ids: Tensor, cache: Any) -> Tensor:
-    """Logits [R, V] behind the last token."""
+    """Returns the logits [R, V] after the last token."""
     taken = inspect.signature(model.forward).parameters
     options = {"position_ids": position_ids, "logits_to_keep": 1}
     given = {name: value for name, value in options.items() if name in taken}

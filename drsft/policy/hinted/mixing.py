@@ -26,7 +26,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mixture:
-    """What the two contexts say together about the next token."""
+    """The mixture of two contexts' distributions of the next token."""
 
     entropy_B: Tensor  # of the hinted context, nats
     weight_B: Tensor  # λ, of the plain context
@@ -42,7 +42,12 @@ def mix(
     vocab_size: int,
     forced_weight_B: Tensor | None = None,
 ) -> Mixture:
-    """The geometric mixture log m = (1-λ) log p + λ log q. `vocab_size` counts padding too.
+    """Returns the geometric mixture log m = (1-λ) log p + λ log q; `vocab_size` counts padding too.
+
+    p is the hinted context's distribution and q the plain one's. `forced_weight_B` is λ where it is not NaN;
+    the
+
+    schedule decides elsewhere.
 
     `forced_weight_B` is λ where it is not NaN, whatever the schedule says.
     """
@@ -64,18 +69,18 @@ def mix(
 
 
 def entropy(logprobs_BV: Tensor) -> Tensor:
-    """In nats; a token of probability 0 adds nothing."""
+    """Returns the entropy in nats; a token of probability 0 adds nothing."""
     probs_BV = logprobs_BV.exp()
     return -torch.where(probs_BV > 0, probs_BV * logprobs_BV, 0).sum(-1)
 
 
 def normalised_entropy(entropy_B: Tensor, *, vocab_size: int) -> Tensor:
-    """Over ln(vocabulary size), so in 0..1; 0 where the vocabulary is a single token."""
+    """Returns the entropy divided by ln(vocabulary size), in 0..1; 0 for a vocabulary of one token."""
     return entropy_B / math.log(max(vocab_size, 2))
 
 
 def mixing_weight(normalised_entropy_B: Tensor, schedule: Schedule) -> Tensor:
-    """λ of the plain context, from the hinted one's entropy over ln(vocabulary size)."""
+    """Returns λ, the weight of the plain context, from the hinted one's normalised entropy."""
     match schedule:
         case Linear(beta=beta):
             return (beta * normalised_entropy_B).clamp(0, 1)
@@ -90,9 +95,10 @@ def mixing_weight(normalised_entropy_B: Tensor, schedule: Schedule) -> Tensor:
 def sampling_logprobs(
     logprobs_BV: Tensor, *, temperature: float, top_p: float, temperature_first: bool = False
 ) -> Tensor:
-    """What is drawn from: top-p of the mixture, then temperature over what is kept, as in the authors' demo.
+    """Returns the log-probs to draw from: top-p of the mixture, then temperature, as in the authors' demo.
 
     `temperature_first` is vLLM's order: the nucleus is taken after temperature. Temperature 0 is greedy: the
+
     most likely token (the first of equals) has log-prob 0.
     """
     if temperature == 0:
@@ -104,7 +110,7 @@ def sampling_logprobs(
 
 
 def nucleus(logprobs_BV: Tensor, top_p: float) -> Tensor:
-    """-inf outside the smallest set of most likely tokens whose mass exceeds `top_p`."""
+    """Sets tokens to -inf outside the smallest set of most likely tokens whose mass exceeds `top_p`."""
     if top_p >= 1:
         return logprobs_BV
     sorted_BV, order_BV = logprobs_BV.sort(dim=-1, descending=True, stable=True)
@@ -116,7 +122,7 @@ def nucleus(logprobs_BV: Tensor, top_p: float) -> Tensor:
 
 
 def draw(logprobs_BV: Tensor, uniform_B: Tensor) -> Tensor:
-    """One token for each row by inverting the distribution at `uniform_B` (float64, in [0, 1))."""
+    """Draws one token for each row by inverting the distribution at `uniform_B` (float64, in [0, 1))."""
     cumulative_BV = logprobs_BV.double().exp().cumsum(-1)
     target_B1 = (uniform_B.to(cumulative_BV) * cumulative_BV[:, -1])[:, None]
     return torch.searchsorted(cumulative_BV, target_B1, right=True)[:, 0]

@@ -1,15 +1,15 @@
-"""Both contexts of a problem as two rows in the batch of one vLLM engine; a logits processor mixes them.
+"""Decodes both contexts of a problem as two rows of one vLLM engine; a logits processor mixes them.
 
-Written against the interface of vLLM 0.32's V1 model runner: `update_state` says which request has which
-row of the batch, `apply` gets the logits of all rows of a step. For a pair in step it draws the token
-itself, once, and leaves only that token possible in both rows; the requests are greedy, so the engine takes
-it. No generator of the engine's is used.
+Written against the interface of vLLM 0.32's V1 model runner: `update_state` says which request has which row
+of the batch, `apply` gets the logits of all rows of a step. For a pair in step it draws the token itself,
+once, and leaves only that token possible in both rows; the requests are greedy, so the engine takes it. No
+generator of the engine's is used.
 
 A pair is in step when both rows are in the batch and have the same number of output tokens. A row cannot be
-made to wait, so when preemption, chunked prefill or a full batch keeps one of them back, the pair is out of
-step: it is marked here, and the sampler (paired_sampler.py) decodes it again from its last confirmed token. A
-token is confirmed when both rows come back with it. This also covers rows whose prompt is only partly read:
-the engine throws their draws away, and so does this file when the next step shows the old length again.
+made to wait, so when preemption, chunked prefill or a full batch delays one of them, the pair is out of step:
+it is marked here, and the sampler (paired_sampler.py) decodes it again from its last confirmed token. A token
+is confirmed when both rows come back with it. This also covers rows whose prompt is only partly read: the
+engine discards their draws, and so does this file when the next step shows the old length again.
 """
 
 import os
@@ -51,7 +51,7 @@ class PairStatus(Enum):
 
 
 class Purpose(StrEnum):
-    """What the request behind a row is for."""
+    """Why a row's request was made."""
 
     TOKENS = "tokens"
     LOGITS = "logits"  # the logits after the prompt; the token that the engine takes is thrown away
@@ -77,7 +77,7 @@ class Pair:
 
     @property
     def num_reserved_tokens(self) -> int:
-        """The tokens of cache that both rows may come to need."""
+        """The most tokens of cache that both rows can need."""
         contexts = self.contexts
         return len(contexts.hinted_ids) + len(contexts.plain_ids) + 2 * self.continuation.max_tokens
 
@@ -91,7 +91,7 @@ class _Row:
 
 
 class PairedRows:
-    """The pairs that are in the engine, and the rows that they have in its batch."""
+    """The pairs in the engine, and their rows in its batch."""
 
     def __init__(self) -> None:
         self.pairs: dict[int, Pair] = {}
@@ -99,7 +99,7 @@ class PairedRows:
         self._complete: list[tuple[int, int, _Row, _Row]] | None = None  # pairs that have both rows
 
     def processor(self) -> type:
-        """A logits processor class for vLLM, whose instance hands all calls to this object."""
+        """Returns a logits processor class for vLLM whose instances pass all calls to this object."""
         from vllm.v1.sample.logits_processor import LogitsProcessor
 
         paired_rows = self
@@ -121,7 +121,7 @@ class PairedRows:
         return PairMixer
 
     def update_rows(self, update: Any) -> None:
-        """Follows vLLM's changes of the batch in its order: removed, added, moved."""
+        """Applies vLLM's changes of the batch in its order: removed, added, moved."""
         for index in update.removed:
             self._rows.pop(index, None)
         for index, params, _, output_ids in update.added:
@@ -138,7 +138,7 @@ class PairedRows:
         self._complete = None
 
     def mix_logits(self, logits_BV: Tensor, vocab_size: int) -> Tensor:
-        """Draws for all pairs in step, and leaves only the drawn token in their rows."""
+        """Draws for all pairs in step, and leaves only the drawn token possible in their rows."""
         if not self._rows:
             return logits_BV
         if self._complete is None:
@@ -160,7 +160,7 @@ class PairedRows:
         return logits_BV
 
     def _find_complete(self) -> list[tuple[int, int, _Row, _Row]]:
-        """Pairs with both rows in the batch; one that lacks a row is marked as out of step."""
+        """Returns the pairs with both rows in the batch; one that lacks a row is marked as out of step."""
         index_of: dict[Pair, dict[int, int]] = {}
         for index, row in self._rows.items():
             if row.purpose is Purpose.TOKENS:
@@ -175,7 +175,7 @@ class PairedRows:
         return complete
 
     def _in_step(self) -> tuple[list[int], list[int], list[Pair]]:
-        """Rows and pairs that draw now; their unconfirmed tokens are dropped."""
+        """Returns rows and pairs that draw now; their unconfirmed tokens are dropped."""
         hinted, plain, pairs = [], [], []
         for hinted_index, plain_index, hinted_row, plain_row in self._complete or ():
             pair = hinted_row.pair

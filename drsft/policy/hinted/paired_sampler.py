@@ -1,11 +1,11 @@
-"""Pairs of Hinted Decoding and plain samples in one vLLM engine and one batch.
+"""Runs pairs of Hinted Decoding and plain samples in one vLLM engine and one batch.
 
-A pair of requests enters only when both find room in the same step (admission.py). A pair that falls out of
-step all the same (paired_rows.py) goes on from its last confirmed token. One that falls twice without having
-gained a token is decoded separately: for each token both contexts are asked for their logits, one request
-each, and the token is drawn here. That is slow, and always right.
+A pair of requests enters only when both fit in the same step (admission.py). If a pair still falls out of
+step (paired_rows.py), it resumes from its last confirmed token. If it does so twice without gaining a token,
+it is decoded separately: for each token both contexts are asked for their logits, one request each, and the
+token is drawn here. That is slow but always correct.
 
-All of it runs in the thread of an EngineLoop.
+Everything runs in the thread of an EngineLoop.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ __all__ = ["PairedRequest", "PairedSampler"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PairedRequest:
-    """A problem's samples; the future gets their completions when the last of them ends."""
+    """A request for samples of one problem; `future` gets the completions when the last one ends."""
 
     request_id: str
     pairs: list[Pair]
@@ -53,7 +53,7 @@ class _Row:
 
 
 class PairedSampler:
-    """Takes PairedRequests, and SampleRequests for the plain sampler whose engine it steps."""
+    """Steps an engine for PairedRequests, and for SampleRequests of the plain sampler."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class PairedSampler:
         return [*self.plain.unfinished(), *list(self._requests.values()), *waiting]
 
     def counts(self) -> EngineCounts:
-        """Counts the plain samples, and the continuation of each pair once."""
+        """Returns the counts of plain samples, with the continuation of each pair counted once."""
         plain, requests = self.plain.counts(), list(self._requests.values())
         pairs = [pair for request in requests for pair in request.pairs]
         num_tokens = plain.num_tokens + self._num_ended_tokens + _num_tokens(pairs)
@@ -126,7 +126,10 @@ class PairedSampler:
         self.plain.close()
 
     def _admit(self) -> None:
-        """Lets in what finds room at the head of the queue. What is raised is that request's own error."""
+        """Admits requests from the head of the queue while they fit.
+
+        An error raised here fails that request only.
+        """
         num_tokens = 0
         while self._waiting and self._has_room(self._waiting[0], num_tokens):
             one = self._waiting.popleft()
@@ -142,7 +145,10 @@ class PairedSampler:
                 settle([(request, refusal(error))])
 
     def _has_room(self, one: SampleRequest | Pair, num_entered_tokens: int) -> bool:
-        """Plain samples and whatever would be alone in the engine always enter."""
+        """Returns whether a request fits.
+
+        Plain samples, and any request if the engine is empty, always do.
+        """
         if not isinstance(one, Pair) or not (self._rows or self.plain.pending):
             return True
         reserved = sum(request.num_reserved_tokens for request in self.plain.pending.values())
@@ -150,7 +156,7 @@ class PairedSampler:
         return self._admission.admits(one, self._engine, reserved, num_entered_tokens)
 
     def _enter(self, pair: Pair) -> int:
-        """Hands both rows to vLLM. Returns the tokens of their prompts."""
+        """Passes both rows to vLLM and returns the number of their prompt tokens."""
         if pair.status is not PairStatus.SEPARATE:
             is_separate = must_separate(pair, self._engine)
             pair.status = PairStatus.SEPARATE if is_separate else PairStatus.IN_STEP
@@ -207,7 +213,7 @@ class PairedSampler:
                 self._end(pair)
 
     def _draw_separately(self, pair: Pair) -> None:
-        """Appends a token once both contexts have given their logits."""
+        """Appends a token once both contexts have returned their logits."""
         if any(row.pair is pair for row in self._rows.values()):
             return
         hinted_1V, plain_1V = pair.logits_V[HINTED][None], pair.logits_V[PLAIN][None]
@@ -223,7 +229,7 @@ class PairedSampler:
         self._settle_if_done(pair.owner)
 
     def _redo(self, pair: Pair) -> None:
-        """Puts a pair that fell out of step back to the head of the queue, with what is confirmed of it."""
+        """Puts a pair that fell out of step back to the head of the queue, with its confirmed tokens."""
         self._leave(pair)
         self._counts.num_redone += 1
         pair.num_stalls = 0 if pair.num_confirmed > pair.num_given else pair.num_stalls + 1
@@ -232,7 +238,7 @@ class PairedSampler:
         self._waiting.appendleft(pair)
 
     def _leave(self, pair: Pair) -> None:
-        """Takes a pair's rows out of the engine."""
+        """Removes a pair's rows from the engine."""
         self._paired_rows.pairs.pop(pair.number, None)
         for request_id in [name for name, row in self._rows.items() if row.pair is pair]:
             self._engine.abort_request([self._rows.pop(request_id).internal_id], internal=True)
@@ -261,7 +267,7 @@ def _num_tokens(pairs: Sequence[Pair]) -> int:
 
 
 def _agrees(pair: Pair, token_ids: Sequence[list[int]]) -> bool:
-    """Whether both rows ended in the same step with the tokens that were drawn for them."""
+    """Returns whether both rows ended in the same step with the tokens that were drawn for them."""
     expected = pair.continuation.token_ids[pair.num_given :]
     is_in_step = pair.status is PairStatus.IN_STEP
     return is_in_step and len(token_ids) == 2 and all(ids == expected for ids in token_ids)

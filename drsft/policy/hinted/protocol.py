@@ -1,4 +1,4 @@
-"""The seam to the engines of Hinted Decoding."""
+"""The interface of the engines of Hinted Decoding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ __all__ = ["Contexts", "HintedDecoder", "PairCounts"]
 
 @dataclass(slots=True)
 class PairCounts:
-    """What happened to an engine's pairs so far; it only grows."""
+    """Counts of what happened to an engine's pairs so far; they only grow."""
 
     num_pairs: int = 0
     num_redone: int = 0  # times that a pair fell out of step and went on from its last confirmed token
     num_apart: int = 0  # pairs whose contexts were decoded one after the other in the end
 
     def __sub__(self, earlier: "PairCounts") -> "PairCounts":
-        """What happened since then."""
+        """Returns the counts since `earlier`."""
         return PairCounts(
             num_pairs=self.num_pairs - earlier.num_pairs,
             num_redone=self.num_redone - earlier.num_redone,
@@ -43,10 +43,9 @@ class HintedDecoder(Protocol):
     counts: PairCounts
 
     async def decode(self, contexts: Contexts, mixing: Mixing, sampling: Sampling) -> Sequence[Completion]:
-        """`sampling.num_samples` completions, in order of their sample index; sample i has `seed + i`.
+        """Returns `sampling.num_samples` completions, by sample index; sample i has `seed + i`.
 
         Log-probs are those of the distribution that was drawn from. A completion depends on its contexts and
-        its seed, not on what is decoded beside it (up to rounding). Raises InputError when a prompt is too
-        long.
+        its seed, not on the rest of the batch (up to rounding). Raises InputError when a prompt is too long.
         """
         ...

@@ -1,7 +1,7 @@
-"""Hinted Decoding on one copy of a transformers model: two rows for each problem in one forward.
+"""Runs Hinted Decoding on one copy of a transformers model: two rows for each problem in one forward.
 
-Continuous: a problem that ends frees its rows at once, and the next one enters beside those still decoding.
-The reference for the vLLM engine, and the path on a GPU without vLLM.
+Batching is continuous: a finished problem frees its rows at once, and the next one enters. This is the
+reference for the vLLM engine, and the only engine on a GPU without vLLM.
 """
 
 import asyncio
@@ -46,9 +46,9 @@ class _Request:
 
 
 class TorchHintedDecoder:
-    """At most `max_num_seqs` // 2 problems decode at once; the others wait.
+    """Decodes at most `max_num_seqs` // 2 problems at once; the others wait.
 
-    Raises ModelError when the model cannot be loaded; after a failure every call is a StageError.
+    Raises ModelError when the model cannot be loaded; after a failure every call raises StageError.
     """
 
     def __init__(self, target: Target, prompter: Prompter) -> None:
@@ -93,7 +93,7 @@ class TorchHintedDecoder:
 
 
 class _TorchEngine:
-    """The rows of all problems under way, stepped by an EngineLoop."""
+    """The rows of all problems in flight, stepped by an EngineLoop."""
 
     def __init__(self, model: Any, prompter: Prompter, max_pairs: int) -> None:
         self._max_pairs = max_pairs
@@ -128,7 +128,7 @@ class _TorchEngine:
         self._remove([i for i, (request, _) in enumerate(self._pairs) if request.request_id == request_id])
 
     def step(self) -> None:
-        """One token more for every problem that is in, and the first for those that enter."""
+        """Draws one more token for every problem in the batch, and the first one for entering problems."""
         logits = []
         if self._pairs:
             tokens = [one.token_ids[-1] for _, one in self._pairs]
@@ -155,7 +155,7 @@ class _TorchEngine:
         return [self._waiting.popleft() for _ in range(min(num_free, len(self._waiting)))]
 
     def _end(self) -> None:
-        """Settles the requests of which the last sample ended, and frees the rows of ended samples."""
+        """Settles the requests whose last sample has ended, and frees the rows of ended samples."""
         ended = [index for index, (_, one) in enumerate(self._pairs) if one.finish_reason]
         requests = {id(request): request for request in (self._pairs[index][0] for index in ended)}
         self._remove(ended)
@@ -164,7 +164,7 @@ class _TorchEngine:
                 settle([(request, [one.completion() for one in request.continuations])])
 
     def _remove(self, leaving: Sequence[int]) -> None:
-        """Frees the rows of these pairs; the last pairs move into their places, as their rows do."""
+        """Frees the rows of these pairs; the last pairs and their rows move into the free places."""
         if not leaving:
             return
         self._num_ended += len(leaving)
@@ -176,7 +176,7 @@ class _TorchEngine:
 
 
 def load_model(target: Target) -> Any:
-    """On the GPU where there is one. Raises ModelError."""
+    """Loads the model, on the GPU if there is one. Raises ModelError."""
     from transformers import AutoModelForCausalLM
 
     try:

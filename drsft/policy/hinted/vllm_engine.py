@@ -1,4 +1,4 @@
-"""Hinted Decoding in the vLLM engine that also samples everything else: the callers' side."""
+"""Runs Hinted Decoding in the vLLM engine that also samples everything else: the callers' side."""
 
 import asyncio
 import itertools
@@ -22,7 +22,7 @@ __all__ = ["VLLMHintedDecoder"]
 
 
 class VLLMHintedDecoder:
-    """A HintedDecoder; `policy` samples plainly in the same engine, and `close()` ends both.
+    """A HintedDecoder in vLLM; `policy` samples plainly in the same engine, and `close()` stops both.
 
     Raises SetupError on another vLLM than the one this is written for, and ConfigError for several GPUs.
     """

@@ -1,1 +1,3 @@
-"""The assistant's turn as a model's chat template writes it, derived once from renderings of probes."""
+"""Derives the assistant's turn from a model's chat template, once, by rendering test conversations
+(probes).
+"""

@@ -1,4 +1,6 @@
-"""Completions as ids: written ones as the model would sample them, sampled ones in their parts."""
+"""Converts completions to ids and back: written ones as the model would sample them, sampled ones
+into parts.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,8 +15,10 @@ __all__ = ["CompletionCodec"]
 
 
 class CompletionCodec:
-    """Encodes and splits what follows a prompt. `prompt_end` ends every prompt, from its last marker on: what
-    stands before that changes no id behind it."""
+    """Encodes and splits what follows a prompt.
+
+    `prompt_end` is the end of every prompt from its last marker on; text before it cannot change later ids.
+    """
 
     def __init__(self, turn: Turn, encoder: TextEncoder, prompt_end: str) -> None:
         self._turn, self._encoder = turn, encoder
@@ -27,14 +31,14 @@ class CompletionCodec:
         self._before_answer = prompt_end + turn.head
 
     def encode_answer(self, answer: str) -> list[int]:
-        """As `encode` of the pieces of an answer without a thought; the short way, as most texts are such."""
+        """Encodes an answer without a thought; a short cut for `encode`, as most texts have none."""
         if self._encoder.special.search(answer):
             return self.encode(self._turn.pieces(answer))
         whole = f"{self._before_answer}{answer}{self._turn.tail}"
         return self._behind_prompt(whole, self._encoder.encode(whole))
 
     def encode(self, pieces: Sequence[TurnPiece]) -> list[int]:
-        """The pieces of a completion, with the ids that they have in the whole rendering."""
+        """Returns the ids of a completion's pieces, as they are in the whole rendering."""
         encoder = self._encoder
         whole = self.whole(pieces)
         if whole is None:
@@ -46,20 +50,27 @@ class CompletionCodec:
         return self._behind_prompt(whole, encoder.encode(whole))
 
     def whole(self, pieces: Sequence[TurnPiece]) -> str | None:
-        """The end of a prompt and the completion as one text; None where pieces are encoded one by one."""
+        """Returns prompt end and completion as one text; None if the pieces are encoded one by one.
+
+        None where pieces are encoded one by one.
+        """
         if any(piece.is_text and self._encoder.special.search(piece.text) for piece in pieces):
             return None
         return self._prompt_end + "".join(piece.text for piece in pieces)
 
     def lengths(self, wholes: Sequence[str | None]) -> list[int | None]:
-        """How many ids each completion has of which `whole` gave the text; None for None."""
+        """Returns the number of ids of each completion whose text `whole` returned; None for None."""
         return [
             None if whole is None or ids is None else len(self._behind_prompt(whole, ids))
             for whole, ids in zip(wholes, self._encoder.encode_many(wholes), strict=True)
         ]
 
     def _behind_prompt(self, whole: str, ids: list[int]) -> list[int]:
-        """Where the prompt ends inside a token of the whole, the model goes on from the prompt's own ids."""
+        """Returns the ids after the prompt's end.
+
+        If the prompt ends inside a token of the whole, the rest is encoded by itself, as the model would
+        continue.
+        """
         begun = len(self._prompt_end_ids)
         if ids[:begun] == self._prompt_end_ids:
             return ids[begun:]
@@ -67,13 +78,17 @@ class CompletionCodec:
 
     @property
     def is_cut_inside_a_token(self) -> bool:
-        """Whether the whole rendering has a token across the prompt's end, which no sampling can give."""
+        """Whether the whole rendering has a token across the prompt's end, which sampling cannot produce."""
         text = "".join(piece.text for piece in self._turn.pieces(ANSWER))
         whole = self._encoder.encode(self._prompt_end + text)
         return whole[: len(self._prompt_end_ids)] != self._prompt_end_ids
 
     def split(self, token_ids: Sequence[int]) -> CompletionIds:
-        """A sampled completion's thought and answer; the answer without what the template puts around it."""
+        """Returns a sampled completion's thought and answer, without what the template writes around the
+        answer.
+
+        The answer without what the template puts around it.
+        """
         parts = split_ids(
             token_ids, self._thought_ids, lambda ids: self._encoder.decode(ids, skip_special_tokens=False)
         )
@@ -85,7 +100,10 @@ class CompletionCodec:
         return replace(parts, answer=answer)
 
     def part_stream(self) -> PartStream:
-        """Tells the parts of one completion while it is sampled; at its end they are those of `split`."""
+        """Returns an object that splits one completion while it is sampled.
+
+        At its end the parts equal those of `split`.
+        """
         return PartStream(
             self._thought_ids,
             lambda ids: self._encoder.decode(ids, skip_special_tokens=False),

@@ -1,11 +1,12 @@
-"""Derives the assistant's turn from renderings of probes; what cannot be derived soundly is a ModelError.
+"""Derives the assistant's turn from renderings of probes; raises ModelError if it cannot be derived soundly.
 
 With P the generation prompt, A the answered conversation's rendering and "answer" the answer in it:
 
-- head: what A has between P and "answer". Where P ends inside a thought and A drops it, what closes one.
-- tail: what A has behind "answer", up to the token that ends the turn. Where A writes no such token, the one
-  that opens the user's next turn, if the model's own files name it as an end; else the model's end of text.
-- end: the tail's last token. Never one that the rendering of a thought holds before its answer.
+- head: the text of A between P and "answer". If P ends inside a thought and A drops it, the closing marker.
+- tail: the text of A after "answer", up to the token that ends the turn. If A writes no such token, it is the
+  one that opens the user's next turn, provided that the model's own files name it as an end; else the model's
+  end of text.
+- end: the tail's last token, never one that the rendering of a thought contains before its answer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ __all__ = ["derive"]
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A head or a tail, and why it is not the template's own (None where it is)."""
+    """A head or a tail, and the reason if it is not the template's own."""
 
     text: str
     reason: str | None = None
@@ -47,7 +48,7 @@ def derive(
     named: ThoughtMarkers | None = None,
     allows_spelt_markers: bool = False,
 ) -> Turn:
-    """The turn of a template. Raises ModelError, a line that begins with "its chat template"."""
+    """Returns the turn of a template. Raises ModelError, whose line begins with "its chat template"."""
     texts = renderings.texts
     prompt = _prompt(renderings)
     answered = _answered(renderings)
@@ -118,7 +119,10 @@ def _check_thought(thought: Thought | None) -> None:
 
 
 def _named(texts: Mapping[str, str], named: ThoughtMarkers, read: Thought | None) -> Thought:
-    """The user's markers; what stands around them is the template's where it writes the same ones."""
+    """Returns the thought with the user's markers.
+
+    The text around them is the template's if it writes the same.
+    """
     if read is not None and (read.open, read.close) == (named.open, named.close):
         return read
     return with_markers(texts, named.open, named.close)
@@ -156,7 +160,12 @@ def _head(prompt: str, answered: str, thought: Thought | None) -> _Part:
 
 
 def _behind(left: str, right: str) -> str | None:
-    """What follows in `right` behind all of `left`, white space aside; None where it begins otherwise."""
+    """Returns what follows `left` at the start of `right`, white space aside.
+
+    None if `right` begins otherwise.
+
+    None where it begins otherwise.
+    """
     rest = right
     for word in left.split():
         rest = rest.lstrip()
@@ -176,7 +185,7 @@ def _is_closed_thought(text: str, thought: Thought) -> bool:
 
 
 def _tail(texts: Mapping[str, str], lexicon: Lexicon, held: frozenset[int]) -> tuple[_Part, int]:
-    """The tail and the id that ends it."""
+    """Returns the tail and the id that ends it."""
     rest = texts["answered"].partition(ANSWER)[2]
     if (
         texts.get("asked, no prompt") == texts["asked"]
@@ -199,14 +208,16 @@ def _tail(texts: Mapping[str, str], lexicon: Lexicon, held: frozenset[int]) -> t
 
 
 def _run(marks: Sequence[Mark], first: int) -> Mark:
-    """The last of the markers that stand side by side, from the `first` on."""
+    """Returns the last of the adjacent markers that start with number `first`."""
     while first + 1 < len(marks) and marks[first].end == marks[first + 1].start:
         first += 1
     return marks[first]
 
 
 def _written_end(rest: str, lexicon: Lexicon) -> tuple[str, int] | None:
-    """What stands behind the answer up to its end: the model's own, else the template's last marker."""
+    """Returns the text after the answer up to its end token: one of the model's own, else the template's last
+    marker.
+    """
     marks = lexicon.marks(rest)
     known = [index for index, mark in enumerate(marks) if mark.token_id in lexicon.ends]
     if known:
@@ -226,7 +237,7 @@ def _refuse_spelt_end(rest: str, lexicon: Lexicon) -> None:
 
 
 def _next_opener(texts: Mapping[str, str], lexicon: Lexicon) -> tuple[str, int] | None:
-    """The token that opens the next turn of the user, where the model may end with it."""
+    """Returns the token that opens the user's next turn, if the model may end its turn with it."""
     followed = texts.get("followed", "")
     between = followed.partition(ANSWER)[2].partition(NEXT_QUESTION)[0] if NEXT_QUESTION in followed else ""
     marks = lexicon.marks(between)
@@ -257,7 +268,9 @@ def _end_of_text(why: str, lexicon: Lexicon, held: frozenset[int]) -> tuple[_Par
 
 
 def _ends(head: str, tail: str, end_id: int, held: frozenset[int], lexicon: Lexicon) -> tuple[int, ...]:
-    """What sampling stops at: the tail's last token, and the model's own ends that no completion holds."""
+    """Returns the tokens that stop sampling: the tail's last one, and the model's own ends that no completion
+    contains.
+    """
     inside = {mark.token_id for mark in (*lexicon.marks(head), *lexicon.marks(tail)[:-1])}
     others = [one for one in lexicon.ends if one not in held and one not in inside]
     return tuple(dict.fromkeys([end_id, *others]))
@@ -279,7 +292,10 @@ def _difference(prompt: str, head: _Part, tail: _Part, texts: Mapping[str, str])
 
 
 def _rewrites(texts: Mapping[str, str]) -> str | None:
-    """Whether a template changes the inside of an answer; the model's own text is never changed."""
+    """Returns a reason if the template changes the inside of an answer.
+
+    A model's sampled text is never changed.
+    """
     expected = texts["answered"].replace(ANSWER, LONG_ANSWER)
     if texts.get("answered at length") == expected:
         return None
@@ -296,7 +312,7 @@ def _system_refusal(renderings: Renderings) -> str | None:
 
 
 def _conversation_refusal(turn: Turn, renderings: Renderings) -> str | None:
-    """Later turns of the assistant have to look like the first."""
+    """Returns why later turns cannot be rendered: they must look like the first."""
     for name in ("asked again", "answered again"):
         if (failure := renderings.failures.get(name)) is not None:
             return f"its chat template refuses a conversation of several turns: {failure}"
@@ -309,7 +325,7 @@ def _conversation_refusal(turn: Turn, renderings: Renderings) -> str | None:
 
 
 def _check_markers(turn: Turn, lexicon: Lexicon) -> None:
-    """Raises ModelError when a marker is spelt in pieces: the template belongs to another tokenizer."""
+    """Raises ModelError if a marker is spelt by several tokens: the template belongs to another tokenizer."""
     thought = turn.thought
     markers = "" if thought is None else f"{thought.open} {thought.close}"
     spelt = [

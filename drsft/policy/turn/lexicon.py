@@ -1,4 +1,4 @@
-"""What of a tokenizer the derivation needs: its markers, its ends, and the ids of a text."""
+"""What the derivation needs from a tokenizer: its markers, its end tokens, and the ids of a text."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,12 +13,17 @@ _TAG = re.compile(rf"{_BARS}|<[^<>\s]{{1,60}}>|\[/?[A-Z][A-Z_]{{1,40}}\]")
 
 
 def looks_like_a_marker(token: str) -> bool:
-    """Whether an added token is a marker and no word, number or white space: it has brackets around."""
+    """Returns whether an added token is a marker, not a word, number or white space: it has brackets
+    around.
+    """
     return len(token) > 2 and not token[0].isalnum() and not token[-1].isalnum() and not token.isspace()
 
 
 def tags_in(text: str, *, barred: bool = False) -> list[re.Match[str]]:
-    """What looks like a marker in a text, a token or not; `barred` are only those like <|x|>."""
+    """Returns the parts of a text that look like markers, tokens or not.
+
+    With `barred` only those like <|x|>.
+    """
     return list((_BARRED if barred else _TAG).finditer(text))
 
 
@@ -33,7 +38,9 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lexicon:
-    """`markers` are the single tokens that no text produces by chance, with their ids."""
+    """The markers of a tokenizer: `markers` are single tokens that no text produces by chance, with their
+    ids.
+    """
 
     markers: Mapping[str, int]
     bos_token: str | None
@@ -43,7 +50,7 @@ class Lexicon:
     encode: Callable[[str], Sequence[int]]
 
     def marks(self, text: str) -> list[Mark]:
-        """The markers in a text, from the left; the longest where several begin at one place."""
+        """Returns the markers in a text, from the left; the longest if several begin at one place."""
         return [
             Mark(found.start(), found.end(), self.markers[found[0]])
             for found in self._pattern().finditer(text)
@@ -54,7 +61,7 @@ class Lexicon:
         return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
     def spelt(self, text: str, *, barred: bool) -> Iterator[str]:
-        """What looks like a marker in a text and is no single token."""
+        """Yields the parts of a text that look like markers but are not single tokens."""
         inside = self.marks(text)
         for tag in tags_in(text, barred=barred):
             if not any(mark.start < tag.end() and tag.start() < mark.end for mark in inside):
@@ -62,10 +69,10 @@ class Lexicon:
 
     @property
     def ends(self) -> tuple[int, ...]:
-        """The ids that end a text by the model's own files, without repetition."""
+        """The ids that end a text according to the model's own files, without repetition."""
         named = [*(self.listed_ends or ()), *([] if self.eos_id is None else [self.eos_id])]
         return tuple(dict.fromkeys(named))
 
     def text_of(self, token_id: int) -> str | None:
-        """The marker with an id; None where it has no such marker."""
+        """Returns the marker with an id; None if no marker has it."""
         return next((text for text, known in self.markers.items() if known == token_id), None)

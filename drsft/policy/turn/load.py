@@ -1,4 +1,4 @@
-"""The turn of a target: its tokenizer and chat template are loaded, tried on the probes, and derived from."""
+"""Loads a target's tokenizer and chat template, tries it on the probes, and derives the turn."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -16,12 +16,12 @@ __all__ = ["TurnRenderer", "check_stored_turn", "derive_turn", "special_tokens",
 
 
 def today() -> str:
-    """The ISO date that a run keeps from its first start on."""
+    """Returns today's ISO date, which a run keeps from its first start on."""
     return datetime.now(UTC).date().isoformat()
 
 
 def derive_turn(tokenizer: Any, target: Target, location: str, *, date: str | None = None) -> Turn:
-    """The turn that `target` asks of the tokenizer of `location`, as of its date, `date` (ISO) or today.
+    """Returns the turn for `target` and a tokenizer, as of the target's date, else `date` (ISO), else today.
 
     Raises ModelError, one line, for a template that is missing, fails, or cannot be trained on soundly.
     """
@@ -48,9 +48,10 @@ def derive_turn(tokenizer: Any, target: Target, location: str, *, date: str | No
 
 
 def check_stored_turn(turn: Turn, tokenizer: Any, location: str) -> None:
-    """Raises ModelError for a turn that does not belong to the tokenizer, or whose template is none.
+    """Raises ModelError if a stored turn does not belong to the tokenizer, or its template is unusable.
 
-    A run's folder may be another person's: its template is tried within limits, too, before it runs in here.
+    A run's folder may be another person's, so its template is tried in the sandbox before it runs in this
+    process.
     """
     asked = {"asked": probes()["asked"]}
     rendered = render_within_limits(
@@ -64,7 +65,7 @@ def check_stored_turn(turn: Turn, tokenizer: Any, location: str) -> None:
 
 
 def special_tokens(tokenizer: Any) -> dict[str, str]:
-    """A tokenizer's special tokens by the names under which templates read them."""
+    """Returns a tokenizer's special tokens by the names under which templates read them."""
     return {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
 
 
@@ -77,7 +78,7 @@ class TurnRenderer:
         self._strftime_now = clock(turn.date)
 
     def render(self, messages: list[dict[str, Any]], *, add_generation_prompt: bool) -> str:
-        """Raises ModelError when the template fails on these messages."""
+        """Renders messages. Raises ModelError if the template fails on them."""
         try:
             return render(
                 self._template,

@@ -1,4 +1,7 @@
-"""Tells thought from answer while a completion is sampled; at its end they are those of the whole."""
+"""Splits a completion into thought and answer while it is sampled.
+
+At its end the parts equal those of the whole.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,17 +22,25 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of one part. A thought's takes back every answer told before it, and may be empty."""
+    """A piece of the thought or the answer.
+
+    A piece of thought withdraws all answer pieces before it; it may be empty.
+    """
 
     part: Part
     ids: tuple[int, ...]
 
 
 class PartStream:
-    """All thought's pieces joined are the completion's thought; its answer are those told behind the last.
+    """Splits sampled tokens into pieces of thought and answer as they arrive.
 
-    That holds where neither marker begins within the other, as with all that models use. A token costs the
-    same wherever it stands: at most it is told once as an answer and once as a thought.
+    All thought pieces joined are the completion's thought. The answer pieces after the last thought piece are
+    its
+
+    answer. This holds if neither marker begins inside the other, as with all known models. Each token is
+    returned
+
+    at most twice: once as answer and, if that is withdrawn, once as thought.
     """
 
     def __init__(
@@ -40,7 +51,10 @@ class PartStream:
         leads: Sequence[tuple[int, ...]] = (),
         tail: tuple[int, ...] = (),
     ) -> None:
-        """`leads` may stand before an answer and `tail` behind it; neither belongs to it."""
+        """`leads` are texts that may precede an answer and `tail` follows it.
+
+        Neither belongs to the answer.
+        """
         self._marks, self._decode, self._leads, self._tail = marks, decode, leads, tail
         self._ids: list[int] = []
         self._is_inside = marks is not None and marks.begins_inside
@@ -52,14 +66,14 @@ class PartStream:
         self._has_told_answer, self._takes_back = False, False
 
     def add(self, token_ids: Sequence[int]) -> list[Piece]:
-        """What is certain not to be part of a marker; the rest waits."""
+        """Adds tokens and returns the pieces that are certain not to be part of a marker."""
         for token_id in token_ids:
             self._ids.append(token_id)
             self._look_for_markers()
         return list(self._pieces(is_whole=False))
 
     def finish(self) -> list[Piece]:
-        """The rest."""
+        """Returns the remaining pieces after the last token."""
         return list(self._pieces(is_whole=True))
 
     def _look_for_markers(self) -> None:
@@ -108,7 +122,7 @@ class PartStream:
         self._thought_told = max(self._thought_told, end)
 
     def _find_lead(self, *, is_whole: bool) -> bool:
-        """Whether it is known which lead stands before the answer, if any."""
+        """Returns whether it is known which lead precedes the answer, if any."""
         if not self._lead_is_known:
             longest = max(map(len, self._leads), default=0)
             begun = tuple(self._ids[self._answer_begin : self._answer_begin + longest])
@@ -121,13 +135,13 @@ class PartStream:
         return True
 
     def _num_of_tail(self, *, is_whole: bool) -> int:
-        """How many of the last tokens are the tail, or may become it."""
+        """Returns how many of the last tokens are the tail, or may become it."""
         sizes = [len(self._tail)] if is_whole else range(len(self._tail), 0, -1)
         answer = self._ids[max(self._answer_told, len(self._ids) - len(self._tail)) :]
         return next((size for size in sizes if size and tuple(answer[-size:]) == self._tail[:size]), 0)
 
     def _num_held(self) -> int:
-        """How many of the last tokens may be the beginning of a marker."""
+        """Returns how many of the last tokens may be the beginning of a marker."""
         marks = self._marks
         if marks is None:
             return 0
@@ -154,7 +168,7 @@ class PartStream:
         return len(window) - first
 
     def _start_of(self, marker: str, marker_ids: tuple[int, ...], marks: ThoughtIds) -> int | None:
-        """Where the marker begins that ends with the last token; None where none does."""
+        """Returns where the marker begins that ends with the last token; None if none does."""
         if marks.is_spelt:
             return self._start_of_text(marker)
         is_here = self._ids[-1] == marker_ids[-1] and tuple(self._ids[-len(marker_ids) :]) == marker_ids
@@ -169,5 +183,5 @@ class PartStream:
         return len(self._ids) - len(window) + self._index_of_char(window, place)
 
     def _index_of_char(self, window: Sequence[int], place: int) -> int:
-        """The token of a window that holds a character of its text."""
+        """Returns the index of the token in a window that contains a character of its text."""
         return next(end for end in range(len(window)) if len(self._decode(window[: end + 1])) > place)

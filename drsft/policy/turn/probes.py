@@ -1,4 +1,4 @@
-"""The conversations that a template is tried on, and what stands for the texts in them."""
+"""The test conversations (probes) on which a template is tried, and the placeholder texts in them."""
 
 from typing import Any
 
@@ -42,7 +42,9 @@ THOUGHT_FORMS: dict[str, Message] = {
 
 
 def probes() -> dict[str, Conversation]:
-    """The conversations by name: `asked` ends with the generation prompt, `answered` with the answer."""
+    """Returns the conversations by name: `asked` ends with the generation prompt, `answered` with the
+    answer.
+    """
     question, answer = _user(QUESTION), _assistant(ANSWER)
     next_question = _user(NEXT_QUESTION)
     system: Message = {"role": "system", "content": SYSTEM}

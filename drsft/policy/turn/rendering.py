@@ -1,10 +1,10 @@
-"""Renders conversations with a chat template as transformers does; as a program, within limits.
+"""Renders conversations with a chat template as transformers does; run as a program, it keeps limits.
 
-It knows what transformers gives a template, but not transformers, which takes seconds to load.
+It gives a template what transformers gives it, without importing transformers, which takes seconds.
 
 The program reads {"template", "conversations", "tokens", "given", "date"} from standard input; its arguments
-are seconds and bytes. It ends with 0 and writes {"rendered", "reads_date", "variables"}, or it ends with
-REFUSED and writes the reason, or it ends with TOO_LARGE. Out of time it is killed.
+are seconds and bytes. It exits with 0 and writes {"rendered", "reads_date", "variables"}, or with REFUSED and
+writes the reason, or with TOO_LARGE. After the time limit it is killed.
 """
 
 import json
@@ -31,7 +31,7 @@ _GIVEN_ALWAYS = {
 
 
 class Generation(Extension):
-    """{% generation %} marks the assistant's text, and changes nothing in it."""
+    """The Jinja extension for {% generation %}, which marks the assistant's text and changes nothing."""
 
     tags = {"generation"}  # noqa: RUF012 - jinja2's own type
 
@@ -41,7 +41,7 @@ class Generation(Extension):
 
 
 def environment() -> ImmutableSandboxedEnvironment:
-    """The environment that transformers compiles chat templates in."""
+    """Returns the Jinja environment in which transformers compiles chat templates."""
     made = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
     )
@@ -58,7 +58,10 @@ def render(
     given: Mapping[str, Any],
     strftime_now: Callable[[str], str],
 ) -> str:
-    """The conversation as the template writes it; `given` are special tokens and the user's variables."""
+    """Returns the rendered conversation; `given` are special tokens and the user's variables.
+
+    `given` are special tokens and the user's variables.
+    """
     return template.render(
         messages=messages,
         tools=None,
@@ -70,15 +73,15 @@ def render(
 
 
 def clock(day: str) -> Callable[[str], str]:
-    """A `strftime_now` for which it is midnight of `day`, an ISO date."""
+    """Returns a `strftime_now` that believes it is midnight of `day`, an ISO date."""
     return datetime.combine(date.fromisoformat(day), time()).strftime
 
 
 def variables_of(template: str, tokens: Mapping[str, str]) -> list[str]:
-    """The variables that a template reads and that the caller of transformers may set, sorted.
+    """Returns the variables that a template reads and that a caller of transformers may set, sorted.
 
-    jinja2 names what a template itself sets in a block among them: that is left out, unless the template asks
-    whether it is defined, or has a default for it.
+    jinja2 also lists variables that the template itself sets in a block. They are left out, unless the
+    template tests whether they are defined, or has a default for them.
     """
     made = environment()
     tree = made.parse(template)

@@ -1,7 +1,7 @@
 """Renders with an untrusted chat template, in a process of its own with limits.
 
-jinja2's sandbox keeps a template from files, attributes and modules, but not from running for ever or from
-filling the memory. What renders here within the limits is rendered in our own process afterwards.
+jinja2's sandbox keeps a template from files, attributes and modules, but not from running for ever or filling
+the memory. A template that stays within the limits here is later rendered in our own process.
 """
 
 import json
@@ -25,7 +25,7 @@ START_S = 100  # more of the clock, on a busy machine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """What a template is asked to render."""
+    """The messages that a template has to render."""
 
     messages: tuple[Mapping[str, Any], ...]
     add_generation_prompt: bool
@@ -33,7 +33,7 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renderings:
-    """What came of it, by the conversations' names: a text, or the reason why there is none."""
+    """The results by the conversations' names: a text, or the reason why there is none."""
 
     texts: Mapping[str, str]
     failures: Mapping[str, str]
@@ -49,7 +49,12 @@ def render_within_limits(
     variables: Mapping[str, Any],
     date: str,
 ) -> Renderings:
-    """Renders all conversations. `tokens` are the tokenizer's special ones by name, `date` is an ISO date.
+    """Renders all conversations.
+
+    `tokens` are the tokenizer's special ones by name, `date` is an ISO date. Raises ModelError, whose line
+    begins
+
+    with "its chat template", for one that cannot be compiled, or that exceeds the limits.
 
     Raises ModelError, a line that begins with "its chat template", for one that cannot be compiled, or that
     exceeds the limits.

@@ -1,4 +1,6 @@
-"""Tells a sampled completion's thought from its answer, by ids.
+"""Splits a sampled completion's ids into thought and answer.
+
+If the markers are special tokens, decoding drops them, so the text alone no longer shows the two parts.
 
 Where the markers are special tokens, decoding drops them, so the text alone no longer tells the two apart.
 """
@@ -27,7 +29,7 @@ class ThoughtIds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionIds:
-    """A completion's ids in its parts. `thought` is None where there is none; markers belong to neither.
+    """A completion's ids in its parts. `thought` is None if there is none; markers belong to neither part.
 
     The thought reaches from the first opening to the last end, so several of them are one.
     """
@@ -41,9 +43,9 @@ class CompletionIds:
 
 
 def split_ids(ids: Sequence[int], marks: ThoughtIds | None, decode: Decode) -> CompletionIds:
-    """The parts of a completion: its answer is what follows the last end of a thought.
+    """Returns the parts of a completion: its answer is what follows the last end of a thought.
 
-    A thought that is opened behind that end, and never closed, leaves no answer.
+    If another thought opens after that end and is never closed, there is no answer.
     """
     whole = tuple(ids)
     if marks is None:
@@ -61,7 +63,13 @@ def split_ids(ids: Sequence[int], marks: ThoughtIds | None, decode: Decode) -> C
 
 
 def _behind_opening(ids: tuple[int, ...], marks: ThoughtIds, decode: Decode) -> tuple[int, ...]:
-    """What follows the first opening, unless an end or, inside a thought, a text stands before it."""
+    """Returns the ids after the first opening marker.
+
+    All ids are returned if a closing marker comes first, or if the prompt has opened the thought and text
+    comes
+
+    first.
+    """
     opened = _find(ids, marks, decode, of="open", is_last=False)
     if opened is None:
         return ids
@@ -73,7 +81,7 @@ def _behind_opening(ids: tuple[int, ...], marks: ThoughtIds, decode: Decode) -> 
 def _find(
     ids: tuple[int, ...], marks: ThoughtIds, decode: Decode, *, of: Literal["open", "close"], is_last: bool
 ) -> tuple[int, int] | None:
-    """Where a marker stands first, or last: its first index and the one behind it."""
+    """Returns the first index of a marker's first (or last) occurrence, and the index after it."""
     marker, marker_ids = (marks.open, marks.open_ids) if of == "open" else (marks.close, marks.close_ids)
     if marks.is_spelt:
         return _find_spelt(ids, marker, decode, is_last=is_last)

@@ -1,4 +1,4 @@
-"""A tokenizer as texts around and inside a chat template need it."""
+"""Encodes texts with a tokenizer, as the parts around and inside a chat template need it."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ __all__ = ["TextEncoder"]
 
 
 class TextEncoder:
-    """Tells the template's special tokens from texts that spell one."""
+    """Encodes texts; distinguishes the template's special tokens from texts that spell one."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
@@ -24,23 +24,27 @@ class TextEncoder:
         self._has_dummy_space = self.encode("\na") != [*newline, *self.encode("a")]
 
     def encode(self, rendered: str) -> list[int]:
-        """The ids of a rendering from its beginning, special tokens included.
+        """Returns the ids of a rendering from its beginning, special tokens included.
 
-        The template writes its own begin-of-text where one is due: adding special tokens would double it.
+        No token is added: the template writes its own begin-of-text token if the model needs one.
         """
         return self._encode_each([rendered])[0]
 
     def encode_many(self, rendered: Sequence[str | None]) -> list[list[int] | None]:
-        """As `encode` of each text, None for None; the Rust tokenizer uses all cores for many texts."""
+        """Encodes each text as `encode` does, None for None; the Rust tokenizer uses all cores."""
         encoded = iter(self._encode_each([text for text in rendered if text is not None]))
         return [None if text is None else next(encoded) for text in rendered]
 
     def tokens_per_byte(self) -> int | None:
-        """As `token_bounds` has it; None, too, where a text alone has other ids than inside another."""
+        """Returns the bound of `token_bounds`.
+
+        Also None if a text by itself has other ids than inside another.
+        """
         return None if self._has_dummy_space else tokens_per_byte(self._backend)
 
     def encode_behind(self, text: str, *, is_text: bool = False) -> list[int]:
-        """The ids of what follows something else, without the space that SentencePiece puts before a text.
+        """Returns the ids of a text that follows another one, without the space that SentencePiece would put
+        first.
 
         With `is_text`, what spells a special token is split like any other text.
         """

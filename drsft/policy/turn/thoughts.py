@@ -1,4 +1,4 @@
-"""Reads the markers of thoughts off a template."""
+"""Finds the markers of thoughts in a template."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -39,16 +39,19 @@ _OPEN_AND_CLOSE = (
 
 
 def counterpart(tag: str, *, of: str, text: str) -> str | None:
-    """The tag that closes (`of="open"`) or opens (`of="close"`) a thought's, if it is found in a text."""
+    """Returns the tag that closes (`of="open"`) or opens (`of="close"`) a thought, if the text
+    contains it.
+    """
     rules = _OPEN_AND_CLOSE if of == "open" else _CLOSE_AND_OPEN
     candidates = [re.sub(pattern, form, tag) for pattern, form in rules if re.match(pattern, tag)]
     return next((one for one in candidates if one in text), candidates[-1] if candidates else None)
 
 
 def read_thought(texts: Mapping[str, str], template: str, lexicon: Lexicon) -> Thought | None:
-    """The markers of thoughts, or None for a template without thoughts.
+    """Returns the markers of thoughts, or None for a template without thoughts.
 
-    Read off the rendering of an answer with one, else the generation prompt's end, else the source.
+    They are found in the rendering of an answer with a thought, else in the generation prompt's end, else in
+    the template's source.
     """
     prompt = texts["asked"]
     for rendered in _with_a_thought(texts):
@@ -59,8 +62,12 @@ def read_thought(texts: Mapping[str, str], template: str, lexicon: Lexicon) -> T
 
 
 def with_markers(texts: Mapping[str, str], opening: str, closing: str) -> Thought:
-    """A thought with given markers, written as most models do, beside what the template writes before an
-    answer: a header of the answer stands behind the thought, the role's before it."""
+    """Returns a thought with given markers, laid out as most models do.
+
+    If the template writes a header before an answer, an answer's header comes after the thought and a role's
+
+    header before it.
+    """
     prompt, before = texts["asked"], texts.get("answered", "").partition(ANSWER)[0]
     state = prompt_state(prompt, opening, closing)
     is_open = state is PromptThought.OPEN
@@ -82,16 +89,16 @@ def with_markers(texts: Mapping[str, str], opening: str, closing: str) -> Though
 
 @dataclass(frozen=True, slots=True)
 class SplitText:
-    """A solution split into its thought and its answer; `thought` is None where it marks none."""
+    """A solution split into its thought and its answer; `thought` is None if none is marked."""
 
     answer: str
     thought: str | None = None
 
 
 def split_text(text: str, thought: Thought | None) -> SplitText:
-    """A solution with its thought apart, marked by the model's own tags or by <think>.
+    """Splits a solution into thought and answer, by the model's own tags or by <think>.
 
-    Only what follows the last end of a thought is the answer. Raises InputError for a thought without end.
+    The answer is what follows the last end of a thought. Raises InputError for a thought without an end.
     """
     if thought is None:
         return SplitText(text)
@@ -107,7 +114,7 @@ def split_text(text: str, thought: Thought | None) -> SplitText:
 
 
 def prompt_state(prompt: str, opening: str, closing: str) -> PromptThought:
-    """Whether the generation prompt, behind the question, has opened a thought or closed one."""
+    """Returns whether the generation prompt, after the question, has opened or closed a thought."""
     behind = prompt[prompt.rfind(QUESTION) + len(QUESTION) :]
     opened, closed = behind.rfind(opening), behind.rfind(closing)
     if opened > closed:
@@ -117,7 +124,7 @@ def prompt_state(prompt: str, opening: str, closing: str) -> PromptThought:
 
 
 def held_before_the_answer(texts: Mapping[str, str], lexicon: Lexicon) -> frozenset[int]:
-    """The markers that renderings of an answer with a thought hold between generation prompt and answer."""
+    """Returns the markers between generation prompt and answer in renderings with a thought."""
     held: set[int] = set()
     for rendered in _with_a_thought(texts):
         begin = common_prefix(rendered, texts["asked"])
@@ -126,7 +133,9 @@ def held_before_the_answer(texts: Mapping[str, str], lexicon: Lexicon) -> frozen
 
 
 def _with_a_thought(texts: Mapping[str, str]) -> Iterator[str]:
-    """The renderings of an answer with a thought in which the template wrote both, the thought as one."""
+    """Yields the renderings of an answer with a thought in which the template rendered both parts
+    separately.
+    """
     for name, form in THOUGHT_FORMS.items():
         rendered = texts.get(f"thought: {name}", "")
         content = form["content"]
@@ -165,7 +174,10 @@ def _from_rendering(rendered: str, prompt: str) -> Thought | None:
 
 
 def _last_marker(text: str, behind: str) -> str:
-    """The last tag and what follows it; with tags before it, where it stands elsewhere in the turn, too."""
+    """Returns the last tag and what follows it, with as many tags before it as make it unique in the turn.
+
+    With tags before it, where it stands elsewhere in the turn, too.
+    """
     marker = ""
     for tag in reversed(tags_in(text)):
         marker = text[tag.start() :].strip()
@@ -175,7 +187,7 @@ def _last_marker(text: str, behind: str) -> str:
 
 
 def _from_prompt(texts: Mapping[str, str], template: str) -> Thought | None:
-    """For templates that leave out thoughts: what the prompt ends with, if it is a thought's."""
+    """Returns the thought with which the prompt ends, for templates that leave thoughts out."""
     prompt, answered = texts["asked"], texts.get("answered", "")
     tags = tags_in(prompt[prompt.rfind(QUESTION) + len(QUESTION) :])
     if not tags or not prompt.rstrip().endswith(tags[-1][0]):
@@ -196,8 +208,10 @@ def _from_prompt(texts: Mapping[str, str], template: str) -> Thought | None:
 
 
 def _from_source(texts: Mapping[str, str], template: str, lexicon: Lexicon) -> Thought | None:
-    """For templates that only cut thoughts out of an answer's text: the tags that they look for, where the
-    tokenizer has them."""
+    """Returns the tags that the template's source looks for, if the tokenizer has them.
+
+    This is for templates that only cut thoughts out of an answer's text.
+    """
     for tag in tags_in(template):
         if _ABOUT_THOUGHTS.search(tag[0]) and _CLOSER.match(tag[0]):
             opening = counterpart(tag[0], of="close", text=template)
@@ -212,7 +226,7 @@ def _from_source(texts: Mapping[str, str], template: str, lexicon: Lexicon) -> T
 
 
 def aligned_prefix(first: str, second: str) -> int:
-    """The length of the longest common beginning that ends inside no tag of either."""
+    """Returns the length of the longest common beginning that ends inside no tag of either text."""
     length = common_prefix(first, second)
     starts = [
         tag.start() for text in (first, second) for tag in tags_in(text) if tag.start() < length < tag.end()
@@ -221,6 +235,6 @@ def aligned_prefix(first: str, second: str) -> int:
 
 
 def common_prefix(first: str, second: str) -> int:
-    """The length of the longest common beginning."""
+    """Returns the length of the longest common beginning."""
     pairs = enumerate(zip(first, second, strict=False))
     return next((i for i, (one, other) in pairs if one != other), min(len(first), len(second)))

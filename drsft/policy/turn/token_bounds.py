@@ -1,4 +1,4 @@
-"""An upper bound on the tokens of a text from its length alone, where the tokenizer allows one.
+"""Computes an upper bound on the tokens of a text from its length alone, if the tokenizer allows one.
 
 Byte-level BPE maps each byte of a text to one symbol and merges neighbours, so every token covers at least
 one byte: a text has at most as many tokens as bytes. That holds whatever the merges and the added tokens are,
@@ -27,7 +27,7 @@ _ONLY_CUT = frozenset({"Split", "Digits", "Punctuation"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LengthBound:
-    """At most how many tokens a plain prompt and its demonstration have together."""
+    """An upper bound on the tokens of a plain prompt with its demonstration."""
 
     constant: int  # what the template and the prompt put around the texts
     num_questions: int  # how often the prompt holds each
@@ -35,7 +35,7 @@ class LengthBound:
     beyond_ascii: int  # as `tokens_per_byte`
 
     def of(self, problem: Problem) -> int:
-        """For a problem without earlier turns, whose texts are Unicode."""
+        """Returns the bound for a problem without earlier turns, whose texts are valid Unicode."""
         return (
             self.constant
             + self.num_questions * most_tokens(problem.question, self.beyond_ascii)
@@ -44,7 +44,7 @@ class LengthBound:
 
 
 def most_tokens(text: str, beyond_ascii: int) -> int:
-    """At most how many tokens a text has, with `tokens_per_byte` of the tokenizer."""
+    """Returns an upper bound on the tokens of a text, with `tokens_per_byte` of the tokenizer."""
     return len(text) if text.isascii() else beyond_ascii * len(text.encode())
 
 

@@ -1,9 +1,9 @@
-"""The tokenizer of a model folder or hub name, as its own files say.
+"""Loads the tokenizer of a model folder or hub name, as its own files define it.
 
-AutoTokenizer builds some tokenizers anew from their vocabulary, by the class or the model type that the
-folder names, and then splits texts in another way than the folder's tokenizer.json (transformers 5.19 leaves
-out all spaces, or groups digits differently). The weights were trained with the file's ids: where the two
-disagree on probe texts, the file's tokenizer is taken.
+AutoTokenizer rebuilds some tokenizers from their vocabulary, by the class or the model type that the folder
+names, and then splits texts in another way than the folder's tokenizer.json (transformers 5.19 leaves out all
+spaces, or groups digits differently). The weights were trained with the file's ids: if the two differ on test
+texts, the file's tokenizer is used.
 """
 
 import json
@@ -27,7 +27,7 @@ _PROBES = (
 
 
 def load_tokenizer(location: str) -> Any:
-    """Raises ModelError where there is none."""
+    """Loads the tokenizer. Raises ModelError if there is none."""
     from transformers import AutoTokenizer
 
     file = _file(location, "tokenizer.json")
@@ -53,7 +53,7 @@ def load_tokenizer(location: str) -> Any:
 
 
 def lexicon_of(tokenizer: Any, location: str) -> Lexicon:
-    """What the derivation needs of a tokenizer and of the folder's generation_config.json."""
+    """Returns what the derivation needs of a tokenizer and of the folder's generation_config.json."""
     added = {str(token): int(token_id) for token_id, token in tokenizer.added_tokens_decoder.items()}
     markers = {
         text: token_id
@@ -88,7 +88,7 @@ def _file(location: str, name: str) -> Path | None:
 
 
 def _of_file(location: str) -> Any:
-    """The tokenizer of tokenizer.json with the folder's settings; None where it cannot be read."""
+    """Returns the tokenizer in tokenizer.json with the folder's settings; None if it cannot be read."""
     from transformers import PreTrainedTokenizerFast
 
     try:

@@ -1,4 +1,6 @@
-"""The assistant's turn of one model: what stands around its text, what ends it, how thoughts are marked."""
+"""The assistant's turn of one model: the text around an answer, the tokens that end it, the markers of
+thoughts.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +11,7 @@ __all__ = ["PromptThought", "Thought", "Turn", "TurnPiece"]
 
 
 class PromptThought(StrEnum):
-    """What the generation prompt does about a thought."""
+    """Whether the generation prompt opens or closes a thought."""
 
     NONE = "none"  # the model decides
     OPEN = "open"  # it ends inside one
@@ -18,7 +20,7 @@ class PromptThought(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thought:
-    """How a thought is marked, and what stands around one in a completion."""
+    """How a thought is marked, and the text around one in a completion."""
 
     open: str  # as the template writes it, white space aside
     close: str
@@ -35,7 +37,7 @@ class Thought:
 
 @dataclass(frozen=True, slots=True)
 class TurnPiece:
-    """A part of a completion: the template's, or a text in which no marker is one."""
+    """A part of a completion: written by the template, or a text in which no marker is special."""
 
     text: str
     is_text: bool = False
@@ -43,8 +45,12 @@ class TurnPiece:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """Derived once, kept in the run. A completion is `head`, the text and `tail`, or, with a thought,
-    `thought.before`, the thought, `thought.after`, the text and `tail`."""
+    """The assistant's turn, derived once and stored in the run.
+
+    A completion is `head`, the text and `tail`, or, with a thought, `thought.before`, the thought,
+
+    `thought.after`, the text and `tail`.
+    """
 
     template: str
     variables: Mapping[str, Any]  # target.chat_template_kwargs
@@ -66,7 +72,9 @@ class Turn:
         return self.differs_because is None
 
     def pieces(self, answer: str, thought: str | None = None) -> tuple[TurnPiece, ...]:
-        """A completion with an answer and, where the prompt leaves room for one, a thought."""
+        """Returns the pieces of a completion with an answer and, if the prompt leaves room for one, a
+        thought.
+        """
         marks = self.thought
         if thought is None or marks is None or marks.in_prompt is PromptThought.CLOSED:
             return (TurnPiece(self.head), TurnPiece(answer, is_text=True), TurnPiece(self.tail))

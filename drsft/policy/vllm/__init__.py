@@ -1,1 +1,1 @@
-"""The policy on a vLLM engine."""
+"""The policy that samples with a vLLM engine."""

@@ -1,4 +1,4 @@
-"""How a vLLM engine is started, and what is asked of it. Written for vLLM 0.32 (V1 engine)."""
+"""Starts a vLLM engine and builds its requests. Written for vLLM 0.32 (V1 engine)."""
 
 import ctypes
 import os
@@ -41,8 +41,10 @@ _KEPT_BYTES = 1 << 30
 
 
 def sampling_params(sampling: Sampling, end_token_ids: Sequence[int], *, is_streamed: bool = False) -> Any:
-    """The same request in vLLM's terms. It stops at `end_token_ids` alone: another token that the model's
-    files name as an end may close a thought.
+    """Returns the request in vLLM's terms.
+
+    It stops at `end_token_ids` alone: another token that the model's files name as an end may close a
+    thought.
     """
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
@@ -63,11 +65,11 @@ def sampling_params(sampling: Sampling, end_token_ids: Sequence[int], *, is_stre
 
 
 def scoring_params(*, reads_cache: bool) -> Any:
-    """The request for the log-probs of a whole prompt, its own tokens' alone, as vLLM takes it.
+    """Returns vLLM's parameters for the log-probs of a prompt's own tokens.
 
-    vLLM would not read such a prompt's beginning from its prefix cache, as the log-probs there are then not
-    computed. With `reads_cache` it does: they are those of a question, which nobody reads, unless the cache
-    holds more than the question.
+    By default vLLM does not read such a prompt's beginning from its prefix cache, as log-probs are not
+    computed there. With `reads_cache` it does: the missing ones belong to the question and are not needed,
+    unless the cache holds more than the question.
     """
     from vllm import SamplingParams
 
@@ -82,7 +84,7 @@ def scoring_params(*, reads_cache: bool) -> Any:
 
 
 def set_environment() -> None:
-    """Must stand before the first import of torch and vLLM."""
+    """Sets vLLM's environment variables. Call it before torch and vLLM are first imported."""
     os.environ.update({key: os.environ.get(key, value) for key, value in _ENVIRONMENT.items()})
     if "torch" not in sys.modules:
         # One thread: two were eight times slower for a small model. OpenMP reads it when torch is loaded;
@@ -91,7 +93,7 @@ def set_environment() -> None:
 
 
 def engine_arguments(target: Target) -> dict[str, Any]:
-    """What the engine is started with; sets its environment."""
+    """Sets the environment and returns the arguments with which the engine is started."""
     set_environment()
     import torch
 
@@ -126,8 +128,9 @@ def engine_arguments(target: Target) -> dict[str, Any]:
 
 
 def build_engine(target: Target, options: Mapping[str, Any], *, on_phase: OnPhase) -> Any:
-    """`options` go to vLLM as they are, over the target's. Raises ConfigError for what it refuses of the
-    target's options, and ModelError when it cannot start.
+    """Starts an engine; `options` are passed to vLLM and override the target's.
+
+    Raises ConfigError if vLLM rejects one of the target's options, and ModelError if the engine cannot start.
     """
     arguments = {"model": model_location(target.model), **engine_arguments(target)}
     check_here(target.engine.options)
@@ -167,17 +170,17 @@ def _told_failure(target: Target, arguments: Mapping[str, Any], error: Exception
 
 
 def never_sample(engine: Any, token_ids: Sequence[int]) -> None:
-    """Gives these ids probability 0 in whatever is sampled from now on.
+    """Gives these ids probability 0 in everything that is sampled from now on.
 
-    At the model's logits: `allowed_token_ids` would have to list the rest of the vocabulary in every request,
-    and vLLM's newer model runner takes no more than 1,024 of them.
+    It changes the model's logits. The alternative `allowed_token_ids` would have to list the rest of the
+    vocabulary in every request, and vLLM's newer model runner takes no more than 1,024 of them.
     """
     if token_ids:
         engine.apply_model(partial(_mask_logits, tuple(token_ids)))
 
 
 def _mask_logits(token_ids: tuple[int, ...], model: Any) -> None:
-    """Runs in each of the engine's workers, which may be other processes."""
+    """Masks the ids in one worker; vLLM calls it in each of them, which may be other processes."""
     import torch
 
     compute_logits = model.compute_logits
@@ -195,10 +198,14 @@ def _mask_logits(token_ids: tuple[int, ...], model: Any) -> None:
 
 
 def _keep_freed_memory() -> None:
-    """On the CPU, activations are freed and taken again at every step: keep what was freed for the next.
+    """Makes glibc keep freed memory for the next step, on the CPU only.
 
-    glibc gives large blocks back at once, and the page faults of taking them again were a tenth of the CPU
-    time of a model with 28M parameters. Other C libraries are left as they are.
+    Activations are freed and allocated again at every step. glibc returns large blocks at once, and the page
+
+    faults of allocating them again were a tenth of the CPU time of a model with 28M parameters. Other C
+    libraries
+
+    are left unchanged.
     """
     import torch
 
@@ -210,7 +217,7 @@ def _keep_freed_memory() -> None:
 
 
 def _warm_up(engine: Any) -> None:
-    """The first request pays for what the engine sets up late: nobody's sample should."""
+    """Sends a first request, so that no user's sample waits for what the engine sets up late."""
     request = Sampling(num_samples=1, temperature=1.0, max_tokens=2, seed=0)
     engine.add_request("warm-up", {"prompt_token_ids": [0]}, sampling_params(request, [0]))
     while engine.has_unfinished_requests():

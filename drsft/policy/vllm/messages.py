@@ -1,4 +1,4 @@
-"""vLLM's messages, told by the keys of this project's configuration."""
+"""Rewrites vLLM's messages with the keys of this project's configuration."""
 
 import re
 
@@ -20,7 +20,12 @@ _FLAG = re.compile(
 
 
 def told_by_key(error: BaseException) -> str:
-    """The whole message in one line, with our keys for vLLM's flags; the class where there is no message."""
+    """Returns the whole message in one line, with our keys for vLLM's flags.
+
+    The class if there is no message.
+
+    The class where there is no message.
+    """
     message = str(error)
     if isinstance(error, ValidationError):
         message = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())

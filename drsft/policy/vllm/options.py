@@ -1,6 +1,7 @@
-"""Which of vLLM's engine arguments `target.engine.options` may set, and vLLM's own check of them.
+"""Defines which of vLLM's engine arguments `target.engine.options` may set, and runs vLLM's own check of
+them.
 
-`check_options` asks vLLM in a process of its own: the check loads the whole of it, and changes the
+`check_options` runs vLLM's check in a separate process, since it imports all of vLLM and changes the
 environment.
 """
 
@@ -95,9 +96,9 @@ _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*([.:][A-Za-z_]\w*)+")
 
 
 def check_names(options: Mapping[str, JsonValue]) -> None:
-    """Raises ConfigError for an option that has a key of drsft's own, or that would break a guarantee.
+    """Raises ConfigError for an option that has its own key in drsft, or that would break a guarantee.
 
-    Needs no vLLM.
+    It does not need vLLM.
     """
     for name in options:
         if name in _OWN_KEYS:
@@ -112,10 +113,10 @@ def check_names(options: Mapping[str, JsonValue]) -> None:
 
 
 def check_options(target: Target, *, is_own_machine: bool) -> None:
-    """Raises ConfigError, a line with the key, for options that drsft or vLLM refuses.
+    """Raises ConfigError, a line with the key, for options that drsft or vLLM rejects.
 
-    vLLM is asked where it can be imported. Only on the machine that will run the engine does it also say
-    whether model and hardware can do what is asked.
+    vLLM's check runs if vLLM can be imported. Only on the machine that will run the engine does it also check
+    whether model and hardware support the options.
     """
     options = target.engine.options
     check_names(options)
@@ -137,9 +138,13 @@ def check_options(target: Target, *, is_own_machine: bool) -> None:
 def refused_options(
     target: Target, arguments: Mapping[str, Any], *, is_own_machine: bool = True
 ) -> str | None:
-    """The line for the option that vLLM refuses, in this process; None where it is not the options' fault.
+    """Returns the line for the option that vLLM rejects, checked in this process.
 
-    `arguments` are the engine's without the options. An option is at fault if vLLM refuses it alone; if none
+    None if no option is at fault.
+
+    None where it is not the options' fault.
+
+    `arguments` are the engine's without the options. An option is at fault if vLLM rejects it alone; if none
     is, all of them together are.
     """
     options = target.engine.options
@@ -162,7 +167,7 @@ def refused_options(
 
 
 def _refusal(arguments: Mapping[str, Any], options: Mapping[str, Any]) -> Exception | None:
-    """What vLLM's own check raises; no engine is started."""
+    """Returns the error of vLLM's own check, or None; no engine is started."""
     from vllm import EngineArgs
 
     try:
@@ -184,14 +189,14 @@ def _faulty_here(options: Mapping[str, JsonValue]) -> str | None:
 
 
 def check_here(options: Mapping[str, JsonValue]) -> None:
-    """Raises ConfigError as `check_names` does, and for what would sample falsely on this machine."""
+    """Raises ConfigError as `check_names` does, and for options that would sample wrongly on this machine."""
     check_names(options)
     if refusal := _faulty_here(options):
         raise ConfigError(refusal)
 
 
 def _holds_everywhere(error: Exception) -> bool:
-    """Whether it is about names and types, not about hardware or a model's files."""
+    """Returns whether an error is about names and types, not about hardware or a model's files."""
     if isinstance(error, ValidationError):
         return all(one["type"] != "value_error" for one in error.errors())
     return isinstance(error, TypeError | AttributeError)
@@ -218,7 +223,7 @@ def _known_names() -> frozenset[str]:
 
 
 def _leaves(value: JsonValue | Mapping[str, JsonValue], path: str) -> Iterator[tuple[str, JsonValue]]:
-    """Everything below `value` with its path, and each mapping and list itself before what it holds."""
+    """Yields everything below `value` with its path; each mapping and list before what it holds."""
     members: Iterator[tuple[Any, JsonValue]] = iter(())
     if isinstance(value, Mapping):
         members = iter(value.items())

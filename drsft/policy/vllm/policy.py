@@ -1,6 +1,6 @@
-"""A policy on vLLM: asyncio callers on one side, an engine that a thread steps on the other.
+"""Implements a policy on vLLM: asyncio callers on one side, an engine stepped by a thread on the other.
 
-The engine lives in this process: a new one for another checkpoint then costs a third of a second instead of a
+The engine runs in this process: a new one for another checkpoint costs a third of a second instead of a
 process start, and a request crosses a thread, not a socket.
 """
 
@@ -25,9 +25,9 @@ WrapSampler = Callable[[PlainSampler], SteppedEngine]
 
 
 class VLLMPolicy:
-    """Completions of one model; `close()` (or leaving `with`) stops the engine and frees its memory.
+    """Samples completions of one model; `close()` (or leaving `with`) stops the engine and frees its memory.
 
-    Raises ModelError when the model cannot be loaded; after an engine failure every call is a StageError.
+    Raises ModelError when the model cannot be loaded; after an engine failure every call raises StageError.
     """
 
     def __init__(
@@ -39,9 +39,12 @@ class VLLMPolicy:
         wrap: WrapSampler | None = None,
         on_phase: OnPhase = lambda phase: None,
     ) -> None:
-        """`engine_options` go to vLLM as they are, over what the target says. `wrap` returns what is stepped
-        in place of the sampler: an engine that takes other requests beside the samples. `on_phase` is called
-        in another thread with what the engine does until it is ready.
+        """`engine_options` are passed to vLLM and override the target's.
+
+        `wrap` returns an engine to step in place of the sampler, one that also takes other requests.
+        `on_phase` is
+
+        called in another thread with what the engine does until it is ready.
         """
         self.max_model_len = target.max_model_len
         build = partial(_build, target, prompter, engine_options or {}, wrap, on_phase)
@@ -56,7 +59,10 @@ class VLLMPolicy:
     async def generate(
         self, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
     ) -> list[Completion]:
-        """As every policy; `on_tokens` is called in the caller's loop with what each engine step added."""
+        """Samples as every policy.
+
+        `on_tokens` is called in the caller's loop with the new tokens of each engine step.
+        """
         draws = self.draw(prompt_ids, sampling, on_tokens=on_tokens)
         try:
             return list(await asyncio.gather(*(draw.completion for draw in draws)))
@@ -81,7 +87,7 @@ class VLLMPolicy:
         return draws
 
     async def logprobs(self, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> tuple[float, ...]:
-        """As every scoring policy, on the engine that samples: the text is read as part of a prompt."""
+        """Scores as every scoring policy, on the sampling engine: the text is read as part of a prompt."""
         if not prompt_ids or not completion_ids:
             raise ValueError("prompt and completion must both have tokens")
         num_tokens = len(prompt_ids) + len(completion_ids)
@@ -104,11 +110,11 @@ class VLLMPolicy:
 
     @property
     def num_pending(self) -> int:
-        """Requests that the engine has and has not finished."""
+        """Requests that the engine has not finished."""
         return len(self.loop.engine.unfinished())
 
     def counts(self) -> EngineCounts:
-        """What the engine has sampled so far, and has in flight."""
+        """Returns what the engine has sampled so far, and what is in flight."""
         return self.loop.engine.counts()
 
     @property
@@ -117,7 +123,9 @@ class VLLMPolicy:
         return self.loop.busy_s
 
     def check(self, *, max_silence_s: float) -> None:
-        """Raises StageError when the engine died, or has made no step for so long although it has work."""
+        """Raises StageError if the engine has failed, or made no step for `max_silence_s` although it has
+        work.
+        """
         self.loop.check(max_silence_s=max_silence_s)
 
     def close(self) -> None:

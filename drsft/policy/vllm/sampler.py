@@ -1,6 +1,6 @@
-"""Plain sampling as a vLLM engine does it: each sample is a request that can be stopped by itself.
+"""Samples with a vLLM engine: each sample is a request that can be stopped by itself.
 
-Written for vLLM 0.32 (V1 engine). All of it runs in the thread of an EngineLoop.
+Written for vLLM 0.32 (V1 engine). Everything runs in the thread of an EngineLoop.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ __all__ = ["PlainSampler", "SampleRequest", "ScoreRequest", "SharedPrompt", "sto
 
 @dataclass(slots=True)
 class SharedPrompt:
-    """What the samples of one draw share; vLLM checks and prepares it once."""
+    """The parts shared by the samples of one prompt; vLLM checks and prepares them once."""
 
     ids: list[int]
     sampling: Sampling
@@ -32,7 +32,7 @@ class SharedPrompt:
 
 @dataclass(slots=True)
 class SampleRequest:
-    """One sample; the future gets its Completion."""
+    """A request for one sample; `future` gets its Completion."""
 
     request_id: str
     index: int  # in its draw
@@ -44,11 +44,11 @@ class SampleRequest:
 
     @property
     def num_reserved_tokens(self) -> int:
-        """The tokens of cache that it may come to need."""
+        """The most tokens of cache that the sample can need."""
         return len(self.prompt.ids) + self.prompt.sampling.max_tokens
 
     def send_tokens(self, token_ids: Sequence[int]) -> None:
-        """Calls the listener with what is new in all tokens so far."""
+        """Calls the listener with the tokens that are new among all tokens so far."""
         if self.on_tokens is not None and len(token_ids) > self.num_sent:
             new_ids, self.num_sent = tuple(token_ids[self.num_sent :]), len(token_ids)
             with suppress(RuntimeError):  # the event loop was closed: nobody listens any more
@@ -57,7 +57,7 @@ class SampleRequest:
 
 @dataclass(slots=True)
 class ScoreRequest:
-    """How likely a text is behind a prompt; the future gets its tokens' log-probs."""
+    """A request for how likely a text is after a prompt; `future` gets its tokens' log-probs."""
 
     request_id: str
     prompt_ids: Sequence[int]
@@ -91,7 +91,9 @@ class PlainSampler:
         return list(self.pending.values())
 
     def counts(self) -> EngineCounts:
-        """By vLLM's own states of the samples: a step costs nothing more for being counted."""
+        """Returns the counts, taken from vLLM's own states of the samples, so that counting costs no step
+        time.
+        """
         samples = [name for name, one in list(self.pending.items()) if isinstance(one, SampleRequest)]
         states = self.engine.output_processor.request_states
         found = [state for name in samples if (state := states.get(name)) is not None]
@@ -99,7 +101,7 @@ class PlainSampler:
         return EngineCounts(self._num_ended_tokens + num_tokens, len(samples), self._num_ended)
 
     def add(self, request: SampleRequest | ScoreRequest) -> None:
-        """Hands a request to vLLM. Raises InputError or an error of vLLM's.
+        """Passes a request to vLLM. Raises InputError or an error of vLLM's.
 
         This is what LLMEngine.add_request does for the samples of n > 1, without the parent request that
         holds all of them back until the last one is done.
@@ -138,7 +140,7 @@ class PlainSampler:
         )
 
     def cancel(self, request_id: str) -> None:
-        """Ends a sample with the tokens that it has by now."""
+        """Stops a sample; it completes with the tokens sampled so far."""
         request = self.pending.pop(request_id, None)
         if request is None:
             return
@@ -154,7 +156,7 @@ class PlainSampler:
         self.deliver(self.engine.step())
 
     def deliver(self, outputs: Sequence[Any]) -> None:
-        """Settles the samples that vLLM's outputs finish, and sends on the new tokens of the others."""
+        """Settles the samples that vLLM's outputs finish, and forwards the new tokens of the others."""
         finished: list[Settled] = []
         for output in outputs:
             request = self.pending.get(output.request_id)
@@ -174,7 +176,9 @@ class PlainSampler:
     def _result(
         self, request: SampleRequest | ScoreRequest, output: Any
     ) -> Completion | tuple[float, ...] | InputError:
-        """A completion that cannot be read is its own request's error, and no other's."""
+        """Returns the result of an output, or an InputError, so that an unreadable completion fails only its
+        own request.
+        """
         try:
             if isinstance(request, ScoreRequest):
                 logprobs = output.prompt_logprobs
@@ -207,8 +211,8 @@ class PlainSampler:
 def _is_computed(request: ScoreRequest, output: Any) -> bool:
     """Returns whether vLLM computed the log-probs of all tokens of the text.
 
-    It leaves out those behind which its prefix cache holds the tokens, as for a text that begins like one
-    that was scored before: in their place is memory that nobody wrote.
+    It skips tokens that its prefix cache holds, as for a text that begins like one scored before: their
+    log-probs are then uninitialised memory.
     """
     return not request.reads_cache or output.num_cached_tokens < len(request.prompt_ids)
 

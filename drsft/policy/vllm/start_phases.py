@@ -1,4 +1,4 @@
-"""What an engine, or a model that scores, is doing. vLLM tells in its log only when its weights are read."""
+"""The phases of starting an engine or a scoring model. vLLM reports only in its log that weights are read."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -37,9 +37,9 @@ class _Notice(logging.Handler):
 
 @contextmanager
 def weights_read(call: Callable[[], None]) -> Iterator[None]:
-    """Calls `call` when the weights of an engine that is built in the block are read.
+    """Calls `call` when an engine built inside the block has read its weights.
 
-    Not for an engine with workers in other processes.
+    It does not work for an engine whose workers are other processes.
     """
     logger, notice = logging.getLogger(_LOADER), _Notice(call)
     level = logger.level

@@ -1,6 +1,6 @@
-"""Static SVG charts: no script, no network, readable in light, dark and print.
+"""Draws static SVG charts: no script, no network, readable in light, dark and print.
 
 Shapes carry CSS classes only; the page's style sheet gives them their colours. Every chart is drawn once for
 each width in drawing.WIDTHS and the style sheet shows the one that fits, so text keeps its size on a phone.
-docs/benchmarks.md has what plotting libraries were measured against this.
+docs/benchmarks.md compares plotting libraries with this.
 """

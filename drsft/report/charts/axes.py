@@ -1,4 +1,4 @@
-"""Round tick values, the map from values to pixels, and the axis below a chart."""
+"""Computes round tick values and the map from values to pixels, and draws the axis below a chart."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ __all__ = ["Scale", "draw_x_axis", "nice_ticks", "step_ticks", "tick_digits", "t
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Linear from low..high to start..end; values beyond are held at the ends."""
+    """Maps low..high linearly to start..end; values beyond are clamped."""
 
     low: float
     high: float
@@ -26,7 +26,8 @@ class Scale:
 
 
 def nice_ticks(low: float, high: float, count: int) -> list[float]:
-    """About `count` multiples of 1, 2, 2.5 or 5 times a power of ten, from below `low` to above `high`.
+    """Returns about `count` multiples of 1, 2, 2.5 or 5 times a power of ten, from below `low` to above
+    `high`.
 
     nice_ticks(0.31, 0.58, 4) gives [0.3, 0.4, 0.5, 0.6].
     """
@@ -43,13 +44,14 @@ def nice_ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def ticks_within(low: float, high: float, count: int) -> list[float]:
-    """The round values that lie in low..high, for an axis that ends where the data ends."""
+    """Returns the round values within low..high, for an axis that ends where the data ends."""
     slack = 1e-9 * (high - low)
     return [tick for tick in nice_ticks(low, high, count) if low - slack <= tick <= high + slack]
 
 
 def step_ticks(first: float, last: float, count: int) -> list[int]:
-    """About `count` whole steps within first..last: every one of a short training, round ones of a long one.
+    """Returns about `count` whole steps within first..last: all of a short training, round ones of a long
+    one.
 
     step_ticks(1, 3, 7) gives [1, 2, 3]; step_ticks(1, 87, 4) gives [25, 50, 75].
     """
@@ -60,14 +62,14 @@ def step_ticks(first: float, last: float, count: int) -> list[int]:
 
 
 def tick_digits(ticks: Sequence[float]) -> int:
-    """Decimals that tell every tick from its rounding: 0.25 needs two."""
+    """Returns how many decimals show every tick exactly: 0.25 needs two."""
     return next((n for n in range(6) if all(abs(tick - round(tick, n)) < 1e-9 for tick in ticks)), 6)
 
 
 def draw_x_axis(
     drawing: Drawing, x: Scale, ticks: Sequence[float], texts: Sequence[str], *, bottom: float, name: str = ""
 ) -> None:
-    """Lines from the top to `bottom`, their values below and the axis' name under these."""
+    """Draws lines from the top to `bottom`, their values below, and the axis' name under these."""
     for tick, text in zip(ticks, texts, strict=True):
         drawing.line((x(tick), 0), (x(tick), bottom), "grid")
         drawing.text(x(tick), bottom + 17, text, "muted", anchor="middle")

@@ -1,4 +1,4 @@
-"""Rows of bars: the verdicts on each phase's samples as shares, and the workers' time of each stage."""
+"""Draws rows of bars: the verdicts on each phase's samples as shares, and the workers' time of each stage."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ VERDICTS_HEIGHT, TIME_HEIGHT = 58.0, 46.0  # of a row
 
 
 def draw_verdicts(phases: Sequence[CascadePhase], *, width: float) -> Drawing:
-    """What the verifier said: one stacked bar for each phase."""
+    """Draws the verdicts: one stacked bar for each phase."""
     drawing = Drawing(width, len(phases) * VERDICTS_HEIGHT, label="Verdicts on the samples of each phase")
     for index, one in enumerate(phases):
         top = index * VERDICTS_HEIGHT
@@ -37,7 +37,7 @@ def draw_verdicts(phases: Sequence[CascadePhase], *, width: float) -> Drawing:
 
 
 def draw_times(costs: Sequence[StageCost], *, width: float) -> Drawing:
-    """The workers' time of the stages that know it, on one scale from zero."""
+    """Draws the workers' time of the stages that recorded it, on one scale from zero."""
     times = {work_name(cost.name): cost.worker_s for cost in costs if cost.worker_s is not None}
     drawing = Drawing(width, len(times) * TIME_HEIGHT, label="Workers' time by stage")
     room = max(text_width(duration(time_s)) for time_s in times.values()) + 12

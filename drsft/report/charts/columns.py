@@ -1,4 +1,4 @@
-"""Columns over an axis: the scores of guided solutions, those that were accepted below the others."""
+"""Draws the scores of guided solutions as columns, the accepted ones below the others."""
 
 from drsft.report.charts.axes import Scale, draw_x_axis, ticks_within
 from drsft.report.charts.drawing import NARROW, Drawing
@@ -11,7 +11,7 @@ COLUMNS_HEIGHT, AXIS_HEIGHT, VALUE_HEIGHT = 150.0, 48.0, 18.0
 
 
 def draw_answer_logprobs(shown: GroundingShown, *, width: float) -> Drawing:
-    """One column for each nat of the answer's log-prob."""
+    """Draws one column for each nat of the answer's log-prob."""
     drawing = Drawing(
         width,
         COLUMNS_HEIGHT + AXIS_HEIGHT,

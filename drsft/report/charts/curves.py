@@ -1,6 +1,6 @@
-"""Loss curves of all arms on one axis: the mean over seeds as a line, their range as a band.
+"""Draws loss curves of all arms on one axis: the mean over seeds as a line, their range as a band.
 
-More arms than can be told apart get a panel for each data view, on the same axes.
+If there are too many arms to distinguish, each data view gets a panel, on the same axes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ MAX_DOTS = 12  # a training this short has its steps marked; a single one has no
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmCurve:
-    """One arm: at each step the mean, lowest and highest seed."""
+    """The curve of one arm: at each step the mean, lowest and highest seed."""
 
     arm: str
     num_seeds: int
@@ -34,7 +34,7 @@ class ArmCurve:
 
 
 def merge_seeds(losses: Sequence[LossCurve], *, max_points: int = MAX_POINTS) -> list[ArmCurve]:
-    """Averages each seed's points within equal bins of steps, then over seeds."""
+    """Averages each seed's points within equal bins of steps, then over seeds; returns a curve per arm."""
     last = max((curve.points[-1][0] for curve in losses if curve.points), default=0)
     width = max(last / max_points, 1.0)
     merged = []
@@ -70,7 +70,7 @@ def _arm_curve(
 
 
 def panels(curves: Sequence[ArmCurve]) -> dict[str, list[ArmCurve]]:
-    """The curves that are drawn together, by the data that they share; one nameless panel for few."""
+    """Returns the curves of each panel, by data view; few curves share one panel without a name."""
     if len(curves) <= MAX_TOGETHER:
         return {"": list(curves)}
     return {
@@ -79,7 +79,7 @@ def panels(curves: Sequence[ArmCurve]) -> dict[str, list[ArmCurve]]:
 
 
 def legend(curves: Sequence[ArmCurve], colours: Mapping[str, int]) -> dict[str, int]:
-    """A palette entry for each arm, or for each objective where colours stand for those."""
+    """Returns a palette entry for each arm, or for each objective if colours stand for objectives."""
     has_panels = len(panels(curves)) > 1
     return {curve.objective if has_panels else curve.arm: colours[curve.arm] for curve in curves}
 
@@ -137,7 +137,7 @@ def _draw_curve(drawing: Drawing, curve: ArmCurve, x: Scale, y: Scale, colour: s
 
 
 def _label_ends(drawing: Drawing, curves: Sequence[ArmCurve], x: Scale, y: Scale) -> None:
-    """Names at the curves' ends, pushed down where they would overlap."""
+    """Writes names at the curves' ends, moved down where they would overlap."""
     lowest_free = 0.0
     for curve in sorted(curves, key=lambda curve: y(curve.means[-1])):
         at = max(y(curve.means[-1]) + 4.5, lowest_free)

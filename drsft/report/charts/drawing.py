@@ -1,4 +1,4 @@
-"""A small SVG canvas whose every text is escaped."""
+"""A small SVG canvas that escapes every text."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,12 +13,12 @@ Point = tuple[float, float]
 
 
 def text_width(text: str) -> float:
-    """An upper estimate for a sans-serif face; there is no font to measure with."""
+    """Returns an upper estimate for a sans-serif face, since there is no font to measure with."""
     return 0.58 * FONT_SIZE * len(text)
 
 
 def at_all_widths(draw: Callable[..., "Drawing"], *data: object) -> Markup:
-    """The chart of `data` in every width; the style sheet shows the one that fits."""
+    """Draws the chart in every width; the style sheet shows the one that fits."""
     return Markup("\n").join(
         draw(*data, width=width).markup(f'class="chart {name}"') for name, width in WIDTHS.items()
     )
@@ -67,7 +67,7 @@ class Drawing:
         )
 
     def markup(self, attributes: str) -> Markup:
-        """The whole element; `attributes` are markup themselves."""
+        """Returns the whole element; `attributes` are markup themselves."""
         size = f"0 0 {_number(self.width)} {_number(self.height)}"
         return Markup('<svg {} viewBox="{}" role="img" aria-label="{}">{}</svg>').format(
             Markup(attributes), size, self.label, Markup("").join(self.shapes)

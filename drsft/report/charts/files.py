@@ -1,4 +1,6 @@
-"""The report's charts as files for papers: SVG with its colours inside, and PNG where resvg is installed."""
+"""Writes the report's charts as files for papers: SVG with its colours inside, and PNG if resvg is
+installed.
+"""
 
 import re
 from collections.abc import Iterator
@@ -26,7 +28,10 @@ FONTS = "Helvetica, Arial, 'DejaVu Sans', sans-serif"
 
 
 def write_plots(data: ReportData, folder: Path) -> Iterator[Path]:
-    """One SVG and one PNG for each chart that the run has. Raises ConfigError without the extra."""
+    """Writes an SVG and a PNG for each chart of the run, and yields the paths.
+
+    Raises ConfigError without resvg.
+    """
     try:
         from resvg_py import svg_to_bytes
     except ImportError as error:
@@ -42,7 +47,7 @@ def write_plots(data: ReportData, folder: Path) -> Iterator[Path]:
 
 
 def draw_plots(data: ReportData) -> dict[str, str]:
-    """Each chart as a whole SVG document, by the name of its file."""
+    """Returns each chart as a whole SVG document, by the name of its file."""
     return {name: _document(chart) for name, chart in _charts(data)}
 
 
@@ -71,7 +76,7 @@ def _charts(data: ReportData) -> Iterator[tuple[str, Drawing]]:
 
 
 def _document(chart: Drawing) -> str:
-    """A chart with what makes it stand alone: its namespace, its size and its style."""
+    """Returns a chart with its namespace, size and style, as a file of its own needs them."""
     size = f'width="{chart.width:g}" height="{chart.height:g}"'
     svg = str(chart.markup(f'xmlns="http://www.w3.org/2000/svg" {size}'))
     return svg.replace(">", f"><style>{_style()}</style>", 1)
@@ -79,7 +84,9 @@ def _document(chart: Drawing) -> str:
 
 @cache
 def _style() -> str:
-    """The page's rules for charts in its light colours, without variables: few programs know those."""
+    """Returns the page's rules for charts in its light colours, without variables, which few programs
+    support.
+    """
     light = dict(re.findall(r"--([\w-]+): ([^;]+);", style_sheet().partition("}")[0]))
     rules = re.sub(r"var\(--([\w-]+)\)", lambda found: light[found[1]], chart_style())
     return f"text {{ font-family: {FONTS}; font-size: {FONT_SIZE:g}px; }}\n{rules}"

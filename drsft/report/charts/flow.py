@@ -1,4 +1,4 @@
-"""The flow of problems through the cascade: each phase's bar, what it solved, what it passed on."""
+"""Draws the flow of problems through the cascade: each phase's bar, what it solved, what it passed on."""
 
 from drsft.records import Phase, Source
 from drsft.report.cascade_counts import Cascade
@@ -21,7 +21,7 @@ SOURCE_OF_PHASE = {
 
 
 def draw_flow(cascade: Cascade, *, width: float) -> Drawing:
-    """Left to right: every phase sends its solved problems to the right edge and the others on."""
+    """Draws the phases left to right: solved problems go to the right edge, the others to the next phase."""
     phases = [one for one in cascade.solving_phases if not one.is_separate]
     total = max(phases[0].num_problems, 1)
     right = width - (136.0 if width < NARROW else 180.0)

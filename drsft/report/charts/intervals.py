@@ -1,4 +1,6 @@
-"""Rows of dots on one axis: scores and differences with intervals, effective samples before and after."""
+"""Draws rows of dots on one axis: scores and differences with intervals, effective samples before and
+after.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Of two shares, with the bounds of its interval; all in -1..1."""
+    """The difference of two shares, with the bounds of its interval; all in -1..1."""
 
     name: str
     value: float
@@ -26,7 +28,7 @@ class Difference:
 
 
 def draw_scores(rows: Sequence[ComparisonRow], colours: Mapping[str, int], *, width: float) -> Drawing:
-    """avg@k of each arm on one benchmark, training seeds as rings, base as a line; names above on a phone."""
+    """Draws avg@k of each arm on one benchmark, seeds as rings, base as a line; names above on a phone."""
     is_narrow = width < NARROW
     row_height = SCORE_HEIGHT + 8.0 * is_narrow
     left = 6.0 if is_narrow else max(text_width(row.arm) for row in rows) + 20
@@ -60,7 +62,7 @@ def _draw_score(drawing: Drawing, row: ComparisonRow, x: Scale, y: float, colour
 
 
 def draw_differences(rows: Sequence[Difference], *, width: float) -> Drawing:
-    """What the second run gains over the first; grey where the interval holds zero."""
+    """Draws what the second run gains over the first; grey if the interval contains zero."""
     bounds = [0.0, *(bound for row in rows for bound in (row.low, row.high))]
     ticks = nice_ticks(min(bounds), max(bounds), 5 if width < NARROW else 7)
     x = Scale(ticks[0], ticks[-1], 16, width - max(text_width(points(row.value)) for row in rows) - 14)
@@ -81,7 +83,7 @@ def draw_differences(rows: Sequence[Difference], *, width: float) -> Drawing:
 
 
 def draw_effective_samples(before: SourceGap | None, after: SourceGap, *, width: float) -> Drawing:
-    """The share of the tokens that each objective's weights leave in effect, before rewriting and after."""
+    """Draws the share of tokens that each objective's weights leave in effect, before and after rewriting."""
     left = max(text_width(weight.objective) for weight in after.weights) + 12
     x = Scale(0.0, 1.0, left, width - 24)
     bottom = len(after.weights) * WEIGHT_HEIGHT + 4

@@ -1,4 +1,6 @@
-"""Training tokens by their probability before and after training: a panel for each arm, both axes log."""
+"""Draws training tokens by their probability before and after training: a panel for each arm, both
+axes log.
+"""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,6 @@
-"""How likely the model finds the texts of each group: one silhouette of row means for each."""
+"""Draws how likely the model finds the texts of each group: the distribution of row means, one curve per
+group.
+"""
 
 from collections.abc import Sequence
 
@@ -38,7 +40,10 @@ def group_name(name: str) -> str:
 
 
 def shown_groups(groups: Sequence[SourceGap]) -> list[SourceGap]:
-    """Those that do not contain each other, the usual ones in a fixed order; all when there are no parts."""
+    """Returns the groups that do not contain each other, known ones in a fixed order.
+
+    All if there are no parts.
+    """
     parts = [group for group in groups if group.name not in _WHOLES]
     order = list(_NAMES)
     return sorted(parts or groups, key=lambda one: order.index(one.name) if one.name in order else len(order))
@@ -57,7 +62,7 @@ def draw_phi_ridges(groups: Sequence[SourceGap], *, width: float) -> Drawing:
 def _draw_ridges(
     groups: Sequence[SourceGap], histograms: Sequence[Histogram], axis: str, *, width: float
 ) -> Drawing:
-    """All share one axis, and areas are shares of the group's rows."""
+    """Draws all distributions on one axis; areas are shares of the group's rows."""
     edges = histograms[0].edges
     ticks = ticks_within(edges[0], edges[-1], 4 if width < NARROW else 7)
     scale = Scale(edges[0], edges[-1], 2, width - 2)

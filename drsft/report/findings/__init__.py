@@ -1,1 +1,1 @@
-"""Sentences that state what the numbers of a report show."""
+"""Writes the sentences that state what the numbers of a report show."""

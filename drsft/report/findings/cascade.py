@@ -1,4 +1,4 @@
-"""What the cascade made of the problems and what the verifier said, as sentences."""
+"""Writes sentences about the cascade's results and the verifier's verdicts."""
 
 from collections.abc import Sequence
 
@@ -43,7 +43,7 @@ def _others(cascade: Cascade) -> str:
 
 
 def steps_finding(cascade: Cascade) -> Finding | None:
-    """How many guided solutions contain a false equation; None where none was checked."""
+    """Says how many guided solutions contain a false equation; None if none was checked."""
     if not cascade.num_steps_checked:
         return None
     share = cascade.num_steps_failed / cascade.num_steps_checked
@@ -56,7 +56,7 @@ def steps_finding(cascade: Cascade) -> Finding | None:
 
 
 def grounding_finding(grounding: GroundingShown) -> Finding:
-    """How many right guided solutions were kept once they were read without the guide."""
+    """Says how many right guided solutions were kept after the check without their guide."""
     share = grounding.num_accepted / grounding.num_scored
     return Finding(
         sentence=f"{percent(share)} of {plural(grounding.num_scored, 'right guided solution')} that "
@@ -68,7 +68,7 @@ def grounding_finding(grounding: GroundingShown) -> Finding:
 
 
 def context_pairs_finding(cascade: Cascade) -> Finding | None:
-    """What became of the pairs of contexts; None where Hinted Decoding decoded nothing."""
+    """Says what became of the pairs of contexts; None if Hinted Decoding decoded nothing."""
     if not cascade.num_pairs:
         return None
     fell = plural(cascade.num_pairs_redone, "time")
@@ -81,7 +81,7 @@ def context_pairs_finding(cascade: Cascade) -> Finding | None:
 
 
 def verdict_finding(phases: Sequence[CascadePhase]) -> Finding:
-    """The share of correct samples in each phase, and of those that the verifier could not judge."""
+    """Says the share of correct samples in each phase, and of those that could not be judged."""
     shares, unjudged, total = [], 0, 0
     for one in phases:
         num_samples = sum(one.outcomes.values())

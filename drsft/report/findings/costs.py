@@ -1,4 +1,4 @@
-"""What the run took, as a sentence."""
+"""Writes a sentence about the run's costs."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ __all__ = ["cost_finding"]
 
 
 def cost_finding(costs: Sequence[StageCost], prices: Prices, cascade: Cascade | None) -> Finding | None:
-    """Which stage took most, and what a kept row took; None where nothing is known."""
+    """Says which stage cost most, and what a kept row cost; None if nothing is known."""
     known = [(cost.worker_s, cost) for cost in costs if cost.worker_s]
     if not known:
         return None

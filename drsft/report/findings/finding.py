@@ -1,4 +1,4 @@
-"""A sentence of the report."""
+"""The type of a report sentence."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ __all__ = ["Finding"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One sentence, and what a careful reader should know beside it."""
+    """One sentence, with details for a careful reader."""
 
     sentence: str
     detail: str = ""

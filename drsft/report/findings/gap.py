@@ -1,4 +1,4 @@
-"""The gap report's sentences, computed from its numbers and nothing else."""
+"""Writes the gap report's sentences, computed from its numbers alone."""
 
 from drsft.gap.report import GapReport
 from drsft.gap.summary import GapSummary
@@ -29,7 +29,7 @@ def gap_finding(gap: GapSummary) -> Finding:
 
 
 def phi_finding(gap: GapSummary) -> Finding:
-    """How far what is trained on lies from the model's own samples, before rewriting and after."""
+    """Says how far the training texts are from the model's own samples, before and after rewriting."""
     before, after = gap.group("demonstrations"), gap.group("kept")
     detail = (
         "φ is log p plus the entropy: near zero for the model's own samples at temperature 1, clearly "
@@ -47,7 +47,9 @@ def phi_finding(gap: GapSummary) -> Finding:
 
 
 def weight_finding(gap: GapSummary) -> Finding:
-    """What DFT's weights, which are the tokens' probabilities, leave in effect before and after."""
+    """Says which share of tokens DFT's weights (the token probabilities) leave in effect, before and
+    after.
+    """
     detail = (
         "Kish's effective sample, (Σw)² / (n Σw²), of the weights before the first step: at 100 % all tokens "
         "count alike. Low shares mean noisy steps: few tokens decide."
@@ -68,7 +70,7 @@ def weight_finding(gap: GapSummary) -> Finding:
 
 
 def gap_advice(report: GapReport) -> Finding | None:
-    """The recommendation as a sentence with its reasons; None where nothing would be trained on."""
+    """Returns the recommendation as a sentence with its reasons; None if nothing would be trained on."""
     advice = report.recommendation
     if advice is None:
         return None

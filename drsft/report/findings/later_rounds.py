@@ -1,4 +1,4 @@
-"""What the later rounds brought, as a sentence."""
+"""Writes a sentence about what rounds after the first changed."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ __all__ = ["rounds_finding"]
 
 
 def rounds_finding(rounds: Sequence[RoundShown]) -> Finding | None:
-    """What the later rounds brought and saved; None for a run with one round."""
+    """Says what the later rounds gained and saved; None for a run with one round."""
     if len(rounds) < 2:
         return None
     *_, last = rounds

@@ -1,7 +1,7 @@
-"""Which arm leads, and whether that is clear: the sentence at the head of the report and of each comparison.
+"""Says which arm leads, and whether its lead is clear: the headline of the report and of each comparison.
 
-A lead counts as clear when the paired difference's 95 % interval leaves zero out; without a paired
-difference, when the two arms' intervals do not meet, which asks for more.
+A lead counts as clear when the paired difference's 95 % interval excludes zero; without a paired difference,
+when the two arms' intervals do not overlap, which is stricter.
 """
 
 from collections.abc import Sequence
@@ -31,14 +31,14 @@ MAX_NAMED = 8  # arms in one sentence
 
 
 def benchmarks_of(rows: Sequence[ComparisonRow]) -> dict[str, list[ComparisonRow]]:
-    """Rows by benchmark, in the order in which the benchmarks first appear."""
+    """Returns the rows by benchmark, in the order in which the benchmarks first appear."""
     order = list(dict.fromkeys(row.benchmark for row in rows))
     ordered = sorted(rows, key=lambda row: order.index(row.benchmark))
     return {name: list(group) for name, group in groupby(ordered, key=lambda row: row.benchmark)}
 
 
 def best_of(rows: Sequence[ComparisonRow]) -> ComparisonRow:
-    """The row with the highest avg@k; the first of several equal ones."""
+    """Returns the row with the highest avg@k; the first of several equal ones."""
     return max(rows, key=lambda row: row.avg_at_k)
 
 
@@ -56,7 +56,7 @@ def headline(data: ReportData) -> Finding:
 
 
 def comparison_finding(data: ReportData, benchmark: str, rows: Sequence[ComparisonRow]) -> Finding:
-    """Which arm of one benchmark is best, and whether its lead over base and plain SFT is clear."""
+    """Says which arm of one benchmark is best, and whether its lead over base and plain SFT is clear."""
     best = best_of(rows)
     if len(rows) == 1:
         return Finding(sentence=f"{_score(best)} on {benchmark}; nothing to compare it with yet.")
@@ -88,7 +88,7 @@ def comparison_finding(data: ReportData, benchmark: str, rows: Sequence[Comparis
 
 
 def arms_finding(data: ReportData, rows: Sequence[ComparisonRow]) -> Finding:
-    """Which arms lie clearly below the best, and which may not."""
+    """Says which arms are clearly below the best, and which may not be."""
     best = best_of(rows)
     others = [row for row in rows if row is not best]
     below = [row.arm for row in others if _is_clear(data, best, row)]
@@ -104,7 +104,7 @@ def arms_finding(data: ReportData, rows: Sequence[ComparisonRow]) -> Finding:
 
 
 def pairs_to_show(data: ReportData) -> list[ArmDifference]:
-    """All pairs of few arms; of many those with base or with the best arm of their benchmark."""
+    """Returns all pairs if there are few arms; else those with base or with their benchmark's best arm."""
     if len(data.differences) <= MAX_PAIRS:
         return list(data.differences)
     best = {name: best_of(rows).arm for name, rows in benchmarks_of(data.comparison).items()}
@@ -131,7 +131,7 @@ def _is_plain_sft(row: ComparisonRow) -> bool:
 
 
 def _is_clear(data: ReportData, better: ComparisonRow, worse: ComparisonRow) -> bool:
-    """Whether `better` is ahead beyond doubt; the paired difference decides when there is one."""
+    """Returns whether `better` leads clearly; the paired difference decides if there is one."""
     for paired in data.differences:
         if paired.benchmark == better.benchmark and {paired.arm, paired.other} == {better.arm, worse.arm}:
             difference = paired.difference
@@ -154,7 +154,7 @@ def _detail(data: ReportData, best: ComparisonRow, rows: Sequence[ComparisonRow]
 
 
 def _several_benchmarks(data: ReportData, benchmarks: dict[str, list[ComparisonRow]]) -> Finding:
-    """The arm with the best mean over benchmarks; its lead counts benchmark by benchmark."""
+    """Says which arm has the best mean over benchmarks; its lead is judged benchmark by benchmark."""
     arms = list(dict.fromkeys(row.arm for row in data.comparison))
     table = {name: {row.arm: row for row in rows} for name, rows in benchmarks.items()}
     complete = [arm for arm in arms if all(arm in rows for rows in table.values())]

@@ -1,4 +1,4 @@
-"""How the losses and the tokens' probabilities moved in training, as sentences."""
+"""Writes sentences on how the losses and the tokens' probabilities changed in training."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,9 @@ UNLIKELY_LOG10 = -1.0  # a probability of 0.1
 
 
 def final_loss(curves: Sequence[LossCurve]) -> float | None:
-    """Mean over seeds of the mean loss in the last tenth of the steps (a single step is noise)."""
+    """Returns the mean over seeds of the mean loss in the last tenth of the steps (a single step is
+    noise).
+    """
     ends = []
     for curve in curves:
         if curve.points:
@@ -41,7 +43,10 @@ def loss_finding(losses: Sequence[LossCurve]) -> Finding:
 
 
 def probability_finding(probabilities: Sequence[TokenProbabilities]) -> Finding | None:
-    """Which arm leaves most unlikely tokens behind, and which fewest; None where nothing was counted."""
+    """Says which arms leave the most and the fewest unlikely tokens; None if nothing was counted.
+
+    None where nothing was counted.
+    """
     if not probabilities:
         return None
 

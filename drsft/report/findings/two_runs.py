@@ -1,4 +1,4 @@
-"""What one run gains over another, as sentences."""
+"""Writes sentences about what one run gains over another."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ __all__ = ["comparison_finding", "differences_finding"]
 
 
 def comparison_finding(compared: RunComparison) -> Finding:
-    """Which arms gained and which lost clearly: the interval of a clear difference excludes zero."""
+    """Says which arms gained and which lost clearly: the interval of a clear difference excludes zero."""
     if not compared.arms:
         return Finding(sentence="The two runs have no arm that was evaluated on the same problems.")
     clear = [one for one in compared.arms if one.difference.is_clear]
@@ -24,7 +24,7 @@ def comparison_finding(compared: RunComparison) -> Finding:
 
 
 def differences_finding(arms: Sequence[ArmOfBoth]) -> Finding:
-    """How many of the arms' differences are clear."""
+    """Says how many of the arms' differences are clear."""
     clear = sum(one.difference.is_clear for one in arms)
     return Finding(
         sentence=f"{clear or 'None'} of {plural(len(arms), 'difference')} {'is' if clear == 1 else 'are'} "

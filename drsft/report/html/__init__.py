@@ -1,1 +1,1 @@
-"""The report as self-contained HTML pages."""
+"""Renders the report as self-contained HTML pages."""

@@ -1,4 +1,4 @@
-"""The comparison of two runs as one HTML page that needs nothing beside itself."""
+"""Renders the comparison of two runs as one self-contained HTML page."""
 
 from drsft.report.charts.intervals import Difference
 from drsft.report.findings.two_runs import comparison_finding, differences_finding

@@ -1,4 +1,4 @@
-"""The report of a run that goes on, served on loopback and refreshed as results are committed."""
+"""Serves the report of a running run on loopback, refreshed as results are committed."""
 
 import hashlib
 import threading
@@ -22,7 +22,7 @@ POLL_S = 5.0  # an open page polls at least this often
 
 
 class LiveReport:
-    """The pages of one run, rendered again when it has gained an object. Threads may share it."""
+    """The pages of one run, rendered again when the run has a new object. Threads may share it."""
 
     def __init__(self, config: RunConfig) -> None:
         self._run = run_of(config)
@@ -34,14 +34,17 @@ class LiveReport:
         self._progress: Sequence[str] = ()
 
     def show_progress(self, lines: Sequence[str]) -> None:
-        """What the stages are doing at this moment, as the terminal shows it."""
+        """Shows these lines about the current stages, as the terminal does."""
         self._progress = lines
 
     def progress(self) -> bytes:
         return "\n".join(self._progress).encode()
 
     def version(self) -> str:
-        """Changes with every object that the run gains; the reader that asks has the page rendered last."""
+        """Returns a hash that changes with every object that the run gains.
+
+        It also notes that an open page has polled, and that the last rendered page was received.
+        """
         version = self._stored_version()
         self._polled_s = time.monotonic()
         self._note_shown(self._page[0])
@@ -57,14 +60,17 @@ class LiveReport:
             return self._page[1]
 
     def wait_for_page(self) -> None:
-        """Returns once an open page shows what the run has now, or stays away; at once where none is open."""
+        """Waits until an open page shows the newest state or stops polling.
+
+        Returns at once if none is open.
+        """
         if time.monotonic() - self._polled_s < POLL_S:
             version = self._stored_version()
             with self._news:
                 self._news.wait_for(lambda: self._shown == version, timeout=POLL_S)
 
     def _stored_version(self) -> str:
-        """Of data, commits, checkpoints and exports."""
+        """Returns a hash over the keys of all objects of the run, except the report's."""
         keys = "\n".join(key for key in self._run.store.keys("") if not layout.REPORT.holds(key))
         return hashlib.blake2b(keys.encode(), digest_size=8).hexdigest()
 
@@ -81,7 +87,7 @@ class LiveReport:
 
 @contextmanager
 def served(report: LiveReport, *, port: int) -> Iterator[str]:
-    """The address of the live report while the block runs; port 0 takes a free one.
+    """Serves the live report while the block runs and yields its address; port 0 takes a free one.
 
     Afterwards an open page polls once more and shows the finished run. Raises ConfigError for a port in use.
     """
@@ -133,4 +139,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *arguments: object) -> None:
-        """Nothing: the run draws its own progress."""
+        """Logs nothing, since the run draws its own progress."""

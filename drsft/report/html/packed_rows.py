@@ -1,7 +1,7 @@
-"""The rows as the page carries them: JSON, gzipped, in base64; the page's script unpacks and draws them.
+"""Packs the rows for the page: JSON, gzipped, in base64; the page's script unpacks and draws them.
 
-Ten thousand rows as HTML are tens of MB and take seconds to lay out; packed they are a few MB, and
-only those in view are drawn.
+Ten thousand rows as HTML are tens of MB and take seconds to lay out; packed they are a few MB, and only
+visible ones are drawn.
 """
 
 import base64
@@ -28,7 +28,7 @@ class PackedRows:
 
 
 def pack_rows(rows: Iterable[BrowsedRow], *, max_bytes: int = MAX_BYTES) -> PackedRows:
-    """As many of the rows, from the first one on, as fit; the attempts' texts get a third of the room."""
+    """Packs as many rows, from the first one on, as fit; the attempts' texts get a third of the space."""
     compressor = zlib.compressobj(level=6, wbits=GZIP)
     packed = bytearray(compressor.compress(b"["))
     num_rows = num_brief = 0
@@ -58,7 +58,10 @@ def _row(row: BrowsedRow, *, is_brief: bool) -> dict[str, Any]:
 
 
 def _text(shown: ShownText) -> dict[str, Any]:
-    """`cuts` are the tokens' lengths as a browser counts them, `phi` is in tenths of a nat."""
+    """Returns the text for the page.
+
+    `cuts` are token lengths in UTF-16 units, `phi` is in tenths of a nat.
+    """
     if not shown.pieces:
         return {"text": shown.text}
     return {

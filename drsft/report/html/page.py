@@ -1,8 +1,8 @@
-"""The report as one HTML page that needs nothing beside itself.
+"""Renders the report as one self-contained HTML page.
 
 Every text from data is escaped (autoescape), and the page's content security policy allows only its own style
-and script, by their hashes, and no network: a solution that holds a <script> is text on both accounts.
-The templates ask for the findings and charts that they show.
+and script, by their hashes, and no network: so a <script> in a solution is shown as text. The templates
+request the findings and charts that they show.
 """
 
 import base64
@@ -48,7 +48,7 @@ MODULES = (
 
 
 def render(data: ReportData, *, is_live: bool = False) -> str:
-    """The whole page as HTML text (UTF-8 when written). A live one looks for news where it came from."""
+    """Returns the whole page as HTML text (UTF-8 when written). A live page polls its server for changes."""
     return render_page(
         "page.html.j2",
         data=data,
@@ -61,17 +61,17 @@ def render(data: ReportData, *, is_live: bool = False) -> str:
 
 
 def render_waiting(name: str) -> str:
-    """What a live page shows of a run whose problems are still being read: what its stages do."""
+    """Returns a live page for a run whose problems are still being read; it shows what the stages do."""
     return render_page("waiting.html.j2", name=name, **_script("live", "live.js.j2"))
 
 
 def render_gap(report: GapReport, *, title: str) -> str:
-    """The gap report alone, as a page of its own."""
+    """Returns the gap report alone, as a page of its own."""
     return render_page("gap_page.html.j2", title=title, gap=report, filtered=())
 
 
 def render_page(template: str, **parts: object) -> str:
-    """A page with the style of all pages."""
+    """Returns a page with the style that all pages share."""
     style = style_sheet()
     page = _environment().get_template(template)
     return page.render(style=Markup(style), style_hash=_content_hash(style), **parts)
@@ -89,7 +89,9 @@ def style_sheet() -> str:
 
 
 def chart_style() -> str:
-    """The part of the style sheet that colours the charts; its colours are variables of the rest."""
+    """Returns the part of the style sheet that colours the charts, whose variables are defined in the
+    rest.
+    """
     return _environment().get_template("charts.css.j2").render(palette_size=PALETTE_SIZE)
 
 
@@ -118,12 +120,17 @@ def _environment() -> Environment:
 
 
 def _content_hash(text: str) -> str:
-    """As content security policies write it."""
+    """Returns the hash as content security policies write it."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def arm_colours(data: ReportData) -> dict[str, int]:
-    """A palette entry for each arm, the same in every chart; of each objective, if there are too few."""
+    """Returns a palette entry for each arm, the same in every chart.
+
+    For each objective if there are too many arms.
+
+    Of each objective, if there are too few.
+    """
     pairs = [(row.arm, row.objective) for row in data.comparison]
     pairs += [(curve.arm, curve.objective) for curve in data.losses]
     names = [arm for arm, _ in pairs] + [one.arm for one in data.probabilities]
@@ -135,7 +142,7 @@ def arm_colours(data: ReportData) -> dict[str, int]:
 
 
 def _sources_shown(data: ReportData) -> list[Source]:
-    """The three of every cascade, and the others where a run has them."""
+    """Returns the sources own, rewritten and expert, and the others if the run has them."""
     always = {Source.OWN, Source.REWRITTEN, Source.EXPERT}
     counts = data.cascade.sources if data.cascade else {}
     return [source for source in Source if source in always or counts.get(source)]

@@ -1,1 +1,1 @@
-"""The report's parts as rich renderables for a terminal."""
+"""Renders the report's parts with rich for a terminal."""

@@ -1,4 +1,4 @@
-"""The gap report in the terminal. Pure rendering, from the report to rich renderables."""
+"""Renders the gap report for the terminal, as rich renderables."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ NUM_UNLIKELY_SHOWN = 5
 
 
 def gap_view(report: GapReport) -> RenderableType:
-    """Groups, weights, the farthest rows, and the advice last, where the eye stops."""
+    """Renders groups, weights, the farthest rows, and last the recommendation, which stays visible."""
     groups = shown_groups(report.summary.groups)
     parts: list[RenderableType] = [Text(gap_finding(report.summary).sentence)]
     if groups:
@@ -37,7 +37,7 @@ def gap_view(report: GapReport) -> RenderableType:
 
 
 def heat_view(heat_maps: Sequence[HeatMap]) -> RenderableType:
-    """Texts of one row, token by token; below each the tokens of lowest phi in figures."""
+    """Renders the texts of one row token by token; below each, its tokens of lowest phi with their values."""
     parts: list[RenderableType] = [_legend()]
     for heat in heat_maps:
         row = heat.row
@@ -54,13 +54,13 @@ def heat_view(heat_maps: Sequence[HeatMap]) -> RenderableType:
 
 
 def _legend() -> Text:
-    """What the backgrounds mean."""
+    """Renders what the background colours mean."""
     shades = [(f" below {threshold} ", heat_style(threshold - 0.5)) for threshold in PHI_THRESHOLDS]
     return Text.assemble(("φ of a token, nats:", "dim"), *(part for shade in shades for part in (" ", shade)))
 
 
 def _unlikely_line(tokens: Sequence[Token]) -> Text:
-    """Where no colours are shown, this is what the map says."""
+    """Lists the tokens of lowest phi, for terminals without colours."""
     lowest = sorted((token for token in tokens if token.phi < PHI_THRESHOLDS[0]), key=lambda token: token.phi)
     if not lowest:
         return Text(f"no token with φ below {PHI_THRESHOLDS[0]}", style="dim")
@@ -70,12 +70,12 @@ def _unlikely_line(tokens: Sequence[Token]) -> Text:
 
 
 def heat_text(tokens: Sequence[Token]) -> Text:
-    """The text with each token's background by its phi."""
+    """Renders the text with each token's background by its phi."""
     return Text.assemble(*((visible_token(token.text), heat_style(token.phi)) for token in tokens))
 
 
 def visible_token(text: str) -> str:
-    """As `visible`, with the white space around it."""
+    """Makes a text printable as `visible` does, and keeps the white space around it."""
     core = text.strip()
     if not core:
         return text
@@ -110,7 +110,7 @@ def _groups_table(groups: Sequence[SourceGap]) -> Table:
 
 
 def _weights_table(groups: Sequence[SourceGap]) -> Table:
-    """The effective sample of each objective on each group."""
+    """Renders the effective sample of each objective on each group."""
     table = Table(
         Column("objective", no_wrap=True), *(number_column(group.name) for group in groups),
         box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False,

@@ -1,4 +1,4 @@
-"""The scores of guided solutions in the terminal: how they are spread, and the worst and best of them."""
+"""Renders the scores of guided solutions for the terminal: their distribution, and the lowest and highest."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ BAR_CHARS = 40
 
 
 def grounding_view(shown: GroundingShown | None) -> RenderableType:
-    """A histogram of the scores, then the least and the most likely answers."""
+    """Renders a histogram of the scores, then the least and the most likely answers."""
     if shown is None:
         return Text("no guided solution was scored: rewrite.grounding is null, or none was right", "dim")
     reasons = [f"{count:,} rejected: {visible(reason)}" for reason, count in shown.num_by_rejection]

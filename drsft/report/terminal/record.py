@@ -1,7 +1,7 @@
-"""Records in the terminal: problem by problem the expert's text beside what was kept, and why.
+"""Renders records for the terminal: the expert's text beside the kept one, with the reasons.
 
-Pure rendering, from records to rich renderables. Texts of the dataset and of the model are never read as
-markup, and their control characters are shown rather than sent to the terminal.
+Texts of the dataset and of the model are never read as markup, and their control characters are shown rather
+than sent to the terminal.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ __all__ = ["matches", "record_view"]
 def matches(
     record: Record, *, source: Source | None, outcome: Outcome | None, reason: str, problem_id: str
 ) -> bool:
-    """Whether a record passes every filter; outcome and reason must meet in one attempt."""
+    """Returns whether a record matches every filter; outcome and reason must match the same attempt."""
     if source is not None and record.source is not source:
         return False
     if not record.problem.problem_id.startswith(problem_id):
@@ -36,7 +36,9 @@ def matches(
 
 
 def record_view(record: Record, *, show_attempts: bool = False) -> RenderableType:
-    """One problem: its question, expert and kept side by side, then the attempts, in brief or all of them."""
+    """Renders one problem: question, expert and kept text side by side, then the attempts in brief or in
+    full.
+    """
     problem = record.problem
     title = Text.assemble(
         (visible(problem.problem_id), "bold"),
@@ -74,7 +76,7 @@ def _side_by_side(record: Record) -> Table:
 
 
 def _thought(thought: ThoughtPart | None) -> Text:
-    """Dimmed and apart, above the text of the answer; nothing where nothing was thought."""
+    """Renders a thought dimmed, above the answer's text; nothing if there is none."""
     if thought is None or not thought.text:
         return Text()
     says = "thought" if thought.is_closed else "thought, never closed"
@@ -105,7 +107,7 @@ def _kept_heading(record: Record) -> Text:
 
 
 def _steps(attempt: Attempt) -> Text:
-    """A line when the equations on the way to a right answer do not hold."""
+    """Renders a line if a right answer has false equations on the way."""
     if attempt.steps is None or attempt.steps.outcome is not Outcome.WRONG:
         return Text()
     return Text(f"\ncontains a false equation: {visible(attempt.steps.reason)}", "red")

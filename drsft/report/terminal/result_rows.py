@@ -1,4 +1,4 @@
-"""The comparison as plain rows of text, for a table in the terminal."""
+"""Formats the comparison as rows of text, for a table in the terminal."""
 
 from drsft.report.data import ReportData
 from drsft.report.wording import count, interval, percent
@@ -10,7 +10,7 @@ ROUNDS_HEADER = ("round", "rewritten", "carried", "tokens", "tokens saved", "kep
 
 
 def comparison_rows(data: ReportData) -> list[tuple[str, ...]]:
-    """One row of text for each arm and benchmark, in the columns of COMPARISON_HEADER."""
+    """Returns one row of text for each arm and benchmark, in the columns of COMPARISON_HEADER."""
     return [
         (
             row.benchmark,
@@ -25,7 +25,7 @@ def comparison_rows(data: ReportData) -> list[tuple[str, ...]]:
 
 
 def round_rows(data: ReportData) -> list[tuple[str, ...]]:
-    """One row of text for each round, in the columns of ROUNDS_HEADER."""
+    """Returns one row of text for each round, in the columns of ROUNDS_HEADER."""
     return [
         (
             str(one.number),
@@ -41,7 +41,7 @@ def round_rows(data: ReportData) -> list[tuple[str, ...]]:
 
 
 def source_rows(data: ReportData) -> list[tuple[str, str, str]]:
-    """Source, kept rows, share."""
+    """Returns for each source its name, kept rows and share."""
     if data.cascade is None:
         return []
     cascade = data.cascade

@@ -1,6 +1,6 @@
-"""A run in a screen: how many problems ended with which source, and what became of the samples.
+"""Renders a run on one screen: how many problems ended with which source, and the verdicts on the samples.
 
-Pure rendering, from the summaries that stand in the commits of a run's shards.
+It reads only the summaries in the commits of a run's shards.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ _REASONS_SHOWN = 3  # of each outcome; the rest is counted together
 
 
 def summary_view(run: str, summaries: Sequence[ShardSummary], *, num_problems: int) -> RenderableType:
-    """The whole run in two tables, from the summaries in its shards' commits."""
+    """Renders the whole run in two tables, from the summaries in its shards' commits."""
     counts = ShardCounts.total(summary.counts for summary in summaries)
     carried = counts.num_carried_over
     from_before = f", {carried:,} of them carried over from the round before" if carried else ""
@@ -37,7 +37,7 @@ def summary_view(run: str, summaries: Sequence[ShardSummary], *, num_problems: i
 
 
 def _provenance_lines(summaries: Sequence[ShardSummary]) -> list[RenderableType]:
-    """One line for each engine and model that made shards: more than one is worth knowing."""
+    """Renders one line for each engine and model that made shards; more than one deserves attention."""
     lines = Counter(_provenance_line(one.provenance) for one in summaries if one.provenance)
     several = len(lines) > 1
     return [
@@ -75,7 +75,7 @@ def _sources_table(kept: Counter[Source]) -> Table:
 
 
 def _phases_table(counts: ShardCounts) -> Table:
-    """Samples of each phase by outcome, with the reasons that were given most."""
+    """Renders the samples of each phase by outcome, with the most frequent reasons."""
     table = Table(
         Column("samples"), Column("outcome"), number_column("count"), number_column("share"),
         Column("reasons", ratio=1, overflow="fold"),
@@ -115,7 +115,7 @@ def _reasons_in_brief(reasons: Counter[str]) -> Text:
 
 
 def _check_lines(counts: ShardCounts) -> list[RenderableType]:
-    """What is wrong although a verdict said correct, and what became of Hinted Decoding's pairs."""
+    """Renders what is wrong despite a correct verdict, and the counts of Hinted Decoding's pairs."""
     lines = []
     if counts.rejections:
         reasons = _reasons_in_brief(Counter({str(one): n for one, n in counts.rejections.items()}))

@@ -1,4 +1,4 @@
-"""What every terminal view shares: colours of sources and outcomes, and texts made safe to print."""
+"""Shared by all terminal views: colours of sources and outcomes, and texts made safe to print."""
 
 import unicodedata
 
@@ -26,7 +26,7 @@ OUTCOME_STYLES = {
 
 
 def visible(text: str) -> str:
-    """Control characters as their pictures: a text must not move the cursor or rename the terminal."""
+    """Replaces control characters by pictures: a text must not move the cursor or rename the terminal."""
     return "".join(
         _picture(char) if unicodedata.category(char) in ("Cc", "Cf") else char for char in text.strip()
     )

@@ -44,7 +44,7 @@ _SECTION_END = re.compile(r"<eo[a-z]>")
 
 
 def chosen_letters(text: str, offered: dict[str, str], *, asks_for_wrong: bool = False) -> Letters | None:
-    """The letters that are settled on; None where none are."""
+    """Returns the letters that are settled on; None where none are."""
     text = _FONT_LETTER.sub(r"(\1)", _SECTION_END.sub("\n", text))
     if is_refusal(last_sentence(text)):
         return None

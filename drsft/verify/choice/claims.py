@@ -91,7 +91,7 @@ class _Claim:
 
 
 def announced_letters(text: str, offered: Letters, *, asks_for_wrong: bool) -> Letters | None:
-    """The letters of the last "the answer is (C)", 故选C or "C is correct" that is not taken back.
+    """Returns the letters of the last "the answer is (C)", 故选C or "C is correct" that is not taken back.
 
     In a text that announces an answer, "C is correct" counts only after a retraction: it is else an option
     that is discussed.
@@ -139,12 +139,14 @@ def without_rejected(letters: Letters | None, text: str) -> Letters | None:
 
 
 def is_rejected(text: str, position: int) -> bool:
-    """Whether what follows a letter rejects it."""
+    """Returns whether what follows a letter rejects it."""
     return _REJECTS.match(text, position) is not None
 
 
 def right_by_option(text: str, *, asks_for_wrong: bool) -> Letters | None:
-    """The one option that is called right, or wrong where that is asked for, in a discussion of each."""
+    """Returns the one option that is called right, or wrong where that is asked for, in a discussion
+    of each.
+    """
     labels = list(_OPTION_LABEL.finditer(text))
     if not is_discussion(text):
         return None
@@ -159,12 +161,14 @@ def right_by_option(text: str, *, asks_for_wrong: bool) -> Letters | None:
 
 
 def is_discussion(text: str) -> bool:
-    """Whether a text goes through options one by one."""
+    """Returns whether a text goes through options one by one."""
     return len({label[1] for label in _OPTION_LABEL.finditer(text)}) > 1
 
 
 def left_letters(text: str) -> Letters | None:
-    """The last letter that a sentence arrives at: "which leaves C", "so it must be C", "therefore, C"."""
+    """Returns the last letter that a sentence arrives at: "which leaves C", "so it must be C", "therefore,
+    C".
+    """
     left = [
         match.group(match.lastindex or 0)
         for match in _LEFT.finditer(text)

@@ -29,7 +29,10 @@ _PRONOUN = re.compile(r"^(?:it|they|he|she|we)\s(?=\w{3})")
 
 @lru_cache(maxsize=1024)
 def options_of(question: str) -> dict[str, str]:
-    """The options that a question lists, by capital letter: the longest run A, B, C, ... of labels."""
+    """Returns the options that a question lists, by capital letter: the longest run A, B, C, ...
+
+    of labels.
+    """
     best: dict[str, str] = {}
     for is_capital in (True, False):
         labels = [match for match in _OPTION.finditer(question) if match[1].isupper() == is_capital]
@@ -53,7 +56,7 @@ def options_of(question: str) -> dict[str, str]:
 
 
 def letters_of(answer: str, offered: dict[str, str]) -> Letters | None:
-    """The letters that a short answer names, by letter, by an option's text or by its value."""
+    """Returns the letters that a short answer names, by letter, by an option's text or by its value."""
     answer = FONT.sub(r" \1 ", answer).strip().strip("$*_`\"' ").rstrip(".。 ").strip()
     if not answer or len(answer) > 500:
         return None
@@ -90,7 +93,7 @@ def _by_value(answer: str, offered: dict[str, str]) -> Letters | None:
 
 
 def named_in(sentence: str, offered: dict[str, str]) -> Letters | None:
-    """The one option that a sentence holds, or ends in; of texts within each other the longest."""
+    """Returns the one option that a sentence holds, or ends in; of texts within each other the longest."""
     plain = f" {_plain(sentence)} "
     options = [(letter, _PRONOUN.sub("", _plain(text))) for letter, text in offered.items()]
     named = []
@@ -105,7 +108,7 @@ def named_in(sentence: str, offered: dict[str, str]) -> Letters | None:
 
 
 def _is_named(option: str, sentence: str) -> bool:
-    """Whether an option stands in a sentence where the words before it do not reject it."""
+    """Returns whether an option stands in a sentence where the words before it do not reject it."""
     found = re.finditer(rf"(?<![\w.]){re.escape(option)}(?![\w.]\w)(?!\w)", sentence)
     return any(not _REJECTS_NEXT.search(sentence[: match.start()]) for match in found)
 

@@ -50,7 +50,9 @@ def parse_tests(reference: str) -> UnitTests | None:
 
 
 def reference_of_row(fields: Mapping[str, Any], question: str) -> str | None:
-    """The reference of a dataset's row that holds its tests in fields of their own; None if it holds none.
+    """Returns the reference of a dataset's row that holds its tests in fields of their own.
+
+    None if it holds none.
 
     `question` as it stands in the row: in HumanEval's terms it is what the completion goes on from.
     """
@@ -62,7 +64,10 @@ def reference_of_row(fields: Mapping[str, Any], question: str) -> str | None:
 
 
 def extract_code(text: str, entry_point: str) -> str | None:
-    """The fenced block that defines what is tested, else the last one; without fences the text itself."""
+    """Returns the fenced block that defines what is tested, else the last one.
+
+    Without fences the text itself.
+    """
     blocks = [
         body for language, body in _FENCE.findall(text) if language.lower() in ("", "python", "py", "python3")
     ]

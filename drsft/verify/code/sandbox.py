@@ -43,7 +43,7 @@ class Run:
 
 
 def check_sandbox(options: VerifyOptions) -> tuple[str, ...]:
-    """The protections that this machine lacks; raises SetupError if code would be refused here."""
+    """Returns the protections that this machine lacks; raises SetupError if code would be refused here."""
     run = run_program("", options)
     if run.status == "refused":
         names = "; ".join(PROTECTIONS[name] for name in run.missing)
@@ -103,7 +103,7 @@ def run_program(program: str, options: VerifyOptions) -> Run:
 
 
 def _read_report(descriptor: int, timeout_s: float) -> bytes | None:
-    """All that was reported before the end; None when time ran out first."""
+    """Returns all that was reported before the end; None when time ran out first."""
     deadline = time.monotonic() + timeout_s
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)

@@ -47,7 +47,10 @@ _STEPWISE = re.compile(r"(?:step|schritt|étape|paso|passo|шаг|步骤)[^.:\n]
 
 
 def announced(text: str, *, is_second_word: bool = False) -> Statement | None:
-    """What the last "answer is" announces; after a box only a whole sentence or line takes the box back."""
+    """Returns what the last "answer is" announces.
+
+    After a box only a whole sentence or line takes the box back.
+    """
     short = _SHORT_MARKER.findall(text)
     if short:
         return Statement.of(short[-1].strip(), Place.MARK)
@@ -74,7 +77,7 @@ def announced(text: str, *, is_second_word: bool = False) -> Statement | None:
 
 
 def announced_text(text: str) -> str:
-    """All that follows the last announcement, up to the end of its paragraph; "" without one."""
+    """Returns all that follows the last announcement, up to the end of its paragraph; "" without one."""
     phrases = list(_PHRASE.finditer(text[-TAIL_CHARS:]))
     return text[-TAIL_CHARS:][phrases[-1].end() :].split("\n\n")[0].strip() if phrases else ""
 

@@ -154,7 +154,7 @@ def _stated_at_end(sentence: str) -> str | None:
 
 
 def arrived_at(statement: str) -> str:
-    """What "S + 1 = 2^{32}" or an unreadable "M[0][1] = (3, 6)" arrives at; x = 2 as it stands."""
+    """Returns what "S + 1 = 2^{32}" or an unreadable "M[0][1] = (3, 6)" arrives at; x = 2 as it stands."""
     left, equals, right = statement.rpartition("=")
     if not equals or left.rstrip().endswith(("<", ">", "!", "\\")) or not is_readable(right):
         return statement
@@ -164,7 +164,7 @@ def arrived_at(statement: str) -> str:
 
 
 def _last_row(content: str) -> str:
-    r"""What a derivation arrives at: its last row, without the sign that continues the row before."""
+    r"""Returns what a derivation arrives at: its last row, without the sign that continues the row before."""
     content = re.sub(r"\\(?:begin|end)\{(?:align|aligned|split|gathered)\*?\}(?:\{[lcr]+\})?", "", content)
     if "\\begin" in content:
         _, end, rest = content.rpartition("\\end")

@@ -33,19 +33,22 @@ _BARE_VALUE = re.compile(r"[-+−]?[$€£]?\s?[\d.,/:]+\s?%?|\\?\$.{1,60}\$|\(?
 
 
 def formal_statements(text: str) -> list[tuple[int, Statement]]:
-    """The last box, tag, field and mark, each with where it ends, the last of them first."""
+    """Returns the last box, tag, field and mark, each with where it ends, the last of them first."""
     found = [boxed(text), _tagged(text), _field(text), _marked(text)]
     return sorted((entry for entry in found if entry is not None), key=lambda entry: entry[0], reverse=True)
 
 
 def boxed(text: str) -> tuple[int, Statement] | None:
-    """The last box and where it ends; an empty or an endless one states "", which ends the search."""
+    """Returns the last box and where it ends; an empty or an endless one states "", which ends the search."""
     content, end = boxes(text)
     return (end, Statement(content if len(content) <= MAX_ANSWER_CHARS else "", Place.BOX)) if end else None
 
 
 def boxes(text: str) -> tuple[str, int]:
-    """The content of the last closed box, and where it ends; of several, if no sentence is between them."""
+    """Returns the content of the last closed box, and where it ends.
+
+    Of several, if no sentence is between them.
+    """
     starts = list(_BOX.finditer(text))[-MAX_BOXES:]
     contents: list[str] = []
     following, last_end = None, 0
@@ -81,7 +84,7 @@ def _tagged(text: str) -> tuple[int, Statement] | None:
 
 
 def _field(text: str) -> tuple[int, Statement] | None:
-    """The last field "answer" of JSON, whose text is searched in its turn."""
+    """Returns the last field "answer" of JSON, whose text is searched in its turn."""
     fields = list(_FIELD.finditer(text)) if "nswer" in text else []
     if not fields:
         return None

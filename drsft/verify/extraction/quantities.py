@@ -87,7 +87,9 @@ def labels_in_words(sentence: str) -> str | None:
 
 
 def with_unit(sentence: str, number: "re.Match[str]") -> str:
-    """A number of prose with what it counts: its unit, scale or rate, the larger unit before it, a plural."""
+    """Returns a number of prose with what it counts: its unit, scale or rate, the larger unit before it, a
+    plural.
+    """
     start, end = number.start(), number.start() + len(number.group().rstrip())
     for quantity in _QUANTITY.finditer(sentence):
         if quantity.start() <= end - 1 < quantity.end() and number.group().strip() in quantity.group():
@@ -101,7 +103,9 @@ def with_unit(sentence: str, number: "re.Match[str]") -> str:
 
 
 def _end_of_unit(sentence: str, position: int) -> int:
-    """Where the unit's symbol, or the plural of what is counted, ends that stands at a position, if any."""
+    """Returns where the unit's symbol, or the plural of what is counted, ends that stands at a position, if
+    any.
+    """
     end = position
     while (symbol := _SYMBOL.match(sentence, end)) and is_unit(symbol[1]) and symbol[1] not in _WORDS_TOO:
         end = symbol.end()

@@ -28,10 +28,12 @@ BOUND = re.compile(
 
 
 def without_rejected_values(text: str) -> str:
-    """The text without the values that it rejects; the words that reject them stay."""
+    """Returns the text without the values that it rejects; the words that reject them stay."""
     return _REJECTED_AFTER.sub(" ", _REJECTED.sub(r"\1 ", text))
 
 
 def is_supposed(before: str) -> bool:
-    """Whether what stands before an announcement makes it a supposition: "I thought the answer was 15"."""
+    """Returns whether what stands before an announcement makes it a supposition: "I thought the answer was
+    15".
+    """
     return _SUPPOSED.search(before[-40:]) is not None

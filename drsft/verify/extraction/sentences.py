@@ -45,18 +45,20 @@ _REFUSAL = re.compile(
 
 
 def without_offer(text: str) -> str:
-    """A text without the last sentence where that is for its reader: "Do you have other questions?"."""
+    """Returns a text without the last sentence where that is for its reader: "Do you have other
+    questions?".
+    """
     offer = _OFFER.search(text[-300:])
     return text if offer is None else text[: len(text) - len(text[-300:]) + offer.start() + 1]
 
 
 def is_refusal(sentence: str) -> bool:
-    """Whether a sentence says that its writer cannot answer."""
+    """Returns whether a sentence says that its writer cannot answer."""
     return _REFUSAL.search(sentence) is not None
 
 
 def last_sentence(text: str) -> str:
-    """The last sentence that says something."""
+    """Returns the last sentence that says something."""
     sentences = [part.strip() for part in SENTENCE_END.split(text.strip()) if part and part.strip(" *_`$")]
     return sentences[-1] if sentences else ""
 

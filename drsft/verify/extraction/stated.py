@@ -42,12 +42,12 @@ LEAD = re.compile(
 
 
 def without_reason(statement: str) -> str:
-    """A statement up to the words that give a reason: "12, because ..." is "12"."""
+    """Returns a statement up to the words that give a reason: "12, because ..." is "12"."""
     return _REASON.sub("", statement)
 
 
 def is_readable(statement: str) -> bool:
-    """Whether a whole statement is one answer: a value with its unit, a list, a time, a relation."""
+    """Returns whether a whole statement is one answer: a value with its unit, a list, a time, a relation."""
     if len(statement) > MAX_STATEMENT_CHARS:
         return False
     readings = readings_of(clean(statement))
@@ -55,7 +55,9 @@ def is_readable(statement: str) -> bool:
 
 
 def value_of(statement: str) -> str:
-    """The value that a sentence states: itself where it can be read, or its last mathematics or number."""
+    """Returns the value that a sentence states: itself where it can be read, or its last mathematics or
+    number.
+    """
     statement = statement.strip(" *_`\"'”")
     if (lead := LEAD.match(statement)) is not None:
         statement = statement[lead.end() :]
@@ -96,7 +98,9 @@ def _last_of(statement: str) -> str:
 
 
 def bare_latex(sentence: str) -> str | None:
-    """The last fraction or root that stands in prose without dollar signs, unless a number follows it."""
+    """Returns the last fraction or root that stands in prose without dollar signs, unless a number follows
+    it.
+    """
     if "\\" not in sentence:
         return None
     found = list(BARE_LATEX.finditer(MATH.sub(lambda match: " " * len(match.group()), sentence)))

@@ -33,6 +33,6 @@ class Statement:
 
     @classmethod
     def of(cls, answer: str, place: Place) -> "Statement | None":
-        """The statement, or None where nothing is stated."""
+        """Returns the statement, or None where nothing is stated."""
         answer = answer.strip()
         return cls(answer, place) if answer and len(answer) <= MAX_ANSWER_CHARS else None

@@ -16,7 +16,10 @@ _ENDS_THOUGHT = frozenset({"/", "end", "final", "assistantfinal"})
 
 
 def after_thoughts(text: str) -> str | None:
-    """What follows the last end of a thought, all of a text without any; None for a thought left open."""
+    """Returns what follows the last end of a thought, all of a text without any.
+
+    None for a thought left open.
+    """
     found = list(_THOUGHT.finditer(text))
     if not found:
         return text

@@ -94,7 +94,10 @@ _QUOTED = re.compile(r"(['\"])([^'\"]*)\1")
 
 @lru_cache(maxsize=4096)
 def readings_of(text: str) -> tuple[Node, ...]:
-    """The ways to read a cleaned answer: the usual one first, then a comma's other meanings; () for none."""
+    """Returns the ways to read a cleaned answer: the usual one first, then a comma's other meanings.
+
+    () for none.
+    """
     if (special := _special(text)) is not None:
         return (special,)
     readings: list[Node] = []
@@ -172,7 +175,7 @@ _WORD = re.compile(r"[A-Za-z一-鿿][A-Za-z一-鿿 ,'-]*")
 
 
 def words_of(text: str) -> str:
-    """The words of "\\text{even}" or "even"; "" for anything that is not words only."""
+    """Returns the words of "\\text{even}" or "even"; "" for anything that is not words only."""
     text = _FONT.sub(r" \1 ", text)
     text = " ".join(text.replace("{", " ").replace("}", " ").split()).strip(". ")
     return text if _WORD.fullmatch(text) else ""

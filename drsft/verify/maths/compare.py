@@ -55,7 +55,9 @@ def same_answer(reference: Node, answer: Node) -> Agreement:
 
 
 def comparison_of(reference: Node, answer: Node) -> tuple[AnswerType, AnswerType, Comparison | None]:
-    """The types of two different trees, what only dresses them left out, and how such a pair compares."""
+    """Returns the types of two different trees, what only dresses them left out, and how such a pair
+    compares.
+    """
     first, second = type_of(_plain(reference)), type_of(_plain(answer))
     return first, second, COMPARISONS.get(frozenset((first, second)))
 
@@ -66,7 +68,9 @@ def _same_families(reference: Node, answer: Node) -> Agreement | None:
 
 
 def _approximation(node: Node) -> Node | None:
-    r"""The decimal after the last \approx, if it rounds what stands before: t = \sqrt{7} \approx 2.65."""
+    r"""Returns the decimal after the last \approx, if it rounds what stands before: t = \sqrt{7}
+    \approx 2.65.
+    """
     if not isinstance(node, Chain) or node.ops[-1] != "approx":
         return None
     value, decimal = node.sides[-2:]
@@ -100,7 +104,7 @@ def _same_options(reference: Node, answer: Node) -> Agreement:
 
 
 def _on_clock(node: Node) -> int | None:
-    """The seconds since twelve of "4:35", and of a whole hour; None for anything else."""
+    """Returns the seconds since twelve of "4:35", and of a whole hour; None for anything else."""
     match node:
         case Call("ratio", (Num(hour), Num(minutes))) if hour.denominator == minutes.denominator == 1:
             return int(hour % 12 * 3600 + minutes * 60)
@@ -165,7 +169,7 @@ def _matched_labels(first: tuple[Quantity, ...], second: tuple[Quantity, ...]) -
 
 
 def total_of(quantities: tuple[Quantity, ...]) -> Quantity | None:
-    """The sum of quantities in different units of one dimension, in the first one's unit."""
+    """Returns the sum of quantities in different units of one dimension, in the first one's unit."""
     head, *rest = quantities
     if len({quantity.unit for quantity in quantities}) != len(quantities):
         return None
@@ -276,14 +280,14 @@ def _same_collection(reference: Node, answer: Node) -> Agreement:
 
 
 def _signs(node: Call) -> tuple[Node, Node] | None:
-    """The two values of an expression with ±."""
+    """Returns the two values of an expression with ±."""
     if not any(isinstance(part, Call) and part.name in ("pm", "mp") for part in subtrees(node)):
         return None
     return _with_sign(node, "+", "-"), _with_sign(node, "-", "+")
 
 
 def _with_sign(node: Node, upper: str, lower: str) -> Node:
-    """The tree with the upper or the lower sign of each ± and ∓."""
+    """Returns the tree with the upper or the lower sign of each ± and ∓."""
     if isinstance(node, Call) and node.name in ("pm", "mp"):
         node = Call(upper if node.name == "pm" else lower, node.args)
     return rebuilt(node, lambda part: _with_sign(part, upper, lower))

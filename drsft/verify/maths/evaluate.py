@@ -30,7 +30,10 @@ CONSTANTS = frozenset({"pi", "e", "i", "inf", "dots"})
 
 
 def exact(node: Node) -> Fraction | None:
-    """The rational value of a tree of numbers, + - * / and small whole powers; None for anything else."""
+    """Returns the rational value of a tree of numbers, + - * / and small whole powers.
+
+    None for anything else.
+    """
     match node:
         case Num(value):
             return value
@@ -150,6 +153,6 @@ def free_symbols(node: Node) -> frozenset[str]:
 def value_at(
     node: Node, point: Mapping[str, Value], *, is_real: bool = False, digits: int = WORKING_DIGITS
 ) -> Value:
-    """The tree's value; raises NotANumberError. Recursion is bounded by the reader's depth."""
+    """Returns the tree's value; raises NotANumberError. Recursion is bounded by the reader's depth."""
     with mp.workdps(digits):
         return _Evaluator(point, is_real=is_real).value(node)

@@ -47,7 +47,7 @@ def close(left: Value, right: Value, *, digits: int = AGREE_DIGITS) -> bool:
 
 
 def _agree(left: Node, right: Node, point: Mapping[str, Value], *, is_real: bool = False) -> bool:
-    """Whether the trees are close at a point; raises NotANumberError."""
+    """Returns whether the trees are close at a point; raises NotANumberError."""
     first = value_at(left, point, is_real=is_real)
     second = value_at(right, point, is_real=is_real)
     if close(first, second):
@@ -67,7 +67,9 @@ def _agree(left: Node, right: Node, point: Mapping[str, Value], *, is_real: bool
 
 @lru_cache(maxsize=4096)
 def coordinate(name: str, attempt: int) -> Value:
-    """A repeatable, unremarkable number for a symbol: positive on even attempts, either sign on odd ones."""
+    """Returns a repeatable, unremarkable number for a symbol: positive on even attempts, either sign on odd
+    ones.
+    """
     digest = hashlib.blake2b(f"{name}/{attempt}".encode(), digest_size=8).digest()
     fraction = mp.mpf(int.from_bytes(digest, "big")) / 2**64
     with mp.workdps(WORKING_DIGITS):
@@ -78,7 +80,7 @@ def coordinate(name: str, attempt: int) -> Value:
 
 
 def same_function(left: Node, right: Node) -> Agreement:
-    """Whether two expressions have the same value wherever both have one.
+    """Returns whether two expressions have the same value wherever both have one.
 
     Points are real and only count where neither side goes through complex values, so sqrt(x)sqrt(y) is
     sqrt(xy), but sqrt(x^2) is not x. Expressions that are never real are compared as complex ones.
@@ -142,7 +144,9 @@ def _on_whole_numbers(
 
 
 def _is_for_whole_numbers(node: Node) -> bool:
-    """Whether the tree has an operation that is meant for whole numbers, or a negative or circular power."""
+    """Returns whether the tree has an operation that is meant for whole numbers, or a negative or circular
+    power.
+    """
     for part in subtrees(node):
         match part:
             case Call(name, _) if name in _WHOLE_NUMBER_OPERATIONS:

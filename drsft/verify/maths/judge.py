@@ -28,7 +28,10 @@ NO_ANSWERS = ("n/a", "na", "nan", "none", "null", "unknown", "tbd")  # how table
 
 
 def judge_math(case: Case, options: VerifyOptions) -> Verdict:
-    """The verdict on a solution's text. UNJUDGED where neither reading nor the symbolic step decides."""
+    """Returns the verdict on a solution's text.
+
+    UNJUDGED where neither reading nor the symbolic step decides.
+    """
     reference = reference_answer(case.reference)
     offered = options_of(case.question)
     if reference is not None and (letters := _asked_letters(reference, offered)) is not None:
@@ -49,7 +52,9 @@ def judge_math(case: Case, options: VerifyOptions) -> Verdict:
 
 
 def _repeats(reference: str, announced: str) -> bool:
-    """Whether the reference, a sentence perhaps, stands word for word where the answer is announced."""
+    """Returns whether the reference, a sentence perhaps, stands word for word where the answer is
+    announced.
+    """
     first, second = ("".join(text.split()).rstrip(".") for text in (announced, reference))
     return bool(first) and (
         first == second or (words_of(reference) != "" and first.lower() == second.lower())

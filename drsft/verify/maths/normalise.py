@@ -82,7 +82,7 @@ _ENDS = _STARTS + "."
 
 
 def clean(text: str) -> str:
-    """One spelling of `text`; idempotent on what it returns, and linear in its length."""
+    """Returns one spelling of `text`; idempotent on what it returns, and linear in its length."""
     if not text.isascii():
         text = _EUROS.sub(lambda match: match[0].replace(".", "").replace(",", "."), text)
         text = text.translate(_UNICODE)

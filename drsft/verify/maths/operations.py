@@ -83,7 +83,7 @@ def _double_factorial(value: Value) -> Value:
 
 
 def _bounded(operation: Any) -> Any:
-    """The operation, refused for values whose result nobody could write down."""
+    """Returns the operation, refused for values whose result nobody could write down."""
 
     def apply(*values: Value) -> Value:
         if any(abs(value) > MAX_EXPONENT for value in values):

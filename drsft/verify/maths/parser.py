@@ -52,7 +52,7 @@ OPAQUE = "apply series"  # a value that is only known to be equal for equal part
 
 @lru_cache(maxsize=4096)  # a reference comes back for every one of its problem's samples
 def parse(text: str, *, grouped: bool = True) -> Node:
-    """The tree of a cleaned text; raises UnreadableError. `grouped` is tokenize's."""
+    """Returns the tree of a cleaned text; raises UnreadableError. `grouped` is tokenize's."""
     tokens = tokenize(text, grouped=grouped)
     if len(tokens) > MAX_TOKENS:
         raise UnreadableError("too long")
@@ -316,7 +316,9 @@ class _Parser:
         return self.factor()
 
     def starts_unit(self, ahead: int) -> bool:
-        """Whether a unit or a word stands `ahead` tokens from here, or a unit's letter after a unit."""
+        """Returns whether a unit or a word stands `ahead` tokens from here, or a unit's letter after
+        a unit.
+        """
         tokens = list(self.tokens[self.position + ahead : self.position + ahead + 2])
         if tokens and tokens[0] in (("op", "("), ("op", "{")):
             tokens = tokens[1:]
@@ -607,7 +609,7 @@ class _Parser:
         raise UnreadableError(name)
 
     def part(self) -> Node:
-        """What a command applies to: a group, or the next primary alone (\\sqrt3, \\frac x2)."""
+        """Returns what a command applies to: a group, or the next primary alone (\\sqrt3, \\frac x2)."""
         if self.at("-"):
             self.take()
             return Call("neg", (self.part(),))

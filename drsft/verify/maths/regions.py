@@ -31,7 +31,7 @@ def same_region(left: Region, right: Region) -> bool:
 
 
 def region_of(node: Node) -> Region | None:
-    """The region that a tree describes, or None: not one, or its ends are not numbers."""
+    """Returns the region that a tree describes, or None: not one, or its ends are not numbers."""
     try:
         return _region(node)
     except NotANumberError:
@@ -98,7 +98,7 @@ def _combined(regions: list[Region | None]) -> Region | None:
 
 
 def _solutions(chain: Chain) -> Region | None:
-    """The solutions of linear inequalities in one symbol, or what "x \\in ..." names."""
+    """Returns the solutions of linear inequalities in one symbol, or what "x \\in ..." names."""
     if chain.ops == ("in",):
         return _region(chain.sides[1])
     match chain:
@@ -123,7 +123,7 @@ def _solutions(chain: Chain) -> Region | None:
 
 
 def _half_line(difference: Node, operator: str, name: str) -> Region | None:
-    """Where a linear `difference` compares with zero; None if it is not linear."""
+    """Returns where a linear `difference` compares with zero; None if it is not linear."""
     at = [value_at(difference, {name: mp.mpf(x)}, is_real=True) for x in (0, 1, 3)]
     slope = at[1] - at[0]
     if not slope or not close(at[2], at[0] + 3 * slope):

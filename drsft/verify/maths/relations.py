@@ -142,7 +142,7 @@ def is_name(node: Node) -> bool:
 
 
 def _renamed(pair: tuple[Node, Node], model: tuple[Node, Node]) -> Node:
-    """The value with the argument's name of the other side: f(n) = n is f(x) = x."""
+    """Returns the value with the argument's name of the other side: f(n) = n is f(x) = x."""
     name, value = pair
     other, _ = model
     match name, other:

@@ -50,7 +50,7 @@ def same_math(reference: str, answer: str) -> tuple[Outcome, str]:
 
 
 def plain_finding(reference: str, answer: str) -> tuple[Outcome, str] | None:
-    """What needs no reading, in time linear in the texts: equal texts, and plain numbers."""
+    """Returns what needs no reading, in time linear in the texts: equal texts, and plain numbers."""
     if reference.strip() == answer.strip():
         return Outcome.CORRECT, "identical"
     first, second = clean(reference), clean(answer)
@@ -71,14 +71,16 @@ def _number(plain: str) -> int | Fraction:
 
 
 def _has_same_words(first: str, second: str) -> bool:
-    """Whether two answers of letters are the same word or sentence, or their letters the same in order."""
+    """Returns whether two answers of letters are the same word or sentence, or their letters the same in
+    order.
+    """
     words = words_of(first).lower()
     is_same_word = len(words) > 1 and words == words_of(second).lower()
     return is_same_word or _letters_in_order(first) == _letters_in_order(second)
 
 
 def _letters_in_order(text: str) -> str:
-    """A text of words and mathematics without spaces and the commands that only set it."""
+    """Returns a text of words and mathematics without spaces and the commands that only set it."""
     plain = re.sub(r"\\(?:text|textbf|mathrm|mbox|textit)\s*\{([^{}]*)\}", r" \1 ", text)
     return re.sub(r"(?<!\w)\s+|\s+(?!\w)", "", plain)  # spaces between words and numbers tell them apart
 
@@ -92,7 +94,9 @@ def _same_read(reference: str, answer: str) -> Agreement:
 
 
 def _difference(reference: str, answer: str) -> str:
-    """The reason for answers that were read and differ: by their values, or by types without a comparison."""
+    """Returns the reason for answers that were read and differ: by their values, or by types without a
+    comparison.
+    """
     first, second, comparison = comparison_of(readings_of(reference)[0], readings_of(answer)[0])
     if comparison is None:
         return f"no comparison of {first.value} with {second.value}"
@@ -130,17 +134,17 @@ def _by_symbols(reference: str, answer: str) -> tuple[Outcome, str]:
 
 
 def _has_words(text: str) -> bool:
-    """Whether ordinary words stand in a text, of which the symbolic step would read a fragment."""
+    """Returns whether ordinary words stand in a text, of which the symbolic step would read a fragment."""
     return any(word not in FUNCTIONS for word in _WORD.findall(_COMMAND.sub(" ", text)))
 
 
 def is_prose(text: str) -> bool:
-    """Whether a text has two ordinary words in a row."""
+    """Returns whether a text has two ordinary words in a row."""
     return _PROSE.search(text) is not None
 
 
 def same_when_read(reference: str, answer: str) -> bool:
-    """Whether two short answers are equal as they are read, without the symbolic step."""
+    """Returns whether two short answers are equal as they are read, without the symbolic step."""
     if (finding := plain_finding(reference, answer)) is not None:
         return finding[0] is Outcome.CORRECT
     try:

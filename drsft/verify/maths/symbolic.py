@@ -71,7 +71,10 @@ def _by_numbers(left: Any, right: Any) -> Agreement:
 
 
 def _leaves(tree: Any) -> list[Any] | None:
-    """The numeric expressions of an expression, tuple or matrix; None for sets, relations and the rest."""
+    """Returns the numeric expressions of an expression, tuple or matrix.
+
+    None for sets, relations and the rest.
+    """
     import sympy
 
     if isinstance(tree, sympy.MatrixBase):

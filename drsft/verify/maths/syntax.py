@@ -150,7 +150,7 @@ Node = (
 
 
 def parts_of(node: Node) -> "tuple[Node, ...]":
-    """The trees that a tree is made of."""
+    """Returns the trees that a tree is made of."""
     match node:
         case Call(_, parts) | Seq(parts, _, _) | SetOf(parts) | Listing(parts) | Chain(parts, _):
             return parts
@@ -177,7 +177,7 @@ def symbols_of(node: Node) -> frozenset[str]:
 
 
 def rebuilt(node: Node, change: Callable[[Node], Node]) -> Node:
-    """The tree with `change` made to each of its parts; a matrix stays as it is."""
+    """Returns the tree with `change` made to each of its parts; a matrix stays as it is."""
     match node:
         case Call(_, parts):
             return replace(node, args=tuple(map(change, parts)))
@@ -193,7 +193,7 @@ def rebuilt(node: Node, change: Callable[[Node], Node]) -> Node:
 
 
 def renamed_in(node: Node, old: str, new: str) -> Node:
-    """The tree with one symbol's name changed."""
+    """Returns the tree with one symbol's name changed."""
     if isinstance(node, Sym):
         return Sym(new) if node.name == old else node
     return rebuilt(node, lambda part: renamed_in(part, old, new))

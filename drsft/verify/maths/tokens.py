@@ -97,7 +97,7 @@ _UNIT_TEXT = re.compile(r"[A-Za-zµΩ]+|[/*·^.\s-]|\d|[(){}]")
 
 
 def parse_number(text: str) -> Num:
-    """A number as written: commas, leading zeros, "2e27", ".5"; UnreadableError beyond MAX_DIGITS."""
+    """Returns a number as written: commas, leading zeros, "2e27", ".5"; UnreadableError beyond MAX_DIGITS."""
     text = text.replace(",", "").rstrip(".")
     if len(text) > MAX_DIGITS:
         raise UnreadableError("too many digits")
@@ -235,7 +235,9 @@ def _letters(value: str, tokens: list[Token], *, is_apart: bool) -> None:
 
 
 def _unit_name(word: str) -> str | None:
-    """The spelling that the table of units knows: as written, or in small letters where it is long."""
+    """Returns the spelling that the table of units knows: as written, or in small letters where it is
+    long.
+    """
     if is_unit(word):
         return word
     return word.lower() if len(word) > 3 and is_unit(word.lower()) else None
@@ -292,7 +294,7 @@ def _command(name: str, text: str, position: int, tokens: list[Token], grouped: 
 
 
 def _greek_unit(name: str, text: str, position: int, tokens: list[Token]) -> tuple[str, int] | None:
-    r"""The µC of "2.7 \mu\mathrm{C}" and the Ω of "5 \Omega", after a number."""
+    r"""Returns the µC of "2.7 \mu\mathrm{C}" and the Ω of "5 \Omega", after a number."""
     if not tokens or tokens[-1][0] not in ("num", "unit"):
         return None
     if name == "Omega":
@@ -332,7 +334,7 @@ def _text(content: str, tokens: list[Token], grouped: bool, depth: int) -> None:
 
 
 def _is_units(content: str, tokens: list[Token]) -> bool:
-    """Whether a text after a value is units only: "kg/m", "m s", "square feet"."""
+    """Returns whether a text after a value is units only: "kg/m", "m s", "square feet"."""
     if not tokens or (not _follows_value(tokens) and tokens[-1] != ("op", "%")):
         return False
     names = re.findall(r"[A-Za-zµΩ]+", content)
@@ -356,7 +358,7 @@ def _units(content: str) -> list[Token]:
 
 
 def _argument(text: str, position: int) -> tuple[str, int]:
-    """The {group} or single character at `position`, and where it ends."""
+    """Returns the {group} or single character at `position`, and where it ends."""
     while position < len(text) and text[position].isspace():
         position += 1
     if position == len(text):

@@ -71,7 +71,7 @@ def is_unit(word: str) -> bool:
 
 
 def label_of(word: str) -> str:
-    """A counted thing's name in one number: "boxes", "box" and "Box" are one label."""
+    """Returns a counted thing's name in one number: "boxes", "box" and "Box" are one label."""
     word = word.strip(" .").lower()
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"
@@ -81,13 +81,13 @@ def label_of(word: str) -> str:
 
 
 def is_label(unit: Unit) -> bool:
-    """Whether a unit is words of the question ("marbles", "miles per trip") and not only units."""
+    """Returns whether a unit is words of the question ("marbles", "miles per trip") and not only units."""
     return any(not is_unit(name) for name, _ in unit)
 
 
 @lru_cache(maxsize=4096)
 def factor_between(unit: Unit, other: Unit) -> Fraction | None:
-    """How many `other` are one `unit`; None where they measure different things or one is a label."""
+    """Returns how many `other` are one `unit`; None where they measure different things or one is a label."""
     if unit == other:
         return Fraction(1)
     if is_label(unit) or is_label(other):

@@ -118,7 +118,7 @@ def _is_opaque(node: Node) -> bool:
 
 
 def _rounds(decimal: Node, value: Node) -> bool:
-    """Whether `decimal` is a decimal fraction with enough digits to stand for `value`."""
+    """Returns whether `decimal` is a decimal fraction with enough digits to stand for `value`."""
     written = decimal_of(decimal)
     if written is None or written.places is None or free_symbols(value):
         return False
@@ -144,7 +144,9 @@ def _rounds(decimal: Node, value: Node) -> bool:
 
 
 def decimal_of(node: Node) -> Num | None:
-    """A number as it was written, its sign and a power of ten taken in: -2.5 \\times 10^{-3} is -0.0025."""
+    """Returns a number as it was written, its sign and a power of ten taken in: -2.5 \\times 10^{-3} is
+    -0.0025.
+    """
     match node:
         case Num():
             return node if node.places is not None or node.value.denominator == 1 else None
@@ -235,7 +237,9 @@ def _same_quantities(reference: Quantity, answer: Quantity) -> Agreement:
 
 
 def _telling_words(unit: Unit) -> set[str]:
-    """The words of a label that tell it from another: "marbles left" are marbles, "red marbles" are red."""
+    """Returns the words of a label that tell it from another: "marbles left" are marbles, "red marbles" are
+    red.
+    """
     return {label_of(word) for name, _ in unit for word in name.split()} - FILLERS
 
 

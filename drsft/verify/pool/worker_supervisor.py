@@ -126,7 +126,7 @@ class WorkerSupervisor:
                 return job
 
     def _fits_pipe(self, line: bytes) -> bool:
-        """Whether a write cannot block on a worker that hangs in an earlier case.
+        """Returns whether a write cannot block on a worker that hangs in an earlier case.
 
         What the worker has not read stays within the pipe's capacity. A case by itself may be larger: the
         worker is then reading.
@@ -172,7 +172,10 @@ class WorkerSupervisor:
             self._fail_current_case(f"verifier process died{worker.cause_of_death()}")
 
     def _limit_s(self) -> float:
-        """The limit of the case that the worker is judging; code has its own, which its sandbox enforces."""
+        """Returns the limit of the case that the worker is judging.
+
+        Code has its own, which its sandbox enforces.
+        """
         if self._in_flight and self._in_flight[0][0].case.kind == "code":
             return max(self._timeout_s, self._options.code_timeout_s + CODE_MARGIN_S)
         return self._timeout_s

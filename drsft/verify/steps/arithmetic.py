@@ -36,7 +36,7 @@ def values_of(side: Side) -> list[Fraction]:
 
 
 def _value(side: Side, start: int, end: int) -> list[Fraction]:
-    """The value of some of a side's operands, with percent as a hundredth and as a mere sign."""
+    """Returns the value of some of a side's operands, with percent as a hundredth and as a mere sign."""
     expression = side.operands[start]
     for operator, operand in zip(
         side.operators[start : end - 1], side.operands[start + 1 : end], strict=True

@@ -28,7 +28,7 @@ MAX_EQUATION_CHARS = 400
 
 
 def check_steps(text: str) -> StepReport:
-    """Every readable equation of the text, checked. Never raises on any text."""
+    """Returns every readable equation of the text, checked. Never raises on any text."""
     text = text[:MAX_CHARS]
     values = _assigned_values(text)
     num_read = 0
@@ -75,7 +75,10 @@ _SUPPOSING_SYMBOLS = re.compile(
 
 
 def _is_supposed(text: str, start: int, end: int, supposing: "re.Pattern[str]") -> bool:
-    """Whether the sentence around an equation states it under a hypothesis. 2 + 2 = 4 even if x is 3."""
+    """Returns whether the sentence around an equation states it under a hypothesis.
+
+    2 + 2 = 4 even if x is 3.
+    """
     window_start = max(0, start - 300)
     before = _SENTENCE.split(text[window_start:start])[-1]
     after = _SENTENCE.split(text[end : end + 200])[0]

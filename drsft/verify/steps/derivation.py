@@ -57,7 +57,7 @@ def derives(text: str, answer: str) -> bool | None:
 
 
 def _lines(text: str, wanted: Fraction) -> Iterator[tuple[str, bool]]:
-    """Each line, without its LaTeX, and whether a later one states the number."""
+    """Yields each line, without its LaTeX, and whether a later one states the number."""
     for pattern, written in _LATEX:
         text = pattern.sub(written, text)
     lines = [line[:MAX_LINE_CHARS] for line in text.splitlines()]
@@ -68,7 +68,7 @@ def _lines(text: str, wanted: Fraction) -> Iterator[tuple[str, bool]]:
 
 
 def _calculations(line: str) -> Iterator[tuple[int, Fraction]]:
-    """Where each calculation of a line ends, and its value; in any sensible reading of it."""
+    """Yields where each calculation of a line ends, and its value; in any sensible reading of it."""
     tokens = tokens_of(line)
     index = 0
     while index < len(tokens):
@@ -88,7 +88,7 @@ def _calculations(line: str) -> Iterator[tuple[int, Fraction]]:
 
 
 def _begins(tokens: list[Token], index: int) -> bool:
-    """Whether a calculation can begin here: not within a longer one."""
+    """Returns whether a calculation can begin here: not within a longer one."""
     return tokens[index].kind in _BEGINS and (index == 0 or tokens[index - 1].kind != "operator")
 
 

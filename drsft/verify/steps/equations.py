@@ -69,7 +69,7 @@ def _same_number(left: Node, right: Node) -> bool | None:
 
 
 def _places(node: Node) -> int | None:
-    """The decimal places that a side is written with; the fewest of its numbers."""
+    """Returns the decimal places that a side is written with; the fewest of its numbers."""
     if isinstance(node, Num):
         return node.places
     if isinstance(node, Call):

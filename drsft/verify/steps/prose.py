@@ -110,7 +110,7 @@ _ENDS = ("number", "word", "close", "percent", "money")  # what an operand may e
 
 
 def side_before(tokens: list[Token], equals: int) -> Side | None:
-    """The longest expression that ends at an equals sign."""
+    """Returns the longest expression that ends at an equals sign."""
     operands: list[str] = []
     operators: list[str] = []
     words: set[str] = set()
@@ -140,7 +140,9 @@ def side_before(tokens: list[Token], equals: int) -> Side | None:
 
 
 def _may_be_cut_before(tokens: list[Token], end: int) -> bool:
-    """Whether what stands before the operator tokens[end] can be read on, or is prose and it a dash."""
+    """Returns whether what stands before the operator tokens[end] can be read on, or is prose and it
+    a dash.
+    """
     before, operator = tokens[end - 1], tokens[end]
     if before.kind == "word":
         is_readable = _operand_start(tokens, end, set()) is not None
@@ -160,7 +162,9 @@ def _over_words(tokens: list[Token], start: int) -> int:
 
 
 def _operand_start(tokens: list[Token], end: int, words: set[str]) -> int | None:
-    """Where the operand that ends before `end` begins: brackets, up to MAX_WORDS words, then its number."""
+    """Returns where the operand that ends before `end` begins: brackets, up to MAX_WORDS words, then its
+    number.
+    """
     index, num_words = end - 1, 0
     while index >= 0 and tokens[index].kind in ("word", "close", "percent", "money"):
         if tokens[index].kind == "word":
@@ -184,7 +188,7 @@ def _operand_start(tokens: list[Token], end: int, words: set[str]) -> int | None
 
 
 def side_after(tokens: list[Token], equals: int) -> Side | None:
-    """The longest expression that begins at an equals sign."""
+    """Returns the longest expression that begins at an equals sign."""
     operands: list[str] = []
     operators: list[str] = []
     words: set[str] = set()
