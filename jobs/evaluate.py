@@ -1,8 +1,8 @@
-"""Only the evaluation, of models that were trained before.
+"""Runs the evaluation stage only, on models that were trained before.
 
     ray job submit --working-dir . -- python jobs/evaluate.py --config jobs/configs/quickstart.yaml
 
-The same as `drsft evaluate CONFIG KEY=VALUE ...`; what was sampled is not sampled again.
+It is the same as `drsft evaluate CONFIG KEY=VALUE ...`; existing samples are reused.
 """
 
 from drsft.cli.job import run_job

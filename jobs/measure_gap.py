@@ -1,8 +1,8 @@
-"""Only the gap report, on records that were rewritten before.
+"""Runs the gap report only, on records that were rewritten before.
 
     ray job submit --working-dir . -- python jobs/measure_gap.py --config jobs/configs/quickstart.yaml
 
-The same as `drsft gap CONFIG KEY=VALUE ...`; scored shards are not scored again.
+It is the same as `drsft gap CONFIG KEY=VALUE ...`; scored shards are not scored again.
 """
 
 from drsft.cli.job import run_job

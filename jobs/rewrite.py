@@ -1,8 +1,8 @@
-"""Only the rewriting: the records of a run.
+"""Runs the rewriting stage only, which makes the records of a run.
 
     ray job submit --working-dir . -- python jobs/rewrite.py --config jobs/configs/quickstart.yaml
 
-The same as `drsft rewrite CONFIG KEY=VALUE ...`; finished shards are not done again.
+It is the same as `drsft rewrite CONFIG KEY=VALUE ...`; finished shards are not done again.
 """
 
 from drsft.cli.job import run_job

@@ -1,9 +1,9 @@
-"""The main job: rewrite, train, evaluate, report.
+"""Runs the main job: rewrite, train, evaluate, report.
 
     ray job submit --working-dir . -- \\
         python jobs/rewrite_and_train.py --config jobs/configs/quickstart.yaml storage=s3://bucket/runs
 
-The same as `drsft run CONFIG KEY=VALUE ...`; the same configuration again goes on where the last one stopped.
+It is the same as `drsft run CONFIG KEY=VALUE ...`; running the same configuration again resumes it.
 """
 
 from drsft.cli.job import run_job

@@ -1,8 +1,8 @@
-"""Only the training, on records that were rewritten before.
+"""Runs the training stage only, on records that were rewritten before.
 
     ray job submit --working-dir . -- python jobs/train.py --config jobs/configs/quickstart.yaml
 
-The same as `drsft train CONFIG KEY=VALUE ...`; a training goes on from its newest checkpoint.
+It is the same as `drsft train CONFIG KEY=VALUE ...`; a training resumes from its newest checkpoint.
 """
 
 from drsft.cli.job import run_job

@@ -1,8 +1,8 @@
-"""Only the report, from what the run has so far.
+"""Writes the report only, from what the run has so far.
 
     ray job submit --working-dir . -- python jobs/write_report.py --config jobs/configs/quickstart.yaml
 
-The same as `drsft report CONFIG KEY=VALUE ...`; it needs no cluster.
+It is the same as `drsft report CONFIG KEY=VALUE ...`; it needs no cluster.
 """
 
 from drsft.cli.job import run_job

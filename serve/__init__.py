@@ -1,1 +1,1 @@
-"""The rewriting endpoint: an HTTP ingress and engines on Ray Serve, around the batch job's own cascade."""
+"""The rewriting service: an HTTP ingress and engines on Ray Serve, around the batch job's own cascade."""

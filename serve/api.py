@@ -1,4 +1,4 @@
-"""The contract: requests, answers, the events of a stream and errors. Unknown fields are rejected.
+"""Defines the HTTP contract: requests, responses and errors. Unknown fields are rejected.
 
 docs/http.md is written from the descriptions here.
 """
@@ -58,7 +58,7 @@ class _Strict(BaseModel):
 
 
 class RecipeOverrides(_Strict):
-    """What a request changes of the service's recipe. A field that is null keeps the service's value."""
+    """The parts of the service's recipe that a request may change, within its limits."""
 
     self_align_samples: int | None = Field(
         None,
@@ -90,7 +90,7 @@ class TextPart(_Strict):
 
 
 class Turn(_Strict):
-    """A turn as data sets store it. Other fields are ignored, as they are in problem files."""
+    """A turn of a conversation as data sets store it; other fields are ignored, as in problem files."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -149,7 +149,7 @@ class RewriteRequest(_Strict):
 
 
 class BatchRequest(_Strict):
-    """Several problems, each a request of its own."""
+    """Several problems; the results are sent as JSON lines in order of completion."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"problems": [_PROBLEM]}]})
 
@@ -159,7 +159,7 @@ class BatchRequest(_Strict):
 
 
 class AttemptGrounding(_Strict):
-    """How likely a guided attempt is to the target that has no guide in view."""
+    """How likely a guided attempt is to the target without its guide."""
 
     answer_logprob: float | None = Field(
         description="log-probability in nats of the tokens that first state the answer; null if none do"
@@ -205,7 +205,7 @@ class Timings(_Strict):
 
 
 class RewriteResult(_Strict):
-    """What became of a problem, and how."""
+    """The result for a problem, and how it was found."""
 
     id: str = Field(description="the request's id; also in the header X-Request-Id")
     problem_id: str = Field(description="hash of the problem's content: equal problems have equal ids")
@@ -229,7 +229,7 @@ class RewriteResult(_Strict):
 
 
 class BatchLine(_Strict):
-    """One line of the answer to a batch; it has `result` or `error`."""
+    """A line of the response to a batch: a result, or an error as a problem document."""
 
     index: int = Field(description="number of the problem within the request, from 0")
     result: RewriteResult | None = Field(None, description="as from POST /rewrite")

@@ -1,6 +1,6 @@
-"""The service on Ray Serve: CPU ingress replicas before engine replicas, scaled apart.
+"""Builds the service on Ray Serve: CPU ingress replicas before engine replicas, scaled separately.
 
-`build_app` is what serve.yaml and `drsft serve` name.
+serve.yaml and `drsft serve` name `build_app`.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ Told = list[tuple[int, Sequence[int]]]  # samples' indices with their new token 
 
 
 class Engine:
-    """One vLLM engine. Serve replaces the replica when its check fails."""
+    """A replica with one vLLM engine. Serve replaces it when its health check fails."""
 
     def __init__(self, config_json: str) -> None:
         config = ServeConfig.model_validate_json(config_json)
@@ -57,7 +57,7 @@ class Engine:
     async def stream(
         self, prompt_ids: list[int], sampling: Sampling
     ) -> AsyncIterator[tuple[Told, list[Completion] | None]]:
-        """Yields what was sampled since the last look, again and again; at the end the completions."""
+        """Yields new tokens as they arrive, then the completions."""
         told: Told = []
         news = asyncio.Event()
 
@@ -79,17 +79,17 @@ class Engine:
             work.cancel()
 
     async def num_pending(self) -> int:
-        """Requests under way in this engine. Raises StageError when it is dead or stuck."""
+        """Returns the number of requests in this engine. Raises StageError if it is dead or stuck."""
         self._policy.check(max_silence_s=MAX_SILENCE_S)
         return self._policy.num_pending
 
     async def check_health(self) -> None:
-        """Called by Serve. A dead engine in a live process would go on taking requests without it."""
+        """Raises if the engine is dead, so that Serve replaces a replica that would still accept requests."""
         self._policy.check(max_silence_s=MAX_SILENCE_S)
 
 
 class Scorer:
-    """The target's likelihoods; an engine gives no entropy over the whole vocabulary."""
+    """A replica that scores texts with the target; an engine gives no entropy over the whole vocabulary."""
 
     def __init__(self, config_json: str) -> None:
         # Here, so that engines load torch after their own settings.
@@ -104,16 +104,13 @@ class Scorer:
 
 
 def service_verifier(config: ServeConfig) -> VerifierPool:
-    """Returns the verifiers of one ingress replica.
-
-    They follow `rewrite.verification`, as the batch job's do.
-    """
+    """Returns the verifier pool of one ingress replica, by `rewrite.verification` as in the batch job."""
     return VerifierPool.from_config(config.rewrite.verification, num_workers=config.verify_workers)
 
 
 @ray_serve.ingress()
 class Ingress:
-    """HTTP, keys, admission and verification; asks the engines for samples only."""
+    """A replica for HTTP, keys, admission and verification; it uses the engines for samples only."""
 
     def __init__(self, config_json: str, engines: DeploymentHandle, scorers: DeploymentHandle | None) -> None:
         config = ServeConfig.model_validate_json(config_json)
@@ -145,8 +142,8 @@ class Ingress:
 def _shares(config: ServeConfig) -> tuple[WorkerShare, float]:
     """Returns what the engines take, and the GPUs of the scorer.
 
-    What is left open is settled by the cluster that the service is built for, where there is one: the scorer
-    and an engine that starts before another one stops find room, and a scorer beside the only GPU has none.
+    Open settings depend on the cluster for which the service is built, if there is one. The scorer, and an
+    engine that starts before another one stops, must fit; if there is only one GPU, the scorer gets none.
     """
     given = config.resources
     if not ray.is_initialized():

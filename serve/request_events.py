@@ -16,7 +16,7 @@ Listener = Callable[[str, dict[str, Any]], None]  # the event's kind and data
 
 
 class _PartTexts:
-    """The texts of a sample's parts as they come."""
+    """Decodes the texts of a sample's parts as they arrive."""
 
     def __init__(self, parts: PartStream, decode: Callable[[Sequence[int]], str]) -> None:
         self._parts, self._decode = parts, decode

@@ -1,4 +1,4 @@
-"""Runs a request through the batch job's cascade. Knows neither HTTP nor Ray."""
+"""Runs a request through the batch job's cascade, independently of HTTP and Ray."""
 
 import secrets
 import time
@@ -40,7 +40,7 @@ __all__ = ["Plan", "RewriteService", "Unacceptable"]
 
 
 class Unacceptable(Exception):  # noqa: N818 - an answer, not a fault
-    """A well-formed request exceeds a limit or asks for what is not offered; `field` is to be changed."""
+    """A well-formed request exceeds a limit or asks for what is not offered; `field` is the one to change."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -78,7 +78,7 @@ class RewriteService:
         self._policy, self._verifier, self._scorer = policy, verifier, scorer
 
     def plan(self, request: RewriteRequest) -> Plan:
-        """Checks a request. Raises Unacceptable where it exceeds a limit or asks for what is not offered."""
+        """Checks a request. Raises Unacceptable if it exceeds a limit or asks for what is not offered."""
         self._check(request)
         problem = self._problem(request)
         asked = "problem" if request.messages is None else "messages"
@@ -128,7 +128,7 @@ class RewriteService:
         return self._result(plan, record, events, request_id, total_s, mean_phi, budget.num_spent)
 
     def _problem(self, request: RewriteRequest) -> Problem:
-        """Returns the problem that is asked. Raises Unacceptable for messages that are no conversation."""
+        """Returns the requested problem. Raises Unacceptable if the messages are not a conversation."""
         asked, solution = self._conversation(request), request.expert_solution
         self._check_length("messages" if request.messages else "problem", _texts_of(asked))
         if solution is None:
@@ -153,10 +153,7 @@ class RewriteService:
         return found
 
     def _num_plain_tokens(self, problem: Problem) -> int:
-        """Returns the length of the plain prompt.
-
-        Raises Unacceptable for turns that the template does not take.
-        """
+        """Returns the length of the plain prompt. Raises Unacceptable if the template rejects a turn."""
         try:
             return len(self._prompter.plain(problem))
         except (ModelError, InputError) as error:
@@ -186,9 +183,9 @@ class RewriteService:
         return len(prompt_ids) if len(prompt_ids) < recipe.max_model_len else 0
 
     def _num_scored_tokens(self, problem: Problem, recipe: Recipe, num_plain_tokens: int) -> int:
-        """Returns the most tokens that phi may be scored over: the prompt and the longest text to be kept.
+        """Returns the most tokens over which phi may be scored: the prompt and the longest text to keep.
 
-        Raises Unacceptable where the expert's text may be kept and is too long for the model.
+        Raises Unacceptable if the expert's text may be kept but is too long for the model.
         """
         rewrite = recipe.rewrite
         num_kept = max(

@@ -1,4 +1,4 @@
-"""The metrics that the service counts, behind a protocol: the caller chooses where they go."""
+"""Defines the service's metrics behind a protocol: the caller chooses where they go."""
 
 from typing import Protocol
 
@@ -9,7 +9,7 @@ class ServiceMetrics(Protocol):
     """The service's metrics of docs/metrics.md."""
 
     def answered(self, *, route: str, status: int, seconds: float) -> None:
-        """`route` is the pattern that matched, so that the label has few values."""
+        """Counts a response; `route` is the pattern that matched, so that the label has few values."""
         ...
 
     def rejected(self, reason: str) -> None: ...

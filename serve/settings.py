@@ -1,4 +1,4 @@
-"""What an operator sets: the model, the recipe, who may call, and how much."""
+"""Settings of an operator: the model, the recipe, who may call, and how much."""
 
 from pathlib import Path
 
@@ -11,7 +11,10 @@ __all__ = ["Access", "Limits", "ServeConfig"]
 
 
 class Access(Frozen):
-    """Who may call. Keys stand hashed in a file that may change while the service runs."""
+    """Settings of who may call.
+
+    Keys are stored as hashes in a file that may change while the service runs.
+    """
 
     keys_file: str | None = Field(None, description="a line for each key; `drsft serve-key NAME` makes one")
     open_on_loopback: bool = Field(False, description="no keys at all; refused on any other address")
@@ -31,7 +34,7 @@ class Access(Frozen):
 
 
 class Limits(Frozen):
-    """Of one request, and of all together."""
+    """Limits of one request, and of all together."""
 
     body_bytes: int = Field(256 << 10, ge=1024)
     problem_chars: int = Field(20_000, ge=1)
@@ -48,7 +51,7 @@ class Limits(Frozen):
 
 
 class ServeConfig(Frozen):
-    """The whole of `serve.yaml`'s `args`."""
+    """All settings of the service: the `args` of serve.yaml."""
 
     target: Target
     rewrite: Rewrite = Rewrite()

@@ -10,7 +10,7 @@ MAX_CHARACTER_BYTES = 4
 
 
 class TextStream:
-    """The text of tokens that arrive bit by bit; all pieces joined are the text of all tokens.
+    """Decodes tokens that arrive bit by bit; all pieces joined are the text of all tokens.
 
     The cost of a piece depends on its own length and not on that of the text before it.
     """
@@ -22,16 +22,19 @@ class TextStream:
         self._pending: list[int] = []  # tokens whose text was not returned yet
 
     def add(self, token_ids: Sequence[int]) -> str:
-        """Returns the text that no later token can change: half a character waits for its other bytes."""
+        """Returns the text that no later token can change.
+
+        An incomplete character waits for its other bytes.
+        """
         self._pending += token_ids
         return self._take(self._num_settled())
 
     def flush(self) -> str:
-        """Returns the rest of the text, with replacement characters for what is incomplete."""
+        """Returns the rest of the text, with replacement characters for incomplete ones."""
         return self._take(len(self._pending))
 
     def _num_settled(self) -> int:
-        """Returns how many of the pending tokens have a text that later ones cannot change."""
+        """Returns how many pending tokens have a text that later ones cannot change."""
         text = self._text(self._pending)
         if not text.endswith(REPLACEMENT):
             return len(self._pending)

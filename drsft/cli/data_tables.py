@@ -21,9 +21,7 @@ def data_tables(
     """Yields the tables of `drsft data`, in the order shown.
 
     A line of counts comes first, then tables of fields, columns, lengths, rows set aside and the first
-    problem,
-
-    then hints.
+    problem, then hints.
 
     Hints.
     """

@@ -26,9 +26,7 @@ def show_plan(config: RunConfig, calibration: Run, prices: Prices, console: Cons
     """Prints the estimate with its arithmetic.
 
     Worker counts that the configuration leaves open are taken from the calibration run. Raises InputError
-    where
-
-    problems or rates cannot be read.
+    where problems or rates cannot be read.
     """
     rates = measure(calibration)
     resources = config.resources.settled_by(rates.config.resources)

@@ -48,10 +48,7 @@ class Arm(Frozen):
 
 
 def _arms_of_matrix(data: Any, objectives: Any) -> list[dict[str, Any]]:
-    """Returns an arm for every objective on every data view, named as in "expert+sft", not yet validated.
-
-    What is wrong in them is found later.
-    """
+    """Returns an arm for every objective on every data view, named as in "expert+sft", not yet validated."""
     arms = []
     for view in data:
         for objective in objectives:

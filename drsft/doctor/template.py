@@ -57,8 +57,6 @@ class TemplateReport:
     def tables(self) -> list[Table]:
         """Returns tables of a plain prompt, a guided prompt and a completion with their ids, then of what was
         derived.
-
-        Then what was derived.
         """
         if self.prompter is None:
             return []

@@ -125,7 +125,7 @@ def judgings(store: Store, prefix: str) -> list[Judging]:
 def read_samples(store: Store, prefix: str, shards: Sequence[str]) -> pa.Table | None:
     """Returns the samples' columns that are scored, with the current verdicts, by problem and sample.
 
-    None if the evaluation is not complete.
+    Returns None if the evaluation is not complete.
     """
     drawn = ShardSet(store, prefix)
     if not drawn.done() >= set(shards):

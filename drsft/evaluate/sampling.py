@@ -63,11 +63,8 @@ async def evaluate_model(
     """Samples a model on the run's benchmarks, as far as samples are missing, several shards side by side.
 
     `may_begin` is called, in a thread, before each shard; if it returns false, the shard is left for another
-
     time. A finished shard is committed with its cost and provenance, so a resumed evaluation does not sample
-    it
-
-    again. `on_problem` is called with the token count of each finished problem.
+    it again. `on_problem` is called with the token count of each finished problem.
     """
     config = run.config
     protocol, prompters = config.evaluate, benchmark_prompters(config, prompter)
@@ -105,10 +102,7 @@ async def evaluate_shard(
     *,
     on_problem: OnProblem,
 ) -> pa.Table:
-    """Samples and judges the problems side by side; returns the samples in SAMPLE_SCHEMA.
-
-    The problems run side by side.
-    """
+    """Samples and judges the problems side by side; returns the samples in SAMPLE_SCHEMA."""
 
     async def one(problem: Problem) -> list[Judged]:
         sampling = evaluation.sampling(problem)

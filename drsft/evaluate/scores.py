@@ -33,9 +33,9 @@ class BenchmarkSamples:
 
     @classmethod
     def from_tables(cls, tables: Sequence[pa.Table]) -> "BenchmarkSamples":
-        """Makes it of one table for each training, as from `read_samples`; all have the same problems and K.
+        """Makes it of one table for each training, as from `read_samples`.
 
-        All on the same problems, with equal K.
+        All have the same problems and K.
         """
         ids = tables[0]["problem_id"].unique().to_pylist()
         shape = (len(tables), len(ids), -1)

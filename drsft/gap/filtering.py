@@ -32,10 +32,7 @@ class FilterCounts:
 
 
 def refusal(gap_filter: GapFilter, *, mean_logprob: float, mean_phi: float) -> str | None:
-    """Returns the first reason to leave out a text with these means (nats a token); None if it stays.
-
-    The first reason counts.
-    """
+    """Returns the first reason to leave out a text with these means (nats a token); None if it stays."""
     low, least, most = gap_filter.min_logprob, gap_filter.min_phi, gap_filter.max_abs_phi
     if low is not None and mean_logprob < low:
         return f"mean log-prob below {low:g}"
@@ -52,7 +49,6 @@ def filter_records(
     """Returns the records without the `data` view's texts that `gap_filter` leaves out.
 
     `scores` has ROW_COLUMNS. A problem with several kept texts loses the filtered ones only; one whose every
-
     text is filtered loses its row. Raises KeyError for a text that was not scored.
     """
     scored = {(row["row_id"], row["role"], row["index"]): row for row in scores.to_pylist()}

@@ -129,7 +129,7 @@ def gap_report(*, model: str, rows: pa.Table, heat_maps: tuple[HeatMap, ...] = (
 def outlying_rows(rows: pa.Table) -> OutlyingRows | None:
     """Returns the kept rows more than 3.5 robust spreads below the median mean phi.
 
-    None without kept rows.
+    Without kept rows it returns None.
     """
     kept = rows.filter(pc.field("role") == Role.KEPT.value)
     if not kept.num_rows:

@@ -126,7 +126,6 @@ def texts_of_records(records: pa.Table, *, number: int) -> Iterator[Text]:
     """Yields the texts of each record: those trained on, the demonstration, and one unguided sample.
 
     The sample is the first by the target of round `number`; later rounds' records also hold earlier targets'
-
     attempts.
     """
     for row in records.to_pylist():
@@ -170,10 +169,7 @@ def texts_from_table(table: pa.Table) -> list[Text]:
 
 
 def row_columns(scores: pa.Table) -> pa.Table:
-    """Returns the ROW_COLUMNS and PART_COLUMNS of a table of scores; the latter are null in older tables.
-
-    The latter are null in an older version's.
-    """
+    """Returns the ROW_COLUMNS and PART_COLUMNS of a table of scores; the latter are null in older tables."""
     for field in PART_FIELDS:
         if field.name not in scores.column_names:
             scores = scores.append_column(field, pa.nulls(scores.num_rows, field.type))

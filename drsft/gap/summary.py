@@ -194,7 +194,7 @@ def _source_gap(name: str, columns: Columns, logprob_edges: FloatArray, phi_edge
 def _parts(columns: Columns) -> tuple[PartGap, ...]:
     """Returns the numbers of thoughts and answers.
 
-    None if no text has a thought or older scores do not mark thoughts.
+    Returns None if no text has a thought or older scores do not mark thoughts.
     """
     thought = tuple(float(columns[name].sum()) for name in PART_COLUMNS)
     if not thought[0] > 0:  # as for NaN, which stands for null

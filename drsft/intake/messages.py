@@ -40,9 +40,9 @@ def read_conversation(value: Any, *, keeps_thought: bool = False) -> Conversatio
     """Returns the turns, stripped of white space.
 
     An assistant's last turn must follow a user's turn. A separate thought (`reasoning_content`) is read from
-    the
-
-    last turn only, and only with `keeps_thought`: then the answer begins with it, in <think> tags.
+    the last turn only, and only with `keeps_thought`: then the answer begins with it, in <think> tags. Exact
+    duplicates are only counted. Another solution to a known problem is set aside. The screens find
+    near-duplicates and problems of a benchmark.
     """
     turns = _listed(value)
     if isinstance(turns, UnusableConversation):
@@ -99,10 +99,7 @@ def _message(turn: Any, number: int) -> Message | UnusableConversation:
 
 
 def _text(content: Any) -> str | None:
-    """Returns the text, or its parts joined as chat templates join them; None if a part is not text.
-
-    None where a part is no text.
-    """
+    """Returns the text, or its parts joined as chat templates join them; None if a part is not text."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):

@@ -202,8 +202,6 @@ def screens_for(
 ) -> list[Screen]:
     """Returns the screens that the configuration asks for; reads the benchmarks if needed.
 
-    Reads the benchmarks where needed.
-
     Contamination comes first: otherwise near-duplicates of a benchmark problem would be set aside in its
     favour.
     """

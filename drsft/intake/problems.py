@@ -1,7 +1,6 @@
 """Turns rows into problems: stable ids, duplicates counted, bad rows set aside with a reason.
 
 Exact duplicates are only counted. Another solution to a known problem is set aside. The screens find
-
 near-duplicates and problems of a benchmark.
 
 Exact duplicates are only counted, and other solutions to a problem set aside; near-duplicates and problems of

@@ -202,7 +202,7 @@ def _name_within(one: FieldProfile, names: Sequence[str]) -> str | None:
 def _penalty(role: Role, one: FieldProfile, name: str) -> int | None:
     """Returns what to subtract from the score if the values look unusual for the role.
 
-    None rules the field out.
+    None means that the field cannot have the role.
     """
     if one.chars is None:
         return 0

@@ -99,9 +99,7 @@ def head_shape(causal_lm: Any) -> HeadShape:
     """Determines on four tokens how the model computes its logits.
 
     The same setting multiplies in one model and divides in another, and a model may do what no setting says.
-    So the
-
-    shape is the one that reproduces the model's own logits. Raises ModelError if none does.
+    So the shape is the one that reproduces the model's own logits. Raises ModelError if none does.
     """
     module = plain_head(causal_lm)
     was_training = causal_lm.training

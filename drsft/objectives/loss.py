@@ -231,9 +231,7 @@ def _written(part: Numbers, place: slice, labels_N: Tensor, *, into: Numbers | N
     None allocates it for all tokens.
 
     Joining parts at the end would scatter small tensors among a chunk's large temporaries: the C library
-    could
-
-    not reuse that memory, and a loss of 16,384 tokens grew to 18 GB instead of 0.4.
+    could not reuse that memory, and a loss of 16,384 tokens grew to 18 GB instead of 0.4.
     """
     if into is None:
         empty: dict[str, Any] = {

@@ -116,9 +116,7 @@ def logit_chunks(hidden_ND: Tensor, head: Head, chunk_tokens: int | None) -> Ite
     """Yields the logits (C, V) of one chunk after another, with its first index.
 
     The next chunk reuses the memory of the last. Without tokens there is one empty chunk. Without
-    `chunk_tokens`
-
-    a chunk fills the number of bytes set for the device.
+    `chunk_tokens` a chunk fills the number of bytes set for the device.
     """
     vocab_size, dtype = head.vocab_size, torch.promote_types(hidden_ND.dtype, torch.float32)
     if chunk_tokens is None:

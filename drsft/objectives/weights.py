@@ -147,11 +147,8 @@ def idft(objective: objectives.Idft, statistics: TokenStatistics, *, progress: f
     """Returns IDFT's terms: weight p^γ with γ = 1 + λ (clip(exp(−φ/β)) − 1).
 
     It tends to SFT where the token is likelier than a typical one, and to p² where it is much less likely.
-
     Below `min_p` the loss is constant. λ is 0 during the warm-up, then grows to 1; with the published ratios
-    of 0
-
-    it is 1 throughout.
+    of 0 it is 1 throughout.
     """
     since_warmup, transition = progress - objective.warmup_ratio, objective.transition_ratio
     share = float(since_warmup >= 0) if transition == 0 else min(max(since_warmup / transition, 0.0), 1.0)
@@ -169,7 +166,6 @@ def clipped_ratio(ratio_N: Tensor, *, low: float, high: float) -> TokenTerms:
     """Returns PPO's surrogate with every advantage 1: −min(r, clip(r, 1 − low, 1 + high)).
 
     Its gradient is r's until r exceeds 1 + high, then 0. The lower limit never binds, as r < 1 − low is the
-
     smaller value.
     """
     loss_N = -torch.minimum(ratio_N, ratio_N.clamp(1 - low, 1 + high))

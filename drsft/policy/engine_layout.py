@@ -35,12 +35,8 @@ def engine_layout(
     """Returns the number of engines and what each takes; given settings are kept.
 
     With GPUs there is one engine for each GPU, or for each set of GPUs that an engine is spread over. Without
-    GPUs
-
-    there are as many as processors and memory allow, each with the useful number of threads for a model of
-    this
-
-    size; if the size is unknown, one engine gets all processors of a node.
+    GPUs there are as many as processors and memory allow, each with the useful number of threads for a model
+    of this size; if the size is unknown, one engine gets all processors of a node.
     """
     gpus = given.gpus_per_actor
     if gpus is None:
@@ -59,9 +55,9 @@ def engine_layout(
 
 
 def threads_per_engine(num_parameters: int | None, num_cpus: float) -> int:
-    """Returns 1 for a tiny model, whose steps are too short to parallelise.
+    """Returns how many threads an engine gets.
 
-    Else all of a node's processors.
+    A tiny model gets 1, since its steps are too short to parallelise; others get all of a node's processors.
     """
     is_tiny = num_parameters is not None and num_parameters < TINY
     return 1 if is_tiny else max(int(num_cpus), 1)

@@ -31,10 +31,10 @@ def build_engines(
     """Returns one vLLM engine for everything, or with it a torch model for Hinted Decoding.
 
     `shares_card` says that what `rewrite` needs besides the engine is on the engine's card, not in another
-
     process. Raises ModelError for a model that cannot be loaded, SetupError or ConfigError if Hinted Decoding
-
-    cannot run as configured, and ConfigError for what does not fit on the card.
+    cannot run as configured, and ConfigError for what does not fit on the card. p is the hinted context's
+    distribution and q the plain one's. `forced_weight_B` is λ where it is not NaN; the schedule decides
+    elsewhere.
     """
     target = _within_its_share(target, rewrite if shares_card else Rewrite())
     if rewrite.is_hinted and rewrite.hinted.engine == "vllm":

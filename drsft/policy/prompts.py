@@ -91,7 +91,6 @@ def target_prompter(target: Target, turn: Turn | None = None, *, date: str | Non
     """Returns the prompter of a target, with the run's stored `turn` or one derived for `date` (ISO).
 
     `date` defaults to today. Raises ModelError, one line, for a template that cannot be prompted or trained
-
     soundly.
     """
     location = model_location(target.model)
@@ -107,10 +106,7 @@ def target_prompter(target: Target, turn: Turn | None = None, *, date: str | Non
 
 
 def text_patterns(texts: Sequence[str], location: str) -> tuple[tuple[int, ...], ...]:
-    """Returns each text's token ids, special tokens included. Raises ModelError without a tokenizer.
-
-    ModelError without one.
-    """
+    """Returns each text's token ids, special tokens included. Raises ModelError without a tokenizer."""
     if not texts:
         return ()
     tokenizer = load_tokenizer(location)
@@ -163,7 +159,7 @@ def check_vocabulary(target: Target, prompter: "Prompter") -> None:
 def _model_config(target: Target) -> Any:
     """Returns the text model's configuration.
 
-    None if it cannot be read, which loading the model will explain.
+    Returns None if it cannot be read, which loading the model will explain.
     """
     from transformers import AutoConfig
 
@@ -308,10 +304,7 @@ class Prompter:
         return {"role": "assistant", "content": written.answer, **thought}
 
     def whole_plain(self, problem: Problem) -> str | None:
-        """Returns the text of the plain prompt if encoding it as a whole gives the prompt's ids.
-
-        Else None.
-        """
+        """Returns the plain prompt's text, or None if encoding it as a whole would give other ids."""
         if problem.earlier:
             return None
         user = user_turn(self.prompts.plain, problem)
@@ -326,10 +319,7 @@ class Prompter:
         return self._completions.whole(self.turn.pieces(written.answer, written.thought))
 
     def length_bound(self) -> LengthBound | None:
-        """Returns an upper bound on the tokens of a problem without earlier turns; None if there is none.
-
-        None where the model gives no bound.
-        """
+        """Returns an upper bound on the tokens of a problem without earlier turns; None if there is none."""
         beyond_ascii = self._encoder.tokens_per_byte()
         if beyond_ascii is None or not self._is_verbatim:
             return None
@@ -378,8 +368,6 @@ class Prompter:
     def split(self, token_ids: Sequence[int]) -> CompletionIds:
         """Returns a sampled completion's thought and answer, without what the template writes around the
         answer.
-
-        The answer without what the template puts around it.
         """
         return self._completions.split(token_ids)
 
@@ -388,9 +376,9 @@ class Prompter:
         return self._completions.part_stream()
 
     def answer_text(self, token_ids: Sequence[int]) -> str:
-        """Returns the answer of a sampled completion: the text after its last thought.
+        """Returns the answer of a sampled completion, which is the text after its last thought.
 
-        Empty while a thought is open.
+        The answer is empty while a thought is open.
         """
         return self.read(token_ids)[0]
 
@@ -427,9 +415,9 @@ class Prompter:
         return self._completions.is_cut_inside_a_token
 
     def parts(self, answer: str) -> list[tuple[str, tuple[int, ...]]]:
-        """Returns the head, the text and the tail of a completion with their names; joined they are its ids.
+        """Returns the head, the text and the tail of a completion by name.
 
-        Joined they are its ids.
+        Their ids joined are the completion's.
         """
         pieces = self.turn.pieces(answer)
         ids = [tuple(self._completions.encode(pieces[: count + 1])) for count in range(len(pieces))]

@@ -54,9 +54,9 @@ class DrawingPolicy(Policy, Protocol):
 def draws_of(
     policy: Policy, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
 ) -> Sequence[Draw]:
-    """Returns a policy's samples one by one; if it gives them all at once, they can only be stopped together.
+    """Returns a policy's samples one by one.
 
-    Where it gives them all at once, they are only stopped together.
+    If it gives them all at once, they can only be stopped together.
     """
     draw: Callable[..., Sequence[Draw]] | None = getattr(policy, "draw", None)
     if draw is not None:  # isinstance() of a protocol takes longer than the rest of this function

@@ -85,9 +85,7 @@ class ComparisonRow:
     """The scores of one arm on one benchmark.
 
     `low` and `high` bound avg@k at 95 %, over problems and training seeds. A problem of the benchmark is
-    clean when
-
-    no training problem overlaps with it (docs/evaluation.md).
+    clean when no training problem overlaps with it (docs/evaluation.md).
 
     A problem of the benchmark is clean when no training problem overlaps with it (docs/evaluation.md).
     """

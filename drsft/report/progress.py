@@ -29,9 +29,9 @@ def progress_of(run: Run, plan: Plan) -> Iterator[StageDone]:
 
 
 def unfinished_sentence(progress: Sequence[StageDone]) -> str:
-    """Says how far an unfinished run is; empty for a run that has finished everything in its configuration.
+    """Says how far an unfinished run is.
 
-    Empty for one that has done all that its configuration asks for.
+    The text is empty for a run that has finished everything in its configuration.
     """
     open_ones = [one for one in progress if one.num_done < one.num_in_all]
     parts = [f"{one.name} {count(one.num_done)} of {plural(one.num_in_all, one.unit)}" for one in open_ones]

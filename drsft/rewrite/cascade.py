@@ -51,10 +51,7 @@ class Recipe:
         max_model_len: int,
         decoder: HintedDecoder | None,
     ) -> "Recipe":
-        """Returns the recipe of a configuration; `decoder` is needed for Hinted Decoding only.
-
-        `decoder` is given where it asks for Hinted Decoding.
-        """
+        """Returns the recipe of a configuration; `decoder` is needed for Hinted Decoding only."""
         return cls(
             rewrite=rewrite,
             prompter=prompter,

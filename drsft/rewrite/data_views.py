@@ -35,11 +35,10 @@ def view_of(records: pa.Table, data: DataView, rewrite: Rewrite, *, run_seed: in
 
 
 def rows_of_view(run: Run, plan: Plan, data: DataView) -> pa.Table:
-    """Returns the rows of a view from all records, by problem id. Raises StageError while some are missing.
+    """Returns the rows of a view from all records, by problem id.
 
-    Raises StageError while some are missing.
-
-    Shards are read by the plan's names, so that an incomplete listing cannot lose rows.
+    Shards are read by the plan's names, so that an incomplete listing cannot lose rows. Raises StageError
+    while some are missing.
     """
     missing = plan.shards.keys() - run.records.done()
     if missing:

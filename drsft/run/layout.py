@@ -115,19 +115,13 @@ class ShardFolder:
 
     @staticmethod
     def committed(key: str) -> "tuple[ShardFolder, str] | None":
-        """Returns the folder and the shard of a commit object, at any depth; None for another object.
-
-        None for another object.
-        """
+        """Returns the folder and the shard of a commit object, at any depth; None for another object."""
         found = re.fullmatch(r"(?P<prefix>.+)/commits/(?P<shard>[^/]+)\.json", key)
         return (ShardFolder(found["prefix"]), found["shard"]) if found else None
 
     @staticmethod
     def owner_of(key: str) -> "tuple[ShardFolder, str] | None":
-        """Returns the folder and the shard of a data object, at any depth; None for another object.
-
-        None for another object.
-        """
+        """Returns the folder and the shard of a data object, at any depth; None for another object."""
         found = re.fullmatch(r"(?P<prefix>.+)/data/(?P<shard>[^/]+)-[0-9a-f]{16}\.parquet", key)
         return (ShardFolder(found["prefix"]), found["shard"]) if found else None
 

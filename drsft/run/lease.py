@@ -48,15 +48,8 @@ class Holder:
     """The driver process that holds a term.
 
     `machine` and `began` show whether the process with this number is still the same one. `mark` makes the
-    bytes of
-
-    every claim unique. When S3 answers "exists", the client can tell by them whether the object is its own,
-    from an
-
-    earlier try whose answer was lost.
-
-    `mark` makes the bytes of every claim unique. When S3 answers "exists", the client can tell by them
-    whether the object is its own, from an earlier try whose answer was lost.
+    bytes of every claim unique. When S3 answers "exists", the client can tell by them whether the object is
+    its own, from an earlier try whose answer was lost.
     """
 
     host: str
@@ -233,7 +226,7 @@ def _machine() -> str:
 def _began(pid: int) -> str | None:
     """Returns when a running process began, in ticks since boot (proc(5), field 22).
 
-    None if there is none.
+    Returns None if there is none.
     """
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -41,9 +41,7 @@ def survey_finding(
     """Returns whether a record is carried over.
 
     `before` and `now` are mean log-probs (nats per token) of the kept text, under the previous target and the
-    new
-
-    one, both with the plain prompt; they count for OWN text alone.
+    new one, both with the plain prompt; they count for OWN text alone.
     """
     if source is not Source.OWN or before is None or now is None:
         return SurveyFinding.NOT_SOLVED_ALONE

@@ -166,7 +166,7 @@ def remove_unnamed(store: Store) -> int:
 def _unnamed(keys: set[str], commit: Commit | None) -> set[str]:
     """Returns the data objects that the commit does not name.
 
-    None if the named one is missing, to lose no data.
+    If the named object is missing there are none, so that a damaged commit costs no data.
     """
     if commit is None:
         return set()

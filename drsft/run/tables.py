@@ -1,8 +1,9 @@
-"""Records and problems as Arrow tables: the schema of what lies in the store. Version 3, with
-thoughts 4, with conversations 5, with grounding 6.
+"""Defines the stored Arrow tables of records and problems.
 
-docs/records.md describes every column and what changed since; a test holds the two together. Columns that an
-older version lacks are read as what they would have said then.
+The schema has version 3, with thoughts 4, with conversations 5, with grounding 6.
+
+docs/records.md describes every column and what changed since; a test compares the two. Columns that an older
+version lacks get the value that was true for that version.
 """
 
 from collections.abc import Mapping, Sequence
@@ -135,7 +136,9 @@ _GROUNDING = pa.struct(
 def record_schema(
     *, marks_thoughts: bool = False, has_conversations: bool = False, is_grounded: bool = False
 ) -> pa.Schema:
-    """RECORD_SCHEMA with the columns of thoughts, of earlier turns, and of the scores of grounding."""
+    """Returns RECORD_SCHEMA, with the columns of thoughts, earlier turns and grounding scores as
+    requested.
+    """
     attempt = [*_ATTEMPT]
     if marks_thoughts:
         attempt.append(pa.field("thought", _THOUGHT))
@@ -158,7 +161,10 @@ def record_schema(
 
 
 def problems_to_table(problems: Sequence[Problem], *, has_conversations: bool = False) -> pa.Table:
-    """Earlier turns have a column where problems may be conversations, or one of these is."""
+    """Returns the problems as a table.
+
+    It has a column of earlier turns if `has_conversations`, or if one of these problems has some.
+    """
     is_wider = has_conversations or any(problem.earlier for problem in problems)
     schema = PROBLEM_SCHEMA.append(EARLIER_TURNS) if is_wider else PROBLEM_SCHEMA
     columns = {name: [getattr(problem, name) for problem in problems] for name in PROBLEM_SCHEMA.names}
@@ -172,7 +178,7 @@ def problems_from_table(table: pa.Table) -> list[Problem]:
 
 
 def problems_of_records(records: pa.Table) -> list[Problem]:
-    """Returns the problems alone of a table of records."""
+    """Returns the problems in a table of records."""
     wanted = (*PROBLEM_SCHEMA.names, EARLIER_TURNS.name)
     return problems_from_table(records.select([name for name in wanted if name in records.schema.names]))
 
@@ -185,12 +191,12 @@ def records_to_table(
     has_conversations: bool = False,
     is_grounded: bool = False,
 ) -> pa.Table:
-    """Rows in order of problem id, so equal records give equal bytes whatever finished first.
+    """Returns a table in order of problem id, so equal records give equal bytes whatever finished first.
 
-    `provenance` joins the file's metadata, each key as `drsft.<key>`. The columns of thoughts are there where
-    the model's template marks some (`marks_thoughts`), or a record holds one; so is the column of earlier
-    turns where problems may be conversations (`has_conversations`), and that of grounding where the run asks
-    for it (`is_grounded`).
+    `provenance` is added to the file's metadata, each key as `drsft.<key>`. There are columns of thoughts if
+    the model's template marks them (`marks_thoughts`) or a record has one, a column of earlier turns if
+    problems may be conversations (`has_conversations`), and one of grounding if the run checks it
+    (`is_grounded`).
     """
     ordered = sorted(records, key=lambda record: record.problem.problem_id)
     attempts = [attempt for record in ordered for attempt in record.attempts]
@@ -205,7 +211,7 @@ def records_to_table(
 
 
 def records_from_table(table: pa.Table) -> list[Record]:
-    """Raises InputError for records that another version of drsft wrote and this one cannot read."""
+    """Returns the records. Raises InputError if this version cannot read the table's version."""
     _check_schema(table.schema)
     return [_record(row) for row in table.to_pylist()]
 

@@ -1,1 +1,1 @@
-"""From a file, a model and a machine to a first configuration that runs."""
+"""Makes a first configuration that runs from a file, a model and a machine."""

@@ -1,4 +1,4 @@
-"""What was chosen for a configuration, and why."""
+"""The choices made for a configuration, with their reasons."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ class Draft:
         self.choices: list[Choice] = []
 
     def choose(self, key: str, value: Any, reason: str, *, is_told: bool = True) -> None:
-        """Sets a dotted key."""
+        """Sets a dotted key; the reason is shown if `is_told`."""
         node = self.tree
         *parents, last = key.split(".")
         for parent in parents:
@@ -33,5 +33,5 @@ class Draft:
 
     @property
     def comments(self) -> dict[str, str]:
-        """Reasons by key, of the choices that are told."""
+        """Reasons by key, of the choices whose reason is shown."""
         return {one.key: one.reason for one in self.choices if one.is_told}

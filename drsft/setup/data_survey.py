@@ -1,4 +1,4 @@
-"""What a data set holds: its rows, their columns, the verifier that fits, and what evaluates."""
+"""Surveys a data set: its rows, their columns, the verifier that fits, and what to evaluate on."""
 
 import re
 from collections.abc import Sequence
@@ -48,7 +48,10 @@ class DataSurvey:
 
 
 def survey_data(problems: Problems, given: GivenColumns, ask: Ask, *, kind: str | None) -> DataSurvey:
-    """Raises InputError, one line, for what cannot be used. `kind` is the user's, else it is found."""
+    """Surveys the data. Raises InputError, one line, for data that cannot be used.
+
+    `kind` is the user's; None finds it.
+    """
     problems, rows = _read_western(*_read(problems))
     drawn = _evenly([row for row in rows if isinstance(row, Row)], MAX_CHECKED)
     if not drawn:
@@ -85,7 +88,7 @@ def survey_data(problems: Problems, given: GivenColumns, ask: Ask, *, kind: str 
 
 
 def _read(problems: Problems) -> tuple[Problems, list[Row | BadRow]]:
-    """Returns the first rows of the split; of another one where there is no training split."""
+    """Returns the first rows of the split, or of another split if there is no training split."""
     try:
         return problems, list(islice(read_rows(problems), MAX_ROWS))
     except InputError:
@@ -101,7 +104,7 @@ def _read(problems: Problems) -> tuple[Problems, list[Row | BadRow]]:
 
 
 def _read_western(problems: Problems, rows: list[Row | BadRow]) -> tuple[Problems, list[Row | BadRow]]:
-    """Returns the rows read as Windows' Western encoding, where they are no UTF-8 and have accents within
+    """Returns the rows decoded as Windows' Western encoding, if they are not UTF-8 and have accents within
     words.
     """
     if problems.reading.encoding is not None or not any(
@@ -119,7 +122,7 @@ def _read_western(problems: Problems, rows: list[Row | BadRow]) -> tuple[Problem
 
 
 def _held_out_split(problems: Problems, *, first: Row) -> str | None:
-    """Returns a split with rows of its own."""
+    """Returns a held-out split whose rows differ from the training split's, or None."""
     for split in HELD_OUT_SPLITS:
         if split == problems.split:
             continue
@@ -158,9 +161,9 @@ def _checked(problems: Problems, rows: Sequence[Row]) -> tuple[list[Problem], li
 def _found_kind(
     problems: Problems, rows: Sequence[Row], *, has_solutions: bool
 ) -> tuple[str, str, Literal[0, 1] | None]:
-    """Returns the kind, the reason, and the first option's number where answers are numbers of options.
+    """Returns the kind, the reason, and the first option's number if answers are numbers of options.
 
-    Kind `exact` takes any reference, so it shows them all.
+    Rows are first checked with kind `exact`, which accepts any reference.
     """
     every, set_aside = _checked(problems.model_copy(update={"kind": "exact"}), rows)
     if not every:
@@ -186,7 +189,7 @@ def _found_kind(
 
 
 def _first_number(problems: Sequence[Problem]) -> Literal[0, 1] | None:
-    """Returns the number of the first option, where answers are numbers of options; else None."""
+    """Returns the number of the first option if answers are numbers of options; else None."""
     every = [(one.reference.strip().removesuffix(".0"), options_of(one.question)) for one in problems]
     offers = [
         (one, offered)

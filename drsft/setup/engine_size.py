@@ -1,4 +1,4 @@
-"""How many engines, sequences and training workers a machine holds for a model of some size."""
+"""Decides how many engines, sequences and training workers a machine can hold for a model."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -32,7 +32,7 @@ class TrainSize:
 
 
 def cpu_dtype(model: ModelFacts, machine: Machine) -> Literal["float32", "bfloat16"]:
-    """bfloat16 where the processors multiply it in hardware and the model is no tiny one."""
+    """Returns bfloat16 if the processors multiply it in hardware and the model is not tiny, else float32."""
     return "bfloat16" if machine.has_fast_bfloat16 and model.num_parameters >= TINY else "float32"
 
 
@@ -59,7 +59,7 @@ def engine_size(model: ModelFacts, machine: Machine, *, max_model_len: int) -> E
 
 
 def _on_gpus(model: ModelFacts, machine: Machine) -> EngineSize:
-    """As few GPUs for an engine as hold the weights in bfloat16 beside a cache of some size."""
+    """Returns the engine's size with as few GPUs as hold the bfloat16 weights and a useful cache."""
     weights_mib = model.num_parameters * 2 // MIB
     per_engine = 1
     while weights_mib > 0.6 * min(machine.gpu_memory_mib) * per_engine and per_engine < machine.num_gpus:
@@ -76,7 +76,7 @@ def _on_gpus(model: ModelFacts, machine: Machine) -> EngineSize:
 
 
 def train_size(model: ModelFacts, machine: Machine) -> TrainSize:
-    """Whole weights where they fit with AdamW's state, else adapters."""
+    """Chooses whole weights if they fit with AdamW's state, else adapters."""
     state_mib = model.num_parameters * BYTES_PER_TRAINED_PARAMETER // MIB
     if machine.num_gpus:
         room_mib = int(0.7 * sum(machine.gpu_memory_mib))

@@ -1,4 +1,4 @@
-"""Which fields of a file are the question, the solution, the answer, the options or a conversation."""
+"""Finds which fields of a file are the question, the solution, the answer, the options or a conversation."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +38,7 @@ _COMPLETIONS = ("completion", "chosen", "response")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenColumns:
-    """The columns that the user named; those that are None are looked for."""
+    """The columns that the user named; None is to be found."""
 
     question: str | None = None
     demonstration: str | None = None
@@ -60,14 +60,17 @@ class FoundColumns:
 
 
 def likeliest(role: Role, candidates: Sequence[Candidate]) -> str:
-    """Chooses where nobody is asked."""
+    """Returns the most likely candidate's column, for runs that must not ask."""
     return candidates[0].column
 
 
 def find_columns(
     rows: Sequence[Fields], given: GivenColumns, ask: Ask, *, answers_needed: bool
 ) -> FoundColumns:
-    """Raises InputError, one line with the flag, where a field is missing or `ask` cannot choose."""
+    """Finds the columns.
+
+    Raises InputError, one line with the flag, if a field is missing or `ask` cannot choose.
+    """
     finder = _Finder(rows, given, ask, answers_needed)
     if given.messages is None and given.question is None and finder.holds_tests():
         return finder.code()
@@ -88,7 +91,9 @@ class _Finder:
         return sum(one is not None for one in found) * 2 > len(found)
 
     def refuse_tests_of_programs(self) -> None:
-        """Tests by input and output are none that kind code runs, and no answers either."""
+        """Raises InputError for tests by input and output, which kind code does not run and which are no
+        answers.
+        """
         names = [one.path for one in self.texts.profiles if one.path.lower() in _PROGRAM_TESTS]
         if names and self.given.reference is None:
             raise InputError(
@@ -151,9 +156,7 @@ class _Finder:
         )
 
     def _answering_turn(self, *, taken: str) -> str | None:
-        """Returns the one turn of a completion, which stands in a field of its own beside the
-        prompt's turns.
-        """
+        """Returns the column of a completion's only turn, which is separate from the prompt's turns."""
         for name in _COMPLETIONS:
             one = next((one for one in self.texts.profiles if one.path == name != taken), None)
             if (
@@ -209,12 +212,12 @@ class _Finder:
         return self._without_repeats(self._choose(Role.QUESTION, candidates))
 
     def _without_repeats(self, question: str) -> str:
-        """Returns the last field of a template alone, where its texts hold those of the others."""
+        """Returns the template's last field by itself if its texts contain those of the others."""
         *others, last = template_fields(question)
         return last if others and all(self.texts.hold(last, other) for other in others) else question
 
     def _solution(self, taken: set[str]) -> str | None:
-        """None where no field holds more than an answer."""
+        """Returns the column of the solutions; None if no field holds more than an answer."""
         candidates = [
             one
             for one in self._candidates(Role.DEMONSTRATION, taken)
@@ -243,9 +246,7 @@ class _Finder:
         return self._first_of_list(chosen) or chosen
 
     def _first_of_list(self, column: str) -> str | None:
-        """Returns the first of a list where it is the only one, or where texts say the same in other
-        words.
-        """
+        """Returns the first element of a list, if it is the only one or all say the same in other words."""
         values = self.texts.values(column)
         lists = [one for one in values if isinstance(one, list) and one]
         if len(lists) * 2 < len(values):
@@ -273,8 +274,8 @@ class _Finder:
         )
 
     def _whole(self, question: str, taken: set[str], reference: str) -> str:
-        """Returns the question behind its context, and above its options, where these have fields of their
-        own.
+        """Returns a template of the question after its context and before its options, if these are fields of
+        their own.
         """
         context = next(
             (
@@ -305,9 +306,7 @@ class _Finder:
         return question if whole == f"{{{question}}}" else whole
 
     def _is_bare(self, column: str) -> bool:
-        """Returns whether a field that could be the solution holds short answers, no longer than those of
-        another.
-        """
+        """Returns whether a possible solution field holds short answers, no longer than an answer field's."""
         named = [
             one.column
             for one in self._candidates(Role.REFERENCE, {column})
@@ -335,7 +334,7 @@ class _Finder:
         return best.column
 
     def _first_of_series(self, candidates: Sequence[Candidate]) -> Candidate | None:
-        """Returns the first of fields that differ in a number alone and fit alike: solution_1, solution_2."""
+        """Returns the first of equally good fields whose names differ in a number: solution_1, solution_2."""
         alike = [one for one in candidates if candidates[0].score - one.score < CLEAR_LEAD]
         stems = {re.sub(r"\d+$", "", one.column) for one in alike}
         return min(alike, key=lambda one: (len(one.column), one.column)) if len(stems) == 1 else None

@@ -1,4 +1,4 @@
-"""Which fields hold the options of a question, as a part of its template."""
+"""Finds which fields hold the options of a question, as a part of its template."""
 
 import re
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _UNNAMED = re.compile(r"column_\d+")
 
 
 def options_template(texts: RowTexts, question: str, reference: str, taken: set[str]) -> str | None:
-    """None where the question lists its options itself, and where there are none."""
+    """Returns the template; None if the question lists its options itself, or there are none."""
     if texts.list_options(question):
         return None
     for one in texts.profiles:  # a text that lists them, "A) 5 B) 7" or "['5', '7']"
@@ -41,7 +41,7 @@ def options_template(texts: RowTexts, question: str, reference: str, taken: set[
 
 
 def option_fields(texts: RowTexts, taken: set[str]) -> Sequence[str]:
-    """Fields called A, B, C, … or option_a, option_b, …, each of them an option."""
+    """Returns the fields called A, B, C, … or option_a, option_b, …, each of them an option."""
     found: dict[str, dict[str, str]] = {}
     for one in texts.profiles:
         match = _LETTER_FIELD.fullmatch(one.path)
@@ -55,7 +55,7 @@ def option_fields(texts: RowTexts, taken: set[str]) -> Sequence[str]:
 
 
 def _in_list(texts: RowTexts, reference: str, taken: set[str]) -> Sequence[str]:
-    """Returns a list of as many texts in every row, of which the answer is a letter or a number."""
+    """Returns a list column of equal length in every row, of which the answer is a letter or a number."""
     lists = [one.path for one in texts.profiles if one.type is FieldType.TEXTS and one.path not in taken]
     if len(lists) != 1 or not all(map(_OPTION_NAME.fullmatch, texts.of(reference))):
         return []
@@ -66,7 +66,7 @@ def _in_list(texts: RowTexts, reference: str, taken: set[str]) -> Sequence[str]:
 
 
 def _between(texts: RowTexts, question: str, reference: str) -> Sequence[str]:
-    """Returns the columns of a table without names between the question and the letter of its answer."""
+    """Returns the columns between the question and the letter of its answer, in a table without names."""
     paths = [one.path for one in texts.profiles]
     if question not in paths or not all(map(_UNNAMED.fullmatch, paths)) or not texts.are_letters(reference):
         return []

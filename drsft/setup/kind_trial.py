@@ -1,4 +1,4 @@
-"""Finds the verifier of a data set by trying: are its references met by themselves, and by its solutions?"""
+"""Finds a data set's verifier by trial: does it accept the references themselves, and the solutions?"""
 
 import re
 from collections.abc import Callable, Sequence
@@ -59,20 +59,17 @@ class KindTrial:
 
 
 def try_kinds(problems: Sequence[Problem], submit: Submit, *, has_solutions: bool) -> list[KindTrial]:
-    """Returns one trial for each kind that could judge, the strictest first. `submit` is a pool's."""
+    """Returns one trial for each kind that could judge, the strictest first; `submit` is a pool's method."""
     return [
         _tried(kind, problems, submit, has_solutions=has_solutions) for kind in (*STRICTEST_FIRST, "exact")
     ]
 
 
 def chosen_trial(trials: Sequence[KindTrial], *, median_chars: int, are_letters: bool = False) -> KindTrial:
-    """Returns the strictest of those that meet the most references.
+    """Returns the strictest of the kinds that accept the most references.
 
-    `exact` where no other meets most of them.
-
-    Letters are choices, where half of the questions are seen to list options.
-
-    Raises InputError where the references are texts that only a reader can judge.
+    If none accepts most of them, it is `exact`. Letters are choices if half of the questions list options.
+    Raises InputError if the references are texts that only a reader can judge.
     """
     by_kind = {one.kind: one for one in trials}
     graded = [by_kind[kind] for kind in STRICTEST_FIRST if kind in by_kind]
@@ -123,9 +120,9 @@ def _tried(kind: str, problems: Sequence[Problem], submit: Submit, *, has_soluti
 
 
 def _is_prose(problem: Problem) -> bool:
-    """Returns whether a reference is a text of its own that announces no answer.
+    """Returns whether a reference is prose that announces no answer.
 
-    What is read in it is chance.
+    An answer found in it would be chance.
     """
     words = problem.reference.split()
     is_solution = problem.reference == problem.demonstration
@@ -133,7 +130,7 @@ def _is_prose(problem: Problem) -> bool:
 
 
 def _offers(kind: str, problem: Problem) -> bool:
-    """A choice needs options in its question and a reference among them."""
+    """Returns whether the question lists options and the reference is among them, as a choice needs."""
     if kind != "choice":
         return True
     offered = options_of(problem.question)

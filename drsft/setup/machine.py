@@ -1,4 +1,4 @@
-"""What this machine offers: processors, memory, GPUs."""
+"""Measures what this machine has: processors, memory, GPUs."""
 
 import os
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a model's own files say of its size: parameters, positions, bytes of cache for a token."""
+"""Reads a model's size from its own files: parameters, positions, bytes of cache per token."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,10 @@ class ModelFacts:
 
 
 def read_model_facts(model: str) -> ModelFacts:
-    """Builds the model without its weights. Raises ModelError for what transformers cannot read."""
+    """Builds the model without its weights to measure it.
+
+    Raises ModelError if transformers cannot read it.
+    """
     location = model_location(model)
     check_location(location)
     import torch

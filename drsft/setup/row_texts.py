@@ -1,4 +1,4 @@
-"""What the first rows of a data set hold, a column at a time: the questions that finding its columns asks."""
+"""Answers questions about the first rows of a data set, column by column, for finding its columns."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,11 +24,11 @@ class RowTexts:
         self.rows = rows[:CHECKED]
 
     def of(self, column: str) -> list[str]:
-        """Returns a text for each row; empty where it has none."""
+        """Returns a text for each row; empty if it has none."""
         return [text_of(fields, column) or "" for fields in self.rows]
 
     def values(self, column: str) -> list[Any]:
-        """Lists and objects also out of texts that spell them."""
+        """Returns the column's values; texts that spell lists or objects are parsed."""
         return [unpacked(value_at(fields, column)) for fields in self.rows]
 
     def conversations(self, column: str) -> list[Conversation | UnusableConversation]:
@@ -52,7 +52,7 @@ class RowTexts:
         return chars is None or (chars.median < 40 and chars.p95 < 80)
 
     def hold(self, column: str, other: str) -> bool:
-        """Returns whether nearly all texts of a column hold the texts of another one, in rows that
+        """Returns whether nearly all texts of a column contain those of another one, in rows that
         have both.
         """
         both = zip(self.of(column), map(str.strip, self.of(other)), strict=True)

@@ -1,4 +1,4 @@
-"""Puts a first configuration together: survey of the data, facts of the model, sizes of the machine."""
+"""Assembles a first configuration: survey of the data, facts of the model, sizes of the machine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ _CODE_GUIDED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What the user asks for."""
+    """The user's choices."""
 
     path: str
     model: str
@@ -64,7 +64,7 @@ class _DataAndModel(Frozen):
 
 
 def make_starter(wanted: Wanted, ask: Ask, machine: Machine) -> Starter:
-    """Raises InputError, ModelError or ConfigError, one line that names the fix."""
+    """Makes the configuration. Raises InputError, ModelError or ConfigError, one line that names the fix."""
     tree = _first_tree(wanted)
     data_keys = [one for one in wanted.overrides if one.startswith(("problems.", "target."))]
     both = {"problems": tree["problems"], "target": tree["target"]}
@@ -117,7 +117,7 @@ def _first_tree(wanted: Wanted) -> Tree:
 
 
 def _prompts(survey: DataSurvey, model: str) -> Mapping[str, str]:
-    """Those that differ from the defaults."""
+    """Returns the prompts that differ from the defaults."""
     usual = Prompts()
     if survey.problems.kind == "code":
         name = "humaneval" if "test" not in (survey.columns.question or "") else "mbpp"

@@ -1,4 +1,4 @@
-"""Token limits from the lengths of the data and the positions of the model."""
+"""Derives token limits from the lengths of the data and the positions of the model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,9 +42,10 @@ def measure_texts(problems: Sequence[Problem], prompter: Prompter) -> TextTokens
 
 
 def token_limits(tokens: TextTokens, *, num_positions: int | None, has_solutions: bool) -> TokenLimits:
-    """Room for prompts with a guide and for twice the expert's 99th percentile, as far as the model goes.
+    """Returns limits with room for guided prompts and twice the expert's 99th percentile, up to the model's
+    positions.
 
-    Raises ModelError where half of the problems with their solutions are longer than the model's positions.
+    Raises ModelError if half of the problems with their solutions exceed the model's positions.
     """
     p99 = _percentile(tokens.demonstrations, 0.99)
     prompt = _rounded_up(max(_percentile(tokens.guided, 0.99), max(tokens.plain)) + 16)

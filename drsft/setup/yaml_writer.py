@@ -12,7 +12,7 @@ WIDTH = 110
 
 
 def commented_yaml(tree: Mapping[str, Any], comments: Mapping[str, str], *, head: str) -> str:
-    """`comments` by dotted key. Reading the text again gives an equal tree."""
+    """Returns the YAML; `comments` are by dotted key. Reading the text again gives an equal tree."""
     lines = [f"# {_printable(line)}" for line in head.splitlines()]
     for key, value in tree.items():
         if isinstance(value, Mapping) and value:
@@ -52,7 +52,7 @@ def _printable(text: str) -> str:
 
 
 def _flow(value: Any) -> str:
-    """On one line; a text with line breaks spells them out."""
+    """Returns the value on one line; line breaks are escaped."""
     is_plain = json.dumps(
         value, ensure_ascii=False, default=str
     ).isprintable()  # PyYAML reads U+0085 as a space

@@ -1,1 +1,1 @@
-"""What a run will take, from the rates of a small one."""
+"""Estimates what a run will take, from the rates of a small one."""

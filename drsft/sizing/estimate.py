@@ -1,4 +1,4 @@
-"""From rates and a configuration to seconds, hours, bytes and money. Plain arithmetic, and shown as such."""
+"""Turns rates and a configuration into seconds, hours, bytes and money, by arithmetic that can be shown."""
 
 import math
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ GB = 1e9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What a configuration asks of a stage."""
+    """The amount of work of a stage in a configuration, and the workers that do it."""
 
     units: int
     unit: str
@@ -28,7 +28,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """In one currency, whichever."""
+    """Prices in one currency."""
 
     gpu_hour: float = 0.0
     cpu_hour: float = 0.0
@@ -47,12 +47,12 @@ class StageEstimate:
 
     @property
     def rounds(self) -> int:
-        """Of items, one after the other."""
+        """How many times in a row `items_at_once` items are done."""
         return math.ceil(self.load.items / self.load.items_at_once)
 
     @property
     def seconds(self) -> float:
-        """Workers share an item's tokens evenly."""
+        """Estimated wall time; workers share an item's tokens evenly."""
         load = self.load
         speed = self.rate.tokens_per_s * load.workers / load.items_at_once
         between_s = (self.rounds - 1) * self.rate.item_s
@@ -98,7 +98,7 @@ class Estimate:
 
     @property
     def price(self) -> float:
-        """Of the hours and of one month of storage."""
+        """The price of the hours and of one month of storage."""
         return (
             self.gpu_hours * self.prices.gpu_hour
             + self.cpu_hours * self.prices.cpu_hour
@@ -142,7 +142,7 @@ def loads_of(config: RunConfig, *, num_problems: int, num_benchmark_problems: in
 def estimate(
     config: RunConfig, rates: Rates, prices: Prices, *, num_problems: int, num_benchmark_problems: int
 ) -> Estimate:
-    """Of the stages that `rates` has."""
+    """Returns the estimate of every stage in `rates`."""
     loads = loads_of(config, num_problems=num_problems, num_benchmark_problems=num_benchmark_problems)
     stages = [
         StageEstimate(stage=name, load=load, rate=rates.stages[name])

@@ -1,6 +1,6 @@
-"""What one process of each stage holds at its peak: on its card, on the host, on the local disk.
+"""Computes what one process of each stage holds at its peak: on its card, on the host, on the local disk.
 
-Arithmetic on the sizes of the model's tensors. `docs/sizing.md` says how far it was measured.
+It adds up the sizes of the model's tensors. `docs/sizing.md` says how far this was measured.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ SAVED_BYTES = 12  # of them in a checkpoint: no gradient
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageMemory:
-    """What one process of a stage holds, in bytes; without a GPU `card` lies on the host as well."""
+    """What one process of a stage holds, in bytes; without a GPU `card` is on the host as well."""
 
     stage: str
     num_processes: int
@@ -33,7 +33,9 @@ class StageMemory:
 
 
 def memory_of(config: RunConfig, shape: ModelShape) -> tuple[StageMemory, ...]:
-    """Returns what rewriting, gap and training hold.
+    """Returns the memory of rewriting, gap and training.
+
+    Evaluation holds as much as rewriting with the engine alone.
 
     Evaluation holds what rewriting does, with the engine alone.
     """
@@ -61,7 +63,9 @@ def memory_of(config: RunConfig, shape: ModelShape) -> tuple[StageMemory, ...]:
 
 
 def training_memory(config: RunConfig, shape: ModelShape) -> StageMemory:
-    """The first worker tries the model in fp32 on the host and gathers the weights for the export."""
+    """Returns the memory of the first worker, which tries the model in fp32 on the host and gathers the
+    export.
+    """
     train, num_workers = config.train, config.resources.train_share.num_workers
     size, num_bytes = shape.size(config.target.dtype), 4 if config.target.dtype == "float32" else 2
     whole = 4 * shape.num_parameters
@@ -79,7 +83,7 @@ def training_memory(config: RunConfig, shape: ModelShape) -> StageMemory:
 
 
 def training_work(config: RunConfig, shape: ModelShape) -> int:
-    """Activations of a forward that backward needs, and a chunk of the loss.
+    """Returns the bytes of a forward's activations that backward needs, and of a chunk of the loss.
 
     A layer keeps for each token: fp32 states before its two norms; normed states, queries, keys, values and
     their sum; gate, its activation, up and their product.
@@ -96,15 +100,17 @@ def training_work(config: RunConfig, shape: ModelShape) -> int:
 
 
 def _gathered(shape: ModelShape, num_bytes: int, num_workers: int) -> int:
-    """Whole weights and gradients that FSDP has at once: embeddings with the head, and two layers. Alone in
-    fp32 nothing is gathered."""
+    """Returns the bytes that FSDP has gathered at once: embeddings with the head, and two layers.
+
+    They are weights and gradients. A single worker in fp32 gathers nothing.
+    """
     if num_workers == 1 and num_bytes == 4:
         return 0
     return (shape.embedding_parameters + 2 * shape.layer_parameters) * (2 * num_bytes + 4)
 
 
 def refuse_what_does_not_fit(config: RunConfig, shape: ModelShape, *, card_bytes: int) -> None:
-    """Raises ConfigError, one line with the setting, for a stage that is larger than such cards."""
+    """Raises ConfigError, one line with the setting, for a stage that needs more than `card_bytes`."""
     target, size = config.target, shape.size(config.target.dtype)
     check_shares(target, config.resources.gpus_per_actor)
     beside = beside_engine(target, config.rewrite, size)

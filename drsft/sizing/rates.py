@@ -1,6 +1,6 @@
-"""What a finished run cost for each unit of work, read from its commits and its history.
+"""Measures what a finished run cost for each unit of work, from its commits and its history.
 
-The unit of rewriting and of the gap report is a problem, of training a text learnt once, of evaluation a
+The unit of rewriting and of the gap report is a problem, of training a text in one epoch, of evaluation a
 sample. A worker is an engine, a scoring model or a training process.
 """
 
@@ -24,7 +24,10 @@ __all__ = ["Rates", "StageRate", "measure"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRate:
-    """Items are trainings and evaluated models; other stages are one item that takes nothing by itself."""
+    """The cost of a stage per unit and per item.
+
+    Items are trainings or evaluated models; other stages are one item, whose `item_s` is 0.
+    """
 
     startup_s: float  # outside the work: processes, engines, the first model
     tokens_per_unit: float
@@ -36,7 +39,7 @@ class StageRate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """Stages that the run has not finished are missing."""
+    """The rates of a run's stages; unfinished stages are missing."""
 
     run: str
     config: RunConfig  # what the run was last started with
@@ -47,7 +50,7 @@ class Rates:
 
 
 def measure(run: Run) -> Rates:
-    """Raises InputError when the run has no finished stage with its times."""
+    """Returns the rates of a run. Raises InputError if it has no finished stage with its times."""
     plan = run.plan()
     history = {time.stage: time for time in run.history()}  # the newest of each
     if plan is None or "rewrite" not in history:
@@ -100,7 +103,10 @@ def _gap(run: Run, time: StageTime | None, plan: Plan) -> StageRate | None:
 
 
 def _training(run: Run, time: StageTime | None, plan: Plan) -> StageRate | None:
-    """Trainings come one after the other: what lies between two ends and is no step is an item's own."""
+    """Returns the rate of training.
+
+    Trainings run one after the other; time between two of them that is not spent in steps counts per item.
+    """
     finished = run.finished_trainings()
     ends = [(one.ended_at, one) for one in finished if one.ended_at is not None]
     done = [
@@ -124,7 +130,10 @@ def _training(run: Run, time: StageTime | None, plan: Plan) -> StageRate | None:
 
 
 def _evaluation(run: Run, time: StageTime | None) -> StageRate | None:
-    """An engine takes model after model: what lies between them is a model's own."""
+    """Returns the rate of evaluation.
+
+    An engine takes model after model; the time between them counts per item.
+    """
     by_model = [
         summaries
         for model in run.models()
@@ -152,7 +161,7 @@ Summary = TypeVar("Summary", ShardSummary, WorkSummary)
 
 
 def _of_newest_start(summaries: Sequence[Summary], time: StageTime | None) -> list[Summary]:
-    """Of the shards that were done in the stage's newest start."""
+    """Returns the summaries of the shards that were done in the stage's newest start."""
     if time is None:
         return []
     return [one for one in summaries if one.work is not None and one.work.started_at >= time.began_at]

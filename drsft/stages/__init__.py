@@ -1,1 +1,1 @@
-"""The run's stages on Ray: thin functions around the core's."""
+"""Runs the stages on Ray: thin functions around the core's."""

@@ -1,4 +1,6 @@
-"""What the actor stages share: their resources, quiet Ray Data, and an error's true cause."""
+"""Shared by the actor stages: their resources, silencing Ray Data's output, and unwrapping of actors'
+errors.
+"""
 
 import asyncio
 import logging
@@ -46,7 +48,7 @@ _DRSFT_ERROR = re.compile(r"drsft\.errors\.(\w+): (.+)")
 
 
 def actor_resources(resources: Resources) -> dict[str, Any]:
-    """Options of Ray Data for an actor that holds an engine or a scoring model."""
+    """Returns Ray Data's options for an actor that holds an engine or a scoring model."""
     share = resources.engine_share
     gpus = {"num_gpus": share.gpus} if share.gpus else {}
     labels = group_labels(resources.rewrite_group)
@@ -54,21 +56,20 @@ def actor_resources(resources: Resources) -> dict[str, Any]:
 
 
 def group_labels(group: str | None) -> dict[str, str] | None:
-    """Returns the label selector for a group of nodes; None where any node will do."""
+    """Returns the label selector for a group of nodes; None if any node will do."""
     return {GROUP_LABEL: group} if group else None
 
 
 def actor_verifier(config: RunConfig) -> VerifierPool:
-    """Returns the verifiers of one actor, the same for rewriting and for evaluation."""
+    """Returns the verifier pool of one actor, the same for rewriting and for evaluation."""
     workers = config.resources.verify_workers_per_actor
     return VerifierPool.from_config(config.rewrite.verification, num_workers=workers)
 
 
 def scoring_model(target: Target) -> "CausalLM":
-    """Returns the target for its likelihoods, which the engine cannot give: on the actor's GPU where it has
-    one.
+    """Loads the target for scoring, which the engine cannot do: on the actor's GPU if it has one.
 
-    Imported here, after any engine: what loads torch first decides how many threads it gets.
+    It is imported here, after any engine, since whatever loads torch first sets its thread count.
     """
     from drsft.train.model import load_for_scoring
 
@@ -77,10 +78,10 @@ def scoring_model(target: Target) -> "CausalLM":
 
 
 class EnginePulse:
-    """Tells the board every few seconds what an engine has sampled and has in flight, how long it has been
-    there, and how much of it at work.
+    """Reports to the board every few seconds what an engine has sampled and has in flight.
 
-    From a thread of its own: an engine that hangs or starves is what must be seen.
+    It also reports how long the engine has existed, and how much of that it was busy. It runs in its own
+    thread, since an engine that hangs must be visible.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class EnginePulse:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the reports; call it before the engine is closed."""
+        """Stops the reports; call it before the engine is closed."""
         self._ended.set()
         self._thread.join()
         self._board.engine_ends.remote(self._stage, self._actor_id)
@@ -129,7 +130,8 @@ class EnginePulse:
 
 
 class EngineGuard:
-    """Tells the board what an actor's engine works on, so that work which kills it each time is given up.
+    """Reports to the board what an actor's engine works on, so that work which kills it each time is given
+    up.
 
     Raises StageError when this actor's process has ended MAX_TRIES times before its engine was ready.
     """
@@ -149,12 +151,12 @@ class EngineGuard:
         self._board.engine_ready.remote(self._stage, self.actor_id)
 
     def is_in(self, phase: EnginePhase) -> None:
-        """What its engine does until it is ready."""
+        """Reports what the engine does until it is ready."""
         self._board.engine_is.remote(self._stage, self.actor_id, phase)
 
     @asynccontextmanager
     async def work(self, name: str) -> AsyncIterator[bool]:
-        """Gives whether to do this work at all. A StageError in the block ends the actor's process."""
+        """Yields whether to do this work. A StageError in the block exits the actor's process."""
         permit = await self._begin(name, is_alone=False)
         if permit is not Permit.ALONE:
             async with self._guarded(name, permit) as may_begin:
@@ -189,7 +191,7 @@ class EngineGuard:
             self._board.work_ends.remote(self._stage, self.actor_id, name)
 
     def _die(self, error: StageError) -> NoReturn:
-        """Ends the process: raising would retry on the same actor, with its dead engine (ray #60145)."""
+        """Exits the process: raising would retry on the same actor, with its dead engine (ray #60145)."""
         with self._dying:  # all work in flight gets here at once
             logging.getLogger("drsft").error("%s: %s", self._stage, error)
             with suppress(ray.exceptions.RayError):
@@ -198,15 +200,17 @@ class EngineGuard:
 
 
 class ScoringGuard:
-    """An EngineGuard for an actor whose models score one shard after the other. Without a board, where no
-    cluster runs, it lets all work begin."""
+    """An EngineGuard for an actor whose models score one shard after the other.
+
+    Without a board, where no cluster runs, it allows all work.
+    """
 
     def __init__(self, board: Any, stage: str) -> None:
         self._guard = None if board is None else EngineGuard(board, stage)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Within the block the stage's line says that this actor reads weights, and then that it scores."""
+        """Reports that this actor reads weights within the block, and afterwards that it scores."""
         if self._guard is None:
             yield
             return
@@ -216,12 +220,12 @@ class ScoringGuard:
         self._guard.ready()
 
     def work(self, shard: str) -> AbstractContextManager[bool]:
-        """Gives whether to score this shard at all."""
+        """Returns a context that yields whether to score this shard."""
         return nullcontext(True) if self._guard is None else self._guard.only_work(shard)
 
 
 def raise_given_up(board: Any, stage: str) -> None:
-    """Raises StageError when a stage ended without work that killed its engine each time."""
+    """Raises StageError if a stage ended without the work that killed its engine each time."""
     given_up: dict[str, str] = ray.get(board.given_up.remote(stage))
     if given_up:
         names = ", ".join(sorted(given_up)[:5]) + (" and others" if len(given_up) > 5 else "")
@@ -233,7 +237,7 @@ def raise_given_up(board: Any, stage: str) -> None:
 
 
 def quiet_ray_data() -> None:
-    """The run draws its own progress."""
+    """Switches Ray Data's progress output off, since the run draws its own."""
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -241,10 +245,10 @@ def quiet_ray_data() -> None:
 
 
 def run_to_end(work: Dataset, stage: str) -> None:
-    """Its rows are of no use: what the actors did is in the store. Errors come out as of `raise_cause`.
+    """Runs a Ray Data pipeline and discards its rows: the actors' results are in the store.
 
-    Not `materialize`, which at its end asks every process of the cluster for memory statistics, and so
-    waits for one that stands still, whosever it is.
+    Errors are raised as by `raise_cause`. It avoids `materialize`, which at its end asks every process of the
+    cluster for memory statistics, and so waits for any that hangs.
     """
     with raise_cause(stage):
         for _ in work.iter_internal_ref_bundles():
@@ -253,7 +257,7 @@ def run_to_end(work: Dataset, stage: str) -> None:
 
 @contextmanager
 def raise_cause(stage: str) -> Iterator[None]:
-    """An error of drsft's own raised in an actor comes out as itself, without Ray's frames."""
+    """Raises drsft's own error of an actor without Ray's wrapping and frames."""
     try:
         yield
     except DrsftError:
@@ -276,7 +280,7 @@ def _cause_of(error: BaseException, stage: str) -> DrsftError:
 
 
 def _last_error_line(text: str) -> str:
-    """Returns the line that names the exception; Ray appends advice of its own below it."""
+    """Returns the line that names the exception, without the advice that Ray appends."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     named = [line for line in lines if _ERROR_LINE.match(line)]
     return (named or lines or [""])[-1][:300]

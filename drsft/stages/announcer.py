@@ -1,4 +1,4 @@
-"""Adds a run's shards to the board's queue: those that are planned at once, the others as they are made."""
+"""Adds a run's shards to the board's queue: planned ones at once, others as they are planned."""
 
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -28,14 +28,14 @@ class Announcer:
         done: Collection[str],
         sizes: Mapping[str, int] | None = None,
     ) -> None:
-        """`sizes` are how many problems of each shard there are to do, where that is not all of them."""
+        """`sizes` are the problems to do in each shard, if that is not all of them."""
         self._board, self._stage, self._planning = board, stage, planning
         self._done, self._sizes = done, sizes
         self._is_ended = threading.Event()
 
     @property
     def num_missing(self) -> int | None:
-        """The shards that are not done; None while some may not be planned yet."""
+        """The number of shards that are not done; None while some may not be planned yet."""
         if self._planning.plan is None:
             return None
         return len(self._planning.plan.shards.keys() - self._done)
@@ -48,9 +48,9 @@ class Announcer:
 
     @contextmanager
     def reading_on(self) -> Iterator[None]:
-        """Reads on beside the block, from when the first engine is ready.
+        """Continues planning beside the block, once the first engine is ready.
 
-        Where reading fails, no further shard is handed out, so the block ends early; then raises the error.
+        If reading fails, no further shard is handed out, so the block ends early; then the error is raised.
         """
         if self._planning.plan is not None:
             yield

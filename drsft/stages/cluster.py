@@ -1,4 +1,4 @@
-"""Connecting to Ray: the cluster that RAY_ADDRESS names, or one on this machine for the length of the run."""
+"""Connects to Ray: the cluster that RAY_ADDRESS names, or one on this machine for the length of the run."""
 
 import logging
 import os
@@ -21,7 +21,7 @@ __all__ = ["check_port_is_free", "check_resources", "connected", "is_own_machine
 
 
 def check_port_is_free(port: int, key: str) -> None:
-    """Raises SetupError when something already listens on a loopback port."""
+    """Raises SetupError if something already listens on a loopback port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -31,14 +31,14 @@ def check_port_is_free(port: int, key: str) -> None:
 
 
 def is_own_machine() -> bool:
-    """Returns whether the engines will run here, in a cluster of this run's own."""
+    """Returns whether the engines will run on this machine, in a cluster that the run starts itself."""
     return os.environ.get("RAY_ADDRESS", "local") == "local"
 
 
 def check_resources(resources: Resources, stages: Sequence[str]) -> None:
-    """Raises SetupError for what the cluster can never give; Ray itself would wait without a word.
+    """Raises SetupError for resources that the cluster can never give; Ray itself would wait silently.
 
-    A cluster that may grow is left alone: what it has now is not what it can have.
+    A cluster that can grow is not checked, since it may get more than it has now.
     """
     if not is_own_machine():
         return
@@ -71,10 +71,12 @@ def check_resources(resources: Resources, stages: Sequence[str]) -> None:
 
 @contextmanager
 def quiet_stderr(console: Console) -> Iterator[None]:
-    """Keeps the terminal for `console`; other writing to stderr goes to a file, kept if it fails.
+    """Keeps the terminal for `console`.
 
-    Ray's C++ core and the libraries under it print past Python's streams, into the middle of the progress.
-    The file has no name until it is to be kept: a process that is killed leaves nothing behind.
+    Other output on stderr goes to a file, which is kept if the block fails.
+
+    Ray's C++ core and its libraries bypass Python's streams and would print into the progress. The file has
+    no name until it is kept, so a killed process leaves nothing behind.
     """
     sys.stderr.flush()
     terminal = os.dup(2)
@@ -100,7 +102,7 @@ def quiet_stderr(console: Console) -> Iterator[None]:
 
 
 def _kept(log: int) -> str:
-    """Returns the name of a copy of an open file; other processes may still write at its end."""
+    """Copies an open file and returns the copy's name; other processes may still write to the file."""
     with tempfile.NamedTemporaryFile(prefix="drsft-ray-", suffix=".log", delete=False) as copy:
         copy.write(os.pread(log, os.fstat(log).st_size, 0))
         return copy.name
@@ -108,9 +110,9 @@ def _kept(log: int) -> str:
 
 @contextmanager
 def connected(*, dashboard_port: int | None = None) -> Iterator[None]:
-    """Yields a connection for the length of the block; a local cluster ends with it.
+    """Connects to Ray for the length of the block; a local cluster ends with it.
 
-    Within it sys.stdout is sys.stderr. Raises SetupError.
+    Within the block sys.stdout is sys.stderr. Raises SetupError.
     """
     address = os.environ.get("RAY_ADDRESS", "local")
     local_options: dict[str, Any] = {}

@@ -1,4 +1,6 @@
-"""SIGTERM or SIGHUP while stages run: no further shard begins, the others are committed, training saves."""
+"""Drains the stages on SIGTERM or SIGHUP: no further shard begins, running ones are committed, training
+saves.
+"""
 
 import threading
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ __all__ = ["draining"]
 
 @contextmanager
 def draining(board: Any, grace_s: float, console: Console) -> Iterator[None]:
-    """Within the block a request to end drains the stages; after `grace_s` they are interrupted.
+    """Within the block a request to end drains the stages; after `grace_s` seconds they are interrupted.
 
     A second request, or Ctrl-C, interrupts at once.
     """

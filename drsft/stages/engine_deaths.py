@@ -1,7 +1,7 @@
-"""Work that kills its engine again and again: it is given up after three tries, and the other work goes on.
+"""Gives work up that kills its engine three times; all other work continues.
 
-Ray restarts an actor for ever and hands it the same work again. The board therefore keeps what each actor
-worked on when it died. Knows no Ray.
+Ray restarts an actor for ever and hands it the same work again. The board therefore records what each actor
+worked on when it died. This module does not use Ray.
 """
 
 import re
@@ -33,7 +33,10 @@ class _Actor:
 
 
 class EngineDeaths:
-    """Of one stage. Actors call it as they start, get ready, begin and end work, and die."""
+    """The engine deaths of one stage.
+
+    Actors report their starts, readiness, begun and ended work, and deaths.
+    """
 
     def __init__(self) -> None:
         self.given_up: dict[str, str] = {}  # work -> the cause of its engine's deaths
@@ -41,10 +44,10 @@ class EngineDeaths:
         self._num_deaths: Counter[tuple[str, str]] = Counter()  # (work, cause without its numbers)
 
     def starts(self, actor_id: str, node_id: str) -> bool:
-        """Records the start of an actor's process. False when this is one start too many.
+        """Records the start of an actor's process. Returns False if this is one start too many.
 
-        A start on the node of the last one means that the last process ended. On another node it says nothing
-        of the engine: nodes are lost and replaced.
+        A start on the same node as the last one means that the last process ended. On another node it may
+        only mean that a node was lost and replaced.
         """
         last = self._actors.get(actor_id)
         num_starts = 1
@@ -58,7 +61,10 @@ class EngineDeaths:
         self._actors[actor_id].is_ready = True
 
     def begins(self, actor_id: str, work: str, *, is_alone: bool) -> Permit:
-        """Records that an actor begins work, unless it must not or must first be `is_alone`."""
+        """Records that an actor begins work, if it may.
+
+        Returns whether it may, or only when it `is_alone`.
+        """
         if work in self.given_up:
             return Permit.NEVER
         is_suspect = any(name == work for name, _ in self._num_deaths)
@@ -71,7 +77,7 @@ class EngineDeaths:
         self._actors[actor_id].work.discard(work)
 
     def dies(self, actor_id: str, cause: str) -> None:
-        """Records an engine's death that its actor has lived to tell."""
+        """Records a failure of an engine whose actor survived to report it."""
         actor = self._actors[actor_id]
         self._blame(actor.work, cause)
         actor.work.clear()

@@ -1,4 +1,4 @@
-"""Evaluation with Ray Data: an actor takes model after model and samples the benchmarks' shards."""
+"""Evaluates with Ray Data: an actor takes model after model and samples the benchmarks' shards."""
 
 import asyncio
 import tempfile
@@ -38,7 +38,10 @@ STAGE = "evaluate"
 
 
 class ModelEvaluator:
-    """Keeps the engine of the model it is at; a row is one model, of which it samples all that is missing."""
+    """Evaluates one model per row, with everything of it that is missing.
+
+    It keeps the model's engine meanwhile.
+    """
 
     def __init__(self, config_json: str, store_url: str, board: Any) -> None:
         self._config = RunConfig.model_validate_json(config_json)

@@ -1,4 +1,4 @@
-"""The gap stage with Ray Data: texts scored under a model with the plain prompt, shard by shard."""
+"""Runs the gap stage with Ray Data: texts scored under a model with the plain prompt, shard by shard."""
 
 import time
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ STAGE = "gap"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
-    """What is scored under which model, and where the scores and the report lie."""
+    """Which texts are scored under which model, and where scores and report are stored."""
 
     model: str  # a folder, a hub name or `embedded`
     texts: str  # prefix of the texts' shards: the run's records, or tables of gap.scored_texts.TEXT_SCHEMA
@@ -53,7 +53,7 @@ class Scoring:
 
 
 class ShardScorer:
-    """One copy of the model: in fp32 on a core, in the target's dtype on a GPU."""
+    """Scores shards with one copy of the model: in fp32 on a core, in the target's dtype on a GPU."""
 
     def __init__(self, config_json: str, store_url: str, scoring: Scoring, board: Any) -> None:
         self._guard = ScoringGuard(board, STAGE)
@@ -114,7 +114,7 @@ def run_scores(store: Store, config: RunConfig) -> pa.Table:
 
 
 def run_gap(config: RunConfig, store_url: str, plan: Plan, board: Any, *, number: int = 1) -> None:
-    """A round's records under its target. Raises InputError while some are not rewritten."""
+    """Scores a round's records under its target. Raises InputError while some are not rewritten."""
     missing = plan.shards.keys() - ShardSet(open_store(store_url), RECORDS).done()
     if missing:
         raise InputError(
@@ -151,7 +151,7 @@ def score(
 
 
 def _report(config: RunConfig, scoring: Scoring, scores: ShardSet) -> GapReport:
-    """Reads every shard for its row columns, and those of the rows that are shown for their tokens."""
+    """Reads every shard's row columns, and the tokens of the rows that are shown, and builds the report."""
     shards, tables = sorted(scores.done()), _row_tables(scores)
     rows = pa.concat_tables(tables)
     shown = rows_to_show(rows)
@@ -165,5 +165,5 @@ def _report(config: RunConfig, scoring: Scoring, scores: ShardSet) -> GapReport:
 
 
 def _row_tables(scores: ShardSet) -> list[pa.Table]:
-    """In order of the shards' names."""
+    """Returns the tables in order of the shards' names."""
     return [row_columns(scores.table(shard)) for shard in sorted(scores.done())]

@@ -1,4 +1,4 @@
-"""`drsft gap CONFIG --data FILE --model MODEL`: any texts under any model."""
+"""Implements `drsft gap CONFIG --data FILE --model MODEL`, for any texts under any model."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -33,10 +33,10 @@ __all__ = ["run_gap_of"]
 
 
 def run_gap_of(config: RunConfig, *, data: str | None, model: str | None, console: Console) -> str:
-    """Scores `data` (None: the run's records) under `model` (None: the target); returns where the page lies.
+    """Scores `data` (None: the run's records) under `model` (None: the target); returns where the page is.
 
-    Scores lie below `gap/<data>-<digest>` of the run, where the digest is over texts and model: the same
-    command goes on where it stopped, another file or model never mixes with it.
+    Scores are stored below `gap/<data>-<digest>` of the run, where the digest is over texts and model. So the
+    same command resumes, and another file or model never mixes with it.
     """
     run = run_of(config)
     store = run.store
@@ -75,8 +75,8 @@ def _rows_of_data(
 
 
 def _rows_of_run(run: Run, prompter: Prompter) -> Iterator[list[Text]]:
-    """Yields the first round's texts for another model: its own prompt, other ids where its tokenizer is
-    another.
+    """Yields the first round's texts for another model, with its own prompt, re-tokenised if its tokenizer
+    differs.
     """
     target = run_prompter(run.config.target, run.store)
     is_same = target.tokenizer.get_vocab() == prompter.tokenizer.get_vocab()
@@ -99,7 +99,7 @@ def _rows_of_run(run: Run, prompter: Prompter) -> Iterator[list[Text]]:
 
 
 def _encoded_anew(ids: Sequence[int], target: Prompter, prompter: Prompter) -> tuple[int, ...]:
-    """Returns the target's completion in another model's tokens, with its thought where both know
+    """Returns the target's completion in another model's tokens, with its thought if both models have
     thoughts.
     """
     parts = target.split(ids)

@@ -1,4 +1,4 @@
-"""The whole run, round after round and stage after stage.
+"""Runs the whole run, round after round and stage after stage.
 
 A stage skips what it has already committed, so the same command resumes a run.
 """
@@ -58,7 +58,7 @@ STAGES = ("rewrite", "gap", "train", "evaluate", "report")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Start:
-    """What the rounds share in one start of a run. `connect` connects to Ray, once."""
+    """The objects that rounds share in one start of a run. `connect` connects to Ray, once."""
 
     run: Run
     planning: Planning
@@ -70,7 +70,10 @@ class _Start:
 
     @property
     def plan(self) -> Plan:
-        """Only once the problems are read, which they are behind the first round's rewriting."""
+        """The plan.
+
+        Available once all problems are read, which is certain after the first round's rewriting.
+        """
         assert self.planning.plan is not None
         return self.planning.plan
 
@@ -85,10 +88,10 @@ def run_pipeline(
     console: Console,
     on_lines: OnLines = lambda lines: None,
 ) -> str:
-    """Runs the named stages of the run that `config` describes; returns where the report or the run lies.
+    """Runs the named stages of the run that `config` describes; returns where the report or the run is.
 
-    Shards that are found to be damaged are withdrawn, and what of them the stages name is done again.
-    `on_lines` gets the progress as lines, a few times a second.
+    Damaged shards are withdrawn, and computed again if their stage is among `stages`. `on_lines` gets the
+    progress as lines, a few times a second.
     """
     run = partial(_run_pipeline, config, stages=stages, console=console, on_lines=on_lines)
     try:
@@ -138,7 +141,7 @@ def _run_pipeline(config: RunConfig, *, stages: Sequence[str], console: Console,
 
 
 def _begin_planning(run: Run, stages: Sequence[str], say: Callable[[str], None]) -> Planning:
-    """Reads all problems, or where rewriting can begin with the first ones, only these."""
+    """Reads all problems; or, if rewriting can begin with the first ones, only these."""
     planning = plan_run(run, on_plan=lambda plan: say(describe_plan(plan)))
     before = run.plan()
     is_rewritten = before is not None and rewriting.is_complete(run, before)
@@ -151,7 +154,7 @@ def _begin_planning(run: Run, stages: Sequence[str], say: Callable[[str], None])
 
 
 def _run_rounds(start: _Start) -> None:
-    """A later round begins when the one before it is trained; until then its stages wait for it."""
+    """Runs the rounds in order; a later round begins when the one before it is trained."""
     for one in rounds_of(start.run):
         if one.before is not None and (reason := _waits_for(one, start)):
             start.say(f"round {one.number} waits: {reason}")
@@ -161,9 +164,7 @@ def _run_rounds(start: _Start) -> None:
 
 
 def _waits_for(one: Round, start: _Start) -> str | None:
-    """Returns what must be done first, by other commands or by this one, before these stages of a later
-    round.
-    """
+    """Returns what these stages of a later round have to wait for, or None."""
     if not one.has_target:
         return f"round {one.number - 1} is not trained yet"
     if "rewrite" not in start.stages and not rewriting.is_complete(one.run, start.plan):
@@ -242,7 +243,7 @@ def _run_stage(stage: str, one: Round, start: _Start, plans: Mapping[str, Plan],
 
 @contextmanager
 def _announced(board: Any, stage: str) -> Iterator[None]:
-    """Alerts on a stage hold while it runs."""
+    """Marks a stage as running for the length of the block, since alerts apply only while it runs."""
     board.running.remote(stage, True)
     try:
         yield
@@ -256,7 +257,7 @@ def _connect_once(
     console: Console,
     until_connected: Callable[[], AbstractContextManager[None]],
 ) -> None:
-    """Connects to Ray for the rest of the run, if that has not been done, and notes the time until then."""
+    """Connects to Ray for the rest of the run, if not yet connected, and records the time until then."""
     if not ray.is_initialized():
         with until_connected():
             cluster.enter_context(last_word())

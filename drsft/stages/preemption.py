@@ -1,9 +1,9 @@
-"""Tells Ray that this node is about to go, and holds it until its work has left or the time is up.
+"""Tells Ray that this node will be removed, and waits until its work has left or the time is up.
 
     python -m drsft.stages.preemption --seconds 100
 
-The preStop hook of the pods in k8s/. Ray places nothing new on the node, Serve moves its replicas, training
-writes a checkpoint at its next step instead of losing what came after the last one.
+It is the preStop hook of the pods in k8s/. Ray places nothing new on the node, Serve moves its replicas, and
+training writes a checkpoint at its next step, so that no step is lost.
 """
 
 import argparse
@@ -21,9 +21,9 @@ POLL_S = 1.0
 
 
 def announce(*, seconds: float) -> str:
-    """Marks the node that this process is connected to as one that is taken away in so many seconds; its id.
+    """Marks this process's node as one that will be removed in `seconds`; returns the node's id.
 
-    Raises RuntimeError when the cluster refuses.
+    Raises RuntimeError if the cluster rejects it.
     """
     context = ray.get_runtime_context()
     deadline_ms = int((time.time() + seconds) * 1000)
@@ -39,9 +39,9 @@ def announce(*, seconds: float) -> str:
 
 
 def wait_until_idle(node_id: str, *, seconds: float) -> bool:
-    """Returns whether no actor was left on the node within so many seconds.
+    """Waits until no actor is left on the node; returns False if `seconds` passed first.
 
-    A node that the autoscaler removes is idle already: it is not held up.
+    A node that the autoscaler removes is idle already, so it does not wait.
     """
     deadline_s = time.monotonic() + seconds
     here = ray.get_runtime_context().gcs_address  # or it looks for the one cluster of this machine

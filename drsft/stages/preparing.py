@@ -1,4 +1,4 @@
-"""What comes before a run's stages: its problems and benchmarks are planned, and it says what it is."""
+"""Prepares a run's stages: plans its problems and benchmarks, and writes its manifest."""
 
 import json
 import logging
@@ -38,10 +38,9 @@ logger = logging.getLogger(__name__)
 
 
 def plan_run(run: Run, *, on_plan: Callable[[Plan], None] = lambda plan: None) -> Planning:
-    """Begins to read the run's problems, which its first start cuts into shards; the later ones compare.
+    """Begins to read the run's problems; the first start cuts them into shards, later ones compare.
 
-    Raises InputError where they are others by now, and ModelError where the turn is not as the configuration
-    has it.
+    Raises InputError if they have changed, and ModelError if the turn does not fit the configuration.
     """
     config = run.config
     check_cards(config.target, config.rewrite, config.resources.gpus_per_actor)
@@ -70,7 +69,7 @@ def plan_run(run: Run, *, on_plan: Callable[[Plan], None] = lambda plan: None) -
 
 
 def _peculiarities(prompter: Prompter) -> Iterator[str]:
-    """In what the turn that is trained differs from what the template itself renders."""
+    """Yields the differences between the turn that is trained and what the template renders."""
     if (reason := prompter.turn.differs_because) is not None:
         yield reason
     if prompter.is_cut_inside_a_token:
@@ -88,14 +87,16 @@ def describe_plan(plan: Plan) -> str:
 
 
 def plan_run_benchmarks(run: Run) -> dict[str, Plan]:
-    """By benchmark."""
+    """Returns the plan of each benchmark."""
     return plan_benchmarks(run, run_prompter(run.config.target, run.store))
 
 
 def write_manifest(run: Run) -> None:
-    """The manifest is the first start's and says what the run is; the configuration is the last start's, with
-    the arms and benchmarks that it asked for, and the workers that were settled. Raises ModelError where the
-    target is another one by now."""
+    """Writes the manifest at the first start, and the configuration at every start.
+
+    The configuration includes its arms, its benchmarks and the settled workers. Raises ModelError if the
+    target is another one by now.
+    """
     config = run.config
     fingerprint = model_fingerprint(model_location(config.target.model))
     manifest = {
@@ -114,7 +115,7 @@ def write_manifest(run: Run) -> None:
 
 
 def keep_resources(run: Run, resources: Resources) -> Run:
-    """Returns the run with its workers settled, which its folder then says too."""
+    """Returns the run with its workers settled, and stores them in its folder."""
     _keep_config(run, resources)
     return Run(run.store, run.config.model_copy(update={"resources": resources}))
 
@@ -125,7 +126,7 @@ def _keep_config(run: Run, resources: Resources) -> None:
 
 
 def describe_carried_over(round_run: Run, plan: Plan) -> str:
-    """Returns what a later round rewrites again, and what it need not."""
+    """Says what a later round rewrites again, and what it carries over."""
     findings = sum(survey_counts(round_run).values(), Counter())
     counts = ShardCounts.total(summary.counts for summary in round_run.summaries())
     unsolved, grew = findings[SurveyFinding.NOT_SOLVED_ALONE], findings[SurveyFinding.GAP_GREW]
@@ -138,7 +139,7 @@ def describe_carried_over(round_run: Run, plan: Plan) -> str:
 
 
 def sweep(store: Store) -> None:
-    """Removes what killed processes left half-written, or without a commit. A failure is only logged."""
+    """Removes what killed processes left half-written or uncommitted. A failure is only logged."""
     try:
         if num_removed := store.sweep() + remove_unnamed(store):
             logger.info("removed %d objects that writers which were killed left", num_removed)

@@ -1,6 +1,6 @@
-"""How far a run is: workers report to one board, an actor of Ray on the driver's node.
+"""Keeps a run's progress: workers report to one board, a Ray actor on the driver's node.
 
-A lost update changes what is shown and nothing else; what is done is read from the commits.
+A lost update changes only what is shown; finished work is read from the commits.
 """
 
 import time
@@ -32,7 +32,7 @@ class ProgressBoard:
     """Keeps the progress of all stages, in the order in which they began."""
 
     def __init__(self, run: str | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """With the run's name what happens is also told to Prometheus (docs/metrics.md)."""
+        """With `run`, the run's name, progress is also exported to Prometheus (docs/metrics.md)."""
         self._clock = clock
         self._stages: dict[str, StageState] = {}
         self._is_draining = False
@@ -42,7 +42,7 @@ class ProgressBoard:
         self._checkpoints: dict[tuple[str, str], float] = {}  # arm and seed -> the step it was saved after
 
     def drain(self) -> None:
-        """Nothing new is to be begun; what is under way may end."""
+        """Starts draining: no new work begins, and running work may finish."""
         self._is_draining = True
 
     def is_draining(self) -> bool:
@@ -56,7 +56,10 @@ class ProgressBoard:
     def begin(
         self, stage: str, *, total: float = 0, done_before: float = 0, is_growing: bool = False
     ) -> None:
-        """`is_growing` until `close_shards`: the total is that of the shards added so far."""
+        """Begins a stage.
+
+        While `is_growing`, until `close_shards`, the total counts the shards added so far.
+        """
         self._stages[stage] = StageState(
             stage=stage,
             began_s=self._clock(),
@@ -71,17 +74,17 @@ class ProgressBoard:
         self._set("last_commit_timestamp_seconds", time.time(), stage=stage)
 
     def add_shards(self, stage: str, shards: Sequence[str], *, num_problems: float, num_done: float) -> None:
-        """Adds shards to be done to a stage that grows by so many problems, of which some are done."""
+        """Adds shards to a growing stage, with `num_problems` problems, of which `num_done` are done."""
         self._queues[stage].add(shards)
         self._get(stage).grow(num_problems, num_done)
 
     def close_shards(self, stage: str, *, drop: bool = False) -> None:
-        """The stage has all its shards. With `drop` those that wait are not begun."""
+        """Marks that the stage has all its shards. With `drop`, waiting shards are not begun."""
         self._queues[stage].close(drop=drop)
         self._get(stage).is_growing = False
 
     def next_shard(self, stage: str, slot: int, *, finished: str | None) -> Draw:
-        """As ShardQueue's `draw`; nothing more once the run was asked to end."""
+        """Draws as ShardQueue's `draw`; nothing more once the run drains."""
         return NoShard.MORE if self._is_draining else self._queues[stage].draw(slot, finished=finished)
 
     def is_asked(self, stage: str) -> bool:
@@ -89,7 +92,7 @@ class ProgressBoard:
         return self._queues[stage].is_asked
 
     def engine_starts(self, stage: str, actor_id: str, node_id: str) -> bool:
-        """As EngineDeaths, like the methods below it."""
+        """Passes the report to EngineDeaths, as the methods below do."""
         self._get(stage).engine_ends(actor_id)  # its process may have been another
         return self._deaths[stage].starts(actor_id, node_id)
 
@@ -103,7 +106,7 @@ class ProgressBoard:
         self._deaths[stage].ends(actor_id, work)
 
     def engine_is(self, stage: str, actor_id: str, phase: EnginePhase) -> None:
-        """What an engine does until it samples."""
+        """Records what an engine does until it samples."""
         self._get(stage).engine_is(actor_id, phase)
         self._get(stage).note = ""
 
@@ -116,7 +119,7 @@ class ProgressBoard:
         *,
         num_new_samples: int = 0,
     ) -> None:
-        """An engine's own counters since its last report; the new samples are finished ones."""
+        """Records an engine's own counters since its last report; new samples are finished ones."""
         self._get(stage).engine_samples(
             actor_id, num_new_tokens, num_in_flight, num_new_samples=num_new_samples, now_s=self._clock()
         )
@@ -130,11 +133,11 @@ class ProgressBoard:
         self.count([("engine_deaths", 1, {"stage": stage})])
 
     def given_up(self, stage: str) -> dict[str, str]:
-        """Work that killed its engine too often, with the cause."""
+        """Returns the names of work that killed its engine too often, each with the cause."""
         return self._deaths[stage].given_up
 
     def add(self, stage: str, *, done: float = 0, num_tokens: float = 0, **counts: float) -> None:
-        """Add what one worker did since its last message."""
+        """Adds what one worker did since its last message."""
         self._get(stage).add(done, num_tokens, counts, now_s=self._clock())
         self.count([("problems", done, {"stage": stage}), ("tokens", num_tokens, {"stage": stage})])
         self._tell_share(stage)
@@ -149,7 +152,7 @@ class ProgressBoard:
         left_s: float | None = None,
         **counts: float,
     ) -> None:
-        """Set where a stage stands, for stages with one voice; `left_s` where that knows it."""
+        """Sets a stage's progress, for stages that one process reports; `left_s` if that process knows it."""
         self._get(stage).update(done, total, note, counts, left_s=left_s, now_s=self._clock())
         self._tell_share(stage)
 
@@ -166,7 +169,7 @@ class ProgressBoard:
                 self._set("last_commit_timestamp_seconds", time.time(), **labels)
 
     def trained(self, step: int, metrics: Mapping[str, float], *, arm: str, seed: str) -> None:
-        """The newest step of a training."""
+        """Records the newest step of a training."""
         self._set("training_step", step, arm=arm, seed=seed)
         for name, metric in TRAINING.items():
             if metric in metrics:
@@ -186,15 +189,14 @@ class ProgressBoard:
             self._metrics.set(f"drsft_{name}", value, **labels)
 
     def snapshot(self) -> list[StageProgress]:
-        """Returns all stages as they are now."""
+        """Returns the current progress of all stages."""
         now_s = self._clock()
         return [state.at(now_s) for state in self._stages.values()]
 
 
 def start_board(run: str | None = None) -> Any:
-    """Returns the board as a Ray actor that takes no CPU.
-
-    On the driver's node: a worker's may be taken away.
+    """Starts the board as a Ray actor without CPUs, on the driver's node, since worker nodes may be
+    removed.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return ray.remote(num_cpus=0, scheduling_strategy=here)(ProgressBoard).remote(run)
@@ -216,7 +218,10 @@ class ProgressReporter:
             self.flush()
 
     def count(self, name: str, amount: float = 1, /, **labels: str) -> None:
-        """For a counter of drsft.process.metric_names, `drsft_NAME_total`; sent with what is added next."""
+        """Adds to a counter of drsft.process.metric_names, `drsft_NAME_total`.
+
+        It is sent with the next update.
+        """
         key = (name, tuple(labels.items()))
         self._counts[key] = self._counts.get(key, 0) + amount
 
@@ -228,11 +233,11 @@ class ProgressReporter:
         self._sums, self._counts, self._sent_s = {}, {}, time.monotonic()
 
     def is_draining(self) -> bool:
-        """Asked before a shard is begun; waits for the answer."""
+        """Asks the board whether the run drains, before a shard is begun; waits for the answer."""
         return self._board is not None and bool(ray.get(self._board.is_draining.remote()))
 
 
 def stop_if_draining(board: Any) -> None:
-    """Ends a stage that was cut short, as SIGTERM asked. Raises KeyboardInterrupt."""
+    """Raises KeyboardInterrupt if the stage was cut short by a drain, as SIGTERM requests."""
     if board is not None and ray.get(board.is_draining.remote()):
         raise KeyboardInterrupt("SIGTERM")

@@ -1,4 +1,4 @@
-"""Draws the progress board: live on a terminal, a line now and then elsewhere, the same lines for a page."""
+"""Draws the progress board: live on a terminal, as occasional lines elsewhere; a page gets the same lines."""
 
 import threading
 import time
@@ -87,7 +87,7 @@ def _share(stage: StageProgress) -> str:
 
 
 def describe(stage: StageProgress) -> str:
-    """Returns the rest of a stage's line: sources, samples, speed, time left, and what is being done."""
+    """Returns the rest of a stage's line: sources, samples, speed, time left, current work."""
     parts = [f"{stage.total:,.0f} problems so far, reading"] if stage.is_growing else []
     parts += [f"{name} {stage.counts[name]:,.0f}" for name in SOURCES if name in stage.counts]
     if stage.num_samples:
@@ -107,7 +107,7 @@ def describe(stage: StageProgress) -> str:
 
 
 def _phases(engines: Mapping[EnginePhase, int]) -> str:
-    """Returns what the engines do that do not sample yet; nothing once all of them do."""
+    """Returns what the engines do that do not sample yet; empty once all sample."""
     starting = {phase: num for phase, num in engines.items() if phase is not EnginePhase.SAMPLING}
     if len(engines) == 1:
         return "".join(starting)
@@ -121,7 +121,7 @@ def _clock(seconds: float) -> str:
 
 
 class LinePrinter:
-    """For logs: a line when a stage does another thing, has moved on by a tenth or ends, and every minute."""
+    """Prints lines for logs: when a stage changes its work, advances by a tenth or ends, and every minute."""
 
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._console, self._clock = console, clock

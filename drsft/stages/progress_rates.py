@@ -1,4 +1,4 @@
-"""Rates and times left of a stage, from what its engines have counted. Knows no Ray and no clock."""
+"""Computes rates and remaining times of a stage from its engines' counts, without Ray or a clock."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _SHORTEST_S = 1.0  # two engines may report at the same moment
 
 @dataclass(slots=True)
 class TokenMeter:
-    """Tokens that the engines of one stage have sampled. Times are any clock's that only moves forward."""
+    """Counts the tokens that a stage's engines have sampled. Times may be of any monotonic clock."""
 
     num_tokens: float = 0
     _in_flight: dict[str, int] = field(default_factory=dict)
@@ -21,11 +21,11 @@ class TokenMeter:
 
     @property
     def num_in_flight(self) -> int:
-        """Samples that the engines have and have not finished."""
+        """Samples that the engines have begun and not finished."""
         return sum(self._in_flight.values())
 
     def read(self, engine: str, num_new_tokens: float, num_in_flight: int, *, now_s: float) -> None:
-        """Takes what an engine has sampled since its last report, and its samples at this moment."""
+        """Records what an engine has sampled since its last report, and its current samples in flight."""
         self._in_flight[engine] = num_in_flight
         self.num_tokens += num_new_tokens
         self._began_s = now_s if self._began_s is None else self._began_s
@@ -34,11 +34,14 @@ class TokenMeter:
             self._readings.popleft()
 
     def forget(self, engine: str) -> None:
-        """What an engine that ended or died had in flight is in flight no more."""
+        """Drops the samples in flight of an engine that ended or failed."""
         self._in_flight.pop(engine, None)
 
     def tokens_per_s(self, *, now_s: float) -> float | None:
-        """Over the last seconds; None in the first second, and while no tokens come."""
+        """Returns the token rate over the last seconds.
+
+        Returns None before the first token and in the first second.
+        """
         if not self._readings:
             return None
         began_s, before = self._readings[0]
@@ -46,7 +49,10 @@ class TokenMeter:
         return num_tokens / span_s if num_tokens and span_s >= _SHORTEST_S else None
 
     def mean_tokens_per_s(self) -> float | None:
-        """From the first report to the last one; None before the first token and in the first second."""
+        """Returns the mean token rate since the first report.
+
+        Returns None before the first token and in the first second.
+        """
         if self._began_s is None or not self.num_tokens:
             return None
         span_s = self._readings[-1][0] - self._began_s
@@ -61,10 +67,12 @@ def time_left_s(
     tokens_sampled: float,
     tokens_per_s: float | None,
 ) -> float | None:
-    """Seconds until the problems left are sampled, if they take as many tokens as those done.
+    """Returns the seconds until the remaining problems are sampled, if they take as many tokens as those
+    done.
 
-    What is sampled beyond the done ones counts as work done. None while no problem is done, while there is
-    no rate, and when the ones in flight are longer than those done, so that these say nothing.
+    Tokens of unfinished problems count as work done. It returns None while no problem is done, while there is
+    no rate, and if the problems in flight are already longer than finished ones, so that no estimate is
+    possible.
     """
     if not (num_done and tokens_of_done and tokens_per_s):
         return None
@@ -74,21 +82,21 @@ def time_left_s(
 
 @dataclass(slots=True)
 class _Pace:
-    """What one arm's steps took, but for each training's first, which compiles and follows the loading."""
+    """The steps of one arm and their time, without each training's first step, which includes compiling."""
 
     num_steps: int = 0
     wall_s: float = 0.0
 
 
 class TrainingClock:
-    """The time left of trainings that run one after the other: each arm has its own pace, and each training
-    takes time beside its steps (it loads a model and compiles before them, and exports behind them).
+    """Estimates the time left of trainings that run one after the other.
 
-    An arm that has not trained yet counts with the mean of the others.
+    Each arm has its own pace, and each training takes time besides its steps: it loads a model and compiles
+    before them, and exports after them. An arm that has not trained yet counts with the mean of the others.
     """
 
     def __init__(self, jobs: Sequence[tuple[str, int]]) -> None:
-        """`jobs` are the trainings that are not finished, in order: each an arm and its number of steps."""
+        """`jobs` are the unfinished trainings, in order: each an arm and its number of steps."""
         self._jobs = deque(jobs)
         self._paces: dict[str, _Pace] = {}
         self._before_s: list[float] = []  # of each training, until its first step has ended
@@ -100,7 +108,7 @@ class TrainingClock:
         self._began_s, self._last = now_s, None
 
     def step(self, step: int, *, now_s: float) -> None:
-        """The training under way has done so many steps."""
+        """Records that the current training has done `step` steps."""
         if self._last is None:
             assert self._began_s is not None
             self._before_s.append(now_s - self._began_s)
@@ -111,7 +119,7 @@ class TrainingClock:
         self._last = step, now_s
 
     def end(self, *, now_s: float) -> None:
-        """The training under way is committed."""
+        """Records that the current training is committed."""
         self._jobs.popleft()
         if self._last is not None:
             self._behind_s.append(now_s - self._last[1])

@@ -1,4 +1,6 @@
-"""Metrics through Ray: a node's agent exports what its processes count, and Prometheus scrapes the agents."""
+"""Exports metrics through Ray: a node's agent exports what its processes count, and Prometheus scrapes the
+agents.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,7 +13,7 @@ __all__ = ["RayMetrics"]
 
 
 class RayMetrics:
-    """The given metrics of this process, with labels that all of them have. Make one a process."""
+    """The given metrics of this process, all with the same labels. Make one per process."""
 
     def __init__(
         self,

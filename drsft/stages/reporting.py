@@ -1,4 +1,4 @@
-"""The last stage: the report's page, those of later rounds, and its tables on the terminal."""
+"""Runs the last stage: the report's page, those of later rounds, and its tables on the terminal."""
 
 from itertools import islice
 
@@ -15,7 +15,7 @@ __all__ = ["show_and_write_report"]
 
 
 def show_and_write_report(run: Run, console: Console) -> str:
-    """Returns where the run's page lies."""
+    """Writes the pages, prints the tables, and returns where the run's page is."""
     data = collect(run)
     if data.comparison:
         table = Table(*COMPARISON_HEADER, box=SIMPLE)

@@ -1,4 +1,4 @@
-"""Rewriting with Ray Data: an actor holds one engine and runs the cascade for many problems at once."""
+"""Rewrites with Ray Data: an actor holds one engine and runs the cascade for many problems at once."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -54,7 +54,7 @@ MakePolicy = Callable[[Target, Prompter], Policy]  # called once in each actor
 
 
 class RewritingActor:
-    """One engine and its verifiers; several shards in flight, so the engine never drains between them."""
+    """An actor with one engine and its verifiers; it has several shards in flight to keep the engine busy."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class RewritingActor:
         self._guard.ready()
 
     async def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """A row is a slot: it takes one shard after the other until there are no more."""
+        """Works on shards in one slot until there are no more; the row is the slot."""
         for slot in map(int, batch["slot"]):
             shard = await self._next_shard(slot)
             while shard is not None:
@@ -106,7 +106,10 @@ class RewritingActor:
         return batch
 
     async def _next_shard(self, slot: int, *, finished: str | None = None) -> str | None:
-        """Waits while the data is still being read. None when there is no more to do."""
+        """Returns the slot's next shard, waiting while the data is still being read.
+
+        Returns None if there are no more.
+        """
         async with self._drawing:
             while not self._has_failed:
                 match await self._board.next_shard.remote(STAGE, slot, finished=finished):
@@ -136,7 +139,7 @@ class RewritingActor:
 
 
 class _Progress(NoEvents):
-    """Counts what is done, for the run's progress and its metrics."""
+    """Counts finished work, for the run's progress and its metrics."""
 
     def __init__(self, progress: ProgressReporter) -> None:
         self._progress = progress
@@ -195,11 +198,10 @@ def run_rewriting(
     number: int = 1,
     before_url: str | None = None,
 ) -> None:
-    """Rewrites every shard that is not committed yet, while the planning goes on where it has not ended.
+    """Rewrites every shard that is not committed yet, while planning may still continue.
 
-    A later round (`number` from 2) carries over records of the one before, which lies at
-    `before_url`; its survey must be complete. Raises what the planning raises, once the shards that are
-    under way by then are committed.
+    A later round (`number` from 2) carries over records of the previous one, stored at `before_url`; its
+    survey must be complete. Errors of the planning are raised once the shards in flight are committed.
     """
     store = open_store(store_url)
     if config.traces is not None:
@@ -242,7 +244,7 @@ def run_rewriting(
 def _tokens_per_problem(
     config: RunConfig, plan: Plan | None, sizes: Mapping[str, int] | None
 ) -> float | None:
-    """Returns the round's token budget, shared out among all problems that it rewrites."""
+    """Returns the round's token budget divided by the number of problems that it rewrites."""
     budget = config.rewrite.tokens_per_run
     if budget is None:
         return None

@@ -1,4 +1,6 @@
-"""Chooses engines, threads and training workers where the configuration leaves them open, by what Ray has."""
+"""Chooses engines, threads and training workers that the configuration leaves open, by the cluster's
+resources.
+"""
 
 from collections.abc import Iterator
 
@@ -17,9 +19,11 @@ MIB = 1 << 20
 
 
 def settled_resources(target: Target, given: Resources, *, reserved_cpus: float = 0) -> Resources:
-    """What is given stays. Nodes that a growing cluster has not yet started do not count.
+    """Returns the resources with open settings chosen; given settings stay.
 
-    `reserved_cpus` of this machine are for other work than engines.
+    Nodes that a growing cluster has not started yet do not count.
+
+    `reserved_cpus` of this machine are kept for other work than engines.
     """
     engines = engine_layout(
         given,
@@ -41,7 +45,7 @@ def settled_resources(target: Target, given: Resources, *, reserved_cpus: float 
 
 
 def _size_or_none(target: Target) -> ModelSize | None:
-    """None for a model whose config.json says its size in a way of its own."""
+    """Returns the model's size; None if its config.json does not state it in a known way."""
     try:
         return model_size(model_location(target.model), target.dtype)
     except (ModelError, AttributeError, TypeError):
@@ -49,7 +53,7 @@ def _size_or_none(target: Target) -> ModelSize | None:
 
 
 def _nodes(group: str | None, reserved_cpus: float = 0) -> Iterator[Node]:
-    """The nodes of the cluster that work may be placed on. This machine's memory is what is free by now."""
+    """Yields the cluster's nodes that may be used; for this machine, with the memory that is free now."""
     here = ray.get_runtime_context().get_node_id()
     for node in ray.nodes():
         has, labels = node["Resources"], node.get("Labels") or {}

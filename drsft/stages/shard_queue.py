@@ -1,7 +1,7 @@
-"""The shards of a stage that wait to be begun. Knows no Ray.
+"""A queue of a stage's shards that wait to be begun. It does not use Ray.
 
-Slots draw from it: a slot is one of the places in which an actor works on a shard. The shards may still be
-added to while the first ones are in work.
+Slots draw from it: a slot is one of an actor's places for a shard in work. Shards can still be added while
+the first ones are in work.
 """
 
 from collections import deque
@@ -13,7 +13,7 @@ __all__ = ["Draw", "NoShard", "ShardQueue"]
 
 
 class NoShard(Enum):
-    """What a slot gets in place of a shard."""
+    """Why a slot gets no shard."""
 
     YET = "ask again: the data is still being read"
     MORE = "end: there will be none"
@@ -33,15 +33,16 @@ class ShardQueue:
         self._waiting.extend(shards)
 
     def close(self, *, drop: bool = False) -> None:
-        """Nothing more will be added. With `drop`, what waits is not begun either."""
+        """Marks that no shards will be added. With `drop`, waiting shards are not begun either."""
         self.is_closed = True
         if drop:
             self._waiting.clear()
 
     def draw(self, slot: int, *, finished: str | None) -> Draw:
-        """Returns the slot's next shard. `finished` is the one that it has had and done.
+        """Returns the slot's next shard; `finished` is the one that it has just done.
 
-        A slot that has not finished its shard was cut off with its actor, and gets it again.
+        A slot that asks without having finished its shard was interrupted with its actor, and gets the shard
+        again.
         """
         self.is_asked = True
         if finished is not None and self._held.get(slot) == finished:

@@ -1,6 +1,6 @@
-"""How far one stage is: what its workers have told so far, and what that comes to at a moment.
+"""Tracks how far one stage is: its workers' reports, and what they amount to at a given time.
 
-Knows no Ray. The board has the clock.
+It uses neither Ray nor a clock; the board has the clock.
 """
 
 import math
@@ -16,7 +16,7 @@ __all__ = ["StageProgress", "StageState"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageProgress:
-    """One stage at one moment."""
+    """The progress of one stage at one moment."""
 
     stage: str
     done: float = 0
@@ -39,7 +39,7 @@ class StageProgress:
 
 @dataclass(slots=True, kw_only=True)
 class StageState:
-    """A stage's counters; changed by its workers' messages."""
+    """A stage's counters, updated by its workers' messages."""
 
     stage: str
     began_s: float
@@ -58,7 +58,10 @@ class StageState:
     updated_s: float | None = None
 
     def add(self, done: float, num_tokens: float, counts: Mapping[str, float], *, now_s: float) -> None:
-        """What one worker did since its last message. What a lost worker had begun is counted twice."""
+        """Adds what one worker did since its last message.
+
+        Work that a lost worker had begun is counted twice.
+        """
         self._set_done(min(self.done + done, self.total or math.inf), now_s)
         self.tokens_of_done += num_tokens
         for name, count in counts.items():
@@ -74,7 +77,7 @@ class StageState:
         left_s: float | None,
         now_s: float,
     ) -> None:
-        """Takes how far a stage is whose one process reports for all of it."""
+        """Sets the progress of a stage that one process reports."""
         self.total, self.counts, self.left_s = total, dict(counts), left_s
         self._set_done(done, now_s)
         self.note = note
@@ -84,7 +87,7 @@ class StageState:
         self.first_update = self.first_update or (now_s, done)
 
     def grow(self, total: float, done: float) -> None:
-        """The stage has more to do; some of it was done by an earlier start."""
+        """Adds work to the stage, some of which an earlier start has done."""
         self.total, self.done, self.done_before = (
             self.total + total,
             self.done + done,
@@ -149,7 +152,10 @@ class StageState:
         )
 
     def _remaining_by_updates(self) -> float | None:
-        """For stages without engines. The first update's own work says nothing: when it began is unknown."""
+        """Returns the time left of a stage without engines.
+
+        The first update is ignored, since the beginning of its work is unknown.
+        """
         if self.first_update is None or self.updated_s is None:
             return None
         first_s, first_done = self.first_update

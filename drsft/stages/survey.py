@@ -1,4 +1,4 @@
-"""Between rounds: which records of the round before are carried over under the new target, shard by shard."""
+"""Surveys records between rounds: which ones the new target carries over, shard by shard."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -34,7 +34,7 @@ SURVEY_SCHEMA = pa.schema(
 
 
 class ShardSurveyor:
-    """Holds both targets, the one before and the new one."""
+    """Surveys shards with two models, the previous target and the new one."""
 
     def __init__(
         self, config_json: str, before_json: str, store_url: str, before_url: str, board: Any
@@ -83,14 +83,14 @@ class ShardSurveyor:
 
 
 def _mean_logprobs(model: CausalLM, records: Sequence[Record]) -> dict[str, float]:
-    """Of each kept text with the plain prompt, by problem id."""
+    """Returns the mean log-prob of each kept text with the plain prompt, by problem id."""
     scores = score_rows(model, [(record.prompt_ids, record.completion_ids) for record in records])
     pairs = zip(records, scores, strict=True)
     return {record.problem.problem_id: float(score.logprobs_T.mean()) for record, score in pairs}
 
 
 def run_survey(one: Round, plan: Plan, board: Any) -> None:
-    """Surveys the shards that a later round has not committed yet; the round before must be trained."""
+    """Surveys the shards that a later round has not surveyed yet; the previous round must be trained."""
     assert one.before is not None
     config, before = one.run.config, one.before.run
     done = one.run.survey.done()

@@ -1,4 +1,4 @@
-"""Spans to an OpenTelemetry collector, where `traces` of the run or of the service names one."""
+"""Sends spans to the OpenTelemetry collector that `traces` of the run or of the service names."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,10 @@ PATIENCE_S = 2.0
 
 
 def check_can_export() -> None:
-    """Raises SetupError where OpenTelemetry's packages are missing: said by the driver, before any actor."""
+    """Raises SetupError if OpenTelemetry's packages are missing.
+
+    The driver calls it before any actor starts.
+    """
     try:
         import opentelemetry.exporter.otlp.proto.http.trace_exporter
         import opentelemetry.sdk.trace  # noqa: F401
@@ -21,12 +24,11 @@ def check_can_export() -> None:
 
 
 def export_traces(traces: Traces, **of: str) -> Callable[[], bool]:
-    """This process's spans go to the collector, in batches; returns what sends those that still wait.
+    """Sends this process's spans to the collector in batches, and returns a function that flushes them.
 
-    `of` says whose they all are: run and stage.
-
-    An actor may be ended at any time after its work, so that is called when a shard is committed. A collector
-    that does not answer costs a shard two seconds and its spans, which the log says; the work goes on.
+    `of` labels all of them: run and stage. Call the function when a shard is committed, since an actor may be
+    ended at any time after its work. A collector that does not answer costs a shard two seconds and its
+    spans, which is logged; the work continues.
     """
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource

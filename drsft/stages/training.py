@@ -1,7 +1,7 @@
-"""Training with Ray Train: the packed views are made once, then one group of workers trains every job.
+"""Trains with Ray Train: the packed views are made once, then one group of workers trains every job.
 
-Workers start, and import, once for all jobs. A finished job is skipped; a job that was cut off goes on from
-its last committed checkpoint, after a worker's death as after the driver's.
+Workers start, and import, once for all jobs. A finished job is skipped; an interrupted job resumes from its
+last committed checkpoint, whether a worker or the driver was lost.
 """
 
 import json
@@ -56,7 +56,7 @@ def _is_done(store: Store, train: Train, job: Job) -> bool:
 
 
 def told_troubles(run: Run) -> list[str]:
-    """Returns what the finished trainings' metrics warn of, a line each."""
+    """Returns the warnings in the finished trainings' metrics, one line each."""
     return [
         f"{model.arm} seed {model.seed}: {text}"
         for model, folder in run.trainings()
@@ -68,8 +68,9 @@ def told_troubles(run: Run) -> list[str]:
 def run_training(config: RunConfig, store_url: str, read_view: ReadView, *, board: Any | None) -> None:
     """Trains every arm with every seed, each into its folder of the run.
 
-    A view is asked for once, and kept packed. Nothing happens when all is done already. Raises StageError
-    when a job cannot be finished, and the errors of loading a model or reaching the store as they are.
+    Each view is read once and stored packed. If everything is done already, nothing happens. Raises
+    StageError if a job cannot be finished; errors of loading a model or reaching the store are raised
+    unchanged.
     """
     store = open_store(store_url)
     if is_complete(Run(store, config)):
@@ -87,9 +88,8 @@ def run_training(config: RunConfig, store_url: str, read_view: ReadView, *, boar
 
 
 def _filtered(store: Store, records: pa.Table, data: DataView, config: RunConfig) -> pa.Table:
-    """Returns the records without what `train.filter` leaves out.
-
-    How much that was lies beside the packed rows.
+    """Returns the records that `train.filter` keeps, and stores how many it left out beside the
+    packed rows.
     """
     train = config.train
     if train.filter is None:
@@ -134,7 +134,9 @@ def _trainer(config: RunConfig, store_url: str, board: Any | None, scratch: str)
 
 
 def _working_directory() -> str:
-    """Returns '' where it is gone: Ray removes a job's working directory when no worker uses it."""
+    """Returns the working directory, or '' if it is gone: Ray removes a job's directory when no worker uses
+    it.
+    """
     try:
         return os.getcwd()
     except FileNotFoundError:
@@ -142,7 +144,9 @@ def _working_directory() -> str:
 
 
 def _fit(trainer: TorchTrainer) -> ray.train.Result:
-    """In another thread: in the main one Ray Train puts in a handler that turns Ctrl-C into exit code 0."""
+    """Runs the trainer in another thread: in the main one Ray Train's handler would turn Ctrl-C into exit
+    code 0.
+    """
     done: Future[ray.train.Result] = Future()
 
     def fit() -> None:
@@ -156,13 +160,16 @@ def _fit(trainer: TorchTrainer) -> ray.train.Result:
 
 
 def _num_workers(resources: Resources) -> int | tuple[int, int]:
-    """A range lets Ray Train resize the group by a restart, which goes on from the newest checkpoint."""
+    """Returns the number of workers, or a range for elastic training.
+
+    With a range, Ray Train resizes the group by a restart, which resumes from the newest checkpoint.
+    """
     least, most = resources.train_share.num_workers, resources.max_train_workers
     return least if most is None else (least, most)
 
 
 def _work(arguments: dict[str, Any]) -> str | None:
-    """Returns what each worker does; returns what `_train_all` does."""
+    """Runs in each worker; returns the result of `_train_all`."""
     config = RunConfig.model_validate_json(arguments["config"])
     if os.path.isdir(arguments["folder"]):
         # Ray Train starts a worker in a folder of its own, where a model's relative path leads nowhere.
@@ -177,8 +184,11 @@ def _work(arguments: dict[str, Any]) -> str | None:
 
 
 def _train_all(config: RunConfig, store: Store, world: World, board: Any | None) -> str | None:
-    """Returns the message of a StageError, which every worker meets at the same step and another attempt
-    would meet again. Any other error is raised, and Ray starts the group anew."""
+    """Trains all jobs; returns the message of a StageError, or None.
+
+    Every worker meets a StageError at the same step, and another attempt would meet it again. Any other error
+    is raised, and Ray restarts the group.
+    """
     trainings = _trainings(config, store, world)
     interruption = _Interruption(world, board)
     finished = world.from_first([one.job for one in trainings if _is_done(store, config.train, one.job)])
@@ -205,7 +215,7 @@ def _train_all(config: RunConfig, store: Store, world: World, board: Any | None)
 
 
 def _trainings(config: RunConfig, store: Store, world: World) -> list[Training]:
-    """All of the run's, in order, with their packed rows read."""
+    """Returns all trainings of the run, in order, with their packed rows read."""
     train = config.train
     packed = {data: read_packed(store, data, train) for data in {arm.data for arm in train.arms}}
     target = Target(
@@ -227,15 +237,14 @@ def _trainings(config: RunConfig, store: Store, world: World) -> list[Training]:
 
 
 class _DrainedError(Exception):
-    """The run was asked to end, and the checkpoint for that is saved."""
+    """The run drains, and its checkpoint has been saved."""
 
 
 class _Interruption:
-    """Whether, since the last question, a node of the group was told that it will be taken away, or the run
-    was asked to end.
+    """Finds out whether a node of the group will be removed, or the run was asked to end.
 
-    The question is a barrier of all workers that takes a tenth of a second, so it is put every so many steps
-    as the first worker's clock has it; the answer is the same on all workers.
+    The check is a barrier of all workers that takes a tenth of a second. So it happens every few steps, by
+    the first worker's clock; the answer is the same on all workers.
     """
 
     def __init__(self, world: World, board: Any | None, *, every_s: float = 5.0) -> None:
@@ -246,7 +255,10 @@ class _Interruption:
         self._asked_s = time.monotonic()
 
     def is_new(self) -> bool:
-        """Called after every step; yes asks for a checkpoint. Raises _DrainedError after the last one."""
+        """Returns whether to save a checkpoint now; call it after every step.
+
+        Raises _DrainedError after the last one.
+        """
         if self._is_ending:
             raise _DrainedError
         self._num_steps += 1
@@ -263,12 +275,15 @@ class _Interruption:
         return is_new or self._is_ending
 
     def _was_asked_to_end(self) -> bool:
-        """As the first worker knows; the others have no board to ask."""
+        """Returns whether the run was asked to end, as the first worker knows.
+
+        The others do not ask the board.
+        """
         return self._board is not None and bool(ray.get(self._board.is_draining.remote()))
 
 
 class _Progress:
-    """Tells the board how far all jobs are together, a few times a second."""
+    """Reports to the board how far all jobs are together, a few times a second."""
 
     def __init__(
         self,
@@ -302,7 +317,7 @@ class _Progress:
         return on_step
 
     def fail(self, job: Job) -> None:
-        """Its loss is no longer a number."""
+        """Reports that a job's loss is no longer a number."""
         self._trained(0, job, {"loss": math.nan})
 
     def _trained(self, step: int, job: Job, metrics: Mapping[str, float]) -> None:

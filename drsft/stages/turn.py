@@ -1,4 +1,6 @@
-"""The assistant's turn of a run: derived by its first start, kept in its folder, and used by every stage."""
+"""Keeps the assistant's turn of a run: derived by its first start, stored in its folder, used by
+every stage.
+"""
 
 import json
 from dataclasses import asdict
@@ -16,7 +18,7 @@ __all__ = ["copy_turn", "prompter_of", "run_prompter", "thought_length"]
 
 
 def run_prompter(target: Target, store: Store, *, date: str | None = None) -> Prompter:
-    """Returns the prompter of a target of the run, with the turn and the date that the run keeps.
+    """Returns the prompter of the run's target, with the turn and the date that the run stores.
 
     The run's first start derives and stores them, as of `date` (ISO; None: today). A run that an older
     version started has none: its turn is derived as of the day of that start. Raises ModelError.
@@ -30,7 +32,7 @@ def run_prompter(target: Target, store: Store, *, date: str | None = None) -> Pr
 
 
 def prompter_of(model: str, config: RunConfig, store: Store) -> Prompter:
-    """Returns the target's prompter with the run's turn; another model's with its own, as of the same day."""
+    """Returns the target's prompter with the run's turn, or another model's with a turn of the same date."""
     own = run_prompter(config.target, store)
     if model == config.target.model:
         return own
@@ -38,15 +40,15 @@ def prompter_of(model: str, config: RunConfig, store: Store) -> Prompter:
 
 
 def copy_turn(run: Store, store: Store) -> None:
-    """A later round keeps the turn of the first."""
+    """Copies the first round's turn to a later round."""
     if run.exists(layout.TURN):
         store.create(layout.TURN, run.read(layout.TURN))
 
 
 def thought_length(config: RunConfig, store: Store) -> ThoughtLength | None:
-    """Returns how long a completion's thought is, by the run's turn; None where that marks no thoughts.
+    """Returns a function for the length of a completion's thought; None if the run's turn marks no thoughts.
 
-    By ids rather than by the records' own columns: older records have none, and experts' texts neither.
+    It works on ids, not on the records' columns, which older records and experts' texts lack.
     """
     if store.exists(layout.TURN) and read_stored(store, layout.TURN, Turn).thought is None:
         return None  # most models: the tokenizer need not be loaded

@@ -1,4 +1,4 @@
-"""Where a run lives: a local folder or an S3 prefix, with the same few guarantees.
+"""Stores a run in a local folder or an S3 prefix, with the same few guarantees.
 
 A reader never sees half an object, and of several writers of one new key exactly one wins.
 """
@@ -26,7 +26,7 @@ __all__ = [
 
 
 def open_store(url: str) -> Store:
-    """Returns a store at a local folder or at s3://bucket/prefix."""
+    """Returns the store at a local folder or at s3://bucket/prefix."""
     if url.startswith("s3://"):
         return S3Store(url)
     if "://" in url:

@@ -1,4 +1,4 @@
-"""What may be a place in a store, and what is said when a store refuses: where, why, and how to mend it."""
+"""Checks locations in a store, and words a store's failures: where, why, and how to fix it."""
 
 import errno
 import os
@@ -49,19 +49,20 @@ _OTHERWISE = "check AWS_ENDPOINT_URL, the credentials and the bucket's name"
 
 
 def is_nameable(text: str) -> bool:
-    """Returns whether a file or an object may be called so: no control characters, no halves of surrogate
-    pairs.
-    """
+    """Returns whether a text can name a file or an object: no control characters, no lone surrogates."""
     return _UNNAMEABLE.search(text) is None
 
 
 def without_login(text: str) -> str:
-    """Without the user and password of any URL in it."""
+    """Returns the text without the user and password of any URL in it."""
     return _LOGIN.sub("", text)
 
 
 def checked_key(key: str) -> str:
-    """Keys also come out of files: none may lead out of its store. The empty one is the store itself."""
+    """Returns the key. Raises StorageError if it would lead out of its store.
+
+    Keys also come from files, so they are not trusted. The empty key is the store itself.
+    """
     parts = key.removesuffix("/").split("/")
     if not is_nameable(key) or (key and any(part in ("", ".", "..") for part in parts)):
         raise StorageError(f"key {key!r:.200}: not a relative path without empty parts, '.' and '..'")
@@ -76,7 +77,7 @@ def check_bucket(bucket: str) -> None:
 
 
 def s3_endpoint() -> str | None:
-    """Of the standard AWS environment; None is AWS itself."""
+    """Returns the endpoint of the standard AWS environment; None is AWS itself."""
     url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
     if url is not None and not _ENDPOINT.fullmatch(url):
         raise StorageError(
@@ -91,7 +92,7 @@ def local_failure(verb: str, path: Path, error: OSError) -> StorageError:
 
 
 def s3_failure(doing: str, error: Exception) -> StorageError:
-    """`doing` is what failed, and where."""
+    """Returns the error for an S3 failure; `doing` is what failed, and where."""
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
     cure = next((cure for said, cure in _CURES if re.search(said, reason, re.IGNORECASE)), _OTHERWISE)
     return StorageError(without_login(f"cannot {doing}: {reason}; {cure}"))

@@ -1,4 +1,4 @@
-"""Tables and folders in a store."""
+"""Reads and writes tables and folders in a store."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +30,7 @@ def read_table(store: Store, key: str) -> pa.Table:
 
 
 def table_of_bytes(data: bytes, where: str) -> pa.Table:
-    """Returns the table of a Parquet file. Raises DamagedError where it is none, or damaged."""
+    """Returns the table in a Parquet file. Raises DamagedError if it is damaged or not Parquet."""
     try:
         return pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
@@ -45,7 +45,7 @@ def upload_folder(store: Store, folder: Path, key: str) -> None:
 
 
 def download_folder(store: Store, key: str, folder: Path) -> None:
-    """Everything below `key`. A name that would lead out of `folder` is a StorageError."""
+    """Downloads everything below `key`. Raises StorageError for a name that would lead out of `folder`."""
     for name in store.keys(key):
         path = folder / checked_key(name).removeprefix(key).lstrip("/")
         try:

@@ -1,4 +1,4 @@
-"""A store in a local folder."""
+"""Implements a store in a local folder."""
 
 import fcntl
 import io
@@ -21,7 +21,7 @@ _PIECE_BYTES = 4 << 20  # of a file that is copied
 
 
 def open_local(path: Path) -> BinaryIO:
-    """Returns a file of this machine, for reading. Raises StorageError."""
+    """Opens a file of this machine for reading. Raises StorageError."""
     try:
         return path.open("rb")
     except OSError as error:
@@ -44,7 +44,10 @@ class LocalStore:
 
     @contextmanager
     def _staged(self, key: str, data: BinaryIO) -> Iterator[tuple[Path, Path]]:
-        """Yields the data in a file beside its place, for as long as the block takes to put it there."""
+        """Writes the data to a temporary file in the same folder.
+
+        Yields it and its final place, then removes it.
+        """
         target = self._path(key)
         staging = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
         try:
@@ -116,7 +119,7 @@ class LocalStore:
             raise local_failure("delete", self._path(key), error) from error
 
     def sweep(self) -> int:
-        """A writer holds a lock on its file as long as it lives, so only dead ones' are removed."""
+        """Removes temporary files of dead writers; a live writer holds a lock on its file."""
         return sum(_remove_if_abandoned(path) for path in self.root.rglob(".*.tmp"))
 
 

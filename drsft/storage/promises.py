@@ -1,4 +1,4 @@
-"""What a run relies on, tried on the store itself: some real servers accept a condition and ignore it."""
+"""Tests the store's guarantees that a run relies on: some real servers accept a condition and ignore it."""
 
 import re
 import threading
@@ -19,9 +19,9 @@ _NUM_RACERS = 4
 
 
 def check_promises(store: Store) -> None:
-    """Raises StorageError where an S3 store does not read back what was put, or lets several writers win.
+    """Raises StorageError if an S3 store does not read back what was put, or lets several writers win.
 
-    Some ten small requests below a key of its own. A local folder keeps both promises.
+    It makes about ten small requests below a key of its own. A local folder gives both guarantees.
     """
     if not isinstance(store, S3Store):
         return
@@ -43,9 +43,7 @@ def check_promises(store: Store) -> None:
 
 
 def num_winners(store: Store, key: str, num_racers: int) -> int:
-    """Returns how many of so many writers of one new key are told that they created it, and one that comes
-    later.
-    """
+    """Returns how many writers of one new key were told that they created it; one of them comes late."""
     barrier = threading.Barrier(num_racers)
 
     def write(number: int) -> bool:
@@ -61,7 +59,7 @@ def num_winners(store: Store, key: str, num_racers: int) -> int:
 
 
 def wrong_bytes(found: bytes, written: bytes) -> str | None:
-    """Returns why an object is not what was written; None where it is."""
+    """Returns why an object is not what was written, or None if it is."""
     if found == written:
         return None
     if _FRAME.match(found):

@@ -1,4 +1,4 @@
-"""A store below an S3 prefix.
+"""Implements a store below an S3 prefix.
 
 Data moves through pyarrow; boto3 does what pyarrow lacks: a put that fails when the key exists
 (If-None-Match), and an upload of a file with a bound on the pieces in memory.
@@ -35,7 +35,10 @@ _S3_ATTEMPTS = "7"  # of one request, with growing random pauses: a store that r
 
 
 class S3Store:
-    """Credentials and endpoint come from the standard AWS environment (AWS_ENDPOINT_URL)."""
+    """A store below an S3 prefix.
+
+    Credentials and endpoint come from the standard AWS environment (AWS_ENDPOINT_URL).
+    """
 
     def __init__(self, url: str) -> None:
         bucket, _, prefix = url.removeprefix("s3://").strip("/").partition("/")
@@ -90,7 +93,7 @@ class S3Store:
 
     @property
     def is_single_driver(self) -> bool:
-        """Whether the user vouches that no second driver starts, as the server has no exclusive put."""
+        """Whether the user guarantees that no second driver starts, since the server has no exclusive put."""
         lock = os.environ.get(LOCK_VARIABLE)
         if lock not in (None, "", SINGLE_DRIVER):
             raise StorageError(f"{LOCK_VARIABLE} {lock!r}: the only value is {SINGLE_DRIVER}")
@@ -174,7 +177,7 @@ class S3Store:
             client.delete_object(Bucket=self.bucket, Key=self._key(key))
 
     def sweep(self) -> int:
-        """Ends the uploads in parts that were never finished: nobody lists them, but they are paid for."""
+        """Aborts unfinished multipart uploads: they are not listed, but their storage is paid for."""
         count = 0
         with self._asked("end unfinished uploads below", "") as client:
             pages = client.get_paginator("list_multipart_uploads")
@@ -187,9 +190,9 @@ class S3Store:
         return count
 
     def begin_upload(self, key: str, part: bytes) -> str:
-        """Returns an upload in parts that has its first one; nobody sees the object until its end.
+        """Starts a multipart upload with its first part and returns its id.
 
-        Gives its id.
+        The object becomes visible only when the upload is completed.
         """
         with self._asked("upload", key) as client:
             place = {"Bucket": self.bucket, "Key": self._key(key)}
@@ -198,7 +201,7 @@ class S3Store:
         return upload
 
     def unfinished_uploads(self) -> list[str]:
-        """The ids of those below this store's prefix."""
+        """Returns the ids of the unfinished uploads below this store's prefix."""
         with self._asked("list unfinished uploads below", "") as client:
             pages = client.get_paginator("list_multipart_uploads")
             listed = pages.paginate(Bucket=self.bucket, Prefix=self._key(""))
@@ -209,7 +212,9 @@ class S3Store:
             client.abort_multipart_upload(Bucket=self.bucket, Key=self._key(key), UploadId=upload)
 
     def clock_skew_s(self) -> float:
-        """By how much this machine's clock is ahead of the server's, within a second or two."""
+        """Returns by how many seconds this machine's clock is ahead of the server's, within a second
+        or two.
+        """
         with self._asked("look at", "") as client:
             answer = client.list_objects_v2(Bucket=self.bucket, Prefix=self._key(""), MaxKeys=1)
         told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
@@ -217,7 +222,7 @@ class S3Store:
 
     @contextmanager
     def _asked(self, verb: str, key: str) -> Iterator[Any]:
-        """boto3's client; its errors within the block are StorageErrors."""
+        """Yields boto3's client; its errors within the block are raised as StorageError."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
@@ -227,7 +232,7 @@ class S3Store:
 
 
 def _s3_region() -> str:
-    """One region for both clients: boto3 reads AWS_DEFAULT_REGION only, and pyarrow prefers it."""
+    """Returns one region for both clients: boto3 reads AWS_DEFAULT_REGION only, and pyarrow prefers it."""
     import boto3
 
     named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")

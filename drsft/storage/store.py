@@ -1,4 +1,4 @@
-"""What a store can do, wherever it is."""
+"""The interface of a store."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,32 +8,32 @@ __all__ = ["Store"]
 
 
 class Store(Protocol):
-    """Keys are relative, with forward slashes. Errors that the user can mend are StorageErrors."""
+    """A place for objects. Keys are relative, with forward slashes.
+
+    Errors that the user can fix are StorageErrors.
+    """
 
     @property
     def url(self) -> str: ...
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write a key that must not exist; False, and nothing changed, when it does."""
+        """Creates a key that must not exist; returns False, and changes nothing, if it does."""
         ...
 
     def put(self, key: str, data: bytes) -> None: ...
 
     def put_file(self, key: str, path: Path) -> None:
-        """Writes the content of a local file, piece by piece: memory does not depend on its size."""
+        """Writes the content of a local file, piece by piece, so that memory does not depend on its size."""
         ...
 
     def read(self, key: str) -> bytes: ...
 
     def read_range(self, key: str, *, start: int, length: int) -> bytes:
-        """Returns `length` bytes of the object from `start` on; fewer where it ends before."""
+        """Returns `length` bytes of the object from `start` on; fewer if it ends before."""
         ...
 
     def open(self, key: str) -> BinaryIO:
-        """Returns the object as a file that can be sought in, read piece by piece.
-
-        Reading it may raise OSError.
-        """
+        """Returns the object as a seekable file that is read piece by piece; reading it may raise OSError."""
         ...
 
     def exists(self, key: str) -> bool: ...
@@ -45,9 +45,9 @@ class Store(Protocol):
     def delete(self, key: str) -> None: ...
 
     def sweep(self) -> int:
-        """Removes what writers that were killed left half-written; how much it was. No reader ever sees it.
+        """Removes half-written objects of killed writers, which no reader ever sees; returns how many.
 
-        In S3 a writer that still lives may lose its upload too, and gets a StorageError.
+        In S3 a live writer may lose its upload too, and gets a StorageError.
         """
         ...
 

@@ -1,7 +1,7 @@
-"""Objects read back from a store, as the types that were written there.
+"""Reads stored objects back as the types that were written.
 
-A run's folder may be another person's, or damaged: what does not fit its type is a DamagedError, not a
-surprise later on.
+A run's folder may be another person's, or damaged. So an object that does not fit its type raises
+DamagedError at once.
 """
 
 from functools import lru_cache
@@ -20,9 +20,8 @@ Stored = TypeVar("Stored")
 def read_stored(store: Store, key: str, kind: type[Stored], **more: Any) -> Stored:
     """Returns the JSON object at `key` as a `kind`, a dataclass or a pydantic model.
 
-    `more` are fields not in it.
-
-    Fields that `kind` lacks are passed over where it allows that: a newer version may have written them.
+    `more` are fields that are not in the object. Fields that `kind` lacks are ignored if it allows that,
+    since a newer version may have written them.
     """
     try:
         fields = _adapter(dict[str, Any]).validate_json(store.read(key))

@@ -1,1 +1,1 @@
-"""One training under plain torch, on one process or many: rows, steps, checkpoints, export."""
+"""Trains one model with plain torch, on one process or many: rows, steps, checkpoints, export."""

@@ -1,9 +1,9 @@
-"""Attention over documents that lie end to end: each sees itself alone, and nothing is padded.
+"""Computes attention over concatenated documents: each attends to itself alone, and nothing is padded.
 
 Axes: T tokens of all documents, H heads of the queries, G heads of keys and values, E size of a head.
 
 A dense mask of T × T would do the work of T² for Σ length²; here each document is a causal attention of its
-own. On CUDA in half precision one variable-length flash kernel does them all.
+own. On CUDA in half precision one variable-length flash kernel computes them all.
 """
 
 from collections.abc import Sequence
@@ -36,8 +36,10 @@ LARGEST_HEAD = 256  # of the flash kernel, which also wants a multiple of 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DocumentSpans:
-    """Where the documents of one forward begin and end. Made once for all layers: a copy to the GPU in each
-    of them would wait for the layer before."""
+    """Where the documents of one forward begin and end.
+
+    They are made once for all layers: a copy to the GPU in each layer would wait for the previous one.
+    """
 
     lengths: tuple[int, ...]
     edges: Tensor  # int32, one more than documents: 0 and their ends, on the model's device
@@ -54,12 +56,12 @@ class DocumentSpans:
 
 @torch.no_grad()
 def attend_by_document(causal_lm: Any) -> bool:
-    """Lets a model of transformers attend by `document_attention`, if that keeps its documents apart.
+    """Makes a model of transformers attend by `document_attention`, if that keeps its documents apart.
 
-    It is tried on twelve tokens: models with a state of their own, with attention sinks or capped scores, or
-    that do not hand `document_spans` on, give other hidden states than document by document. What twelve
-    tokens cannot show is asked for: a limit on how far back a token sees must reach the attention function,
-    since a mask that held it is not used. Other models are left as they were, and False is returned.
+    A trial on twelve tokens decides: models with other state, with attention sinks or capped scores, or that
+    do not pass `document_spans` on, give other hidden states than document by document. A limit on how far
+    back a token sees does not show on twelve tokens; it must reach the attention function, since masks are
+    not used. Models that fail are left unchanged, and False is returned.
     """
     before, was_training = causal_lm.config._attn_implementation, causal_lm.training
     causal_lm.eval()
@@ -76,15 +78,15 @@ def attend_by_document(causal_lm: Any) -> bool:
 
 
 def use_document_attention(causal_lm: Any) -> None:
-    """Sets the attention without trying it; `attend_by_document` tries it first."""
+    """Sets the attention without a trial; `attend_by_document` makes the trial first."""
     AttentionInterface.register(NAME, document_attention)
     causal_lm.set_attn_implementation(NAME)
 
 
 def _keeps_documents_apart(causal_lm: Any) -> bool:
-    """Returns whether twelve tokens have equal states together and by document.
+    """Returns whether twelve tokens get equal states together and by document.
 
-    Leaves the probe in its place.
+    The trial attention stays set.
     """
     device = next(causal_lm.parameters()).device
     config = causal_lm.config.get_text_config()
@@ -111,8 +113,8 @@ def _keeps_documents_apart(causal_lm: Any) -> bool:
 
 
 def limits_are_known(config: Any, windows: set[int | None]) -> bool:
-    """Returns whether `windows`, those that the attention function was given, are all that limits the view
-    back.
+    """Returns whether `windows`, as given to the attention function, are the model's only limits on
+    attention.
     """
     kinds = getattr(config, "layer_types", None)
     if kinds is None:
@@ -137,7 +139,7 @@ def document_attention(
     sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Queries (1, H, T, E), keys and values (1, G, T, E) -> (1, T, H, E).
+    """Returns attention (1, T, H, E) of queries (1, H, T, E) to keys and values (1, G, T, E).
 
     Without `document_spans` each row of the batch is one document (B, H, T, E), as in plain scoring.
     """
@@ -156,9 +158,8 @@ def document_attention(
 
 
 def flash_takes(query: Tensor, key: Tensor, value: Tensor) -> bool:
-    """Returns whether the kernel has heads of these sizes, the last axis.
-
-    Trying a model in fp32 does not tell.
+    """Returns whether the flash kernel supports these head sizes (the last axis), which a trial in fp32 does
+    not show.
     """
     size = query.shape[-1]
     return size == key.shape[-1] == value.shape[-1] and size <= LARGEST_HEAD and size % 8 == 0

@@ -1,4 +1,4 @@
-"""The model card of an export: what it was trained from, on and how, so that it can be made again."""
+"""Writes the model card of an export: what it was trained from, on and how, so that it can be reproduced."""
 
 import json
 from typing import Any
@@ -10,7 +10,10 @@ __all__ = ["model_card"]
 
 
 def model_card(training: Training, *, final: dict[str, Any]) -> str:
-    """Markdown with the front matter that the Hugging Face hub reads. `final` is the last step's metrics."""
+    """Returns Markdown with the front matter that the Hugging Face hub reads.
+
+    `final` is the last step's metrics.
+    """
     arm, rows, target = training.job.arm, training.rows, training.target.location
     trained_on = f"{len(rows.problem_ids):,} {arm.data} texts in {len(rows):,} rows"
     settings = training.settings.model_dump(

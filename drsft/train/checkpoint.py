@@ -1,12 +1,12 @@
-"""Checkpoints in the run's store: every process writes its own files, and a commit object, written last,
-alone makes them valid.
+"""Stores checkpoints: every process writes its own files, and a commit object, written last, makes them
+valid.
 
 Layout under a job's prefix:
     checkpoints/step-000100/.metadata, __0_0.distcp, …   torch.distributed.checkpoint
     checkpoints/step-000100/commit.json                  {"step": 100, "num_workers": 2, "score": …}
 
-The learning rate, the order of the rows and the random numbers are functions of the step and the seed, so
-the step's number is the position in the data and the state of every generator. Weights and optimiser are the
+The learning rate, the order of the rows and the random numbers are functions of the step and the seed, so the
+step's number is the position in the data and the state of every generator. Weights and optimiser are the
 rest.
 
 Saving stops training only for the copy to a local file. The upload goes on beside the next steps.
@@ -59,7 +59,7 @@ class Commit:
 
 @dataclass(slots=True)
 class _Upload:
-    """This process's part of a checkpoint on its way to the store."""
+    """This process's part of a checkpoint while it is uploaded."""
 
     commit: Commit
     folder: TemporaryDirectory[str]
@@ -70,7 +70,7 @@ class Checkpointer:
     """Writes the checkpoints of one job. All processes make the same calls in the same order."""
 
     def __init__(self, store: Store, world: World, *, num_kept: int) -> None:
-        """The newest `num_kept` checkpoints stay, and the one with the best score."""
+        """Keeps the newest `num_kept` checkpoints, and the one with the best score."""
         self._store, self._world, self._num_kept = store, world, num_kept
         self._upload: _Upload | None = None
         self.newest_step = 0  # that this process saw committed
@@ -86,7 +86,7 @@ class Checkpointer:
     ) -> None:
         """Copies the state after `step` steps and begins to upload it, once the last one is committed.
 
-        `files` lie beside it, the first process's.
+        The first process's `files` are stored beside it.
         """
         self.finish()
         folder = TemporaryDirectory(prefix="drsft-checkpoint-")
@@ -103,7 +103,7 @@ class Checkpointer:
         self._upload = _Upload(commit, folder, future)
 
     def poll(self) -> None:
-        """Commits the checkpoint on its way if every process has uploaded its part; never waits for that."""
+        """Commits the current checkpoint if every process has uploaded its part; never waits for that."""
         if self._upload is None:
             return
         is_done = torch.tensor([float(self._upload.future.done())], device=self._world.device)
@@ -111,7 +111,7 @@ class Checkpointer:
             self.finish()
 
     def finish(self) -> None:
-        """Waits for the checkpoint on its way, if there is one, and commits it. Raises its upload's error."""
+        """Waits for the current checkpoint, if there is one, and commits it. Raises its upload's error."""
         if self._upload is None:
             return
         upload, self._upload = self._upload, None
@@ -126,7 +126,7 @@ class Checkpointer:
 
 
 def load_latest(store: Store, model: nn.Module, optimiser: torch.optim.Optimizer, *, world: World) -> int:
-    """Loads the newest committed state and returns its step; 0, with nothing changed, when there is none.
+    """Loads the newest committed state and returns its step; if there is none, changes nothing and returns 0.
 
     The number of processes may differ from that of the process group that wrote it.
     """
@@ -152,28 +152,25 @@ def load(
 
 
 def read_beside(store: Store, name: str, *, step: int, world: World) -> bytes | None:
-    """Returns a file that lies beside a committed state, if there is one of that name.
-
-    All processes call it.
-    """
+    """Returns a file stored beside a committed state, or None; all processes call it."""
     key = _CHECKPOINTS.beside(step, name)
     return store.read(key) if world.from_first(store.exists(key)) else None
 
 
 def commits(store: Store) -> list[Commit]:
-    """Of all valid checkpoints, in ascending order of their steps."""
+    """Returns the commits of all valid checkpoints, in ascending order of their steps."""
     keys = [key for key in store.keys(_CHECKPOINTS.prefix) if _CHECKPOINTS.is_commit(key)]
     return sorted((read_stored(store, key, Commit) for key in keys), key=lambda commit: commit.step)
 
 
 def best(found: list[Commit]) -> Commit | None:
-    """Returns the one with the lowest score; of equal ones the earliest."""
+    """Returns the commit with the lowest score, the earliest of equal ones."""
     scored = [commit for commit in found if commit.score is not None]
     return min(scored, key=lambda commit: (commit.score, commit.step), default=None)
 
 
 def _state(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-    """Tensors only: the optimiser's settings are those of the configuration."""
+    """Returns the tensors to save; the optimiser's settings are in the configuration."""
     everything: Mapping[str, Any] = get_model_state_dict(model, options=_OPTIONS)
     named = model.named_parameters(remove_duplicate=False)  # tied ones are left in under their second name
     frozen = {name for name, parameter in named if not parameter.requires_grad}
@@ -184,7 +181,7 @@ def _state(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]
 
 
 def _upload_folder(store: Store, folder: Path, step: int) -> None:
-    """Every file, each tried again when the store fails: a moment's fault must not cost the run."""
+    """Uploads every file, with retries, so that a short failure of the store does not end the run."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             for attempt in Retrying(

@@ -1,9 +1,11 @@
-"""Reads torch.distributed.checkpoint's files from a store: each process its own part, and no code.
+"""Reads torch.distributed.checkpoint's files from a store without running code.
 
-Whoever may write to the bucket could otherwise run code in every training worker: torch unpickles the
-checkpoint's index, and everything in it that is no tensor. The index is read with an allow-list of its own
-few classes (Python's documentation, "Restricting Globals"); anything but tensors is refused. Tensors are read
-by torch with weights_only.
+Each process reads its own part.
+
+Otherwise anybody who can write to the bucket could run code in every training worker: torch unpickles the
+checkpoint's index, and everything in it that is not a tensor. Here the index is unpickled with an allow-list
+of its few classes (Python's documentation, "Restricting Globals"), everything but tensors is rejected, and
+torch reads tensors with weights_only.
 """
 
 import pickle
@@ -44,8 +46,8 @@ _ALLOWED = {
 def load_tensors(state: dict[str, Any], store: Store, *, is_alone: bool) -> None:
     """Fills the tensors of `state` from a checkpoint's store; its other values stay. Raises StorageError.
 
-    A process reads the index and what its own part of `state` lies in, range by range. `is_alone`: in one
-    process, without a process group; otherwise all processes call it.
+    A process reads the index and the byte ranges of its own part of `state`. With `is_alone` there is one
+    process and no process group; otherwise all processes call it.
     """
     try:
         load_state(state, storage_reader=_Reader(store), planner=_TensorsOnly(), no_dist=is_alone)
@@ -67,7 +69,7 @@ class _Index(pickle.Unpickler):
 
 
 class _Reader(StorageReader):
-    """Reads a checkpoint from a store instead of a folder."""
+    """Reads a checkpoint from a store instead of a folder; torch calls it."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -82,7 +84,10 @@ class _Reader(StorageReader):
         return True
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        """torch asks again for an index of the process alone, which is not ours: the first refusal stands."""
+        """Returns the index.
+
+        torch may ask again for one of this process alone, so the first error is raised again.
+        """
         if self._refused is not None:
             raise self._refused
         try:
@@ -120,7 +125,7 @@ class _Reader(StorageReader):
         return done
 
     def _ranges(self, items: Sequence[ReadItem]) -> Iterator[tuple[str, list[ReadItem]]]:
-        """Files, each with items that lie there side by side and are read in one go."""
+        """Yields files, each with adjacent items that are read at once."""
         group: list[ReadItem] = []
         for item in sorted(items, key=lambda item: (self._file(item), self._span(item))):
             if group and not self._is_next(group, item):

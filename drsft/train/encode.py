@@ -1,4 +1,4 @@
-"""From records to examples: token ids as they were stored, and the loss mask, decided here and nowhere else.
+"""Turns records into examples: stored token ids, and the loss mask, which is decided only here.
 
 Axes: T tokens of one example (prompt and completion).
 """
@@ -46,12 +46,12 @@ def encode(
     thought_length: ThoughtLength | None = None,
     are_masked: bool = True,
 ) -> Encoding:
-    """Examples in the table's order, from `completion_ids` or, for EXPERT, from `expert_completion_ids`.
+    """Returns examples in the table's order, from `completion_ids` or, for EXPERT, `expert_completion_ids`.
 
     Rows of more than `seq_len` tokens are left out and counted: a truncated completion would lose its answer
-    and its end of turn, and so teach text that never ends. With `thought_length` thoughts are told from
-    answers: if `are_masked`, they are not learnt, and rows that are nothing else are left out and counted;
-    else they are marked in `thought_mask_T`. Raises StageError where prompt or completion is empty.
+    and its end of turn, and so teach text that never ends. With `thought_length`, thoughts are found: if
+    `are_masked`, they are not learnt, and rows with nothing else are left out and counted; else they are
+    marked in `thought_mask_T`. Raises StageError if prompt or completion is empty.
     """
     examples = []
     num_too_long = num_without_answer = 0
@@ -73,9 +73,7 @@ def encode(
 
 
 def _completions(row: dict[str, Any], data: DataView) -> list[list[int]]:
-    """Returns what is learnt for one problem: one completion, several where a recipe keeps several,
-    or none.
-    """
+    """Returns the completions learnt for one problem: one, several if the recipe keeps several, or none."""
     if data == DataView.EXPERT:
         return [row["expert_completion_ids"]]
     if row["source"] == Source.DROPPED.value:

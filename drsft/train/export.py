@@ -1,4 +1,4 @@
-"""The trained model as a Hugging Face folder in the store, which transformers and vLLM load as it stands."""
+"""Exports the trained model to the store as a Hugging Face folder, which transformers and vLLM can load."""
 
 import json
 import shutil
@@ -42,7 +42,7 @@ _COMPANIONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
-    """What the exported folder says besides the weights."""
+    """The metadata of the exported folder."""
 
     target: str  # the model that training began with: a folder or a hub name
     dtype: torch.dtype
@@ -53,10 +53,7 @@ class Export:
 
 
 def model_folder(location: str) -> Path:
-    """Returns the folder of a model, fetched from the hub when `location` is a name there.
-
-    Raises ModelError.
-    """
+    """Returns the folder of a model, downloaded if `location` is a hub name. Raises ModelError."""
     folder = Path(location).expanduser()
     if folder.is_dir():
         return folder
@@ -107,7 +104,7 @@ def _save_model(folder: Path, causal_lm: Any, weights: Mapping[str, Tensor], exp
 
 
 def _add_stop_token(path: Path, end_of_turn_id: int | None) -> None:
-    """A base model's own stop token is not the one that ends a turn of its chat template; both must stop."""
+    """Adds the chat template's end of turn to the stop tokens, beside a base model's own."""
     settings = json.loads(path.read_text()) if path.exists() else {}
     stops = settings.get("eos_token_id")
     known = stops if isinstance(stops, list) else [] if stops is None else [stops]
@@ -124,6 +121,6 @@ def _save_adapter(store: Store, folder: Path, weights: Mapping[str, Tensor], lor
 
 
 def _untied(causal_lm: Any, weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Without what is tied: it is made again when loaded."""
+    """Returns the weights without tied ones, which loading restores."""
     tied = set(causal_lm.all_tied_weights_keys or ())
     return {name: tensor.to(dtype).contiguous() for name, tensor in weights.items() if name not in tied}

@@ -1,9 +1,9 @@
-"""Arithmetic of a training step, and the share of the device's peak that it reaches (MFU).
+"""Counts the arithmetic of a training step, and the share of the device's peak that it reaches (MFU).
 
 The count is that of the model's mathematics (PaLM, arXiv 2204.02311, appendix B): two operations for each
-weight and token forward, and as many backward for its input's gradient and again for its own, which a frozen
-weight has none of; recomputed activations are not counted. The head counts for loss tokens alone, attention
-for the tokens that are really seen, and of a mixture's experts those that a token is sent to.
+weight and token forward, two backward for the input's gradient, and two for the weight's own gradient, which
+a frozen weight lacks; recomputed activations are not counted. The head counts for loss tokens alone,
+attention for the tokens actually attended to, and a mixture's experts as far as tokens are routed to them.
 """
 
 import re
@@ -32,7 +32,7 @@ _PEAKS = {
 
 
 def peak_flops(device: torch.device) -> float | None:
-    """Of one device in bf16; none where it is not known, as on a CPU."""
+    """Returns the peak of one device in bf16; None if it is unknown, as on a CPU."""
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
@@ -41,7 +41,10 @@ def peak_flops(device: torch.device) -> float | None:
 
 
 def training_flops(causal_lm: Any, *, lengths: Sequence[int], num_loss_tokens: int) -> float:
-    """Of a forward and backward over documents of `lengths` tokens, `num_loss_tokens` of them learnt."""
+    """Returns the operations of a forward and backward over documents of `lengths` tokens.
+
+    `num_loss_tokens` of them are learnt.
+    """
     head = causal_lm.get_output_embeddings().weight
     embeddings = causal_lm.get_input_embeddings().weight
     config = causal_lm.config.get_text_config()
@@ -58,14 +61,14 @@ def training_flops(causal_lm: Any, *, lengths: Sequence[int], num_loss_tokens: i
 
 
 def _operations(weight: nn.Parameter) -> int:
-    """For one token, forward and backward."""
+    """Returns the operations of a weight for one token, forward and backward."""
     return (6 if weight.requires_grad else 4) * weight.numel()
 
 
 def _experts(config: Any) -> tuple[int, float]:
     """Returns how many experts a layer has, and the share of them that sees a token.
 
-    0 and 1 where there are none.
+    0 and 1 without experts.
     """
 
     def first_of(*names: str) -> int | None:
@@ -77,5 +80,5 @@ def _experts(config: Any) -> tuple[int, float]:
 
 
 def _is_of_experts(name: str, weight: nn.Parameter, num_experts: int) -> bool:
-    """Experts are modules of a list, or stacked in one weight of three axes."""
+    """Returns whether a weight is an expert's: experts are modules of a list, or one weight of three axes."""
     return "experts" in name.split(".") or (weight.ndim == 3 and len(weight) == num_experts)

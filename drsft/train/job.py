@@ -1,4 +1,4 @@
-"""What one training is made of, from its first step to its last."""
+"""Defines one training: its job, target, settings and rows."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ __all__ = ["Job", "Target", "Training", "jobs_of", "row_order"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One arm with one seed. The seed orders the rows and draws the dropout, where the model has any."""
+    """One arm with one seed. The seed orders the rows and draws the dropout, if the model has any."""
 
     arm: Arm
     seed: int
@@ -34,7 +34,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """A job with its settings, its model, its rows and the processes that share it; alike on all of them."""
+    """A job with its settings, its model, its rows and its processes; equal on all of them."""
 
     job: Job
     settings: Train
@@ -52,7 +52,10 @@ class Training:
         return row_order(self.settings, num_rows=len(self.rows), seed=self.job.seed)
 
     def is_checkpoint_due(self, num_done: int) -> bool:
-        """After so many steps; after the last one too, since a failing export must not cost the training."""
+        """Returns whether to save after `num_done` steps.
+
+        Also after the last one, in case the export fails.
+        """
         return num_done % self.settings.checkpoint_every_steps == 0 or num_done == self.order.num_steps
 
 

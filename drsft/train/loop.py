@@ -1,4 +1,4 @@
-"""Training one arm with one seed: the loop, alike under plain torch on one process and in a process group."""
+"""Trains one arm with one seed; the loop is the same on one process and in a process group."""
 
 import json
 import logging
@@ -49,11 +49,11 @@ def train_one(
 ) -> FinishedTraining:
     """Trains from the newest committed checkpoint, or from the target, to the end, and exports.
 
-    `store` is the job's own, within the run's (drsft/run/layout.py); its commit, created last, is
-    returned. `rows_store`, shared by the jobs of the same rows, keeps what the frozen start makes of them.
-    `wants_checkpoint` is asked after every step, with the same answer on all processes: yes saves at once,
-    because one of them is about to go. Raises StageError, on every process at once, when the loss is no
-    longer a number.
+    `store` is the job's own, within the run's (drsft/run/layout.py); its commit, created last, is returned.
+    `rows_store`, shared by the jobs of the same rows, keeps the frozen start's log-probs of them.
+    `wants_checkpoint` is called after every step, with the same result on all processes. If true, a
+    checkpoint is saved now: a worker is being preempted. Raises StageError, on every process at once, when
+    the loss is no longer a number.
     """
     model = prepare_model(training)
     references = gather_references(training, model, rows_store)
@@ -81,7 +81,7 @@ def _train(
     on_step: OnStep,
     wants_checkpoint: Callable[[], bool],
 ) -> None:
-    """The steps that the log does not have yet, with their checkpoints."""
+    """Runs the steps that are not in the log yet, with their checkpoints."""
     checkpointer = Checkpointer(store, training.world, num_kept=training.settings.num_checkpoints)
     num_steps, warned = training.order.num_steps, set[str]()
     for step in range(log.first_step, num_steps):
@@ -112,10 +112,7 @@ def _step(
     step: int,
     log: MetricsLog,
 ) -> dict[str, float]:
-    """Returns one step's metrics, with those of the held-out rows where a checkpoint is due.
-
-    They are in the log.
-    """
+    """Runs one step, logs and returns its metrics, with those of the held-out rows if a checkpoint is due."""
     try:
         metrics = train_step(training, model, optimiser, step, references=references)
     except StageError:
@@ -138,7 +135,7 @@ def _open_log(training: Training, store: Store, *, run: str, first_step: int) ->
 
 
 def _warn(job: Job, log: MetricsLog, warned: set[str]) -> None:
-    """Says each trouble once, when it begins."""
+    """Logs each warning once, when it first applies."""
     for name, text in troubles(log.rows).items():
         if name not in warned:
             warned.add(name)
@@ -148,7 +145,7 @@ def _warn(job: Job, log: MetricsLog, warned: set[str]) -> None:
 def _utilisation(
     training: Training, model: ScoringModel, metrics: dict[str, float], step: int
 ) -> dict[str, float]:
-    """Model FLOPs utilisation, where the device's peak is known."""
+    """Returns the model FLOPs utilisation, if the device's peak is known."""
     peak = peak_flops(training.world.device)
     if peak is None:
         return {}
@@ -164,7 +161,7 @@ def _load_best(
     optimiser: torch.optim.Optimizer,
     log: MetricsLog,
 ) -> None:
-    """Puts the best checkpoint's weights into the model, unless the last ones are as good."""
+    """Loads the best checkpoint's weights into the model, unless the last ones are as good."""
     world = training.world
     best = checkpoint.best(checkpoint.commits(store)) if world.is_first else None
     if best is not None and best.score is not None and best.score >= log.rows[-1][VALIDATION_CE]:
@@ -189,7 +186,7 @@ def _export(training: Training, log: MetricsLog) -> Export:
 
 
 def _finish(training: Training, store: Store, log: MetricsLog) -> FinishedTraining:
-    """Commits the job. Its wall time is that of the steps that count, each once, without export."""
+    """Commits the job. Its wall time sums the steps of the log, each once, without export."""
     done: FinishedTraining | None = None
     if training.world.is_first:
         done = FinishedTraining(

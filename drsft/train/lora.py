@@ -1,9 +1,10 @@
-"""Low-rank adapters (LoRA, arXiv 2106.09685) on the linear layers: a layer computes W x + α/r · B A x, and
-only A and B are trained. Since B starts at zero, the model without its adapters is the model that training
-began with.
+"""Adds low-rank adapters (LoRA, arXiv 2106.09685) to the linear layers.
 
-Axes: O outputs of a layer, I inputs, r rank. A is (r, I), B is (O, r); W is (O, I) in torch's Linear and
-(I, O) in transformers' Conv1D, GPT-2's layer.
+A layer computes W x + α/r · B A x, and only A and B are trained. Since B starts at zero, the model without
+its adapters is the model that training began with.
+
+Axes: O outputs of a layer, I inputs, r rank. A is (r, I), B is (O, r); W is (O, I) in torch's Linear and (I,
+O) in transformers' Conv1D, GPT-2's layer.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,10 +25,10 @@ _BASE, _A, _B = ".base_layer.", f".lora_A.{_NAME}.", f".lora_B.{_NAME}."
 
 
 def add_adapters(causal_lm: Any, lora: Lora, *, seed: int) -> None:
-    """Puts adapters on every linear layer but the head and freezes all else. `seed` draws the matrices A.
+    """Puts adapters on every linear layer except the head and freezes all else. `seed` draws the matrices A.
 
-    Raises ModelError where `lora.target_modules` names nothing in the model, or a layer that is not linear:
-    its adapter could not be merged.
+    Raises ModelError if `lora.target_modules` names nothing in the model, or a layer that is not linear,
+    whose adapter could not be merged.
     """
     from peft import inject_adapter_in_model
 
@@ -53,7 +54,7 @@ def has_adapters(causal_lm: nn.Module) -> bool:
 
 @contextmanager
 def adapters_off(causal_lm: nn.Module) -> Iterator[None]:
-    """Inside, the model is the one that training began with."""
+    """Switches the adapters off within the block, so that the model is the one that training began with."""
     _switch_adapters(causal_lm, are_off=True)
     try:
         yield
@@ -69,7 +70,7 @@ def _switch_adapters(causal_lm: nn.Module, *, are_off: bool) -> None:
 
 
 def merged_weights(causal_lm: nn.Module, weights: Mapping[str, Tensor], lora: Lora) -> dict[str, Tensor]:
-    """Returns the plain model's weights, W + α/r · B A, from those of `causal_lm`, by its own names."""
+    """Returns the plain model's weights, W + α/r · B A, by its own names, from those of `causal_lm`."""
     merged = {name.replace(_BASE, "."): weight for name, weight in weights.items() if "lora_" not in name}
     for name, layer in _adapted(causal_lm):
         weight_A, weight_B = (weights[f"{name}{part}weight"].float() for part in (_A, _B))
@@ -86,7 +87,7 @@ def _adapted(causal_lm: nn.Module) -> list[tuple[str, Any]]:
 
 
 def adapter_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns a and B by the names under which peft keeps them in adapter_model.safetensors."""
+    """Returns A and B by the names that peft uses in adapter_model.safetensors."""
     return {
         f"base_model.model.{name.replace(f'.{_NAME}.', '.')}": weight.contiguous()
         for name, weight in weights.items()
@@ -95,7 +96,7 @@ def adapter_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def adapter_config(lora: Lora, target: str) -> Any:
-    """peft's own description of the adapter, to be saved beside its weights."""
+    """Returns peft's description of the adapter, to be saved beside its weights."""
     config = _peft_config(lora)
     config.base_model_name_or_path = target
     config.inference_mode = True

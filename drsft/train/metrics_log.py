@@ -1,4 +1,4 @@
-"""A job's metrics, a JSON object a line, in step order, in the store; and the trackers that hear of them."""
+"""Stores a job's metrics, one JSON object per line, in step order, and passes them to the trackers."""
 
 import json
 from collections.abc import Sequence
@@ -18,7 +18,10 @@ class MetricsLog:
     def __init__(
         self, store: Store, *, first_step: int, world: World, trackers: Sequence[Tracker] = ()
     ) -> None:
-        """Goes on with step `first_step`; lines of later steps, from before a failure, go."""
+        """Continues after step `first_step`.
+
+        Logged lines of later steps, from before a failure, are dropped.
+        """
         self._store, self._world, self._trackers = store, world, trackers
         self.first_step = first_step
         self.rows: list[dict[str, Any]] = []

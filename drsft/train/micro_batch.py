@@ -1,4 +1,4 @@
-"""One forward's worth of rows: what the model reads, and what the objective must know of each loss token.
+"""Prepares the rows of one forward: what the model reads, and what the objective needs for each loss token.
 
 Axes: T tokens of the documents end to end, N loss tokens, M documents.
 """
@@ -22,7 +22,7 @@ Inputs = tuple[Tensor, Tensor, Tensor, tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MicroBatch:
-    """On the device. Loss tokens are in order, document after document."""
+    """The tensors of one forward, on the device. Loss tokens are in order, document after document."""
 
     inputs: Inputs  # input ids (T,), positions (T,), loss mask (T,), lengths of the documents
     document_ids_N: Tensor  # 0 … M − 1
@@ -39,9 +39,10 @@ def split_rows(
     by_tokens: bool,
     world: World,
 ) -> list[list[int]]:
-    """This process's rows of each forward, which may hold as many tokens as `micro_batch_rows` full rows.
+    """Returns this process's rows of each forward, which holds at most the tokens of `micro_batch_rows` full
+    rows.
 
-    Not `by_tokens`: short rows count as full ones, for models that pad every text to the longest.
+    Without `by_tokens` short rows count as full ones, for models that pad every text to the longest.
     """
     lengths = rows.row_lengths(row_indices)
     return micro_batches(
@@ -60,7 +61,10 @@ def micro_batch(
     *,
     exempt_patterns: Sequence[Sequence[int]] = (),
 ) -> MicroBatch:
-    """Returns the rows of `batch`; an empty one is a row without loss tokens, so that collectives meet."""
+    """Returns the rows of `batch` as tensors.
+
+    An empty batch becomes a row without loss tokens, so that this process takes part in collectives.
+    """
     documents = rows.documents(batch or [0])
     mask_T = documents.loss_mask_T & bool(batch)
     ids_T = documents.input_ids_T.astype("int64")

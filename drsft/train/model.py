@@ -1,4 +1,4 @@
-"""Any causal language model of transformers, sharded and scored from outside.
+"""Makes any causal language model of transformers compute our loss, and shards it.
 
 Axes: T tokens of documents end to end, N loss tokens, D hidden size, V vocabulary, M documents, L tokens of
 the longest.
@@ -42,7 +42,7 @@ SMALL_MODEL_PARAMETERS = 50_000_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Traits:
-    """What trying a model shows, and what it has beside its weights."""
+    """What a trial of a model shows, and its buffers."""
 
     head_shape: HeadShape
     attends_by_document: bool
@@ -50,7 +50,7 @@ class Traits:
 
     @classmethod
     def of(cls, causal_lm: Any) -> "Traits":
-        """Tries it on a few tokens. A model that can attend by document is left to do so."""
+        """Tries the model on a few tokens. A model that can attend by document keeps that attention."""
         return cls(
             head_shape=head_shape(causal_lm),
             attends_by_document=attend_by_document(causal_lm),
@@ -59,11 +59,9 @@ class Traits:
 
 
 def load_model(location: str, *, dtype: torch.dtype = torch.float32) -> Any:
-    """Returns a model folder or hub name on the CPU.
+    """Loads a model folder or hub name on the CPU; weights stored in `dtype` are memory-mapped.
 
-    What is stored in `dtype` is mapped, and read when it is used.
-
-    Only safetensors are read and no code of the repository runs. Raises ModelError.
+    Only safetensors are read, and no code of the model's repository runs. Raises ModelError.
     """
     check_location(location)
     try:
@@ -79,7 +77,7 @@ def load_model(location: str, *, dtype: torch.dtype = torch.float32) -> Any:
 
 
 class ScoringModel(nn.Module):
-    """A causal language model whose forward gives the loss, not logits.
+    """A causal language model whose forward returns the loss, not logits.
 
     It is the root that FSDP wraps: inside its forward the head is whole, tied to the embeddings or not.
     """
@@ -87,7 +85,7 @@ class ScoringModel(nn.Module):
     def __init__(
         self, causal_lm: Any, *, activation_checkpointing: bool = False, traits: Traits | None = None
     ) -> None:
-        """A model without given `traits` is tried on a few tokens, for which its weights must be there."""
+        """Without `traits` the model is tried on a few tokens, for which its weights must be loaded."""
         super().__init__()
         self.causal_lm = causal_lm
         self._draws_nothing = False
@@ -99,8 +97,10 @@ class ScoringModel(nn.Module):
             causal_lm.gradient_checkpointing_enable({"use_reentrant": False})
 
     def draw_nothing(self) -> None:
-        """Keeps dropout, a router's noise and the like off in training too: two passes over the same tokens
-        then differ by the weights alone."""
+        """Switches dropout, a router's noise and the like off in training too.
+
+        Two passes over the same tokens then differ by the weights alone.
+        """
         self._draws_nothing = True
         self.train(self.training)
         for module in filter(_is_checkpointed, self.causal_lm.modules()):
@@ -124,11 +124,10 @@ class ScoringModel(nn.Module):
         lengths: tuple[int, ...],
         request: LossRequest | None,
     ) -> FusedLoss | tuple[Tensor, Tensor, Tensor | None]:
-        """Returns the loss over the N tokens in the mask, in order, of documents of `lengths` that lie end to
-        end.
+        """Returns the loss over the N tokens in the mask, in order, for concatenated documents of `lengths`.
 
-        Without a request, for a frozen model: the hidden states (N, D) that predict them, and the head's
-        weight and bias. No first token of a document may be in the mask: nothing predicts it.
+        Without a request, for a frozen model, it returns the hidden states (N, D) that predict them, and the
+        head's weight and bias. No first token of a document may be in the mask, since nothing predicts it.
         """
         hidden_TD = self._hidden(input_ids_T, position_ids_T, lengths)
         hidden_ND, labels_N = predicted(hidden_TD, input_ids_T, loss_mask_T)
@@ -139,8 +138,11 @@ class ScoringModel(nn.Module):
         return fused_loss(hidden_ND, head, labels_N, request)
 
     def _hidden(self, input_ids_T: Tensor, position_ids_T: Tensor, lengths: tuple[int, ...]) -> Tensor:
-        """Last hidden states (T, D). Models that cannot keep documents apart get one a row, padded on the
-        right: what is causal does not see behind itself."""
+        """Returns the last hidden states (T, D).
+
+        Models that cannot keep documents apart get one per row, padded on the right, which causal attention
+        never sees.
+        """
         model = body_of(self.causal_lm)
         if self.attends_by_document:
             output = model(
@@ -157,9 +159,9 @@ class ScoringModel(nn.Module):
 
 
 def load_for_scoring(model: str, dtype: str) -> Any:
-    """Returns a frozen model in eval mode, of a `target.model` and its `target.dtype`.
+    """Returns a frozen model in eval mode, for a `target.model` and its `target.dtype`.
 
-    On a CPU it is in fp32; on a GPU in `dtype`, put there weight by weight. Raises ModelError.
+    On a CPU it is in fp32; on a GPU in `dtype`, copied there weight by weight. Raises ModelError.
     """
     location = model_location(model)
     if not torch.cuda.is_available():
@@ -168,12 +170,12 @@ def load_for_scoring(model: str, dtype: str) -> Any:
 
 
 def _is_checkpointed(module: nn.Module) -> bool:
-    """In training mode only, so that such a layer has to stay in it."""
+    """Returns whether a layer checkpoints its activations; it does so in training mode only."""
     return isinstance(module, GradientCheckpointingLayer) and module.gradient_checkpointing
 
 
 def _disable_dropout(owner: Any) -> None:
-    """Sets to zero every rate of dropout that a layer keeps as a number: dropout, resid_pdrop, …"""
+    """Sets every dropout rate to zero that a layer stores as a number: dropout, resid_pdrop, …"""
     for name, value in list(vars(owner).items()):
         if "drop" in name and isinstance(value, float):
             setattr(owner, name, 0.0)
@@ -182,7 +184,7 @@ def _disable_dropout(owner: Any) -> None:
 def shard(
     model: ScoringModel, world: World, *, compute_dtype: torch.dtype, by_block: bool | None = None
 ) -> None:
-    """Spreads parameters, gradients and optimiser state over the world (FSDP2): each block, then the root.
+    """Shards parameters, gradients and optimiser state over the world (FSDP2): each block, then the root.
 
     Gradients are summed, not averaged: the loss is divided by the step's token count already. Master weights
     stay fp32; all compute in `compute_dtype` and reduce in fp32. `by_block=False` makes the model one unit.
@@ -204,18 +206,21 @@ def shard(
 
 
 def reshard(model: nn.Module) -> None:
-    """Puts the shards back in the place of the gathered weights, as a backward would have.
+    """Frees the gathered weights and restores the shards, as a backward would have done.
 
-    After a forward alone `parameters()` of a root that is one unit are still the gathered copies; an
-    optimiser made then would step on these, and the model would never learn.
+    After a forward without a backward, `parameters()` of a root module that is sharded as one unit still
+    returns the gathered copies. An optimiser made then would update these, and the model would never learn.
     """
     if isinstance(model, FSDPModule):
         model.reshard()
 
 
 def sync_gradients_now(model: nn.Module, is_last_micro_batch: bool) -> None:
-    """Whether the next backward reduces over the world. Small models reduce once a step, others each time:
-    unreduced gradients of a large model are whole on every device."""
+    """Sets whether the next backward reduces gradients over the world.
+
+    Small models reduce once per step. Others reduce each time, since unreduced gradients of a large model are
+    whole on every device.
+    """
     if isinstance(model, FSDPModule) and not any(isinstance(m, FSDPModule) for m in _inner(model)):
         model.set_requires_gradient_sync(is_last_micro_batch)
 
@@ -225,10 +230,7 @@ def _inner(model: nn.Module) -> list[nn.Module]:
 
 
 def _blocks(causal_lm: Any) -> list[nn.Module]:
-    """Returns the repeated layers, by the classes that the model itself names as not to be split.
-
-    Whole ones only.
-    """
+    """Returns the outermost layers of the classes that the model declares as not to be split."""
     names = set(causal_lm._no_split_modules or ())
     named = [module for module in causal_lm.modules() if type(module).__name__ in names]
     nested = {inner for module in named for inner in _inner(module)}

@@ -1,4 +1,4 @@
-"""AdamW with linear warm-up and a cosine to zero; the learning rate is a pure function of the step."""
+"""Makes AdamW with linear warm-up and a cosine to zero; the learning rate is a pure function of the step."""
 
 import math
 from collections.abc import Iterable
@@ -13,7 +13,9 @@ __all__ = ["clip_gradients", "learning_rate", "make_optimiser", "set_learning_ra
 
 
 def make_optimiser(model: nn.Module, train: Train) -> torch.optim.AdamW:
-    """Decay for matrices only: pulling norms and biases towards 0 regularises nothing."""
+    """Returns AdamW with weight decay for matrices only, since decay of norms and biases regularises
+    nothing.
+    """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": train.weight_decay},
@@ -24,8 +26,10 @@ def make_optimiser(model: nn.Module, train: Train) -> torch.optim.AdamW:
 
 
 def learning_rate(step: int, *, num_steps: int, peak: float, warmup_ratio: float) -> float:
-    """Of step 0 … num_steps − 1: up to `peak` at the last warm-up step, then a half cosine that would be 0 at
-    `num_steps`."""
+    """Returns the learning rate of step 0 … num_steps − 1.
+
+    It rises to `peak` at the last warm-up step, then follows a half cosine that would be 0 at `num_steps`.
+    """
     num_warmup = math.ceil(num_steps * warmup_ratio)
     if step < num_warmup:
         return peak * (step + 1) / num_warmup
@@ -39,13 +43,16 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 
 
 def squared_gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """Of this process's shards, float64, (1,): summed over the world it is the whole gradient's."""
+    """Returns the squared norm of this process's gradient shards, float64, (1,).
+
+    Its sum over the world is that of the whole gradient.
+    """
     norms = torch._foreach_norm(_local_gradients(parameters))
     return torch.stack(norms).double().square().sum().reshape(1)
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], *, norm: float, max_norm: float) -> None:
-    """Scales to `max_norm` a gradient whose norm over the world is `norm`."""
+    """Scales a gradient whose norm over the world is `norm` down to `max_norm`."""
     if norm > max_norm:
         torch._foreach_mul_(_local_gradients(parameters), max_norm / norm)
 

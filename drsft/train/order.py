@@ -1,4 +1,4 @@
-"""Which rows a step holds, and who computes them: pure functions of seed, step and world.
+"""Computes the rows of each step, and which worker gets them, as pure functions of seed, step and world.
 
 Nothing here has state, so a step's number is the whole position in the data: a resumed run sees no row twice
 and misses none, also with another number of workers.
@@ -19,7 +19,7 @@ __all__ = ["RowOrder", "micro_batches"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowOrder:
-    """Every epoch is its own permutation of all rows; its last step holds what is left."""
+    """The order of rows. Every epoch is a permutation of all rows; its last step may be smaller."""
 
     num_rows: int
     batch_rows: int  # of one step, over all workers
@@ -35,7 +35,7 @@ class RowOrder:
         return self.steps_per_epoch * self.num_epochs
 
     def rows_of(self, step: int) -> NDArray[np.int64]:
-        """Returns the rows of step 0 … num_steps − 1, over all workers."""
+        """Returns the rows of a step (0 … num_steps − 1), over all workers."""
         epoch, place = divmod(step, self.steps_per_epoch)
         permutation = _permutation(self.num_rows, stable_seed(self.seed, "rows of epoch", str(epoch)))
         return permutation[place * self.batch_rows : (place + 1) * self.batch_rows]
@@ -54,10 +54,10 @@ def micro_batches(
     num_ranks: int,
     most_tokens: int,
 ) -> list[list[int]]:
-    """Returns the rows of each forward of `rank`, of at most `most_tokens` tokens, or one longer row.
+    """Returns the rows of each forward of `rank`: at most `most_tokens` tokens, or one longer row.
 
-    Ranks have nearly equal numbers of tokens, and so have a rank's forwards. Every rank gets equally many,
-    some of them perhaps empty: collectives must meet.
+    Ranks have nearly equal numbers of tokens, and so have a rank's forwards. Every rank gets equally many
+    forwards, some perhaps empty, so that all take part in collectives.
 
     Rows 0 … 4 of 4, 3, 2, 2, 1 tokens on two ranks, 4 tokens at once: rank 0 has [[0], [3]], rank 1 has [[1],
     [2, 4]].

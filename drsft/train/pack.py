@@ -1,9 +1,9 @@
-"""Examples put into rows of at most `seq_len` tokens, so that a row is about as much work as any other.
+"""Packs examples into rows of at most `seq_len` tokens, so that all rows are about equal work.
 
 Axes: T tokens end to end (of all rows, or of some documents), M documents, R rows.
 
-A document is one whole example; documents never see each other. A row is stored as it is, without padding:
-what is left of it up to `seq_len` costs nothing.
+A document is one whole example; documents never see each other. A row is stored without padding, so unused
+space up to `seq_len` costs nothing.
 """
 
 from bisect import bisect_left, insort
@@ -31,7 +31,7 @@ PACKED_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Documents:
-    """Some documents end to end: T tokens without padding, and where each document ends."""
+    """Some concatenated documents: T tokens without padding, and where each document ends."""
 
     input_ids_T: NDArray[np.int32]
     loss_mask_T: NDArray[np.bool_]  # true where the token itself is learnt; never at a document's first
@@ -40,13 +40,13 @@ class Documents:
 
     @property
     def position_ids_T(self) -> NDArray[np.int64]:  # noqa: N802 - an axis suffix
-        """Restarted at 0 in every document: lengths (3, 2) -> 0 1 2 0 1."""
+        """Positions that restart at 0 in every document: lengths (3, 2) -> 0 1 2 0 1."""
         return np.concatenate([np.arange(length) for length in self.lengths])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackedRows:
-    """All rows of a data view. Offsets start with 0 and end with the whole number."""
+    """All packed rows of a data view. Offsets start with 0 and end with the total."""
 
     seq_len: int  # no row is longer
     input_ids_T: NDArray[np.int32]
@@ -64,7 +64,7 @@ class PackedRows:
         return len(self.input_ids_T) / (len(self) * self.seq_len)
 
     def row_lengths(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
-        """Tokens of each of the rows."""
+        """Returns the number of tokens in each of the rows."""
         starts, ends = self._bounds(rows)
         return ends - starts
 
@@ -75,7 +75,7 @@ class PackedRows:
         return self._count(self.loss_mask_T, rows)
 
     def loss_weight(self, rows: Sequence[int] | NDArray[np.int64], *, thought_weight: float) -> float:
-        """Returns the sum over the loss tokens, where one of a thought counts as `thought_weight`."""
+        """Returns the sum over the loss tokens, of which a thought's token counts as `thought_weight`."""
         num_thought = self._count(self.thought_mask_T, rows)
         return self.num_loss_tokens(rows) - num_thought + thought_weight * num_thought
 
@@ -83,7 +83,7 @@ class PackedRows:
         return sum(int(mask_T[start:end].sum()) for start, end in zip(*self._bounds(rows), strict=True))
 
     def documents(self, rows: Sequence[int] | NDArray[np.int64]) -> Documents:
-        """Returns the documents of `rows`, row after row; `rows` names at least one."""
+        """Returns the documents of `rows`, row after row; `rows` must not be empty."""
         spans = [slice(start, end) for start, end in zip(*self._bounds(rows), strict=True)]
         lengths = np.diff(self.document_offsets)
         return Documents(
@@ -114,7 +114,7 @@ class PackedRows:
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[Example]], *, seq_len: int) -> "PackedRows":
-        """Returns the rows as given, each of at most `seq_len` tokens."""
+        """Packs the given rows, each of at most `seq_len` tokens, without changing them."""
         documents = [document for row in rows for document in row]
         return cls(
             seq_len=seq_len,
@@ -162,11 +162,11 @@ class PackedRows:
 
 
 def pack(examples: Sequence[Example], *, seq_len: int, seed: int = 0, one_a_row: bool = False) -> PackedRows:
-    """Rows by best fit over the examples in a seeded random order; with `one_a_row` nothing is put together.
+    """Packs examples by best fit in a seeded random order; with `one_a_row` each is a row of its own.
 
-    The same for the same examples in whatever order they come. They are not sorted by length first, as best
-    fit decreasing would: rows of short texts only beside rows of long ones only make a jagged loss curve, and
-    with many texts to a row the order costs next to nothing in rows.
+    The result does not depend on the order of `examples`. They are not sorted by length, as in best fit
+    decreasing: rows of only short or only long texts make a jagged loss curve, and with many texts per row a
+    random order needs hardly more rows.
     """
     ordered = sorted(examples, key=lambda example: (example.problem_id, example.input_ids_T.tobytes()))
     ordered = [ordered[index] for index in np.random.default_rng(seed).permutation(len(ordered))]

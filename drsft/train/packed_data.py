@@ -1,4 +1,4 @@
-"""The packed rows of a data view, in the run's store: what is learnt, and what is held out."""
+"""Stores the packed rows of a data view: those to learn, and those held out."""
 
 import json
 from dataclasses import dataclass
@@ -34,10 +34,10 @@ def pack_data(
     *,
     thought_length: ThoughtLength | None = None,
 ) -> None:
-    """Writes the packed rows of a data view; beside them the counts, as their commit. Once is enough.
+    """Writes the packed rows of a data view, then their counts as the commit; does nothing if committed.
 
-    `thought_length` tells thoughts from answers; None where the target has no thoughts. Raises StageError
-    where nothing is left to train on.
+    `thought_length` finds thoughts; None if the target has none. Raises StageError if nothing is left to
+    train on.
     """
     keys, seq_len = layout.packed_rows(train, data), train.seq_len
     if is_packed(store, data, train):
@@ -86,7 +86,7 @@ def _why_empty(encoding: Encoding, data: DataView, seq_len: int) -> str:
 
 
 def _split(examples: list[Example], validation_share: float) -> tuple[list[Example], list[Example]]:
-    """Learnt and held out, by problem: completions of one problem never stand on both sides."""
+    """Returns learnt and held-out examples, split by problem, so that no problem is on both sides."""
 
     def is_held_out(example: Example) -> bool:
         return stable_seed(0, "validation", example.problem_id) % 10_000 < validation_share * 10_000
@@ -102,7 +102,7 @@ def _split(examples: list[Example], validation_share: float) -> tuple[list[Examp
 
 
 def read_packed(store: Store, data: DataView, train: Train) -> PackedData:
-    """Returns what `pack_data` wrote."""
+    """Returns the rows that `pack_data` wrote."""
     keys = layout.packed_rows(train, data)
     return PackedData(
         learnt=PackedRows.from_table(read_table(store, keys.learnt)),

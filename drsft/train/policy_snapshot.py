@@ -1,7 +1,7 @@
-"""The policy some steps ago, as log-probs of the rows of the steps that it serves.
+"""Keeps a snapshot of the policy, as log-probs of the rows of the steps that use it.
 
-A snapshot serves all steps of its window: `steps_per_snapshot` steps from a multiple of that number on. A
-checkpoint inside a window keeps it, so that a resumed training compares with the same policy.
+All steps of a window use the same snapshot; a window is `steps_per_snapshot` steps from a multiple of that
+number on. A checkpoint inside a window stores it, so that a resumed training compares with the same policy.
 """
 
 from dataclasses import replace
@@ -27,7 +27,10 @@ __all__ = ["snapshot_files", "stored_snapshot", "take_snapshot"]
 
 
 def take_snapshot(training: Training, references: References, model: ScoringModel, step: int) -> References:
-    """With the policy's own log-probs for this step's rows, scored anew where a window begins."""
+    """Returns the references with log-probs of the policy for this step's rows.
+
+    A window's first step scores them.
+    """
     every, rows, order = _steps_per_snapshot(training), training.rows, training.order
     if every is None:
         return references
@@ -42,8 +45,9 @@ def take_snapshot(training: Training, references: References, model: ScoringMode
 
 
 def snapshot_files(training: Training, references: References, num_done: int) -> dict[str, bytes]:
-    """Returns what the checkpoint after `num_done` steps keeps: nothing where the next step begins a
-    window.
+    """Returns the snapshot file of the checkpoint after `num_done` steps, by name.
+
+    There is none if the next step begins a window.
     """
     every = _steps_per_snapshot(training)
     if references.snapshot is None or every is None or num_done % every == 0:
@@ -54,9 +58,9 @@ def snapshot_files(training: Training, references: References, num_done: int) ->
 
 
 def stored_snapshot(training: Training, references: References, store: Store, step: int) -> References:
-    """With the snapshot that the checkpoint of `step` keeps, if it keeps one; all processes call it.
+    """Returns the references with the snapshot stored in the checkpoint of `step`, if there is one.
 
-    StorageError where it is damaged, or not of this window's rows.
+    All processes call it. Raises StorageError if the snapshot is damaged, or not of this window's rows.
     """
     every, world = _steps_per_snapshot(training), training.world
     data = None if every is None else checkpoint.read_beside(store, SNAPSHOT, step=step, world=world)
@@ -79,7 +83,7 @@ def _steps_per_snapshot(training: Training) -> int | None:
 
 
 def _window_rows(step: int, every: int, order: RowOrder) -> NDArray[np.int64]:
-    """Returns the rows of all the steps that are served by the snapshot that serves `step`."""
+    """Returns the rows of all steps that share the snapshot of `step`."""
     first = step - step % every
     window = range(first, min(first + every, order.num_steps))
     return np.concatenate([order.rows_of(one) for one in window])

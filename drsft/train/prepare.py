@@ -1,4 +1,4 @@
-"""The models of a training on their devices, spread over its processes."""
+"""Prepares the models of a training on their devices, sharded over its processes."""
 
 from functools import lru_cache, partial
 from typing import Any
@@ -16,7 +16,7 @@ __all__ = ["prepare_model", "prepare_start"]
 
 
 def prepare_model(training: Training) -> ScoringModel:
-    """Returns the model that is trained, its weights in fp32."""
+    """Returns the model to train, with weights in fp32."""
     settings = training.settings
     causal_lm, traits = _stored(training)
     if settings.lora is not None:
@@ -28,15 +28,18 @@ def prepare_model(training: Training) -> ScoringModel:
 
 
 def prepare_start(training: Training) -> ScoringModel:
-    """The frozen start, likewise. Nothing is ever added to its weights, so they are kept in the precision
-    that they are computed with; its buffers stay as they are, as the trained model's do."""
+    """Returns the frozen starting model, sharded like the trained one.
+
+    Its weights are in compute precision, as nothing is ever added to them; its buffers stay unchanged, as the
+    trained model's do.
+    """
     causal_lm, traits = _stored(training)
     model = ScoringModel(causal_lm, traits=traits).eval().requires_grad_(False)
     return _placed(model, training, training.target.compute_dtype)
 
 
 def _stored(training: Training) -> tuple[Any, Traits]:
-    """Returns the model as stored, none of it read yet, and what the first process has found by trying it."""
+    """Returns the model with unread weights, and its traits, which the first process has found by a trial."""
     location = training.target.location
     traits = training.world.first_does(partial(_traits, location))
     causal_lm = load_model(location, dtype=stored_dtype(location))
@@ -54,7 +57,7 @@ def _traits(location: str) -> Traits:
 
 
 def _placed(model: ScoringModel, training: Training, dtype: torch.dtype) -> ScoringModel:
-    """Spreads the model over the workers; one worker in fp32 keeps it as it is."""
+    """Shards the model over the workers; a single worker in fp32 keeps it whole."""
     world, compute_dtype = training.world, training.target.compute_dtype
     weights = take_weights(model, dtype)
     if world.size > 1 or compute_dtype != torch.float32:

@@ -1,8 +1,8 @@
-"""How likely the model finds the tokens that it learns from, before and after training.
+"""Counts how likely the model finds the tokens that it learns from, before and after training.
 
-An objective shows in where it moves probability: SFT lifts nearly all tokens, DFT lifts some and lets others
-go (Wu et al., "On the Generalization of SFT"). Counted are the tokens of a sample of the training rows, in
-bins that are equally wide in log p.
+Objectives differ in where they move probability: SFT raises nearly all tokens, DFT raises some and lowers
+others (Wu et al., "On the Generalization of SFT"). The tokens of a sample of the training rows are counted,
+in bins that are equally wide in log p.
 """
 
 import json
@@ -26,7 +26,11 @@ SAMPLE_TOKENS = 16_384  # enough to see shares of 0.1 %, and a small part of the
 
 
 def note_probabilities(moment: str, training: Training, store: Store, model: ScoringModel) -> None:
-    """Writes the counts of `moment` ("before" or "after") beside those that are there; all processes call it.
+    """Stores the counts of `moment` ("before" or "after"), unless an earlier start has.
+
+    All processes call it.
+
+    Counts of the other moment are kept.
 
     What an earlier start of the job has noted stands.
     """
@@ -43,7 +47,7 @@ def note_probabilities(moment: str, training: Training, store: Store, model: Sco
 def count_probabilities(
     model: ScoringModel, rows: PackedRows, *, micro_batch_rows: int, world: World
 ) -> list[int]:
-    """Loss tokens of the sampled rows by probability under the model as it is, one count for each bin."""
+    """Returns the sampled rows' loss tokens by probability under the current model, one count per bin."""
     sampled = sampled_rows(rows)
     was_training = model.training
     model.eval()
@@ -55,7 +59,10 @@ def count_probabilities(
 
 
 def sampled_rows(rows: PackedRows) -> NDArray[np.int64]:
-    """Rows spread evenly, with about SAMPLE_TOKENS loss tokens together; all where there are fewer."""
+    """Returns rows spread evenly, with about SAMPLE_TOKENS loss tokens in total.
+
+    All rows if there are fewer.
+    """
     total = rows.num_loss_tokens(range(len(rows)))
     num_rows = min(len(rows), max(1, round(len(rows) * SAMPLE_TOKENS / max(total, 1))))
     return np.linspace(0, len(rows) - 1, num_rows).round().astype(np.int64)

@@ -1,7 +1,7 @@
-"""What a policy is compared with while it trains: the frozen start, and itself some steps ago.
+"""Provides what a policy is compared with in training: the frozen start, and a snapshot of itself.
 
-The start's log-probs are scored once and kept beside the packed rows: 4 bytes a token. Where an objective
-needs the start's whole distribution, a frozen copy of it runs along: 2 bytes a parameter in bf16 over all
+The start's log-probs are scored once and stored beside the packed rows: 4 bytes a token. If an objective
+needs the start's whole distribution, a frozen copy of the model is kept: 2 bytes a parameter in bf16 over all
 workers (4 in fp32), beside 16 for weights, gradients and optimiser; a model trained through adapters needs no
 copy, since without them it is its start.
 """
@@ -38,10 +38,10 @@ class References:
 
 
 def gather_references(training: Training, model: ScoringModel, store: Store | None) -> References:
-    """Returns what the job's objective compares with, from a model that is still untrained.
+    """Returns what the job's objective compares with; the model must still be untrained.
 
-    `store` keeps the start's log-probs for the other jobs of the same rows. Adapters that can be switched off
-    make a frozen copy of the model needless.
+    `store` keeps the start's log-probs for the other jobs of the same rows. With adapters, which can be
+    switched off, no frozen copy of the model is needed.
     """
     needs = training.objective.needs
     start = start_model = None
@@ -56,7 +56,7 @@ def gather_references(training: Training, model: ScoringModel, store: Store | No
 
 
 def start_scores(training: Training, model: ScoringModel, store: Store | None) -> Scores:
-    """Of all rows under a model that is still untrained; read from `store`, or scored and kept there."""
+    """Returns the scores of all rows under the untrained model: read from `store`, or computed and stored."""
     rows, world = training.rows, training.world
     everything = range(len(rows))
     if store is not None and world.from_first(store.exists(START_LOGPROBS)):
@@ -71,10 +71,9 @@ def start_scores(training: Training, model: ScoringModel, store: Store | None) -
 
 
 def frozen_start(model: ScoringModel, batch: MicroBatch, references: References) -> FrozenStart:
-    """Returns the start's hidden states on a micro-batch, from its copy or from the model without its
-    adapters.
+    """Returns the start's hidden states on a micro-batch, from its copy or with the adapters off.
 
-    The head is the copy's own: the copy may be resharded only once it is no longer needed.
+    The head is the copy's own, so the copy must not be resharded before the head is used.
     """
     start_model = references.start_model
     without = nullcontext() if start_model is not None else adapters_off(model.causal_lm)

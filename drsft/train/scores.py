@@ -1,7 +1,7 @@
-"""The loss tokens of some rows under a model as it is.
+"""Scores the loss tokens of some rows under a model.
 
-Axes: R rows that are scored, T their tokens end to end (also those without a loss, where nothing is looked
-up), N loss tokens. One step's rows cost what they hold, however many rows there are in all.
+Axes: R scored rows, T their concatenated tokens (also those without a loss, which are never read), N loss
+tokens. The cost of one step depends on its own rows, not on how many there are in all.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ Rows = Sequence[int] | NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Where the tokens of some rows lie among the T."""
+    """Where the tokens of each row are among the T."""
 
     rows_R: NDArray[np.int64]  # ascending, each once
     edges: NDArray[np.int64]  # (R + 1,): where each row's tokens begin, and T
@@ -41,7 +41,7 @@ class Places:
         return int(self.edges[-1])
 
     def loss_tokens(self, rows: PackedRows, row_indices: Rows) -> Tensor:
-        """Of some of these rows, row after row, in order."""
+        """Returns the indices of the loss tokens of some of these rows, row after row, in order."""
         found = [np.zeros(0, dtype=np.int64)]
         for row in row_indices:
             start, end = rows.span(int(row))
@@ -52,14 +52,14 @@ class Places:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """Tokens of some rows under one model, fp32; 0 where nothing was scored."""
+    """Log-probs of the tokens of some rows under one model, fp32; 0 where nothing was scored."""
 
     places: Places
     logprobs_T: Tensor
     is_top_T: Tensor | None = None  # 1 where greedy decoding would have chosen the token; not kept in files
 
     def of(self, rows: PackedRows, row_indices: Rows) -> Tensor:
-        """Log-probs of the loss tokens of some of the scored rows, row after row, in order."""
+        """Returns the log-probs of the loss tokens of some of the scored rows, row after row, in order."""
         return self.logprobs_T[self.places.loss_tokens(rows, row_indices)]
 
 
@@ -67,7 +67,7 @@ class Scores:
 def score(
     model: ScoringModel, rows: PackedRows, row_indices: Rows, *, micro_batch_rows: int, world: World
 ) -> Scores:
-    """Returns some rows under the model as it is; all processes call it and share the work."""
+    """Returns the scores of some rows under the current model; all processes call it and share the work."""
     places = Places.of(rows, row_indices)
     scores_2T = torch.zeros(2, places.num_tokens, dtype=torch.float32, device=world.device)
     request = LossRequest(num_loss_tokens=1, objective=Sft())

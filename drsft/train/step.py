@@ -1,4 +1,4 @@
-"""One optimiser step: the gradient of the weighted loss over its rows, alike for any split of the work.
+"""Makes one optimiser step; its gradient is the same for any split of the work.
 
 Axes: T tokens of a micro-batch, its documents end to end, N loss tokens of a micro-batch.
 """
@@ -46,7 +46,9 @@ def train_step(
     *,
     references: References = NO_REFERENCES,
 ) -> dict[str, float]:
-    """Returns one update from the rows of `step`.
+    """Makes one update from the rows of `step` and returns its metrics.
+
+    The gradient is the same for any world and micro-batch size.
 
     Its gradient is the same for any world and micro-batch size.
     """
@@ -101,8 +103,10 @@ def accumulate_gradient(
     progress: float = 1.0,
     chunk_tokens: int | None = None,
 ) -> tuple[Tensor, float]:
-    """Leaves the gradient of the weighted loss over `row_indices` in the model; returns `token_sums` and the
-    gradient's norm, both over the world."""
+    """Leaves the gradient of the weighted loss over `row_indices` in the model.
+
+    Returns `token_sums` and the gradient's norm, both over the world.
+    """
     # Every process holds all rows, so the world's count needs no exchange.
     num_loss_tokens = rows.loss_weight(row_indices, thought_weight=train.thought_weight)
     batches = split_rows(
@@ -146,7 +150,7 @@ def _context(
     references: References,
     progress: float,
 ) -> TokenContext:
-    """Returns what the objective may ask of the micro-batch's loss tokens."""
+    """Returns what the objective may need for the micro-batch's loss tokens."""
     device = batch.document_ids_N.device
 
     def of(scores: Scores | None) -> Tensor | None:

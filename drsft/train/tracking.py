@@ -1,6 +1,6 @@
-"""Where a job's metrics go beside metrics.jsonl: TensorBoard, MLflow or Weights & Biases, by name.
+"""Sends a job's metrics to TensorBoard, MLflow or Weights & Biases, besides metrics.jsonl.
 
-All of it happens on the first process. A tracker that fails to start ends the job before its first step.
+This happens on the first process only. A tracker that fails to start ends the job before its first step.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ class Tracker(Protocol):
     def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
 
     def flush(self) -> None:
-        """Called with every checkpoint: what was logged so far is safe afterwards."""
+        """Makes what was logged so far durable; called with every checkpoint."""
         ...
 
     def close(self) -> None: ...
@@ -29,8 +29,10 @@ class Tracker(Protocol):
 def open_trackers(
     names: Sequence[TrackerName], store: Store, *, run: str, job: str, first_step: int
 ) -> list[Tracker]:
-    """Trackers of one job, named `job` within `run`: one that is named alike goes on with what is there.
-    SetupError where a library is missing."""
+    """Returns the trackers of one job, named `job` within `run`.
+
+    A tracker that already has a job of this name resumes it. Raises SetupError if a library is missing.
+    """
     return [_open(name, store, run=run, job=job, first_step=first_step) for name in names]
 
 
@@ -50,7 +52,9 @@ def _open(name: TrackerName, store: Store, *, run: str, job: str, first_step: in
 
 
 class TensorBoard:
-    """Event files under tensorboard/ of the job's store: `tensorboard --logdir` reads the folder, also s3://."""
+    """Writes event files under tensorboard/ of the job's store, which `tensorboard --logdir` reads, also from
+    s3://.
+    """
 
     def __init__(self, store: Store, *, first_step: int) -> None:
         from tensorboardX import SummaryWriter
@@ -79,7 +83,7 @@ class TensorBoard:
 
 
 class MLflow:
-    """To the server of MLFLOW_TRACKING_URI, in the experiment of the run's name."""
+    """Logs to the server of MLFLOW_TRACKING_URI, in the experiment with the run's name."""
 
     def __init__(self, *, run: str, job: str) -> None:
         import mlflow
@@ -97,14 +101,14 @@ class MLflow:
             self._client.log_metric(self._run_id, name, value, step=step)
 
     def flush(self) -> None:
-        """Every value is sent as it is logged."""
+        """Does nothing: every value is sent as it is logged."""
 
     def close(self) -> None:
         self._client.set_terminated(self._run_id)
 
 
 class WeightsAndBiases:
-    """In the project of the run's name; WANDB_API_KEY or WANDB_MODE=offline, as wandb itself has it."""
+    """Logs to the project with the run's name; configured by WANDB_API_KEY or WANDB_MODE=offline."""
 
     def __init__(self, *, run: str, job: str) -> None:
         import wandb
@@ -115,7 +119,7 @@ class WeightsAndBiases:
         self._run.log(dict(metrics), step=step)
 
     def flush(self) -> None:
-        """wandb sends on its own."""
+        """Does nothing: wandb sends on its own."""
 
     def close(self) -> None:
         self._run.finish()

@@ -1,4 +1,4 @@
-"""Held-out rows under the model as it is; all processes share the work."""
+"""Scores held-out rows under the current model; all processes share the work."""
 
 from drsft.train.model import ScoringModel
 from drsft.train.pack import PackedRows
@@ -13,10 +13,11 @@ VALIDATION_CE = "validation_ce"
 def validate(
     model: ScoringModel, rows: PackedRows, *, micro_batch_rows: int, world: World
 ) -> dict[str, float]:
-    """Means over the loss tokens: cross-entropy in nats, whatever the objective, p, and the share that greedy
-    decoding would have chosen, given all before them.
+    """Returns means over the loss tokens: cross-entropy in nats, p, and the share that greedy decoding would
+    choose.
 
-    Cross-entropy compares arms and steps; a weighted loss such as DFT's is not monotone in p.
+    Each token is predicted from all true tokens before it. Cross-entropy is the same for every objective, so
+    it compares arms and steps; a weighted loss such as DFT's is not monotone in p.
     """
     was_training = model.training
     model.eval()

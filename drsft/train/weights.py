@@ -1,7 +1,7 @@
-"""A model's weights from its files to the devices of a training, without a whole copy in any process.
+"""Moves a model's weights from its files to the devices of a training, without a whole copy in any process.
 
-transformers maps weights that are wanted as they are stored: they take no memory until they are read, and
-what was read lies in the system's file cache. Each process reads its own shard's part of a weight, widens it
+transformers memory-maps weights that are wanted in their stored precision: they take no memory until they are
+read, and then they are in the system's file cache. Each process reads its own shard of a weight, converts it
 and puts it on its device.
 """
 
@@ -22,10 +22,7 @@ _DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16}
 
 
 def stored_dtype(location: str) -> torch.dtype:
-    """Returns what all weights of a folder or hub name are stored in.
-
-    Fp32 where they differ or none are found.
-    """
+    """Returns the dtype of all weights of a folder or hub name; fp32 if they differ or none are found."""
     found = {name for path in _files(location) for name in _dtypes_in(path)}
     return _DTYPES.get(found.pop(), torch.float32) if len(found) == 1 else torch.float32
 
@@ -53,7 +50,7 @@ def _dtypes_in(path: Path) -> Iterator[str]:
 
 
 def take_weights(model: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Returns the model's weights by name. Empty ones of `dtype` on no device are left, tied as they were."""
+    """Returns the model's weights by name, and leaves empty ones of `dtype` on no device, tied as before."""
     weights, empty = dict[str, Tensor](), dict[int, nn.Parameter]()
     for prefix, module in model.named_modules():
         for name, weight in module.named_parameters(recurse=False):
@@ -66,7 +63,10 @@ def take_weights(model: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
 
 
 def give_weights(model: nn.Module, weights: dict[str, Tensor], device: torch.device) -> None:
-    """Fills the places that `take_weights` left, also where `shard` has split them; empties `weights`."""
+    """Fills the parameters that `take_weights` emptied, also after `shard` has split them.
+
+    Empties `weights`.
+    """
     filled, by_name = dict[int, nn.Parameter](), dict[str, nn.Parameter]()
     for name, place in model.named_parameters(remove_duplicate=False):
         weight = weights.pop(name)

@@ -1,4 +1,4 @@
-"""The processes that train together, and the few things that they say to each other."""
+"""The processes that train together, and the collectives that they use."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +17,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """One process of `size`. Without a process group it is alone, and every exchange gives back its input."""
+    """One of `size` processes.
+
+    Without a process group it is alone, and every collective returns its input.
+    """
 
     rank: int = 0
     size: int = 1
@@ -25,14 +28,14 @@ class World:
 
     @classmethod
     def current(cls, device: torch.device | None = None) -> "World":
-        """The default process group's, or a world of one."""
+        """Returns the world of the default process group, or a world of one."""
         device = device or torch.device("cpu")
         if not dist.is_initialized():
             return cls(device=device)
         return cls(rank=dist.get_rank(), size=dist.get_world_size(), device=device)
 
     def ensure_process_group(self) -> None:
-        """Starts a group of one where there is none: FSDP wants a group even for mixed precision alone."""
+        """Starts a group of one if there is none: FSDP needs a group even for mixed precision alone."""
         if not dist.is_initialized():
             backend = "nccl" if self.device.type == "cuda" else "gloo"
             store = dist.HashStore()  # type: ignore[attr-defined]
@@ -43,13 +46,13 @@ class World:
         return self.rank == 0
 
     def global_sum(self, values: Tensor) -> Tensor:
-        """Sums over all processes, in place; `values` lie on the world's device."""
+        """Sums over all processes, in place; `values` must be on the world's device."""
         if self.size > 1:
             dist.all_reduce(values)
         return values
 
     def from_first(self, value: T) -> T:
-        """Returns the first process's value."""
+        """Returns the first process's value on all processes."""
         if self.size == 1:
             return value
         box = [value]
@@ -57,7 +60,7 @@ class World:
         return box[0]
 
     def first_does(self, work: Callable[[], T]) -> T:
-        """Returns what `work` returns, which the first process alone calls.
+        """Returns the result of `work`, which only the first process calls.
 
         Its DrsftError is raised on all.
         """
@@ -78,5 +81,5 @@ class World:
 
 
 def copy_to(device: torch.device, values: Tensor) -> Tensor:
-    """On a GPU a copy that the CPU does not wait for."""
+    """Copies a tensor to the device; the CPU does not wait for a copy to a GPU."""
     return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)

@@ -1,1 +1,1 @@
-"""Whether a text's answer is right: one judge for each kind of reference."""
+"""Judges whether a text's answer is right, with one verifier for each kind of reference."""

@@ -1,4 +1,4 @@
-"""What a verifier is given to judge."""
+"""The input of a verifier."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ BY_MODEL = "judge"  # the one kind that no worker judges: a model behind HTTP do
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """What a verifier needs to know; a problem's demonstration never reaches it."""
+    """Everything that a verifier needs to know; a problem's demonstration never reaches it."""
 
     kind: str
     question: str
@@ -20,6 +20,9 @@ class Case:
 
 
 def case_of(problem: Problem, text: str) -> Case:
-    """A model that judges is shown the whole conversation; all others read its last user turn."""
+    """Returns the case of a text.
+
+    A model that judges is shown the whole conversation; all other kinds read its last user turn.
+    """
     question = problem.question_by_role if problem.kind == BY_MODEL else problem.question
     return Case(kind=problem.kind, question=question, reference=problem.reference, text=text)

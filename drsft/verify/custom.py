@@ -1,4 +1,4 @@
-"""A user's own verifier: a Python callable that the configuration names, run in the worker like any other.
+"""Runs a user's own verifier: a Python callable that the configuration names, run in the worker.
 
     def judge(question: str, reference: str, text: str) -> bool | str | tuple[str, str]
 
@@ -29,7 +29,7 @@ def judge_custom(case: Case, options: VerifyOptions) -> Verdict:
 
 @lru_cache
 def load_callable(path: str) -> Callable[[str, str, str], Any]:
-    """Returns the object at "package.module:name"; raises ConfigError in one line."""
+    """Returns the object at "package.module:name". Raises ConfigError in one line."""
     module_name, separator, name = path.partition(":")
     if not separator:
         raise ConfigError(f"custom verifier {path!r}: write it as package.module:function")

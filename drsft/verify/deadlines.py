@@ -1,4 +1,4 @@
-"""A worker's budget for the symbolic step, and its notice to the pool that a slow import is over.
+"""Limits the symbolic step in a worker, and tells the pool when a slow import is over.
 
 Only the worker's main thread may use signals, and it is alone in its process. Outside a worker (plain
 threads, tests) `budget` does nothing, and the caller has no limit but its own.
@@ -15,7 +15,7 @@ _listeners: list[Callable[[], None]] = []
 
 
 class OverBudget(BaseException):
-    """Raised inside the symbolic step. Not an Exception: sympy swallows those in many places."""
+    """Raised inside the symbolic step. It is not an Exception, since sympy swallows those in many places."""
 
 
 def on_imports_done(listener: Callable[[], None]) -> None:

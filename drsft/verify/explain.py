@@ -1,4 +1,6 @@
-"""What was read from each side of a case, as which type, from which place, and how the two compared."""
+"""Explains a verdict: what was read from each side, as which type, from which place, and the rule that
+decided.
+"""
 
 from dataclasses import dataclass
 
@@ -18,7 +20,7 @@ __all__ = ["Side", "explain"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One side as it was read; `place` is "reference" or where in the text the answer stands."""
+    """One side as it was read; `place` is "reference", or where in the text the answer is."""
 
     place: str
     text: str
@@ -27,9 +29,7 @@ class Side:
 
 
 def explain(case: Case, verdict: Verdict, options: VerifyOptions) -> tuple[Side, Side | None, str]:
-    """Returns the reference's side, the answer's (None: no statement was found), and the rule that
-    decided.
-    """
+    """Returns the reference's side, the answer's (None if no statement was found), and the deciding rule."""
     offered = options_of(case.question) if case.kind == "choice" else {}
     reference = reference_answer(case.reference) or case.reference.strip()
     said = after_thoughts(case.text)

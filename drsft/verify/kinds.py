@@ -1,4 +1,6 @@
-"""Which verifier judges which kind of problem: one table, for the pool to refuse and the worker to judge."""
+"""Maps each kind of problem to its verifier, for the pool to reject unknown kinds and for the worker to
+judge.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -45,14 +47,14 @@ def kinds_of(config: Verification) -> frozenset[str]:
 
 
 def check_kind(kind: str, options: VerifyOptions) -> None:
-    """Raise ConfigError unless some verifier judges `kind`; a custom one is known by its name."""
+    """Raises ConfigError unless some verifier judges `kind`; a custom one is known by its name."""
     if kind not in KINDS and kind != BY_MODEL and kind not in options.custom:
         known = ", ".join(sorted({*KINDS, BY_MODEL, *options.custom}))
         raise ConfigError(f"unknown verifier kind {kind!r}; known: {known}")
 
 
 def judge_case(case: Case, options: VerifyOptions) -> Verdict:
-    """Returns the verdict of the case's kind on what follows the thoughts.
+    """Returns the verdict of the case's verifier on the text after the thoughts.
 
     A custom verifier sees the whole text.
     """

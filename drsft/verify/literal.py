@@ -1,4 +1,4 @@
-"""Answers that are strings: equal to the reference, or matched by it."""
+"""Judges answers that are strings: equal to the reference, or matched by it."""
 
 import re
 
@@ -16,7 +16,10 @@ _MARKED = FORMAL | {Place.PHRASE}
 
 
 def judge_exact(case: Case, options: VerifyOptions) -> Verdict:
-    """The answer (box, ####, "answer is"; else the whole text) equals the reference but for white space."""
+    """Returns CORRECT if the answer equals the reference except for white space.
+
+    The answer is a box, a #### mark or an "answer is"; else the whole text.
+    """
     if not case.text.strip():
         return Verdict(outcome=Outcome.NO_ANSWER, reason="empty")
     wanted = " ".join(case.reference.split())
@@ -32,7 +35,9 @@ def judge_exact(case: Case, options: VerifyOptions) -> Verdict:
 
 
 def judge_regex(case: Case, options: VerifyOptions) -> Verdict:
-    """The reference is a pattern: it must match all of a boxed answer, or be found in an unboxed text."""
+    """Returns CORRECT if the reference, a pattern, matches all of a boxed answer, or occurs in an unboxed
+    text.
+    """
     if not case.text.strip():
         return Verdict(outcome=Outcome.NO_ANSWER, reason="empty")
     try:

@@ -1,7 +1,7 @@
-"""A language model as judge: any OpenAI-compatible server, a rubric, retries, and a budget of calls.
+"""Lets a language model judge: any OpenAI-compatible server, a rubric, retries, and a budget of calls.
 
 It runs in threads of the pool's own process: it waits for the network and computes nothing. Its verdicts are
-cached by content like all others; what it does not say plainly is UNJUDGED.
+cached by content like all others; an unclear reply is UNJUDGED.
 """
 
 import json
@@ -32,7 +32,7 @@ FIRST_WAIT_S = 0.5
 
 
 class ModelJudge:
-    """Counts its calls; beyond `judge_max_calls` everything is UNJUDGED."""
+    """Judges with a model and counts its calls; beyond `judge_max_calls` every verdict is UNJUDGED."""
 
     def __init__(self, options: VerifyOptions) -> None:
         if not options.judge_url or not options.judge_model:
@@ -43,7 +43,7 @@ class ModelJudge:
         self._num_calls = 0
 
     def __call__(self, case: Case) -> Verdict:
-        """Blocks for the answer; never raises."""
+        """Returns the model's verdict; blocks, and never raises."""
         reason = ""
         for attempt in range(self._options.judge_attempts):
             if not self._has_budget():

@@ -1,4 +1,4 @@
-"""A number within a tolerance: "9.81 m/s^2", "3.2 ± 0.1", "2.998e8"."""
+"""Judges a number within a tolerance: "9.81 m/s^2", "3.2 ± 0.1", "2.998e8"."""
 
 import re
 from fractions import Fraction
@@ -24,7 +24,7 @@ _TOLERANCE = re.compile(r"(.+?)\s*(?:±|\\pm|\+/-|\+-)\s*([\d.eE+-]+)\s*(.*)", r
 
 
 def judge_numeric(case: Case, options: VerifyOptions) -> Verdict:
-    """CORRECT within the reference's own tolerance, or the options' relative and absolute ones."""
+    """Returns CORRECT within the reference's own tolerance, or the options' relative and absolute ones."""
     expected = parse_numeric(case.reference)
     if expected is None and is_numeric(case.reference):
         return _judge_structure(case, options)
@@ -60,12 +60,10 @@ def judge_numeric(case: Case, options: VerifyOptions) -> Verdict:
 
 
 def _factor(answer: Unit, reference: Unit) -> Fraction | None:
-    """Returns how many reference units are one of the answer's.
+    """Returns how many of the reference's units are one of the answer's; None if their units do not match.
 
-    None where they differ or can't be told to be equal.
-
-    A side without a unit agrees with any. Words that are no units ("marbles", "MiB") agree with words that
-    share one with them, and what stands beside them is converted.
+    A side without a unit matches any. Words that are not units ("marbles", "MiB") match words that share one
+    with them, and units beside them are converted.
     """
     if not (answer and reference):
         return Fraction(1)
@@ -76,9 +74,9 @@ def _factor(answer: Unit, reference: Unit) -> Fraction | None:
 
 
 def _words_and_known(unit: Unit) -> tuple[set[tuple[str, bool]], Unit]:
-    """Returns the words of a unit that are no units, each with whether it divides.
+    """Returns the words of a unit that are not known units, and its known units.
 
-    And the units that are known.
+    Each word comes with whether it is in the denominator.
     """
     words = {
         (word, power < 0) for name, power in unit if not is_unit(name) for word in label_of(name).split()
@@ -87,7 +85,7 @@ def _words_and_known(unit: Unit) -> tuple[set[tuple[str, bool]], Unit]:
 
 
 def is_numeric(reference: str) -> bool:
-    """Returns whether the kind can judge a reference: a number, or numbers in brackets, or a boolean."""
+    """Returns whether this kind can judge a reference: a number, numbers in brackets, or a boolean."""
     if parse_numeric(reference) is not None:
         return True
     readings = readings_of(clean(reference))
@@ -95,7 +93,7 @@ def is_numeric(reference: str) -> bool:
 
 
 def _judge_structure(case: Case, options: VerifyOptions) -> Verdict:
-    """Lists of numbers item by item within the tolerance; other structures as mathematics."""
+    """Judges lists of numbers item by item within the tolerance, other structures as mathematics."""
     found = find_answer(case.text, is_box_required=options.require_box)
     if found is None:
         return Verdict(outcome=Outcome.NO_ANSWER, reason="no answer found")
@@ -113,7 +111,7 @@ def _judge_structure(case: Case, options: VerifyOptions) -> Verdict:
 
 
 def _values(text: str) -> list[float] | None:
-    """Returns the numbers of a list in brackets or without; None for anything else."""
+    """Returns the numbers of a list with or without brackets; None for anything else."""
     readings = readings_of(clean(text))
     items = readings[0].items if readings and isinstance(readings[0], Seq | Listing) else ()
     try:
@@ -123,7 +121,7 @@ def _values(text: str) -> list[float] | None:
 
 
 def parse_numeric(reference: str) -> tuple[float, Unit, float | None] | None:
-    """Value, unit (() for none) and the tolerance that the reference itself gives."""
+    """Returns value, unit (() for none) and the tolerance that the reference itself gives."""
     tolerance: float | None = None
     match = _TOLERANCE.fullmatch(reference.strip())
     if match is not None:
@@ -137,7 +135,7 @@ def parse_numeric(reference: str) -> tuple[float, Unit, float | None] | None:
 
 
 def _measure(text: str) -> tuple[float, Unit, int] | None:
-    """Value, unit and written significant digits (0 for an exact value); the right-hand side of "v = 3 m"."""
+    """Returns value, unit and significant digits (0 if exact), from the right-hand side of "v = 3 m"."""
     try:
         node = parse(clean(text))
         if isinstance(node, Chain):
@@ -157,7 +155,7 @@ _UNKNOWN_UNIT = re.compile(r"([-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*([A-Za
 
 
 def _with_unknown_unit(text: str) -> tuple[float, Unit, int] | None:
-    """ "5.93 MiB": the number, and the letters after it as a label."""
+    """Reads "5.93 MiB": the number, and the letters after it as a label."""
     match = _UNKNOWN_UNIT.fullmatch(clean(text).strip())
     if match is None:
         return None

@@ -1,4 +1,4 @@
-"""What a user may set about verification, a frozen record that crosses to the worker processes as JSON."""
+"""The options of verification, a frozen record that is sent to the worker processes as JSON."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Decimal numbers as people write them."""
+"""Reads decimal numbers as people write them."""
 
 import re
 from fractions import Fraction
@@ -9,6 +9,6 @@ _DECIMAL = re.compile(r"-?\d{1,1000}(?:\.\d{1,1000})?")  # Python reads no integ
 
 
 def plain_number(text: str) -> Fraction | None:
-    """Returns the value of a decimal with thousands' commas or a sign of money; None for all else."""
+    """Returns the value of a decimal with thousands' commas or a currency sign; None for all else."""
     plain = text.strip().lstrip("\\$").replace(",", "")
     return Fraction(plain) if _DECIMAL.fullmatch(plain) else None

@@ -1,4 +1,4 @@
-"""The seam to every verifier: a problem and a completion's text in, a verdict out."""
+"""The interface of every verifier: a problem and a completion's text in, a verdict out."""
 
 from typing import Protocol
 
@@ -11,12 +11,15 @@ UNCLOSED = "unclosed thought"  # the reason of a NO_ANSWER
 
 class Verifier(Protocol):
     async def judge(self, problem: Problem, text: str, *, is_truncated: bool = False) -> Verdict:
-        """Never raises on any text: what cannot be judged (time limit, crash) is UNJUDGED with its reason."""
+        """Returns the verdict.
+
+        No text makes it raise: a failure (time limit, crash) is UNJUDGED with its reason.
+        """
         ...
 
 
 async def judge_completion(verifier: Verifier, problem: Problem, completion: Completion) -> Verdict:
-    """Returns the verdict on what a completion answers; one that stopped inside its thought is NO_ANSWER."""
+    """Returns the verdict on a completion's answer; NO_ANSWER if it stopped inside its thought."""
     if completion.has_open_thought and not completion.is_truncated:
         return Verdict(outcome=Outcome.NO_ANSWER, reason=UNCLOSED)
     return await verifier.judge(problem, completion.text, is_truncated=completion.is_truncated)

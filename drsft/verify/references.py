@@ -1,4 +1,4 @@
-"""The answer of a reference, and whether any text could meet it: what problem loading asks first."""
+"""Finds the answer of a reference, and whether any text could meet it; problem loading checks this first."""
 
 import re
 from dataclasses import dataclass
@@ -29,10 +29,10 @@ class Unmeetable:
 
 
 def parse_reference(reference: str, kind: str) -> str | None:
-    """Returns the answer that a reference states, or None where no verifier of `kind` could read it
-    (quarantine).
+    """Returns the answer that a reference states; None if no verifier of `kind` could read it.
 
-    Kinds that are not known here (custom ones, judges) ask for a reference that is not empty.
+    Such problems are set aside. Kinds that are not known here (custom ones, judges) need a reference that is
+    not empty.
     """
     reference = reference.strip()
     match kind:
@@ -52,9 +52,10 @@ def parse_reference(reference: str, kind: str) -> str | None:
 
 
 def unmeetable(question: str, reference: str, kind: str) -> Unmeetable | None:
-    """Judges an answer that was parsed against itself, boxed and as "The answer is ..."; None: it can be met.
+    """Returns why no answer could meet a parsed reference; None if one can.
 
-    No symbolic step and no process: linear in the reference, a plain number costs one pattern.
+    It judges the reference against itself, boxed and as "The answer is ...", without symbolic step or
+    process, in linear time.
     """
     if _PLAIN.fullmatch(reference):
         return None

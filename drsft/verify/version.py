@@ -1,4 +1,4 @@
-"""Which verifier judged: verdicts of one version can be had again, those of another may differ."""
+"""Identifies the verifier: verdicts of one version can be reproduced, those of another may differ."""
 
 import hashlib
 from functools import cache
@@ -12,7 +12,9 @@ _LIBRARIES = ("math-verify", "sympy")
 
 @cache
 def verifier_version() -> str:
-    """drsft's version and eight hex digits over the verifier's source and the libraries below it."""
+    """Returns drsft's version and eight hex digits over the sources of the verifier and its libraries'
+    versions.
+    """
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())

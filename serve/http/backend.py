@@ -84,7 +84,9 @@ class Backend:
         listener: Listener | None = None,
         slot: QueueSlot | None = None,
     ) -> RewriteResult:
-        """Plans, admits and runs a request within its deadline. Raises what `error_document` knows.
+        """Plans, admits and runs a request within its deadline.
+
+        Raises errors that `error_document` can convert.
 
         A full service rejects the request at once; with a queue `slot` it waits for capacity until its
         deadline.
@@ -117,7 +119,9 @@ class Backend:
     async def _charged(
         self, ticket: Ticket, plan: Plan, until_s: float, request_id: str, listener: Listener | None
     ) -> RewriteResult:
-        """Runs the plan and writes onto the ticket what it used, also when it fails or is cut off."""
+        """Runs the plan and writes to the ticket how many tokens it used, also if it fails or is
+        cancelled.
+        """
         spent = TokenBudget(None)
         try:
             result = await self._before_deadline(plan, until_s, request_id, listener, spent)

@@ -1,4 +1,4 @@
-"""POST /rewrite/batch: a line for each problem as soon as it has its answer."""
+"""POST /rewrite/batch: sends a line for each problem as soon as its result is ready."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,10 @@ __all__ = ["add_batches"]
 
 
 def add_batches(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int | str, Any]) -> None:
-    """`caller` is the dependency that gives the Key; `errors` documents what may go wrong."""
+    """Adds the route.
+
+    `caller` is the dependency that gives the Key, `errors` documents the error responses.
+    """
 
     @app.post(
         "/rewrite/batch",
@@ -35,7 +38,7 @@ def add_batches(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int
         response_class=StreamingResponse,
     )
     async def batch(body: BatchRequest, request: Request, key: Key = caller) -> Response:
-        """Rewrite several problems; the line of each is sent as soon as it has its result or error.
+        """Rewrite several problems; each result is sent as soon as it is ready.
 
         A problem that finds the service full waits for room until its deadline.
         """
@@ -45,7 +48,10 @@ def add_batches(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int
 
 
 class _Lines(StreamingResponse):
-    """In order of completion. Raises Rejected, before the answer begins, where too many wait already."""
+    """Lines in order of completion.
+
+    Raises Rejected, before the response begins, if too many problems wait already.
+    """
 
     def __init__(self, backend: Backend, key: Key, body: BatchRequest, request_id: str) -> None:
         super().__init__(self._lines(), media_type="application/jsonl")
@@ -57,7 +63,7 @@ class _Lines(StreamingResponse):
             await super().__call__(scope, receive, send)
 
     async def _lines(self) -> AsyncIterator[str]:
-        """Leaving early ends those that are under way."""
+        """Yields the lines; closing it early cancels the problems in flight."""
         problems = zip(self._body.problems, self._slots, strict=True)
         tasks = [asyncio.create_task(self._line(index, *one)) for index, one in enumerate(problems)]
         try:

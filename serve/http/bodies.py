@@ -1,4 +1,4 @@
-"""A request's body on its way in: not too large, not too slow, and perhaps there already."""
+"""Wraps the receiving of a request's body: limits on its size and time, and a body that is already there."""
 
 import asyncio
 
@@ -16,13 +16,13 @@ READ_S = 10.0
 
 
 def too_large(max_bytes: int) -> HTTPException:
-    """The rest of it is not read, so nothing else can come over this connection."""
+    """Returns the error (413) for a large body. The rest is not read, so the connection cannot be reused."""
     detail = f"the body has more than {max_bytes} bytes"
     return HTTPException(413, detail, headers={"Connection": "close"})
 
 
 def at_most(max_bytes: int, receive: Receive) -> Receive:
-    """For bodies that do not say how long they are. Raises HTTPException (413)."""
+    """Limits bodies that do not state their length. Raises HTTPException (413)."""
     num_bytes = 0
 
     async def receive_counted() -> Message:
@@ -38,7 +38,7 @@ def at_most(max_bytes: int, receive: Receive) -> Receive:
 
 
 def in_time(limit_s: float, receive: Receive) -> Receive:
-    """The whole body comes within the limit; what is behind it, the client's leaving, may take for ever.
+    """Limits the time for the whole body; later messages, such as the client's disconnect, have no limit.
 
     Raises HTTPException (408).
     """
@@ -60,7 +60,7 @@ def in_time(limit_s: float, receive: Receive) -> Receive:
 
 
 def ahead(body: bytes, receive: Receive) -> Receive:
-    """The body, then whatever comes after it: the client's leaving."""
+    """Returns a receive function that gives `body` first and then what `receive` gives."""
     is_read = False
 
     async def receive_ahead() -> Message:

@@ -1,4 +1,4 @@
-"""Every error as a problem document (RFC 9457) with a request id, and nothing of the inside."""
+"""Converts every error to a problem document (RFC 9457) with a request id and no internal details."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -40,13 +40,13 @@ class Unauthorised(Exception):  # noqa: N818 - an answer, not a fault
 
 
 class EngineUnavailable(Exception):  # noqa: N818 - an answer, not a fault
-    """No engine could take the request, or the one that had it died and so did its successor."""
+    """No engine could take the request, or two engines died while they had it."""
 
 
 def error_document(error: BaseException, request_id: str) -> tuple[ErrorBody, dict[str, str]]:
     """Returns the document and the headers of an error.
 
-    What is not foreseen is 500, and told to the log alone.
+    An unexpected error is a 500, and only the log tells its cause.
     """
     match error:
         case Unauthorised():
@@ -86,7 +86,7 @@ def error_response(body: ErrorBody, headers: Mapping[str, str]) -> Response:
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """For what is foreseen; the rest is serve/http/middleware.py's."""
+    """Installs handlers for expected errors; serve/http/middleware.py handles the rest."""
 
     async def handle(request: Request, error: Exception) -> Response:
         return error_response(*error_document(error, request.state.request_id))
@@ -115,7 +115,7 @@ def _body(status: int, detail: str, request_id: str, errors: Sequence[dict[str, 
 
 
 def _field_error(error: Mapping[str, Any]) -> dict[str, str]:
-    """Where and what, without the value: it may be a secret or megabytes."""
+    """Returns where and what is wrong, without the value, which may be a secret or megabytes long."""
     location = [str(part) for part in error["loc"] if part != "body"]
     return {"field": _shortened(".".join(location)) or "body", "message": str(error["msg"])}
 

@@ -1,6 +1,6 @@
-"""What happens to one request, in order, for readers that come, go and come back.
+"""Logs what happens to one request, in order, for readers that may disconnect and return.
 
-An event's id is `<stream>.<number>`: with the last one that it saw, a reader goes on behind it.
+An event's id is `<stream>.<number>`: with the last id that it saw, a reader continues after it.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ __all__ = ["Event", "EventLog", "EventLogs"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """`kind` is stage, attempt, tokens, verdict, result or error."""
+    """One event; `kind` is stage, attempt, tokens, verdict, result or error."""
 
     event_id: str
     kind: str
@@ -31,9 +31,9 @@ _LAST = ("result", "error")
 
 
 class EventLog:
-    """Grows until it is closed; any number of readers.
+    """The events of one request; it grows until it is closed, and has any number of readers.
 
-    When it has been without any for `patience_s`, `give_up` is called: nobody waits for what is to come.
+    When it has had no reader for `patience_s`, `give_up` is called, as nobody waits for the result.
     """
 
     def __init__(self, stream_id: str, *, patience_s: float = 0.0) -> None:
@@ -48,13 +48,16 @@ class EventLog:
 
     @property
     def is_whole(self) -> bool:
-        """It came to its end; an error alone is none: it was answered as a status, not as an event."""
+        """Whether the log is complete.
+
+        An error alone does not count, since it was sent as a status, not as an event.
+        """
         events = self._events
         return bool(events) and events[-1].kind in _LAST and events[0].kind != "error"
 
     @contextmanager
     def reader(self) -> Iterator[None]:
-        """Within, there is a reader, also before it reads and where it never does."""
+        """Counts as a reader within the block, even if it has not read yet or never does."""
         self._num_readers += 1
         if self._alone is not None:
             self._alone.cancel()
@@ -75,7 +78,7 @@ class EventLog:
         self._wake()
 
     async def read(self, *, after: int = -1) -> AsyncIterator[Event]:
-        """Yields every event past number `after`, waiting for those to come."""
+        """Yields every event after number `after`, and waits for those to come."""
         position = after + 1
         while True:
             changed = self._changed  # taken before looking, so that nothing is missed in between
@@ -96,7 +99,7 @@ class EventLog:
 
 
 class EventLogs:
-    """The logs that can still be taken up again, by the stream's id and its caller."""
+    """The logs that readers can still resume, by the stream's id and its caller."""
 
     def __init__(self, *, keep_s: float, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._keep_s, self._clock_s = keep_s, clock_s
@@ -107,7 +110,7 @@ class EventLogs:
         self._growing[owner, log.stream_id] = log
 
     def end(self, owner: str, log: EventLog) -> None:
-        """Closes it; from now on it is kept for the window, if it was added and nobody gave it up."""
+        """Closes a log; it is kept for the window, if it was added and not given up."""
         log.close()
         name, now_s = (owner, log.stream_id), self._clock_s()
         if self._growing.get(name) is log:
@@ -121,7 +124,7 @@ class EventLogs:
     def find(self, owner: str, event_id: str) -> tuple[EventLog, int] | None:
         """Returns the log and the number of an event id.
 
-        None when it is unknown, another caller's, or too old.
+        Returns None if the id is unknown, another caller's, or too old.
         """
         stream_id, _, number = event_id.rpartition(".")
         if not (number.isascii() and number.isdigit()):

@@ -1,6 +1,7 @@
-"""Answers given again: the same Idempotency-Key, or the same content with a fixed seed, samples once.
+"""Reuses results: the same Idempotency-Key, or the same content with a fixed seed, samples only once.
 
-A request that is still under way is joined, not repeated. Memory of one ingress replica; the oldest go first.
+A duplicate of a request in flight waits for the first one's result. The cache is in the memory of one ingress
+replica; the oldest results are dropped first.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ def content_key(request: RewriteRequest) -> str:
 
 @dataclass(slots=True)
 class _Entry:
-    """Under way, then an answer: as JSON, which is a fifth of its objects and has a size."""
+    """A request in flight, then its result as JSON, which has a fifth of the objects and a known size."""
 
     until_s: float
     found: "asyncio.Future[RewriteResult] | bytes"
@@ -41,7 +42,7 @@ class _Entry:
 
 
 class ResultCache:
-    """`max_entries` and `max_bytes` bound the answers of all callers together."""
+    """Caches results; `max_entries` and `max_bytes` bound the results of all callers together."""
 
     def __init__(
         self,
@@ -66,11 +67,11 @@ class ResultCache:
         *,
         until_s: float | None = None,
     ) -> tuple[RewriteResult, bool]:
-        """Returns the result, and whether it was there already. `owner` keeps callers' answers apart.
+        """Returns the result, and whether it was cached. `owner` keeps callers' results apart.
 
-        Whoever joins waits until `until_s` of the loop's time, whatever deadline the first one has. What is
-        cut off, by its client or its deadline, is forgotten, and one of those that joined samples instead.
-        Raises IdempotencyConflict when the key came with another request before.
+        A duplicate waits until `until_s` of the loop's time, whatever deadline the first request has. If the
+        first one is cancelled, by its client or its deadline, one of the waiting ones samples instead. Raises
+        IdempotencyConflict if the key was used with another request before.
         """
         if not self._max_entries or (idempotency_key is None and request.seed is None):
             return await work(), False
@@ -136,7 +137,10 @@ class _Abandoned(Exception):  # noqa: N818 - the request that was joined ended w
 
 
 async def _joined(found: "asyncio.Future[RewriteResult] | bytes") -> RewriteResult:
-    """The first one's result or failure; raises _Abandoned where that says nothing of who joined."""
+    """Returns the first request's result, or raises its error.
+
+    Raises _Abandoned if that error does not apply to the waiting request.
+    """
     if isinstance(found, bytes):
         return RewriteResult.model_validate_json(found)
     try:

@@ -1,4 +1,4 @@
-"""This machine alone: who is on it, and whom a request means."""
+"""Restricts a service to this machine: checks the client's address and the request's Host header."""
 
 import ipaddress
 import re
@@ -13,7 +13,9 @@ _HOST = re.compile(r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<name>[^\[\]:]+))(?::[0-9]*)?"
 
 
 class LoopbackNames:
-    """A page elsewhere may point its own name at this machine; then it must not reach what needs no key."""
+    """Rejects other host names: a web page could point its own name at this machine to reach a service
+    without keys.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -25,7 +27,7 @@ class LoopbackNames:
 
 
 def _means_loopback(host: str) -> bool:
-    """Of a Host header, with or without a port."""
+    """Returns whether a Host header, with or without a port, names this machine."""
     match = _HOST.fullmatch(host)
     name = (match["ipv6"] or match["name"]).lower() if match else ""
     return name == "localhost" or is_loopback(name)

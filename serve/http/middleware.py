@@ -1,4 +1,4 @@
-"""What stands before every route: request ids, body limits, and headers that keep a browser from harm."""
+"""The middleware before every route: request ids, body limits, and security headers."""
 
 import re
 import secrets
@@ -29,7 +29,7 @@ _HEADERS = {
 
 
 def with_safe_headers(send: Send) -> Send:
-    """On every answer, whoever gives it."""
+    """Returns a send function that adds the security headers to every response."""
 
     async def safe_send(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -42,12 +42,12 @@ def with_safe_headers(send: Send) -> Send:
 
 
 def request_id_of(given: str) -> str:
-    """What the client gave where that is an id, or else a new one."""
+    """Returns the client's request id if it is valid, or else a new one."""
     return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
 
 
 class RequestGuard:
-    """Plain ASGI, so that it wraps streams and routing errors too."""
+    """Applies ids, limits and headers as plain ASGI, so that it wraps streams and routing errors too."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""GET /openapi.json: what each route answers, under the media types that it really sends."""
+"""GET /openapi.json: documents what each route returns, under the media types that it really sends."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 class DocumentedApp(FastAPI):
-    """FastAPI puts every model under application/json, and beside it what else the route names."""
+    """A FastAPI application whose schema lists only the media types that a route names."""
 
     def openapi(self) -> dict[str, Any]:
         page = super().openapi()

@@ -1,4 +1,4 @@
-"""Answers that the proxy gives by itself: no replica sees the request, or none lived to answer it."""
+"""Responses that the proxy gives by itself: no replica saw the request, or the replica died."""
 
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
@@ -20,7 +20,7 @@ async def reject_in_proxy(
     *,
     seconds: float = 0.0,
 ) -> None:
-    """As a replica would: a problem document with the request's id, and counted."""
+    """Rejects a request as a replica would: a problem document with the request's id, and counted."""
     request_id = Headers(scope=scope).get("x-request-id", "")
     body, headers = error_document(error, request_id)
     route = scope["path"] if scope["path"] in _ROUTES else "other"  # labels of metrics have few values

@@ -1,4 +1,4 @@
-"""The routes. Knows the service behind it, but not where its engines run."""
+"""Defines the routes, independently of where the engines run."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -93,7 +93,7 @@ def _add_rewriting(app: FastAPI, backend: Backend, caller: Any) -> None:
 
 
 async def _while_connected(request: Request, work: Awaitable[RewriteResult]) -> RewriteResult | Response:
-    """Ends the work when the client goes away: its engine slots are free for others at once."""
+    """Runs the work and cancels it when the client disconnects, which frees its engine slots at once."""
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(request))
     try:
@@ -114,12 +114,12 @@ async def _disconnected(request: Request) -> None:
 def _add_health(app: FastAPI, backend: Backend) -> None:
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
-        """Answer while the process lives, whatever its engines do."""
+        """This process responds."""
         return {"status": "ok"}
 
     @app.get("/readyz", responses={503: ERRORS[503]})
     async def readyz() -> Readiness:
-        """Answer while an engine is up and requests are admitted; otherwise 503."""
+        """An engine responds, and requests are accepted."""
         backend.gate.check()
         return Readiness(status="ready", engine_requests=await backend.num_pending())
 

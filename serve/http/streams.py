@@ -1,4 +1,4 @@
-"""POST /rewrite/stream: server-sent events, which a reader can take up again after a broken connection."""
+"""POST /rewrite/stream: server-sent events, which a reader can resume after a lost connection."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,7 +22,10 @@ ALONE_S = 5.0  # the page comes back to a broken stream three times within 3 s
 
 
 def add_streams(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int | str, Any]) -> None:
-    """`caller` is the dependency that gives the Key; `errors` documents what may go wrong."""
+    """Adds the route.
+
+    `caller` is the dependency that gives the Key, `errors` documents the error responses.
+    """
 
     @app.post(
         "/rewrite/stream",
@@ -50,7 +53,7 @@ def add_streams(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int
             str | None, Header(max_length=128, description="resume a resumable stream after this event's id")
         ] = None,
     ) -> Response:
-        """Rewrite one problem and send an event for each stage, attempt, new text and verdict as it happens.
+        """Rewrite one problem and send each stage, attempt, text, verdict and the result as it happens.
 
         The last event is `result` or `error`. An error before the first event is a status instead.
         """
@@ -98,7 +101,9 @@ async def _run_stream(
 
 
 class _Events(StreamingResponse):
-    """For one reader, who is there until the answer ends: its body may never be asked for."""
+    """The events for one reader, which counts as present until the response ends, even if it never reads the
+    body.
+    """
 
     def __init__(self, log: EventLog, *, after: int = -1) -> None:
         super().__init__(_sse(log, after), media_type="text/event-stream")

@@ -1,1 +1,1 @@
-"""Limits on what callers may ask: keys, rates, tokens in flight."""
+"""Limits on what callers may request: keys, rates, tokens in flight."""

@@ -1,7 +1,7 @@
-"""Admission: a rate for each key, and a bound on the tokens in flight.
+"""Admits requests: a rate for each key, and a bound on the tokens in flight.
 
-A single request never waits: it is admitted or rejected at once. The problems of a batch wait in a queue.
-All state belongs to one ingress replica and its event loop: with R replicas a key has R times its rate.
+A single request never waits: it is admitted or rejected at once. The problems of a batch wait in a queue. All
+state belongs to one ingress replica and its event loop: with R replicas a key has R times its rate.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ NO_METRICS = NoMetrics()
 
 
 class Admission:
-    """Admits requests by their estimated tokens; returns what a request did not use to its key at its end.
+    """Admits requests by their estimated tokens, and returns unused tokens to the key at a request's end.
 
     `longest_s` is the longest time that a request takes, `most_waiting` the number of problems of one key
     that may wait.
@@ -84,7 +84,7 @@ class Admission:
 
     @contextmanager
     def queue_slots(self, key: Key, num_problems: int) -> Iterator[list["QueueSlot"]]:
-        """Queue slots for the problems of a batch. Raises Rejected when the key has too few left."""
+        """Yields queue slots for the problems of a batch. Raises Rejected if the key has too few left."""
         taken = self._slots.setdefault(key.name, set())
         if len(taken) + num_problems > self._most_waiting:
             self._metrics.rejected("waiting")
@@ -101,7 +101,7 @@ class Admission:
 
     @contextmanager
     def _holding(self, key: Key, num_tokens: int) -> Iterator["Ticket"]:
-        """For tokens already taken from the capacity: charges the key, and releases them at the end."""
+        """Charges the key for tokens already taken from the capacity, and releases them at the end."""
         try:
             taken = self.rates.take_tokens(key, num_tokens)
             ticket = Ticket(started_s=self._clock_s(), used=num_tokens)
@@ -118,7 +118,9 @@ class Admission:
         return Rejected("the service is full", self._wait_s(num_tokens), is_full=True)
 
     def _wait_s(self, num_tokens: int) -> float:
-        """Seconds until the tokens fit, by Little's law: tokens are released at in_flight / mean time."""
+        """Returns the seconds until the tokens fit, by Little's law: tokens are released at in_flight / mean
+        time.
+        """
         if self._mean_s is None or not self.in_flight:
             return 1
         excess = self.in_flight + num_tokens - self._capacity.limit
@@ -132,7 +134,7 @@ class Admission:
 
 @dataclass(slots=True)
 class Ticket:
-    """An admitted request. `used` is its prompt and sampled tokens; the estimate until they are known.
+    """An admitted request. `used` is its prompt and sampled tokens, or the estimate until they are known.
 
     A client that disconnects, or whose deadline passes, still pays for the tokens that were sampled.
     """
@@ -148,12 +150,12 @@ class QueueSlot:
     taken: "set[QueueSlot]"
 
     def free(self) -> None:
-        """Idempotent."""
+        """Frees the slot; may be called twice."""
         self.taken.discard(self)
 
 
 def estimated_tokens(num_prompt_tokens: int, rewrite: Rewrite) -> int:
-    """Upper bound on the tokens that a request has in the engine at one time: its largest wave.
+    """Returns an upper bound on the tokens of a request in the engine at one time: its largest wave.
 
     The cascade can take several waves one after the other; counting all of them would leave the engine half
     empty.

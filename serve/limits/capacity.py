@@ -1,4 +1,4 @@
-"""A bound on the tokens in flight, with a first-in-first-out queue for requests that may wait."""
+"""Bounds the tokens in flight, with a first-in-first-out queue for requests that may wait."""
 
 import asyncio
 from collections import OrderedDict

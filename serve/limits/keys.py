@@ -1,8 +1,8 @@
-"""Bearer keys: several, named, stored as hashes, changed without a restart.
+"""Reads bearer keys: several, named, stored as hashes, changed without a restart.
 
 A line of the key file is `name sha256:<64 hex digits> [requests_per_minute=N] [tokens_per_minute=N]`; empty
-lines and lines that start with # mean nothing. Keys are 256 random bits, so a plain hash protects them:
-there is nothing to guess.
+lines and lines that start with # mean nothing. Keys are 256 random bits, so a plain hash protects them: they
+cannot be guessed.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """Who calls, and how much they may. The secret itself is never kept."""
+    """A caller's name and limits. The secret itself is never stored."""
 
     name: str
     digest: bytes
@@ -40,7 +40,7 @@ class Key:
 
 
 def make_key(name: str) -> tuple[str, str]:
-    """Returns a new secret, and the line for the key file."""
+    """Returns a new secret, and its line for the key file."""
     secret = f"drsft_{secrets.token_urlsafe(32)}"
     line = f"{name} sha256:{hashlib.sha256(secret.encode()).hexdigest()}"
     if not _LINE.fullmatch(line):
@@ -51,7 +51,7 @@ def make_key(name: str) -> tuple[str, str]:
 def read_keys(path: Path, access: Access) -> tuple[Key, ...]:
     """Returns the keys of a file.
 
-    Raises ConfigError, which never repeats a line: it may hold a secret by mistake.
+    Raises ConfigError, which never repeats a line, since it may hold a secret by mistake.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -82,7 +82,7 @@ def _parse(line: str, number: int, access: Access, path: Path) -> Key:
 
 
 class KeyRing:
-    """The keys that count now. A file that became unreadable leaves the last good ones in force."""
+    """The current keys. If the file becomes unreadable, the last valid ones stay in force."""
 
     def __init__(self, path: Path, access: Access, *, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._path, self._access, self._clock_s = path, access, clock_s
@@ -91,7 +91,7 @@ class KeyRing:
         self._looked_s = clock_s()
 
     def find(self, secret: str) -> Key | None:
-        """Whose key this is. Takes equally long whichever key it is, or none."""
+        """Returns the key of a secret, or None, in a time that does not depend on which key it is."""
         self._look()
         digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
         found = None
@@ -117,7 +117,7 @@ class KeyRing:
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """Changes when the file does, also when a mounted secret's link is swapped."""
+    """Returns a value that changes when the file does, also when a mounted secret's link is replaced."""
     try:
         stat = path.stat()
     except OSError:

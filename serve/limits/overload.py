@@ -1,8 +1,8 @@
 """Rejects requests in the proxy while the service is full.
 
-An ingress replica rejects within half a millisecond, but the way through Ray Serve to it and back costs ten
-times that and takes processor time from admitted requests. So the proxy learns from each rejection how many
-requests are too many, and rejects by itself while that many are in flight.
+An ingress replica rejects within half a millisecond, but the way through Ray Serve and back costs ten times
+that and takes processor time from admitted requests. So the proxy learns from each rejection how many
+requests are too many, and rejects requests itself while that many are in flight.
 """
 
 import time
@@ -27,10 +27,10 @@ _ROUTES = ("/rewrite", "/rewrite/stream")  # a batch is told problem by problem
 
 @dataclass(slots=True)
 class LearntLimit:
-    """The number of requests beside which one more was refused; None until that happens.
+    """The number of requests in flight beside which one more was rejected; None until that happens.
 
-    Requests are of different sizes and other proxies send some too, so a limit is never right for long: it
-    is tried with one more, then two, four, ... until one of them is refused again.
+    Requests differ in size and other proxies send some too, so a limit is not valid for long: one more
+    request is let through, then two, four, ... until one of them is rejected again.
     """
 
     clock_s: Callable[[], float]
@@ -54,7 +54,7 @@ class LearntLimit:
         return False
 
     def learn(self, num_others: int) -> None:
-        """An ingress refused a request that found so many others under way."""
+        """Records that an ingress rejected a request while `num_others` others were in flight."""
         most = max(num_others, 1)
         self.most = most if self.most is None else min(most, self.most)
         now_s = self.clock_s()
@@ -62,7 +62,7 @@ class LearntLimit:
 
 
 class OverloadGuard:
-    """ASGI middleware of one proxy."""
+    """The ASGI middleware of one proxy that rejects requests over the learnt limit."""
 
     def __init__(
         self, app: ASGIApp, *, metrics: ServiceMetrics, clock_s: Callable[[], float] = time.monotonic

@@ -1,4 +1,4 @@
-"""Rate limits of a key: requests and tokens a minute, as token buckets."""
+"""Limits a key's rates: requests and tokens per minute, as token buckets."""
 
 import math
 from collections.abc import Callable
@@ -57,7 +57,7 @@ class Reservation:
     per_minute: int
 
     def give_back(self, amount: float) -> None:
-        """Returns an amount, scaled down when the rate was lowered since: else it would fill the bucket."""
+        """Returns an amount to the bucket, scaled down if the rate was lowered since."""
         self.bucket.give_back(amount * min(1.0, self.bucket.per_minute / self.per_minute))
 
 

@@ -1,1 +1,1 @@
-"""The service on Ray Serve."""
+"""Runs the service on Ray Serve."""

@@ -1,4 +1,4 @@
-"""The service on this machine: what `drsft serve` runs."""
+"""Runs the service on this machine, for `drsft serve`."""
 
 import logging
 import os
@@ -35,7 +35,7 @@ _ENVIRONMENT = {
 
 
 def serve_here(config: ServeConfig, *, host: str, port: int) -> None:
-    """Serves until SIGINT or SIGTERM, then lets the requests under way finish. Raises UserError."""
+    """Serves until SIGINT or SIGTERM, then lets the requests in flight finish. Raises UserError."""
     if config.access.open_on_loopback and not (host == "localhost" or is_loopback(host)):
         raise ConfigError(
             f"--host {host}: without keys the service listens on loopback only; set access.keys_file "
@@ -66,9 +66,9 @@ def serve_here(config: ServeConfig, *, host: str, port: int) -> None:
 
 
 def _serve_until_asked(drain_s: float, address: str, stdout: TextIO) -> None:
-    """Prints the address; returns when the process was asked to end and the requests under way have ended.
+    """Prints the address; returns when the process was asked to end and the requests in flight have ended.
 
-    A second request to end is a KeyboardInterrupt.
+    A second request to end raises KeyboardInterrupt.
     """
     asked = threading.Event()
     with END_REQUESTS.draining(asked.set, by=SIGNALS):
@@ -79,7 +79,10 @@ def _serve_until_asked(drain_s: float, address: str, stdout: TextIO) -> None:
 
 
 def _finish_requests(drain_s: float) -> None:
-    """Lets the requests under way end, and no others begin: Serve itself cuts them off with its proxy."""
+    """Drains: lets the requests in flight end and rejects others.
+
+    Serve itself would cut them off with its proxy.
+    """
     ingress = ray_serve.get_app_handle("drsft")
     until_s = time.monotonic() + drain_s
     while sum(ingress.broadcast("close").results()) and time.monotonic() < until_s:

@@ -1,4 +1,4 @@
-"""The service's metrics through Ray Serve, which adds the replica's labels."""
+"""Exports the service's metrics through Ray Serve, which adds the replica's labels."""
 
 from ray.serve import metrics as serve_metrics
 
@@ -9,7 +9,7 @@ __all__ = ["RayServiceMetrics"]
 
 
 class RayServiceMetrics:
-    """`ServiceMetrics` through Ray Serve; one instance a replica."""
+    """`ServiceMetrics` through Ray Serve; use one instance per replica."""
 
     def __init__(self) -> None:
         self._metrics = RayMetrics(SERVICE_METRICS, classes=serve_metrics)

@@ -1,8 +1,8 @@
-"""What stands in Serve's own proxy, before any replica.
+"""The middlewares that run in Serve's own proxy, before any replica.
 
 `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve.ray.proxy:middlewares` in the environment of every Ray node
-puts it there; `drsft serve` and the image set it. Without it all works, but a bit slower, a request whose
-ingress replica died gets Ray's bare 500, and Serve obeys headers that are not a client's to give.
+installs them; `drsft serve` and the image set it. Without them the service is slightly slower, a request
+whose ingress replica died gets Ray's bare 500, and clients can set headers that control Serve.
 """
 
 import os
@@ -34,7 +34,7 @@ _OF_SERVE = {
 
 
 def middlewares() -> list[Middleware]:
-    """Called by Serve when it starts a proxy; the last one is the outermost."""
+    """Returns the middlewares; Serve calls it when it starts a proxy. The last one is the outermost."""
     from serve.ray.metrics import RayServiceMetrics  # within Ray
 
     metrics = RayServiceMetrics()
@@ -47,9 +47,9 @@ def middlewares() -> list[Middleware]:
 
 
 class CleanHeaders:
-    """What comes in has one request id, and none of the headers that Serve obeys; what goes out is safe.
+    """Gives each request one id, removes headers that control Serve, and adds security headers to responses.
 
-    The id has to be there before anything answers: Serve gives one too, but inside of all middlewares.
+    The id must be set before anything responds: Serve sets one too, but inside all middlewares.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -69,7 +69,10 @@ def _may_pass(header: bytes) -> bool:
 
 
 class BodyPrefetch:
-    """Sends a small body along with its request: else the replica asks the proxy for it, a call more."""
+    """Sends a small body along with its request.
+
+    Otherwise the replica asks the proxy for it in another call.
+    """
 
     def __init__(self, app: ASGIApp, *, metrics: ServiceMetrics, read_s: float = READ_S) -> None:
         self._app, self._metrics, self._read_s = app, metrics, read_s
@@ -89,7 +92,7 @@ class BodyPrefetch:
 
 
 async def _whole(receive: Receive) -> bytes | None:
-    """Returns the body; None when the client went away before its end."""
+    """Returns the body; None if the client disconnected before its end."""
     body, has_more = b"", True
     while has_more:
         message = await receive()
@@ -101,7 +104,9 @@ async def _whole(receive: Receive) -> bytes | None:
 
 
 class LostReplicaErrors:
-    """A request that ends without an answer, or with the proxy's own 503, is answered as other errors are."""
+    """Answers a request that ends without a response, or with the proxy's own 503, as other errors are
+    answered.
+    """
 
     def __init__(self, app: ASGIApp, *, metrics: ServiceMetrics) -> None:
         self._app, self._metrics = app, metrics

@@ -1,4 +1,4 @@
-"""The engines as seen from an ingress: a policy that calls whichever replica has room."""
+"""The engines as an ingress sees them: a policy that calls any replica with free capacity."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -23,7 +23,10 @@ _LOST = (RayActorError, DeploymentUnavailableError, ReplicaUnavailableError, Sta
 
 
 class RemotePolicy:
-    """A request that loses its engine is asked again once, of another: prompt and seed say all of it."""
+    """Samples on remote engines; if an engine is lost, the request is sent once more, to another one.
+
+    Prompt and seed describe it completely.
+    """
 
     def __init__(self, engines: DeploymentHandle) -> None:
         self._engines = engines
@@ -41,7 +44,7 @@ class RemotePolicy:
             raise EngineUnavailable from error
 
     async def logprobs(self, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> tuple[float, ...]:
-        """As every scoring policy; like a sample, it is asked for again where its engine is lost."""
+        """Scores as every scoring policy; like a sample, it is requested again if its engine is lost."""
         try:
             return await self._score(prompt_ids, completion_ids)
         except _LOST:
@@ -87,7 +90,7 @@ class RemotePolicy:
         raise StageError("an engine ended a stream without its result")
 
     async def num_pending(self) -> int:
-        """Requests under way in one of the engines. Raises EngineUnavailable when none answers."""
+        """Returns the requests in one of the engines. Raises EngineUnavailable if none responds."""
         try:
             async with asyncio.timeout(ANSWER_S):
                 return int(await self._engines.num_pending.remote())
@@ -96,7 +99,7 @@ class RemotePolicy:
 
 
 class RemoteScorer:
-    """The target's likelihoods, from wherever its weights are."""
+    """Scores texts with a remote copy of the target."""
 
     def __init__(self, scorers: DeploymentHandle) -> None:
         self._scorers = scorers
@@ -115,7 +118,7 @@ class RemoteScorer:
 
 @asynccontextmanager
 async def _cancelled_with_us(response: Any) -> AsyncIterator[None]:
-    """Whoever stops waiting also stops the work: nobody would read it."""
+    """Cancels the remote call when the caller is cancelled, since nobody would read its result."""
     try:
         yield
     except (asyncio.CancelledError, GeneratorExit):

@@ -236,7 +236,6 @@ def _client() -> aiohttp.ClientSession:
     """Returns a client with as many connections as there are requests in flight.
 
     httpx scans all of its connections at every request, which takes longer than the service itself once
-
     thousands are in flight.
     """
     timeout = aiohttp.ClientTimeout(total=REQUEST_LIMIT_S)

@@ -46,9 +46,9 @@ _NO_DATA = {  # beginnings of what often lies where data should
 
 
 def format_of(stream: Stream, given: str | None) -> Format:
-    """Returns `given`, or the format by the first bytes, or by the name. Raises InputError if neither tells.
+    """Returns `given`, or the format by the first bytes, or by the name.
 
-    Raises InputError where neither tells one.
+    Raises InputError if neither tells.
     """
     if given is not None:
         return next(one for one in FORMATS if one.name == given)

@@ -76,7 +76,7 @@ def _distinct(names: list[str]) -> list[str]:
 def _values(column: pa.Array) -> list[Any]:
     """Returns the column's values in Python.
 
-    None for values that Python cannot hold, such as the year 20000.
+    Returns None for values that Python cannot hold, such as the year 20000.
     """
     try:
         exact = _with(column.type, _exact)

@@ -197,10 +197,7 @@ def _kind_of(text: JsonText, key: str) -> tuple[_Kind, int | None]:
 
 
 def _key_of_rows(shape: _Shape, name: str, split: str) -> str | None:
-    """Returns the key below which the rows are; None if none holds a list of objects, or objects by split.
-
-    None where none holds a list of objects, or objects by split.
-    """
+    """Returns the key below which the rows are; None if none holds a list of objects, or objects by split."""
     keys = shape.lists_of_rows
     if not keys and shape.is_by_id and all(split_of(key) for key in shape.names):
         keys = shape.names

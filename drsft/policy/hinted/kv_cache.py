@@ -207,10 +207,7 @@ class CachedRows:
         window.start, window.end = new_end - used, new_end
 
     def _moved(self, store_BGLE: Tensor, shape: tuple[int, int], new_end: int) -> Tensor:
-        """Returns a new store with the used columns copied to end at `new_end`, and zeros elsewhere.
-
-        Zeros elsewhere, never garbage.
-        """
+        """Returns a new store with the used columns copied to end at `new_end`, and zeros elsewhere."""
         window, (num_rows, capacity) = self._window, shape
         moved = store_BGLE.new_zeros(num_rows, store_BGLE.shape[1], capacity, store_BGLE.shape[3])
         used = store_BGLE[: window.num_rows, :, window.start : window.end]

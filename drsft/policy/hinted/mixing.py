@@ -45,9 +45,7 @@ def mix(
     """Returns the geometric mixture log m = (1-λ) log p + λ log q; `vocab_size` counts padding too.
 
     p is the hinted context's distribution and q the plain one's. `forced_weight_B` is λ where it is not NaN;
-    the
-
-    schedule decides elsewhere.
+    the schedule decides elsewhere.
 
     `forced_weight_B` is λ where it is not NaN, whatever the schedule says.
     """
@@ -98,7 +96,6 @@ def sampling_logprobs(
     """Returns the log-probs to draw from: top-p of the mixture, then temperature, as in the authors' demo.
 
     `temperature_first` is vLLM's order: the nucleus is taken after temperature. Temperature 0 is greedy: the
-
     most likely token (the first of equals) has log-prob 0.
     """
     if temperature == 0:

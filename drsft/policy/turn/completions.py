@@ -50,10 +50,7 @@ class CompletionCodec:
         return self._behind_prompt(whole, encoder.encode(whole))
 
     def whole(self, pieces: Sequence[TurnPiece]) -> str | None:
-        """Returns prompt end and completion as one text; None if the pieces are encoded one by one.
-
-        None where pieces are encoded one by one.
-        """
+        """Returns prompt end and completion as one text; None if the pieces are encoded one by one."""
         if any(piece.is_text and self._encoder.special.search(piece.text) for piece in pieces):
             return None
         return self._prompt_end + "".join(piece.text for piece in pieces)
@@ -86,8 +83,6 @@ class CompletionCodec:
     def split(self, token_ids: Sequence[int]) -> CompletionIds:
         """Returns a sampled completion's thought and answer, without what the template writes around the
         answer.
-
-        The answer without what the template puts around it.
         """
         parts = split_ids(
             token_ids, self._thought_ids, lambda ids: self._encoder.decode(ids, skip_special_tokens=False)

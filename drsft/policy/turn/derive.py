@@ -162,9 +162,7 @@ def _head(prompt: str, answered: str, thought: Thought | None) -> _Part:
 def _behind(left: str, right: str) -> str | None:
     """Returns what follows `left` at the start of `right`, white space aside.
 
-    None if `right` begins otherwise.
-
-    None where it begins otherwise.
+    Returns None if `right` begins otherwise.
     """
     rest = right
     for word in left.split():

@@ -20,9 +20,9 @@ def looks_like_a_marker(token: str) -> bool:
 
 
 def tags_in(text: str, *, barred: bool = False) -> list[re.Match[str]]:
-    """Returns the parts of a text that look like markers, tokens or not.
+    """Returns the parts of a text that look like markers, whether they are tokens or not.
 
-    With `barred` only those like <|x|>.
+    With `barred` it returns only those like <|x|>.
     """
     return list((_BARRED if barred else _TAG).finditer(text))
 

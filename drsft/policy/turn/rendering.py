@@ -58,10 +58,7 @@ def render(
     given: Mapping[str, Any],
     strftime_now: Callable[[str], str],
 ) -> str:
-    """Returns the rendered conversation; `given` are special tokens and the user's variables.
-
-    `given` are special tokens and the user's variables.
-    """
+    """Returns the rendered conversation; `given` are special tokens and the user's variables."""
     return template.render(
         messages=messages,
         tools=None,

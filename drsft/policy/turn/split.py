@@ -66,9 +66,7 @@ def _behind_opening(ids: tuple[int, ...], marks: ThoughtIds, decode: Decode) -> 
     """Returns the ids after the first opening marker.
 
     All ids are returned if a closing marker comes first, or if the prompt has opened the thought and text
-    comes
-
-    first.
+    comes first.
     """
     opened = _find(ids, marks, decode, of="open", is_last=False)
     if opened is None:

@@ -65,7 +65,6 @@ def with_markers(texts: Mapping[str, str], opening: str, closing: str) -> Though
     """Returns a thought with given markers, laid out as most models do.
 
     If the template writes a header before an answer, an answer's header comes after the thought and a role's
-
     header before it.
     """
     prompt, before = texts["asked"], texts.get("answered", "").partition(ANSWER)[0]
@@ -174,10 +173,7 @@ def _from_rendering(rendered: str, prompt: str) -> Thought | None:
 
 
 def _last_marker(text: str, behind: str) -> str:
-    """Returns the last tag and what follows it, with as many tags before it as make it unique in the turn.
-
-    With tags before it, where it stands elsewhere in the turn, too.
-    """
+    """Returns the last tag and what follows it, with as many tags before it as make it unique in the turn."""
     marker = ""
     for tag in reversed(tags_in(text)):
         marker = text[tag.start() :].strip()

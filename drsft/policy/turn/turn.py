@@ -48,7 +48,6 @@ class Turn:
     """The assistant's turn, derived once and stored in the run.
 
     A completion is `head`, the text and `tail`, or, with a thought, `thought.before`, the thought,
-
     `thought.after`, the text and `tail`.
     """
 

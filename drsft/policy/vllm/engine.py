@@ -201,11 +201,8 @@ def _keep_freed_memory() -> None:
     """Makes glibc keep freed memory for the next step, on the CPU only.
 
     Activations are freed and allocated again at every step. glibc returns large blocks at once, and the page
-
     faults of allocating them again were a tenth of the CPU time of a model with 28M parameters. Other C
-    libraries
-
-    are left unchanged.
+    libraries are left unchanged.
     """
     import torch
 

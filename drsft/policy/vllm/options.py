@@ -140,12 +140,8 @@ def refused_options(
 ) -> str | None:
     """Returns the line for the option that vLLM rejects, checked in this process.
 
-    None if no option is at fault.
-
-    None where it is not the options' fault.
-
     `arguments` are the engine's without the options. An option is at fault if vLLM rejects it alone; if none
-    is, all of them together are.
+    is, all of them together are. Returns None if no option is at fault.
     """
     options = target.engine.options
     for name in sorted(options.keys() - _known_names()):

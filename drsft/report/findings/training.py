@@ -43,10 +43,7 @@ def loss_finding(losses: Sequence[LossCurve]) -> Finding:
 
 
 def probability_finding(probabilities: Sequence[TokenProbabilities]) -> Finding | None:
-    """Says which arms leave the most and the fewest unlikely tokens; None if nothing was counted.
-
-    None where nothing was counted.
-    """
+    """Says which arms leave the most and the fewest unlikely tokens; None if nothing was counted."""
     if not probabilities:
         return None
 

@@ -1,1 +1,1 @@
-"""Multiple choice: what a question offers, what a text says about letters, and which it settles on."""
+"""Judges multiple choice: the options that a question offers, and the letters that a text chooses."""

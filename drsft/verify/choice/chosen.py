@@ -1,4 +1,4 @@
-"""The letters that a text settles on, in this order of trust:
+"""Finds the letters that a text chooses, in this order of trust:
 
 1. a formal statement (box, tag, field, mark) that names letters; a box only where none are announced;
 2. the last announcement ("the answer is (C)", 故选C), or "C is correct" where none is announced;
@@ -7,8 +7,8 @@
 5. the option whose text or value is the answer, or the only one that the last sentence names;
 6. the letter that the last sentence is left with.
 
-What a sentence rejects ("Choice (A) is incorrect") is not chosen, an article is no letter, and "B or D" is
-both, which is neither.
+A letter that a sentence rejects ("Choice (A) is incorrect") is not chosen, the article "a" is not a letter,
+and "B or D" means both, which is wrong if one is asked for.
 """
 
 import re
@@ -44,7 +44,7 @@ _SECTION_END = re.compile(r"<eo[a-z]>")
 
 
 def chosen_letters(text: str, offered: dict[str, str], *, asks_for_wrong: bool = False) -> Letters | None:
-    """Returns the letters that are settled on; None where none are."""
+    """Returns the letters that the text chooses; None if it chooses none."""
     text = _FONT_LETTER.sub(r"(\1)", _SECTION_END.sub("\n", text))
     if is_refusal(last_sentence(text)):
         return None
@@ -65,7 +65,7 @@ def chosen_letters(text: str, offered: dict[str, str], *, asks_for_wrong: bool =
 
 
 def _alone(text: str, offered: dict[str, str]) -> Letters | None:
-    """Letters without a sentence, or set apart from it at the start or the end."""
+    """Returns letters that stand by themselves, or apart from a sentence at its start or end."""
     bare = text.strip().removeprefix("Both ")
     if LIST.fullmatch(bare.rstrip(".。")) and (letters := letters_of(bare, offered)) is not None:
         return letters

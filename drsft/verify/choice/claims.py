@@ -1,4 +1,6 @@
-"""What a text says about letters: which it announces as the answer, which it calls right, which wrong."""
+"""Finds a text's statements about letters: which it announces as the answer, which it calls right or
+wrong.
+"""
 
 import re
 from collections.abc import Iterator
@@ -91,10 +93,11 @@ class _Claim:
 
 
 def announced_letters(text: str, offered: Letters, *, asks_for_wrong: bool) -> Letters | None:
-    """Returns the letters of the last "the answer is (C)", 故选C or "C is correct" that is not taken back.
+    """Returns the letters that a text last announces as its answer and does not retract.
 
-    In a text that announces an answer, "C is correct" counts only after a retraction: it is else an option
-    that is discussed.
+    Announcements are "the answer is (C)", its Chinese form (故选C) and "C is correct". After one of the first
+    two, "C is correct" counts only if a retraction follows, since it otherwise discusses one option.
+    `asks_for_wrong` says that the question asks for a wrong option.
     """
     announced = list(_announcements(text, asks_for_wrong=asks_for_wrong))
     right = list(_called_right(text, asks_for_wrong=asks_for_wrong))
@@ -114,7 +117,7 @@ def _announcements(text: str, *, asks_for_wrong: bool) -> Iterator[_Claim]:
 
 
 def _called_right(text: str, *, asks_for_wrong: bool) -> Iterator[_Claim]:
-    """Yields each "C is correct" in order, and no "C is true" where a wrong one is asked for."""
+    """Yields each "C is correct" in order; if a wrong option is asked for, each "C is wrong" instead."""
     if asks_for_wrong:
         yield from (
             _Claim(match.start(), frozenset(match[1] or match[2])) for match in _CALLED_WRONG.finditer(text)
@@ -131,7 +134,7 @@ def _letters_in(letters: str) -> Letters:
 
 
 def without_rejected(letters: Letters | None, text: str) -> Letters | None:
-    """The letters, None where the text rejects one of them somewhere."""
+    """Returns the letters; None if the text rejects one of them anywhere."""
     if letters is None:
         return None
     named = re.finditer(rf"(?<![A-Za-z])[{''.join(letters)}](?![A-Za-z])", text)
@@ -139,14 +142,12 @@ def without_rejected(letters: Letters | None, text: str) -> Letters | None:
 
 
 def is_rejected(text: str, position: int) -> bool:
-    """Returns whether what follows a letter rejects it."""
+    """Returns whether the text after a letter rejects it."""
     return _REJECTS.match(text, position) is not None
 
 
 def right_by_option(text: str, *, asks_for_wrong: bool) -> Letters | None:
-    """Returns the one option that is called right, or wrong where that is asked for, in a discussion
-    of each.
-    """
+    """Returns the only option that a discussion of each calls right (or wrong, if that is asked for)."""
     labels = list(_OPTION_LABEL.finditer(text))
     if not is_discussion(text):
         return None
@@ -161,14 +162,12 @@ def right_by_option(text: str, *, asks_for_wrong: bool) -> Letters | None:
 
 
 def is_discussion(text: str) -> bool:
-    """Returns whether a text goes through options one by one."""
+    """Returns whether a text discusses options one by one."""
     return len({label[1] for label in _OPTION_LABEL.finditer(text)}) > 1
 
 
 def left_letters(text: str) -> Letters | None:
-    """Returns the last letter that a sentence arrives at: "which leaves C", "so it must be C", "therefore,
-    C".
-    """
+    """Returns the last letter that a sentence concludes with: "which leaves C", "so it must be C"."""
     left = [
         match.group(match.lastindex or 0)
         for match in _LEFT.finditer(text)

@@ -1,4 +1,4 @@
-"""The options that a question offers, and the letters that a short answer names among them."""
+"""Finds the options that a question offers, and those that a short answer names."""
 
 import re
 from functools import lru_cache
@@ -29,9 +29,9 @@ _PRONOUN = re.compile(r"^(?:it|they|he|she|we)\s(?=\w{3})")
 
 @lru_cache(maxsize=1024)
 def options_of(question: str) -> dict[str, str]:
-    """Returns the options that a question lists, by capital letter: the longest run A, B, C, ...
+    """Returns the options that a question lists, by capital letter.
 
-    of labels.
+    They are the longest run of labels A, B, C and so on.
     """
     best: dict[str, str] = {}
     for is_capital in (True, False):
@@ -56,7 +56,7 @@ def options_of(question: str) -> dict[str, str]:
 
 
 def letters_of(answer: str, offered: dict[str, str]) -> Letters | None:
-    """Returns the letters that a short answer names, by letter, by an option's text or by its value."""
+    """Returns the letters of the options that a short answer names, by letter, text or value."""
     answer = FONT.sub(r" \1 ", answer).strip().strip("$*_`\"' ").rstrip(".。 ").strip()
     if not answer or len(answer) > 500:
         return None
@@ -93,7 +93,7 @@ def _by_value(answer: str, offered: dict[str, str]) -> Letters | None:
 
 
 def named_in(sentence: str, offered: dict[str, str]) -> Letters | None:
-    """Returns the one option that a sentence holds, or ends in; of texts within each other the longest."""
+    """Returns the only option that a sentence contains, or ends with; the longest if one contains another."""
     plain = f" {_plain(sentence)} "
     options = [(letter, _PRONOUN.sub("", _plain(text))) for letter, text in offered.items()]
     named = []
@@ -108,7 +108,7 @@ def named_in(sentence: str, offered: dict[str, str]) -> Letters | None:
 
 
 def _is_named(option: str, sentence: str) -> bool:
-    """Returns whether an option stands in a sentence where the words before it do not reject it."""
+    """Returns whether an option occurs in a sentence where the words before it do not reject it."""
     found = re.finditer(rf"(?<![\w.]){re.escape(option)}(?![\w.]\w)(?!\w)", sentence)
     return any(not _REJECTS_NEXT.search(sentence[: match.start()]) for match in found)
 

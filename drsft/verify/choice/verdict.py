@@ -1,4 +1,4 @@
-"""The verdict on a choice: the reference is letters, or an option's text; so is the answer."""
+"""Judges a choice: reference and answer are letters, or an option's text."""
 
 import re
 
@@ -16,7 +16,7 @@ _ASKS_FOR_WRONG = re.compile(
 
 
 def judge_choice(case: Case, options: VerifyOptions) -> Verdict:
-    """CORRECT where the letters that a text settles on are the reference's, all of them."""
+    """Returns CORRECT if the letters that a text chooses are exactly the reference's."""
     offered = options_of(case.question)
     expected = letters_of(case.reference, offered) or letters_of(case.reference, {})
     if expected is None:

@@ -1,1 +1,1 @@
-"""Python solutions against unit tests, in a sandbox."""
+"""Judges Python solutions by unit tests, in a sandbox."""

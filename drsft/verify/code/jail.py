@@ -1,13 +1,13 @@
-"""The inside of the sandbox: shed every power this process has, then run one program in it.
+"""The inside of the sandbox: gives up every privilege of this process, then runs one program in it.
 
-Run by path as `python -I -S -B jail.py`, with the standard library only: nothing of drsft is importable here.
-A request comes on stdin (JSON), one report goes to the descriptor named in it. The program must not be able
-to report for us, so the report carries a secret word that the program's globals do not hold; a program that
-digs it out of the interpreter's frames can still lie, as it can in every sandbox that tests in-process.
+It is run by path as `python -I -S -B jail.py`, with the standard library only: nothing of drsft is importable
+here. A JSON request comes on stdin, and one report goes to the descriptor named in it. The program must not
+be able to forge the report, so the report contains a secret that is not in the program's globals. A program
+that extracts it from the interpreter's frames can still forge it, as in every sandbox that tests in-process.
 
 Protections, and what gives them:
 - no network, no new processes, no signals to others, no tracing, no change of rights: a seccomp filter
-- reading only Python and system libraries, writing only in the own folder: Landlock
+- reading only Python and system libraries, writing only in its own folder: Landlock
 - no capabilities: capset (matters for root)
 - processor time, memory, file size, open files, core files: resource limits
 """
@@ -134,7 +134,10 @@ def _instruction(code: int, operand: int, if_true: int = 0, if_false: int = 0) -
 
 
 def _filter(machine: str) -> bytes:
-    """Deny by name, allow the rest: Python needs many system calls, and none of the denied ones."""
+    """Returns a filter that denies system calls by name and allows the rest.
+
+    Python needs many, but none of these.
+    """
     number, architecture, first_argument, third_argument = 0, 4, 16, 32
     program = [
         _instruction(LOAD, architecture),
@@ -197,7 +200,9 @@ DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 
 
 def confine_files(folder: str) -> bool:
-    """Everything in `folder`, reading in Python and the system's libraries, nothing elsewhere."""
+    """Allows everything in `folder`, reading in Python's and the system's libraries, and nothing
+    elsewhere.
+    """
     if sys.platform != "linux":
         return False
     abi = LIBC.syscall(CREATE_RULESET, None, ctypes.c_size_t(0), 1)
@@ -238,7 +243,10 @@ def _allow(ruleset: int, path: str, granted: int) -> bool:
 
 
 def drop_capabilities() -> bool:
-    """Root without capabilities is an ordinary user who happens to own many files; Landlock has those."""
+    """Drops root's capabilities.
+
+    What remains is an ordinary user who owns many files, which Landlock blocks.
+    """
     if sys.platform != "linux":
         return False
     for capability in range(64):
@@ -259,7 +267,7 @@ def limit_resources(limits: dict[str, int]) -> None:
 
 
 def protect(folder: str, limits: dict[str, int]) -> list[str]:
-    """Everything above; returns the names of the protections that this machine could not give."""
+    """Applies all protections; returns the names of those that this machine could not give."""
     missing = []
     if sys.platform == "linux":
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -274,7 +282,10 @@ def protect(folder: str, limits: dict[str, int]) -> list[str]:
 
 
 def run(program: str) -> tuple[str, str]:
-    """Status and detail: "passed", "failed" (an assertion), "raised" (with its name), "exited"."""
+    """Runs the program; returns status and detail.
+
+    The status is "passed", "failed" (an assertion), "raised" (with the exception's name) or "exited".
+    """
     try:
         code = compile(program, "<solution>", "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

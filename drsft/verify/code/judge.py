@@ -1,4 +1,4 @@
-"""Judge a Python solution by its unit tests."""
+"""Judges a Python solution by its unit tests."""
 
 from drsft.records import Outcome, Verdict
 from drsft.verify.case import Case
@@ -10,7 +10,10 @@ __all__ = ["judge_code"]
 
 
 def judge_code(case: Case, options: VerifyOptions) -> Verdict:
-    """CORRECT only if every test ran and passed. Wall-clock time may be the machine's fault: UNJUDGED."""
+    """Returns CORRECT only if every test ran and passed.
+
+    A wall-clock timeout is UNJUDGED: the machine may be slow.
+    """
     unit_tests = parse_tests(case.reference)
     if unit_tests is None:
         return Verdict(outcome=Outcome.UNJUDGED, reason="reference holds no unit tests")

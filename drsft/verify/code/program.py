@@ -1,6 +1,6 @@
-"""From a reference and a completion to one program that ends normally only if every test passes.
+"""Builds a program from a reference and a completion that exits normally only if every test passes.
 
-A reference is JSON, in either benchmark's terms:
+A reference is JSON in the format of one of two benchmarks:
 
     HumanEval   {"prompt": ..., "test": "def check(candidate): ...", "entry_point": ...}
     MBPP        {"tests": ["assert ...", ...], "setup": "..."}       (or test_list, test_setup_code)
@@ -31,7 +31,7 @@ class UnitTests:
 
 
 def parse_tests(reference: str) -> UnitTests | None:
-    """None if the reference is no such JSON or holds no test."""
+    """Returns the tests; None if the reference is not such JSON or holds no test."""
     try:
         fields = json.loads(reference)
     except ValueError:
@@ -50,11 +50,9 @@ def parse_tests(reference: str) -> UnitTests | None:
 
 
 def reference_of_row(fields: Mapping[str, Any], question: str) -> str | None:
-    """Returns the reference of a dataset's row that holds its tests in fields of their own.
+    """Returns the reference of a dataset's row that holds its tests in separate fields, or None.
 
-    None if it holds none.
-
-    `question` as it stands in the row: in HumanEval's terms it is what the completion goes on from.
+    `question` is the text in the row; in HumanEval's format the completion continues it.
     """
     tests = {name: fields[name] for name in _TEST_FIELDS if fields.get(name)}
     if "test" in tests:
@@ -64,9 +62,9 @@ def reference_of_row(fields: Mapping[str, Any], question: str) -> str | None:
 
 
 def extract_code(text: str, entry_point: str) -> str | None:
-    """Returns the fenced block that defines what is tested, else the last one.
+    """Returns the code of a text.
 
-    Without fences the text itself.
+    It is the fenced block that defines the tested function, else the last block, else the whole text.
     """
     blocks = [
         body for language, body in _FENCE.findall(text) if language.lower() in ("", "python", "py", "python3")
@@ -81,7 +79,11 @@ def extract_code(text: str, entry_point: str) -> str | None:
 
 
 def program_of(unit_tests: UnitTests, code: str) -> str:
-    """A continuation of the prompt, or a whole solution after it: then its imports and helpers still help."""
+    """Returns the program: prompt, code and tests.
+
+    The code continues the prompt, or is a whole solution after it, in which the prompt's imports and helpers
+    are still useful.
+    """
     whole = not unit_tests.prompt or (unit_tests.entry_point and f"def {unit_tests.entry_point}" in code)
     code = code.replace("\r\n", "\n")
     if not unit_tests.prompt:

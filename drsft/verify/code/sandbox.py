@@ -1,7 +1,8 @@
-"""The outside of the sandbox: one process for one program, killed with its group when its time is up.
+"""The outside of the sandbox: one process for one program, killed with its process group after its time
+limit.
 
 Works as root and as an ordinary user: what confines the program (seccomp, Landlock, limits) needs no rights.
-Where the kernel lacks one of the protections that matter, nothing is run unless `allow_weak` says so.
+If the kernel lacks one of the required protections, nothing is run without `allow_weak`.
 """
 
 import json
@@ -35,7 +36,7 @@ MAX_OPEN_FILES = 64
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What became of a program."""
+    """The result of running a program."""
 
     status: str  # passed, failed, raised, exited, refused, crashed, "CPU limit", "time limit"
     detail: str
@@ -54,7 +55,7 @@ def check_sandbox(options: VerifyOptions) -> tuple[str, ...]:
 
 
 def run_program(program: str, options: VerifyOptions) -> Run:
-    """Run `program` to its end or its limits. It can write in a folder of its own, which is then removed."""
+    """Runs `program` to its end or its limits. It can write in a folder of its own, which is then removed."""
     root = os.environ.get("DRSFT_SANDBOXES")  # the pool's, which removes it with the worker
     if root is not None:
         os.makedirs(root, mode=0o700, exist_ok=True)
@@ -103,7 +104,7 @@ def run_program(program: str, options: VerifyOptions) -> Run:
 
 
 def _read_report(descriptor: int, timeout_s: float) -> bytes | None:
-    """Returns all that was reported before the end; None when time ran out first."""
+    """Returns everything that was reported before the end; None if time ran out first."""
     deadline = time.monotonic() + timeout_s
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
@@ -143,7 +144,7 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _num_own_threads() -> int:
-    """RLIMIT_NPROC counts all of the user's threads, so the limit is on top of what there is."""
+    """Returns the number of the user's threads, which RLIMIT_NPROC includes in its count."""
     own = os.getuid()
     num_threads = 0
     for entry in os.scandir("/proc"):

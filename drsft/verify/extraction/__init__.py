@@ -1,1 +1,1 @@
-"""Which statement of a text is its answer; `order` says in which order its statements are trusted."""
+"""Finds the statement of a text that is its answer; `order` defines which statements are trusted most."""

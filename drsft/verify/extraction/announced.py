@@ -1,4 +1,4 @@
-"""What a text announces as its answer: "the answer is ...", in about twenty languages."""
+"""Finds the answer that a text announces: "the answer is ...", in about twenty languages."""
 
 import re
 
@@ -49,7 +49,8 @@ _STEPWISE = re.compile(r"(?:step|schritt|étape|paso|passo|шаг|步骤)[^.:\n]
 def announced(text: str, *, is_second_word: bool = False) -> Statement | None:
     """Returns what the last "answer is" announces.
 
-    After a box only a whole sentence or line takes the box back.
+    With `is_second_word`, which means that the text follows a box, only a whole sentence or line overrides
+    the box.
     """
     short = _SHORT_MARKER.findall(text)
     if short:
@@ -77,13 +78,15 @@ def announced(text: str, *, is_second_word: bool = False) -> Statement | None:
 
 
 def announced_text(text: str) -> str:
-    """Returns all that follows the last announcement, up to the end of its paragraph; "" without one."""
+    """Returns everything after the last announcement, up to the end of its paragraph; "" without one."""
     phrases = list(_PHRASE.finditer(text[-TAIL_CHARS:]))
     return text[-TAIL_CHARS:][phrases[-1].end() :].split("\n\n")[0].strip() if phrases else ""
 
 
 def _is_heading(statement: str, announced: str) -> bool:
-    """ "Answer: A crate holds 6 jars and there are 7. So there are ...": an answer is announced, not said."""
+    """Returns whether an announcement is a heading of what follows: "Answer: A crate holds 6 jars and there
+    are 7."
+    """
     is_sentence = len(re.findall(r"[^\W\d_]{2,}", MATH.sub("", statement))) >= 4
     rest = announced[len(statement) :].split("\n\n")[0]
     return is_sentence and bool(NUMBER.search(rest))

@@ -1,4 +1,4 @@
-"""A bare answer: a short text of one line that is no sentence."""
+"""Finds a bare answer: a short text of one line that is not a sentence."""
 
 import re
 
@@ -20,7 +20,7 @@ _WORDS = re.compile(r"\[?[A-Za-z]+(?:, [A-Za-z]+)+\]?")
 
 
 def bare(text: str) -> Statement | None:
-    """Returns a bare answer: short, one line, and no sentence."""
+    """Returns the text as its answer if it is short, one line, and not a sentence; else None."""
     bare = text.strip().strip("*_` ").strip()
     if not bare or len(bare) > 300 or "\n" in bare.strip("$ \n"):
         return None
@@ -61,7 +61,7 @@ def bare(text: str) -> Statement | None:
 
 
 def _is_compound(node: Node) -> bool:
-    """Returns whether a value has several units, as 1 hr 15 min has."""
+    """Returns whether a value has several units, as in 1 hr 15 min."""
     return isinstance(node, Listing) and all(
         isinstance(item, Quantity) and not is_label(item.unit) for item in node.items
     )

@@ -1,4 +1,6 @@
-"""What a text that announces nothing arrives at: its last sentence, or the last row of its derivation."""
+"""Finds the conclusion of a text that announces nothing: its last sentence, or the last row of its
+derivation.
+"""
 
 import re
 
@@ -114,13 +116,13 @@ def concluded(text: str) -> Statement | None:
 
 
 def _without_afterthought(sentence: str) -> str:
-    """ "x = 8, as 2 * 8 = 16 shows" is "x = 8"."""
+    """Drops what follows the result: "x = 8, as 2 * 8 = 16 shows" becomes "x = 8"."""
     known = _AFTERTHOUGHT.sub("", sentence)
     return known if NUMBER.search(known) or MATH.search(known) else sentence
 
 
 def _stated_at_end(sentence: str) -> str | None:
-    """Several values under names or after a verb, or what a sentence without any number says."""
+    """Returns several values under names or after a verb, or what a sentence without any number says."""
     if (circled := _CIRCLED.search(sentence)) is not None:
         return circled[1]
     if (dated := _DATE_AT_END.search(sentence)) is not None and is_readable(dated[1]):
@@ -154,7 +156,10 @@ def _stated_at_end(sentence: str) -> str | None:
 
 
 def arrived_at(statement: str) -> str:
-    """Returns what "S + 1 = 2^{32}" or an unreadable "M[0][1] = (3, 6)" arrives at; x = 2 as it stands."""
+    """Returns the result of "S + 1 = 2^{32}" or an unreadable "M[0][1] = (3, 6)".
+
+    X = 2 is returned unchanged.
+    """
     left, equals, right = statement.rpartition("=")
     if not equals or left.rstrip().endswith(("<", ">", "!", "\\")) or not is_readable(right):
         return statement
@@ -164,7 +169,7 @@ def arrived_at(statement: str) -> str:
 
 
 def _last_row(content: str) -> str:
-    r"""Returns what a derivation arrives at: its last row, without the sign that continues the row before."""
+    r"""Returns the last row of a derivation, without the sign that continues the row before."""
     content = re.sub(r"\\(?:begin|end)\{(?:align|aligned|split|gathered)\*?\}(?:\{[lcr]+\})?", "", content)
     if "\\begin" in content:
         _, end, rest = content.rpartition("\\end")
@@ -182,7 +187,7 @@ def _number_after(text: str, position: int) -> bool:
 
 
 def _last_number(line: str) -> str:
-    """In "10 x 5 = 50 miles for 5 days" the value is 50: what an equation of the line arrives at."""
+    """Returns the value of the line's last equation: 50 in "10 x 5 = 50 miles for 5 days"."""
     sentences = [part for part in SENTENCE_END.split(line) if part and (NUMBER.search(part) or "\\" in part)]
     sentence = sentences[-1] if sentences else line
     if (relation := inequality_in_words(sentence)) is not None:
@@ -211,7 +216,7 @@ def _last_number(line: str) -> str:
 
 
 def _ends_in_the_middle(text: str) -> bool:
-    """A long text that stops inside mathematics or brackets was cut off: it has not come to its answer."""
+    """Returns whether a long text was cut off, since it stops inside mathematics or brackets."""
     tail = text.rstrip()
     if tail.endswith(("+", "/", "=", "(", "*")) and not tail.endswith("**"):
         return True

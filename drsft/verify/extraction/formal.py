@@ -1,4 +1,6 @@
-r"""Formal statements of an answer: `\boxed{}`, `<answer>` tags, a field "answer" of JSON, a mark `####`."""
+r"""Finds formal statements of an answer: `\boxed{}`, `<answer>` tags, a JSON field "answer", a mark
+`####`.
+"""
 
 import json
 import re
@@ -33,13 +35,13 @@ _BARE_VALUE = re.compile(r"[-+−]?[$€£]?\s?[\d.,/:]+\s?%?|\\?\$.{1,60}\$|\(?
 
 
 def formal_statements(text: str) -> list[tuple[int, Statement]]:
-    """Returns the last box, tag, field and mark, each with where it ends, the last of them first."""
+    """Returns the last box, tag, field and mark, each with its end, the one that comes last first."""
     found = [boxed(text), _tagged(text), _field(text), _marked(text)]
     return sorted((entry for entry in found if entry is not None), key=lambda entry: entry[0], reverse=True)
 
 
 def boxed(text: str) -> tuple[int, Statement] | None:
-    """Returns the last box and where it ends; an empty or an endless one states "", which ends the search."""
+    """Returns the last box and its end; an empty or endless box states "", which ends the search."""
     content, end = boxes(text)
     return (end, Statement(content if len(content) <= MAX_ANSWER_CHARS else "", Place.BOX)) if end else None
 
@@ -47,7 +49,7 @@ def boxed(text: str) -> tuple[int, Statement] | None:
 def boxes(text: str) -> tuple[str, int]:
     """Returns the content of the last closed box, and where it ends.
 
-    Of several, if no sentence is between them.
+    Several boxes without a sentence between them are joined.
     """
     starts = list(_BOX.finditer(text))[-MAX_BOXES:]
     contents: list[str] = []
@@ -84,7 +86,7 @@ def _tagged(text: str) -> tuple[int, Statement] | None:
 
 
 def _field(text: str) -> tuple[int, Statement] | None:
-    """Returns the last field "answer" of JSON, whose text is searched in its turn."""
+    """Returns the last JSON field "answer", in whose text the answer is then searched."""
     fields = list(_FIELD.finditer(text)) if "nswer" in text else []
     if not fields:
         return None
@@ -97,7 +99,10 @@ def _field(text: str) -> tuple[int, Statement] | None:
 
 
 def _marked(text: str) -> tuple[int, Statement] | None:
-    """`#### value`: in the last line, or a bare value anywhere; other lines with #### are headings."""
+    """Returns `#### value` from the last line, or a bare value anywhere.
+
+    Other lines with #### are headings.
+    """
     for match in reversed(list(_MARKER.finditer(text))):
         content = (match[1] or match[2]).strip(" *")
         is_last = not text[match.end() :].strip()
@@ -107,7 +112,7 @@ def _marked(text: str) -> tuple[int, Statement] | None:
 
 
 def _leading_value(content: str) -> str:
-    """ "38 at the gardening shop." after a mark is 38."""
+    """Returns the value that a mark begins with: 38 of "38 at the gardening shop." """
     number = NUMBER.match(content)
     if number is not None and re.match(r"\s*[A-Za-z]{2,}|\s*\d", content[number.end() :]):
         return with_unit(content, number)

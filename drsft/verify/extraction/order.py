@@ -1,9 +1,9 @@
-r"""The order in which the statements of a text are trusted to be its answer.
+r"""Defines the order in which a text's statements are trusted to be its answer.
 
 1. Thoughts are no statements: only what follows the last end of a thought and precedes an end of turn counts.
 2. The last formal statement (`formal`): a closed `\boxed{}` (several are one answer where only commas, "and"
-   or `x =` stand between them), `<answer>` tags, a field "answer" of JSON, a mark `#### value`. An
-   announcement that follows it takes it back.
+   or `x =` stand between them), `<answer>` tags, a field "answer" of JSON, a mark `#### value`. A later
+   announcement overrides it.
 3. The last announcement (`announced`: "the answer is", in many languages) that is not rejected ("is not 5")
    and no heading of what follows it.
 4. A bare answer (`bare`): a short text of one line that is no sentence.
@@ -32,7 +32,7 @@ _SECTION_END = re.compile(r"<eo[a-z]>")
 
 
 def find_answer(text: str, *, is_box_required: bool = False) -> Statement | None:
-    """Returns the most trusted statement, None where the text states no answer."""
+    """Returns the most trusted statement; None if the text states no answer."""
     return next(find_answers(text, is_box_required=is_box_required), None)
 
 

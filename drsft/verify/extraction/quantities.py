@@ -1,4 +1,4 @@
-"""Numbers in prose, with the units, scales and signs that sentences give them."""
+"""Reads numbers in prose, with the units, scales and signs that sentences give them."""
 
 import re
 
@@ -70,7 +70,7 @@ NEGATIVE = re.compile(r"\b(?:negative|minus)\s+(?=\d)")
 
 
 def inequality_in_words(statement: str) -> str | None:
-    """ "x is greater than or equal to negative 2" is x >= -2."""
+    """Rewrites an inequality: "x is greater than or equal to negative 2" becomes x >= -2."""
     matches = list(_INEQUALITY.finditer(statement))
     if not matches:
         return None
@@ -81,14 +81,14 @@ def inequality_in_words(statement: str) -> str | None:
 
 
 def labels_in_words(sentence: str) -> str | None:
-    """ "Ann has 9 and Ben has 5" is "Ann: 9, Ben: 5"."""
+    """Rewrites named values: "Ann has 9 and Ben has 5" becomes "Ann: 9, Ben: 5"."""
     owned = _EACH_OWNED.search(sentence)
     return None if owned is None else f"{owned[1]}: {owned[2]}, {owned[3]}: {owned[4]}"
 
 
 def with_unit(sentence: str, number: "re.Match[str]") -> str:
-    """Returns a number of prose with what it counts: its unit, scale or rate, the larger unit before it, a
-    plural.
+    """Returns a number in prose with its unit, scale or rate, a larger unit before it, or the noun that it
+    counts.
     """
     start, end = number.start(), number.start() + len(number.group().rstrip())
     for quantity in _QUANTITY.finditer(sentence):
@@ -103,8 +103,9 @@ def with_unit(sentence: str, number: "re.Match[str]") -> str:
 
 
 def _end_of_unit(sentence: str, position: int) -> int:
-    """Returns where the unit's symbol, or the plural of what is counted, ends that stands at a position, if
-    any.
+    """Returns where the unit's symbol, or the counted noun, at `position` ends.
+
+    `position` if there is none.
     """
     end = position
     while (symbol := _SYMBOL.match(sentence, end)) and is_unit(symbol[1]) and symbol[1] not in _WORDS_TOO:

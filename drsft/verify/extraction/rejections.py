@@ -1,4 +1,4 @@
-"""Values that a text names only to reject them or to compare with them: "15, not 12", "up from 12"."""
+"""Finds values that a text names only to reject or compare them: "15, not 12", "up from 12"."""
 
 import re
 
@@ -28,12 +28,12 @@ BOUND = re.compile(
 
 
 def without_rejected_values(text: str) -> str:
-    """Returns the text without the values that it rejects; the words that reject them stay."""
+    """Returns the text without the values that it rejects; the rejecting words stay."""
     return _REJECTED_AFTER.sub(" ", _REJECTED.sub(r"\1 ", text))
 
 
 def is_supposed(before: str) -> bool:
-    """Returns whether what stands before an announcement makes it a supposition: "I thought the answer was
-    15".
+    """Returns whether the text before an announcement makes it a supposition: "I thought the answer
+    was 15".
     """
     return _SUPPOSED.search(before[-40:]) is not None

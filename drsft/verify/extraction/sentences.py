@@ -1,4 +1,4 @@
-"""Where sentences end, and which parts of them are mathematics."""
+"""Finds where sentences end, and which parts of them are mathematics."""
 
 import re
 
@@ -45,9 +45,7 @@ _REFUSAL = re.compile(
 
 
 def without_offer(text: str) -> str:
-    """Returns a text without the last sentence where that is for its reader: "Do you have other
-    questions?".
-    """
+    """Returns a text without a last sentence that addresses its reader: "Do you have other questions?"."""
     offer = _OFFER.search(text[-300:])
     return text if offer is None else text[: len(text) - len(text[-300:]) + offer.start() + 1]
 
@@ -58,13 +56,13 @@ def is_refusal(sentence: str) -> bool:
 
 
 def last_sentence(text: str) -> str:
-    """Returns the last sentence that says something."""
+    """Returns the last sentence that contains a statement."""
     sentences = [part.strip() for part in SENTENCE_END.split(text.strip()) if part and part.strip(" *_`$")]
     return sentences[-1] if sentences else ""
 
 
 def first_sentence(text: str) -> str:
-    """Up to the first end of a sentence that is not inside mathematics."""
+    """Returns the text up to the first end of a sentence outside mathematics."""
     inside = [match.span() for match in MATH.finditer(text[:2_000]) if not is_amount(match)]
     for end in SENTENCE_END.finditer(text[:2_000]):
         if not any(start < end.start() < stop for start, stop in inside):
@@ -73,7 +71,7 @@ def first_sentence(text: str) -> str:
 
 
 def is_amount(match: "re.Match[str]") -> bool:
-    """Two money signs ("$182, $128") enclose no mathematics."""
+    """Returns whether two dollar signs are money ("$182, $128"), not delimiters of mathematics."""
     is_followed = match.string[match.end() : match.end() + 1].isdigit()
     return bool(match["b"]) and is_followed and _AMOUNT.fullmatch(match["b"]) is not None
 

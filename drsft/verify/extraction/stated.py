@@ -1,4 +1,4 @@
-"""The value that one statement states."""
+"""Reads the value that a statement such as "x = 5" or "the total is 12 apples" gives."""
 
 import re
 
@@ -42,7 +42,7 @@ LEAD = re.compile(
 
 
 def without_reason(statement: str) -> str:
-    """Returns a statement up to the words that give a reason: "12, because ..." is "12"."""
+    """Returns a statement up to the words that give a reason: "12, because ..." becomes "12"."""
     return _REASON.sub("", statement)
 
 
@@ -55,7 +55,7 @@ def is_readable(statement: str) -> bool:
 
 
 def value_of(statement: str) -> str:
-    """Returns the value that a sentence states: itself where it can be read, or its last mathematics or
+    """Returns the value that a sentence states: the sentence itself if readable, else its last mathematics or
     number.
     """
     statement = statement.strip(" *_`\"'”")
@@ -98,9 +98,7 @@ def _last_of(statement: str) -> str:
 
 
 def bare_latex(sentence: str) -> str | None:
-    """Returns the last fraction or root that stands in prose without dollar signs, unless a number follows
-    it.
-    """
+    """Returns the last fraction or root in prose without dollar signs, unless a number follows it."""
     if "\\" not in sentence:
         return None
     found = list(BARE_LATEX.finditer(MATH.sub(lambda match: " " * len(match.group()), sentence)))

@@ -1,4 +1,4 @@
-"""A statement that may be a text's answer, and the kind of place where it stands."""
+"""A statement that may be a text's answer, and the kind of place where it was found."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,7 +10,10 @@ MAX_ANSWER_CHARS = TAIL_CHARS  # the judge says of a long answer that it is too 
 
 
 class Place(StrEnum):
-    """Where a statement stands, the most trusted places first; all but the last are marked as the answer."""
+    """Where a statement was found, the most trusted places first.
+
+    All but the last are marked as the answer.
+    """
 
     BOX = "box"
     TAG = "tag"
@@ -26,13 +29,13 @@ FORMAL = frozenset({Place.BOX, Place.TAG, Place.FIELD, Place.MARK})
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """The answer as it is written, before any normalising."""
+    """The answer as written, before any normalising."""
 
     text: str
     place: Place
 
     @classmethod
     def of(cls, answer: str, place: Place) -> "Statement | None":
-        """Returns the statement, or None where nothing is stated."""
+        """Returns the statement, or None if `answer` is empty."""
         answer = answer.strip()
         return cls(answer, place) if answer and len(answer) <= MAX_ANSWER_CHARS else None

@@ -1,4 +1,4 @@
-"""What a text says after its thoughts and before its end of turn: only that can hold the answer."""
+"""Cuts a text to the part after its thoughts and before its end of turn, which alone can hold the answer."""
 
 import re
 
@@ -16,9 +16,9 @@ _ENDS_THOUGHT = frozenset({"/", "end", "final", "assistantfinal"})
 
 
 def after_thoughts(text: str) -> str | None:
-    """Returns what follows the last end of a thought, all of a text without any.
+    """Returns the text after the last end of a thought; the whole text without one.
 
-    None for a thought left open.
+    Returns None for an open thought.
     """
     found = list(_THOUGHT.finditer(text))
     if not found:
@@ -32,7 +32,7 @@ _SPECIAL_TOKEN = re.compile(r"<\|[a-z_]{2,20}\|>|</s>")
 
 
 def before_end_of_turn(text: str) -> str:
-    """A chat model that ran on past its turn: what follows the end-of-turn token is not its answer."""
+    """Returns the text before the first end-of-turn token: a model that ran on answers nothing there."""
     for token in _SPECIAL_TOKEN.finditer(text):
         if text[: token.start()].strip():
             return text[: token.start()]

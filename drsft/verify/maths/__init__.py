@@ -1,1 +1,3 @@
-"""Mathematical answers: find, clean, read, compare; the symbolic step behind them."""
+"""Judges mathematical answers: finds, cleans, reads and compares them, with a symbolic step as the last
+resort.
+"""

@@ -1,7 +1,7 @@
-r"""An answer as it was read: its type, and the trees that its text may stand for.
+r"""Reads an answer: its type, and the trees that its text may stand for.
 
-Text that is no mathematics is read here too: booleans, days, clock times, numbers of statements
-("(1)(3)", "①③"), and words. Everything else is the parser's.
+Text that is not mathematics is read here too: booleans, days, clock times, numbers of statements ("(1)(3)",
+"①③"), and words. Everything else is the parser's.
 """
 
 import re
@@ -37,7 +37,7 @@ __all__ = ["AnswerType", "readings_of", "type_of", "words_of"]
 
 
 class AnswerType(Enum):
-    """What an answer is; docs/verification.md says how each pair of types compares."""
+    """The type of an answer; docs/verification.md says how each pair of types compares."""
 
     NUMBER = "number"
     EXPRESSION = "expression"
@@ -94,9 +94,9 @@ _QUOTED = re.compile(r"(['\"])([^'\"]*)\1")
 
 @lru_cache(maxsize=4096)
 def readings_of(text: str) -> tuple[Node, ...]:
-    """Returns the ways to read a cleaned answer: the usual one first, then a comma's other meanings.
+    """Returns the readings of a cleaned answer, the usual one first, then other meanings of commas.
 
-    () for none.
+    It returns () if there is none.
     """
     if (special := _special(text)) is not None:
         return (special,)
@@ -160,7 +160,7 @@ def _special(text: str) -> Node | None:
 
 
 def _day(text: str) -> Day | None:
-    """A date with its year, its month by name or as ISO 8601 writes it; None for anything else."""
+    """Returns a date with its year, with its month by name or as in ISO 8601; None for anything else."""
     text = re.sub(r"(?<=\d)(?:st|nd|rd|th)\b(?: of\b)?|[,.]", " ", text) if len(text) < 40 else ""
     text = " ".join(text.split())
     for form in _DAY_FORMS if _DAY.fullmatch(text) else ():
@@ -175,7 +175,7 @@ _WORD = re.compile(r"[A-Za-z一-鿿][A-Za-z一-鿿 ,'-]*")
 
 
 def words_of(text: str) -> str:
-    """Returns the words of "\\text{even}" or "even"; "" for anything that is not words only."""
+    """Returns the words of "\\text{even}" or "even"; "" if the text is not words only."""
     text = _FONT.sub(r" \1 ", text)
     text = " ".join(text.replace("{", " ").replace("}", " ").split()).strip(". ")
     return text if _WORD.fullmatch(text) else ""

@@ -1,4 +1,4 @@
-"""Whether two trees are the same answer: COMPARISONS has the rule for each pair of types that has one."""
+"""Compares two trees as answers: COMPARISONS has the rule for each pair of types that can be equal."""
 
 from collections.abc import Callable, Sequence
 
@@ -39,7 +39,7 @@ Comparison = Callable[[Node, Node], Agreement]
 
 
 def same_answer(reference: Node, answer: Node) -> Agreement:
-    """SAME and DIFFERENT are findings; UNKNOWN hands the pair to the symbolic step."""
+    """Returns whether two trees are the same answer; UNKNOWN leaves the pair to the symbolic step."""
     if reference == answer:
         return SAME  # before any unit is converted or any function evaluated
     for shortcut in (_same_by_name, _same_compound, _same_families):
@@ -55,8 +55,9 @@ def same_answer(reference: Node, answer: Node) -> Agreement:
 
 
 def comparison_of(reference: Node, answer: Node) -> tuple[AnswerType, AnswerType, Comparison | None]:
-    """Returns the types of two different trees, what only dresses them left out, and how such a pair
-    compares.
+    """Returns the types of two different trees and the function that compares them, if there is one.
+
+    Names and approximations around the values are ignored.
     """
     first, second = type_of(_plain(reference)), type_of(_plain(answer))
     return first, second, COMPARISONS.get(frozenset((first, second)))
@@ -68,8 +69,8 @@ def _same_families(reference: Node, answer: Node) -> Agreement | None:
 
 
 def _approximation(node: Node) -> Node | None:
-    r"""Returns the decimal after the last \approx, if it rounds what stands before: t = \sqrt{7}
-    \approx 2.65.
+    r"""Returns the decimal after the last \approx if it rounds the value before: t = \sqrt{7} \approx
+    2.65.
     """
     if not isinstance(node, Chain) or node.ops[-1] != "approx":
         return None
@@ -89,13 +90,16 @@ def _only_identical(reference: Node, answer: Node) -> Agreement:
 
 
 def _same_time(reference: Node, answer: Node) -> Agreement:
-    """A time of day and what a clock of twelve hours shows; two times or days only if they are identical."""
+    """Compares times and dates.
+
+    A time of day equals what a twelve-hour clock shows; two times or days are equal only if identical.
+    """
     clock, other = (reference, answer) if isinstance(reference, Clock) else (answer, reference)
     return Agreement.of(isinstance(clock, Clock) and _on_clock(other) == clock.seconds % (12 * 3600))
 
 
 def _same_options(reference: Node, answer: Node) -> Agreement:
-    """Numbers of statements, beside numbers each of which stands once."""
+    """Compares numbers of statements with a list of numbers in which each occurs once."""
     options, other = (reference, answer) if isinstance(reference, Options) else (answer, reference)
     assert isinstance(options, Options)
     items = _items(other) or (other,)
@@ -104,7 +108,7 @@ def _same_options(reference: Node, answer: Node) -> Agreement:
 
 
 def _on_clock(node: Node) -> int | None:
-    """Returns the seconds since twelve of "4:35", and of a whole hour; None for anything else."""
+    """Returns the seconds since twelve of "4:35" or of a whole hour; None for anything else."""
     match node:
         case Call("ratio", (Num(hour), Num(minutes))) if hour.denominator == minutes.denominator == 1:
             return int(hour % 12 * 3600 + minutes * 60)
@@ -114,7 +118,10 @@ def _on_clock(node: Node) -> int | None:
 
 
 def _same_compound(reference: Node, answer: Node) -> Agreement | None:
-    """2 hours 45 minutes as one quantity; "5 red, 9 blue" label by label; None for other lists."""
+    """Compares 2 hours 45 minutes as one quantity, and "5 red, 9 blue" label by label.
+
+    For other lists it returns None.
+    """
     if not (isinstance(reference, Listing) or isinstance(answer, Listing)):
         return None
     first, second = _quantities(reference), _quantities(answer)
@@ -153,7 +160,7 @@ def _quantities(node: Node) -> tuple[Quantity, ...] | None:
 
 
 def _labelled(node: Node) -> Node:
-    """ "cows: 7" as 7 cows."""
+    """Turns "cows: 7" into 7 cows."""
     match node:
         case Chain((Words(label), Num() as value), ("=",)):
             return Quantity(value, ((label_of(label), 1),))
@@ -161,7 +168,7 @@ def _labelled(node: Node) -> Node:
 
 
 def _matched_labels(first: tuple[Quantity, ...], second: tuple[Quantity, ...]) -> Agreement:
-    """Each label once on both sides, and under each label the same value."""
+    """Compares labelled values: the same labels, each once, with the same values."""
     records = [{quantity.unit: quantity.value for quantity in side} for side in (first, second)]
     if records[0].keys() != records[1].keys() or len(records[0]) != len(first):
         return DIFFERENT
@@ -183,7 +190,9 @@ def total_of(quantities: tuple[Quantity, ...]) -> Quantity | None:
 
 
 def _same_builders(reference: Node, answer: Node) -> Agreement:
-    """The same element under the same conditions, whatever the bound letters are called."""
+    """Compares set builders: the same element under the same conditions, with any names of the bound
+    letters.
+    """
     if not (isinstance(reference, Builder) and isinstance(answer, Builder)):
         other = answer if isinstance(reference, Builder) else reference
         return UNKNOWN if isinstance(other, Call) and not is_scalar(other) else DIFFERENT
@@ -199,7 +208,7 @@ def _same_builders(reference: Node, answer: Node) -> Agreement:
 
 
 def _plain(node: Node) -> Node:
-    """Without what only dresses an answer: a name for several values, an approximation after the value."""
+    """Returns the tree without a name for several values and without an approximation after the value."""
     if isinstance(node, Quantity) and not is_scalar(node):
         return _plain(node.value)
     if isinstance(node, Call) and (signs := _signs(node)) is not None:
@@ -229,7 +238,7 @@ def _plain(node: Node) -> Node:
 
 
 def _plain_listing(listing: Listing) -> Node:
-    """Expand ±; "n = 1, 2" is 1, 2; "p=5, q=2, p=7, q=2" is two tuples; "AB=4, CD=5" one."""
+    """Expands ±; "n = 1, 2" becomes 1, 2; "p=5, q=2, p=7, q=2" becomes two tuples; "AB=4, CD=5" one."""
     items: list[Node] = []
     for item in listing.items:
         item = _plain(item)
@@ -252,7 +261,10 @@ def _plain_listing(listing: Listing) -> Node:
 
 
 def _same_by_name(reference: Node, answer: Node) -> Agreement | None:
-    """ "p=5, q=2" is "q=2, p=5": where both sides name their values, each name once, the order is free."""
+    """Compares named values in any order: "p=5, q=2" is "q=2, p=5".
+
+    None unless both sides name their values, each name once.
+    """
     records = []
     for node in (reference, answer):
         if not isinstance(node, Listing | Seq | SetOf):
@@ -269,7 +281,7 @@ def _same_by_name(reference: Node, answer: Node) -> Agreement | None:
 
 
 def _same_collection(reference: Node, answer: Node) -> Agreement:
-    """As regions of the line, by conditions, or item by item."""
+    """Compares collections as regions of the line, by conditions, or item by item."""
     first, second = region_of(reference), region_of(answer)
     both_tuples = isinstance(reference, Seq) and isinstance(answer, Seq)
     if first is not None and second is not None and not both_tuples:
@@ -294,7 +306,10 @@ def _with_sign(node: Node, upper: str, lower: str) -> Node:
 
 
 def _same_items(reference: Node, answer: Node) -> Agreement:
-    """Ordered if either side is a tuple, unordered otherwise; brackets must agree where both have some."""
+    """Compares items: ordered if either side is a tuple, else unordered.
+
+    Brackets must agree if both have some.
+    """
     first, second = _items(reference), _items(answer)
     if first is None:
         return _same_as_one(answer, reference)
@@ -318,7 +333,10 @@ def _same_items(reference: Node, answer: Node) -> Agreement:
 
 
 def _same_as_one(several: Node, one: Node) -> Agreement:
-    """{5} is 5, and "15 39/40, or 639/40" is one value; a number is no tuple, and sets may need algebra."""
+    """Compares several values with one: {5} is 5, and "15 39/40, or 639/40" is one value.
+
+    A number never equals a tuple, and sets may need algebra.
+    """
     match several:
         case Listing(items) if _all_same(items[:-1], items[1:]) is SAME:
             return same_answer(items[0], one)
@@ -345,7 +363,7 @@ def _all_same(first: Sequence[Node], second: Sequence[Node]) -> Agreement:
 
 
 def _matched(first: Sequence[Node], second: Sequence[Node]) -> Agreement:
-    """Every item of one side has its own partner on the other."""
+    """Pairs every item of one side with its own partner on the other."""
     left_over = list(second)
     is_unknown = False
     for item in first:
@@ -370,7 +388,7 @@ def _same_matrix(reference: Node, answer: Node) -> Agreement:
 
 
 def _rows(node: Node) -> Sequence[Sequence[Node]] | None:
-    """A column vector may be written as a tuple."""
+    """Returns the rows of a matrix, or of a tuple read as a column vector."""
     match node:
         case Matrix(rows):
             return rows

@@ -1,6 +1,6 @@
-"""Numbers from trees, at high precision and with bounded work; independent of sympy.
+"""Computes numbers from trees, at high precision and with bounded work, without sympy.
 
-`exact` gives a Fraction where only whole-number arithmetic is involved. `value_at` gives an mpmath number at
+`exact` returns a Fraction if only whole-number arithmetic is involved. `value_at` returns an mpmath number at
 a point.
 """
 
@@ -32,7 +32,7 @@ CONSTANTS = frozenset({"pi", "e", "i", "inf", "dots"})
 def exact(node: Node) -> Fraction | None:
     """Returns the rational value of a tree of numbers, + - * / and small whole powers.
 
-    None for anything else.
+    For anything else it returns None.
     """
     match node:
         case Num(value):
@@ -72,7 +72,7 @@ def _bits(value: Fraction) -> int:
 
 
 class _Evaluator:
-    """One evaluation. `is_real`: a complex intermediate value raises OutsideRealsError."""
+    """One evaluation. With `is_real` a complex intermediate value raises OutsideRealsError."""
 
     def __init__(self, point: Mapping[str, Value], *, is_real: bool) -> None:
         self.point = point
@@ -153,6 +153,9 @@ def free_symbols(node: Node) -> frozenset[str]:
 def value_at(
     node: Node, point: Mapping[str, Value], *, is_real: bool = False, digits: int = WORKING_DIGITS
 ) -> Value:
-    """Returns the tree's value; raises NotANumberError. Recursion is bounded by the reader's depth."""
+    """Returns the tree's value at a point. Raises NotANumberError.
+
+    The parser bounds the depth of recursion.
+    """
     with mp.workdps(digits):
         return _Evaluator(point, is_real=is_real).value(node)

@@ -1,4 +1,4 @@
-"""Whether two expressions are the same function, found out at random points.
+"""Tests at random points whether two expressions are the same function.
 
 Agreement to AGREE_DIGITS at several points is, for expressions of an answer's size, as good as a proof, and
 one clear disagreement is a refutation.
@@ -35,19 +35,22 @@ class Agreement(Enum):
 
     @classmethod
     def of_all(cls, findings: Iterable["Agreement"]) -> "Agreement":
-        """SAME if all are; DIFFERENT if any is."""
+        """Returns SAME if all findings are, and DIFFERENT if any is."""
         found = set(findings)
         return next((one for one in (cls.DIFFERENT, cls.UNKNOWN, cls.INCOMPARABLE) if one in found), cls.SAME)
 
 
 def close(left: Value, right: Value, *, digits: int = AGREE_DIGITS) -> bool:
-    """Relative agreement, so that 1/2004! is not 1/2006!; zero is close to zero only."""
+    """Returns whether two values agree relatively, so that 1/2004! does not equal 1/2006!
+
+    Zero is close to zero only.
+    """
     with mp.workdps(WORKING_DIGITS):
         return bool(abs(left - right) <= max(abs(left), abs(right)) * mp.mpf(10) ** -digits)
 
 
 def _agree(left: Node, right: Node, point: Mapping[str, Value], *, is_real: bool = False) -> bool:
-    """Returns whether the trees are close at a point; raises NotANumberError."""
+    """Returns whether the trees are close at a point. Raises NotANumberError."""
     first = value_at(left, point, is_real=is_real)
     second = value_at(right, point, is_real=is_real)
     if close(first, second):
@@ -67,8 +70,8 @@ def _agree(left: Node, right: Node, point: Mapping[str, Value], *, is_real: bool
 
 @lru_cache(maxsize=4096)
 def coordinate(name: str, attempt: int) -> Value:
-    """Returns a repeatable, unremarkable number for a symbol: positive on even attempts, either sign on odd
-    ones.
+    """Returns a reproducible test value for a symbol: positive on even attempts, of either sign on
+    odd ones.
     """
     digest = hashlib.blake2b(f"{name}/{attempt}".encode(), digest_size=8).digest()
     fraction = mp.mpf(int.from_bytes(digest, "big")) / 2**64
@@ -124,7 +127,7 @@ _WHOLE_NUMBER_OPERATIONS = frozenset(
 def _on_whole_numbers(
     left: Node, right: Node, names: list[str], default: Agreement = Agreement.DIFFERENT
 ) -> Agreement:
-    """(-1)^n and cos(pi n) agree where they are meant to: at whole n."""
+    """Compares at whole numbers expressions that are meant for them, such as (-1)^n and cos(pi n)."""
     counters = [name for name in names if name in _COUNTERS]
     if not counters or not (_is_for_whole_numbers(left) or _is_for_whole_numbers(right)):
         return default
@@ -144,9 +147,7 @@ def _on_whole_numbers(
 
 
 def _is_for_whole_numbers(node: Node) -> bool:
-    """Returns whether the tree has an operation that is meant for whole numbers, or a negative or circular
-    power.
-    """
+    """Returns whether the tree has an operation for whole numbers, or a negative or circular power."""
     for part in subtrees(node):
         match part:
             case Call(name, _) if name in _WHOLE_NUMBER_OPERATIONS:

@@ -1,4 +1,6 @@
-r"""Values that run with a whole number: "x = \pi/4 + k\pi, k \in Z" and "\{x \mid x = 4k, k \in Z\}"."""
+r"""Compares values indexed by a whole number: "x = \pi/4 + k\pi, k \in Z" and "\{x \mid x = 4k, k \in
+Z\}".
+"""
 
 from dataclasses import dataclass
 
@@ -16,7 +18,7 @@ INTEGERS = ("bb(Z)", "Z", "bb(N)", "N")
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """`expression` for every `counter` of `domain` ("Z" or "N")."""
+    """The values of `expression` for every `counter` in `domain` ("Z" or "N")."""
 
     expression: Node
     counter: str
@@ -48,7 +50,10 @@ def _value(node: Node) -> Node | None:
 
 
 def same_family(first: Family, second: Family) -> Agreement:
-    """Linear families by step and remainder, since 4k + 1 and 4k - 3 are one set; others term by term."""
+    """Compares two families of values.
+
+    Linear ones are compared by step and remainder, since 4k + 1 and 4k - 3 are one set, others term by term.
+    """
     if first.domain != second.domain:
         return Agreement.DIFFERENT
     renamed = renamed_in(second.expression, second.counter, first.counter)

@@ -1,4 +1,7 @@
-"""Judge a mathematical answer: find it, read it, compare it; the symbolic step only where that gives up."""
+"""Judges a mathematical answer: finds it, reads it, compares it.
+
+The symbolic step only if that cannot decide.
+"""
 
 import re
 from functools import lru_cache
@@ -30,6 +33,8 @@ NO_ANSWERS = ("n/a", "na", "nan", "none", "null", "unknown", "tbd")  # how table
 def judge_math(case: Case, options: VerifyOptions) -> Verdict:
     """Returns the verdict on a solution's text.
 
+    It is UNJUDGED if neither reading nor the symbolic step decides.
+
     UNJUDGED where neither reading nor the symbolic step decides.
     """
     reference = reference_answer(case.reference)
@@ -52,9 +57,7 @@ def judge_math(case: Case, options: VerifyOptions) -> Verdict:
 
 
 def _repeats(reference: str, announced: str) -> bool:
-    """Returns whether the reference, a sentence perhaps, stands word for word where the answer is
-    announced.
-    """
+    """Returns whether the announced text contains the reference word for word."""
     first, second = ("".join(text.split()).rstrip(".") for text in (announced, reference))
     return bool(first) and (
         first == second or (words_of(reference) != "" and first.lower() == second.lower())
@@ -62,7 +65,7 @@ def _repeats(reference: str, announced: str) -> bool:
 
 
 def _asked_letters(reference: str, offered: dict[str, str]) -> frozenset[str] | None:
-    """A reference that is a capital letter asks for a choice; beyond J only where options are offered."""
+    """Returns the letters of a reference that is a choice; letters beyond J only if options are offered."""
     letter = _LETTER.fullmatch(reference)
     if letter is None or not (letter[1] in offered or letter[1] in LETTERS):
         return None
@@ -70,7 +73,7 @@ def _asked_letters(reference: str, offered: dict[str, str]) -> frozenset[str] | 
 
 
 def _judge_letters(case: Case, expected: frozenset[str], offered: dict[str, str]) -> Verdict | None:
-    """None where the text chooses no letter: the answer may be an expression in it."""
+    """Judges a choice; None if the text chooses no letter, as its answer may be an expression."""
     letters = chosen_letters(case.text, offered)
     if letters is None:
         return None
@@ -80,7 +83,7 @@ def _judge_letters(case: Case, expected: frozenset[str], offered: dict[str, str]
 
 @lru_cache(maxsize=4096)
 def reference_answer(reference: str) -> str | None:
-    """A reference is an answer as it stands, or a solution that says where its answer is."""
+    """Returns the answer of a reference, which is an answer itself or a solution that marks its answer."""
     reference = reference.strip()
     if any(mark in reference for mark in ("boxed", "fbox", "####")) or _LAST_SENTENCE.search(reference):
         found = find_answer(reference)

@@ -1,6 +1,6 @@
-"""What differs only in typing: Unicode, spacing commands, \\dfrac, \\left, delimiters, currency.
+"""Removes differences of typing only: Unicode, spacing commands, \\dfrac, \\left, delimiters, currency.
 
-`clean` is a handful of linear-time replacements, so that everything behind it sees one spelling. The order of
+`clean` is a handful of linear-time replacements, so that everything after it sees one spelling. The order of
 the rules matters and is noted where it does.
 """
 
@@ -82,7 +82,7 @@ _ENDS = _STARTS + "."
 
 
 def clean(text: str) -> str:
-    """Returns one spelling of `text`; idempotent on what it returns, and linear in its length."""
+    """Returns `text` in one spelling; idempotent, and linear in the length."""
     if not text.isascii():
         text = _EUROS.sub(lambda match: match[0].replace(".", "").replace(",", "."), text)
         text = text.translate(_UNICODE)

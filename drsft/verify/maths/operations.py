@@ -1,4 +1,4 @@
-"""What each operation of the tree does to numbers, with a bound on what it may cost; no sympy here."""
+"""Applies each operation of the tree to numbers, with a bound on its cost; no sympy here."""
 
 import hashlib
 import math
@@ -25,7 +25,7 @@ Value = Any  # mpmath.mpf or mpmath.mpc: mpmath has no types
 
 
 class NotANumberError(Exception):
-    """The tree has no value here: out of the domain, division by zero, a structure."""
+    """The tree has no value at this point: out of the domain, division by zero, a structure."""
 
 
 class OutsideRealsError(NotANumberError):
@@ -33,11 +33,11 @@ class OutsideRealsError(NotANumberError):
 
 
 class TooLargeError(Exception):
-    """The value exists and no machine can write it down: nothing is to be tried on it, sympy included."""
+    """The value exists but is too large to compute: nothing else is tried, sympy included."""
 
 
 def unknown_function(name: str, values: list[Value]) -> Value:
-    """f(x) for an unknown f: some fixed number for f and x, the same for equal x."""
+    """Returns a fixed number for an unknown function at x, the same for equal x."""
     written = name + "".join(mpmath.nstr(value, 12) for value in values)
     digest = hashlib.blake2b(written.encode(), digest_size=8).digest()
     return mp.mpf(1) / 2 + mp.mpf(int.from_bytes(digest, "big")) / 2**64
@@ -83,7 +83,7 @@ def _double_factorial(value: Value) -> Value:
 
 
 def _bounded(operation: Any) -> Any:
-    """Returns the operation, refused for values whose result nobody could write down."""
+    """Returns the operation with a check that rejects arguments whose result would be too large."""
 
     def apply(*values: Value) -> Value:
         if any(abs(value) > MAX_EXPONENT for value in values):

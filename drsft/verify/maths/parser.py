@@ -1,4 +1,4 @@
-r"""Tokens to a tree: a recursive-descent parser of answers, LaTeX and ASCII alike.
+r"""Parses tokens into a tree: a recursive-descent parser of answers, LaTeX and ASCII alike.
 
     answer  := item (sep item)*                      sep is , ; "and" "or", or nothing between two quantities
     item    := sets (relation sets)*
@@ -8,9 +8,9 @@ r"""Tokens to a tree: a recursive-descent parser of answers, LaTeX and ASCII ali
     product := factor ((* | / | nothing) factor)* with % and ° after all of it
     factor  := primary with ^ ! ' and subscripts
 
-What it cannot read is UnreadableError, never guessed: the symbolic step then has its turn. It takes the usual
-reading where LaTeX leaves a choice: 3\frac{1}{2} is a mixed number, 1/2x is (1/2)x, 25/2\% is 12.5 %, e is
-Euler's number, a(b+c) is a product, f(x) an unknown function's value.
+It raises UnreadableError instead of guessing; the symbolic step is tried then. If LaTeX is ambiguous, it
+takes the usual reading: 3\frac{1}{2} is a mixed number, 1/2x is (1/2)x, 25/2\% is 12.5 %, e is Euler's
+number, a(b+c) is a product, f(x) an unknown function's value.
 """
 
 from fractions import Fraction
@@ -52,7 +52,7 @@ OPAQUE = "apply series"  # a value that is only known to be equal for equal part
 
 @lru_cache(maxsize=4096)  # a reference comes back for every one of its problem's samples
 def parse(text: str, *, grouped: bool = True) -> Node:
-    """Returns the tree of a cleaned text; raises UnreadableError. `grouped` is tokenize's."""
+    """Returns the tree of a cleaned text. Raises UnreadableError. `grouped` is passed to `tokenize`."""
     tokens = tokenize(text, grouped=grouped)
     if len(tokens) > MAX_TOKENS:
         raise UnreadableError("too long")
@@ -72,12 +72,12 @@ def parse(text: str, *, grouped: bool = True) -> Node:
 
 
 def _is_inverse(tokens: list[Token]) -> bool:
-    """The "{-1}(" of f^{-1}(x)."""
+    """Returns whether the tokens are the "{-1}(" of f^{-1}(x)."""
     return tokens == [("op", "{"), ("op", "-"), ("num", Num(Fraction(1))), ("op", "}"), ("op", "(")]
 
 
 def _single(items: list[Node], opener: str, closer: str) -> Node:
-    """One item in matching brackets is that item."""
+    """Returns a single item instead of matching brackets around it."""
     if not items:
         raise UnreadableError("empty brackets")
     is_matching = (opener, closer) not in (("(", "]"), ("[", ")"))
@@ -92,7 +92,7 @@ def _single(items: list[Node], opener: str, closer: str) -> Node:
 
 
 def _arithmetic(node: Node) -> Node:
-    """Only numbers enter arithmetic; vectors, intervals and words are left to the symbolic step."""
+    """Returns the node if it is a number; vectors, intervals and words are left to the symbolic step."""
     if isinstance(node, Quantity):
         return node.value
     if isinstance(node, Num | Sym | Call):
@@ -101,7 +101,7 @@ def _arithmetic(node: Node) -> Node:
 
 
 def _mixed(whole: Node, part: Node) -> Node | None:
-    """3\\frac{1}{2}: a whole number before a proper fraction of whole numbers."""
+    """Returns the mixed number of a whole number and a proper fraction of whole numbers: 3\\frac{1}{2}."""
     if not (isinstance(whole, Num) and whole.places is None and whole.value.denominator == 1):
         return None
     if not (isinstance(part, Call) and part.name == "/"):
@@ -117,7 +117,7 @@ def _mixed(whole: Node, part: Node) -> Node | None:
 
 
 class _Parser:
-    """Tokens with a position, and the state between them."""
+    """The tokens with a position, and the state between them."""
 
     def __init__(self, tokens: list[Token]) -> None:
         self.tokens = tokens
@@ -292,14 +292,17 @@ class _Parser:
                 return node
 
     def with_sign(self, sign: str, node: Node) -> Node:
-        """Percent or degrees of all that stands before; a degree sign before C or F is a temperature's."""
+        """Applies percent or degrees to everything before it.
+
+        A degree sign before C or F is a temperature's.
+        """
         if sign == "deg" and self.next[1] in ("C", "F", "c", "f") and self.next[0] in ("sym", "unit", "word"):
             self.unit.append((f"°{str(self.take()[1]).upper()}", 1))
             return node
         return Call(sign, (_arithmetic(node),))
 
     def applied(self, operator: str, left: Node, right: Node) -> Node:
-        """25/2^\\circ: a degree sign binds to all of a fraction of numbers."""
+        """Applies an operator; in 25/2^\\circ the degree sign binds to the whole fraction."""
         left, right = _arithmetic(left), _arithmetic(right)
         if operator == "/" and isinstance(left, Num):
             match right:
@@ -316,9 +319,7 @@ class _Parser:
         return self.factor()
 
     def starts_unit(self, ahead: int) -> bool:
-        """Returns whether a unit or a word stands `ahead` tokens from here, or a unit's letter after
-        a unit.
-        """
+        """Returns whether a unit or a word is `ahead` tokens from here, or a unit's letter after a unit."""
         tokens = list(self.tokens[self.position + ahead : self.position + ahead + 2])
         if tokens and tokens[0] in (("op", "("), ("op", "{")):
             tokens = tokens[1:]
@@ -333,7 +334,7 @@ class _Parser:
         self.take_unit(-1)
 
     def take_unit(self, sign: int) -> None:
-        """One name of a unit with its power, or a bracket of them; words are kept as one label."""
+        """Reads one unit with its power, or a bracket of them; words are kept as one label."""
         if self.at("(", "{"):
             closer = {"(": ")", "{": "}"}[str(self.take()[1])]
             while not self.at(closer):
@@ -371,7 +372,7 @@ class _Parser:
         self.unit.append((name, sign * power))
 
     def take_note(self) -> bool:
-        """ "23 (marbles)", "41 (km)": what is counted, in brackets after the number."""
+        """Reads what is counted in brackets after a number, as in "23 (marbles)" or "41 (km)"."""
         end = self.position + 1
         while end < len(self.tokens) and self.tokens[end] != ("op", ")"):
             end += 1
@@ -400,7 +401,7 @@ class _Parser:
         return True
 
     def mixed_number(self, whole: Node) -> Node:
-        """ "3 1/2" in ASCII; two numbers side by side mean nothing else."""
+        """Reads "3 1/2" in ASCII; two adjacent numbers mean nothing else."""
         numerator = self.take()[1]
         if self.at("/"):
             self.take()
@@ -468,7 +469,7 @@ class _Parser:
         return node
 
     def subscripted(self, node: Node) -> Node:
-        """A symbol's name grows by its subscript; a number's subscript is its base."""
+        """Reads a subscript: it extends a symbol's name, and is a number's base."""
         if isinstance(node, Num):
             base = self.primary()
             if isinstance(base, Num):
@@ -566,7 +567,7 @@ class _Parser:
         return node if exponent is None else Call("^", (node, exponent))
 
     def argument(self) -> Node:
-        """sin(x)y is sin(x) times y, but \\sin 2x is the sine of all of 2x; a second function ends it."""
+        """Reads a function's argument: x in sin(x)y, but all of 2x in \\sin 2x, up to a second function."""
         if self.at("(", "{", "["):
             opener = str(self.take()[1])
             items, closer = self.closed_items(opener)
@@ -609,7 +610,7 @@ class _Parser:
         raise UnreadableError(name)
 
     def part(self) -> Node:
-        """Returns what a command applies to: a group, or the next primary alone (\\sqrt3, \\frac x2)."""
+        """Reads what a command applies to: a group, or the next primary alone (\\sqrt3, \\frac x2)."""
         if self.at("-"):
             self.take()
             return Call("neg", (self.part(),))
@@ -634,7 +635,7 @@ class _Parser:
         return Call(name, (index, lower.sides[1], upper, body))
 
     def limit(self) -> Node:
-        """A limit is only known to be equal to one of the same term at the same place."""
+        """Reads a limit, which equals only a limit of the same term at the same place."""
         self.expect("_")
         place = self.subscripted(Sym("lim"))
         return Call(f"{OPAQUE} {place}", (_arithmetic(self.product()),))

@@ -1,4 +1,4 @@
-r"""Subsets of the real line: intervals, unions, "x \ne 5", "-2 < x \le 7", all as one list of pieces."""
+r"""Represents subsets of the real line (intervals, unions, "x \ne 5", "-2 < x \le 7") as lists of pieces."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +31,7 @@ def same_region(left: Region, right: Region) -> bool:
 
 
 def region_of(node: Node) -> Region | None:
-    """Returns the region that a tree describes, or None: not one, or its ends are not numbers."""
+    """Returns the region that a tree describes; None if it is none, or its ends are not numbers."""
     try:
         return _region(node)
     except NotANumberError:
@@ -84,7 +84,7 @@ def _end(node: Node) -> Any:
 
 
 def _combined(regions: list[Region | None]) -> Region | None:
-    """Several conditions: any of them holds, unless that says nothing at all; then all of them must."""
+    """Combines conditions: any may hold, unless that covers the whole line; then all must."""
     if any(region is None for region in regions):
         return None
     known = [region for region in regions if region is not None]
@@ -98,7 +98,7 @@ def _combined(regions: list[Region | None]) -> Region | None:
 
 
 def _solutions(chain: Chain) -> Region | None:
-    """Returns the solutions of linear inequalities in one symbol, or what "x \\in ..." names."""
+    """Returns the solutions of linear inequalities in one symbol, or the set of "x \\in ..."."""
     if chain.ops == ("in",):
         return _region(chain.sides[1])
     match chain:
@@ -123,7 +123,7 @@ def _solutions(chain: Chain) -> Region | None:
 
 
 def _half_line(difference: Node, operator: str, name: str) -> Region | None:
-    """Returns where a linear `difference` compares with zero; None if it is not linear."""
+    """Returns where a linear `difference` satisfies the comparison with zero; None if it is not linear."""
     at = [value_at(difference, {name: mp.mpf(x)}, is_real=True) for x in (0, 1, 3)]
     slope = at[1] - at[0]
     if not slope or not close(at[2], at[0] + 3 * slope):
@@ -140,7 +140,7 @@ def _half_line(difference: Node, operator: str, name: str) -> Region | None:
 
 
 def _merged(region: Region) -> Region:
-    """Sorted, with touching pieces joined."""
+    """Returns the region sorted, with touching pieces joined."""
     pieces = sorted(region, key=lambda piece: (piece.low, not piece.has_low))
     merged: Region = []
     for piece in pieces:

@@ -1,6 +1,6 @@
-"""Equations, inequalities and assignments: what they assert, and when two of them assert the same.
+"""Compares equations, inequalities and assignments by what they assert.
 
-`same_relation` compares values with the function it is given, since a value may be any answer again.
+`same_relation` compares values with a function that it is given, since a value can be any answer.
 """
 
 import re
@@ -69,7 +69,7 @@ def _same_chains(reference: Chain, answer: Chain, same: Comparison) -> Agreement
 
 
 def _may_be_same_name(first: Node, second: Node, *, is_constant: bool) -> bool:
-    """A = 5 is B = 5, but f(2) = 5 is not f(3) = 5, a_1 = 5 not a_2 = 5, x + y = 5 not x - y = 5."""
+    """Returns whether names may differ: A = 5 is B = 5, but f(2) = 5 is not f(3) = 5, nor a_1 = 5 a_2 = 5."""
     calls = [node for node in (first, second) if isinstance(node, Call)]
     functions = [node for node in calls if node.name.startswith("apply ")]
     if first == second:
@@ -91,14 +91,16 @@ def _may_be_same_name(first: Node, second: Node, *, is_constant: bool) -> bool:
 
 
 def _is_of_event(node: Node) -> bool:
-    """P(A), P(X > 2) and E(X) are values, f(x) is a rule for any x."""
+    """Returns whether a call is a value, as P(A), P(X > 2) and E(X) are, and not a rule for any x, as
+    f(x).
+    """
     return isinstance(node, Call) and any(
         isinstance(item, Chain) or (isinstance(item, Sym) and item.name.isupper()) for item in node.args
     )
 
 
 def _same_statement(reference: Chain, answer: Chain, same: Comparison) -> Agreement:
-    """Statements about numbers all hold or fail: only the same sides make the same statement."""
+    """Compares statements about numbers, which all hold or fail: only equal sides make the same statement."""
     if reference.ops == answer.ops:
         return Agreement.of_all(map(same, reference.sides, answer.sides))
     if [FLIPPED.get(op, op) for op in reversed(reference.ops)] == list(answer.ops):
@@ -107,7 +109,10 @@ def _same_statement(reference: Chain, answer: Chain, same: Comparison) -> Agreem
 
 
 def assignment(node: Node) -> tuple[Node, Node] | None:
-    """Name and value of "x = 5", "f(x) = 2x", "z = 1 + 1 = 2" or "5 = x"; None for a true equation."""
+    """Returns name and value of "x = 5", "f(x) = 2x", "z = 1 + 1 = 2" or "5 = x".
+
+    For a true equation it returns None.
+    """
     if not isinstance(node, Chain) or not set(node.ops) <= {"=", "equiv"}:
         return None
     name, value = node.sides[0], node.sides[-1]
@@ -122,7 +127,7 @@ def assignment(node: Node) -> tuple[Node, Node] | None:
 
 
 def is_name(node: Node) -> bool:
-    """Symbols without any number: x, AB, NO/BO, a+b, f(x), sin A, (p, q). Not x^2, 2x, x + 1."""
+    """Returns whether a tree is a name: x, AB, NO/BO, a+b, f(x), sin A, (p, q); not x^2, 2x or x + 1."""
     match node:
         case Sym(name):
             return name not in ("pi", "e", "i", "inf")
@@ -142,7 +147,7 @@ def is_name(node: Node) -> bool:
 
 
 def _renamed(pair: tuple[Node, Node], model: tuple[Node, Node]) -> Node:
-    """Returns the value with the argument's name of the other side: f(n) = n is f(x) = x."""
+    """Returns the value with the argument named as on the other side: f(n) = n becomes f(x) = x."""
     name, value = pair
     other, _ = model
     match name, other:
@@ -154,7 +159,10 @@ def _renamed(pair: tuple[Node, Node], model: tuple[Node, Node]) -> Node:
 
 
 def _equivalent(reference: Chain, answer: Chain) -> Agreement:
-    """Two equations or inequalities whose differences are proportional (positively, for the latter)."""
+    """Compares two equations or inequalities: equal if their differences are proportional.
+
+    For inequalities the factor must be positive.
+    """
     first, second = reference.ops[0], answer.ops[0]
     left, right = (Call("-", (chain.sides[0], chain.sides[1])) for chain in (reference, answer))
     if first in (">", ">="):

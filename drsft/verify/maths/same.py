@@ -1,4 +1,4 @@
-"""Whether two written answers are the same: plainly, when read, or by the symbolic step."""
+"""Compares two written answers: as plain text, when read, or by the symbolic step."""
 
 import re
 from fractions import Fraction
@@ -26,7 +26,7 @@ _PROSE = re.compile(r"(?<![\\A-Za-z])[a-z]{3,}[ ,]+(?:[a-z]{1,3} )*[a-z]{3,}")
 
 
 def same_math(reference: str, answer: str) -> tuple[Outcome, str]:
-    """Compare two answers; the reason says which step decided."""
+    """Compares two answers; the reason says which step decided."""
     if (finding := plain_finding(reference, answer)) is not None:
         return finding
     first, second = clean(reference), clean(answer)
@@ -50,7 +50,10 @@ def same_math(reference: str, answer: str) -> tuple[Outcome, str]:
 
 
 def plain_finding(reference: str, answer: str) -> tuple[Outcome, str] | None:
-    """Returns what needs no reading, in time linear in the texts: equal texts, and plain numbers."""
+    """Returns the finding for equal texts and plain numbers, which need no reading, in linear time.
+
+    Else None.
+    """
     if reference.strip() == answer.strip():
         return Outcome.CORRECT, "identical"
     first, second = clean(reference), clean(answer)
@@ -65,22 +68,20 @@ def plain_finding(reference: str, answer: str) -> tuple[Outcome, str] | None:
 
 
 def _number(plain: str) -> int | Fraction:
-    """Exact; a Fraction takes ten times as long to make, so only where there is one."""
+    """Returns the exact value; an int if possible, since a Fraction takes ten times as long to make."""
     digits = plain.replace(",", "")
     return Fraction(digits) if "." in digits else int(digits)
 
 
 def _has_same_words(first: str, second: str) -> bool:
-    """Returns whether two answers of letters are the same word or sentence, or their letters the same in
-    order.
-    """
+    """Returns whether two answers of letters are the same words, or have the same letters in order."""
     words = words_of(first).lower()
     is_same_word = len(words) > 1 and words == words_of(second).lower()
     return is_same_word or _letters_in_order(first) == _letters_in_order(second)
 
 
 def _letters_in_order(text: str) -> str:
-    """Returns a text of words and mathematics without spaces and the commands that only set it."""
+    """Returns a text of words and mathematics without spaces and layout commands."""
     plain = re.sub(r"\\(?:text|textbf|mathrm|mbox|textit)\s*\{([^{}]*)\}", r" \1 ", text)
     return re.sub(r"(?<!\w)\s+|\s+(?!\w)", "", plain)  # spaces between words and numbers tell them apart
 
@@ -94,9 +95,7 @@ def _same_read(reference: str, answer: str) -> Agreement:
 
 
 def _difference(reference: str, answer: str) -> str:
-    """Returns the reason for answers that were read and differ: by their values, or by types without a
-    comparison.
-    """
+    """Returns the reason why two readable answers differ: by value, or by types without a comparison."""
     first, second, comparison = comparison_of(readings_of(reference)[0], readings_of(answer)[0])
     if comparison is None:
         return f"no comparison of {first.value} with {second.value}"
@@ -134,7 +133,7 @@ def _by_symbols(reference: str, answer: str) -> tuple[Outcome, str]:
 
 
 def _has_words(text: str) -> bool:
-    """Returns whether ordinary words stand in a text, of which the symbolic step would read a fragment."""
+    """Returns whether a text has ordinary words, of which the symbolic step would read only a part."""
     return any(word not in FUNCTIONS for word in _WORD.findall(_COMMAND.sub(" ", text)))
 
 
@@ -144,7 +143,7 @@ def is_prose(text: str) -> bool:
 
 
 def same_when_read(reference: str, answer: str) -> bool:
-    """Returns whether two short answers are equal as they are read, without the symbolic step."""
+    """Returns whether two short answers are equal when read, without the symbolic step."""
     if (finding := plain_finding(reference, answer)) is not None:
         return finding[0] is Outcome.CORRECT
     try:

@@ -1,6 +1,6 @@
-"""The symbolic step: math-verify on what the reader could not read or decide, checked once more by numbers.
+"""Runs the symbolic step: math-verify on answers that the parser could not decide, checked again by numbers.
 
-Imported on demand: sympy and its LaTeX parser take a while to load and the fast path never needs them.
+It is imported on demand: sympy and its LaTeX parser load slowly, and the fast path never needs them.
 """
 
 import logging
@@ -22,7 +22,7 @@ WORKING_DIGITS = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SymbolicFinding:
-    """What the step found, and whether it could parse the reference at all."""
+    """The result of the step, and whether it could parse the reference at all."""
 
     agreement: Agreement
     has_reference: bool
@@ -30,7 +30,7 @@ class SymbolicFinding:
 
 
 def load() -> None:
-    """Import sympy and math-verify, on no case's time."""
+    """Imports sympy and math-verify in advance, so that no case's time limit includes it."""
     if "math_verify" not in sys.modules:
         import math_verify  # noqa: F401
 
@@ -39,7 +39,7 @@ def load() -> None:
 
 
 def symbolic(reference: str, answer: str) -> SymbolicFinding:
-    """math-verify's verdict on two answers; acceptance needs the numbers not to contradict it."""
+    """Returns math-verify's verdict on two answers; it accepts only if numbers do not contradict it."""
     import math_verify
 
     first = _parsed(math_verify, reference)
@@ -60,7 +60,7 @@ def _parsed(math_verify: Any, answer: str) -> list[Any]:
 
 
 def _by_numbers(left: Any, right: Any) -> Agreement:
-    """Leaf by leaf at random points; UNKNOWN where the trees have no common shape or no values."""
+    """Compares leaf by leaf at random points; UNKNOWN if the trees differ in shape or have no values."""
     first, second = _leaves(left), _leaves(right)
     if first is None or second is None or len(first) != len(second):
         return Agreement.UNKNOWN
@@ -73,7 +73,7 @@ def _by_numbers(left: Any, right: Any) -> Agreement:
 def _leaves(tree: Any) -> list[Any] | None:
     """Returns the numeric expressions of an expression, tuple or matrix.
 
-    None for sets, relations and the rest.
+    For sets, relations and the rest it returns None.
     """
     import sympy
 

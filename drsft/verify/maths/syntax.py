@@ -1,4 +1,4 @@
-"""The tree that an answer is read into. Small, immutable, and knows nothing of LaTeX, numbers or sympy."""
+"""Defines the tree that an answer is read into: small, immutable, independent of LaTeX, numbers and sympy."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -65,7 +65,7 @@ class SetOf:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Several answers, in no order that matters."""
+    """Several answers, in any order."""
 
     items: "tuple[Node, ...]"
 
@@ -77,7 +77,7 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """sides[0] ops[0] sides[1] ops[1] ...: an equation, an inequality, a membership."""
+    """A chain of relations, sides[0] ops[0] sides[1] ops[1] ...: an equation, an inequality, a membership."""
 
     sides: "tuple[Node, ...]"
     ops: tuple[str, ...]
@@ -98,7 +98,7 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    r"""\\{element | conditions\\}."""
+    r"""A set builder \\{element | conditions\\}."""
 
     element: "Node"
     conditions: "tuple[Node, ...]"
@@ -150,7 +150,7 @@ Node = (
 
 
 def parts_of(node: Node) -> "tuple[Node, ...]":
-    """Returns the trees that a tree is made of."""
+    """Returns the direct subtrees of a tree."""
     match node:
         case Call(_, parts) | Seq(parts, _, _) | SetOf(parts) | Listing(parts) | Chain(parts, _):
             return parts
@@ -172,12 +172,12 @@ def subtrees(node: Node) -> Iterator[Node]:
 
 
 def symbols_of(node: Node) -> frozenset[str]:
-    """Names of all symbols, constants included."""
+    """Returns the names of all symbols, constants included."""
     return frozenset(part.name for part in subtrees(node) if isinstance(part, Sym))
 
 
 def rebuilt(node: Node, change: Callable[[Node], Node]) -> Node:
-    """Returns the tree with `change` made to each of its parts; a matrix stays as it is."""
+    """Returns the tree with `change` applied to each of its parts; a matrix stays unchanged."""
     match node:
         case Call(_, parts):
             return replace(node, args=tuple(map(change, parts)))

@@ -1,4 +1,4 @@
-r"""Text to tokens. LaTeX, ASCII ("x**2", "sqrt(3)", "2e27") and plain words share one alphabet of tokens.
+r"""Splits text into tokens, the same for LaTeX, ASCII ("x**2", "sqrt(3)", "2e27") and plain words.
 
 Two texts with equal tokens are equal answers: spacing, font commands, \frac12 against \frac{1}{2}, leading
 zeros and the spelling of numbers are gone. A token is a pair of kind and value:
@@ -21,7 +21,7 @@ MAX_DIGITS = 1_000  # Python refuses more than 4,300; no answer worth reading ha
 
 
 class UnreadableError(Exception):
-    """The text is not what this grammar knows. Says nothing about right or wrong."""
+    """The text is outside this grammar; this says nothing about right or wrong."""
 
 
 def _set(words: str) -> frozenset[str]:
@@ -97,7 +97,10 @@ _UNIT_TEXT = re.compile(r"[A-Za-zµΩ]+|[/*·^.\s-]|\d|[(){}]")
 
 
 def parse_number(text: str) -> Num:
-    """Returns a number as written: commas, leading zeros, "2e27", ".5"; UnreadableError beyond MAX_DIGITS."""
+    """Returns a number as written: commas, leading zeros, "2e27", ".5".
+
+    Raises UnreadableError beyond MAX_DIGITS.
+    """
     text = text.replace(",", "").rstrip(".")
     if len(text) > MAX_DIGITS:
         raise UnreadableError("too many digits")
@@ -110,7 +113,7 @@ def parse_number(text: str) -> Num:
 
 
 def _repeating(text: str) -> Num:
-    r"""0.\overline{3}, 0.1\dot{6}, 0.\dot{1}4\dot{2}, 0.(3) and 0.333...: exact."""
+    r"""Returns the exact value of 0.\overline{3}, 0.1\dot{6}, 0.\dot{1}4\dot{2}, 0.(3) or 0.333..."""
     whole, _, rest = text.partition(".")
     head = re.match(r"\d*", rest)
     assert head is not None
@@ -125,7 +128,10 @@ def _repeating(text: str) -> Num:
 
 
 def tokenize(text: str, *, grouped: bool = True, depth: int = 0) -> list[Token]:
-    """Tokens of a cleaned text. `grouped`: "1,234" is one number; otherwise every comma separates."""
+    """Returns the tokens of a cleaned text.
+
+    With `grouped`, "1,234" is one number; else every comma separates.
+    """
     if depth > 4:
         raise UnreadableError("text in text in text")
     tokens: list[Token] = []
@@ -185,7 +191,7 @@ def _join_group(text: str, position: int, tokens: list[Token]) -> int:
 
 
 def _foreign(letter: str, text: str, tokens: list[Token]) -> None:
-    """Letters of other scripts: a separator, a multiplier, part of a word, or a symbol (Greek)."""
+    """Adds a letter of another script: a separator, a multiplier, part of a word, or a symbol (Greek)."""
     if letter in SEPARATORS:
         tokens.append(("sep", SEPARATORS[letter]))
     elif letter in MULTIPLIERS and tokens and tokens[-1][0] == "num":
@@ -235,9 +241,7 @@ def _letters(value: str, tokens: list[Token], *, is_apart: bool) -> None:
 
 
 def _unit_name(word: str) -> str | None:
-    """Returns the spelling that the table of units knows: as written, or in small letters where it is
-    long.
-    """
+    """Returns the spelling in the table of units: as written, or in lower case if the word is long."""
     if is_unit(word):
         return word
     return word.lower() if len(word) > 3 and is_unit(word.lower()) else None
@@ -257,7 +261,7 @@ def _follows_value(tokens: list[Token]) -> bool:
 
 
 def _command(name: str, text: str, position: int, tokens: list[Token], grouped: bool, depth: int) -> int:
-    """Append what \\name means; returns where the text goes on."""
+    """Adds the tokens of \\name; returns where the text continues."""
     if name in OPERATORS:
         tokens.append(("op", OPERATORS[name]))
     elif name in STRUCTURE:
@@ -294,7 +298,7 @@ def _command(name: str, text: str, position: int, tokens: list[Token], grouped: 
 
 
 def _greek_unit(name: str, text: str, position: int, tokens: list[Token]) -> tuple[str, int] | None:
-    r"""Returns the µC of "2.7 \mu\mathrm{C}" and the Ω of "5 \Omega", after a number."""
+    r"""Reads the µC of "2.7 \mu\mathrm{C}" and the Ω of "5 \Omega", after a number."""
     if not tokens or tokens[-1][0] not in ("num", "unit"):
         return None
     if name == "Omega":
@@ -307,7 +311,7 @@ def _greek_unit(name: str, text: str, position: int, tokens: list[Token]) -> tup
 
 
 def _text(content: str, tokens: list[Token], grouped: bool, depth: int) -> None:
-    """The content of \\text and its like: words, a separator, a unit, or mathematics after all."""
+    """Adds the content of \\text and similar: words, a separator, a unit, or mathematics after all."""
     content = content.replace(r"\cdot", "·").lstrip(" ~\\,;:").rstrip(" ~\\,;")
     lower = content.lower().strip(".")
     if not content:
@@ -383,7 +387,7 @@ _SIGNS = (("op", "circ"), *PRIMES)  # of degrees and derivatives, as powers
 
 
 def _without_idle_braces(tokens: list[Token]) -> list[Token]:
-    """{x} is x: a group of one token needs no braces, since a token is never split again."""
+    """Removes braces around a single token, which is never split again: {x} becomes x."""
     kept: list[Token] = []
     for token in tokens:
         if token == PRIMES[0] and kept and kept[-1] in PRIMES[:2]:

@@ -1,4 +1,4 @@
-"""Units: which words are units, and how many of one are one of another. The factors are pint's.
+"""Knows units: which words are units, and how they convert. The factors are pint's.
 
 Only the names below are read as units (pint knows "points", "hands" and "chains" as lengths); a word that is
 not here is a label. pint and its registry take a second to load, so they are loaded when two units differ.
@@ -71,7 +71,7 @@ def is_unit(word: str) -> bool:
 
 
 def label_of(word: str) -> str:
-    """Returns a counted thing's name in one number: "boxes", "box" and "Box" are one label."""
+    """Returns a counted noun in one form: "boxes", "box" and "Box" are one label."""
     word = word.strip(" .").lower()
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"
@@ -81,13 +81,13 @@ def label_of(word: str) -> str:
 
 
 def is_label(unit: Unit) -> bool:
-    """Returns whether a unit is words of the question ("marbles", "miles per trip") and not only units."""
+    """Returns whether a unit contains words of the question ("marbles", "miles per trip"), not only units."""
     return any(not is_unit(name) for name, _ in unit)
 
 
 @lru_cache(maxsize=4096)
 def factor_between(unit: Unit, other: Unit) -> Fraction | None:
-    """Returns how many `other` are one `unit`; None where they measure different things or one is a label."""
+    """Returns how many `other` are one `unit`; None if they measure different things or one is a label."""
     if unit == other:
         return Fraction(1)
     if is_label(unit) or is_label(other):

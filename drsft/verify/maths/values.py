@@ -1,9 +1,9 @@
-"""Whether two single values are the same answer: exact, numeric, rounded, in percent, degrees or units.
+"""Compares two single values: exact, numeric, rounded, in percent, degrees or units.
 
 The conventions of the field, each with its limit:
 - a percent sign may be left out or written as /100 (28% is 28 and 0.28), a degree sign may be left out;
-- a unit that only one side writes is dropped; two units are converted or refuse each other, and so do a unit,
-  a percent sign and a degree sign among themselves;
+- a unit that only one side writes is dropped; two units are converted or differ, and a
+  unit, a percent sign and a degree sign differ from each other;
 - one of two labels must say all that the other says: "marbles" fits "red marbles", "blue marbles" does not;
 - infinity is a value of its own: it equals itself with the same sign, and nothing else;
 - a decimal equals an exact value that it rounds, from MIN_ROUNDED_DIGITS significant digits on.
@@ -36,7 +36,7 @@ def is_scalar(node: Node) -> bool:
 
 
 def either(*agreements: Agreement) -> Agreement:
-    """SAME if any reading is; DIFFERENT only if all are."""
+    """Returns SAME if any reading is; DIFFERENT only if all are."""
     if SAME in agreements:
         return SAME
     return UNKNOWN if UNKNOWN in agreements else DIFFERENT
@@ -76,7 +76,7 @@ def _is_share(node: Node) -> bool:
 
 
 def _signed_within(node: Node) -> Node:
-    """-(10 degrees) as (-10) degrees, and percent likewise."""
+    """Turns -(10 degrees) into (-10) degrees, and likewise for percent."""
     match node:
         case Call("neg", (Call("deg" | "%" as sign, (value,)),)):
             return Call(sign, (Call("neg", (value,)),))
@@ -103,7 +103,7 @@ def _same_value(reference: Node, answer: Node) -> Agreement:
 
 
 def _infinity(node: Node) -> int | None:
-    """1 and -1 for infinities; None for what is finite or undefined."""
+    """Returns 1 or -1 for infinities; None for finite or undefined values."""
     match node:
         case Sym("inf"):
             return 1
@@ -144,7 +144,7 @@ def _rounds(decimal: Node, value: Node) -> bool:
 
 
 def decimal_of(node: Node) -> Num | None:
-    """Returns a number as it was written, its sign and a power of ten taken in: -2.5 \\times 10^{-3} is
+    """Returns a number as written, with sign and power of ten applied: -2.5 \\times 10^{-3} becomes
     -0.0025.
     """
     match node:
@@ -167,7 +167,7 @@ def decimal_of(node: Node) -> Num | None:
 
 
 def _without_unit_letter(reference: Node, answer: Node) -> tuple[Node, Node]:
-    """0.64N beside 0.64: a trailing unit letter on one side only is no variable."""
+    """Drops a trailing unit letter that only one side has: 0.64N beside 0.64."""
     first, second = free_symbols(reference), free_symbols(answer)
     if first and not second:
         return split_unit(reference)[0], answer
@@ -177,7 +177,7 @@ def _without_unit_letter(reference: Node, answer: Node) -> tuple[Node, Node]:
 
 
 def split_unit(node: Node) -> tuple[Node, Unit]:
-    """ "9.81 m/s^2" reads as a product with symbols; a value times letters of units is a quantity."""
+    """Splits value and unit: "9.81 m/s^2" is parsed as a product with symbols, whose letters are units."""
     match node:
         case Call("*" | "/" as operator, (value, unit)) if not isinstance(value, Sym):
             match unit:
@@ -196,7 +196,7 @@ def split_unit(node: Node) -> tuple[Node, Unit]:
 
 
 def _as_quantity(node: Node) -> Node:
-    """3 m beside 300 cm: the letter is the unit."""
+    """Reads a letter as a unit: 3 m beside 300 cm."""
     if isinstance(node, Quantity):
         return node
     value, unit = split_unit(node)
@@ -237,14 +237,12 @@ def _same_quantities(reference: Quantity, answer: Quantity) -> Agreement:
 
 
 def _telling_words(unit: Unit) -> set[str]:
-    """Returns the words of a label that tell it from another: "marbles left" are marbles, "red marbles" are
-    red.
-    """
+    """Returns the words of a label that distinguish it: "marbles left" are marbles, "red marbles" are red."""
     return {label_of(word) for name, _ in unit for word in name.split()} - FILLERS
 
 
 def _known(unit: Unit) -> Unit:
-    """Without the words beside a real unit: "miles per trip" is compared as miles."""
+    """Returns the unit without labels beside real units: "miles per trip" is compared as miles."""
     known = tuple((name, power) for name, power in unit if is_unit(name))
     return known or unit
 

@@ -1,4 +1,4 @@
-"""Judging in worker processes that can be killed."""
+"""Judges in worker processes that can be killed."""
 
 from drsft.verify.pool.pool import VerifierPool
 

@@ -1,8 +1,8 @@
-"""Verdicts that need no process: a short text whose answer is a plain number, against a plain number.
+"""Judges without a process: a short text whose answer is a plain number, against a plain number.
 
-Most samples of word problems are of this kind, and sending one to a worker costs several times its judgement.
-Only work that is linear in a bounded text is done here. A worker judges every other case, and a test checks
-that a worker would give the same verdict on these.
+Most samples of word problems are of this kind, and sending one to a worker costs several times as much as
+judging it. Only work that is linear in a bounded text is done here. A worker judges every other case, and a
+test checks that a worker would give the same verdict on these.
 """
 
 from drsft.records import Verdict
@@ -18,7 +18,7 @@ MAX_CHARS = 4_000
 
 
 def direct_verdict(case: Case, options: VerifyOptions) -> Verdict | None:
-    """Returns the verdict, or None where a worker has to find it."""
+    """Returns the verdict, or None if a worker has to find it."""
     if case.kind != "math" or len(case.text) > MAX_CHARS or len(case.reference) > 100:
         return None
     reference = reference_answer(case.reference)

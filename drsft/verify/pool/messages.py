@@ -17,7 +17,7 @@ __all__ = ["Reply", "decode_case", "decode_reply", "encode_case", "encode_reply"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """A verdict, and whether the worker must be replaced after it: its heap may be in pieces."""
+    """A verdict, and whether the worker must be replaced after it, since its memory may be fragmented."""
 
     verdict: Verdict
     is_worker_spent: bool = False

@@ -1,4 +1,4 @@
-"""Judging in processes that can be killed, behind one awaitable method.
+"""Judges in processes that can be killed, behind one awaitable method.
 
 One thread supervises each worker process: it sends the cases, times the current one, and replaces a worker
 that hangs, crashes, runs out of memory or has judged its number of cases. Futures carry the verdicts back, so
@@ -31,12 +31,12 @@ TRUNCATED = Verdict(outcome=Outcome.TRUNCATED, reason="cut off before its end")
 
 
 class VerifierPool:
-    """A `Verifier` over `num_workers` processes.
+    """A `Verifier` that judges in `num_workers` processes.
 
     `timeout_s` is one case's limit; `memory_limit_bytes` a worker's address space; a worker is replaced after
     `cases_per_worker` cases; at most `max_pending` judgements wait at once, further callers wait for a slot.
-    Verdicts are cached by content, the last `cache_size` of them; UNJUDGED ones are not, the machine may have
-    been busy. Workers start with the first case. Close it, or use it as an (async) context manager.
+    Verdicts are cached by content, the last `cache_size` of them; UNJUDGED ones are not, since the machine
+    may have been busy. Workers start with the first case. Close it, or use it as an (async) context manager.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class VerifierPool:
         )
 
     async def judge(self, problem: Problem, text: str, *, is_truncated: bool = False) -> Verdict:
-        """Raises only for the caller's own errors: an unknown kind, a closed pool."""
+        """Returns the verdict. Raises only for the caller's own errors: an unknown kind, a closed pool."""
         if is_truncated:
             return TRUNCATED
         if self._is_closed:
@@ -92,13 +92,16 @@ class VerifierPool:
             return await asyncio.wrap_future(self._enqueue(case, key))
 
     async def check_steps(self, text: str) -> StepReport:
-        """Returns the step check of a text, done in a worker; nothing read if it could not be judged."""
+        """Returns the step check of a text, done in a worker; an empty report if it could not be judged."""
         problem = Problem(problem_id="", question="", demonstration="", reference="", kind="steps")
         verdict = await self.judge(problem, text)
         return verdict.steps or StepReport(num_read=0, num_failed=0)
 
     def submit(self, problem: Problem, text: str) -> "Future[Verdict]":
-        """The same for callers without an event loop. No backpressure: the caller bounds what it submits."""
+        """Returns a future of the verdict, for callers without an event loop.
+
+        There is no backpressure: the caller has to bound what it submits.
+        """
         case = case_of(problem, text)
         key = _key_of(case)
         if (known := self._recall(key)) is not None:
@@ -108,7 +111,7 @@ class VerifierPool:
         return self._enqueue(case, key)
 
     def close(self) -> None:
-        """Kill the workers and wait for them; what was waiting becomes UNJUDGED. May be called twice."""
+        """Kills the workers and waits for them; waiting cases become UNJUDGED. May be called twice."""
         with self._lock:
             was_open, self._is_closed = not self._is_closed, True
         if was_open and self._is_started:
@@ -146,7 +149,7 @@ class VerifierPool:
 
     @property
     def worker_pids(self) -> list[int]:
-        """The live workers, for tests and diagnosis."""
+        """The process ids of the live workers, for tests and diagnosis."""
         return [supervisor.pid for supervisor in self._supervisors if supervisor.pid is not None]
 
     def _slot(self) -> asyncio.Semaphore:

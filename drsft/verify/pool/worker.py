@@ -1,7 +1,7 @@
-"""The process that judges: reads cases from stdin, writes replies to what was stdout, until stdin closes.
+"""The worker process: reads cases from stdin, writes replies to what was stdout, until stdin closes.
 
 The pool starts it as `python -m drsft.verify.pool.worker OPTIONS_JSON MEMORY_LIMIT_BYTES PARENT_PID PRELOAD`.
-It may be killed at any time, so it owns nothing outside itself. It dies with its parent: by the kernel's
+It may be killed at any time, so it owns nothing outside itself. It exits with its parent: by the kernel's
 parent-death signal where there is one, and by the end of stdin everywhere.
 """
 
@@ -27,7 +27,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def die_with_parent(parent_pid: int) -> None:
-    """Ask the kernel for SIGKILL when the parent dies; leave at once if it is dead already."""
+    """Asks the kernel for SIGKILL when the parent dies; exits at once if it is dead already."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent_pid:
@@ -35,7 +35,9 @@ def die_with_parent(parent_pid: int) -> None:
 
 
 def limit_memory(limit_bytes: int) -> None:
-    """Address space, soft and hard: a bomb gets MemoryError here and never wakes the OOM killer."""
+    """Limits the address space, so that a huge value raises MemoryError here and the OOM killer is not
+    needed.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     if hard != resource.RLIM_INFINITY:
         limit_bytes = min(limit_bytes, hard)
@@ -44,7 +46,7 @@ def limit_memory(limit_bytes: int) -> None:
 
 
 def serve(requests: BinaryIO, replies: BinaryIO, options: VerifyOptions) -> None:
-    """Write one reply for each case, until the requests end."""
+    """Writes one reply for each case, until the requests end."""
 
     def send(reply: Reply | None) -> None:
         replies.write(encode_reply(reply))
@@ -61,7 +63,7 @@ def serve(requests: BinaryIO, replies: BinaryIO, options: VerifyOptions) -> None
 
 
 def _reply_to(case: Case, options: VerifyOptions) -> Reply:
-    """Judge one case. A Python error in a verifier is UNJUDGED with its name."""
+    """Judges one case. A Python error in a verifier is UNJUDGED with its name."""
     try:
         return Reply(verdict=judge_case(case, options))
     except MemoryError:

@@ -1,4 +1,4 @@
-"""The parent's side of one worker: its process, its two pipes and its sandboxes' folder."""
+"""The parent's side of one worker: its process, its two pipes, and the folder of its sandboxes."""
 
 import fcntl
 import os
@@ -21,7 +21,7 @@ READ_BYTES = 1 << 16
 
 
 class WorkerProcess:
-    """The process and its two pipes."""
+    """A worker process and its two pipes."""
 
     def __init__(self, options: VerifyOptions, memory_limit_bytes: int, *, is_symbolic: bool) -> None:
         # The child must find the same drsft and the user's own modules (custom verifiers).
@@ -57,7 +57,10 @@ class WorkerProcess:
             view = view[os.write(self.requests.fileno(), view) :]
 
     def read_lines(self, timeout_s: float) -> list[bytes]:
-        """Returns complete lines as soon as there are any, [] after the time. EOFError: it died."""
+        """Returns complete lines as soon as there are any, or [] after the timeout.
+
+        Raises EOFError if it died.
+        """
         deadline = time.monotonic() + timeout_s
         while b"\n" not in self._pending:
             left_ms = (deadline - time.monotonic()) * 1000
@@ -71,7 +74,7 @@ class WorkerProcess:
         return lines
 
     def kill(self) -> None:
-        """Kill the worker with its group and reap it."""
+        """Kills the worker with its process group and reaps it."""
         try:
             os.killpg(self.process.pid, 9)
         except (ProcessLookupError, PermissionError):
@@ -82,7 +85,7 @@ class WorkerProcess:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def cause_of_death(self) -> str:
-        """Returns " (signal 9)" or " (exit code 1)"; "" where the process has not ended."""
+        """Returns " (signal 9)" or " (exit code 1)"; "" if the process has not ended."""
         try:
             code = self.process.wait(timeout=1)
         except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""One thread that supervises one worker process.
+"""Supervises one worker process in one thread.
 
 The thread sends up to DEPTH cases before their replies, so that the worker never waits for the next one.
 Replies come in the order of the cases, so the worker is judging the oldest unanswered case, whose deadline is
@@ -70,7 +70,7 @@ class WorkerSupervisor:
         self._thread.start()
 
     def stop(self) -> None:
-        """Make the running case fail now; the thread ends at the next None in the queue."""
+        """Fails the running case now; the thread ends at the next None in the queue."""
         self._stopping.set()
         worker = self._worker
         if worker is not None and worker.process.poll() is None:
@@ -91,7 +91,7 @@ class WorkerSupervisor:
                 _resolve(job, Verdict(outcome=Outcome.UNJUDGED, reason="pool closed"))
 
     def _send_cases(self) -> None:
-        """Send as many cases as fit; block only when none is in flight."""
+        """Sends as many cases as fit; blocks only when none is in flight."""
         batch: list[bytes] = []
         while len(self._in_flight) < DEPTH:
             job = self._next_job(waits=not self._in_flight)
@@ -111,7 +111,7 @@ class WorkerSupervisor:
             self._ready_worker().send(b"".join(batch))
 
     def _next_job(self, *, waits: bool) -> Job | None:
-        """Returns the next job to send; None when there is none now, or the pool is closing."""
+        """Returns the next job to send; None if there is none now, or the pool is closing."""
         if self._resend:
             return self._resend.popleft()
         while True:
@@ -126,10 +126,10 @@ class WorkerSupervisor:
                 return job
 
     def _fits_pipe(self, line: bytes) -> bool:
-        """Returns whether a write cannot block on a worker that hangs in an earlier case.
+        """Returns whether writing the case cannot block on a worker that hangs in an earlier one.
 
-        What the worker has not read stays within the pipe's capacity. A case by itself may be larger: the
-        worker is then reading.
+        Unread cases must stay within the pipe's capacity. A single case may be larger, since the worker is
+        then reading.
         """
         if not self._in_flight:
             return True
@@ -137,7 +137,10 @@ class WorkerSupervisor:
         return num_bytes <= self._ready_worker().pipe_bytes // 2
 
     def _deliver_replies(self) -> None:
-        """Deliver the replies that have come; replace a worker that died, overran or has done its share."""
+        """Delivers the replies that have come.
+
+        Replaces a worker that died, timed out or has judged its share.
+        """
         worker = self._ready_worker()
         try:
             lines = worker.read_lines(self._deadline - time.monotonic())
@@ -164,7 +167,7 @@ class WorkerSupervisor:
             self._replace_worker()
 
     def _handle_worker_death(self, worker: WorkerProcess) -> None:
-        """Send the case again after a first death, which another program may have caused; then fail it."""
+        """Sends the case again after a first death, which another program may have caused; then fails it."""
         if self._in_flight and self._in_flight[0][0].num_deaths == 0 and not self._stopping.is_set():
             self._in_flight[0][0].num_deaths += 1
             self._replace_worker()
@@ -172,9 +175,9 @@ class WorkerSupervisor:
             self._fail_current_case(f"verifier process died{worker.cause_of_death()}")
 
     def _limit_s(self) -> float:
-        """Returns the limit of the case that the worker is judging.
+        """Returns the time limit of the case that the worker is judging.
 
-        Code has its own, which its sandbox enforces.
+        Code has its own limit, which its sandbox enforces.
         """
         if self._in_flight and self._in_flight[0][0].case.kind == "code":
             return max(self._timeout_s, self._options.code_timeout_s + CODE_MARGIN_S)
@@ -190,7 +193,7 @@ class WorkerSupervisor:
         self._replace_worker()
 
     def _replace_worker(self) -> None:
-        """Start a new worker at once, so that it starts and imports while no case waits for it."""
+        """Starts a new worker at once, so that it starts and imports while no case waits for it."""
         self._resend.extendleft(job for job, _ in reversed(self._in_flight))
         self._in_flight.clear()
         self._discard_worker()
@@ -210,7 +213,7 @@ class WorkerSupervisor:
         return self._worker
 
     def _ready_worker(self) -> WorkerProcess:
-        """Returns the worker, once it has started; a worker that died in its start fails at the next read."""
+        """Returns the worker once it has started; if it died at its start, the next read fails."""
         worker = self._worker or self._start_worker()
         if self._is_starting:
             self._is_starting = False

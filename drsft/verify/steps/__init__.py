@@ -1,1 +1,1 @@
-"""The check of a solution's equations."""
+"""Checks a solution's equations."""

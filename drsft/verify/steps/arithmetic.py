@@ -1,4 +1,4 @@
-"""Whether two sides of an equation in prose have the same value, read as charitably as a teacher would."""
+"""Compares two sides of an equation in prose, read as charitably as a teacher would."""
 
 import re
 from fractions import Fraction
@@ -12,9 +12,10 @@ __all__ = ["same_arithmetic", "values_of"]
 
 
 def same_arithmetic(left: Side, right: Side) -> bool | None:
-    """None: not read. Any sensible reading that holds will do: the writer is not a compiler.
+    """Returns whether any sensible reading of the sides holds; None if they cannot be read.
 
-    "each of the 3 boxes - 5 x 2 = 10" is about 5 x 2, and "5 x 4 = 20 + 3 = 23" runs on, as school does.
+    "each of the 3 boxes - 5 x 2 = 10" is about 5 x 2, and "5 x 4 = 20 + 3 = 23" is a running sum, as in
+    school.
     """
     if not left.operators and "/" not in left.operands[0]:
         return None  # "12 eggs = 1 dozen" is no arithmetic
@@ -31,12 +32,12 @@ def same_arithmetic(left: Side, right: Side) -> bool | None:
 
 
 def values_of(side: Side) -> list[Fraction]:
-    """Returns what the whole side may be worth; nothing where it cannot be read."""
+    """Returns the possible values of the whole side; none if it cannot be read."""
     return _value(side, 0, len(side.operands))
 
 
 def _value(side: Side, start: int, end: int) -> list[Fraction]:
-    """Returns the value of some of a side's operands, with percent as a hundredth and as a mere sign."""
+    """Returns the values of some of a side's operands, with percent as a hundredth and as a mere sign."""
     expression = side.operands[start]
     for operator, operand in zip(
         side.operators[start : end - 1], side.operands[start + 1 : end], strict=True
@@ -59,7 +60,10 @@ def _value(side: Side, start: int, end: int) -> list[Fraction]:
 
 
 def _near(value: Fraction, written: Fraction, text: str) -> bool:
-    """Equal, or `written` rounds `value` at its last written place; a whole number may also cut it off."""
+    """Returns whether `written` equals `value`, or rounds it at its last digit.
+
+    A whole number may also truncate.
+    """
     difference = abs(value - written)
     if difference == 0:
         return True
@@ -73,9 +77,10 @@ _FACTORS = frozenset(Fraction(n) for n in (7, 12, 16, 24, 30, 36, 52, 60, 100, 3
 
 
 def _is_conversion(value: Fraction, written: Fraction, left: Side, right: Side) -> bool:
-    """ "4 x 30 minutes = 2 hours", "8 x 25 cents = $2": known factors; both sides name units, and others.
+    """Returns whether known factors hold: "4 x 30 minutes = 2 hours", "8 x 25 cents = $2".
 
-    A left side without any, "24 x 36 = 72 hours", converts nothing, but for cents that become dollars.
+    Both sides must name different units. A left side without one, "24 x 36 = 72 hours", converts nothing,
+    except for cents that become dollars.
     """
     if value == 100 * written and not left.words and right.words == {"$"}:
         return True  # "3 x 25 = $0.75": cents on the left

@@ -1,10 +1,10 @@
-"""Check the steps beside the answer: does every equation that a solution asserts, and that can be read, hold?
+"""Checks the steps of a solution: does every equation that it asserts, and that can be read, hold?
 
 A model that copied its answer from a guide writes equations that do not hold: right box, wrong steps. This
-check is numeric and conservative. It reads arithmetic in prose ("3 boxes x 12 eggs = 36 eggs"), chains
-(a = b = c), mathematics between dollar signs, and equations in variables to which the text gives one value.
-It leaves alone what it cannot read and what is only supposed (if, suppose, contradiction), and it allows
-rounding, percent, money and the usual units. Pure: no process, no clock, linear in the text's length.
+check is numeric and conservative. It reads arithmetic in prose ("3 boxes x 12 eggs = 36 eggs"), chains (a = b
+= c), mathematics between dollar signs, and equations in variables to which the text gives one value. It skips
+what it cannot read and what is only supposed (if, suppose, contradiction), and it allows rounding, percent,
+money and the usual units. It uses no process and no clock, and is linear in the text's length.
 """
 
 import re
@@ -28,7 +28,7 @@ MAX_EQUATION_CHARS = 400
 
 
 def check_steps(text: str) -> StepReport:
-    """Returns every readable equation of the text, checked. Never raises on any text."""
+    """Checks every readable equation of the text. Never raises on any text."""
     text = text[:MAX_CHARS]
     values = _assigned_values(text)
     num_read = 0
@@ -77,7 +77,7 @@ _SUPPOSING_SYMBOLS = re.compile(
 def _is_supposed(text: str, start: int, end: int, supposing: "re.Pattern[str]") -> bool:
     """Returns whether the sentence around an equation states it under a hypothesis.
 
-    2 + 2 = 4 even if x is 3.
+    A sentence such as "2 + 2 = 4 even if x is 3" does not.
     """
     window_start = max(0, start - 300)
     before = _SENTENCE.split(text[window_start:start])[-1]
@@ -112,7 +112,7 @@ _ALGEBRAIC = ("number", "operator", "open", "close", "money")
 
 
 def _assigned_values(text: str) -> Values:
-    """Symbols that the text sets equal to one number, and to no other."""
+    """Returns the symbols that the text sets equal to exactly one number."""
     values: dict[str, set[Fraction]] = {}
     for name, number in _ASSIGNMENT.findall(text.replace("\\$", "")):
         head, _, tail = number.partition("/")
@@ -123,7 +123,7 @@ def _assigned_values(text: str) -> Values:
 
 
 def _algebra(tokens: list[Token], equals: int, line: str, offset: int, values: Values) -> Iterator[Checked]:
-    """ "2E + 3 = 45" where the text says E = 21."""
+    """Yields the checks of equations in variables, such as "2E + 3 = 45" where the text says E = 21."""
     if not values:
         return
     start, end = equals, equals + 1
@@ -178,7 +178,7 @@ def _in_mathematics(content: str, position: int) -> Iterator[Checked]:
 
 
 def _equation(part: str, position: int) -> Iterator[Checked]:
-    """Read side by side, so that one unreadable side costs only its own two steps."""
+    """Checks an equation side by side, so that an unreadable side costs only its own two steps."""
     if re.search(r"[<>≤≥≈]|\\(?:le|ge|lt|gt|ne|approx|equiv|sim|in|mid|pm|mp)(?![a-z])|!=|:=", part):
         return
     written = [side.strip(" .,;:") for side in part.split("=")]

@@ -1,8 +1,8 @@
-"""Whether a calculation that a solution writes gives its answer.
+"""Finds out whether a calculation in a solution gives its answer.
 
 "We have x = 5 + 4, so the answer is 9" states no equation that could be checked, and yet leads to 9; so does
-"multiply 7 by 7, giving 49". A copied answer stands without such a calculation. Pure and linear, like the
-step check.
+"multiply 7 by 7, giving 49". A copied answer comes without such a calculation. It is pure and linear, like
+the step check.
 """
 
 import operator
@@ -42,9 +42,9 @@ _BEGINS = ("number", "open", "money")
 
 
 def derives(text: str, answer: str) -> bool | None:
-    """Returns whether a calculation in `text` has the value of `answer`, which is stated behind it.
+    """Returns whether a calculation in `text` has the value of `answer`, which is stated after it.
 
-    None where the answer is no plain number.
+    Returns None if the answer is not a plain number.
     """
     wanted = plain_number(answer)
     if wanted is None:
@@ -57,7 +57,7 @@ def derives(text: str, answer: str) -> bool | None:
 
 
 def _lines(text: str, wanted: Fraction) -> Iterator[tuple[str, bool]]:
-    """Yields each line, without its LaTeX, and whether a later one states the number."""
+    """Yields each line without its LaTeX, and whether a later one states the number."""
     for pattern, written in _LATEX:
         text = pattern.sub(written, text)
     lines = [line[:MAX_LINE_CHARS] for line in text.splitlines()]
@@ -68,7 +68,7 @@ def _lines(text: str, wanted: Fraction) -> Iterator[tuple[str, bool]]:
 
 
 def _calculations(line: str) -> Iterator[tuple[int, Fraction]]:
-    """Yields where each calculation of a line ends, and its value; in any sensible reading of it."""
+    """Yields where each calculation of a line ends, and its value, for every sensible reading."""
     tokens = tokens_of(line)
     index = 0
     while index < len(tokens):
@@ -88,7 +88,7 @@ def _calculations(line: str) -> Iterator[tuple[int, Fraction]]:
 
 
 def _begins(tokens: list[Token], index: int) -> bool:
-    """Returns whether a calculation can begin here: not within a longer one."""
+    """Returns whether a calculation can begin here, which is not inside a longer one."""
     return tokens[index].kind in _BEGINS and (index == 0 or tokens[index - 1].kind != "operator")
 
 

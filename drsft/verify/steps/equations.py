@@ -1,4 +1,4 @@
-"""Whether an equation that was read holds: true, false, or nothing that could be said of it alone."""
+"""Decides whether an equation that was read holds, fails, or cannot be judged by itself."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -24,7 +24,7 @@ def check_chain(chain: Chain, written: str, position: int, values: Values) -> It
 
 
 def _check_pair(left: Node, right: Node, values: Values) -> bool | None:
-    """True and False are findings; None leaves the step alone."""
+    """Returns True or False as a finding; None skips the step."""
     if isinstance(left, Quantity) and isinstance(right, Quantity) and left.unit != right.unit:
         return None
     left, right = (side.value if isinstance(side, Quantity) else side for side in (left, right))
@@ -69,7 +69,7 @@ def _same_number(left: Node, right: Node) -> bool | None:
 
 
 def _places(node: Node) -> int | None:
-    """Returns the decimal places that a side is written with; the fewest of its numbers."""
+    """Returns the decimal places of a side, the fewest of its numbers."""
     if isinstance(node, Num):
         return node.places
     if isinstance(node, Call):
@@ -79,7 +79,7 @@ def _places(node: Node) -> int | None:
 
 
 def _has_unknown(node: Node) -> bool:
-    """An unknown function's value, a ratio or a number in another base: nothing to compute with."""
+    """Returns whether a side has an unknown function, a ratio or a number in another base."""
     if not isinstance(node, Call):
         return not isinstance(node, Num | Sym)
     if node.name.startswith("apply ") or node.name in (

@@ -1,4 +1,4 @@
-"""The step check as a verdict, by itself and beside the answer's."""
+"""Returns the step check as a verdict, by itself or together with the answer's."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Arithmetic as prose writes it: a line's tokens, and the expressions on both sides of an equals sign.
+"""Reads arithmetic in prose: a line's tokens, and the expressions on both sides of an equals sign.
 
 "3 large boxes x 12 eggs = 36 eggs": words after a number are its units, x between numbers is times, and the
 expression ends where something stands that is neither.
@@ -33,7 +33,10 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """operands[0] operators[0] operands[1] ...; an operand has its brackets, sign and percent."""
+    """An expression as operands[0] operators[0] operands[1] and so on.
+
+    An operand has its brackets, sign and percent.
+    """
 
     operands: tuple[str, ...]
     operators: tuple[str, ...]
@@ -57,7 +60,7 @@ def tokens_of(line: str) -> list[Token]:
 
 
 def _joined(tokens: list[Token]) -> list[Token]:
-    """350 000 is one number, 2 1/2 another, and 2(3 + 4) a product."""
+    """Joins tokens: 350 000 becomes one number, 2 1/2 another, and 2(3 + 4) a product."""
     kept: list[Token] = []
     index = 0
     while index < len(tokens):
@@ -98,7 +101,7 @@ def _joined(tokens: list[Token]) -> list[Token]:
 
 
 def _is_fraction(kept: list[Token], token: Token) -> bool:
-    """1/2 written tight is one number: "1 1/2 / 1/2" is 3."""
+    """Returns whether 1/2 is written tightly and so is one number: "1 1/2 / 1/2" is 3."""
     if len(kept) < 2 or not token.text.isdigit():
         return False
     slash, numerator = kept[-1], kept[-2]
@@ -140,9 +143,7 @@ def side_before(tokens: list[Token], equals: int) -> Side | None:
 
 
 def _may_be_cut_before(tokens: list[Token], end: int) -> bool:
-    """Returns whether what stands before the operator tokens[end] can be read on, or is prose and it
-    a dash.
-    """
+    """Returns whether an expression may begin after the operator tokens[end], as after a dash in prose."""
     before, operator = tokens[end - 1], tokens[end]
     if before.kind == "word":
         is_readable = _operand_start(tokens, end, set()) is not None
@@ -151,7 +152,7 @@ def _may_be_cut_before(tokens: list[Token], end: int) -> bool:
 
 
 def _over_words(tokens: list[Token], start: int) -> int:
-    """Back over the words of "25 mates + his 1 teacher", to just after the operator; else `start`."""
+    """Returns the index after the operator before the words of "25 mates + his 1 teacher"; else `start`."""
     index = start
     while (
         index and tokens[index - 1].kind == "word" and start - index < 2 and len(tokens[index - 1].text) > 1
@@ -162,9 +163,7 @@ def _over_words(tokens: list[Token], start: int) -> int:
 
 
 def _operand_start(tokens: list[Token], end: int, words: set[str]) -> int | None:
-    """Returns where the operand that ends before `end` begins: brackets, up to MAX_WORDS words, then its
-    number.
-    """
+    """Returns where the operand before `end` begins: brackets, up to MAX_WORDS words, then its number."""
     index, num_words = end - 1, 0
     while index >= 0 and tokens[index].kind in ("word", "close", "percent", "money"):
         if tokens[index].kind == "word":
@@ -232,12 +231,12 @@ def side_after(tokens: list[Token], equals: int) -> Side | None:
 
 
 def _is_variable(tokens: list[Token], index: int) -> bool:
-    """A single letter that is no article and no pronoun."""
+    """Returns whether a token is a single letter that is no article and no pronoun."""
     return len(tokens[index].text) == 1 and tokens[index].text not in "aAI"
 
 
 def _is_juxtaposed(tokens: list[Token], start: int) -> bool:
-    """An operand that something unread stands right before: a variable, a number, a bracket's end."""
+    """Returns whether an unread token is right before the operand: a variable, a number, a bracket's end."""
     before = tokens[start - 1] if start else None
     if before is None or tokens[start].kind == "operator":
         return False
@@ -247,7 +246,7 @@ def _is_juxtaposed(tokens: list[Token], start: int) -> bool:
 
 
 def _is_coefficient(tokens: list[Token], index: int) -> bool:
-    """The 2 of 2x: algebra, which is read elsewhere."""
+    """Returns whether a number is the 2 of 2x, which is algebra and read elsewhere."""
     following = tokens[index + 1] if index + 1 < len(tokens) else None
     return (
         following is not None
