@@ -58,7 +58,7 @@ class _Strict(BaseModel):
 
 
 class RecipeOverrides(_Strict):
-    """The parts of the service's recipe that a request may change, within its limits."""
+    """The changes that a request makes to the service's recipe. A null field keeps the service's value."""
 
     self_align_samples: int | None = Field(
         None,
@@ -149,7 +149,7 @@ class RewriteRequest(_Strict):
 
 
 class BatchRequest(_Strict):
-    """Several problems; the results are sent as JSON lines in order of completion."""
+    """Several problems, each a request of its own; results are sent in order of completion."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"problems": [_PROBLEM]}]})
 
@@ -229,7 +229,7 @@ class RewriteResult(_Strict):
 
 
 class BatchLine(_Strict):
-    """A line of the response to a batch: a result, or an error as a problem document."""
+    """One line of the response to a batch: it has `result` or `error`."""
 
     index: int = Field(description="number of the problem within the request, from 0")
     result: RewriteResult | None = Field(None, description="as from POST /rewrite")

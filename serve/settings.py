@@ -16,11 +16,17 @@ class Access(Frozen):
     Keys are stored as hashes in a file that may change while the service runs.
     """
 
-    keys_file: str | None = Field(None, description="a line for each key; `drsft serve-key NAME` makes one")
-    open_on_loopback: bool = Field(False, description="no keys at all; refused on any other address")
-    requests_per_minute: int = Field(600, ge=1, description="of one key, where its line says nothing else")
-    tokens_per_minute: int = Field(1_000_000, ge=1, description="of one key, prompt and sampled together")
-    cors_origins: tuple[str, ...] = Field((), description="web pages elsewhere that may call; none")
+    keys_file: str | None = Field(
+        None, description="file with a line for each key; `drsft serve-key NAME` makes one"
+    )
+    open_on_loopback: bool = Field(False, description="serve without keys; rejected on any other address")
+    requests_per_minute: int = Field(
+        600, ge=1, description="requests per minute of one key, unless its line says otherwise"
+    )
+    tokens_per_minute: int = Field(
+        1_000_000, ge=1, description="tokens per minute of one key, prompt and sampled together"
+    )
+    cors_origins: tuple[str, ...] = Field((), description="origins of other web pages that may call (CORS)")
 
     @model_validator(mode="after")
     def is_one_of_both(self) -> "Access":
@@ -41,13 +47,15 @@ class Limits(Frozen):
     solution_chars: int = Field(100_000, ge=1)
     reference_chars: int = Field(2_000, ge=1)
     batch_problems: int = Field(64, ge=1)
-    num_samples: int = Field(16, ge=1, description="that a request may ask for, in each phase")
+    num_samples: int = Field(16, ge=1, description="most samples that a request may ask for, in each phase")
     deadline_s: float = Field(120, gt=0, description="the longest that a request may take, and the default")
-    tokens_in_flight: int = Field(200_000, ge=1, description="admitted at once, by estimate; past it 429")
-    remembered_results: int = Field(10_000, ge=0, description="finished answers kept for repeated requests")
-    remembered_mib: int = Field(64, ge=1, description="of all such answers together, as JSON")
-    remembered_s: float = Field(3600, gt=0, description="how long such an answer is given again")
-    resumable_s: float = Field(60, gt=0, description="how long a broken stream can be taken up again")
+    tokens_in_flight: int = Field(
+        200_000, ge=1, description="estimated tokens admitted at once; beyond it 429"
+    )
+    remembered_results: int = Field(10_000, ge=0, description="number of results kept for repeated requests")
+    remembered_mib: int = Field(64, ge=1, description="size of all such results together, as JSON")
+    remembered_s: float = Field(3600, gt=0, description="how long such a result is reused")
+    resumable_s: float = Field(60, gt=0, description="how long a broken stream can be resumed")
 
 
 class ServeConfig(Frozen):
@@ -59,12 +67,14 @@ class ServeConfig(Frozen):
     access: Access
     limits: Limits = Limits()
     score_phi: bool = Field(
-        False, description="answer requests for phi: the target's weights once more, beside the engines"
+        False, description="score phi on request; loads the target's weights once more, beside the engines"
     )
-    verify_code: bool = Field(False, description="judge programs; they run in a sandbox on the ingress")
+    verify_code: bool = Field(
+        False, description="judge problems of kind code; programs run in a sandbox on the ingress"
+    )
     verify_workers: int = Field(1, ge=1, description="verifier processes of one ingress replica")
     resources: Resources = Field(Resources(), description="rewrite_actors are the engine replicas")
-    traces: Traces | None = Field(None, description="of requests, one by one; null: none")
+    traces: Traces | None = Field(None, description="traces of requests, one by one; null: none")
     ingress_replicas: int = Field(1, ge=1)
     start_before_stop: bool = Field(
         False,
@@ -73,7 +83,7 @@ class ServeConfig(Frozen):
     )
     cpus_per_ingress: float = Field(0.5, ge=0)
     drain_s: float = Field(
-        150, gt=0, description="how long a replica may finish its requests; past deadline_s"
+        150, gt=0, description="how long a replica may finish its requests; must exceed deadline_s"
     )
 
     @model_validator(mode="after")
@@ -93,6 +103,6 @@ class ServeConfig(Frozen):
         if self.drain_s <= self.limits.deadline_s:
             raise ValueError(
                 f"drain_s ({self.drain_s:g}) must be above limits.deadline_s ({self.limits.deadline_s:g}), "
-                "or requests are cut off whenever a replica goes"
+                "or requests are cut off whenever a replica stops"
             )
         return self

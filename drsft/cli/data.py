@@ -158,7 +158,7 @@ def _guesses(given: Problems, survey: DataSurvey) -> dict[str, str]:
     if found.split != given.split:
         guesses["split"] = f"there is no split {given.split!r}"
     if found.reading != given.reading:
-        guesses["reading.encoding"] = "it is no UTF-8, and its accents stand within words"
+        guesses["reading.encoding"] = "it is not UTF-8 and has accents inside words"
     return guesses
 
 

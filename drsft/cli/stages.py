@@ -39,7 +39,7 @@ def run(
     config: Config,
     overrides: Overrides = None,
     live: Annotated[
-        bool, typer.Option("--live", help="Serve the report on this machine while the run goes on.")
+        bool, typer.Option("--live", help="Serve the report on this machine during the run.")
     ] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of --live; 0 takes a free one.")] = 8710,
 ) -> None:

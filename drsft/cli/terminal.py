@@ -38,7 +38,7 @@ def stoppable() -> Iterator[None]:
             yield
         except KeyboardInterrupt:
             with suppress(OSError):  # the terminal may have gone
-                tell("stopped; the same command goes on from here", logging.WARNING)
+                tell("stopped; run the same command to resume", logging.WARNING)
             raise typer.Exit(128 + (END_REQUESTS.first or signal.SIGINT)) from None
 
 

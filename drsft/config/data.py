@@ -15,16 +15,20 @@ class Reading(Frozen):
     """How to read files; null leaves a choice to the file's first bytes."""
 
     format: Literal["parquet", "arrow", "json", "jsonl", "csv"] | None = Field(
-        None, description="csv: any separator"
+        None, description="null: detected; csv has any separator"
     )
     rows: str | None = Field(
         None,
         min_length=1,
         description="the key below which a JSON document has its rows, `data` or `data.train`",
     )
-    separator: str | None = Field(None, min_length=1, max_length=1, description="between the cells of a CSV")
+    separator: str | None = Field(
+        None, min_length=1, max_length=1, description="the separator of a CSV; null: detected"
+    )
     header: bool | None = Field(None, description="whether a CSV's first record names its columns")
-    encoding: str | None = Field(None, description="of text without a mark that is not UTF-8, such as cp1252")
+    encoding: str | None = Field(
+        None, description="encoding of text that is neither UTF-8 nor has a byte-order mark, such as cp1252"
+    )
 
     @field_validator("encoding")
     @classmethod
@@ -81,16 +85,26 @@ class NearDuplicates(Frozen):
     """
 
     threshold: float = Field(0.8, gt=0, le=1, description="Jaccard similarity of the word shingles")
-    shingle_words: int = Field(2, ge=1, description="words of a shingle")
-    num_permutations: int = Field(128, ge=16, description="of MinHash: more find more, and take more memory")
-    numbers_distinguish: bool = Field(True, description="other numbers or signs: another problem")
-    answers_distinguish: bool = Field(True, description="another reference answer: another problem")
+    shingle_words: int = Field(2, ge=1, description="words per shingle")
+    num_permutations: int = Field(
+        128, ge=16, description="permutations of MinHash: more find more pairs, and take more memory"
+    )
+    numbers_distinguish: bool = Field(
+        True, description="problems with other numbers or signs count as different"
+    )
+    answers_distinguish: bool = Field(
+        True, description="problems with other reference answers count as different"
+    )
 
 
 class Decontaminate(Frozen):
     """Sets aside problems that share words with a benchmark question: drsft/intake/clean/contamination.py."""
 
-    ngram: int = Field(13, ge=2, description="so many words in a row that stand in a benchmark question too")
+    ngram: int = Field(
+        13,
+        ge=2,
+        description="a problem overlaps that shares so many words in a row with a benchmark question",
+    )
     min_words: int = Field(8, ge=2, description="a shorter benchmark question matches as a whole only")
     boilerplate_questions: int = Field(
         3, ge=2, description="words in a row that so many benchmark questions share identify none of them"
@@ -101,8 +115,10 @@ class Problems(Frozen):
     path: str = Field(
         min_length=1, description="a file of any format of docs/data.md, a folder, s3://…, or a hub dataset"
     )
-    split: str = Field("train", description="of a hub dataset, or of a folder or document that names splits")
-    subset: str | None = Field(None, description="which configuration, for a hub dataset")
+    split: str = Field(
+        "train", description="the split of a hub dataset, or of a folder or document that names splits"
+    )
+    subset: str | None = Field(None, description="the configuration of a hub dataset")
     columns: Columns = Columns()
     reading: Reading = Reading()
     kind: str = Field("math", description="the verifier of rows that name none; see docs/verification.md")
@@ -110,7 +126,7 @@ class Problems(Frozen):
         None,
         description="number of the first option, where the answers of kind choice are numbers of options",
     )
-    limit: int | None = Field(None, ge=1, description="only the first so many problems")
+    limit: int | None = Field(None, ge=1, description="use only the first so many problems; null: all")
     part: str | None = Field(
         None,
         pattern=r"^\d{1,2}-\d{1,3}$",

@@ -61,7 +61,7 @@ class Evaluate(Frozen):
         None, description="the papers' protocol; keys written beside it win"
     )
     benchmarks: tuple[Benchmark, ...] = ()
-    base: bool = Field(True, description="the untrained target too")
+    base: bool = Field(True, description="evaluate the untrained target too")
     num_samples: int = Field(16, ge=1, description="k of avg@k")
     temperature: float = Field(1.0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)

@@ -88,9 +88,9 @@ Schedule = Annotated[Linear | Sigmoid | Piecewise | Constant, Field(discriminato
 class LoopGuard(Frozen):
     """Stops a continuation that repeats itself."""
 
-    every_tokens: int = Field(100, ge=1, description="how often it is looked at")
+    every_tokens: int = Field(100, ge=1, description="tokens between two checks")
     ngram_tokens: int = Field(30, ge=1)
-    repeats: int = Field(5, ge=2, description="of one n-gram, overlaps counted")
+    repeats: int = Field(5, ge=2, description="a loop is so many occurrences of one n-gram, overlaps counted")
 
 
 class Mixing(Frozen):
@@ -98,13 +98,14 @@ class Mixing(Frozen):
 
     schedule: Schedule = Linear()
     order: Literal["top_p_first", "temperature_first"] = Field(
-        "top_p_first", description="top-p of the mixture itself, or after temperature as vLLM does"
+        "top_p_first",
+        description="whether top-p applies to the mixture itself, or after temperature as in vLLM",
     )
     hinted_first_token: bool = Field(True, description="the hinted context alone gives the first token")
     answer_marker: str | None = Field(
         "\\boxed{",
         min_length=1,
-        description="once it is written the plain context decides alone; null: never",
+        description="once the text contains it, the plain context decides alone; null: never",
     )
     loop_guard: LoopGuard | None = LoopGuard()
 
@@ -112,7 +113,11 @@ class Mixing(Frozen):
 class Analysis(Frozen):
     """Stage 0: the target analyses the answer; what it writes up to the marker begins its turn."""
 
-    marker: str = Field("# CoT", min_length=1, description="without it there is no hinted decoding")
+    marker: str = Field(
+        "# CoT",
+        min_length=1,
+        description="ends the analysis; without it in the text there is no hinted decoding",
+    )
     max_tokens: int = Field(2048, ge=1)
 
 
@@ -124,7 +129,9 @@ class Hinted(SamplingPhase):
     temperature: float = Field(0.3, ge=0)
     top_p: float = Field(0.95, gt=0, le=1)
     mixing: Mixing = Mixing()
-    analysis: Analysis | None = Field(Analysis(), description="null: the hinted prompt stands as it is")
+    analysis: Analysis | None = Field(
+        Analysis(), description="null: no analysis, the hinted prompt is used as it is"
+    )
     system: str | None = Field(SYSTEM, description="system turn of the hinted context")
     prompt: str = Field(PROMPT, description="its user turn; {question} and {demonstration} are filled in")
     engine: Literal["vllm", "torch"] = Field("vllm", description="torch holds a second copy of the weights")

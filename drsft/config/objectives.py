@@ -14,7 +14,9 @@ from drsft.config.base import Frozen
 # The objectives themselves are the members of `Objective`.
 __all__ = ["Guards", "Needs", "Objective", "objectives_by_kind"]
 
-KlWeight = Annotated[float, Field(ge=0, description="of KL(frozen start ‖ policy), full vocabulary")]
+KlWeight = Annotated[
+    float, Field(ge=0, description="weight of KL(frozen start ‖ policy) over the full vocabulary")
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +108,10 @@ class Idft(WithNeeds):
     beta: float = Field(1.0, gt=0, description="nats of φ that change γ by a factor of e")
     gamma_min: float = Field(0.1, ge=0)
     gamma_max: float = Field(2.0, gt=0)
-    warmup_ratio: float = Field(0.0, ge=0, le=1, description="of all steps, with DFT's γ = 1")
-    transition_ratio: float = Field(0.0, ge=0, le=1, description="of all steps, from γ = 1 to the full γ")
+    warmup_ratio: float = Field(0.0, ge=0, le=1, description="share of all steps with DFT's γ = 1")
+    transition_ratio: float = Field(
+        0.0, ge=0, le=1, description="share of all steps in which γ moves from 1 to its full value"
+    )
     min_p: float = Field(1e-10, ge=0, lt=1, description="tokens below it have no gradient")
     entropy_epsilon: float = Field(
         0.0, ge=0, description="added to p inside the logarithm of H; the release has 1e-10"
@@ -129,7 +133,7 @@ class Eaft(WithNeeds):
     """Entropy-adaptive fine-tuning (arXiv 2601.02151), official: weight (H over the top-k / norm)^alpha."""
 
     kind: Literal["eaft"] = "eaft"
-    top_k: int = Field(20, ge=1, description="likeliest tokens, renormalised")
+    top_k: int = Field(20, ge=1, description="number of likeliest tokens for the entropy, renormalised")
     norm: float = Field(3.0, gt=0, description="about ln 20")
     alpha: float = Field(1.0, ge=0)
 
@@ -184,7 +188,9 @@ class Psft(WithNeeds):
     clip_low: float = Field(0.2, ge=0, lt=1)
     clip_high: float = Field(0.28, gt=0)
     steps_per_snapshot: int = Field(
-        8, ge=1, description="updates for which p_old stays; with 1 the ratio is always 1, which is SFT"
+        8,
+        ge=1,
+        description="updates between two snapshots of p_old; with 1 the ratio is always 1, which is SFT",
     )
 
     @property

@@ -34,11 +34,11 @@ def reference(roots: Mapping[str, type[BaseModel]]) -> str:
 
 
 _HEAD = """\
-<!-- Written by `drsft config`; a test holds it to the settings. -->
+<!-- Written by `drsft config`; a test compares it with the settings. -->
 
 Every key of a configuration file, with its default. On the command line a key is written with dots:
-`train.learning_rate=1e-4`, `train.arms.0.name=mine`. Unknown keys are refused. What changes the records
-(`seed`, `problems`, `target`, `rewrite`) makes another run; everything else joins the run that is there."""
+`train.learning_rate=1e-4`, `train.arms.0.name=mine`. Unknown keys are rejected. What changes the records
+(`seed`, `problems`, `target`, `rewrite`) makes another run; everything else joins the existing run."""
 
 
 def _walk(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:

@@ -29,7 +29,7 @@ class Guided(SamplingPhase):
         description="the expert's solution, the reference answer alone (STaR), or the expert's solution to "
         "be put into own words (SDFT): target.prompts.guided, answered, rephrased",
     )
-    require_steps: bool = Field(False, description="accept only solutions whose equations hold")
+    require_steps: bool = Field(False, description="accept only solutions whose readable equations all hold")
 
 
 class Grounding(Frozen):
@@ -38,23 +38,23 @@ class Grounding(Frozen):
     min_answer_logprob: float | None = Field(
         -7.0,
         le=0,
-        description="nats, of the answer's tokens together where the solution first states it, to the target "
-        "without the guide; null: not asked",
+        description="least log-prob (nats, summed) of the answer's tokens where the solution first states "
+        "it, under the target without the guide; null: not checked",
     )
     derives_answer: bool = Field(
         True,
-        description="a calculation in it has the answer's value, and all equations that can be read hold; "
-        "mathematics only, where the answer is a plain number",
+        description="a calculation in the solution must give the answer, and all readable equations must "
+        "hold; mathematics only, if the answer is a plain number",
     )
     min_equations: int = Field(
         1,
         ge=0,
-        description="that can be read, and all of which hold, where derives_answer is not asked; mathematics "
-        "only; 0: not asked",
+        description="least number of readable equations, all of which must hold, if derives_answer does not "
+        "apply; mathematics only; 0: not checked",
     )
     narrows_gap: bool = Field(
         True,
-        description="a token of it is on average at least as likely to the target as one of the expert's",
+        description="on average its tokens must be at least as likely to the target as the expert's",
     )
 
 
@@ -64,22 +64,28 @@ class Teacher(Frozen):
     model: str
     base_url: str = Field(pattern=r"^https?://", description="such as http://host:8000/v1")
     api_key_env: str | None = Field(None, description="the environment variable that holds the key")
-    weight: float = Field(1.0, gt=0, description="how often this one of several teachers is asked")
-    use: Literal["guide", "direct"] = Field("guide", description="show it to the target, or keep it as it is")
+    weight: float = Field(1.0, gt=0, description="relative frequency with which this teacher is asked")
+    use: Literal["guide", "direct"] = Field(
+        "guide", description="guide: show the solution to the target; direct: train on it unchanged"
+    )
     num_samples: int = Field(1, ge=1)
     temperature: float = Field(0.7, ge=0)
     max_tokens: int = Field(2048, ge=1)
-    timeout_s: float = Field(120, gt=0, description="for one request")
-    max_retries: int = Field(5, ge=0, description="of a request, with growing pauses (Retry-After is heeded)")
+    timeout_s: float = Field(120, gt=0, description="time limit of one request")
+    max_retries: int = Field(
+        5, ge=0, description="retries of a request, with growing pauses (Retry-After is obeyed)"
+    )
 
 
 class Rejections(Frozen):
     """Reasons to reject a sample although its answer is right."""
 
     loop_ngram_tokens: int = Field(20, ge=2)
-    loop_repeats: int = Field(4, ge=0, description="of one n-gram, without overlap; 0 accepts loops")
-    several_boxes: bool = Field(True, description="boxed answers that contradict each other")
-    leakage: bool = Field(True, description="guided solutions that mention their guide")
+    loop_repeats: int = Field(
+        4, ge=0, description="a loop is so many occurrences of one n-gram without overlap; 0 accepts loops"
+    )
+    several_boxes: bool = Field(True, description="reject boxed answers that contradict each other")
+    leakage: bool = Field(True, description="reject guided solutions that mention their guide")
     leakage_in_thoughts: bool = Field(
         True, description="guided solutions whose thought does: trained on, it teaches to look for a guide"
     )
@@ -134,7 +140,8 @@ class Rewrite(Frozen):
     )
     self_align: SamplingPhase = SamplingPhase()
     method: Literal["guided", "hinted", "guided_then_hinted"] = Field(
-        "guided", description="how the unsolved are tried again: guided re-solving, Hinted Decoding, or both"
+        "guided",
+        description="how unsolved problems are tried again: guided re-solving, Hinted Decoding, or both",
     )
     guided: Guided = Guided()
     hinted: Hinted = Hinted()
@@ -143,8 +150,10 @@ class Rewrite(Frozen):
         description="Hinted Decoding beside the method, for arms on hinted data: nothing it finds is kept",
     )
     teachers: tuple[Teacher, ...] = ()
-    fallback: Literal["expert", "drop"] = Field("expert", description="what becomes of the unsolved")
-    num_accepted: int = Field(1, ge=1, description="different accepted solutions wanted for a problem")
+    fallback: Literal["expert", "drop"] = Field("expert", description="what unsolved problems become")
+    num_accepted: int = Field(
+        1, ge=1, description="how many different accepted solutions to keep for a problem"
+    )
     selection: Selection = Field(
         "random", description="which accepted ones are kept; closest: smallest |mean phi| under the target"
     )
@@ -157,10 +166,10 @@ class Rewrite(Frozen):
         Grounding(), description="guided solutions must lead to their answer; null accepts any right one"
     )
     tokens_per_problem: int | None = Field(
-        None, ge=1, description="no further wave past so many sampled tokens"
+        None, ge=1, description="token limit of a problem: no wave begins beyond it"
     )
     tokens_per_run: int | None = Field(
-        None, ge=1, description="in each round; shared out among the shards by their size"
+        None, ge=1, description="token limit of each round, divided among the shards by their size"
     )
     verification: Verification = Verification()
 

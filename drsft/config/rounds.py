@@ -15,7 +15,7 @@ class Rounds(Frozen):
     These settings do not change the run's name, so rounds can be added to a run later.
     """
 
-    count: int = Field(1, ge=1, description="rewrite and train so many times")
+    count: int = Field(1, ge=1, description="how many times to rewrite and train")
     arm: str | None = Field(
         None, description="whose first seed is the next round's target; default: the last on rewritten data"
     )

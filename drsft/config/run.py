@@ -53,23 +53,25 @@ class Resources(Frozen):
         None, gt=0, description="an engine's threads on a CPU; null: by the model's size"
     )
     gpus_per_actor: float | None = Field(
-        None, ge=0, description="null: what the engine is spread over, where there are GPUs"
+        None, ge=0, description="null: the GPUs that the engine is spread over, if there are GPUs"
     )
     verify_workers_per_actor: int = Field(1, ge=1)
     problems_in_flight_per_actor: int = Field(
-        256, ge=1, description="that sample at once; more than the engine holds, or it waits for them"
+        256, ge=1, description="problems sampled at once; should exceed what the engine holds, or it idles"
     )
     shards_in_flight_per_actor: int = Field(
-        16, ge=1, description="that the problems come from: slow ones keep a shard from its end"
+        16, ge=1, description="shards from which these problems come; a shard waits for its slowest problem"
     )
     train_workers: int | None = Field(
         None, ge=1, description="null: one for each GPU of the node that has most, else one"
     )
     max_train_workers: int | None = Field(
-        None, ge=1, description="elastic: between train_workers and so many, as the cluster has room"
+        None,
+        ge=1,
+        description="elastic training: between train_workers and so many, as the cluster has capacity",
     )
     train_group: str | None = Field(
-        None, pattern=NODE_GROUP, description="the same for the training's workers"
+        None, pattern=NODE_GROUP, description="the same as rewrite_group, for the training's workers"
     )
     cpus_per_train_worker: float = Field(1, gt=0)
     gpus_per_train_worker: float | None = Field(None, ge=0, description="null: one, where there are GPUs")
@@ -80,7 +82,7 @@ class Resources(Frozen):
     drain_s: float = Field(
         20,
         ge=0,
-        description="after SIGTERM: how long what is under way may take to be committed",
+        description="after SIGTERM: how long running work may take to be committed",
     )
     dashboard_port: int | None = Field(
         None, ge=1, le=65535, description="show Ray's dashboard of a local cluster on this loopback port"
@@ -130,7 +132,7 @@ class RunConfig(Frozen):
     evaluate: Evaluate = Evaluate()
     rounds: Rounds = Rounds()
     report: Report = Report()
-    traces: Traces | None = Field(None, description="of rewriting, problem by problem; null: none")
+    traces: Traces | None = Field(None, description="traces of rewriting, problem by problem; null: none")
     resources: Resources = Resources()
 
     @model_validator(mode="after")

@@ -69,7 +69,7 @@ class Engine(Frozen):
     max_num_seqs: int = Field(128, ge=1, description="sequences decoded at once")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
     kv_cache_mib: int | None = Field(
-        None, ge=16, description="null: what is needed and free on a CPU, all on a GPU"
+        None, ge=16, description="null: on a CPU what is needed and free, on a GPU all of it"
     )
     enforce_eager: bool = False
     tensor_parallel_size: int = Field(1, ge=1)
@@ -139,7 +139,7 @@ class Target(Frozen):
     def sets_the_templates_own(cls, given: dict[str, Any]) -> dict[str, Any]:
         for name in given:
             if name in _GIVEN_BY_DRSFT or not name.isidentifier():
-                raise ValueError(f"{name!r} is not the user's to set")
+                raise ValueError(f"{name!r} cannot be set: drsft passes it itself")
         return given
 
     @model_serializer(mode="wrap")

@@ -13,4 +13,6 @@ class Traces(Frozen):
     endpoint: str = Field(
         pattern=r"^https?://[^\s@]+$", description="an OTLP/HTTP collector, such as http://collector:4318"
     )
-    share: float = Field(1.0, gt=0, le=1, description="of the problems, chosen at random")
+    share: float = Field(
+        1.0, gt=0, le=1, description="share of the problems that is traced, chosen at random"
+    )

@@ -60,9 +60,13 @@ def _arms_of_matrix(data: Any, objectives: Any) -> list[dict[str, Any]]:
 class GapFilter(Frozen):
     """Leaves texts out of training by their log-probs and φ; a bound that is not set is off."""
 
-    min_logprob: float | None = Field(None, le=0, description="of the mean over a text's tokens, nats")
-    min_phi: float | None = Field(None, description="of the mean φ over a text's tokens, nats")
-    max_abs_phi: float | None = Field(None, gt=0, description="likewise, on either side of zero")
+    min_logprob: float | None = Field(
+        None, le=0, description="lower bound of a text's mean log-prob, nats a token"
+    )
+    min_phi: float | None = Field(None, description="lower bound of a text's mean φ, nats a token")
+    max_abs_phi: float | None = Field(
+        None, gt=0, description="upper bound of the absolute value of a text's mean φ, nats a token"
+    )
 
     @model_validator(mode="after")
     def has_a_bound(self) -> "GapFilter":
@@ -86,34 +90,38 @@ class Train(Frozen):
         description="or {data: […], objectives: […]}: each objective on each data; []: train nothing",
     )
     seeds: tuple[int, ...] = Field((0,), min_length=1)
-    filter: GapFilter | None = Field(None, description="which texts are left out by their gap")
+    filter: GapFilter | None = Field(None, description="leaves texts out by their gap; null: none")
     seq_len: int = Field(2048, ge=16, description="tokens that a row may have; longer texts are left out")
     thoughts: Literal["keep", "mask"] | Annotated[float, Field(ge=0, le=1)] = Field(
         "keep",
         description="weight of the loss on thoughts and their markers, 0 to 1; mask is 0, keep is 1",
     )
-    packing: bool = Field(True, description="several texts to a row; else each is a row of its own")
+    packing: bool = Field(True, description="pack several texts into a row; else each is a row of its own")
     batch_rows: int = Field(64, ge=1, description="rows of one step, over all workers")
     micro_batch_rows: int = Field(
         1, ge=1, description="full rows that one forward on one worker may hold; short ones go together"
     )
     num_epochs: int = Field(1, ge=1)
     learning_rate: float = Field(5e-5, gt=0)
-    warmup_ratio: float = Field(0.1, ge=0, le=1, description="of all steps; then cosine to zero")
+    warmup_ratio: float = Field(
+        0.1, ge=0, le=1, description="share of all steps for the warm-up; then cosine to zero"
+    )
     weight_decay: float = Field(0.01, ge=0)
     adam_betas: tuple[float, float] = (0.9, 0.95)
     max_grad_norm: float = Field(1.0, gt=0)
     activation_checkpointing: bool = False
     lora: Lora | None = Field(None, description="{} trains adapters with the defaults; null the whole model")
     checkpoint_every_steps: int = Field(100, ge=1)
-    num_checkpoints: int = Field(2, ge=1, description="how many stay, besides the best")
+    num_checkpoints: int = Field(2, ge=1, description="how many checkpoints are kept, besides the best")
     validation_share: float = Field(
-        0, ge=0, le=0.5, description="of the problems, held out and scored with every checkpoint"
+        0, ge=0, le=0.5, description="share of the problems that is held out and scored with every checkpoint"
     )
-    export: Literal["last", "best"] = Field("last", description="best: of the checkpoints, by validation")
+    export: Literal["last", "best"] = Field(
+        "last", description="last: the last step; best: the best checkpoint by validation"
+    )
     trackers: tuple[TrackerName, ...] = ("tensorboard",)
     initial_model: str | None = Field(
-        None, description="what training starts from where that is not the target that rewrote"
+        None, description="the model that training starts from, if not the target that rewrote"
     )
 
     @field_validator("thoughts")

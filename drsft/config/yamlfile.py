@@ -63,5 +63,5 @@ def _check_keys(node: yaml.MappingNode) -> None:
         if isinstance(key, yaml.ScalarNode):
             if (key.tag, key.value) in seen:
                 line = key.start_mark.line + 1
-                raise NotYamlError(f"line {line}: the key {key.value!r:.60} stands there twice")
+                raise NotYamlError(f"line {line}: the key {key.value!r:.60} occurs twice")
             seen.add((key.tag, key.value))

@@ -31,7 +31,7 @@ _TWICE = (
     "two drivers would commit one shard; use another store, or set "
     f"{LOCK_VARIABLE}={SINGLE_DRIVER} (docs/storage.md)"
 )
-_PAID = "what killed writers leave is paid for; set a lifecycle rule (docs/storage.md)"
+_PAID = "uploads left by killed writers are paid for; set a lifecycle rule (docs/storage.md)"
 
 Probe = Callable[[str, Store], Check]
 

@@ -69,7 +69,9 @@ def body_of(causal_lm: Any) -> Any:
     if body is causal_lm:  # its prefix names a part of a larger model, as Llama 4's does
         body = getattr(causal_lm, "model", None)
     if body is None:
-        raise ModelError(f"{type(causal_lm).__name__} is not supported: it has no body apart from its head")
+        raise ModelError(
+            f"{type(causal_lm).__name__} is not supported: its head cannot be separated from its body"
+        )
     return body
 
 

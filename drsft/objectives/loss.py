@@ -83,7 +83,9 @@ def fused_loss(hidden_ND: Tensor, head: Head, labels_N: Tensor, request: LossReq
     check_alignment(hidden_ND, labels_N)
     needs = request.objective.needs
     if needs.start_model != (request.start is not None):
-        raise ValueError(f"{request.objective.kind}: a frozen start goes with a KL term, and only with one")
+        raise ValueError(
+            f"{request.objective.kind}: a frozen start is needed for a KL term, and only for one"
+        )
     known_terms = None
     if needs.whole_documents:
         statistics = token_statistics(hidden_ND, head, labels_N, chunk_tokens=request.chunk_tokens)

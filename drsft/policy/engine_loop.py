@@ -210,7 +210,7 @@ def refusal(error: BaseException) -> InputError:
     """Returns the one-line error of a request that the engine rejected."""
     if isinstance(error, InputError):
         return error
-    return InputError(f"the engine refused a request: {first_line(error)}")
+    return InputError(f"the engine rejected a request: {first_line(error)}")
 
 
 def first_line(error: BaseException) -> str:

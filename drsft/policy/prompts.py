@@ -68,7 +68,7 @@ def _fetched(url: str) -> str:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     download_folder(open_store(url), "", Path(folder))
     if not os.listdir(folder):
-        raise ModelError(f"target.model {url!r}: nothing is there")
+        raise ModelError(f"target.model {url!r}: no object there")
     return folder
 
 

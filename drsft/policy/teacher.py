@@ -122,8 +122,8 @@ class OpenAITeachers:
         may_pass = has_answered or is_of_request or isinstance(error, ValueError)
         if self._num_failed[teacher] >= (FAILURES_IN_A_ROW if may_pass else 1):
             raise SetupError(
-                f"{where} gives no solutions: {failure}, {_detail(error)}; the same command goes on "
-                "from here when it does"
+                f"{where} gives no solutions: {failure}, {_detail(error)}; run the same command to "
+                "resume when it does"
             ) from error
         return failure
 

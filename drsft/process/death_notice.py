@@ -17,8 +17,8 @@ from drsft.process.logs import JsonStream, wants_json
 __all__ = ["last_word"]
 
 LINE = (
-    "error: ended from outside: by Ray, whose head or node here is gone, or by the system, for want of "
-    "memory; the same command goes on from here"
+    "error: the driver was killed: Ray lost its head or this node, or the system ran out of memory; "
+    "run the same command to resume"
 )
 
 

@@ -92,7 +92,9 @@ async def _grounded(attempt: Attempt, settings: Grounding, grounding_check: Grou
     It is not scored if its equations already reject it, or if it is too long after the plain prompt.
     """
     if grounding_check is None:
-        raise ValueError("grounding is asked for, and nothing is there to score solutions")
+        raise ValueError(
+            "the rules check grounding, but no grounding_check was given; pass one, or set grounding to None"
+        )
     if attempt.rejection is not None:
         return attempt
     with span("ground", sample=attempt.rollout.sample_index):

@@ -170,9 +170,11 @@ def acquire(
             continue
         if told != term:
             told = term
-            say(f"{holder} has this run's lease; watching whether it is alive ({pace.expires_s:g} s at most)")
+            say(
+                f"{holder} holds this run's lease; checking whether it lives ({pace.expires_s:g} s at most)"
+            )
         if _has_stopped_beating(store, term, pace):
-            say(f"{holder} has given no sign of life for {pace.expires_s:g} s; going on in its place")
+            say(f"{holder} has not renewed its lease for {pace.expires_s:g} s; continuing in its place")
             if store.create(layout.lease(term + 1, "json"), json.dumps(asdict(Holder.here())).encode()):
                 return Lease(store, term + 1, pace=pace, on_lost=on_lost)
         elif time.monotonic() >= until_s and not _is_over(store, term, holder):

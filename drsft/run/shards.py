@@ -53,7 +53,10 @@ class ShardSet:
             return Commit(shard=shard, data_key=data_key, num_rows=table.num_rows, summary=summary or {})
         winner = self.find(shard)
         if winner is None:
-            raise StorageError(f"commit of shard {shard} was refused, yet there is none in {self._store.url}")
+            raise StorageError(
+                f"{self._store.url} rejected the commit of shard {shard} as existing, but has none; "
+                "check the store: drsft doctor storage URL"
+            )
         if winner.data_key != data_key:
             self._store.delete(data_key)
         return winner

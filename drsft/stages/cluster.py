@@ -90,7 +90,7 @@ def quiet_stderr(console: Console) -> Iterator[None]:
     except BaseException as error:
         if not isinstance(error, UserError | KeyboardInterrupt):  # there the message says it all
             name = _kept(log.fileno())
-            console.print(f"what Ray said is in {name}", style="dim", soft_wrap=True, highlight=False)
+            console.print(f"Ray's own output is in {name}", style="dim", soft_wrap=True, highlight=False)
         raise
     finally:
         sys.stderr.flush()

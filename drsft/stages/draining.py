@@ -25,7 +25,7 @@ def draining(board: Any, grace_s: float, console: Console) -> Iterator[None]:
     def drain() -> None:
         board.drain.remote()
         with suppress(OSError, ValueError):  # the terminal may have gone, or its stream been closed
-            line = f"asked to end: finishing what is under way, {grace_s:g} s at most"
+            line = f"draining: finishing running work, {grace_s:g} s at most"
             console.print(line, highlight=False, soft_wrap=True)
         if not is_over.wait(grace_s):
             END_REQUESTS.end()

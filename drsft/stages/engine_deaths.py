@@ -12,7 +12,7 @@ from enum import StrEnum
 __all__ = ["MAX_TRIES", "EngineDeaths", "Permit"]
 
 MAX_TRIES = 3
-KILLED = "its process ended without a word: killed, or out of memory"
+KILLED = "its process ended without a message: killed, or out of memory"
 _NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")  # addresses and sizes differ between deaths of one cause
 
 

@@ -101,7 +101,7 @@ def run_pipeline(
         if not withdrawn:
             raise
         _say(console, f"warning: {error}")
-        _say(console, f"withdrawn, to be done again: {', '.join(withdrawn)}")
+        _say(console, f"damaged and withdrawn, computed again: {', '.join(withdrawn)}")
     return run()
 
 
@@ -168,9 +168,9 @@ def _waits_for(one: Round, start: _Start) -> str | None:
     if not one.has_target:
         return f"round {one.number - 1} is not trained yet"
     if "rewrite" not in start.stages and not rewriting.is_complete(one.run, start.plan):
-        return "it is not rewritten yet; drsft rewrite goes on with it"
+        return "it is not rewritten yet; drsft rewrite resumes it"
     if {"train", "evaluate"} & set(start.stages) == {"evaluate"} and not training.is_complete(one.run):
-        return "it is not trained yet; drsft train goes on with it"
+        return "it is not trained yet; drsft train resumes it"
     return None
 
 

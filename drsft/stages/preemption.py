@@ -34,7 +34,7 @@ def announce(*, seconds: float) -> str:
         deadline_ms,
     )
     if not is_accepted:
-        raise RuntimeError(f"the cluster does not let this node go: {reason}")
+        raise RuntimeError(f"the cluster rejects the removal of this node: {reason}")
     return str(context.get_node_id())
 
 

@@ -29,7 +29,7 @@ UNCHUNKED = (  # clients then send a body as one piece, without a checksum behin
 )
 _CURES = (  # what an S3 server's error says, in boto3's spelling or pyarrow's, and what to do
     (r"Request_?Time_?Too_?Skewed", "this machine's clock is off; set it, or let NTP do it"),
-    (r"No_?Such_?Bucket|bucket does not exist", "there is no such bucket; make it, or mend its name"),
+    (r"No_?Such_?Bucket|bucket does not exist", "there is no such bucket; create it, or fix its name"),
     (r"Header_?Malformed|Permanent_?Redirect|status 301", "set AWS_REGION to the bucket's region"),
     (
         r"IfNoneMatch|If-None-Match|PutObject operation: (A header you provided|Not_?Implemented)",

@@ -56,7 +56,9 @@ def load_tensors(state: dict[str, Any], store: Store, *, is_alone: bool) -> None
         if isinstance(reasons[0], StorageError):
             raise reasons[0] from error
         reason = (str(reasons[0]).strip().splitlines() or [type(reasons[0]).__name__])[0][:300]
-        raise StorageError(f"the checkpoint cannot be read: {reason}; remove it to go on without") from error
+        raise StorageError(
+            f"the checkpoint cannot be read: {reason}; remove it to continue without it"
+        ) from error
 
 
 class _Index(pickle.Unpickler):
@@ -65,7 +67,9 @@ class _Index(pickle.Unpickler):
             return super().find_class(module, name)
         if module == "torch" and isinstance(dtype := getattr(torch, name, None), torch.dtype):
             return dtype
-        raise pickle.UnpicklingError(f"its index asks for {module}.{name}, which no checkpoint of ours does")
+        raise pickle.UnpicklingError(
+            f"its index asks for {module}.{name}, which no checkpoint of drsft contains"
+        )
 
 
 class _Reader(StorageReader):

@@ -38,7 +38,7 @@ def add_batches(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int
         response_class=StreamingResponse,
     )
     async def batch(body: BatchRequest, request: Request, key: Key = caller) -> Response:
-        """Rewrite several problems; each result is sent as soon as it is ready.
+        """Rewrite several problems; the line of each is sent as soon as it has its result or error.
 
         A problem that finds the service full waits for room until its deadline.
         """

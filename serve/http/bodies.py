@@ -50,7 +50,7 @@ def in_time(limit_s: float, receive: Receive) -> Receive:
             async with asyncio.timeout_at(until_s):
                 message = await receive()
         except TimeoutError as error:
-            detail = f"the body was not there after {limit_s:g} s"
+            detail = f"the body did not arrive within {limit_s:g} s"
             raise HTTPException(408, detail, headers={"Connection": "close"}) from error
         if not message.get("more_body", False):
             until_s = None

@@ -67,7 +67,7 @@ def error_document(error: BaseException, request_id: str) -> tuple[ErrorBody, di
         case EngineUnavailable():
             return _body(503, "no engine is available; try again in 5 s", request_id), {"Retry-After": "5"}
         case Draining():
-            return _body(503, "the service is ending; try again in 5 s", request_id), {"Retry-After": "5"}
+            return _body(503, "the service is draining; try again in 5 s", request_id), {"Retry-After": "5"}
         case RequestValidationError():
             faults = tuple(map(_field_error, error.errors()[:MOST_FAULTS]))
             first = faults[0] if faults else {"field": "body", "message": "invalid"}
@@ -77,7 +77,7 @@ def error_document(error: BaseException, request_id: str) -> tuple[ErrorBody, di
             return _body(error.status_code, str(error.detail), request_id), headers
         case _:
             _log.error("request %s failed", request_id, exc_info=error)
-            return _body(500, "something went wrong here; the request id finds it in the log", request_id), {}
+            return _body(500, "internal error; search the service's log for the request id", request_id), {}
 
 
 def error_response(body: ErrorBody, headers: Mapping[str, str]) -> Response:

@@ -91,7 +91,9 @@ class ResultCache:
     def _check(self, key: Slot, content: str) -> None:
         known, _ = self._contents.setdefault(key, (content, self._clock_s() + self._keep_s))
         if known != content:
-            raise IdempotencyConflict("this Idempotency-Key came with another request before; use a new one")
+            raise IdempotencyConflict(
+                "this Idempotency-Key was used with another request before; use a new one"
+            )
         if len(self._contents) > self._max_entries:
             self._contents.popitem(last=False)
 

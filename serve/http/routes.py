@@ -114,12 +114,12 @@ async def _disconnected(request: Request) -> None:
 def _add_health(app: FastAPI, backend: Backend) -> None:
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
-        """This process responds."""
+        """Respond while the process is alive, whatever its engines do."""
         return {"status": "ok"}
 
     @app.get("/readyz", responses={503: ERRORS[503]})
     async def readyz() -> Readiness:
-        """An engine responds, and requests are accepted."""
+        """Respond with 200 while an engine is up and requests are admitted, otherwise with 503."""
         backend.gate.check()
         return Readiness(status="ready", engine_requests=await backend.num_pending())
 

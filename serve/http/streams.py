@@ -53,7 +53,7 @@ def add_streams(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int
             str | None, Header(max_length=128, description="resume a resumable stream after this event's id")
         ] = None,
     ) -> Response:
-        """Rewrite one problem and send each stage, attempt, text, verdict and the result as it happens.
+        """Rewrite one problem and send an event for each stage, attempt, new text and verdict as it happens.
 
         The last event is `result` or `error`. An error before the first event is a status instead.
         """

@@ -99,7 +99,7 @@ def test_yaml_is_read_or_refused(text: str) -> None:
         ("a: &a [*a]", "nested too deeply"),
         ("[" * 5000, "nested too deeply"),
         ("a: " + "[" * 60 + "]" * 60, "nested too deeply"),
-        ("name: x\nname: y", "line 2: the key 'name' stands there twice"),
+        ("name: x\nname: y", "line 2: the key 'name' occurs twice"),
         ("train: {seeds: [0], seeds: [1]}", "twice"),
         ("a: 2026-99-99", "month"),
         ("a: " + "1" * 5000, "4300 digits"),

@@ -90,7 +90,7 @@ def test_a_request_that_the_engine_does_not_take_ends_in_one_line_and_its_neighb
     before, refused, after = ask(loop, "before", name, "after")
     assert (before, after) == ("before done", "after done")
     assert isinstance(refused, InputError)
-    assert str(refused) == f"the engine refused a request: {line}"
+    assert str(refused) == f"the engine rejected a request: {line}"
     assert ask(loop, "later") == ["later done"]
     loop.check(max_silence_s=30)
     loop.close()

@@ -162,7 +162,7 @@ def test_failures_now_and_then_are_counted_and_many_in_a_row_end_the_run() -> No
         texts = solve(teacher(server.url), times=len(few) * 2)
     failures = [text.failure for text in texts if text.failure]
     assert failures == ["the teacher answered with status 500"] * 2 * (FAILURES_IN_A_ROW - 1)
-    with serving(*few, 500) as server, pytest.raises(SetupError, match="goes on from here"):
+    with serving(*few, 500) as server, pytest.raises(SetupError, match="to resume"):
         solve(teacher(server.url), times=len(few) + 1)
 
 

@@ -123,6 +123,6 @@ def test_a_request_to_stop_ends_the_run_in_order_and_says_how_to_go_on(
     if sent is signal.SIGTERM:
         assert "finishing what is under way" in rest
         assert 8 <= committed < 240, "the two shards that were under way are committed, and no further ones"
-    assert rest.strip().endswith("stopped; the same command goes on from here")
+    assert rest.strip().endswith("stopped; run the same command to resume")
     _, alive = psutil.wait_procs(children, timeout=90)
     assert not alive

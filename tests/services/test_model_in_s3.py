@@ -19,7 +19,7 @@ def test_a_model_in_s3_loads_like_a_folder(object_store: Any, monkeypatch: pytes
     for name, value in object_store.environment.items():
         monkeypatch.setenv(name, value)
     url = f"{object_store.url}/{uuid.uuid4().hex}"
-    with pytest.raises(ModelError, match="nothing is there"):
+    with pytest.raises(ModelError, match="no object there"):
         model_location(f"{url}/export")
     local = Path(model_location("embedded"))
     upload_folder(open_store(url), local, "train/export")

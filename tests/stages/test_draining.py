@@ -54,4 +54,4 @@ def test_a_request_sent_twice_at_once_drains_once_and_ends_with_its_own_code(
         said, first_line, ended = _ended(grace_s, kind, sent, sent)
         assert said == "drain "
         assert ended == code
-    assert first_line == "asked to end: finishing what is under way, 0.01 s at most"
+    assert first_line == "draining: finishing running work, 0.01 s at most"

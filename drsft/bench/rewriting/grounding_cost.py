@@ -92,7 +92,7 @@ def bench_grounding(config: RunConfig, *, num_rounds: int = 5) -> Iterator[Groun
             tried = asyncio.run(rewritten(problems, alone, policy=policy))
             unsolved = [record.problem for record in tried if record.source is not Source.OWN]
             if not unsolved:
-                raise InputError("the model solves every problem alone: no guided stage is there to measure")
+                raise InputError("the model solves every problem alone: there is no guided stage to measure")
             records = asyncio.run(rewritten(unsolved, guided, policy=policy))
         for _ in range(num_rounds):
             with VLLMPolicy(config.target, prompter) as policy:  # whose cache holds no text that is scored

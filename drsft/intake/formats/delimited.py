@@ -98,9 +98,7 @@ def _rows(reader: _Records, names: list[str], name: str, *, skips_first: bool) -
 
 def _row(cells: list[str], names: list[str], place: str) -> Row | BadRow:
     if len(cells) != len(names):
-        reason = (
-            f"{len(cells)} cells where the table has {len(names)} columns; is a quote or separator astray?"
-        )
+        reason = f"{len(cells)} cells where the table has {len(names)} columns; check quotes and separators"
         return BadRow(place, reason, _printable(", ".join(cells)[:500]))
     if not _is_unicode(cells):
         return BadRow(place, NOT_UTF8, _printable(", ".join(cells)[:500]))

@@ -61,7 +61,7 @@ def weight_finding(gap: GapSummary) -> Finding:
         if group is not None and (weight := group.weight("dft")) is not None
     ]
     if len(shares) < 2:
-        return Finding(sentence="What each objective would make of the texts", detail=detail)
+        return Finding(sentence="How many tokens each objective would leave in effect", detail=detail)
     return Finding(
         sentence=f"DFT would leave {percent(shares[0], 0)} of the demonstrations' tokens in effect and "
         f"{percent(shares[1], 0)} of the kept ones.",

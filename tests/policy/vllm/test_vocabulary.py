@@ -113,7 +113,7 @@ def test_padding_is_never_drawn_for_a_pair_either(padded: Target) -> None:
     ("prompt", "line"),
     [
         ((*PROMPT, 775), "token id 775, and the model's embedding has 700 rows"),
-        ((), "the engine refused a request: .*cannot be empty"),
+        ((), "the engine rejected a request: .*cannot be empty"),
     ],
     ids=["beyond the embedding", "refused by vLLM"],
 )
