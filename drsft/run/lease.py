@@ -170,9 +170,7 @@ def acquire(
             continue
         if told != term:
             told = term
-            say(
-                f"{holder} holds this run's lease; checking whether it lives ({pace.expires_s:g} s at most)"
-            )
+            say(f"{holder} holds this run's lease; checking whether it lives ({pace.expires_s:g} s at most)")
         if _has_stopped_beating(store, term, pace):
             say(f"{holder} has not renewed its lease for {pace.expires_s:g} s; continuing in its place")
             if store.create(layout.lease(term + 1, "json"), json.dumps(asdict(Holder.here())).encode()):
