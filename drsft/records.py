@@ -233,9 +233,6 @@ class StepReport:
     written.
 
     `derives_answer` says whether a calculation gives the answer, or None if unknown; records do not store it.
-
-    `derives_answer` says whether a calculation gives the answer, None where that is not known; records do not
-    keep it.
     """
 
     num_read: int
@@ -275,8 +272,6 @@ class Verdict:
     """A verifier's finding with a countable reason; `answer` is as extracted, before normalising.
 
     `steps` is the report on the equations if these decided, and None if only the answer did.
-
-    `steps` is the report of the equations where these decided, and None where only the answer did.
     """
 
     outcome: Outcome

@@ -100,7 +100,8 @@ def compare_models(config: RunConfig, first: str, second: str, console: Console)
             table.add_row(*_difference_cells(benchmark.name, samples[0], samples[1], difference))
     if not num_compared:
         raise InputError(
-            f"no benchmark of {config.run_id} was evaluated with both {first} and {second}; evaluate first"
+            f"no benchmark of {config.run_id} was evaluated with both {first} and {second}; "
+            "run drsft evaluate first"
         )
     console.print(table)
     console.print(

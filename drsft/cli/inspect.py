@@ -56,8 +56,6 @@ def browse(
     """Prints the run's summary, then the first `limit` records that match. Raises InputError without records.
 
     It reads only the shards needed to reach the limit. `show_heat` needs the run's gap report (InputError).
-
-    Reads no more shards than it takes to fill the limit. `show_heat` needs the run's gap report (InputError).
     """
     run.check_has_records()
     plan, summaries = run.plan(), run.summaries()

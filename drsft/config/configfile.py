@@ -46,8 +46,6 @@ def settings_of(
     """Returns the settings in a tree of keys, changed by overrides.
 
     Raises ConfigError, whose line begins with `source`.
-
-    ConfigError, a line that begins with `source`.
     """
     for override in overrides:
         _apply(tree, override)

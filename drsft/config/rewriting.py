@@ -198,8 +198,8 @@ class Rewrite(Frozen):
     def shown_teachers_are_of_use(self) -> "Rewrite":
         if self.guided.num_samples == 0 and any(teacher.use == "guide" for teacher in self.teachers):
             raise ValueError(
-                "teachers: use: guide shows a solution to the target, which guided.num_samples: 0 never "
-                "asks again; set use: direct"
+                "teachers: use: guide shows a solution to the target in the guided phase, which "
+                "guided.num_samples: 0 switches off; set use: direct"
             )
         return self
 

@@ -171,7 +171,8 @@ class RunConfig(Frozen):
             )
         if hinted and self.train.filter:
             raise ValueError(
-                f"train.filter goes by the gap report, which leaves out what arm {hinted[0]!r} trains on"
+                f"train.filter needs scores of the gap report, which has none for arm {hinted[0]!r}; leave "
+                "the filter or the arm out"
             )
         return self
 

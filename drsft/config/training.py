@@ -156,7 +156,8 @@ class Train(Frozen):
         taken = [name for name in names if name == "base" or name.startswith("packed-")]
         if taken:
             raise ValueError(
-                f"arm name {taken[0]!r} is taken: base is the untrained model, packed-… its data"
+                f"arm name {taken[0]!r} is reserved: "
+                "base is the untrained model, packed-… are files of packed rows; choose another"
             )
         return arms
 

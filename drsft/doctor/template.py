@@ -107,8 +107,6 @@ def check_template(model: str, overrides: list[str]) -> TemplateReport:
     """Returns the report on a model, or on the target of a YAML configuration.
 
     Raises ConfigError for wrong overrides.
-
-    ConfigError for wrong overrides.
     """
     if model.endswith((".yaml", ".yml")):
         config: RunConfig = load_config(Path(model), overrides)

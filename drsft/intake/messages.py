@@ -40,9 +40,7 @@ def read_conversation(value: Any, *, keeps_thought: bool = False) -> Conversatio
     """Returns the turns, stripped of white space.
 
     An assistant's last turn must follow a user's turn. A separate thought (`reasoning_content`) is read from
-    the last turn only, and only with `keeps_thought`: then the answer begins with it, in <think> tags. Exact
-    duplicates are only counted. Another solution to a known problem is set aside. The screens find
-    near-duplicates and problems of a benchmark.
+    the last turn only, and only with `keeps_thought`: then the answer begins with it, in <think> tags.
     """
     turns = _listed(value)
     if isinstance(turns, UnusableConversation):

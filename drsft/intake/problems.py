@@ -2,9 +2,6 @@
 
 Exact duplicates are only counted. Another solution to a known problem is set aside. The screens find
 near-duplicates and problems of a benchmark.
-
-Exact duplicates are only counted, and other solutions to a problem set aside; near-duplicates and problems of
-a benchmark are found by the screens.
 """
 
 from collections import Counter

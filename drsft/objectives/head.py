@@ -79,8 +79,6 @@ def head_of(causal_lm: Any, shape: HeadShape | None = None) -> Head:
     """Returns the head of a Hugging Face causal language model.
 
     Without `shape` it is measured (`head_shape`).
-
-    Without `shape` the model is tried (`head_shape`).
     """
     shape = shape or head_shape(causal_lm)
     module = causal_lm.get_output_embeddings()

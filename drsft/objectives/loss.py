@@ -152,7 +152,7 @@ class _FusedLoss(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         if ctx.gradients is None:
-            raise RuntimeError("the fused loss's gradient was taken already")
+            raise RuntimeError("the fused loss's gradient was already computed; compute the loss again")
         found, ctx.gradients = ctx.gradients, None
         scaled = (None if gradient is None else gradient.mul_(grad) for gradient in found)
         return (*scaled, None, None, None, None, None)

@@ -32,9 +32,7 @@ def build_engines(
 
     `shares_card` says that what `rewrite` needs besides the engine is on the engine's card, not in another
     process. Raises ModelError for a model that cannot be loaded, SetupError or ConfigError if Hinted Decoding
-    cannot run as configured, and ConfigError for what does not fit on the card. p is the hinted context's
-    distribution and q the plain one's. `forced_weight_B` is λ where it is not NaN; the schedule decides
-    elsewhere.
+    cannot run as configured, and ConfigError for what does not fit on the card.
     """
     target = _within_its_share(target, rewrite if shares_card else Rewrite())
     if rewrite.is_hinted and rewrite.hinted.engine == "vllm":

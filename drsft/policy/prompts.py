@@ -180,10 +180,6 @@ def chat_messages(problem: Problem, template: str, *, system: str | None) -> lis
     """Returns the turns before the assistant's, as chat templates take them.
 
     `template` is that of the last user turn. A system turn of the problem's conversation replaces `system`.
-
-    `template` is of the last user turn.
-
-    A system turn of the problem's conversation takes the place of `system`.
     """
     turns = [{"role": turn.role, "content": turn.content} for turn in problem.earlier]
     has_own_system = bool(turns) and turns[0]["role"] == "system"

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from drsft.process.logs import JsonStream, wants_json
 
-__all__ = ["last_word"]
+__all__ = ["notice_if_killed"]
 
 LINE = (
     "error: the driver was killed: Ray lost its head or this node, or the system ran out of memory; "
@@ -23,7 +23,7 @@ LINE = (
 
 
 @contextmanager
-def last_word() -> Iterator[None]:
+def notice_if_killed() -> Iterator[None]:
     """Prints a line to stderr if this process is killed inside the block, where no Python code can react."""
     child = subprocess.Popen(
         [sys.executable, "-m", "drsft.process.death_notice"],

@@ -57,8 +57,6 @@ def collect(run: Run, *, max_rows: int = MAX_ROWS) -> ReportData:
     """Returns everything that the run has so far, and its first rows.
 
     Raises InputError if there is no such run.
-
-    Raises InputError when there is no such run.
     """
     config, plan = run.config, run.plan()
     if plan is None:

@@ -86,8 +86,6 @@ class ComparisonRow:
 
     `low` and `high` bound avg@k at 95 %, over problems and training seeds. A problem of the benchmark is
     clean when no training problem overlaps with it (docs/evaluation.md).
-
-    A problem of the benchmark is clean when no training problem overlaps with it (docs/evaluation.md).
     """
 
     arm: str  # "base" for the untrained target

@@ -186,11 +186,9 @@ def _is_over(store: Store, term: int, holder: Holder) -> bool:
 
 
 def _has_stopped_beating(store: Store, term: int, pace: LeaseTiming) -> bool:
-    """Watches a term.
+    """Watches a term and returns whether its count stays equal for `expires_s`.
 
-    Returns True if its count stays equal for `expires_s`, False once it changes or is released.
-
-    False as soon as it changes or is released.
+    It returns False as soon as the count changes or the term is released.
     """
     before, until_s = _count(store, term), time.monotonic() + pace.expires_s
     while time.monotonic() < until_s:

@@ -81,8 +81,6 @@ class ShardSet:
         """Returns the summaries of all commits, in order of the shards.
 
         `read` raises ValueError if one is damaged.
-
-        `read` raises ValueError for what is damaged.
         """
         found = []
         for shard, commit in sorted(self.commits().items()):

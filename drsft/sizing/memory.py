@@ -36,8 +36,6 @@ def memory_of(config: RunConfig, shape: ModelShape) -> tuple[StageMemory, ...]:
     """Returns the memory of rewriting, gap and training.
 
     Evaluation holds as much as rewriting with the engine alone.
-
-    Evaluation holds what rewriting does, with the engine alone.
     """
     target, resources = config.target, config.resources
     size = shape.size(target.dtype)

@@ -108,7 +108,7 @@ def run_scores(store: Store, config: RunConfig) -> pa.Table:
     """Returns the `row_columns` of the run's texts. Raises StageError before the gap stage."""
     if not store.exists(GAP.report):
         raise StageError(
-            "train.filter goes by the gap report, which this run has not yet; run drsft gap first"
+            "train.filter needs the gap report, which this run does not have yet; run drsft gap first"
         )
     return pa.concat_tables(_row_tables(_of_run(config).scores(store)))
 

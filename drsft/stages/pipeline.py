@@ -20,7 +20,7 @@ from drsft.evaluate.contamination import measure_contamination
 from drsft.gap.report import read_gap_report
 from drsft.intake.planning import Planning
 from drsft.policy.vllm.options import check_options
-from drsft.process.death_notice import last_word
+from drsft.process.death_notice import notice_if_killed
 from drsft.report.terminal.gap import gap_view
 from drsft.rewrite.data_views import rows_of_view
 from drsft.run import lease
@@ -260,7 +260,7 @@ def _connect_once(
     """Connects to Ray for the rest of the run, if not yet connected, and records the time until then."""
     if not ray.is_initialized():
         with until_connected():
-            cluster.enter_context(last_word())
+            cluster.enter_context(notice_if_killed())
             cluster.enter_context(quiet_stderr(console))
             cluster.enter_context(connected(dashboard_port=resources.dashboard_port))
             quiet_ray_data()

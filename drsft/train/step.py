@@ -49,8 +49,6 @@ def train_step(
     """Makes one update from the rows of `step` and returns its metrics.
 
     The gradient is the same for any world and micro-batch size.
-
-    Its gradient is the same for any world and micro-batch size.
     """
     started_s = time.perf_counter()
     settings, arm, order = training.settings, training.job.arm, training.order

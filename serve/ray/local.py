@@ -15,7 +15,7 @@ from rich.console import Console
 from drsft.errors import ConfigError, SetupError
 from drsft.policy.prompts import target_prompter
 from drsft.policy.vllm.options import check_options
-from drsft.process.death_notice import last_word
+from drsft.process.death_notice import notice_if_killed
 from drsft.process.end_requests import END_REQUESTS, SIGNALS
 from drsft.rewrite.hinted import hinted_prompter
 from drsft.stages.cluster import check_port_is_free, connected, is_own_machine, quiet_stderr
@@ -50,7 +50,7 @@ def serve_here(config: ServeConfig, *, host: str, port: int) -> None:
     check_options(config.target, is_own_machine=is_own_machine())
     os.environ.update({key: os.environ.get(key, value) for key, value in _ENVIRONMENT.items()})
     stdout = sys.stdout
-    with END_REQUESTS.installed(), last_word(), ExitStack() as ending, connected():
+    with END_REQUESTS.installed(), notice_if_killed(), ExitStack() as ending, connected():
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         try:
             ray_serve.start(http_options={"host": host, "port": port, "request_timeout_s": None})

@@ -58,7 +58,10 @@ def test_a_run_is_named_by_what_a_template_says_and_not_by_where_it_lies(
     ("override", "words"),
     [
         ("target.chat_template=/no/such/file", "target.chat_template: '/no/such/file' cannot be read"),
-        ("target.chat_template_kwargs={messages: []}", "target.chat_template_kwargs: 'messages' cannot be set"),
+        (
+            "target.chat_template_kwargs={messages: []}",
+            "target.chat_template_kwargs: 'messages' cannot be set",
+        ),
         ("target.thought={open: x}", "target.thought.close: missing"),
         ("target.date=tomorrow", "target.date: "),
     ],

@@ -135,7 +135,7 @@ def test_what_cannot_be_compared_is_one_line(config: RunConfig) -> None:
     evaluate(config, ["RR", "RW", "WW", "RR"])
     with pytest.raises(ConfigError, match=r"no model 'drdft'.*it has base, dr\+dft"):
         shown(compare_models, config, "drdft", "base")
-    with pytest.raises(InputError, match="evaluate first"):
+    with pytest.raises(InputError, match="drsft evaluate first"):
         shown(compare_models, config, "dr+dft", "base")
 
 

@@ -11,8 +11,8 @@ from drsft.process.death_notice import LINE
 
 PROGRAM = """
 import os, signal, sys
-from drsft.process.death_notice import last_word
-with last_word():
+from drsft.process.death_notice import notice_if_killed
+with notice_if_killed():
     {end}
 """
 ENDS = {

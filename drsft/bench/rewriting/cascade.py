@@ -58,7 +58,7 @@ class CascadeRound:
 def bench_cascade(
     model: str = EMBEDDED, *, num_rounds: int = 5, num_problems: int = 512, wave_size: int = 1
 ) -> Iterator[CascadeRound]:
-    """Yields one result for each round, in which the sides take turns."""
+    """Yields the times and tokens of all sides for each round; the sides take turns."""
     for _ in range(num_rounds):
         with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
             use = bench_model(model, Path(folder))

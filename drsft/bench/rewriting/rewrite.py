@@ -42,7 +42,7 @@ class RewriteRound:
 
 
 def bench_rewrite(model: str, *, num_rounds: int = 5, num_problems: int = 512) -> Iterator[RewriteRound]:
-    """Yields one result for each round, which runs ours and raw in turn."""
+    """Yields both sides' tokens per second for each round; the sides take turns."""
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
         use = bench_model(model, Path(folder))
         config = _config(use, num_problems)

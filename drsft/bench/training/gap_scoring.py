@@ -64,7 +64,7 @@ class MemoryPoint:
 
 
 def bench_gap(*, num_rounds: int, num_rows: int, model: str | None = None) -> Iterator[GapBench]:
-    """Yields one result for each model and number of threads; `model` is a folder in place of ours."""
+    """Yields the speeds for each model and number of threads; `model` is a folder to use in place of ours."""
     ours: dict[str, Callable[[], Any]] = {
         "embedded, 0.5 M parameters, V 776": lambda: load_model(model_location("embedded")).eval(),
         "random, 21 M parameters, V 32,768": lambda: _random_model(hidden=384, layers=6, vocabulary=32_768),

@@ -1,7 +1,7 @@
-"""TRL's side of `drsft bench train`, one process: `python -m drsft.bench.training.peer_trl WORK`.
+"""Runs TRL's side of `drsft bench train` in one process: `python -m drsft.bench.training.peer_trl WORK`.
 
-TRL's SFTTrainer as its documentation uses it, with the same model, data and hyperparameters, on the CPU; with
-its own loss or with that of `drsft.objective_trainer`.
+It uses TRL's SFTTrainer as its documentation does, with the same model, data and hyperparameters, on the CPU;
+with its own loss or with that of `drsft.objective_trainer`.
 """
 
 import json

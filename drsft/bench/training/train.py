@@ -121,8 +121,7 @@ def bench_train(
     """Measures each of `layouts` once per round and returns all results.
 
     `model`, a folder, is trained in place of random weights of `shape`, on `data` by its own tokenizer. The
-    paths, layout and objective in `work` are set here. A line of counts comes first, then tables of fields,
-    columns, lengths, rows set aside and the first problem, then hints.
+    paths, layout and objective in `work` are set here.
     """
     if not peer_python.is_file():
         raise InputError(f"{peer_python}: no such Python; make peers makes one")

@@ -117,7 +117,10 @@ def start_continuations(
     decode: Callable[[Sequence[int]], str],
     read: Read | None = None,
 ) -> list[Continuation]:
-    """Returns one for each sample, by index. Raises InputError if a context leaves no room for it."""
+    """Returns an empty continuation for each sample, by index.
+
+    Raises InputError if a context leaves no room.
+    """
     room = max_model_len - contexts.longest
     if room <= 0:
         raise InputError(f"prompt of {contexts.longest} tokens leaves no room in {max_model_len}")

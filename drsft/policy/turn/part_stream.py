@@ -36,9 +36,7 @@ class PartStream:
 
     All thought pieces joined are the completion's thought. The answer pieces after the last thought piece are
     its answer. This holds if neither marker begins inside the other, as with all known models. Each token is
-    returned at most twice: once as answer and, if that is withdrawn, once as thought. `tokens` are the
-    tokenizer's special ones by name, `date` is an ISO date. Raises ModelError, whose line begins with "its
-    chat template", for one that cannot be compiled, or that exceeds the limits.
+    returned at most twice: once as answer and, if that is withdrawn, once as thought.
     """
 
     def __init__(

@@ -53,9 +53,6 @@ def render_within_limits(
 
     `tokens` are the tokenizer's special ones by name, `date` is an ISO date. Raises ModelError, whose line
     begins with "its chat template", for one that cannot be compiled, or that exceeds the limits.
-
-    Raises ModelError, a line that begins with "its chat template", for one that cannot be compiled, or that
-    exceeds the limits.
     """
     work = {
         "template": template,

@@ -1,8 +1,6 @@
 """Splits a sampled completion's ids into thought and answer.
 
 If the markers are special tokens, decoding drops them, so the text alone no longer shows the two parts.
-
-Where the markers are special tokens, decoding drops them, so the text alone no longer tells the two apart.
 """
 
 from bisect import bisect_left

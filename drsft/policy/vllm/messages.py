@@ -22,9 +22,7 @@ _FLAG = re.compile(
 def told_by_key(error: BaseException) -> str:
     """Returns the whole message in one line, with our keys for vLLM's flags.
 
-    The class if there is no message.
-
-    The class where there is no message.
+    If there is no message, it returns the error's class.
     """
     message = str(error)
     if isinstance(error, ValidationError):

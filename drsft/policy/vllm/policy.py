@@ -42,12 +42,7 @@ class VLLMPolicy:
         """`engine_options` are passed to vLLM and override the target's.
 
         `wrap` returns an engine to step in place of the sampler, one that also takes other requests.
-        `on_phase` is called in another thread with what the engine does until it is ready. `low` and `high`
-        bound avg@k at 95 %, over problems and training seeds. A problem of the benchmark is clean when no
-        training problem overlaps with it (docs/evaluation.md). `machine` and `began` show whether the process
-        with this number is still the same one. `mark` makes the bytes of every claim unique. When S3 answers
-        "exists", the client can tell by them whether the object is its own, from an earlier try whose answer
-        was lost.
+        `on_phase` is called in another thread with what the engine does until it is ready.
         """
         self.max_model_len = target.max_model_len
         build = partial(_build, target, prompter, engine_options or {}, wrap, on_phase)

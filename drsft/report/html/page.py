@@ -127,9 +127,7 @@ def _content_hash(text: str) -> str:
 def arm_colours(data: ReportData) -> dict[str, int]:
     """Returns a palette entry for each arm, the same in every chart.
 
-    For each objective if there are too many arms.
-
-    Of each objective, if there are too few.
+    If there are more arms than colours, each objective gets an entry instead.
     """
     pairs = [(row.arm, row.objective) for row in data.comparison]
     pairs += [(curve.arm, curve.objective) for curve in data.losses]

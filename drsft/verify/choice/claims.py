@@ -95,9 +95,9 @@ class _Claim:
 def announced_letters(text: str, offered: Letters, *, asks_for_wrong: bool) -> Letters | None:
     """Returns the letters that a text last announces as its answer and does not retract.
 
-    Announcements are "the answer is (C)", its Chinese form (故选C) and "C is correct". After one of the first
-    two, "C is correct" counts only if a retraction follows, since it otherwise discusses one option.
-    `asks_for_wrong` says that the question asks for a wrong option.
+    Announcements are "the answer is (C)", its Chinese form (故选C) and "C is correct". If a text has one of
+    the first two, a "C is correct" counts only when the announcement is retracted later; otherwise it
+    discusses one option. `asks_for_wrong` says that the question asks for a wrong option.
     """
     announced = list(_announcements(text, asks_for_wrong=asks_for_wrong))
     right = list(_called_right(text, asks_for_wrong=asks_for_wrong))

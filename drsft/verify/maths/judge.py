@@ -34,8 +34,6 @@ def judge_math(case: Case, options: VerifyOptions) -> Verdict:
     """Returns the verdict on a solution's text.
 
     It is UNJUDGED if neither reading nor the symbolic step decides.
-
-    UNJUDGED where neither reading nor the symbolic step decides.
     """
     reference = reference_answer(case.reference)
     offered = options_of(case.question)

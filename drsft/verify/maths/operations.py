@@ -37,7 +37,7 @@ class TooLargeError(Exception):
 
 
 def unknown_function(name: str, values: list[Value]) -> Value:
-    """Returns a fixed number for an unknown function at x, the same for equal x."""
+    """Returns the value of an unknown function: a fixed number for each name and arguments."""
     written = name + "".join(mpmath.nstr(value, 12) for value in values)
     digest = hashlib.blake2b(written.encode(), digest_size=8).digest()
     return mp.mpf(1) / 2 + mp.mpf(int.from_bytes(digest, "big")) / 2**64
