@@ -263,10 +263,10 @@ class AttemptEvent(SampleEvent):
 
 
 class TokensEvent(SampleEvent):
-    """A sample has grown.
+    """New text of a sample.
 
-    When a `thought` comes after an `answer` of the same sample, discard all answers of that sample so far:
-    what of them belongs to the thought is sent again, as a thought.
+    When a `thought` comes after an `answer` of the same sample, discard all answers of that sample so far.
+    The part of them that belongs to the thought is sent again as a thought.
     """
 
     kind: ClassVar[str] = "tokens"

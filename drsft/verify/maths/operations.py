@@ -96,7 +96,7 @@ def _bounded(operation: Any) -> Any:
 def _whole(operation: Any) -> Any:
     def apply(*values: Value) -> Value:
         if any(isinstance(v, mpmath.mpc) or v != mp.floor(v) or abs(v) > MAX_EXPONENT for v in values):
-            raise NotANumberError("of whole numbers only")
+            raise NotANumberError("defined for whole numbers only")
         return mp.mpf(operation(*(int(v) for v in values)))
 
     return apply
