@@ -96,7 +96,7 @@ class RejectionKind(StrEnum):
     MENTIONS_GUIDE = "mentions its guide"  # detail: the name of the phrase
     THOUGHT_MENTIONS_GUIDE = "its thought mentions its guide"  # likewise
     SEVERAL_BOXES = "several different boxed answers"
-    UNSOUND_STEPS = "its equations do not hold"  # nothing else speaks against it
+    UNSOUND_STEPS = "its equations do not hold"  # the only reason to reject it
     TOO_FEW_STEPS = "too few equations"  # that could be read
     UNDERIVED = "no calculation gives its answer"
     UNGROUNDED = "its answer does not follow from it"  # to the target, without the guide

@@ -71,7 +71,10 @@ def _check(arm: Arm) -> None:
 
 
 def _loss_sum(arm: Arm, logits_NV: Tensor, tokens: LabelTokens) -> Tensor:
-    """Σ of the tokens' losses. Its gradient is that of −weight · log p, with the weight held constant."""
+    """Returns the sum of the tokens' losses.
+
+    Its gradient is that of −weight · log p with a constant weight.
+    """
     statistics = _statistics(arm, logits_NV.detach(), tokens.labels_N)
     context = TokenContext(
         document_ids_N=tokens.document_ids_N,

@@ -31,7 +31,7 @@ def bench_model(model: str, folder: Path) -> ModelUse:
     """Returns how to use a model: "random" (28M parameters, written below `folder`), "embedded" or a folder.
 
     A folder is used in the precision of its weights; the tiny model is slower with two threads than with one.
-    Raises ConfigError where no model is there.
+    Raises ConfigError if there is no such model.
     """
     if model == EMBEDDED:
         return ModelUse(location=EMBEDDED, dtype="float32", max_tokens=128, num_threads=1)

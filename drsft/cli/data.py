@@ -28,7 +28,7 @@ from drsft.verify.kinds import KINDS, kinds_of
 
 __all__ = ["show_data"]
 
-WIDTH = 160  # where the output is no terminal: every column whole
+WIDTH = 160  # where the output is not a terminal: every column whole
 _ROLES = ("question", "demonstration", "reference", "messages")
 _TESTS = {"test", "tests", "test_list"}  # fields from which kind code takes its reference
 EVERY_S = 5.0  # a line of progress in a log
@@ -61,7 +61,7 @@ def show_data(
     max_rows: int | None = None,
     as_json: bool = False,
 ) -> None:
-    """Prints what the rows are read as. Raises InputError, behind the tables, where they give no problem."""
+    """Prints how the rows are read. Raises InputError, after the tables, if they give no problem."""
     reading = _reading(file, config, [*_as_overrides(columns), *overrides], model)
     prompter = None if reading.target is None else target_prompter(reading.target)
     report = _report(reading, prompter, max_rows)

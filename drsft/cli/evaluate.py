@@ -20,7 +20,7 @@ from drsft.verify.version import verifier_version
 
 __all__ = ["WIDTH", "compare_models", "rejudge", "show_scores"]
 
-WIDTH = 160  # where the output is no terminal: every column whole
+WIDTH = 160  # where the output is not a terminal: every column whole
 
 
 def show_scores(config: RunConfig, console: Console) -> None:

@@ -20,7 +20,7 @@ from drsft.setup.starter import Starter, Wanted, make_starter
 __all__ = ["write_starter"]
 
 SHOWN_CHARS = 60
-WIDTH = 160  # where the output is no terminal
+WIDTH = 160  # where the output is not a terminal
 
 
 def write_starter(wanted: Wanted, output: Path, *, force: bool, yes: bool, as_json: bool) -> None:

@@ -28,7 +28,7 @@ class BatchedScorer:
         self._worker: asyncio.Task[None] | None = None
 
     async def mean_phi(self, prompt_ids: Sequence[int], completions: Sequence[Sequence[int]]) -> list[float]:
-        """See Scorer. Raises ValueError where the prompt or a completion has no tokens."""
+        """Implements Scorer. Raises ValueError if the prompt or a completion has no tokens."""
         if not prompt_ids or not all(completions):
             raise ValueError("prompt and completions must all have tokens")
         loop = asyncio.get_running_loop()
@@ -54,7 +54,7 @@ class BatchedScorer:
             scores = iter(
                 await asyncio.to_thread(score_rows, self._model, rows, batch_tokens=self._batch_tokens)
             )
-        except Exception as error:  # whatever it was, who waits must hear of it, and nobody else
+        except Exception as error:  # any error goes to the waiting callers, and to no others
             if len(requests) > 1:
                 for request in requests:
                     await self._answer([request])

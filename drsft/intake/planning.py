@@ -162,7 +162,7 @@ def _read_to_its_end(shards: Callable[P, ShardsInOrder]) -> Callable[P, Plan]:
     return plan
 
 
-# The plan of all shards, for those who have no use for the first ones before.
+# Plans all shards at once, for callers that cannot begin with the first ones.
 plan_problems = _read_to_its_end(plan_in_order)
 
 

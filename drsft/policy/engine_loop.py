@@ -157,7 +157,7 @@ class EngineLoop(Generic[EngineT]):
                     engine.step()
                 self._active_s = time.monotonic()
                 self.busy_s += self._active_s - began_s
-        except BaseException as error:  # a Rust panic is no Exception; all callers must hear of it
+        except BaseException as error:  # a Rust panic is not an Exception; all callers must get it
             self._failure = error
             self._fail_all(engine.unfinished())
 

@@ -54,7 +54,7 @@ def hinted_prompter(settings: Hinted, prompter: Prompter) -> Prompter:
 
 
 def hinted_problem(problem: Problem, settings: Hinted) -> Problem:
-    """Returns the problem of a hinted context: its own system turn stays, behind the hint's instructions."""
+    """Returns the problem of a hinted context: its own system turn follows the hint's instructions."""
     first, *others = problem.earlier or (None,)
     if first is None or first.role != "system" or not settings.system:
         return problem

@@ -116,7 +116,7 @@ class _Finder:
         first = self.texts.rows[0]
         tests = next((name for name in ("test_list", "tests") if first.get(name)), None)
         self.reasons |= {"question": f"{question} with its tests", "demonstration": "code, in a fenced block"}
-        begins = "entry_point" in first  # HumanEval: the solution goes on from the question
+        begins = "entry_point" in first  # HumanEval: the solution continues the question
         return FoundColumns(
             question=question
             if tests is None
@@ -227,7 +227,7 @@ class _Finder:
         return self._one_text(self._choose(Role.DEMONSTRATION, candidates)) if candidates else None
 
     def _one_text(self, column: str) -> str:
-        """The first of several solutions, or all lines of one; the list itself would be read with commas."""
+        """Returns a column for the first of several solutions, or for all lines of one."""
         if not any(one.path == column and one.type is FieldType.TEXTS for one in self.texts.profiles):
             return column
         first = f"{column}[0]"

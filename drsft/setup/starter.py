@@ -70,7 +70,7 @@ def make_starter(wanted: Wanted, ask: Ask, machine: Machine) -> Starter:
     both = {"problems": tree["problems"], "target": tree["target"]}
     given = settings_of(_DataAndModel, both, data_keys, source=SOURCE)
     facts = read_model_facts(given.target.model)
-    prompter = target_prompter(given.target)  # a template that is refused is told before the data is read
+    prompter = target_prompter(given.target)  # report a rejected template before the data is read
     survey = survey_data(given.problems, wanted.columns, ask, kind=wanted.kind)
     draft = Draft(tree)
     prompts = _prompts(survey, wanted.model)

@@ -169,7 +169,9 @@ class EngineGuard:
 
     @contextmanager
     def only_work(self, name: str) -> Iterator[bool]:
-        """As `work`, for an actor that does one piece of work at a time and is not asynchronous."""
+        """Works as `work` does, for an actor that does one piece of work at a time and is not
+        asynchronous.
+        """
         permit = ray.get(self._board.work_begins.remote(self._stage, self.actor_id, name, is_alone=True))
         try:
             yield permit is Permit.FREE

@@ -68,7 +68,7 @@ class LocalStore:
     def create(self, key: str, data: bytes) -> bool:
         with self._staged(key, io.BytesIO(data)) as (staging, target):
             try:
-                os.link(staging, target)  # fails when the name exists, and the content is there at once
+                os.link(staging, target)  # fails if the name exists; the content appears at once
             except FileExistsError:
                 return False
         return True

@@ -55,7 +55,7 @@ def num_winners(store: Store, key: str, num_racers: int) -> int:
     if store.create(key, b"late"):
         won.append(num_racers)
     is_kept = len(won) != 1 or store.read(key) == b"%d" % won[0]
-    return len(won) if is_kept else 2  # somebody overwrote it who was told otherwise
+    return len(won) if is_kept else 2  # another writer overwrote it although its put was reported as failed
 
 
 def wrong_bytes(found: bytes, written: bytes) -> str | None:

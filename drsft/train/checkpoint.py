@@ -9,7 +9,7 @@ The learning rate, the order of the rows and the random numbers are functions of
 step's number is the position in the data and the state of every generator. Weights and optimiser are the
 rest.
 
-Saving stops training only for the copy to a local file. The upload goes on beside the next steps.
+Saving stops training only for the copy to a local file. The upload continues during the next steps.
 """
 
 import json

@@ -26,13 +26,9 @@ SAMPLE_TOKENS = 16_384  # enough to see shares of 0.1 %, and a small part of the
 
 
 def note_probabilities(moment: str, training: Training, store: Store, model: ScoringModel) -> None:
-    """Stores the counts of `moment` ("before" or "after"), unless an earlier start has.
+    """Stores the counts of `moment` ("before" or "after"), unless an earlier start of the job has.
 
-    All processes call it.
-
-    Counts of the other moment are kept.
-
-    What an earlier start of the job has noted stands.
+    Counts of the other moment are kept. All processes call it.
     """
     world, micro_batch_rows = training.world, training.settings.micro_batch_rows
     noted = json.loads(store.read(TRAINING.probabilities)) if store.exists(TRAINING.probabilities) else {}

@@ -16,7 +16,7 @@ from drsft.verify.numeric import is_numeric
 
 __all__ = ["Unmeetable", "parse_reference", "unmeetable"]
 
-MAX_WORDS = 12  # of a reference in words; a longer one is a sentence that nobody says again word for word
+MAX_WORDS = 12  # of a reference in words; nobody repeats a longer sentence word for word
 _PLAIN = re.compile(r"-?\d{1,300}(?:\.\d{1,300})?")
 
 

@@ -10,8 +10,8 @@ __all__ = ["PREFETCHED_BODY", "READ_S", "ahead", "at_most", "in_time", "too_larg
 PREFETCHED_BODY = (
     "drsft.body"  # of the scope: the whole body, where the proxy sent it along (serve/ray/proxy.py)
 )
-# Keys are looked at when the body is there, so this is how long whoever can connect holds a slot for
-# nothing. In it comes a body of 256 KiB over the slowest line that anybody works on.
+# Keys are checked after the body has arrived, so any client can hold a slot for this long. The time is enough
+# for a body of 256 KiB over a very slow line.
 READ_S = 10.0
 
 

@@ -107,7 +107,7 @@ class ResultCache:
                 del self._entries[slot]
             if isinstance(error, Exception):
                 future.set_exception(error)
-                future.exception()  # whoever joined gets it; nobody needs to
+                future.exception()  # waiting duplicates get it, if there are any
             else:
                 future.cancel()
             raise

@@ -91,7 +91,9 @@ class RequestGuard:
         finally:
             route = getattr(scope.get("route"), "path", "other")
             seconds = time.perf_counter() - began_s
-            self._metrics.answered(route=route, status=status or 499, seconds=seconds)  # 499: nobody waited
+            self._metrics.answered(
+                route=route, status=status or 499, seconds=seconds
+            )  # 499: the client disconnected
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
         length = headers.get("content-length", "")

@@ -72,7 +72,9 @@ class Admission:
     async def admit_in_turn(
         self, key: Key, num_tokens: int, *, slot: "QueueSlot", until_s: float | None = None
     ) -> AsyncIterator["Ticket"]:
-        """As `admit`, but waits for capacity until `until_s` (the loop's clock), then frees the slot."""
+        """Admits as `admit` does, but waits for capacity until `until_s` (the loop's clock), then frees the
+        slot.
+        """
         try:
             async with asyncio.timeout_at(until_s):
                 await self._capacity.acquire(num_tokens)

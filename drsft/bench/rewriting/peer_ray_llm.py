@@ -46,7 +46,7 @@ def _pass(target: Target, end_token_ids: list[int], requests: Sequence[dict[str,
         batch_size=64,
         max_concurrent_batches=8,
         concurrency=1,
-        # It asks for a GPU unless told otherwise, and waits for one for ever.
+        # By default it requests a GPU, and waits for one for ever.
         placement_group_config=None
         if "GPU" in ray.cluster_resources()
         else {"bundle_per_worker": {"CPU": 1}},

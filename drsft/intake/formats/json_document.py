@@ -21,7 +21,7 @@ from drsft.intake.splits import split_of, wanted_splits
 
 __all__ = ["begins_as_json_document", "read_json_document"]
 
-# Keys that hold the rows where several lists of objects stand side by side, the first that is there.
+# Keys that hold the rows if there are several lists of objects; the first one found counts.
 _USUAL = ("rows", "data", "examples", "instances", "problems", "questions", "items", "records", "samples")
 _ARRAY = re.compile(r"\s*\[\s*(?:\{|\]|$)")
 _TURN = frozenset({"role", "from"})  # what a turn of a conversation has

@@ -9,7 +9,7 @@ __all__ = ["Admission", "AdmitAtOnce", "AdmitInStep"]
 
 class Admission(Protocol):
     def admits(self, pair: Pair, engine: Any, num_reserved_tokens: int, num_entered_tokens: int) -> bool:
-        """Whether the pair may enter in the next step.
+        """Returns whether the pair may enter in the next step.
 
         The requests in the engine may need up to `num_reserved_tokens` of the cache; prompts that enter in
         the same step have `num_entered_tokens`.

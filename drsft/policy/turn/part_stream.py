@@ -55,7 +55,7 @@ class PartStream:
         self._ids: list[int] = []
         self._is_inside = marks is not None and marks.begins_inside
         self._is_marked = False  # whether any marker has come
-        self._first_text: int | None = None  # the first token that is no white space
+        self._first_text: int | None = None  # the first token that is not white space
         self._thought_told, self._thought_end = 0, 0
         self._answer_begin, self._answer_told = 0, 0
         self._lead_is_known = False

@@ -5,8 +5,8 @@ one byte: a text has at most as many tokens as bytes. That holds whatever the me
 if nothing before the merges lengthens the text. So a bound is given only where all of this is so:
 
 - the model is BPE without byte fallback, prefix or suffix of words;
-- the bytes are mapped once (ByteLevel), without a space put before each text; what stands beside it only cuts
-  the text (Split, Digits, Punctuation), so no byte is added;
+- the bytes are mapped once (ByteLevel), without a space put before each text; other steps only cut the text
+  (Split, Digits, Punctuation), so no byte is added;
 - the normaliser is none or NFC. NFC leaves ASCII as it is and makes UTF-8 at most three times as long
   (Unicode Standard Annex 15, FAQ "maximum expansion").
 

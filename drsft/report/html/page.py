@@ -78,7 +78,7 @@ def render_page(template: str, **parts: object) -> str:
 
 
 def _script(name: str, template: str) -> dict[str, object]:
-    """The parts of a page that hold a script, and its hash for the policy."""
+    """Returns the parts of a page that hold a script, and its hash for the content security policy."""
     script = _environment().get_template(template).render()
     # No such file holds data, so it may stand unescaped; the hash is over exactly this text.
     return {name: Markup(script), f"{name}_hash": _content_hash(script)}

@@ -24,7 +24,7 @@ _LOOKS_LIKE_CODE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class UnitTests:
-    prompt: str  # what the completion goes on from; "" if it stands alone
+    prompt: str  # the text that the completion continues; "" if it is complete by itself
     setup: str
     tests: str
     entry_point: str  # "" if unknown

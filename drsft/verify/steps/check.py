@@ -165,7 +165,7 @@ def _in_mathematics(content: str, position: int) -> Iterator[Checked]:
     for row in rows:
         row = row.replace("&", " ").strip(" \n\t$[]\\")
         if row.startswith("=") and statements:
-            statements[-1] += " " + row  # the chain goes on in the next row
+            statements[-1] += " " + row  # the chain continues in the next row
         else:
             statements.append(row)
     for statement in statements:

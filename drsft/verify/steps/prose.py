@@ -1,7 +1,7 @@
 """Reads arithmetic in prose: a line's tokens, and the expressions on both sides of an equals sign.
 
 "3 large boxes x 12 eggs = 36 eggs": words after a number are its units, x between numbers is times, and the
-expression ends where something stands that is neither.
+expression ends at the first token that is neither.
 """
 
 import re
