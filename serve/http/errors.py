@@ -32,7 +32,7 @@ MEDIA_TYPE = "application/problem+json"
 # A body may have ten thousand fields that are not known, each with a name of any length.
 MOST_FAULTS = 20
 MOST_NAME_CHARS = 80
-FULL = "X-Drsft-Full"  # reason of a 429 that does not depend on the caller
+FULL = "X-Drsft-Full"  # header of a 429 that does not depend on the caller
 
 
 class Unauthorised(Exception):  # noqa: N818 - an answer, not a fault
