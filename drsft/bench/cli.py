@@ -48,7 +48,7 @@ def bench_the_intake(
     tokenizer: Annotated[
         str, typer.Option(metavar="DIR", help="A model's folder, for its tokenizer.")
     ] = "embedded",
-    max_model_len: Annotated[int, typer.Option(min=16, help="As of target.max_model_len.")] = 4096,
+    max_model_len: Annotated[int, typer.Option(min=16, help="The target.max_model_len to use.")] = 4096,
     peer_checkout: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Another checkout of drsft, read beside this one.")
     ] = None,
@@ -152,7 +152,7 @@ def bench_the_orchestration(
 
 @bench_app.command("grounding")
 def bench_the_grounding_check(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="As of drsft run.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration of drsft run.")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 5,
 ) -> None:
@@ -175,7 +175,7 @@ def bench_the_grounding_check(
 
 @bench_app.command("serve")
 def bench_the_service(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="As of drsft serve.")] = Path(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration of drsft serve.")] = Path(
         "serve/local.yaml"
     ),
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds of throughput.")] = 5,
@@ -198,8 +198,8 @@ def bench_hinted_decoding(
     model: ModelOption = "embedded",
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 3,
     problems: Annotated[int, typer.Option(min=1, help="Problems in flight at once.")] = 256,
-    alone: Annotated[int, typer.Option(min=1, help="Of these, decoded one by one too.")] = 50,
-    stressed: Annotated[int, typer.Option(min=0, help="Of these, decoded under every stress.")] = 40,
+    alone: Annotated[int, typer.Option(min=1, help="Problems decoded one by one, too.")] = 50,
+    stressed: Annotated[int, typer.Option(min=0, help="Problems decoded under every stress.")] = 40,
 ) -> None:
     """Compare both engines of Hinted Decoding with one problem at a time, and test them under stress.
 
@@ -227,7 +227,9 @@ def bench_the_loss(
     hidden: Annotated[int, typer.Option(min=1, help="Size of the hidden states.")] = 256,
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 3,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each side.")] = 2,
-    sweep: Annotated[bool, typer.Option(help="Also other numbers of tokens and vocabularies.")] = True,
+    sweep: Annotated[
+        bool, typer.Option(help="Measure other numbers of tokens and vocabularies, too.")
+    ] = True,
 ) -> None:
     """Compare the fused loss and its backward with full logits, in time and memory."""
     from drsft.bench.training.loss import Shape, bench_loss, print_bench
@@ -256,10 +258,10 @@ def bench_training(
     layers: Annotated[int, typer.Option(min=1)] = 4,
     layout: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Only this one, as 'trl padded'; may be repeated."),
+        typer.Option(metavar="NAME", help="Run this layout only, as 'trl padded'; may be repeated."),
     ] = None,
     activation_checkpointing: Annotated[bool, typer.Option(help="On both sides.")] = False,
-    threads: Annotated[int, typer.Option(min=1, help="Of each side.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each side.")] = 2,
 ) -> None:
     """Compare the training step with TRL's SFTTrainer: speed, memory and equal losses.
 
@@ -308,7 +310,7 @@ def bench_gap_scoring(
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 5,
     rows: Annotated[int, typer.Option(min=16, max=900, help="Rows of a round.")] = 800,
-    memory: Annotated[bool, typer.Option(help="Also peak memory over tokens and vocabulary.")] = True,
+    memory: Annotated[bool, typer.Option(help="Measure peak memory over tokens and vocabulary, too.")] = True,
 ) -> None:
     """Compare scoring for the gap report with one row at a time and full logits."""
     from drsft.bench.training.gap_scoring import bench_gap, bench_gap_memory, print_bench, print_memory

@@ -29,7 +29,7 @@ def report(
         typer.Option(metavar="RUN RUN", help="Two runs on one page, by folder, s3:// URL or CONFIG."),
     ] = None,
     plots: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Also write each chart there, as SVG and PNG.")
+        Path | None, typer.Option(metavar="DIR", help="Folder for each chart as SVG and PNG.")
     ] = None,
 ) -> None:
     """Write the report again from what the run has so far.
@@ -82,14 +82,21 @@ def plan(
         str | None,
         typer.Option(metavar="RUN", help="The run to take rates from: a folder, s3:// URL or CONFIG."),
     ] = None,
-    gpu_hour: Annotated[float, typer.Option(min=0, metavar="PRICE", help="Of one GPU for an hour.")] = 0,
-    cpu_hour: Annotated[float, typer.Option(min=0, metavar="PRICE", help="Of one core for an hour.")] = 0,
-    gb_month: Annotated[float, typer.Option(min=0, metavar="PRICE", help="Of one GB for a month.")] = 0,
+    gpu_hour: Annotated[
+        float, typer.Option(min=0, metavar="PRICE", help="Price of one GPU for an hour.")
+    ] = 0,
+    cpu_hour: Annotated[
+        float, typer.Option(min=0, metavar="PRICE", help="Price of one core for an hour.")
+    ] = 0,
+    gb_month: Annotated[float, typer.Option(min=0, metavar="PRICE", help="Price of one GB for a month.")] = 0,
     memory: Annotated[
         bool, typer.Option("--memory", help="Show instead what each stage's processes hold.")
     ] = False,
     card_gb: Annotated[
-        float | None, typer.Option(min=0, metavar="GB", help="With --memory: refuse what such a card lacks.")
+        float | None,
+        typer.Option(
+            min=0, metavar="GB", help="With --memory: fail if a stage needs more than such a card has."
+        ),
     ] = None,
 ) -> None:
     """Estimate a run (tokens, hours, storage, money) from the rates of a finished one.
@@ -130,12 +137,16 @@ def _how_to_calibrate(config: Path, overrides: Sequence[str]) -> str:
 def inspect(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its s3:// URL, or a CONFIG.")],
     overrides: Overrides = None,
-    limit: Annotated[int, typer.Option(min=0, help="At most so many records; 0 for the summary alone.")] = 10,
+    limit: Annotated[
+        int, typer.Option(min=0, help="Largest number of records; 0 shows the summary alone.")
+    ] = 10,
     source: Annotated[
         Source | None, typer.Option(help="Records whose trained text is of this source.")
     ] = None,
     outcome: Annotated[Outcome | None, typer.Option(help="Records with an attempt of this outcome.")] = None,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Records with an attempt judged so.")] = "",
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="Records with an attempt judged for this reason.")
+    ] = "",
     problem: Annotated[
         str, typer.Option(metavar="ID", help="The record of this problem (or start of it).")
     ] = "",

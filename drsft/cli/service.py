@@ -20,15 +20,15 @@ def data(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A file, a folder, s3://…, or a hub name.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="As in problems.split=test, problems.kind=choice."),
+        typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, as in problems.split=test."),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(metavar="CONFIG", help="Read as this run's configuration says.")
+        Path | None, typer.Option(metavar="CONFIG", help="Read the rows by this configuration of a run.")
     ] = None,
     columns: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="ROLE=COLUMN", help="As in question=Body; roles are the keys of problems.columns."
+            metavar="ROLE=COLUMN", help="A column, as in question=Body; roles are keys of problems.columns."
         ),
     ] = None,
     model: Annotated[
@@ -83,12 +83,12 @@ def init(
     answer: Annotated[str | None, typer.Option(metavar="FIELD", help="The reference answer.")] = None,
     options: Annotated[str | None, typer.Option(metavar="FIELD", help="Options to choose from.")] = None,
     messages: Annotated[str | None, typer.Option(metavar="FIELD", help="A conversation.")] = None,
-    kind: Annotated[str | None, typer.Option(help="The verifier; else found by trying.")] = None,
-    split: Annotated[str | None, typer.Option(help="Of a hub dataset or a folder.")] = None,
-    subset: Annotated[str | None, typer.Option(help="Of a hub dataset.")] = None,
+    kind: Annotated[str | None, typer.Option(help="The verifier; by default found by trial.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of a hub dataset or a folder.")] = None,
+    subset: Annotated[str | None, typer.Option(help="Subset of a hub dataset.")] = None,
     storage: Annotated[str, typer.Option(metavar="WHERE", help="A folder or s3:// URL for runs.")] = "runs",
     chat_template: Annotated[
-        str | None, typer.Option(metavar="FILE", help="For a model without a chat template.")
+        str | None, typer.Option(metavar="FILE", help="Chat template of a model without one.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Take the likeliest instead of asking.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
@@ -136,12 +136,14 @@ def verify(
     file: Annotated[
         str,
         typer.Argument(
-            metavar="FILE", help="Of any format that problems have; - reads JSON lines from stdin."
+            metavar="FILE", help="A file of any format of problems; - reads JSON lines from stdin."
         ),
     ],
-    kind: Annotated[str, typer.Option(help="Verifier of rows that name none.")] = "math",
+    kind: Annotated[str, typer.Option(help="Verifier of rows that do not name one.")] = "math",
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
-    timeout_s: Annotated[float, typer.Option(min=0.1, help="For one row; past it: unjudged.")] = 5.0,
+    timeout_s: Annotated[
+        float, typer.Option(min=0.1, help="Time limit of one row; beyond it: unjudged.")
+    ] = 5.0,
     explain: Annotated[bool, typer.Option(help="Add how each side was read, and from where.")] = False,
 ) -> None:
     """Judge rows of {"reference", "prediction", "kind"?} and print each with "outcome" and "reason".
@@ -176,7 +178,7 @@ def serve(
 
 
 @service_app.command("serve-key")
-def serve_key(name: Annotated[str, typer.Argument(metavar="NAME", help="Who will use it.")]) -> None:
+def serve_key(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the key's user.")]) -> None:
     """Make a key for the service: the secret on stderr, its line for the keys file on stdout.
 
     Example:  drsft serve-key annotators >> keys

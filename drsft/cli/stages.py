@@ -41,7 +41,7 @@ def run(
     live: Annotated[
         bool, typer.Option("--live", help="Serve the report on this machine during the run.")
     ] = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Of --live; 0 takes a free one.")] = 8710,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of --live; 0 takes a free one.")] = 8710,
 ) -> None:
     """Rewrite, train, evaluate and report; repeat the same command to resume after a stop.
 
@@ -72,7 +72,7 @@ def rewrite(
     ] = None,
     out: Annotated[
         str | None,
-        typer.Option(metavar="WHERE", help="Folder or s3:// URL of the export; else with the run."),
+        typer.Option(metavar="WHERE", help="Folder or s3:// URL of the export; by default in the run."),
     ] = None,
 ) -> None:
     """Run the rewriting stage only; a finished run is not rewritten again.

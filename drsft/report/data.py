@@ -142,7 +142,10 @@ class TokenProbabilities:
     after: tuple[int, ...]
 
     def share_below(self, log10_p: float, counts: tuple[int, ...]) -> float:
-        """Returns the share of the tokens in `counts`, one of the two, below `log10_p`, which is an edge."""
+        """Returns the share of tokens with log10 p below `log10_p`, which must be an edge of the bins.
+
+        `counts` are the bins before or after training.
+        """
         below = sum(n for n, high in zip(counts, self.log10_edges[1:], strict=True) if high <= log10_p)
         return below / max(sum(counts), 1)
 

@@ -55,7 +55,7 @@ def measure(run: Run) -> Rates:
     history = {time.stage: time for time in run.history()}  # the newest of each
     if plan is None or "rewrite" not in history:
         raise InputError(
-            f"{run.url} has no rewriting with its times; run a small part first, such as: "
+            f"{run.url} has no finished rewriting to take rates from; run a small part first: "
             "drsft run CONFIG problems.limit=200"
         )
     found = {

@@ -47,7 +47,7 @@ def _batches_of_file(file: Any) -> Iterator[pa.RecordBatch]:
 def _rows(stream: Stream, kind: str, open_batches: Callable[[Any], Any]) -> Iterator[Row | BadRow]:
     if stream.is_packed:
         raise InputError(
-            f"{stream.name} is {kind} in {stream.packing}; unpack it first: its own compression does"
+            f"{stream.name} is {kind} in {stream.packing}; unpack it first (its own compression is fine)"
         )
     stream.stored.seek(0)
     number = 0
