@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 import drsft
-from tests.api.trainers import save_tiny_model
+from drsft.policy.prompts import model_location
 
 ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs/python.md"
 GOLDEN = ROOT / "tests/golden"
 PEERS = ROOT / ".venv-peers/bin/python"
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -22,15 +23,14 @@ OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 TRL_EXAMPLE = """
 import doctest, sys
-import datasets, drsft, transformers.trainer
-from trl import SFTConfig, SFTTrainer
+import drsft, transformers.trainer
 transformers.trainer.PrinterCallback = transformers.TrainerCallback  # which would print between the lines
-model_folder, folder = sys.argv[1:]
-rows = [{"input_ids": list(range(10, 30)), "completion_mask": [0] * 8 + [1] * 12}] * 4
-arguments = SFTConfig(output_dir=folder, max_steps=2, logging_steps=1, use_cpu=True, bf16=False,
-    report_to="none", save_strategy="no", disable_tqdm=True, per_device_train_batch_size=2)
-given = {"drsft": drsft, "SFTTrainer": SFTTrainer, "model_folder": model_folder, "arguments": arguments,
-    "dataset": datasets.Dataset.from_list(rows)}
+set_up, from_export, exported = sys.argv[1:]
+given = {"drsft": drsft}
+exec(set_up, given)
+messages = given["row"]["prompt"] + given["row"]["completion"]
+given["datasets"].Dataset.from_list([{"messages": messages, "source": "own"}] * 4).to_parquet(exported)
+exec(from_export, given)
 example = doctest.DocTestParser().get_doctest(drsft.objective_trainer.__doc__, given, "trl", None, 0)
 sys.exit(doctest.DocTestRunner().run(example).failed)
 """
@@ -70,18 +70,29 @@ def test_the_example_of_rewriter_gives_what_it_says() -> None:
 
 
 @pytest.mark.slow
-def test_the_example_of_objective_trainer_gives_what_it_says_with_trl(tmp_path: Path) -> None:
+def test_the_example_of_trl_on_the_page_gives_what_it_says(tmp_path: Path) -> None:
     if not PEERS.exists():
         pytest.skip(".venv-peers is missing: make peers")
+    quiet = 'use_cpu=True, bf16=False, report_to="none", save_strategy="no", disable_tqdm=True'
+    exported = str(tmp_path / "messages.parquet")
+    changes = {
+        '"Qwen/Qwen2.5-0.5B-Instruct"': repr(model_location("embedded")),
+        'output_dir="trained"': f'output_dir="{tmp_path}", {quiet}',
+        "runs/my-run-4f2a/export/messages.parquet": exported,
+    }
+    blocks = "\0".join(re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL))
+    for shown, used in changes.items():
+        assert shown in blocks
+        blocks = blocks.replace(shown, used)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [PEERS, "-c", TRL_EXAMPLE, save_tiny_model(tmp_path / "model"), str(tmp_path)]
+    command = [PEERS, "-c", TRL_EXAMPLE, *blocks.split("\0"), exported]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_page_shows_the_examples_of_the_docstrings() -> None:
     names = ["verify", "Rewriter", "gap", "load_records", "objective_trainer"]
-    shown = re.findall(r"```pycon\n(.*?)```", (ROOT / "docs/python.md").read_text(), flags=re.DOTALL)
+    shown = re.findall(r"```pycon\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
     assert shown == [_example(getattr(drsft, name).__doc__) for name in names]
 
 

@@ -17,6 +17,7 @@ from tests.support.k8s import OVERLAYS, ROOT, Manifest, cluster_spec, groups, of
 
 IN_IMAGE = "/opt/drsft"
 WHOLE = [OVERLAYS / name for name in ("local", "gpu", "gpu-spot", "gpu-kueue")]
+JOBS = [*WHOLE, OVERLAYS / "two-nodes/job"]
 SERVING = [one for one in WHOLE if one.name != "gpu-kueue"]
 QUANTITY = {"Mi": 2**20, "Gi": 2**30, "": 1}
 
@@ -160,7 +161,7 @@ def test_requests_are_limits_and_shared_memory_fits(folder: Path) -> None:
         assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
 
 
-@pytest.mark.parametrize("folder", WHOLE, ids=overlay_id)
+@pytest.mark.parametrize("folder", JOBS, ids=overlay_id)
 def test_the_job_finds_room_for_what_it_asks(folder: Path) -> None:
     job = of_kind(render(folder), "RayJob")
     resources = job_config(job).resources
