@@ -77,6 +77,36 @@ def bench_the_intake(
     print_bench(done)
 
 
+@bench_app.command("start")
+def bench_the_start(
+    data: Annotated[
+        list[Path], typer.Option(metavar="FILE", help="JSON lines (.gz too) of problem, solution and answer.")
+    ],
+    rows: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Rows of a file, for each size. [default: 32]"),
+    ] = None,
+    model: ModelOption = "embedded",
+    peer_checkout: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Another checkout of drsft, started beside this one.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 5,
+) -> None:
+    """From the command to the first shard of problems that is committed, for files of several sizes.
+
+    Examples:  drsft bench start --data gsm8k_train.jsonl.gz --rows 10000 --rows 1000000
+
+               drsft bench start --data gsm8k_train.jsonl.gz --model DIR --peer-checkout ../drsft-before
+    """
+    from drsft.bench.rewriting.starting import bench_start, print_bench
+
+    done = []
+    for one in bench_start(data, model=model, sizes=rows or [32], peer=peer_checkout, num_rounds=rounds):
+        print(f"{one.num_rows:,} rows, {one.build} build: {one.seconds:.1f} s", file=sys.stderr, flush=True)
+        done.append(one)
+    print_bench(done)
+
+
 @bench_app.command("rewrite")
 def bench_rewriting(
     model: ModelOption = "random",

@@ -7,9 +7,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from drsft.errors import StageError
+from drsft.errors import InputError, StageError
 
-__all__ = ["last_json_line", "run_side"]
+__all__ = ["environment_of", "last_json_line", "other_checkout", "run_side"]
+
+
+def other_checkout(folder: Path) -> Path:
+    """Returns the folder of another build. Raises InputError where it holds none."""
+    if not (folder / "drsft" / "__init__.py").exists():
+        raise InputError(
+            f"--peer-checkout {folder}: no checkout of drsft; make one: git worktree add {folder} COMMIT"
+        )
+    return folder.absolute()
+
+
+def environment_of(checkout: Path) -> dict[str, str]:
+    """In which Python finds the checkout's drsft."""
+    path = os.pathsep.join([str(checkout), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path}
 
 
 def run_side(

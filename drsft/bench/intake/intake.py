@@ -5,7 +5,6 @@ defaults, writing shards. Imports and the tokenizer's loading come before. Each 
 on either side.
 """
 
-import os
 import statistics
 import sys
 import tempfile
@@ -19,8 +18,7 @@ from rich.table import Table
 import drsft
 from drsft.bench.intake.varied_rows import write_varied_rows
 from drsft.bench.memory import MemoryCurve
-from drsft.bench.subprocesses import last_json_line, run_side
-from drsft.errors import InputError
+from drsft.bench.subprocesses import environment_of, last_json_line, other_checkout, run_side
 
 __all__ = ["IntakeRound", "IntakeSide", "bench_intake", "print_bench"]
 
@@ -60,19 +58,16 @@ def bench_intake(
 ) -> Iterator[IntakeRound]:
     """Yields each round as it ends; the sides alternate which one begins."""
     own = Path(drsft.__file__).parent.parent
-    if peer is not None and not (peer / "drsft" / "__init__.py").exists():
-        raise InputError(
-            f"--peer-checkout {peer}: no checkout of drsft; make one: git worktree add {peer} COMMIT"
-        )
+    other = None if peer is None else other_checkout(peer)
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
         path = Path(folder) / "rows.jsonl"
         write_varied_rows(path, data, num_rows)
         for number in range(num_rounds):
-            checkouts = [own] if peer is None else [own, peer.absolute()]
+            checkouts = [own] if other is None else [own, other]
             if number % 2:
                 checkouts.reverse()
             sides = {one: _side(one, path, model, max_model_len) for one in checkouts}
-            yield IntakeRound(sides[own], None if peer is None else sides[peer.absolute()])
+            yield IntakeRound(sides[own], None if other is None else sides[other])
 
 
 def print_bench(rounds: Sequence[IntakeRound], console: Console | None = None) -> None:
@@ -103,7 +98,6 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _side(checkout: Path, data: Path, model: str, max_model_len: int) -> IntakeSide:
-    path = os.pathsep.join([str(checkout), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-P", str(SIDE), str(data), model, str(max_model_len)]
-    found = last_json_line(run_side(command, environment={**os.environ, "PYTHONPATH": path}))
+    found = last_json_line(run_side(command, environment=environment_of(checkout)))
     return IntakeSide(memory=MemoryCurve(found.pop("memory_mib")), **found)

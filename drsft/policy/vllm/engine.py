@@ -135,11 +135,14 @@ def build_engine(target: Target, options: Mapping[str, Any], *, on_phase: OnPhas
     arguments = {"model": model_location(target.model), **engine_arguments(target)}
     check_here(target.engine.options)
     try:
+        import torch
         from vllm import EngineArgs
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.llm_engine import LLMEngine
 
         _keep_freed_memory()
+        if not torch.cuda.is_available():
+            _count_no_ranks()
         engine_args = EngineArgs(**{**arguments, **target.engine.options, **options})
         with _phases_told(target, on_phase):
             # An unknown context gets steps of 2,048 tokens on any GPU.
@@ -148,6 +151,24 @@ def build_engine(target: Target, options: Mapping[str, Any], *, on_phase: OnPhas
     except Exception as error:  # OSError, RuntimeError, pydantic's, VLLMError: vLLM names no common base
         raise _told_failure(target, arguments, error) from error
     return engine
+
+
+def _count_no_ranks() -> None:
+    """Leaves out what nobody reads: the rank of each token whose log-prob is asked for.
+
+    vLLM compares it with the whole vocabulary. On a CPU that was a sixth of the time of scoring (vLLM 0.32,
+    49,152 tokens), and a twentieth of sampling.
+    """
+    from vllm.v1.sample import sampler
+
+    sampler.batched_count_greater_than = _no_ranks
+
+
+def _no_ranks(logprobs: Any, token_logprobs: Any) -> Any:
+    """Zeros in the place of ranks. Shapes: (N, V), (N, 1) -> (N,)."""
+    import torch
+
+    return torch.zeros(len(token_logprobs), dtype=torch.int64)
 
 
 def _phases_told(target: Target, on_phase: OnPhase) -> AbstractContextManager[None]:
