@@ -303,3 +303,14 @@ with VLLMPolicy(target, prompter) as policy:
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
     )
     assert done.stdout.strip().endswith("2"), done.stderr[-2000:]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU ranks cost nothing that can be measured")
+def test_no_ranks_are_counted_and_log_probs_are_as_vllm_reads_them(policy: VLLMPolicy) -> None:
+    from vllm.v1.sample.sampler import Sampler
+
+    logprobs = torch.randn(5, 40).log_softmax(-1)
+    ids = torch.randint(40, (5,))
+    read = Sampler.gather_logprobs(logprobs, 0, ids)
+    assert torch.equal(read.logprobs[:, 0], logprobs[torch.arange(5), ids])
+    assert read.selected_token_ranks.tolist() == [0] * 5
