@@ -32,7 +32,7 @@ def small(tmp_path: Path) -> Path:
         ("train.arms=[{name: a},{name: a}]", "train.arms", ["differ"]),
         ("train.arms=[{name: a, objective: {kind: dftt}}]", "train.arms.0.objective", ["dftt", "sft"]),
         ("target.prompts.plain=hello", "target.prompts", ["{question}"]),
-        ("train.arms=[{name: base}]", "train.arms", ["base", "taken"]),
+        ("train.arms=[{name: base}]", "train.arms", ["base", "reserved"]),
         ("train.arms={data: [expert]}", "train.arms", ["objectives"]),
         ("train.arms={data: [exprt], objectives: [sft]}", "train.arms.data", ["exprt", "self_only"]),
         ("train.arms={data: [expert, expert], objectives: [sft]}", "train.arms", ["differ"]),
