@@ -8,7 +8,7 @@ from drsft.intake.columns import text_of, unpacked, value_at
 from drsft.intake.field_profile import lengths_of, profile_fields
 from drsft.intake.messages import Conversation, UnusableConversation, read_conversation
 from drsft.verify.choice.offered import options_of
-from drsft.verify.maths.judge import reference_answer
+from drsft.verify.extraction.reference_answer import reference_answer
 
 __all__ = ["RowTexts"]
 

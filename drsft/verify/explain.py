@@ -8,10 +8,10 @@ from drsft.records import Verdict
 from drsft.verify.case import Case
 from drsft.verify.choice.offered import letters_of, options_of
 from drsft.verify.extraction.order import find_answer
+from drsft.verify.extraction.reference_answer import reference_answer
 from drsft.verify.extraction.thoughts import after_thoughts
 from drsft.verify.maths import syntax
 from drsft.verify.maths.answer import readings_of, type_of
-from drsft.verify.maths.judge import reference_answer
 from drsft.verify.maths.normalise import clean
 from drsft.verify.options import VerifyOptions
 
@@ -76,11 +76,8 @@ def _shown(node: syntax.Node) -> str:
             return "[" + "; ".join(" ".join(map(_shown, row)) for row in rows) + "]"
         case syntax.Builder(element, conditions):
             return f"{{{_shown(element)} | {', '.join(map(_shown, conditions))}}}"
-        case syntax.Options(labels):
+        case syntax.Said(frozenset() as labels):
             return ", ".join(sorted(labels))
-        case syntax.Truth(value):
+        case syntax.Said(value):
             return str(value)
-        case syntax.Day(date):
-            return date.isoformat()
-        case syntax.Clock(seconds):
-            return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    raise TypeError(node)

@@ -12,11 +12,12 @@ from drsft.verify.maths.evaluate import NotANumberError, TooLargeError, free_sym
 from drsft.verify.maths.normalise import clean
 from drsft.verify.maths.parser import parse
 from drsft.verify.maths.same import same_math
-from drsft.verify.maths.syntax import Chain, Listing, Matrix, Quantity, Seq, SetOf, Truth
+from drsft.verify.maths.syntax import Chain, Listing, Matrix, Quantity, Said, Seq, SetOf
 from drsft.verify.maths.tokens import UnreadableError
-from drsft.verify.maths.units import Unit, factor_between, is_unit, label_of
+from drsft.verify.maths.units import Unit, factor_between, is_unit
 from drsft.verify.maths.values import decimal_of, split_unit
 from drsft.verify.options import VerifyOptions
+from drsft.verify.words import label_of
 
 __all__ = ["is_numeric", "judge_numeric", "parse_numeric"]
 
@@ -89,7 +90,9 @@ def is_numeric(reference: str) -> bool:
     if parse_numeric(reference) is not None:
         return True
     readings = readings_of(clean(reference))
-    return bool(readings) and isinstance(readings[0], Truth | Seq | Listing | SetOf | Matrix)
+    return readings in ((Said(True),), (Said(False),)) or (
+        bool(readings) and isinstance(readings[0], Seq | Listing | SetOf | Matrix)
+    )
 
 
 def _judge_structure(case: Case, options: VerifyOptions) -> Verdict:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from drsft.verify.choice.offered import letters_of, options_of
 from drsft.verify.code.program import parse_tests
 from drsft.verify.extraction.order import find_answer
+from drsft.verify.extraction.reference_answer import reference_answer
 from drsft.verify.literal import is_pattern
 from drsft.verify.maths.answer import readings_of
-from drsft.verify.maths.judge import reference_answer
 from drsft.verify.maths.normalise import clean
-from drsft.verify.maths.same import MAX_CHARS, is_prose, same_when_read
+from drsft.verify.maths.same import MAX_CHARS, same_when_read
 from drsft.verify.maths.syntax import Words
 from drsft.verify.numeric import is_numeric
+from drsft.verify.words import is_prose
 
 __all__ = ["Unmeetable", "parse_reference", "unmeetable"]
 

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from drsft.records import Outcome
-from drsft.verify.maths.judge import reference_answer
+from drsft.verify.extraction.reference_answer import reference_answer
 from drsft.verify.maths.normalise import clean
 from drsft.verify.maths.same import same_math
 

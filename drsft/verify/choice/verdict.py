@@ -5,10 +5,13 @@ import re
 from drsft.records import Outcome, Verdict
 from drsft.verify.case import Case
 from drsft.verify.choice.chosen import chosen_letters
-from drsft.verify.choice.offered import letters_of, options_of
+from drsft.verify.choice.offered import Letters, letters_of, options_of
 from drsft.verify.options import VerifyOptions
 
-__all__ = ["judge_choice"]
+__all__ = ["judge_choice", "judge_letter"]
+
+LETTERS = "ABCDEFGHIJ"  # that ask for a choice in mathematics, too; others only where they are offered
+_LETTER = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf)\s*\{)?\s*\(?\s*([A-Z])\s*\)?\s*\}?")
 
 _ASKS_FOR_WRONG = re.compile(
     r"\b(?:incorrect|not\b|false|wrong|except)|错误|不正确|不符合|不属于", re.IGNORECASE
@@ -24,5 +27,22 @@ def judge_choice(case: Case, options: VerifyOptions) -> Verdict:
     letters = chosen_letters(case.text, offered, asks_for_wrong=bool(_ASKS_FOR_WRONG.search(case.question)))
     if letters is None:
         return Verdict(outcome=Outcome.NO_ANSWER, reason="no option chosen")
+    return _verdict(letters, expected)
+
+
+def judge_letter(reference: str, case: Case) -> Verdict | None:
+    """Returns the verdict on a mathematical case whose reference is one capital letter; None for any other.
+
+    It is None, too, if the text chooses no letter: the answer may be an expression in it.
+    """
+    offered = options_of(case.question)
+    letter = _LETTER.fullmatch(reference)
+    if letter is None or not (letter[1] in offered or letter[1] in LETTERS):
+        return None
+    letters = chosen_letters(case.text, offered)
+    return None if letters is None else _verdict(letters, frozenset(letter[1]))
+
+
+def _verdict(letters: Letters, expected: Letters) -> Verdict:
     outcome = Outcome.CORRECT if letters == expected else Outcome.WRONG
     return Verdict(outcome=outcome, reason="choice", answer=", ".join(sorted(letters)))

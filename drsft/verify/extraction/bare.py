@@ -7,10 +7,11 @@ from drsft.verify.extraction.quantities import COUNTS, LABELS, NUMBER
 from drsft.verify.extraction.sentences import MATH
 from drsft.verify.extraction.stated import LEAD, is_readable
 from drsft.verify.extraction.statement import Place, Statement
-from drsft.verify.maths.answer import readings_of, words_of
+from drsft.verify.maths.answer import readings_of
 from drsft.verify.maths.normalise import clean
-from drsft.verify.maths.syntax import Clock, Day, Listing, Node, Quantity, Sym, Truth
+from drsft.verify.maths.syntax import Listing, Node, Quantity, Said, Sym
 from drsft.verify.maths.units import is_label
+from drsft.verify.words import words_of
 
 __all__ = ["bare"]
 
@@ -37,7 +38,7 @@ def bare(text: str) -> Statement | None:
     ):
         return Statement.of(plain, Place.WHOLE_TEXT)
     readings = readings_of(clean(plain)) if len(plain) < 40 else ()
-    if readings and (isinstance(readings[0], Sym | Truth | Day | Clock) or _is_compound(readings[0])):
+    if readings and (isinstance(readings[0], Sym | Said) or _is_compound(readings[0])):
         return Statement.of(plain, Place.WHOLE_TEXT)  # "the empty set", "March 5, 2021"
     without_math = MATH.sub("", bare)
     if re.search(

@@ -5,9 +5,10 @@ import re
 from drsft.verify.extraction.quantities import NEGATIVE, NUMBER, inequality_in_words, with_unit
 from drsft.verify.extraction.rejections import BOUND
 from drsft.verify.extraction.sentences import MATH, is_amount
-from drsft.verify.maths.answer import readings_of, words_of
+from drsft.verify.maths.answer import readings_of
 from drsft.verify.maths.normalise import clean
 from drsft.verify.maths.syntax import Words
+from drsft.verify.words import words_of
 
 __all__ = ["BARE_LATEX", "LEAD", "bare_latex", "is_readable", "value_of", "without_reason"]
 

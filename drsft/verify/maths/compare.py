@@ -1,40 +1,42 @@
 """Compares two trees as answers: COMPARISONS has the rule for each pair of types that can be equal."""
 
 from collections.abc import Callable, Sequence
+from datetime import time
+from functools import partial
 
 from drsft.verify.maths.answer import AnswerType, type_of
-from drsft.verify.maths.evaluate import NotANumberError, free_symbols, value_at
+from drsft.verify.maths.evaluate import free_symbols
 from drsft.verify.maths.identity import Agreement
-from drsft.verify.maths.indexed_sets import family_of, same_family
-from drsft.verify.maths.regions import region_of, same_region
+from drsft.verify.maths.regions import same_families, same_regions
 from drsft.verify.maths.relations import assignment, is_name, same_relation
 from drsft.verify.maths.syntax import (
     Builder,
     Call,
     Chain,
-    Clock,
     Listing,
     Matrix,
     Node,
     Num,
-    Options,
     Quantity,
+    Said,
     Seq,
     SetOf,
     Sym,
     Words,
     rebuilt,
-    renamed_in,
+    renamed,
     subtrees,
 )
-from drsft.verify.maths.units import CURRENCIES, factor_between, is_label, label_of
-from drsft.verify.maths.values import decimal_of, is_scalar, same_scalar
+from drsft.verify.maths.units import CURRENCIES, factor_between, is_label
+from drsft.verify.maths.values import decimal_of, is_rounded, is_scalar, same_scalar
+from drsft.verify.words import label_of
 
 __all__ = ["COMPARISONS", "comparison_of", "same_answer", "total_of"]
 
 SAME, DIFFERENT, UNKNOWN = Agreement.SAME, Agreement.DIFFERENT, Agreement.UNKNOWN
 MAX_ITEMS = 200
 EMPTY = Sym("emptyset")
+SIGNS = ("pm", "mp")
 Comparison = Callable[[Node, Node], Agreement]
 
 
@@ -42,7 +44,7 @@ def same_answer(reference: Node, answer: Node) -> Agreement:
     """Returns whether two trees are the same answer; UNKNOWN leaves the pair to the symbolic step."""
     if reference == answer:
         return SAME  # before any unit is converted or any function evaluated
-    for shortcut in (_same_by_name, _same_compound, _same_families):
+    for shortcut in (_same_by_name, _same_compound, same_families):
         if (finding := shortcut(reference, answer)) is not None:
             return finding
     if (rounded := _approximation(answer)) is not None and same_answer(reference, rounded) is SAME:
@@ -63,11 +65,6 @@ def comparison_of(reference: Node, answer: Node) -> tuple[AnswerType, AnswerType
     return first, second, COMPARISONS.get(frozenset((first, second)))
 
 
-def _same_families(reference: Node, answer: Node) -> Agreement | None:
-    first, second = family_of(reference), family_of(answer)
-    return None if first is None or second is None else same_family(first, second)
-
-
 def _approximation(node: Node) -> Node | None:
     r"""Returns the decimal after the last \approx if it rounds the value before: t = \sqrt{7} \approx
     2.65.
@@ -76,35 +73,21 @@ def _approximation(node: Node) -> Node | None:
         return None
     value, decimal = node.sides[-2:]
     written = decimal_of(decimal)
-    if written is None or written.places is None:
-        return None
-    try:
-        error = abs(value_at(value, {}) - value_at(written, {}))
-    except NotANumberError:
-        return None
-    return decimal if error <= 0.50001 * 10.0**-written.places else None
+    return decimal if written is not None and is_rounded(value, written) else None
 
 
-def _only_identical(reference: Node, answer: Node) -> Agreement:
-    return Agreement.of(reference == answer)
-
-
-def _same_time(reference: Node, answer: Node) -> Agreement:
-    """Compares times and dates.
-
-    A time of day equals what a twelve-hour clock shows; two times or days are equal only if identical.
-    """
-    clock, other = (reference, answer) if isinstance(reference, Clock) else (answer, reference)
-    return Agreement.of(isinstance(clock, Clock) and _on_clock(other) == clock.seconds % (12 * 3600))
-
-
-def _same_options(reference: Node, answer: Node) -> Agreement:
-    """Compares numbers of statements with a list of numbers in which each occurs once."""
-    options, other = (reference, answer) if isinstance(reference, Options) else (answer, reference)
-    assert isinstance(options, Options)
-    items = _items(other) or (other,)
-    labels = frozenset(str(item.value) for item in items if isinstance(item, Num))
-    return Agreement.of(labels == options.labels and len(labels) == len(items))
+def _same_said(reference: Node, answer: Node) -> Agreement:
+    """Compares a time with a clock of twelve hours, and labels with numbers that stand once each."""
+    said, other = (reference, answer) if isinstance(reference, Said) else (answer, reference)
+    match said:
+        case Said(time() as clock):
+            seconds = clock.hour % 12 * 3600 + clock.minute * 60 + clock.second
+            return Agreement.of(_on_clock(other) == seconds)
+        case Said(frozenset() as labels):
+            items = _items(other) or (other,)
+            numbers = [str(item.value) for item in items if isinstance(item, Num)]
+            return Agreement.of(set(numbers) == labels and len(labels) == len(items))
+    return DIFFERENT  # from another truth or day
 
 
 def _on_clock(node: Node) -> int | None:
@@ -126,22 +109,14 @@ def _same_compound(reference: Node, answer: Node) -> Agreement | None:
         return None
     first, second = _quantities(reference), _quantities(answer)
     if first is None or second is None:
-        for parts, other in ((first, answer), (second, reference)):
-            if (
-                parts is not None
-                and isinstance(other, Listing)
-                and all(is_label(part.unit) for part in parts)
-            ):
-                values = [part.value for part in parts]
-                return _all_same(values, other.items) if len(values) == len(other.items) else DIFFERENT
-            if parts is None or len(parts) < 2 or not isinstance(other, Num):
-                continue
-            total = total_of(
-                parts
-            )  # 4 dollars 35 cents is 4.35; a bare number of hours and minutes is neither
-            if total is not None and all(name in CURRENCIES for part in parts for name, _ in part.unit):
-                return same_scalar(total.value, other)
-        return None
+        parts, other = (second or (), reference) if first is None else (first, answer)
+        if parts and isinstance(other, Listing) and all(is_label(part.unit) for part in parts):
+            values = [part.value for part in parts]
+            return _all_same(values, other.items) if len(values) == len(other.items) else DIFFERENT
+        # 4 dollars 35 cents is 4.35; a bare number of hours and minutes is neither
+        is_money = all(name in CURRENCIES for part in parts for name, _ in part.unit)
+        total = total_of(parts) if len(parts) > 1 and isinstance(other, Num) and is_money else None
+        return None if total is None else same_scalar(total.value, other)
     if len(first) == len(second) > 1 and any(is_label(quantity.unit) for quantity in (*first, *second)):
         return _matched_labels(first, second)
     if len(first) == 1 and len(second) == 1:
@@ -199,20 +174,21 @@ def _same_builders(reference: Node, answer: Node) -> Agreement:
     first, second = sorted(free_symbols(reference)), sorted(free_symbols(answer))
     if len(reference.conditions) != len(answer.conditions) or len(first) != len(second):
         return UNKNOWN
-    renamed: Node = answer
+    left, right = ((node.element, *node.conditions) for node in (reference, answer))
     if isinstance(reference.element, Sym) and isinstance(answer.element, Sym):
-        renamed = renamed_in(answer, answer.element.name, reference.element.name)
-    assert isinstance(renamed, Builder)
-    left, right = (Listing((node.element, *node.conditions)) for node in (reference, renamed))
-    return SAME if left == right or _all_same(left.items, right.items) is SAME else UNKNOWN
+        new, old = reference.element.name, answer.element.name
+        right = (reference.element, *(renamed(condition, old, new) for condition in answer.conditions))
+    return SAME if left == right or _all_same(left, right) is SAME else UNKNOWN
 
 
 def _plain(node: Node) -> Node:
     """Returns the tree without a name for several values and without an approximation after the value."""
     if isinstance(node, Quantity) and not is_scalar(node):
         return _plain(node.value)
-    if isinstance(node, Call) and (signs := _signs(node)) is not None:
-        return Listing(signs)
+    if isinstance(node, Call) and any(
+        isinstance(part, Call) and part.name in SIGNS for part in subtrees(node)
+    ):
+        return Listing((_with_sign(node, "+", "-"), _with_sign(node, "-", "+")))
     if isinstance(node, Builder) and isinstance(node.element, Sym):
         listed = node.conditions[0]
         named = [
@@ -282,25 +258,17 @@ def _same_by_name(reference: Node, answer: Node) -> Agreement | None:
 
 def _same_collection(reference: Node, answer: Node) -> Agreement:
     """Compares collections as regions of the line, by conditions, or item by item."""
-    first, second = region_of(reference), region_of(answer)
     both_tuples = isinstance(reference, Seq) and isinstance(answer, Seq)
-    if first is not None and second is not None and not both_tuples:
-        return Agreement.of(same_region(first, second))
+    if not both_tuples and (finding := same_regions(reference, answer)) is not None:
+        return finding
     if isinstance(reference, Builder) or isinstance(answer, Builder):
         return _same_builders(reference, answer)
     return _same_items(reference, answer)
 
 
-def _signs(node: Call) -> tuple[Node, Node] | None:
-    """Returns the two values of an expression with ±."""
-    if not any(isinstance(part, Call) and part.name in ("pm", "mp") for part in subtrees(node)):
-        return None
-    return _with_sign(node, "+", "-"), _with_sign(node, "-", "+")
-
-
 def _with_sign(node: Node, upper: str, lower: str) -> Node:
     """Returns the tree with the upper or the lower sign of each ± and ∓."""
-    if isinstance(node, Call) and node.name in ("pm", "mp"):
+    if isinstance(node, Call) and node.name in SIGNS:
         node = Call(upper if node.name == "pm" else lower, node.args)
     return rebuilt(node, lambda part: _with_sign(part, upper, lower))
 
@@ -350,11 +318,9 @@ def _items(node: Node) -> tuple[Node, ...] | None:
     match node:
         case Listing(items) | SetOf(items) | Seq(items, _, _):
             return items
-        case Call("union", (left, right)):
-            parts = [
-                _items(part) or (part,) if not isinstance(part, Seq) else (part,) for part in (left, right)
-            ]
-            return parts[0] + parts[1]
+        case Call("union", parts):
+            split = [(part,) if isinstance(part, Seq) else _items(part) or (part,) for part in parts]
+            return split[0] + split[1]
     return None
 
 
@@ -380,9 +346,7 @@ def _matched(first: Sequence[Node], second: Sequence[Node]) -> Agreement:
 
 def _same_matrix(reference: Node, answer: Node) -> Agreement:
     rows = [_rows(node) for node in (reference, answer)]
-    if rows[0] is None or rows[1] is None:
-        return DIFFERENT
-    if len(rows[0]) != len(rows[1]) or len(rows[0][0]) != len(rows[1][0]):
+    if rows[0] is None or rows[1] is None or [*map(len, rows[0])] != [*map(len, rows[1])]:
         return DIFFERENT
     return _all_same([item for row in rows[0] for item in row], [item for row in rows[1] for item in row])
 
@@ -407,10 +371,6 @@ def _same_words(reference: Node, answer: Node) -> Agreement:
     return DIFFERENT if len(first.split()) <= 3 else Agreement.INCOMPARABLE
 
 
-def _same_relation(reference: Node, answer: Node) -> Agreement:
-    return same_relation(reference, answer, same_answer)
-
-
 _T = AnswerType
 SCALARS = (_T.NUMBER, _T.EXPRESSION, _T.QUANTITY)
 COLLECTIONS = (_T.SET, _T.INTERVAL, _T.TUPLE, _T.LIST)
@@ -419,12 +379,12 @@ RELATIONS = (_T.RELATION, _T.FUNCTION_VALUE)
 RULES: tuple[tuple[tuple[AnswerType, ...], tuple[AnswerType, ...], Comparison], ...] = (
     (SCALARS, SCALARS, same_scalar),
     (COLLECTIONS, (*COLLECTIONS, *SCALARS), _same_collection),
-    (RELATIONS, (*RELATIONS, *SCALARS, *COLLECTIONS, _T.MATRIX), _same_relation),
+    (RELATIONS, (*RELATIONS, *SCALARS, *COLLECTIONS, _T.MATRIX), partial(same_relation, same=same_answer)),
     ((_T.MATRIX,), (_T.MATRIX, _T.TUPLE, _T.INTERVAL), _same_matrix),
     ((_T.TEXT,), (_T.TEXT,), _same_words),
-    ((_T.BOOLEAN,), (_T.BOOLEAN,), _only_identical),
-    ((_T.TIME,), (_T.TIME, _T.NUMBER), _same_time),
-    ((_T.OPTIONS,), (_T.OPTIONS, _T.NUMBER, _T.SET, _T.LIST), _same_options),
+    ((_T.BOOLEAN,), (_T.BOOLEAN,), _same_said),
+    ((_T.TIME,), (_T.TIME, _T.NUMBER), _same_said),
+    ((_T.OPTIONS,), (_T.OPTIONS, _T.NUMBER, _T.SET, _T.LIST), _same_said),
 )
 COMPARISONS = {
     frozenset((one, other)): rule for first, second, rule in RULES for one in first for other in second

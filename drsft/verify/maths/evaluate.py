@@ -1,32 +1,38 @@
 """Computes numbers from trees, at high precision and with bounded work, without sympy.
 
-`exact` returns a Fraction if only whole-number arithmetic is involved. `value_at` returns an mpmath number at
-a point.
+`exact` gives a Fraction where only whole-number arithmetic is involved. `value_at` gives an mpmath number at
+a point. OPERATIONS says what each operation of a tree does to numbers.
 """
 
+import hashlib
 import math
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from fractions import Fraction
+from typing import Any
 
 import mpmath  # type: ignore[import-untyped]
 from mpmath import mp
 
-from drsft.verify.maths.operations import (
-    OPERATIONS,
-    WORKING_DIGITS,
-    NotANumberError,
-    OutsideRealsError,
-    TooLargeError,
-    Value,
-    unknown_function,
-)
 from drsft.verify.maths.syntax import Call, Node, Num, Sym, symbols_of
 
-__all__ = ["NotANumberError", "TooLargeError", "exact", "free_symbols", "value_at"]
+__all__ = ["WORKING_DIGITS", "NotANumberError", "TooLargeError", "Value", "exact", "free_symbols", "value_at"]
 
+WORKING_DIGITS = 40
 MAX_EXACT_BITS = 20_000
+MAX_EXPONENT = 10**15  # of a power, beyond which even mpmath's exponents grow without bound
 MAX_TERMS = 2_000
-CONSTANTS = frozenset({"pi", "e", "i", "inf", "dots"})
+CONSTANTS = {"pi": mp.pi, "e": mp.e, "i": mp.j}
+NO_VARIABLES = frozenset({*CONSTANTS, "inf", "dots"})
+Value = Any  # mpmath.mpf or mpmath.mpc: mpmath has no types
+
+
+class NotANumberError(Exception):
+    """The tree has no value at this point: out of the domain, division by zero, a structure."""
+
+
+class TooLargeError(Exception):
+    """The value exists but is too large to compute: nothing else is tried, sympy included."""
 
 
 def exact(node: Node) -> Fraction | None:
@@ -37,117 +43,83 @@ def exact(node: Node) -> Fraction | None:
     match node:
         case Num(value):
             return value
-        case Call("neg", (operand,)):
-            negated = exact(operand)
-            return None if negated is None else -negated
-        case Call("+" | "-" | "*" | "/" | "^" as operator, (left, right)):
-            first, second = exact(left), exact(right)
-            if first is None or second is None:
-                return None
-            return _exact_operation(operator, first, second)
-        case Call("!", (operand,)):
-            whole = exact(operand)
-            if whole is None or whole.denominator != 1 or not 0 <= whole <= 500:
-                return None
-            return Fraction(math.factorial(whole.numerator))
+        case Call(name, arguments) if name in EXACT_OPERATIONS:
+            known = [value for value in map(exact, arguments) if value is not None]
+            result = EXACT_OPERATIONS[name](*known) if len(known) == len(arguments) else None
+            return result if result is not None and _bits(result) <= MAX_EXACT_BITS else None
     return None
-
-
-def _exact_operation(operator: str, left: Fraction, right: Fraction) -> Fraction | None:
-    result: Fraction
-    if operator == "^":
-        is_small = right.denominator == 1 and abs(right) <= 10_000
-        if not is_small or (left == 0 and right < 0) or _bits(left) * abs(right) > MAX_EXACT_BITS:
-            return None
-        result = left**right.numerator
-    elif operator == "/" and not right:
-        return None
-    else:
-        result = OPERATIONS[operator](left, right)
-    return result if _bits(result) <= MAX_EXACT_BITS else None
 
 
 def _bits(value: Fraction) -> int:
     return max(value.numerator.bit_length(), value.denominator.bit_length())
 
 
-class _Evaluator:
-    """One evaluation. With `is_real` a complex intermediate value raises OutsideRealsError."""
+def _exact_power(base: Fraction, exponent: Fraction) -> Fraction | None:
+    is_small = exponent.denominator == 1 and abs(exponent) <= 10_000
+    if not is_small or (base == 0 and exponent < 0) or _bits(base) * abs(exponent) > MAX_EXACT_BITS:
+        return None
+    return Fraction(base**exponent.numerator)
 
-    def __init__(self, point: Mapping[str, Value], *, is_real: bool) -> None:
-        self.point = point
+
+EXACT_OPERATIONS: Mapping[str, Callable[..., Fraction | None]] = {
+    **{"neg": operator.neg, "+": operator.add, "-": operator.sub, "*": operator.mul, "^": _exact_power},
+    "/": lambda left, right: left / right if right else None,
+    "!": lambda n: Fraction(math.factorial(int(n))) if n.denominator == 1 and 0 <= n <= 500 else None,
+}
+
+
+class _Evaluator:
+    """One evaluation. With `is_real` a complex intermediate value raises NotANumberError."""
+
+    def __init__(self, *, is_real: bool) -> None:
         self.is_real = is_real
-        self.bound: dict[str, Value] = {}
         self.num_terms = 0
 
-    def value(self, node: Node) -> Value:
+    def value(self, node: Node, point: Mapping[str, Value]) -> Value:
         match node:
             case Num(value):
-                if value.denominator == 1:
-                    return mp.mpf(value.numerator)
                 return mp.mpf(value.numerator) / value.denominator
-            case Sym(name):
-                return self.symbol(name)
+            case Sym(name) if name in point:
+                return point[name]  # the i of a series is no constant
+            case Sym(name) if name in CONSTANTS:
+                return +CONSTANTS[name]
+            case Call("sum" | "prod" as name, (Sym(index), lower, upper, body)):
+                numbers = self.numbers(self.value(lower, point), self.value(upper, point))
+                terms = [self.value(body, {**point, index: mp.mpf(k)}) for k in numbers]
+                result = mp.fsum(terms) if name == "sum" else mp.fprod(terms)
             case Call(name, arguments):
-                result = self.call(name, arguments)
-                if self.is_real and isinstance(result, mpmath.mpc):
-                    raise OutsideRealsError
-                if not mpmath.isfinite(result):
-                    raise NotANumberError("not finite")
-                return result
-        raise NotANumberError("a structure")
+                result = _applied(name, [self.value(argument, point) for argument in arguments])
+            case _:
+                raise NotANumberError("no number")
+        if self.is_real and isinstance(result, mpmath.mpc):
+            raise NotANumberError("complex")
+        if not mpmath.isfinite(result):
+            raise NotANumberError("not finite")
+        return result
 
-    def symbol(self, name: str) -> Value:
-        if name == "pi":
-            return +mp.pi
-        if name == "e":
-            return +mp.e
-        if name == "i":
-            return mp.mpc(0, 1)
-        if name in self.bound:
-            return self.bound[name]
-        if name in self.point:
-            return self.point[name]
-        raise NotANumberError(name)
-
-    def call(self, name: str, arguments: tuple[Node, ...]) -> Value:
-        if name in ("sum", "prod"):
-            return self.series(name, arguments)
-        values = [self.value(argument) for argument in arguments]
-        if name.startswith("apply "):
-            return unknown_function(name, values)
-        operation = OPERATIONS.get(name)
-        if operation is None:
-            raise NotANumberError(name)
-        try:
-            return operation(*values)
-        except (ZeroDivisionError, ValueError, OverflowError, TypeError, mpmath.libmp.NoConvergence) as error:
-            raise NotANumberError(str(error)) from None
-
-    def series(self, name: str, arguments: tuple[Node, ...]) -> Value:
-        index, lower, upper, body = arguments
-        assert isinstance(index, Sym)
-        first, last = self.value(lower), self.value(upper)
-        if first != mp.floor(first) or last != mp.floor(last):
+    def numbers(self, first: Value, last: Value) -> range:
+        """Returns the numbers of a series; all series of a tree have at most MAX_TERMS terms."""
+        if not (mp.isint(first) and mp.isint(last)):
             raise NotANumberError("bounds of a series")
-        self.num_terms += max(0, int(last - first) + 1) if last - first < MAX_TERMS else MAX_TERMS + 1
+        self.num_terms += max(0, int(min(last - first, MAX_TERMS)) + 1)
         if self.num_terms > MAX_TERMS:
             raise NotANumberError("too many terms")
-        total = mp.mpf(0 if name == "sum" else 1)
-        saved = self.bound.get(index.name)
-        for k in range(int(first), int(last) + 1):
-            self.bound[index.name] = mp.mpf(k)
-            term = self.value(body)
-            total = total + term if name == "sum" else total * term
-        if saved is None:
-            self.bound.pop(index.name, None)
-        else:
-            self.bound[index.name] = saved
-        return total
+        return range(int(first), int(last) + 1)
+
+
+def _applied(name: str, values: list[Value]) -> Value:
+    if name.startswith("apply "):
+        return _unknown_function(name, values)
+    if (operation := OPERATIONS.get(name)) is None:
+        raise NotANumberError(name)
+    try:
+        return operation(*values)
+    except (ZeroDivisionError, ValueError, OverflowError, TypeError, mpmath.libmp.NoConvergence) as error:
+        raise NotANumberError(str(error)) from None
 
 
 def free_symbols(node: Node) -> frozenset[str]:
-    return symbols_of(node) - CONSTANTS
+    return symbols_of(node) - NO_VARIABLES
 
 
 def value_at(
@@ -158,4 +130,81 @@ def value_at(
     The parser bounds the depth of recursion.
     """
     with mp.workdps(digits):
-        return _Evaluator(point, is_real=is_real).value(node)
+        return _Evaluator(is_real=is_real).value(node, point)
+
+
+def _unknown_function(name: str, values: list[Value]) -> Value:
+    """Returns the value of an unknown function: a fixed number for each name and arguments."""
+    written = name + "".join(mpmath.nstr(value, 12) for value in values)
+    digest = hashlib.blake2b(written.encode(), digest_size=8).digest()
+    return mp.mpf(1) / 2 + mp.mpf(int.from_bytes(digest, "big")) / 2**64
+
+
+def _power(base: Value, exponent: Value) -> Value:
+    if base == 0 and mp.re(exponent) <= 0:
+        if exponent == 0:
+            return mp.mpf(1)
+        raise NotANumberError("zero to a negative power")
+    size = abs(exponent)
+    if size > MAX_EXPONENT or (base and size * abs(mp.log(abs(base))) > MAX_EXPONENT):
+        raise TooLargeError
+    is_real = isinstance(exponent, mpmath.mpf) and isinstance(base, mpmath.mpf)
+    if is_real and base < 0 and exponent != mp.floor(exponent):
+        # The real odd root of a negative number, as school has it: (-8)^(1/3) = -2.
+        for denominator in (3, 5, 7, 9):
+            numerator = exponent * denominator
+            if abs(numerator - mp.nint(numerator)) < mp.mpf(10) ** (5 - WORKING_DIGITS):
+                root = -((-base) ** (mp.mpf(1) / denominator))
+                return root ** int(mp.nint(numerator))
+    return mp.power(base, exponent)
+
+
+def _bounded(operation: Any) -> Any:
+    """Returns the operation with a check that rejects arguments whose result would be too large."""
+
+    def apply(*values: Value) -> Value:
+        if any(abs(value) > MAX_EXPONENT for value in values):
+            raise TooLargeError
+        return operation(*values)
+
+    return apply
+
+
+def _whole(operation: Any) -> Any:
+    def apply(*values: Value) -> Value:
+        if any(isinstance(v, mpmath.mpc) or v != mp.floor(v) or abs(v) > MAX_EXPONENT for v in values):
+            raise NotANumberError("defined for whole numbers only")
+        return mp.mpf(operation(*(int(v) for v in values)))
+
+    return apply
+
+
+_OF_ONE = "sqrt floor ceil sin cos tan cot sec csc sinh cosh tanh coth sech csch re im arg sign"
+_INVERSE = "sin cos tan sec csc sinh cosh tanh"
+
+OPERATIONS: Mapping[str, Any] = {
+    **{name: getattr(mp, name) for name in _OF_ONE.split()},
+    **{f"arc{name}": getattr(mp, f"a{name}") for name in _INVERSE.split()},
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "^": _power,
+    "neg": operator.neg,
+    "abs": abs,
+    "%": lambda a: a / 100,
+    "deg": lambda a: a * mp.pi / 180,
+    "!": lambda n: _bounded(mp.factorial)(n) if n >= 0 else mp.nan,
+    "!!": lambda n: mp.fac2(n) if -1 <= n <= 10_000 else mp.nan,
+    "root": lambda radicand, index: _power(radicand, 1 / index),
+    "exp": _bounded(mp.exp),
+    "ln": mp.log,
+    "log": mp.log,
+    "binom": _bounded(mp.binomial),
+    "arccot": lambda a: mp.pi / 2 - mp.atan(a),
+    "min": min,
+    "max": max,
+    "gcd": _whole(math.gcd),
+    "lcm": _whole(math.lcm),
+    "mod": lambda left, right: left % right if abs(left) <= MAX_EXPONENT else mp.nan,
+}

@@ -11,8 +11,7 @@ from functools import lru_cache
 
 from mpmath import mp  # type: ignore[import-untyped]
 
-from drsft.verify.maths.evaluate import free_symbols, value_at
-from drsft.verify.maths.operations import WORKING_DIGITS, NotANumberError, Value
+from drsft.verify.maths.evaluate import WORKING_DIGITS, NotANumberError, Value, free_symbols, value_at
 from drsft.verify.maths.syntax import Call, Node, subtrees, symbols_of
 
 __all__ = ["Agreement", "close", "coordinate", "same_function"]
@@ -90,7 +89,10 @@ def same_function(left: Node, right: Node) -> Agreement:
     """
     names = sorted(free_symbols(left) | free_symbols(right))
     if not names:
-        return _same_constant(left, right)
+        try:
+            return Agreement.of(_agree(left, right, {}))
+        except NotANumberError:
+            return Agreement.UNKNOWN
     for is_real in (True, False):
         if is_real and "i" in (symbols_of(left) | symbols_of(right)):
             continue
@@ -109,13 +111,6 @@ def same_function(left: Node, right: Node) -> Agreement:
         if num_agreeing >= NUM_POINTS:
             return Agreement.SAME
     return _on_whole_numbers(left, right, names, default=Agreement.UNKNOWN)
-
-
-def _same_constant(left: Node, right: Node) -> Agreement:
-    try:
-        return Agreement.of(_agree(left, right, {}))
-    except NotANumberError:
-        return Agreement.UNKNOWN
 
 
 _COUNTERS = frozenset({"n", "k", "m"})  # by convention whole numbers

@@ -13,9 +13,11 @@ takes the usual reading: 3\frac{1}{2} is a mixed number, 1/2x is (1/2)x, 25/2\% 
 number, a(b+c) is a product, f(x) an unknown function's value.
 """
 
+from collections import Counter
 from fractions import Fraction
 from functools import lru_cache
 
+from drsft.verify.maths.evaluate import exact
 from drsft.verify.maths.syntax import (
     Builder,
     Call,
@@ -32,7 +34,8 @@ from drsft.verify.maths.syntax import (
     symbols_of,
 )
 from drsft.verify.maths.tokens import PRIMES, Token, UnreadableError, tokenize
-from drsft.verify.maths.units import CURRENCIES, is_unit, label_of
+from drsft.verify.maths.units import CURRENCIES, is_unit
+from drsft.verify.words import label_of
 
 __all__ = ["OPAQUE", "UNIT_LETTERS", "parse"]
 
@@ -42,7 +45,17 @@ END: Token = ("end", "")
 RELATIONS = frozenset({"=", "<", ">", "<=", ">=", "!=", "in", "approx", "equiv"})
 SET_OPERATORS = frozenset({"union", "intersect", "minus"})
 FILLER = frozenset({"approximately", "just", "about", "exactly", "roughly", "is", "the", "answer"})
+OPENERS = ("(", "[", "{", "{set", "floor(", "ceil(")
 CLOSERS = {"(": (")", "]"), "[": (")", "]"), "{": ("}",), "{set": ("set}",)}
+TWO_PARTS = {"frac": "/", **dict.fromkeys(("binom", "tbinom", "dbinom"), "binom")}
+INVERSE: list[Token] = [
+    ("op", "^"),
+    ("op", "{"),
+    ("op", "-"),
+    ("num", Num(Fraction(1))),
+    ("op", "}"),
+    ("op", "("),
+]
 MATRICES = ("pmatrix", "bmatrix", "matrix", "Bmatrix", "smallmatrix", "array")
 FUNCTION_LETTERS = frozenset("fghFGHPQE")
 CONSTANTS = frozenset({"pi", "e", "i", "inf"})
@@ -56,8 +69,6 @@ def parse(text: str, *, grouped: bool = True) -> Node:
     tokens = tokenize(text, grouped=grouped)
     if len(tokens) > MAX_TOKENS:
         raise UnreadableError("too long")
-    if not tokens:
-        raise UnreadableError("empty")
     try:
         return _Parser(tokens).answer()
     except UnreadableError:
@@ -69,11 +80,6 @@ def parse(text: str, *, grouped: bool = True) -> Node:
         if letters == tokens:
             raise
         return _Parser(letters).answer()
-
-
-def _is_inverse(tokens: list[Token]) -> bool:
-    """Returns whether the tokens are the "{-1}(" of f^{-1}(x)."""
-    return tokens == [("op", "{"), ("op", "-"), ("num", Num(Fraction(1))), ("op", "}"), ("op", "(")]
 
 
 def _single(items: list[Node], opener: str, closer: str) -> Node:
@@ -102,25 +108,17 @@ def _arithmetic(node: Node) -> Node:
 
 def _mixed(whole: Node, part: Node) -> Node | None:
     """Returns the mixed number of a whole number and a proper fraction of whole numbers: 3\\frac{1}{2}."""
-    if not (isinstance(whole, Num) and whole.places is None and whole.value.denominator == 1):
-        return None
-    if not (isinstance(part, Call) and part.name == "/"):
-        return None
-    numerator, denominator = part.args
-    if not (isinstance(numerator, Num) and isinstance(denominator, Num)):
-        return None
-    if numerator.places is not None or denominator.places is not None or not denominator.value:
-        return None
-    if not 0 < numerator.value < denominator.value:
-        return None
-    return Num(whole.value + numerator.value / denominator.value)
+    match whole, part:
+        case Num(Fraction(denominator=1) as count, None), Call("/", (Num(top, None), Num(bottom, None))):
+            return Num(count + top / bottom) if 0 < top < bottom else None
+    return None
 
 
 class _Parser:
     """The tokens with a position, and the state between them."""
 
     def __init__(self, tokens: list[Token]) -> None:
-        self.tokens = tokens
+        self.tokens = [*tokens, END, END, END]  # for looks ahead
         self.position = 0
         self.depth = 0
         self.num_open_bars = 0
@@ -129,21 +127,29 @@ class _Parser:
 
     @property
     def next(self) -> Token:
-        return self.tokens[self.position] if self.position < len(self.tokens) else END
+        return self.tokens[self.position]
+
+    @property
+    def ahead(self) -> Token:
+        return self.tokens[self.position + 1]
 
     def take(self) -> Token:
         token = self.next
-        self.position += 1
+        self.position += token != END
         return token
 
     def at(self, *operators: str) -> bool:
         kind, value = self.next
         return kind == "op" and value in operators
 
+    def accept(self, *operators: str) -> str:
+        """Takes and returns one of the operators if it is next; "" if none is."""
+        return str(self.take()[1]) if self.at(*operators) else ""
+
     def expect(self, *operators: str) -> str:
-        if not self.at(*operators):
+        if not (operator := self.accept(*operators)):
             raise UnreadableError(f"expected {operators[0]}")
-        return str(self.take()[1])
+        return operator
 
     def answer(self) -> Node:
         items = self.items(until=())
@@ -160,70 +166,55 @@ class _Parser:
             if self.next[0] == "sep":
                 self.take()
                 continue
-            items.append(self.item())
-            # "5 feet 8 inches", "8 nickels 3 pennies": one quantity after the other
-            last = items[-1]
-            is_quantity = (
-                isinstance(last, Quantity)
-                and self.next[0] == "num"
-                and not any(" " in name for name, _ in last.unit)  # "38 people saw fewer than 3 whales"
-            )
-            if is_joined and not isinstance(items[-1], Quantity):
+            item = self.item()
+            if is_joined and not isinstance(item, Quantity):
                 raise UnreadableError("two values side by side")
-            is_joined = is_quantity
-            if self.next[0] != "sep" and not is_quantity:
+            items.append(item)
+            # "5 feet 8 inches" goes on, "38 people saw fewer than 3 whales" does not
+            is_measured = isinstance(item, Quantity) and not any(" " in name for name, _ in item.unit)
+            is_joined = is_measured and self.next[0] == "num"
+            if self.next[0] != "sep" and not is_joined:
                 break
         return items
 
     def item(self) -> Node:
-        sides, operators = [self.sets()], []
-        while True:
-            kind, value = self.next
-            if kind == "op" and value in RELATIONS:
-                self.take()
-                if value == "in" or not self.at("="):
-                    operators.append(str(value))
-                else:
-                    raise UnreadableError("double relation")
-                sides.append(self.sets())
-            elif kind == "op" and value == "implies":
-                self.take()
-                sides, operators = [self.sets()], []
-            elif kind == "op" and value == "not":
-                self.take()
-                if not self.at("="):
-                    raise UnreadableError("not")
-                self.take()
+        sides = [self.sets()]
+        operators: list[str] = []
+        while operator := self.accept(*RELATIONS, "implies", "not"):
+            if operator == "implies":
+                sides, operators = [], []
+            elif operator == "not":
+                self.expect("=")
                 operators.append("!=")
-                sides.append(self.sets())
+            elif operator != "in" and self.at("="):
+                raise UnreadableError("double relation")
             else:
-                break
+                operators.append(operator)
+            sides.append(self.sets())
         return sides[0] if not operators else Chain(tuple(sides), tuple(operators))
 
     def sets(self) -> Node:
         self.unit = []
-        while self.next[0] == "word" and self.next[1] in FILLER and self.position + 1 < len(self.tokens):
+        while self.next[0] == "word" and self.next[1] in FILLER and self.tokens[self.position + 1] != END:
             self.take()
         node = self.with_unit(self.ratio())
-        while self.at(*SET_OPERATORS):
-            operator = str(self.take()[1])
+        while operator := self.accept(*SET_OPERATORS):
             node = Call(operator, (node, self.with_unit(self.ratio())))
         return node
 
     def with_unit(self, node: Node) -> Node:
         if not self.unit or isinstance(node, Words):
             return node
-        powers: dict[str, int] = {}
+        powers = Counter[str]()
         for name, power in self.unit:
-            powers[name] = powers.get(name, 0) + power
+            powers[name] += power
         self.unit = []
         unit = tuple((name, power) for name, power in powers.items() if power)
         return Quantity(node, unit) if unit else node
 
     def ratio(self) -> Node:
         parts = [self.sum()]
-        while self.at(":") and not self.is_in_builder:
-            self.take()
+        while not self.is_in_builder and self.accept(":"):
             parts.append(self.sum())
         if len(parts) == 2 and isinstance(parts[0], Words):
             return Chain((parts[0], self.with_unit(parts[1])), ("=",))  # adults: 14
@@ -233,21 +224,15 @@ class _Parser:
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise UnreadableError("nested too deeply")
-        node: Node
-        if self.at("-", "+", "pm", "mp"):
-            sign = self.take()[1]
-            operand = self.product()
-            if sign in ("pm", "mp"):
-                node = Call(str(sign), (Num(Fraction(0)), operand))
-            else:
-                node = Call("neg", (operand,)) if sign == "-" else operand
-        else:
-            node = self.product()
-        while self.at("+", "-", "pm", "mp"):
-            sign = str(self.take()[1])
+        sign = self.accept("-", "+", "pm", "mp")
+        node = self.product()
+        if sign in ("pm", "mp"):
+            node = Call(sign, (Num(Fraction(0)), node))
+        elif sign == "-":
+            node = Call("neg", (node,))
+        while sign := self.accept("+", "-", "pm", "mp"):
             node = Call(sign, (_arithmetic(node), _arithmetic(self.product())))
-        if self.at("mod"):
-            self.take()
+        if self.accept("mod"):
             node = Call("mod", (node, self.factor()))
         self.depth -= 1
         return node
@@ -256,33 +241,22 @@ class _Parser:
         node = self.factor()
         while True:
             kind, value = self.next
-            if kind == "op" and value in ("%", "deg", "circ"):
-                self.take()
-                node = self.with_sign("%" if value == "%" else "deg", node)
+            if sign := self.accept("%", "deg", "circ"):
+                node = self.with_sign("%" if sign == "%" else "deg", node)
             elif kind == "unit" or (kind == "word" and value not in ("and", "or")):
                 self.take_unit(1)
-            elif self.at("/") and self.starts_unit(1):
-                self.take()
-                self.take_unit(-1)
-            elif self.at("*") and self.unit and self.starts_unit(1):
+            elif self.starts_unit(1) and (self.at("/") or (self.at("*") and self.unit)):
+                self.take_unit(1 if self.take()[1] == "*" else -1)
+            elif operator := self.accept("*", "/"):
+                node = self.applied(operator, node, self.signed_factor())
+            elif kind == "cmd" and value == "frac" and self.starts_unit(1):
                 self.take()
                 self.take_unit(1)
-            elif kind == "op" and value in ("*", "/"):
-                self.take()
-                node = self.applied(str(value), node, self.signed_factor())
-            elif self.at("(") and isinstance(node, Num) and self.take_note():
-                continue
-            elif self.tokens[self.position : self.position + 3] == [("op", "("), ("op", "deg"), ("op", ")")]:
-                self.position += 3  # 24 (degrees)
-                node = Call("deg", (_arithmetic(node),))
-            elif kind == "cmd" and value == "frac" and self.starts_unit(1):
-                self.take_unit_fraction()
+                self.take_unit(-1)
             elif self.unit and kind in ("num", "sym"):
                 return node  # the next quantity
-            elif kind == "num" and self.tokens[self.position - 1] in (("op", ")"), ("op", "}")):
-                node = Call("*", (_arithmetic(node), _arithmetic(self.factor())))  # (n-2) 2^n
-            elif kind == "num" and self.tokens[self.position + 1 : self.position + 2] == [("op", "^")]:
-                node = Call("*", (_arithmetic(node), _arithmetic(self.factor())))  # 4.37 10^-6
+            elif kind == "num" and (self.tokens[self.position - 1][1] in (")", "}") or self.ahead[1] == "^"):
+                node = Call("*", (_arithmetic(node), _arithmetic(self.factor())))  # (n-2) 2^n, 4.37 10^-6
             elif kind == "num":
                 node = self.mixed_number(node)
             elif self.starts_factor():
@@ -311,40 +285,24 @@ class _Parser:
         return Call(operator, (left, right))
 
     def signed_factor(self) -> Node:
-        if self.at("-"):
-            self.take()
+        if self.accept("-"):
             return Call("neg", (self.signed_factor(),))
-        if self.at("+"):
-            self.take()
+        self.accept("+")
         return self.factor()
 
     def starts_unit(self, ahead: int) -> bool:
         """Returns whether a unit or a word is `ahead` tokens from here, or a unit's letter after a unit."""
-        tokens = list(self.tokens[self.position + ahead : self.position + ahead + 2])
-        if tokens and tokens[0] in (("op", "("), ("op", "{")):
-            tokens = tokens[1:]
-        if not tokens:
-            return False
-        kind, value = tokens[0]
+        first, second = self.tokens[self.position + ahead :][:2]
+        kind, value = second if first in (("op", "("), ("op", "{")) else first
         return kind in ("unit", "word") or (kind == "sym" and bool(self.unit) and is_unit(str(value)))
-
-    def take_unit_fraction(self) -> None:
-        self.take()
-        self.take_unit(1)
-        self.take_unit(-1)
 
     def take_unit(self, sign: int) -> None:
         """Reads one unit with its power, or a bracket of them; words are kept as one label."""
-        if self.at("(", "{"):
-            closer = {"(": ")", "{": "}"}[str(self.take()[1])]
-            while not self.at(closer):
-                if self.at("*"):
-                    self.take()
-                if self.at("/"):
-                    self.take()
-                    sign = -sign
+        if opener := self.accept("(", "{"):
+            while not self.accept(*CLOSERS[opener]):
+                self.accept("*")
+                sign = -sign if self.accept("/") else sign
                 self.take_unit(sign)
-            self.take()
             return
         kind, value = self.take()
         name, power = str(value), 1
@@ -356,14 +314,11 @@ class _Parser:
         if name in ("square", "cubic", "sq", "cu") and self.next[0] in ("unit", "word"):
             power = 2 if name.startswith("sq") else 3
             name = str(self.take()[1])
-        if self.at("^"):
-            self.take()
-            exponent = self.exponent()
-            is_negative = isinstance(exponent, Call) and exponent.name == "neg"
-            number = exponent.args[0] if isinstance(exponent, Call) and is_negative else exponent
-            if not isinstance(number, Num) or number.value.denominator != 1 or number.value > 99:
+        if self.accept("^"):
+            exponent = exact(self.exponent())
+            if exponent is None or exponent.denominator != 1 or abs(exponent) > 99:
                 raise UnreadableError("exponent of a unit")
-            power = -number.value.numerator if is_negative else number.value.numerator
+            power = exponent.numerator
         is_labelled = bool(self.unit) and not is_unit(self.unit[-1][0]) and sign == 1
         if not is_unit(name) or (is_labelled and len(name) > 2):  # chocolate bars
             name = label_of(name)
@@ -371,100 +326,51 @@ class _Parser:
                 name = f"{self.unit.pop()[0]} {name}"
         self.unit.append((name, sign * power))
 
-    def take_note(self) -> bool:
-        """Reads what is counted in brackets after a number, as in "23 (marbles)" or "41 (km)"."""
-        end = self.position + 1
-        while end < len(self.tokens) and self.tokens[end] != ("op", ")"):
-            end += 1
-        inside = self.tokens[self.position + 1 : end]
-        letters = [str(value) for token, value in inside if token == "sym"]
-        is_rate = ("op", "/") in inside and all(
-            kind in ("sym", "num") or value in ("/", "^") for kind, value in inside
-        )
-        is_note = any(kind in ("word", "unit") for kind, _ in inside) or (
-            bool(letters) and UNIT_LETTERS.issuperset(letters) and (len(inside) == 1 or is_rate)
-        )
-        if not is_note or any(kind in ("num", "fn", "cmd", "sep") for kind, _ in inside[:1]):
-            return False
-        self.take()
-        while not self.at(")"):
-            if self.next == END:
-                raise UnreadableError("unclosed note")
-            if self.next[0] in ("word", "unit", "sym"):
-                self.take_unit(1)
-            elif self.at("/"):
-                self.take()
-                self.take_unit(-1)
-            else:
-                self.take()
-        self.take()
-        return True
-
     def mixed_number(self, whole: Node) -> Node:
         """Reads "3 1/2" in ASCII; two adjacent numbers mean nothing else."""
-        numerator = self.take()[1]
-        if self.at("/"):
-            self.take()
-            denominator = self.take()[1]
-            if isinstance(numerator, Num) and isinstance(denominator, Num) and denominator.value:
-                part = Call("/", (numerator, denominator))
-                if (number := _mixed(whole, part)) is not None:
+        match self.tokens[self.position : self.position + 3]:
+            case [(_, Num() as numerator), ("op", "/"), (_, Num() as denominator)]:
+                self.position += 3
+                if (number := _mixed(whole, Call("/", (numerator, denominator)))) is not None:
                     return number
         raise UnreadableError("two numbers side by side")
 
     def starts_factor(self) -> bool:
         kind, value = self.next
-        if kind in ("sym", "fn"):
-            return True
-        if kind == "cmd":
-            return not str(value).startswith("end(") and value not in ("choose", "over")
-        if kind == "op":
-            return value in ("(", "[", "{", "{set", "floor(", "ceil(") or (
-                value == "|" and self.num_open_bars == 0 and not self.is_in_builder
-            )
-        return False
+        if kind == "op" and value == "|":
+            return self.num_open_bars == 0 and not self.is_in_builder
+        return kind in ("sym", "fn", "cmd") or (kind == "op" and value in OPENERS)
 
     def factor(self) -> Node:
         node = self.primary()
         while self.next[0] == "op":
-            operator = self.next[1]
-            if operator == "^":
-                self.take()
+            if self.accept("^"):
                 node = self.power(node)
-            elif operator in ("!", "!!"):
-                self.take()
-                node = Call(str(operator), (_arithmetic(node),))
-            elif operator in ("deg", "circ") and not isinstance(node, Num):
-                self.take()
+            elif operator := self.accept("!", "!!"):
+                node = Call(operator, (_arithmetic(node),))
+            elif not isinstance(node, Num) and self.accept("deg", "circ"):
                 node = Call("deg", (_arithmetic(node),))
-            elif operator == "_":
-                self.take()
+            elif self.accept("_"):
                 node = self.subscripted(node)
-            elif self.next in PRIMES and isinstance(node, Sym):
-                node = Sym(node.name + str(self.take()[1]))
+            elif isinstance(node, Sym) and (mark := self.accept(*PRIMES)):
+                node = Sym(node.name + mark)
             else:
                 break
         return node
 
     def power(self, base: Node) -> Node:
-        if self.at("circ", "deg"):
-            self.take()
+        if self.accept("circ", "deg"):
             return self.with_sign("deg", base)
-        if self.next in PRIMES and isinstance(base, Sym):
-            return Sym(base.name + str(self.take()[1]))
         return Call("^", (_arithmetic(base), _arithmetic(self.exponent())))
 
     def exponent(self) -> Node:
-        if self.at("-", "+"):
-            sign = self.take()[1]
+        if sign := self.accept("-", "+"):
             operand = self.exponent()
             return Call("neg", (operand,)) if sign == "-" else operand
         node = self.primary()
-        if self.at("^"):  # 2^3^2 is 2^(3^2) in ASCII
-            self.take()
+        if self.accept("^"):  # 2^3^2 is 2^(3^2) in ASCII
             node = Call("^", (_arithmetic(node), _arithmetic(self.exponent())))
-        elif self.at("!"):
-            self.take()
+        elif self.accept("!"):
             node = Call("!", (_arithmetic(node),))
         return node
 
@@ -477,17 +383,14 @@ class _Parser:
             raise UnreadableError("subscript of a number")
         if not isinstance(node, Sym):
             raise UnreadableError("subscript")
-        start, depth = self.position, 0
-        while True:
+        name, depth = f"{node.name}_", -1
+        while depth:
             if self.next == END:
                 raise UnreadableError("unclosed subscript")
-            depth += self.at("{") - self.at("}")
-            self.take()
-            if depth <= 0:
-                break
-        written = [value for _, value in self.tokens[start : self.position] if value not in ("{", "}")]
-        parts = [str(value.value) if isinstance(value, Num) else str(value) for value in written]
-        return Sym(f"{node.name}_{''.join(parts)}")
+            depth = max(depth, 0) + self.at("{") - (depth > 0 and self.at("}"))
+            value = self.take()[1]
+            name += str(value.value if isinstance(value, Num) else value).strip("{}")
+        return Sym(name)
 
     def primary(self) -> Node:
         kind, value = self.take()
@@ -516,40 +419,36 @@ class _Parser:
         if name in CONSTANTS:
             return Sym(name)
         start, primed = self.position, name
-        while (self.next in PRIMES or self.at("^")) and name in FUNCTION_LETTERS:  # g''(3), f^{(4)}(0)
-            if (mark := str(self.take()[1])) != "^" or self.next in PRIMES:
-                primed += mark if mark != "^" else str(self.take()[1])
-                continue
-            if _is_inverse(self.tokens[self.position : self.position + 5]):
-                primed, self.position = f"{primed}^(-1)", self.position + 4
-                continue
-            order = self.tokens[self.position : self.position + 5]
-            if [token for token in order if token[0] == "op"] != [("op", c) for c in "{()}"] or len(
-                order
-            ) < 5:
-                break
-            primed += f"^({order[2][1].value if isinstance(order[2][1], Num) else order[2][1]})"
-            self.position += 5
+        while name in FUNCTION_LETTERS and (mark := self.mark()):
+            primed += mark
         if not self.at("("):
             self.position = start
             return Sym(name)
-        inside = self.tokens[self.position + 1 : self.position + 3]
-        is_argument = len(inside) == 2 and inside[1] == ("op", ")") and inside[0][0] in ("num", "sym")
-        if name in FUNCTION_LETTERS or is_argument:
-            self.take()
-            return Call(f"apply {primed}", tuple(self.closed_items("(")[0]))
         self.take()
+        is_argument = self.next[0] in ("num", "sym") and self.ahead == ("op", ")")
         items, _ = self.closed_items("(")
-        if len(items) > 1:
-            return Call(f"apply {name}", tuple(items))
+        if name in FUNCTION_LETTERS or is_argument or len(items) > 1:
+            return Call(f"apply {primed}", tuple(items))
         self.position = start
         return Sym(name)
+
+    def mark(self) -> str:
+        """Takes and returns what marks a function before its argument: g''(3), f^{-1}(x), f^{(4)}(0)."""
+        match self.tokens[self.position : self.position + 6]:
+            case [("op", "^"), ("op", "{"), ("op", "-"), ("num", one), ("op", "}"), ("op", "(")]:
+                if one == Num(Fraction(1)):
+                    self.position += 5
+                    return "^(-1)"
+            case [("op", "^"), ("op", "{"), ("op", "("), (_, order), ("op", ")"), ("op", "}")]:
+                self.position += 6
+                return f"^({order.value if isinstance(order, Num) else order})"
+        return self.accept(*PRIMES)
 
     def function(self, name: str) -> Node:
         subscript: Node | None = None
         exponent: Node | None = None
-        while self.at("_", "^"):
-            if self.take()[1] == "_":
+        while operator := self.accept("_", "^"):
+            if operator == "_":
                 subscript = self.primary()
             else:
                 exponent = self.exponent()
@@ -568,39 +467,24 @@ class _Parser:
 
     def argument(self) -> Node:
         """Reads a function's argument: x in sin(x)y, but all of 2x in \\sin 2x, up to a second function."""
-        if self.at("(", "{", "["):
-            opener = str(self.take()[1])
-            items, closer = self.closed_items(opener)
-            node = _single(items, opener, closer)
-            while self.at("deg"):
-                self.take()
+        if opener := self.accept("(", "{", "["):
+            node = self.bracketed(opener)
+            while self.accept("deg"):
                 node = Call("deg", (_arithmetic(node),))
             return node
         node = self.signed_factor()
         while self.starts_factor() and self.next[0] != "fn" and not self.at("("):
             node = Call("*", (_arithmetic(node), _arithmetic(self.factor())))
-        if (
-            self.at("/")
-            and self.tokens[self.position + 1 : self.position + 2]
-            and isinstance(node, Num | Sym)
-        ):
-            following = self.tokens[self.position + 1]
-            if following[0] == "num":  # \sin \pi/3
-                self.take()
-                node = Call("/", (node, self.factor()))
+        if isinstance(node, Num | Sym) and self.ahead[0] == "num" and self.accept("/"):  # \sin \pi/3
+            node = Call("/", (node, self.factor()))
         return node
 
     def command(self, name: str) -> Node:
-        if name == "frac":
-            return Call("/", (_arithmetic(self.part()), _arithmetic(self.part())))
+        if name in TWO_PARTS:
+            return Call(TWO_PARTS[name], (_arithmetic(self.part()), _arithmetic(self.part())))
         if name == "sqrt":
-            if self.at("["):
-                self.take()
-                index = _single(self.closed_items("[")[0], "[", "]")
-                return Call("root", (_arithmetic(self.part()), _arithmetic(index)))
-            return Call("sqrt", (_arithmetic(self.part()),))
-        if name in ("binom", "tbinom", "dbinom"):
-            return Call("binom", (_arithmetic(self.part()), _arithmetic(self.part())))
+            index = (_arithmetic(self.bracketed("[")),) if self.accept("[") else ()
+            return Call("root" if index else "sqrt", (_arithmetic(self.part()), *index))
         if name in ("sum", "prod"):
             return self.series(name)
         if name == "lim":
@@ -611,18 +495,16 @@ class _Parser:
 
     def part(self) -> Node:
         """Reads what a command applies to: a group, or the next primary alone (\\sqrt3, \\frac x2)."""
-        if self.at("-"):
-            self.take()
+        if self.accept("-"):
             return Call("neg", (self.part(),))
         return self.primary()
 
     def series(self, name: str) -> Node:
         lower: Node | None = None
         upper: Node | None = None
-        while self.at("_", "^"):
-            if self.take()[1] == "_":
-                self.expect("{")
-                lower = _single(self.closed_items("{")[0], "{", "}")
+        while operator := self.accept("_", "^"):
+            if operator == "_":
+                lower = self.bracketed(self.expect("{"))
             else:
                 upper = self.exponent()
         if not isinstance(lower, Chain) or lower.ops != ("=",) or upper is None:
@@ -630,9 +512,8 @@ class _Parser:
         index, body = lower.sides[0], _arithmetic(self.product())
         if not isinstance(index, Sym):
             raise UnreadableError("index of a series")
-        if any("_" in name for name in symbols_of(body)):
-            return Call(f"{OPAQUE} {name}", (index, lower.sides[1], upper, body))
-        return Call(name, (index, lower.sides[1], upper, body))
+        is_opaque = any("_" in symbol for symbol in symbols_of(body))
+        return Call(f"{OPAQUE} {name}" if is_opaque else name, (index, lower.sides[1], upper, body))
 
     def limit(self) -> Node:
         """Reads a limit, which equals only a limit of the same term at the same place."""
@@ -643,28 +524,16 @@ class _Parser:
     def matrix(self, environment: str) -> Node:
         if environment not in MATRICES:
             raise UnreadableError(environment)
-        rows: list[tuple[Node, ...]] = []
-        row: list[Node] = []
-        while True:
-            kind, value = self.next
-            if kind == "cmd" and str(value).startswith("end("):
-                self.take()
-                break
-            if kind == "op" and value == "newline":
-                self.take()
-                rows.append(tuple(row))
-                row = []
-            elif kind == "op" and value == "&":
-                self.take()
-            elif kind == "end":
-                raise UnreadableError("unclosed matrix")
-            else:
-                row.append(self.item())
-        rows.append(tuple(row))
+        rows: list[list[Node]] = [[]]
+        while not self.accept("end"):
+            if self.accept("newline"):
+                rows.append([])
+            elif not self.accept("&"):
+                rows[-1].append(self.item())
         rows = [row for row in rows if row]
         if not rows or len({len(row) for row in rows}) != 1:
             raise UnreadableError("ragged matrix")
-        return Matrix(tuple(rows))
+        return Matrix(tuple(map(tuple, rows)))
 
     def bracketed(self, opener: str) -> Node:
         if opener in ("(", "[", "{"):
@@ -690,25 +559,21 @@ class _Parser:
         bars, self.num_open_bars = self.num_open_bars, 0
         unit = self.unit
         items = self.items(until=CLOSERS[opener])
-        if items and self.next[0] == "cmd" and self.next[1] in ("choose", "over"):
-            name = "binom" if self.take()[1] == "choose" else "/"
-            items = [Call(name, (_arithmetic(items[-1]), _arithmetic(self.sum())))]
+        if items and (name := self.accept("binom", "over")):
+            items = [Call("/" if name == "over" else name, (_arithmetic(items[-1]), _arithmetic(self.sum())))]
         closer = self.expect(*CLOSERS[opener])
         self.num_open_bars, self.unit = bars, unit
         return items, closer
 
     def set_of(self) -> Node:
         was_in_builder, self.is_in_builder = self.is_in_builder, True
-        items = self.items(until=("set}", "|", ":"))
-        if self.at("|", ":"):
-            self.take()
-            start = self.position
+        items, conditions, start = self.items(until=("set}", "|", ":")), None, self.position
+        if self.accept("|", ":"):
             conditions = self.items(until=("set}",))
-            if ("sep", "or") in self.tokens[start : self.position]:
-                conditions = [Listing(tuple(conditions))]  # any of them, where several hold together else
-            self.expect("set}")
-            self.is_in_builder = was_in_builder
-            return Builder(_single(items, "{set", "set}"), tuple(conditions))
         self.is_in_builder = was_in_builder
         self.expect("set}")
+        if conditions is not None:
+            if ("sep", "or") in self.tokens[start : self.position]:
+                conditions = [Listing(tuple(conditions))]  # any of them, where several hold together else
+            return Builder(_single(items, "{set", "set}"), tuple(conditions))
         return SetOf(tuple(items)) if items else Sym("emptyset")

@@ -1,36 +1,72 @@
-r"""Represents subsets of the real line (intervals, unions, "x \ne 5", "-2 < x \le 7") as lists of pieces."""
+r"""Compares sets of numbers: regions of the real line, and families that run with a whole number.
 
+A region is an interval, a union, "x \ne 5" or "-2 < x \le 7", as its ends and what lies between. A family is
+"x = \pi/4 + k\pi, k \in Z" or "\{x \mid x = 4k, k \in Z\}".
+"""
+
+import operator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from mpmath import mp  # type: ignore[import-untyped]
 
-from drsft.verify.maths.evaluate import NotANumberError, free_symbols, value_at
-from drsft.verify.maths.identity import close
-from drsft.verify.maths.syntax import Builder, Call, Chain, Listing, Node, Quantity, Seq, SetOf, Sym
+from drsft.verify.maths.evaluate import WORKING_DIGITS, NotANumberError, Value, free_symbols, value_at
+from drsft.verify.maths.identity import Agreement, close, same_function
+from drsft.verify.maths.syntax import Builder, Call, Chain, Listing, Node, Quantity, Seq, SetOf, Sym, renamed
 
-__all__ = ["FLIPPED", "Piece", "region_of", "same_region"]
+__all__ = ["same_families", "same_regions"]
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    low: Any  # mpf, -inf included
-    has_low: bool
-    high: Any
-    has_high: bool
+class Region:
+    """Between two neighbours of `ends`, `has` is true of all numbers or of none."""
+
+    ends: tuple[Any, ...]  # mpf, infinities included
+    has: Callable[[Any], bool]
 
 
-Region = list[Piece]
-FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+INTEGERS = ("bb(Z)", "Z", "bb(N)", "N")
+REALS = Region((), lambda x: True)
 SYMBOLIC_REALS = ("bb(R)", "R")
+SET_RULES: dict[str, Callable[[Iterable[bool]], bool]] = {
+    "union": any,
+    "intersect": all,
+    "minus": lambda found: list(found) == [True, False],
+}
+COMPARISONS = {
+    **{"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "!=": operator.ne},
+    **{")": operator.lt, "]": operator.le, "(": operator.gt, "[": operator.ge},
+}
 
 
-def same_region(left: Region, right: Region) -> bool:
-    left, right = _merged(left), _merged(right)
-    return len(left) == len(right) and all(_same_piece(a, b) for a, b in zip(left, right, strict=True))
+def same_regions(reference: Node, answer: Node) -> Agreement | None:
+    """Tells whether two trees describe the same region; None if one of them describes none."""
+    first, second = _region_of(reference), _region_of(answer)
+    return None if first is None or second is None else Agreement.of(_is_same(first, second))
 
 
-def region_of(node: Node) -> Region | None:
+def _is_same(left: Region, right: Region) -> bool:
+    """Tells whether two regions agree at the ends of both, between and outside of them."""
+    groups: list[list[Any]] = []  # of ends that are close: one end, computed in several ways
+    for end in sorted(end for end in {*left.ends, *right.ends} if mp.isfinite(end)):
+        if groups and close(groups[-1][-1], end):
+            groups[-1].append(end)
+        else:
+            groups.append([end])
+    places: list[tuple[Any, ...]] = [
+        tuple(next((x for x in group if x in side.ends), group[0]) for side in (left, right))
+        for group in groups
+    ]
+    firsts = [group[0] for group in groups] or [mp.zero]
+    with mp.workdps(WORKING_DIGITS):
+        beyond = firsts[0] - 1 - abs(firsts[0]), firsts[-1] + 1 + abs(firsts[-1])
+        places += [(x, x) for x in (*beyond, *((low + high) / 2 for low, high in pairwise(firsts)))]
+    return all(left.has(x) == right.has(y) for x, y in places)
+
+
+def _region_of(node: Node) -> Region | None:
     """Returns the region that a tree describes; None if it is none, or its ends are not numbers."""
     try:
         return _region(node)
@@ -43,33 +79,40 @@ def _region(node: Node) -> Region | None:
         case Quantity(value, _):
             return _region(value)
         case Seq((low, high), "(" | "[" as left, ")" | "]" as right):
-            ends = _end(low), _end(high)
-            return [Piece(ends[0], left == "[", ends[1], right == "]")] if ends[0] <= ends[1] else None
+            first, last = _end(low), _end(high)
+            has_any = first < last or (first == last and left + right == "[]")
+            return _combined([_ray(left, first), _ray(right, last)], all) if has_any else None
         case SetOf(items):
-            points = [_end(item) for item in items]
-            return [Piece(point, True, point, True) for point in points]
+            points = tuple(_end(item) for item in items)
+            return Region(points, lambda x: x in points)
         case Builder(Sym() | Chain() as element, conditions):
-            region: Region | None = [Piece(mp.ninf, False, mp.inf, False)]
-            for condition in (*conditions, *([element] if isinstance(element, Chain) else [])):
-                part = _region(condition)
-                region = None if part is None or region is None else _intersection(region, part)
-            return region
+            stated = [element] if isinstance(element, Chain) else []
+            return _combined([_region(condition) for condition in (*conditions, *stated)], all)
         case Sym(name) if name in SYMBOLIC_REALS:
-            return [Piece(mp.ninf, False, mp.inf, False)]
-        case Call("union" | "intersect" | "minus" as operator, (first, second)):
-            left_region, right_region = _region(first), _region(second)
-            if left_region is None or right_region is None:
-                return None
-            if operator == "union":
-                return left_region + right_region
-            if operator == "minus":
-                right_region = _complement(right_region)
-            return _intersection(left_region, right_region)
+            return REALS
+        case Call("union" | "intersect" | "minus" as operation, parts):
+            return _combined([_region(part) for part in parts], SET_RULES[operation])
         case Chain():
             return _solutions(node)
         case Listing(items) if all(isinstance(item, Chain) for item in items):
-            return _combined([_region(item) for item in items])
+            # Several conditions: any of them holds, unless that says nothing at all; then all of them must.
+            regions = [_region(item) for item in items]
+            union = _combined(regions, any)
+            return _combined(regions, all) if union is not None and _is_same(union, REALS) else union
     return None
+
+
+def _combined(parts: list[Region | None], rule: Callable[[Iterable[bool]], bool]) -> Region | None:
+    """Returns what the rule keeps of the parts; None if any part is not a region."""
+    known = [part for part in parts if part is not None]
+    if len(known) != len(parts):
+        return None
+    return Region(sum((part.ends for part in known), ()), lambda x: rule(part.has(x) for part in known))
+
+
+def _ray(operation: str, end: Any, slope: int = 1) -> Region:
+    compare = COMPARISONS[operation]
+    return Region((end,), lambda x: compare(x, end) if slope > 0 else compare(end, x))
 
 
 def _end(node: Node) -> Any:
@@ -83,111 +126,96 @@ def _end(node: Node) -> Any:
     return value_at(node, {}, is_real=True)
 
 
-def _combined(regions: list[Region | None]) -> Region | None:
-    """Combines conditions: any may hold, unless that covers the whole line; then all must."""
-    if any(region is None for region in regions):
-        return None
-    known = [region for region in regions if region is not None]
-    union = _merged([piece for region in known for piece in region])
-    if len(union) == 1 and union[0].low == mp.ninf and union[0].high == mp.inf:
-        meeting = known[0]
-        for region in known[1:]:
-            meeting = _intersection(meeting, region)
-        return meeting
-    return union
-
-
 def _solutions(chain: Chain) -> Region | None:
     """Returns the solutions of linear inequalities in one symbol, or the set of "x \\in ..."."""
-    if chain.ops == ("in",):
-        return _region(chain.sides[1])
     match chain:
-        case Chain((Call("abs", (inner,)), bound), ("<" | "<=" as inside,)):
-            return _solutions(Chain((Call("neg", (bound,)), inner, bound), (inside, inside)))
-        case Chain((Call("abs", (inner,)), bound), (">" | ">=" as beyond,)):
-            sides = Chain((inner, bound), (beyond,)), Chain((Call("neg", (bound,)), inner), (beyond,))
-            return _combined([_solutions(side) for side in sides])
-    names = frozenset().union(*(free_symbols(side) for side in chain.sides)) - {"inf"}
+        case Chain((_, container), ("in",)):
+            return _region(container)
+        case Chain((Call("abs", (inner,)), bound), ("<" | "<=" | ">" | ">=" as operation,)):
+            sides = Chain((inner, bound), (operation,)), Chain((Call("neg", (inner,)), bound), (operation,))
+            return _combined([_solutions(side) for side in sides], all if operation in ("<", "<=") else any)
+    names = frozenset().union(*map(free_symbols, chain.sides))
     if len(names) != 1 or not set(chain.ops) <= {"<", ">", "<=", ">=", "!="}:
         return None
     (name,) = names
-    region: Region = [Piece(mp.ninf, False, mp.inf, False)]
-    for left, operator, right in zip(chain.sides, chain.ops, chain.sides[1:], strict=False):
-        if right == Sym("inf") or left == Call("neg", (Sym("inf"),)):
-            continue  # 2 < x < \infty
-        piece = _half_line(Call("-", (left, right)), operator, name)
-        if piece is None:
-            return None
-        region = _intersection(region, piece)
-    return region
-
-
-def _half_line(difference: Node, operator: str, name: str) -> Region | None:
-    """Returns where a linear `difference` satisfies the comparison with zero; None if it is not linear."""
-    at = [value_at(difference, {name: mp.mpf(x)}, is_real=True) for x in (0, 1, 3)]
-    slope = at[1] - at[0]
-    if not slope or not close(at[2], at[0] + 3 * slope):
-        return None
-    root = -at[0] / slope
-    if slope < 0:
-        operator = FLIPPED.get(operator, operator)
-    match operator:
-        case "<" | "<=":
-            return [Piece(mp.ninf, False, root, operator == "<=")]
-        case ">" | ">=":
-            return [Piece(root, operator == ">=", mp.inf, False)]
-    return [Piece(mp.ninf, False, root, False), Piece(root, False, mp.inf, False)]
-
-
-def _merged(region: Region) -> Region:
-    """Returns the region sorted, with touching pieces joined."""
-    pieces = sorted(region, key=lambda piece: (piece.low, not piece.has_low))
-    merged: Region = []
-    for piece in pieces:
-        if merged:
-            last = merged[-1]
-            touches = last.high > piece.low or (last.high == piece.low and (last.has_high or piece.has_low))
-            if touches:
-                if (piece.high, piece.has_high) > (last.high, last.has_high):
-                    merged[-1] = Piece(last.low, last.has_low, piece.high, piece.has_high)
-                continue
-        merged.append(piece)
-    return merged
-
-
-def _intersection(left: Region, right: Region) -> Region:
-    pieces = []
-    for a in left:
-        for b in right:
-            low, has_low = max((a.low, not a.has_low), (b.low, not b.has_low))
-            high, has_high = min((a.high, a.has_high), (b.high, b.has_high))
-            if low < high or (low == high and not has_low and has_high):
-                pieces.append(Piece(low, not has_low, high, has_high))
-    return pieces
-
-
-def _complement(region: Region) -> Region:
-    low, has_low = mp.ninf, False
-    gaps: Region = []
-    for piece in _merged(region):
-        if low < piece.low or (low == piece.low and has_low and not piece.has_low):
-            gaps.append(Piece(low, has_low, piece.low, not piece.has_low))
-        low, has_low = piece.high, not piece.has_high
-    if low < mp.inf:
-        gaps.append(Piece(low, has_low, mp.inf, False))
-    return gaps
-
-
-def _same_piece(left: Piece, right: Piece) -> bool:
-    return (
-        left.has_low == right.has_low
-        and left.has_high == right.has_high
-        and _same_end(left.low, right.low)
-        and _same_end(left.high, right.high)
+    return _combined(
+        [
+            _half_line(Call("-", (left, right)), operation, name)
+            for left, operation, right in zip(chain.sides, chain.ops, chain.sides[1:], strict=False)
+            if right != Sym("inf") and left != Call("neg", (Sym("inf"),))  # 2 < x < \infty
+        ],
+        all,
     )
 
 
-def _same_end(left: Any, right: Any) -> bool:
-    if mp.isinf(left) or mp.isinf(right):
-        return bool(left == right)
-    return close(left, right)
+def _half_line(difference: Node, operation: str, name: str) -> Region | None:
+    """Returns where a linear `difference` satisfies the comparison with zero; None if it is not linear."""
+    if (line := _line_of(difference, name)) is None:
+        return None
+    with mp.workdps(WORKING_DIGITS):
+        root = -line[0] / line[1]
+    return _ray(operation, root, mp.sign(line[1]))
+
+
+def _line_of(node: Node, name: str) -> tuple[Value, Value] | None:
+    """Returns the value at zero and the slope of a linear function; None if it is not linear."""
+    with mp.workdps(WORKING_DIGITS):
+        start, second, last = (value_at(node, {name: mp.mpf(x)}, is_real=True) for x in (0, 1, 3))
+        slope = second - start
+        return (start, slope) if slope and close(last, start + 3 * slope) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The values of `expression` for every `counter` in `domain` ("Z" or "N")."""
+
+    expression: Node
+    counter: str
+    domain: str
+
+
+def _family_of(node: Node) -> Family | None:
+    match node:
+        case Listing((value, condition)) | Builder(Sym(), (value, condition)):
+            expression = value.sides[1] if isinstance(value, Chain) and value.ops == ("=",) else value
+        case Builder(expression, (condition,)):
+            pass
+        case _:
+            return None
+    match condition:
+        case Chain((Sym(counter), Sym(domain)), ("in",)) if domain in INTEGERS:
+            is_value = isinstance(expression, Call | Sym) or isinstance(node, Builder)
+            if is_value and counter in free_symbols(expression):
+                return Family(expression, counter, domain.strip("b()"))
+    return None
+
+
+def same_families(reference: Node, answer: Node) -> Agreement | None:
+    """Tells whether two trees describe the same family; None if one of them describes none."""
+    first, second = _family_of(reference), _family_of(answer)
+    return None if first is None or second is None else _is_same_family(first, second)
+
+
+def _is_same_family(first: Family, second: Family) -> Agreement:
+    """Compares two families of values.
+
+    Linear ones are compared by step and remainder, since 4k + 1 and 4k - 3 are one set, others term by term.
+    """
+    if first.domain != second.domain:
+        return Agreement.DIFFERENT
+    if first.domain == "Z" and (line := _line(first)) and (other := _line(second)):
+        (start, step), (other_start, other_step) = line, other
+        if not close(abs(step), abs(other_step)):
+            return Agreement.DIFFERENT
+        with mp.workdps(WORKING_DIGITS):
+            turns = (start - other_start) / step
+        return Agreement.of(abs(turns - mp.nint(turns)) < mp.mpf(10) ** -20)
+    return same_function(first.expression, renamed(second.expression, second.counter, first.counter))
+
+
+def _line(family: Family) -> tuple[Value, Value] | None:
+    try:
+        has_others = free_symbols(family.expression) != {family.counter}
+        return None if has_others else _line_of(family.expression, family.counter)
+    except NotANumberError:
+        return None

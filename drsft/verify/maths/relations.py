@@ -11,8 +11,8 @@ from mpmath import mp  # type: ignore[import-untyped]
 
 from drsft.verify.maths.evaluate import NotANumberError, free_symbols, value_at
 from drsft.verify.maths.identity import Agreement, close, coordinate
-from drsft.verify.maths.regions import FLIPPED, region_of, same_region
-from drsft.verify.maths.syntax import Call, Chain, Node, Num, Seq, Sym, Words, renamed_in
+from drsft.verify.maths.regions import same_regions
+from drsft.verify.maths.syntax import Call, Chain, Node, Num, Seq, Sym, Words, renamed
 from drsft.verify.maths.values import is_scalar
 
 __all__ = ["assignment", "is_name", "same_relation"]
@@ -20,6 +20,7 @@ __all__ = ["assignment", "is_name", "same_relation"]
 SAME, DIFFERENT, UNKNOWN = Agreement.SAME, Agreement.DIFFERENT, Agreement.UNKNOWN
 Comparison = Callable[[Node, Node], Agreement]
 
+FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 INEQUALITIES = frozenset(FLIPPED)
 NUM_EQUATION_POINTS = 6
 
@@ -35,37 +36,30 @@ def same_relation(reference: Node, answer: Node, same: Comparison) -> Agreement:
     if is_computation and same(chain.sides[0], chain.sides[-1]) is SAME:
         return same(chain.sides[-1], other)  # -(a + 3) = -a - 3
     if set(chain.ops) <= INEQUALITIES | {"!=", "in"}:
-        regions = region_of(chain), region_of(other)
-        if regions[0] is not None and regions[1] is not None:
-            return Agreement.of(same_region(regions[0], regions[1]))
+        return same_regions(chain, other) or DIFFERENT
     return DIFFERENT  # an equation is not a value: a^2 + b = 0 is not 0, x^2 = 4 is not 4
 
 
 def _same_chains(reference: Chain, answer: Chain, same: Comparison) -> Agreement:
     first, second = assignment(reference), assignment(answer)
-    if first and second and not any(map(free_symbols, (*reference.sides, *answer.sides))):
-        names = first[0], second[0]
-        if all(is_scalar(name) and not is_name(name) for name in names):
+    sides = reference.sides + answer.sides
+    has_symbols = any(map(free_symbols, sides))
+    if first and second:
+        (name, value), (other, other_value) = first, second
+        if not has_symbols and all(is_scalar(side) and not is_name(side) for side in (name, other)):
             return _same_statement(reference, answer, same)
-    is_constant = second is not None and not free_symbols(second[1])
-    if first and second and _may_be_same_name(first[0], second[0], is_constant=is_constant):
-        finding = same(first[1], _renamed(second, first))
-        if finding is SAME:
+        is_constant = not free_symbols(other_value)
+        may_be_same = _may_be_same_name(name, other, is_constant=is_constant)
+        if may_be_same and same(value, _renamed(other_value, other, name)) is SAME:
             return SAME
-    if first and second and first[0] != second[0] and all(map(_is_of_event, (first[0], second[0]))):
-        return DIFFERENT  # P(X > 2) is not P(X < 2)
-    if not any(free_symbols(side) for side in (*reference.sides, *answer.sides)):
-        return _same_statement(reference, answer, same)
-    regions = region_of(reference), region_of(answer)
-    if regions[0] is not None and regions[1] is not None:
-        return Agreement.of(same_region(regions[0], regions[1]))
-    if len(reference.ops) == len(answer.ops) == 1 and all(
-        is_scalar(s) for s in reference.sides + answer.sides
-    ):
-        return _equivalent(reference, answer)
-    if reference.ops == answer.ops:
-        return Agreement.of_all(map(same, reference.sides, answer.sides))
-    return DIFFERENT
+        if name != other and _is_of_event(name) and _is_of_event(other):
+            return DIFFERENT  # P(X > 2) is not P(X < 2)
+    if has_symbols:
+        if (finding := same_regions(reference, answer)) is not None:
+            return finding
+        if len(reference.ops) == len(answer.ops) == 1 and all(map(is_scalar, sides)):
+            return _equivalent(reference, answer)
+    return _same_statement(reference, answer, same)
 
 
 def _may_be_same_name(first: Node, second: Node, *, is_constant: bool) -> bool:
@@ -100,7 +94,7 @@ def _is_of_event(node: Node) -> bool:
 
 
 def _same_statement(reference: Chain, answer: Chain, same: Comparison) -> Agreement:
-    """Compares statements about numbers, which all hold or fail: only equal sides make the same statement."""
+    """Compares statements side by side, from either end; those about numbers all hold or fail."""
     if reference.ops == answer.ops:
         return Agreement.of_all(map(same, reference.sides, answer.sides))
     if [FLIPPED.get(op, op) for op in reversed(reference.ops)] == list(answer.ops):
@@ -146,15 +140,13 @@ def is_name(node: Node) -> bool:
     return False
 
 
-def _renamed(pair: tuple[Node, Node], model: tuple[Node, Node]) -> Node:
+def _renamed(value: Node, name: Node, other: Node) -> Node:
     """Returns the value with the argument named as on the other side: f(n) = n becomes f(x) = x."""
-    name, value = pair
-    other, _ = model
     match name, other:
         case (Call(first, (Sym(old),)), Call(second, (Sym(new),))) if (
             first.startswith("apply ") and second.startswith("apply ") and old != new
         ):
-            return renamed_in(value, old, new)
+            return renamed(value, old, new)
     return value
 
 

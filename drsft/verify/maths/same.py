@@ -5,24 +5,22 @@ from fractions import Fraction
 
 from drsft.records import Outcome
 from drsft.verify import deadlines
-from drsft.verify.maths.answer import readings_of, words_of
+from drsft.verify.maths.answer import readings_of
 from drsft.verify.maths.compare import comparison_of, same_answer
 from drsft.verify.maths.evaluate import TooLargeError
 from drsft.verify.maths.identity import Agreement
 from drsft.verify.maths.normalise import clean
 from drsft.verify.maths.symbolic import load, symbolic
 from drsft.verify.maths.tokens import FUNCTIONS
+from drsft.verify.words import has_words, is_prose, same_words, words_of
 
-__all__ = ["MAX_CHARS", "is_prose", "plain_finding", "same_math", "same_when_read"]
+__all__ = ["MAX_CHARS", "plain_finding", "same_math", "same_when_read"]
 
 SYMBOLIC_BUDGET_S = 2.5  # below the pool's limit for a case, so that giving up is a finding and not a kill
 MAX_CHARS = 4_000  # of an answer that is read; longer ones are only compared as they stand
 MAX_SYMBOLIC_CHARS = 1_000
 NOISE_CHARS = 10
 _PLAIN_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d{1,300})(?:\.\d{1,300})?|-?\.\d{1,300}")
-_COMMAND = re.compile(r"\\(?:begin|end)\{[a-z*]+\}|\\[A-Za-z]+")
-_WORD = re.compile(r"[A-Za-z]?[a-z]{3,}")
-_PROSE = re.compile(r"(?<![\\A-Za-z])[a-z]{3,}[ ,]+(?:[a-z]{1,3} )*[a-z]{3,}")
 
 
 def same_math(reference: str, answer: str) -> tuple[Outcome, str]:
@@ -32,7 +30,7 @@ def same_math(reference: str, answer: str) -> tuple[Outcome, str]:
     first, second = clean(reference), clean(answer)
     if max(len(first), len(second)) > MAX_CHARS:
         return Outcome.UNJUDGED, "answer too long"
-    if _has_same_words(first, second):
+    if same_words(first, second):
         return Outcome.CORRECT, "same words"
     try:
         agreement = _same_read(first, second)
@@ -73,19 +71,6 @@ def _number(plain: str) -> int | Fraction:
     return Fraction(digits) if "." in digits else int(digits)
 
 
-def _has_same_words(first: str, second: str) -> bool:
-    """Returns whether two answers of letters are the same words, or have the same letters in order."""
-    words = words_of(first).lower()
-    is_same_word = len(words) > 1 and words == words_of(second).lower()
-    return is_same_word or _letters_in_order(first) == _letters_in_order(second)
-
-
-def _letters_in_order(text: str) -> str:
-    """Returns a text of words and mathematics without spaces and layout commands."""
-    plain = re.sub(r"\\(?:text|textbf|mathrm|mbox|textit)\s*\{([^{}]*)\}", r" \1 ", text)
-    return re.sub(r"(?<!\w)\s+|\s+(?!\w)", "", plain)  # spaces between words and numbers tell them apart
-
-
 def _same_read(reference: str, answer: str) -> Agreement:
     first, second = readings_of(reference), readings_of(answer)
     findings = [same_answer(left, right) for left in first for right in second]
@@ -110,7 +95,7 @@ def _by_symbols(reference: str, answer: str) -> tuple[Outcome, str]:
         if "".join(reference.split()) == "".join(answer.split()):
             return Outcome.CORRECT, "same words"
         return Outcome.UNJUDGED, "reference is a sentence"  # of which the symbolic step would read a fragment
-    if _has_words(answer):
+    if has_words(answer, but=FUNCTIONS):
         return Outcome.WRONG, "answer is not mathematics"
     load()
     try:
@@ -130,16 +115,6 @@ def _by_symbols(reference: str, answer: str) -> tuple[Outcome, str]:
     if len(words_of(reference).split()) in (1, 2, 3):
         return Outcome.WRONG, "other words"
     return Outcome.UNJUDGED, "reference is not mathematics"
-
-
-def _has_words(text: str) -> bool:
-    """Returns whether a text has ordinary words, of which the symbolic step would read only a part."""
-    return any(word not in FUNCTIONS for word in _WORD.findall(_COMMAND.sub(" ", text)))
-
-
-def is_prose(text: str) -> bool:
-    """Returns whether a text has two ordinary words in a row."""
-    return _PROSE.search(text) is not None
 
 
 def same_when_read(reference: str, answer: str) -> bool:

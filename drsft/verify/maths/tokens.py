@@ -51,18 +51,15 @@ OPERATORS = {
     **{"cap": "intersect", "pm": "pm", "mp": "mp", "lbrace": "{set", "rbrace": "set}", "langle": "("},
     **{"rangle": ")", "lbrack": "[", "rbrack": "]", "lfloor": "floor(", "rfloor": "floor)"},
     **{"lceil": "ceil(", "rceil": "ceil)", "colon": ":", "prime": "'", "circ": "circ", "degree": "deg"},
-    **{"perp": "perp", "percent": "%", "pmod": "mod", "bmod": "mod", "mod": "mod"},
+    **dict.fromkeys(("pmod", "bmod", "mod"), "mod"),
+    **{"choose": "binom", "over": "over", "perp": "perp", "percent": "%"},
 }
-ESCAPED = {"{": "{set", "}": "set}", "%": "%", "|": "|", "_": "_", "&": "&", "#": "#", "$": ""}
+ESCAPED = {"{": "{set", "}": "set}", "%": "%", "|": "|", "_": "_", "&": "&", "#": "#", "\\": "newline"}
 ASCII_OPERATORS = {"**": "^", "==": "=", "=<": "<=", "=>": "implies"}
-STRUCTURE = _set("frac sqrt binom tbinom dbinom choose sum prod int iint oint lim overset underset over")
+STRUCTURE = _set("frac sqrt binom tbinom dbinom sum prod int iint oint lim overset underset")
 SYMBOL_NAMES = {
-    "infty": "inf",
-    "infinity": "inf",
-    "varnothing": "emptyset",
-    "varphi": "phi",
-    "varepsilon": "epsilon",
-    "vartheta": "theta",
+    **{"infty": "inf", "infinity": "inf", "varnothing": "emptyset"},
+    **{f"var{name}": name for name in ("phi", "epsilon", "theta")},
 }
 ACCENTS = _set("bar hat vec dot ddot tilde overline underline widehat overrightarrow overleftrightarrow")
 TEXT = _set("text textbf textit textrm textsf texttt mbox hbox mathrm operatorname emph textnormal")
@@ -84,7 +81,6 @@ _PIECE = re.compile(
         |\d*?(?P<digit>\d)(?P=digit){2,}(?:\.{3}|\\[lc]?dots(?![a-z]))))
     |(?P<number>\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?
         |(?:\d+(?:\.\d+|\.(?!\d))?|\.\d+)(?:[eE][+-]?\d+(?![\d.]))?)
-    |(?P<plain>\d+)
     |\\(?P<command>[A-Za-z]+)
     |\\(?P<escaped>.)
     |(?P<letters>[A-Za-zµΩ]+)
@@ -92,7 +88,9 @@ _PIECE = re.compile(
     |(?P<other>.)""",
     re.VERBOSE | re.DOTALL,
 )
+_ARGUMENT = re.compile(r"\s*(\\[A-Za-z]+|.|$)", re.DOTALL)
 _GAP = re.compile(r"\d{3}(?!\d)")
+_UNIT_POWER = re.compile(r"(?<=[A-Za-zµΩ])\s*\^?\{?(-?\d)\}?")
 _UNIT_TEXT = re.compile(r"[A-Za-zµΩ]+|[/*·^.\s-]|\d|[(){}]")
 
 
@@ -117,10 +115,9 @@ def _repeating(text: str) -> Num:
     whole, _, rest = text.partition(".")
     head = re.match(r"\d*", rest)
     assert head is not None
-    if "overline" in rest or "bar" in rest or "(" in rest or "dot{" in rest or re.search(r"dot\s*\d", rest):
-        fixed, period = head.group(), "".join(re.findall(r"\d", rest[head.end() :]))
-    else:
-        fixed, period = head.group().rstrip(head.group()[-1]), head.group()[-1]
+    fixed, period = head[0], "".join(re.findall(r"\d", rest[head.end() :]))
+    if not period:
+        fixed, period = fixed.rstrip(fixed[-1]), fixed[-1]
     if len(fixed) + len(period) > MAX_DIGITS:
         raise UnreadableError("too many digits")
     nines = (10 ** len(period) - 1) * 10 ** len(fixed)
@@ -138,11 +135,9 @@ def tokenize(text: str, *, grouped: bool = True, depth: int = 0) -> list[Token]:
     position, end = 0, len(text)
     while position < end:
         piece = _PIECE.match(text, position)
-        if piece is None:
-            raise UnreadableError("no token")
-        kind = piece.lastgroup if piece["repeating"] is None else "repeating"
-        value = piece.group(kind or 0)
-        position = piece.end()
+        assert piece is not None  # the last alternative fits any character
+        kind, position = str(piece.lastgroup), piece.end()
+        value = piece[kind]
         if kind == "space":
             # "1 000 000" is one number, written with spaces.
             if tokens and tokens[-1][0] == "num" and grouped and _GAP.match(text, position):
@@ -160,17 +155,11 @@ def tokenize(text: str, *, grouped: bool = True, depth: int = 0) -> list[Token]:
             is_apart = piece.start() > 0 and text[piece.start() - 1].isspace()
             _letters(value, tokens, is_apart=is_apart)
         elif kind == "op":
-            if value in ",;":
-                tokens.append(("sep", value))
-            else:
-                tokens.append(("op", ASCII_OPERATORS.get(value, value)))
+            tokens.append(("sep" if value in ",;" else "op", ASCII_OPERATORS.get(value, value)))
+        elif kind == "escaped" and value in ESCAPED:
+            tokens.append(("op", ESCAPED[value]))
         elif kind == "escaped":
-            if value == "\\":
-                tokens.append(("op", "newline"))
-            elif value in ESCAPED:
-                if ESCAPED[value]:
-                    tokens.append(("op", ESCAPED[value]))
-            elif value not in "()[] ,;:!\n/":
+            if value not in "()[] ,;:!\n/$":
                 raise UnreadableError(f"\\{value}")
         elif value.isalpha():
             _foreign(value, text, tokens)
@@ -207,11 +196,11 @@ def _foreign(letter: str, text: str, tokens: list[Token]) -> None:
 def _letters(value: str, tokens: list[Token], *, is_apart: bool) -> None:
     lower = value.lower()
     if len(value) == 1:
-        is_unit_letter = is_apart and _follows_number(tokens) and is_unit(value) and value not in "ieabcdxyzt"
+        is_unit_letter = is_apart and _follows_number(tokens) and is_unit(value)
         tokens.append(("unit" if is_unit_letter else "sym", value))
     elif lower in SEPARATORS:
         tokens.append(("sep", SEPARATORS[lower]))
-    elif value == "min" and tokens and tokens[-1][0] == "num":
+    elif value == "min" and tokens and (tokens[-1][0] == "num" or (is_apart and tokens[-1] == ("op", "/"))):
         tokens.append(("unit", value))
     elif value in FUNCTIONS:
         tokens.append(("fn", ALIASES.get(value, value)))
@@ -252,12 +241,8 @@ def _follows_number(tokens: list[Token]) -> bool:
 
 
 def _follows_value(tokens: list[Token]) -> bool:
-    if not tokens:
-        return False
-    kind, last = tokens[-1]
-    return kind in ("num", "word", "unit") or (
-        kind == "op" and last in (")", "}", "|", "!", "^", "/", "*", "(")
-    )
+    kind, last = tokens[-1] if tokens else ("", "")
+    return kind in ("num", "word", "unit") or (kind == "op" and str(last) in ")}|!^/*(")
 
 
 def _command(name: str, text: str, position: int, tokens: list[Token], grouped: bool, depth: int) -> int:
@@ -275,7 +260,7 @@ def _command(name: str, text: str, position: int, tokens: list[Token], grouped: 
         content, position = _argument(text, position)
         if content.strip("*") == "array" and name == "begin":
             _, position = _argument(text, position)  # the column format
-        tokens.append(("cmd", f"{name}({content})"))
+        tokens.append(("op", "end") if name == "end" else ("cmd", f"begin({content})"))
     elif name in ACCENTS:
         content, position = _argument(text, position)
         letters = re.sub(r"[\\{}\s]", "", content)
@@ -289,25 +274,9 @@ def _command(name: str, text: str, position: int, tokens: list[Token], grouped: 
         tokens.append(("sym", f"bb({content})"))
     elif name in ("ce", "href", "url", "cite", "tag", "label"):
         raise UnreadableError(name)
-    elif name in ("mu", "Omega") and (unit := _greek_unit(name, text, position, tokens)) is not None:
-        tokens.append(("unit", unit[0]))
-        position = unit[1]
     else:
         tokens.append(("sym", SYMBOL_NAMES.get(name, name)))
     return position
-
-
-def _greek_unit(name: str, text: str, position: int, tokens: list[Token]) -> tuple[str, int] | None:
-    r"""Reads the µC of "2.7 \mu\mathrm{C}" and the Ω of "5 \Omega", after a number."""
-    if not tokens or tokens[-1][0] not in ("num", "unit"):
-        return None
-    if name == "Omega":
-        return "ohm", position
-    following = re.compile(r"\s*(?:\\(?:mathrm|text)\s*\{[\s~]*([A-Za-z]+)\s*\}|([A-Za-z])(?![A-Za-z]))")
-    if (match := following.match(text, position)) is None:
-        return None
-    unit = "µ" + (match[1] or match[2])
-    return (unit, match.end()) if is_unit(unit) else None
 
 
 def _text(content: str, tokens: list[Token], grouped: bool, depth: int) -> None:
@@ -348,54 +317,40 @@ def _is_units(content: str, tokens: list[Token]) -> bool:
 
 
 def _units(content: str) -> list[Token]:
-    tokens: list[Token] = []
-    for name, operator, exponent in re.findall(r"([A-Za-zµΩ]+)|([/*·()])|\^?\{?(-?\d)", content):
-        if name in ("square", "cubic", "per", "sq", "cu"):
-            tokens.append(("word", name))
-        elif name:
-            tokens.append(("unit", _unit_name(name)))
-        elif operator:
-            tokens.append(("op", "*" if operator == "·" else operator))
-        else:
-            tokens.extend((("op", "^"), ("num", Num(Fraction(int(exponent))))))
-    return tokens
+    """Returns the tokens of a unit's text as they are after a number: of "m/s2", too."""
+    written = re.sub(r"[·*]|(?<=[A-Za-z])-(?=[A-Za-z])", "* ", _UNIT_POWER.sub(r"^{\1}", content))
+    return tokenize(f"1 {written.replace('/', '/ ')}")[1:]
 
 
 def _argument(text: str, position: int) -> tuple[str, int]:
     """Returns the {group} or single character at `position`, and where it ends."""
-    while position < len(text) and text[position].isspace():
-        position += 1
-    if position == len(text):
-        return "", position
-    if text[position] != "{":
-        match = re.compile(r"\\[A-Za-z]+|.", re.DOTALL).match(text, position)
-        assert match is not None
-        return match.group(), match.end()
-    depth = 0
-    for index in range(position, len(text)):
-        if text[index] == "{":
-            depth += 1
-        elif text[index] == "}":
-            depth -= 1
-            if depth == 0:
-                return text[position + 1 : index], index + 1
+    first = _ARGUMENT.match(text, position)
+    assert first is not None
+    if first[1] != "{":
+        return first[1], first.end()
+    depth = 1
+    for brace in re.compile("[{}]").finditer(text, first.end()):
+        depth += 1 if brace[0] == "{" else -1
+        if depth == 0:
+            return text[first.end() : brace.start()], brace.end()
     raise UnreadableError("unclosed brace")
 
 
-PRIMES: tuple[Token, ...] = (("op", "'"), ("op", "''"), ("op", "'''"))
-_SIGNS = (("op", "circ"), *PRIMES)  # of degrees and derivatives, as powers
+PRIMES = ("'", "''", "'''")
 
 
 def _without_idle_braces(tokens: list[Token]) -> list[Token]:
-    """Removes braces around a single token, which is never split again: {x} becomes x."""
+    """Removes braces around a single token, which is never split again, and the ^ before primes."""
     kept: list[Token] = []
     for token in tokens:
-        if token == PRIMES[0] and kept and kept[-1] in PRIMES[:2]:
-            kept[-1] = PRIMES[PRIMES.index(kept[-1]) + 1]
+        if token == ("op", "'") and kept and kept[-1][1] in PRIMES[:2]:
+            kept[-1] = ("op", f"{kept[-1][1]}'")
             continue
         kept.append(token)
         while len(kept) >= 3 and kept[-1] == ("op", "}") and kept[-3] == ("op", "{"):
-            if kept[-2][0] not in ("num", "sym", "unit") and kept[-2] not in _SIGNS:
+            if kept[-2][0] not in ("num", "sym", "unit") and kept[-2][1] not in ("circ", *PRIMES):
                 break
             kept[-3:] = [kept[-2]]
+        if kept[-1][1] in PRIMES and kept[-2:-1] == [("op", "^")]:
+            del kept[-2]
     return kept

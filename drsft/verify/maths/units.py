@@ -11,7 +11,7 @@ from typing import Any
 
 from drsft.verify import deadlines
 
-__all__ = ["CURRENCIES", "Unit", "factor_between", "is_label", "is_unit", "label_of"]
+__all__ = ["CURRENCIES", "Unit", "factor_between", "is_label", "is_unit"]
 
 Unit = tuple[tuple[str, int], ...]  # names with their powers: (("km", 1), ("h", -1))
 
@@ -68,16 +68,6 @@ def _names() -> frozenset[str]:
 
 def is_unit(word: str) -> bool:
     return word in _names()
-
-
-def label_of(word: str) -> str:
-    """Returns a counted noun in one form: "boxes", "box" and "Box" are one label."""
-    word = word.strip(" .").lower()
-    if word.endswith("ies") and len(word) > 4:
-        return word[:-3] + "y"
-    if word.endswith(("ses", "xes", "ches", "shes")):
-        return word[:-2]
-    return word[:-1] if word.endswith("s") and not word.endswith("ss") and len(word) > 2 else word
 
 
 def is_label(unit: Unit) -> bool:

@@ -15,9 +15,10 @@ from drsft.verify.maths.evaluate import NotANumberError, exact, free_symbols, va
 from drsft.verify.maths.identity import Agreement, same_function
 from drsft.verify.maths.parser import OPAQUE, UNIT_LETTERS
 from drsft.verify.maths.syntax import Call, Node, Num, Quantity, Sym, subtrees, symbols_of
-from drsft.verify.maths.units import Unit, factor_between, is_label, is_unit, label_of
+from drsft.verify.maths.units import Unit, factor_between, is_label, is_unit
+from drsft.verify.words import label_of
 
-__all__ = ["decimal_of", "either", "is_scalar", "same_scalar", "split_unit"]
+__all__ = ["decimal_of", "either", "is_rounded", "is_scalar", "same_scalar", "split_unit"]
 
 MIN_ROUNDED_DIGITS = 5  # 2.6667 is 8/3; 0.33 is not 1/3
 FLOAT_DIGITS = 10  # from here on a decimal is a computer's, and stands for what it rounds
@@ -47,18 +48,14 @@ def same_scalar(reference: Node, answer: Node) -> Agreement:
     if isinstance(reference, Quantity) or isinstance(answer, Quantity):
         return _same_quantity(reference, answer)
     match reference, answer:
-        case Call("%", (left,)), Call("%", (right,)):
-            return same_scalar(left, right)
-        case (Call("%", _), Call("deg", _)) | (Call("deg", _), Call("%", _)):
-            return DIFFERENT
-        case (Call("%", (left,)), right) | (right, Call("%", (left,))):
-            hundredth = _same_value(Call("/", (left, Num(Fraction(100)))), right)
+        case Call("%" | "deg" as sign, (left,)), Call("%" | "deg" as other, (right,)):
+            return same_scalar(left, right) if sign == other else DIFFERENT
+        case (Call("%" | "deg", (left,)) as signed, right) | (right, Call("%" | "deg", (left,)) as signed):
+            value = signed if signed.name == "deg" else Call("/", (left, Num(Fraction(100))))
             # The sign is left out of 28 %, not of 0.28 %.
-            return hundredth if _is_share(right) else either(_same_value(left, right), hundredth)
-        case Call("deg", (left,)), Call("deg", (right,)):
-            return same_scalar(left, right)
-        case (Call("deg", (left,)), right) | (right, Call("deg", (left,))):
-            return either(_same_value(left, right), _same_value(Call("deg", (left,)), right))
+            is_share = signed.name == "%" and (number := decimal_of(right)) and 0 < abs(number.value) < 1
+            finding = _same_value(value, right)
+            return finding if is_share else either(_same_value(left, right), finding)
         case Call("base", (left, base)), Call("base", (right, other_base)):
             return Agreement.of(left == right and base == other_base)
         case (Call("base", (left, _)), right) | (right, Call("base", (left, _))):
@@ -68,11 +65,6 @@ def same_scalar(reference: Node, answer: Node) -> Agreement:
         case (Call("ratio", (left, right)), other) | (other, Call("ratio", (left, right))):
             return _same_value(Call("/", (left, right)), other)
     return _same_value(reference, answer)
-
-
-def _is_share(node: Node) -> bool:
-    number = decimal_of(node)
-    return number is not None and 0 < abs(number.value) < 1
 
 
 def _signed_within(node: Node) -> Node:
@@ -133,14 +125,20 @@ def _rounds(decimal: Node, value: Node) -> bool:
             return False  # two decimals are compared as written
     if written.digits < MIN_ROUNDED_DIGITS:
         return False
+    return is_rounded(value, written)
+
+
+def is_rounded(value: Node, written: Num) -> bool:
+    """Tells whether a decimal is a value rounded to its places, or to what a double holds."""
+    if written.places is None:
+        return False
     try:
         exact_value = value_at(value, {})
-        difference = abs(exact_value - value_at(written, {}))
     except NotANumberError:
         return False
-    if written.digits >= NOISE_DIGITS and difference <= abs(exact_value) * 1e-14:
-        return True
-    return bool(difference <= 0.50001 * 10.0**-written.places)
+    difference = abs(exact_value - value_at(written, {}))
+    is_double = written.digits >= NOISE_DIGITS and difference <= abs(exact_value) * 1e-14
+    return is_double or bool(difference <= 0.50001 * 10.0**-written.places)
 
 
 def decimal_of(node: Node) -> Num | None:
@@ -180,18 +178,11 @@ def split_unit(node: Node) -> tuple[Node, Unit]:
     """Splits value and unit: "9.81 m/s^2" is parsed as a product with symbols, whose letters are units."""
     match node:
         case Call("*" | "/" as operator, (value, unit)) if not isinstance(value, Sym):
-            match unit:
-                case Sym(name):
-                    power = 1
-                case Call("^", (Sym(name), Num(exponent))) if exponent.denominator == 1:
-                    power = exponent.numerator
-                case Call("^", (Sym(name), Call("neg", (Num(exponent),)))) if exponent.denominator == 1:
-                    power = -exponent.numerator
-                case _:
-                    return node, ()
-            if name in UNIT_LETTERS:
-                inner, rest = split_unit(value)
-                return inner, (*rest, (name, power if operator == "*" else -power))
+            match unit if isinstance(unit, Call) else Call("^", (unit, Num(Fraction(1)))):
+                case Call("^", (Sym(name), exponent)) if name in UNIT_LETTERS and (power := exact(exponent)):
+                    if power.denominator == 1:
+                        inner, rest = split_unit(value)
+                        return inner, (*rest, (name, int(power) if operator == "*" else -int(power)))
     return node, ()
 
 

@@ -8,7 +8,7 @@ test checks that a worker would give the same verdict on these.
 from drsft.records import Verdict
 from drsft.verify.case import Case
 from drsft.verify.extraction.order import find_answer
-from drsft.verify.maths.judge import reference_answer
+from drsft.verify.extraction.reference_answer import reference_answer
 from drsft.verify.maths.same import plain_finding
 from drsft.verify.options import VerifyOptions
 

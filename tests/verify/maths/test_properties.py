@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from drsft.records import Outcome, StepReport, Verdict
 from drsft.verify.case import Case
 from drsft.verify.extraction.order import find_answer
+from drsft.verify.extraction.reference_answer import reference_answer
 from drsft.verify.kinds import judge_case
-from drsft.verify.maths.judge import judge_math, reference_answer
+from drsft.verify.maths.judge import judge_math
 from drsft.verify.maths.normalise import clean
 from drsft.verify.maths.same import same_math
 from drsft.verify.options import VerifyOptions

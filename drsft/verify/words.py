@@ -1,0 +1,51 @@
+"""Finds the words of short texts, tells whether two texts share theirs, and writes labels in the singular."""
+
+import re
+from collections.abc import Container
+
+__all__ = ["has_words", "is_prose", "label_of", "same_words", "without_fonts", "words_of"]
+
+_FONT = re.compile(r"\\(?:text|textbf|mathrm|mbox|textit|texttt|emph)\s*\{([^{}]*)\}")
+_COMMAND = re.compile(r"\\(?:begin|end)\{[a-z*]+\}|\\[A-Za-z]+")
+_WORDS = re.compile(r"[A-Za-z一-鿿][A-Za-z一-鿿 ,'-]*")
+_ORDINARY = re.compile(r"[A-Za-z]?[a-z]{3,}")
+_PROSE = re.compile(r"(?<![\\A-Za-z])[a-z]{3,}[ ,]+(?:[a-z]{1,3} )*[a-z]{3,}")
+_IDLE_SPACE = re.compile(r"(?<!\w)\s+|\s+(?!\w)")  # a space between words and numbers tells them apart
+
+
+def without_fonts(text: str) -> str:
+    r"""Returns a text without the commands that only set it: \text{even} becomes even."""
+    return _FONT.sub(r" \1 ", text)
+
+
+def words_of(text: str) -> str:
+    """Returns the words of "\\text{even}" or "even"; "" if the text is not words only."""
+    text = " ".join(without_fonts(text).replace("{", " ").replace("}", " ").split()).strip(". ")
+    return text if _WORDS.fullmatch(text) else ""
+
+
+def same_words(first: str, second: str) -> bool:
+    """Tells whether two texts are the same word or sentence, or have the same letters in order."""
+    words = words_of(first).lower()
+    plain = (_IDLE_SPACE.sub("", without_fonts(text)) for text in (first, second))
+    return (len(words) > 1 and words == words_of(second).lower()) or len(set(plain)) == 1
+
+
+def is_prose(text: str) -> bool:
+    """Returns whether a text has two ordinary words in a row."""
+    return _PROSE.search(text) is not None
+
+
+def has_words(text: str, *, but: Container[str]) -> bool:
+    """Tells whether a text has an ordinary word that is not among `but`."""
+    return any(word not in but for word in _ORDINARY.findall(_COMMAND.sub(" ", text)))
+
+
+def label_of(word: str) -> str:
+    """Returns a counted noun in one form: "boxes", "box" and "Box" are one label."""
+    word = word.strip(" .").lower()
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith(("ses", "xes", "ches", "shes")):
+        return word[:-2]
+    return word[:-1] if word.endswith("s") and not word.endswith("ss") and len(word) > 2 else word
