@@ -4,7 +4,7 @@ export HF_HUB_OFFLINE ?= 1
 # A file stays in one process, so that what its tests share is made once. Two processes for the heavy tests, too: clusters
 # and engines wait for most of their time.
 FAST := -n auto --dist loadfile -m "not ray and not engine and not services and not slow"
-HEAVY := -n 2 --dist loadfile -m "ray or engine or services or slow"
+HEAVY := -n 2 --dist loadfile --no-loadscope-reorder -m "ray or engine or services or slow"
 
 .PHONY: help quickstart test test-fast fuzz fuzz-guided audit lint venv peers faults base-model real-model docs image image-cpu clean
 

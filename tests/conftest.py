@@ -17,6 +17,25 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("AWS_MAX_ATTEMPTS", "2")  # a server that is not there is not waited for
 os.environ.pop("RAY_ADDRESS", None)
 
+# Files that take minutes. Begun last, each would keep one process busy while the others have nothing to do.
+LONGEST_FILES = (
+    "ray/test_training.py",
+    "ray/test_job.py",
+    "ray/test_evaluation.py",
+    "services/test_serve_app.py",
+    "ray/test_runs.py",
+    "ray/test_engine_deaths.py",
+    "services/test_faults.py",
+    "services/test_object_store.py",
+    "ray/test_two_rounds.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest files first; xdist keeps this order only with --no-loadscope-reorder."""
+    rank = {Path(__file__).parent / file: place for place, file in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
 
 @pytest.fixture(scope="module")
 def prompter() -> "Prompter":

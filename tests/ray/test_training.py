@@ -200,11 +200,11 @@ def long(cluster: None, model: str, tmp_path_factory: pytest.TempPathFactory) ->
     return computed(folder)
 
 
-def test_workers_killed_five_times_at_random_change_nothing(
+def test_workers_killed_three_times_at_random_change_nothing(
     long: list[dict[str, Any]], model: str, tmp_path: Path
 ) -> None:
     generator = np.random.default_rng()
-    edges = np.linspace(0, len(long) - 40, 6)
+    edges = np.linspace(0, len(long) - 40, 4)
     wanted = [int(generator.integers(low, high)) for low, high in pairwise(edges)]
     resources = Resources(train_workers=2, max_train_failures=len(wanted))
     whole = config(model, **LONG).model_copy(update={"resources": resources})
@@ -213,7 +213,10 @@ def test_workers_killed_five_times_at_random_change_nothing(
     with ThreadPoolExecutor(1) as pool:
         training = pool.submit(run_training, whole, started(tmp_path), view, board=None)
         for step in wanted:
-            wait_until(lambda step=step: training.done() or committed(tmp_path) >= step)  # type: ignore[misc]
+            wait_until(
+                lambda step=step: training.done() or committed(tmp_path) >= step,  # type: ignore[misc]
+                timeout_s=300,  # two workers start anew on a machine that may be busy
+            )
             group = new_group(gone)
             os.kill(int(generator.choice(group)), signal.SIGKILL)
             gone |= set(group)  # a group starts anew as a whole
