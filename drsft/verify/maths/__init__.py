@@ -1,3 +1,1 @@
-"""Judges mathematical answers: finds, cleans, reads and compares them, with a symbolic step as the last
-resort.
-"""
+"""Judges mathematical answers: finds, cleans, reads and compares them; asks symbolic algebra last."""

@@ -92,10 +92,7 @@ _QUOTED = re.compile(r"(['\"])([^'\"]*)\1")
 
 @lru_cache(maxsize=4096)
 def readings_of(text: str) -> tuple[Node, ...]:
-    """Returns the readings of a cleaned answer, the usual one first, then other meanings of commas.
-
-    It returns () if there is none.
-    """
+    """Returns the readings of a cleaned answer, the usual one first; () if there is none."""
     if (special := _special(text)) is not None:
         return (special,)
     readings: list[Node] = []

@@ -57,18 +57,13 @@ def same_answer(reference: Node, answer: Node) -> Agreement:
 
 
 def comparison_of(reference: Node, answer: Node) -> tuple[AnswerType, AnswerType, Comparison | None]:
-    """Returns the types of two different trees and the function that compares them, if there is one.
-
-    Names and approximations around the values are ignored.
-    """
+    """Returns the types of two trees, without what dresses them, and the comparison of such a pair."""
     first, second = type_of(_plain(reference)), type_of(_plain(answer))
     return first, second, COMPARISONS.get(frozenset((first, second)))
 
 
 def _approximation(node: Node) -> Node | None:
-    r"""Returns the decimal after the last \approx if it rounds the value before: t = \sqrt{7} \approx
-    2.65.
-    """
+    r"""Returns the decimal after the last \approx if it rounds what is before: \sqrt{7} \approx 2.65."""
     if not isinstance(node, Chain) or node.ops[-1] != "approx":
         return None
     value, decimal = node.sides[-2:]
@@ -101,10 +96,7 @@ def _on_clock(node: Node) -> int | None:
 
 
 def _same_compound(reference: Node, answer: Node) -> Agreement | None:
-    """Compares 2 hours 45 minutes as one quantity, and "5 red, 9 blue" label by label.
-
-    For other lists it returns None.
-    """
+    """Compares 2 hours 45 minutes as one quantity, "5 red, 9 blue" label by label; None for others."""
     if not (isinstance(reference, Listing) or isinstance(answer, Listing)):
         return None
     first, second = _quantities(reference), _quantities(answer)
@@ -165,9 +157,7 @@ def total_of(quantities: tuple[Quantity, ...]) -> Quantity | None:
 
 
 def _same_builders(reference: Node, answer: Node) -> Agreement:
-    """Compares set builders: the same element under the same conditions, with any names of the bound
-    letters.
-    """
+    """Compares set builders: equal elements under equal conditions, whatever the bound letters."""
     if not (isinstance(reference, Builder) and isinstance(answer, Builder)):
         other = answer if isinstance(reference, Builder) else reference
         return UNKNOWN if isinstance(other, Call) and not is_scalar(other) else DIFFERENT
@@ -237,10 +227,7 @@ def _plain_listing(listing: Listing) -> Node:
 
 
 def _same_by_name(reference: Node, answer: Node) -> Agreement | None:
-    """Compares named values in any order: "p=5, q=2" is "q=2, p=5".
-
-    None unless both sides name their values, each name once.
-    """
+    """Compares "p=5, q=2" in any order; None unless both sides name their values, each name once."""
     records = []
     for node in (reference, answer):
         if not isinstance(node, Listing | Seq | SetOf):
@@ -274,10 +261,7 @@ def _with_sign(node: Node, upper: str, lower: str) -> Node:
 
 
 def _same_items(reference: Node, answer: Node) -> Agreement:
-    """Compares items: ordered if either side is a tuple, else unordered.
-
-    Brackets must agree if both have some.
-    """
+    """Compares items: ordered if either side is a tuple. Brackets must agree if both have some."""
     first, second = _items(reference), _items(answer)
     if first is None:
         return _same_as_one(answer, reference)

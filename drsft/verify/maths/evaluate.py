@@ -36,10 +36,7 @@ class TooLargeError(Exception):
 
 
 def exact(node: Node) -> Fraction | None:
-    """Returns the rational value of a tree of numbers, + - * / and small whole powers.
-
-    For anything else it returns None.
-    """
+    """Returns the rational value of a tree of numbers, + - * / and small whole powers; else None."""
     match node:
         case Num(value):
             return value
@@ -125,10 +122,7 @@ def free_symbols(node: Node) -> frozenset[str]:
 def value_at(
     node: Node, point: Mapping[str, Value], *, is_real: bool = False, digits: int = WORKING_DIGITS
 ) -> Value:
-    """Returns the tree's value at a point. Raises NotANumberError.
-
-    The parser bounds the depth of recursion.
-    """
+    """Returns the tree's value at a point; raises NotANumberError. The parser bounds the recursion."""
     with mp.workdps(digits):
         return _Evaluator(is_real=is_real).value(node, point)
 

@@ -40,10 +40,7 @@ class Agreement(Enum):
 
 
 def close(left: Value, right: Value, *, digits: int = AGREE_DIGITS) -> bool:
-    """Returns whether two values agree relatively, so that 1/2004! does not equal 1/2006!
-
-    Zero is close to zero only.
-    """
+    """Returns whether two values agree relatively: 1/2004! is not 1/2006!, only zero is close to zero."""
     with mp.workdps(WORKING_DIGITS):
         return bool(abs(left - right) <= max(abs(left), abs(right)) * mp.mpf(10) ** -digits)
 
@@ -69,9 +66,7 @@ def _agree(left: Node, right: Node, point: Mapping[str, Value], *, is_real: bool
 
 @lru_cache(maxsize=4096)
 def coordinate(name: str, attempt: int) -> Value:
-    """Returns a reproducible test value for a symbol: positive on even attempts, of either sign on
-    odd ones.
-    """
+    """Returns a reproducible value for a symbol: positive on even attempts, of either sign on odd ones."""
     digest = hashlib.blake2b(f"{name}/{attempt}".encode(), digest_size=8).digest()
     fraction = mp.mpf(int.from_bytes(digest, "big")) / 2**64
     with mp.workdps(WORKING_DIGITS):

@@ -17,10 +17,7 @@ __all__ = ["judge_math"]
 
 
 def judge_math(case: Case, options: VerifyOptions) -> Verdict:
-    """Returns the verdict on a solution's text.
-
-    It is UNJUDGED if neither reading nor the symbolic step decides.
-    """
+    """Returns the verdict on a text; UNJUDGED if neither reading nor the symbolic step decides."""
     reference = reference_answer(case.reference)
     if reference is not None and (chosen := judge_letter(reference, case)) is not None:
         return chosen

@@ -266,10 +266,7 @@ class _Parser:
                 return node
 
     def with_sign(self, sign: str, node: Node) -> Node:
-        """Applies percent or degrees to everything before it.
-
-        A degree sign before C or F is a temperature's.
-        """
+        """Applies percent or degrees to all before it; a degree sign before C or F is a temperature's."""
         if sign == "deg" and self.next[1] in ("C", "F", "c", "f") and self.next[0] in ("sym", "unit", "word"):
             self.unit.append((f"°{str(self.take()[1]).upper()}", 1))
             return node

@@ -197,10 +197,7 @@ def same_families(reference: Node, answer: Node) -> Agreement | None:
 
 
 def _is_same_family(first: Family, second: Family) -> Agreement:
-    """Compares two families of values.
-
-    Linear ones are compared by step and remainder, since 4k + 1 and 4k - 3 are one set, others term by term.
-    """
+    """Compares linear families by step and remainder (4k + 1 and 4k - 3 are one), others term by term."""
     if first.domain != second.domain:
         return Agreement.DIFFERENT
     if first.domain == "Z" and (line := _line(first)) and (other := _line(second)):

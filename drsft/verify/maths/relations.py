@@ -85,9 +85,7 @@ def _may_be_same_name(first: Node, second: Node, *, is_constant: bool) -> bool:
 
 
 def _is_of_event(node: Node) -> bool:
-    """Returns whether a call is a value, as P(A), P(X > 2) and E(X) are, and not a rule for any x, as
-    f(x).
-    """
+    """Returns whether a call is a value, as P(A), P(X > 2) and E(X), and not a rule as f(x)."""
     return isinstance(node, Call) and any(
         isinstance(item, Chain) or (isinstance(item, Sym) and item.name.isupper()) for item in node.args
     )
@@ -103,10 +101,7 @@ def _same_statement(reference: Chain, answer: Chain, same: Comparison) -> Agreem
 
 
 def assignment(node: Node) -> tuple[Node, Node] | None:
-    """Returns name and value of "x = 5", "f(x) = 2x", "z = 1 + 1 = 2" or "5 = x".
-
-    For a true equation it returns None.
-    """
+    """Returns name and value of "x = 5", "z = 1 + 1 = 2" or "5 = x"; None for a true equation."""
     if not isinstance(node, Chain) or not set(node.ops) <= {"=", "equiv"}:
         return None
     name, value = node.sides[0], node.sides[-1]
@@ -151,10 +146,7 @@ def _renamed(value: Node, name: Node, other: Node) -> Node:
 
 
 def _equivalent(reference: Chain, answer: Chain) -> Agreement:
-    """Compares two equations or inequalities: equal if their differences are proportional.
-
-    For inequalities the factor must be positive.
-    """
+    """Compares equations or inequalities: their differences must be proportional, the latter positively."""
     first, second = reference.ops[0], answer.ops[0]
     left, right = (Call("-", (chain.sides[0], chain.sides[1])) for chain in (reference, answer))
     if first in (">", ">="):

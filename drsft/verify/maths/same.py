@@ -48,10 +48,7 @@ def same_math(reference: str, answer: str) -> tuple[Outcome, str]:
 
 
 def plain_finding(reference: str, answer: str) -> tuple[Outcome, str] | None:
-    """Returns the finding for equal texts and plain numbers, which need no reading, in linear time.
-
-    Else None.
-    """
+    """Returns the finding for equal texts and plain numbers, in linear time; None for all others."""
     if reference.strip() == answer.strip():
         return Outcome.CORRECT, "identical"
     first, second = clean(reference), clean(answer)

@@ -71,10 +71,7 @@ def _by_numbers(left: Any, right: Any) -> Agreement:
 
 
 def _leaves(tree: Any) -> list[Any] | None:
-    """Returns the numeric expressions of an expression, tuple or matrix.
-
-    For sets, relations and the rest it returns None.
-    """
+    """Returns the numeric expressions of an expression, tuple or matrix; None for sets and relations."""
     import sympy
 
     if isinstance(tree, sympy.MatrixBase):

@@ -95,10 +95,7 @@ _UNIT_TEXT = re.compile(r"[A-Za-zµΩ]+|[/*·^.\s-]|\d|[(){}]")
 
 
 def parse_number(text: str) -> Num:
-    """Returns a number as written: commas, leading zeros, "2e27", ".5".
-
-    Raises UnreadableError beyond MAX_DIGITS.
-    """
+    """Returns a number as written: "1,234", "2e27", ".5". Raises UnreadableError beyond MAX_DIGITS."""
     text = text.replace(",", "").rstrip(".")
     if len(text) > MAX_DIGITS:
         raise UnreadableError("too many digits")
@@ -125,10 +122,7 @@ def _repeating(text: str) -> Num:
 
 
 def tokenize(text: str, *, grouped: bool = True, depth: int = 0) -> list[Token]:
-    """Returns the tokens of a cleaned text.
-
-    With `grouped`, "1,234" is one number; else every comma separates.
-    """
+    """Returns the tokens of a cleaned text. With `grouped`, "1,234" is one number and not two."""
     if depth > 4:
         raise UnreadableError("text in text in text")
     tokens: list[Token] = []

@@ -142,9 +142,7 @@ def is_rounded(value: Node, written: Num) -> bool:
 
 
 def decimal_of(node: Node) -> Num | None:
-    """Returns a number as written, with sign and power of ten applied: -2.5 \\times 10^{-3} becomes
-    -0.0025.
-    """
+    """Returns a number as written, its sign and power of ten applied: -2.5 \\times 10^{-3} is -0.0025."""
     match node:
         case Num():
             return node if node.places is not None or node.value.denominator == 1 else None
