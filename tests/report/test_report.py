@@ -331,7 +331,9 @@ def test_the_gap_says_what_rewriting_changed() -> None:
     assert re.fullmatch(r"DFT would leave \d+.% of the demonstrations' tokens in effect and \d+.% .*", weight)
     alone = replace(gap.summary, groups=gap.summary.groups[:1])
     assert gap_findings.phi_finding(alone).sentence.startswith("The texts' φ̄ is")
-    assert "<h3>What each objective" in render(replace(sample_report(), gap=replace(gap, summary=alone)))
+    assert "<h3>How many tokens each objective" in render(
+        replace(sample_report(), gap=replace(gap, summary=alone))
+    )
 
 
 def test_shares_of_unlikely_tokens_are_counted_by_bins() -> None:
