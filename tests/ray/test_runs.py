@@ -121,7 +121,7 @@ def test_a_request_to_stop_ends_the_run_in_order_and_says_how_to_go_on(
     assert process.wait(timeout=120) == code
     committed = len(problem_ids(run_folder(tmp_path, many)))
     if sent is signal.SIGTERM:
-        assert "finishing what is under way" in rest
+        assert "finishing running work" in rest
         assert 8 <= committed < 240, "the two shards that were under way are committed, and no further ones"
     assert rest.strip().endswith("stopped; run the same command to resume")
     _, alive = psutil.wait_procs(children, timeout=90)

@@ -87,7 +87,7 @@ def test_a_pair_that_cannot_enter_ends_its_own_request_alone(
     pairs = paired_request(loop)
     sampler.add(pairs)
     sampler._admit()  # there is no engine to enter
-    with pytest.raises(InputError, match="the engine refused a request"):
+    with pytest.raises(InputError, match="the engine rejected a request"):
         settled(loop, pairs.future)
     assert sampler.is_idle
     assert sampler._paired_rows.pairs == {}
