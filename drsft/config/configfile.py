@@ -26,8 +26,6 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
     """Reads the run's configuration in `path`, with overrides such as `train.seeds=[0,1]`.
 
     Raises ConfigError.
-
-    Raises ConfigError.
     """
     return load_settings(RunConfig, path, overrides)
 

@@ -21,8 +21,6 @@ def files_of(problems: Problems) -> Iterator[tuple[Store, str]] | None:
     """Returns the files to read, sorted; None if the path can only be a hub dataset's name.
 
     Raises InputError.
-
-    Raises InputError.
     """
     path = problems.path
     if path.startswith("embedded:"):

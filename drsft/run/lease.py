@@ -156,8 +156,6 @@ def acquire(
     """Creates the next term once the newest one is over.
 
     Raises BusyError if that is still held after `wait_s`.
-
-    Raises BusyError while that is held beyond `wait_s`.
     """
     until_s = time.monotonic() + wait_s
     told: int | None = None
