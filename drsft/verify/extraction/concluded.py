@@ -65,7 +65,12 @@ _COUNTS_AT_END = re.compile(
     r"(?<![\d.,$=+*/-])(?<![=+*/-]\s)(\d[\d,]*\s[a-z]{3,}(?:,\s\d[\d,]*\s[a-z]{3,})*,?\sand\s\d[\d,]*\s[a-z]{3,})\W*$"
 )
 _FURTHER_VALUE = re.compile(r"\s*(?:,|\bor\b|\band\b)\s*[-−]?\d")  # x = -4 or 4
-_CIRCLED = re.compile(r"(?:[是为有选:：]|^)\s*([①-⑳](?:[\s、,，和与]*[①-⑳])*)[。.\s]*$")
+# The numbers of statements: "正确的是①④", "the true ones are (1) and (3)".
+_AND = r"(?:,\s*(?:and\s+)?|\s+and\s+)"
+_STATEMENTS = re.compile(
+    r"(?:(?:[是为有选:：]|\b(?:is|are):?\s|^)\s*([①-⑳](?:(?:[\s、,，和与]|\band\s)*[①-⑳])*)"
+    rf"|\bare:?\s+(\(\d{{1,2}}\)(?:{_AND}\(\d{{1,2}}\))+))[。.*\s]*$"
+)
 _SPLIT_PRODUCT = re.compile(r"(?<![\w.,$])(\d+)\$\s*(?=\\(?:sqrt|pi|frac))")  # 5$\sqrt{3}$
 _AMOUNT = r"\$?\d[\d,.]*(?:\s\w+)?"
 _BETWEEN = re.compile(rf"\bbetween\s+{_AMOUNT}\s+and\s+{_AMOUNT}\W*$")  # a range is no value
@@ -123,8 +128,8 @@ def _without_afterthought(sentence: str) -> str:
 
 def _stated_at_end(sentence: str) -> str | None:
     """Returns several values under names or after a verb, or what a sentence without any number says."""
-    if (circled := _CIRCLED.search(sentence)) is not None:
-        return circled[1]
+    if (statements := _STATEMENTS.search(sentence)) is not None:
+        return statements[1] or statements[2]
     if (dated := _DATE_AT_END.search(sentence)) is not None and is_readable(dated[1]):
         return dated[1]
     sentence = _GROUND.sub("", sentence)

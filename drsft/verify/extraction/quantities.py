@@ -17,6 +17,7 @@ NUMBER = re.compile(
 
 _UNIT_WORD = (
     r"(?:square\s|cubic\s)?(?:thousand|million|billion|trillion|percent|hours?|minutes?|seconds?|days?|weeks?|km/h(?:our)?|mph|m/s(?:\^2)?"
+    r"|h|hrs?|mins?|s|secs?|g|lbs?|oz|yd"
     r"|(?:centi|kilo|milli)?met(?:er|re)s?|(?:kilo|milli)?grams?|(?:milli)?lit(?:er|re)s?|feet|foot|inch(?:es)?|miles?"
     r"|(?:sq\.?\s|square\s)?(?:km|cm|mm|m|ft)(?:\^\{?[23]\}?|²|³)?|kg|mL|ml|ounces?|pounds|dollars?|cents?|years?|months?)(?![A-Za-z])"
 )
@@ -37,8 +38,11 @@ _OWNED = (
 )
 _EACH_OWNED = re.compile(rf"{_OWNED}(?:,?\s(?:and|while)\s){_OWNED}\W*$")
 
+_FEET_AND_INCHES = r"(?<![\d.,'′])\d{1,3}\s?['’′]\s?\d{1,2}(?:\.\d+)?\s?(?:''|′′|[\"”″])"
 _QUANTITY = re.compile(
     rf"(?<!\d)(?<!\d[.,])(?:(?<![\d)\w])[-−])?\$?\s?\d[\d,]*+(?:\.\d+)?\s?{_UNIT_WORD}(?:(?:,?\s(?:and\s)?)\d[\d,]*(?:\.\d+)?\s?{_UNIT_WORD})*"
+    r"(?:(?<=ft)\s\d+(?:\.\d+)?\s?in\b)?"
+    rf"|{_FEET_AND_INCHES}"
 )
 
 _LETTERS = r"[A-Za-zµμΩ°Å]+"

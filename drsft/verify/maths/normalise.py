@@ -48,16 +48,14 @@ _NOTE = (
     r"((?:[A-Za-zµ /*.]|\\cdot|\^?\{-?\d\}|\^-?\d|\d|\([^()]*\))++)\}?\s*\)(?(1)\s*\})"
 )
 _NAME = re.compile(r"(?<!\\)\b[A-Za-zµ]+")
+_SHORT = ("per", "sq", "cu", "of", "to", "on", "at", "by")  # of "sheets of paper"
 
 
 def _noted(match: re.Match[str]) -> str:
     """Writes what is counted or measured as text: "9 (hot dogs)" is not a product of letters."""
     names, shortest = _NAME.findall(match[2]), 3 if match[0][0].isspace() else 4
     is_one = len(names) == 1 or "/" in match[2] or match[1] or any(len(name) > 1 for name in names)
-    is_named = all(
-        name in ("per", "sq", "cu") or len(name) >= shortest or (is_unit(name) and name not in "BFHu")
-        for name in names
-    )
+    is_named = all(n in _SHORT or len(n) >= shortest or (is_unit(n) and n not in "BFHu") for n in names)
     is_note = names and is_one and is_named and names[0] not in ("sin", "cos", "tan", "cot", "log")
     return rf" \text{{{match[2].strip()}}}" if is_note else match[0]
 
@@ -93,8 +91,8 @@ _RULES: tuple[tuple[str, str, str | Callable[[re.Match[str]], str]], ...] = (
     ("\\", r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?(?![\d])", ""),
     # 4.7 \text{k}\Omega, 2.7 \mu\mathrm{C}
     (r"\Omega", rf"(\d\s*{_OPENS_TEXT}?)([kMGm]?)\s*(\}}?)\s*\\Omega\b ?", r"\1 \2ohm\3 "),
-    (r"\mu", r"(?<=\d)\s*\\mu\s*\\(?:mathrm|text)\s*\{[\s~]*([A-Za-z]+)\s*\}", r" u\1 "),
-    (r"\mu", rf"(\d\s*{_OPENS_TEXT}?)\\mu\s*([msgACFHJNVWL])(?![A-Za-z])", r"\1 u\2 "),
+    (r"\mu", r"(?<=\d)\s*\\mu\s*\\(?:mathrm|text)\s*\{[\s~]*([A-Za-z]+)\s*\}", r" µ\1 "),
+    (r"\mu", rf"(\d\s*{_OPENS_TEXT}?)\\mu\s*([msgACFHJNVWL])(?![A-Za-z])", r"\1 µ\2 "),
     ("frac", r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
     ("frac", r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
     ("frac", r"\\frac\s*(\d)\s*(?=[{\\a-zA-Z])", r"\\frac{\1}"),
@@ -107,6 +105,7 @@ _RULES: tuple[tuple[str, str, str | Callable[[re.Match[str]], str]], ...] = (
     (":", r"(?<![\\{A-Za-z])([A-Za-z]{2,3})(?=\s*:\s*[-$]?\d)", r"\\text{\1}"),  # red: 3
     ("per cent", "per cent", "percent"),
     ("(", _NOTE, _noted),
+    ("'", r"^\s*(\d{1,3})\s*'\s*(\d{1,2}(?:\.\d+)?)\s*(?:''|[\"”])?\s*$", r"\1 feet \2 inches"),
     ("'", r"(?<=\d)['’](?=\d{3}(?:\D|$))", ""),  # CHF 7'500
 )
 _COMPILED = tuple((needed, re.compile(pattern), new) for needed, pattern, new in _RULES)
