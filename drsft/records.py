@@ -269,9 +269,10 @@ _STEP_COUNTS = re.compile(r"(?:right answer, but )?(\d+) of (\d+) equations fail
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """A verifier's finding with a countable reason; `answer` is as extracted, before normalising.
+    """A verifier's finding; `answer` is as extracted, before normalising.
 
-    `steps` is the report on the equations if these decided, and None if only the answer did.
+    `reason` is a short text by which reports count verdicts. `steps` is the report on the text's equations
+    if the verdict depends on them, and None if it depends on the answer alone.
     """
 
     outcome: Outcome

@@ -18,7 +18,7 @@ class ServiceMetrics(Protocol):
 
 
 class NoMetrics:
-    """Counts nothing."""
+    """Implements ServiceMetrics and counts nothing, for where no metrics are wanted."""
 
     def answered(self, *, route: str, status: int, seconds: float) -> None:
         pass

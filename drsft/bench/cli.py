@@ -92,7 +92,7 @@ def bench_the_start(
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 5,
 ) -> None:
-    """From the command to the first shard of problems that is committed, for files of several sizes.
+    """Time from the command to the first committed shard, for files of several sizes.
 
     Examples:  drsft bench start --data gsm8k_train.jsonl.gz --rows 10000 --rows 1000000
 

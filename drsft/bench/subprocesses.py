@@ -22,7 +22,7 @@ def other_checkout(folder: Path) -> Path:
 
 
 def environment_of(checkout: Path) -> dict[str, str]:
-    """In which Python finds the checkout's drsft."""
+    """Returns an environment in which Python imports drsft from the checkout."""
     path = os.pathsep.join([str(checkout), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**os.environ, "PYTHONPATH": path}
 

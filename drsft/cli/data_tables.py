@@ -22,8 +22,6 @@ def data_tables(
 
     A line of counts comes first, then tables of fields, columns, lengths, rows set aside and the first
     problem, then hints.
-
-    Hints.
     """
     yield Text(_summary(report), style="bold")
     yield _fields_table(report)

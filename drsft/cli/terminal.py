@@ -1,4 +1,4 @@
-"""Shared by all commands: the console for progress, and how signals stop a command."""
+"""Provides what all commands share: the console for progress, and how signals stop a command."""
 
 import logging
 import signal

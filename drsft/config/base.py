@@ -1,4 +1,4 @@
-"""The base of every part of the configuration, and how a part names what it leads to."""
+"""The base of every part of the configuration, and the fingerprint that names what depends on one."""
 
 import hashlib
 import json

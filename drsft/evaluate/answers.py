@@ -25,8 +25,8 @@ async def answer_groups(
 ) -> list[int | None]:
     """Returns the group of each sample; None if it does not vote.
 
-    An answer joins the first group whose first answer, taken as the reference, it equals by the verifier's
-    judgement.
+    An answer joins the first group whose first answer it equals, as judged by the verifier with that first
+    answer as the reference.
     """
     if problem.kind in WITHOUT_VOTE:
         return [None] * len(verdicts)

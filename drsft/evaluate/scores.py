@@ -33,7 +33,7 @@ class BenchmarkSamples:
 
     @classmethod
     def from_tables(cls, tables: Sequence[pa.Table]) -> "BenchmarkSamples":
-        """Makes it of one table for each training, as from `read_samples`.
+        """Builds the samples from one table for each training, as `read_samples` returns it.
 
         All have the same problems and K.
         """

@@ -2,7 +2,7 @@
 
 - Mean p of the kept tokens below 0.1: sft, as weights by p would leave almost nothing of a text that the
   model finds unlikely.
-- Otherwise dft. Where the kept texts' phi is near zero this matters little, where it is not it matters much.
+- Otherwise dft. Where the kept texts' phi is near zero the choice matters little, elsewhere much.
 - Kept texts whose phi is clearly below -0.1 are worth more rewriting.
 """
 

@@ -1,6 +1,6 @@
 """Describes the fields of rows: types, fill, distinct values, lengths and an example.
 
-Nested fields by path.
+A nested field is named by its path.
 """
 
 from collections import Counter

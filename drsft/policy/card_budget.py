@@ -35,7 +35,7 @@ UTILISATION = "target.engine.gpu_memory_utilization"
 def check_shares(target: Target, gpus_per_actor: float | None) -> None:
     """Raises ConfigError for settings that contradict each other on any card.
 
-    `gpus_per_actor` None is not checked.
+    It checks nothing if `gpus_per_actor` is None.
     """
     if gpus_per_actor is None:
         return

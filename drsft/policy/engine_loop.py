@@ -179,7 +179,7 @@ class EngineLoop(Generic[EngineT]):
     def _take_messages(self, engine: EngineT) -> bool:
         """Passes all queued messages to the engine, and waits only while it is idle.
 
-        False: close the loop.
+        Returns False if the loop was asked to close.
         """
         while True:
             try:
@@ -198,7 +198,7 @@ class EngineLoop(Generic[EngineT]):
     def _add(self, engine: EngineT, request: EngineRequest) -> None:
         """Adds a request.
 
-        VLLM rejects with ValueError, TypeError, VLLMError or a Rust panic (not an Exception).
+        To reject one, vLLM raises ValueError, TypeError, VLLMError or a Rust panic (not an Exception).
         """
         try:
             engine.add(request)

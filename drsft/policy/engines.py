@@ -40,7 +40,7 @@ def build_engines(
 
         paired = VLLMHintedDecoder(target, prompter, on_phase=on_phase)
         return Engines(policy=paired.policy, decoder=paired)
-    # First: it sets the environment that must stand before torch is loaded.
+    # Build this first: it sets environment variables that torch reads when it is loaded.
     policy = VLLMPolicy(target, prompter, on_phase=on_phase)
     if not rewrite.is_hinted:
         return Engines(policy=policy, decoder=None)

@@ -159,7 +159,7 @@ def check_vocabulary(target: Target, prompter: "Prompter") -> None:
 def _model_config(target: Target) -> Any:
     """Returns the text model's configuration.
 
-    Returns None if it cannot be read, which loading the model will explain.
+    Returns None if it cannot be read; loading the model then raises an error with the reason.
     """
     from transformers import AutoConfig
 

@@ -12,10 +12,10 @@ __all__ = ["interrupt", "interruptible"]
 
 @contextmanager
 def interruptible() -> Iterator[threading.Event]:
-    """Within the block, on the main thread, `interrupt` of the event raises KeyboardInterrupt there.
+    """Yields an event: `interrupt(event)` raises KeyboardInterrupt on the main thread within the block.
 
-    It does so even in a process that ignores SIGINT, as a shell's background jobs do. In another thread, the
-    event is set and the main thread, the only one that receives signals, gets an ordinary SIGINT.
+    It does so even in a process that ignores SIGINT, as a shell's background jobs do. Around a block in
+    another thread, `interrupt` sets the event and sends the main thread an ordinary SIGINT.
     """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():

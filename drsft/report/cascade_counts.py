@@ -10,7 +10,7 @@ __all__ = ["Cascade", "CascadePhase"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CascadePhase:
-    """The numbers of one phase of the cascade over the whole run."""
+    """What one phase of the cascade sampled and solved in the whole run, and what it cost."""
 
     phase: Phase
     num_problems: int  # that reached this phase

@@ -1,4 +1,4 @@
-"""Computes what each round rewrote, saved and scored, from the commits of all rounds."""
+"""Computes for each round what it rewrote, the tokens that it saved, and its scores, from the commits."""
 
 from collections.abc import Iterator
 

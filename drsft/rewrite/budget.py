@@ -102,7 +102,7 @@ class ProblemBudget:
     async def reserve(self, num_samples: int, *, max_tokens: int) -> AsyncIterator[bool]:
         """Reserves tokens for `num_samples` samples and yields whether they may be drawn.
 
-        False: the budget is spent.
+        Yields False if the budget is spent.
         """
         num_tokens = num_samples * max_tokens
         waits = not self._shard.can_reserve(num_tokens)

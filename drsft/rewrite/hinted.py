@@ -45,9 +45,7 @@ class HintedSetup:
 def hinted_prompter(settings: Hinted, prompter: Prompter) -> Prompter:
     """Returns the prompter of hinted contexts, with their own system turn.
 
-    Raises ModelError if the template takes none.
-
-    ModelError if none may be.
+    Raises ModelError if the template takes no system turn.
     """
     prompts = Prompts(system=settings.system, plain=prompter.prompts.plain, guided=settings.prompt)
     return prompter.under(prompts, system_key="rewrite.hinted.system")

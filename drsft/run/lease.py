@@ -77,7 +77,7 @@ class Holder:
     def is_gone(self) -> bool:
         """Whether the process has certainly ended.
 
-        Known only on this machine, elsewhere the beats must tell.
+        This is known only of processes on this machine; on other machines, only missing beats show an end.
         """
         return self.began is not None and self.machine == _machine() and _began(self.pid) != self.began
 

@@ -122,7 +122,7 @@ class ShardSet:
 def withdraw_damaged(store: Store) -> list[str]:
     """Withdraws the commits of shards whose data is damaged, anywhere in the store; returns their names.
 
-    It reads all data. The same command then computes these shards again.
+    It reads all data. The command that calls this then computes these shards again.
     """
     found = [owner for key in store.keys("") if (owner := ShardFolder.committed(key))]
     damaged = [(folder, shard) for folder, shard in found if _is_damaged(store, folder, shard)]
@@ -145,9 +145,8 @@ def _is_damaged(store: Store, folder: ShardFolder, shard: str) -> bool:
 def remove_unnamed(store: Store) -> int:
     """Removes data that killed writers left of committed shards, anywhere in the store.
 
-    Returns how many objects.
-
-    A commit is never replaced, so no commit will ever name such an object.
+    Returns the number of removed objects. A commit is never replaced, so no commit will ever name one of
+    them.
     """
     objects: defaultdict[tuple[ShardFolder, str], set[str]] = defaultdict(set)
     for key in store.keys(""):

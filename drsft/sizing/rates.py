@@ -24,9 +24,10 @@ __all__ = ["Rates", "StageRate", "measure"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRate:
-    """The cost of a stage per unit and per item.
+    """The cost of a stage for each unit of work, and for each item.
 
-    Items are trainings or evaluated models; other stages are one item, whose `item_s` is 0.
+    The module's docstring says what a unit is. An item is a training or an evaluated model; any other stage
+    is one item, whose `item_s` is 0.
     """
 
     startup_s: float  # outside the work: processes, engines, the first model

@@ -1,6 +1,4 @@
-"""Shared by the actor stages: their resources, silencing Ray Data's output, and unwrapping of actors'
-errors.
-"""
+"""Provides what the actor stages share: resources, guards of engines, and errors without Ray's wrapping."""
 
 import asyncio
 import logging
@@ -67,9 +65,10 @@ def actor_verifier(config: RunConfig) -> VerifierPool:
 
 
 def scoring_model(target: Target) -> "CausalLM":
-    """Loads the target for scoring, which the engine cannot do: on the actor's GPU if it has one.
+    """Loads the target to score texts, on the actor's GPU if it has one.
 
-    It is imported here, after any engine, since whatever loads torch first sets its thread count.
+    An engine gives no entropy over the whole vocabulary. `drsft.train.model` is imported here, after any
+    engine was built, since whatever loads torch first sets its thread count.
     """
     from drsft.train.model import load_for_scoring
 
@@ -130,8 +129,7 @@ class EnginePulse:
 
 
 class EngineGuard:
-    """Reports to the board what an actor's engine works on, so that work which kills it each time is given
-    up.
+    """Reports to the board what an actor's engine works on, so that work which keeps killing it is given up.
 
     Raises StageError when this actor's process has ended MAX_TRIES times before its engine was ready.
     """

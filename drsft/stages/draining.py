@@ -1,5 +1,6 @@
-"""Drains the stages on SIGTERM or SIGHUP: no further shard begins, running ones are committed, training
-saves.
+"""Drains the stages on SIGTERM or SIGHUP: shards in work are committed, training saves a checkpoint.
+
+No further shard begins.
 """
 
 import threading

@@ -1,4 +1,4 @@
-"""Gives work up that kills its engine three times; all other work continues.
+"""Gives up work that kills its engine three times; all other work continues.
 
 Ray restarts an actor for ever and hands it the same work again. The board therefore records what each actor
 worked on when it died. This module does not use Ray.
@@ -63,7 +63,8 @@ class EngineDeaths:
     def begins(self, actor_id: str, work: str, *, is_alone: bool) -> Permit:
         """Records that an actor begins work, if it may.
 
-        Returns whether it may, or only when it `is_alone`.
+        Work that was in an engine when that died begins only while the actor has no other such work
+        (`is_alone`).
         """
         if work in self.given_up:
             return Permit.NEVER

@@ -70,9 +70,9 @@ class _Start:
 
     @property
     def plan(self) -> Plan:
-        """The plan.
+        """The shards and counts of all problems.
 
-        Available once all problems are read, which is certain after the first round's rewriting.
+        It is available once all problems are read, which is certain after the first round's rewriting.
         """
         assert self.planning.plan is not None
         return self.planning.plan

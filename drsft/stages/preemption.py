@@ -41,7 +41,7 @@ def announce(*, seconds: float) -> str:
 def wait_until_idle(node_id: str, *, seconds: float) -> bool:
     """Waits until no actor is left on the node; returns False if `seconds` passed first.
 
-    A node that the autoscaler removes is idle already, so it does not wait.
+    It returns at once on a node that the autoscaler removes, since that is idle already.
     """
     deadline_s = time.monotonic() + seconds
     here = ray.get_runtime_context().gcs_address  # or it looks for the one cluster of this machine

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 def plan_run(run: Run, *, on_plan: Callable[[Plan], None] = lambda plan: None) -> Planning:
-    """Begins to read the run's problems; the first start cuts them into shards, later ones compare.
+    """Begins to read the run's problems; the first start cuts them into shards, later ones check them.
 
     Raises InputError if they have changed, and ModelError if the turn does not fit the configuration.
     """
@@ -95,7 +95,7 @@ def write_manifest(run: Run) -> None:
     """Writes the manifest at the first start, and the configuration at every start.
 
     The configuration includes its arms, its benchmarks and the settled workers. Raises ModelError if the
-    target is another one by now.
+    target's files have changed since the first start.
     """
     config = run.config
     fingerprint = model_fingerprint(model_location(config.target.model))

@@ -84,7 +84,7 @@ class ProgressBoard:
         self._get(stage).is_growing = False
 
     def next_shard(self, stage: str, slot: int, *, finished: str | None) -> Draw:
-        """Draws as ShardQueue's `draw`; nothing more once the run drains."""
+        """Returns what ShardQueue's `draw` returns, or NoShard.MORE once the run drains."""
         return NoShard.MORE if self._is_draining else self._queues[stage].draw(slot, finished=finished)
 
     def is_asked(self, stage: str) -> bool:

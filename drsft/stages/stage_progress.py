@@ -147,7 +147,7 @@ class StageState:
             num_left=self.total - self.done,
             tokens_of_done=self.tokens_of_done,
             tokens_sampled=self.meter.num_tokens,
-            # The mean: the rate of the last seconds is near none whenever engines change models.
+            # The mean, since the rate of the last seconds is near zero whenever engines change models.
             tokens_per_s=self.meter.mean_tokens_per_s(),
         )
 

@@ -257,7 +257,7 @@ class _Interruption:
     def is_new(self) -> bool:
         """Returns whether to save a checkpoint now; call it after every step.
 
-        Raises _DrainedError after the last one.
+        If the run was asked to end, it returns True once, and the next call raises _DrainedError.
         """
         if self._is_ending:
             raise _DrainedError

@@ -46,7 +46,7 @@ class LocalStore:
     def _staged(self, key: str, data: BinaryIO) -> Iterator[tuple[Path, Path]]:
         """Writes the data to a temporary file in the same folder.
 
-        Yields it and its final place, then removes it.
+        Yields the file and its final place, then removes the file.
         """
         target = self._path(key)
         staging = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")

@@ -84,9 +84,10 @@ class Checkpointer:
         score: float | None = None,
         files: Mapping[str, bytes] = NO_FILES,
     ) -> None:
-        """Copies the state after `step` steps and begins to upload it, once the last one is committed.
+        """Commits the previous checkpoint, copies the state after `step` steps, and begins to upload it.
 
-        The first process's `files` are stored beside it.
+        It waits until the previous one is uploaded. `score` decides which checkpoint `best` returns. The
+        first process's `files` are stored in the checkpoint.
         """
         self.finish()
         folder = TemporaryDirectory(prefix="drsft-checkpoint-")

@@ -1,11 +1,9 @@
-"""Reads torch.distributed.checkpoint's files from a store without running code.
+"""Reads torch.distributed.checkpoint's files from a store without running code; each process its own part.
 
-Each process reads its own part.
-
-Otherwise anybody who can write to the bucket could run code in every training worker: torch unpickles the
-checkpoint's index, and everything in it that is not a tensor. Here the index is unpickled with an allow-list
-of its few classes (Python's documentation, "Restricting Globals"), everything but tensors is rejected, and
-torch reads tensors with weights_only.
+With torch's own reader, anybody who can write to the bucket could run code in every training worker: it
+unpickles the checkpoint's index, and everything in it that is not a tensor. Here the index is unpickled with
+an allow-list of its few classes (Python's documentation, "Restricting Globals"), everything but tensors is
+rejected, and torch reads tensors with weights_only.
 """
 
 import pickle
@@ -103,7 +101,7 @@ class _Reader(StorageReader):
     def _index(self) -> Metadata:
         metadata = _Index(BytesIO(self._store.read(_INDEX_KEY))).load()
         if not isinstance(metadata, Metadata):
-            raise pickle.UnpicklingError("its index is none")
+            raise pickle.UnpicklingError("its index is not that of a checkpoint")
         return metadata
 
     def set_up_storage_reader(
@@ -161,7 +159,7 @@ def _read_item(item: ReadItem, data: BytesIO, planner: LoadPlanner) -> None:
     target = planner.resolve_tensor(item).detach()
     if target.shape != part.shape:
         raise ValueError(
-            f"{item.dest_index.fqn} has the shape {tuple(part.shape)}, not {tuple(target.shape)}"
+            f"{item.dest_index.fqn} has the shape {tuple(part.shape)} there, {tuple(target.shape)} here"
         )
     target.copy_(part)
     planner.commit_tensor(item, target)

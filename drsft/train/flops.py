@@ -68,7 +68,7 @@ def _operations(weight: nn.Parameter) -> int:
 def _experts(config: Any) -> tuple[int, float]:
     """Returns how many experts a layer has, and the share of them that sees a token.
 
-    0 and 1 without experts.
+    Returns 0 and 1 for a layer without experts.
     """
 
     def first_of(*names: str) -> int | None:

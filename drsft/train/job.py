@@ -54,7 +54,7 @@ class Training:
     def is_checkpoint_due(self, num_done: int) -> bool:
         """Returns whether to save after `num_done` steps.
 
-        Also after the last one, in case the export fails.
+        The last step is saved too, in case the export fails.
         """
         return num_done % self.settings.checkpoint_every_steps == 0 or num_done == self.order.num_steps
 

@@ -57,7 +57,7 @@ def count_probabilities(
 def sampled_rows(rows: PackedRows) -> NDArray[np.int64]:
     """Returns rows spread evenly, with about SAMPLE_TOKENS loss tokens in total.
 
-    All rows if there are fewer.
+    Returns all rows if they have fewer.
     """
     total = rows.num_loss_tokens(range(len(rows)))
     num_rows = min(len(rows), max(1, round(len(rows) * SAMPLE_TOKENS / max(total, 1))))

@@ -65,7 +65,7 @@ def take_weights(model: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
 def give_weights(model: nn.Module, weights: dict[str, Tensor], device: torch.device) -> None:
     """Fills the parameters that `take_weights` emptied, also after `shard` has split them.
 
-    Empties `weights`.
+    It empties `weights`.
     """
     filled, by_name = dict[int, nn.Parameter](), dict[str, nn.Parameter]()
     for name, place in model.named_parameters(remove_duplicate=False):

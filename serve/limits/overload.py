@@ -74,7 +74,7 @@ class OverloadGuard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] not in _ROUTES or scope["method"] != "POST":
             await self._app(scope, receive, send)
-        # Which pages elsewhere may read an answer, only the ingress knows.
+        # Only the ingress knows which pages of other origins may read a response.
         elif "origin" in Headers(scope=scope) or self._limit.has_room():
             await self._pass_on(scope, receive, send)
         else:

@@ -18,7 +18,7 @@ from serve.limits.admission import Rejected
 __all__ = ["RemotePolicy", "RemoteScorer"]
 
 ANSWER_S = 2.0  # an engine says in much less how much it has to do
-# What a replica that is gone, going or broken looks like from here.
+# The errors that a call raises if its replica is gone, stopping or broken.
 _LOST = (RayActorError, DeploymentUnavailableError, ReplicaUnavailableError, StageError)
 
 

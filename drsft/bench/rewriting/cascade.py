@@ -1,4 +1,4 @@
-"""The cascade against two other ways to do the same work, each from an empty process to the last record.
+"""Compares the cascade with two other ways to do the same work, from an empty process to the last record.
 
 - `ray.data.llm` twice: everything is sampled n times, then a second processor guides the failures.
 - the same engine with a barrier: as before, but one engine for both passes.
@@ -6,6 +6,7 @@
 All sides draw at most four samples a phase with the same engine, prompts and seeds, and meet the same
 verdicts (drsft/bench/rewriting/acceptance.py), which the peers get for nothing. drsft draws in waves and
 stops early.
+
 The model is one of drsft/bench/models.py: verdicts do not depend on what it writes.
 """
 

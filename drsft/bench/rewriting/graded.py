@@ -1,10 +1,10 @@
-"""drsft's side of the cascade bench: the rewriting job on a real engine whose samples are right as stated.
+"""drsft's side of the cascade bench: the rewriting job on a real engine, with prescribed answers.
 
     python -m drsft.bench.rewriting.graded CONFIG.json
 
-The engine samples and its tokens count, but each sample's text is replaced by a right or a wrong answer
-(drsft/bench/rewriting/acceptance.py), which drsft's verifier then judges. Prints one JSON line {"num_tokens",
-"seconds", "num_alone"}, engine start apart.
+The engine samples and its tokens count, but each sample's text is replaced by a right or a wrong answer, as
+drsft/bench/rewriting/acceptance.py prescribes; drsft's verifier then judges it. Prints one JSON line
+{"num_tokens", "seconds", "num_alone"}, without the engine's start.
 """
 
 import asyncio

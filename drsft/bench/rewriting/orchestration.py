@@ -109,7 +109,7 @@ def answering_policy(target: Target, prompter: Prompter) -> FakePolicy:
 def print_bench(
     benches: Sequence[OrchestrationBench], peer_per_s: Sequence[float], console: Console | None = None
 ) -> None:
-    """Prints the rounds of both sides, and the memory of the last round."""
+    """Prints the rates of drsft and distilabel, and drsft's memory and processor time in the last round."""
     console = console or Console()
     last = benches[-1]
     table = Table("problems a second", "median", "min", "max")

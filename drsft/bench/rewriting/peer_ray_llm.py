@@ -2,9 +2,9 @@
 
     python -m drsft.bench.rewriting.peer_ray_llm WORK.json
 
-Everything is sampled n times, the failures are guided by a second processor. It keeps one output of a request
-only, so each sample is a row of its own. Verdicts come with the work, so this side pays for none. Prints one
-JSON line {"num_tokens"}.
+Everything is sampled n times, and a second processor guides the failures. `ray.data.llm` keeps one output of
+a request only, so each sample is a row of its own. Verdicts come with the work, so this side pays for none.
+Prints one JSON line {"num_tokens"}.
 """
 
 import json

@@ -93,7 +93,7 @@ def _seconds_to_first_commit(checkout: Path, rows: Path, *, use: ModelUse, folde
 
 
 def _config(rows: Path, use: ModelUse, folder: Path) -> dict[str, object]:
-    """What builds of all ages read."""
+    """Returns a configuration with only such keys as old and new builds of drsft read."""
     one_token = {"num_samples": 1, "wave_size": 1, "max_tokens": 1}
     return {
         "name": "start",
@@ -137,6 +137,6 @@ def _seconds(starts: Sequence[Start], build: str, size: int) -> list[float]:
 
 
 def _ratios(ours: Sequence[float], others: Sequence[float]) -> str:
-    """By round."""
+    """Returns the median of the ratios by round, with their range."""
     ratios = [one / other for one, other in zip(ours, others, strict=True)]
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"

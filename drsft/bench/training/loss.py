@@ -1,4 +1,4 @@
-"""The loss with its backward: the fused one against full logits, in time and memory.
+"""Measures the fused loss with its backward against full logits, in time and memory.
 
 Every measurement is a process of its own, so that the peak of its resident memory is its own; what importing
 torch and making the inputs takes is subtracted. Full logits is what a plain trainer does, DFT's weight

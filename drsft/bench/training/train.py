@@ -1,8 +1,9 @@
 """`drsft bench train`: the training step beside TRL's SFTTrainer, each in a process of its own, turn by turn.
 
-Same random model, same token ids in the same order, same optimiser and schedule. SFTTrainer runs with its
-own loss, and with drsft's in its place (`drsft.objective_trainer`). TRL's Triton head scores loss tokens
-alone; on the CPU it scores every position, prompt and padding too: the ratio is the CPU's.
+Both sides train the same random model on the same token ids in the same order, with the same optimiser and
+schedule. SFTTrainer runs with its own loss, and with drsft's in its place (`drsft.objective_trainer`). On a
+GPU, TRL applies the model's head to loss tokens alone, with a Triton kernel; on the CPU, to every position,
+prompt and padding too. So the measured ratio holds for the CPU only.
 """
 
 import os

@@ -59,7 +59,7 @@ class ModelShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """The settings of one measured process, on either side."""
+    """The settings of one measured process, of drsft or of TRL."""
 
     num_steps: int
     batch_examples: int

@@ -22,11 +22,8 @@ NO_TOP_K = (None, 0, -1)  # how files and engines say that there is no such limi
 def hinted_step_errors(step: Mapping[str, Any]) -> dict[str, float]:
     """Returns the error of every expected quantity, as `error_between` in float64.
 
-    For `greedy`, in token ids.
-
-    `greedy` counts in token ids.
-
-    Raises InputError for a step that cannot be read, or that expects nothing.
+    The error of `greedy` is a difference of token ids. Raises InputError for a step that cannot be read, or
+    that expects nothing.
     """
     try:
         found = _computed(step)

@@ -41,7 +41,7 @@ def method_findings(case: Case, method: Method) -> Iterator[Finding]:
 
 
 def statistics_findings(case: Case) -> Iterator[Finding]:
-    """Yields the findings on log p, entropy, φ and their summary."""
+    """Yields the errors of log p, of the entropy, of φ = log p + entropy, and of φ's summary."""
     statistics = token_statistics(case.logits_NV, _identity(case), case.labels_N, chunk_tokens=CHUNK_TOKENS)
     phi_N = statistics.phi_N
     found = {

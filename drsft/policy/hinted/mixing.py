@@ -45,9 +45,7 @@ def mix(
     """Returns the geometric mixture log m = (1-λ) log p + λ log q; `vocab_size` counts padding too.
 
     p is the hinted context's distribution and q the plain one's. `forced_weight_B` is λ where it is not NaN;
-    the schedule decides elsewhere.
-
-    `forced_weight_B` is λ where it is not NaN, whatever the schedule says.
+    elsewhere the schedule decides.
     """
     hinted_BV, plain_BV = hinted_logits_BV.log_softmax(-1), plain_logits_BV.log_softmax(-1)
     entropy_B = entropy(hinted_BV)

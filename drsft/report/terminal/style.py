@@ -1,4 +1,4 @@
-"""Shared by all terminal views: colours of sources and outcomes, and texts made safe to print."""
+"""Provides what all terminal views share: colours of sources and outcomes, and texts safe to print."""
 
 import unicodedata
 

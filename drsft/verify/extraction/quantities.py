@@ -109,7 +109,7 @@ def with_unit(sentence: str, number: "re.Match[str]") -> str:
 def _end_of_unit(sentence: str, position: int) -> int:
     """Returns where the unit's symbol, or the counted noun, at `position` ends.
 
-    `position` if there is none.
+    Returns `position` if there is none.
     """
     end = position
     while (symbol := _SYMBOL.match(sentence, end)) and is_unit(symbol[1]) and symbol[1] not in _WORDS_TOO:

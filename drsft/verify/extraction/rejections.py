@@ -28,7 +28,7 @@ BOUND = re.compile(
 
 
 def without_rejected_values(text: str) -> str:
-    """Returns the text without the values that it rejects; the rejecting words stay."""
+    """Returns the text without the values that it rejects: "15, not 12" loses the 12 and keeps "not"."""
     return _REJECTED_AFTER.sub(" ", _REJECTED.sub(r"\1 ", text))
 
 

@@ -1,6 +1,6 @@
 r"""Reads an answer: its type, and the trees that its text may stand for.
 
-Text that is not mathematics is what `said.py` reads, or words. Everything else is the parser's.
+Text that is not mathematics is read by `said.py`, or as words; the parser reads everything else.
 """
 
 import re

@@ -1,6 +1,6 @@
 """Judges a mathematical answer: finds it, reads it, compares it.
 
-The symbolic step only if that cannot decide.
+The symbolic step runs only if that cannot decide.
 """
 
 from drsft.records import Outcome, Verdict

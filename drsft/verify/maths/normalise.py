@@ -115,7 +115,7 @@ _ENDS = _STARTS + "."
 
 
 def clean(text: str) -> str:
-    """Returns `text` in one spelling; idempotent, and linear in the length."""
+    """Returns `text` with equal notations spelt alike; idempotent, in time linear in its length."""
     if not text.isascii():
         text = _EUROS.sub(lambda match: match[0].replace(".", "").replace(",", "."), text)
         text = text.translate(_UNICODE)

@@ -1,7 +1,7 @@
-r"""Compares sets of numbers: regions of the real line, and families that run with a whole number.
+r"""Compares sets of numbers: regions of the real line, and families with one number for each integer k.
 
-A region is an interval, a union, "x \ne 5" or "-2 < x \le 7", as its ends and what lies between. A family is
-"x = \pi/4 + k\pi, k \in Z" or "\{x \mid x = 4k, k \in Z\}".
+A region is an interval, a union, "x \ne 5" or "-2 < x \le 7"; it is stored as its end points, and a test
+whether a number belongs to it. A family is "x = \pi/4 + k\pi, k \in Z" or "\{x \mid x = 4k, k \in Z\}".
 """
 
 import operator
@@ -21,7 +21,7 @@ __all__ = ["same_families", "same_regions"]
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """Between two neighbours of `ends`, `has` is true of all numbers or of none."""
+    """A set of reals: between two neighbours of `ends`, `has` is true of all numbers or of none."""
 
     ends: tuple[Any, ...]  # mpf, infinities included
     has: Callable[[Any], bool]

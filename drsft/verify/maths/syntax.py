@@ -56,7 +56,7 @@ class Call(Node):
 
 @dataclass(frozen=True, slots=True)
 class Seq(Node):
-    """Items between brackets: a tuple, a point, an interval. `left` is "" for TeX's invisible braces."""
+    """Items in brackets: a tuple, a point, an interval. `left` and `right` are "" for TeX's braces { }."""
 
     items: tuple[Node, ...]
     left: str
