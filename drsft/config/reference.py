@@ -14,10 +14,11 @@ from pydantic_core import PydanticUndefined
 
 from drsft.config.base import Frozen
 
-__all__ = ["reference"]
+__all__ = ["LINE_CHARS", "NEEDED", "reference", "table_cell"]
 
 _NAMES = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null"}
 LINE_CHARS = 120  # of text outside tables
+NEEDED = "**needed**"  # in the place of a default
 _LONGEST = 60  # characters of a default; longer ones stand in the code
 
 
@@ -64,8 +65,8 @@ def _section(path: str, model: type[BaseModel]) -> str:
         lines += [*textwrap.wrap(" ".join(model.__doc__.split()), LINE_CHARS, break_on_hyphens=False), ""]
     lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
     for name, field in model.model_fields.items():
-        kind = _escaped(f"{_type(field.annotation)}{_bounds(field.metadata)}")
-        lines.append(f"| `{name}` | {kind} | {_default(field)} | {_escaped(field.description or '')} |")
+        kind = table_cell(f"{_type(field.annotation)}{_bounds(field.metadata)}")
+        lines.append(f"| `{name}` | {kind} | {_default(field)} | {table_cell(field.description or '')} |")
     return "\n".join(lines)
 
 
@@ -105,7 +106,7 @@ def _bounds(metadata: Sequence[Any]) -> str:
 
 def _default(field: FieldInfo) -> str:
     if field.default is PydanticUndefined:
-        return "**needed**"
+        return NEEDED
     value = field.default
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json", exclude_defaults=True) or "its own"
@@ -116,9 +117,9 @@ def _default(field: FieldInfo) -> str:
             for one in value
         ]
     text = json.dumps(value, ensure_ascii=False)
-    return f"`{_escaped(text)}`" if len(text) <= _LONGEST else "see the code"
+    return f"`{table_cell(text)}`" if len(text) <= _LONGEST else "see the code"
 
 
-def _escaped(text: str) -> str:
+def table_cell(text: str) -> str:
     """Returns the text with bars escaped, since a bar would end the table cell."""
     return " ".join(text.split()).replace("|", "\\|")

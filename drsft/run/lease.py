@@ -168,7 +168,8 @@ def acquire(
             continue
         if told != term:
             told = term
-            say(f"{holder} holds this run's lease; checking whether it lives ({pace.expires_s:g} s at most)")
+            limit = f"{pace.expires_s:g} s at most"
+            say(f"{holder} holds this run's lease; checking whether it is alive ({limit})")
         if _has_stopped_beating(store, term, pace):
             say(f"{holder} has not renewed its lease for {pace.expires_s:g} s; continuing in its place")
             if store.create(layout.lease(term + 1, "json"), json.dumps(asdict(Holder.here())).encode()):

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple, cast
 
+from drsft.config.reference import LINE_CHARS, NEEDED, table_cell
 from serve.api import AttemptEvent, StageEvent, TokensEvent, VerdictEvent
 from serve.http.backend import Backend
 from serve.http.bodies import READ_S
@@ -21,7 +22,6 @@ from serve.settings import ServeConfig
 __all__ = ["http_reference"]
 
 Json = Mapping[str, Any]
-LINE_CHARS = 120  # of text outside tables
 REF = "#/components/schemas/"
 EVENTS = (StageEvent, AttemptEvent, TokensEvent, VerdictEvent)
 _TYPES = {"string": "text", "boolean": "true or false"}
@@ -139,7 +139,7 @@ def _parameters(parameters: list[Json], schemas: Mapping[str, Json]) -> Iterator
     yield from ("| parameter | in | type | default | meaning |", "|---|---|---|---|---|")
     for one in parameters:
         kind, default = _type(one["schema"], schemas), _default(one["schema"], one["required"])
-        yield f"| `{one['name']}` | {one['in']} | {kind} | {default} | {one['description']} |"
+        yield f"| `{one['name']}` | {one['in']} | {kind} | {default} | {table_cell(one['description'])} |"
 
 
 def _curl(route: _Route, body: Json, schemas: Mapping[str, Json]) -> str:
@@ -187,9 +187,8 @@ def _record(title: str, schema: Json, schemas: Mapping[str, Json], *, has_defaul
     lines += [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     for name, field in schema["properties"].items():
         default = [_default(field, name in schema.get("required", ()))] if has_defaults else []
-        lines.append(
-            f"| {' | '.join([f'`{name}`', _type(field, schemas), *default, field['description']])} |"
-        )
+        cells = [f"`{name}`", _type(field, schemas), *default, table_cell(field["description"])]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -216,7 +215,7 @@ def _type(schema: Json, schemas: Mapping[str, Json]) -> str:
 
 
 def _default(schema: Json, is_required: bool) -> str:
-    return "**needed**" if is_required else f"`{json.dumps(schema.get('default'))}`"
+    return NEEDED if is_required else f"`{json.dumps(schema.get('default'))}`"
 
 
 def _wrapped(text: str) -> str:

@@ -71,9 +71,7 @@ def test_the_first_finished_record_gives_no_rate_of_its_own(board: ProgressBoard
     assert stage.elapsed_s == pytest.approx(60)
 
 
-def test_a_pause_between_two_models_leaves_the_time_left_as_it_was(
-    board: ProgressBoard, clock: Clock
-) -> None:
+def test_a_pause_between_two_models_at_most_doubles_the_time_left(board: ProgressBoard, clock: Clock) -> None:
     """Evaluation said "386:00:07 left" while its next model was loaded."""
     for _ in range(20):
         clock.now_s += 2

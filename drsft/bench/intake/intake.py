@@ -18,6 +18,7 @@ from rich.table import Table
 import drsft
 from drsft.bench.intake.varied_rows import write_varied_rows
 from drsft.bench.memory import MemoryCurve
+from drsft.bench.spread import spread
 from drsft.bench.subprocesses import environment_of, last_json_line, other_checkout, run_side
 
 __all__ = ["IntakeRound", "IntakeSide", "bench_intake", "print_bench"]
@@ -87,14 +88,11 @@ def print_bench(rounds: Sequence[IntakeRound], console: Console | None = None) -
     if peers:
         ratios = [one.peer.seconds / one.ours.seconds for one in rounds if one.peer is not None]
         spared = [one.peer.processor_s / one.ours.processor_s for one in rounds if one.peer is not None]
-        console.print(f"{_spread(ratios)} times as fast, {_spread(spared)} times less processor time")
+        faster, less = spread(ratios, decimals=1), spread(spared, decimals=1)
+        console.print(f"{faster} times as fast, {less} times less processor time")
         are_same = all(side.digest == last.ours.digest for side in (*ours, *peers))
         console.print(f"the same {last.ours.num_problems:,} problems in the same order: {are_same}")
     console.print(f"memory of the last round in tenths of its time, MiB: {last.ours.memory}", highlight=False)
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
 def _side(checkout: Path, data: Path, model: str, max_model_len: int) -> IntakeSide:

@@ -20,6 +20,7 @@ from rich.table import Table
 import drsft
 from drsft.bench.intake.varied_rows import write_varied_rows
 from drsft.bench.models import ModelUse, bench_model
+from drsft.bench.spread import spread
 from drsft.bench.subprocesses import environment_of, other_checkout
 from drsft.errors import StageError
 
@@ -81,7 +82,8 @@ def _seconds_to_first_commit(checkout: Path, rows: Path, *, use: ModelUse, folde
     try:
         while not any(folder.glob("runs/start*/rewrite/commits/*")):
             if running.poll() is not None or time.perf_counter() - began_s > LONGEST_S:
-                raise StageError(f"no shard of {rows.name} was committed: {log.read_text()[-500:]}")
+                told = " ".join(log.read_text()[-500:].split())
+                raise StageError(f"no shard of {rows.name} was committed: {told}")
             time.sleep(LOOKED_AGAIN_S)
         return time.perf_counter() - began_s
     finally:
@@ -138,5 +140,4 @@ def _seconds(starts: Sequence[Start], build: str, size: int) -> list[float]:
 
 def _ratios(ours: Sequence[float], others: Sequence[float]) -> str:
     """Returns the median of the ratios by round, with their range."""
-    ratios = [one / other for one, other in zip(ours, others, strict=True)]
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    return spread([one / other for one, other in zip(ours, others, strict=True)], decimals=2)
