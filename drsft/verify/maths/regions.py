@@ -176,16 +176,17 @@ class Family:
 
 def _family_of(node: Node) -> Family | None:
     match node:
-        case Listing((value, condition)) | Builder(Sym(), (value, condition)):
-            expression = value.sides[1] if isinstance(value, Chain) and value.ops == ("=",) else value
+        case Listing((Chain((Sym(), expression), ("=",)) | (Call() as expression), condition)):
+            pass
+        case Builder(Sym(), (Chain((Sym(), expression), ("=",)) | (Call() as expression), condition)):
+            pass
         case Builder(expression, (condition,)):
             pass
         case _:
             return None
     match condition:
         case Chain((Sym(counter), Sym(domain)), ("in",)) if domain in INTEGERS:
-            is_value = isinstance(expression, Call | Sym) or isinstance(node, Builder)
-            if is_value and counter in free_symbols(expression):
+            if counter in free_symbols(expression):
                 return Family(expression, counter, domain.strip("b()"))
     return None
 
