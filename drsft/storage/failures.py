@@ -91,7 +91,7 @@ def local_failure(verb: str, path: Path, error: OSError) -> StorageError:
     return StorageError(f"cannot {verb} {path}: {error.strerror or error}; {cure}")
 
 
-def s3_failure(doing: str, error: Exception) -> StorageError:
+def s3_failure(doing: str, error: BaseException) -> StorageError:
     """Returns the error for an S3 failure; `doing` is what failed, and where."""
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
     cure = next((cure for said, cure in _CURES if re.search(said, reason, re.IGNORECASE)), _OTHERWISE)

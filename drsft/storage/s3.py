@@ -89,7 +89,7 @@ class S3Store:
             **options,
         )
 
-    def _failed(self, verb: str, key: str, error: Exception) -> StorageError:
+    def _failed(self, verb: str, key: str, error: BaseException) -> StorageError:
         return s3_failure(f"{verb} s3://{self._path(key)} at {s3_endpoint() or 'AWS'}", error)
 
     @property
