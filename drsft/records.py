@@ -71,7 +71,7 @@ class Phase(StrEnum):
 
 
 class FinishReason(StrEnum):
-    """Why a completion ended. Other words of a teacher's endpoint keep their text."""
+    """Why a completion ended. A reason that only a teacher's endpoint knows is stored as it gives it."""
 
     STOP = "stop"  # with the end of the turn
     LENGTH = "length"  # at the token limit
@@ -107,7 +107,9 @@ class RejectionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a sample is rejected although its answer may be right. `str()` is the text that records store."""
+    """The reason why a sample is rejected although its answer may be right. `str()` is the text that records
+    store.
+    """
 
     kind: RejectionKind
     detail: str = ""
@@ -296,7 +298,7 @@ class GroundingScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """A rollout with its verdict. `steps` is the verdict on a right guided solution's equations."""
+    """A rollout with its verdict. `steps` is a second verdict, on the equations of a right guided solution."""
 
     rollout: Rollout
     verdict: Verdict

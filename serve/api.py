@@ -90,7 +90,7 @@ class TextPart(_Strict):
 
 
 class Turn(_Strict):
-    """A turn of a conversation as data sets store it; other fields are ignored, as in problem files."""
+    """A turn of a conversation; fields other than these are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -237,7 +237,7 @@ class BatchLine(_Strict):
 
 
 class StreamEvent(_Strict):
-    """An event of a stream before its last; `kind` is its name there."""
+    """Any event of a stream except the last; `kind` is the event's name."""
 
     kind: ClassVar[str]
 
@@ -245,13 +245,13 @@ class StreamEvent(_Strict):
 
 
 class StageEvent(StreamEvent):
-    """A stage began."""
+    """A phase of the cascade began."""
 
     kind: ClassVar[str] = "stage"
 
 
 class SampleEvent(StreamEvent):
-    """An event of one sample."""
+    """Base of all events about one sample."""
 
     sample_index: int = Field(description="number of the sample within its stage, from 0")
 
@@ -319,7 +319,7 @@ class Readiness(_Strict):
 
 
 class VersionInfo(_Strict):
-    """What runs here."""
+    """The version of drsft, and the target with the hash of its files."""
 
     drsft: str = Field(description="version of drsft")
     model: str = Field(description="the target, as the service's configuration names it")

@@ -57,7 +57,7 @@ class Engine:
     async def stream(
         self, prompt_ids: list[int], sampling: Sampling
     ) -> AsyncIterator[tuple[Told, list[Completion] | None]]:
-        """Yields new tokens as they arrive, then the completions."""
+        """Yields pairs: (new tokens, None) as tokens arrive, and last (…, all completions)."""
         told: Told = []
         news = asyncio.Event()
 

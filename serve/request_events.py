@@ -1,4 +1,4 @@
-"""A request's events: what its stream sends while the cascade works, and how long the work took."""
+"""Converts the cascade's events to those of a request's stream, and measures how long its parts took."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence

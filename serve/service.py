@@ -40,7 +40,7 @@ __all__ = ["Plan", "RewriteService", "Unacceptable"]
 
 
 class Unacceptable(Exception):  # noqa: N818 - an answer, not a fault
-    """A well-formed request exceeds a limit or asks for what is not offered; `field` is the one to change."""
+    """The request is well-formed, but exceeds a limit or asks for something not offered; change its `field`."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)

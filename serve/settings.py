@@ -1,4 +1,4 @@
-"""Settings of an operator: the model, the recipe, who may call, and how much."""
+"""The operator's settings of the service: model, recipe, callers and their limits."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ class Access(Frozen):
 
 
 class Limits(Frozen):
-    """Limits of one request, and of all together."""
+    """Limits of a single request, and of all requests together."""
 
     body_bytes: int = Field(256 << 10, ge=1024)
     problem_chars: int = Field(20_000, ge=1)

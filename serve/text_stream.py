@@ -30,7 +30,7 @@ class TextStream:
         return self._take(self._num_settled())
 
     def flush(self) -> str:
-        """Returns the rest of the text, with replacement characters for incomplete ones."""
+        """Returns the rest of the text; an incomplete character becomes a replacement character (U+FFFD)."""
         return self._take(len(self._pending))
 
     def _num_settled(self) -> int:

@@ -1,4 +1,6 @@
-"""Prints the results of `drsft evaluate`: scores, comparisons of two models, and changes by a new judging."""
+"""Prints the results of `drsft evaluate`: scores, comparisons of two models, and verdicts changed by judging
+again.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -83,9 +85,9 @@ class _Side:
 
 
 def compare_models(config: RunConfig, first: str, second: str, console: Console) -> None:
-    """Prints first minus second on every benchmark on which both were evaluated.
+    """Prints the first model's accuracy minus the second's on every benchmark on which both were evaluated.
 
-    Raises InputError without one.
+    Raises InputError if there is no such benchmark.
     """
     sides = _side(config, first), _side(config, second)
     table = _table("benchmark", first, second, "difference", "95 % interval", "gained", "lost", "problems")

@@ -1,4 +1,6 @@
-"""The base of every part of the configuration, and the fingerprint that names what depends on one."""
+"""The base class of all settings, and their fingerprint: a hash that names results by the settings behind
+them.
+"""
 
 import hashlib
 import json

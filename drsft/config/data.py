@@ -62,7 +62,9 @@ class Columns(Frozen):
 
     @property
     def sets_demonstration(self) -> bool:
-        """Whether a field of its own holds the demonstration, whatever a conversation ends with."""
+        """Whether the settings name a field for the demonstration, which then replaces a conversation's last
+        answer.
+        """
         return bool(self.demonstration != type(self).model_fields["demonstration"].default)
 
     @model_serializer(mode="wrap")
@@ -162,7 +164,9 @@ class Problems(Frozen):
         return part
 
     def holds(self, question: str) -> bool:
-        """Returns whether a question is in `part`; equal questions are always in the same part."""
+        """Returns whether a question is in the part of the data that `part` selects; equal questions are in
+        the same part.
+        """
         if self.part is None:
             return True
         first, end = map(int, self.part.split("-"))

@@ -86,7 +86,7 @@ Schedule = Annotated[Linear | Sigmoid | Piecewise | Constant, Field(discriminato
 
 
 class LoopGuard(Frozen):
-    """Stops a continuation that repeats itself."""
+    """Settings of the guard that stops a continuation which repeats itself."""
 
     every_tokens: int = Field(100, ge=1, description="tokens between two checks")
     ngram_tokens: int = Field(30, ge=1)
@@ -111,7 +111,11 @@ class Mixing(Frozen):
 
 
 class Analysis(Frozen):
-    """Stage 0: the target analyses the answer; what it writes up to the marker begins its turn."""
+    """Settings of the analysis that comes before Hinted Decoding (the paper's stage 0).
+
+    The target is shown the expert's solution and explains it. Its text up to the marker then begins its turn
+    in the hinted context.
+    """
 
     marker: str = Field(
         "# CoT",

@@ -1,7 +1,7 @@
 """Lists all objectives, each with its published hyperparameters and what it needs.
 
 Their formulas are the cases of `token_terms` (drsft/objectives/weights.py). p is the policy's probability of
-the token, H its entropy.
+the token, p_start the starting model's, and H the entropy of the policy's distribution there.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ KlWeight = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """The inputs that an objective needs before its weights can be computed."""
+    """The inputs that an objective needs besides each token's log-prob and entropy."""
 
     start_logprobs: bool = False  # the frozen start's log-probs of the labels, scored once
     start_model: bool = False  # the frozen start itself, for its whole distribution
@@ -78,7 +78,9 @@ class DftGeomean(WithNeeds):
 
 
 class IwSft(WithNeeds):
-    """iw-SFT (arXiv 2507.12856) over completions: weight exp(temperature · mean log p/p_start), limited."""
+    """iw-SFT (arXiv 2507.12856) over completions: weight exp(temperature · mean log p/p_start), within
+    limits.
+    """
 
     kind: Literal["iw_sft"] = "iw_sft"
     temperature: float = Field(1.0, gt=0, description="multiplies the mean log-ratio")
@@ -130,7 +132,9 @@ class IdftPhiClip(WithNeeds):
 
 
 class Eaft(WithNeeds):
-    """Entropy-adaptive fine-tuning (arXiv 2601.02151), official: weight (H over the top-k / norm)^alpha."""
+    """Entropy-adaptive fine-tuning (EAFT, arXiv 2601.02151) as released: weight (H of the top_k tokens /
+    norm)^alpha.
+    """
 
     kind: Literal["eaft"] = "eaft"
     top_k: int = Field(20, ge=1, description="number of likeliest tokens for the entropy, renormalised")
@@ -143,7 +147,7 @@ class Eaft(WithNeeds):
 
 
 class EaftFull(WithNeeds):
-    """EAFT as a baseline of 2602.12222: weight H / ln V."""
+    """EAFT as arXiv 2602.12222 writes it for a baseline: weight H / ln V, V the size of the vocabulary."""
 
     kind: Literal["eaft_full"] = "eaft_full"
 
@@ -160,7 +164,7 @@ class Talr(WithNeeds):
 
 
 class Asft(WithNeeds):
-    """Anchored SFT (arXiv 2509.23753): DFT with a KL term to the frozen start."""
+    """Anchored SFT (arXiv 2509.23753): DFT with a KL term to the frozen starting model."""
 
     kind: Literal["asft"] = "asft"
     kl_weight: KlWeight = 0.05
@@ -171,7 +175,7 @@ class Asft(WithNeeds):
 
 
 class SftKl(WithNeeds):
-    """SFT with a KL term to the frozen start."""
+    """SFT with a KL term to the frozen starting model."""
 
     kind: Literal["sft_kl"] = "sft_kl"
     kl_weight: KlWeight = 0.1
@@ -205,7 +209,7 @@ class ChordPhi(WithNeeds):
 
 
 class PPower(WithNeeds):
-    """Loss (1 − p^alpha) / alpha (arXiv 2510.00526): DFT's gradient at 1, SFT's towards 0."""
+    """Loss (1 − p^alpha) / alpha (arXiv 2510.00526): DFT's gradient at alpha 1, nearly SFT's at alpha near 0."""
 
     kind: Literal["p_power"] = "p_power"
     alpha: float = Field(1.0, gt=0)

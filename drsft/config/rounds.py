@@ -10,7 +10,8 @@ __all__ = ["Rounds"]
 
 
 class Rounds(Frozen):
-    """How many rounds there are, and what they follow; `rounds: 3` is short for `rounds: {count: 3}`.
+    """How many rounds there are, and which arm's model is the next target; `rounds: 3` is short for `rounds:
+    {count: 3}`.
 
     These settings do not change the run's name, so rounds can be added to a run later.
     """

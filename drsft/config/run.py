@@ -28,7 +28,7 @@ NODE_GROUP = r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"  # what Kubernet
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerShare:
-    """How many workers of one kind there are, and what each of them takes."""
+    """How many workers of one kind there are, and the processors and GPUs that each of them takes."""
 
     num_workers: int
     cpus: float
@@ -103,7 +103,7 @@ class Resources(Frozen):
 
     @property
     def engine_share(self) -> WorkerShare:
-        """What the engines take.
+        """The number of engines, and the processors and GPUs of each.
 
         An open setting counts as one engine on one processor: a run settles all settings before its stages.
         """
@@ -113,7 +113,9 @@ class Resources(Frozen):
 
     @property
     def train_share(self) -> WorkerShare:
-        """What the workers of a training take; an open setting counts as one worker without a GPU."""
+        """The number of workers of a training and the resources of each; an open setting counts as one worker
+        without a GPU.
+        """
         return WorkerShare(
             num_workers=self.train_workers or 1,
             cpus=self.cpus_per_train_worker,

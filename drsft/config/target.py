@@ -22,7 +22,7 @@ _GIVEN_BY_DRSFT = ("messages", "tools", "documents", "add_generation_prompt", "s
 
 
 class Prompts(Frozen):
-    """The user turns.
+    """The templates of the prompts, without and with a guide, and the system turn.
 
     {question} and {demonstration} are filled in as plain text; all else is used as written.
     """
@@ -123,7 +123,7 @@ class Target(Frozen):
     @field_validator("chat_template")
     @classmethod
     def is_read(cls, given: str | None) -> str | None:
-        """Returns the template's text in place of its file.
+        """Replaces the path of a chat template's file by the text in it.
 
         The run's fingerprint is computed from the text, so the file may move but not change.
         """

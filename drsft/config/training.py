@@ -33,7 +33,7 @@ class DataView(StrEnum):
 
 
 class Arm(Frozen):
-    """One way to train, a data view with an objective; a run compares its arms."""
+    """One way to train: a data view and an objective. A run trains and compares all its arms."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_+.-]*$", max_length=40)
     data: DataView = DataView.REWRITTEN
@@ -127,7 +127,9 @@ class Train(Frozen):
     @field_validator("thoughts")
     @classmethod
     def has_one_spelling(cls, given: str | float) -> str | float:
-        """Returns "mask" for 0 and "keep" for 1, so that equal settings have equal fingerprints."""
+        """Replaces the weights 0 and 1 of `thoughts` by "mask" and "keep", so that equal settings have equal
+        fingerprints.
+        """
         return {0.0: "mask", 1.0: "keep"}.get(given, given) if isinstance(given, float) else given
 
     @property
@@ -194,7 +196,7 @@ class Train(Frozen):
 
     @property
     def packing_fingerprint(self) -> str:
-        """Hash of everything that the packed rows of a data view depend on."""
+        """A hash of everything that the packed rows of a data view depend on."""
         covered = {"seq_len", "packing", "validation_share", "initial_model", "filter", "thoughts"}
         settings = self.model_dump(mode="json", include=covered)
         return fingerprint(settings, num_digits=8)

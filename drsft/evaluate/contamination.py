@@ -36,7 +36,8 @@ class Contamination:
 def measure_contamination(run: Run, problems: Store, plan: Plan) -> None:
     """Measures the overlap with each benchmark not measured yet; `read_contamination` reads it.
 
-    `problems` is the folder of the training problems of `plan`; a later round uses the first one's.
+    `problems` is the folder with the training problems of `plan`. Later rounds have the first round's
+    problems.
     """
     evaluate, store = run.config.evaluate, run.store
     for benchmark in evaluate.benchmarks:

@@ -95,7 +95,9 @@ def score(samples: BenchmarkSamples) -> Score:
 
 
 def compare(first: BenchmarkSamples, second: BenchmarkSamples) -> PairedDifference | None:
-    """Returns first minus second on the problems that both were asked; None if there is none."""
+    """Returns the accuracy of `first` minus that of `second` on the problems sampled for both; None if there
+    are none.
+    """
     shared = sorted(set(first.problem_ids) & set(second.problem_ids))
     if not shared:
         return None

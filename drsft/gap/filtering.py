@@ -1,4 +1,4 @@
-"""Leaves training rows out by their gap columns, and counts them; without a filter nothing is left out."""
+"""Leaves training rows out by their log-probs and φ, and counts them; without a filter nothing is left out."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -32,7 +32,9 @@ class FilterCounts:
 
 
 def refusal(gap_filter: GapFilter, *, mean_logprob: float, mean_phi: float) -> str | None:
-    """Returns the first reason to leave out a text with these means (nats a token); None if it stays."""
+    """Returns the first reason to leave out a text with this mean log-prob and mean φ (nats per token); None
+    to keep it.
+    """
     low, least, most = gap_filter.min_logprob, gap_filter.min_phi, gap_filter.max_abs_phi
     if low is not None and mean_logprob < low:
         return f"mean log-prob below {low:g}"

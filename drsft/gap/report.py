@@ -127,9 +127,10 @@ def gap_report(*, model: str, rows: pa.Table, heat_maps: tuple[HeatMap, ...] = (
 
 
 def outlying_rows(rows: pa.Table) -> OutlyingRows | None:
-    """Returns the kept rows more than 3.5 robust spreads below the median mean phi.
+    """Returns the kept rows whose mean phi is more than 3.5 robust standard deviations below the median.
 
-    Without kept rows it returns None.
+    The robust standard deviation is the median absolute deviation times 1.48. Without kept rows it returns
+    None.
     """
     kept = rows.filter(pc.field("role") == Role.KEPT.value)
     if not kept.num_rows:

@@ -28,7 +28,9 @@ class BatchedScorer:
         self._worker: asyncio.Task[None] | None = None
 
     async def mean_phi(self, prompt_ids: Sequence[int], completions: Sequence[Sequence[int]]) -> list[float]:
-        """Implements Scorer. Raises ValueError if the prompt or a completion has no tokens."""
+        """Returns each completion's mean φ, as `Scorer.mean_phi`. Raises ValueError if the prompt or a
+        completion is empty.
+        """
         if not prompt_ids or not all(completions):
             raise ValueError("prompt and completions must all have tokens")
         loop = asyncio.get_running_loop()

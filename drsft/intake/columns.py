@@ -66,7 +66,9 @@ def value_at(fields: Mapping[str, Any], path: str, default: Any = None) -> Any:
 
 
 def unpacked(value: Any) -> Any:
-    """Returns the list or object that a text spells as JSON, Python or pandas print it, else the text."""
+    """Parses a text that is a list or an object as JSON, Python or pandas print one; returns other values
+    unchanged.
+    """
     if not isinstance(value, str) or not value.startswith(("[", "{")) or len(value) > MAX_UNPACKED_CHARS:
         return value
     for read in (decode_json, _literal):

@@ -66,7 +66,7 @@ class FieldProfile:
 
     @property
     def is_of_first_object(self) -> bool:
-        """Whether it belongs to the first of a list of objects, such as one of several solutions."""
+        """Whether the field is read from the first of several objects, as `solutions[0].text` is."""
         return "[0]." in self.path
 
     @property

@@ -37,7 +37,7 @@ def files_of(problems: Problems) -> Iterator[tuple[Store, str]] | None:
 
 
 def shown_name(store: Store, key: str) -> str:
-    """Returns the name of a file in messages."""
+    """Returns the path or URL by which messages name a file."""
     return f"{store.url}/{key}" if isinstance(store, S3Store) else str(Path(store.url) / key)
 
 

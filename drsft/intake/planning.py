@@ -62,7 +62,7 @@ class Planning:
         return planning
 
     def further(self) -> Iterator[PlannedShard]:
-        """Reads on, and yields the shards after those made so far."""
+        """Continues reading the data, and yields each shard after those made so far."""
         while self.plan is None:
             try:
                 shard = next(self._rest)

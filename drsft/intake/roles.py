@@ -14,7 +14,7 @@ __all__ = ["CLEAR_LEAD", "Candidate", "Role", "candidates_for", "clear_choice"]
 
 
 class Role(StrEnum):
-    """What a field may hold; the values are the keys of problems.columns, except for options."""
+    """What a field can be in a problem; the values are the keys of problems.columns, except for options."""
 
     QUESTION = "question"
     DEMONSTRATION = "demonstration"

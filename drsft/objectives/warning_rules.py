@@ -76,7 +76,9 @@ RULES = (
 
 
 def troubles(history: Sequence[Row]) -> dict[str, str]:
-    """Returns one sentence for each rule that the steps so far break, by name; none before two windows."""
+    """Returns a sentence, by the rule's name, for each rule that the steps so far break; none before two
+    windows of steps.
+    """
     if len(history) < 2 * WINDOW:
         return {}
     found = {}

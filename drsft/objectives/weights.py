@@ -193,7 +193,7 @@ def guarded_terms(
 
 
 def shared_terms(terms: TokenTerms, share_N: Tensor | None) -> TokenTerms:
-    """Multiplies each token's loss and weight by its share, after guards and with the KL term."""
+    """Multiplies each token's loss (with its KL term) and weight by `share_N`, the part of it that counts."""
     if share_N is None:
         return terms
     return terms._replace(loss_N=terms.loss_N * share_N, weight_N=terms.weight_N * share_N)

@@ -32,7 +32,7 @@ def engine_layout(
     *,
     max_model_len: int,
 ) -> WorkerShare:
-    """Returns the number of engines and what each takes; given settings are kept.
+    """Returns the number of engines, and the processors and GPUs of each; given settings are kept.
 
     With GPUs there is one engine for each GPU, or for each set of GPUs that an engine is spread over. Without
     GPUs there are as many as processors and memory allow, each with the useful number of threads for a model

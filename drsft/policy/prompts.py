@@ -83,7 +83,9 @@ def check_location(location: str) -> None:
 
 
 def load_prompter(model: str, prompts: Prompts) -> "Prompter":
-    """Returns the prompter of a model as it is. Raises ModelError without tokenizer or chat template."""
+    """Returns a prompter for a model with default settings. Raises ModelError without tokenizer or chat
+    template.
+    """
     return target_prompter(Target(model=model, prompts=prompts))
 
 
@@ -202,7 +204,7 @@ def _stand_in(text: str, stands_for: dict[str, str]) -> str:
 
 
 class Prompter:
-    """Holds a Hugging Face tokenizer, the templates of the user's turn, and the assistant's turn."""
+    """Converts problems to prompts, and solutions to completions, as token ids of one model."""
 
     def __init__(
         self, tokenizer: Any, prompts: Prompts, turn: Turn, *, system_key: str = "target.prompts.system"
@@ -237,7 +239,7 @@ class Prompter:
 
     @property
     def template_ids(self) -> frozenset[int]:
-        """All ids that the template writes around the texts of a prompt and a completion, and all end
+        """All token ids that the template writes around the texts of a prompt and a completion, and all end
         tokens.
         """
         pieces = (*self.turn.pieces(""), *self.turn.pieces("", ""))
@@ -259,7 +261,7 @@ class Prompter:
         return self._prompt(self.prompts.answered, problem)
 
     def rephrased(self, problem: Problem) -> tuple[int, ...]:
-        """Returns the prompt that asks for the demonstration in other words."""
+        """Returns the prompt that asks the model to rewrite the demonstration in other words."""
         return self._prompt(self.prompts.rephrased, problem)
 
     def conversation(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
@@ -307,7 +309,7 @@ class Prompter:
         return None if self._encoder.special.search(user) else self._whole(user)
 
     def whole_completion(self, text: str) -> str | None:
-        """Returns prompt end and solution as one text if that gives the same ids, else None.
+        """Returns the prompt's end and a solution as one text, or None if encoding that would give other ids.
 
         Raises InputError as `completion` does.
         """
@@ -392,7 +394,7 @@ class Prompter:
         return answer.strip(), thought
 
     def solution(self, text: str) -> Completion:
-        """Returns a written solution as a completion that nothing sampled.
+        """Returns a solution that was not sampled, such as an expert's, as a Completion.
 
         Raises InputError as `completion` does.
         """
@@ -407,13 +409,16 @@ class Prompter:
 
     @property
     def is_cut_inside_a_token(self) -> bool:
-        """Whether the whole rendering has a token across the prompt's end, which sampling cannot produce."""
+        """Whether one token of the rendering spans the end of the prompt; sampling cannot produce such a
+        token.
+        """
         return self._completions.is_cut_inside_a_token
 
     def parts(self, answer: str) -> list[tuple[str, tuple[int, ...]]]:
-        """Returns the head, the text and the tail of a completion by name.
+        """Returns the pairs ("head", ids), ("text", ids) and ("tail", ids) of a completion with this answer.
 
-        Their ids joined are the completion's.
+        The head and the tail are what the chat template writes around the text. The three joined are the
+        completion's ids.
         """
         pieces = self.turn.pieces(answer)
         ids = [tuple(self._completions.encode(pieces[: count + 1])) for count in range(len(pieces))]

@@ -26,7 +26,7 @@ class Metric:
 
     @property
     def exported_names(self) -> tuple[str, ...]:
-        """The names in Prometheus."""
+        """The metric's names in Prometheus: with Ray's prefix, and three for a histogram."""
         suffixes = ("_bucket", "_sum", "_count") if self.kind is Kind.HISTOGRAM else ("",)
         return tuple(f"ray_{self.name}{suffix}" for suffix in suffixes)
 

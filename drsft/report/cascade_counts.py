@@ -46,7 +46,9 @@ class Cascade:
 
     @property
     def ends(self) -> Mapping[Source, int]:
-        """How many problems ended in each source, as the phases left them."""
+        """The number of problems by source, as this round's phases decided them (without carried-over
+        records).
+        """
         return self.sampled or self.sources
 
     @property

@@ -113,7 +113,9 @@ class ComparisonRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmDifference:
-    """`arm` minus `other` on a benchmark, paired by problem; the headline uses it if there is one."""
+    """The score of `arm` minus that of `other` on a benchmark, paired by problem; the report's headline uses
+    it.
+    """
 
     arm: str
     other: str
@@ -185,9 +187,9 @@ class BrowsedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundScore:
-    """The score of the followed arm after a round.
+    """The benchmark score, after a round, of the arm whose training becomes the next round's target.
 
-    `change` is against the round before, paired by problem.
+    `change` is the difference to the previous round, paired by problem.
     """
 
     benchmark: str

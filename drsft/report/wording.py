@@ -53,7 +53,7 @@ def work_name(stage: str) -> str:
 
 
 def decimal(value: float, digits: int = 2, *, signed: bool = False) -> str:
-    """Formats a number with a real minus sign, and never a negative zero."""
+    """Formats a number with a minus sign (U+2212) instead of a hyphen, and never as negative zero."""
     text = f"{abs(value):,.{digits}f}"
     is_zero = not text.strip("0.,")
     if value < 0 and not is_zero:

@@ -12,7 +12,9 @@ __all__ = ["ProblemBudget", "ProblemSlot", "TokenBudget"]
 
 
 class ProblemSlot:
-    """One of an actor's slots for problems in flight; others use it while its problem waits for tokens."""
+    """One of an actor's slots for problems in flight. While its problem waits for tokens, another problem may
+    use it.
+    """
 
     def __init__(self, slots: asyncio.Semaphore) -> None:
         self._slots = slots
@@ -30,7 +32,7 @@ class ProblemSlot:
         self._is_held = True
 
     def release(self) -> None:
-        """Gives the slot back; does nothing where it is not held."""
+        """Releases the slot for another problem; does nothing if it is not held."""
         if self._is_held:
             self._is_held = False
             self._slots.release()
@@ -56,7 +58,7 @@ class TokenBudget:
         return self._num_left is not None and self._num_left <= 0
 
     def can_reserve(self, num_tokens: int) -> bool:
-        """Returns whether `reserve` would return at once; it also does when the budget is spent."""
+        """Returns whether `reserve` would return at once, which includes the case that the budget is spent."""
         return not self._turn.locked() and self._fits(num_tokens)
 
     async def reserve(self, num_tokens: int) -> None:

@@ -1,7 +1,8 @@
 """Runs the cascade for one problem: alone, with guidance or a hint, by a teacher, and last the expert's text.
 
-"Mind the Gap: Data Rewriting" (arXiv 2509.15157), section 3; teachers and the other options are drsft's. One
-function serves the batch job and the endpoint. A phase begins only when the one before it gave nothing.
+It follows section 3 of "Mind the Gap: Data Rewriting" (arXiv 2509.15157); teachers and the other options are
+drsft's. The batch job and the service call the same function. A phase begins only when the previous one gave
+no accepted text.
 """
 
 from collections.abc import Sequence

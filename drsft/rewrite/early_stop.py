@@ -1,8 +1,8 @@
 """Decides which samples of a phase can still be kept while others are being sampled.
 
-Where the order of preference is known beforehand (random, first), samples that rank behind enough accepted
-ones need not be finished. Which samples count then depends on ranks and verdicts alone, so the record does
-not depend on how long anything took.
+Where the order of preference is known beforehand (random, first), a sample cannot be kept once enough samples
+that rank before it are accepted, and need not be finished. Which samples count then depends on ranks and
+verdicts alone, so the record does not depend on how long anything took.
 """
 
 from drsft.config import Selection
@@ -13,7 +13,7 @@ __all__ = ["EarlyStop"]
 
 
 class EarlyStop:
-    """Tracks the accepted attempts of one phase of one problem. Add every accepted one, in any order."""
+    """Tracks the accepted attempts of one phase of one problem; the caller adds each of them, in any order."""
 
     def __init__(
         self, how: Selection, num_wanted: int, *, problem_id: str, run_seed: int, is_on: bool

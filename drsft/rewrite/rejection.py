@@ -1,6 +1,6 @@
 """Reasons to reject a sample although its answer is right: training on it would teach a bad habit.
 
-A rejection is no verdict: the record has the verifier's finding beside it.
+A rejection does not change the verdict: the record stores both.
 """
 
 import re
@@ -51,7 +51,8 @@ def has_loop(token_ids: Sequence[int], ngram_tokens: int, repeats: int) -> bool:
 
 
 def different_boxes(text: str) -> tuple[str, ...]:
-    """Returns the contents of boxes that may contradict each other; none where they read the same.
+    """Returns the contents of a text's boxes if they may contradict each other; () if all have the same
+    value.
 
     `\\boxed{1} and \\boxed{2}` side by side are one answer.
     """

@@ -29,7 +29,9 @@ __all__ = ["PhasePlan", "hash_ids", "sample_in_waves"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhasePlan:
-    """What one phase of one problem samples, and how many accepted samples are enough."""
+    """The settings of one phase for one problem: prompt, sampling, rules, and how many accepted samples are
+    enough.
+    """
 
     phase: Phase
     problem: Problem

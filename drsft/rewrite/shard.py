@@ -58,7 +58,8 @@ class ShardRewriter:
         before: Store | None = None,
         has_conversations: bool = False,
     ) -> None:
-        """`number` is the round's; a later round carries records over from `before`, as its survey says.
+        """`number` is the round's. A later round carries records over from `before`, the previous round's
+        store.
 
         `events` is notified for all problems. With `has_conversations` all records have the column of earlier
         turns, so that a run's shards have one schema.
@@ -170,7 +171,7 @@ def freeze_heap() -> None:
 
 
 def count_records(records: Sequence[Record]) -> ShardCounts:
-    """Returns a shard's counts as far as its records and their attempts show them.
+    """Returns the counts of a shard that can be computed from its records and their attempts.
 
     The ShardRewriter adds the rest.
     """

@@ -49,7 +49,7 @@ ReadTask = Callable[[str], ShardTask]  # by the shard's name
 
 
 def num_problems_to_rewrite(round_run: Run) -> dict[str, int]:
-    """Returns how many problems each shard of a later round rewrites, by its survey."""
+    """Returns, by shard, how many problems a later round rewrites according to its survey."""
     return {
         shard: counts.total() - counts[SurveyFinding.CARRIED_OVER]
         for shard, counts in survey_counts(round_run).items()
@@ -57,12 +57,12 @@ def num_problems_to_rewrite(round_run: Run) -> dict[str, int]:
 
 
 def first_round_task(store: Store) -> ReadTask:
-    """Returns the reader of first-round tasks: every problem is rewritten."""
+    """Returns the function that reads a shard's task in the first round, where every problem is rewritten."""
     return lambda shard: ShardTask(problems=read_shard(store, layout.PROBLEMS, shard))
 
 
 def later_round_task(store: Store, before: Store) -> ReadTask:
-    """Returns the reader of a later round's tasks.
+    """Returns the function that reads a shard's task in a later round.
 
     `store` is the round's and holds the survey; `before` is that of the round before.
     """

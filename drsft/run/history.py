@@ -28,7 +28,9 @@ class StageTime:
 
 @contextmanager
 def timed(store: Store, term: int, stage: str, *, began_at: float | None = None) -> Iterator[None]:
-    """Stores how long the block took, unless it raises; `began_at` is an earlier begin."""
+    """Stores how long the block took, unless it raises; `began_at` is its start, if that was before the
+    block.
+    """
     began_at = time.time() if began_at is None else began_at
     yield
     done = StageTime(term=term, stage=stage, began_at=began_at, wall_s=time.time() - began_at)

@@ -160,7 +160,7 @@ class GapFolder:
 
     @property
     def texts(self) -> str:
-        """The texts' shard folder, if they are not the run's records."""
+        """The shard folder of the scored texts, if they are not those of the run's records."""
         return f"{self.prefix}/texts"
 
     def scores(self, columns: Sequence[str]) -> str:
@@ -180,7 +180,7 @@ class PackedRowsFolder:
 
     @property
     def commit(self) -> str:
-        """The counts; written last."""
+        """The key of the counts, which are written last."""
         return f"{self.prefix}.json"
 
     @property
@@ -212,7 +212,7 @@ class Checkpoints:
         return f"{self.step(step)}/commit.json"
 
     def beside(self, step: int, name: str) -> str:
-        """Returns the key of a further file of a checkpoint, such as SNAPSHOT."""
+        """Returns the key of an additional file in a checkpoint's folder, such as SNAPSHOT."""
         return f"{self.step(step)}/{name}"
 
     @staticmethod
@@ -295,7 +295,7 @@ REPORT = ReportFolder("report")
 
 
 def lease(term: int, kind: str) -> str:
-    """Returns the key of a term; `kind` is "json" for the claim, "beat" or "released"."""
+    """Returns the key of one object of a lease's term; `kind` is "json" for the claim, "beat" or "released"."""
     return f"{LEASE}/{term:06d}.{kind}"
 
 
@@ -304,7 +304,9 @@ def history(term: int, stage: str) -> str:
 
 
 def gap_of(data: str, digest: str) -> GapFolder:
-    """Returns the folder for texts that are not the run's, or for another model; `digest` is over both."""
+    """Returns the folder for scores of other texts than the run's, or under another model; `digest` is over
+    both.
+    """
     return GapFolder(f"{GAP.prefix}/{data}-{digest}")
 
 
@@ -323,7 +325,7 @@ def benchmark(of: Benchmark) -> ProblemsFolder:
 
 
 def contamination(evaluate: Evaluate, of: Benchmark) -> str:
-    """Returns the key of how the training problems overlap with the benchmark."""
+    """Returns the key of the measured overlap of the training problems with a benchmark."""
     return f"{benchmark(of).prefix}/contamination-{evaluate.contamination_fingerprint}.json"
 
 
@@ -333,12 +335,16 @@ def samples(evaluate: Evaluate, model: str, of: Benchmark) -> str:
 
 
 def all_verdicts(samples_prefix: str) -> str:
-    """Returns the folder of all repeated judgings of the samples at `samples_prefix`."""
+    """Returns the folder with the verdicts of every time that the samples at `samples_prefix` were judged
+    again.
+    """
     return f"{samples_prefix}/verdicts"
 
 
 def verdicts(samples_prefix: str, number: int, version: str) -> str:
-    """Returns the shard folder of one repeated judging; `version` is the verifier's."""
+    """Returns the shard folder with the verdicts of the `number`-th judging again; `version` is the
+    verifier's.
+    """
     return f"{all_verdicts(samples_prefix)}/{number}-{version}"
 
 

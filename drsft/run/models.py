@@ -1,4 +1,4 @@
-"""The models that a run compares, and the result of a finished training."""
+"""Defines the models that a run compares, and the result of a finished training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -28,7 +28,7 @@ __all__ = [
 
 
 class SurveyFinding(StrEnum):
-    """Whether a record of the previous round is carried over, and if not, why."""
+    """Whether a record of the previous round is carried over, and if not, the reason."""
 
     CARRIED_OVER = "carried"
     NOT_SOLVED_ALONE = "not solved alone"
@@ -79,7 +79,7 @@ class Round:
 
     @property
     def target_training(self) -> layout.TrainingFolder:
-        """The training, in the previous round's run, that gave this later round its target."""
+        """The folder of the previous round's training whose model is this round's target."""
         assert self.before is not None
         config = self.before.run.config
         return layout.training(config.train, config.followed_arm, config.train.seeds[0])

@@ -21,7 +21,7 @@ __all__ = ["JudgedAs", "ShardCounts", "ShardSummary", "Work", "WorkSummary", "sp
 
 
 class JudgedAs(NamedTuple):
-    """The key by which samples are counted: the phase that drew them and the verdict on them."""
+    """The key by which samples are counted: the phase that sampled them and the verdict on them."""
 
     phase: Phase
     outcome: Outcome
@@ -30,7 +30,7 @@ class JudgedAs(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """A worker's time on one shard, in seconds since 1970; it may work on several shards at once."""
+    """When a worker began and ended one shard, in seconds since 1970; it may work on several shards at once."""
 
     worker: str | None  # host/process; None in commits of the first versions
     started_at: float
@@ -60,7 +60,9 @@ class Work:
 
 
 def span_s(work: Iterable[Work | None]) -> float:
-    """Returns the seconds from the first start to the last end, of the shards that stored them."""
+    """Returns the seconds from the earliest start to the latest end of the given work; shards without times
+    are ignored.
+    """
     told = [one for one in work if one is not None]
     return max(one.ended_at for one in told) - min(one.started_at for one in told)
 

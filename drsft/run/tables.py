@@ -1,6 +1,6 @@
 """Defines the stored Arrow tables of records and problems.
 
-The schema has version 3, with thoughts 4, with conversations 5, with grounding 6.
+The schema of records has version 3; with columns of thoughts 4, of earlier turns 5, of grounding scores 6.
 
 docs/records.md describes every column and what changed since; a test compares the two. Columns that an older
 version lacks get the value that was true for that version.

@@ -15,14 +15,14 @@ class Choice:
 
 
 class Draft:
-    """A configuration's tree that is filled choice by choice."""
+    """A configuration in the making: a tree of keys, filled one choice after another."""
 
     def __init__(self, tree: dict[str, Any]) -> None:
         self.tree = tree
         self.choices: list[Choice] = []
 
     def choose(self, key: str, value: Any, reason: str, *, is_told: bool = True) -> None:
-        """Sets a dotted key; the reason is shown if `is_told`."""
+        """Sets a dotted key; the reason is shown to the user if `is_told`."""
         node = self.tree
         *parents, last = key.split(".")
         for parent in parents:
@@ -33,5 +33,5 @@ class Draft:
 
     @property
     def comments(self) -> dict[str, str]:
-        """Reasons by key, of the choices whose reason is shown."""
+        """The reasons that are shown to the user, by key."""
         return {one.key: one.reason for one in self.choices if one.is_told}

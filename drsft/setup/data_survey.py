@@ -50,7 +50,7 @@ class DataSurvey:
 def survey_data(problems: Problems, given: GivenColumns, ask: Ask, *, kind: str | None) -> DataSurvey:
     """Surveys the data. Raises InputError, one line, for data that cannot be used.
 
-    `kind` is the user's; None finds it.
+    `kind` is the verifier that the user chose; None chooses one by trial.
     """
     problems, rows = _read_western(*_read(problems))
     drawn = _evenly([row for row in rows if isinstance(row, Row)], MAX_CHECKED)

@@ -32,7 +32,7 @@ class TrainSize:
 
 
 def cpu_dtype(model: ModelFacts, machine: Machine) -> Literal["float32", "bfloat16"]:
-    """Returns bfloat16 if the processors multiply it in hardware and the model is not tiny, else float32."""
+    """Returns bfloat16 if the processors support it in hardware and the model is not tiny, else float32."""
     return "bfloat16" if machine.has_fast_bfloat16 and model.num_parameters >= TINY else "float32"
 
 
@@ -76,7 +76,7 @@ def _on_gpus(model: ModelFacts, machine: Machine) -> EngineSize:
 
 
 def train_size(model: ModelFacts, machine: Machine) -> TrainSize:
-    """Chooses whole weights if they fit with AdamW's state, else adapters."""
+    """Chooses to train all weights if they fit into memory with AdamW's state, else LoRA adapters."""
     state_mib = model.num_parameters * BYTES_PER_TRAINED_PARAMETER // MIB
     if machine.num_gpus:
         room_mib = int(0.7 * sum(machine.gpu_memory_mib))

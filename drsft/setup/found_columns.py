@@ -38,7 +38,7 @@ _COMPLETIONS = ("completion", "chosen", "response")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenColumns:
-    """The columns that the user named; None is to be found."""
+    """The columns that the user named; those that are None are still to be found."""
 
     question: str | None = None
     demonstration: str | None = None

@@ -20,7 +20,9 @@ _UNNAMED = re.compile(r"column_\d+")
 
 
 def options_template(texts: RowTexts, question: str, reference: str, taken: set[str]) -> str | None:
-    """Returns the template; None if the question lists its options itself, or there are none."""
+    """Returns the template that adds the options to a question; None if questions list them already, or there
+    are none.
+    """
     if texts.list_options(question):
         return None
     for one in texts.profiles:  # a text that lists them, "A) 5 B) 7" or "['5', '7']"

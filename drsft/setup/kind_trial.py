@@ -59,7 +59,9 @@ class KindTrial:
 
 
 def try_kinds(problems: Sequence[Problem], submit: Submit, *, has_solutions: bool) -> list[KindTrial]:
-    """Returns one trial for each kind that could judge, the strictest first; `submit` is a pool's method."""
+    """Returns one trial for each kind that could judge, the strictest first; `submit` is
+    `VerifierPool.submit`.
+    """
     return [
         _tried(kind, problems, submit, has_solutions=has_solutions) for kind in (*STRICTEST_FIRST, "exact")
     ]

@@ -68,7 +68,7 @@ class RowTexts:
         return _most(isinstance(one, Conversation) for one in self.conversations(column))
 
     def end_with_answers(self, messages: str) -> bool:
-        """Returns whether the last turns of conversations are the assistant's."""
+        """Returns whether most conversations in this column end with a turn of the assistant."""
         read = self.conversations(messages)
         return _most(isinstance(one, Conversation) and one.answer is not None for one in read)
 

@@ -36,7 +36,7 @@ _CODE_GUIDED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """The user's choices."""
+    """What the user gave to `drsft init`: data, model and chosen settings."""
 
     path: str
     model: str

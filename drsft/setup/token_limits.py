@@ -16,7 +16,7 @@ HEADROOM = 2  # a model that solves step by step writes more than the expert did
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextTokens:
-    """Numbers of tokens, one for each problem that was measured."""
+    """The lengths, in tokens, of the texts of each measured problem."""
 
     plain: tuple[int, ...]
     guided: tuple[int, ...]

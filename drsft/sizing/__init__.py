@@ -1,1 +1,1 @@
-"""Estimates what a run will take, from the rates of a small one."""
+"""Estimates a run's tokens, time, storage and money from the measured rates of a small run."""

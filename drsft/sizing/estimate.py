@@ -15,7 +15,7 @@ GB = 1e9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """The amount of work of a stage in a configuration, and the workers that do it."""
+    """The amount of work that a configuration gives a stage, and the workers that do it."""
 
     units: int
     unit: str
@@ -47,7 +47,7 @@ class StageEstimate:
 
     @property
     def rounds(self) -> int:
-        """How many times in a row `items_at_once` items are done."""
+        """How many batches of `items_at_once` items run one after the other."""
         return math.ceil(self.load.items / self.load.items_at_once)
 
     @property

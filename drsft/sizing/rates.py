@@ -24,7 +24,7 @@ __all__ = ["Rates", "StageRate", "measure"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRate:
-    """The cost of a stage for each unit of work, and for each item.
+    """The cost of a stage per unit of work, and its fixed cost per item.
 
     The module's docstring says what a unit is. An item is a training or an evaluated model; any other stage
     is one item, whose `item_s` is 0.

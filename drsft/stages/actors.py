@@ -1,4 +1,4 @@
-"""Provides what the actor stages share: resources, guards of engines, and errors without Ray's wrapping."""
+"""Provides what all stages with actors need: resources, engine guards, and errors without Ray's wrapping."""
 
 import asyncio
 import logging
@@ -149,12 +149,14 @@ class EngineGuard:
         self._board.engine_ready.remote(self._stage, self.actor_id)
 
     def is_in(self, phase: EnginePhase) -> None:
-        """Reports what the engine does until it is ready."""
+        """Reports the current phase of the engine's start, such as reading weights."""
         self._board.engine_is.remote(self._stage, self.actor_id, phase)
 
     @asynccontextmanager
     async def work(self, name: str) -> AsyncIterator[bool]:
-        """Yields whether to do this work. A StageError in the block exits the actor's process."""
+        """Yields whether to do this work; False if it killed engines too often. A StageError in the block
+        exits the process.
+        """
         permit = await self._begin(name, is_alone=False)
         if permit is not Permit.ALONE:
             async with self._guarded(name, permit) as may_begin:
@@ -167,8 +169,8 @@ class EngineGuard:
 
     @contextmanager
     def only_work(self, name: str) -> Iterator[bool]:
-        """Works as `work` does, for an actor that does one piece of work at a time and is not
-        asynchronous.
+        """Yields whether to do this work, as `work` does, for an actor without asyncio that does one piece at
+        a time.
         """
         permit = ray.get(self._board.work_begins.remote(self._stage, self.actor_id, name, is_alone=True))
         try:
@@ -210,7 +212,7 @@ class ScoringGuard:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Reports that this actor reads weights within the block, and afterwards that it scores."""
+        """Reports to the board that this actor reads weights during the block, and afterwards that it scores."""
         if self._guard is None:
             yield
             return
@@ -225,7 +227,7 @@ class ScoringGuard:
 
 
 def raise_given_up(board: Any, stage: str) -> None:
-    """Raises StageError if a stage ended without the work that killed its engine each time."""
+    """Raises StageError if a stage skipped work that had killed its engine too often."""
     given_up: dict[str, str] = ray.get(board.given_up.remote(stage))
     if given_up:
         names = ", ".join(sorted(given_up)[:5]) + (" and others" if len(given_up) > 5 else "")

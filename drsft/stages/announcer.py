@@ -1,4 +1,6 @@
-"""Adds a run's shards to the board's queue: planned ones at once, others as they are planned."""
+"""Puts a run's shards into the queue that workers draw from: planned shards at once, others as they are
+planned.
+"""
 
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,7 +19,7 @@ _LOOKED_AGAIN_S = 0.5
 
 
 class Announcer:
-    """Begins a stage of the board with the shards planned so far; `reading_on` adds the others."""
+    """Registers a stage and its shards planned so far with the progress board; `reading_on` adds the others."""
 
     def __init__(
         self,
@@ -28,7 +30,7 @@ class Announcer:
         done: Collection[str],
         sizes: Mapping[str, int] | None = None,
     ) -> None:
-        """`sizes` are the problems to do in each shard, if that is not all of them."""
+        """`sizes` gives the number of problems to do in each shard, if that is not all of them."""
         self._board, self._stage, self._planning = board, stage, planning
         self._done, self._sizes = done, sizes
         self._is_ended = threading.Event()
@@ -48,9 +50,9 @@ class Announcer:
 
     @contextmanager
     def reading_on(self) -> Iterator[None]:
-        """Continues planning beside the block, once the first engine is ready.
+        """Continues planning in a thread while the block runs, once the first engine is ready.
 
-        If reading fails, no further shard is handed out, so the block ends early; then the error is raised.
+        If reading fails, workers get no further shards, so the block ends early; then the error is raised.
         """
         if self._planning.plan is not None:
             yield

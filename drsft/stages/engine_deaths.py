@@ -44,10 +44,11 @@ class EngineDeaths:
         self._num_deaths: Counter[tuple[str, str]] = Counter()  # (work, cause without its numbers)
 
     def starts(self, actor_id: str, node_id: str) -> bool:
-        """Records the start of an actor's process. Returns False if this is one start too many.
+        """Records the start of an actor's process. Returns False if it has started too often without becoming
+        ready.
 
-        A start on the same node as the last one means that the last process ended. On another node it may
-        only mean that a node was lost and replaced.
+        A start on the same node as before means that the previous process ended. A start on another node may
+        mean only that a node was lost and replaced.
         """
         last = self._actors.get(actor_id)
         num_starts = 1

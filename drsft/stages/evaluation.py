@@ -38,9 +38,10 @@ STAGE = "evaluate"
 
 
 class ModelEvaluator:
-    """Evaluates one model per row, with everything of it that is missing.
+    """Evaluates one model per row of the Ray Data pipeline: samples every benchmark shard that it still
+    lacks.
 
-    It keeps the model's engine meanwhile.
+    It keeps the model's engine until the next model.
     """
 
     def __init__(self, config_json: str, store_url: str, board: Any) -> None:

@@ -41,7 +41,7 @@ STAGE = "gap"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
-    """Which texts are scored under which model, and where scores and report are stored."""
+    """Defines which texts are scored under which model, and where scores and report are stored."""
 
     model: str  # a folder, a hub name or `embedded`
     texts: str  # prefix of the texts' shards: the run's records, or tables of gap.scored_texts.TEXT_SCHEMA

@@ -84,7 +84,9 @@ class ProgressBoard:
         self._get(stage).is_growing = False
 
     def next_shard(self, stage: str, slot: int, *, finished: str | None) -> Draw:
-        """Returns what ShardQueue's `draw` returns, or NoShard.MORE once the run drains."""
+        """Returns the slot's next shard, or why there is none, as `ShardQueue.draw`; NoShard.MORE once the
+        run drains.
+        """
         return NoShard.MORE if self._is_draining else self._queues[stage].draw(slot, finished=finished)
 
     def is_asked(self, stage: str) -> bool:
@@ -92,7 +94,9 @@ class ProgressBoard:
         return self._queues[stage].is_asked
 
     def engine_starts(self, stage: str, actor_id: str, node_id: str) -> bool:
-        """Passes the report to EngineDeaths, as the methods below do."""
+        """Records the start of an engine's process; returns False if it has started too often
+        (EngineDeaths.starts).
+        """
         self._get(stage).engine_ends(actor_id)  # its process may have been another
         return self._deaths[stage].starts(actor_id, node_id)
 
@@ -106,7 +110,7 @@ class ProgressBoard:
         self._deaths[stage].ends(actor_id, work)
 
     def engine_is(self, stage: str, actor_id: str, phase: EnginePhase) -> None:
-        """Records what an engine does until it samples."""
+        """Records the current phase of an engine's start, such as reading weights."""
         self._get(stage).engine_is(actor_id, phase)
         self._get(stage).note = ""
 
@@ -119,7 +123,7 @@ class ProgressBoard:
         *,
         num_new_samples: int = 0,
     ) -> None:
-        """Records an engine's own counters since its last report; new samples are finished ones."""
+        """Records what an engine has counted since its last report; `num_new_samples` are finished samples."""
         self._get(stage).engine_samples(
             actor_id, num_new_tokens, num_in_flight, num_new_samples=num_new_samples, now_s=self._clock()
         )
@@ -160,7 +164,7 @@ class ProgressBoard:
         self._set("stage_running", float(is_running), stage=stage)
 
     def count(self, counts: Sequence[Count]) -> None:
-        """Adds to counters, each with its labels."""
+        """Increases Prometheus counters, each with its labels."""
         if self._metrics is None:
             return
         for name, amount, labels in counts:
@@ -218,7 +222,7 @@ class ProgressReporter:
             self.flush()
 
     def count(self, name: str, amount: float = 1, /, **labels: str) -> None:
-        """Adds to a counter of drsft.process.metric_names, `drsft_NAME_total`.
+        """Increases the Prometheus counter `drsft_NAME_total` (drsft.process.metric_names).
 
         It is sent with the next update.
         """

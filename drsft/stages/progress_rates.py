@@ -38,7 +38,7 @@ class TokenMeter:
         self._in_flight.pop(engine, None)
 
     def tokens_per_s(self, *, now_s: float) -> float | None:
-        """Returns the token rate over the last seconds.
+        """Returns the rate of sampled tokens over the last few seconds.
 
         Returns None before the first token and in the first second.
         """

@@ -1,7 +1,7 @@
 """A queue of a stage's shards that wait to be begun. It does not use Ray.
 
-Slots draw from it: a slot is one of an actor's places for a shard in work. Shards can still be added while
-the first ones are in work.
+Each actor has several slots, and each slot works on one shard at a time. Shards can still be added while the
+first ones are being worked on.
 """
 
 from collections import deque
@@ -13,7 +13,7 @@ __all__ = ["Draw", "NoShard", "ShardQueue"]
 
 
 class NoShard(Enum):
-    """Why a slot gets no shard."""
+    """The reason why a slot gets no shard."""
 
     YET = "ask again: the data is still being read"
     MORE = "end: there will be none"

@@ -1,4 +1,4 @@
-"""Tracks how far one stage is: its workers' reports, and what they amount to at a given time.
+"""Tracks the progress of one stage from its workers' reports.
 
 It uses neither Ray nor a clock; the board has the clock.
 """

@@ -56,7 +56,7 @@ def _is_done(store: Store, train: Train, job: Job) -> bool:
 
 
 def told_troubles(run: Run) -> list[str]:
-    """Returns the warnings in the finished trainings' metrics, one line each."""
+    """Returns one line for each warning that the metrics of a finished training give."""
     return [
         f"{model.arm} seed {model.seed}: {text}"
         for model, folder in run.trainings()

@@ -1,5 +1,5 @@
-"""Keeps the assistant's turn of a run: derived by its first start, stored in its folder, used by
-every stage.
+"""Stores the layout of the assistant's turn in a run's folder: the first start derives it, every stage uses
+it.
 """
 
 import json

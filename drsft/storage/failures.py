@@ -92,7 +92,7 @@ def local_failure(verb: str, path: Path, error: OSError) -> StorageError:
 
 
 def s3_failure(doing: str, error: BaseException) -> StorageError:
-    """Returns the error for an S3 failure; `doing` is what failed, and where."""
+    """Returns the StorageError for an error of S3; `doing` says which operation failed, and where."""
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
     cure = next((cure for said, cure in _CURES if re.search(said, reason, re.IGNORECASE)), _OTHERWISE)
     return StorageError(without_login(f"cannot {doing}: {reason}; {cure}"))

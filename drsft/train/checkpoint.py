@@ -153,7 +153,7 @@ def load(
 
 
 def read_beside(store: Store, name: str, *, step: int, world: World) -> bytes | None:
-    """Returns a file stored beside a committed state, or None; all processes call it."""
+    """Returns an additional file of a committed checkpoint, or None if it has none; all processes call it."""
     key = _CHECKPOINTS.beside(step, name)
     return store.read(key) if world.from_first(store.exists(key)) else None
 
@@ -165,7 +165,7 @@ def commits(store: Store) -> list[Commit]:
 
 
 def best(found: list[Commit]) -> Commit | None:
-    """Returns the commit with the lowest score, the earliest of equal ones."""
+    """Returns the checkpoint with the lowest score, the earliest of equal ones; None if none has a score."""
     scored = [commit for commit in found if commit.score is not None]
     return min(scored, key=lambda commit: (commit.score, commit.step), default=None)
 

@@ -42,7 +42,7 @@ SMALL_MODEL_PARAMETERS = 50_000_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Traits:
-    """What a trial of a model shows, and its buffers."""
+    """The properties of a model that a trial forward shows, and its buffers."""
 
     head_shape: HeadShape
     attends_by_document: bool

@@ -52,7 +52,7 @@ def squared_gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], *, norm: float, max_norm: float) -> None:
-    """Scales a gradient whose norm over the world is `norm` down to `max_norm`."""
+    """Scales the gradient down to the norm `max_norm` if its norm over all processes, `norm`, is larger."""
     if norm > max_norm:
         torch._foreach_mul_(_local_gradients(parameters), max_norm / norm)
 

@@ -75,7 +75,7 @@ class PackedRows:
         return self._count(self.loss_mask_T, rows)
 
     def loss_weight(self, rows: Sequence[int] | NDArray[np.int64], *, thought_weight: float) -> float:
-        """Returns the sum over the loss tokens, of which a thought's token counts as `thought_weight`."""
+        """Returns the rows' number of loss tokens, where each token of a thought counts as `thought_weight`."""
         num_thought = self._count(self.thought_mask_T, rows)
         return self.num_loss_tokens(rows) - num_thought + thought_weight * num_thought
 

@@ -27,7 +27,7 @@ __all__ = ["snapshot_files", "stored_snapshot", "take_snapshot"]
 
 
 def take_snapshot(training: Training, references: References, model: ScoringModel, step: int) -> References:
-    """Returns the references with log-probs of the policy for this step's rows.
+    """Returns the references with the snapshot's log-probs for this step's rows.
 
     A window's first step scores them.
     """

@@ -28,7 +28,7 @@ SAMPLE_TOKENS = 16_384  # enough to see shares of 0.1 %, and a small part of the
 def note_probabilities(moment: str, training: Training, store: Store, model: ScoringModel) -> None:
     """Stores the counts of `moment` ("before" or "after"), unless an earlier start of the job has.
 
-    Counts of the other moment are kept. All processes call it.
+    It keeps the stored counts of the other moment. All processes call it.
     """
     world, micro_batch_rows = training.world, training.settings.micro_batch_rows
     noted = json.loads(store.read(TRAINING.probabilities)) if store.exists(TRAINING.probabilities) else {}
@@ -43,7 +43,7 @@ def note_probabilities(moment: str, training: Training, store: Store, model: Sco
 def count_probabilities(
     model: ScoringModel, rows: PackedRows, *, micro_batch_rows: int, world: World
 ) -> list[int]:
-    """Returns the sampled rows' loss tokens by probability under the current model, one count per bin."""
+    """Returns a histogram: the sampled rows' loss tokens by their probability under the current model."""
     sampled = sampled_rows(rows)
     was_training = model.training
     model.eval()

@@ -1,4 +1,4 @@
-"""Provides what a policy is compared with in training: the frozen start, and a snapshot of itself.
+"""Provides what objectives compare the model with: its frozen start, and an earlier snapshot of itself.
 
 The start's log-probs are scored once and stored beside the packed rows: 4 bytes a token. If an objective
 needs the start's whole distribution, a frozen copy of the model is kept: 2 bytes a parameter in bf16 over all
@@ -38,7 +38,8 @@ class References:
 
 
 def gather_references(training: Training, model: ScoringModel, store: Store | None) -> References:
-    """Returns what the job's objective compares with; the model must still be untrained.
+    """Returns the log-probs and models that the job's objective compares with; the model must still be
+    untrained.
 
     `store` keeps the start's log-probs for the other jobs of the same rows. With adapters, which can be
     switched off, no frozen copy of the model is needed.

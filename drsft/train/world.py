@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """One of `size` processes.
+    """This process's place among the `size` processes that train together.
 
     Without a process group it is alone, and every collective returns its input.
     """
@@ -60,7 +60,7 @@ class World:
         return box[0]
 
     def first_does(self, work: Callable[[], T]) -> T:
-        """Returns the result of `work`, which only the first process calls.
+        """Calls `work` on the first process only, and returns its result on all.
 
         Its DrsftError is raised on all.
         """

@@ -11,7 +11,9 @@ BY_MODEL = "judge"  # the one kind that no worker judges: a model behind HTTP do
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """Everything that a verifier needs to know; a problem's demonstration never reaches it."""
+    """The input of a verifier: the problem's question and reference, and the text to judge, but no
+    demonstration.
+    """
 
     kind: str
     question: str

@@ -15,7 +15,9 @@ _listeners: list[Callable[[], None]] = []
 
 
 class OverBudget(BaseException):
-    """Raised inside the symbolic step. It is not an Exception, since sympy swallows those in many places."""
+    """The symbolic step exceeded its processor time. It is no Exception, since sympy swallows those in many
+    places.
+    """
 
 
 def on_imports_done(listener: Callable[[], None]) -> None:

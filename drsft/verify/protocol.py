@@ -1,4 +1,4 @@
-"""The interface of every verifier: a problem and a completion's text in, a verdict out."""
+"""The interface of every verifier: from a problem and a completion's text to a verdict."""
 
 from typing import Protocol
 

@@ -23,7 +23,9 @@ _PLAIN = re.compile(r"-?\d{1,300}(?:\.\d{1,300})?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unmeetable:
-    """Why no answer could be CORRECT against a reference, and the kind that could judge it, if any."""
+    """The reason why no answer could be CORRECT against a reference, and the kind that could judge it, if
+    any.
+    """
 
     reason: str
     proposed_kind: str | None = None

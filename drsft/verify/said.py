@@ -1,4 +1,4 @@
-"""Reads short texts that are not mathematics: a truth, a time of day, a day, or numbers of statements."""
+"""Reads short answers in words: true or false, a time of day, a date, or the numbers of statements."""
 
 import re
 from datetime import date, datetime, time

@@ -1,4 +1,4 @@
-"""Finds the words of short texts, tells whether two texts share theirs, and writes labels in the singular."""
+"""Finds the words of short texts, compares two texts by their words, and puts nouns into the singular."""
 
 import re
 from collections.abc import Container
@@ -14,7 +14,7 @@ _IDLE_SPACE = re.compile(r"(?<!\w)\s+|\s+(?!\w)")  # a space between words and n
 
 
 def without_fonts(text: str) -> str:
-    r"""Returns a text without the commands that only set it: \text{even} becomes even."""
+    r"""Returns a text without LaTeX's font commands: \text{even} becomes even."""
     return _FONT.sub(r" \1 ", text)
 
 

@@ -1,4 +1,6 @@
-"""Wraps the receiving of a request's body: limits on its size and time, and a body that is already there."""
+"""Wraps ASGI receive functions: they limit a body's size and the time it takes, or return one received
+earlier.
+"""
 
 import asyncio
 

@@ -7,7 +7,7 @@ __all__ = ["DrainGate", "Draining"]
 
 
 class Draining(Exception):  # noqa: N818 - an answer, not a fault
-    """The replica is draining; the client should retry, and reaches another replica."""
+    """The replica is draining. The client should retry; another replica will take the request."""
 
 
 class DrainGate:
@@ -18,7 +18,9 @@ class DrainGate:
         self._is_closed = False
 
     def close(self) -> int:
-        """Rejects requests from now on; returns the number in flight. Call it again until that is 0."""
+        """Rejects new requests from now on; returns the number in flight. Call it repeatedly until it returns
+        0.
+        """
         self._is_closed = True
         return self.num_in_flight
 

@@ -57,7 +57,7 @@ class EventLog:
 
     @contextmanager
     def reader(self) -> Iterator[None]:
-        """Counts as a reader within the block, even if it has not read yet or never does."""
+        """Counts the caller as a reader within the block, even before it reads anything."""
         self._num_readers += 1
         if self._alone is not None:
             self._alone.cancel()
@@ -99,7 +99,7 @@ class EventLog:
 
 
 class EventLogs:
-    """The logs that readers can still resume, by the stream's id and its caller."""
+    """The event logs that clients can still resume reading, by the stream's id and its caller."""
 
     def __init__(self, *, keep_s: float, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._keep_s, self._clock_s = keep_s, clock_s

@@ -47,7 +47,9 @@ def request_id_of(given: str) -> str:
 
 
 class RequestGuard:
-    """Applies ids, limits and headers as plain ASGI, so that it wraps streams and routing errors too."""
+    """Applies request ids, body limits and security headers. It is plain ASGI, so that it also wraps streams
+    and routing errors.
+    """
 
     def __init__(
         self,

@@ -52,7 +52,7 @@ class Admission:
 
     @contextmanager
     def counted(self, key: Key) -> Iterator[None]:
-        """Counts one request against the key's rate for the block; a rejected request costs nothing."""
+        """Counts one request against the key's rate; if the block rejects the request, it is not counted."""
         taken = self.rates.take_request(key)
         try:
             yield
@@ -62,7 +62,7 @@ class Admission:
 
     @contextmanager
     def admit(self, key: Key, num_tokens: int) -> Iterator["Ticket"]:
-        """Holds the tokens for the block. Raises Rejected at once when they do not fit."""
+        """Reserves the tokens for the block. Raises Rejected at once if they do not fit."""
         if not self._capacity.try_acquire(num_tokens):
             raise self._full(num_tokens)
         with self._holding(key, num_tokens) as ticket:

@@ -33,7 +33,7 @@ class TokenCapacity:
         return fits
 
     async def acquire(self, num_tokens: int) -> None:
-        """Takes the tokens after every request queued before. A cancelled call has taken nothing."""
+        """Waits for all requests queued earlier, then takes the tokens. A cancelled call takes none."""
         if not self._queue and self.try_acquire(num_tokens):
             return
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -54,7 +54,7 @@ class LearntLimit:
         return False
 
     def learn(self, num_others: int) -> None:
-        """Records that an ingress rejected a request while `num_others` others were in flight."""
+        """Records that an ingress replica rejected a request while `num_others` others were in flight."""
         most = max(num_others, 1)
         self.most = most if self.most is None else min(most, self.most)
         now_s = self.clock_s()

@@ -11,7 +11,10 @@ __all__ = ["Rates", "Rejected", "Reservation", "TokenBucket"]
 
 
 class Rejected(Exception):  # noqa: N818 - an answer, not a fault
-    """Rejected (429). Retry after `retry_after_s`. `is_full`: the service lacks capacity, not the key."""
+    """The request is rejected (429); retry after `retry_after_s`.
+
+    With `is_full` the service lacks capacity; otherwise the key is over its rate.
+    """
 
     def __init__(self, reason: str, retry_after_s: float, *, is_full: bool = False) -> None:
         super().__init__(reason)

@@ -104,9 +104,7 @@ async def _whole(receive: Receive) -> bytes | None:
 
 
 class LostReplicaErrors:
-    """Answers a request that ends without a response, or with the proxy's own 503, as other errors are
-    answered.
-    """
+    """Sends a problem document for a request that got no response, or only the proxy's own 503."""
 
     def __init__(self, app: ASGIApp, *, metrics: ServiceMetrics) -> None:
         self._app, self._metrics = app, metrics

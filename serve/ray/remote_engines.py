@@ -44,7 +44,9 @@ class RemotePolicy:
             raise EngineUnavailable from error
 
     async def logprobs(self, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> tuple[float, ...]:
-        """Scores as every scoring policy; like a sample, it is requested again if its engine is lost."""
+        """Returns each token's ln p, as `ScoringPolicy.logprobs` specifies; requests it once more if the
+        engine is lost.
+        """
         try:
             return await self._score(prompt_ids, completion_ids)
         except _LOST:

@@ -43,7 +43,9 @@ STRESS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stress:
-    """Pairs decoded under a setting: how many differ from the torch engine, how often one was redone."""
+    """Counts from decoding pairs under a stress setting: results unlike the torch engine's, and pairs decoded
+    again.
+    """
 
     setting: str
     temperature: float

@@ -1,4 +1,4 @@
-"""A large file of problems from small ones: each copy of a row has other numbers."""
+"""Makes a large file of problems from small files, by copying rows with other numbers."""
 
 import gzip
 import json

@@ -1,9 +1,10 @@
-"""The bench's peer: the same engine with a barrier. Every problem is sampled n times, then every failure.
+"""The bench's peer: the same engine with a barrier. It samples all problems, and only then all failed ones
+with a guide.
 
     python -m drsft.bench.rewriting.barrier WORK.json
 
-Verdicts come with the work, so this side pays for none. Prints one JSON line {"num_tokens", "seconds"},
-engine start apart.
+WORK.json contains the verdicts, so this side spends no time on them. Prints one JSON line {"num_tokens",
+"seconds"}, without the engine's start.
 """
 
 import asyncio

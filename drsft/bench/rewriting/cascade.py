@@ -38,9 +38,9 @@ NUM_SAMPLES = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One side's tokens and times: `wall_s` includes every start.
+    """One side's tokens and times: `wall_s` includes the starts of its processes and engines.
 
-    `seconds` is first request to last record.
+    `seconds` is the time from the first request to the last record.
     """
 
     wall_s: float

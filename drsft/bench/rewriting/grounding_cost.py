@@ -1,4 +1,4 @@
-"""Measures what the grounding check costs, relative to the guided stage that it belongs to.
+"""Measures what the grounding check costs, relative to the guided phase that it belongs to.
 
 The problems are those that the model does not solve alone, as in a run: a first pass, which is not measured,
 finds them, and rewrites them with the settings' check to see which solutions it scores. Then each round
@@ -36,7 +36,7 @@ __all__ = ["GroundingRound", "GuidedWork", "bench_grounding", "print_bench"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuidedWork:
-    """The problems that reach the guided stage, and what its check scores."""
+    """The problems that reach the guided phase, and the texts that its grounding check scores."""
 
     num_problems: int
     num_samples: int
@@ -59,7 +59,7 @@ class GroundingRound:
 
     @property
     def share(self) -> float:
-        """The check's time as a share of the guided stage's."""
+        """The check's time as a share of the guided phase's."""
         return self.check_s / self.guided_s
 
     @property
@@ -160,7 +160,7 @@ def _work(records: Sequence[Record]) -> GuidedWork:
 
 
 def print_bench(rounds: Sequence[GroundingRound], console: Console | None = None) -> None:
-    """Prints the check's cost as a share of the guided stage's, over all rounds, and the amount of work."""
+    """Prints the check's cost as a share of the guided phase's, over all rounds, and the amount of work."""
     console, work = console or Console(), rounds[-1].work
     table = Table("the check's share of the guided stage's", "median", "least", "most")
     for name, shares in (

@@ -94,7 +94,9 @@ def bench_peer(num_problems: int, python: Path) -> float:
 
 
 def answering_policy(target: Target, prompter: Prompter) -> FakePolicy:
-    """Returns a policy that answers with the prompt's first number, right for RIGHT_SHARE of the seeds."""
+    """Returns a policy without a model whose answers are right for RIGHT_SHARE of the seeds and wrong for the
+    others.
+    """
     number_of = {prompter.tokenizer.convert_tokens_to_ids(str(n)): n for n in range(10, 100)}
 
     def answer(prompt_ids: Sequence[int], seed: int) -> Completion:

@@ -3,8 +3,8 @@
     python -m drsft.bench.rewriting.peer_ray_llm WORK.json
 
 Everything is sampled n times, and a second processor guides the failures. `ray.data.llm` keeps one output of
-a request only, so each sample is a row of its own. Verdicts come with the work, so this side pays for none.
-Prints one JSON line {"num_tokens"}.
+a request only, so each sample is a row of its own. WORK.json contains the verdicts, so this side spends no
+time on them. Prints one JSON line {"num_tokens"}.
 """
 
 import json

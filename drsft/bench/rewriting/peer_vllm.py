@@ -3,7 +3,7 @@
     python -m drsft.bench.rewriting.peer_vllm WORK.json
 
 `WORK.json` is {"target": a Target, "end_token_ids", "prompts": [ids], "requests": [fields of a Sampling]}.
-Prints one JSON line {"num_tokens", "seconds"}, engine start apart.
+Prints one JSON line {"num_tokens", "seconds"}, without the engine's start.
 """
 
 import json

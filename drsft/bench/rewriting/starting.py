@@ -1,7 +1,8 @@
 """`drsft bench start`: from the command to the first shard that is committed, for files of several sizes.
 
-Every completion is one token long and a shard is small, so its commit comes shortly behind the first token
-that is sampled. It can be seen from outside, and so in the same way of another checkout's build.
+Every completion is one token long and shards are small, so the first commit comes shortly after the first
+sampled token. The commit is visible from outside the process, so another checkout is measured in the same
+way.
 """
 
 import statistics
@@ -44,7 +45,8 @@ class Start:
 def bench_start(
     data: Sequence[Path], *, model: str, sizes: Sequence[int], peer: Path | None, num_rounds: int
 ) -> Iterator[Start]:
-    """Yields each start as it ends. A round takes all sizes and builds; every other one goes backwards.
+    """Yields each measured start. A round measures every size with every build; the order is reversed in
+    every second round.
 
     Raises InputError for rows or a checkout that cannot be read, and StageError for a run that ends early.
     """
@@ -113,7 +115,7 @@ def _config(rows: Path, use: ModelUse, folder: Path) -> dict[str, object]:
 
 
 def print_bench(starts: Sequence[Start], console: Console | None = None) -> None:
-    """Prints the seconds of each size and build, and the ratios to the first size and to the other build."""
+    """Prints the seconds for each size and build, and their ratios to the first size and to the other build."""
     console = console or Console()
     sizes = list(dict.fromkeys(one.num_rows for one in starts))
     table = Table(

@@ -37,7 +37,9 @@ ROW_TOKENS = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GapBench:
-    """Rows per second of each round on both sides, and the largest error against float64, in nats."""
+    """Rows per second of each round, batched and one by one, and the batched scores' largest error in nats
+    against float64.
+    """
 
     model: str
     num_threads: int
@@ -64,7 +66,9 @@ class MemoryPoint:
 
 
 def bench_gap(*, num_rounds: int, num_rows: int, model: str | None = None) -> Iterator[GapBench]:
-    """Yields the speeds for each model and number of threads; `model` is a folder to use in place of ours."""
+    """Yields the speeds for each model and number of threads; `model` is a folder to use instead of the
+    default models.
+    """
     ours: dict[str, Callable[[], Any]] = {
         "embedded, 0.5 M parameters, V 776": lambda: load_model(model_location("embedded")).eval(),
         "random, 21 M parameters, V 32,768": lambda: _random_model(hidden=384, layers=6, vocabulary=32_768),

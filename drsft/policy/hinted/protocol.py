@@ -12,7 +12,9 @@ __all__ = ["Contexts", "HintedDecoder", "PairCounts"]
 
 @dataclass(slots=True)
 class PairCounts:
-    """Counts of what happened to an engine's pairs so far; they only grow."""
+    """Counts of an engine's pairs (a problem's two contexts, decoded together) since it started: all, redone,
+    separated.
+    """
 
     num_pairs: int = 0
     num_redone: int = 0  # times that a pair fell out of step and went on from its last confirmed token

@@ -50,7 +50,9 @@ class CompletionCodec:
         return self._behind_prompt(whole, encoder.encode(whole))
 
     def whole(self, pieces: Sequence[TurnPiece]) -> str | None:
-        """Returns prompt end and completion as one text; None if the pieces are encoded one by one."""
+        """Returns the prompt's end and a completion as one text; None if its pieces must be encoded one by
+        one.
+        """
         if any(piece.is_text and self._encoder.special.search(piece.text) for piece in pieces):
             return None
         return self._prompt_end + "".join(piece.text for piece in pieces)
@@ -75,7 +77,9 @@ class CompletionCodec:
 
     @property
     def is_cut_inside_a_token(self) -> bool:
-        """Whether the whole rendering has a token across the prompt's end, which sampling cannot produce."""
+        """Whether one token of the rendering spans the end of the prompt; sampling cannot produce such a
+        token.
+        """
         text = "".join(piece.text for piece in self._turn.pieces(ANSWER))
         whole = self._encoder.encode(self._prompt_end + text)
         return whole[: len(self._prompt_end_ids)] != self._prompt_end_ids

@@ -1,4 +1,4 @@
-"""Encodes texts with a tokenizer, as the parts around and inside a chat template need it."""
+"""Encodes texts with a tokenizer: renderings of a chat template, and the texts inside them."""
 
 import re
 from collections.abc import Sequence
@@ -36,9 +36,10 @@ class TextEncoder:
         return [None if text is None else next(encoded) for text in rendered]
 
     def tokens_per_byte(self) -> int | None:
-        """Returns the bound of `token_bounds`.
+        """Returns the most tokens that a byte of non-ASCII text can give (see token_bounds.py); None: no
+        bound is known.
 
-        Also None if a text by itself has other ids than inside another.
+        It is None, too, for tokenizers that encode a text differently when it follows another one.
         """
         return None if self._has_dummy_space else tokens_per_byte(self._backend)
 
@@ -46,7 +47,7 @@ class TextEncoder:
         """Returns the ids of a text that follows another one, without the space that SentencePiece would put
         first.
 
-        With `is_text`, what spells a special token is split like any other text.
+        With `is_text`, characters that spell a special token are encoded like any other text.
         """
         encode = self._encode_text if is_text else self.encode
         if not self._has_dummy_space:

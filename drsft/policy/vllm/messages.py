@@ -20,7 +20,7 @@ _FLAG = re.compile(
 
 
 def told_by_key(error: BaseException) -> str:
-    """Returns the whole message in one line, with our keys for vLLM's flags.
+    """Returns vLLM's whole message in one line, with drsft's configuration keys in place of vLLM's flags.
 
     If there is no message, it returns the error's class.
     """

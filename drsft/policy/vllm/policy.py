@@ -57,7 +57,7 @@ class VLLMPolicy:
     async def generate(
         self, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
     ) -> list[Completion]:
-        """Samples as every policy.
+        """Returns `sampling.num_samples` completions, as `Policy.generate` specifies.
 
         `on_tokens` is called in the caller's loop with the new tokens of each engine step.
         """
@@ -85,7 +85,9 @@ class VLLMPolicy:
         return draws
 
     async def logprobs(self, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> tuple[float, ...]:
-        """Scores as every scoring policy, on the sampling engine: the text is read as part of a prompt."""
+        """Returns each token's ln p, as `ScoringPolicy.logprobs` specifies; the engine reads the text as part
+        of a prompt.
+        """
         if not prompt_ids or not completion_ids:
             raise ValueError("prompt and completion must both have tokens")
         num_tokens = len(prompt_ids) + len(completion_ids)
@@ -108,7 +110,7 @@ class VLLMPolicy:
 
     @property
     def num_pending(self) -> int:
-        """Requests that the engine has not finished."""
+        """The number of requests that the engine has not finished."""
         return len(self.loop.engine.unfinished())
 
     def counts(self) -> EngineCounts:

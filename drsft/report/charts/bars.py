@@ -37,7 +37,7 @@ def draw_verdicts(phases: Sequence[CascadePhase], *, width: float) -> Drawing:
 
 
 def draw_times(costs: Sequence[StageCost], *, width: float) -> Drawing:
-    """Draws the workers' time of the stages that recorded it, on one scale from zero."""
+    """Draws one bar for each stage that recorded it: its workers' total time, on one scale from zero."""
     times = {work_name(cost.name): cost.worker_s for cost in costs if cost.worker_s is not None}
     drawing = Drawing(width, len(times) * TIME_HEIGHT, label="Workers' time by stage")
     room = max(text_width(duration(time_s)) for time_s in times.values()) + 12

@@ -56,7 +56,9 @@ def steps_finding(cascade: Cascade) -> Finding | None:
 
 
 def grounding_finding(grounding: GroundingShown) -> Finding:
-    """Says how many right guided solutions were kept after the check without their guide."""
+    """Says how many right guided solutions passed the grounding check (how likely they are without their
+    guide).
+    """
     share = grounding.num_accepted / grounding.num_scored
     return Finding(
         sentence=f"{percent(share)} of {plural(grounding.num_scored, 'right guided solution')} that "

@@ -71,7 +71,7 @@ def render_gap(report: GapReport, *, title: str) -> str:
 
 
 def render_page(template: str, **parts: object) -> str:
-    """Returns a page with the style that all pages share."""
+    """Returns the HTML of a Jinja template filled with the given values, in the style that all pages share."""
     style = style_sheet()
     page = _environment().get_template(template)
     return page.render(style=Markup(style), style_hash=_content_hash(style), **parts)
@@ -125,9 +125,9 @@ def _content_hash(text: str) -> str:
 
 
 def arm_colours(data: ReportData) -> dict[str, int]:
-    """Returns a palette entry for each arm, the same in every chart.
+    """Returns the index of each arm's colour in the palette, the same in every chart.
 
-    If there are more arms than colours, each objective gets an entry instead.
+    If there are more arms than colours, arms with the same objective share one.
     """
     pairs = [(row.arm, row.objective) for row in data.comparison]
     pairs += [(curve.arm, curve.objective) for curve in data.losses]

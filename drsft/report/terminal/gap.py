@@ -21,7 +21,9 @@ NUM_UNLIKELY_SHOWN = 5
 
 
 def gap_view(report: GapReport) -> RenderableType:
-    """Renders groups, weights, the farthest rows, and last the recommendation, which stays visible."""
+    """Renders the groups, the weights and the outlying rows; the recommendation comes last, where it stays
+    visible.
+    """
     groups = shown_groups(report.summary.groups)
     parts: list[RenderableType] = [Text(gap_finding(report.summary).sentence)]
     if groups:

@@ -5,7 +5,7 @@
 3. options discussed one by one, of which one is called right;
 4. letters alone, a text that opens with its letter, a small letter at the end;
 5. the option whose text or value is the answer, or the only one that the last sentence names;
-6. the letter that the last sentence is left with.
+6. the letter with which the last sentence concludes ("which leaves C").
 
 A letter that a sentence rejects ("Choice (A) is incorrect") is not chosen, the article "a" is not a letter,
 and "B or D" means both, which is wrong if one is asked for.

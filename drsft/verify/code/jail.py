@@ -200,8 +200,8 @@ DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 
 
 def confine_files(folder: str) -> bool:
-    """Allows everything in `folder`, reading in Python's and the system's libraries, and nothing
-    elsewhere.
+    """Confines this process by Landlock: full access in `folder`, reading in the libraries of Python and the
+    system.
     """
     if sys.platform != "linux":
         return False

@@ -47,7 +47,7 @@ _STEPWISE = re.compile(r"(?:step|schritt|étape|paso|passo|шаг|步骤)[^.:\n]
 
 
 def announced(text: str, *, is_second_word: bool = False) -> Statement | None:
-    """Returns what the last "answer is" announces.
+    """Returns the statement that follows the last "answer is"; None without one.
 
     With `is_second_word`, which means that the text follows a box, only a whole sentence or line overrides
     the box.

@@ -95,7 +95,9 @@ _STATES = re.compile(
 
 
 def concluded(text: str) -> Statement | None:
-    """Returns what the last sentence or derivation states; None for a question, a refusal, a text cut off."""
+    """Returns the statement in the last sentence or derivation; None for a question, a refusal or a cut-off
+    text.
+    """
     text = without_offer(text)
     tail = _SPLIT_PRODUCT.sub(r"$\1", text[-5_000:])
     end = last_sentence(tail)

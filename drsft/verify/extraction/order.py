@@ -1,6 +1,6 @@
 r"""Defines the order in which a text's statements are trusted to be its answer.
 
-1. Thoughts are no statements: only what follows the last end of a thought and precedes an end of turn counts.
+1. Thoughts do not count: the answer must be after the last thought's end and before the end of the turn.
 2. The last formal statement (`formal`): a closed `\boxed{}` (several are one answer where only commas, "and"
    or `x =` stand between them), `<answer>` tags, a field "answer" of JSON, a mark `#### value`. A later
    announcement overrides it.

@@ -34,7 +34,7 @@ class Agreement(Enum):
 
     @classmethod
     def of_all(cls, findings: Iterable["Agreement"]) -> "Agreement":
-        """Returns SAME if all findings are, and DIFFERENT if any is."""
+        """Returns SAME if all findings are SAME, else DIFFERENT if any is, else UNKNOWN or INCOMPARABLE."""
         found = set(findings)
         return next((one for one in (cls.DIFFERENT, cls.UNKNOWN, cls.INCOMPARABLE) if one in found), cls.SAME)
 

@@ -28,7 +28,7 @@ __all__ = [
 
 
 class Node:
-    """A tree."""
+    """A node of an answer's tree, with the whole tree below it."""
 
     __slots__ = ()
     __match_args__: ClassVar[tuple[str, ...]] = ()
@@ -111,7 +111,7 @@ class Builder(Node):
 
 @dataclass(frozen=True, slots=True)
 class Said(Node):
-    """A truth, a time of day, a day, or the labels of options and statements."""
+    """A value given in words: true or false, a time of day, a date, or the labels of options and statements."""
 
     value: bool | time | date | frozenset[str]
 

@@ -37,7 +37,7 @@ def is_scalar(node: Node) -> bool:
 
 
 def either(*agreements: Agreement) -> Agreement:
-    """Returns SAME if any reading is; DIFFERENT only if all are."""
+    """Combines comparisons of several readings: SAME if any is, DIFFERENT if all are, else UNKNOWN."""
     if SAME in agreements:
         return SAME
     return UNKNOWN if UNKNOWN in agreements else DIFFERENT

@@ -35,8 +35,8 @@ def die_with_parent(parent_pid: int) -> None:
 
 
 def limit_memory(limit_bytes: int) -> None:
-    """Limits the address space, so that a huge value raises MemoryError here and the OOM killer is not
-    needed.
+    """Limits this process's address space, so that a huge value raises MemoryError before the system kills a
+    process.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     if hard != resource.RLIM_INFINITY:

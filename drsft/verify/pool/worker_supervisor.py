@@ -70,7 +70,7 @@ class WorkerSupervisor:
         self._thread.start()
 
     def stop(self) -> None:
-        """Fails the running case now; the thread ends at the next None in the queue."""
+        """Makes the running case UNJUDGED at once; the thread ends at the next None in the queue."""
         self._stopping.set()
         worker = self._worker
         if worker is not None and worker.process.poll() is None:

@@ -1,8 +1,8 @@
 """Finds out whether a calculation in a solution gives its answer.
 
 "We have x = 5 + 4, so the answer is 9" states no equation that could be checked, and yet leads to 9; so does
-"multiply 7 by 7, giving 49". A copied answer comes without such a calculation. It is pure and linear, like
-the step check.
+"multiply 7 by 7, giving 49". A copied answer comes without such a calculation. It uses no process and no
+clock, and is linear in the text's length, like the step check.
 """
 
 import operator
