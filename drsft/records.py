@@ -298,7 +298,7 @@ class GroundingScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """A rollout with its verdict. `steps` is a second verdict, on the equations of a right guided solution."""
+    """A rollout with its verdict. `steps` is another verdict, on the equations of a right guided solution."""
 
     rollout: Rollout
     verdict: Verdict

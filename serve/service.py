@@ -40,7 +40,7 @@ __all__ = ["Plan", "RewriteService", "Unacceptable"]
 
 
 class Unacceptable(Exception):  # noqa: N818 - an answer, not a fault
-    """The request is well-formed, but exceeds a limit or asks for something not offered; change its `field`."""
+    """A well-formed request exceeds a limit or asks for something not offered; change its `field`."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -92,7 +92,8 @@ class RewriteService:
         num_plain_tokens = self._num_plain_tokens(problem)
         if num_plain_tokens >= recipe.max_model_len:
             raise Unacceptable(
-                asked, f"{num_plain_tokens} tokens leave no room in the model's {recipe.max_model_len}"
+                asked,
+                f"{num_plain_tokens} tokens leave no room for a solution in {recipe.max_model_len}",
             )
         num_prompt_tokens = max(num_plain_tokens, self._num_guided_tokens(problem, recipe))
         num_scored_tokens = self._num_scored_tokens(problem, recipe, num_plain_tokens) if request.phi else 0
@@ -196,7 +197,7 @@ class RewriteService:
             if num_plain_tokens + num_expert > recipe.max_model_len:
                 raise Unacceptable(
                     "expert_solution",
-                    f"{num_plain_tokens + num_expert} tokens with the problem; phi is scored over "
+                    f"{num_plain_tokens + num_expert} tokens together with the problem; phi is scored over "
                     f"{recipe.max_model_len} at most",
                 )
             num_kept = max(num_kept, num_expert)
@@ -213,10 +214,10 @@ class RewriteService:
         recipe = request.recipe
         for field in ("self_align_samples", "guided_samples"):
             if (getattr(recipe, field) or 0) > limits.num_samples:
-                raise Unacceptable(f"recipe.{field}", f"at most {limits.num_samples}")
+                raise Unacceptable(f"recipe.{field}", f"at most {limits.num_samples} samples")
         most = max(self._config.rewrite.self_align.max_tokens, self._config.rewrite.guided.max_tokens)
         if (recipe.max_tokens or 0) > most:
-            raise Unacceptable("recipe.max_tokens", f"at most {most}")
+            raise Unacceptable("recipe.max_tokens", f"at most {most} tokens")
 
     def _rewrite(self, request: RewriteRequest, problem: Problem) -> Rewrite:
         """Returns the service's recipe with the request's changes; without a guide, no guided phase."""

@@ -87,7 +87,9 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     elif isinstance(node, dict):
         node[last] = value
     else:
-        raise ConfigError(f"override {override!r}: {key!r} leads into a plain value")
+        raise ConfigError(
+            f"override {override!r}: {last!r} is a key below a plain value; give a section's key"
+        )
 
 
 def _child(node: Any, part: str, override: str) -> Any:
@@ -97,12 +99,12 @@ def _child(node: Any, part: str, override: str) -> Any:
         if node.get(part) is None:
             node[part] = {}
         return node[part]
-    raise ConfigError(f"override {override!r}: {part!r} leads into a plain value")
+    raise ConfigError(f"override {override!r}: {part!r} is a key below a plain value; give a section's key")
 
 
 def _index(node: list[Any], part: str, override: str) -> int:
     if not part.isdigit() or int(part) >= len(node):
-        raise ConfigError(f"override {override!r}: {part!r} is no index of a list of {len(node)}")
+        raise ConfigError(f"override {override!r}: {part!r} is not an index of a list of {len(node)} items")
     return int(part)
 
 

@@ -209,7 +209,7 @@ class ChordPhi(WithNeeds):
 
 
 class PPower(WithNeeds):
-    """Loss (1 − p^alpha) / alpha (arXiv 2510.00526): DFT's gradient at alpha 1, nearly SFT's at alpha near 0."""
+    """Loss (1 − p^alpha) / alpha (arXiv 2510.00526): DFT's gradient at alpha 1, towards SFT's at alpha 0."""
 
     kind: Literal["p_power"] = "p_power"
     alpha: float = Field(1.0, gt=0)

@@ -51,7 +51,7 @@ def _num_values(node: yaml.Node, counted: dict[int, int], *, depth: int) -> int:
                 children = []
         total = 1 + sum(_num_values(child, counted, depth=depth + 1) for child in children)
         if total > MAX_VALUES:
-            raise NotYamlError(f"it stands for more than {MAX_VALUES:,} values")
+            raise NotYamlError(f"its aliases expand to more than {MAX_VALUES:,} values")
         counted[id(node)] = total
     return counted[id(node)]
 

@@ -141,7 +141,7 @@ def _read_range(name: str, store: Store) -> Check:
             file.seek(4)
             middle = file.read(3)
         except OSError as error:
-            raise StorageError(f"cannot read from the middle of {store.url}/range: {error}") from error
+            raise StorageError(f"cannot read a range of bytes of {store.url}/range: {error}") from error
     return judged(
         name,
         middle == b"456",

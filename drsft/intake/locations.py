@@ -74,7 +74,9 @@ def _files_at(path: str, split: str) -> Iterator[tuple[Store, str]]:
         others = sorted({Path(key).suffix or Path(key).name for key in there})[:5]
         has = f" (it has: {', '.join(others)})" if others else ""
         known = ", ".join(KNOWN_ENDINGS)
-        raise InputError(f"problems.path {path!r} holds no file that is read{has}; give a file, or {known}")
+        raise InputError(
+            f"problems.path {path!r} holds no file of a supported format{has}; give a file, or {known}"
+        )
     return iter([(store, key) for key in _of_split(keys, path, split)])
 
 

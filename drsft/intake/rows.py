@@ -49,4 +49,4 @@ def _rows_of_file(store: Store, key: str, problems: Problems) -> Iterator[Row | 
             detail = f"{error}; what follows row {number} of the file is missing"
             yield BadRow(f"{name} row {number + 1}", detail, "", kind="file breaks off")
         except OSError as error:
-            raise StorageError(f"cannot read on in {name} after row {number}: {error}") from error
+            raise StorageError(f"cannot read {name} after row {number}: {error}") from error

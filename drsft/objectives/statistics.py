@@ -56,7 +56,7 @@ class TokenStatistics(NamedTuple):
     def is_top_N(self) -> Tensor:  # noqa: N802
         """Whether the label is the greedy choice. Raises ValueError if that was not computed."""
         if self.top_logprobs_N is None:
-            raise ValueError("these statistics do not know the likeliest tokens")
+            raise ValueError("these statistics were computed without the greedy choice (is_top)")
         return self.logprobs_N >= self.top_logprobs_N
 
 

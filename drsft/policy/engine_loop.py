@@ -239,7 +239,7 @@ Settled = tuple[EngineRequest, Result]
 
 
 def settle(settled: Iterable[Settled]) -> None:
-    """Sets the results and errors of futures, grouped by event loop, as waking a loop costs the engine time."""
+    """Sets results and errors of futures, grouped by event loop, as waking a loop costs the engine time."""
     by_loop: dict[asyncio.AbstractEventLoop, list[Settled]] = {}
     for request, result in settled:
         by_loop.setdefault(request.loop, []).append((request, result))

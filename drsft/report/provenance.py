@@ -35,7 +35,7 @@ def versions(summaries: Sequence[ShardSummary]) -> dict[str, str]:
 
 
 def environment(summaries: Sequence[ShardSummary]) -> dict[str, str]:
-    """Returns descriptions of the machines that ran the rewriting, and of the system that writes this report."""
+    """Returns descriptions of the machines that ran the rewriting and of the one that writes this report."""
     workers = {one.work.worker for one in summaries if one.work is not None and one.work.worker}
     machines = sorted({worker.partition("/")[0] for worker in workers})
     found = {"system": platform.platform(), "processors": str(os.cpu_count())}

@@ -58,7 +58,7 @@ class TokenBudget:
         return self._num_left is not None and self._num_left <= 0
 
     def can_reserve(self, num_tokens: int) -> bool:
-        """Returns whether `reserve` would return at once, which includes the case that the budget is spent."""
+        """Returns whether `reserve` would return at once, as it also does if the budget is spent."""
         return not self._turn.locked() and self._fits(num_tokens)
 
     async def reserve(self, num_tokens: int) -> None:

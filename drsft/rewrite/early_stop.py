@@ -13,7 +13,7 @@ __all__ = ["EarlyStop"]
 
 
 class EarlyStop:
-    """Tracks the accepted attempts of one phase of one problem; the caller adds each of them, in any order."""
+    """Tracks the accepted attempts of one phase of one problem; the caller adds each one, in any order."""
 
     def __init__(
         self, how: Selection, num_wanted: int, *, problem_id: str, run_seed: int, is_on: bool

@@ -295,7 +295,7 @@ REPORT = ReportFolder("report")
 
 
 def lease(term: int, kind: str) -> str:
-    """Returns the key of one object of a lease's term; `kind` is "json" for the claim, "beat" or "released"."""
+    """Returns the key of an object of a lease's term; `kind` is "json" (the claim), "beat" or "released"."""
     return f"{LEASE}/{term:06d}.{kind}"
 
 

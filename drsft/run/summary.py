@@ -30,7 +30,7 @@ class JudgedAs(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """When a worker began and ended one shard, in seconds since 1970; it may work on several shards at once."""
+    """When a worker began and ended a shard, in seconds since 1970; it may work on several at once."""
 
     worker: str | None  # host/process; None in commits of the first versions
     started_at: float

@@ -212,7 +212,7 @@ class ScoringGuard:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Reports to the board that this actor reads weights during the block, and afterwards that it scores."""
+        """Reports to the board that this actor reads weights during the block, and scores afterwards."""
         if self._guard is None:
             yield
             return

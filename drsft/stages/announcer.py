@@ -1,6 +1,4 @@
-"""Puts a run's shards into the queue that workers draw from: planned shards at once, others as they are
-planned.
-"""
+"""Puts a run's shards into the queue for its workers: planned shards at once, others when planned."""
 
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,7 +17,7 @@ _LOOKED_AGAIN_S = 0.5
 
 
 class Announcer:
-    """Registers a stage and its shards planned so far with the progress board; `reading_on` adds the others."""
+    """Registers a stage and its shards planned so far on the progress board; `reading_on` adds the others."""
 
     def __init__(
         self,

@@ -123,7 +123,7 @@ class ProgressBoard:
         *,
         num_new_samples: int = 0,
     ) -> None:
-        """Records what an engine has counted since its last report; `num_new_samples` are finished samples."""
+        """Records an engine's counts since its last report; `num_new_samples` are finished samples."""
         self._get(stage).engine_samples(
             actor_id, num_new_tokens, num_in_flight, num_new_samples=num_new_samples, now_s=self._clock()
         )

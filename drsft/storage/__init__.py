@@ -32,7 +32,9 @@ def open_store(url: str) -> Store:
     if "://" in url:
         raise StorageError(f"storage {without_login(url)!r}: give a folder or s3://bucket/prefix")
     if not url.strip() or not is_nameable(url):
-        raise StorageError(f"storage {url!r} is no folder's name; give a folder or s3://bucket/prefix")
+        raise StorageError(
+            f"storage {url!r} is not the name of a folder; give a folder or s3://bucket/prefix"
+        )
     try:
         return LocalStore(Path(url).expanduser().absolute())
     except RuntimeError as error:

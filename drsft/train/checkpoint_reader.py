@@ -159,7 +159,7 @@ def _read_item(item: ReadItem, data: BytesIO, planner: LoadPlanner) -> None:
     target = planner.resolve_tensor(item).detach()
     if target.shape != part.shape:
         raise ValueError(
-            f"{item.dest_index.fqn} has the shape {tuple(part.shape)} there, {tuple(target.shape)} here"
+            f"{item.dest_index.fqn} has shape {tuple(part.shape)}, the model's has {tuple(target.shape)}"
         )
     target.copy_(part)
     planner.commit_tensor(item, target)

@@ -19,7 +19,7 @@ __all__ = ["RowOrder", "micro_batches"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowOrder:
-    """The order of rows in training. Every epoch is a permutation of all rows; its last step may have fewer."""
+    """The order of rows in training. Every epoch permutes all rows; its last step may have fewer."""
 
     num_rows: int
     batch_rows: int  # of one step, over all workers

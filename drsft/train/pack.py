@@ -75,7 +75,7 @@ class PackedRows:
         return self._count(self.loss_mask_T, rows)
 
     def loss_weight(self, rows: Sequence[int] | NDArray[np.int64], *, thought_weight: float) -> float:
-        """Returns the rows' number of loss tokens, where each token of a thought counts as `thought_weight`."""
+        """Returns the rows' number of loss tokens, where a token of a thought counts as `thought_weight`."""
         num_thought = self._count(self.thought_mask_T, rows)
         return self.num_loss_tokens(rows) - num_thought + thought_weight * num_thought
 
@@ -185,7 +185,7 @@ def best_fit(lengths: Sequence[int], *, capacity: int) -> list[list[int]]:
     rooms: list[tuple[int, int]] = []  # (room left, bin), sorted: the first that is large enough fits best
     for index, length in enumerate(lengths):
         if not 0 < length <= capacity:
-            raise ValueError(f"length {length} at {index} does not fit 1…{capacity}")
+            raise ValueError(f"the text at index {index} has {length} tokens; a row takes 1 to {capacity}")
         place = bisect_left(rooms, (length, 0))
         if place == len(rooms):
             bins.append([])

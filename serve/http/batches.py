@@ -43,7 +43,9 @@ def add_batches(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int
         A problem that finds the service full waits for room until its deadline.
         """
         if len(body.problems) > backend.config.limits.batch_problems:
-            raise Unacceptable("problems", f"at most {backend.config.limits.batch_problems} at once")
+            raise Unacceptable(
+                "problems", f"at most {backend.config.limits.batch_problems} problems in a batch"
+            )
         return _Lines(backend, key, body, request.state.request_id)
 
 

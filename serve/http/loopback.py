@@ -22,7 +22,10 @@ class LoopbackNames:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not _means_loopback(Headers(scope=scope).get("host", "")):
-            raise HTTPException(403, "ask for localhost or a loopback address")
+            raise HTTPException(
+                403,
+                "the service answers on this machine only; use localhost or a loopback address in the URL",
+            )
         await self._app(scope, receive, send)
 
 

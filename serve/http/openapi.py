@@ -19,7 +19,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         409: "the Idempotency-Key belongs to a different request",
         413: "the body is larger than `limits.body_bytes`",
         422: "a field is missing, unknown, of a wrong type, or past a limit; `errors` names it",
-        429: "the service is full or the key is past its rate; retry after Retry-After seconds",
+        429: "the service is full or the key is over its rate; retry after Retry-After seconds",
         500: "a fault of the service; its log has more under the request id",
         503: "no engine is available, or the service is draining; retry after Retry-After seconds",
         504: "the deadline passed before there was a result",

@@ -60,7 +60,9 @@ def add_streams(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int
         if last_event_id is not None:
             found = backend.streams.find(key.name, last_event_id)
             if found is None:
-                raise HTTPException(404, "no such stream, or it is too old; send the request anew")
+                raise HTTPException(
+                    404, "this stream does not exist or is too old to resume; send the request again"
+                )
             log, after = found
             return _Events(log, after=after)
         backend.service.plan(body)  # what is wrong with it is a status, not an event

@@ -65,7 +65,7 @@ def test_hidden_copies_are_no_data_and_case_is_no_kind(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.doc", "Some words.\nSome more", "not a kind of file that is read; convert it to one of"),
+        ("a.doc", "Some words.\nSome more", "its format is not supported; convert it to one of"),
         ("folder/a.doc", "problem,answer\n1+1?,2\n", "it has: .doc"),
         ("gone.csv", None, "no such file"),
         ("a.xlsx", "PK\x03\x04", "save it as CSV"),

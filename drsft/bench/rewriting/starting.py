@@ -115,7 +115,7 @@ def _config(rows: Path, use: ModelUse, folder: Path) -> dict[str, object]:
 
 
 def print_bench(starts: Sequence[Start], console: Console | None = None) -> None:
-    """Prints the seconds for each size and build, and their ratios to the first size and to the other build."""
+    """Prints the seconds for each size and build, and their ratios to the first size and the other build."""
     console = console or Console()
     sizes = list(dict.fromkeys(one.num_rows for one in starts))
     table = Table(

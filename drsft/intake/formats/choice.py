@@ -63,7 +63,7 @@ def format_of(stream: Stream, given: str | None) -> Format:
     if found is None:
         known = ", ".join(one.name for one in FORMATS)
         raise InputError(
-            f"{stream.name}: not a kind of file that is read; convert it to one of {known}, "
+            f"{stream.name}: its format is not supported; convert it to one of {known}, "
             "or say which it is: problems.reading.format"
         )
     return found

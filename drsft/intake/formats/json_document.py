@@ -120,7 +120,7 @@ def _rows_here(text: JsonText, name: str) -> Iterator[Row | BadRow]:
                 row.fields.setdefault("id", key)
             yield row
     else:
-        raise InputError(f"{name}: no list of rows lies at problems.reading.rows; name the key that has one")
+        raise InputError(f"{name}: problems.reading.rows names no list of rows; give the key of one")
 
 
 def _row(value: Any, place: str) -> Row | BadRow:

@@ -123,7 +123,7 @@ def start_continuations(
     """
     room = max_model_len - contexts.longest
     if room <= 0:
-        raise InputError(f"prompt of {contexts.longest} tokens leaves no room in {max_model_len}")
+        raise InputError(f"a prompt of {contexts.longest} tokens leaves no room for more in {max_model_len}")
     return [
         Continuation(
             mixing,

@@ -130,7 +130,7 @@ def _fail(message: str) -> NoReturn:
 
 
 def _no_date(form: str) -> NoReturn:
-    raise TemplateError("no date was given")
+    raise TemplateError("it asks for the current date, and none was given")
 
 
 def main(limit_s: int, limit_bytes: int) -> int:

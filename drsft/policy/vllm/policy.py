@@ -73,7 +73,9 @@ class VLLMPolicy:
         self, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
     ) -> list[Draw]:
         if len(prompt_ids) >= self.max_model_len:
-            raise InputError(f"prompt of {len(prompt_ids)} tokens leaves no room in {self.max_model_len}")
+            raise InputError(
+                f"a prompt of {len(prompt_ids)} tokens leaves no room for more in {self.max_model_len}"
+            )
         loop = asyncio.get_running_loop()
         prompt = SharedPrompt(list(prompt_ids), sampling)
         draws = []

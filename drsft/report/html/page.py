@@ -71,7 +71,7 @@ def render_gap(report: GapReport, *, title: str) -> str:
 
 
 def render_page(template: str, **parts: object) -> str:
-    """Returns the HTML of a Jinja template filled with the given values, in the style that all pages share."""
+    """Returns the HTML of a Jinja template filled with the given values, in the style of all pages."""
     style = style_sheet()
     page = _environment().get_template(template)
     return page.render(style=Markup(style), style_hash=_content_hash(style), **parts)

@@ -57,7 +57,7 @@ def same_answer(reference: Node, answer: Node) -> Agreement:
 
 
 def comparison_of(reference: Node, answer: Node) -> tuple[AnswerType, AnswerType, Comparison | None]:
-    """Returns the types of two answers in their plainest form, and the function that compares two such types."""
+    """Returns the types of two answers in their plainest form, and the function that compares such types."""
     first, second = type_of(_plain(reference)), type_of(_plain(answer))
     return first, second, COMPARISONS.get(frozenset((first, second)))
 

@@ -95,7 +95,7 @@ class _Evaluator:
         return result
 
     def numbers(self, first: Value, last: Value) -> range:
-        """Returns the values of a series' index; all series of a tree together have at most MAX_TERMS terms."""
+        """Returns the values of a series' index; all series of a tree may have MAX_TERMS terms together."""
         if not (mp.isint(first) and mp.isint(last)):
             raise NotANumberError("bounds of a series")
         self.num_terms += max(0, int(min(last - first, MAX_TERMS)) + 1)

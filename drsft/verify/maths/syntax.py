@@ -111,7 +111,7 @@ class Builder(Node):
 
 @dataclass(frozen=True, slots=True)
 class Said(Node):
-    """A value given in words: true or false, a time of day, a date, or the labels of options and statements."""
+    """A value given in words: true or false, a time of day, a date, or labels of options and statements."""
 
     value: bool | time | date | frozenset[str]
 
