@@ -140,7 +140,7 @@ class Ingress:
 
 
 def _shares(config: ServeConfig) -> tuple[WorkerShare, float]:
-    """Returns what the engines take, and the GPUs of the scorer.
+    """Returns the number of engines with the resources of each, and the GPUs of the scorer.
 
     Open settings depend on the cluster for which the service is built, if there is one. The scorer, and an
     engine that starts before another one stops, must fit; if there is only one GPU, the scorer gets none.

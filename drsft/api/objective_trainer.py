@@ -95,7 +95,7 @@ class ModelLoss(NamedTuple):
 
 
 class _ObjectiveLoss:
-    """The methods that `objective_trainer` puts before the trainer's own class."""
+    """The methods with which `objective_trainer` overrides the trainer's own."""
 
     _arm: Arm
     _start_model: Any
@@ -177,7 +177,7 @@ class _ObjectiveLoss:
 
 
 class _Request(NamedTuple):
-    """What the model's forward needs besides the batch."""
+    """The arguments of the model's forward besides the batch, for computing the loss."""
 
     arm: Arm
     start_model: Any

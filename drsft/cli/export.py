@@ -68,7 +68,7 @@ def _thought(run: Run) -> Thought | None:
 
 
 def _holds_thoughts(run: Run) -> bool:
-    """Returns whether this version resumed a run of an older version, which stored no turn."""
+    """Returns whether records have thoughts although the run, begun by an older version, stores no turn."""
     if run.store.exists(layout.TURN):
         return False
     return any("thought" in run.records.table(shard).schema.names for shard in run.records.done())

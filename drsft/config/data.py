@@ -1,4 +1,4 @@
-"""Settings for where problems come from and which of them are set aside."""
+"""Settings of the problems: where they come from, how they are read, and which are set aside."""
 
 import codecs
 import hashlib

@@ -85,7 +85,7 @@ def texts_of_rows(
 
 
 def _texts_of(row: Row | BadRow, columns: Columns, reading: ReadCounts, prompter: Prompter) -> list[Text]:
-    """Returns the texts of a row; none if it has to be set aside, which is noted in `reading`."""
+    """Returns the texts of a row; none if the row is set aside, with the reason counted in `reading`."""
     if isinstance(row, BadRow):
         reading.put_aside(row.place, row.kind, row.reason)
         return []

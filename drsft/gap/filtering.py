@@ -82,7 +82,7 @@ def read_filter_counts(run: Run) -> list[FilterCounts]:
 
 
 def _texts(record: dict[str, Any], data: DataView) -> tuple[Role, str, list[Any]]:
-    """Returns what is learnt from a record: token ids, and for further solutions the items of `also_kept`."""
+    """Returns the texts learnt from a record: token ids, and for further solutions items of `also_kept`."""
     if data == DataView.EXPERT:
         return Role.DEMONSTRATION, Source.EXPERT.value, [record["expert_completion_ids"]]
     if record["source"] == Source.DROPPED.value:

@@ -130,7 +130,7 @@ def _problem(row: Row | BadRow, rules: RowRules) -> Problem | QuarantinedRow:
 
 
 def _asked(row: Row, columns: Columns, *, keeps_thought: bool) -> Conversation | QuarantinedRow:
-    """Returns the row's question, or the conversation in its place."""
+    """Returns the row's question, or the conversation that ends with it."""
     if columns.messages is None:
         question = _value(row, "question", columns.candidates("question"))
         return question if isinstance(question, QuarantinedRow) else Conversation(question=question)
@@ -161,7 +161,7 @@ def _demonstration(row: Row, columns: Columns, asked: Conversation) -> str | Qua
 
 
 def _value(row: Row, name: FieldName, candidates: Sequence[str]) -> str | QuarantinedRow:
-    """Returns the text of a column, exactly as in the row, or the row set aside."""
+    """Returns the text of a column, exactly as in the row, or the reason to set the row aside."""
     column = find_column(row.fields, candidates)
     if column is None:
         wanted = " or ".join(map(repr, candidates))
@@ -178,7 +178,7 @@ def _value(row: Row, name: FieldName, candidates: Sequence[str]) -> str | Quaran
 
 
 def _why_no_text(row: Row, column: str, name: FieldName) -> str:
-    """Returns what is in the field instead of a text, and how to reach a text within it."""
+    """Returns the end of a message: what the field holds instead of a text, and how to name one inside it."""
     for field_name in template_fields(column):
         match value_at(row.fields, field_name):
             case {**members} if members:

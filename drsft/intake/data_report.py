@@ -63,7 +63,7 @@ class DataReport:
 
 @dataclass(slots=True)
 class _Passing:
-    """Counts the rows on their way to the checks, and keeps the first ones for their fields."""
+    """Counts the rows before they are checked, and keeps the first ones to describe their fields."""
 
     names: Mapping[str, Sequence[str]]  # of the columns by role
     on_row: Callable[[int], None]

@@ -45,7 +45,9 @@ def _at_home(path: str) -> str:
     try:
         return str(Path(path).expanduser())
     except RuntimeError as error:
-        raise InputError(f"problems.path {path!r}: no such user; write the home folder out") from error
+        raise InputError(
+            f"problems.path {path!r}: no user has this name; write the path without ~"
+        ) from error
 
 
 def _exists(path: str) -> bool:

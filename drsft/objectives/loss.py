@@ -228,7 +228,7 @@ def _logit_gradient(
 
 
 def _written(part: Numbers, place: slice, labels_N: Tensor, *, into: Numbers | None) -> Numbers:
-    """Writes the numbers of some rows to their place in `into` and returns it.
+    """Writes the results of some rows to their place in `into`, and returns `into`.
 
     If `into` is None, it is allocated for all tokens. Joining parts at the end would scatter small tensors
     among a chunk's large temporaries: the C library could not reuse that memory, and a loss of 16,384 tokens

@@ -118,7 +118,9 @@ def shape_of(config: Any) -> ModelShape:
 
 
 def model_size(location: str, dtype: str) -> ModelSize:
-    """Returns the sizes in memory by the model's config.json, without norms and biases."""
+    """Returns a model's parameters, and the bytes of its weights and of its cache per token, from its
+    config.json.
+    """
     return model_shape(location).size(dtype)
 
 

@@ -82,7 +82,7 @@ class EndRequests:
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _begin_end(self) -> bool:
-        """Begins the end; returns False if it has already begun."""
+        """Marks that this process is ending; returns False if it was already."""
         if self._may_end.acquire(blocking=False):
             self._ended_s = time.monotonic()
             return True

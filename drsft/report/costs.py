@@ -61,7 +61,7 @@ def time_at_work(work: Iterable[Work]) -> dict[str, float]:
 
 
 def _told(work: Iterable[Work | None]) -> list[Work]:
-    """Returns the work whose worker is known: commits of the first versions do not store it."""
+    """Returns the items of `work` with a known worker, which commits of the first versions do not store."""
     return [one for one in work if one is not None and one.worker is not None]
 
 

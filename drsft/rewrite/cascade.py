@@ -110,7 +110,7 @@ async def rewrite_one(
 
 @dataclass(slots=True, kw_only=True)
 class _Cascade:
-    """One problem in flight; `attempts` grows with every sample."""
+    """The state of one problem in the cascade; `attempts` grows with every sample."""
 
     problem: Problem
     policy: Policy

@@ -46,7 +46,7 @@ def leaked_phrase(text: str, question: str) -> str | None:
 
 
 def _mentions(asked: str, said: str) -> bool:
-    """Returns whether the question has these words; "teachers" counts for "teacher", no other plural does."""
+    """Returns whether the question contains these words; words for a teacher also count in the plural."""
     plural = "s?" if re.fullmatch(_TUTOR, said) else ""
     return re.search(rf"\b{re.escape(said)}{plural}\b", asked) is not None
 

@@ -61,7 +61,7 @@ async def sample_in_waves(
 
 
 class _PhaseSampler:
-    """One phase of one problem in flight."""
+    """The state of one phase of one problem while it samples."""
 
     def __init__(
         self,

@@ -104,7 +104,7 @@ def _read(problems: Problems) -> tuple[Problems, list[Row | BadRow]]:
 
 
 def _read_western(problems: Problems, rows: list[Row | BadRow]) -> tuple[Problems, list[Row | BadRow]]:
-    """Returns the rows decoded as Windows' Western encoding, if they are not UTF-8 and have accents within
+    """Returns the rows decoded as cp1252 (Windows, Western), if they are not UTF-8 and have accents within
     words.
     """
     if problems.reading.encoding is not None or not any(

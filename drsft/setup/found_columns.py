@@ -212,7 +212,7 @@ class _Finder:
         return self._without_repeats(self._choose(Role.QUESTION, candidates))
 
     def _without_repeats(self, question: str) -> str:
-        """Returns the template's last field by itself if its texts contain those of the others."""
+        """Returns the template's last field alone if its texts already contain those of the other fields."""
         *others, last = template_fields(question)
         return last if others and all(self.texts.hold(last, other) for other in others) else question
 

@@ -58,7 +58,7 @@ STAGES = ("rewrite", "gap", "train", "evaluate", "report")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Start:
-    """The objects that rounds share in one start of a run. `connect` connects to Ray, once."""
+    """The objects that all rounds use in one start of a run. `connect` connects to Ray, once."""
 
     run: Run
     planning: Planning
@@ -141,7 +141,7 @@ def _run_pipeline(config: RunConfig, *, stages: Sequence[str], console: Console,
 
 
 def _begin_planning(run: Run, stages: Sequence[str], say: Callable[[str], None]) -> Planning:
-    """Reads all problems; or, if rewriting can begin with the first ones, only these."""
+    """Reads all problems, or only the first ones if rewriting can begin with them."""
     planning = plan_run(run, on_plan=lambda plan: say(describe_plan(plan)))
     before = run.plan()
     is_rewritten = before is not None and rewriting.is_complete(run, before)
@@ -164,7 +164,7 @@ def _run_rounds(start: _Start) -> None:
 
 
 def _waits_for(one: Round, start: _Start) -> str | None:
-    """Returns what these stages of a later round have to wait for, or None."""
+    """Returns the reason why these stages of a later round cannot run yet, or None."""
     if not one.has_target:
         return f"round {one.number - 1} is not trained yet"
     if "rewrite" not in start.stages and not rewriting.is_complete(one.run, start.plan):

@@ -275,9 +275,9 @@ class _Interruption:
         return is_new or self._is_ending
 
     def _was_asked_to_end(self) -> bool:
-        """Returns whether the run was asked to end, as the first worker knows.
+        """Returns whether the run was asked to end, on all workers as the first one found.
 
-        The others do not ask the board.
+        Only the first worker asks the board.
         """
         return self._board is not None and bool(ray.get(self._board.is_draining.remote()))
 

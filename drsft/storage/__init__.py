@@ -38,4 +38,4 @@ def open_store(url: str) -> Store:
     try:
         return LocalStore(Path(url).expanduser().absolute())
     except RuntimeError as error:
-        raise StorageError(f"storage {url!r}: no such user; write the home folder out") from error
+        raise StorageError(f"storage {url!r}: no user has this name; write the path without ~") from error

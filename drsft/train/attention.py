@@ -84,9 +84,9 @@ def use_document_attention(causal_lm: Any) -> None:
 
 
 def _keeps_documents_apart(causal_lm: Any) -> bool:
-    """Returns whether twelve tokens get equal states together and by document.
+    """Returns whether twelve tokens of two documents get the same states together as each document by itself.
 
-    The trial attention stays set.
+    The attention function that is tried stays set.
     """
     device = next(causal_lm.parameters()).device
     config = causal_lm.config.get_text_config()

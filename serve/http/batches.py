@@ -50,7 +50,7 @@ def add_batches(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int
 
 
 class _Lines(StreamingResponse):
-    """Lines in order of completion.
+    """The lines of a batch's response, in order of completion.
 
     Raises Rejected, before the response begins, if too many problems wait already.
     """

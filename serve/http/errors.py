@@ -115,7 +115,7 @@ def _body(status: int, detail: str, request_id: str, errors: Sequence[dict[str, 
 
 
 def _field_error(error: Mapping[str, Any]) -> dict[str, str]:
-    """Returns where and what is wrong, without the value, which may be a secret or megabytes long."""
+    """Returns which field is wrong and why, without its value, which may be secret or megabytes long."""
     location = [str(part) for part in error["loc"] if part != "body"]
     return {"field": _shortened(".".join(location)) or "body", "message": str(error["msg"])}
 

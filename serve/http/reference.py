@@ -97,7 +97,7 @@ def http_reference() -> str:
 
 
 def _contract() -> Json:
-    """Returns the OpenAPI page. No request is made, so there is no model behind the routes."""
+    """Returns the OpenAPI document. It needs no requests, so no model is loaded."""
     settings = {"target": {"model": "embedded"}, "access": {"open_on_loopback": True}}
     config = ServeConfig.model_validate(settings)
     backend = Backend(config, cast(RewriteService, None), num_pending=_none, model_fingerprint="")

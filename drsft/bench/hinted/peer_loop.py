@@ -1,6 +1,7 @@
 """The bench's peer: Hinted Decoding one problem at a time, without a cache, as the authors' release runs it.
 
-Two forwards over everything for each token, batch 1, and the rules written out plainly.
+It runs two forwards over the whole text for each token, with batch size 1, and follows the paper's rules step
+by step.
 """
 
 import math
@@ -25,7 +26,7 @@ def decode_one_by_one(
     stop_ids: frozenset[int],
     decode: Callable[[Sequence[int]], str],
 ) -> tuple[int, ...]:
-    """Returns the greedy continuation of one problem under the linear schedule."""
+    """Returns the greedy continuation of one problem, with the two contexts mixed by the linear schedule."""
     out: list[int] = []
     is_answered = False
     while len(out) < max_tokens and not (out and out[-1] in stop_ids):

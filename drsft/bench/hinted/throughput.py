@@ -1,6 +1,7 @@
-"""Measures both engines of Hinted Decoding against one problem at a time, checks equalities, and adds stress.
+"""Measures both engines of Hinted Decoding beside decoding one problem at a time.
 
-The problems are those that drsft ships; all sides decode the same problems greedily, in turn.
+All sides decode the same problems, those that drsft ships, greedily and in turn. The bench also checks that
+they give the same tokens, and counts what goes wrong when an engine has too little memory.
 """
 
 import asyncio
@@ -43,8 +44,8 @@ STRESS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stress:
-    """Counts from decoding pairs under a stress setting: results unlike the torch engine's, and pairs decoded
-    again.
+    """Counts from decoding pairs (a problem's two contexts) under stress: results unlike the torch engine's,
+    and repeats.
     """
 
     setting: str
@@ -182,7 +183,8 @@ def _decode_all(
 def _claims(
     engine: HintedDecoder, policy: Policy, contexts: Sequence[Contexts], alone: Sequence[tuple[int, ...]]
 ) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yields each required equality with how many pairs meet it, out of how many.
+    """Yields each equality that must hold, with the number of pairs for which it does and the number of all
+    pairs.
 
     Greedy decoding must equal decoding one by one; each context alone must equal plain decoding of its
     prompt.
@@ -209,7 +211,7 @@ References = dict[float, tuple[Sequence[Contexts], Sampling, list[tuple[int, ...
 
 
 def _references(engine: HintedDecoder, contexts: Sequence[Contexts]) -> References:
-    """Returns what an engine without memory pressure decodes, by temperature."""
+    """Returns the completions of an engine with enough memory, by temperature."""
     samplings = (
         _greedy(),
         Sampling(num_samples=1, temperature=0.3, top_p=0.95, max_tokens=MAX_TOKENS, seed=7),

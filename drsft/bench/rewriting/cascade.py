@@ -133,7 +133,7 @@ def _config(use: ModelUse, num_problems: int, wave_size: int) -> RunConfig:
 
 
 def _work(config: RunConfig) -> dict[str, Any]:
-    """Returns what the peers have to sample, with the verdicts."""
+    """Returns the requests that the peers have to sample, with the verdicts on them."""
     prompter = target_prompter(config.target)
     phases: dict[Phase, SamplingPhase] = {
         Phase.SELF_ALIGN: config.rewrite.self_align,

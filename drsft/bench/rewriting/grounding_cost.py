@@ -129,7 +129,7 @@ async def _check_all(
 
 
 async def _check(record: Record, policy: ScoringPolicy, prompter: Prompter, settings: Grounding) -> None:
-    """Scores what the check had scored for a record, as the cascade does."""
+    """Scores the same texts that the grounding check scored for a record, as the cascade does."""
     check = GroundingCheck(record.problem, record.prompt_ids, policy, prompter)
     await asyncio.gather(
         *(

@@ -1,4 +1,5 @@
-"""`drsft bench start`: from the command to the first shard that is committed, for files of several sizes.
+"""`drsft bench start`: measures the time from the command to the first committed shard, for files of several
+sizes.
 
 Every completion is one token long and shards are small, so the first commit comes shortly after the first
 sampled token. The commit is visible from outside the process, so another checkout is measured in the same

@@ -46,8 +46,8 @@ def block_findings(tree: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _shift_alignment(block: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yields errors of which logit predicts which token, from a record's token ids through the loss mask to
-    the loss.
+    """Checks which logit predicts which token, from a record's token ids through the loss mask to the loss;
+    yields the errors.
     """
     ids, prompt_len = block["input_ids"][0], block["prompt_len"]
     record = {"problem_id": "p", "source": Source.OWN.value, "prompt_ids": ids[:prompt_len]}
@@ -77,8 +77,8 @@ def _loss(logits_NV: Tensor, labels_N: Tensor, objective: Sft | Dft) -> tuple[Te
 
 
 def _normalisation(block: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yields errors of the micro-batch losses: each divided by the step's token count, they must sum to the
-    token mean.
+    """Checks that micro-batch losses, each divided by the step's token count, sum to the token mean; yields
+    the errors.
     """
     head = Head(weight_VD=torch.eye(2, dtype=torch.float64))
     num_tokens = sum(len(losses) for losses in block["micro_batches"])
@@ -93,8 +93,8 @@ def _normalisation(block: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def _moving_average(block: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yields errors of iw-SFT's control variant: the sequence weight at its temperature and limit, and
-    PyTorch's EMA.
+    """Checks iw-SFT's control variant (the sequence weight at its temperature and limit, and PyTorch's EMA);
+    yields errors.
     """
     log_ratio_M = _tensor(block["seq_logq_minus_logref_mean"])
     objective = IwSft(temperature=block["temp"], max_weight=1000.0)

@@ -29,7 +29,9 @@ class _Result(NamedTuple):
 
 
 def method_findings(case: Case, method: Method) -> Iterator[Finding]:
-    """Yields weights, per-token losses, loss and gradient, each computed in both ways."""
+    """Yields how far weights, per-token losses, loss and gradient are from the expected numbers, computed in
+    both ways.
+    """
     for way, compute in (("plain", _plain), ("fused", _fused)):
         try:
             result = compute(case, method)
@@ -41,7 +43,7 @@ def method_findings(case: Case, method: Method) -> Iterator[Finding]:
 
 
 def statistics_findings(case: Case) -> Iterator[Finding]:
-    """Yields the errors of log p, of the entropy, of φ = log p + entropy, and of φ's summary."""
+    """Yields how far log p, the entropy, φ = log p + entropy, and φ's summary are from those expected."""
     statistics = token_statistics(case.logits_NV, _identity(case), case.labels_N, chunk_tokens=CHUNK_TOKENS)
     phi_N = statistics.phi_N
     found = {

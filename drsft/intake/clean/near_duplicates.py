@@ -71,8 +71,8 @@ class NearDuplicateScreen:
         return None
 
     def _group(self, problem: Problem, of_question: list[str]) -> int:
-        """Returns a hash of what two problems must share before they are compared at all: kind, numbers,
-        answer.
+        """Returns the hash of kind, numbers and answer, which two problems must share before they are
+        compared at all.
         """
         key = [problem.kind]
         if self._config.numbers_distinguish:

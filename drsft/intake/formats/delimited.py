@@ -144,9 +144,10 @@ def _dialect_of(stream: Stream, reading: Reading) -> _Dialect:
 
 
 def _quoted_or_not(stream: Stream, quoted: _Dialect, plain: _Dialect) -> tuple[tuple[float, int], _Dialect]:
-    """Returns whether quotes enclose cells, with the regularity of the records read so.
+    """Returns the better of two dialects, with and without quotes around cells, and how regular its records
+    are.
 
-    They do, unless the records are more regular without.
+    Quotes enclose cells unless the records are more regular without them.
     """
     with_quotes, without = (_regularity(_sampled(stream, one)) for one in (quoted, plain))
     return (without, plain) if without[0] > with_quotes[0] else (with_quotes, quoted)

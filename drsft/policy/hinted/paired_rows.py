@@ -175,7 +175,7 @@ class PairedRows:
         return complete
 
     def _in_step(self) -> tuple[list[int], list[int], list[Pair]]:
-        """Returns rows and pairs that draw now; their unconfirmed tokens are dropped."""
+        """Returns the pairs that draw a token in this step, with their rows; drops unconfirmed tokens."""
         hinted, plain, pairs = [], [], []
         for hinted_index, plain_index, hinted_row, plain_row in self._complete or ():
             pair = hinted_row.pair

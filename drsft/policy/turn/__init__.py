@@ -1,3 +1,3 @@
-"""Derives the assistant's turn from a model's chat template, once, by rendering test conversations
-(probes).
+"""Derives the layout of the assistant's turn (what surrounds an answer) from renderings of a model's chat
+template.
 """

@@ -32,7 +32,7 @@ __all__ = ["derive"]
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A head or a tail, and the reason if it is not the template's own."""
+    """A head or a tail, and the reason if the template does not write it itself."""
 
     text: str
     reason: str | None = None
@@ -119,7 +119,7 @@ def _check_thought(thought: Thought | None) -> None:
 
 
 def _named(texts: Mapping[str, str], named: ThoughtMarkers, read: Thought | None) -> Thought:
-    """Returns the thought with the user's markers.
+    """Returns the layout of a thought with the markers that the user configured.
 
     The text around them is the template's if it writes the same.
     """
@@ -290,7 +290,7 @@ def _difference(prompt: str, head: _Part, tail: _Part, texts: Mapping[str, str])
 
 
 def _rewrites(texts: Mapping[str, str]) -> str | None:
-    """Returns a reason if the template changes the inside of an answer.
+    """Returns a warning if the template changes the text of an answer, else None.
 
     A model's sampled text is never changed.
     """

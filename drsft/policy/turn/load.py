@@ -1,4 +1,6 @@
-"""Loads a target's tokenizer and chat template, tries it on the probes, and derives the turn."""
+"""Loads a target's tokenizer and chat template, and derives the assistant's turn from renderings of test
+conversations.
+"""
 
 from datetime import UTC, datetime
 from typing import Any

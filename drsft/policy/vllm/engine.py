@@ -154,7 +154,7 @@ def build_engine(target: Target, options: Mapping[str, Any], *, on_phase: OnPhas
 
 
 def _count_no_ranks() -> None:
-    """Leaves out what nobody reads: the rank of each token whose log-prob is asked for.
+    """Stops vLLM from computing the rank of each token whose log-prob is requested; drsft does not read it.
 
     vLLM 0.32 compares it with the whole vocabulary. On a CPU that was 82 of some 500 samples of a profile of
     the real model's grounding check (vocabulary 49,152).
@@ -165,7 +165,7 @@ def _count_no_ranks() -> None:
 
 
 def _no_ranks(logprobs: Any, token_logprobs: Any) -> Any:
-    """Zeros in the place of ranks. Shapes: (N, V), (N, 1) -> (N,)."""
+    """Returns zeros instead of ranks. Shapes: (N, V), (N, 1) -> (N,)."""
     import torch
 
     return torch.zeros(len(token_logprobs), dtype=torch.int64)

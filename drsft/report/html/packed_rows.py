@@ -58,7 +58,7 @@ def _row(row: BrowsedRow, *, is_brief: bool) -> dict[str, Any]:
 
 
 def _text(shown: ShownText) -> dict[str, Any]:
-    """Returns the text for the page.
+    """Returns a text with its tokens and scores as the page's script reads it.
 
     `cuts` are token lengths in UTF-16 units, `phi` is in tenths of a nat.
     """

@@ -65,7 +65,7 @@ def chosen_letters(text: str, offered: dict[str, str], *, asks_for_wrong: bool =
 
 
 def _alone(text: str, offered: dict[str, str]) -> Letters | None:
-    """Returns letters that stand by themselves, or apart from a sentence at its start or end."""
+    """Returns letters that are the whole text, or are separate from a sentence at its start or end."""
     bare = text.strip().removeprefix("Both ")
     if LIST.fullmatch(bare.rstrip(".。")) and (letters := letters_of(bare, offered)) is not None:
         return letters

@@ -129,7 +129,9 @@ def _without_afterthought(sentence: str) -> str:
 
 
 def _stated_at_end(sentence: str) -> str | None:
-    """Returns several values under names or after a verb, or what a sentence without any number says."""
+    """Returns the several values that a sentence gives by name or after a verb, or a sentence without numbers
+    itself.
+    """
     if (statements := _STATEMENTS.search(sentence)) is not None:
         return statements[1] or statements[2]
     if (dated := _DATE_AT_END.search(sentence)) is not None and is_readable(dated[1]):

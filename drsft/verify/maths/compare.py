@@ -72,7 +72,9 @@ def _approximation(node: Node) -> Node | None:
 
 
 def _same_said(reference: Node, answer: Node) -> Agreement:
-    """Compares a time with a clock of twelve hours, and labels with numbers that stand once each."""
+    """Compares a time with a number or ratio on a clock of twelve hours, and labels such as (1)(3) with
+    numbers.
+    """
     said, other = (reference, answer) if isinstance(reference, Said) else (answer, reference)
     match said:
         case Said(time() as clock):

@@ -115,7 +115,7 @@ def _mixed(whole: Node, part: Node) -> Node | None:
 
 
 class _Parser:
-    """The tokens with a position, and the state between them."""
+    """The tokens, the position of the next one, and the state of the parse."""
 
     def __init__(self, tokens: list[Token]) -> None:
         self.tokens = [*tokens, END, END, END]  # for looks ahead

@@ -226,7 +226,7 @@ def _same_quantities(reference: Quantity, answer: Quantity) -> Agreement:
 
 
 def _telling_words(unit: Unit) -> set[str]:
-    """Returns the words of a label that distinguish it: "marbles left" are marbles, "red marbles" are red."""
+    """Returns the words that distinguish a label: "marbles" for "marbles left", "red" for "red marbles"."""
     return {label_of(word) for name, _ in unit for word in name.split()} - FILLERS
 
 

@@ -167,7 +167,7 @@ class WorkerSupervisor:
             self._replace_worker()
 
     def _handle_worker_death(self, worker: WorkerProcess) -> None:
-        """Sends the case again after a first death, which another program may have caused; then fails it."""
+        """Sends the case again after a first death, which may have another cause; else makes it UNJUDGED."""
         if self._in_flight and self._in_flight[0][0].num_deaths == 0 and not self._stopping.is_set():
             self._in_flight[0][0].num_deaths += 1
             self._replace_worker()

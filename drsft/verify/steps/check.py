@@ -178,7 +178,9 @@ def _in_mathematics(content: str, position: int) -> Iterator[Checked]:
 
 
 def _equation(part: str, position: int) -> Iterator[Checked]:
-    """Checks an equation side by side, so that an unreadable side costs only its own two steps."""
+    """Checks each pair of neighbouring sides of an equation, so that an unreadable side costs only its two
+    pairs.
+    """
     if re.search(r"[<>≤≥≈]|\\(?:le|ge|lt|gt|ne|approx|equiv|sim|in|mid|pm|mp)(?![a-z])|!=|:=", part):
         return
     written = [side.strip(" .,;:") for side in part.split("=")]
