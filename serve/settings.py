@@ -30,7 +30,9 @@ class Access(Frozen):
 
     @model_validator(mode="after")
     def is_one_of_both(self) -> "Access":
-        if self.open_on_loopback == (self.keys_file is not None):
+        if self.open_on_loopback and self.keys_file is not None:
+            raise ValueError("keys_file needs open_on_loopback: false; with true the service takes no keys")
+        if not self.open_on_loopback and self.keys_file is None:
             raise ValueError("set keys_file, or open_on_loopback: true for this machine alone")
         return self
 

@@ -17,6 +17,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 GENERATED = {"index.md", "cli.md"}  # make docs
 MAX_LINE_CHARS = 120
 LINK = re.compile(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)")
+LIST_ITEM = re.compile(r"(?:[-*]|\d+\.) ")
 COMMAND = re.compile(r"^(?:\$ )?(?:[A-Z_]+=\S+ )*(drsft|make|python -m tests\.)")
 
 
@@ -44,6 +45,26 @@ def test_links_lead_to_pages_and_headings_that_are_there(page: Path) -> None:
         assert linked.exists(), f"{page.name}: {link}"
         if anchor:
             assert anchor in set(_anchors(linked)), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_blocks_inside_a_list_are_indented_as_the_site_and_github_both_read_them(page: Path) -> None:
+    """Four spaces continue an item or nest a list, eight are code, and a blank line ends such a block.
+
+    The site shows anything else as running text, or nested items among the outer ones.
+    """
+    lines = page.read_text().splitlines()
+    in_list, in_block, wrong = False, False, []
+    for before, line in zip(["", *lines], lines, strict=False):
+        indent = len(line) - len(line.lstrip())
+        is_item, is_outer = bool(LIST_ITEM.match(line.lstrip())), bool(line) and indent == 0
+        in_list = (is_item and is_outer) or (in_list and not is_outer)
+        begins_block = in_list and not before and indent > 0
+        is_misplaced = (begins_block or is_item) and indent not in (0, 4) and indent < 8
+        if in_list and (is_misplaced or (is_outer and in_block and before)):
+            wrong.append(line)
+        in_block = in_list and not is_outer and (in_block or begins_block)
+    assert not wrong
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)

@@ -95,8 +95,10 @@ def test_a_malformed_file_is_one_line_that_keeps_its_content_to_itself(tmp_path:
 
 
 def test_access_needs_keys_or_an_explicit_word() -> None:
-    with pytest.raises(ValueError, match="open_on_loopback"):
+    with pytest.raises(ValueError, match="set keys_file, or open_on_loopback"):
         Access()
+    with pytest.raises(ValueError, match="keys_file needs open_on_loopback: false"):
+        Access(keys_file="keys", open_on_loopback=True)
 
 
 @given(amounts=st.lists(st.integers(1, 50), min_size=1, max_size=60), gap_s=st.floats(0.01, 3))
