@@ -10,7 +10,7 @@ _CLOCK = re.compile(r"(\d{1,2})(?:\s*:\s*([0-5]\d))?(?::([0-5]\d))?\s*([ap])\.?\
 _MONTH = r"[A-Z][a-z]{2,8}"
 _DAY = re.compile(rf"\d{{4}}-\d{{2}}-\d{{2}}|{_MONTH}\.? \d{{1,2}} \d{{4}}|\d{{1,2}} {_MONTH} \d{{4}}")
 _DAY_FORMS = ("%Y-%m-%d", "%B %d %Y", "%b %d %Y", "%d %B %Y", "%d %b %Y")
-_NUMBERED = re.compile(r"(?:\(\s*(\d{1,2})\s*\)[\s,;、]*(?:and|和)?\s*){2,}")
+_NUMBERED = re.compile(r"(?:\(\s*(\d{1,2})\s*\)[\s,;、]*(?:and|和)?\s*){2,}(?:(?:正确|成立)\s*)?")
 
 
 def said_by(text: str) -> bool | time | date | frozenset[str] | None:

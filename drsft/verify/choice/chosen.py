@@ -1,6 +1,7 @@
 """Finds the letters that a text chooses, in this order of trust:
 
-1. a formal statement (box, tag, field, mark) that names letters; a box only where none are announced;
+1. a formal statement (box, tag, field, mark) that names letters; a box only where none are announced, or
+   with letters alone behind the last announcement;
 2. the last announcement ("the answer is (C)", 故选C), or "C is correct" where none is announced;
 3. options discussed one by one, of which one is called right;
 4. letters alone, a text that opens with its letter, a small letter at the end;
@@ -22,6 +23,7 @@ from drsft.verify.choice.claims import (
     without_rejected,
 )
 from drsft.verify.choice.offered import LIST, Letters, letters_of, named_in
+from drsft.verify.extraction.formal import boxes
 from drsft.verify.extraction.order import find_answers
 from drsft.verify.extraction.sentences import is_refusal, last_sentence
 from drsft.verify.extraction.statement import FORMAL, Place
@@ -53,7 +55,8 @@ def chosen_letters(text: str, offered: dict[str, str], *, asks_for_wrong: bool =
         if found.place not in FORMAL:
             break
         letters = letters_of(found.text, offered)
-        if letters is not None and not (found.place is Place.BOX and announced):
+        is_overridden = found.place is Place.BOX and announced and not _is_last_letter(found.text, text)
+        if letters is not None and not is_overridden:
             return letters
     return (
         announced
@@ -62,6 +65,12 @@ def chosen_letters(text: str, offered: dict[str, str], *, asks_for_wrong: bool =
         or without_rejected(_by_text(text, offered), text)
         or left_letters(text)
     )
+
+
+def _is_last_letter(box: str, text: str) -> bool:
+    """Returns whether a text's last box holds letters alone and no announcement follows it."""
+    rest = text[boxes(text)[1] :]
+    return bool(LIST.fullmatch(box)) and not announced_letters(rest, frozenset(), asks_for_wrong=False)
 
 
 def _alone(text: str, offered: dict[str, str]) -> Letters | None:

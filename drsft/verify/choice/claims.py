@@ -66,6 +66,12 @@ _REJECTED_BEFORE = re.compile(
 )
 # "Answer: A. 1 B. 2 C. 3" repeats the options and chooses none.
 _LISTS_OPTIONS = re.compile(r"\s*[.．、:：)][^\n]*?\bB\s*[.．、:：)][^\n]*?\bC\s*[.．、:：)]")
+# "Many people pick D", "one might choose A": no choice of the text.
+_BY_OTHERS = re.compile(
+    r"\b(?:people|students|solvers|guessers|many|some|most|others|they|you|one|who|might|may|could)\s+"
+    r"(?:(?!(?:I|we)\b)\w+\s+)?$",
+    re.IGNORECASE,
+)
 _RETRACTS = re.compile(
     r"\bwait\b|\bactually\b|\bcorrection\b|\bmistake\b|\bno,|\bon second thought|更正|不对", re.IGNORECASE
 )
@@ -99,9 +105,13 @@ def announced_letters(text: str, offered: Letters, *, asks_for_wrong: bool) -> L
     the first two, a "C is correct" counts only when the announcement is retracted later; otherwise it
     discusses one option. `asks_for_wrong` says that the question asks for a wrong option.
     """
-    announced = list(_announcements(text, asks_for_wrong=asks_for_wrong))
-    right = list(_called_right(text, asks_for_wrong=asks_for_wrong))
-    right = [claim for claim in right if not offered or claim.letters <= offered]
+    announced, right = (
+        [claim for claim in claims if not offered or claim.letters <= offered | {OR}]
+        for claims in (
+            _announcements(text, asks_for_wrong=asks_for_wrong),
+            _called_right(text, asks_for_wrong=asks_for_wrong),
+        )
+    )
     if announced and not _RETRACTS.search(text, announced[-1].position):
         return announced[-1].letters
     last = max([*announced, *right], key=lambda claim: claim.position, default=None)
@@ -112,7 +122,9 @@ def _announcements(text: str, *, asks_for_wrong: bool) -> Iterator[_Claim]:
     for match in _STATED.finditer(text):
         letters = match["letters"] or match["compact"]
         is_taken_back = not asks_for_wrong and _REJECTS.match(text, match.end())
-        if not is_taken_back and not (letters == "A" and _LISTS_OPTIONS.match(text, match.end())):
+        is_by_others = match["noun"] is None and _BY_OTHERS.search(text[: match.start()][-40:])
+        is_list = letters == "A" and _LISTS_OPTIONS.match(text, match.end())
+        if not is_taken_back and not is_by_others and not is_list:
             yield _Claim(match.start(), _letters_in(letters))
 
 

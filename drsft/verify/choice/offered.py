@@ -19,6 +19,7 @@ _OPTION = re.compile(
     r"(?:(?<=^)|(?<=[\s,;'\"\[|]))[(\[（]?([A-Za-z])\s?[)\].:：、．）](?=\s*\S)", re.MULTILINE
 )
 FONT = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textit)\s*\{([^{}]*)\}")
+_QUOTED = re.compile(r"[\[(]?\s*['\"]([A-Z])['\"]\s*[\])]?")  # ["A", "C"]
 _REJECTS_NEXT = re.compile(
     r"(?:\b(?:not|cannot|neither|nor|never|except|than|unlike|without)|n['’]t|instead of|不是|并非)"
     r"(?: (?!(?:but|rather|it|is|so|and)\b)[\w']+){0,3}\s*$"
@@ -57,7 +58,8 @@ def options_of(question: str) -> dict[str, str]:
 
 def letters_of(answer: str, offered: dict[str, str]) -> Letters | None:
     """Returns the letters of the options that a short answer names, by letter, text or value."""
-    answer = FONT.sub(r" \1 ", answer).strip().strip("$*_`\"' ").rstrip(".。 ").strip()
+    answer = _QUOTED.sub(r"\1", FONT.sub(r" \1 ", answer)).strip()
+    answer = answer.strip("$*_`\"' ").rstrip(".。 ").strip()
     if not answer or len(answer) > 500:
         return None
     wanted = _plain(answer)

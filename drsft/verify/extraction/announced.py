@@ -43,6 +43,8 @@ _ELABORATES = re.compile(
 
 _QUOTES = re.compile(r"^(?:\\?[\"'`“])+")
 
+_OPENING = ("let", "we", "first", "okay", "ok", "sure")  # "Answer: Let me see."
+
 _STEPWISE = re.compile(r"(?:step|schritt|étape|paso|passo|шаг|步骤)[^.:\n]{0,15}$", re.IGNORECASE)
 
 
@@ -87,6 +89,7 @@ def _is_heading(statement: str, announced: str) -> bool:
     """Returns whether an announcement is a heading of what follows: "Answer: A crate holds 6 jars and there
     are 7."
     """
-    is_sentence = len(re.findall(r"[^\W\d_]{2,}", MATH.sub("", statement))) >= 4
+    words = re.findall(r"[^\W\d_]{2,}", MATH.sub("", statement))
+    is_sentence = len(words) >= 4 or (len(words) > 1 and words[0].lower() in _OPENING)
     rest = announced[len(statement) :].split("\n\n")[0]
     return is_sentence and bool(NUMBER.search(rest))

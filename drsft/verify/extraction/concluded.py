@@ -47,7 +47,7 @@ _NAME = re.compile(r"\b([A-Za-z](?:_\{?\w\}?)?)\s*=")
 # What a sentence without a number says: "it is odd", "it falls on a Friday", "there are no roots", "Yes, it".
 _SAID = re.compile(
     r"(?:\b(?:is|are|was|were|becomes?|remains?|fac(?:es?|ing)|points?|pointing|head(?:s|ing)|falls\son|on)\s+(?:(?:therefore|thus|indeed|a|an)\s+)?([A-Za-z]{3,}(?:-[a-z]+)*)"
-    r"|^[Tt]here\s+(?:is|are)\s+(no\s[^.,;]+)|^(yes|no)\s*,.*)\W*$",
+    r"|(?:^|\bthat\s)[Tt]here\s+(?:is|are)\s+(no\s[^.,;]+)(?:,\s+which\b.*)?|^(yes|no)\s*,.*)\W*$",
     re.IGNORECASE,
 )
 _DATE_AT_END = re.compile(
@@ -67,9 +67,13 @@ _COUNTS_AT_END = re.compile(
 _FURTHER_VALUE = re.compile(r"\s*(?:,|\bor\b|\band\b)\s*[-−]?\d")  # x = -4 or 4
 # The numbers of statements: "正确的是①④", "the true ones are (1) and (3)".
 _AND = r"(?:,\s*(?:and\s+)?|\s+and\s+)"
+_STATEMENT = r"(?:\(\d{1,2}\)|[①-⑳])"
 _STATEMENTS = re.compile(
     r"(?:(?:[是为有选:：]|\b(?:is|are):?\s|^)\s*([①-⑳](?:(?:[\s、,，和与]|\band\s)*[①-⑳])*)"
-    rf"|\bare:?\s+(\(\d{{1,2}}\)(?:{_AND}\(\d{{1,2}}\))+))[。.*\s]*$"
+    rf"|\bare:?\s+(\(\d{{1,2}}\)(?:{_AND}\(\d{{1,2}}\))+)"
+    rf"|^(?:\W*(?:so|thus|hence|therefore|only)\b,?\s)*(?:only\s)?(?:(?:the\s)?[a-z]+s\s)?({_STATEMENT}(?:{_AND}{_STATEMENT})*)\s?"
+    r"(?:(?:are|is)\s(?:the\s)?(?:correct|true|right)(?:\sones?)?|(?:是|都|均)*(?:正确|成立)的?))[。.*\s]*$",
+    re.IGNORECASE,
 )
 _SPLIT_PRODUCT = re.compile(r"(?<![\w.,$])(\d+)\$\s*(?=\\(?:sqrt|pi|frac))")  # 5$\sqrt{3}$
 _AMOUNT = r"\$?\d[\d,.]*(?:\s\w+)?"
@@ -133,7 +137,7 @@ def _stated_at_end(sentence: str) -> str | None:
     itself.
     """
     if (statements := _STATEMENTS.search(sentence)) is not None:
-        return statements[1] or statements[2]
+        return statements[statements.lastindex or 0]
     if (dated := _DATE_AT_END.search(sentence)) is not None and is_readable(dated[1]):
         return dated[1]
     sentence = _GROUND.sub("", sentence)

@@ -27,6 +27,8 @@ _BETWEEN_BOXES = re.compile(
 
 _TAG = re.compile(r"<\s*(final_?answer|answer)\s*>(.{1,2000}?)<\s*/\s*\1\s*>", re.DOTALL | re.IGNORECASE)
 
+_SENTENCE = re.compile(r"^[A-Z].*\b(?:is|are|was|were|has|have|equals)\s.*\d.*\.$")  # "The total is 48."
+
 _FIELD = re.compile(r'"(?:final[_ ]?)?answer"\s*:\s*("(?:[^"\\]|\\.)*"|-?[\d.,]+|true|false)', re.IGNORECASE)
 
 _MARKER = re.compile(r"^[ \t>*]*####[ \t]*([^\n]+)|(?<=[^\n#])####[ \t]*([^\n]+)", re.MULTILINE)
@@ -82,7 +84,11 @@ def _box_content(text: str, position: int) -> tuple[str | None, int]:
 
 def _tagged(text: str) -> tuple[int, Statement] | None:
     tags = list(_TAG.finditer(text)) if "<" in text else []
-    return (tags[-1].end(), Statement(tags[-1][2].strip(), Place.TAG)) if tags else None
+    if not tags:
+        return None
+    content = tags[-1][2].strip()
+    is_sentence = _SENTENCE.search(content) is not None and "\n" not in content
+    return tags[-1].end(), Statement(value_of(content) if is_sentence else content, Place.TAG)
 
 
 def _field(text: str) -> tuple[int, Statement] | None:

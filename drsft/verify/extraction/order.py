@@ -28,7 +28,11 @@ from drsft.verify.extraction.thoughts import after_thoughts, before_end_of_turn
 __all__ = ["find_answer", "find_answers"]
 
 INFORMAL: tuple[Callable[[str], Statement | None], ...] = (announced, bare, concluded)
-_SECTION_END = re.compile(r"<eo[a-z]>")
+# The ends of sections, images, and the numbers of steps.
+_NO_STATEMENTS = re.compile(
+    r"<eo[a-z]>|!\[[^\]\n]*\]\([^()\n]*\)|^[ \t*#]*(?:[Ss]tep|STEP)[ \t]+\d{1,3}(?:[ \t]*[:.)]|[ \t]*$)",
+    re.MULTILINE,
+)
 
 
 def find_answer(text: str, *, is_box_required: bool = False) -> Statement | None:
@@ -41,7 +45,7 @@ def find_answers(text: str, *, is_box_required: bool = False) -> Iterator[Statem
     said = after_thoughts(text[-TAIL_CHARS:])
     if said is None:
         return
-    text = before_end_of_turn(_SECTION_END.sub("\n", said))
+    text = before_end_of_turn(_NO_STATEMENTS.sub("\n", said))
     if is_box_required:
         if (box := boxed(text)) is not None and box[1].text:
             yield box[1]

@@ -38,9 +38,10 @@ _OWNED = (
 )
 _EACH_OWNED = re.compile(rf"{_OWNED}(?:,?\s(?:and|while)\s){_OWNED}\W*$")
 
+_HOURS_AND_MINUTES = r"\s?(?<![\w.,])\d+\s?h\s?\d{1,2}\s?m(?:in)?(?![A-Za-z])"
 _FEET_AND_INCHES = r"(?<![\d.,'′])\d{1,3}\s?['’′]\s?\d{1,2}(?:\.\d+)?\s?(?:''|′′|[\"”″])"
 _QUANTITY = re.compile(
-    rf"(?<!\d)(?<!\d[.,])(?:(?<![\d)\w])[-−])?\$?\s?\d[\d,]*+(?:\.\d+)?\s?{_UNIT_WORD}(?:(?:,?\s(?:and\s)?)\d[\d,]*(?:\.\d+)?\s?{_UNIT_WORD})*"
+    rf"{_HOURS_AND_MINUTES}|(?<!\d)(?<!\d[.,])(?:(?<![\d)\w])[-−])?\$?\s?\d[\d,]*+(?:\.\d+)?\s?{_UNIT_WORD}(?:(?:,?\s(?:and\s)?)\d[\d,]*(?:\.\d+)?\s?{_UNIT_WORD})*"
     r"(?:(?<=ft)\s\d+(?:\.\d+)?\s?in\b)?"
     rf"|{_FEET_AND_INCHES}"
 )

@@ -15,6 +15,13 @@ _LAST_LINE = re.compile(r"(?:^|\n)[ \t]*A(?:ns(?:wer)?)?:[ \t]*([^\n]+)\s*$")
 _LAST_SENTENCE = re.compile(  # of a solution; an answer that begins so is no solution
     r"[.!?]\s+(?:[a-z]+,?\s+){0,3}answer\s*(?:is\s*:?|:)\s[^\n]{1,80}$", re.IGNORECASE
 )
+_CONCLUSION = re.compile(  # "Show that the limit equals $2/e$.", whose one value is at its end
+    r"(?:(?:show|prove)\s+that\s+)?(?:[A-Za-z][\w'-]*,?\s+)+?"
+    r"(?:is|are|equals?|evaluates\s+to|converges\s+to)\s+(?:equal\s+to\s+)?"
+    r"(?P<value>(?<!\\)\$[^$]+\$|-?\d[\d,./]*?)\s*\.?",
+    re.IGNORECASE,
+)
+_QUALIFIED = re.compile(r"\b(?:not|no|never|nor|neither|if|when|whenever|need)\b|n['’]t\b", re.IGNORECASE)
 
 
 @lru_cache(maxsize=4096)
@@ -26,5 +33,7 @@ def reference_answer(reference: str) -> str | None:
         reference = found.text if found else ""
     elif (announced := _ANNOUNCED.match(reference) or _LAST_LINE.search(reference)) is not None:
         reference = announced[1]
+    elif (concluded := _CONCLUSION.fullmatch(reference)) is not None and not _QUALIFIED.search(reference):
+        reference = concluded["value"]
     is_said = any(character.isalnum() for character in reference) or bool(set("\\<>=") & set(reference))
     return reference if is_said and reference.lower() not in NO_ANSWERS else None

@@ -106,6 +106,8 @@ _RULES: tuple[tuple[str, str, str | Callable[[re.Match[str]], str]], ...] = (
     ("per cent", "per cent", "percent"),
     ("(", _NOTE, _noted),
     ("'", r"^\s*(\d{1,3})\s*'\s*(\d{1,2}(?:\.\d+)?)\s*(?:''|[\"”])?\s*$", r"\1 feet \2 inches"),
+    ("h", r"(?<![\w.,])(\d+)\s?h\s?(\d{1,2})\s?m(?:in)?(?![A-Za-z])", r"\1 h \2 min"),  # 3h20m
+    (" in ", r"^\s*([A-Za-z])\s+in\s+(?=[(\[\\{])", r"\1 \\in "),
     ("'", r"(?<=\d)['’](?=\d{3}(?:\D|$))", ""),  # CHF 7'500
 )
 _COMPILED = tuple((needed, re.compile(pattern), new) for needed, pattern, new in _RULES)

@@ -33,7 +33,7 @@ from drsft.verify.maths.syntax import (
     Words,
     symbols_of,
 )
-from drsft.verify.maths.tokens import PRIMES, Token, UnreadableError, tokenize
+from drsft.verify.maths.tokens import POWERS, PRIMES, Token, UnreadableError, tokenize
 from drsft.verify.maths.units import CURRENCIES, is_unit
 from drsft.verify.words import label_of
 
@@ -48,14 +48,6 @@ FILLER = frozenset({"approximately", "just", "about", "exactly", "roughly", "is"
 OPENERS = ("(", "[", "{", "{set", "floor(", "ceil(")
 CLOSERS = {"(": (")", "]"), "[": (")", "]"), "{": ("}",), "{set": ("set}",)}
 TWO_PARTS = {"frac": "/", **dict.fromkeys(("binom", "tbinom", "dbinom"), "binom")}
-INVERSE: list[Token] = [
-    ("op", "^"),
-    ("op", "{"),
-    ("op", "-"),
-    ("num", Num(Fraction(1))),
-    ("op", "}"),
-    ("op", "("),
-]
 MATRICES = ("pmatrix", "bmatrix", "matrix", "Bmatrix", "smallmatrix", "array")
 FUNCTION_LETTERS = frozenset("fghFGHPQE")
 CONSTANTS = frozenset({"pi", "e", "i", "inf"})
@@ -316,6 +308,8 @@ class _Parser:
             if exponent is None or exponent.denominator != 1 or abs(exponent) > 99:
                 raise UnreadableError("exponent of a unit")
             power = exponent.numerator
+        elif self.next[1] in POWERS and is_unit(name):
+            power = POWERS[str(self.take()[1])]
         is_labelled = bool(self.unit) and not is_unit(self.unit[-1][0]) and sign == 1
         if not is_unit(name) or (is_labelled and len(name) > 2):  # chocolate bars
             name = label_of(name)

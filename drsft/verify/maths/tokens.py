@@ -73,6 +73,7 @@ MULTIPLIERS = {
     **{"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12},
     **{"万": 10**4, "亿": 10**8},
 }
+POWERS = {"squared": 2, "cubed": 3}  # after a unit
 MODULES = frozenset({"np", "math", "numpy"})
 
 _PIECE = re.compile(
@@ -305,7 +306,7 @@ def _is_units(content: str, tokens: list[Token]) -> bool:
     if not tokens or (not _follows_value(tokens) and tokens[-1] != ("op", "%")):
         return False
     names = re.findall(r"[A-Za-zµΩ]+", content)
-    skipped = ("square", "cubic", "per", "sq", "cu")
+    skipped = ("square", "cubic", "per", "sq", "cu", *POWERS)
     is_known = bool(names) and all(name in skipped or _unit_name(name) for name in names)
     return is_known and not _UNIT_TEXT.sub("", content)
 

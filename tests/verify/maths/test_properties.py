@@ -230,11 +230,16 @@ def test_days_are_equal_exactly_when_they_are_however_they_are_written(day, othe
     [
         ("We add 4 and 5, which gives 9. The answer is 9.", "9"),
         ("There are 6 left.\nSo the final answer is: 6", "6"),
-        ("The answer is 9", "The answer is 9"),  # no solution comes before it
+        ("The answer is 9", "9"),
+        ("Show that the limit equals $2/e$.", "$2/e$"),
+        ("The limit need not equal $1$.", "The limit need not equal $1$."),
+        ("The value is $3$ if $n$ is odd.", "The value is $3$ if $n$ is odd."),
         ("It is 9. Nobody knows the answer", "It is 9. Nobody knows the answer"),
     ],
 )
-def test_a_solution_that_announces_its_answer_at_its_end_is_a_reference(reference: str, answer: str) -> None:
+def test_a_solution_or_sentence_that_states_its_answer_at_its_end_is_a_reference(
+    reference: str, answer: str
+) -> None:
     assert reference_answer(reference) == answer
 
 
