@@ -78,7 +78,9 @@ class RewriteService:
         self._policy, self._verifier, self._scorer = policy, verifier, scorer
 
     def plan(self, request: RewriteRequest) -> Plan:
-        """Checks a request. Raises Unacceptable if it exceeds a limit or asks for what is not offered."""
+        """Returns the checked request. Raises Unacceptable if it exceeds a limit or asks for something not
+        offered.
+        """
         self._check(request)
         problem = self._problem(request)
         asked = "problem" if request.messages is None else "messages"
@@ -110,7 +112,9 @@ class RewriteService:
     async def rewrite(
         self, plan: Plan, *, request_id: str, listener: Listener | None = None, budget: TokenBudget
     ) -> RewriteResult:
-        """Runs a plan; `budget` counts all sampled tokens, also those of a request that fails."""
+        """Returns the result of a plan; `budget` counts all sampled tokens, also those of a request that
+        fails.
+        """
         started_s = time.perf_counter()
         events = RequestEvents(self._prompter.decode, listener, part_stream=self._prompter.part_stream)
         with about(request=request_id, problem=plan.problem.problem_id), span("problem") as opened:

@@ -182,7 +182,7 @@ def _engine(target: Target, prompter: Prompter, settings: Rewrite) -> tuple[Poli
 
 
 def _scorer(target: Target) -> Scorer:
-    """Loads the scoring model.
+    """Returns a scorer with a loaded copy of the target.
 
     Call it after the engine starts: whatever loads torch first sets its thread count.
     """
@@ -193,7 +193,8 @@ def _scorer(target: Target) -> Scorer:
 
 
 def _run_in_thread(work: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine on a new event loop in another thread, since this thread may already run one.
+    """Returns the result of a coroutine, run on a new event loop in another thread: this one may already run
+    a loop.
 
     An interrupt (Ctrl-C) cancels the coroutine, which frees the engine's slots.
     """

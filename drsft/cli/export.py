@@ -33,9 +33,10 @@ class Exported:
 
 
 def export_records(kind: ExportKind, run: Run, out: Store) -> Exported:
-    """Reads the records of a run and writes `<out>/<kind>.parquet`; equal records give equal bytes.
+    """Writes `<out>/<kind>.parquet` from the records of a run and returns where it is and its counts.
 
-    It holds the compressed file and about 10,000 rows in memory. Raises InputError when nothing is rewritten.
+    Equal records give equal bytes. It holds the compressed file and about 10,000 rows in memory. Raises
+    InputError when nothing is rewritten.
     """
     thought = _thought(run)
     marks_thoughts = thought is not None or _holds_thoughts(run)

@@ -23,7 +23,7 @@ __all__ = ["show_memory", "show_plan"]
 
 
 def show_plan(config: RunConfig, calibration: Run, prices: Prices, console: Console) -> Estimate:
-    """Prints the estimate with its arithmetic.
+    """Prints the estimate with its arithmetic, and returns it.
 
     Worker counts that the configuration leaves open are taken from the calibration run. Raises InputError
     where problems or rates cannot be read.

@@ -23,7 +23,7 @@ MAX_CONFIG_BYTES = 256 << 10
 
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
-    """Reads the run's configuration in `path`, with overrides such as `train.seeds=[0,1]`.
+    """Returns the run's configuration in `path`, changed by overrides such as `train.seeds=[0,1]`.
 
     Raises ConfigError.
     """
@@ -31,7 +31,7 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
 
 
 def load_settings(schema: type[Settings], path: Path, overrides: Iterable[str] = ()) -> Settings:
-    """Reads `path` with overrides into any tree of settings, as `load_config` does."""
+    """Returns the settings in `path`, of any schema, changed by overrides; otherwise like `load_config`."""
     tree = _read(path)
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected keys such as problems and target, found {type(tree).__name__}")

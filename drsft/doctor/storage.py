@@ -165,7 +165,9 @@ def _large(name: str, store: Store) -> Check:
 
 
 def _end_uploads(name: str, store: Store) -> Check:
-    """Checks that an upload abandoned by its writer can be ended: until then its storage is paid for."""
+    """Returns the check that an upload abandoned by its writer can be ended: until then its storage is paid
+    for.
+    """
     assert isinstance(store, S3Store)
     left = store.begin_upload("unfinished", bytes(PART_BYTES))
     is_visible = store.exists("unfinished")

@@ -36,7 +36,7 @@ class Rejudged:
 
 
 def rejudge_run(run: Run, verifier: Verifier, *, version: str) -> list[Rejudged]:
-    """Judges every complete evaluation of the run again.
+    """Judges every complete evaluation of the run again and returns what changed in each.
 
     An interrupted judging resumes at its missing shards.
 

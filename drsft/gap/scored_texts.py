@@ -206,7 +206,7 @@ def score_table(
 
 
 def score_texts(model: CausalLM, texts: Sequence[Text], prompter: Prompter) -> pa.Table:
-    """Scores the texts under the prompter's model.
+    """Returns the `score_table` of the texts under `model`, the prompter's model.
 
     The table tells thoughts apart if its turn has thoughts.
     """

@@ -104,7 +104,8 @@ RESERVED = ("kept", "demonstrations", "replaced", "sampled")
 
 
 def summarise(*, model: str, rows: pa.Table) -> GapSummary:
-    """Groups `rows` (the `row_columns` of a data set), and compares kept texts with what they replace.
+    """Returns the numbers of each group of `rows` (the `row_columns` of a data set), and of what rewriting
+    improved.
 
     Groups are the sources of the kept rows (own, rewritten, expert, … or whatever a user's rows name), kept
     (all of them), demonstrations (all of them), replaced (demonstrations of rows whose kept text is another)

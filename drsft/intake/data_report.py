@@ -106,7 +106,7 @@ def report_data(
     kinds: Collection[str] = KINDS,
     on_row: Callable[[int], None] = lambda num_rows: None,
 ) -> DataReport:
-    """Reads all rows, or the first `max_rows`, and counts. Raises InputError if no row can be read."""
+    """Returns the report on all rows, or on the first `max_rows`. Raises InputError if no row can be read."""
     passing, intake, drawn = _Passing(_names(problems.columns), on_row), Intake(), _Drawn()
     rows = passing(islice(read_rows(problems), max_rows))
     found = problems_of_rows(

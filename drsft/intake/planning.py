@@ -74,7 +74,7 @@ class Planning:
             yield shard
 
     def finish(self) -> Plan:
-        """Reads to the end of the data."""
+        """Reads the data to its end and returns the plan."""
         for _ in self.further():
             pass
         assert self.plan is not None
@@ -102,7 +102,8 @@ def plan_in_order(
     screens: Sequence[Screen] = (),
     kinds: Collection[str] = KINDS,
 ) -> ShardsInOrder:
-    """Reads the dataset and yields each shard once it is stored; writes quarantine and plan last.
+    """Yields each shard of the dataset once it is stored; writes quarantine and plan last, and returns the
+    plan.
 
     An interrupted start leaves shards but no plan: the next start makes them again and compares. Raises
     InputError when nothing is usable, or when the run was started on other problems.

@@ -96,7 +96,7 @@ def plain_head(causal_lm: Any) -> Any:
 
 @torch.no_grad()
 def head_shape(causal_lm: Any) -> HeadShape:
-    """Determines on four tokens how the model computes its logits.
+    """Returns how the model computes its logits from hidden states, found by a trial on four tokens.
 
     The same setting multiplies in one model and divides in another, and a model may do what no setting says.
     So the shape is the one that reproduces the model's own logits. Raises ModelError if none does.

@@ -27,7 +27,9 @@ class SoftmaxStatistics(NamedTuple):
 
 
 def _compiled_on_cuda(function: Callable[P, R]) -> Callable[P, R]:
-    """Compiles `function` at its first call with a CUDA tensor; on other devices it runs uncompiled."""
+    """Returns `function`, to be compiled at its first call with a CUDA tensor; on other devices it runs as it
+    is.
+    """
 
     @cache
     def compiled() -> Callable[P, R]:

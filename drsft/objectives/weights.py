@@ -174,7 +174,7 @@ def clipped_ratio(ratio_N: Tensor, *, low: float, high: float) -> TokenTerms:
 
 
 def with_kl(terms: TokenTerms, kl_N: Tensor | None, kl_weight: float) -> TokenTerms:
-    """Adds the KL term to the loss.
+    """Returns the terms with the KL term added to the loss.
 
     The weight is unchanged, as KL's gradient does not go through the label's log p.
     """
@@ -184,7 +184,9 @@ def with_kl(terms: TokenTerms, kl_N: Tensor | None, kl_weight: float) -> TokenTe
 def guarded_terms(
     terms: TokenTerms, logp_N: Tensor, guards: Guards, is_exempt_N: Tensor | None
 ) -> TokenTerms:
-    """Raises weights to their floor, and those of exempt tokens to 1; the added loss is cross-entropy."""
+    """Returns the terms with weights raised to their floor, and to 1 for exempt tokens, by adding
+    cross-entropy.
+    """
     weight_N = terms.weight_N.clamp(min=guards.min_weight) if guards.min_weight else terms.weight_N
     if is_exempt_N is not None:
         weight_N = weight_N.masked_fill(is_exempt_N, 1.0)
@@ -193,7 +195,7 @@ def guarded_terms(
 
 
 def shared_terms(terms: TokenTerms, share_N: Tensor | None) -> TokenTerms:
-    """Multiplies each token's loss (with its KL term) and weight by `share_N`, the part of it that counts."""
+    """Returns the terms with each token's loss and weight multiplied by `share_N`, the part that counts."""
     if share_N is None:
         return terms
     return terms._replace(loss_N=terms.loss_N * share_N, weight_N=terms.weight_N * share_N)

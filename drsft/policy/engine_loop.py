@@ -179,7 +179,7 @@ class EngineLoop(Generic[EngineT]):
     def _take_messages(self, engine: EngineT) -> bool:
         """Passes all queued messages to the engine, and waits only while it is idle.
 
-        Returns False if the loop was asked to close.
+        Returns False if the loop is to close, else True.
         """
         while True:
             try:

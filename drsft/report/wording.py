@@ -92,5 +92,5 @@ def plural(number: int, noun: str) -> str:
 
 
 def joined(names: list[str]) -> str:
-    """Joins names: a, b and c."""
+    """Returns the names joined as in a sentence: "a, b and c"."""
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

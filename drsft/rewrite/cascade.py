@@ -213,7 +213,9 @@ class _Cascade:
         return rules if teacher.use == "direct" else replace(rules, grounding=None)
 
     async def _hinted(self, setup: HintedSetup, guide: str) -> list[Completion]:
-        """Decodes from the plain and a hinted prompt together, after the target's own analysis."""
+        """Returns kept completions of Hinted Decoding: the target's analysis, then both prompts decoded
+        together.
+        """
         settings = setup.settings
         shown = replace(self.problem, demonstration=guide)
         prompt_ids = setup.prompter.guided(hinted_problem(shown, settings))

@@ -38,7 +38,9 @@ class HintedSetup:
 
     @classmethod
     def of(cls, settings: Hinted, prompter: Prompter, decoder: HintedDecoder) -> "HintedSetup":
-        """`prompter` is the target's; the hinted contexts have the same tokenizer and another system turn."""
+        """Returns the set-up for the configured settings; the target's `prompter` gets the system turn of
+        hinted contexts.
+        """
         return cls(decoder=decoder, prompter=hinted_prompter(settings, prompter), settings=settings)
 
 

@@ -108,7 +108,9 @@ async def _grounded(attempt: Attempt, settings: Grounding, grounding_check: Grou
 
 
 async def _rejection_of_boxes(text: str, problem: Problem, verifier: Verifier) -> Rejection | None:
-    """Rejects a right solution if one of its boxes, judged by itself, is not the answer."""
+    """Returns the rejection of a right solution with a box that, judged by itself, is not the answer; else
+    None.
+    """
     for content in different_boxes(text):
         if not (await verifier.judge(problem, f"\\boxed{{{content}}}")).is_correct:
             return Rejection(RejectionKind.SEVERAL_BOXES)

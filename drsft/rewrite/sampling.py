@@ -136,7 +136,8 @@ class _PhaseSampler:
         return dict(enumerate(draws, start=first_index))
 
     async def _attempt(self, index: int, seed: int, draws: Mapping[int, Draw]) -> Attempt | None:
-        """Waits for a sample and judges it; stops those that can then no longer be kept.
+        """Returns a sample once it is complete and judged; stops other samples that can then no longer be
+        kept.
 
         Returns None where the sample was stopped itself.
         """

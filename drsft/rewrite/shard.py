@@ -203,7 +203,8 @@ def count_records(records: Sequence[Record]) -> ShardCounts:
 
 
 def _step_outcomes(attempts: Iterable[Attempt]) -> Counter[Outcome]:
-    """Counts the verdicts on the equations of guided solutions that have no other reason against them.
+    """Returns counts of the verdicts on the equations of guided solutions with no other reason to reject
+    them.
 
     So the share that fails is the same whether `require_steps` rejects them or not. A teacher sees no guide,
     so its solutions do not count.

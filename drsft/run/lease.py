@@ -153,7 +153,7 @@ def acquire(
     say: Callable[[str], None],
     on_lost: Callable[[], None] = lambda: None,
 ) -> Lease:
-    """Creates the next term once the newest one is over.
+    """Creates the lease's next term once the newest one is over, and returns it.
 
     Raises BusyError if that is still held after `wait_s`.
     """

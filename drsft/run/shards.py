@@ -143,7 +143,7 @@ def _is_damaged(store: Store, folder: ShardFolder, shard: str) -> bool:
 
 
 def remove_unnamed(store: Store) -> int:
-    """Removes data that killed writers left of committed shards, anywhere in the store.
+    """Removes uncommitted data of committed shards, which killed writers left anywhere in the store.
 
     Returns the number of removed objects. A commit is never replaced, so no commit will ever name one of
     them.

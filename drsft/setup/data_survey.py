@@ -48,7 +48,7 @@ class DataSurvey:
 
 
 def survey_data(problems: Problems, given: GivenColumns, ask: Ask, *, kind: str | None) -> DataSurvey:
-    """Surveys the data. Raises InputError, one line, for data that cannot be used.
+    """Returns the survey of the data. Raises InputError, one line, for data that cannot be used.
 
     `kind` is the verifier that the user chose; None chooses one by trial.
     """

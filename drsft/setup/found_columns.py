@@ -67,7 +67,7 @@ def likeliest(role: Role, candidates: Sequence[Candidate]) -> str:
 def find_columns(
     rows: Sequence[Fields], given: GivenColumns, ask: Ask, *, answers_needed: bool
 ) -> FoundColumns:
-    """Finds the columns.
+    """Returns the fields of question, solution, answer or conversation, with the reasons for the choice.
 
     Raises InputError, one line with the flag, if a field is missing or `ask` cannot choose.
     """

@@ -17,7 +17,7 @@ class ModelFacts:
 
 
 def read_model_facts(model: str) -> ModelFacts:
-    """Builds the model without its weights to measure it.
+    """Returns a model's facts, measured on the model built without its weights.
 
     Raises ModelError if transformers cannot read it.
     """

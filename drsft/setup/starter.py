@@ -64,7 +64,9 @@ class _DataAndModel(Frozen):
 
 
 def make_starter(wanted: Wanted, ask: Ask, machine: Machine) -> Starter:
-    """Makes the configuration. Raises InputError, ModelError or ConfigError, one line that names the fix."""
+    """Returns the first configuration. Raises InputError, ModelError or ConfigError, one line that names the
+    fix.
+    """
     tree = _first_tree(wanted)
     data_keys = [one for one in wanted.overrides if one.startswith(("problems.", "target."))]
     both = {"problems": tree["problems"], "target": tree["target"]}

@@ -65,7 +65,7 @@ def actor_verifier(config: RunConfig) -> VerifierPool:
 
 
 def scoring_model(target: Target) -> "CausalLM":
-    """Loads the target to score texts, on the actor's GPU if it has one.
+    """Returns the target, loaded for scoring texts, on the actor's GPU if it has one.
 
     An engine gives no entropy over the whole vocabulary. `drsft.train.model` is imported here, after any
     engine was built, since whatever loads torch first sets its thread count.

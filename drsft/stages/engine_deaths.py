@@ -62,7 +62,7 @@ class EngineDeaths:
         self._actors[actor_id].is_ready = True
 
     def begins(self, actor_id: str, work: str, *, is_alone: bool) -> Permit:
-        """Records that an actor begins work, if it may.
+        """Returns whether an actor may begin this work, and if so records that it does.
 
         Work that was in an engine when that died begins only while the actor has no other such work
         (`is_alone`).

@@ -127,7 +127,7 @@ def run_gap(config: RunConfig, store_url: str, plan: Plan, board: Any, *, number
 def score(
     config: RunConfig, store_url: str, scoring: Scoring, shards: Mapping[str, int], board: Any
 ) -> GapReport:
-    """Scores the shards (name -> rows) that are not committed yet, then writes the report."""
+    """Scores the shards (name -> rows) that are not committed yet, then writes the report and returns it."""
     store = open_store(store_url)
     done = scoring.scores(store).done()
     missing = [shard for shard in shards if shard not in done]
@@ -151,7 +151,7 @@ def score(
 
 
 def _report(config: RunConfig, scoring: Scoring, scores: ShardSet) -> GapReport:
-    """Reads every shard's row columns, and the tokens of the rows that are shown, and builds the report."""
+    """Returns the report, built from every shard's row columns and the tokens of the rows that are shown."""
     shards, tables = sorted(scores.done()), _row_tables(scores)
     rows = pa.concat_tables(tables)
     shown = rows_to_show(rows)

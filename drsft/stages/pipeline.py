@@ -141,7 +141,7 @@ def _run_pipeline(config: RunConfig, *, stages: Sequence[str], console: Console,
 
 
 def _begin_planning(run: Run, stages: Sequence[str], say: Callable[[str], None]) -> Planning:
-    """Reads all problems, or only the first ones if rewriting can begin with them."""
+    """Returns a planning that has read all problems, or the first ones if rewriting can begin with them."""
     planning = plan_run(run, on_plan=lambda plan: say(describe_plan(plan)))
     before = run.plan()
     is_rewritten = before is not None and rewriting.is_complete(run, before)

@@ -38,7 +38,8 @@ logger = logging.getLogger(__name__)
 
 
 def plan_run(run: Run, *, on_plan: Callable[[Plan], None] = lambda plan: None) -> Planning:
-    """Begins to read the run's problems; the first start cuts them into shards, later ones check them.
+    """Returns a planning that reads the run's problems; the first start cuts them into shards, later ones
+    check them.
 
     Raises InputError if they have changed, and ModelError if the turn does not fit the configuration.
     """

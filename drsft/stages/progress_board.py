@@ -199,9 +199,7 @@ class ProgressBoard:
 
 
 def start_board(run: str | None = None) -> Any:
-    """Starts the board as a Ray actor without CPUs, on the driver's node, since worker nodes may be
-    removed.
-    """
+    """Returns a new board: a Ray actor without CPUs on the driver's node, as other nodes may be removed."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return ray.remote(num_cpus=0, scheduling_strategy=here)(ProgressBoard).remote(run)
 
@@ -237,7 +235,7 @@ class ProgressReporter:
         self._sums, self._counts, self._sent_s = {}, {}, time.monotonic()
 
     def is_draining(self) -> bool:
-        """Asks the board whether the run drains, before a shard is begun; waits for the answer."""
+        """Returns whether the run drains, as the board says; called before a shard is begun."""
         return self._board is not None and bool(ray.get(self._board.is_draining.remote()))
 
 

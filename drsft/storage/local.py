@@ -21,7 +21,7 @@ _PIECE_BYTES = 4 << 20  # of a file that is copied
 
 
 def open_local(path: Path) -> BinaryIO:
-    """Opens a file of this machine for reading. Raises StorageError."""
+    """Returns a file of this machine, opened for reading. Raises StorageError."""
     try:
         return path.open("rb")
     except OSError as error:
@@ -119,7 +119,9 @@ class LocalStore:
             raise local_failure("delete", self._path(key), error) from error
 
     def sweep(self) -> int:
-        """Removes temporary files of dead writers; a live writer holds a lock on its file."""
+        """Removes temporary files of dead writers and returns how many; a live writer holds a lock on its
+        file.
+        """
         return sum(_remove_if_abandoned(path) for path in self.root.rglob(".*.tmp"))
 
 

@@ -188,7 +188,7 @@ class S3Store:
             client.delete_object(Bucket=self.bucket, Key=self._key(key))
 
     def sweep(self) -> int:
-        """Aborts unfinished multipart uploads: they are not listed, but their storage is paid for."""
+        """Aborts unfinished multipart uploads, which are not listed but paid for; returns how many."""
         count = 0
         with self._asked("end unfinished uploads below", "") as client:
             pages = client.get_paginator("list_multipart_uploads")

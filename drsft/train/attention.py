@@ -56,7 +56,8 @@ class DocumentSpans:
 
 @torch.no_grad()
 def attend_by_document(causal_lm: Any) -> bool:
-    """Makes a model of transformers attend by `document_attention`, if that keeps its documents apart.
+    """Makes a model of transformers use `document_attention` if that keeps its documents apart; returns
+    whether it does.
 
     A trial on twelve tokens decides: models with other state, with attention sinks or capped scores, or that
     do not pass `document_spans` on, give other hidden states than document by document. A limit on how far

@@ -47,9 +47,10 @@ def train_one(
     on_step: OnStep = lambda step, num_steps, metrics: None,
     wants_checkpoint: Callable[[], bool] = lambda: False,
 ) -> FinishedTraining:
-    """Trains from the newest committed checkpoint, or from the target, to the end, and exports.
+    """Trains from the newest committed checkpoint, or from the target, to the end, and exports; returns the
+    job's commit.
 
-    `store` is the job's own, within the run's (drsft/run/layout.py); its commit, created last, is returned.
+    `store` is the job's own, within the run's (drsft/run/layout.py); the commit is created last.
     `rows_store`, shared by the jobs of the same rows, keeps the frozen start's log-probs of them.
     `wants_checkpoint` is called after every step, with the same result on all processes. If true, a
     checkpoint is saved now: a worker is being preempted. Raises StageError, on every process at once, when
@@ -186,7 +187,9 @@ def _export(training: Training, log: MetricsLog) -> Export:
 
 
 def _finish(training: Training, store: Store, log: MetricsLog) -> FinishedTraining:
-    """Commits the job. Its wall time sums the steps of the log, each once, without export."""
+    """Commits the job and returns the commit. Its wall time sums the steps of the log, each once, without
+    export.
+    """
     done: FinishedTraining | None = None
     if training.world.is_first:
         done = FinishedTraining(

@@ -50,7 +50,9 @@ class Traits:
 
     @classmethod
     def of(cls, causal_lm: Any) -> "Traits":
-        """Tries the model on a few tokens. A model that can attend by document keeps that attention."""
+        """Returns the traits that a trial on a few tokens shows. A model that can attend by document keeps
+        that attention.
+        """
         return cls(
             head_shape=head_shape(causal_lm),
             attends_by_document=attend_by_document(causal_lm),
@@ -59,7 +61,7 @@ class Traits:
 
 
 def load_model(location: str, *, dtype: torch.dtype = torch.float32) -> Any:
-    """Loads a model folder or hub name on the CPU; weights stored in `dtype` are memory-mapped.
+    """Returns the model of a folder or hub name, on the CPU; weights stored in `dtype` are memory-mapped.
 
     Only safetensors are read, and no code of the model's repository runs. Raises ModelError.
     """

@@ -114,7 +114,9 @@ class PackedRows:
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[Example]], *, seq_len: int) -> "PackedRows":
-        """Packs the given rows, each of at most `seq_len` tokens, without changing them."""
+        """Returns the given rows of examples, each of at most `seq_len` tokens, concatenated and not
+        rearranged.
+        """
         documents = [document for row in rows for document in row]
         return cls(
             seq_len=seq_len,
@@ -162,7 +164,7 @@ class PackedRows:
 
 
 def pack(examples: Sequence[Example], *, seq_len: int, seed: int = 0, one_a_row: bool = False) -> PackedRows:
-    """Packs examples by best fit in a seeded random order; with `one_a_row` each is a row of its own.
+    """Returns rows packed by best fit in a seeded random order; with `one_a_row` each example is a row.
 
     The result does not depend on the order of `examples`. They are not sorted by length, as in best fit
     decreasing: rows of only short or only long texts make a jagged loss curve, and with many texts per row a
@@ -177,7 +179,7 @@ def pack(examples: Sequence[Example], *, seq_len: int, seed: int = 0, one_a_row:
 
 
 def best_fit(lengths: Sequence[int], *, capacity: int) -> list[list[int]]:
-    """Puts each length, in the given order, into the fullest bin that still has room.
+    """Returns bins of indices: each length goes, in the given order, into the fullest bin that has room.
 
     [4, 3, 2, 1] with capacity 5 -> [[0, 3], [1, 2]]   (bins hold indices)
     """

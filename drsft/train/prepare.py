@@ -57,7 +57,7 @@ def _traits(location: str) -> Traits:
 
 
 def _placed(model: ScoringModel, training: Training, dtype: torch.dtype) -> ScoringModel:
-    """Shards the model over the workers; a single worker in fp32 keeps it whole."""
+    """Returns the model, sharded over the workers; a single worker in fp32 keeps it whole."""
     world, compute_dtype = training.world, training.target.compute_dtype
     weights = take_weights(model, dtype)
     if world.size > 1 or compute_dtype != torch.float32:

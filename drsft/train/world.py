@@ -46,7 +46,7 @@ class World:
         return self.rank == 0
 
     def global_sum(self, values: Tensor) -> Tensor:
-        """Sums over all processes, in place; `values` must be on the world's device."""
+        """Sums `values` over all processes in place and returns them; they must be on the world's device."""
         if self.size > 1:
             dist.all_reduce(values)
         return values
@@ -81,5 +81,5 @@ class World:
 
 
 def copy_to(device: torch.device, values: Tensor) -> Tensor:
-    """Copies a tensor to the device; the CPU does not wait for a copy to a GPU."""
+    """Returns the tensor copied to the device; the CPU does not wait for a copy to a GPU."""
     return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)

@@ -96,7 +96,7 @@ def is_numeric(reference: str) -> bool:
 
 
 def _judge_structure(case: Case, options: VerifyOptions) -> Verdict:
-    """Judges lists of numbers item by item within the tolerance, other structures as mathematics."""
+    """Returns the verdict on a structure: lists of numbers are judged item by item, others as mathematics."""
     found = find_answer(case.text, is_box_required=options.require_box)
     if found is None:
         return Verdict(outcome=Outcome.NO_ANSWER, reason="no answer found")
@@ -158,7 +158,7 @@ _UNKNOWN_UNIT = re.compile(r"([-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*([A-Za
 
 
 def _with_unknown_unit(text: str) -> tuple[float, Unit, int] | None:
-    """Reads "5.93 MiB": the number, and the letters after it as a label."""
+    """Returns value, unit and digits of "5.93 MiB", with the letters after the number as a label."""
     match = _UNKNOWN_UNIT.fullmatch(clean(text).strip())
     if match is None:
         return None

@@ -84,7 +84,7 @@ class Backend:
         listener: Listener | None = None,
         slot: QueueSlot | None = None,
     ) -> RewriteResult:
-        """Plans, admits and runs a request within its deadline.
+        """Plans, admits and runs a request within its deadline, and returns the result.
 
         Raises errors that `error_document` can convert.
 
@@ -119,7 +119,7 @@ class Backend:
     async def _charged(
         self, ticket: Ticket, plan: Plan, until_s: float, request_id: str, listener: Listener | None
     ) -> RewriteResult:
-        """Runs the plan and writes to the ticket how many tokens it used, also if it fails or is
+        """Returns the plan's result; writes to the ticket how many tokens it used, also if it fails or is
         cancelled.
         """
         spent = TokenBudget(None)

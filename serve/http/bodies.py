@@ -24,7 +24,9 @@ def too_large(max_bytes: int) -> HTTPException:
 
 
 def at_most(max_bytes: int, receive: Receive) -> Receive:
-    """Limits bodies that do not state their length. Raises HTTPException (413)."""
+    """Returns a receive function that limits bodies which do not state their length. It raises HTTPException
+    (413).
+    """
     num_bytes = 0
 
     async def receive_counted() -> Message:
@@ -40,9 +42,10 @@ def at_most(max_bytes: int, receive: Receive) -> Receive:
 
 
 def in_time(limit_s: float, receive: Receive) -> Receive:
-    """Limits the time for the whole body; later messages, such as the client's disconnect, have no limit.
+    """Returns a receive function that limits the time for the whole body, but not for later messages (a
+    disconnect).
 
-    Raises HTTPException (408).
+    It raises HTTPException (408).
     """
     until_s: float | None = asyncio.get_running_loop().time() + limit_s
 

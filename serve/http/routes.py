@@ -93,7 +93,9 @@ def _add_rewriting(app: FastAPI, backend: Backend, caller: Any) -> None:
 
 
 async def _while_connected(request: Request, work: Awaitable[RewriteResult]) -> RewriteResult | Response:
-    """Runs the work and cancels it when the client disconnects, which frees its engine slots at once."""
+    """Returns the result of `work`, which is cancelled when the client disconnects, to free its engine slots
+    at once.
+    """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(request))
     try:

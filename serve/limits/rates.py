@@ -73,11 +73,11 @@ class Rates:
         self._tokens: dict[str, TokenBucket] = {}
 
     def take_request(self, key: Key) -> Reservation:
-        """Takes one request. Raises Rejected when the key is over its rate."""
+        """Takes one request from the key's bucket. Raises Rejected when the key is over its rate."""
         return self._take(self._requests, key, key.requests_per_minute, 1, "requests")
 
     def take_tokens(self, key: Key, num_tokens: int) -> Reservation:
-        """Takes the tokens. Raises Rejected when the key is over its rate."""
+        """Takes the tokens from the key's bucket. Raises Rejected when the key is over its rate."""
         return self._take(self._tokens, key, key.tokens_per_minute, num_tokens, "tokens")
 
     def _take(

@@ -75,7 +75,7 @@ def bench_hinted(
     num_alone: int = 50,
     num_stressed: int = 40,
 ) -> HintedBench:
-    """Measures both engines; `num_alone` of the problems are also decoded one by one, in every round."""
+    """Returns measurements of both engines; `num_alone` problems are decoded one by one, too, each round."""
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
         target = _target(bench_model(model, Path(folder)), 2 * num_problems)
         return _bench(target, num_rounds, num_problems, num_alone, num_stressed)

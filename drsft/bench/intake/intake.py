@@ -57,7 +57,7 @@ def bench_intake(
     peer: Path | None,
     num_rounds: int,
 ) -> Iterator[IntakeRound]:
-    """Yields each round as it ends; the sides alternate which one begins."""
+    """Yields the measurements of each round as it ends; the two sides take turns to begin."""
     own = Path(drsft.__file__).parent.parent
     other = None if peer is None else other_checkout(peer)
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:

@@ -61,7 +61,7 @@ class ServeBench:
 def bench_serve(
     config: Path, *, num_rounds: int = 5, num_requests: int = 200, model: str = EMBEDDED
 ) -> ServeBench:
-    """Measures both sides with one sample per request and the same prompts, seeds and lengths."""
+    """Returns measurements of both sides, with one sample a request and equal prompts, seeds and lengths."""
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as name:
         folder = Path(name)
         overrides = [f"target.{key}={value}" for key, value in bench_model(model, folder).target.items()]

@@ -61,7 +61,7 @@ class VerifyBench:
 
 
 def bench_verify(*cases: Path, num_workers: int = 1, num_rounds: int = 3) -> VerifyBench:
-    """Runs both sides `num_rounds` times in turn over the cases of all files."""
+    """Returns measurements of both sides, run `num_rounds` times in turn over the cases of all files."""
     rows_of_files = [(path.name.removesuffix(".gz").removesuffix(".jsonl"), _rows(path)) for path in cases]
     rows = [row for _, part in rows_of_files for row in part]
     times: dict[str, list[float]] = {"ours": [], "peer": []}

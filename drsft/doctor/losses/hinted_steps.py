@@ -29,7 +29,7 @@ def hinted_step_errors(step: Mapping[str, Any]) -> dict[str, float]:
         found = _computed(step)
         expected = {name: _tensor(step[name]) for name in found if name in step}
         if not expected:
-            raise ValueError(f"it expects none of {', '.join(found)}")
+            raise ValueError(f"it states no expected value; give at least one of {', '.join(found)}")
         for name, value in expected.items():
             if value.shape != found[name].shape:
                 raise ValueError(f"{name} has shape {tuple(value.shape)}, not {tuple(found[name].shape)}")
@@ -58,7 +58,7 @@ def _computed(step: Mapping[str, Any]) -> dict[str, Tensor]:
 def _sampled(step: Mapping[str, Any], mixture: Mixture, *, temperature_first: bool) -> Tensor:
     """Returns the probabilities that are sampled from; a step may omit settings that change nothing."""
     if step.get("top_k") not in NO_TOP_K:
-        raise ValueError("top_k: Hinted Decoding draws from the nucleus alone")
+        raise ValueError("top_k is not supported: Hinted Decoding draws from the nucleus (top_p)")
     temperature, top_p = step.get("temperature"), step.get("top_p")
     logprobs_1V = sampling_logprobs(
         mixture.logprobs_BV,

@@ -99,7 +99,7 @@ def _context(case: Case, method: Method, logprobs_N: Tensor) -> TokenContext:
 
 
 def _plain(case: Case, method: Method) -> _Result:
-    """Computes the loss with all logits in memory, differentiated by torch."""
+    """Returns the loss and its gradients, computed with all logits in memory and differentiated by torch."""
     needs = method.objective.needs
     logits_NV = case.logits_NV.clone().requires_grad_()
     logp_NV = logits_NV.log_softmax(-1)
@@ -128,7 +128,9 @@ def _plain(case: Case, method: Method) -> _Result:
 
 
 def _fused(case: Case, method: Method) -> _Result:
-    """Computes the loss as in training; with an identity as the head, the hidden states are the logits."""
+    """Returns the loss and its gradients, computed as in training. The head is an identity, so hidden states
+    are logits.
+    """
     head = _identity(case)
     logits_NV = case.logits_NV.clone().requires_grad_()
     scored = token_statistics(logits_NV, head, case.labels_N)

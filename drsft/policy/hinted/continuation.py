@@ -123,7 +123,9 @@ def start_continuations(
     """
     room = max_model_len - contexts.longest
     if room <= 0:
-        raise InputError(f"a prompt of {contexts.longest} tokens leaves no room for more in {max_model_len}")
+        raise InputError(
+            f"the prompt has {contexts.longest} tokens and target.max_model_len is {max_model_len}; raise it"
+        )
     return [
         Continuation(
             mixing,

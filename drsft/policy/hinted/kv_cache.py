@@ -106,7 +106,7 @@ class CachedRows:
 
     @torch.inference_mode()
     def enter(self, prompts: Sequence[Sequence[int]]) -> Tensor:
-        """Adds rows sorted by length, in forwards of about equal size."""
+        """Adds rows, in forwards of about equal length, and returns the logits after each."""
         window, first = self._window, len(self._lengths)
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
         longest = len(prompts[order[-1]])
@@ -126,7 +126,9 @@ class CachedRows:
         return torch.stack([row for _, row in sorted(logits, key=lambda one: one[0])])
 
     def _prefill(self, prompts: Sequence[Sequence[int]], rows: Sequence[int]) -> Tensor:
-        """Runs left-padded prompts with a cache of their own and copies it into the shared one."""
+        """Runs left-padded prompts with a cache of their own, copies it into the shared one and returns the
+        last logits.
+        """
         device, width = self._model.device, max(map(len, prompts))
         ids = torch.tensor([[0] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=device)
         mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in prompts], device=device)

@@ -105,7 +105,7 @@ def sampling_logprobs(
 
 
 def nucleus(logprobs_BV: Tensor, top_p: float) -> Tensor:
-    """Sets tokens to -inf outside the smallest set of most likely tokens whose mass exceeds `top_p`."""
+    """Returns log-probs, -inf outside the smallest set of most likely tokens whose mass exceeds `top_p`."""
     if top_p >= 1:
         return logprobs_BV
     sorted_BV, order_BV = logprobs_BV.sort(dim=-1, descending=True, stable=True)

@@ -176,7 +176,7 @@ class _TorchEngine:
 
 
 def load_model(target: Target) -> Any:
-    """Loads the model, on the GPU if there is one. Raises ModelError."""
+    """Returns the loaded model, on the GPU if there is one. Raises ModelError."""
     from transformers import AutoModelForCausalLM
 
     try:

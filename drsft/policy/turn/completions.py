@@ -31,7 +31,9 @@ class CompletionCodec:
         self._before_answer = prompt_end + turn.head
 
     def encode_answer(self, answer: str) -> list[int]:
-        """Encodes an answer without a thought; a short cut for `encode`, as most texts have none."""
+        """Returns the ids of an answer without a thought; it is faster than `encode`, and most texts have
+        none.
+        """
         if self._encoder.special.search(answer):
             return self.encode(self._turn.pieces(answer))
         whole = f"{self._before_answer}{answer}{self._turn.tail}"

@@ -95,7 +95,7 @@ class SplitText:
 
 
 def split_text(text: str, thought: Thought | None) -> SplitText:
-    """Splits a solution into thought and answer, by the model's own tags or by <think>.
+    """Returns a solution split into thought and answer, by the model's own tags or by <think>.
 
     The answer is what follows the last end of a thought. Raises InputError for a thought without an end.
     """

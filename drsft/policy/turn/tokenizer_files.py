@@ -27,7 +27,7 @@ _PROBES = (
 
 
 def load_tokenizer(location: str) -> Any:
-    """Loads the tokenizer. Raises ModelError if there is none."""
+    """Returns the loaded tokenizer of a model. Raises ModelError if there is none."""
     from transformers import AutoTokenizer
 
     file = _file(location, "tokenizer.json")

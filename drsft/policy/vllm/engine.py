@@ -128,7 +128,7 @@ def engine_arguments(target: Target) -> dict[str, Any]:
 
 
 def build_engine(target: Target, options: Mapping[str, Any], *, on_phase: OnPhase) -> Any:
-    """Starts an engine; `options` are passed to vLLM and override the target's.
+    """Starts an engine and returns it; `options` are passed to vLLM and override the target's.
 
     Raises ConfigError if vLLM rejects one of the target's options, and ModelError if the engine cannot start.
     """

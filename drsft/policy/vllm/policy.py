@@ -74,7 +74,8 @@ class VLLMPolicy:
     ) -> list[Draw]:
         if len(prompt_ids) >= self.max_model_len:
             raise InputError(
-                f"a prompt of {len(prompt_ids)} tokens leaves no room for more in {self.max_model_len}"
+                f"the prompt has {len(prompt_ids)} tokens and target.max_model_len is {self.max_model_len}; "
+                "raise it"
             )
         loop = asyncio.get_running_loop()
         prompt = SharedPrompt(list(prompt_ids), sampling)

@@ -28,7 +28,7 @@ class PackedRows:
 
 
 def pack_rows(rows: Iterable[BrowsedRow], *, max_bytes: int = MAX_BYTES) -> PackedRows:
-    """Packs as many of the first rows as fit into `max_bytes`; attempts' texts get a third of the space."""
+    """Returns as many of the first rows, packed, as fit into `max_bytes`, a third of it for attempts."""
     compressor = zlib.compressobj(level=6, wbits=GZIP)
     packed = bytearray(compressor.compress(b"["))
     num_rows = num_brief = 0

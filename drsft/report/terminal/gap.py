@@ -77,7 +77,7 @@ def heat_text(tokens: Sequence[Token]) -> Text:
 
 
 def visible_token(text: str) -> str:
-    """Makes a text printable as `visible` does, and keeps the white space around it."""
+    """Returns the text made printable as by `visible`, with the white space around it."""
     core = text.strip()
     if not core:
         return text

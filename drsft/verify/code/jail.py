@@ -200,8 +200,8 @@ DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 
 
 def confine_files(folder: str) -> bool:
-    """Confines this process by Landlock: full access in `folder`, reading in the libraries of Python and the
-    system.
+    """Confines this process by Landlock to its `folder`, and to reading libraries; returns False where that
+    is not possible.
     """
     if sys.platform != "linux":
         return False
@@ -243,7 +243,7 @@ def _allow(ruleset: int, path: str, granted: int) -> bool:
 
 
 def drop_capabilities() -> bool:
-    """Drops root's capabilities.
+    """Drops root's capabilities; returns False if that fails.
 
     What remains is an ordinary user who owns many files, which Landlock blocks.
     """

@@ -55,7 +55,9 @@ def check_sandbox(options: VerifyOptions) -> tuple[str, ...]:
 
 
 def run_program(program: str, options: VerifyOptions) -> Run:
-    """Runs `program` to its end or its limits. It can write in a folder of its own, which is then removed."""
+    """Returns the result of `program`, run to its end or its limits in a folder of its own, which is then
+    removed.
+    """
     root = os.environ.get("DRSFT_SANDBOXES")  # the pool's, which removes it with the worker
     if root is not None:
         os.makedirs(root, mode=0o700, exist_ok=True)

@@ -127,7 +127,7 @@ def concluded(text: str) -> Statement | None:
 
 
 def _without_afterthought(sentence: str) -> str:
-    """Drops what follows the result: "x = 8, as 2 * 8 = 16 shows" becomes "x = 8"."""
+    """Returns the sentence up to its result: "x = 8, as 2 * 8 = 16 shows" becomes "x = 8"."""
     known = _AFTERTHOUGHT.sub("", sentence)
     return known if NUMBER.search(known) or MATH.search(known) else sentence
 

@@ -75,7 +75,9 @@ NEGATIVE = re.compile(r"\b(?:negative|minus)\s+(?=\d)")
 
 
 def inequality_in_words(statement: str) -> str | None:
-    """Rewrites an inequality: "x is greater than or equal to negative 2" becomes x >= -2."""
+    """Returns an inequality in signs: "x is greater than or equal to negative 2" becomes x >= -2; None for
+    others.
+    """
     matches = list(_INEQUALITY.finditer(statement))
     if not matches:
         return None
@@ -86,7 +88,7 @@ def inequality_in_words(statement: str) -> str | None:
 
 
 def labels_in_words(sentence: str) -> str | None:
-    """Rewrites named values: "Ann has 9 and Ben has 5" becomes "Ann: 9, Ben: 5"."""
+    """Returns named values as a list: "Ann has 9 and Ben has 5" becomes "Ann: 9, Ben: 5"; None for others."""
     owned = _EACH_OWNED.search(sentence)
     return None if owned is None else f"{owned[1]}: {owned[2]}, {owned[3]}: {owned[4]}"
 

@@ -129,7 +129,7 @@ def _quantities(node: Node) -> tuple[Quantity, ...] | None:
 
 
 def _labelled(node: Node) -> Node:
-    """Turns "cows: 7" into 7 cows."""
+    """Returns "cows: 7" as the quantity 7 cows; other trees unchanged."""
     match node:
         case Chain((Words(label), Num() as value), ("=",)):
             return Quantity(value, ((label_of(label), 1),))
@@ -315,7 +315,7 @@ def _all_same(first: Sequence[Node], second: Sequence[Node]) -> Agreement:
 
 
 def _matched(first: Sequence[Node], second: Sequence[Node]) -> Agreement:
-    """Pairs every item of one side with its own partner on the other."""
+    """Returns SAME if each item of one side can be paired with an equal item of the other, each used once."""
     left_over = list(second)
     is_unknown = False
     for item in first:

@@ -68,7 +68,7 @@ def same_scalar(reference: Node, answer: Node) -> Agreement:
 
 
 def _signed_within(node: Node) -> Node:
-    """Turns -(10 degrees) into (-10) degrees, and likewise for percent."""
+    """Returns -(10 degrees) as (-10) degrees, and likewise percent; other trees unchanged."""
     match node:
         case Call("neg", (Call("deg" | "%" as sign, (value,)),)):
             return Call(sign, (Call("neg", (value,)),))
@@ -163,7 +163,7 @@ def decimal_of(node: Node) -> Num | None:
 
 
 def _without_unit_letter(reference: Node, answer: Node) -> tuple[Node, Node]:
-    """Drops a trailing unit letter that only one side has: 0.64N beside 0.64."""
+    """Returns both sides without a trailing unit letter that only one has: 0.64N beside 0.64."""
     first, second = free_symbols(reference), free_symbols(answer)
     if first and not second:
         return split_unit(reference)[0], answer
@@ -173,7 +173,9 @@ def _without_unit_letter(reference: Node, answer: Node) -> tuple[Node, Node]:
 
 
 def split_unit(node: Node) -> tuple[Node, Unit]:
-    """Splits value and unit: "9.81 m/s^2" is parsed as a product with symbols, whose letters are units."""
+    """Returns value and unit of a tree: "9.81 m/s^2" is parsed as a product with symbols, whose letters are
+    units.
+    """
     match node:
         case Call("*" | "/" as operator, (value, unit)) if not isinstance(value, Sym):
             match unit if isinstance(unit, Call) else Call("^", (unit, Num(Fraction(1)))):
@@ -185,7 +187,7 @@ def split_unit(node: Node) -> tuple[Node, Unit]:
 
 
 def _as_quantity(node: Node) -> Node:
-    """Reads a letter as a unit: 3 m beside 300 cm."""
+    """Returns the tree with a trailing letter read as a unit, as in 3 m beside 300 cm."""
     if isinstance(node, Quantity):
         return node
     value, unit = split_unit(node)

@@ -63,7 +63,7 @@ def serve(requests: BinaryIO, replies: BinaryIO, options: VerifyOptions) -> None
 
 
 def _reply_to(case: Case, options: VerifyOptions) -> Reply:
-    """Judges one case. A Python error in a verifier is UNJUDGED with its name."""
+    """Returns the reply to one case. A Python error in a verifier is UNJUDGED with its name."""
     try:
         return Reply(verdict=judge_case(case, options))
     except MemoryError:

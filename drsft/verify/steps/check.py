@@ -28,7 +28,7 @@ MAX_EQUATION_CHARS = 400
 
 
 def check_steps(text: str) -> StepReport:
-    """Checks every readable equation of the text. Never raises on any text."""
+    """Returns the report on every readable equation of the text; no text makes it raise."""
     text = text[:MAX_CHARS]
     values = _assigned_values(text)
     num_read = 0

@@ -60,7 +60,9 @@ def tokens_of(line: str) -> list[Token]:
 
 
 def _joined(tokens: list[Token]) -> list[Token]:
-    """Joins tokens: 350 000 becomes one number, 2 1/2 another, and 2(3 + 4) a product."""
+    """Returns the tokens, some of them joined: 350 000 and 2 1/2 are one number each, and 2(3 + 4) is a
+    product.
+    """
     kept: list[Token] = []
     index = 0
     while index < len(tokens):
