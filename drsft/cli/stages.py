@@ -25,9 +25,9 @@ def run_stages(
     *,
     on_lines: Callable[[Sequence[str]], None] = lambda lines: None,
 ) -> RunConfig:
+    run_config = load_config(config, overrides or ())
     from drsft.stages.pipeline import STAGES, run_pipeline  # Ray and torch take seconds to import
 
-    run_config = load_config(config, overrides or ())
     with stoppable():
         console = progress_console()
         print(run_pipeline(run_config, stages=tuple(stages or STAGES), console=console, on_lines=on_lines))
