@@ -73,9 +73,13 @@ def _fetched(url: str) -> str:
 
 
 def check_location(location: str) -> None:
-    """Raises ModelError for a name that is written like a folder but is none; reads no file."""
+    """Raises ModelError for a name that is written like a folder but is none; reads no file.
+
+    A hub name has one slash at most.
+    """
+    is_folder = location.startswith((".", "/", "~")) or location.count("/") > 1
     try:
-        is_there = not location.startswith((".", "/", "~")) or Path(location).expanduser().is_dir()
+        is_there = not is_folder or Path(location).expanduser().is_dir()
     except (OSError, RuntimeError):  # too long a name; no such user
         is_there = False
     if not is_there:

@@ -49,7 +49,7 @@ def test_a_completion_ends_with_the_templates_end_of_turn(prompter: Prompter) ->
     assert prompter.decode(ids) == "\\boxed{2}"
 
 
-@pytest.mark.parametrize("model", ["./no/such/folder", "/no/such/folder"])
+@pytest.mark.parametrize("model", ["./no/such/folder", "/no/such/folder", "no/such/folder"])
 def test_a_missing_model_folder_is_one_line(model: str) -> None:
     with pytest.raises(ModelError, match="no such folder"):
         load_prompter(model, PROMPTS)
