@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from drsft.report.collect import collect, write_report
+from drsft.report.findings.cascade import flow_finding
 from drsft.report.terminal.result_rows import COMPARISON_HEADER, ROUNDS_HEADER, comparison_rows, round_rows
 from drsft.run.rounds import rounds_of
 from drsft.run.run import Run
@@ -15,8 +16,11 @@ __all__ = ["show_and_write_report"]
 
 
 def show_and_write_report(run: Run, console: Console) -> str:
-    """Writes the pages, prints the tables, and returns where the run's page is."""
+    """Writes the pages, prints what became of the problems and the tables, and returns where the page is."""
     data = collect(run)
+    if data.cascade is not None and data.cascade.num_kept:
+        flow = flow_finding(data.cascade)
+        console.print(f"{flow.sentence} {flow.detail}", highlight=False, markup=False, soft_wrap=True)
     if data.comparison:
         table = Table(*COMPARISON_HEADER, box=SIMPLE)
         for row in comparison_rows(data):

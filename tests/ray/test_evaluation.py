@@ -65,15 +65,15 @@ def is_whole(found: Counter[tuple[str, int]], num_problems: int) -> bool:
     return len(found) == num_problems * NUM_SAMPLES and set(found.values()) == {1}
 
 
-@pytest.mark.timeout(900)  # four commands, each with a cluster of its own
+@pytest.mark.timeout(900)  # three commands, each with a cluster of its own
 def test_nothing_that_is_there_is_done_again(tmp_path: Path) -> None:
-    finish(drsft("run", tmp_path, ONE_ARM[0], "evaluate.benchmarks=[]"))
-    folder = tmp_path / load_config(CONFIG, (*SMALL, *ONE_ARM)).run_id
-    assert folder.is_dir(), "a run is named without its benchmarks"
+    run_id = load_config(CONFIG, (*SMALL, *ONE_ARM)).run_id
+    assert run_id == load_config(CONFIG, (*SMALL, *TWO_ARMS)).run_id, "benchmarks and arms do not name a run"
+    folder = tmp_path / run_id
 
     commits = "evaluate/**/commits/*.json"
     process = subprocess.Popen(
-        drsft("evaluate", tmp_path, *ONE_ARM),
+        drsft("run", tmp_path, *ONE_ARM),
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,

@@ -255,7 +255,9 @@ def test_one_worker_goes_on_where_two_stopped(long: list[dict[str, Any]], model:
 
 def test_an_elastic_group_takes_the_room_that_there_is(cluster: None, model: str, tmp_path: Path) -> None:
     resources = Resources(train_workers=1, max_train_workers=2)
-    elastic = config(model, seeds=(0,)).model_copy(update={"resources": resources})
+    elastic = config(model, arms=ARMS[:1], seeds=(0,), num_epochs=1).model_copy(
+        update={"resources": resources}
+    )
     run_training(elastic, started(tmp_path), view, board=None)
     done = json.loads((place(tmp_path, "sft/seed-0") / "done.json").read_bytes())
     assert done["num_workers"] == 2
