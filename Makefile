@@ -20,19 +20,26 @@ peers: venv ## .venv-peers with the tools that drsft bench compares with
 quickstart: venv ## set everything up, run the main job on this machine, name the report
 	@.venv/bin/drsft run jobs/configs/quickstart.yaml
 
-test: venv ## set everything up, run all tests, ask for known vulnerabilities
-	@cluster/install_system.sh
-	@cluster/install_tools.sh
-	@$(MAKE) --no-print-directory real-model || echo "set-up: no real model; its tests are skipped"
-	@$(MAKE) --no-print-directory peers || echo "set-up: no TRL; its tests are skipped"
-	$(PY) -m ruff check .
-	$(PY) -m ruff format --check .
-	$(PY) -m mypy
-	@if cluster/install_overlay.sh requirements-docs.lock .venv-docs; then $(MAKE) --no-print-directory docs; \
-	  else echo "set-up: no MkDocs; the site is not built"; fi
+test: ## set everything up, run all tests, ask for known vulnerabilities
+	@$(MAKE) --no-print-directory -j 2 venv system
+	@$(MAKE) --no-print-directory -j 2 --output-sync lint try-docs try-real-model try-peers tools
 	$(PY) -m pytest $(FAST)
 	$(PY) -m pytest --durations 25 $(HEAVY)
 	$(PY) cluster/audit.py
+
+# What some tests want beside .venv. Without it they are skipped and counted.
+.PHONY: system tools try-docs try-real-model try-peers
+system:
+	@cluster/install_system.sh
+tools: venv
+	@cluster/install_tools.sh
+try-docs: venv
+	@if cluster/install_overlay.sh requirements-docs.lock .venv-docs; then $(MAKE) --no-print-directory docs; \
+	  else echo "set-up: no MkDocs; the site is not built"; fi
+try-real-model: venv
+	@$(MAKE) --no-print-directory real-model || echo "set-up: no real model; its tests are skipped"
+try-peers: venv
+	@$(MAKE) --no-print-directory peers || echo "set-up: no TRL; its tests are skipped"
 
 test-fast: venv ## the tests without Ray, engines, services and slow ones
 	$(PY) -m pytest $(FAST)

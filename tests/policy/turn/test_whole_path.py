@@ -132,5 +132,6 @@ def test_ids_are_equal_at_every_join(family: Family, tmp_path: Path) -> None:
     for problem, row in zip(PROBLEMS, rows, strict=True):
         assert again.plain(problem) == row["prompt_ids"]
         assert again.completion(problem.demonstration) == row["expert_completion_ids"]
-    for one in (completion for several in sampled(exported, again) for completion in several):
-        assert (one.token_ids[-1] in ends) == (one.finish_reason == "stop")
+    if family.listed_ends is not None or family is FAMILIES["plain"]:  # an engine's start takes seconds
+        for one in (completion for several in sampled(exported, again) for completion in several):
+            assert (one.token_ids[-1] in ends) == (one.finish_reason == "stop")

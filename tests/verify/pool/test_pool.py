@@ -261,7 +261,7 @@ def test_memory_stays_flat_over_tens_of_thousands_of_cases():
     with VerifierPool(cases_per_worker=10**9, cache_size=1_000) as pool:
         sizes = []
         for block in range(8):
-            numbers = range(block * 5_000, (block + 1) * 5_000)
+            numbers = range(block * 2_500, (block + 1) * 2_500)
             futures = [
                 pool.submit(problem(rf"\frac{{{n}}}{{7}}+x"), rf"so \boxed{{x+{n}/7}}") for n in numbers
             ]
