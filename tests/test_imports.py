@@ -31,7 +31,10 @@ LAYERS = {  # package or loose module -> what of drsft it may import
         *("records", "errors", "config", "storage", "policy", "run", "intake"),
         *("rewrite", "gap", "evaluate"),
     },
-    "doctor": {"records", "errors", "config", "policy", "objectives", "rewrite", "storage", "train"},
+    "doctor": {
+        *("records", "errors", "config", "policy", "objectives", "rewrite", "storage", "train"),
+        *("run", "verify", "intake", "gap", "api"),
+    },
     "stages": {
         *("records", "errors", "config", "storage", "process", "policy", "verify", "run", "intake"),
         *("rewrite", "gap", "train", "evaluate", "report"),

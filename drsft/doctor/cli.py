@@ -1,6 +1,8 @@
 """The commands of `drsft doctor`, which check the machine, a store, the objectives and a chat template."""
 
 import json
+import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +32,8 @@ def doctor(context: typer.Context) -> None:
                drsft doctor storage s3://bucket/runs
 
                drsft doctor losses --fixtures loss_fixtures.json
+
+               drsft doctor determinism jobs/configs/quickstart.yaml
     """
     if context.invoked_subcommand is None:
         raise typer.Exit(0 if _print_checks(list(check_environment())) else 1)
@@ -119,3 +123,36 @@ def template(
     for table in [] if as_json else report.tables():
         console.print(table)
     raise typer.Exit(0 if report.refused is None else 2)
+
+
+@doctor_app.command()
+def determinism(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML configuration.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="As in target.dtype=float32.")
+    ] = None,
+    problems: Annotated[int, typer.Option(min=1, help="How many problems are tried, from the first on.")] = 8,
+) -> None:
+    """Try what a second run of CONFIG would repeat on this machine, stage by stage.
+
+    Each stage is run twice alike, and once in other company: problem by problem, text by text, in smaller
+    forward passes. Nothing is stored. docs/rewriting.md says what each result depends on.
+
+    Examples:  drsft doctor determinism jobs/configs/quickstart.yaml
+
+               drsft doctor determinism my-run.yaml --problems 32 train.arms=[]
+    """
+    from drsft.config.configfile import load_config
+    from drsft.policy.vllm.engine import set_environment
+
+    run_config = load_config(config, overrides or [])
+    set_environment()  # before torch is loaded, as in a run
+    os.environ.setdefault("TQDM_DISABLE", "1")  # each pass loads the model
+    warnings.simplefilter("ignore")  # of torch and transformers, about things that they do by themselves
+    from drsft.doctor.determinism.probes import compare_passes
+
+    told = Console(stderr=True)
+    table = Table("stage", "compared", "a second time", "in other company")
+    for one in compare_passes(run_config, num_problems=problems, say=told.print):
+        table.add_row(one.stage, one.what, str(one.again), str(one.in_other_company))
+    Console().print(table)

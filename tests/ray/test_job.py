@@ -37,7 +37,7 @@ JOB = (
     *SMALL,
     "resources.rewrite_group=rollout",
     "resources.train_group=training",
-    "train.num_epochs=16",
+    "train.num_epochs=8",
     "train.checkpoint_every_steps=4",
 )
 LOSSES = {  # stage -> the group that works on it, and a sign that it has done a part
@@ -132,7 +132,7 @@ def submit(address: str, *overrides: str) -> subprocess.CompletedProcess[str]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     storage, watch = tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("prometheus")
     folder = run_folder(storage)
-    environment = dict.fromkeys(SECRETS, CANARY) | {"RAY_metrics_report_interval_ms": "1000"}
+    environment = dict.fromkeys(SECRETS, CANARY) | {"RAY_metrics_report_interval_ms": "3000"}
     with (
         local_cluster(GROUPS, environment=environment) as cluster,
         prometheus(cluster.folder, watch) as url,
