@@ -1,1 +1,1 @@
-"""Implements `drsft doctor`: checks this machine, a store, a chat template, and the losses."""
+"""Implements `drsft doctor`: tries out what a run relies on, and what a second run would repeat."""

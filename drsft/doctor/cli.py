@@ -1,4 +1,4 @@
-"""The commands of `drsft doctor`, which check the machine, a store, the objectives and a chat template."""
+"""The commands of `drsft doctor`, which try out what a run relies on."""
 
 import json
 import os
@@ -18,7 +18,9 @@ __all__ = ["doctor_app"]
 
 MARKS = {"ok": "✓", "warning": "!", "wrong": "✗"}
 
-doctor_app = typer.Typer(help="Check the environment, a store, or the objectives against worked numbers.")
+doctor_app = typer.Typer(
+    help="Check the environment, a store, a template, the objectives, or what a second run repeats."
+)
 
 
 @doctor_app.callback(invoke_without_command=True)
@@ -136,7 +138,7 @@ def determinism(
     """Try what a second run of CONFIG would repeat on this machine, stage by stage.
 
     Each stage is run twice alike, and once in other company: problem by problem, text by text, in smaller
-    forward passes. Nothing is stored. docs/rewriting.md says what each result depends on.
+    forward passes. Nothing is stored. docs/determinism.md says what each result depends on.
 
     Examples:  drsft doctor determinism jobs/configs/quickstart.yaml
 

@@ -140,8 +140,9 @@ class S3Store:
     def read(self, key: str) -> bytes:
         """Returns the whole object from one answer.
 
-        RADOS Gateway answers 500 to a read that meets an overwrite, as of a lease's beat. boto3 tries again;
-        pyarrow 26.0.1 raises.
+        A busy server answers 503, and RADOS Gateway 500 to a read that meets an overwrite, as of a lease's
+        beat. boto3 tries again. pyarrow 26.0.1 does not if the object is shorter than the error's text
+        (findings/pyarrow_s3_short_objects_are_not_retried.sh).
         """
         from boto3.s3.transfer import TransferConfig
         from s3transfer.exceptions import RetriesExceededError

@@ -43,6 +43,18 @@ def _use_both_clients() -> None:
     assert not store.exists("put")
 
 
+def test_a_busy_server_is_asked_again_for_an_object_shorter_than_its_excuse(start) -> None:  # type: ignore[no-untyped-def]
+    server = start(S3Server())
+    store = open_store(URL)
+    store.put("beat", b"7")
+    server.num_busy_reads = 1
+    assert store.read("beat") == b"7"
+    assert server.num_busy_reads == 0
+    server.num_busy_reads = 2  # as often as it is asked
+    with pytest.raises(StorageError, match="SlowDown"):
+        store.read("beat")
+
+
 @pytest.mark.parametrize(
     "environment",
     [

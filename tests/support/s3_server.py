@@ -23,6 +23,7 @@ _CODES = {
     411: "MissingContentLength",
     412: "PreconditionFailed",
     501: "NotImplemented",
+    503: "SlowDown",
 }
 
 
@@ -34,6 +35,7 @@ class S3Server:
     chunks: Literal["read", "refuse", "store"] = "read"
     keeps_conditions: bool = True
     uploads: Literal["listed", "unlisted"] = "listed"
+    num_busy_reads: int = 0  # so many gets from now on are answered with 503
     port: int = 0
     objects: dict[str, bytes] = field(default_factory=dict)
     parts: dict[str, dict[int, bytes]] = field(
@@ -165,6 +167,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._reply(204)
         if key not in objects:
             return self._refuse(404)
+        if self.command == "GET" and self.store.num_busy_reads:
+            self.store.num_busy_reads -= 1
+            return self._refuse(503)
         data = objects[key]
         first, last = 0, len(data) - 1
         if asked := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
