@@ -33,7 +33,7 @@ from drsft.verify.kinds import kinds_of
 
 __all__ = ["Compared", "compare_passes"]
 
-NUM_STEPS = 2
+NUM_STEPS, NUM_ROWS = 2, 4  # of a training: a model of 135M parameters takes some ten seconds a step on a CPU
 Passes = tuple[list[Record], list[Record], list[Record]]  # as given, again, in other company
 
 
@@ -62,8 +62,7 @@ def compare_passes(
     say("scoring their texts: twice together, then one by one")
     yield _compared_scores(config, first)
     if config.train.arms:
-        say(f"training {NUM_STEPS} steps: twice, then in smaller forward passes")
-        yield from _compared_trainings(config, first)
+        yield from _compared_trainings(config, first, say)
 
 
 def _problems(config: RunConfig, num_problems: int) -> list[Problem]:
@@ -79,8 +78,10 @@ def _problems(config: RunConfig, num_problems: int) -> list[Problem]:
 
 
 def _rewritten(config: RunConfig, problems: Sequence[Problem]) -> Passes:
+    """Rewrites with an engine of its own for the first two passes: a second run's cache is empty, too."""
     with Rewriter(config.target, recipe=config.rewrite, seed=config.seed) as rewriter:
         first = rewriter.rewrite(problems)
+    with Rewriter(config.target, recipe=config.rewrite, seed=config.seed) as rewriter:
         again = rewriter.rewrite(problems)
         alone = [record for problem in reversed(problems) for record in rewriter.rewrite([problem])]
     return first, again, alone[::-1]
@@ -149,9 +150,15 @@ def _logprobs(scores: Sequence[TokenScores]) -> list[float]:
     return [float(logprob) for score in scores for logprob in score.logprobs_T]
 
 
-def _compared_trainings(config: RunConfig, records: Sequence[Record]) -> Iterator[Compared]:
-    several = _training(config, records, micro_batch_rows=4)
-    (losses, weights), (losses_again, weights_again) = _trained(several), _trained(several)
+def _compared_trainings(
+    config: RunConfig, records: Sequence[Record], say: Callable[[str], None]
+) -> Iterator[Compared]:
+    several = _training(config, records, micro_batch_rows=NUM_ROWS)
+    say(f"training {NUM_STEPS} steps on {len(several.rows)} texts, for the first of three times")
+    losses, weights = _trained(several)
+    say("the same steps again")
+    losses_again, weights_again = _trained(several)
+    say("the same steps, text by text")
     losses_apart, weights_apart = _trained(_training(config, records, micro_batch_rows=1))
     yield Compared(
         stage="train",
@@ -170,7 +177,8 @@ def _compared_trainings(config: RunConfig, records: Sequence[Record]) -> Iterato
 def _training(config: RunConfig, records: Sequence[Record], *, micro_batch_rows: int) -> Training:
     """A training of the first arm with one text a row, so that forward passes can be split."""
     arm = config.train.arms[0]
-    examples = encode(records_to_table(records), data=arm.data, seq_len=config.train.seq_len).examples
+    table = records_to_table(records)
+    examples = encode(table, data=arm.data, seq_len=config.train.seq_len).examples[:NUM_ROWS]
     if not examples:
         raise InputError(
             f"none of the {len(records)} problems gives a text that arm {arm.name!r} trains on; "
