@@ -3,8 +3,16 @@
 import re
 from collections.abc import Container
 
-__all__ = ["has_words", "is_prose", "label_of", "same_words", "without_fonts", "words_of"]
+__all__ = ["NUMBER_WORDS", "has_words", "is_prose", "label_of", "same_words", "without_fonts", "words_of"]
 
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_ONES = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_BELOW_TWENTY = (*_ONES, "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen")
+NUMBER_WORDS = {
+    **{word: value for value, word in enumerate((*_BELOW_TWENTY, "seventeen", "eighteen", "nineteen"), 1)},
+    **{word: 10 * tens for tens, word in enumerate(_TENS, 2)},
+    **{f"{ten}-{one}": 10 * t + o for t, ten in enumerate(_TENS, 2) for o, one in enumerate(_ONES, 1)},
+}
 _FONT = re.compile(r"\\(?:text|textbf|mathrm|mbox|textit|texttt|emph)\s*\{([^{}]*)\}")
 _COMMAND = re.compile(r"\\(?:begin|end)\{[a-z*]+\}|\\[A-Za-z]+")
 _WORDS = re.compile(r"[A-Za-z一-鿿][A-Za-z一-鿿 ,'-]*")

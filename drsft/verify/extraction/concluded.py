@@ -23,6 +23,7 @@ from drsft.verify.extraction.sentences import (
 )
 from drsft.verify.extraction.stated import BARE_LATEX, bare_latex, is_readable
 from drsft.verify.extraction.statement import Place, Statement
+from drsft.verify.words import NUMBER_WORDS
 
 __all__ = ["ASSIGNMENTS", "arrived_at", "concluded"]
 
@@ -65,6 +66,20 @@ _COUNTS_AT_END = re.compile(
     r"(?<![\d.,$=+*/-])(?<![=+*/-]\s)(\d[\d,]*\s[a-z]{3,}(?:,\s\d[\d,]*\s[a-z]{3,})*,?\sand\s\d[\d,]*\s[a-z]{3,})\W*$"
 )
 _FURTHER_VALUE = re.compile(r"\s*(?:,|\bor\b|\band\b)\s*[-−]?\d")  # x = -4 or 4
+# "There are six routes", "six routes in total".
+_IN_WORDS = rf"({'|'.join(sorted(NUMBER_WORDS, key=len, reverse=True))})"
+_COUNT_IN_WORDS = re.compile(
+    r"\bthere\s+(?:are|is|were|will\sbe|must\sbe)\s+(?:(?:therefore|thus|hence|only|exactly|precisely|a\stotal\sof)\s+)*"
+    rf"{_IN_WORDS}\b|\b{_IN_WORDS}\s(?:\w+\s){{0,3}}(?:in\stotal|altogether|in\sall)\W*$",
+    re.IGNORECASE,
+)
+# What stands behind a conclusion and concludes nothing: a note, a sentence in brackets, a table.
+_TABLE = re.compile(r"\\begin\{tabular\}.*?\\end\{tabular\}", re.DOTALL)
+_REMARK = re.compile(
+    r"(?<=[.!?$)\]])\s+(?:[(\[]?\**(?:Note|Remark|Alternatively|Comment)\**\s?[:,](?:(?!\b(?:[Hh]ence|[Tt]herefore|[Tt]hus|[Ss]o|answer)\b).)*"
+    r"|[(\[][A-Z][^()\[\]]{3,300}[)\]])\s*$",
+    re.DOTALL,
+)
 # The numbers of statements: "正确的是①④", "the true ones are (1) and (3)".
 _AND = r"(?:,\s*(?:and\s+)?|\s+and\s+)"
 _STATEMENT = r"(?:\(\d{1,2}\)|[①-⑳])"
@@ -102,7 +117,7 @@ def concluded(text: str) -> Statement | None:
     """Returns the statement in the last sentence or derivation; None for a question, a refusal or a cut-off
     text.
     """
-    text = without_offer(text)
+    text = _REMARK.sub("", _TABLE.sub("", without_offer(text)).rstrip()[-5_000:])
     tail = _SPLIT_PRODUCT.sub(r"$\1", text[-5_000:])
     end = last_sentence(tail)
     if _ends_in_the_middle(text) or _ENDS_IN_QUESTION.search(tail) or is_refusal(end):
@@ -144,8 +159,11 @@ def _stated_at_end(sentence: str) -> str | None:
     if not NUMBER.search(sentence) and not MATH.search(sentence):
         if (missing := _MISSING.search(sentence)) is not None:
             return missing[1]
-        said = _SAID.search(sentence)
-        return None if said is None or _DENIED.search(sentence) else next(filter(None, said.groups()))
+        said = _COUNT_IN_WORDS.search(sentence) or _SAID.search(sentence)
+        if said is None or _DENIED.search(sentence):
+            return None
+        words = said[said.lastindex or 0]
+        return str(NUMBER_WORDS.get(words.lower(), words))
     if (labels := LABELS.search(sentence)) is not None and not sentence[labels.end() :].strip(" .*"):
         return labels.group()
     counts = _COUNTS_AT_END.search(sentence)
@@ -215,7 +233,9 @@ def _last_number(line: str) -> str:
         rest = arrived.lstrip(" $€£*~≈")[number.end() :]
         if _FURTHER_VALUE.match(rest) and is_readable(arrived.strip(" .$*")):
             return arrived.strip(" .$*")
-        if not re.search(r"[;,]\s.*\d|\b(?:so|is|are|has|will|therefore)\b.*\d", rest):
+        if not re.search(
+            r"[;,]\s.*\d|\b(?:so|is|are|has|will|therefore|leaves|leaving|gives|makes)\b.*\d", rest
+        ):
             return with_unit(arrived.lstrip(" $€£*~≈"), number)
     if (count := _THERE_ARE.search(sentence)) is not None:
         number = NUMBER.match(sentence, count.end())

@@ -104,7 +104,8 @@ def _same_compound(reference: Node, answer: Node) -> Agreement | None:
     first, second = _quantities(reference), _quantities(answer)
     if first is None or second is None:
         parts, other = (second or (), reference) if first is None else (first, answer)
-        if parts and isinstance(other, Listing) and all(is_label(part.unit) for part in parts):
+        is_mixed = 1 < len(parts) == len({part.unit for part in parts})  # each number has its own unit
+        if is_mixed and isinstance(other, Listing | SetOf):
             values = [part.value for part in parts]
             return _all_same(values, other.items) if len(values) == len(other.items) else DIFFERENT
         # 4 dollars 35 cents is 4.35; a bare number of hours and minutes is neither

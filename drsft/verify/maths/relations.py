@@ -21,11 +21,12 @@ SAME, DIFFERENT, UNKNOWN = Agreement.SAME, Agreement.DIFFERENT, Agreement.UNKNOW
 Comparison = Callable[[Node, Node], Agreement]
 
 FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
-INEQUALITIES = frozenset(FLIPPED)
 NUM_EQUATION_POINTS = 6
 
 
 def same_relation(reference: Node, answer: Node, same: Comparison) -> Agreement:
+    if _modulus(reference) != _modulus(answer):
+        return DIFFERENT
     if isinstance(reference, Chain) and isinstance(answer, Chain):
         return _same_chains(reference, answer, same)
     chain, other = (reference, answer) if isinstance(reference, Chain) else (answer, reference)
@@ -35,9 +36,15 @@ def same_relation(reference: Node, answer: Node, same: Comparison) -> Agreement:
     is_computation = set(chain.ops) == {"="} and all(is_scalar(side) for side in chain.sides)
     if is_computation and same(chain.sides[0], chain.sides[-1]) is SAME:
         return same(chain.sides[-1], other)  # -(a + 3) = -a - 3
-    if set(chain.ops) <= INEQUALITIES | {"!=", "in"}:
-        return same_regions(chain, other) or DIFFERENT
-    return DIFFERENT  # an equation is not a value: a^2 + b = 0 is not 0, x^2 = 4 is not 4
+    # An equation has no region and is not a value: a^2 + b = 0 is not 0, x^2 = 4 is not 4.
+    return same_regions(chain, other) or DIFFERENT
+
+
+def _modulus(node: Node) -> Node | None:
+    r"""Returns the 4 of "n \equiv 3 \pmod 4" and "3 \pmod 4"; None for a computation and anything else."""
+    is_class = isinstance(node, Chain) and "equiv" in node.ops and bool(free_symbols(node.sides[0]))
+    value = node.sides[-1] if isinstance(node, Chain) and is_class else node
+    return value.args[1] if isinstance(value, Call) and value.name == "mod" else None
 
 
 def _same_chains(reference: Chain, answer: Chain, same: Comparison) -> Agreement:
@@ -129,7 +136,7 @@ def is_name(node: Node) -> bool:
                 is_name(item) for item in arguments
             )  # AB + BC = 10 names a length, x + y = 10 is a line
         case Call(name, arguments):
-            return name not in ("%", "deg", "base") and all(is_name(item) for item in arguments)
+            return name not in ("neg", "%", "deg", "base") and all(is_name(item) for item in arguments)
         case Seq(items, _, _):
             return all(is_name(item) for item in items)
     return False

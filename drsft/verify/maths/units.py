@@ -97,13 +97,8 @@ def factor_between(unit: Unit, other: Unit) -> Fraction | None:
 
 
 def _written(unit: Unit) -> str:
-    return " * ".join(f"{_pint_name(name)} ** {power}" for name, power in unit)
-
-
-def _pint_name(name: str) -> str:
-    if name in CURRENCIES:
-        return CURRENCIES[name] or name
-    return _PINT_NAMES.get(name, name)
+    names = [(CURRENCIES.get(name) or _PINT_NAMES.get(name, name), power) for name, power in unit]
+    return " * ".join(f"{name} ** {power}" for name, power in names)
 
 
 @cache
