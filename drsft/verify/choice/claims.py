@@ -80,7 +80,7 @@ _LEFT = re.compile(
     r"|\bes|\best|\bist|\bleaves|\bleaving|\bleft with|=|:)\s*"
     r"(?:only\s+)?(?:option\s+|choice\s+|la\s+opci[oó]n\s+)?\(?((?-i:[A-HJ-Z]))\)?(?=[\s.,;!*]|$)"
     r"(?!\s*[-+*/=^]|\s+[a-z]{2,}\s+[a-z])"
-    r"|\bonly\s+(?:option\s+|choice\s+)?\(?((?-i:[A-HJ-Z]))\)?\s+(?:works|holds|fits|remains|satisfies|is)\b",
+    r"|\bonly\s+(?:option\s+|choice\s+)?\(?((?-i:[A-HJ-Z]))\)?\s+(?:works|holds|fits|remains|satisfies|is|shows|has|matches|gives)\b",
     re.IGNORECASE,
 )
 _OPTION_LABEL = re.compile(

@@ -20,6 +20,7 @@ _OPTION = re.compile(
 )
 FONT = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textit)\s*\{([^{}]*)\}")
 _QUOTED = re.compile(r"[\[(]?\s*['\"]([A-Z])['\"]\s*[\])]?")  # ["A", "C"]
+_LETTER_A = re.compile(r"(?<![A-Za-z])A(?![A-Za-z]|\s+(?!(?:is|has|gives|shows)\b)[a-z])|\$a\$")
 _REJECTS_NEXT = re.compile(
     r"(?:\b(?:not|cannot|neither|nor|never|except|than|unlike|without)|n['’]t|instead of|不是|并非)"
     r"(?: (?!(?:but|rather|it|is|so|and)\b)[\w']+){0,3}\s*$"
@@ -66,8 +67,9 @@ def letters_of(answer: str, offered: dict[str, str]) -> Letters | None:
     same = [letter for letter, text in offered.items() if _plain(text) == wanted]
     if len(same) == 1:
         return frozenset(same)
-    if re.fullmatch(r"[(\[]?\s*[a-z]\s*[)\]]?", answer):
-        return frozenset(answer.upper().strip("()[] "))
+    small = re.fullmatch(r"[(\[]?\s*([a-z])\s*[)\]]?", answer)
+    if small is not None and (not offered or small[1].upper() in offered):
+        return frozenset(small[1].upper())
     if LIST.fullmatch(answer):
         letters = frozenset(re.findall(r"[A-Z]", answer))
         is_run = len(answer) <= 8 and len(letters) == len(answer)
@@ -100,7 +102,8 @@ def named_in(sentence: str, offered: dict[str, str]) -> Letters | None:
     options = [(letter, _PRONOUN.sub("", _plain(text))) for letter, text in offered.items()]
     named = []
     for letter, option in sorted(options, key=lambda pair: -len(pair[1])):
-        if option and _is_named(option, plain):
+        is_article = option == "a" and not _LETTER_A.search(sentence)  # of the option "A. A"
+        if option and not is_article and _is_named(option, plain):
             named.append((letter, option))
             plain = plain.replace(option, " ")  # "No change" names no "change"
     if len(named) > 1:  # "Sydney is larger, but the capital is Canberra"
