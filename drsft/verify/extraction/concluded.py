@@ -76,7 +76,7 @@ _COUNT_IN_WORDS = re.compile(
 # What stands behind a conclusion and concludes nothing: a note, a sentence in brackets, a table.
 _TABLE = re.compile(r"\\begin\{tabular\}.*?\\end\{tabular\}", re.DOTALL)
 _REMARK = re.compile(
-    r"(?<=[.!?$)\]])\s+(?:[(\[]?\**(?:Note|Remark|Alternatively|Comment)\**\s?[:,](?:(?!\b(?:[Hh]ence|[Tt]herefore|[Tt]hus|[Ss]o|answer)\b).)*"
+    r"(?<=[.!?$)\]])\s{1,9}(?:[(\[]?\**(?:Note|Remark|Alternatively|Comment)\**\s?[:,](?:(?!\b(?:[Hh]ence|[Tt]herefore|[Tt]hus|[Ss]o|answer)\b).)*"
     r"|[(\[][A-Z][^()\[\]]{3,300}[)\]])\s*$",
     re.DOTALL,
 )
@@ -117,7 +117,7 @@ def concluded(text: str) -> Statement | None:
     """Returns the statement in the last sentence or derivation; None for a question, a refusal or a cut-off
     text.
     """
-    text = _REMARK.sub("", _TABLE.sub("", without_offer(text)).rstrip()[-5_000:])
+    text = _REMARK.sub("", _TABLE.sub("", without_offer(text)[-5_000:]).rstrip())
     tail = _SPLIT_PRODUCT.sub(r"$\1", text[-5_000:])
     end = last_sentence(tail)
     if _ends_in_the_middle(text) or _ENDS_IN_QUESTION.search(tail) or is_refusal(end):

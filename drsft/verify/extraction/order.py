@@ -30,7 +30,8 @@ __all__ = ["find_answer", "find_answers"]
 INFORMAL: tuple[Callable[[str], Statement | None], ...] = (announced, bare, concluded)
 # The ends of sections, images, and the numbers of steps.
 _NO_STATEMENTS = re.compile(
-    r"<eo[a-z]>|!\[[^\]\n]*\]\([^()\n]*\)|^[ \t*#]*(?:[Ss]tep|STEP)[ \t]+\d{1,3}(?:[ \t]*[:.)]|[ \t]*$)",
+    r"<eo[a-z]>|!\[[^\]\n]{0,200}\]\([^()\n]{0,500}\)"
+    r"|^[ \t*#]*(?:[Ss]tep|STEP)[ \t]+\d{1,3}(?:[ \t]*[:.)]|[ \t]*$)",
     re.MULTILINE,
 )
 
