@@ -200,8 +200,6 @@ def _same_quantity(reference: Node, answer: Node) -> Agreement:
         return _same_quantities(reference, answer)
     quantity, other = (reference, answer) if isinstance(reference, Quantity) else (answer, reference)
     assert isinstance(quantity, Quantity)
-    if any(name == "°C" or name == "°F" for name, _ in quantity.unit) and isinstance(other, Call):
-        return DIFFERENT if other.name in ("%", "deg") else same_scalar(quantity.value, other)
     is_sign = isinstance(other, Call) and other.name in ("%", "deg")
     if is_sign and not (isinstance(quantity.value, Call) and quantity.value.name in ("%", "deg")):
         is_angle = all(name.startswith("rad") for name, _ in quantity.unit)
