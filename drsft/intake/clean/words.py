@@ -11,6 +11,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from drsft.verify.words import NUMBER_WORDS
+
 __all__ = ["figures", "words"]
 
 _SIGNS = str.maketrans(
@@ -24,12 +26,10 @@ _WORD = re.compile(
     r"|[+/=<>^%]|(?<!\*)\*(?!\*)"  # two stars are bold type
     r"|-(?=\s*(?:\d|[\\({]|[^\W\d_]\b))"  # a minus stands before a number, a bracket or a variable
 )
-_UNITS = "two three four five six seven eight nine ten eleven twelve"  # "one" is a pronoun more often
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
 _SPELT = {
     "zero": "0",
-    **{word: str(value) for value, word in enumerate(_UNITS.split(), start=2)},
-    **{word: str(10 * value) for value, word in enumerate(_TENS.split(), start=2)},
+    # "one" is a pronoun more often.
+    **{word: str(value) for word, value in NUMBER_WORDS.items() if 2 <= value <= 12 or value % 10 == 0},
     **{"hundred": "100", "thousand": "1000", "million": "1000000"},
     **{"cdot": "*", "div": "/", "dfrac": "frac", "tfrac": "frac"},
 }
