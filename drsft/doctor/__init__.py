@@ -1,1 +1,1 @@
-"""Implements `drsft doctor`: tries out what a run relies on, and what a second run would repeat."""
+"""Implements `drsft doctor`: checks what a run relies on, and tries what a second run would repeat."""

@@ -1,4 +1,4 @@
-"""The commands of `drsft doctor`, which try out what a run relies on."""
+"""The commands of `drsft doctor`, which check what a run relies on."""
 
 import json
 import os
@@ -137,8 +137,8 @@ def determinism(
 ) -> None:
     """Try what a second run of CONFIG would repeat on this machine, stage by stage.
 
-    Each stage is run twice alike, and once in other company: problem by problem, text by text, in smaller
-    forward passes. Nothing is stored. docs/determinism.md says what each result depends on.
+    Each stage is run twice in the same way, and once in other batches: problem by problem, text by text.
+    Nothing is stored. docs/determinism.md says what each result depends on.
 
     Examples:  drsft doctor determinism jobs/configs/quickstart.yaml
 
@@ -154,7 +154,7 @@ def determinism(
     from drsft.doctor.determinism.probes import compare_passes
 
     told = Console(stderr=True)
-    table = Table("stage", "compared", "a second time", "in other company")
+    table = Table("stage", "compared", "a second time", "in other batches")
     for one in compare_passes(run_config, num_problems=problems, say=told.print):
-        table.add_row(one.stage, one.what, str(one.again), str(one.in_other_company))
+        table.add_row(one.stage, one.what, str(one.again), str(one.in_other_batches))
     Console().print(table)

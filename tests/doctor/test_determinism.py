@@ -23,7 +23,7 @@ def test_numbers_are_compared_bit_for_bit_and_their_largest_distance_is_told() -
 
 
 @pytest.mark.engine
-def test_a_second_pass_repeats_all_stages_and_other_company_what_is_asked() -> None:
+def test_a_second_pass_repeats_all_stages_and_other_batches_what_is_asked() -> None:
     said: list[str] = []
     config = load_config(CONFIG, ("train.arms=[{name: dr+dft}]",))
     compared = {(one.stage, one.what): one for one in compare_passes(config, num_problems=3, say=said.append)}
@@ -32,8 +32,8 @@ def test_a_second_pass_repeats_all_stages_and_other_company_what_is_asked() -> N
     for one in compared.values():
         assert one.again.num_compared > 0
         assert one.again.num_equal == one.again.num_compared, f"{one.stage}: {one.what}"
-    asked = compared["rewrite", "prompts and seeds of samples"].in_other_company
+    asked = compared["rewrite", "prompts and seeds of samples"].in_other_batches
     assert asked.num_equal == asked.num_compared
-    scores = compared["gap", "log-probs of kept texts, in nats"].in_other_company
+    scores = compared["gap", "log-probs of kept texts, in nats"].in_other_batches
     assert scores.largest_difference is not None
     assert scores.largest_difference < 1e-4

@@ -1,4 +1,4 @@
-"""Compares what two passes over the same inputs gave."""
+"""Compares the results of two passes over the same inputs."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,16 +23,12 @@ class Agreement:
             return "nothing to compare"
         if self.num_equal == self.num_compared:
             return f"all {self.num_compared:,} equal"
-        told = f"{self.num_equal:,} of {self.num_compared:,} equal"
-        return (
-            told
-            if self.largest_difference is None
-            else f"{told}, at most {self.largest_difference:.1e} apart"
-        )
+        apart = "" if self.largest_difference is None else f", at most {self.largest_difference:.1e} apart"
+        return f"{self.num_equal:,} of {self.num_compared:,} equal{apart}"
 
 
 def agreement_of(one: Mapping[Hashable, object], other: Mapping[Hashable, object]) -> Agreement:
-    """Compares values by key; a key that only one of both has counts as different."""
+    """Returns how many values are equal by key; a key that only one mapping has counts as different."""
     keys = one.keys() | other.keys()
     missing = object()
     num_equal = sum(one.get(key, missing) == other.get(key, missing) for key in keys)
@@ -40,7 +36,7 @@ def agreement_of(one: Mapping[Hashable, object], other: Mapping[Hashable, object
 
 
 def agreement_of_numbers(one: Sequence[float], other: Sequence[float]) -> Agreement:
-    """Compares numbers by place. Raises ValueError for sequences of different lengths."""
+    """Returns how many numbers are equal, place by place. Raises ValueError for different lengths."""
     differences = [abs(a - b) for a, b in zip(one, other, strict=True)]
     return Agreement(
         num_equal=sum(difference == 0 for difference in differences),

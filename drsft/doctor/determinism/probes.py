@@ -1,8 +1,8 @@
-"""Runs a slice of each stage several times, and compares what came out.
+"""Runs a slice of each stage several times, and compares the results.
 
-Each stage is run twice in the same way, and once with its inputs in other company: other texts in the
-engine's batch, other rows in a forward pass. A run has such company by chance, since actors share out shards
-as they become free.
+Each stage is run twice in the same way, and a third time in other batches: a problem or a text with other
+neighbours, or with none. In a run the neighbours vary by chance, since actors take the next shard when they
+are free.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -34,26 +34,26 @@ from drsft.verify.kinds import kinds_of
 __all__ = ["Compared", "compare_passes"]
 
 NUM_STEPS, NUM_ROWS = 2, 4  # of a training: a model of 135M parameters takes some ten seconds a step on a CPU
-Passes = tuple[list[Record], list[Record], list[Record]]  # as given, again, in other company
+Passes = tuple[list[Record], list[Record], list[Record]]  # as given, again, in other batches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """One thing that a stage makes, and how far further passes agree with the first."""
+    """One kind of result of a stage, and how far two further passes agree with the first."""
 
     stage: str
     what: str
     again: Agreement
-    in_other_company: Agreement
+    in_other_batches: Agreement
 
 
 def compare_passes(
     config: RunConfig, *, num_problems: int, say: Callable[[str], None] = lambda line: None
 ) -> Iterator[Compared]:
-    """Yields what each stage repeats, on the first `num_problems` problems of the configuration.
+    """Yields the comparisons of each stage, on the first `num_problems` problems of the configuration.
 
-    Needs an engine, and a model in fp32 for two training steps. Raises what a run's start raises for a
-    configuration that cannot be used, and InputError without problems.
+    It needs memory for an engine, and later for a training in fp32. Raises ConfigError, ModelError and
+    InputError as the start of a run does.
     """
     problems = _problems(config, num_problems)
     say(f"rewriting {len(problems)} problems: twice together, then one by one")
@@ -78,7 +78,9 @@ def _problems(config: RunConfig, num_problems: int) -> list[Problem]:
 
 
 def _rewritten(config: RunConfig, problems: Sequence[Problem]) -> Passes:
-    """Rewrites with an engine of its own for the first two passes: a second run's cache is empty, too."""
+    """Returns the records of three passes; the first two start an engine each, since a second run's prefix
+    cache is empty, too.
+    """
     with Rewriter(config.target, recipe=config.rewrite, seed=config.seed) as rewriter:
         first = rewriter.rewrite(problems)
     with Rewriter(config.target, recipe=config.rewrite, seed=config.seed) as rewriter:
@@ -90,7 +92,7 @@ def _rewritten(config: RunConfig, problems: Sequence[Problem]) -> Passes:
 def _compared_samples(first: list[Record], again: list[Record], alone: list[Record]) -> Iterator[Compared]:
     def compared(what: str, compare: Callable[[list[Record], list[Record]], Agreement]) -> Compared:
         return Compared(
-            stage="rewrite", what=what, again=compare(first, again), in_other_company=compare(first, alone)
+            stage="rewrite", what=what, again=compare(first, again), in_other_batches=compare(first, alone)
         )
 
     yield compared("prompts and seeds of samples", lambda a, b: agreement_of(_asked(a), _asked(b)))
@@ -120,7 +122,7 @@ def _kept(records: Sequence[Record]) -> dict[object, object]:
 
 
 def _agreement_of_logprobs(one: Sequence[Record], other: Sequence[Record]) -> Agreement:
-    """Compares the log-probs of those samples whose tokens are equal."""
+    """Returns how many log-probs are equal, of the samples whose tokens are equal."""
     found, others = _samples(one), _samples(other)
     both = [
         (found[name].rollout.completion, others[name].rollout.completion)
@@ -142,7 +144,7 @@ def _compared_scores(config: RunConfig, records: Sequence[Record]) -> Compared:
         stage="gap",
         what="log-probs of kept texts, in nats",
         again=agreement_of_numbers(together, again),
-        in_other_company=agreement_of_numbers(together, alone),
+        in_other_batches=agreement_of_numbers(together, alone),
     )
 
 
@@ -164,18 +166,18 @@ def _compared_trainings(
         stage="train",
         what="losses",
         again=agreement_of_numbers(losses, losses_again),
-        in_other_company=agreement_of_numbers(losses, losses_apart),
+        in_other_batches=agreement_of_numbers(losses, losses_apart),
     )
     yield Compared(
         stage="train",
         what="weights after them",
         again=_agreement_of_weights(weights, weights_again),
-        in_other_company=_agreement_of_weights(weights, weights_apart),
+        in_other_batches=_agreement_of_weights(weights, weights_apart),
     )
 
 
 def _training(config: RunConfig, records: Sequence[Record], *, micro_batch_rows: int) -> Training:
-    """A training of the first arm with one text a row, so that forward passes can be split."""
+    """Returns a training of the first arm, one text per row, so that `micro_batch_rows` can split a batch."""
     arm = config.train.arms[0]
     table = records_to_table(records)
     examples = encode(table, data=arm.data, seq_len=config.train.seq_len).examples[:NUM_ROWS]
