@@ -22,7 +22,7 @@ quickstart: venv ## set everything up, run the main job on this machine, name th
 
 test: ## set everything up, run all tests, ask for known vulnerabilities
 	@$(MAKE) --no-print-directory -j 2 venv system
-	@$(MAKE) --no-print-directory -j 2 --output-sync lint try-docs try-real-model try-peers tools
+	@$(MAKE) --no-print-directory -j 2 lint try-docs try-real-model try-peers tools
 	$(PY) -m pytest $(FAST)
 	$(PY) -m pytest --durations 25 $(HEAVY)
 	$(PY) cluster/audit.py

@@ -93,6 +93,18 @@ def test_a_report_of_a_run_that_never_was_says_how_to_start_it(
     assert list(tmp_path.iterdir()) == [], "nothing half-written"
 
 
+def test_a_mistake_in_a_configuration_is_told_before_ray_and_torch_are_imported() -> None:
+    code = (
+        "import sys; from drsft.cli import main\n"
+        f"sys.argv = ['drsft', 'run', {QUICKSTART!r}, 'train.learning_rat=1']\n"
+        "try: main()\n"
+        "except SystemExit as end: print(end.code, *sorted({'ray', 'torch', 'vllm'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "train.learning_rat: unknown key" in done.stderr
+    assert done.stdout == "2\n"
+
+
 @pytest.mark.parametrize("command", ["run", "rewrite", "gap", "train", "evaluate", "report"])
 def test_every_command_explains_itself(command: str) -> None:
     done = subprocess.run(

@@ -78,6 +78,7 @@ def test_a_second_round_goes_on_after_a_kill_and_samples_with_the_new_weights(tm
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     assert {path: path.stat().st_mtime_ns for path in before} == before, "what was done is not done again"
     assert "carried over" in done.stderr
+    assert "the target solved" in done.stderr, "the end says what became of the problems"
     inner = folder / second.prefix
     assert sorted(problem_ids(inner)) == sorted(problem_ids(folder))
     assert len(set(problem_ids(inner))) == 24

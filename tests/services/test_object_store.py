@@ -72,7 +72,7 @@ def test_objects_tables_and_listings_survive_a_round_trip(store: S3Store, tmp_pa
     assert list(store.within("kept").keys("")) == ["sub/f"]
 
 
-def test_a_reader_meanwhile_gets_the_old_bytes_or_the_new(
+def test_a_read_during_an_overwrite_gives_the_old_bytes_or_the_new(
     store: S3Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With pyarrow 26.0.1 and RADOS Gateway, one read in fourteen failed here."""

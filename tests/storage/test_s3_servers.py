@@ -43,7 +43,7 @@ def _use_both_clients() -> None:
     assert not store.exists("put")
 
 
-def test_a_busy_server_is_asked_again_for_an_object_shorter_than_its_excuse(start) -> None:  # type: ignore[no-untyped-def]
+def test_a_busy_server_is_asked_again_for_an_object_shorter_than_its_error(start) -> None:  # type: ignore[no-untyped-def]
     server = start(S3Server())
     store = open_store(URL)
     store.put("beat", b"7")

@@ -35,7 +35,7 @@ class S3Server:
     chunks: Literal["read", "refuse", "store"] = "read"
     keeps_conditions: bool = True
     uploads: Literal["listed", "unlisted"] = "listed"
-    num_busy_reads: int = 0  # so many gets from now on are answered with 503
+    num_busy_reads: int = 0  # how many of the next GETs are answered with 503
     port: int = 0
     objects: dict[str, bytes] = field(default_factory=dict)
     parts: dict[str, dict[int, bytes]] = field(
