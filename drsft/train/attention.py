@@ -21,6 +21,7 @@ from drsft.objectives.head import body_of
 from drsft.train.world import copy_to
 
 __all__ = [
+    "AttentionShape",
     "DocumentSpans",
     "attend_by_document",
     "document_attention",
@@ -54,10 +55,22 @@ class DocumentSpans:
         return list(pairwise(accumulate(self.lengths, initial=0)))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionShape:
+    """How a layer calls the attention, whatever the tokens are."""
+
+    num_heads: int
+    num_groups: int  # heads of keys and values
+    key_size: int
+    value_size: int
+    window: int | None
+    scaling: float | None
+
+
 @torch.no_grad()
-def attend_by_document(causal_lm: Any) -> bool:
-    """Makes a model of transformers use `document_attention` if that keeps its documents apart; returns
-    whether it does.
+def attend_by_document(causal_lm: Any) -> frozenset[AttentionShape]:
+    """Makes a model of transformers use `document_attention` if that keeps its documents apart; returns how
+    its layers call it, or nothing if it does not.
 
     A trial on twelve tokens decides: models with other state, with attention sinks or capped scores, or that
     do not pass `document_spans` on, give other hidden states than document by document. A limit on how far
@@ -67,15 +80,15 @@ def attend_by_document(causal_lm: Any) -> bool:
     before, was_training = causal_lm.config._attn_implementation, causal_lm.training
     causal_lm.eval()
     try:
-        if _keeps_documents_apart(causal_lm):
+        if shapes := _shapes_if_apart(causal_lm):
             use_document_attention(causal_lm)
-            return True
+            return shapes
     except (TypeError, ValueError, RuntimeError):  # it takes no such argument, or no such attention
         pass
     finally:
         causal_lm.train(was_training)
     causal_lm.set_attn_implementation(before)
-    return False
+    return frozenset()
 
 
 def use_document_attention(causal_lm: Any) -> None:
@@ -84,19 +97,31 @@ def use_document_attention(causal_lm: Any) -> None:
     causal_lm.set_attn_implementation(NAME)
 
 
-def _keeps_documents_apart(causal_lm: Any) -> bool:
-    """Returns whether twelve tokens of two documents get the same states together as each document by itself.
+def _shapes_if_apart(causal_lm: Any) -> frozenset[AttentionShape]:
+    """Returns the calls of the attention if twelve tokens get the same states in one row as document by
+    document.
 
     The attention function that is tried stays set.
     """
     device = next(causal_lm.parameters()).device
     config = causal_lm.config.get_text_config()
     ids_T = torch.arange(sum(PROBE_LENGTHS), device=device) % config.vocab_size
-    body, windows = body_of(causal_lm), set[int | None]()
+    body, shapes = body_of(causal_lm), set[AttentionShape]()
 
-    def noted_attention(*args: Any, sliding_window: int | None = None, **kwargs: Any) -> tuple[Tensor, None]:
-        windows.add(sliding_window)
-        return document_attention(*args, sliding_window=sliding_window, **kwargs)
+    def noted_attention(
+        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, None]:
+        shapes.add(
+            AttentionShape(
+                num_heads=query.shape[1],
+                num_groups=key.shape[1],
+                key_size=key.shape[-1],
+                value_size=value.shape[-1],
+                window=kwargs.get("sliding_window"),
+                scaling=kwargs.get("scaling"),
+            )
+        )
+        return document_attention(module, query, key, value, *args, **kwargs)
 
     alone = [
         body(input_ids=part[None], use_cache=False).last_hidden_state for part in ids_T.split(PROBE_LENGTHS)
@@ -110,7 +135,8 @@ def _keeps_documents_apart(causal_lm: Any) -> bool:
         use_cache=False,
     ).last_hidden_state
     is_apart = torch.allclose(together, torch.cat(alone, dim=1), rtol=1e-3, atol=1e-4)
-    return is_apart and limits_are_known(config, windows)
+    is_known = limits_are_known(config, {shape.window for shape in shapes})
+    return frozenset(shapes) if is_apart and is_known else frozenset()
 
 
 def limits_are_known(config: Any, windows: set[int | None]) -> bool:

@@ -23,7 +23,7 @@ from drsft.objectives.head import HeadShape, body_of, head_of, head_shape, plain
 from drsft.objectives.loss import FusedLoss, LossRequest, fused_loss
 from drsft.objectives.statistics import predicted
 from drsft.policy.prompts import check_location, model_location
-from drsft.train.attention import DocumentSpans, attend_by_document
+from drsft.train.attention import AttentionShape, DocumentSpans, attend_by_document
 from drsft.train.world import World
 
 __all__ = [
@@ -45,8 +45,12 @@ class Traits:
     """The properties of a model that a trial forward shows, and its buffers."""
 
     head_shape: HeadShape
-    attends_by_document: bool
+    attention: frozenset[AttentionShape]  # empty if documents cannot share a row
     buffers: Mapping[str, Tensor]
+
+    @property
+    def attends_by_document(self) -> bool:
+        return bool(self.attention)
 
     @classmethod
     def of(cls, causal_lm: Any) -> "Traits":
@@ -55,7 +59,7 @@ class Traits:
         """
         return cls(
             head_shape=head_shape(causal_lm),
-            attends_by_document=attend_by_document(causal_lm),
+            attention=attend_by_document(causal_lm),
             buffers=dict(causal_lm.named_buffers()),
         )
 

@@ -7,6 +7,7 @@ import torch
 
 from drsft.records import stable_seed
 from drsft.train.attention import use_document_attention
+from drsft.train.attention_parity import check_attention
 from drsft.train.job import Training
 from drsft.train.lora import add_adapters
 from drsft.train.model import ScoringModel, Traits, load_model, shard
@@ -45,6 +46,9 @@ def _stored(training: Training) -> tuple[Any, Traits]:
     causal_lm = load_model(location, dtype=stored_dtype(location))
     if traits.attends_by_document:
         use_document_attention(causal_lm)
+        device, dtype = training.world.device, training.target.compute_dtype
+        if device.type == "cuda" and dtype != torch.float32:  # elsewhere it is what the trial has run
+            check_attention(traits.attention, device, dtype, model=location)
     for name, buffer in traits.buffers.items():  # computed in fp32, whatever the weights are stored in
         owner, _, leaf = name.rpartition(".")
         setattr(causal_lm.get_submodule(owner), leaf, buffer.clone())
