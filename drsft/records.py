@@ -2,8 +2,8 @@
 
 Axes: K samples per problem, T tokens of one completion.
 
-Ids and seeds are hashes of what they identify, so a shard that is done twice requests the same samples. A
-seed fixes the request to the engine, not the engine's batch-dependent rounding: the guarantee is "same plan".
+Ids and seeds are hashes of what they identify, so a shard that is done twice requests the same samples. The
+same request can still give slightly different samples, since an engine's rounding depends on the batch.
 """
 
 import hashlib
@@ -71,7 +71,7 @@ class Phase(StrEnum):
 
 
 class FinishReason(StrEnum):
-    """Why a completion ended. A reason that only a teacher's endpoint knows is stored as it gives it."""
+    """Why a completion ended. A reason that only a teacher's endpoint uses is stored unchanged."""
 
     STOP = "stop"  # with the end of the turn
     LENGTH = "length"  # at the token limit
@@ -169,7 +169,9 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuarantinedRow:
-    """A row that was set aside. `reason` is countable; `detail` is about this row."""
+    """A row that was set aside. `reason` is one of a few fixed texts, so that reports can count it; `detail`
+    is about this row.
+    """
 
     place: str
     reason: str

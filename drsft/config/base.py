@@ -26,7 +26,7 @@ def fingerprint(settings: Any, *, num_digits: int) -> str:
 
 
 def merged(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns `given` laid over `defaults`, section by section."""
+    """Returns `given` merged over `defaults`, section by section."""
     result = {**defaults, **given}
     for key in defaults.keys() & given.keys():
         if isinstance(defaults[key], dict) and isinstance(given[key], dict):

@@ -1,7 +1,7 @@
 """Lists the benchmarks known by name: where the hub has them, their columns, verifier and prompt.
 
-Plain data that a configuration's own keys are laid over. Each benchmark's columns are those on the hub first,
-then the usual names of a local copy (`problem`, `answer`), so that for a machine without a network
+A configuration's own keys override these defaults. Each benchmark's columns are those on the hub first, then
+the usual names of a local copy (`problem`, `answer`), so that for a machine without a network
 
     benchmarks: [{name: math500, problems: {path: math500.jsonl.gz}}]
 

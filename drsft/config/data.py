@@ -12,7 +12,7 @@ __all__ = ["Columns", "Decontaminate", "NearDuplicates", "Problems", "Reading"]
 
 
 class Reading(Frozen):
-    """How to read files; null leaves a choice to the file's first bytes."""
+    """Settings of how files are read; those that are null are decided by the file's first bytes."""
 
     format: Literal["parquet", "arrow", "json", "jsonl", "csv"] | None = Field(
         None, description="null: detected; csv has any separator"
@@ -44,7 +44,7 @@ class Reading(Frozen):
 class Columns(Frozen):
     """The fields of the user's rows that hold each part of a problem.
 
-    Of several names the first one found counts.
+    If a setting lists several names, the first one that the row has is used.
 
     A name may be a path, "meta.answers[0].text", or a template of several, "{Body} {Question}", in which each
     element of a list becomes a line: docs/data.md.

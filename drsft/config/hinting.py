@@ -126,7 +126,7 @@ class Analysis(Frozen):
 
 
 class Hinted(SamplingPhase):
-    """Settings of Hinted Decoding, in which the plain context is decoded together with a hinted one."""
+    """Settings of Hinted Decoding, which decodes the plain context and a hinted one together."""
 
     num_samples: int = Field(1, ge=0, description="at most so many samples for a problem")
     wave_size: int = Field(1, ge=1, description="samples drawn at once")

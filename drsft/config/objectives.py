@@ -125,7 +125,7 @@ class Idft(WithNeeds):
 
 
 class IdftPhiClip(WithNeeds):
-    """IDFT as its paper's first version is read: weight p^exp(−φ), with φ limited."""
+    """IDFT as the first version of its paper can be read: weight p^exp(−φ), with φ limited."""
 
     kind: Literal["idft_phi_clip"] = "idft_phi_clip"
     max_phi: float = Field(5.0, gt=0, description="limit of |φ|, nats")
@@ -147,7 +147,7 @@ class Eaft(WithNeeds):
 
 
 class EaftFull(WithNeeds):
-    """EAFT as arXiv 2602.12222 writes it for a baseline: weight H / ln V, V the size of the vocabulary."""
+    """EAFT as arXiv 2602.12222 defines it for a baseline: weight H / ln V, V the size of the vocabulary."""
 
     kind: Literal["eaft_full"] = "eaft_full"
 
@@ -209,7 +209,9 @@ class ChordPhi(WithNeeds):
 
 
 class PPower(WithNeeds):
-    """Loss (1 − p^alpha) / alpha (arXiv 2510.00526): DFT's gradient at alpha 1, towards SFT's at alpha 0."""
+    """Loss (1 − p^alpha) / alpha (arXiv 2510.00526): DFT's gradient at alpha 1; it approaches SFT's at alpha
+    0.
+    """
 
     kind: Literal["p_power"] = "p_power"
     alpha: float = Field(1.0, gt=0)
@@ -261,8 +263,8 @@ def objectives_by_kind() -> dict[str, type[Objective]]:
 
 
 class Guards(Frozen):
-    """Protects rare but needed tokens from weights below 1: without them text may never end, or formats not
-    be learnt.
+    """Protects rare but needed tokens from weights below 1: without these settings a model may never learn to
+    end a text, or to keep a format.
     """
 
     min_weight: float = Field(0.0, ge=0, description="floor of every token's weight")

@@ -8,7 +8,7 @@ __all__ = ["Report"]
 
 
 class Report(Frozen):
-    """What a GPU hour costs. These settings never change a run's name.
+    """The price of a GPU hour. These settings never change a run's name.
 
     `drsft report CONFIG report.price_per_gpu_hour=2.5` prices a finished run.
     """

@@ -1,9 +1,9 @@
 """The whole configuration of a run, and the fingerprint that names the run.
 
-A run is its records: its fingerprint covers what they depend on. Trainings and evaluations are stored inside,
-each named by a fingerprint of its own settings (config/training.py, config/evaluation.py), so another arm,
-seed or benchmark joins the run and shares everything already computed. `resources`, `storage`, `report` and
-`name` change nothing that is computed.
+A run is identified by its records: its fingerprint covers the settings that they depend on. Trainings and
+evaluations are stored inside the run, each named by a fingerprint of its own settings (config/training.py,
+config/evaluation.py), so another arm, seed or benchmark can be added to the run and reuses everything already
+computed. `resources`, `storage`, `report` and `name` change nothing that is computed.
 """
 
 from dataclasses import dataclass
@@ -97,7 +97,7 @@ class Resources(Frozen):
         return self
 
     def settled_by(self, other: "Resources") -> "Resources":
-        """Returns these resources, with open settings taken from `other`."""
+        """Returns these resources, with settings that are null taken from `other`."""
         given = {name: value for name, value in self if value is not None}
         return other.model_copy(update=given)
 
@@ -105,7 +105,8 @@ class Resources(Frozen):
     def engine_share(self) -> WorkerShare:
         """The number of engines, and the processors and GPUs of each.
 
-        An open setting counts as one engine on one processor: a run settles all settings before its stages.
+        A setting that is null counts as one engine on one processor: a run replaces all nulls before its
+        stages start.
         """
         return WorkerShare(
             num_workers=self.rewrite_actors or 1, cpus=self.cpus_per_actor or 1, gpus=self.gpus_per_actor or 0
@@ -113,8 +114,8 @@ class Resources(Frozen):
 
     @property
     def train_share(self) -> WorkerShare:
-        """The number of workers of a training and the resources of each; an open setting counts as one worker
-        without a GPU.
+        """The number of workers of a training and the resources of each; null counts as one worker without a
+        GPU.
         """
         return WorkerShare(
             num_workers=self.train_workers or 1,

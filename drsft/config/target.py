@@ -89,7 +89,7 @@ class Engine(Frozen):
 
 
 class ThoughtMarkers(Frozen):
-    """The texts that open and close a thought, for chat templates that do not show them."""
+    """The texts that open and close a thought, for models whose chat template does not contain them."""
 
     open: str = Field(min_length=1)
     close: str = Field(min_length=1)

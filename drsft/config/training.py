@@ -58,7 +58,7 @@ def _arms_of_matrix(data: Any, objectives: Any) -> list[dict[str, Any]]:
 
 
 class GapFilter(Frozen):
-    """Leaves texts out of training by their log-probs and φ; a bound that is not set is off."""
+    """Leaves texts out of training by their log-probs and φ; a bound that is null is not applied."""
 
     min_logprob: float | None = Field(
         None, le=0, description="lower bound of a text's mean log-prob, nats a token"

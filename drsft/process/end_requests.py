@@ -40,9 +40,9 @@ class EndRequests:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Handles SIGTERM, SIGHUP and SIGINT within the block, unless this process ignores them.
+        """Handles SIGTERM, SIGHUP and SIGINT within the block, except those that this process ignores.
 
-        After a requested end they stay handled: the process is about to exit, with its own code.
+        After a requested end they stay handled, since the process is about to exit with its own code.
         """
         if self._is_installed or threading.current_thread() is not threading.main_thread():
             yield
@@ -77,7 +77,9 @@ class EndRequests:
                 self._may_drain.release()
 
     def end(self) -> None:
-        """Ends the main thread's work as a second signal would; may be called from any thread."""
+        """Interrupts the main thread without another drain, as a second signal would; any thread may
+        call it.
+        """
         self._is_overdue = True
         os.kill(os.getpid(), signal.SIGTERM)
 

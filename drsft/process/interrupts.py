@@ -14,8 +14,8 @@ __all__ = ["interrupt", "interruptible"]
 def interruptible() -> Iterator[threading.Event]:
     """Yields an event: `interrupt(event)` raises KeyboardInterrupt on the main thread within the block.
 
-    It does so even in a process that ignores SIGINT, as a shell's background jobs do. Around a block in
-    another thread, `interrupt` sets the event and sends the main thread an ordinary SIGINT.
+    It does so even in a process that ignores SIGINT, as a shell's background jobs do. If the block runs in
+    another thread, `interrupt` only sets the event and sends the process an ordinary SIGINT.
     """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():

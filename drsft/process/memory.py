@@ -13,7 +13,7 @@ def peak_rss_mb() -> float:
 def peak_rss_mib() -> float:
     """Returns the highest resident memory of this program so far, in units of 2²⁰ bytes. Linux only.
 
-    It is not that of getrusage, which begins with the parent's value after a fork and exec.
+    getrusage would not do: after a fork and exec its value starts from the parent's.
     """
     status = Path("/proc/self/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))

@@ -1,7 +1,7 @@
-"""Names the Prometheus metrics that runs and services export; docs/metrics.md is this list.
+"""Defines the names of the Prometheus metrics that runs and services export; docs/metrics.md lists them too.
 
-Ray exports them with the prefix `ray_`. Labels have few values; shards and problems are found in logs and
-records.
+Ray exports them with the prefix `ray_`. Labels have few values: the shard and the problem are found in logs
+and records instead.
 """
 
 from dataclasses import dataclass

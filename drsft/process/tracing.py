@@ -1,8 +1,9 @@
-"""Records spans, which show where the time of one problem went. Nothing is recorded before `trace_to`.
+"""Records spans, which show where the time of one problem went. Nothing is recorded before `trace_to` is
+called.
 
 The core opens and closes spans; a tracer of OpenTelemetry's API has the one method that is needed here
-(drsft/stages/trace_export.py makes one). A span has the fields of log lines, shard and problem, as its
-attributes, and the enclosing span, in this task or in the task that started it, as its parent.
+(drsft/stages/trace_export.py makes one). A span's attributes are the fields of log lines, shard and problem.
+Its parent is the enclosing span, in this task or in the task that started it.
 """
 
 from contextlib import AbstractContextManager

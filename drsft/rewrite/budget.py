@@ -1,7 +1,7 @@
 """Limits how many tokens may still be sampled, for a problem and for its shard.
 
-A run's budget is divided among its shards by their size before anything starts, so what a shard may spend
-depends neither on the number of actors nor on the order of the shards.
+A run's budget is divided among its shards by their size before anything starts, so a shard's budget depends
+neither on the number of actors nor on the order of the shards.
 """
 
 import asyncio
@@ -12,8 +12,8 @@ __all__ = ["ProblemBudget", "ProblemSlot", "TokenBudget"]
 
 
 class ProblemSlot:
-    """One of an actor's slots for problems in flight. While its problem waits for tokens, another problem may
-    use it.
+    """One of an actor's slots for problems in flight. It is released while its problem waits for tokens of
+    the budget, so that another problem can use it.
     """
 
     def __init__(self, slots: asyncio.Semaphore) -> None:
@@ -39,11 +39,11 @@ class ProblemSlot:
 
 
 class TokenBudget:
-    """The token budget of a shard; `num_tokens` None is no limit.
+    """The token budget of a shard; `num_tokens` None means no limit.
 
-    All problems of a shard are in flight at once, so a wave reserves the most that it can take before it
-    begins. It waits, first come first served, until others have released what they did not need. Only a wave
-    that runs alone begins with less left than it may take, so a limit is exceeded by less than one wave.
+    All problems of a shard are in flight at once, so a wave first reserves the most tokens that it can use.
+    It waits, first come first served, until others have released what they did not need. Only a wave that
+    runs alone may start with less than that, so the limit is exceeded by less than one wave.
     """
 
     def __init__(self, num_tokens: int | None) -> None:
@@ -58,7 +58,7 @@ class TokenBudget:
         return self._num_left is not None and self._num_left <= 0
 
     def can_reserve(self, num_tokens: int) -> bool:
-        """Returns whether `reserve` would return at once, as it also does if the budget is spent."""
+        """Returns whether `reserve` would return at once, which it also does if the budget is spent."""
         return not self._turn.locked() and self._fits(num_tokens)
 
     async def reserve(self, num_tokens: int) -> None:

@@ -162,7 +162,7 @@ class _Cascade:
         return found
 
     def _guide(self, expert_verdict: Verdict) -> str | None:
-        """Returns the text shown to the target; None if it would guide towards a wrong answer."""
+        """Returns the text shown to the target as a guide; None if it would lead to a wrong answer."""
         hint = self.recipe.rewrite.guided.hint
         if hint != "answer" and contradicts(self.problem, expert_verdict):
             return None
@@ -208,7 +208,9 @@ class _Cascade:
         return Source.REWRITTEN, await self._guided(Phase.TEACHER_GUIDED, kept[0].text)
 
     def _teacher_rules(self, teacher: Teacher) -> AcceptanceRules:
-        """Returns the rules for a teacher's text; one that is only shown to the target needs no grounding."""
+        """Returns the rules for a teacher's text, which needs no grounding if it is only shown to the
+        target.
+        """
         rules = AcceptanceRules.of(self.recipe.rewrite, Phase.TEACHER)
         return rules if teacher.use == "direct" else replace(rules, grounding=None)
 
@@ -317,7 +319,7 @@ def guide_of(problem: Problem, hint: Hint) -> str:
 
 
 def guided_prompt(problem: Problem, guide: str, hint: Hint, prompter: Prompter) -> tuple[int, ...]:
-    """Returns the token ids of the prompt that shows `guide`, in the words that fit the kind of hint."""
+    """Returns the token ids of the prompt that shows `guide`; its wording depends on the kind of hint."""
     shown = replace(problem, demonstration=guide)
     match hint:
         case "answer":

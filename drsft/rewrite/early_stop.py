@@ -1,8 +1,8 @@
 """Decides which samples of a phase can still be kept while others are being sampled.
 
-Where the order of preference is known beforehand (random, first), a sample cannot be kept once enough samples
-that rank before it are accepted, and need not be finished. Which samples count then depends on ranks and
-verdicts alone, so the record does not depend on how long anything took.
+Where the order of preference is known beforehand (random, first), a sample can no longer be kept once enough
+samples that rank before it are accepted, so it is stopped. Which samples count then depends on ranks and
+verdicts alone, not on how long anything took.
 """
 
 from drsft.config import Selection

@@ -47,7 +47,7 @@ def messages_table(
     """Returns a conversation for each completion that is trained on, and the number of them by source.
 
     A record that keeps several solutions gives several conversations; a dropped one is only counted.
-    `thought` has the target's own tags, by which thoughts in earlier turns are found besides <think>.
+    `thought` holds the target's own tags: thoughts in earlier turns are found by them and by <think>.
     """
     rows: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
@@ -77,10 +77,10 @@ def pairs_table(
     marks_thoughts: bool = False,
     thought: Thought | None = None,
 ) -> tuple[pa.Table, Counter[str]]:
-    """Returns a pair for each problem whose kept completion was sampled and that has a wrong sample too.
+    """Returns a pair for each problem whose kept completion was sampled and that also has a wrong sample.
 
-    The chosen side is the kept completion, so nothing is exported that is not trained on. The second value
-    counts the pairs by their two phases, and the records without a pair by the reason.
+    The chosen side is the kept completion, so no text is exported as good that is not trained on. The second
+    value counts the pairs by their two phases, and the records without a pair by the reason.
     """
     rows: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
@@ -99,9 +99,9 @@ def pairs_table(
 
 
 def _rejected(record: Record, chosen: Attempt, run_seed: int) -> Attempt | None:
-    """Returns a wrong attempt at random, from the chosen one's phase where possible.
+    """Returns a random wrong attempt, from the chosen one's phase where possible.
 
-    With both from one prompt, the pair does not teach the difference between two prompts.
+    If both come from one prompt, the pair does not teach the difference between two prompts.
     """
     wrong = [
         attempt

@@ -42,7 +42,8 @@ class GroundingCheck:
     async def scores(
         self, completion: Completion, answer: str | None, *, beside_expert: bool = True
     ) -> GroundingScores:
-        """Returns the scores of a solution that answers `answer`; by default with the expert's text's score.
+        """Returns the scores of a solution whose answer is `answer`, by default with the score of the
+        expert's text.
 
         Raises InputError if it is too long.
         """
@@ -70,7 +71,7 @@ class GroundingCheck:
     def _stated_logprob(
         self, completion: Completion, logprobs_T: Sequence[float], answer: str | None
     ) -> float | None:
-        """Returns the log-prob of the tokens that first state the answer; None if none do.
+        """Returns the log-prob of the tokens that first state the answer; None if no tokens do.
 
         The extracted answer may include its calculation, "5 + 3 = 8", so the reference is searched first.
         """
@@ -85,7 +86,9 @@ class GroundingCheck:
 def stating_tokens(
     completion: Completion, answer: str, question: str, decode: Callable[[Sequence[int]], str]
 ) -> range | None:
-    """Returns the completion's tokens that first state the answer, outside its thought; None without any."""
+    """Returns the completion's tokens that first state the answer, outside its thought; None if no
+    tokens do.
+    """
     where = first_statement(completion.text, answer, question)
     if where is None:
         return None

@@ -38,8 +38,8 @@ class HintedSetup:
 
     @classmethod
     def of(cls, settings: Hinted, prompter: Prompter, decoder: HintedDecoder) -> "HintedSetup":
-        """Returns the set-up for the configured settings; the target's `prompter` gets the system turn of
-        hinted contexts.
+        """Returns the set-up for the configured settings; hinted contexts get the target's `prompter` with a
+        system turn of their own.
         """
         return cls(decoder=decoder, prompter=hinted_prompter(settings, prompter), settings=settings)
 
@@ -80,7 +80,9 @@ class HintedPolicy:
 async def analyse(
     problem: Problem, policy: Policy, prompt_ids: tuple[int, ...], analysis: Analysis, *, run_seed: int
 ) -> Attempt:
-    """Returns the target's greedy answer to the hinted prompt, as an attempt that is no solution."""
+    """Returns the target's greedy answer to the hinted prompt, as an attempt that does not count as a
+    solution.
+    """
     seed = stable_seed(run_seed, problem.problem_id, Phase.ANALYSIS)
     sampling = Sampling(num_samples=1, temperature=0.0, max_tokens=analysis.max_tokens, seed=seed)
     completion = (await policy.generate(prompt_ids, sampling))[0]
@@ -97,6 +99,8 @@ async def analyse(
 
 
 def opened_turn(text: str, analysis: Analysis) -> str | None:
-    """Returns the beginning of the assistant's turn: the analysis up to its last marker; None without one."""
+    """Returns the beginning of the assistant's turn: the analysis up to its last marker; None if it has no
+    marker.
+    """
     before, marker, _ = text.rpartition(analysis.marker)
     return before + marker if marker else None

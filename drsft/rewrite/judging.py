@@ -54,8 +54,8 @@ async def judge_rollout(
 ) -> Attempt:
     """Returns the rollout with its verdict; a right one also with the first reason to reject it, if any.
 
-    If the rules require grounding, `grounding_check` scores samples that have no other reason against them.
-    Raises ValueError if it is missing.
+    If the rules require grounding, `grounding_check` scores samples that no other rule rejects. Raises
+    ValueError if it is missing.
     """
     completion, sample_index = rollout.completion, rollout.sample_index
     with span("verify", sample=sample_index) as opened:
@@ -108,8 +108,8 @@ async def _grounded(attempt: Attempt, settings: Grounding, grounding_check: Grou
 
 
 async def _rejection_of_boxes(text: str, problem: Problem, verifier: Verifier) -> Rejection | None:
-    """Returns the rejection of a right solution with a box that, judged by itself, is not the answer; else
-    None.
+    """Returns the rejection of a right solution that has a box with a wrong answer in it; None if it has
+    none.
     """
     for content in different_boxes(text):
         if not (await verifier.judge(problem, f"\\boxed{{{content}}}")).is_correct:
@@ -118,7 +118,7 @@ async def _rejection_of_boxes(text: str, problem: Problem, verifier: Verifier) -
 
 
 async def _steps(rollout: Rollout, problem: Problem, verifier: Verifier) -> Verdict | None:
-    """Returns the verdict on the solution's equations; None for a problem that is not of mathematics."""
+    """Returns the verdict on the solution's equations; None if the problem is not a mathematical one."""
     if problem.kind not in MATH_KINDS:
         return None
     with span("verify", sample=rollout.sample_index, of="steps"):

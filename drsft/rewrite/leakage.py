@@ -1,8 +1,8 @@
 """Finds phrases which show that a guided solution refers to its guide.
 
-To extend the list, add the name that reports count, and a pattern. A word problem may itself mention a
-teacher, or a solution with salt in it. So a match does not count where the question has the same words: those
-of the pattern's group `said`, or the whole phrase where it has no such group.
+To extend the list, add a name, under which reports count the phrase, and a pattern. A word problem may itself
+mention a teacher, or a solution with salt in it. So a match does not count if the question has the same
+words: those of the pattern's group `said`, or the whole phrase if the pattern has no such group.
 """
 
 import re

@@ -21,7 +21,7 @@ def rejection_of(
 ) -> Rejection | None:
     """Returns the first reason to reject a sample by its text alone, or None.
 
-    `sees_guide` says that its prompt showed a solution. Loops count in thought and answer alike.
+    `sees_guide` is true if its prompt showed a solution. Loops count both in the thought and in the answer.
     """
     text, token_ids, thought = completion.text, completion.token_ids, completion.thought
     if not text.strip():
@@ -37,7 +37,7 @@ def rejection_of(
 
 
 def has_loop(token_ids: Sequence[int], ngram_tokens: int, repeats: int) -> bool:
-    """Returns whether some n-gram occurs `repeats` times without overlapping itself."""
+    """Returns whether some n-gram occurs `repeats` times without overlaps."""
     counts: dict[tuple[int, ...], int] = {}
     free_from: dict[tuple[int, ...], int] = {}
     for start in range(len(token_ids) - ngram_tokens + 1):
@@ -61,7 +61,7 @@ def different_boxes(text: str) -> tuple[str, ...]:
 
 
 def _content(text: str, start: int) -> str | None:
-    """Returns the text between the brace before `start` and its partner; None without a partner."""
+    """Returns the text between the brace before `start` and the brace that closes it; None if none does."""
     depth = 1
     for i in range(start, len(text)):
         depth += {"{": 1, "}": -1}.get(text[i], 0)

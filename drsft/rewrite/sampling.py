@@ -139,7 +139,7 @@ class _PhaseSampler:
         """Returns a sample once it is complete and judged; stops other samples that can then no longer be
         kept.
 
-        Returns None where the sample was stopped itself.
+        Returns None if the sample itself was stopped.
         """
         phase = self._plan.phase
         with span("sample", sample=index) as opened:

@@ -60,7 +60,9 @@ def choose(
 
 
 def _mean_logprob(attempt: Attempt) -> float:
-    """Returns the mean per token, in nats, under the sample's own policy and prompt; -inf if unknown."""
+    """Returns the mean log-prob per token, in nats, under the sample's own policy and prompt; -inf if
+    unknown.
+    """
     logprobs_T = attempt.rollout.completion.behaviour_logprobs_T
     return sum(logprobs_T) / len(logprobs_T) if logprobs_T else float("-inf")
 

@@ -35,11 +35,11 @@ logger = logging.getLogger(__name__)
 
 
 class ShardRewriter:
-    """Rewrites shards of the run in `store` with one policy; `rewrite` may run for several at once.
+    """Rewrites shards of the run in `store` with one policy; several calls of `rewrite` may run at once.
 
-    A shard is committed when its slowest problem is done. So that the engine does not idle meanwhile,
-    `problems_in_flight` counts over all shards: problems of later shards use the slots of those that are
-    done, or that wait for their shard's tokens.
+    A shard is committed when its slowest problem is done. To keep the engine busy meanwhile,
+    `problems_in_flight` limits the problems of all shards together: when a problem is done, or waits for its
+    shard's token budget, a problem of a later shard can use its slot.
     """
 
     def __init__(
@@ -58,8 +58,8 @@ class ShardRewriter:
         before: Store | None = None,
         has_conversations: bool = False,
     ) -> None:
-        """`number` is the round's. A later round carries records over from `before`, the previous round's
-        store.
+        """`number` is the round's number. A later round carries records over from `before`, the previous
+        round's store.
 
         `events` is notified for all problems. With `has_conversations` all records have the column of earlier
         turns, so that a run's shards have one schema.
@@ -131,9 +131,10 @@ class ShardRewriter:
         return self._shards.commit(shard, table, summary.to_json())
 
     def _pairs_since_commit(self) -> PairCounts:
-        """Returns the counts of Hinted Decoding's pairs since this actor's last commit, of all shards.
+        """Returns the counts of Hinted Decoding's pairs since this actor's last commit, over all shards.
 
-        The engine does not know shards; summed over an actor's commits, every pair counts once.
+        The engine does not know which shard a pair belongs to; summed over an actor's commits, every pair
+        counts once.
         """
         if self._recipe.hinted is None:
             return PairCounts()
@@ -217,5 +218,5 @@ def _step_outcomes(attempts: Iterable[Attempt]) -> Counter[Outcome]:
 
 
 def _is_unsound(attempt: Attempt) -> bool:
-    """Returns whether an attempt is rejected for its equations alone."""
+    """Returns whether an attempt is rejected only because of its equations."""
     return attempt.rejection is not None and attempt.rejection.kind is RejectionKind.UNSOUND_STEPS

@@ -22,14 +22,11 @@ class ShardTask:
 
     @property
     def num_tokens_saved(self) -> int:
-        """The tokens that carried-over records had cost in earlier rounds."""
+        """The number of tokens that earlier rounds sampled for the records that are carried over."""
         return sum(record.num_sampled_tokens for record in self.carried_over)
 
     def all_records(self, fresh: Sequence[Record], round_number: int) -> list[Record]:
-        """Returns all records of the shard after the round.
-
-        `fresh` are those of the problems that it rewrote.
-        """
+        """Returns all records of the shard after the round; `fresh` are those that the round rewrote."""
         return [self._better(_of_round(record, round_number)) for record in fresh] + self.carried_over
 
     def _better(self, fresh: Record) -> Record:
@@ -38,7 +35,7 @@ class ShardTask:
 
 
 def _of_round(record: Record, number: int) -> Record:
-    """Returns the record with the round's number in it and in its attempts; the cascade knows no rounds."""
+    """Returns the record and its attempts with the round's number set, which the cascade does not know."""
     if number == 1:
         return record
     attempts = (replace(one, rollout=replace(one.rollout, round=number)) for one in record.attempts)
@@ -64,7 +61,7 @@ def first_round_task(store: Store) -> ReadTask:
 def later_round_task(store: Store, before: Store) -> ReadTask:
     """Returns the function that reads a shard's task in a later round.
 
-    `store` is the round's and holds the survey; `before` is that of the round before.
+    `store` is the round's and holds the survey; `before` is the previous round's.
     """
 
     def read(shard: str) -> ShardTask:

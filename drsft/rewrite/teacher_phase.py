@@ -42,7 +42,8 @@ class TeacherPhase:
     max_kept_tokens: int  # of a solution that is trained on as it is (`use: direct`)
 
     async def attempts(self) -> list[Attempt]:
-        """Asks the teacher and returns its solutions with their verdicts; a missing one is UNJUDGED.
+        """Asks the teacher and returns its solutions with their verdicts; a solution that the endpoint failed
+        to give is UNJUDGED.
 
         Raises SetupError if the teacher cannot be reached or rejects the key.
         """

@@ -1,6 +1,6 @@
-"""Stores a run in a local folder or an S3 prefix, with the same few guarantees.
+"""Stores a run in a local folder or an S3 prefix; both give the same guarantees.
 
-A reader never sees half an object, and of several writers of one new key exactly one wins.
+A reader never sees half an object, and if several writers create the same new key, exactly one succeeds.
 """
 
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""Checks locations in a store, and words a store's failures: where, why, and how to fix it."""
+"""Checks locations in a store, and turns a store's failures into messages: what failed, where, and
+the fix.
+"""
 
 import errno
 import os
@@ -49,7 +51,9 @@ _OTHERWISE = "check AWS_ENDPOINT_URL, the credentials and the bucket's name"
 
 
 def is_nameable(text: str) -> bool:
-    """Returns whether a text can name a file or an object: no control characters, no lone surrogates."""
+    """Returns whether a text can name a file or an object: it has no control characters and no lone
+    surrogates.
+    """
     return _UNNAMEABLE.search(text) is None
 
 

@@ -43,7 +43,7 @@ def check_promises(store: Store) -> None:
 
 
 def num_winners(store: Store, key: str, num_racers: int) -> int:
-    """Returns how many writers of one new key were told that they created it; one of them comes late."""
+    """Returns how many writers of one new key were told that they created it; one of them starts later."""
     barrier = threading.Barrier(num_racers)
 
     def write(number: int) -> bool:

@@ -138,11 +138,11 @@ class S3Store:
             raise self._failed("write", key, error) from error
 
     def read(self, key: str) -> bytes:
-        """Returns the whole object from one answer.
+        """Returns the whole object from one response.
 
-        A busy server answers 503, and RADOS Gateway 500 to a read that meets an overwrite, as of a lease's
-        beat. boto3 tries again. pyarrow 26.0.1 does not if the object is shorter than the error's text
-        (findings/pyarrow_s3_short_objects_are_not_retried.sh).
+        A busy server answers 503, and RADOS Gateway answers 500 to a read during an overwrite, such as a
+        lease's heartbeat. boto3 retries both. pyarrow 26.0.1 does not retry if the object is shorter than the
+        error's text (findings/pyarrow_s3_short_objects_are_not_retried.sh).
         """
         from boto3.s3.transfer import TransferConfig
         from s3transfer.exceptions import RetriesExceededError
@@ -189,7 +189,9 @@ class S3Store:
             client.delete_object(Bucket=self.bucket, Key=self._key(key))
 
     def sweep(self) -> int:
-        """Aborts unfinished multipart uploads, which are not listed but paid for; returns how many."""
+        """Aborts unfinished multipart uploads, which no listing shows but which cost storage; returns how
+        many.
+        """
         count = 0
         with self._asked("end unfinished uploads below", "") as client:
             pages = client.get_paginator("list_multipart_uploads")
@@ -244,7 +246,9 @@ class S3Store:
 
 
 def _s3_region() -> str:
-    """Returns one region for both clients: boto3 reads AWS_DEFAULT_REGION only, and pyarrow prefers it."""
+    """Returns the region that both clients use: boto3 reads AWS_DEFAULT_REGION only, and pyarrow
+    prefers it.
+    """
     import boto3
 
     named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")

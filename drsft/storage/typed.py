@@ -1,6 +1,6 @@
 """Reads stored objects back as the types that were written.
 
-A run's folder may be another person's, or damaged. So an object that does not fit its type raises
+A run's folder may come from someone else, or be damaged. So an object that does not fit its type raises
 DamagedError at once.
 """
 
