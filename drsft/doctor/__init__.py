@@ -1,1 +1,1 @@
-"""Implements `drsft doctor`: checks what a run relies on, and tries what a second run would repeat."""
+"""Implements `drsft doctor`: checks what a run relies on, and finds out what a second run would reproduce."""

@@ -135,7 +135,7 @@ def determinism(
     ] = None,
     problems: Annotated[int, typer.Option(min=1, help="How many problems are tried, from the first on.")] = 8,
 ) -> None:
-    """Try what a second run of CONFIG would repeat on this machine, stage by stage.
+    """Try what a second run of CONFIG would reproduce on this machine, stage by stage.
 
     Each stage is run twice in the same way, and once in other batches: problem by problem, text by text.
     Nothing is stored. docs/determinism.md says what each result depends on.

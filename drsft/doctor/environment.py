@@ -111,7 +111,7 @@ def _imports(package: str, code: str, cure: str) -> Check:
 
 
 def _accelerator() -> Check:
-    """Returns the check for a GPU, a warning if there is one but torch is a CPU build.
+    """Returns the check for a GPU, with a warning if there is one but torch is a CPU build.
 
     A CPU is enough for the embedded model.
     """

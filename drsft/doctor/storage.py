@@ -165,8 +165,8 @@ def _large(name: str, store: Store) -> Check:
 
 
 def _end_uploads(name: str, store: Store) -> Check:
-    """Returns the check that an upload abandoned by its writer can be ended: until then its storage is paid
-    for.
+    """Returns the check that the store can abort an upload whose writer died; until then its storage costs
+    money.
     """
     assert isinstance(store, S3Store)
     left = store.begin_upload("unfinished", bytes(PART_BYTES))

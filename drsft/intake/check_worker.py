@@ -1,6 +1,6 @@
-"""Checks rows in a process for another one: reads rules and chunks of rows as pickles, and writes results.
+"""Checks rows for another process: reads rules and chunks of rows as pickles, and writes results.
 
-It exits when its stdin is closed, hence with its parent.
+It exits when its stdin is closed, so it never outlives its parent.
 """
 
 import os

@@ -130,7 +130,7 @@ def _problem(row: Row | BadRow, rules: RowRules) -> Problem | QuarantinedRow:
 
 
 def _asked(row: Row, columns: Columns, *, keeps_thought: bool) -> Conversation | QuarantinedRow:
-    """Returns the row's question, or the conversation that ends with it."""
+    """Returns the row's question, or the conversation that ends with the question."""
     if columns.messages is None:
         question = _value(row, "question", columns.candidates("question"))
         return question if isinstance(question, QuarantinedRow) else Conversation(question=question)
@@ -149,7 +149,7 @@ def _asked(row: Row, columns: Columns, *, keeps_thought: bool) -> Conversation |
 
 
 def _letter(number: str, first: int) -> str:
-    """Returns the letter of the option with this number, or the text itself if it is no such number."""
+    """Returns the letter of the option with this number, or the text itself if it is not such a number."""
     place = int(number.removesuffix(".0")) - first if _NUMBER.fullmatch(number) else -1
     return ascii_uppercase[place] if 0 <= place < len(ascii_uppercase) else number
 

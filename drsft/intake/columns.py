@@ -29,7 +29,7 @@ _LABELS, _TEXTS = ("label", "labels", "key", "letter"), ("text", "texts", "conte
 
 
 def find_column(fields: Mapping[str, Any], candidates: Sequence[str]) -> str | None:
-    """Returns the first of the names, paths and templates whose fields the row all has.
+    """Returns the first candidate (a name, a path or a template) whose fields are all in the row.
 
     A template looks like "{Body} {Question}".
     """
@@ -49,7 +49,7 @@ def template_fields(column: str) -> list[str]:
 def value_at(fields: Mapping[str, Any], path: str, default: Any = None) -> Any:
     """Returns the value at a name or a path such as "a.b[0].c".
 
-    A field with exactly that name comes first.
+    A field whose name is exactly that text takes precedence.
     """
     if path in fields:
         return fields[path]
@@ -92,7 +92,7 @@ def _literal(text: str) -> Any:
 
 @lru_cache(maxsize=256)
 def _steps(path: str) -> tuple[str | int, ...]:
-    """Returns the keys and indices of a path; a path in no known spelling is one key."""
+    """Returns the keys and indices of a path; a path that cannot be parsed is one key."""
     found = list(_STEP.finditer(path))
     if not path or "".join(one[0] for one in found) != path or path.startswith("."):
         return (path,)
@@ -100,10 +100,10 @@ def _steps(path: str) -> tuple[str | int, ...]:
 
 
 def text_of(fields: Mapping[str, Any], column: str) -> str | None:
-    """Returns the text at a column that `find_column` found; None where a field is no text.
+    """Returns the text at a column that `find_column` found; None if a field is not a text.
 
-    A list becomes "3, 5" as a field of its own, and lines within a template. A null field adds nothing to a
-    template, not even its line; if all fields are null, the result is None.
+    A list that is a field of its own becomes "3, 5"; in a template each element becomes a line. A null field
+    adds nothing to a template, not even its line; if all fields are null, the result is None.
     """
     names = _FIELD.findall(column)
     if not names:

@@ -63,7 +63,9 @@ class DataReport:
 
 @dataclass(slots=True)
 class _Passing:
-    """Counts the rows before they are checked, and keeps the first ones to describe their fields."""
+    """Passes rows on: counts them before they are checked, and keeps the first ones to describe their
+    fields.
+    """
 
     names: Mapping[str, Sequence[str]]  # of the columns by role
     on_row: Callable[[int], None]

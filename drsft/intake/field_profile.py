@@ -1,4 +1,4 @@
-"""Describes the fields of rows: types, fill, distinct values, lengths and an example.
+"""Describes the fields of rows: types, share of filled values, distinct values, lengths and an example.
 
 A nested field is named by its path.
 """

@@ -1,7 +1,7 @@
 """Reads rows of a dataset on the Hugging Face hub, by its name, subset and split.
 
-The `datasets` library reads text as numbers in JSON and CSV ("007" as 7, findings/), so files of these two
-kinds are only found and fetched by it, and read as the user's own.
+The `datasets` library reads text as numbers in JSON and CSV ("007" as 7, findings/). So it only finds and
+downloads files of these two kinds, which are then read like a user's own files.
 """
 
 from collections.abc import Iterator

@@ -18,7 +18,8 @@ _METADATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "st
 
 
 def files_of(problems: Problems) -> Iterator[tuple[Store, str]] | None:
-    """Returns the files to read, sorted; None if the path can only be a hub dataset's name.
+    """Returns the files to read, sorted; None if the path is no file or folder and may name a dataset of the
+    hub.
 
     Raises InputError.
     """

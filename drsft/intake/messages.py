@@ -30,7 +30,9 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class UnusableConversation:
-    """Why a value is not a usable conversation: `reason` is countable, `detail` is about this value."""
+    """The reason why a value is not a usable conversation: reports count `reason`; `detail` is about this
+    value.
+    """
 
     reason: str
     detail: str

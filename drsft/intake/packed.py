@@ -1,4 +1,6 @@
-"""Converts rows and checks to plain tuples for pipes: these are pickled and read back five times as fast."""
+"""Converts rows and checks to plain tuples for pipes, since tuples are pickled and read back five times as
+fast.
+"""
 
 from collections.abc import Sequence
 

@@ -1,8 +1,8 @@
 """Checks rows on all cores. Results come in the order of the rows, as if they were checked one by one.
 
-Rows are read ahead in chunks, which worker processes check. This process checks the next chunk itself if no
-worker has begun it, so it never waits for a worker to start, and a file of few rows starts none. If a worker
-dies, its chunk is checked here.
+Rows are read ahead in chunks, which worker processes check. If no worker has begun the next chunk, this
+process checks it itself, so it never waits for a worker to start, and a file of few rows starts none. If a
+worker dies, its chunk is checked here.
 """
 
 import os

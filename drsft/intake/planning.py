@@ -45,7 +45,7 @@ P = ParamSpec("P")
 class Planning:
     """A plan that is still being made: the data is read only as far as shards are requested.
 
-    One thread at a time reads.
+    Only one thread may read at a time.
     """
 
     def __init__(self, shards: ShardsInOrder, *, on_plan: Callable[[Plan], None] = lambda plan: None) -> None:
@@ -177,9 +177,9 @@ def _changed(problems: Problems) -> str:
 def _kept(
     usable: Iterable[Problem], shard_size: int, keep: Callable[[str, list[Problem]], None]
 ) -> Iterator[tuple[str, list[Problem]]]:
-    """Yields the shards with their names, each once `keep` has stored it.
+    """Yields each shard with its name once `keep` has stored it.
 
-    Several are stored at once while reading continues, since most of the time goes into disk or network.
+    Several are stored at once while reading continues, since most of the time is spent on disk or network.
     """
     waiting: deque[tuple[str, list[Problem], Future[None]]] = deque()
 
@@ -203,8 +203,8 @@ def screens_for(
 ) -> list[Screen]:
     """Returns the screens that the configuration asks for; reads the benchmarks if needed.
 
-    Contamination comes first: otherwise near-duplicates of a benchmark problem would be set aside in its
-    favour.
+    The contamination screen comes first. Otherwise a clean problem could be set aside as a near-duplicate of
+    a contaminated one, and the contaminated one after it.
     """
     screens: list[Screen] = []
     if problems.decontaminate is not None:

@@ -1,4 +1,4 @@
-"""Turns rows into problems: stable ids, duplicates counted, bad rows set aside with a reason.
+"""Turns rows into problems: gives them stable ids, counts duplicates, and sets bad rows aside with a reason.
 
 Exact duplicates are only counted. Another solution to a known problem is set aside. The screens find
 near-duplicates and problems of a benchmark.
@@ -49,8 +49,7 @@ def read_problems(
     """Yields the usable problems in order, and updates `intake` on the way.
 
     `kinds` are those that can be judged (`kinds_of`). A screen sees only problems that earlier checks and
-    screens accepted. Rows are read ahead and checked in several processes, which changes nothing of the
-    result.
+    screens accepted. Rows are read ahead and checked in several processes, which does not change the result.
 
     Raises InputError naming file, line and field when the source holds rows but not one usable problem.
     """
@@ -173,7 +172,7 @@ def _key_of(problem: Problem) -> int:
 
 
 def _another_solution(problem: Problem, place: str) -> QuarantinedRow:
-    """Returns the row set aside: a record has room for one demonstration, so the first one is kept."""
+    """Returns the row as set aside: a record holds one demonstration, so the problem's first one is kept."""
     return QuarantinedRow(
         place=place,
         reason="another solution to an earlier problem",

@@ -167,7 +167,7 @@ def _word(one: FieldProfile) -> str:
 
 
 def _known_name(one: FieldProfile, names: Sequence[str]) -> str | None:
-    """Returns the field's name if it is a known one, a leading type letter aside (sQuestion).
+    """Returns the field's name if it is a known one, also after a letter for its type (sQuestion).
 
     A text of an object in a list can take its name from the list (solutions[0].text).
     """

@@ -1,1 +1,1 @@
-"""Defines what a run's folder holds, and the protocols by which drivers and workers share it."""
+"""Defines the content of a run's folder, and the protocols by which drivers and workers share it."""

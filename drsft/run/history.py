@@ -28,7 +28,7 @@ class StageTime:
 
 @contextmanager
 def timed(store: Store, term: int, stage: str, *, began_at: float | None = None) -> Iterator[None]:
-    """Stores how long the block took, unless it raises; `began_at` is its start, if that was before the
+    """Stores how long the block took, unless it raises; `began_at` is given if the stage began before the
     block.
     """
     began_at = time.time() if began_at is None else began_at

@@ -166,7 +166,7 @@ class GapFolder:
     def scores(self, columns: Sequence[str]) -> str:
         """Returns the scores' shard folder, which is named by its columns.
 
-        So scores of a version with other columns are not read but computed again.
+        So scores that another version stored with other columns are not read but computed again.
         """
         digest = hashlib.blake2b(",".join(columns).encode(), digest_size=4).hexdigest()
         return f"{self.prefix}/scores-{digest}"
@@ -304,14 +304,15 @@ def history(term: int, stage: str) -> str:
 
 
 def gap_of(data: str, digest: str) -> GapFolder:
-    """Returns the folder for scores of other texts than the run's, or under another model; `digest` is over
-    both.
+    """Returns the folder for scores of other texts than the run's, or under another model.
+
+    `digest` is a hash over the texts and the model.
     """
     return GapFolder(f"{GAP.prefix}/{data}-{digest}")
 
 
 def packed_rows(train: Train, data_view: DataView) -> PackedRowsFolder:
-    """Returns the folder of the packed rows, shared by all trainings that would pack alike."""
+    """Returns the folder of the packed rows, shared by all trainings with the same packing settings."""
     return PackedRowsFolder(f"{TRAININGS}/packed-{data_view}-{train.packing_fingerprint}")
 
 
@@ -335,16 +336,12 @@ def samples(evaluate: Evaluate, model: str, of: Benchmark) -> str:
 
 
 def all_verdicts(samples_prefix: str) -> str:
-    """Returns the folder with the verdicts of every time that the samples at `samples_prefix` were judged
-    again.
-    """
+    """Returns the folder that holds every rejudging of the samples at `samples_prefix`."""
     return f"{samples_prefix}/verdicts"
 
 
 def verdicts(samples_prefix: str, number: int, version: str) -> str:
-    """Returns the shard folder with the verdicts of the `number`-th judging again; `version` is the
-    verifier's.
-    """
+    """Returns the shard folder with the verdicts of one rejudging: its number, and the verifier's version."""
     return f"{all_verdicts(samples_prefix)}/{number}-{version}"
 
 
@@ -354,5 +351,5 @@ def export(kind: str) -> str:
 
 
 def round_prefix(number: int, made_by: str) -> str:
-    """Returns a later round's folder; `made_by` is a fingerprint of all that the round depends on."""
+    """Returns a later round's folder; `made_by` is a fingerprint of everything that the round depends on."""
     return f"round-{number}-{made_by}"

@@ -1,13 +1,13 @@
 """A lease in the run's store lets one driver at a time work on a run. Machines need not share a clock.
 
     lease/000003.json       created once, by an exclusive put: term 3, and who holds it
-    lease/000003.beat       a count that only the holder raises, every few seconds
+    lease/000003.beat       a heartbeat: a count that only the holder raises, every few seconds
     lease/000003.released   the holder ended the term
 
 A second driver watches the newest term's count by its own clock. While the count grows, the holder is alive.
 When it has not grown for `expires_s`, the lease has expired and the next term may be created; if several
-drivers try, one wins. A holder that was only slow finds the next term at its next beat and stops. What it
-commits until then does no harm: each shard is committed only once.
+drivers try, exactly one succeeds. A holder that was only slow finds the next term at its next heartbeat and
+stops. What it commits until then does no harm: each shard is committed only once.
 """
 
 import json
@@ -37,7 +37,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseTiming:
-    """The times of a lease; `expires_s` is several beats, so that a slow store does not end a lease."""
+    """The times of a lease; `expires_s` is several heartbeats long, so that a slow store does not end a
+    lease.
+    """
 
     beat_s: float = 5.0
     expires_s: float = 30.0
@@ -48,8 +50,8 @@ class Holder:
     """The driver process that holds a term.
 
     `machine` and `began` show whether the process with this number is still the same one. `mark` makes the
-    bytes of every claim unique. When S3 answers "exists", the client can tell by them whether the object is
-    its own, from an earlier try whose answer was lost.
+    bytes of every claim unique: when S3 answers "exists" to a retry, they show whether the object is this
+    process's own, from an earlier attempt whose response was lost.
     """
 
     host: str
@@ -77,7 +79,8 @@ class Holder:
     def is_gone(self) -> bool:
         """Whether the process has certainly ended.
 
-        This is known only of processes on this machine; on other machines, only missing beats show an end.
+        This is known only of processes on this machine; on other machines, only missing heartbeats show an
+        end.
         """
         return self.began is not None and self.machine == _machine() and _began(self.pid) != self.began
 

@@ -1,6 +1,6 @@
 """Defines rounds: rewrite, train, and rewrite again with the trained model as the target.
 
-"Mind the Gap" (arXiv 2509.15157) rewrites once and names repeating it as future work. A later round is a run
+"Mind the Gap" (arXiv 2509.15157) rewrites once and leaves repeating it to future work. A later round is a run
 of its own inside the run: the same problems, the trained model as target, one arm. Texts that the previous
 target solved alone are carried over, unless the new target finds them less likely; a survey of the previous
 round's records decides which.
@@ -58,7 +58,7 @@ def survey_counts(round_run: Run) -> dict[str, Counter[SurveyFinding]]:
 
 def better_of(fresh: Record, before: Record) -> Record:
     """Returns the better record of a problem that was rewritten again: the new one, unless its cascade fell
-    back.
+    back to the expert's text.
 
     A verified text of an earlier round is better than the expert's; the new attempts are then appended to it.
     """
@@ -92,8 +92,8 @@ class Round:
 def rounds_of(run: Run) -> Iterator[Round]:
     """Yields all rounds of a run, first to last; nothing is read, so later ones may have no target yet.
 
-    The name of a later round says all that it depends on beside the run itself: which training its target
-    comes from, through all rounds before it, and how rounds are made.
+    A later round's name covers everything that it depends on besides the run itself: the trainings that its
+    target comes from, through all earlier rounds, and the settings of rounds.
     """
     current = Round(number=1, prefix="", run=run)
     yield current

@@ -38,9 +38,9 @@ class Manifest:
 class Run:
     """Reads one run. A later round is a run inside its run, with a folder of the same layout.
 
-    Nothing is kept in memory but the configuration, so a running run is read as it is at that moment. Readers
-    return None or nothing for data that does not exist yet, unless they say otherwise; damaged data raises
-    StorageError. drsft/run/layout.py defines the keys, for writers too.
+    Only the configuration is kept in memory, so every call reads the current state, also of a run in
+    progress. Readers return None or nothing for data that does not exist yet, unless they say otherwise;
+    damaged data raises StorageError. drsft/run/layout.py defines the keys, for writers too.
     """
 
     def __init__(self, store: Store, config: RunConfig | None = None) -> None:
@@ -58,7 +58,7 @@ class Run:
 
     @property
     def resources(self) -> Resources:
-        """The resources; open settings are as the last start settled them."""
+        """The resources; a setting that is null has the value that the run's last start chose for it."""
         own = self.config.resources
         if self._config is None or not self.store.exists(layout.CONFIG):
             return own

@@ -1,10 +1,10 @@
 """Implements the commit protocol: a shard is done when its commit object exists, which is created exactly
 once.
 
-The data object is written first; its name carries the hash of its content. The small commit object, which
-names it, is created last by one exclusive put. A retried task or a second driver that does the same shard
-again writes either the same object, or another one that no commit names and that it removes itself. With a
-fixed data key a late writer with a non-deterministic engine could overwrite committed data.
+The data object is written first; its name contains the hash of its content. The small commit object, which
+names it, is created last by one exclusive put. A retried task, or a second driver, may do the same shard
+again: it then writes either the same object, or one that no commit names and that it removes itself. With a
+fixed data key, a late writer with a non-deterministic engine could overwrite committed data.
 """
 
 import json
@@ -120,7 +120,7 @@ class ShardSet:
 
 
 def withdraw_damaged(store: Store) -> list[str]:
-    """Withdraws the commits of shards whose data is damaged, anywhere in the store; returns their names.
+    """Removes the commits of shards whose data is damaged, anywhere in the store; returns their names.
 
     It reads all data. The command that calls this then computes these shards again.
     """

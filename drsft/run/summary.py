@@ -1,8 +1,8 @@
-"""Defines what the commit of a shard says about it, so that reports need the small commit objects only.
+"""Defines the summary in a shard's commit, which lets reports read the small commit objects only.
 
-The JSON of commits is written and read here and nowhere else. Commits of every version can be read: a missing
-field gets the value that was true for that version. The JSON holds phases, outcomes and sources as their
-values, and verdicts as "phase/outcome/reason".
+The JSON of commits is written and read only here. Commits of every version can be read: a missing field gets
+the value that was true for that version. The JSON holds phases, outcomes and sources as their values, and
+verdicts as "phase/outcome/reason".
 """
 
 import os
@@ -71,8 +71,8 @@ def span_s(work: Iterable[Work | None]) -> float:
 class ShardCounts:
     """The counts of a shard's rewriting; `total` adds shards up.
 
-    By phase: `problems` that it sampled for, `samples` and their `tokens`, problems that it `solved` (its
-    sample is kept) or found an `accepted` sample for.
+    For each phase: the `problems` it sampled for, its `samples` and their `tokens`, the problems that it
+    `solved` (one of its samples is kept), and those for which it found an `accepted` sample.
     """
 
     sources: Counter[Source] = field(default_factory=Counter)  # of the problems that were rewritten

@@ -15,7 +15,7 @@ class Choice:
 
 
 class Draft:
-    """A configuration in the making: a tree of keys, filled one choice after another."""
+    """An unfinished configuration: a tree of keys, filled one choice after another."""
 
     def __init__(self, tree: dict[str, Any]) -> None:
         self.tree = tree

@@ -1,4 +1,4 @@
-"""Surveys a data set: its rows, their columns, the verifier that fits, and what to evaluate on."""
+"""Surveys a data set: its rows, their columns, the verifier to use, and what to evaluate on."""
 
 import re
 from collections.abc import Sequence
@@ -161,7 +161,8 @@ def _checked(problems: Problems, rows: Sequence[Row]) -> tuple[list[Problem], li
 def _found_kind(
     problems: Problems, rows: Sequence[Row], *, has_solutions: bool
 ) -> tuple[str, str, Literal[0, 1] | None]:
-    """Returns the kind, the reason, and the first option's number if answers are numbers of options.
+    """Returns the verifier's kind, the reason, and the first option's number if answers are numbers of
+    options.
 
     Rows are first checked with kind `exact`, which accepts any reference.
     """

@@ -76,7 +76,9 @@ def _on_gpus(model: ModelFacts, machine: Machine) -> EngineSize:
 
 
 def train_size(model: ModelFacts, machine: Machine) -> TrainSize:
-    """Returns the size of a training: all weights if they fit with AdamW's state, else LoRA adapters."""
+    """Returns the size of a training: it trains all weights if they fit with AdamW's state, else LoRA
+    adapters.
+    """
     state_mib = model.num_parameters * BYTES_PER_TRAINED_PARAMETER // MIB
     if machine.num_gpus:
         room_mib = int(0.7 * sum(machine.gpu_memory_mib))

@@ -91,8 +91,8 @@ class _Finder:
         return sum(one is not None for one in found) * 2 > len(found)
 
     def refuse_tests_of_programs(self) -> None:
-        """Raises InputError for tests by input and output, which kind code does not run and which are no
-        answers.
+        """Raises InputError for references that test a program by input and output, which kind code does not
+        run.
         """
         names = [one.path for one in self.texts.profiles if one.path.lower() in _PROGRAM_TESTS]
         if names and self.given.reference is None:
@@ -156,7 +156,9 @@ class _Finder:
         )
 
     def _answering_turn(self, *, taken: str) -> str | None:
-        """Returns the column of a completion's only turn, which is separate from the prompt's turns."""
+        """Returns the column of the completion if that is a list of one turn beside the prompt's list of
+        turns.
+        """
         for name in _COMPLETIONS:
             one = next((one for one in self.texts.profiles if one.path == name != taken), None)
             if (
@@ -227,7 +229,9 @@ class _Finder:
         return self._one_text(self._choose(Role.DEMONSTRATION, candidates)) if candidates else None
 
     def _one_text(self, column: str) -> str:
-        """Returns a column for the first of several solutions, or for all lines of one."""
+        """Returns a column setting for one text: the first of several solutions, or all lines of one
+        solution.
+        """
         if not any(one.path == column and one.type is FieldType.TEXTS for one in self.texts.profiles):
             return column
         first = f"{column}[0]"
@@ -246,7 +250,9 @@ class _Finder:
         return self._first_of_list(chosen) or chosen
 
     def _first_of_list(self, column: str) -> str | None:
-        """Returns the first element of a list, if it is the only one or all say the same in other words."""
+        """Returns the list's first element if lists have only one, or hold words, which are taken for one
+        answer.
+        """
         values = self.texts.values(column)
         lists = [one for one in values if isinstance(one, list) and one]
         if len(lists) * 2 < len(values):
@@ -274,8 +280,8 @@ class _Finder:
         )
 
     def _whole(self, question: str, taken: set[str], reference: str) -> str:
-        """Returns a template of the question after its context and before its options, if these are fields of
-        their own.
+        """Returns a template that puts the context before the question and the options after it, if they have
+        fields of their own.
         """
         context = next(
             (
@@ -306,7 +312,9 @@ class _Finder:
         return question if whole == f"{{{question}}}" else whole
 
     def _is_bare(self, column: str) -> bool:
-        """Returns whether a possible solution field holds short answers, no longer than an answer field's."""
+        """Returns whether a possible solution field holds only short answers, no longer than those of an
+        answer field.
+        """
         named = [
             one.column
             for one in self._candidates(Role.REFERENCE, {column})

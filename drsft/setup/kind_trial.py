@@ -122,9 +122,9 @@ def _tried(kind: str, problems: Sequence[Problem], submit: Submit, *, has_soluti
 
 
 def _is_prose(problem: Problem) -> bool:
-    """Returns whether a reference is prose that announces no answer.
+    """Returns whether a reference is prose that does not announce an answer.
 
-    An answer found in it would be chance.
+    Such a reference cannot be judged: any answer found in it would be arbitrary.
     """
     words = problem.reference.split()
     is_solution = problem.reference == problem.demonstration
@@ -132,7 +132,7 @@ def _is_prose(problem: Problem) -> bool:
 
 
 def _offers(kind: str, problem: Problem) -> bool:
-    """Returns whether the question lists options and the reference is among them, as a choice needs."""
+    """Returns whether the question lists options that include the reference, as kind `choice` needs."""
     if kind != "choice":
         return True
     offered = options_of(problem.question)

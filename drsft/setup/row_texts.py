@@ -1,4 +1,4 @@
-"""Answers questions about the first rows of a data set, column by column, for finding its columns."""
+"""Gives the texts of a data set's first rows, column by column, to the search for its columns."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,8 +52,8 @@ class RowTexts:
         return chars is None or (chars.median < 40 and chars.p95 < 80)
 
     def hold(self, column: str, other: str) -> bool:
-        """Returns whether nearly all texts of a column contain those of another one, in rows that
-        have both.
+        """Returns whether nearly all texts of a column contain the texts of another one, in rows that have
+        both.
         """
         both = zip(self.of(column), map(str.strip, self.of(other)), strict=True)
         pairs = [(one, two) for one, two in both if one and two]

@@ -1,4 +1,6 @@
-"""Assembles a first configuration: survey of the data, facts of the model, sizes of the machine."""
+"""Assembles a first configuration from the survey of the data, the facts of the model, and the machine's
+size.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

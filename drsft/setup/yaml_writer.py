@@ -47,7 +47,9 @@ def _with_comment(line: str, comment: str | None, space: str) -> list[str]:
 
 
 def _printable(text: str) -> str:
-    """Returns the text without the characters that YAML allows in no comment; data may hold them."""
+    """Returns the text without the characters that YAML does not allow in comments, but that data may
+    contain.
+    """
     return "".join(char if char.isprintable() and char < "\ue000" else " " for char in text)
 
 

@@ -1,4 +1,4 @@
-"""Turns rates and a configuration into seconds, hours, bytes and money, by arithmetic that can be shown."""
+"""Turns rates and a configuration into seconds, hours, bytes and money, with the arithmetic to show."""
 
 import math
 from collections.abc import Mapping
@@ -98,7 +98,7 @@ class Estimate:
 
     @property
     def price(self) -> float:
-        """The price of the hours and of one month of storage."""
+        """The price of the machine hours and of one month of storage."""
         return (
             self.gpu_hours * self.prices.gpu_hour
             + self.cpu_hours * self.prices.cpu_hour

@@ -1,4 +1,4 @@
-"""Computes what one process of each stage holds at its peak: on its card, on the host, on the local disk.
+"""Computes the peak memory of one process of each stage: on its GPU, on the host, and on the local disk.
 
 It adds up the sizes of the model's tensors. `docs/sizing.md` says how far this was measured.
 """
@@ -22,7 +22,7 @@ SAVED_BYTES = 12  # of them in a checkpoint: no gradient
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageMemory:
-    """What one process of a stage holds, in bytes; without a GPU `card` is on the host as well."""
+    """The peak of one process of a stage, in bytes; without a GPU the bytes of `card` are on the host too."""
 
     stage: str
     num_processes: int
@@ -35,7 +35,7 @@ class StageMemory:
 def memory_of(config: RunConfig, shape: ModelShape) -> tuple[StageMemory, ...]:
     """Returns the memory of rewriting, gap and training.
 
-    Evaluation holds as much as rewriting with the engine alone.
+    Evaluation needs as much as rewriting does for the engine alone.
     """
     target, resources = config.target, config.resources
     size = shape.size(target.dtype)
@@ -62,7 +62,7 @@ def memory_of(config: RunConfig, shape: ModelShape) -> tuple[StageMemory, ...]:
 
 def training_memory(config: RunConfig, shape: ModelShape) -> StageMemory:
     """Returns the memory of the first worker, which tries the model in fp32 on the host and gathers the
-    export.
+    weights for the export.
     """
     train, num_workers = config.train, config.resources.train_share.num_workers
     size, num_bytes = shape.size(config.target.dtype), 4 if config.target.dtype == "float32" else 2
@@ -98,9 +98,10 @@ def training_work(config: RunConfig, shape: ModelShape) -> int:
 
 
 def _gathered(shape: ModelShape, num_bytes: int, num_workers: int) -> int:
-    """Returns the bytes that FSDP has gathered at once: embeddings with the head, and two layers.
+    """Returns the bytes that FSDP has gathered at once: weights and gradients of embeddings and head, and of
+    two layers.
 
-    They are weights and gradients. A single worker in fp32 gathers nothing.
+    A single worker in fp32 gathers nothing.
     """
     if num_workers == 1 and num_bytes == 4:
         return 0

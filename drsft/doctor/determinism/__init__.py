@@ -1,1 +1,1 @@
-"""Finds out what a second run of a configuration would repeat on this machine, stage by stage."""
+"""Finds out what a second run of a configuration would reproduce on this machine, stage by stage."""

@@ -10,8 +10,8 @@ __all__ = ["Agreement", "agreement_of", "agreement_of_numbers"]
 class Agreement:
     """How many of the compared things are equal, bit for bit.
 
-    `largest_difference` is the largest |a − b| of numbers, in their own unit; None where things are compared
-    that have no distance.
+    `largest_difference` is the largest |a − b| of numbers, in their own unit; None if the things are not
+    numbers.
     """
 
     num_equal: int

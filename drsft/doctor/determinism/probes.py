@@ -1,8 +1,8 @@
-"""Runs a slice of each stage several times, and compares the results.
+"""Runs a small part of each stage several times, and compares the results.
 
-Each stage is run twice in the same way, and a third time in other batches: a problem or a text with other
-neighbours, or with none. In a run the neighbours vary by chance, since actors take the next shard when they
-are free.
+Each stage is run twice in the same way, and a third time in other batches, so that a problem or a text shares
+its batch with others, or with none. In a run the batches vary by chance, since actors take the next shard
+when they are free.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -78,8 +78,8 @@ def _problems(config: RunConfig, num_problems: int) -> list[Problem]:
 
 
 def _rewritten(config: RunConfig, problems: Sequence[Problem]) -> Passes:
-    """Returns the records of three passes; the first two start an engine each, since a second run's prefix
-    cache is empty, too.
+    """Returns the records of three passes; the first two start an engine each, since a second run starts with
+    an empty prefix cache too.
     """
     with Rewriter(config.target, recipe=config.rewrite, seed=config.seed) as rewriter:
         first = rewriter.rewrite(problems)

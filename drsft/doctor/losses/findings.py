@@ -23,9 +23,9 @@ class Finding:
 
 
 def error_between(found: Tensor, expected: Tensor) -> float:
-    """Returns the largest |found − expected| / max(1, |expected|); infinite where shapes differ.
+    """Returns the largest |found − expected| / max(1, |expected|); infinite if shapes differ.
 
-    Equal infinities are right; NaN, found or expected, is an error of NaN.
+    Equal infinities count as no error; a NaN, found or expected, makes the error NaN.
     """
     if found.shape != expected.shape:
         return float("inf")

@@ -1,6 +1,6 @@
 """Checks Hinted Decoding's mixing against numbers: the block `hinted_decoding_steps` of a fixtures file.
 
-A step gives two rows of logits, the schedule and the sampling settings, and what must come of them.
+A step gives two rows of logits, the schedule, the sampling settings, and the expected results.
 """
 
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ NO_TOP_K = (None, 0, -1)  # how files and engines say that there is no such limi
 def hinted_step_errors(step: Mapping[str, Any]) -> dict[str, float]:
     """Returns the error of every expected quantity, as `error_between` in float64.
 
-    The error of `greedy` is a difference of token ids. Raises InputError for a step that cannot be read, or
-    that expects nothing.
+    The error of `greedy` is the difference of two token ids. Raises InputError for a step that cannot be
+    read, or that expects nothing.
     """
     try:
         found = _computed(step)

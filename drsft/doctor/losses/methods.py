@@ -43,7 +43,9 @@ def method_findings(case: Case, method: Method) -> Iterator[Finding]:
 
 
 def statistics_findings(case: Case) -> Iterator[Finding]:
-    """Yields how far log p, the entropy, φ = log p + entropy, and φ's summary are from those expected."""
+    """Yields how far log p, the entropy, φ = log p + entropy, and φ's summary are from the expected
+    values.
+    """
     statistics = token_statistics(case.logits_NV, _identity(case), case.labels_N, chunk_tokens=CHUNK_TOKENS)
     phi_N = statistics.phi_N
     found = {

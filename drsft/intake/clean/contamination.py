@@ -1,7 +1,7 @@
 """Finds training problems that overlap with a benchmark to be evaluated.
 
 A problem is contaminated when `ngram` words in a row (default 13, as GPT-3's authors chose, arXiv 2005.14165,
-appendix C) occur in a benchmark question too. Words are those of clean.words, numbers among them, so an
+appendix C) occur in a benchmark question too. Words are those of clean.words and include numbers, so an
 exercise with other numbers matches only by a long run of words between its numbers.
 
 - A benchmark question shorter than `ngram` but of at least `min_words` (default 8) words matches if the
@@ -11,7 +11,7 @@ exercise with other numbers matches only by a long run of words between its numb
   none of them ("where m and n are relatively prime positive integers. Find m + n") and do not count, except
   for a question that has no others.
 
-Memory: one hash for each run of words of the benchmarks; nothing of the training problems.
+Memory: one hash for each run of words of the benchmarks; nothing for the training problems.
 """
 
 import hashlib

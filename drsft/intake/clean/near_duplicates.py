@@ -109,7 +109,8 @@ class NearDuplicateScreen:
 
 
 def bands(*, threshold: float, num_permutations: int) -> tuple[int, int]:
-    """Returns number and length of the bands: the longest (fewest false proposals) that find enough pairs.
+    """Returns the number and the length of the bands: the longest ones (fewest false proposals) that find
+    enough pairs.
 
     A pair of similarity s agrees in one band of r permutations with probability s^r, hence is found in b
     bands with 1 - (1 - s^r)^b.

@@ -1,4 +1,4 @@
-"""The interface of a screen, which looks at one problem after another and says which not to train on."""
+"""The interface of a screen, which checks one problem after another and sets aside those not to train on."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,7 +10,7 @@ __all__ = ["Finding", "Screen"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Why a problem is set aside: `reason` is countable, `detail` is about this problem."""
+    """The reason why a problem is set aside: reports count `reason`; `detail` is about this problem."""
 
     reason: str
     detail: str

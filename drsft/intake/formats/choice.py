@@ -1,4 +1,4 @@
-"""Detects which supported format a file has, by its first bytes before its name."""
+"""Detects the format of a file: first by its first bytes, then by its name."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -95,7 +95,7 @@ def _value(scalar: pa.Scalar) -> Any:
 
 
 def _exact(kind: pa.DataType) -> pa.DataType:
-    """Returns the type to cast to, so that Python prints the values as the file means them."""
+    """Returns the type to cast to, so that Python prints the values as the file has them."""
     if pa.types.is_float32(kind) or pa.types.is_float16(kind):
         return pa.float64()
     if pa.types.is_timestamp(kind) and kind.unit == "ns":

@@ -1,4 +1,4 @@
-"""Reads tables as text: CSV, TSV and similar. Every field stays the text of the file."""
+"""Reads tables stored as text: CSV, TSV and similar. Every field keeps the text of the file."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ _NAME = re.compile(r"[^\W\d][^?!\n]{0,39}")  # how a column may be called
 
 
 class _Records(Protocol):
-    """The interface of a csv.reader."""
+    """The interface of a csv.reader, which yields records."""
 
     @property
     def line_num(self) -> int: ...

@@ -59,7 +59,7 @@ class _Kind(Enum):
 
 @dataclass(slots=True)
 class _Shape:
-    """The top level of a document: the members of its first object, and whether more values follow."""
+    """The top level of a document: the members of its first object, and whether more values follow it."""
 
     num_values: int = 0
     kinds: Counter[_Kind] = field(default_factory=Counter)

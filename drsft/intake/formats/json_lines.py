@@ -41,7 +41,7 @@ def read_json_lines(stream: Stream, problems: Problems) -> Iterator[JsonLine | B
 
 
 def _lines(file: io.BufferedReader) -> Iterator[bytes]:
-    """Yields each line; of a line that is too long, its beginning up to one byte past the limit."""
+    """Yields each line; of a line that is too long, only its beginning, up to one byte past the limit."""
     while line := file.readline(MAX_ROW_BYTES + 1):
         yield line
         while len(line) > MAX_ROW_BYTES and not line.endswith(b"\n"):

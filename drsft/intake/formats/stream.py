@@ -145,7 +145,7 @@ class _Unpacked(_Readable):
 
 
 class _Recoded(_Readable):
-    """Text of another encoding, read as UTF-8."""
+    """A file in another encoding, read as UTF-8."""
 
     def __init__(self, file: io.BufferedReader, encoding: str) -> None:
         self._file = file
