@@ -1,1 +1,1 @@
-"""Samples text: the protocol, prompts, and each kind of policy that implements it."""
+"""Samples text: the interface of a policy, its prompts, and each kind of policy."""

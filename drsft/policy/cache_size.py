@@ -1,4 +1,4 @@
-"""Decides how much memory an engine on a CPU gives to its KV cache if the configuration leaves it open."""
+"""Decides how much memory an engine on a CPU gives to its KV cache if the configuration does not say."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +31,10 @@ class ModelSize:
 
 
 def cache_bytes(model: ModelSize, *, free_bytes: int, max_model_len: int, max_num_seqs: int) -> int:
-    """Returns the memory for `max_num_seqs` full sequences, at most a quarter of what the weights leave free.
+    """Returns the memory for `max_num_seqs` full sequences, at most a quarter of what remains beside the
+    weights.
 
-    So several engines can run side by side. Raises ModelError if one full sequence does not fit.
+    The bound lets several engines run side by side. Raises ModelError if one full sequence does not fit.
     """
     one_sequence = max_model_len * model.cache_bytes_per_token
     most = (free_bytes - model.weight_bytes) // 4

@@ -1,4 +1,4 @@
-"""Divides the memory of an actor's GPU between its engine and what else runs there.
+"""Divides the memory of an actor's GPU between its engine and the other models on that GPU.
 
 `target.engine.gpu_memory_utilization` is the share of a card that one actor may use. A second copy of the
 weights (for the scorer, or for the torch engine of Hinted Decoding) is subtracted from it; vLLM gets the
@@ -54,7 +54,7 @@ def check_shares(target: Target, gpus_per_actor: float | None) -> None:
 
 
 def check_cards(target: Target, rewrite: Rewrite, gpus_per_actor: float | None) -> None:
-    """Raises ConfigError for what cannot run on this machine's cards, or on any.
+    """Raises ConfigError for settings that cannot run on this machine's cards, or on any card.
 
     Each actor checks again before it loads anything, since it may run on another machine.
     """
@@ -74,7 +74,9 @@ def smallest_card_bytes() -> int | None:
 
 
 def beside_engine(target: Target, rewrite: Rewrite, size: ModelSize) -> Mapping[str, int]:
-    """Returns the bytes on an actor's first card besides its engine, by the setting that asks for them."""
+    """Returns the bytes needed on an actor's first card besides its engine, by the setting that needs
+    them.
+    """
     found = {}
     if rewrite.selection == "closest":
         work = SCORING_TOKENS * size.activation_bytes_per_token
@@ -86,9 +88,9 @@ def beside_engine(target: Target, rewrite: Rewrite, size: ModelSize) -> Mapping[
 
 
 def engine_wants(target: Target, size: ModelSize) -> int:
-    """Returns the least bytes of each card that an engine needs to start.
+    """Returns the fewest bytes of each card with which an engine can start.
 
-    They are for the weights, one full sequence or the requested cache, and a step's activations.
+    They hold the weights, one full sequence or the requested cache, and a step's activations.
     """
     cache = target.max_model_len * size.cache_bytes_per_token
     if target.engine.kv_cache_mib is not None:

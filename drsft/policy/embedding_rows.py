@@ -23,7 +23,7 @@ _WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 def rows_in_weights(location: str) -> int | None:
     """Returns the smallest row count of embedding and head; None if no readable safetensors file has one.
 
-    Of a model on the hub, only downloaded files are read.
+    For a model on the hub, only files that are already downloaded are read.
     """
     rows = [number for file, names in _files(location) for number in _rows(file, names)]
     return min(rows, default=None)

@@ -1,4 +1,4 @@
-"""Decides how many engines run side by side, with how many threads or GPUs each, if not configured."""
+"""Decides how many engines run side by side, with how many threads or GPUs each, if the settings are null."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ def engine_mib(engine: Engine, model: ModelSize, *, max_model_len: int) -> int:
 
 
 def _room(nodes: Sequence[Node], num_engines: int) -> float:
-    """Returns the processors that each of `num_engines` engines gets when they are spread over the nodes."""
+    """Returns the processors that each of `num_engines` engines gets if they are spread over the nodes."""
     by_node = [node.num_cpus for node in nodes] or [1.0]
     per_node = -(-num_engines // len(by_node))
     share = min(by_node) / per_node if num_engines > 1 else max(by_node)

@@ -84,7 +84,7 @@ class SteppedEngine(Protocol):
         ...
 
     def unfinished(self) -> Sequence[EngineRequest]:
-        """Returns all requests that it was given and has not settled."""
+        """Returns all requests that were added and are not settled yet."""
         ...
 
     def close(self) -> None: ...
@@ -207,7 +207,7 @@ class EngineLoop(Generic[EngineT]):
 
 
 def refusal(error: BaseException) -> InputError:
-    """Returns the one-line error of a request that the engine rejected."""
+    """Returns the error, one line, for a request that the engine rejected."""
     if isinstance(error, InputError):
         return error
     return InputError(f"the engine rejected a request: {first_line(error)}")

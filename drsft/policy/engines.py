@@ -28,11 +28,11 @@ def build_engines(
     shares_card: bool = True,
     on_phase: OnPhase = lambda phase: None,
 ) -> Engines:
-    """Returns one vLLM engine for everything, or with it a torch model for Hinted Decoding.
+    """Returns one vLLM engine for everything, or a vLLM engine and a torch model for Hinted Decoding.
 
-    `shares_card` says that what `rewrite` needs besides the engine is on the engine's card, not in another
-    process. Raises ModelError for a model that cannot be loaded, SetupError or ConfigError if Hinted Decoding
-    cannot run as configured, and ConfigError for what does not fit on the card.
+    `shares_card` is true if the other models that `rewrite` needs are on the engine's card, false if another
+    process holds them. Raises ModelError for a model that cannot be loaded, SetupError or ConfigError if
+    Hinted Decoding cannot run as configured, and ConfigError if something does not fit on the card.
     """
     target = _within_its_share(target, rewrite if shares_card else Rewrite())
     if rewrite.is_hinted and rewrite.hinted.engine == "vllm":

@@ -1,4 +1,4 @@
-"""A policy without a model, for tests of the logic around it: a function answers."""
+"""A policy without a model, for tests of the logic around it: a function gives the answers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence

@@ -73,7 +73,7 @@ def _fetched(url: str) -> str:
 
 
 def check_location(location: str) -> None:
-    """Raises ModelError for a name that is written like a folder but is none; reads no file.
+    """Raises ModelError for a name that looks like a folder but is not one; reads no file.
 
     A hub name has one slash at most.
     """
@@ -120,7 +120,9 @@ def text_patterns(texts: Sequence[str], location: str) -> tuple[tuple[int, ...],
 
 
 def check_length(target: Target) -> None:
-    """Raises ModelError if `max_model_len` is more positions than the model has, as far as its files say."""
+    """Raises ModelError if `max_model_len` exceeds the model's number of positions, as far as its files state
+    it.
+    """
     positions = num_positions(target)
     if positions is not None and target.max_model_len > positions:
         raise ModelError(
@@ -136,10 +138,10 @@ def num_positions(target: Target) -> int | None:
 
 
 def check_vocabulary(target: Target, prompter: "Prompter") -> None:
-    """Raises ModelError if the tokenizer has ids that the model lacks, as far as the files say.
+    """Raises ModelError if the tokenizer has ids that the model lacks, as far as the files state it.
 
     Weights in safetensors count more than config.json, which may have been edited. Added tokens count only if
-    the chat template writes them: some models' padding has an id and no embedding, which does no harm.
+    the chat template writes them: some models' padding token has an id and no embedding, which does no harm.
     """
     named = getattr(_model_config(target), "vocab_size", None)
     counts = (named, rows_in_weights(model_location(target.model)))
@@ -177,7 +179,9 @@ def _model_config(target: Target) -> Any:
 
 
 def user_turn(template: str, problem: Problem) -> str:
-    """Returns the template with the problem's texts filled in; braces in these texts are not filled again."""
+    """Returns the template with the problem's texts filled in; placeholders inside these texts stay as they
+    are.
+    """
     fields = {"question": problem.question, "demonstration": problem.demonstration}
     return _PLACEHOLDER.sub(lambda match: fields[match[1]], template).strip()
 
@@ -233,7 +237,7 @@ class Prompter:
         self._completions = CompletionCodec(turn, self._encoder, self._prompt_end())
 
     def under(self, prompts: Prompts, *, system_key: str = "target.prompts.system") -> "Prompter":
-        """Returns a prompter of the same model with other prompts."""
+        """Returns a prompter of the same model that uses other prompts."""
         return Prompter(self.tokenizer, prompts, self.turn, system_key=system_key)
 
     @property
@@ -253,7 +257,7 @@ class Prompter:
         )
 
     def plain(self, problem: Problem) -> tuple[int, ...]:
-        """Returns the prompt without any guide, which is the one trained on."""
+        """Returns the prompt without any guide, which is the prompt used for training."""
         return self._prompt(self.prompts.plain, problem)
 
     def guided(self, problem: Problem) -> tuple[int, ...]:
@@ -360,9 +364,7 @@ class Prompter:
         return self.written(written.answer, written.thought)
 
     def written(self, answer: str, thought: str | None = None) -> tuple[int, ...]:
-        """Returns the ids of a completion with an answer and, if the prompt leaves room for one, a
-        thought.
-        """
+        """Returns the ids of a completion; a thought is dropped if the prompt or the model allows none."""
         if thought is None:
             return tuple(self._completions.encode_answer(answer))
         return tuple(self._completions.encode(self.turn.pieces(answer, thought)))

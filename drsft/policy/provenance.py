@@ -1,6 +1,6 @@
 """Records which versions and which weights sampled a shard.
 
-One actor with one engine makes a whole shard, so this is stored once in the shard's file and commit, not in
+One actor with one engine samples a whole shard, so this is stored once in the shard's file and commit, not in
 every row.
 """
 

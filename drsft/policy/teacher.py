@@ -1,8 +1,8 @@
-"""Asks teachers behind OpenAI-compatible endpoints, several of them with weights.
+"""Asks teachers behind OpenAI-compatible endpoints; if there are several, each has a weight.
 
-Failures are of two kinds. A rejected key, an unknown model and an endpoint that does not answer, or no longer
-does, end the run: the user fixes them and resumes with the same command. A request that fails now and then,
-after retries with growing pauses, is recorded with its problem, which continues without a teacher.
+Failures are of two kinds. A rejected key, an unknown model and an endpoint that does not answer end the run:
+the user fixes them and resumes with the same command. A single request that fails even after retries with
+growing pauses is recorded with its problem, which continues without a teacher.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ FAILURES_IN_A_ROW = 8  # after which a teacher that answered before counts as lo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherText:
-    """One solution as a teacher wrote it, or in `failure` the reason why there is none."""
+    """One solution as a teacher wrote it, or the reason in `failure` why there is none."""
 
     text: str
     finish_reason: FinishReason  # as the endpoint says

@@ -1,4 +1,4 @@
-"""Finds the ids of a model's vocabulary that no text has: rows that pad the embedding beyond the
+"""Finds the ids of a model's vocabulary that stand for no text: rows that pad the embedding beyond the
 tokenizer.
 """
 
@@ -23,7 +23,7 @@ def ids_without_text(tokenizer: Any, num_embeddings: int) -> tuple[int, ...]:
 def _has_token(tokenizer: Any, token_id: int) -> bool:
     """Returns whether the tokenizer has a token for one id.
 
-    A vocabulary by token hides ids of equal tokens.
+    The vocabulary as a mapping from token to id would miss ids that share a token with another id.
     """
     try:
         token = tokenizer.convert_ids_to_tokens(token_id)

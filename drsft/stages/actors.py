@@ -129,7 +129,8 @@ class EnginePulse:
 
 
 class EngineGuard:
-    """Reports to the board what an actor's engine works on, so that work which keeps killing it is given up.
+    """Reports to the board what an actor's engine works on, so that work which repeatedly kills engines is
+    skipped.
 
     Raises StageError when this actor's process has ended MAX_TRIES times before its engine was ready.
     """
@@ -193,7 +194,9 @@ class EngineGuard:
             self._board.work_ends.remote(self._stage, self.actor_id, name)
 
     def _die(self, error: StageError) -> NoReturn:
-        """Exits the process: raising would retry on the same actor, with its dead engine (ray #60145)."""
+        """Exits the process: an exception would make Ray retry on the same actor, with its dead engine (ray
+        #60145).
+        """
         with self._dying:  # all work in flight gets here at once
             logging.getLogger("drsft").error("%s: %s", self._stage, error)
             with suppress(ray.exceptions.RayError):
@@ -204,7 +207,7 @@ class EngineGuard:
 class ScoringGuard:
     """An EngineGuard for an actor whose models score one shard after the other.
 
-    Without a board, where no cluster runs, it allows all work.
+    Without a board, which exists only with a cluster, it allows all work.
     """
 
     def __init__(self, board: Any, stage: str) -> None:
@@ -249,8 +252,8 @@ def quiet_ray_data() -> None:
 def run_to_end(work: Dataset, stage: str) -> None:
     """Runs a Ray Data pipeline and discards its rows: the actors' results are in the store.
 
-    Errors are raised as by `raise_cause`. It avoids `materialize`, which at its end asks every process of the
-    cluster for memory statistics, and so waits for any that hangs.
+    Errors are raised as by `raise_cause`. It does not call `materialize`, which asks every process of the
+    cluster for memory statistics at its end, and so waits for any process that hangs.
     """
     with raise_cause(stage):
         for _ in work.iter_internal_ref_bundles():

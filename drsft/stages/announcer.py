@@ -1,4 +1,4 @@
-"""Puts a run's shards into the queue for its workers: planned shards at once, others when planned."""
+"""Adds a run's shards to the queue for its workers: planned ones at once, others as they are planned."""
 
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,7 +17,9 @@ _LOOKED_AGAIN_S = 0.5
 
 
 class Announcer:
-    """Registers a stage and its shards planned so far on the progress board; `reading_on` adds the others."""
+    """Registers a stage and its planned shards on the progress board; `reading_on` adds those planned
+    later.
+    """
 
     def __init__(
         self,

@@ -71,12 +71,12 @@ def check_resources(resources: Resources, stages: Sequence[str]) -> None:
 
 @contextmanager
 def quiet_stderr(console: Console) -> Iterator[None]:
-    """Keeps the terminal for `console`.
+    """Reserves the terminal for `console`.
 
     Other output on stderr goes to a file, which is kept if the block fails.
 
-    Ray's C++ core and its libraries bypass Python's streams and would print into the progress. The file has
-    no name until it is kept, so a killed process leaves nothing behind.
+    Ray's C++ core and its libraries bypass Python's streams and would print into the progress display. The
+    file has no name until it is kept, so a killed process leaves nothing behind.
     """
     sys.stderr.flush()
     terminal = os.dup(2)
@@ -110,7 +110,7 @@ def _kept(log: int) -> str:
 
 @contextmanager
 def connected(*, dashboard_port: int | None = None) -> Iterator[None]:
-    """Connects to Ray for the length of the block; a local cluster ends with it.
+    """Connects to Ray for the length of the block; a local cluster is shut down at its end.
 
     Within the block sys.stdout is sys.stderr. Raises SetupError.
     """

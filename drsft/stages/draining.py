@@ -1,6 +1,6 @@
-"""Drains the stages on SIGTERM or SIGHUP: shards in work are committed, training saves a checkpoint.
+"""Drains the stages on SIGTERM or SIGHUP: shards in progress are committed, training saves a checkpoint.
 
-No further shard begins.
+No further shard is started.
 """
 
 import threading
@@ -17,9 +17,9 @@ __all__ = ["draining"]
 
 @contextmanager
 def draining(board: Any, grace_s: float, console: Console) -> Iterator[None]:
-    """Within the block a request to end drains the stages; after `grace_s` seconds they are interrupted.
+    """Within the block, SIGTERM or SIGHUP drains the stages; after `grace_s` seconds they are interrupted.
 
-    A second request, or Ctrl-C, interrupts at once.
+    A second signal, or Ctrl-C, interrupts at once.
     """
     is_over = threading.Event()
 

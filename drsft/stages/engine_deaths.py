@@ -1,7 +1,7 @@
-"""Gives up work that kills its engine three times; all other work continues.
+"""Skips work that has killed its engine three times, so that all other work continues.
 
-Ray restarts an actor for ever and hands it the same work again. The board therefore records what each actor
-worked on when it died. This module does not use Ray.
+Ray restarts an actor without limit and gives it the same work again. The board therefore records what each
+actor worked on when it died. This module does not use Ray.
 """
 
 import re
@@ -35,7 +35,7 @@ class _Actor:
 class EngineDeaths:
     """The engine deaths of one stage.
 
-    Actors report their starts, readiness, begun and ended work, and deaths.
+    Actors report when they start, become ready, begin and end work, and fail.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class EngineDeaths:
         ready.
 
         A start on the same node as before means that the previous process ended. A start on another node may
-        mean only that a node was lost and replaced.
+        only mean that a node was lost and replaced.
         """
         last = self._actors.get(actor_id)
         num_starts = 1
@@ -64,7 +64,7 @@ class EngineDeaths:
     def begins(self, actor_id: str, work: str, *, is_alone: bool) -> Permit:
         """Returns whether an actor may begin this work, and if so records that it does.
 
-        Work that was in an engine when that died begins only while the actor has no other such work
+        Work that was in an engine when it died may begin only while the actor has no other such work
         (`is_alone`).
         """
         if work in self.given_up:
@@ -79,7 +79,7 @@ class EngineDeaths:
         self._actors[actor_id].work.discard(work)
 
     def dies(self, actor_id: str, cause: str) -> None:
-        """Records a failure of an engine whose actor survived to report it."""
+        """Records that an engine failed and its actor survived to report it."""
         actor = self._actors[actor_id]
         self._blame(actor.work, cause)
         actor.work.clear()

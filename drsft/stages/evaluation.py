@@ -38,8 +38,8 @@ STAGE = "evaluate"
 
 
 class ModelEvaluator:
-    """Evaluates one model per row of the Ray Data pipeline: samples every benchmark shard that it still
-    lacks.
+    """Evaluates one model per row of the Ray Data pipeline: samples every benchmark shard that is not
+    committed yet.
 
     It keeps the model's engine until the next model.
     """

@@ -90,8 +90,8 @@ def run_pipeline(
 ) -> str:
     """Runs the named stages of the run that `config` describes; returns where the report or the run is.
 
-    Damaged shards are withdrawn, and computed again if their stage is among `stages`. `on_lines` gets the
-    progress as lines, a few times a second.
+    Commits of damaged shards are removed; the shards are computed again if their stage is among `stages`.
+    `on_lines` gets the progress as lines, a few times a second.
     """
     run = partial(_run_pipeline, config, stages=stages, console=console, on_lines=on_lines)
     try:
@@ -141,7 +141,9 @@ def _run_pipeline(config: RunConfig, *, stages: Sequence[str], console: Console,
 
 
 def _begin_planning(run: Run, stages: Sequence[str], say: Callable[[str], None]) -> Planning:
-    """Returns a planning that has read all problems, or the first ones if rewriting can begin with them."""
+    """Returns a planning that has read all problems, or only the first ones if rewriting can begin with
+    those.
+    """
     planning = plan_run(run, on_plan=lambda plan: say(describe_plan(plan)))
     before = run.plan()
     is_rewritten = before is not None and rewriting.is_complete(run, before)

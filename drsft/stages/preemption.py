@@ -1,9 +1,9 @@
-"""Tells Ray that this node will be removed, and waits until its work has left or the time is up.
+"""Tells Ray that this node will be removed, and waits until its work has moved or the time is up.
 
     python -m drsft.stages.preemption --seconds 100
 
-It is the preStop hook of the pods in k8s/. Ray places nothing new on the node, Serve moves its replicas, and
-training writes a checkpoint at its next step, so that no step is lost.
+It is the preStop hook of the pods in k8s/. Ray schedules nothing new on the node, Serve moves its replicas,
+and training saves a checkpoint after its current step, so that no step is lost.
 """
 
 import argparse

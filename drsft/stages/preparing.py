@@ -70,7 +70,9 @@ def plan_run(run: Run, *, on_plan: Callable[[Plan], None] = lambda plan: None) -
 
 
 def _peculiarities(prompter: Prompter) -> Iterator[str]:
-    """Yields the differences between the turn that is trained and what the template renders."""
+    """Yields a line for each difference between the turn that is trained and the turn that the template
+    renders.
+    """
     if (reason := prompter.turn.differs_because) is not None:
         yield reason
     if prompter.is_cut_inside_a_token:
@@ -95,7 +97,7 @@ def plan_run_benchmarks(run: Run) -> dict[str, Plan]:
 def write_manifest(run: Run) -> None:
     """Writes the manifest at the first start, and the configuration at every start.
 
-    The configuration includes its arms, its benchmarks and the settled workers. Raises ModelError if the
+    The configuration includes its arms, its benchmarks and the chosen workers. Raises ModelError if the
     target's files have changed since the first start.
     """
     config = run.config
@@ -116,7 +118,7 @@ def write_manifest(run: Run) -> None:
 
 
 def keep_resources(run: Run, resources: Resources) -> Run:
-    """Returns the run with its workers settled, and stores them in its folder."""
+    """Returns the run with its workers chosen, and stores the choice in its folder."""
     _keep_config(run, resources)
     return Run(run.store, run.config.model_copy(update={"resources": resources}))
 

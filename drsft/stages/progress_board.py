@@ -42,7 +42,7 @@ class ProgressBoard:
         self._checkpoints: dict[tuple[str, str], float] = {}  # arm and seed -> the step it was saved after
 
     def drain(self) -> None:
-        """Starts draining: no new work begins, and running work may finish."""
+        """Starts draining: no new work begins, and work in progress may finish."""
         self._is_draining = True
 
     def is_draining(self) -> bool:
@@ -79,13 +79,14 @@ class ProgressBoard:
         self._get(stage).grow(num_problems, num_done)
 
     def close_shards(self, stage: str, *, drop: bool = False) -> None:
-        """Marks that the stage has all its shards. With `drop`, waiting shards are not begun."""
+        """Marks that no shards will be added to the stage. With `drop`, waiting shards are dropped."""
         self._queues[stage].close(drop=drop)
         self._get(stage).is_growing = False
 
     def next_shard(self, stage: str, slot: int, *, finished: str | None) -> Draw:
-        """Returns the slot's next shard, or why there is none, as `ShardQueue.draw`; NoShard.MORE once the
-        run drains.
+        """Returns the slot's next shard, or the reason why there is none, as `ShardQueue.draw` does.
+
+        While the run drains, the reason is NoShard.MORE.
         """
         return NoShard.MORE if self._is_draining else self._queues[stage].draw(slot, finished=finished)
 
@@ -137,7 +138,9 @@ class ProgressBoard:
         self.count([("engine_deaths", 1, {"stage": stage})])
 
     def given_up(self, stage: str) -> dict[str, str]:
-        """Returns the names of work that killed its engine too often, each with the cause."""
+        """Returns the names of the work that was skipped because it killed engines too often, each with the
+        cause.
+        """
         return self._deaths[stage].given_up
 
     def add(self, stage: str, *, done: float = 0, num_tokens: float = 0, **counts: float) -> None:
@@ -235,7 +238,7 @@ class ProgressReporter:
         self._sums, self._counts, self._sent_s = {}, {}, time.monotonic()
 
     def is_draining(self) -> bool:
-        """Returns whether the run drains, as the board says; called before a shard is begun."""
+        """Returns whether the board reports that the run drains; called before a shard is begun."""
         return self._board is not None and bool(ray.get(self._board.is_draining.remote()))
 
 

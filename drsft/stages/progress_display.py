@@ -107,7 +107,7 @@ def describe(stage: StageProgress) -> str:
 
 
 def _phases(engines: Mapping[EnginePhase, int]) -> str:
-    """Returns what the engines do that do not sample yet; empty once all sample."""
+    """Returns the phases of the engines that do not sample yet; empty once all sample."""
     starting = {phase: num for phase, num in engines.items() if phase is not EnginePhase.SAMPLING}
     if len(engines) == 1:
         return "".join(starting)

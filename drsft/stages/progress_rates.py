@@ -67,8 +67,8 @@ def time_left_s(
     tokens_sampled: float,
     tokens_per_s: float | None,
 ) -> float | None:
-    """Returns the seconds until the remaining problems are sampled, if they take as many tokens as those
-    done.
+    """Returns the seconds until the remaining problems are sampled, if they take as many tokens as the
+    finished ones.
 
     Tokens of unfinished problems count as work done. It returns None while no problem is done, while there is
     no rate, and if the problems in flight are already longer than finished ones, so that no estimate is
@@ -82,17 +82,20 @@ def time_left_s(
 
 @dataclass(slots=True)
 class _Pace:
-    """The steps of one arm and their time, without each training's first step, which includes compiling."""
+    """The number and the total time of an arm's steps, without each training's first step, which includes
+    compiling.
+    """
 
     num_steps: int = 0
     wall_s: float = 0.0
 
 
 class TrainingClock:
-    """Estimates the time left of trainings that run one after the other.
+    """Estimates the remaining time of trainings that run one after the other.
 
-    Each arm has its own pace, and each training takes time besides its steps: it loads a model and compiles
-    before them, and exports after them. An arm that has not trained yet counts with the mean of the others.
+    Each arm has its own time per step. Each training also takes time besides its steps: it loads a model and
+    compiles before them, and exports after them. For an arm that has not trained yet, the mean of the others
+    is used.
     """
 
     def __init__(self, jobs: Sequence[tuple[str, int]]) -> None:
@@ -126,7 +129,7 @@ class TrainingClock:
         self._began_s = self._last = None
 
     def left_s(self, *, now_s: float) -> float | None:
-        """Returns the seconds that all trainings still take; None until a second step has shown a pace."""
+        """Returns the seconds until all trainings end; None until a second step has been timed."""
         if not self._paces:
             return None
         before_s, behind_s = _mean(self._before_s), _mean(self._behind_s)

@@ -1,4 +1,4 @@
-"""Runs the last stage: the report's page, those of later rounds, and its tables on the terminal."""
+"""Runs the last stage: writes the report's page and those of later rounds, and prints its tables."""
 
 from itertools import islice
 
@@ -16,7 +16,7 @@ __all__ = ["show_and_write_report"]
 
 
 def show_and_write_report(run: Run, console: Console) -> str:
-    """Writes the pages, prints what became of the problems and the tables, and returns where the page is."""
+    """Writes the pages, prints the results of the problems and the tables, and returns where the page is."""
     data = collect(run)
     if data.cascade is not None and data.cascade.num_kept:
         flow = flow_finding(data.cascade)

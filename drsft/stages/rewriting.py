@@ -97,7 +97,7 @@ class RewritingActor:
         self._guard.ready()
 
     async def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Works on shards in one slot until there are no more; the row is the slot."""
+        """Rewrites shards in one slot until there are no more; the row is the slot."""
         for slot in map(int, batch["slot"]):
             shard = await self._next_shard(slot)
             while shard is not None:

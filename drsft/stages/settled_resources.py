@@ -1,4 +1,4 @@
-"""Chooses engines, threads and training workers that the configuration leaves open, by the cluster's
+"""Chooses engines, threads and training workers that are null in the configuration, by the cluster's
 resources.
 """
 
@@ -19,9 +19,9 @@ MIB = 1 << 20
 
 
 def settled_resources(target: Target, given: Resources, *, reserved_cpus: float = 0) -> Resources:
-    """Returns the resources with open settings chosen; given settings stay.
+    """Returns the resources with a value for every setting that is null; given settings do not change.
 
-    Nodes that a growing cluster has not started yet do not count.
+    Nodes that an autoscaling cluster has not started yet do not count.
 
     `reserved_cpus` of this machine are kept for other work than engines.
     """

@@ -1,4 +1,4 @@
-"""A queue of a stage's shards that wait to be begun. It does not use Ray.
+"""A queue of a stage's shards that are waiting to be started. It does not use Ray.
 
 Each actor has several slots, and each slot works on one shard at a time. Shards can still be added while the
 first ones are being worked on.
@@ -33,7 +33,7 @@ class ShardQueue:
         self._waiting.extend(shards)
 
     def close(self, *, drop: bool = False) -> None:
-        """Marks that no shards will be added. With `drop`, waiting shards are not begun either."""
+        """Marks that no shards will be added. With `drop`, waiting shards are dropped."""
         self.is_closed = True
         if drop:
             self._waiting.clear()
@@ -41,7 +41,7 @@ class ShardQueue:
     def draw(self, slot: int, *, finished: str | None) -> Draw:
         """Returns the slot's next shard; `finished` is the one that it has just done.
 
-        A slot that asks without having finished its shard was interrupted with its actor, and gets the shard
+        If a slot asks without having finished its shard, its actor was restarted, and it gets the shard
         again.
         """
         self.is_asked = True

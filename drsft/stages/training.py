@@ -56,7 +56,7 @@ def _is_done(store: Store, train: Train, job: Job) -> bool:
 
 
 def told_troubles(run: Run) -> list[str]:
-    """Returns one line for each warning that the metrics of a finished training give."""
+    """Returns one line for each warning that the metrics of a finished training show."""
     return [
         f"{model.arm} seed {model.seed}: {text}"
         for model, folder in run.trainings()
@@ -134,8 +134,8 @@ def _trainer(config: RunConfig, store_url: str, board: Any | None, scratch: str)
 
 
 def _working_directory() -> str:
-    """Returns the working directory, or '' if it is gone: Ray removes a job's directory when no worker uses
-    it.
+    """Returns the working directory, or '' if it no longer exists: Ray removes a job's directory when no
+    worker uses it.
     """
     try:
         return os.getcwd()
@@ -144,7 +144,7 @@ def _working_directory() -> str:
 
 
 def _fit(trainer: TorchTrainer) -> ray.train.Result:
-    """Runs the trainer in another thread: in the main one Ray Train's handler would turn Ctrl-C into exit
+    """Runs the trainer in another thread: in the main thread, Ray Train's handler would turn Ctrl-C into exit
     code 0.
     """
     done: Future[ray.train.Result] = Future()
@@ -237,7 +237,7 @@ def _trainings(config: RunConfig, store: Store, world: World) -> list[Training]:
 
 
 class _DrainedError(Exception):
-    """The run drains, and its checkpoint has been saved."""
+    """The run is draining, and its checkpoint has been saved."""
 
 
 class _Interruption:
@@ -283,7 +283,7 @@ class _Interruption:
 
 
 class _Progress:
-    """Reports to the board how far all jobs are together, a few times a second."""
+    """Reports the combined progress of all jobs to the board, a few times a second."""
 
     def __init__(
         self,
@@ -317,7 +317,7 @@ class _Progress:
         return on_step
 
     def fail(self, job: Job) -> None:
-        """Reports that a job's loss is no longer a number."""
+        """Reports that a job's loss has become NaN or infinite."""
         self._trained(0, job, {"loss": math.nan})
 
     def _trained(self, step: int, job: Job, metrics: Mapping[str, float]) -> None:

@@ -140,7 +140,7 @@ def _shapes_if_apart(causal_lm: Any) -> frozenset[AttentionShape]:
 
 
 def limits_are_known(config: Any, windows: set[int | None]) -> bool:
-    """Returns whether `windows`, as given to the attention function, are the model's only limits on
+    """Returns whether `windows`, as passed to the attention function, are the only limits on the model's
     attention.
     """
     kinds = getattr(config, "layer_types", None)
@@ -185,8 +185,8 @@ def document_attention(
 
 
 def flash_takes(query: Tensor, key: Tensor, value: Tensor) -> bool:
-    """Returns whether the flash kernel supports these head sizes (the last axis), which a trial in fp32 does
-    not show.
+    """Returns whether the flash kernel supports these head sizes (the last axis), which a trial in fp32
+    cannot show.
     """
     size = query.shape[-1]
     return size == key.shape[-1] == value.shape[-1] and size <= LARGEST_HEAD and size % 8 == 0

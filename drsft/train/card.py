@@ -1,4 +1,6 @@
-"""Writes the model card of an export: what it was trained from, on and how, so that it can be reproduced."""
+"""Writes the model card of an export: the base model, the data and the settings, so that it can be
+reproduced.
+"""
 
 import json
 from typing import Any

@@ -6,8 +6,8 @@ Layout under a job's prefix:
     checkpoints/step-000100/commit.json                  {"step": 100, "num_workers": 2, "score": …}
 
 The learning rate, the order of the rows and the random numbers are functions of the step and the seed, so the
-step's number is the position in the data and the state of every generator. Weights and optimiser are the
-rest.
+step's number is enough to restore the position in the data and every generator. Besides it, only weights and
+optimiser state are saved.
 
 Saving stops training only for the copy to a local file. The upload continues during the next steps.
 """
@@ -165,7 +165,9 @@ def commits(store: Store) -> list[Commit]:
 
 
 def best(found: list[Commit]) -> Commit | None:
-    """Returns the checkpoint with the lowest score, the earliest of equal ones; None if none has a score."""
+    """Returns the checkpoint with the lowest score, the earliest if several share it; None if none has a
+    score.
+    """
     scored = [commit for commit in found if commit.score is not None]
     return min(scored, key=lambda commit: (commit.score, commit.step), default=None)
 
@@ -182,7 +184,7 @@ def _state(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]
 
 
 def _upload_folder(store: Store, folder: Path, step: int) -> None:
-    """Uploads every file, with retries, so that a short failure of the store does not end the run."""
+    """Uploads every file, with retries, so that a short outage of the store does not end the run."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             for attempt in Retrying(

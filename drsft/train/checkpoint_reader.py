@@ -1,4 +1,5 @@
-"""Reads torch.distributed.checkpoint's files from a store without running code; each process its own part.
+"""Reads torch.distributed.checkpoint's files from a store without running code; each process reads its own
+part.
 
 With torch's own reader, anybody who can write to the bucket could run code in every training worker: it
 unpickles the checkpoint's index, and everything in it that is not a tensor. Here the index is unpickled with
@@ -42,7 +43,8 @@ _ALLOWED = {
 
 
 def load_tensors(state: dict[str, Any], store: Store, *, is_alone: bool) -> None:
-    """Fills the tensors of `state` from a checkpoint's store; its other values stay. Raises StorageError.
+    """Fills the tensors of `state` from a checkpoint's store; its other values do not change. Raises
+    StorageError.
 
     A process reads the index and the byte ranges of its own part of `state`. With `is_alone` there is one
     process and no process group; otherwise all processes call it.
@@ -88,7 +90,7 @@ class _Reader(StorageReader):
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         """Returns the index.
 
-        torch may ask again for one of this process alone, so the first error is raised again.
+        torch may later ask for the index of this process alone, so the first error is raised again.
         """
         if self._refused is not None:
             raise self._refused
@@ -127,7 +129,7 @@ class _Reader(StorageReader):
         return done
 
     def _ranges(self, items: Sequence[ReadItem]) -> Iterator[tuple[str, list[ReadItem]]]:
-        """Yields files, each with adjacent items that are read at once."""
+        """Yields files that each hold adjacent items, so that one request reads them."""
         group: list[ReadItem] = []
         for item in sorted(items, key=lambda item: (self._file(item), self._span(item))):
             if group and not self._is_next(group, item):

@@ -1,4 +1,4 @@
-"""Turns records into examples: stored token ids, and the loss mask, which is decided only here.
+"""Turns records into examples: stored token ids, and the loss mask, which only this module decides.
 
 Axes: T tokens of one example (prompt and completion).
 """
@@ -49,7 +49,7 @@ def encode(
     """Returns examples in the table's order, from `completion_ids` or, for EXPERT, `expert_completion_ids`.
 
     Rows of more than `seq_len` tokens are left out and counted: a truncated completion would lose its answer
-    and its end of turn, and so teach text that never ends. With `thought_length`, thoughts are found: if
+    and its end of turn, and so teach the model never to stop. With `thought_length`, thoughts are found: if
     `are_masked`, they are not learnt, and rows with nothing else are left out and counted; else they are
     marked in `thought_mask_T`. Raises StageError if prompt or completion is empty.
     """
@@ -73,7 +73,7 @@ def encode(
 
 
 def _completions(row: dict[str, Any], data: DataView) -> list[list[int]]:
-    """Returns the completions learnt for one problem: one, several if the recipe keeps several, or none."""
+    """Returns the completions learnt for one problem: one, several if several are kept, or none."""
     if data == DataView.EXPERT:
         return [row["expert_completion_ids"]]
     if row["source"] == Source.DROPPED.value:

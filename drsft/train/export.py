@@ -121,6 +121,6 @@ def _save_adapter(store: Store, folder: Path, weights: Mapping[str, Tensor], lor
 
 
 def _untied(causal_lm: Any, weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Returns the weights without tied ones, which loading restores."""
+    """Returns the weights without tied ones, which are restored on loading."""
     tied = set(causal_lm.all_tied_weights_keys or ())
     return {name: tensor.to(dtype).contiguous() for name, tensor in weights.items() if name not in tied}

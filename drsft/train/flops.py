@@ -1,9 +1,9 @@
 """Counts the arithmetic of a training step, and the share of the device's peak that it reaches (MFU).
 
-The count is that of the model's mathematics (PaLM, arXiv 2204.02311, appendix B): two operations for each
-weight and token forward, two backward for the input's gradient, and two for the weight's own gradient, which
-a frozen weight lacks; recomputed activations are not counted. The head counts for loss tokens alone,
-attention for the tokens actually attended to, and a mixture's experts as far as tokens are routed to them.
+It counts the model's mathematics (PaLM, arXiv 2204.02311, appendix B): for each weight and token, two
+operations in the forward, two in the backward for the input's gradient, and two for the weight's own gradient
+unless the weight is frozen; recomputed activations are not counted. The head counts for loss tokens alone,
+attention for the tokens actually attended to, and a mixture's experts for the tokens that are routed to them.
 """
 
 import re
@@ -43,7 +43,7 @@ def peak_flops(device: torch.device) -> float | None:
 def training_flops(causal_lm: Any, *, lengths: Sequence[int], num_loss_tokens: int) -> float:
     """Returns the operations of a forward and backward over documents of `lengths` tokens.
 
-    `num_loss_tokens` of them are learnt.
+    `num_loss_tokens` of these tokens carry a loss.
     """
     head = causal_lm.get_output_embeddings().weight
     embeddings = causal_lm.get_input_embeddings().weight
@@ -66,7 +66,7 @@ def _operations(weight: nn.Parameter) -> int:
 
 
 def _experts(config: Any) -> tuple[int, float]:
-    """Returns how many experts a layer has, and the share of them that sees a token.
+    """Returns how many experts a layer has, and the share of them that a token is routed to.
 
     Returns 0 and 1 for a layer without experts.
     """
@@ -80,5 +80,7 @@ def _experts(config: Any) -> tuple[int, float]:
 
 
 def _is_of_experts(name: str, weight: nn.Parameter, num_experts: int) -> bool:
-    """Returns whether a weight is an expert's: experts are modules of a list, or one weight of three axes."""
+    """Returns whether a weight belongs to an expert: experts are modules of a list, or one weight of three
+    axes.
+    """
     return "experts" in name.split(".") or (weight.ndim == 3 and len(weight) == num_experts)

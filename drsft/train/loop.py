@@ -50,11 +50,11 @@ def train_one(
     """Trains from the newest committed checkpoint, or from the target, to the end, and exports; returns the
     job's commit.
 
-    `store` is the job's own, within the run's (drsft/run/layout.py); the commit is created last.
-    `rows_store`, shared by the jobs of the same rows, keeps the frozen start's log-probs of them.
-    `wants_checkpoint` is called after every step, with the same result on all processes. If true, a
+    `store` is the job's own, within the run's (drsft/run/layout.py); the commit is created last. `rows_store`
+    is shared by the jobs that train on the same rows; the frozen start's log-probs of the rows are cached
+    there. `wants_checkpoint` is called after every step, with the same result on all processes. If true, a
     checkpoint is saved now: a worker is being preempted. Raises StageError, on every process at once, when
-    the loss is no longer a number.
+    the loss becomes NaN or infinite.
     """
     model = prepare_model(training)
     references = gather_references(training, model, rows_store)
@@ -136,7 +136,7 @@ def _open_log(training: Training, store: Store, *, run: str, first_step: int) ->
 
 
 def _warn(job: Job, log: MetricsLog, warned: set[str]) -> None:
-    """Logs each warning once, when it first applies."""
+    """Logs each warning once, when its rule first applies."""
     for name, text in troubles(log.rows).items():
         if name not in warned:
             warned.add(name)
@@ -162,7 +162,7 @@ def _load_best(
     optimiser: torch.optim.Optimizer,
     log: MetricsLog,
 ) -> None:
-    """Loads the best checkpoint's weights into the model, unless the last ones are as good."""
+    """Loads the best checkpoint's weights into the model, unless the last checkpoint is the best one."""
     world = training.world
     best = checkpoint.best(checkpoint.commits(store)) if world.is_first else None
     if best is not None and best.score is not None and best.score >= log.rows[-1][VALIDATION_CE]:
@@ -187,8 +187,9 @@ def _export(training: Training, log: MetricsLog) -> Export:
 
 
 def _finish(training: Training, store: Store, log: MetricsLog) -> FinishedTraining:
-    """Commits the job and returns the commit. Its wall time sums the steps of the log, each once, without
-    export.
+    """Commits the job and returns the commit.
+
+    Its wall time is the sum over the logged steps, each counted once, without the export.
     """
     done: FinishedTraining | None = None
     if training.world.is_first:

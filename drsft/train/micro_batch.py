@@ -1,4 +1,5 @@
-"""Prepares the rows of one forward: what the model reads, and what the objective needs for each loss token.
+"""Prepares the rows of one forward pass: what the model reads, and what the objective needs for each loss
+token.
 
 Axes: T tokens of the documents end to end, N loss tokens, M documents.
 """
@@ -22,7 +23,7 @@ Inputs = tuple[Tensor, Tensor, Tensor, tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MicroBatch:
-    """The tensors of one forward, on the device. Loss tokens are in order, document after document."""
+    """The tensors of one forward pass, on the device. Loss tokens are in order, document after document."""
 
     inputs: Inputs  # input ids (T,), positions (T,), loss mask (T,), lengths of the documents
     document_ids_N: Tensor  # 0 … M − 1
@@ -39,8 +40,8 @@ def split_rows(
     by_tokens: bool,
     world: World,
 ) -> list[list[int]]:
-    """Returns this process's rows of each forward, which holds at most the tokens of `micro_batch_rows` full
-    rows.
+    """Returns this process's rows of each forward pass, which holds at most as many tokens as
+    `micro_batch_rows` full rows.
 
     Without `by_tokens` short rows count as full ones, for models that pad every text to the longest.
     """

@@ -103,7 +103,7 @@ class ScoringModel(nn.Module):
             causal_lm.gradient_checkpointing_enable({"use_reentrant": False})
 
     def draw_nothing(self) -> None:
-        """Switches dropout, a router's noise and the like off in training too.
+        """Switches off dropout, a router's noise and other random draws, also in training mode.
 
         Two passes over the same tokens then differ by the weights alone.
         """

@@ -1,4 +1,6 @@
-"""Makes AdamW with linear warm-up and a cosine to zero; the learning rate is a pure function of the step."""
+"""Creates AdamW with linear warm-up and a cosine decay to zero; the learning rate depends on the step
+alone.
+"""
 
 import math
 from collections.abc import Iterable

@@ -1,7 +1,7 @@
 """Computes the rows of each step, and which worker gets them, as pure functions of seed, step and world.
 
-Nothing here has state, so a step's number is the whole position in the data: a resumed run sees no row twice
-and misses none, also with another number of workers.
+Nothing here has state, so the step's number gives the whole position in the data: a resumed run sees no row
+twice and misses none, even with another number of workers.
 """
 
 import heapq
@@ -54,10 +54,10 @@ def micro_batches(
     num_ranks: int,
     most_tokens: int,
 ) -> list[list[int]]:
-    """Returns the rows of each forward of `rank`: at most `most_tokens` tokens, or one longer row.
+    """Returns the rows of each forward pass of `rank`: at most `most_tokens` tokens, or one longer row.
 
-    Ranks have nearly equal numbers of tokens, and so have a rank's forwards. Every rank gets equally many
-    forwards, some perhaps empty, so that all take part in collectives.
+    Ranks have nearly equal numbers of tokens, and so have a rank's forward passes. Every rank gets equally
+    many passes, some perhaps empty, so that all take part in collectives.
 
     Rows 0 … 4 of 4, 3, 2, 2, 1 tokens on two ranks, 4 tokens at once: rank 0 has [[0], [3]], rank 1 has [[1],
     [2, 4]].

@@ -1,9 +1,9 @@
-"""Packs examples into rows of at most `seq_len` tokens, so that all rows are about equal work.
+"""Packs examples into rows of at most `seq_len` tokens, so that all rows cost about the same time.
 
 Axes: T tokens end to end (of all rows, or of some documents), M documents, R rows.
 
-A document is one whole example; documents never see each other. A row is stored without padding, so unused
-space up to `seq_len` costs nothing.
+A document is one whole example; documents never attend to each other. A row is stored without padding, so
+unused space up to `seq_len` costs nothing.
 """
 
 from bisect import bisect_left, insort
@@ -75,7 +75,9 @@ class PackedRows:
         return self._count(self.loss_mask_T, rows)
 
     def loss_weight(self, rows: Sequence[int] | NDArray[np.int64], *, thought_weight: float) -> float:
-        """Returns the rows' number of loss tokens, where a token of a thought counts as `thought_weight`."""
+        """Returns the number of loss tokens of the rows, where a token of a thought counts as
+        `thought_weight`.
+        """
         num_thought = self._count(self.thought_mask_T, rows)
         return self.num_loss_tokens(rows) - num_thought + thought_weight * num_thought
 
@@ -114,8 +116,8 @@ class PackedRows:
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[Example]], *, seq_len: int) -> "PackedRows":
-        """Returns the given rows of examples, each of at most `seq_len` tokens, concatenated and not
-        rearranged.
+        """Returns the given rows of examples, each of at most `seq_len` tokens, concatenated in the given
+        order.
         """
         documents = [document for row in rows for document in row]
         return cls(

@@ -1,4 +1,4 @@
-"""Stores the packed rows of a data view: those to learn, and those held out."""
+"""Stores the packed rows of a data view: those to train on, and those held out."""
 
 import json
 from dataclasses import dataclass

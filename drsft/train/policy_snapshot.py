@@ -1,7 +1,8 @@
 """Keeps a snapshot of the policy, as log-probs of the rows of the steps that use it.
 
-All steps of a window use the same snapshot; a window is `steps_per_snapshot` steps from a multiple of that
-number on. A checkpoint inside a window stores it, so that a resumed training compares with the same policy.
+All steps of a window use the same snapshot; a window is `steps_per_snapshot` steps long and starts at a
+multiple of that number. A checkpoint inside a window stores it, so that a resumed training compares with the
+same policy.
 """
 
 from dataclasses import replace

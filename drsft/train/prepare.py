@@ -31,8 +31,8 @@ def prepare_model(training: Training) -> ScoringModel:
 def prepare_start(training: Training) -> ScoringModel:
     """Returns the frozen starting model, sharded like the trained one.
 
-    Its weights are in compute precision, as nothing is ever added to them; its buffers stay unchanged, as the
-    trained model's do.
+    Its weights are in compute precision, since they are never updated; its buffers keep their precision, like
+    the trained model's.
     """
     causal_lm, traits = _stored(training)
     model = ScoringModel(causal_lm, traits=traits).eval().requires_grad_(False)
@@ -40,7 +40,9 @@ def prepare_start(training: Training) -> ScoringModel:
 
 
 def _stored(training: Training) -> tuple[Any, Traits]:
-    """Returns the model with unread weights, and its traits, which the first process has found by a trial."""
+    """Returns the model before its weights are read, with the traits that the first process has found by a
+    trial.
+    """
     location = training.target.location
     traits = training.world.first_does(partial(_traits, location))
     causal_lm = load_model(location, dtype=stored_dtype(location))

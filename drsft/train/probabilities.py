@@ -1,4 +1,4 @@
-"""Counts how likely the model finds the tokens that it learns from, before and after training.
+"""Counts how likely the model finds the tokens that it trains on, before and after training.
 
 Objectives differ in where they move probability: SFT raises nearly all tokens, DFT raises some and lowers
 others (Wu et al., "On the Generalization of SFT"). The tokens of a sample of the training rows are counted,
@@ -26,7 +26,8 @@ SAMPLE_TOKENS = 16_384  # enough to see shares of 0.1 %, and a small part of the
 
 
 def note_probabilities(moment: str, training: Training, store: Store, model: ScoringModel) -> None:
-    """Stores the counts of `moment` ("before" or "after"), unless an earlier start of the job has.
+    """Stores the counts of `moment` ("before" or "after"), unless an earlier start of the job has stored
+    them.
 
     It keeps the stored counts of the other moment. All processes call it.
     """

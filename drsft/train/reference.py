@@ -2,8 +2,8 @@
 
 The start's log-probs are scored once and stored beside the packed rows: 4 bytes a token. If an objective
 needs the start's whole distribution, a frozen copy of the model is kept: 2 bytes a parameter in bf16 over all
-workers (4 in fp32), beside 16 for weights, gradients and optimiser; a model trained through adapters needs no
-copy, since without them it is its start.
+workers (4 in fp32), besides 16 for weights, gradients and optimiser. A model trained through adapters needs
+no copy: with the adapters off, it is its own start.
 """
 
 from contextlib import nullcontext
@@ -38,11 +38,11 @@ class References:
 
 
 def gather_references(training: Training, model: ScoringModel, store: Store | None) -> References:
-    """Returns the log-probs and models that the job's objective compares with; the model must still be
-    untrained.
+    """Returns the log-probs and models that the job's objective compares with; call it before the first
+    update.
 
-    `store` keeps the start's log-probs for the other jobs of the same rows. With adapters, which can be
-    switched off, no frozen copy of the model is needed.
+    `store` caches the start's log-probs for the other jobs that train on the same rows. With adapters, which
+    can be switched off, no frozen copy of the model is needed.
     """
     needs = training.objective.needs
     start = start_model = None

@@ -26,7 +26,7 @@ Rows = Sequence[int] | NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """The positions of each row's tokens among the T concatenated ones."""
+    """The position of each row's tokens when the scored rows are concatenated (T tokens)."""
 
     rows_R: NDArray[np.int64]  # ascending, each once
     edges: NDArray[np.int64]  # (R + 1,): where each row's tokens begin, and T

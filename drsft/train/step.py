@@ -101,7 +101,7 @@ def accumulate_gradient(
     progress: float = 1.0,
     chunk_tokens: int | None = None,
 ) -> tuple[Tensor, float]:
-    """Leaves the gradient of the weighted loss over `row_indices` in the model.
+    """Adds the gradient of the weighted loss over `row_indices` to the model's gradients.
 
     Returns `token_sums` and the gradient's norm, both over the world.
     """

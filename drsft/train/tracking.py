@@ -119,7 +119,7 @@ class WeightsAndBiases:
         self._run.log(dict(metrics), step=step)
 
     def flush(self) -> None:
-        """Does nothing: wandb sends on its own."""
+        """Does nothing: wandb sends data by itself."""
 
     def close(self) -> None:
         self._run.finish()

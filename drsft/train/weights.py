@@ -1,7 +1,7 @@
 """Moves a model's weights from its files to the devices of a training, without a whole copy in any process.
 
-transformers memory-maps weights that are wanted in their stored precision: they take no memory until they are
-read, and then they are in the system's file cache. Each process reads its own shard of a weight, converts it
+transformers memory-maps weights if it loads them in their stored precision: they take no memory until they
+are read, and then only in the system's file cache. Each process reads its own shard of a weight, converts it
 and puts it on its device.
 """
 
@@ -50,7 +50,9 @@ def _dtypes_in(path: Path) -> Iterator[str]:
 
 
 def take_weights(model: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Returns the model's weights by name, and leaves empty ones of `dtype` on no device, tied as before."""
+    """Returns the model's weights by name, and leaves empty ones of `dtype` on the meta device, tied as
+    before.
+    """
     weights, empty = dict[str, Tensor](), dict[int, nn.Parameter]()
     for prefix, module in model.named_modules():
         for name, weight in module.named_parameters(recurse=False):

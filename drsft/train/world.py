@@ -60,9 +60,9 @@ class World:
         return box[0]
 
     def first_does(self, work: Callable[[], T]) -> T:
-        """Calls `work` on the first process only, and returns its result on all.
+        """Calls `work` on the first process only, and returns its result on all processes.
 
-        Its DrsftError is raised on all.
+        If it raises a DrsftError, all processes raise it.
         """
         found: T | DrsftError | None = None
         if self.is_first:

@@ -41,7 +41,7 @@ class AdmitInStep:
 
 
 def must_separate(pair: Pair, engine: Any) -> bool:
-    """Returns whether a pair cannot stay in step: its prompts exceed a step, or it stalled twice."""
+    """Returns whether a pair has to be decoded separately: its prompts exceed a step, or it stalled twice."""
     scheduler = engine.vllm_config.scheduler_config
     is_too_long = scheduler.max_num_seqs < 2 or _num_prompt_tokens(pair) > scheduler.max_num_batched_tokens
     return bool(pair.status is PairStatus.SEPARATE or pair.num_stalls > 1 or is_too_long)

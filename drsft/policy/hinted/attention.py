@@ -1,8 +1,8 @@
 """Computes attention of a decoding step without copying the cache.
 
 If several query heads share one key head, transformers repeats keys and values for them at every token: with
-hundreds of rows that copy took three quarters of a step's time. Here the heads of a group take the place of
-the query's positions, which is the same product without a copy.
+hundreds of rows that copy took three quarters of a step's time. Here the query heads of a group take the
+place of query positions, which gives the same product without a copy.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ NAME = "drsft_grouped"
 
 
 def group_queries(model: Any) -> None:
-    """Makes a model that uses PyTorch's own attention use this one; other models stay unchanged."""
+    """Makes a model that uses PyTorch's own attention use `_attend`; other models stay unchanged."""
     if model.config._attn_implementation == "sdpa":
         AttentionInterface.register(NAME, _attend)
         AttentionMaskInterface.register(NAME, sdpa_mask)

@@ -1,4 +1,4 @@
-"""One problem's shared continuation: its tokens so far, the weight of the next one, and when it ends."""
+"""One problem's shared continuation: its tokens so far, the weight of its next token, and when it ends."""
 
 import hashlib
 import math

@@ -2,10 +2,10 @@
 
 Axes: B rows, G heads of keys and values, L columns of the cache, E size of a head.
 
-All rows end at the same column, so a step writes one column for all of them; an entering row is placed to end
-there too. This is the layout of a left-padded batch, which every model of transformers reads. A model that
-keeps other state (a state-space model, say) runs without a cache, which is slower but correct. A trial run
-decides between the two.
+All rows end at the same column, so a step writes one column for all of them; an entering row is placed so
+that it ends there too. This is the layout of a left-padded batch, which every model of transformers reads. A
+model that keeps other state, such as a state-space model, runs without a cache, which is slower but correct.
+A trial run decides between the two.
 """
 
 import inspect
@@ -34,12 +34,12 @@ class Rows(Protocol):
         ...
 
     def leave(self, rows: Sequence[int]) -> None:
-        """Removes rows; the last rows move into the free places, as `compaction` says."""
+        """Removes rows; the last rows move into the free places, as `compaction` computes."""
         ...
 
 
 def compaction(num_rows: int, leaving: Sequence[int]) -> list[tuple[int, int]]:
-    """Returns pairs (place, row that moves there), after which the remaining rows fill the front."""
+    """Returns pairs (free place, row that moves there), after which the remaining rows are the first ones."""
     gone = set(leaving)
     num_left = num_rows - len(gone)
     movers = (row for row in range(num_left, num_rows) if row not in gone)
@@ -178,7 +178,7 @@ class CachedRows:
         self._window.start = min(self._starts, default=self._window.end)
 
     def _layer(self, index: int, like: Any) -> Any:
-        """Returns our layer, with the shapes that the model turned out to use."""
+        """Returns the cache of a layer, which gets its shapes from the first keys that the model produces."""
         while len(self._cache.layers) <= index:
             self._cache.layers.append(_Layer(self._window))
         layer = self._cache.layers[index]

@@ -1,15 +1,15 @@
 """Decodes both contexts of a problem as two rows of one vLLM engine; a logits processor mixes them.
 
-Written against the interface of vLLM 0.32's V1 model runner: `update_state` says which request has which row
-of the batch, `apply` gets the logits of all rows of a step. For a pair in step it draws the token itself,
-once, and leaves only that token possible in both rows; the requests are greedy, so the engine takes it. No
-generator of the engine's is used.
+It is written against the interface of vLLM 0.32's V1 model runner: `update_state` reports which request has
+which row of the batch, `apply` gets the logits of all rows of a step. For a pair in step it draws the token
+itself, once, and leaves only that token possible in both rows. The requests are greedy, so the engine chooses
+that token and never uses its own random generators.
 
 A pair is in step when both rows are in the batch and have the same number of output tokens. A row cannot be
 made to wait, so when preemption, chunked prefill or a full batch delays one of them, the pair is out of step:
 it is marked here, and the sampler (paired_sampler.py) decodes it again from its last confirmed token. A token
-is confirmed when both rows come back with it. This also covers rows whose prompt is only partly read: the
-engine discards their draws, and so does this file when the next step shows the old length again.
+is confirmed when both rows report it in a later step. This also covers rows whose prompt is only partly read:
+the engine discards their draws, and so does this file when the next step shows the old length again.
 """
 
 import os

@@ -2,8 +2,8 @@
 
 A pair of requests enters only when both fit in the same step (admission.py). If a pair still falls out of
 step (paired_rows.py), it resumes from its last confirmed token. If it does so twice without gaining a token,
-it is decoded separately: for each token both contexts are asked for their logits, one request each, and the
-token is drawn here. That is slow but always correct.
+it is decoded separately: each token takes two requests, one for each context's logits, and is drawn here.
+That is slow but always correct.
 
 Everything runs in the thread of an EngineLoop.
 """
@@ -147,7 +147,7 @@ class PairedSampler:
     def _has_room(self, one: SampleRequest | Pair, num_entered_tokens: int) -> bool:
         """Returns whether a request fits.
 
-        Plain samples, and any request if the engine is empty, always do.
+        Plain samples always fit, and so does any request if the engine is empty.
         """
         if not isinstance(one, Pair) or not (self._rows or self.plain.pending):
             return True

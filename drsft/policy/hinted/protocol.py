@@ -12,8 +12,8 @@ __all__ = ["Contexts", "HintedDecoder", "PairCounts"]
 
 @dataclass(slots=True)
 class PairCounts:
-    """Counts of an engine's pairs (a problem's two contexts, decoded together) since it started: all, redone,
-    separated.
+    """Counts of an engine's pairs (a problem's two contexts, decoded together) since it started: how many
+    there were, how many were decoded again, and how many separately.
     """
 
     num_pairs: int = 0

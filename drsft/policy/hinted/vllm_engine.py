@@ -1,4 +1,4 @@
-"""Runs Hinted Decoding in the vLLM engine that also samples everything else: the callers' side."""
+"""Runs Hinted Decoding in the vLLM engine that also samples everything else: the interface for callers."""
 
 import asyncio
 import itertools
@@ -24,7 +24,7 @@ __all__ = ["VLLMHintedDecoder"]
 class VLLMHintedDecoder:
     """A HintedDecoder in vLLM; `policy` samples plainly in the same engine, and `close()` stops both.
 
-    Raises SetupError on another vLLM than the one this is written for, and ConfigError for several GPUs.
+    Raises SetupError on any vLLM version but the supported one, and ConfigError for several GPUs.
     """
 
     def __init__(

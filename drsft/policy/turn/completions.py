@@ -40,7 +40,9 @@ class CompletionCodec:
         return self._behind_prompt(whole, self._encoder.encode(whole))
 
     def encode(self, pieces: Sequence[TurnPiece]) -> list[int]:
-        """Returns the ids of a completion's pieces, as they are in the whole rendering."""
+        """Returns the ids of a completion's pieces, equal to those in the rendering of the whole
+        conversation.
+        """
         encoder = self._encoder
         whole = self.whole(pieces)
         if whole is None:

@@ -2,7 +2,8 @@
 
 With P the generation prompt, A the answered conversation's rendering and "answer" the answer in it:
 
-- head: the text of A between P and "answer". If P ends inside a thought and A drops it, the closing marker.
+- head: the text of A between P and "answer". If P ends inside a thought that A leaves out, it is the closing
+  marker.
 - tail: the text of A after "answer", up to the token that ends the turn. If A writes no such token, it is the
   one that opens the user's next turn, provided that the model's own files name it as an end; else the model's
   end of text.

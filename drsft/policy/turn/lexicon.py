@@ -1,4 +1,6 @@
-"""What the derivation needs from a tokenizer: its markers, its end tokens, and the ids of a text."""
+"""The facts about a tokenizer that the derivation needs: its markers, its end tokens, and the ids of
+a text.
+"""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,8 +15,8 @@ _TAG = re.compile(rf"{_BARS}|<[^<>\s]{{1,60}}>|\[/?[A-Z][A-Z_]{{1,40}}\]")
 
 
 def looks_like_a_marker(token: str) -> bool:
-    """Returns whether an added token is a marker, not a word, number or white space: it has brackets
-    around.
+    """Returns whether an added token is a marker, which is a text in brackets, and not a word, number or
+    space.
     """
     return len(token) > 2 and not token[0].isalnum() and not token[-1].isalnum() and not token.isspace()
 
@@ -22,14 +24,14 @@ def looks_like_a_marker(token: str) -> bool:
 def tags_in(text: str, *, barred: bool = False) -> list[re.Match[str]]:
     """Returns the parts of a text that look like markers, whether they are tokens or not.
 
-    With `barred` it returns only those like <|x|>.
+    With `barred`, only those with bars inside their brackets, like <|x|>, count.
     """
     return list((_BARRED if barred else _TAG).finditer(text))
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A single token found in a text."""
+    """A marker at its place in a text, with its token id."""
 
     start: int
     end: int
@@ -38,9 +40,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lexicon:
-    """The markers of a tokenizer: `markers` are single tokens that no text produces by chance, with their
-    ids.
-    """
+    """The markers of a tokenizer, with their ids: single tokens that ordinary text never contains."""
 
     markers: Mapping[str, int]
     bos_token: str | None
@@ -61,7 +61,10 @@ class Lexicon:
         return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
     def spelt(self, text: str, *, barred: bool) -> Iterator[str]:
-        """Yields the parts of a text that look like markers but are not single tokens."""
+        """Yields the parts of a text that look like markers but are not single tokens.
+
+        With `barred`, only those like <|x|> count.
+        """
         inside = self.marks(text)
         for tag in tags_in(text, barred=barred):
             if not any(mark.start < tag.end() and tag.start() < mark.end for mark in inside):

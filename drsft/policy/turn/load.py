@@ -52,8 +52,8 @@ def derive_turn(tokenizer: Any, target: Target, location: str, *, date: str | No
 def check_stored_turn(turn: Turn, tokenizer: Any, location: str) -> None:
     """Raises ModelError if a stored turn does not belong to the tokenizer, or its template is unusable.
 
-    A run's folder may be another person's, so its template is tried in the sandbox before it runs in this
-    process.
+    A run's folder may come from someone else, so its template is tried in the sandbox before this process
+    runs it.
     """
     asked = {"asked": probes()["asked"]}
     rendered = render_within_limits(

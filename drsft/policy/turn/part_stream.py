@@ -62,7 +62,7 @@ class PartStream:
         self._has_told_answer, self._takes_back = False, False
 
     def add(self, token_ids: Sequence[int]) -> list[Piece]:
-        """Adds tokens and returns the pieces that are certain not to be part of a marker."""
+        """Adds tokens and returns the pieces that can no longer be part of a marker."""
         for token_id in token_ids:
             self._ids.append(token_id)
             self._look_for_markers()

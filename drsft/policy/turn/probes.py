@@ -1,4 +1,4 @@
-"""The test conversations (probes) on which a template is tried, and the placeholder texts in them."""
+"""Test conversations (probes) on which a chat template is tried, and the placeholder texts in them."""
 
 from typing import Any
 

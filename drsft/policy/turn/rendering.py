@@ -1,10 +1,10 @@
-"""Renders conversations with a chat template as transformers does; run as a program, it keeps limits.
+"""Renders conversations with a chat template as transformers does; as a program, it does so within limits.
 
 It gives a template what transformers gives it, without importing transformers, which takes seconds.
 
 The program reads {"template", "conversations", "tokens", "given", "date"} from standard input; its arguments
-are seconds and bytes. It exits with 0 and writes {"rendered", "reads_date", "variables"}, or with REFUSED and
-writes the reason, or with TOO_LARGE. After the time limit it is killed.
+are the limits in seconds and bytes. It exits with 0 and writes {"rendered", "reads_date", "variables"}, or
+with REFUSED and writes the reason, or with TOO_LARGE. After the time limit it is killed.
 """
 
 import json
@@ -70,7 +70,7 @@ def render(
 
 
 def clock(day: str) -> Callable[[str], str]:
-    """Returns a `strftime_now` that believes it is midnight of `day`, an ISO date."""
+    """Returns a `strftime_now` that always formats midnight of `day`, an ISO date."""
     return datetime.combine(date.fromisoformat(day), time()).strftime
 
 

@@ -1,7 +1,7 @@
 """Renders with an untrusted chat template, in a process of its own with limits.
 
-jinja2's sandbox keeps a template from files, attributes and modules, but not from running for ever or filling
-the memory. A template that stays within the limits here is later rendered in our own process.
+jinja2's sandbox keeps a template from files, attributes and modules, but not from endless loops or from using
+all memory. A template that stays within the limits here is later rendered in our own process.
 """
 
 import json
@@ -33,7 +33,7 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renderings:
-    """The results by the conversations' names: a text, or the reason why there is none."""
+    """The results by the conversations' names: a text, or the reason why rendering failed."""
 
     texts: Mapping[str, str]
     failures: Mapping[str, str]

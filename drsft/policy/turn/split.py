@@ -41,7 +41,7 @@ class CompletionIds:
 
 
 def split_ids(ids: Sequence[int], marks: ThoughtIds | None, decode: Decode) -> CompletionIds:
-    """Returns the parts of a completion: its answer is what follows the last end of a thought.
+    """Returns the parts of a completion; its answer is everything after the last end of a thought.
 
     If another thought opens after that end and is never closed, there is no answer.
     """

@@ -204,7 +204,7 @@ def _from_prompt(texts: Mapping[str, str], template: str) -> Thought | None:
 
 
 def _from_source(texts: Mapping[str, str], template: str, lexicon: Lexicon) -> Thought | None:
-    """Returns the tags that the template's source looks for, if the tokenizer has them.
+    """Returns the tags that the template's source searches for, if the tokenizer has them.
 
     This is for templates that only cut thoughts out of an answer's text.
     """

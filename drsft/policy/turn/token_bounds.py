@@ -1,8 +1,8 @@
 """Computes an upper bound on the tokens of a text from its length alone, if the tokenizer allows one.
 
 Byte-level BPE maps each byte of a text to one symbol and merges neighbours, so every token covers at least
-one byte: a text has at most as many tokens as bytes. That holds whatever the merges and the added tokens are,
-if nothing before the merges lengthens the text. So a bound is given only where all of this is so:
+one byte: a text has at most as many tokens as bytes. That holds for any merges and added tokens, if nothing
+before the merges lengthens the text. So a bound is given only if all of these conditions hold:
 
 - the model is BPE without byte fallback, prefix or suffix of words;
 - the bytes are mapped once (ByteLevel), without a space put before each text; other steps only cut the text
@@ -44,14 +44,15 @@ class LengthBound:
 
 
 def most_tokens(text: str, beyond_ascii: int) -> int:
-    """Returns an upper bound on the tokens of a text, with `tokens_per_byte` of the tokenizer."""
+    """Returns an upper bound on the tokens of a text; `beyond_ascii` is the tokenizer's `tokens_per_byte`."""
     return len(text) if text.isascii() else beyond_ascii * len(text.encode())
 
 
 def tokens_per_byte(backend: Any) -> int | None:
-    """Returns the most tokens that a byte of a text beyond ASCII can give; ASCII gives one. None: no bound.
+    """Returns the most tokens that a byte of a non-ASCII text can give (for ASCII it is one); None if
+    unbounded.
 
-    `backend` is the Rust tokenizer, or None where there is none.
+    `backend` is the Rust tokenizer, or None if there is none.
     """
     if backend is None or backend.padding is not None:
         return None

@@ -1,9 +1,9 @@
 """Loads the tokenizer of a model folder or hub name, as its own files define it.
 
-AutoTokenizer rebuilds some tokenizers from their vocabulary, by the class or the model type that the folder
-names, and then splits texts in another way than the folder's tokenizer.json (transformers 5.19 leaves out all
-spaces, or groups digits differently). The weights were trained with the file's ids: if the two differ on test
-texts, the file's tokenizer is used.
+AutoTokenizer rebuilds some tokenizers from their vocabulary, according to the class or the model type that
+the folder names. They can then split texts differently from the folder's tokenizer.json (transformers 5.19
+leaves out all spaces, or groups digits differently). The weights were trained with the file's ids, so if the
+two differ on test texts, the file's tokenizer is used.
 """
 
 import json
@@ -53,7 +53,7 @@ def load_tokenizer(location: str) -> Any:
 
 
 def lexicon_of(tokenizer: Any, location: str) -> Lexicon:
-    """Returns what the derivation needs of a tokenizer and of the folder's generation_config.json."""
+    """Returns the lexicon of a tokenizer and of the end tokens in the folder's generation_config.json."""
     added = {str(token): int(token_id) for token_id, token in tokenizer.added_tokens_decoder.items()}
     markers = {
         text: token_id

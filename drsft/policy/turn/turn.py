@@ -37,7 +37,9 @@ class Thought:
 
 @dataclass(frozen=True, slots=True)
 class TurnPiece:
-    """A part of a completion: written by the template, or a text in which no marker is special."""
+    """A part of a completion: either written by the template, or a text in which markers are ordinary
+    characters.
+    """
 
     text: str
     is_text: bool = False
@@ -71,9 +73,7 @@ class Turn:
         return self.differs_because is None
 
     def pieces(self, answer: str, thought: str | None = None) -> tuple[TurnPiece, ...]:
-        """Returns the pieces of a completion with an answer and, if the prompt leaves room for one, a
-        thought.
-        """
+        """Returns the pieces of a completion; a thought is dropped if the prompt or the model allows none."""
         marks = self.thought
         if thought is None or marks is None or marks.in_prompt is PromptThought.CLOSED:
             return (TurnPiece(self.head), TurnPiece(answer, is_text=True), TurnPiece(self.tail))

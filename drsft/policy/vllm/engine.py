@@ -1,4 +1,4 @@
-"""Starts a vLLM engine and builds its requests. Written for vLLM 0.32 (V1 engine)."""
+"""Starts a vLLM engine and builds its requests. It is written for vLLM 0.32 (V1 engine)."""
 
 import ctypes
 import os
@@ -235,7 +235,7 @@ def _keep_freed_memory() -> None:
 
 
 def _warm_up(engine: Any) -> None:
-    """Sends a first request, so that no user's sample waits for what the engine sets up late."""
+    """Sends a first request, so that the engine's late initialisation does not delay a user's sample."""
     request = Sampling(num_samples=1, temperature=1.0, max_tokens=2, seed=0)
     engine.add_request("warm-up", {"prompt_token_ids": [0]}, sampling_params(request, [0]))
     while engine.has_unfinished_requests():

@@ -1,4 +1,4 @@
-"""Rewrites vLLM's messages with the keys of this project's configuration."""
+"""Rewords vLLM's messages so that they name the keys of drsft's configuration."""
 
 import re
 

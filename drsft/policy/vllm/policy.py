@@ -1,7 +1,7 @@
-"""Implements a policy on vLLM: asyncio callers on one side, an engine stepped by a thread on the other.
+"""Implements a policy on vLLM: asyncio callers submit requests, and a thread steps the engine.
 
-The engine runs in this process: a new one for another checkpoint costs a third of a second instead of a
-process start, and a request crosses a thread, not a socket.
+The engine runs in this process: replacing it for another checkpoint takes a third of a second instead of a
+process start, and requests pass to a thread, not through a socket.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Samples with a vLLM engine: each sample is a request that can be stopped by itself.
+"""Samples with a vLLM engine: each sample is a request of its own, which can be stopped alone.
 
 Written for vLLM 0.32 (V1 engine). Everything runs in the thread of an EngineLoop.
 """
@@ -103,8 +103,8 @@ class PlainSampler:
     def add(self, request: SampleRequest | ScoreRequest) -> None:
         """Passes a request to vLLM. Raises InputError or an error of vLLM's.
 
-        This is what LLMEngine.add_request does for the samples of n > 1, without the parent request that
-        holds all of them back until the last one is done.
+        It does what LLMEngine.add_request does for the samples of n > 1, but without the parent request,
+        which would hold all of them back until the last one is done.
         """
         prepared = self._score(request) if isinstance(request, ScoreRequest) else self._sample(request)
         prepared.request_id = prepared.external_req_id = request.request_id
@@ -211,8 +211,8 @@ class PlainSampler:
 def _is_computed(request: ScoreRequest, output: Any) -> bool:
     """Returns whether vLLM computed the log-probs of all tokens of the text.
 
-    It skips tokens that its prefix cache holds, as for a text that begins like one scored before: their
-    log-probs are then uninitialised memory.
+    vLLM skips tokens that its prefix cache holds, for example if an earlier text began alike: their log-probs
+    are then uninitialised memory.
     """
     return not request.reads_cache or output.num_cached_tokens < len(request.prompt_ids)
 

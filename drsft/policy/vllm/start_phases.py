@@ -1,4 +1,6 @@
-"""The phases of starting an engine or a scoring model. vLLM reports only in its log that weights are read."""
+"""The phases of starting an engine or a scoring model. Only vLLM's log shows when the weights have
+been read.
+"""
 
 import logging
 from collections.abc import Callable, Iterator
