@@ -2,7 +2,7 @@
 
     ray job submit --working-dir . -- python jobs/measure_gap.py --config jobs/configs/quickstart.yaml
 
-It is the same as `drsft gap CONFIG KEY=VALUE ...`; scored shards are not scored again.
+It is the same as `drsft gap CONFIG KEY=VALUE ...`; shards that are already scored are skipped.
 """
 
 from drsft.cli.job import run_job

@@ -2,7 +2,7 @@
 
     ray job submit --working-dir . -- python jobs/rewrite.py --config jobs/configs/quickstart.yaml
 
-It is the same as `drsft rewrite CONFIG KEY=VALUE ...`; finished shards are not done again.
+It is the same as `drsft rewrite CONFIG KEY=VALUE ...`; committed shards are skipped.
 """
 
 from drsft.cli.job import run_job

@@ -1,4 +1,4 @@
-"""Writes the report only, from what the run has so far.
+"""Writes the report only, from the results that the run has so far.
 
     ray job submit --working-dir . -- python jobs/write_report.py --config jobs/configs/quickstart.yaml
 

@@ -1,1 +1,3 @@
-"""The rewriting service: an HTTP ingress and engines on Ray Serve, around the batch job's own cascade."""
+"""The rewriting service: an HTTP ingress and engines on Ray Serve, which run the same cascade as the batch
+job.
+"""

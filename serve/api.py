@@ -159,7 +159,7 @@ class BatchRequest(_Strict):
 
 
 class AttemptGrounding(_Strict):
-    """How likely a guided attempt is to the target without its guide."""
+    """How likely the target finds a guided attempt without its guide."""
 
     answer_logprob: float | None = Field(
         description="log-probability in nats of the tokens that first state the answer; null if none do"

@@ -89,7 +89,9 @@ class Engine:
 
 
 class Scorer:
-    """A replica that scores texts with the target; an engine gives no entropy over the whole vocabulary."""
+    """A replica that scores texts with a copy of the target: vLLM gives no entropy over the whole
+    vocabulary.
+    """
 
     def __init__(self, config_json: str) -> None:
         # Here, so that engines load torch after their own settings.
@@ -110,7 +112,7 @@ def service_verifier(config: ServeConfig) -> VerifierPool:
 
 @ray_serve.ingress()
 class Ingress:
-    """A replica for HTTP, keys, admission and verification; it uses the engines for samples only."""
+    """A replica for HTTP, keys, admission and verification; it calls the engines for samples only."""
 
     def __init__(self, config_json: str, engines: DeploymentHandle, scorers: DeploymentHandle | None) -> None:
         config = ServeConfig.model_validate_json(config_json)
@@ -142,8 +144,9 @@ class Ingress:
 def _shares(config: ServeConfig) -> tuple[WorkerShare, float]:
     """Returns the number of engines with the resources of each, and the GPUs of the scorer.
 
-    Open settings depend on the cluster for which the service is built, if there is one. The scorer, and an
-    engine that starts before another one stops, must fit; if there is only one GPU, the scorer gets none.
+    A setting that is null is chosen for the cluster for which the service is built, if there is one. There
+    must be room for the scorer, and for an engine that starts before another one stops; if there is only one
+    GPU, the scorer gets none.
     """
     given = config.resources
     if not ray.is_initialized():

@@ -1,4 +1,4 @@
-"""Converts the cascade's events to those of a request's stream, and measures how long its parts took."""
+"""Converts the cascade's events to those of a request's stream, and measures how long each part took."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence

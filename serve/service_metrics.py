@@ -1,4 +1,4 @@
-"""Defines the service's metrics behind a protocol: the caller chooses where they go."""
+"""Defines the service's metrics as a protocol, so that the caller chooses where they are sent."""
 
 from typing import Protocol
 
@@ -18,7 +18,7 @@ class ServiceMetrics(Protocol):
 
 
 class NoMetrics:
-    """Implements ServiceMetrics and counts nothing, for where no metrics are wanted."""
+    """Implements ServiceMetrics without counting anything, for callers that want no metrics."""
 
     def answered(self, *, route: str, status: int, seconds: float) -> None:
         pass

@@ -10,7 +10,7 @@ MAX_CHARACTER_BYTES = 4
 
 
 class TextStream:
-    """Decodes tokens that arrive bit by bit; all pieces joined are the text of all tokens.
+    """Decodes tokens that arrive a few at a time; all pieces joined are the text of all tokens.
 
     The cost of a piece depends on its own length and not on that of the text before it.
     """
@@ -34,7 +34,7 @@ class TextStream:
         return self._take(len(self._pending))
 
     def _num_settled(self) -> int:
-        """Returns how many pending tokens have a text that later ones cannot change."""
+        """Returns how many pending tokens have a text that later tokens cannot change."""
         text = self._text(self._pending)
         if not text.endswith(REPLACEMENT):
             return len(self._pending)

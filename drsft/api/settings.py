@@ -1,4 +1,4 @@
-"""Settings as a notebook gives them: a section of the configuration, or its keys as a dict."""
+"""Settings that a notebook passes: a section of the configuration, or its keys as a dict."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar

@@ -22,7 +22,9 @@ class MemoryCurve:
 
     @property
     def tenths(self) -> list[float]:
-        """The largest value in each tenth of the time; fewer values if there are fewer samples."""
+        """The largest value in each tenth of the time; fewer values if there are fewer samples than
+        tenths.
+        """
         cuts = [len(self.samples) * i // 10 for i in range(11)]
         return [max(self.samples[a:b]) for a, b in pairwise(cuts) if b > a]
 

@@ -30,8 +30,8 @@ class ModelUse:
 def bench_model(model: str, folder: Path) -> ModelUse:
     """Returns how to use a model: "random" (28M parameters, written below `folder`), "embedded" or a folder.
 
-    A folder is used in the precision of its weights; the tiny model is slower with two threads than with one.
-    Raises ConfigError if there is no such model.
+    A folder is used in the precision of its weights. The tiny embedded model gets one thread, since it is
+    slower with two. Raises ConfigError if there is no such model.
     """
     if model == EMBEDDED:
         return ModelUse(location=EMBEDDED, dtype="float32", max_tokens=128, num_threads=1)
@@ -60,7 +60,7 @@ def _dtype_of(folder: Path) -> str:
 def _make_random_model(folder: Path) -> None:
     """Writes a model of 28M random parameters with the embedded tokenizer.
 
-    It never ends a turn, on purpose.
+    It is made so that it never ends a turn: every sample then has the maximal length.
     """
     import torch
     from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM

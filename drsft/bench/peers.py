@@ -1,4 +1,4 @@
-"""Runs other people's tools, which live in an environment of their own (make peers)."""
+"""Runs other projects' tools, which are installed in an environment of their own (make peers)."""
 
 import os
 import subprocess

@@ -1,4 +1,6 @@
-"""Runs each side of a bench in a process of its own, so that no side profits from the other's warm caches."""
+"""Runs each side of a bench in a process of its own, so that neither benefits from the other's warm
+caches.
+"""
 
 import json
 import os

@@ -180,7 +180,7 @@ def _report(reading: _Reading, prompter: Prompter | None, max_rows: int | None) 
 
 
 def _turn(prompter: Prompter, problem: Problem) -> dict[str, str]:
-    """Returns what the model sees of the first problem, and what it is trained to say."""
+    """Returns the prompt and the completion of the first problem, as the model is trained on them."""
     decode = prompter.tokenizer.decode
     prompt, solution = prompter.plain(problem), prompter.completion(problem.demonstration)
     return {

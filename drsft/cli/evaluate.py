@@ -162,7 +162,7 @@ def _rejudged_cells(one: Rejudged, number: int) -> Iterator[str]:
 def _table(*names: str) -> Table:
     """Returns an empty table.
 
-    Its first two columns (names) are never cut, its numbers fold on narrow terminals.
+    Its first two columns (names) are never cut; numbers wrap on narrow terminals.
     """
     texts = [Column(name, no_wrap=True) for name in names[:2]]
     numbers = [Column(name, justify="right", overflow="fold") for name in names[2:]]

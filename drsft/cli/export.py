@@ -25,7 +25,7 @@ _ROWS_OF_A_GROUP = 10_000  # shards are small, and readers want row groups that 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """The result of an export; `counts` says what the rows are, and why there are not more."""
+    """The result of an export; `counts` says what the rows are, and why some records gave none."""
 
     url: str
     num_rows: int

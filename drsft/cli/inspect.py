@@ -97,7 +97,7 @@ def _records(run: Run, filters: Filters) -> Iterator[tuple[str, Record]]:
 def _heat_reader(run: Run) -> Callable[[str, Record], RenderableType]:
     """Returns a function from a shard and a record to its heat map.
 
-    torch and the tokenizer are loaded only when it is called for.
+    torch and the tokenizer are loaded only when that function is called.
     """
     from drsft.gap.report import heat_maps_of
     from drsft.gap.scored_texts import scores_of

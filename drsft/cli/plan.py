@@ -25,8 +25,8 @@ __all__ = ["show_memory", "show_plan"]
 def show_plan(config: RunConfig, calibration: Run, prices: Prices, console: Console) -> Estimate:
     """Prints the estimate with its arithmetic, and returns it.
 
-    Worker counts that the configuration leaves open are taken from the calibration run. Raises InputError
-    where problems or rates cannot be read.
+    Worker counts that are null in the configuration are taken from the calibration run. Raises InputError if
+    problems or rates cannot be read.
     """
     rates = measure(calibration)
     resources = config.resources.settled_by(rates.config.resources)
@@ -49,9 +49,9 @@ def show_plan(config: RunConfig, calibration: Run, prices: Prices, console: Cons
 
 
 def show_memory(config: RunConfig, console: Console, *, card_gb: float | None) -> None:
-    """Prints what one process of each stage holds.
+    """Prints the peak memory of one process of each stage.
 
-    Raises ConfigError where a stage needs more than a card has.
+    Raises ConfigError if a stage needs more than a card has.
     """
     shape = model_shape(model_location(config.target.model))
     headings = ("stage", "processes", "card, GB", "host, GB", "first process, GB", "disk, GB")

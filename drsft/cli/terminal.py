@@ -32,7 +32,7 @@ def progress_console() -> Console:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Makes Ctrl-C, SIGTERM and SIGHUP end the command in order, with their usual exit codes."""
+    """Makes Ctrl-C, SIGTERM and SIGHUP end the command cleanly, with their usual exit codes."""
     with END_REQUESTS.installed():
         try:
             yield

@@ -1,7 +1,7 @@
 """Groups a problem's samples by answer, with the verifier's own equivalence: maj@k votes on these groups.
 
 Groups are numbered within a problem: 0 holds the correct samples, 1 and up the other answers in order of
-their first sample. A sample without an answer, or cut off, votes for nothing.
+their first sample. A sample that was cut off or has no answer does not vote.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """Measures how the run's training problems overlap with each benchmark, shown beside its score.
 
 The rule is that of drsft/intake/clean/contamination.py. The overlap is measured whether or not the run sets
-such problems aside. Each benchmark is compared by itself. Counts of questions are a lower bound: a run of
-words shared by two questions counts for the first only.
+such problems aside, for each benchmark by itself. Counts of questions are a lower bound: if two questions
+share a run of words, only the first one counts.
 """
 
 import json

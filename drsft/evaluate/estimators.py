@@ -3,7 +3,7 @@
 Axes: S training seeds, P problems, K samples of a problem, A distinct answers.
 
 Outcomes are 1 for a correct sample, else 0, as an array (P, K), or (S, P, K) when several trainings were
-sampled on the same problems. drsft.evaluate.intervals says how the intervals are made.
+sampled on the same problems. drsft.evaluate.intervals describes how the intervals are computed.
 """
 
 import math

@@ -82,7 +82,8 @@ def problems_variance(values_P: FloatArray) -> float:
 def seeds_variance(values_SP: FloatArray) -> float:
     """Returns what seeds add to the variance of the grand mean: (MS_seeds - MS_rest) / (S P), at least 0.
 
-    Seeds that happen to agree better than their noise allows must not shrink the problems' part.
+    The lower bound matters when seeds happen to agree better than their noise allows: they must not reduce
+    the problems' part.
     """
     num_seeds, num_problems = values_SP.shape
     if num_seeds == 1 or num_problems == 1:

@@ -1,4 +1,5 @@
-"""Computes the paired difference of two models: which one solves more of the same problems, and how surely.
+"""Computes the paired difference of two models: which one solves more of the same problems, and how certain
+that is.
 
 Axes: S training seeds, P problems, K samples of a problem.
 """

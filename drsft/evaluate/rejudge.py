@@ -40,7 +40,7 @@ def rejudge_run(run: Run, verifier: Verifier, *, version: str) -> list[Rejudged]
 
     An interrupted judging resumes at its missing shards.
 
-    Samples already judged by this `version` of the verifier are skipped, unless some are unjudged: the
+    Samples already judged by this `version` of the verifier are skipped, unless some are UNJUDGED, since the
     machine may have been overloaded then.
     """
     results = []

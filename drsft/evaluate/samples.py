@@ -71,7 +71,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judging:
-    """One time that an evaluation's samples were all judged again, by one version of the verifier."""
+    """One rejudging of all samples of an evaluation, by one version of the verifier."""
 
     number: int  # from 1
     version: str  # of the verifier
@@ -111,7 +111,7 @@ def _verdict_row(judged: Judged) -> dict[str, Any]:
 
 
 def judgings(store: Store, prefix: str) -> list[Judging]:
-    """Returns every time that the samples at `prefix` were judged again, finished or not, in order."""
+    """Returns every rejudging of the samples at `prefix`, finished or not, in order."""
     folder = layout.all_verdicts(prefix)
     names = {key.removeprefix(f"{folder}/").split("/", 1)[0] for key in store.keys(folder)}
     parts = [name.partition("-") for name in names]

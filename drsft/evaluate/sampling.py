@@ -62,9 +62,9 @@ async def evaluate_model(
 ) -> None:
     """Samples a model on the run's benchmarks, as far as samples are missing, several shards side by side.
 
-    `may_begin` is called, in a thread, before each shard; if it returns false, the shard is left for another
-    time. A finished shard is committed with its cost and provenance, so a resumed evaluation does not sample
-    it again. `on_problem` is called with the token count of each finished problem.
+    `may_begin` is called, in a thread, before each shard; if it returns false, the shard is skipped. A
+    finished shard is committed with its cost and provenance, so a resumed evaluation does not sample it
+    again. `on_problem` is called with the token count of each finished problem.
     """
     config = run.config
     protocol, prompters = config.evaluate, benchmark_prompters(config, prompter)

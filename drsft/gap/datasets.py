@@ -1,9 +1,9 @@
-"""Reads a user's own rows as texts to score, in any format of the intake and the usual spellings.
+"""Reads a user's own rows as texts to score, in any format of the intake and with the usual column names.
 
-A row's prompt is `messages` (or the column that `columns.messages` names) before the assistant's last turn,
-or `prompt` (the user's turn, unchanged, or a list of turns), or the question's column, put into the
-configuration's plain prompt. A list of turns is rendered unchanged. The row's text is the last turn of the
-list, where that is the assistant's, or `completion` (or `chosen`, a text or a list of turns), or the
+A row's prompt is one of these: `messages` (or the column that `columns.messages` names) before the
+assistant's last turn; `prompt` (the user's turn, unchanged, or a list of turns); or the question's column,
+put into the configuration's plain prompt. A list of turns is rendered unchanged. The row's text is the last
+turn of the list if that is the assistant's, or `completion` (or `chosen`, a text or a list of turns), or the
 demonstration's column. A row with a completion and a demonstration gives both: the text to train on, and the
 one that it would replace.
 """

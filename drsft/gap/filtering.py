@@ -1,4 +1,4 @@
-"""Leaves training rows out by their log-probs and φ, and counts them; without a filter it keeps all rows."""
+"""Leaves out training rows by their log-probs and φ, and counts them; without a filter it keeps all rows."""
 
 from collections import Counter
 from collections.abc import Iterator

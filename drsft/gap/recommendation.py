@@ -1,9 +1,9 @@
-"""Recommends what to do about a gap, by a stated rule. The evidence and its limits: docs/gap-evidence.md.
+"""Recommends what to do about a gap, by a stated rule. docs/gap-evidence.md has the evidence and its limits.
 
 - Mean p of the kept tokens below 0.1: sft, as weights by p would leave almost nothing of a text that the
   model finds unlikely.
-- Otherwise dft. Where the kept texts' phi is near zero the choice matters little, elsewhere much.
-- Kept texts whose phi is clearly below -0.1 are worth more rewriting.
+- Otherwise dft. If the kept texts' phi is near zero, the choice matters little, otherwise much.
+- If the kept texts' phi is clearly below -0.1, rewriting more of them is worth it.
 """
 
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ def recommend(summary: GapSummary) -> Recommendation | None:
 
 
 def _upper_phi(group: SourceGap) -> float:
-    """Returns the upper end of phi's interval, so that few rows raise no false alarm."""
+    """Returns the upper end of phi's interval, so that a report on few rows gives no false alarm."""
     return group.mean_phi if group.high_phi is None else group.high_phi
 
 
@@ -82,7 +82,9 @@ def _objective(kept: SourceGap, *, is_far: bool) -> tuple[str, str]:
 
 
 def _source_with_most_gap(summary: GapSummary, kept: SourceGap, *, is_far: bool) -> tuple[str, ...]:
-    """Returns a sentence on the source that holds most of the kept texts' negative phi, if one does."""
+    """Returns a sentence on the source that accounts for most of the kept texts' negative phi, if one
+    does.
+    """
     parts = [
         group
         for group in summary.groups

@@ -154,7 +154,7 @@ def _is_first_sample(attempt: dict[str, Any]) -> bool:
 def _round_of(attempt: dict[str, Any], record: dict[str, Any]) -> int:
     """Returns the round of an attempt.
 
-    Older schemas know the record's round only, or none, which counts as 1.
+    Older schemas store the record's round only, or none, which counts as 1.
     """
     return int(attempt.get("round") or record.get("round", 1))
 
@@ -208,7 +208,7 @@ def score_table(
 def score_texts(model: CausalLM, texts: Sequence[Text], prompter: Prompter) -> pa.Table:
     """Returns the `score_table` of the texts under `model`, the prompter's model.
 
-    The table tells thoughts apart if its turn has thoughts.
+    The table separates thoughts from answers if the model's turn has thoughts.
     """
     scores = score_rows(model, [(text.prompt_ids, text.completion_ids) for text in texts])
     if prompter.turn.thought is None:

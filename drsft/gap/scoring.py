@@ -4,9 +4,9 @@ Axes: B rows of a batch, L tokens of a padded row, T tokens of one completion, N
 batch, D hidden size, V vocabulary.
 
 Rows are sorted by length and batched under a token budget, padded on the right: with causal attention no real
-token sees the padding behind it, so no mask is needed and the fastest kernels stay usable. Only the hidden
-states that predict completion tokens meet the head, in chunks: no tokens x vocabulary tensor ever exists.
-Rows that are equal, as a kept text and the demonstration that it fell back to, are computed once.
+token attends to the padding after it, so no mask is needed and the fastest kernels can be used. The head is
+applied only to the hidden states that predict completion tokens, in chunks: no tokens x vocabulary tensor
+ever exists. Equal rows, such as a kept text and the demonstration that it fell back to, are computed once.
 """
 
 from collections.abc import Iterator, Sequence

@@ -27,7 +27,7 @@ NUM_BINS = 30
 class Histogram:
     """Counts between neighbouring edges, one more edge than counts.
 
-    The outer bins include all values beyond.
+    The outer bins also count all values beyond the edges.
     """
 
     edges: tuple[float, ...]
@@ -38,8 +38,8 @@ class Histogram:
 class WeightSpread:
     """How an objective's weights are spread over the tokens of a group.
 
-    The effective sample is Kish's, (sum w)^2 / (n sum w^2): the share of tokens that the weights leave in
-    effect, 1 when all weights agree.
+    The effective sample is Kish's, (sum w)^2 / (n sum w^2): 1 if all weights are equal, near 0 if few tokens
+    have nearly all the weight.
     """
 
     objective: str
@@ -104,13 +104,18 @@ RESERVED = ("kept", "demonstrations", "replaced", "sampled")
 
 
 def summarise(*, model: str, rows: pa.Table) -> GapSummary:
-    """Returns the numbers of each group of `rows` (the `row_columns` of a data set), and of what rewriting
-    improved.
+    """Returns the numbers of each group of `rows` (the `row_columns` of a data set), and of the improvement
+    by rewriting.
 
-    Groups are the sources of the kept rows (own, rewritten, expert, … or whatever a user's rows name), kept
-    (all of them), demonstrations (all of them), replaced (demonstrations of rows whose kept text is another)
-    and sampled (the model's first unguided samples, right or wrong). The improvement is the mean over
-    problems of the kept rows' mean log-prob minus the replaced demonstrations'.
+    The groups are:
+    - each source of the kept rows: own, rewritten, expert, …, or the sources in a user's own rows;
+    - kept: all kept rows;
+    - demonstrations: all demonstrations;
+    - replaced: the demonstrations that a kept text replaces;
+    - sampled: the model's first unguided samples, right or wrong.
+
+    The improvement is the mean over problems of the kept rows' mean log-prob minus the replaced
+    demonstrations'.
     """
     columns = {name: rows[name].to_numpy() for name in rows.column_names}
     if not rows.num_rows:

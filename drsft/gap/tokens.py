@@ -11,8 +11,8 @@ MAX_JOINED = 8
 def token_texts(token_ids: Sequence[int], decode: Callable[[list[int]], str]) -> list[str]:
     """Returns one text for each token; joined they are the completion with its special tokens.
 
-    A character that several tokens spell belongs to the last of them; the others get an empty text. `decode`
-    must keep special tokens and change nothing.
+    If several tokens spell one character, it belongs to the last of them; the others get an empty text.
+    `decode` must keep special tokens and change nothing.
     """
     texts: list[str] = []
     start = 0

@@ -98,8 +98,9 @@ def plain_head(causal_lm: Any) -> Any:
 def head_shape(causal_lm: Any) -> HeadShape:
     """Returns how the model computes its logits from hidden states, found by a trial on four tokens.
 
-    The same setting multiplies in one model and divides in another, and a model may do what no setting says.
-    So the shape is the one that reproduces the model's own logits. Raises ModelError if none does.
+    The same setting multiplies in one model and divides in another, and a model may do something that no
+    setting describes. So the shape is the one that reproduces the model's own logits. Raises ModelError if
+    none does.
     """
     module = plain_head(causal_lm)
     was_training = causal_lm.training

@@ -1,7 +1,7 @@
 """The arithmetic on one chunk of logits: statistics in the forward, the gradient in the backward.
 
 Axes: C tokens of a chunk, V vocabulary. Everything is in the logits' precision, fp32 or float64. On CUDA
-these functions are compiled, which takes one or two passes over the logits instead of ten in plain torch.
+these functions are compiled, and then need one or two passes over the logits; plain torch needs ten.
 """
 
 from collections.abc import Callable

@@ -7,8 +7,8 @@ gradient is computed at once and its logits are never needed again: three matrix
 logits. If a weight depends on a whole completion, a pass for the statistics comes first.
 
 The loss is divided by the number of loss tokens of the whole step, over all micro-batches and workers.
-Gradients are then sums, and the same for any micro-batch size, packing, accumulation or world size; a mean of
-micro-batch means is not.
+Gradients are then sums, and do not depend on micro-batch size, packing, accumulation or world size. A mean of
+micro-batch means would depend on them.
 """
 
 import math
@@ -66,7 +66,7 @@ class LossRequest:
 class FusedLoss(NamedTuple):
     """The loss and its statistics. Only `loss` carries a gradient.
 
-    It is a named tuple because of FSDP, see TokenStatistics.
+    It is a named tuple because of FSDP; see TokenStatistics.
     """
 
     loss: Tensor  # Σ loss_N / num_loss_tokens

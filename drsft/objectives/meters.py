@@ -1,4 +1,4 @@
-"""Sums numbers beside the loss, over micro-batches and workers, and turns them into metrics."""
+"""Sums per-token numbers beside the loss, over micro-batches and workers, and turns them into metrics."""
 
 import torch
 from torch import Tensor

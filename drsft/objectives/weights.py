@@ -146,7 +146,7 @@ def limited(logp_N: Tensor, weight_N: Tensor, *, low: float, high: float) -> Tok
 def idft(objective: objectives.Idft, statistics: TokenStatistics, *, progress: float) -> TokenTerms:
     """Returns IDFT's terms: weight p^γ with γ = 1 + λ (clip(exp(−φ/β)) − 1).
 
-    It tends to SFT where the token is likelier than a typical one, and to p² where it is much less likely.
+    It approaches SFT where the token is likelier than a typical one, and p² where it is much less likely.
     Below `min_p` the loss is constant. λ is 0 during the warm-up, then grows to 1; with the published ratios
     of 0 it is 1 throughout.
     """
@@ -195,7 +195,7 @@ def guarded_terms(
 
 
 def shared_terms(terms: TokenTerms, share_N: Tensor | None) -> TokenTerms:
-    """Returns the terms with each token's loss and weight multiplied by `share_N`, the part that counts."""
+    """Returns the terms with each token's loss and weight multiplied by `share_N`, its share in the loss."""
     if share_N is None:
         return terms
     return terms._replace(loss_N=terms.loss_N * share_N, weight_N=terms.weight_N * share_N)

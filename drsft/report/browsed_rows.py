@@ -92,7 +92,7 @@ def _reason_without_sample(record: Record) -> str:
 
 
 def _shaded(scored: dict[str, Any], decode: Decode) -> ShownText:
-    """Returns the trained text with its tokens and their scores, end of turn included."""
+    """Returns the trained text with its tokens and their scores, including the end of turn."""
     pieces = tuple(token_texts(scored["completion_ids"], decode))
     phis = np.asarray(scored["logprobs"]) + np.asarray(scored["entropy"])
     return ShownText(text="".join(pieces), pieces=pieces, phis=tuple(phis.tolist()))

@@ -46,8 +46,8 @@ class Cascade:
 
     @property
     def ends(self) -> Mapping[Source, int]:
-        """The number of problems by source, as this round's phases decided them (without carried-over
-        records).
+        """The number of problems by source, as this round's phases decided it, without carried-over
+        records.
         """
         return self.sampled or self.sources
 

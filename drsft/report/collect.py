@@ -113,7 +113,7 @@ def _problem_counts(run: Run, plan: Plan) -> ProblemCounts:
 def cascade_of(summaries: Sequence[ShardSummary], *, beside: Set[Phase]) -> Cascade | None:
     """Returns the cascade's numbers, or None without any commit.
 
-    In the phases of `beside` nothing is kept, so a problem counts as solved if a sample was accepted.
+    Samples of the phases in `beside` are never kept, so there a problem counts as solved if one was accepted.
     """
     if not summaries:
         return None

@@ -1,7 +1,7 @@
 """Computes the cost of each stage: tokens, working time and GPU hours, from its commits and trainings.
 
-Only time spent on committed work counts: engine starts, waiting for machines, and work lost with a worker do
-not.
+Only time spent on committed work counts. Engine starts, waiting for machines, and work that was lost with a
+worker do not count.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ def prices_of(config: RunConfig) -> Prices:
 
 
 def stage_costs(run: Run) -> Iterator[StageCost]:
-    """Yields the cost of every stage that has done something, in the order in which they run."""
+    """Yields the cost of every stage that has committed work, in the order in which they run."""
     gpus = run.resources.engine_share.gpus
     rewriting = run.summaries()
     scoring = scores_of(run.store).summaries(WorkSummary.from_json)

@@ -42,7 +42,9 @@ class GroundingShown:
 
 
 def grounding_of(records: Iterable[Record], *, num_examples: int) -> GroundingShown | None:
-    """Returns the scores of the records' guided solutions, with examples of both ends; None without any."""
+    """Returns the scores of the records' guided solutions, with examples of both ends; None if there are
+    none.
+    """
     found = [
         GroundedAttempt(record.problem, attempt, attempt.grounding.answer_logprob)
         for record in records

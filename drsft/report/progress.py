@@ -1,4 +1,4 @@
-"""Finds from its store how far a run is; only committed work counts."""
+"""Reads from its store how much of a run is done; only committed work counts."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""Lists what made a run: versions, machines, and fingerprints of its data and its model."""
+"""Lists what produced a run: versions, machines, and fingerprints of its data and its model."""
 
 import os
 import platform

@@ -119,7 +119,7 @@ class Backend:
     async def _charged(
         self, ticket: Ticket, plan: Plan, until_s: float, request_id: str, listener: Listener | None
     ) -> RewriteResult:
-        """Returns the plan's result; writes to the ticket how many tokens it used, also if it fails or is
+        """Returns the plan's result; records in the ticket how many tokens it used, even if it fails or is
         cancelled.
         """
         spent = TokenBudget(None)

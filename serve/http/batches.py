@@ -38,9 +38,9 @@ def add_batches(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int
         response_class=StreamingResponse,
     )
     async def batch(body: BatchRequest, request: Request, key: Key = caller) -> Response:
-        """Rewrite several problems; the line of each is sent as soon as it has its result or error.
+        """Rewrite several problems; each problem's line is sent as soon as it has a result or an error.
 
-        A problem that finds the service full waits for room until its deadline.
+        If the service is full, a problem waits for capacity until its deadline.
         """
         if len(body.problems) > backend.config.limits.batch_problems:
             raise Unacceptable(
@@ -52,7 +52,7 @@ def add_batches(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int
 class _Lines(StreamingResponse):
     """The lines of a batch's response, in order of completion.
 
-    Raises Rejected, before the response begins, if too many problems wait already.
+    Raises Rejected, before the response begins, if too many problems are waiting already.
     """
 
     def __init__(self, backend: Backend, key: Key, body: BatchRequest, request_id: str) -> None:

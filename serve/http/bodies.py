@@ -1,5 +1,5 @@
-"""Wraps ASGI receive functions: they limit a body's size and the time it takes, or return one received
-earlier.
+"""Wraps ASGI receive functions: they limit a body's size and the time it takes, or replay a body that was
+read before.
 """
 
 import asyncio
@@ -65,7 +65,7 @@ def in_time(limit_s: float, receive: Receive) -> Receive:
 
 
 def ahead(body: bytes, receive: Receive) -> Receive:
-    """Returns a receive function that gives `body` first and then what `receive` gives."""
+    """Returns a receive function that first gives `body`, and then whatever `receive` gives."""
     is_read = False
 
     async def receive_ahead() -> Message:

@@ -1,6 +1,6 @@
-"""Logs what happens to one request, in order, for readers that may disconnect and return.
+"""Logs the events of one request, in order, for readers that may disconnect and return.
 
-An event's id is `<stream>.<number>`: with the last id that it saw, a reader continues after it.
+An event's id is `<stream>.<number>`: a reader that sends the last id that it saw continues after it.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _LAST = ("result", "error")
 class EventLog:
     """The events of one request; it grows until it is closed, and has any number of readers.
 
-    When it has had no reader for `patience_s`, `give_up` is called, as nobody waits for the result.
+    When it has had no reader for `patience_s`, `give_up` is called, since nobody waits for the result.
     """
 
     def __init__(self, stream_id: str, *, patience_s: float = 0.0) -> None:

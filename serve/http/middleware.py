@@ -1,4 +1,4 @@
-"""The middleware before every route: request ids, body limits, and security headers."""
+"""The middleware in front of every route: request ids, body limits, and security headers."""
 
 import re
 import secrets

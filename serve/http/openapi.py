@@ -1,4 +1,4 @@
-"""GET /openapi.json: documents what each route returns, under the media types that it really sends."""
+"""GET /openapi.json: documents what each route returns, with the media types that it really sends."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Responses that the proxy gives by itself: no replica saw the request, or the replica died."""
+"""Responses that the proxy sends by itself, because no replica received the request or the replica died."""
 
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
@@ -20,7 +20,9 @@ async def reject_in_proxy(
     *,
     seconds: float = 0.0,
 ) -> None:
-    """Rejects a request as a replica would: a problem document with the request's id, and counted."""
+    """Rejects a request as a replica would: it sends a problem document with the request's id, and
+    counts it.
+    """
     request_id = Headers(scope=scope).get("x-request-id", "")
     body, headers = error_document(error, request_id)
     route = scope["path"] if scope["path"] in _ROUTES else "other"  # labels of metrics have few values

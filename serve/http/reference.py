@@ -1,4 +1,4 @@
-"""The reference of the HTTP API, written from the routes and records; docs/http.md is its output.
+"""Writes the reference of the HTTP API from the routes and records; docs/http.md is its output.
 
 python -m serve.http.reference > docs/http.md
 """
@@ -97,7 +97,7 @@ def http_reference() -> str:
 
 
 def _contract() -> Json:
-    """Returns the OpenAPI document. It needs no requests, so no model is loaded."""
+    """Returns the OpenAPI document. No request is made, so no model is loaded."""
     settings = {"target": {"model": "embedded"}, "access": {"open_on_loopback": True}}
     config = ServeConfig.model_validate(settings)
     backend = Backend(config, cast(RewriteService, None), num_pending=_none, model_fingerprint="")
@@ -131,7 +131,7 @@ def _route(route: _Route, schemas: Mapping[str, Json]) -> str:
 
 
 def _first_schema(described: Json) -> Json:
-    """Returns the schema of a body or an answer; an empty one where there is none."""
+    """Returns the schema of a body or a response; an empty one if there is none."""
     return next((cast(Json, one.get("schema", {})) for one in described.get("content", {}).values()), {})
 
 

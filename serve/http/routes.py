@@ -116,7 +116,7 @@ async def _disconnected(request: Request) -> None:
 def _add_health(app: FastAPI, backend: Backend) -> None:
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
-        """Respond while the process is alive, whatever its engines do."""
+        """Respond while the process is alive, whatever state its engines are in."""
         return {"status": "ok"}
 
     @app.get("/readyz", responses={503: ERRORS[503]})
@@ -127,7 +127,7 @@ def _add_health(app: FastAPI, backend: Backend) -> None:
 
     @app.get("/version")
     async def version() -> VersionInfo:
-        """Tell which drsft and which model run."""
+        """Return the versions of drsft and of the model."""
         return VersionInfo(
             drsft=__version__, model=backend.config.target.model, fingerprint=backend.model_fingerprint
         )

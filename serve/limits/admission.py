@@ -86,7 +86,9 @@ class Admission:
 
     @contextmanager
     def queue_slots(self, key: Key, num_problems: int) -> Iterator[list["QueueSlot"]]:
-        """Yields queue slots for the problems of a batch. Raises Rejected if the key has too few left."""
+        """Yields queue slots for the problems of a batch. Raises Rejected if the key has too few free
+        ones.
+        """
         taken = self._slots.setdefault(key.name, set())
         if len(taken) + num_problems > self._most_waiting:
             self._metrics.rejected("waiting")
@@ -147,7 +149,7 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QueueSlot:
-    """The right of one problem of a batch to wait; it counts against its key's limit until it is freed."""
+    """Permission for one problem of a batch to wait; it counts against its key's limit until it is freed."""
 
     taken: "set[QueueSlot]"
 

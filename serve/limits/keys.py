@@ -1,7 +1,7 @@
 """Reads bearer keys: several, named, stored as hashes, changed without a restart.
 
 A line of the key file is `name sha256:<64 hex digits> [requests_per_minute=N] [tokens_per_minute=N]`; empty
-lines and lines that start with # mean nothing. Keys are 256 random bits, so a plain hash protects them: they
+lines and lines that start with # are ignored. Keys are 256 random bits, so a plain hash protects them: they
 cannot be guessed.
 """
 
@@ -117,7 +117,7 @@ class KeyRing:
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """Returns a value that changes when the file does, also when a mounted secret's link is replaced."""
+    """Returns a value that changes when the file does, even if a mounted secret's link is replaced."""
     try:
         stat = path.stat()
     except OSError:

@@ -1,8 +1,8 @@
 """Rejects requests in the proxy while the service is full.
 
-An ingress replica rejects within half a millisecond, but the way through Ray Serve and back costs ten times
-that and takes processor time from admitted requests. So the proxy learns from each rejection how many
-requests are too many, and rejects requests itself while that many are in flight.
+An ingress replica rejects a request within half a millisecond, but the way through Ray Serve and back costs
+ten times that and takes processor time from admitted requests. So the proxy learns from each rejection how
+many requests are too many, and rejects requests itself while that many are in flight.
 """
 
 import time
@@ -27,7 +27,7 @@ _ROUTES = ("/rewrite", "/rewrite/stream")  # a batch is told problem by problem
 
 @dataclass(slots=True)
 class LearntLimit:
-    """The number of requests in flight beside which one more was rejected; None until that happens.
+    """The number of requests in flight at which one more was rejected; None until that happens.
 
     Requests differ in size and other proxies send some too, so a limit is not valid for long: one more
     request is let through, then two, four, ... until one of them is rejected again.

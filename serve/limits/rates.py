@@ -39,7 +39,7 @@ class TokenBucket:
     def take(self, amount: float, now_s: float) -> float:
         """Takes the amount and returns 0, or takes nothing and returns the seconds to wait.
 
-        An amount above one minute's is taken from a full bucket, whose level then is negative.
+        An amount above one minute's is taken from a full bucket, whose level is negative afterwards.
         """
         self.fill(self.per_minute, now_s)
         needed = min(amount, self.per_minute)
@@ -54,7 +54,7 @@ class TokenBucket:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """An amount taken from a bucket, with the rate that held then."""
+    """An amount taken from a bucket, with the rate at that time."""
 
     bucket: TokenBucket
     per_minute: int

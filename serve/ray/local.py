@@ -66,9 +66,9 @@ def serve_here(config: ServeConfig, *, host: str, port: int) -> None:
 
 
 def _serve_until_asked(drain_s: float, address: str, stdout: TextIO) -> None:
-    """Prints the address; returns when the process was asked to end and the requests in flight have ended.
+    """Prints the address; returns after a signal to end, when the requests in flight have ended.
 
-    A second request to end raises KeyboardInterrupt.
+    A second signal raises KeyboardInterrupt.
     """
     asked = threading.Event()
     with END_REQUESTS.draining(asked.set, by=SIGNALS):

@@ -1,4 +1,4 @@
-"""The engines as an ingress sees them: a policy that calls any replica with free capacity."""
+"""The engines as an ingress sees them: one policy that calls any replica with free capacity."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -25,7 +25,7 @@ _LOST = (RayActorError, DeploymentUnavailableError, ReplicaUnavailableError, Sta
 class RemotePolicy:
     """Samples on remote engines; if an engine is lost, the request is sent once more, to another one.
 
-    Prompt and seed describe it completely.
+    This is safe because prompt and seed describe the request completely.
     """
 
     def __init__(self, engines: DeploymentHandle) -> None:

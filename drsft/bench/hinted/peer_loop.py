@@ -1,7 +1,8 @@
-"""The bench's peer: Hinted Decoding one problem at a time, without a cache, as the authors' release runs it.
+"""The bench's peer: Hinted Decoding of one problem at a time, without a cache, as the authors' release runs
+it.
 
-It runs two forwards over the whole text for each token, with batch size 1, and follows the paper's rules step
-by step.
+It runs two forward passes over the whole text for each token, with batch size 1, and follows the paper's
+rules step by step.
 """
 
 import math
@@ -26,7 +27,9 @@ def decode_one_by_one(
     stop_ids: frozenset[int],
     decode: Callable[[Sequence[int]], str],
 ) -> tuple[int, ...]:
-    """Returns the greedy continuation of one problem, with the two contexts mixed by the linear schedule."""
+    """Returns the greedy continuation of one problem; the two contexts are mixed by the schedule
+    `Linear(beta)`.
+    """
     out: list[int] = []
     is_answered = False
     while len(out) < max_tokens and not (out and out[-1] in stop_ids):

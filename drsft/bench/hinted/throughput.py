@@ -1,7 +1,7 @@
 """Measures both engines of Hinted Decoding beside decoding one problem at a time.
 
-All sides decode the same problems, those that drsft ships, greedily and in turn. The bench also checks that
-they give the same tokens, and counts what goes wrong when an engine has too little memory.
+All three decode the same problems, those that drsft ships, greedily and in turn. The bench also checks that
+they give the same tokens, and counts the errors of an engine that has too little memory.
 """
 
 import asyncio
@@ -44,8 +44,8 @@ STRESS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stress:
-    """Counts from decoding pairs (a problem's two contexts) under stress: results unlike the torch engine's,
-    and repeats.
+    """Counts from decoding pairs (a problem's two contexts) under stress: results that differ from the torch
+    engine's, and pairs that were decoded again.
     """
 
     setting: str
@@ -183,7 +183,7 @@ def _decode_all(
 def _claims(
     engine: HintedDecoder, policy: Policy, contexts: Sequence[Contexts], alone: Sequence[tuple[int, ...]]
 ) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yields each equality that must hold, with the number of pairs for which it does and the number of all
+    """Yields each equality that must hold, with the number of pairs for which it holds and the number of all
     pairs.
 
     Greedy decoding must equal decoding one by one; each context alone must equal plain decoding of its

@@ -1,8 +1,8 @@
 """`drsft bench intake`: the whole intake of many rows, beside another checkout's build in the same run.
 
 The timed call is `plan_problems`: reading, checking, tokenising, deduplicating, the screens at their
-defaults, writing shards. Imports and the tokenizer's loading come before. Each round is a process of its own
-on either side.
+defaults, writing shards. Imports and loading the tokenizer are not timed. Each round of each build is a
+process of its own.
 """
 
 import statistics
@@ -57,7 +57,7 @@ def bench_intake(
     peer: Path | None,
     num_rounds: int,
 ) -> Iterator[IntakeRound]:
-    """Yields the measurements of each round as it ends; the two sides take turns to begin."""
+    """Yields the measurements of each round as it ends; the two builds take turns to go first."""
     own = Path(drsft.__file__).parent.parent
     other = None if peer is None else other_checkout(peer)
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:

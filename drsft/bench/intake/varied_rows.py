@@ -1,4 +1,4 @@
-"""Makes a large file of problems from small files, by copying rows with other numbers."""
+"""Makes a large file of problems from small files, by copying rows with changed numbers."""
 
 import gzip
 import json
@@ -20,8 +20,8 @@ _NUMBER = re.compile(r"\d+")
 def write_varied_rows(path: Path, data: Sequence[Path], num_rows: int) -> None:
     """Writes the rows of all files mixed, over and over: in copy k every whole number is larger by k.
 
-    So the copies differ in problem, solution and reference, as the rows of a large data set do, and a cache
-    of references finds no more than it would there.
+    So the copies differ in problem, solution and reference, as the rows of a large data set do, and caching
+    references helps no more than it would there.
     """
     rows = [row for file in data for row in _rows(file)]
     random.Random(0).shuffle(rows)

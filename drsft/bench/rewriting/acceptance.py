@@ -1,8 +1,8 @@
-"""Decides which samples of a bench are right: fixed beforehand, and the same for every side.
+"""Decides which samples of a bench are right: fixed beforehand, and the same for every tool that is measured.
 
-A problem has a rate at which its samples are right; the rates are spread as a beta distribution, so samples
-of one problem are alike, as they are with real models (independent samples would make every problem equally
-hard). Self-alignment: beta(0.22, 0.75), where 39.9 % of problems have a right one among four samples; guided:
+A problem has a rate at which its samples are right. The rates follow a beta distribution, so samples of one
+problem are alike, as they are with real models (independent samples would make every problem equally hard).
+Self-alignment: beta(0.22, 0.75), where 39.9 % of problems have a right one among four samples; guided:
 beta(0.5, 0.5), 72.7 %.
 """
 

@@ -3,9 +3,8 @@
 - `ray.data.llm` twice: everything is sampled n times, then a second processor guides the failures.
 - the same engine with a barrier: as before, but one engine for both passes.
 
-All sides draw at most four samples a phase with the same engine, prompts and seeds, and meet the same
-verdicts (drsft/bench/rewriting/acceptance.py), which the peers get for nothing. drsft draws in waves and
-stops early.
+All three draw at most four samples a phase with the same engine, prompts and seeds, and get the same verdicts
+(drsft/bench/rewriting/acceptance.py), which cost the peers no time. drsft draws in waves and stops early.
 
 The model is one of drsft/bench/models.py: verdicts do not depend on what it writes.
 """

@@ -1,4 +1,4 @@
-"""drsft's side of the cascade bench: the rewriting job on a real engine, with prescribed answers.
+"""drsft's part of the cascade bench: the rewriting job on a real engine, with prescribed answers.
 
     python -m drsft.bench.rewriting.graded CONFIG.json
 
@@ -50,9 +50,9 @@ class _Asked:
 
 
 class GradedPolicy:
-    """Samples with an engine and replaces each text by a right or a wrong answer, as stated beforehand.
+    """Samples with an engine and replaces each text by a right or a wrong answer, as prescribed beforehand.
 
-    `problems` are all problems that it will be asked.
+    `problems` are all problems whose prompts it will get.
     """
 
     def __init__(self, policy: VLLMPolicy, prompter: Prompter, config: RunConfig) -> None:

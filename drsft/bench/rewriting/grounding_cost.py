@@ -1,10 +1,10 @@
 """Measures what the grounding check costs, relative to the guided phase that it belongs to.
 
-The problems are those that the model does not solve alone, as in a run: a first pass, which is not measured,
-finds them, and rewrites them with the settings' check to see which solutions it scores. Then each round
-solves the problems with their guide in view and without the check, and scores those solutions and the
-experts' texts by themselves, all at once. A difference of two passes with and without the check would be
-smaller than the spread of either.
+The problems are those that the model does not solve alone, as in a run. A first pass, which is not measured,
+finds them, and rewrites them with the configured check to see which solutions it scores. Then each round
+solves the problems with their guide but without the check, and afterwards scores those solutions and the
+experts' texts, all at once. Timing two passes, with and without the check, would not work: their difference
+is smaller than the spread of either.
 """
 
 import asyncio
@@ -70,8 +70,8 @@ class GroundingRound:
 def bench_grounding(config: RunConfig, *, num_rounds: int = 5) -> Iterator[GroundingRound]:
     """Yields one result for each round.
 
-    Raises ConfigError where the configuration asks for no grounding, and InputError where every problem is
-    solved alone.
+    Raises ConfigError if the configuration has no grounding check, and InputError if every problem is solved
+    alone.
     """
     settings = config.rewrite.grounding
     if settings is None:

@@ -1,11 +1,11 @@
 """Measures the rewriting job without a model: everything runs as in the job, only the policy is a function.
 
 The problems are planned from a file, two actors on a local Ray cluster tokenise, run the cascade, judge and
-commit, and this process drives them. Each problem draws four samples alone and, where none is right (three in
+commit, and this process drives them. Each problem draws four samples alone and, if none is right (three in
 five), four more with its guide. Rates are from the first shard's start to the last commit.
 
 The peer is distilabel: a pipeline of one task that generates four texts a row at once, without verdicts. Its
-start (the time of a run of a hundred rows) is left out too.
+start-up time, which a run of a hundred rows measures, is left out too.
 """
 
 import json

@@ -98,7 +98,7 @@ def _seconds_to_first_commit(checkout: Path, rows: Path, *, use: ModelUse, folde
 
 
 def _config(rows: Path, use: ModelUse, folder: Path) -> dict[str, object]:
-    """Returns a configuration with only such keys as old and new builds of drsft read."""
+    """Returns a configuration that uses only keys which old and new builds of drsft know."""
     one_token = {"num_samples": 1, "wave_size": 1, "max_tokens": 1}
     return {
         "name": "start",

@@ -2,8 +2,8 @@
 
     python -m drsft.bench.serving.peer_vllm_async WORK.json
 
-`WORK.json` is {"target": a Target, "end_token_ids", "prompts": [ids], "requests": [fields of a Sampling]}.
-Reads line numbers from standard input and answers each with {"num_tokens", "seconds"} of that request.
+`WORK.json` is {"target": a Target, "end_token_ids", "prompts": [ids], "requests": [fields of a Sampling]}. It
+reads line numbers from standard input and answers each with {"num_tokens", "seconds"} of that request.
 """
 
 import asyncio

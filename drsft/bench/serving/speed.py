@@ -1,6 +1,6 @@
 """Measures the service against the same model without it: overhead of a request, and throughput.
 
-Every figure is of one machine that runs the service, its peer and the client together.
+For every figure, the service, its peer and the client run together on one machine.
 """
 
 import asyncio

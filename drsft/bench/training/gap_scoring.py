@@ -1,7 +1,7 @@
 """Measures scoring against one row at a time with full logits, and its memory over length and vocabulary.
 
-The other side is what one would write first: a forward of transformers for each row, log_softmax over all of
-its logits, the entropy from them. Both sides run in one process with the same threads, in turn.
+The other side is the obvious implementation: a forward pass of transformers for each row, log_softmax over
+all of its logits, the entropy from them. Both sides run in one process with the same threads, in turn.
 """
 
 import json

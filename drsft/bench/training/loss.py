@@ -1,8 +1,8 @@
 """Measures the fused loss with its backward against full logits, in time and memory.
 
-Every measurement is a process of its own, so that the peak of its resident memory is its own; what importing
-torch and making the inputs takes is subtracted. Full logits is what a plain trainer does, DFT's weight
-included, and gives no entropy; the fused loss returns it.
+Every measurement is a process of its own, so that its peak memory is its own; the memory of importing torch
+and making the inputs is subtracted. "Full logits" is what a plain trainer does, including DFT's weight; it
+computes no entropy, while the fused loss does.
 
     python -m drsft.bench.training.loss full|fused|statistics TOKENS VOCAB HIDDEN THREADS    one measurement
 """

@@ -77,7 +77,7 @@ EQUAL_BATCHES = (LAYOUTS[2], LAYOUTS[5], LAYOUTS[6])  # as those of LAYOUTS[0]
 class Measured:
     """The result of one process: loss of every step, non-padding tokens per second, peak memory.
 
-    The rate leaves the first step out.
+    The rate does not include the first step.
     """
 
     losses: tuple[float, ...]
@@ -121,8 +121,8 @@ def bench_train(
 ) -> TrainBench:
     """Measures each of `layouts` once per round and returns all results.
 
-    `model`, a folder, is trained in place of random weights of `shape`, on `data` by its own tokenizer. The
-    paths, layout and objective in `work` are set here.
+    If `model`, a folder, is given, it is trained instead of random weights of `shape`, on `data` by its own
+    tokenizer. The paths, layout and objective in `work` are set here.
     """
     if not peer_python.is_file():
         raise InputError(f"{peer_python}: no such Python; make peers makes one")

@@ -1,4 +1,6 @@
-"""Makes what both sides of `drsft bench train` train on: a random Qwen2, and token ids with real lengths."""
+"""Makes the model and the data for `drsft bench train`: a random Qwen2, and token ids with realistic
+lengths.
+"""
 
 import json
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Runs math-verify as one would use it, in its own process: JSON lines in, one verdict a line out.
+"""Runs math-verify as its documentation does, in its own process: JSON lines in, one verdict a line out.
 
 Run by the bench as `python -m drsft.bench.verifying.peer_math_verify`. References and bare answers without
 mathematics delimiters get some, as its README asks.

@@ -83,7 +83,7 @@ def draw_differences(rows: Sequence[Difference], *, width: float) -> Drawing:
 
 
 def draw_effective_samples(before: SourceGap | None, after: SourceGap, *, width: float) -> Drawing:
-    """Draws the share of tokens that each objective's weights leave in effect, before and after rewriting."""
+    """Draws the effective sample share of each objective's weights, before and after rewriting."""
     left = max(text_width(weight.objective) for weight in after.weights) + 12
     x = Scale(0.0, 1.0, left, width - 24)
     bottom = len(after.weights) * WEIGHT_HEIGHT + 4

@@ -42,7 +42,7 @@ def group_name(name: str) -> str:
 def shown_groups(groups: Sequence[SourceGap]) -> list[SourceGap]:
     """Returns the groups that do not contain each other, known ones in a fixed order.
 
-    If no group is a part of another, it returns all of them.
+    If no group contains another, it returns all of them.
     """
     parts = [group for group in groups if group.name not in _WHOLES]
     order = list(_NAMES)

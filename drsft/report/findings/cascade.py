@@ -70,7 +70,9 @@ def grounding_finding(grounding: GroundingShown) -> Finding:
 
 
 def context_pairs_finding(cascade: Cascade) -> Finding | None:
-    """Says what became of the pairs of contexts; None if Hinted Decoding decoded nothing."""
+    """Says how many pairs of contexts were decoded in step, again or separately; None without Hinted
+    Decoding.
+    """
     if not cascade.num_pairs:
         return None
     fell = plural(cascade.num_pairs_redone, "time")

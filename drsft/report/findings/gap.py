@@ -47,8 +47,8 @@ def phi_finding(gap: GapSummary) -> Finding:
 
 
 def weight_finding(gap: GapSummary) -> Finding:
-    """Says which share of tokens DFT's weights (the token probabilities) leave in effect, before and
-    after.
+    """Says what the effective sample share of DFT's weights (the token probabilities) is, before and after
+    rewriting.
     """
     detail = (
         "Kish's effective sample, (Σw)² / (n Σw²), of the weights before the first step: at 100 % all tokens "

@@ -1,4 +1,4 @@
-"""Writes a sentence about what rounds after the first changed."""
+"""Writes a sentence about what the rounds after the first one gained."""
 
 from collections.abc import Sequence
 

@@ -28,7 +28,9 @@ class PackedRows:
 
 
 def pack_rows(rows: Iterable[BrowsedRow], *, max_bytes: int = MAX_BYTES) -> PackedRows:
-    """Returns as many of the first rows, packed, as fit into `max_bytes`, a third of it for attempts."""
+    """Returns the first rows, packed, as many as fit into `max_bytes`; at most a third of the bytes is for
+    attempts.
+    """
     compressor = zlib.compressobj(level=6, wbits=GZIP)
     packed = bytearray(compressor.compress(b"["))
     num_rows = num_brief = 0

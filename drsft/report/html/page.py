@@ -61,7 +61,9 @@ def render(data: ReportData, *, is_live: bool = False) -> str:
 
 
 def render_waiting(name: str) -> str:
-    """Returns a live page for a run whose problems are still being read; it shows what the stages do."""
+    """Returns a live page for a run whose problems are still being read; it shows the progress of the
+    stages.
+    """
     return render_page("waiting.html.j2", name=name, **_script("live", "live.js.j2"))
 
 

@@ -107,7 +107,7 @@ def _kept_heading(record: Record) -> Text:
 
 
 def _steps(attempt: Attempt) -> Text:
-    """Renders a line if a right answer has false equations on the way."""
+    """Renders a line if a right answer's solution contains false equations."""
     if attempt.steps is None or attempt.steps.outcome is not Outcome.WRONG:
         return Text()
     return Text(f"\ncontains a false equation: {visible(attempt.steps.reason)}", "red")

@@ -37,7 +37,7 @@ def summary_view(run: str, summaries: Sequence[ShardSummary], *, num_problems: i
 
 
 def _provenance_lines(summaries: Sequence[ShardSummary]) -> list[RenderableType]:
-    """Renders one line for each engine and model that made shards; more than one deserves attention."""
+    """Renders one line for each engine and model that sampled shards; there should be only one."""
     lines = Counter(_provenance_line(one.provenance) for one in summaries if one.provenance)
     several = len(lines) > 1
     return [
@@ -115,7 +115,7 @@ def _reasons_in_brief(reasons: Counter[str]) -> Text:
 
 
 def _check_lines(counts: ShardCounts) -> list[RenderableType]:
-    """Renders what is wrong despite a correct verdict, and the counts of Hinted Decoding's pairs."""
+    """Renders the problems found in correct samples, and the counts of Hinted Decoding's pairs."""
     lines = []
     if counts.rejections:
         reasons = _reasons_in_brief(Counter({str(one): n for one, n in counts.rejections.items()}))

@@ -32,7 +32,9 @@ _SPECIAL_TOKEN = re.compile(r"<\|[a-z_]{2,20}\|>|</s>")
 
 
 def before_end_of_turn(text: str) -> str:
-    """Returns the text before the first end-of-turn token: a model that ran on answers nothing there."""
+    """Returns the text before the first end-of-turn token; what a model writes after that token is no
+    answer.
+    """
     for token in _SPECIAL_TOKEN.finditer(text):
         if text[: token.start()].strip():
             return text[: token.start()]
