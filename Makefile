@@ -22,13 +22,13 @@ quickstart: venv ## set everything up, run the main job on this machine, name th
 
 test: ## set everything up, run all tests, ask for known vulnerabilities
 	@$(MAKE) --no-print-directory -j 2 venv system
-	@$(MAKE) --no-print-directory -j 2 lint try-docs try-real-model try-peers tools
+	@$(MAKE) --no-print-directory -j 2 lint try-docs try-real-model try-peers try-second-store tools
 	$(PY) -m pytest $(FAST)
 	$(PY) -m pytest --durations 25 $(HEAVY)
 	$(PY) cluster/audit.py
 
 # What some tests want beside .venv. Without it they are skipped and counted.
-.PHONY: system tools try-docs try-real-model try-peers
+.PHONY: system tools try-docs try-real-model try-peers try-second-store
 system:
 	@cluster/install_system.sh
 tools: venv
@@ -38,6 +38,9 @@ try-docs: venv
 	  else echo "set-up: no MkDocs; the site is not built"; fi
 try-real-model: venv
 	@$(MAKE) --no-print-directory real-model || echo "set-up: no real model; its tests are skipped"
+try-second-store: venv
+	@cluster/install_overlay.sh requirements-second-store.lock .venv-moto || \
+	  echo "set-up: no second S3 server; the fault suite's tests are skipped"
 try-peers: venv
 	@$(MAKE) --no-print-directory peers || echo "set-up: no TRL; its tests are skipped"
 
@@ -60,6 +63,7 @@ lint: venv ## ruff and mypy
 
 faults: venv ## some 200 runs, each with one random fault: TRIALS=, SEED=, OUT=; the same command goes on (docs/faults.md)
 	@cluster/install_system.sh
+	@cluster/install_overlay.sh requirements-second-store.lock .venv-moto
 	$(PY) -m tests.faults --trials $(or $(TRIALS),200) --seed $(or $(SEED),0) --out $(or $(OUT),runs/faults)
 
 base-model: venv ## train the embedded base model again (see README)

@@ -140,7 +140,8 @@ class EngineGuard:
         self._one_suspect, self._dying = asyncio.Lock(), threading.Lock()
         context = ray.get_runtime_context()
         self.actor_id: str = context.get_actor_id()
-        if not ray.get(board.engine_starts.remote(stage, self.actor_id, context.get_node_id())):
+        self.node_id: str = context.get_node_id()
+        if not ray.get(board.engine_starts.remote(stage, self.actor_id, self.node_id)):
             raise StageError(
                 f"{stage}: the engine's process ended {MAX_TRIES} times while it started; its actor's log "
                 "says where (often it is killed for want of memory: lower what target.engine asks for)"

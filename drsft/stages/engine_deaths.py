@@ -58,6 +58,10 @@ class EngineDeaths:
         self._actors[actor_id] = _Actor(node_id, num_starts)
         return num_starts <= MAX_TRIES
 
+    def is_replaced(self, actor_id: str, node_id: str) -> bool:
+        """Returns whether the actor's newest process is on another node: then this one is on a lost node."""
+        return self._actors[actor_id].node_id != node_id
+
     def ready(self, actor_id: str) -> None:
         self._actors[actor_id].is_ready = True
 

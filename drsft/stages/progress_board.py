@@ -83,12 +83,15 @@ class ProgressBoard:
         self._queues[stage].close(drop=drop)
         self._get(stage).is_growing = False
 
-    def next_shard(self, stage: str, slot: int, *, finished: str | None) -> Draw:
+    def next_shard(self, stage: str, slot: int, *, actor_id: str, node_id: str, finished: str | None) -> Draw:
         """Returns the slot's next shard, or the reason why there is none, as `ShardQueue.draw` does.
 
-        While the run drains, the reason is NoShard.MORE.
+        The reason is NoShard.MORE while the run drains, and for an actor that was started again on another
+        node, because this one was lost.
         """
-        return NoShard.MORE if self._is_draining else self._queues[stage].draw(slot, finished=finished)
+        if self._is_draining or self._deaths[stage].is_replaced(actor_id, node_id):
+            return NoShard.MORE
+        return self._queues[stage].draw(slot, finished=finished)
 
     def is_asked(self, stage: str) -> bool:
         """Returns whether an engine is ready and has asked for its first shard."""

@@ -40,7 +40,7 @@ from drsft.stages.actors import (
 )
 from drsft.stages.announcer import Announcer
 from drsft.stages.progress_board import ProgressReporter, stop_if_draining
-from drsft.stages.shard_queue import NoShard
+from drsft.stages.shard_queue import Draw, NoShard
 from drsft.stages.trace_export import check_can_export, export_traces
 from drsft.stages.turn import run_prompter
 from drsft.storage import open_store
@@ -112,7 +112,7 @@ class RewritingActor:
         """
         async with self._drawing:
             while not self._has_failed:
-                match await self._board.next_shard.remote(STAGE, slot, finished=finished):
+                match await self._draw(slot, finished):
                     case NoShard.YET:
                         await asyncio.sleep(ASKED_AGAIN_S)
                     case NoShard.MORE:
@@ -120,6 +120,14 @@ class RewritingActor:
                     case shard:
                         return str(shard)
         return None
+
+    async def _draw(self, slot: int, finished: str | None) -> Draw:
+        guard = self._guard
+        drawn = self._board.next_shard.remote(
+            STAGE, slot, actor_id=guard.actor_id, node_id=guard.node_id, finished=finished
+        )
+        draw: Draw = await drawn
+        return draw
 
     async def _rewrite_shard(self, shard: str) -> None:
         async with self._guard.work(shard) as may_begin:

@@ -22,20 +22,24 @@ from tests.faults.trial import Result, draw_fault
 
 __all__ = ["main"]
 
+BLOCK = 24
+
 
 def run_slice(suite: Suite, numbers: Sequence[int], *, lanes: int, seconds: float) -> None:
-    """Begins trials for so many seconds: those that disturb others alone, for half of them at most, then the
-    rest side by side."""
-    began_s = time.monotonic()
-    alone = [number for number in numbers if draw_fault(suite.seed, number)[0].is_alone]
-    _run(suite, alone, lanes=1, until_s=began_s + seconds / 2)
-    _run(suite, sorted(set(numbers) - set(alone)), lanes=lanes, until_s=began_s + seconds)
-    _run(suite, alone, lanes=1, until_s=began_s + seconds)
+    """Begins trials for so many seconds, block by block, so that those which are done are a fair sample of
+    the deck. Of a block those that disturb others come first, alone, then the rest side by side.
+    """
+    until_s = time.monotonic() + seconds
+    for begin in range(0, len(numbers), BLOCK):
+        block = numbers[begin : begin + BLOCK]
+        alone = [number for number in block if draw_fault(suite.seed, number)[0].is_alone]
+        _run(suite, alone, lanes=1, until_s=until_s)
+        _run(suite, sorted(set(block) - set(alone)), lanes=lanes, until_s=until_s)
 
 
 def _run(suite: Suite, numbers: Sequence[int], *, lanes: int, until_s: float) -> None:
     def run(number: int) -> None:
-        if time.monotonic() > until_s or number in suite.done:
+        if time.monotonic() > until_s:
             return
         try:
             print(describe(suite.run(number)), flush=True)

@@ -92,7 +92,7 @@ def clear_end(ended: Ended) -> str | None:
     return None if last.startswith(("error: ", "stopped; ")) else f"no clear last line: {last[:300]}"
 
 
-def left_over(run: Store, temp: Path, bucket_client: Any) -> list[str]:
+def left_over(run: Store, temp: Path, s3: Any) -> list[str]:
     """Temporary files, unfinished uploads, and records that no commit names."""
     named = {commit.data_key for commit in ShardSet(run, "rewrite").commits().values()}
     found = [f"uncommitted {key}" for key in run.keys("rewrite/data") if key not in named]
@@ -100,7 +100,7 @@ def left_over(run: Store, temp: Path, bucket_client: Any) -> list[str]:
     if isinstance(run, LocalStore):
         found += [str(path) for path in run.root.rglob("*.tmp")]
     if isinstance(run, S3Store):
-        listing = bucket_client.list_multipart_uploads(Bucket=run.bucket, Prefix=run.prefix)
+        listing = s3.list_multipart_uploads(Bucket=run.bucket, Prefix=run.prefix)
         found += [f"unfinished upload {one['Key']}" for one in listing.get("Uploads", [])]
     return found
 

@@ -17,8 +17,13 @@ from drsft.bench.serving.servers import free_port
 __all__ = ["Cluster", "running_cluster"]
 
 STARTED = "Ray runtime started"
-# A head that is gone is given up after seconds instead of a minute, so that a trial need not wait that long.
-IMPATIENT = {"RAY_gcs_rpc_server_reconnect_timeout_s": "6", "RAY_AUTH_MODE": "disabled"}
+# Heads and nodes that are gone are given up after seconds instead of a minute: a trial need not wait longer.
+IMPATIENT = {
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "6",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2500",  # five in a row, and a node that answers nothing is dead
+    "RAY_AUTH_MODE": "disabled",
+}
 
 
 class Cluster:
@@ -29,6 +34,7 @@ class Cluster:
         self._environment.pop("RAY_ADDRESS", None)
         self._port, self._client_port = free_port(), free_port()
         self._nodes: dict[str, subprocess.Popen[bytes]] = {}
+        self._num_hung = 0
 
     @property
     def environment(self) -> dict[str, str]:
@@ -47,8 +53,20 @@ class Cluster:
 
         It has room for the actors of all trials side by side: those that are stopped keep theirs.
         """
-        options = [f"--address=127.0.0.1:{self._port}", "--num-cpus=32", "--node-ip-address=127.0.0.2"]
+        address = f"127.0.0.{2 + self._num_hung}"
+        options = [f"--address=127.0.0.1:{self._port}", "--num-cpus=32", f"--node-ip-address={address}"]
         self._start("node", options)
+
+    def hang_node(self) -> list[psutil.Process]:
+        """Stops all processes of the node, as when its machine hangs; returns them. Another may start."""
+        node = self._nodes.pop("node")
+        self._num_hung += 1
+        self._nodes[f"hung-{self._num_hung}"] = node
+        root = psutil.Process(node.pid)
+        stopped = [root, *root.children(recursive=True)]
+        for one in stopped:
+            _send(one, signal.SIGSTOP)
+        return stopped
 
     def workers(self, name: str) -> list[psutil.Process]:
         """The processes of a machine."""
@@ -61,14 +79,14 @@ class Cluster:
         if node.poll() is None:
             root = psutil.Process(node.pid)
             for one in [*root.children(recursive=True), root]:
-                _kill(one)
+                _send(one, signal.SIGKILL)
             node.wait()
 
     def kill_process(self, name: str, program: str) -> None:
         """SIGKILL for one of Ray's own processes there (gcs_server, raylet); the rest must notice."""
         for one in psutil.Process(self._nodes[name].pid).children(recursive=True):
             if one.name() == program:
-                _kill(one)
+                _send(one, signal.SIGKILL)
 
     def stop(self) -> None:
         for name in list(self._nodes):
@@ -91,9 +109,9 @@ class Cluster:
             time.sleep(0.1)  # ray start has no other way to say so
 
 
-def _kill(process: psutil.Process) -> None:
+def _send(process: psutil.Process, number: signal.Signals) -> None:
     with suppress(psutil.NoSuchProcess):
-        process.send_signal(signal.SIGKILL)
+        process.send_signal(number)
 
 
 @contextmanager

@@ -28,12 +28,11 @@ __all__ = ["run_forked"]
 PACE = LeaseTiming(beat_s=0.5, expires_s=4.0)
 
 
-def run_forked(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-    """`drsft ARGUMENTS` in this process, which ends with its exit code."""
+def run_forked(arguments: Sequence[str], environment: Mapping[str, str], log: Path, stdout: Path) -> None:
+    """`drsft ARGUMENTS` in this process, which ends with its exit code; stderr goes to `log`."""
     os.setsid()
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
+    for number, path in ((1, stdout), (2, log)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), number)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["drsft", *arguments]

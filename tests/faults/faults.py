@@ -11,13 +11,16 @@ from typing import Literal
 
 import psutil
 
-from tests.faults.checks import Subject
+from drsft.run.shards import ShardSet
+from tests.faults.checks import Subject, clear_end
+from tests.faults.page_reader import Manner, SlowReader
 from tests.faults.proxy import Misdeed, Rule
 from tests.faults.scene import Scene
 
 __all__ = ["FAULTS", "Fault", "Place"]
 
-Place = Literal["folder", "s3", "disk"]  # disk: a folder on a small file system of its own
+# disk: a folder on a small file system of its own; temp: in S3, with the drivers' own files on such a one
+Place = Literal["folder", "s3", "moto", "disk", "temp"]
 
 
 def nothing(scene: Scene) -> None:
@@ -26,13 +29,17 @@ def nothing(scene: Scene) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """`act` does it and returns when the driver can be waited for; `heal` mends what the user would mend."""
+    """`act` does it and returns when the driver can be waited for; `heal` mends what the user would mend.
+
+    `prepare` comes before the first start.
+    """
 
     name: str
+    prepare: Callable[[Scene], None] = nothing
     act: Callable[[Scene], None] = nothing
     heal: Callable[[Scene], None] = nothing
     weight: int
-    places: tuple[Place, ...] = ("folder", "s3")
+    places: tuple[Place, ...] = ("folder", "s3", "moto")
     is_alone: bool = False  # it disturbs what all trials share
     kills_driver: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -140,6 +147,19 @@ def kill_node(scene: Scene) -> None:
     scene.services.cluster.start_node()
 
 
+def replace_node(scene: Scene) -> None:
+    """The machine of the actors hangs; another comes and has their work; then the first one goes on."""
+    if scene.wait_for(lambda: bool(scene.actors())):
+        num_before = len(scene.journal.actors())
+        stopped = scene.services.cluster.hang_node()
+        try:
+            scene.services.cluster.start_node()
+            scene.wait_for(lambda: len(scene.journal.actors()) > num_before)
+            time.sleep(scene.draws.uniform(0, 3))
+        finally:
+            _signal(stopped, signal.SIGCONT)
+
+
 def kill_raylet(scene: Scene) -> None:
     """Ray's daemon alone; what it started must notice."""
     scene.services.cluster.kill_process("node", "raylet")
@@ -179,6 +199,50 @@ def empty_disk(scene: Scene) -> None:
     (scene.disk / "ballast").unlink(missing_ok=True)
 
 
+def change_bytes(scene: Scene) -> None:
+    """One bit of a shard that is committed."""
+    if scene.wait_for(lambda: scene.num_commits() > 0):
+        commits = ShardSet(scene.run, "rewrite").commits()
+        scene.damaged = commits[scene.draws.choice(sorted(commits))].data_key
+        data = bytearray(scene.run.read(scene.damaged))
+        data[scene.draws.randrange(len(data))] ^= 1 << scene.draws.randrange(8)
+        scene.run.put(scene.damaged, bytes(data))
+
+
+def use_and_mend(scene: Scene) -> None:
+    """The next stage must refuse the changed shard by its name and go no further; rewriting does it again."""
+    if scene.damaged is None:
+        return
+    scene.command[0] = "gap"
+    ended = scene.start().end()
+    if ended is None or ended.code == 0 or f"{scene.damaged} is damaged" not in ended.said:
+        scene.unclear.append(f"changed bytes were not told: {ended}")
+    elif (reason := clear_end(ended)) is not None:
+        scene.unclear.append(reason)
+    scene.command[0] = "rewrite"
+    scene.start().end()
+
+
+def serve_page(scene: Scene) -> None:
+    """All stages but training, with the live page."""
+    _, config, *overrides = scene.command
+    scene.command[:] = ["run", config, "--live", "--port=0", *overrides, "train.arms=[]"]
+
+
+def read_slowly(scene: Scene) -> None:
+    """Readers of the page that take a few bytes a second, none at all, or go away in the middle."""
+    if scene.wait_for(lambda: "live report: " in scene.driver.said):
+        url = scene.driver.said.partition("live report: ")[2].split()[0]
+        scene.readers += [SlowReader(url, manner) for manner in Manner for _ in range(3)]
+
+
+def stop_reading(scene: Scene) -> None:
+    for one in scene.readers:
+        one.close()
+    if scene.readers and "Traceback" in scene.driver.said:
+        scene.unclear.append("a traceback on the terminal because of a page's reader")
+
+
 def misbehave(misdeed: Misdeed) -> Callable[[Scene], None]:
     """The store or the way to it, for a share of the trial's requests and some seconds."""
 
@@ -204,11 +268,20 @@ FAULTS = (
     Fault(name="verifier's process killed", act=kill_verifier, weight=12),
     Fault(name="actor's memory limit hit", act=limit_memory, weight=8),
     Fault(name="node killed", act=kill_node, weight=5, is_alone=True),
+    Fault(name="node hangs, is replaced, returns", act=replace_node, weight=5, is_alone=True),
     Fault(name="raylet killed", act=kill_raylet, weight=5, is_alone=True),
     Fault(name="head killed", act=kill_head, heal=start_cluster_again, weight=6, is_alone=True),
     Fault(name="S3 server killed", act=kill_store, weight=9, places=("s3",), is_alone=True),
-    Fault(name="disk full", act=fill_disk, heal=empty_disk, weight=10, places=("disk",)),
-    *(Fault(name=misdeed.value, act=misbehave(misdeed), weight=9, places=("s3",)) for misdeed in Misdeed),
+    Fault(name="disk full", act=fill_disk, heal=empty_disk, weight=8, places=("disk",)),
+    Fault(name="disk full on the driver", act=fill_disk, heal=empty_disk, weight=6, places=("temp",)),
+    Fault(name="bytes of a committed shard changed", act=change_bytes, heal=use_and_mend, weight=12),
+    Fault(
+        name="slow readers of the live page", prepare=serve_page, act=read_slowly, heal=stop_reading, weight=6
+    ),
+    *(
+        Fault(name=misdeed.value, act=misbehave(misdeed), weight=9, places=("s3", "moto"))
+        for misdeed in Misdeed
+    ),
     Fault(name="actor with a real engine killed", act=kill_engine, weight=3, is_alone=True, subject="engine"),
     Fault(
         name="training worker killed", act=kill_training_worker, weight=4, is_alone=True, subject="training"

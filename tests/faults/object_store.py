@@ -1,4 +1,4 @@
-"""A real S3 server on loopback, Ceph's RADOS Gateway, which can be killed and started again."""
+"""S3 servers on loopback: Ceph's RADOS Gateway, which can be killed and started again, and moto's."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 import boto3
@@ -18,8 +18,9 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 from drsft.bench.serving.servers import free_port
 
-__all__ = ["Ceph", "ObjectStore", "missing_programs", "running_ceph"]
+__all__ = ["MOTO", "Ceph", "ObjectStore", "client", "missing_programs", "running_ceph", "running_moto"]
 
+MOTO = Path(__file__).parents[2] / ".venv-moto/bin/moto_server"
 NEEDED = ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "monmaptool", "ceph")
 
 # One monitor, one object store daemon on a sparse file, one gateway; nothing is replicated, no internal
@@ -82,8 +83,8 @@ class ObjectStore:
     environment: dict[str, str]
 
 
-def missing_programs() -> list[str]:
-    return [name for name in NEEDED if shutil.which(name) is None]
+def missing_programs(*others: Path) -> list[str]:
+    return [str(name) for name in (*NEEDED, *others) if shutil.which(name) is None]
 
 
 @dataclass(slots=True)
@@ -141,25 +142,6 @@ class Ceph:
             "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
         }
 
-    @retry(
-        retry=retry_if_exception_type((BotoCoreError, ClientError)),
-        stop=stop_after_delay(60),
-        wait=wait_fixed(0.3),
-        reraise=True,
-    )
-    def make_bucket(self, bucket: str) -> None:
-        """Waits until the server answers."""
-        self.client().create_bucket(Bucket=bucket)
-
-    def client(self) -> Any:
-        return boto3.client(
-            "s3",
-            endpoint_url=self.environment["AWS_ENDPOINT_URL"],
-            aws_access_key_id="testkey",
-            aws_secret_access_key="testsecret",
-            region_name="us-east-1",
-        )
-
     @property
     def _conf(self) -> Path:
         return self.folder / "ceph.conf"
@@ -184,7 +166,43 @@ def running_ceph(bucket: str) -> Iterator[Ceph]:
         ceph = Ceph(Path(folder))
         try:
             ceph.make()
-            ceph.make_bucket(bucket)
+            _make_bucket(ceph.environment["AWS_ENDPOINT_URL"], bucket)
             yield ceph
         finally:
             ceph.kill()
+
+
+@contextmanager
+def running_moto(bucket: str) -> Iterator[int]:
+    """The port of moto's server, which keeps everything in memory, with one empty bucket."""
+    port = free_port()
+    command = [str(MOTO), "-H", "127.0.0.1", "-p", str(port)]
+    with TemporaryFile() as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        try:
+            _make_bucket(f"http://127.0.0.1:{port}", bucket)
+            yield port
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
+def client(url: str) -> Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=url,
+        aws_access_key_id="testkey",
+        aws_secret_access_key="testsecret",
+        region_name="us-east-1",
+    )
+
+
+@retry(
+    retry=retry_if_exception_type((BotoCoreError, ClientError)),
+    stop=stop_after_delay(60),
+    wait=wait_fixed(0.3),
+    reraise=True,
+)
+def _make_bucket(url: str, bucket: str) -> None:
+    """Waits until the server answers."""
+    client(url).create_bucket(Bucket=bucket)

@@ -1,4 +1,4 @@
-"""An HTTP proxy before the S3 server that treats some requests as networks and stores do at their worst."""
+"""An HTTP proxy before the S3 servers that treats some requests as networks and stores do at their worst."""
 
 import os
 import random
@@ -6,7 +6,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -53,9 +53,12 @@ class Rule:
 
 @dataclass(slots=True)
 class Proxy:
-    """Listens on `port`; `rules` may change at any time; `listings` are the first of each prefix."""
+    """Listens on `port`; `rules` may change at any time; `listings` are the first of each prefix.
 
-    upstream: int
+    `upstreams` are the ports of the servers, by bucket.
+    """
+
+    upstreams: Mapping[str, int]
     port: int = 0
     rules: list[Rule] = field(default_factory=list)
     listings: dict[str, tuple[int, list[tuple[str, str]], bytes]] = field(default_factory=dict)
@@ -63,6 +66,9 @@ class Proxy:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def upstream_of(self, target: str) -> int:
+        return self.upstreams[target.lstrip("/").partition("?")[0].partition("/")[0]]
 
     def rule_for(self, method: str, target: str) -> Rule | None:
         return next((rule for rule in list(self.rules) if rule.applies(method, target)), None)
@@ -126,6 +132,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _serve
 
+    def _upstream(self, *, timeout_s: float) -> HTTPConnection:
+        return HTTPConnection("127.0.0.1", self.server.proxy.upstream_of(self.path), timeout=timeout_s)
+
     def _head_lines(self, connection: HTTPConnection) -> None:
         connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
@@ -133,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
                 connection.putheader(name, value)
 
     def _forward(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-        connection = HTTPConnection("127.0.0.1", self.server.proxy.upstream, timeout=60)
+        connection = self._upstream(timeout_s=60)
         try:
             self._head_lines(connection)
             connection.endheaders(body or None)
@@ -145,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
             connection.close()
 
     def _send_half(self, body: bytes) -> None:
-        connection = HTTPConnection("127.0.0.1", self.server.proxy.upstream, timeout=10)
+        connection = self._upstream(timeout_s=10)
         try:
             self._head_lines(connection)
             connection.endheaders(body[: len(body) // 2] or None)
@@ -197,9 +206,9 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def running_proxy(upstream: int) -> Iterator[Proxy]:
-    """A proxy before the server on this port, in a thread of its own."""
-    proxy = Proxy(upstream)
+def running_proxy(upstreams: Mapping[str, int]) -> Iterator[Proxy]:
+    """A proxy before the servers on these ports, by bucket, in a thread of its own."""
+    proxy = Proxy(upstreams)
     server = _Server(proxy)
     proxy.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, name="s3-proxy", daemon=True)

@@ -19,6 +19,7 @@ from tests.faults.checks import Ended
 from tests.faults.cluster import Cluster
 from tests.faults.driver import run_forked
 from tests.faults.object_store import Ceph
+from tests.faults.page_reader import SlowReader
 from tests.faults.proxy import Proxy
 from tests.faults.workload import Journal
 
@@ -37,6 +38,7 @@ class Services:
     """What all trials share; those that disturb it run alone and leave it whole."""
 
     ceph: Ceph
+    quiet_url: str  # of both S3 servers, past the disturbances
     proxy: Proxy
     cluster: Cluster
 
@@ -44,9 +46,9 @@ class Services:
 class Driver:
     """A process of the command line, with what it says kept in a file."""
 
-    def __init__(self, arguments: list[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(self, arguments: list[str], environment: Mapping[str, str], log: Path, stdout: Path) -> None:
         self._log = log
-        self.process = FORKS.Process(target=run_forked, args=(arguments, dict(environment), log))
+        self.process = FORKS.Process(target=run_forked, args=(arguments, dict(environment), log, stdout))
         with LOCK:
             self.process.start()
 
@@ -82,19 +84,24 @@ class Scene:
     draws: random.Random
     scope: str  # names the trial in every key of its run
     run: Store  # as others see it: not through the proxy
-    disk: Path | None  # the file system of the run, where that is a folder of its own
+    home: Path
+    disk: Path | None  # the small file system of the run or of its drivers, where there is one
     journal: Journal
     temp: Path
+    stdout: Path
     command: list[str]
     environment: dict[str, str]
     drivers: list[Driver] = field(default_factory=list)
+    damaged: str | None = None  # the key of the object whose bytes were changed
+    readers: list[SlowReader] = field(default_factory=list)  # of the live page
+    unclear: list[str] = field(default_factory=list)  # what a fault itself saw
     processes: dict[int, psutil.Process] = field(default_factory=dict)
 
     def start(self) -> Driver:
         """The command once more."""
-        log = self.temp.parent / f"driver-{len(self.drivers)}.log"
+        log = self.home / f"driver-{len(self.drivers)}.log"
         environment = {**self.environment, "TMPDIR": str(self.temp)}
-        driver = Driver(self.command, environment, log)
+        driver = Driver(self.command, environment, log, self.stdout)
         self.drivers.append(driver)
         self.note(driver.pid)
         return driver

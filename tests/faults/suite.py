@@ -5,17 +5,17 @@ import os
 import random
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from tests.faults.checks import Subject
 from tests.faults.cluster import running_cluster
 from tests.faults.faults import Fault
-from tests.faults.object_store import running_ceph
+from tests.faults.object_store import running_ceph, running_moto
 from tests.faults.proxy import running_proxy
 from tests.faults.scene import Services
-from tests.faults.trial import BUCKET, Result, draw_fault, run_trial, undisturbed
+from tests.faults.trial import BUCKET, MOTO_BUCKET, Result, draw_fault, run_trial, undisturbed
 from tests.faults.workload import write_workload
 
 __all__ = ["Suite", "read_results", "running_services"]
@@ -25,13 +25,18 @@ RESULTS = "results.jsonl"
 
 @contextmanager
 def running_services(set_variable: Callable[[str, str], None]) -> Iterator[Services]:
-    """The S3 server, the proxy before it, and a Ray cluster; this process sees the server without proxy."""
-    with running_ceph(BUCKET) as ceph, running_proxy(ceph.port) as proxy:
-        for name, value in ceph.environment.items():
+    """Two S3 servers, the proxy before them, and a Ray cluster.
+
+    This process sees the servers through a proxy that disturbs nothing and only finds a bucket's server.
+    """
+    with running_ceph(BUCKET) as ceph, running_moto(MOTO_BUCKET) as moto_port, ExitStack() as proxies:
+        ports = {BUCKET: ceph.port, MOTO_BUCKET: moto_port}
+        proxy, quiet = (proxies.enter_context(running_proxy(ports)) for _ in range(2))
+        for name, value in {**ceph.environment, "AWS_ENDPOINT_URL": quiet.url}.items():
             set_variable(name, value)
         actors = {**ceph.environment, "AWS_ENDPOINT_URL": proxy.url, "PYTHONPATH": os.getcwd()}
         with running_cluster({**actors, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}) as cluster:
-            yield Services(ceph=ceph, proxy=proxy, cluster=cluster)
+            yield Services(ceph=ceph, quiet_url=quiet.url, proxy=proxy, cluster=cluster)
 
 
 class Suite:

@@ -21,13 +21,14 @@ from tests.faults.checks import (
     wrong_records,
 )
 from tests.faults.faults import FAULTS, Fault, Place
+from tests.faults.object_store import client
 from tests.faults.reader import Reader
 from tests.faults.scene import Scene, Services, environment_of
 from tests.faults.workload import NUM_SHARDS, SHARDS_IN_FLIGHT, Journal
 
-__all__ = ["BUCKET", "Result", "draw_fault", "run_trial", "undisturbed"]
+__all__ = ["BUCKET", "MOTO_BUCKET", "Result", "draw_fault", "run_trial", "undisturbed"]
 
-BUCKET = "drsft-faults"
+BUCKET, MOTO_BUCKET = "drsft-faults", "drsft-faults-moto"
 DISK_BYTES = 4 << 20
 MOST_STARTS = 4  # of the same command, until it has to have finished
 START_S = 6.0  # of a driver, roughly: moments before the first commit are drawn from it
@@ -76,6 +77,7 @@ def run_trial(
     with _scene(scope, place, num_actors, draws, services, config, folder) as scene:
         scene.environment.update(fault.environment)
         _prepare(scene, fault.subject)
+        fault.prepare(scene)
         with Reader(scene.run) as reader:
             driver = scene.start()
             moment = _wait_for_moment(scene) if fault.subject != "training" else "after a checkpoint"
@@ -88,7 +90,8 @@ def run_trial(
             ends = [first]
             while not scene.has_finished and len(scene.drivers) < MOST_STARTS:
                 ends.append(scene.start().end())
-        troubles = _troubles(scene, fault, ends, reference, num_actors) | {"partial": reader.found}
+        partial = [one for one in reader.found if scene.damaged is None or scene.damaged not in one]
+        troubles = _troubles(scene, fault, ends, reference, num_actors) | {"partial": partial}
         hits = services.proxy.forget(scope)
         result = Result(
             number=number,
@@ -143,24 +146,30 @@ def _scene(
 ) -> Iterator[Scene]:
     home = folder / scope
     shutil.rmtree(home, ignore_errors=True)  # of a trial that was cut off
-    (home / "tmp").mkdir(parents=True)
-    disk = home / "runs"
-    disk.mkdir()
-    storage = f"s3://{BUCKET}/{scope}" if place == "s3" else str(disk)
+    runs, small = home / "runs", home / "small"
+    temp = small / "tmp" if place == "temp" else home / "tmp"
+    runs.mkdir(parents=True)
+    disk = {"disk": runs, "temp": small}.get(place)
+    buckets = {"s3": BUCKET, "temp": BUCKET, "moto": MOTO_BUCKET}
+    storage = f"s3://{buckets[place]}/{scope}" if place in buckets else str(runs)
     overrides = [f"storage={storage}", f"resources.rewrite_actors={num_actors}"]
     run_id = load_config(config, overrides).run_id
-    if place == "disk":
+    if disk is not None:
+        disk.mkdir(exist_ok=True)
         options = ["-t", "tmpfs", "-o", f"size={DISK_BYTES}", "none", str(disk)]
         subprocess.run(["mount", *options], check=True)
+    temp.mkdir()
     try:
         yield Scene(
             services=services,
             draws=draws,
             scope=scope,
             run=open_store(storage).within(run_id),
-            disk=disk if place == "disk" else None,
+            home=home,
+            disk=disk,
             journal=Journal(home / "journal"),
-            temp=home / "tmp",
+            temp=temp,
+            stdout=(small if place == "temp" else home) / "stdout",
             command=["rewrite", str(config), *overrides],
             environment={
                 **environment_of(services, services.proxy.url),
@@ -168,7 +177,7 @@ def _scene(
             },
         )
     finally:
-        if place == "disk":
+        if disk is not None:
             subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
@@ -192,7 +201,7 @@ def _troubles(
 ) -> dict[str, list[str]]:
     judged = [end for i, end in enumerate(ends) if not (i == 0 and fault.kills_driver and _was_killed(end))]
     unclear = ["a driver hung" if end is None else clear_end(end) for end in judged]
-    troubles = {"unclear": [one for one in unclear if one is not None]}
+    troubles = {"unclear": scene.unclear + [one for one in unclear if one is not None]}
     codes = [driver.process.exitcode for driver in scene.drivers]
     troubles["unfinished"] = [] if scene.has_finished else [f"exit codes {codes}"]
     troubles |= wrong_records(scene.run, fault.subject, reference)
@@ -201,7 +210,7 @@ def _troubles(
         troubles["too much redone"] = [f"{redone} shards, {most} in flight"]
     scene.actors()
     troubles["orphans"] = still_alive(scene.processes.values())
-    troubles["left over"] = left_over(scene.run, scene.temp, scene.services.ceph.client())
+    troubles["left over"] = left_over(scene.run, scene.temp, client(scene.services.quiet_url))
     return troubles
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.faults import FAULTS
-from tests.faults.object_store import missing_programs
+from tests.faults.object_store import MOTO, missing_programs
 from tests.faults.suite import Suite, running_services
 
 pytestmark = [pytest.mark.services, pytest.mark.ray, pytest.mark.timeout(600)]
@@ -16,8 +16,9 @@ CHOSEN = ("rewriting actor killed", "replies lost")
 
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
-    if missing := missing_programs():
-        pytest.skip(f"no S3 server: {', '.join(missing)} not installed (Debian: radosgw ceph-mon ceph-osd)")
+    if missing := missing_programs(MOTO):
+        how = "Debian: radosgw ceph-mon ceph-osd; make try-second-store"
+        pytest.skip(f"no S3 server: {', '.join(missing)} not installed ({how})")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("AWS_MAX_ATTEMPTS", raising=False)  # as the other tests have it, for errors' sake
         with running_services(patch.setenv) as services:

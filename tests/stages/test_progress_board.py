@@ -13,6 +13,7 @@ from rich.console import Console
 from drsft.policy.vllm.start_phases import EnginePhase
 from drsft.stages.progress_board import ProgressBoard
 from drsft.stages.progress_display import LinePrinter, progress_line
+from drsft.stages.shard_queue import NoShard
 from drsft.stages.stage_progress import StageProgress
 
 
@@ -107,6 +108,18 @@ def test_a_new_engine_in_a_dead_ones_place_starts_anew(board: ProgressBoard, clo
     board.engine_samples("rewrite", "a", 100, 3)
     (stage,) = board.snapshot()
     assert (stage.num_in_flight, stage.tokens_per_s) == (3, 100)
+
+
+def test_an_actor_on_a_lost_node_gets_no_more_shards_when_it_returns(board: ProgressBoard) -> None:
+    board.add_shards("rewrite", ["00000", "00001"], num_problems=8, num_done=0)
+    board.close_shards("rewrite")
+    board.engine_starts("rewrite", "a", "lost")
+    assert board.next_shard("rewrite", 0, actor_id="a", node_id="lost", finished=None) == "00000"
+    board.engine_starts("rewrite", "a", "other")
+    assert board.next_shard("rewrite", 0, actor_id="a", node_id="other", finished=None) == "00000"
+    lost = board.next_shard("rewrite", 0, actor_id="a", node_id="lost", finished="00000")
+    assert lost is NoShard.MORE
+    assert board.next_shard("rewrite", 0, actor_id="a", node_id="other", finished="00000") == "00001"
 
 
 def test_a_stage_that_is_done_keeps_its_time_and_its_mean_rate(board: ProgressBoard, clock: Clock) -> None:
