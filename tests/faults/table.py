@@ -18,11 +18,11 @@ KINDS = (
     "unclear",
     "unfinished",
 )
-HEADINGS = ("fault", "trials", "went on", "ended, gone on by the same command", *KINDS)
+HEADINGS = ("fault", "trials", "continued", "stopped, resumed by the same command", *KINDS)
 
 
 def markdown(results: Sequence[Result]) -> str:
-    """A row for each fault, the sum last; trials whose moment never came are counted apart."""
+    """A row for each fault, the sum last; trials whose fault was never due are counted apart."""
     by_fault: dict[str, list[Result]] = defaultdict(list)
     for one in sorted(results, key=lambda one: one.fault):
         by_fault[one.fault].append(one)
@@ -32,7 +32,7 @@ def markdown(results: Sequence[Result]) -> str:
     lines += ["| " + " | ".join(map(str, row)) + " |" for row in rows]
     missed = sum(one.moment == "missed" for one in results)
     return "\n".join(
-        [*lines, "", f"In {missed} of {len(results)} trials the run ended before its moment came."]
+        [*lines, "", f"In {missed} of {len(results)} trials the run ended before the fault was due."]
     )
 
 
