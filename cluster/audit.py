@@ -40,7 +40,7 @@ def findings(report: dict[str, list[dict[str, object]]], excepted: Iterable[str]
         for advisory in package.get("vulns", ()):  # type: ignore[attr-defined]
             if not {advisory["id"], *advisory["aliases"]} & set(excepted):
                 fixed = ", ".join(advisory["fix_versions"]) or "no version yet"
-                yield f"{package['name']} {package['version']}: {advisory['id']}, mended in {fixed}"
+                yield f"{package['name']} {package['version']}: {advisory['id']}, fixed in {fixed}"
 
 
 def _ask(asked: list[str]) -> dict[str, list[dict[str, object]]] | None:

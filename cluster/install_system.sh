@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Debian packages that some tests want: a browser, an S3 server and Prometheus. Without them those tests are skipped and
+# Debian packages that some tests need: a browser, an S3 server and Prometheus. Without them those tests are skipped and
 # counted; nothing else needs them.
 set -uo pipefail
 

@@ -29,7 +29,7 @@ __all__ = ["LocalCluster", "local_cluster"]
 STARTED = "Ray runtime started"
 OBJECT_STORE_BYTES = 100 << 20
 OPEN = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}  # everything listens on loopback only
-# A node that is gone refuses its connections at once: three of those in a row tell, not five every 3 s.
+# A dead node refuses connections at once: three failures in a row are enough, instead of five every 3 s.
 WATCHFUL = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3"}
 
 
@@ -38,9 +38,9 @@ class LocalCluster:
 
     def __init__(self, groups: Mapping[str, int], environment: Mapping[str, str], stack: ExitStack) -> None:
         gcs, dashboard, client = (_free_port() for _ in range(3))
-        self.address = f"127.0.0.1:{gcs}"  # of the cluster's memory (GCS): RAY_ADDRESS
+        self.address = f"127.0.0.1:{gcs}"  # address of the cluster's memory (GCS): RAY_ADDRESS
         self.dashboard = f"http://127.0.0.1:{dashboard}"  # for `ray job submit`: RAY_API_SERVER_ADDRESS
-        # Short: the paths of Ray's sockets lie below it, and Unix allows 107 bytes.
+        # Short, since Ray's sockets are below it, and Unix limits their paths to 107 bytes.
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rl-", ignore_cleanup_errors=True))
         self.folder = Path(folder)  # where all nodes write their logs
         self.nodes: dict[str, subprocess.Popen[str]] = {}  # by group, `head` among them

@@ -149,7 +149,7 @@ def test_the_audit_finds_what_is_not_excepted() -> None:
     report = {
         "dependencies": [{"name": "a", "version": "1.0", "vulns": vulns}, {"name": "b", "skip_reason": "?"}]
     }
-    assert list(audit.findings(report, ["CVE-1"])) == ["a 1.0: PYSEC-2, mended in no version yet"]
+    assert list(audit.findings(report, ["CVE-1"])) == ["a 1.0: PYSEC-2, fixed in no version yet"]
     assert audit.exceptions("# PYSEC-0 x\nCVE-1 only with y  # z") == {"CVE-1": "only with y"}
     assert all(len(reason) > 20 for reason in audit.exceptions(audit.EXCEPTIONS.read_text()).values())
     locked = (ROOT / "requirements-cpu.lock").read_text()
