@@ -61,7 +61,7 @@ lint: venv ## ruff and mypy
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-faults: venv ## some 200 runs, each with one random fault: TRIALS=, SEED=, OUT=; the same command goes on (docs/faults.md)
+faults: venv ## some 200 runs, each with one random fault: TRIALS=, SEED=, OUT=; the same command resumes (docs/faults.md)
 	@cluster/install_system.sh
 	@cluster/install_overlay.sh requirements-second-store.lock .venv-moto
 	$(PY) -m tests.faults --trials $(or $(TRIALS),200) --seed $(or $(SEED),0) --out $(or $(OUT),runs/faults)

@@ -49,7 +49,7 @@ def run_side(
         check=False,
     )
     if done.returncode != 0:
-        reason = done.stderr.strip()[-500:] or "killed, perhaps for want of memory"
+        reason = done.stderr.strip()[-500:] or "killed, perhaps because memory ran out"
         raise StageError(f"{' '.join(command)} ended with {done.returncode}: {reason}")
     return done.stdout
 

@@ -204,7 +204,7 @@ def _hints(reading: _Reading, report: DataReport) -> Iterator[str]:
         question = next(iter(report.taken.get("question", {})), "question")
         template = f"{{{question}}}\\n{{{report.options}}}"
         kind = "" if "choice" in report.kinds else " and problems.kind: choice"
-        yield f'options lie in {report.options!r}; set problems.columns.question: "{template}"{kind}'
+        yield f'options are in {report.options!r}; set problems.columns.question: "{template}"{kind}'
 
 
 @contextmanager

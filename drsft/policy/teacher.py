@@ -112,7 +112,7 @@ class OpenAITeachers:
             cure = f"check {teacher.api_key_env}" if teacher.api_key_env else "set api_key_env"
             raise SetupError(f"{where} refuses the key ({status}); {cure}") from error
         if status == 404:
-            raise SetupError(f"{where} is not there (404); check model and base_url") from error
+            raise SetupError(f"{where} does not exist (404); check model and base_url") from error
         failure = _failure(error)
         is_of_request = status is not None and status < 500 and status != 429  # others may succeed
         has_answered = teacher in self._has_answered

@@ -90,7 +90,7 @@ class ShardCounts:
     num_steps_failed: int = 0  # of these, with an equation that does not hold
     num_contradicting: int = 0  # demonstrations whose own answer is not the reference
     num_pairs: int = 0  # of contexts that Hinted Decoding kept in step
-    num_pairs_redone: int = 0  # times that one fell out of step and went on from its last confirmed token
+    num_pairs_redone: int = 0  # times that one fell out of step and resumed from its last confirmed token
     num_pairs_apart: int = 0  # decoded one context after the other in the end
     num_carried_over: int = 0  # records that stay as the round before left them
     num_tokens_saved: int = 0  # that these had cost

@@ -206,7 +206,7 @@ class _Finder:
         candidates = [one for one in candidates if one.score > BY_NAME or self.texts.ask(one.column)]
         if not candidates:
             has_rows_within = any(one.type is FieldType.OBJECTS for one in self.texts.profiles)
-            others = ", or the key below which the rows lie: problems.reading.rows=KEY" * has_rows_within
+            others = ", or the key that holds the rows: problems.reading.rows=KEY" * has_rows_within
             raise InputError(
                 f"no field looks like a question (there are: {self.names:.300}); "
                 f"name it: --question FIELD{others}"

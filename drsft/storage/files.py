@@ -35,7 +35,7 @@ def table_of_bytes(data: bytes, where: str) -> pa.Table:
         return pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).partition("\n")[0][:200]
-        raise DamagedError(f"{where} is damaged: no Parquet file: {reason}") from error
+        raise DamagedError(f"{where} is damaged: not a Parquet file: {reason}") from error
 
 
 def upload_folder(store: Store, folder: Path, key: str) -> None:

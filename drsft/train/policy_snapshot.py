@@ -74,7 +74,7 @@ def stored_snapshot(training: Training, references: References, store: Store, st
     except (EOFError, OSError, ValueError) as error:
         raise StorageError(f"{which} cannot be read; remove it") from error
     if kept_T.shape != (places.num_tokens,) or kept_T.dtype != np.float32:
-        raise StorageError(f"{which} is of other rows; remove it")
+        raise StorageError(f"{which} belongs to other rows; remove it")
     logprobs_T = torch.from_numpy(kept_T).to(world.device)
     return replace(references, snapshot=Scores(places=places, logprobs_T=logprobs_T))
 

@@ -113,7 +113,7 @@ class KeyRing:
             self._keys = read_keys(self._path, self._access)
             _log.info("keys read again: %d", len(self._keys))
         except ConfigError as error:
-            _log.error("the keys stay as they were: %s", error)
+            _log.error("the previous keys stay valid: %s", error)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

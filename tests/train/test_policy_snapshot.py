@@ -74,7 +74,7 @@ def test_a_snapshot_that_is_damaged_or_of_other_rows_is_refused(location: str, t
     interrupted(location, tmp_path, psft(WINDOW), after=4)
     kept = tmp_path / "checkpoints/step-000004/snapshot-logprobs.npy"
     np.save(kept, np.zeros(3, dtype=np.float32))
-    with pytest.raises(StorageError, match="step 4 is of other rows"):
+    with pytest.raises(StorageError, match="step 4 belongs to other rows"):
         run(location, tmp_path, job=psft(WINDOW))
     for damaged in (b"", kept.read_bytes()[:90], b"no array"):
         kept.write_bytes(damaged)

@@ -17,7 +17,7 @@ class PairCounts:
     """
 
     num_pairs: int = 0
-    num_redone: int = 0  # times that a pair fell out of step and went on from its last confirmed token
+    num_redone: int = 0  # times that a pair fell out of step and resumed from its last confirmed token
     num_apart: int = 0  # pairs whose contexts were decoded one after the other in the end
 
     def __sub__(self, earlier: "PairCounts") -> "PairCounts":

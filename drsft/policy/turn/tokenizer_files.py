@@ -46,7 +46,7 @@ def load_tokenizer(location: str) -> Any:
                 'tokenizer.json; set "tokenizer_class": "PreTrainedTokenizerFast" there'
             )
         logger.warning(
-            "%s: transformers makes another tokenizer of it than its tokenizer.json, which is taken", location
+            "%s: transformers builds another tokenizer than its tokenizer.json, which is used", location
         )
         return theirs
     return tokenizer

@@ -80,7 +80,7 @@ _REASONS = {  # of names here and anywhere inside an option; a name may end in *
     "master_*": _SPREADS,
 }
 _SPECULATION = (
-    "vLLM's CPU build reads the temperature of speculated tokens from memory that nobody wrote (0.32), so "
+    "vLLM's CPU build reads the temperature of speculated tokens from uninitialised memory (0.32), so "
     "that samples follow another distribution; leave it out, or take a GPU"
 )
 _FAULTY_ON_CPU = {  # of vLLM 0.32: its expand_kernel writes into a copy
