@@ -26,7 +26,7 @@ from drsft.rewrite.selection import choose, distinct
 from drsft.rewrite.teacher_phase import TeacherPhase
 from drsft.verify.protocol import Verifier
 
-__all__ = ["Recipe", "guide_of", "guided_prompt", "rewrite_one"]
+__all__ = ["Recipe", "guide_of", "guided_prompt", "rewrite_one", "unsampled_record"]
 
 _NOTHING = Completion(token_ids=(), text="", behaviour_logprobs_T=None, finish_reason=FinishReason.STOP)
 
@@ -106,6 +106,19 @@ async def rewrite_one(
     record = await cascade.record()
     events.record_made(record)
     return record
+
+
+def unsampled_record(problem: Problem, recipe: Recipe) -> Record:
+    """Returns the record of a problem that is not to be sampled; nothing of it is trained on."""
+    return Record(
+        problem=problem,
+        source=Source.DROPPED,
+        prompt_ids=recipe.prompter.plain(problem),
+        completion_ids=_NOTHING.token_ids,
+        text=_NOTHING.text,
+        behaviour_logprobs_T=None,
+        expert_completion_ids=recipe.prompter.solution(problem.demonstration).token_ids,
+    )
 
 
 @dataclass(slots=True, kw_only=True)

@@ -16,9 +16,9 @@ from drsft.policy.protocol import Policy, Scorer
 from drsft.process.logs import about
 from drsft.process.memory import peak_rss_mib
 from drsft.process.tracing import span
-from drsft.records import Attempt, Outcome, Phase, Problem, Record, RejectionKind
+from drsft.records import Attempt, Outcome, Phase, Problem, QuarantinedRow, Record, RejectionKind
 from drsft.rewrite.budget import ProblemSlot, TokenBudget
-from drsft.rewrite.cascade import Recipe, rewrite_one
+from drsft.rewrite.cascade import Recipe, rewrite_one, unsampled_record
 from drsft.rewrite.contradiction import contradicts
 from drsft.rewrite.events import NO_EVENTS, CascadeEvents
 from drsft.rewrite.shard_task import first_round_task, later_round_task
@@ -75,23 +75,39 @@ class ShardRewriter:
         self._pairs_committed = PairCounts()
         self._read = first_round_task(store) if before is None else later_round_task(store, before)
 
-    async def rewrite(self, shard: str) -> Commit:
+    async def problems(self, shard: str) -> list[Problem]:
+        """Returns the problems that the shard's rewriting samples."""
+        return (await asyncio.to_thread(self._read, shard)).problems
+
+    async def try_out(self, problems: Sequence[Problem]) -> None:
+        """Samples problems as rewriting does and keeps nothing, to see whether the policy survives it."""
+        budget = self._budget(len(problems))
+        await asyncio.gather(*(self._rewrite_one(one, budget, NO_EVENTS) for one in problems))
+
+    async def rewrite(self, shard: str, *, set_aside: Mapping[str, QuarantinedRow] = {}) -> Commit:
         """Rewrites and commits a shard, unless it is committed already; returns its commit.
 
+        The problems that are `set_aside`, by id, are not sampled, and their records are DROPPED.
         A restarted actor may hold shards that were reassigned meanwhile.
         """
         with about(shard=shard):
             # The store may be slow; in a thread it does not hold up the other shards' samples.
             found = await asyncio.to_thread(self._shards.find, shard)
-            return found or await self._rewrite(shard)
+            return found or await self._rewrite(shard, set_aside)
 
-    async def _rewrite(self, shard: str) -> Commit:
+    async def _rewrite(self, shard: str, set_aside: Mapping[str, QuarantinedRow]) -> Commit:
         started_at = time.time()
         task = await asyncio.to_thread(self._read, shard)
         problems = task.problems
-        share = self._tokens_per_problem_of_run
-        budget = TokenBudget(None if share is None else round(share * len(problems)))
-        records = await asyncio.gather(*(self._rewrite_one(problem, budget) for problem in problems))
+        budget = self._budget(len(problems))
+        records = await asyncio.gather(
+            *(
+                self._unsampled(problem)
+                if problem.problem_id in set_aside
+                else self._rewrite_one(problem, budget, self._events)
+                for problem in problems
+            )
+        )
         kept = task.all_records(records, self._round)
         # Two of the counts depend on timing: tokens of stopped samples, and pairs that fell out of step.
         pairs = self._pairs_since_commit()
@@ -105,13 +121,21 @@ class ShardRewriter:
             num_pairs_redone=pairs.num_redone,
             num_pairs_apart=pairs.num_apart,
         )
-        commit = await asyncio.to_thread(self._commit, shard, kept, self._summary(counts, started_at))
+        summary = self._summary(counts, started_at, tuple(set_aside.values()))
+        commit = await asyncio.to_thread(self._commit, shard, kept, summary)
         fields = {"problems": len(problems), "tokens": budget.num_spent, "seconds": time.time() - started_at}
         logger.info("shard committed", extra={"fields": fields})
         return commit
 
-    def _summary(self, counts: ShardCounts, started_at: float) -> ShardSummary:
+    def _budget(self, num_problems: int) -> TokenBudget:
+        share = self._tokens_per_problem_of_run
+        return TokenBudget(None if share is None else round(share * num_problems))
+
+    def _summary(
+        self, counts: ShardCounts, started_at: float, set_aside: tuple[QuarantinedRow, ...]
+    ) -> ShardSummary:
         return ShardSummary(
+            set_aside=set_aside,
             counts=counts,
             work=Work.since(started_at),
             cpu_s=time.process_time(),
@@ -141,7 +165,12 @@ class ShardRewriter:
         before, self._pairs_committed = self._pairs_committed, replace(self._recipe.hinted.decoder.counts)
         return self._pairs_committed - before
 
-    async def _rewrite_one(self, problem: Problem, budget: TokenBudget) -> Record:
+    async def _unsampled(self, problem: Problem) -> Record:
+        record = unsampled_record(problem, self._recipe)
+        self._events.record_made(record)
+        return record
+
+    async def _rewrite_one(self, problem: Problem, budget: TokenBudget, events: CascadeEvents) -> Record:
         async with ProblemSlot(self._slots) as slot:
             with about(problem=problem.problem_id), span("problem") as opened:
                 record = await rewrite_one(
@@ -152,7 +181,7 @@ class ShardRewriter:
                     budget=budget,
                     slot=slot,
                     scorer=self._scorer,
-                    events=self._events,
+                    events=events,
                 )
                 opened.set_attribute("source", record.source.value)
                 logger.debug("problem done", extra={"fields": {"source": record.source.value}})

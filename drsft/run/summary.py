@@ -10,12 +10,12 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
-from drsft.records import Outcome, Phase, Rejection, Source
+from drsft.records import Outcome, Phase, QuarantinedRow, Rejection, Source
 
 __all__ = ["JudgedAs", "ShardCounts", "ShardSummary", "Work", "WorkSummary", "span_s"]
 
@@ -121,6 +121,7 @@ class ShardSummary:
     cpu_s: float | None = None  # the worker's processor time until then
     peak_rss_mib: float | None = None  # and its memory
     provenance: Mapping[str, str] = field(default_factory=dict)  # versions and model that made it
+    set_aside: tuple[QuarantinedRow, ...] = ()  # because they killed the engine; their records are DROPPED
 
     def to_json(self) -> dict[str, Any]:
         counts = self.counts
@@ -152,6 +153,7 @@ class ShardSummary:
             "pairs": {name: count for name, count in pairs.items() if count},
             "kept": dict(counts.kept),
             "carried": {"problems": counts.num_carried_over, "tokens": counts.num_tokens_saved},
+            **({"set_aside": [asdict(row) for row in self.set_aside]} if self.set_aside else {}),
         }
 
     @classmethod
@@ -163,6 +165,7 @@ class ShardSummary:
             cpu_s=stored.get("cpu_s"),
             peak_rss_mib=stored.get("peak_rss_mib"),
             provenance=_PROVENANCE.validate_python(stored.get("provenance", {})),
+            set_aside=_ROWS.validate_python(stored.get("set_aside", ())),
         )
 
 
@@ -265,6 +268,7 @@ def _judged_as(key: str) -> JudgedAs:
 
 
 _COUNTS = TypeAdapter(_StoredCounts)
+_ROWS = TypeAdapter(tuple[QuarantinedRow, ...])
 _PROVENANCE = TypeAdapter(dict[str, str])
 _WORK = TypeAdapter(Work)
 _WORK_SUMMARY = TypeAdapter(WorkSummary)

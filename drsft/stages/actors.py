@@ -19,6 +19,7 @@ from drsft.errors import DrsftError, StageError
 from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.policy.vllm.start_phases import EnginePhase
 from drsft.stages.engine_deaths import MAX_TRIES, Permit
+from drsft.stages.row_search import Culprit
 from drsft.verify.pool import VerifierPool
 
 if TYPE_CHECKING:
@@ -155,19 +156,29 @@ class EngineGuard:
         self._board.engine_is.remote(self._stage, self.actor_id, phase)
 
     @asynccontextmanager
-    async def work(self, name: str) -> AsyncIterator[bool]:
-        """Yields whether to do this work; False if it killed engines too often. A StageError in the block
-        exits the process.
+    async def work(self, name: str) -> AsyncIterator[Permit]:
+        """Yields whether to do this work: FREE, IN_PARTS or NEVER. A StageError in the block exits the
+        process.
         """
         permit = await self._begin(name, is_alone=False)
         if permit is not Permit.ALONE:
-            async with self._guarded(name, permit) as may_begin:
-                yield may_begin
+            async with self._guarded(name):
+                yield permit
             return
         async with self._one_suspect:
             permit = await self._begin(name, is_alone=True)
-            async with self._guarded(name, permit) as may_begin:
-                yield may_begin
+            async with self._guarded(name):
+                yield permit
+
+    async def next_part(self, name: str, num_rows: int) -> range | Culprit | None:
+        """Returns the rows of this work to run by themselves, or the row to leave out
+        (EngineDeaths.next_part).
+        """
+        part: range | Culprit | None = await self._board.next_part.remote(self._stage, name, num_rows)
+        return part
+
+    async def part_survives(self, name: str) -> None:
+        await self._board.part_survives.remote(self._stage, name)
 
     @contextmanager
     def only_work(self, name: str) -> Iterator[bool]:
@@ -186,9 +197,9 @@ class EngineGuard:
         return permit
 
     @asynccontextmanager
-    async def _guarded(self, name: str, permit: Permit) -> AsyncIterator[bool]:
+    async def _guarded(self, name: str) -> AsyncIterator[None]:
         try:
-            yield permit is Permit.FREE
+            yield
         except StageError as error:
             await asyncio.to_thread(self._die, error)
         finally:

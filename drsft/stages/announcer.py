@@ -43,7 +43,7 @@ class Announcer:
         return len(self._planning.plan.shards.keys() - self._done)
 
     def begin(self) -> None:
-        self._board.begin.remote(self._stage, is_growing=True)
+        self._board.begin.remote(self._stage, is_growing=True, can_divide=True)
         self._add(self._planning.so_far)
         if self._planning.plan is not None:
             self._board.close_shards.remote(self._stage)

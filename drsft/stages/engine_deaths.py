@@ -1,4 +1,4 @@
-"""Skips work that has killed its engine three times, so that all other work continues.
+"""Skips work that has killed its engine three times, or only the row that does it; all other work continues.
 
 Ray restarts an actor without limit and gives it the same work again. The board therefore records what each
 actor worked on when it died. This module does not use Ray.
@@ -8,6 +8,8 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from drsft.stages.row_search import Culprit, RowSearch
 
 __all__ = ["MAX_TRIES", "EngineDeaths", "Permit"]
 
@@ -21,6 +23,7 @@ class Permit(StrEnum):
 
     FREE = "free"
     ALONE = "alone"  # it was there when an engine died: to be done with no other such work beside it
+    IN_PARTS = "in parts"  # it killed engines too often: first to find the row that does it
     NEVER = "never"  # it was given up
 
 
@@ -38,8 +41,13 @@ class EngineDeaths:
     Actors report when they start, become ready, begin and end work, and fail.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, can_divide: bool = False) -> None:
+        """With `can_divide` work has rows, and the row that kills its engine is searched before it is given
+        up.
+        """
         self.given_up: dict[str, str] = {}  # work -> the cause of its engine's deaths
+        self._can_divide = can_divide
+        self._searches: dict[str, RowSearch] = {}  # by work
         self._actors: dict[str, _Actor] = {}
         self._num_deaths: Counter[tuple[str, str]] = Counter()  # (work, cause without its numbers)
 
@@ -77,7 +85,22 @@ class EngineDeaths:
         if is_suspect and not is_alone:
             return Permit.ALONE
         self._actors[actor_id].work.add(work)
-        return Permit.FREE
+        return Permit.IN_PARTS if work in self._searches else Permit.FREE
+
+    def next_part(self, work: str, num_rows: int) -> range | Culprit | None:
+        """Returns the rows to run by themselves, or the row to leave out; None if no single row is to blame.
+
+        `num_rows` is how many the work has. The part before, if there was one, ended well.
+        """
+        if work in self.given_up:
+            return None
+        search = self._searches[work]
+        return search.culprit or search.part(num_rows)
+
+    def part_survives(self, work: str) -> None:
+        search = self._searches[work]
+        if not search.survived():
+            self._give_up(work, search.cause)
 
     def ends(self, actor_id: str, work: str) -> None:
         self._actors[actor_id].work.discard(work)
@@ -90,7 +113,19 @@ class EngineDeaths:
 
     def _blame(self, work: set[str], cause: str) -> None:
         for one in work:
+            search = self._searches.get(one)
+            if search is not None:
+                if not search.died():
+                    self._give_up(one, cause)
+                continue
             key = (one, _NUMBERS.sub("#", cause))
             self._num_deaths[key] += 1
-            if self._num_deaths[key] >= MAX_TRIES:
+            if self._num_deaths[key] < MAX_TRIES:
+                continue
+            if self._can_divide and len(self.given_up) < MAX_TRIES:  # else it is the engine rather than rows
+                self._searches[one] = RowSearch(cause)
+            else:
                 self.given_up[one] = cause
+
+    def _give_up(self, work: str, cause: str) -> None:
+        self.given_up[work] = f"{cause}; no single row is to blame"

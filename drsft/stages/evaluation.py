@@ -27,6 +27,7 @@ from drsft.stages.actors import (
     raise_given_up,
     run_to_end,
 )
+from drsft.stages.engine_deaths import Permit
 from drsft.stages.progress_board import ProgressReporter, stop_if_draining
 from drsft.stages.turn import run_prompter
 from drsft.storage import download_folder, open_store
@@ -58,8 +59,8 @@ class ModelEvaluator:
         if await asyncio.to_thread(self._progress.is_draining):
             return {"model": batch["model"]}
         model = self._models[str(batch["model"][0])]
-        async with self._guard.work(model.name) as may_begin:
-            if may_begin:
+        async with self._guard.work(model.name) as permit:
+            if permit is Permit.FREE:
                 await self._evaluate(model)
         self._progress.flush()
         return {"model": batch["model"]}

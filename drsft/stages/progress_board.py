@@ -12,8 +12,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from drsft.policy.vllm.start_phases import EnginePhase
 from drsft.process.metric_names import RUN_METRICS
+from drsft.records import QuarantinedRow
 from drsft.stages.engine_deaths import EngineDeaths, Permit
 from drsft.stages.ray_metrics import RayMetrics
+from drsft.stages.row_search import Culprit
 from drsft.stages.shard_queue import Draw, NoShard, ShardQueue
 from drsft.stages.stage_progress import StageProgress, StageState
 
@@ -39,6 +41,7 @@ class ProgressBoard:
         self._metrics = RayMetrics(RUN_METRICS, {"run": run}) if run else None
         self._deaths: dict[str, EngineDeaths] = {}  # by stage, as the queues
         self._queues: dict[str, ShardQueue] = {}
+        self._set_aside: dict[str, list[QuarantinedRow]] = {}
         self._checkpoints: dict[tuple[str, str], float] = {}  # arm and seed -> the step it was saved after
 
     def drain(self) -> None:
@@ -54,9 +57,15 @@ class ProgressBoard:
         return self._stages[stage]
 
     def begin(
-        self, stage: str, *, total: float = 0, done_before: float = 0, is_growing: bool = False
+        self,
+        stage: str,
+        *,
+        total: float = 0,
+        done_before: float = 0,
+        is_growing: bool = False,
+        can_divide: bool = False,
     ) -> None:
-        """Begins a stage.
+        """Begins a stage; `can_divide` as for EngineDeaths.
 
         While `is_growing`, until `close_shards`, the total counts the shards added so far.
         """
@@ -70,7 +79,8 @@ class ProgressBoard:
             note="starting",
         )
         self._queues[stage] = ShardQueue()
-        self._deaths[stage] = EngineDeaths()
+        self._deaths[stage] = EngineDeaths(can_divide=can_divide)
+        self._set_aside[stage] = []
         self._set("last_commit_timestamp_seconds", time.time(), stage=stage)
 
     def add_shards(self, stage: str, shards: Sequence[str], *, num_problems: float, num_done: float) -> None:
@@ -112,6 +122,20 @@ class ProgressBoard:
 
     def work_ends(self, stage: str, actor_id: str, work: str) -> None:
         self._deaths[stage].ends(actor_id, work)
+
+    def next_part(self, stage: str, work: str, num_rows: int) -> range | Culprit | None:
+        """Returns the rows to run by themselves, or the row to leave out (EngineDeaths.next_part)."""
+        return self._deaths[stage].next_part(work, num_rows)
+
+    def part_survives(self, stage: str, work: str) -> None:
+        self._deaths[stage].part_survives(work)
+
+    def add_set_aside(self, stage: str, rows: Sequence[QuarantinedRow]) -> None:
+        self._set_aside[stage] += rows
+
+    def set_aside(self, stage: str) -> list[QuarantinedRow]:
+        """Returns the rows that this start set aside because they killed their engine."""
+        return self._set_aside[stage]
 
     def engine_is(self, stage: str, actor_id: str, phase: EnginePhase) -> None:
         """Records the current phase of an engine's start, such as reading weights."""

@@ -1,6 +1,7 @@
 """Rewrites with Ray Data: an actor holds one engine and runs the cascade for many problems at once."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ from drsft.policy.provenance import provenance
 from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.policy.vllm.start_phases import OnPhase
 from drsft.process.logs import log_as_json
-from drsft.records import Record, stable_seed
+from drsft.records import QuarantinedRow, Record, stable_seed
 from drsft.rewrite.cascade import Recipe
 from drsft.rewrite.events import NoEvents
 from drsft.rewrite.shard import ShardRewriter, freeze_heap
@@ -39,6 +40,7 @@ from drsft.stages.actors import (
     scoring_model,
 )
 from drsft.stages.announcer import Announcer
+from drsft.stages.engine_deaths import Permit
 from drsft.stages.progress_board import ProgressReporter, stop_if_draining
 from drsft.stages.shard_queue import Draw, NoShard
 from drsft.stages.trace_export import check_can_export, export_traces
@@ -47,7 +49,10 @@ from drsft.storage import open_store
 
 __all__ = ["MakePolicy", "is_complete", "run_rewriting"]
 
+logger = logging.getLogger(__name__)
+
 STAGE = "rewrite"
+KILLS_ENGINE = "its engine dies each time that it is sampled"
 ASKED_AGAIN_S = 0.5
 
 MakePolicy = Callable[[Target, Prompter], Policy]  # called once in each actor
@@ -130,11 +135,14 @@ class RewritingActor:
         return draw
 
     async def _rewrite_shard(self, shard: str) -> None:
-        async with self._guard.work(shard) as may_begin:
-            if not may_begin:
+        async with self._guard.work(shard) as permit:
+            if permit is Permit.NEVER:
                 return
             try:
-                await self._rewriter.rewrite(shard)
+                if permit is Permit.FREE:
+                    await self._rewriter.rewrite(shard)
+                elif not await self._rewrite_without_culprit(shard):
+                    return
             except StageError:
                 raise
             except DrsftError:
@@ -144,6 +152,27 @@ class RewritingActor:
         self._progress.flush()
         if self._send_spans is not None:
             await asyncio.to_thread(self._send_spans)
+
+    async def _rewrite_without_culprit(self, shard: str) -> bool:
+        """Finds the row that kills the engine, and rewrites all others; returns False if there is no such
+        row.
+        """
+        problems = await self._rewriter.problems(shard)
+        while isinstance(found := await self._guard.next_part(shard, len(problems)), range):
+            await self._rewriter.try_out(problems[found.start : found.stop])
+            await self._guard.part_survives(shard)
+        if found is None:
+            return False
+        problem = problems[found.row]
+        row = QuarantinedRow(
+            place=f"shard {shard}, problem {problem.problem_id}",
+            reason=KILLS_ENGINE,
+            detail=found.cause,
+            content=problem.question,
+        )
+        await self._rewriter.rewrite(shard, set_aside={problem.problem_id: row})
+        await self._board.add_set_aside.remote(STAGE, [row])
+        return True
 
 
 class _Progress(NoEvents):
@@ -245,6 +274,8 @@ def run_rewriting(
     )
     with announcer.reading_on():
         run_to_end(rewritten, "rewriting")
+    for row in ray.get(board.set_aside.remote(STAGE)):
+        logger.warning("%s is set aside: %s (%s)", row.place, row.reason, row.detail)
     stop_if_draining(board)
     raise_given_up(board, STAGE)
 

@@ -1,7 +1,7 @@
-"""On a local Ray: an engine that dies each time ends the run after three tries; other work is kept."""
+"""On a local Ray: a row that kills its engine is set aside; an engine that dies each time ends the run."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from drsft.policy.prompts import Prompter, load_prompter
 from drsft.policy.protocol import Policy
 from drsft.records import Completion
 from drsft.run import layout
+from drsft.run.plan import read_shard
 from drsft.run.shards import ShardSet
+from drsft.run.summary import ShardSummary
 from drsft.stages.engine_deaths import KILLED
 from drsft.stages.progress_board import start_board
 from drsft.stages.rewriting import MakePolicy, run_rewriting
@@ -26,6 +28,7 @@ from tests.support.local_ray import local_ray
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]  # clusters start slowly on a busy machine
 
+THIRD = "00002"
 SMALL = (
     "problems.limit=24",
     "problems.shard_size=4",
@@ -52,13 +55,11 @@ def planned(tmp_path: Path) -> tuple[RunConfig, Store, Plan]:
     return config, store, plan
 
 
-def deadly(die: Callable[[], None], asked: Path, target: Target, prompter: Prompter) -> Policy:
-    """Dies of one prompt, the first that it is ever asked."""
+def deadly(die: Callable[[], None], prompts: Collection[tuple[int, ...]], *_: object) -> Policy:
+    """Dies of these prompts."""
 
     def answer(prompt_ids: Sequence[int], seed: int) -> Completion:
-        if not asked.exists():
-            asked.write_text(repr(tuple(prompt_ids)))
-        if asked.read_text() == repr(tuple(prompt_ids)):
+        if tuple(prompt_ids) in prompts:
             die()
         return text_completion("no idea")
 
@@ -73,6 +74,14 @@ def end_process() -> None:
     os._exit(1)
 
 
+def prompts_of(planned: tuple[RunConfig, Store, Plan], *rows: int) -> list[tuple[int, ...]]:
+    """The plain prompts of rows of a shard, the third."""
+    config, store, _ = planned
+    prompter = load_prompter(config.target.model, config.target.prompts)
+    problems = read_shard(store, layout.PROBLEMS, THIRD)
+    return [prompter.plain(problems[row]) for row in rows]
+
+
 def rewritten(planned: tuple[RunConfig, Store, Plan], make_policy: MakePolicy) -> str:
     """The line that the run ended with."""
     config, store, plan = planned
@@ -84,14 +93,39 @@ def rewritten(planned: tuple[RunConfig, Store, Plan], make_policy: MakePolicy) -
 @pytest.mark.parametrize(
     ("die", "cause"), [(raise_death, "CUDA error"), (end_process, KILLED)], ids=["told", "without a word"]
 )
-def test_the_shard_that_kills_the_engine_is_named_and_the_others_are_kept(
-    planned: tuple[RunConfig, Store, Plan], tmp_path: Path, die: Callable[[], None], cause: str
+def test_the_row_that_kills_the_engine_is_set_aside_and_all_others_are_kept(
+    planned: tuple[RunConfig, Store, Plan],
+    caplog: pytest.LogCaptureFixture,
+    die: Callable[[], None],
+    cause: str,
 ) -> None:
-    line = rewritten(planned, partial(deadly, die, tmp_path / "asked"))
+    config, store, plan = planned
+    make_policy = partial(deadly, die, prompts_of(planned, 2))
+    run_rewriting(config, store.url, Planning.of(plan), start_board(), make_policy=make_policy)
+    shards = ShardSet(store, layout.RECORDS)
+    assert shards.done() == plan.shards.keys()
+    assert sum(table.num_rows for table in shards.tables()) == plan.num_problems
+    summaries = dict(zip(sorted(plan.shards), shards.summaries(ShardSummary.from_json), strict=True))
+    (row,) = (row for summary in summaries.values() for row in summary.set_aside)
+    assert row in summaries[THIRD].set_aside
+    culprit = read_shard(store, layout.PROBLEMS, THIRD)[2].problem_id
+    assert row.place == f"shard {THIRD}, problem {culprit}"
+    assert cause in row.detail
+    for one in shards.table(THIRD).to_pylist():
+        is_set_aside = one["problem_id"] == culprit
+        assert one["source"] == ("dropped" if is_set_aside else "expert")
+        assert is_set_aside == (not one["attempts"])
+    assert f"{row.place} is set aside: its engine dies each time that it is sampled" in caplog.text
+
+
+def test_a_shard_of_which_several_rows_kill_the_engine_is_named_and_the_others_are_kept(
+    planned: tuple[RunConfig, Store, Plan],
+) -> None:
+    line = rewritten(planned, partial(deadly, end_process, prompts_of(planned, 0, 3)))
     _, store, plan = planned
-    (lost,) = plan.shards.keys() - ShardSet(store, layout.RECORDS).done()
-    assert line.startswith(f"rewrite: {lost} killed the engine 3 times")
-    assert cause in line
+    assert plan.shards.keys() - ShardSet(store, layout.RECORDS).done() == {THIRD}
+    assert line.startswith(f"rewrite: {THIRD} killed the engine 3 times")
+    assert f"{KILLED}; no single row is to blame" in line
     assert "\n" not in line
 
 
