@@ -16,7 +16,7 @@ LAYERS = {  # package or loose module -> what of drsft it may import
     "storage": {"errors"},
     "process": set(),
     "embedded": set(),
-    "policy": {"records", "errors", "config", "storage"},
+    "policy": {"records", "errors", "config", "storage", "process"},
     "verify": {"records", "errors", "config"},
     "objectives": {"errors", "config"},
     "run": {"records", "errors", "config", "storage", "process"},

@@ -8,7 +8,8 @@ from drsft.config import Columns, Target
 from drsft.errors import InputError
 from drsft.gap.datasets import ReadCounts, texts_of_rows
 from drsft.gap.report import GapReport, gap_report, heat_maps_of_shown, rows_to_show
-from drsft.gap.scored_texts import Text, row_columns, score_texts, texts_of_records
+from drsft.gap.scored_texts import Text, row_columns, texts_of_records
+from drsft.gap.text_scoring import score_texts
 from drsft.intake.rows import Row
 from drsft.policy.prompts import Prompter, check_length, target_prompter
 from drsft.records import Record

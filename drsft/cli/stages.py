@@ -12,6 +12,7 @@ from drsft.cli.terminal import Config, Overrides, progress_console, stoppable
 from drsft.config import RunConfig
 from drsft.config.configfile import load_config
 from drsft.errors import ConfigError
+from drsft.process.collector import collector_paused
 
 __all__ = ["run_stages", "stages_app"]
 
@@ -26,7 +27,8 @@ def run_stages(
     on_lines: Callable[[Sequence[str]], None] = lambda lines: None,
 ) -> RunConfig:
     run_config = load_config(config, overrides or ())
-    from drsft.stages.pipeline import STAGES, run_pipeline  # Ray and torch take seconds to import
+    with collector_paused():
+        from drsft.stages.pipeline import STAGES, run_pipeline  # Ray takes a second to import
 
     with stoppable():
         console = progress_console()

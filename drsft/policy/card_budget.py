@@ -12,6 +12,7 @@ from drsft.errors import ConfigError
 from drsft.policy.cache_size import ModelSize, model_size
 from drsft.policy.engine_layout import num_devices
 from drsft.policy.prompts import model_location
+from drsft.process.collector import collector_paused
 
 __all__ = [
     "beside_engine",
@@ -65,6 +66,7 @@ def check_cards(target: Target, rewrite: Rewrite, gpus_per_actor: float | None) 
         engine_share(target, size, beside=beside, card_bytes=card_bytes)
 
 
+@collector_paused()
 def smallest_card_bytes() -> int | None:
     """Returns the memory of the smallest GPU that this process may use; None without one."""
     import torch  # here: what loads it first decides how many threads it gets

@@ -26,6 +26,7 @@ from drsft.policy.turn.thoughts import split_text
 from drsft.policy.turn.token_bounds import LengthBound, most_tokens
 from drsft.policy.turn.tokenizer_files import load_tokenizer
 from drsft.policy.turn.turn import Turn
+from drsft.process.collector import collector_paused
 from drsft.records import Completion, FinishReason, Problem, ThoughtPart
 from drsft.storage import download_folder, open_store
 
@@ -93,6 +94,7 @@ def load_prompter(model: str, prompts: Prompts) -> "Prompter":
     return target_prompter(Target(model=model, prompts=prompts))
 
 
+@collector_paused()  # transformers and torch are imported
 def target_prompter(target: Target, turn: Turn | None = None, *, date: str | None = None) -> "Prompter":
     """Returns the prompter of a target, with the run's stored `turn` or one derived for `date` (ISO).
 
@@ -164,6 +166,7 @@ def check_vocabulary(target: Target, prompter: "Prompter") -> None:
             )
 
 
+@collector_paused()
 def _model_config(target: Target) -> Any:
     """Returns the text model's configuration.
 

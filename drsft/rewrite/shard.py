@@ -4,7 +4,6 @@ There is no Ray here: the job's actors hold a ShardRewriter, and so do the bench
 """
 
 import asyncio
-import gc
 import logging
 import time
 from collections import Counter
@@ -29,7 +28,7 @@ from drsft.run.tables import records_to_table
 from drsft.storage import Store
 from drsft.verify.protocol import Verifier
 
-__all__ = ["ShardRewriter", "count_records", "freeze_heap"]
+__all__ = ["ShardRewriter", "count_records"]
 
 logger = logging.getLogger(__name__)
 
@@ -186,18 +185,6 @@ class ShardRewriter:
                 opened.set_attribute("source", record.source.value)
                 logger.debug("problem done", extra={"fields": {"source": record.source.value}})
         return record
-
-
-def freeze_heap() -> None:
-    """Makes garbage collection cheap; call it once, when a process has loaded everything.
-
-    torch, transformers and an engine leave half a million objects that live as long as the process. Frozen,
-    they are no longer visited by every collection, which took half of the cascade's own time. Records hold no
-    cycles, so collecting every 50,000 objects instead of every 700 frees no less.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000)
 
 
 def count_records(records: Sequence[Record]) -> ShardCounts:

@@ -14,7 +14,7 @@ from ray.data import ActorPoolStrategy
 from drsft.config import RunConfig
 from drsft.errors import InputError, StageError
 from drsft.gap.report import GapReport, gap_report, heat_maps_of_shown, rows_to_show
-from drsft.gap.scored_texts import row_columns, score_texts, scores_of, texts_from_table, texts_of_records
+from drsft.gap.scored_texts import row_columns, scores_of, texts_from_table, texts_of_records
 from drsft.policy.prompts import model_location
 from drsft.policy.turn.tokenizer_files import load_tokenizer
 from drsft.run.layout import GAP, RECORDS, GapFolder
@@ -26,7 +26,6 @@ from drsft.stages.actors import ScoringGuard, actor_resources, raise_given_up, r
 from drsft.stages.progress_board import ProgressReporter, stop_if_draining
 from drsft.stages.turn import prompter_of
 from drsft.storage import Store, open_store
-from drsft.train.model import load_for_scoring
 
 __all__ = [
     "Scoring",
@@ -56,6 +55,8 @@ class ShardScorer:
     """Scores shards with one copy of the model: in fp32 on a core, in the target's dtype on a GPU."""
 
     def __init__(self, config_json: str, store_url: str, scoring: Scoring, board: Any) -> None:
+        from drsft.train.model import load_for_scoring  # loads torch, which the driver does without
+
         self._guard = ScoringGuard(board, STAGE)
         config = RunConfig.model_validate_json(config_json)
         store = open_store(store_url)
@@ -89,6 +90,8 @@ class ShardScorer:
         self._progress.add(done=table.num_rows)
 
     def _score(self, table: pa.Table) -> pa.Table:
+        from drsft.gap.text_scoring import score_texts
+
         if self._is_of_records:
             texts = list(texts_of_records(table, number=self._number))
         else:

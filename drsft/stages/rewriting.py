@@ -20,11 +20,12 @@ from drsft.policy.protocol import Policy, Scorer
 from drsft.policy.provenance import provenance
 from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.policy.vllm.start_phases import OnPhase
+from drsft.process.collector import freeze_heap
 from drsft.process.logs import log_as_json
 from drsft.records import QuarantinedRow, Record, stable_seed
 from drsft.rewrite.cascade import Recipe
 from drsft.rewrite.events import NoEvents
-from drsft.rewrite.shard import ShardRewriter, freeze_heap
+from drsft.rewrite.shard import ShardRewriter
 from drsft.rewrite.shard_task import num_problems_to_rewrite
 from drsft.run import layout
 from drsft.run.plan import Plan

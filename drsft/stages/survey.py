@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +10,6 @@ import ray
 from ray.data import ActorPoolStrategy
 
 from drsft.config import RunConfig
-from drsft.gap.scoring import CausalLM, score_rows
 from drsft.records import Record, Source
 from drsft.run.plan import Plan
 from drsft.run.rounds import Round, survey_finding
@@ -19,6 +18,9 @@ from drsft.run.tables import records_from_table
 from drsft.stages.actors import ScoringGuard, actor_resources, raise_given_up, run_to_end, scoring_model
 from drsft.stages.progress_board import ProgressReporter, stop_if_draining
 from drsft.storage import open_store
+
+if TYPE_CHECKING:
+    from drsft.gap.scoring import CausalLM  # which loads torch
 
 __all__ = ["run_survey"]
 
@@ -82,8 +84,10 @@ class ShardSurveyor:
             }
 
 
-def _mean_logprobs(model: CausalLM, records: Sequence[Record]) -> dict[str, float]:
+def _mean_logprobs(model: "CausalLM", records: Sequence[Record]) -> dict[str, float]:
     """Returns the mean log-prob of each kept text with the plain prompt, by problem id."""
+    from drsft.gap.scoring import score_rows
+
     scores = score_rows(model, [(record.prompt_ids, record.completion_ids) for record in records])
     pairs = zip(records, scores, strict=True)
     return {record.problem.problem_id: float(score.logprobs_T.mean()) for record, score in pairs}

@@ -105,6 +105,16 @@ def test_a_mistake_in_a_configuration_is_told_before_ray_and_torch_are_imported(
     assert done.stdout == "2\n"
 
 
+def test_a_runs_driver_and_its_readers_load_no_torch() -> None:
+    """torch, transformers and what they load take seconds; actors and training workers need them."""
+    code = (
+        "import sys, drsft.stages.pipeline, drsft.report.html.page, drsft.cli.inspect, drsft.cli.plan\n"
+        "print(*sorted({'torch', 'transformers', 'vllm'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
+
+
 @pytest.mark.parametrize("command", ["run", "rewrite", "gap", "train", "evaluate", "report"])
 def test_every_command_explains_itself(command: str) -> None:
     done = subprocess.run(

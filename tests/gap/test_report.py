@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from drsft.gap.report import GapReport, HeatMap, Token, gap_report, outlying_rows, rows_to_show
-from drsft.gap.scored_texts import Role, score_table, texts_of_records
+from drsft.gap.scored_texts import Role, texts_of_records
+from drsft.gap.text_scoring import score_table
 from drsft.gap.tokens import token_texts
 from drsft.records import (
     Attempt,

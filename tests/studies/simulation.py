@@ -23,9 +23,10 @@ from rich.table import Table
 from drsft.config import Rewrite
 from drsft.policy.prompts import Prompter
 from drsft.policy.protocol import Policy
+from drsft.process.collector import freeze_heap
 from drsft.records import Completion, FinishReason, Outcome, Problem, Verdict
 from drsft.rewrite.cascade import Recipe
-from drsft.rewrite.shard import ShardRewriter, freeze_heap
+from drsft.rewrite.shard import ShardRewriter
 from drsft.run.tables import problems_to_table
 from drsft.storage import table_bytes
 from tests.studies.simulated_cluster import ClusterSettings, SimulatedCluster

@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from drsft.errors import InputError
-from drsft.gap.scored_texts import Role, Text, score_table
+from drsft.gap.scored_texts import Role, Text
 from drsft.gap.scoring import score_rows
 from drsft.gap.summary import GapSummary, summarise
+from drsft.gap.text_scoring import score_table
 from drsft.policy.prompts import model_location
 from drsft.records import Outcome
 from drsft.run.run import Run, find_run

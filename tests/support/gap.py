@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from drsft.gap.scored_texts import Role, Text, score_table
+from drsft.gap.scored_texts import Role, Text
 from drsft.gap.scoring import TokenScores
+from drsft.gap.text_scoring import score_table
 
 __all__ = ["Scored", "scored_rows"]
 

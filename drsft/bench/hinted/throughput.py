@@ -24,8 +24,8 @@ from drsft.intake.problems import Intake, read_problems
 from drsft.policy.hinted.protocol import Contexts, HintedDecoder
 from drsft.policy.prompts import Prompter, target_prompter
 from drsft.policy.protocol import Policy
+from drsft.process.collector import freeze_heap
 from drsft.records import Completion, Sampling
-from drsft.rewrite.shard import freeze_heap
 
 __all__ = ["HintedBench", "bench_hinted", "print_bench"]
 

@@ -24,10 +24,10 @@ from drsft.intake.problems import Intake, read_problems
 from drsft.policy.prompts import Prompter, target_prompter
 from drsft.policy.protocol import Policy, ScoringPolicy
 from drsft.policy.vllm.policy import VLLMPolicy
+from drsft.process.collector import freeze_heap
 from drsft.records import Problem, Record, Source
 from drsft.rewrite.cascade import Recipe, rewrite_one
 from drsft.rewrite.grounding import GroundingCheck
-from drsft.rewrite.shard import freeze_heap
 from drsft.verify.pool import VerifierPool
 from drsft.verify.protocol import Verifier
 

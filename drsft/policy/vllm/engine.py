@@ -16,6 +16,7 @@ from drsft.policy.prompts import model_location
 from drsft.policy.vllm.messages import told_by_key
 from drsft.policy.vllm.options import check_here, refused_options
 from drsft.policy.vllm.start_phases import EnginePhase, OnPhase, weights_read
+from drsft.process.collector import collector_paused
 from drsft.records import Sampling
 
 __all__ = [
@@ -95,7 +96,8 @@ def set_environment() -> None:
 def engine_arguments(target: Target) -> dict[str, Any]:
     """Sets the environment and returns the arguments with which the engine is started."""
     set_environment()
-    import torch
+    with collector_paused():
+        import torch
 
     arguments: dict[str, Any] = {
         "dtype": target.dtype,
@@ -135,10 +137,11 @@ def build_engine(target: Target, options: Mapping[str, Any], *, on_phase: OnPhas
     arguments = {"model": model_location(target.model), **engine_arguments(target)}
     check_here(target.engine.options)
     try:
-        import torch
-        from vllm import EngineArgs
-        from vllm.usage.usage_lib import UsageContext
-        from vllm.v1.engine.llm_engine import LLMEngine
+        with collector_paused():
+            import torch
+            from vllm import EngineArgs
+            from vllm.usage.usage_lib import UsageContext
+            from vllm.v1.engine.llm_engine import LLMEngine
 
         _keep_freed_memory()
         if not torch.cuda.is_available():

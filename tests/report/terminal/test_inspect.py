@@ -14,8 +14,9 @@ from drsft import cli
 from drsft.cli.inspect import Filters, browse
 from drsft.config import Prompts
 from drsft.errors import InputError
-from drsft.gap.scored_texts import Role, Text, score_table, scores_of
+from drsft.gap.scored_texts import Role, Text, scores_of
 from drsft.gap.scoring import TokenScores
+from drsft.gap.text_scoring import score_table
 from drsft.policy.prompts import load_prompter
 from drsft.records import (
     Attempt,
