@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from drsft.policy.prompts import Prompter
@@ -16,6 +17,20 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("AWS_MAX_ATTEMPTS", "2")  # a server that is not there is not waited for
 os.environ.pop("RAY_ADDRESS", None)
+
+# Properties get a few inputs, the same in every run; `make fuzz` draws many at random. How fast they are
+# drawn depends on what else the machine does, and no test asserts a time.
+_CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+settings.register_profile(
+    "short", max_examples=30, derandomize=True, deadline=None, database=None, suppress_health_check=_CHECKS
+)
+settings.register_profile(
+    "long",
+    max_examples=int(os.environ.get("DRSFT_FUZZ_EXAMPLES", "2000")),
+    deadline=None,
+    suppress_health_check=_CHECKS,
+)
+settings.load_profile(os.environ.get("DRSFT_FUZZ", "short"))
 
 # Files that take minutes. Begun last, each would keep one process busy while the others have nothing to do.
 LONGEST_FILES = (

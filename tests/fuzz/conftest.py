@@ -1,21 +1,10 @@
-"""Two profiles: a short one for CI, the same every time, and a long random one (`make fuzz`)."""
+"""Marks the tests of doors as slow, and ends with a table of them."""
 
-import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from tests.fuzz.doors import TALLY
-
-SHORT, LONG = 30, int(os.environ.get("DRSFT_FUZZ_EXAMPLES", "2000"))
-CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-
-settings.register_profile(
-    "short", max_examples=SHORT, derandomize=True, deadline=None, database=None, suppress_health_check=CHECKS
-)
-settings.register_profile("long", max_examples=LONG, deadline=None, suppress_health_check=CHECKS)
-settings.load_profile(os.environ.get("DRSFT_FUZZ", "short"))
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
