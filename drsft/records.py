@@ -64,7 +64,7 @@ class Phase(StrEnum):
 
     SELF_ALIGN = "self_align"  # the plain prompt
     GUIDED = "guided"  # the demonstration or the answer in view
-    ANALYSIS = "analysis"  # the hinted prompt; what opens the hinted turn, no solution
+    ANALYSIS = "analysis"  # the hinted prompt; opens the hinted turn, never a solution
     HINTED = "hinted"  # the plain prompt and the hinted one at once
     TEACHER = "teacher"  # the plain prompt, to another model
     TEACHER_GUIDED = "teacher_guided"  # a teacher's solution in view
@@ -194,9 +194,9 @@ class Sampling:
 class ThoughtPart:
     """The thought at the start of a completion; the completion's ids include it."""
 
-    text: str  # without its markers; empty where nothing is thought
+    text: str  # without its markers; may be empty
     num_tokens: int  # the completion's first tokens, up to the end of its thought, markers included
-    is_closed: bool = True  # an open thought has no answer behind it
+    is_closed: bool = True  # there is no answer after an open thought
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,14 +333,14 @@ class Record:
     expert_completion_ids: tuple[int, ...] = field(default=())
     expert_verdict: Verdict | None = None  # of the demonstration's own answer
     further_completions: tuple[Completion, ...] = field(default=())  # where more than one is wanted
-    round: int = 1  # in which it was rewritten last; later rounds carry it over as it is
+    round: int = 1  # the round that last rewrote it; later rounds carry it over unchanged
     thought: ThoughtPart | None = None  # of `completion_ids`
 
     @property
     def kept_attempt(self) -> Attempt | None:
         """The attempt whose completion is trained on; None if that is the expert's text, or nothing."""
         if self.source in (Source.EXPERT, Source.DROPPED):
-            return None  # what was decoded beside the cascade may say the same as the expert
+            return None  # Hinted Decoding beside the cascade may give the same text as the expert's
         for attempt in self.attempts:
             if attempt.is_accepted and attempt.rollout.completion.token_ids == self.completion_ids:
                 return attempt

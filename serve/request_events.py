@@ -38,7 +38,7 @@ class _PartTexts:
                     yield self._part, rest
                 self._part, self._text = piece.part, TextStream(self._decode)
             text = self._text.add(piece.ids)
-            if text or takes_back:  # which an empty text tells, too
+            if text or takes_back:  # an empty text reports this too
                 yield piece.part, text
 
 

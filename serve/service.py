@@ -39,7 +39,7 @@ from serve.settings import ServeConfig
 __all__ = ["Plan", "RewriteService", "Unacceptable"]
 
 
-class Unacceptable(Exception):  # noqa: N818 - an answer, not a fault
+class Unacceptable(Exception):  # noqa: N818 - a response, not an error
     """A well-formed request exceeds a limit or asks for something not offered; change its `field`."""
 
     def __init__(self, field: str, message: str) -> None:

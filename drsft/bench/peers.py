@@ -26,6 +26,6 @@ def run_peer(python: Path, script: Path, arguments: Sequence[str], *, folder: Pa
     """
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {"HOME": str(folder), "HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1"}
-    # -P: the script's own folder holds modules whose names others use too.
+    # -P: the script's folder holds modules with the same names as other packages'.
     command = [str(python.absolute()), "-P", str(script), *arguments]
     return last_json_line(run_side(command, environment=environment, folder=folder))

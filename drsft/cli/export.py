@@ -20,7 +20,7 @@ __all__ = ["ExportKind", "Exported", "export_records"]
 
 ExportKind = Literal["messages", "pairs"]
 
-_ROWS_OF_A_GROUP = 10_000  # shards are small, and readers want row groups that are not
+_ROWS_OF_A_GROUP = 10_000  # shards are small, and readers need larger row groups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

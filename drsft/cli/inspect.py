@@ -63,7 +63,7 @@ def browse(
     num_problems = plan.num_problems if plan else num_rewritten
     heat_of = _heat_reader(run) if show_heat else None
     found = list(islice(_records(run, filters), limit + 1)) if limit else []
-    os.environ.setdefault("LESS", "-RFX")  # colours; and no pager for what fits the screen
+    os.environ.setdefault("LESS", "-RFX")  # keep colours; no pager if the text fits on the screen
     with console.pager(styles=True) if console.is_terminal else nullcontext():
         console.print(summary_view(run.url, summaries, num_problems=num_problems))
         console.print()

@@ -26,7 +26,7 @@ from drsft.verify.pool import VerifierPool
 
 __all__ = ["verify_file"]
 
-WINDOW = 512  # rows that are being judged at once; a row is printed when it and all before it are done
+WINDOW = 512  # rows judged at once; a row is printed when it and all earlier ones are done
 
 
 def verify_file(
@@ -93,7 +93,7 @@ def _judged(
 def _written(row: dict[str, Any]) -> str:
     try:
         return json.dumps(row, ensure_ascii=True, default=_plain)
-    except RecursionError:  # what could just be read may be too deep to be written
+    except RecursionError:  # a value that could be read may be nested too deeply to be written
         return json.dumps({"outcome": row["outcome"], "reason": row["reason"]})
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 __all__ = ["KNOWN_BENCHMARKS", "PAPER_BENCHMARKS", "PROTOCOLS"]
 
-# The five of arXiv 2508.05629 and 2509.15157.
+# The five benchmarks of arXiv 2508.05629 and 2509.15157.
 PAPER_BENCHMARKS = ("math500", "minerva_math", "olympiadbench", "aime24", "amc23")
 
 _TESTS = "\nYour code should pass these tests:\n"
@@ -82,7 +82,7 @@ _PUBLISHED: dict[str, Any] = {
 
 PROTOCOLS: dict[str, dict[str, Any]] = {
     # Qwen2.5-Math's harness with its qwen-boxed prompt, zero-shot, as both papers ran it. The system turn
-    # must be said: left out, the template of Qwen2.5-Math writes another one.
+    # must be given: otherwise the template of Qwen2.5-Math writes a different one.
     "published": {
         **_PUBLISHED,
         "system": "You are a helpful assistant.",

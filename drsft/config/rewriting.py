@@ -102,10 +102,10 @@ class Rejections(Frozen):
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # None of the papers looks at more than the answer: no grounding.
+    # All of these papers check only the answer, so grounding is off.
     # arXiv 2509.15157; numbers of samples from its public re-implementations
     "mind_the_gap": {"grounding": None},
-    # its control: only what the target solves alone
+    # its control: only texts of the target alone
     "self_only": {"guided": {"num_samples": 0}, "fallback": "drop"},
     # rejection-sampling fine-tuning, arXiv 2308.01825: every different correct sample
     "rft": {
@@ -158,7 +158,7 @@ class Rewrite(Frozen):
         "random", description="which accepted ones are kept; closest: smallest |mean phi| under the target"
     )
     stop_beaten: bool = Field(
-        False,  # records keep every attempt, so that shares of right samples are what they seem
+        False,  # records keep every attempt, so that shares of right samples are unbiased
         description="stop samples that can no longer be kept (random, first): fewer tokens, fewer attempts",
     )
     refusals: Rejections = Rejections()

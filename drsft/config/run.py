@@ -200,7 +200,7 @@ class RunConfig(Frozen):
         """Sixteen hex digits over everything that changes which records are made."""
         covered = self.model_dump(mode="json", include={"seed", "problems", "target", "rewrite"})
         if self.rewrite.grounding is None:
-            del covered["rewrite"]["grounding"]  # runs of versions that had no such setting keep their name
+            del covered["rewrite"]["grounding"]  # runs of versions without this setting keep their name
         if self.problems.decontaminate:
             covered["benchmarks"] = [
                 one.model_dump(mode="json", include={"name", "problems"}) for one in self.evaluate.benchmarks

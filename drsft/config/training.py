@@ -26,9 +26,9 @@ class DataView(StrEnum):
     with guided re-solving and `hinted_beside`.
     """
 
-    EXPERT = "expert"  # the demonstration, whatever was sampled
+    EXPERT = "expert"  # always the demonstration
     SELF_ONLY = "self_only"  # what the target solved alone; other problems are left out
-    REWRITTEN = "rewritten"  # what the cascade kept
+    REWRITTEN = "rewritten"  # the text that the cascade kept
     HINTED = "hinted"  # what the target solved alone, else what Hinted Decoding found, else the fallback
 
 

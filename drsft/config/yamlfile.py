@@ -32,13 +32,13 @@ def read_yaml(text: str) -> Any:
     except NotYamlError:
         raise
     except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
-        # PyYAML's scalars raise what Python does: 2026-99-99, a number of 5,000 digits, "!!bool maybe"
+        # PyYAML raises Python's own errors for scalars: 2026-99-99, a number of 5,000 digits, "!!bool maybe"
         raise NotYamlError(f"a value cannot be read: {error}"[:300]) from error
 
 
 def _num_values(node: yaml.Node, counted: dict[int, int], *, depth: int) -> int:
     """Returns the number of values below a node; an alias counts as what it refers to."""
-    if depth > MAX_DEPTH:  # also where an alias stands for what it lies in
+    if depth > MAX_DEPTH:  # also reached if an alias refers to a node that contains it
         raise NotYamlError("it is nested too deeply")
     if id(node) not in counted:
         match node:

@@ -13,7 +13,7 @@ class Check:
     name: str
     state: State
     found: str
-    cure: str = ""  # empty where all is well
+    cure: str = ""  # empty if nothing is wrong
 
 
 def judged(name: str, is_right: bool, *, found: str, cure: str, otherwise: State = "wrong") -> Check:

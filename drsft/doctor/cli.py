@@ -150,7 +150,7 @@ def determinism(
     run_config = load_config(config, overrides or [])
     set_environment()  # before torch is loaded, as in a run
     os.environ.setdefault("TQDM_DISABLE", "1")  # each pass loads the model
-    warnings.simplefilter("ignore")  # of torch and transformers, about things that they do by themselves
+    warnings.simplefilter("ignore")  # warnings of torch and transformers that concern only themselves
     from drsft.doctor.determinism.probes import compare_passes
 
     told = Console(stderr=True)

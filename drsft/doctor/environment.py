@@ -21,7 +21,7 @@ __all__ = ["GIB", "check_environment"]
 
 LOCK = Path(__file__).parents[2] / "requirements-cpu.lock"
 MIN_FREE_DISK_GIB = 10.0
-MIN_SHARED_MEMORY_GIB = 2.0  # Ray's object store lies there, and falls back to the disk below it
+MIN_SHARED_MEMORY_GIB = 2.0  # for Ray's object store, which uses the disk if there is less
 MIN_MEMORY_GIB = 6.0  # the quickstart peaks below 5
 PORTS = {8000: "serving", 8265: "Ray's dashboard", 6379: "a Ray head"}
 IMPORT_TIMEOUT_S = 120
@@ -86,7 +86,7 @@ def _version(name: str) -> str | None:
         return None
 
 
-# A local cluster as a run starts it, or the one that RAY_ADDRESS names.
+# A local cluster like that of a run, or the cluster that RAY_ADDRESS names.
 _START_RAY = """
 import logging, os
 address = os.environ.get("RAY_ADDRESS", "local")

@@ -232,7 +232,7 @@ def _latency(name: str, store: Store) -> Check:
 def _nothing_left(name: str, store: Store) -> Check:
     left = [*store.keys("")]
     if isinstance(store, S3Store):
-        with suppress(StorageError):  # told by the check of unfinished uploads
+        with suppress(StorageError):  # reported by the check of unfinished uploads
             left += store.unfinished_uploads()
     return judged(
         name,

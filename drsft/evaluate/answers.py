@@ -14,10 +14,8 @@ __all__ = ["CORRECT_GROUP", "answer_groups"]
 
 CORRECT_GROUP = 0
 VOTING = (Outcome.CORRECT, Outcome.WRONG, Outcome.UNJUDGED)
-COMPARED = frozenset(
-    {"math", "math+steps", "numeric", "choice", "exact"}
-)  # an answer can be a reference there
-WITHOUT_VOTE = frozenset({"code", "steps"})  # two programs are not the same answer or another one
+COMPARED = frozenset({"math", "math+steps", "numeric", "choice", "exact"})  # answers can be references
+WITHOUT_VOTE = frozenset({"code", "steps"})  # programs cannot be compared
 
 
 async def answer_groups(

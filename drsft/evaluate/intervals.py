@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 __all__ = ["Estimate", "FloatArray", "crossed_mean", "problems_variance", "seeds_variance", "t_quantile"]
 
 FloatArray = NDArray[np.float64]
-NO_SPREAD = 1e-20  # rounding leaves this much variance where all problems agree
+NO_SPREAD = 1e-20  # rounding can leave this much variance if all problems agree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +113,7 @@ def _interval(mean: float, margin: float, num_problems: int) -> tuple[float, flo
 
 
 def _expit(logit: float) -> float:
-    return 0.5 * (1 + math.tanh(logit / 2))  # tanh saturates where exp would overflow
+    return 0.5 * (1 + math.tanh(logit / 2))  # tanh saturates, while exp would overflow
 
 
 @lru_cache(maxsize=1024)

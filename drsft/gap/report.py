@@ -36,7 +36,7 @@ __all__ = [
 
 ROBUST_SPREADS = 3.5  # the usual cut of the modified z-score (Iglewicz and Hoaglin, 1993)
 NORMAL_MAD = 1.4826  # the spread of a normal distribution over its median absolute deviation
-LEAST_FAR_PHI = -0.25  # nats: nothing nearer is called far, however alike the other rows are
+LEAST_FAR_PHI = -0.25  # nats: a nearer row is never called far, even if the other rows are nearly equal
 NUM_FAR_SHOWN = 10
 
 

@@ -45,7 +45,7 @@ class Role(StrEnum):
 
     KEPT = "kept"  # would be trained on
     DEMONSTRATION = "demonstration"  # the expert's, whether it was replaced or not
-    SAMPLE = "sample"  # the target's own first unguided one, right or wrong: what phi is zero for
+    SAMPLE = "sample"  # the target's first unguided sample, right or wrong; its expected phi is zero
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ ROW_FIELDS = [
     *(_number(f"{what}_{one.kind}") for one in COMPARED for what in ("mean_weight", "mean_squared_weight")),
 ]
 ROW_COLUMNS = tuple(field.name for field in ROW_FIELDS)
-# ROW_COLUMNS name the scores' folder. These do not, so an older version's scores, without them, stay in use.
+# ROW_COLUMNS name the scores' folder. These columns do not, so older scores without them can still be used.
 PART_FIELDS = [
     pa.field("num_thought_tokens", pa.int32()),  # null: not told apart
     pa.field("sum_thought_logprob", pa.float64()),

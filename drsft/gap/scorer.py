@@ -56,7 +56,7 @@ class BatchedScorer:
             scores = iter(
                 await asyncio.to_thread(score_rows, self._model, rows, batch_tokens=self._batch_tokens)
             )
-        except Exception as error:  # any error goes to the waiting callers, and to no others
+        except Exception as error:  # an error is raised in the waiting callers only
             if len(requests) > 1:
                 for request in requests:
                     await self._answer([request])

@@ -22,7 +22,7 @@ from drsft.objectives.statistics import token_statistics
 
 __all__ = ["CausalLM", "Row", "TokenScores", "score_rows"]
 
-# A GPU wants work; a core wants a batch's activations to stay in its cache (docs/gap-evidence.md).
+# A GPU needs large batches; a core needs activations that fit its cache (docs/gap-evidence.md).
 BATCH_TOKENS = {"cuda": 16_384, "cpu": 2_048}
 
 FloatArray = NDArray[np.float64]
@@ -98,7 +98,7 @@ def _score_batch(
     model: CausalLM, head: Head, rows: Sequence[Row], chunk_tokens: int | None
 ) -> Iterator[TokenScores]:
     device = head.weight_VD.device
-    # The last token of a row predicts nothing that is scored, so it is not fed.
+    # The last token of a row predicts no scored token, so it is left out.
     fed = [[*prompt, *completion][:-1] for prompt, completion in rows]
     input_ids_BL = torch.zeros(len(rows), max(map(len, fed)), dtype=torch.long)
     is_predicting_BL = torch.zeros_like(input_ids_BL, dtype=torch.bool)

@@ -203,7 +203,7 @@ def _parts(columns: Columns) -> tuple[PartGap, ...]:
     Returns None if no text has a thought or older scores do not mark thoughts.
     """
     thought = tuple(float(columns[name].sum()) for name in PART_COLUMNS)
-    if not thought[0] > 0:  # as for NaN, which stands for null
+    if not thought[0] > 0:  # also true of NaN, which represents null
         return ()
     lengths = columns["num_tokens"]
     means = (columns["mean_logprob"], columns["mean_phi"])

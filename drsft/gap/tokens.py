@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 __all__ = ["token_texts"]
 
-INCOMPLETE = "\ufffd"  # what a tokenizer shows for half a character
+INCOMPLETE = "\ufffd"  # the tokenizer's output for an incomplete character
 MAX_JOINED = 8
 
 

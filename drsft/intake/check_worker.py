@@ -15,7 +15,9 @@ __all__: list[str] = []
 
 def main() -> None:
     replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whatever a library prints is no reply
+    os.dup2(
+        os.open(os.devnull, os.O_WRONLY), 1
+    )  # libraries may print to stdout, which must not mix with replies
     try:
         rules = pickle.load(sys.stdin.buffer)
         while True:

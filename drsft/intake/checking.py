@@ -40,7 +40,7 @@ class RowRules:
     config: Problems
     kinds: frozenset[str]
     needs_demonstration: bool
-    thought: Thought | None = None  # as the target's turn has it
+    thought: Thought | None = None  # the thought layout of the target's turn
     max_model_len: int | None = None  # None: any length will do
     length_bound: LengthBound | None = None
 

@@ -56,7 +56,7 @@ class DataReport:
     taken: dict[str, dict[str, int]]  # role -> the columns taken for it, with the rows of each
     kinds: dict[str, int]
     lengths: tuple[TextLengths, ...]
-    num_measured: int  # problems whose tokens were counted
+    num_measured: int  # the problems whose tokens were counted
     first: Problem | None
     options: str | None  # a field that looks like options and that no template shows
 

@@ -53,7 +53,7 @@ class FieldProfile:
 
     path: str  # as columns.question would name it
     types: Mapping[FieldType, int]  # the commonest first; NULL where a row has the field as null
-    num_rows: int  # all that were looked at, those without the field too
+    num_rows: int  # all rows that were read, including those without the field
     num_filled: int  # neither missing nor null nor empty
     num_distinct: int
     chars: Lengths | None  # of what becomes text

@@ -13,7 +13,7 @@ from drsft.storage.failures import is_nameable
 
 __all__ = ["files_of", "shown_name"]
 
-# What lies beside data in folders that datasets and the hub write.
+# Files beside the data in folders that `datasets` and the hub write.
 _METADATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 
 

@@ -78,7 +78,7 @@ def _checked_ahead(chunks: Iterator[Rows], rules: RowRules, workers: "_Workers")
         while not is_at_end and len(waiting) <= workers.number * CHUNKS_AHEAD:
             try:
                 chunk = next(chunks, None)
-            except Exception as error:  # of reading: its turn comes behind the rows before it
+            except Exception as error:  # a reading error, raised after the rows before it
                 chunk, failure = None, error
             if chunk is None:
                 is_at_end = True
@@ -169,7 +169,7 @@ class _Workers:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": path},
-            start_new_session=True,  # an interrupt at the terminal is this process's to handle
+            start_new_session=True,  # only this process handles an interrupt from the terminal
         )
         self._processes.append(process)
         assert process.stdin is not None

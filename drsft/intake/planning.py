@@ -219,7 +219,7 @@ def screens_for(
         }
         screens.append(ContaminationScreen(questions, problems.decontaminate))
     if problems.near_duplicates is not None:
-        from drsft.intake.clean.near_duplicates import NearDuplicateScreen  # brings scipy along
+        from drsft.intake.clean.near_duplicates import NearDuplicateScreen  # imports scipy
 
         screens.append(NearDuplicateScreen(problems.near_duplicates))
     return screens

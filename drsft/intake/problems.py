@@ -129,7 +129,7 @@ def _measured(
         return
     try:
         counts = iter(prompter.num_tokens([row.problem for row in long]))
-    except (ModelError, InputError):  # one of them has none: which one is found in its turn
+    except (ModelError, InputError):  # one of them cannot be tokenised; the loop below finds out which
         counts = None
     for row in rows:
         if isinstance(row, QuarantinedRow) or row.surely_fits:

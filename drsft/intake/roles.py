@@ -84,7 +84,7 @@ _TYPES: Mapping[Role, set[FieldType]] = {
 }
 _TEXT_OF_OBJECT = {"text", "content", "value", "body"}
 MIN_FILL = 0.5
-CLEAR_LEAD = 8  # points by which the best must lead to need no question
+CLEAR_LEAD = 8  # lead in points with which the best is chosen without asking
 MIN_RANK = 50  # of a known name, however late it comes in its list
 WITHIN_PENALTY = 20  # for a name that has more words than its role's
 MAX_NAME_WORDS = 8
@@ -96,7 +96,7 @@ MANY_ROWS = 20  # in which no role's field is the same throughout
 SHORT_ANSWER = 60  # characters
 LONG_TEXT = 80
 _STATES_ANSWER = re.compile(r"####|\\boxed|answer is", re.IGNORECASE)
-# What questions are about, in a field of its own before them.
+# Fields that hold the context of a question.
 _CONTEXT = (
     "body",
     "context",

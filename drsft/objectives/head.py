@@ -54,7 +54,7 @@ class Head:
             logits_CV = hidden_CD @ self.weight_VD.T
             logits_CV = logits_CV.to(torch.promote_types(logits_CV.dtype, torch.float32))
         if self.bias_V is not None:
-            # Finite, since a masked entry's −∞ would make 0 · ∞ of p log p.
+            # Finite, since −∞ in a masked entry would make p log p NaN (0 · ∞).
             logits_CV += self.bias_V.clamp(min=torch.finfo(self.bias_V.dtype).min / 4)
         if self.shape.scale != 1:
             logits_CV *= self.shape.scale
@@ -112,7 +112,7 @@ def head_shape(causal_lm: Any) -> HeadShape:
     is_direct = module.weight.shape == (expected_TV.shape[-1], hidden_TD.shape[-1])
     for shape in _candidates(causal_lm.config.get_text_config()) if is_direct else ():
         error_TV = head_of(causal_lm, shape).logits(hidden_TD).float() - expected_TV
-        # A model whose logits are no numbers says nothing about its head; its loss will say so.
+        # Logits that are NaN show nothing about the head; the loss will report them.
         if error_TV.nan_to_num(0).abs().max() <= tolerance * expected_TV.nan_to_num(0).abs().max():
             return shape
     raise ModelError(

@@ -97,7 +97,7 @@ def logit_gradient(
     gradient_CV.mul_(weight_C[:, None] + kl_weight)
     gradient_CV.scatter_add_(-1, labels_C[:, None], -weight_C[:, None])
     if reference_CV is not None and reference_normaliser_C is not None:
-        # Not as sub_'s alpha: compiled, that would stay what it was when the weight last made it compile.
+        # Not as sub_'s alpha: in compiled code that would keep the value from compile time.
         gradient_CV.sub_((reference_CV - reference_normaliser_C[:, None]).exp_().mul_(kl_weight))
     if softcap is not None:
         gradient_CV.mul_((logits_CV / softcap).square_().neg_().add_(1))

@@ -7,7 +7,7 @@ from drsft.objectives.loss import FusedLoss
 
 __all__ = ["LOW_P", "metrics_of", "token_sums"]
 
-LOW_P = 0.1  # a token below it is one that the model would hardly have written
+LOW_P = 0.1  # the model would hardly have written a token below this probability
 
 
 def token_sums(

@@ -123,7 +123,7 @@ def logit_chunks(hidden_ND: Tensor, head: Head, chunk_tokens: int | None) -> Ite
         chunk_bytes = GPU_CHUNK_BYTES if hidden_ND.is_cuda else CPU_CHUNK_BYTES
         chunk_tokens = max(16, chunk_bytes // (dtype.itemsize * vocab_size))
     out = None
-    if not hidden_ND.is_cuda:  # fresh memory for each chunk would cost more than what is computed in it
+    if not hidden_ND.is_cuda:  # allocating memory for each chunk would cost more than the computation
         out = hidden_ND.new_empty(min(chunk_tokens, len(hidden_ND)), vocab_size, dtype=dtype)
     for start in range(0, max(len(hidden_ND), 1), chunk_tokens):
         yield head.logits(hidden_ND[start : start + chunk_tokens], out=out), start

@@ -29,7 +29,7 @@ SCORING_TOKENS = 16_384  # of a batch of drsft/gap/scoring.py
 STEP_TOKENS = 16_384  # of vLLM on large cards
 SMALLER = frozenset(
     {"quantization", "cpu_offload_gb"}
-)  # of target.engine.options: by how much is vLLM's to say
+)  # of target.engine.options, whose effect only vLLM knows
 UTILISATION = "target.engine.gpu_memory_utilization"
 
 
@@ -69,7 +69,7 @@ def check_cards(target: Target, rewrite: Rewrite, gpus_per_actor: float | None) 
 @collector_paused()
 def smallest_card_bytes() -> int | None:
     """Returns the memory of the smallest GPU that this process may use; None without one."""
-    import torch  # here: what loads it first decides how many threads it gets
+    import torch  # imported here, since whatever loads torch first sets its thread count
 
     cards = range(torch.cuda.device_count())
     return min((torch.cuda.get_device_properties(card).total_memory for card in cards), default=None)

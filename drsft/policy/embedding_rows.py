@@ -41,7 +41,7 @@ def _files(location: str) -> Iterator[tuple[Path, set[str] | None]]:
         places = json.loads(index.read_text(encoding="utf-8"))["weight_map"].items()
         wanted = [(str(shard), str(name)) for name, shard in places if _is_table(str(name))]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return  # loading the model says what is wrong with its files
+        return  # loading the model will raise an error with the reason
     for shard in sorted({shard for shard, _ in wanted}):
         file = _file(location, shard)
         if file is not None:
@@ -76,6 +76,6 @@ def _file(location: str, name: str) -> Path | None:
 
     try:
         found = cached_file(location, name, local_files_only=True)
-    except Exception:  # as many kinds as for a tokenizer: it is not there
+    except Exception:  # any of several errors means that the file does not exist
         return None
     return None if found is None else Path(found)

@@ -244,7 +244,7 @@ def settle(settled: Iterable[Settled]) -> None:
     for request, result in settled:
         by_loop.setdefault(request.loop, []).append((request, result))
     for loop, those in by_loop.items():
-        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop was closed: there are no waiting callers any more
             loop.call_soon_threadsafe(_set_results, those)
 
 

@@ -36,11 +36,13 @@ def build_engines(
     """
     target = _within_its_share(target, rewrite if shares_card else Rewrite())
     if rewrite.is_hinted and rewrite.hinted.engine == "vllm":
-        from drsft.policy.hinted.vllm_engine import VLLMHintedDecoder  # loads torch: not before it is needed
+        from drsft.policy.hinted.vllm_engine import (
+            VLLMHintedDecoder,
+        )  # loads torch, so it is imported only when needed
 
         paired = VLLMHintedDecoder(target, prompter, on_phase=on_phase)
         return Engines(policy=paired.policy, decoder=paired)
-    # Build this first: it sets environment variables that torch reads when it is loaded.
+    # The vLLM engine is built first: it sets environment variables that torch reads when it is loaded.
     policy = VLLMPolicy(target, prompter, on_phase=on_phase)
     if not rewrite.is_hinted:
         return Engines(policy=policy, decoder=None)

@@ -20,7 +20,7 @@ from drsft.records import FinishReason, Problem, stable_seed
 __all__ = ["OpenAITeachers", "TeacherText", "Teachers"]
 
 
-FAILURES_IN_A_ROW = 8  # after which a teacher that answered before counts as lost
+FAILURES_IN_A_ROW = 8  # failures in a row after which a teacher counts as lost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +97,7 @@ class OpenAITeachers:
                     seed=seed,
                 )
             text, finish_reason = _solution_of(answer)
-        except (OpenAIError, ValueError) as error:  # the latter of a body that is no JSON, too
+        except (OpenAIError, ValueError) as error:  # the latter also for a body that is not JSON
             failure = self._failed(teacher, error)
             return TeacherText(text="", finish_reason=FinishReason.ERROR, seed=seed, failure=failure)
         self._has_answered.add(teacher)
@@ -114,7 +114,7 @@ class OpenAITeachers:
         if status == 404:
             raise SetupError(f"{where} does not exist (404); check model and base_url") from error
         failure = _failure(error)
-        is_of_request = status is not None and status < 500 and status != 429  # others may succeed
+        is_of_request = status is not None and status < 500 and status != 429  # other requests may succeed
         has_answered = teacher in self._has_answered
         if is_of_request and has_answered:
             return failure  # such as a problem that is too long for the teacher: others are not
@@ -168,7 +168,7 @@ def _detail(error: Exception) -> str:
 
 def _key(teacher: Teacher) -> str:
     if teacher.api_key_env is None:
-        return "none"  # the client wants one; servers without keys ignore it
+        return "none"  # the client requires a key; servers without keys ignore it
     key = os.environ.get(teacher.api_key_env)
     if not key:
         raise SetupError(f"rewrite.teachers: environment variable {teacher.api_key_env} is not set")

@@ -33,7 +33,7 @@ def notice_if_killed() -> Iterator[None]:
     try:
         yield
     finally:
-        child.communicate(b".")  # which passes over a child that was killed
+        child.communicate(b".")  # which ignores a killed child
 
 
 def main() -> None:

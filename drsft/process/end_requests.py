@@ -18,8 +18,8 @@ from typing import Any
 __all__ = ["END_REQUESTS", "SIGNALS", "EndRequests", "handlers_kept"]
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-SAME_REQUEST_S = 1.0  # signals so close to the first are the same request
-PATIENCE_S = 10.0  # an end in order takes some seconds; a signal after that ends the process where it is
+SAME_REQUEST_S = 1.0  # signals this soon after the first are the same request
+PATIENCE_S = 10.0  # a clean exit takes some seconds; a signal after that exits at once
 
 
 class EndRequests:
@@ -71,7 +71,7 @@ class EndRequests:
             yield
         finally:
             self._drain = None
-            if not self._may_drain.acquire(blocking=False):  # it was asked: what comes now ends nothing again
+            if not self._may_drain.acquire(blocking=False):  # a drain began: no later signal interrupts
                 self._begin_end()
             else:
                 self._may_drain.release()

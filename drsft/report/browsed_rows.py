@@ -46,7 +46,7 @@ def _decoder(config: RunConfig) -> Decode | None:
     except ModelError:
         return None
 
-    @cache  # most tokens come again and again, and a tokenizer takes its time
+    @cache  # most tokens repeat, and decoding them is slow
     def decoded(token_ids: tuple[int, ...]) -> str:
         return str(tokenizer.decode(list(token_ids)))
 

@@ -40,7 +40,7 @@ class Cascade:
     num_contradicting: int = 0  # demonstrations whose own answer is not the reference
     num_pairs: int = 0  # of contexts that Hinted Decoding kept in step
     num_pairs_redone: int = 0  # times that one fell out of step and resumed from its last confirmed token
-    num_pairs_apart: int = 0  # decoded one context after the other in the end
+    num_pairs_apart: int = 0  # ended up decoded separately
     num_carried: int = 0  # rows carried over from the round before
     sampled: Mapping[Source, int] = field(default_factory=dict)  # what this round made of the others
 

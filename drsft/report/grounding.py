@@ -36,7 +36,7 @@ class GroundingShown:
     num_scored: int
     num_accepted: int
     num_by_rejection: tuple[tuple[str, int], ...]  # the most frequent first
-    bins: tuple[GroundingBin, ...]  # without a hole between the first and the last
+    bins: tuple[GroundingBin, ...]  # without gaps between the first and the last
     lowest: tuple[GroundedAttempt, ...]
     highest: tuple[GroundedAttempt, ...]
 

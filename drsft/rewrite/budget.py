@@ -49,7 +49,9 @@ class TokenBudget:
     def __init__(self, num_tokens: int | None) -> None:
         self._num_left = num_tokens
         self._num_reserved = 0
-        self._turn = asyncio.Lock()  # held by the wave that has waited longest; a release wakes it alone
+        self._turn = (
+            asyncio.Lock()
+        )  # held by the wave that has waited longest; a release wakes only that wave
         self._released = asyncio.Event()
         self.num_spent = 0
 

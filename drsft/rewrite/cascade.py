@@ -201,7 +201,7 @@ class _Cascade:
             return (
                 Source.EXPERT,
                 [],
-            )  # a teacher costs money, and nothing could be sampled with its text
+            )  # a teacher costs money, and its text could not be used
         with span(Phase.TEACHER.value, model=teacher.model):
             phase = TeacherPhase(
                 problem=self.problem,
@@ -322,7 +322,7 @@ class _Cascade:
             return attempts
         completions = [attempt.rollout.completion.token_ids for attempt in accepted]
         phis = await self.scorer.mean_phi(self.plain_ids, completions)
-        # Beyond four digits a score depends on what else was in its batch, and a choice must not.
+        # Beyond four digits a score depends on its batch, and a choice must not depend on that.
         found = {ids: round(phi, 4) for ids, phi in zip(completions, phis, strict=True)}
         return [replace(one, mean_phi=found.get(one.rollout.completion.token_ids)) for one in attempts]
 

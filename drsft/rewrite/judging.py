@@ -30,7 +30,7 @@ class AcceptanceRules:
     rejections: Rejections
     sees_guide: bool  # the phase's prompt shows a solution or an answer
     checks_steps: bool  # the equations of right solutions are judged and recorded
-    require_steps: bool  # and false ones are a reason to reject
+    require_steps: bool  # false equations are a reason to reject
     grounding: Grounding | None = None  # what they must show without the guide
 
     @classmethod

@@ -103,7 +103,9 @@ class Lease:
         if not self.is_lost:
             try:
                 self._store.create(layout.lease(self.term, "released"), b"")
-            except StorageError as error:  # it expires; what ended the run must be heard, not this
+            except (
+                StorageError
+            ) as error:  # the lease expires; the error that ended the run must be raised, not this one
                 logger.warning("the lease could not be released: %s", error)
 
     def _beat(self) -> None:
@@ -114,7 +116,7 @@ class Lease:
                 self.is_lost = self._store.exists(layout.lease(self.term + 1, "json"))
                 if not self.is_lost:
                     self._store.put(layout.lease(self.term, "beat"), str(count).encode())
-            except StorageError as error:  # the next beat may reach it; if none does, the term expires
+            except StorageError as error:  # the next heartbeat may succeed; if none does, the term expires
                 logger.warning("the lease's beat %d failed: %s", count, error)
             if self.is_lost:
                 return self._on_lost()
@@ -137,7 +139,7 @@ def held(
         lease = acquire(store, wait_s=wait_s, pace=pace, say=say, on_lost=partial(interrupt, lost))
         try:
             yield lease
-        except BaseException:  # whatever the interrupt was turned into
+        except BaseException:  # any error that the interrupt was turned into
             if lease.is_lost:
                 raise BusyError(
                     f"another driver took over {store.url}: this one's lease had expired; "

@@ -170,5 +170,5 @@ def _unnamed(keys: set[str], commit: Commit | None) -> set[str]:
     """
     if commit is None:
         return set()
-    named = {key for key in keys if key.endswith(commit.data_key)}  # its round may lie deeper in the store
+    named = {key for key in keys if key.endswith(commit.data_key)}  # its round may be deeper in the store
     return keys - named if named else set()

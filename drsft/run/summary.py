@@ -91,8 +91,8 @@ class ShardCounts:
     num_contradicting: int = 0  # demonstrations whose own answer is not the reference
     num_pairs: int = 0  # of contexts that Hinted Decoding kept in step
     num_pairs_redone: int = 0  # times that one fell out of step and resumed from its last confirmed token
-    num_pairs_apart: int = 0  # decoded one context after the other in the end
-    num_carried_over: int = 0  # records that stay as the round before left them
+    num_pairs_apart: int = 0  # ended up decoded separately
+    num_carried_over: int = 0  # records that are carried over unchanged
     num_tokens_saved: int = 0  # that these had cost
 
     @classmethod
@@ -220,7 +220,7 @@ class _StoredCounts:
     """The counts, by their names in the JSON."""
 
     sources: Counter[Source] = field(default_factory=Counter)
-    kept: Counter[Source] | None = None  # versions without rounds kept what they rewrote
+    kept: Counter[Source] | None = None  # versions without rounds kept everything that they rewrote
     problems: Counter[Phase] = field(default_factory=Counter)
     samples: Counter[Phase] = field(default_factory=Counter)
     tokens: Counter[Phase] = field(default_factory=Counter)

@@ -46,7 +46,7 @@ __all__ = [
 SCHEMA_VERSION = 3
 THINKING_SCHEMA_VERSION = 4  # of the records of a model whose template marks thoughts
 CONVERSATION_SCHEMA_VERSION = 5  # of the records of problems that may be conversations
-GROUNDING_SCHEMA_VERSION = 6  # of the records of runs that ask whether guided solutions lead to their answer
+GROUNDING_SCHEMA_VERSION = 6  # of the records of runs with the grounding check
 _ADDED = {"expert_verdict", "also_kept", "round"}  # since the first runs; so were these fields of an attempt:
 _ADDED_TO_ATTEMPTS = {"policy", "refusal", "steps", "mean_phi", "round"}
 

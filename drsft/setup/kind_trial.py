@@ -15,14 +15,14 @@ __all__ = ["MAX_TRIED", "KindTrial", "chosen_trial", "try_kinds"]
 
 MAX_TRIED = 150  # problems
 STRICTEST_FIRST = ("choice", "math", "numeric")
-SLACK = 0.02  # by which a stricter kind may meet fewer references
+SLACK = 0.02  # a stricter kind may accept fewer references by this share
 MAX_WORDS = 12  # of an answer in words
 _STATED = re.compile(r"####|\\boxed|\$|=|answer", re.IGNORECASE)
-GAIN = 0.05  # by which a laxer kind must accept more solutions
+GAIN = 0.05  # a laxer kind must accept more solutions by this share
 ENOUGH = 0.8
 MAX_EXACT_CHARS = 80
 
-_TOLERANCE = re.compile(r"(?<=\d)\s*(?:±|\+/-)\s*[\d.]+")  # which no answer repeats
+_TOLERANCE = re.compile(r"(?<=\d)\s*(?:±|\+/-)\s*[\d.]+")  # longer references, which no answer would repeat
 
 Submit = Callable[[Problem, str], "Future[Verdict]"]
 

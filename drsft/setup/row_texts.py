@@ -12,7 +12,7 @@ from drsft.verify.extraction.reference_answer import reference_answer
 
 __all__ = ["RowTexts"]
 
-CHECKED = 100  # rows whose texts are looked at
+CHECKED = 100  # rows whose texts are read
 _STATED = re.compile(r"####|\\boxed|answer is|answer:", re.IGNORECASE)
 
 

@@ -23,7 +23,7 @@ from drsft.stages.row_search import Culprit
 from drsft.verify.pool import VerifierPool
 
 if TYPE_CHECKING:
-    from drsft.gap.scoring import CausalLM  # which loads torch
+    from drsft.gap.scoring import CausalLM  # this import loads torch
 
 __all__ = [
     "GROUP_LABEL",

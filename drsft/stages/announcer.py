@@ -12,7 +12,7 @@ from drsft.intake.planning import PlannedShard, Planning
 
 __all__ = ["SHARDS_BEFORE_ENGINES", "Announcer"]
 
-SHARDS_BEFORE_ENGINES = 64  # are read before engines start: reading would take processors from their start
+SHARDS_BEFORE_ENGINES = 64  # read before engines start, since reading would slow their start
 _LOOKED_AGAIN_S = 0.5
 
 

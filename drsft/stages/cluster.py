@@ -88,7 +88,7 @@ def quiet_stderr(console: Console) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if not isinstance(error, UserError | KeyboardInterrupt):  # there the message says it all
+        if not isinstance(error, UserError | KeyboardInterrupt):  # the message is enough there
             name = _kept(log.fileno())
             console.print(f"Ray's own output is in {name}", style="dim", soft_wrap=True, highlight=False)
         raise
@@ -140,9 +140,7 @@ def connected(*, dashboard_port: int | None = None) -> Iterator[None]:
         reason = str(error).strip().splitlines()[0][:200]
         raise SetupError(f"cannot connect to Ray at {address!r}: {reason}; check RAY_ADDRESS") from error
     try:
-        with redirect_stdout(
-            sys.stderr
-        ):  # Ray prints what its nodes complain of, into what a script may read
+        with redirect_stdout(sys.stderr):  # Ray prints its nodes' warnings to stdout, which scripts may read
             yield
     finally:
         ray.shutdown()

@@ -22,9 +22,9 @@ class Permit(StrEnum):
     """Whether an actor may begin a piece of work."""
 
     FREE = "free"
-    ALONE = "alone"  # it was there when an engine died: to be done with no other such work beside it
-    IN_PARTS = "in parts"  # it killed engines too often: first to find the row that does it
-    NEVER = "never"  # it was given up
+    ALONE = "alone"  # it was in an engine that died: it must run without other such work
+    IN_PARTS = "in parts"  # it killed engines too often: first find the row that does it
+    NEVER = "never"  # it is skipped
 
 
 @dataclass(slots=True)

@@ -55,7 +55,7 @@ def plan_run(run: Run, *, on_plan: Callable[[Plan], None] = lambda plan: None) -
             "set target.thought, or train.thoughts: keep"
         )
     if config.rewrite.is_hinted:
-        hinted_prompter(config.rewrite.hinted, prompter)  # which is what every actor will make
+        hinted_prompter(config.rewrite.hinted, prompter)  # every actor will build the same prompter
     kinds = kinds_of(config.rewrite.verification)
     shards = plan_in_order(
         config.problems,

@@ -52,7 +52,7 @@ def _polled(board: Any, show: Callable[[Sequence[StageProgress]], None], on_line
         except ray.exceptions.GetTimeoutError:
             return  # on a machine this busy the board may take seconds to start, or to answer
         except ray.exceptions.RayError:
-            stop.set()  # the cluster is going: the run itself reports why
+            stop.set()  # the cluster is shutting down: the run itself reports why
             return
         show(stages)
         on_lines([progress_line(stage) for stage in stages])
@@ -101,7 +101,7 @@ def describe(stage: StageProgress) -> str:
     parts += [f"{name} {value:,.4g}" for name, value in stage.counts.items() if name not in told]
     if stage.is_done:
         parts.append(f"{stage.elapsed_s:.0f} s")
-    elif stage.remaining_s is not None and stage.remaining_s >= 1:  # something is left, so not "0:00"
+    elif stage.remaining_s is not None and stage.remaining_s >= 1:  # some time is left, so never "0:00"
         parts.append(f"{_clock(stage.remaining_s)} left")
     return "  ".join(filter(None, [*parts, _phases(stage.engines), stage.note]))
 

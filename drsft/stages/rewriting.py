@@ -82,7 +82,7 @@ class RewritingActor:
         policy, decoder = _policy_and_decoder(config, prompter, make_policy, self._guard.is_in)
         self._board, self._progress = board, ProgressReporter(board, STAGE)
         self._has_failed = False
-        self._drawing = asyncio.Lock()  # one slot asks for all while there is nothing
+        self._drawing = asyncio.Lock()  # one slot asks for all slots while there is no shard
         if isinstance(policy, VLLMPolicy):
             EnginePulse(board, STAGE, self._guard.actor_id, policy)
         self._rewriter = ShardRewriter(
@@ -147,7 +147,7 @@ class RewritingActor:
             except StageError:
                 raise
             except DrsftError:
-                self._has_failed = True  # it ends the run, so shards that are queued here need not begin
+                self._has_failed = True  # it ends the run, so shards queued here are not started
                 raise
         self._progress.count("shard_commits", stage=STAGE)
         self._progress.flush()

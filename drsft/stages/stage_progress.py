@@ -53,7 +53,7 @@ class StageState:
     num_samples: int = 0
     engines: dict[str, EnginePhase] = field(default_factory=dict)
     meter: TokenMeter = field(default_factory=TokenMeter)
-    left_s: float | None = None  # as the stage's one process told it with its last update
+    left_s: float | None = None  # as reported by the stage's single process in its last update
     first_update: tuple[float, float] | None = None  # (time, done)
     updated_s: float | None = None
 

@@ -56,7 +56,7 @@ class ShardSurveyor:
             if self._progress.is_draining():
                 return batch
             if self._survey.find(shard) is not None:
-                continue  # another has done it while this one was stopped
+                continue  # another actor did it while this one was suspended
             with self._guard.work(shard) as may_begin:
                 if may_begin:
                     self._survey_shard(shard)

@@ -99,7 +99,7 @@ def _trainer(config: RunConfig, store_url: str, board: Any | None, scratch: str)
     per_worker = {"CPU": share.cpus}
     if share.gpus:
         per_worker["GPU"] = share.gpus
-    # The controller looks at its workers this often; the default of 2 s is waited out at a run's end.
+    # The controller polls its workers this often; the default of 2 s would delay a run's end.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     return TorchTrainer(
         train_all,
@@ -117,7 +117,7 @@ def _trainer(config: RunConfig, store_url: str, board: Any | None, scratch: str)
         ),
         run_config=ray.train.RunConfig(
             name=config.run_id,
-            storage_path=scratch,  # Ray's own notes; checkpoints and results go to the run's store
+            storage_path=scratch,  # for Ray's own files; checkpoints and results go to the run's store
             logging_config=LoggingConfig(log_level="ERROR"),  # the run draws its own progress
             failure_config=FailureConfig(max_failures=resources.max_train_failures),
         ),

@@ -29,7 +29,7 @@ UNCHUNKED = (  # clients then send a body as one piece, without a checksum behin
     "AWS_REQUEST_CHECKSUM_CALCULATION=when_required and AWS_RESPONSE_CHECKSUM_VALIDATION=when_required: "
     "this server does not read uploads in pieces (docs/storage.md)"
 )
-_CURES = (  # what an S3 server's error says, in boto3's spelling or pyarrow's, and what to do
+_CURES = (  # patterns of S3 errors, as boto3 or pyarrow words them, and the fix
     (r"Request_?Time_?Too_?Skewed", "this machine's clock is off; set it, or let NTP do it"),
     (r"No_?Such_?Bucket|bucket does not exist", "there is no such bucket; create it, or fix its name"),
     (r"Header_?Malformed|Permanent_?Redirect|status 301", "set AWS_REGION to the bucket's region"),

@@ -85,7 +85,7 @@ class S3Store:
             connect_timeout=5,
             request_timeout=60,
             retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=_s3_attempts()),
-            allow_delayed_open=True,  # small objects are one put: no upload in parts that a kill would leave
+            allow_delayed_open=True,  # small objects are one put, which a kill cannot leave unfinished
             **options,
         )
 
@@ -112,7 +112,7 @@ class S3Store:
             self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data, IfNoneMatch="*")
         except ClientError as error:
             if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in (409, 412):
-                # A retried put whose first answer was lost meets its own object: that is a success.
+                # A retried put whose first response was lost finds its own object: that is a success.
                 return self.exists(key) and self.read(key) == data
             raise self._failed("write", key, error) from error
         except BotoCoreError as error:

@@ -33,7 +33,7 @@ def check_attention(
 def _check(shape: AttentionShape, device: torch.device, dtype: torch.dtype, model: str) -> None:
     try:
         errors = attention_errors(shape, device, dtype)
-    except RuntimeError as error:  # of a kernel that this device does not run
+    except RuntimeError as error:  # the device may not support the kernel
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise ModelError(
             f"target.model {model!r}: its attention does not run on {device} in {dtype}: {reason}; "

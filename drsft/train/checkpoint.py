@@ -149,7 +149,7 @@ def load(
     set_optimizer_state_dict(
         model, optimiser, {**state["optimiser"], "param_groups": groups}, options=_OPTIONS
     )
-    world.barrier()  # nobody may delete what another still reads
+    world.barrier()  # no process may delete files that another still reads
 
 
 def read_beside(store: Store, name: str, *, step: int, world: World) -> bytes | None:
@@ -202,6 +202,6 @@ def _delete_old(store: Store, num_kept: int) -> None:
     kept = {commit.step for commit in [*found[-num_kept:], best(found)] if commit is not None}
     for step in [commit.step for commit in found if commit.step not in kept]:
         key = _CHECKPOINTS.step(step)
-        store.delete(_CHECKPOINTS.commit(step))  # first: without it the rest counts for nothing
+        store.delete(_CHECKPOINTS.commit(step))  # first, since without it the rest is ignored
         for name in list(store.keys(key)):
             store.delete(name)

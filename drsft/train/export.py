@@ -46,7 +46,7 @@ class Export:
 
     target: str  # the model that training began with: a folder or a hub name
     dtype: torch.dtype
-    end_of_turn_id: int | None = None  # joins the stop tokens
+    end_of_turn_id: int | None = None  # added to the stop tokens
     card: str = ""
     lora: Lora | None = None
     chat_template: str | None = None  # in place of the target's own

@@ -36,7 +36,7 @@ def peak_flops(device: torch.device) -> float | None:
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
-    known = [key for key in _PEAKS if re.search(rf"\b{key}\b", name)]  # an L40 is no L4
+    known = [key for key in _PEAKS if re.search(rf"\b{key}\b", name)]  # an L40 is not an L4
     return _PEAKS[max(known, key=len)] if known else None
 
 

@@ -117,7 +117,7 @@ def _step(
     try:
         metrics = train_step(training, model, optimiser, step, references=references)
     except StageError:
-        log.close()  # the steps until here tell how it came to this
+        log.close()  # the logged steps show how it happened
         raise
     metrics |= _utilisation(training, model, metrics, step)
     if training.held_out is not None and training.is_checkpoint_due(step + 1):
@@ -129,7 +129,7 @@ def _step(
 
 def _open_log(training: Training, store: Store, *, run: str, first_step: int) -> MetricsLog:
     names = training.settings.trackers if training.world.is_first else ()
-    # By the settings too: an equal name would mix the curves of trainings that differ in them.
+    # The name includes the settings, or curves of different trainings would be mixed.
     name = layout.training(training.settings, training.job.arm, training.job.seed).model_name
     trackers = open_trackers(names, store, run=run, job=name, first_step=first_step)
     return MetricsLog(store, first_step=first_step, world=training.world, trackers=trackers)
@@ -175,7 +175,7 @@ def _load_best(
 def _export(training: Training, log: MetricsLog) -> Export:
     rows, target = training.rows, training.target
     last_ids = rows.input_ids_T[rows.document_offsets[1:] - 1]
-    end_of_turn_id = int(np.bincount(last_ids).argmax())  # what the learnt texts end with
+    end_of_turn_id = int(np.bincount(last_ids).argmax())  # the last token of the trained texts
     return Export(
         target=target.location,
         dtype=target.compute_dtype,

@@ -35,7 +35,7 @@ def add_adapters(causal_lm: Any, lora: Lora, *, seed: int) -> None:
     torch.manual_seed(seed)
     try:
         inject_adapter_in_model(_peft_config(lora), causal_lm)
-    except ValueError as error:  # peft finds no such layer, or knows no adapter for it
+    except ValueError as error:  # peft finds no such layer, or supports no adapter for it
         reason = (str(error).strip().splitlines() or ["peft refuses it"])[0][:200]
         raise ModelError(f"train.lora.target_modules: {reason}") from error
     for name, layer in _adapted(causal_lm):

@@ -111,7 +111,7 @@ class ScoringModel(nn.Module):
         self.train(self.training)
         for module in filter(_is_checkpointed, self.causal_lm.modules()):
             _disable_dropout(module)
-            if hasattr(module, "config"):  # where Falcon's look; a copy, since the model's own is exported
+            if hasattr(module, "config"):  # Falcon reads it; a copy, since the model's own is exported
                 module.config = copy(module.config)
                 _disable_dropout(module.config)
 
@@ -201,7 +201,7 @@ def shard(
     precision = MixedPrecisionPolicy(param_dtype=compute_dtype, reduce_dtype=torch.float32)
     for block in _blocks(model.causal_lm) if by_block else ():
         fully_shard(block, mesh=mesh, mp_policy=precision, reshard_after_forward=True)
-    # What the root is given are ids and the request, whose log-probs are compared with fp32 ones.
+    # The root's inputs stay uncast: ids, and the request, whose log-probs are compared with fp32 ones.
     uncast = replace(precision, cast_forward_inputs=False)
     fully_shard(model, mesh=mesh, mp_policy=uncast, reshard_after_forward=False)
     for module in model.modules():

@@ -35,7 +35,7 @@ class Documents:
 
     input_ids_T: NDArray[np.int32]
     loss_mask_T: NDArray[np.bool_]  # true where the token itself is learnt; never at a document's first
-    thought_mask_T: NDArray[np.bool_]  # of the learnt tokens those of thoughts
+    thought_mask_T: NDArray[np.bool_]  # the learnt tokens that belong to thoughts
     lengths: tuple[int, ...]
 
     @property

@@ -49,7 +49,7 @@ def _stored(training: Training) -> tuple[Any, Traits]:
     if traits.attends_by_document:
         use_document_attention(causal_lm)
         device, dtype = training.world.device, training.target.compute_dtype
-        if device.type == "cuda" and dtype != torch.float32:  # elsewhere it is what the trial has run
+        if device.type == "cuda" and dtype != torch.float32:  # otherwise the trial has already run it
             check_attention(traits.attention, device, dtype, model=location)
     for name, buffer in traits.buffers.items():  # computed in fp32, whatever the weights are stored in
         owner, _, leaf = name.rpartition(".")
@@ -57,7 +57,7 @@ def _stored(training: Training) -> tuple[Any, Traits]:
     return causal_lm, traits
 
 
-@lru_cache(maxsize=1)  # one for all arms and seeds
+@lru_cache(maxsize=1)  # shared by all arms and seeds
 def _traits(location: str) -> Traits:
     return Traits.of(load_model(location))
 

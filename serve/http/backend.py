@@ -125,7 +125,7 @@ class Backend:
         spent = TokenBudget(None)
         try:
             result = await self._before_deadline(plan, until_s, request_id, listener, spent)
-        except (Rejected, EngineUnavailable):  # these sampled nothing beyond what was counted
+        except (Rejected, EngineUnavailable):  # these sampled no tokens beyond the counted ones
             ticket.used = spent.num_spent
             raise
         except BaseException:

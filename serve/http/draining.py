@@ -6,7 +6,7 @@ from contextlib import contextmanager
 __all__ = ["DrainGate", "Draining"]
 
 
-class Draining(Exception):  # noqa: N818 - an answer, not a fault
+class Draining(Exception):  # noqa: N818 - a response, not an error
     """The replica is draining. The client should retry; another replica will take the request."""
 
 

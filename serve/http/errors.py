@@ -35,11 +35,11 @@ MOST_NAME_CHARS = 80
 FULL = "X-Drsft-Full"  # header of a 429 that does not depend on the caller
 
 
-class Unauthorised(Exception):  # noqa: N818 - an answer, not a fault
+class Unauthorised(Exception):  # noqa: N818 - a response, not an error
     pass
 
 
-class EngineUnavailable(Exception):  # noqa: N818 - an answer, not a fault
+class EngineUnavailable(Exception):  # noqa: N818 - a response, not an error
     """No engine could take the request, or two engines died while they had it."""
 
 

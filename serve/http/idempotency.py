@@ -16,10 +16,10 @@ from serve.api import RewriteRequest, RewriteResult
 
 __all__ = ["IdempotencyConflict", "ResultCache", "content_key"]
 
-Slot = tuple[str, str]  # whose it is, and its name
+Slot = tuple[str, str]  # the caller and the key's name
 
 
-class IdempotencyConflict(Exception):  # noqa: N818 - an answer, not a fault
+class IdempotencyConflict(Exception):  # noqa: N818 - a response, not an error
     """One idempotency key was used for two different requests."""
 
 
@@ -79,7 +79,7 @@ class ResultCache:
         content = content_key(request)
         if idempotency_key is not None:
             self._check((owner, idempotency_key), content)
-        # With a fixed seed the content alone says what comes out, whatever key it came with.
+        # With a fixed seed the content alone determines the result, whatever key it came with.
         name = content if request.seed is not None else f"{content} {idempotency_key}"
         slot = (owner, name)
         async with asyncio.timeout_at(until_s):
@@ -103,11 +103,11 @@ class ResultCache:
         try:
             result = await work()
         except BaseException as error:
-            if self._entries.get(slot) is entry:  # not forgotten, and begun again, in the meantime
+            if self._entries.get(slot) is entry:  # unless it was dropped and started again meanwhile
                 del self._entries[slot]
             if isinstance(error, Exception):
                 future.set_exception(error)
-                future.exception()  # waiting duplicates get it, if there are any
+                future.exception()  # waiting duplicates, if any, get the error
             else:
                 future.cancel()
             raise
@@ -134,7 +134,7 @@ class ResultCache:
         self.num_bytes -= entry.num_bytes
 
 
-class _Abandoned(Exception):  # noqa: N818 - the request that was joined ended without a word on this one
+class _Abandoned(Exception):  # noqa: N818 - the first request ended with an error that does not apply to this one
     pass
 
 

@@ -72,7 +72,7 @@ class RequestGuard:
         scope.setdefault("state", {})["request_id"] = request_id
 
         safe_send = with_safe_headers(send)
-        began_s, status = time.perf_counter(), 0  # until an answer is begun
+        began_s, status = time.perf_counter(), 0  # until a response has started
 
         async def guarded_send(message: Message) -> None:
             nonlocal status
@@ -87,7 +87,7 @@ class RequestGuard:
                 await self._pass_on(scope, receive, guarded_send, headers)
         except Exception as error:  # not a handler's: Starlette calls the one for Exception outside of this
             if status:
-                status = 500  # too late to say so in the answer
+                status = 500  # too late for an error response
                 raise
             await error_response(*error_document(error, request_id))(scope, receive, guarded_send)
         finally:

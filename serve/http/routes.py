@@ -32,7 +32,7 @@ def make_app(backend: Backend) -> FastAPI:
         title="drsft",
         version=__version__,
         summary="Rewrites expert solutions into text that the target model could have written.",
-        docs_url=None,  # their page loads scripts from elsewhere
+        docs_url=None,  # their page loads scripts from other servers
         redoc_url=None,
         responses={403: ERRORS[403]},
     )

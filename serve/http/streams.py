@@ -18,7 +18,7 @@ from serve.limits.keys import Key
 
 __all__ = ["add_streams"]
 
-ALONE_S = 5.0  # the page comes back to a broken stream three times within 3 s
+ALONE_S = 5.0  # the page reconnects to a broken stream three times within 3 s
 
 
 def add_streams(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int | str, Any]) -> None:
@@ -65,7 +65,7 @@ def add_streams(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int
                 )
             log, after = found
             return _Events(log, after=after)
-        backend.service.plan(body)  # what is wrong with it is a status, not an event
+        backend.service.plan(body)  # an invalid request gets a status, not an event
         request_id = request.state.request_id
         log = EventLog(request_id, patience_s=ALONE_S if resumable else 0)
         if resumable:
@@ -77,7 +77,7 @@ def add_streams(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int
         try:
             first = await anext(log.read())
         except BaseException:
-            task.cancel()  # the client has gone without an event to take it up behind
+            task.cancel()  # the client left before any event from which it could resume
             raise
         if first.kind == "error":
             failure = await task

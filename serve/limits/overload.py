@@ -19,10 +19,11 @@ from serve.service_metrics import ServiceMetrics
 
 __all__ = ["LearntLimit", "OverloadGuard"]
 
-GROWTH_S = 0.5  # between two tries of more than the limit: one slow refusal each while the service is full
+# Between two attempts above the limit; each costs one slow rejection while the service is full.
+GROWTH_S = 0.5
 FORGET_S = 1.0  # without any refusal
 
-_ROUTES = ("/rewrite", "/rewrite/stream")  # a batch is told problem by problem
+_ROUTES = ("/rewrite", "/rewrite/stream")  # a batch reports rejections problem by problem
 
 
 @dataclass(slots=True)
@@ -97,7 +98,7 @@ class OverloadGuard:
                     self._limit.learn(num_others)
                     self._retry_after_s = int(headers["Retry-After"])
             if message["type"] == "http.response.body" and not message.get("more_body", False):
-                finish()  # before the client has it, whose next request may be here sooner than Serve is done
+                finish()  # before the client gets it: its next request may arrive before Serve is done
             await send(message)
 
         try:

@@ -10,7 +10,7 @@ from serve.service_metrics import ServiceMetrics
 __all__ = ["Rates", "Rejected", "Reservation", "TokenBucket"]
 
 
-class Rejected(Exception):  # noqa: N818 - an answer, not a fault
+class Rejected(Exception):  # noqa: N818 - a response, not an error
     """The request is rejected (429); retry after `retry_after_s`.
 
     With `is_full` the service lacks capacity; otherwise the key is over its rate.

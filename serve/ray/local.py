@@ -44,7 +44,7 @@ def serve_here(config: ServeConfig, *, host: str, port: int) -> None:
     check_port_is_free(port, "--port")
     if config.access.keys_file is not None and not config.access.keys_path.is_file():
         raise ConfigError(f"access.keys_file {config.access.keys_file!r}: no such file")
-    prompter = target_prompter(config.target)  # what every replica will make: a template may be refused
+    prompter = target_prompter(config.target)  # every replica will do this: report a rejected template early
     if config.rewrite.is_hinted:
         hinted_prompter(config.rewrite.hinted, prompter)
     check_options(config.target, is_own_machine=is_own_machine())
@@ -58,7 +58,7 @@ def serve_here(config: ServeConfig, *, host: str, port: int) -> None:
         except (RuntimeError, RayError) as error:
             reason = str(error).strip().splitlines()[-1][:300]
             raise SetupError(f"the service did not start: {reason}") from error
-        with suppress(KeyboardInterrupt):  # a second request: the others are not waited for
+        with suppress(KeyboardInterrupt):  # a second signal: do not wait for the other requests
             _serve_until_asked(config.drain_s, f"http://{host}:{port}", stdout)
         # Ray's driver prints every call to an actor that Serve ends as a failure with "infinite retries".
         ending.enter_context(quiet_stderr(Console(stderr=True)))

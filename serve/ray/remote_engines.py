@@ -17,7 +17,7 @@ from serve.limits.admission import Rejected
 
 __all__ = ["RemotePolicy", "RemoteScorer"]
 
-ANSWER_S = 2.0  # an engine says in much less how much it has to do
+ANSWER_S = 2.0  # an engine reports its load in much less time
 # The errors that a call raises if its replica is gone, stopping or broken.
 _LOST = (RayActorError, DeploymentUnavailableError, ReplicaUnavailableError, StageError)
 
@@ -39,7 +39,7 @@ class RemotePolicy:
         except _LOST:
             pass
         try:
-            return await self._ask(prompt_ids, sampling, None)  # its first tokens have been told already
+            return await self._ask(prompt_ids, sampling, None)  # its first tokens have been sent already
         except _LOST as error:
             raise EngineUnavailable from error
 

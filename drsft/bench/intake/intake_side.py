@@ -52,7 +52,7 @@ def _planning() -> tuple[Callable[..., Any], Any]:
     try:
         from drsft.intake.planning import plan_problems
         from drsft.run.layout import PROBLEMS
-    except ImportError:  # before packages had names of their own
+    except ImportError:  # module names of older versions
         return import_module("drsft.planning").plan_problems, "problems"
     return plan_problems, PROBLEMS
 
@@ -101,7 +101,7 @@ def _command(process: str) -> str:
 def _read(path: Path) -> str:
     try:
         return path.read_text()
-    except OSError:  # a thread or a child that has just ended
+    except OSError:  # the thread or child has just ended
         return ""
 
 

@@ -90,7 +90,7 @@ def _seconds_to_first_commit(checkout: Path, rows: Path, *, use: ModelUse, folde
             time.sleep(LOOKED_AGAIN_S)
         return time.perf_counter() - began_s
     finally:
-        running.terminate()  # it commits what it has begun, and ends its workers
+        running.terminate()  # it commits the shards in progress and stops its workers
         try:
             running.wait(ENDS_WITHIN_S)
         except subprocess.TimeoutExpired:

@@ -73,7 +73,7 @@ def bench_serve(
                 ours, bare = _one_by_one(url, problems, engine.ask)
             with vllm_server(target, folder) as raw_url:
                 our_rates, raw_rates = [], []
-                for number in range(1, num_rounds + 1):  # new seeds: the service remembers its answers
+                for number in range(1, num_rounds + 1):  # new seeds, since the service caches its results
                     seeds = range(number * num_requests, (number + 1) * num_requests)
                     our_rates.append(asyncio.run(_rate(_ours(url, problems, seeds))))
                     raw_rates.append(asyncio.run(_rate(_raw(raw_url, work, problems, seeds))))
@@ -188,7 +188,7 @@ async def _rate(requests: Sequence[Request]) -> float:
         nonlocal tokens
         for request in waiting:
             num_tokens = await request(client)
-            tokens += num_tokens  # in one step: `tokens += await` would lose what others added meanwhile
+            tokens += num_tokens  # in one step: `tokens += await` would lose concurrent additions
 
     async with _client() as client:
         started_s = time.perf_counter()

@@ -28,7 +28,7 @@ from drsft.process.memory import peak_rss_mib
 
 __all__ = ["LossBench", "Measurement", "Shape", "bench_loss", "print_bench"]
 
-MAX_MB, MAX_RATIO = 500, 0.55  # what the fused loss is held to at the first shape
+MAX_MB, MAX_RATIO = 500, 0.55  # the bar for the fused loss at the first shape
 SWEEP_TOKENS = (1024, 4096, 16384, 32768)
 SWEEP_VOCAB = (8192, 32768, 152064)
 
@@ -115,7 +115,7 @@ def _measure(side: str, shape: Shape) -> Measurement:
     weight_VD = torch.randn(shape.vocab, shape.hidden, generator=generator).mul_(0.05).requires_grad_()
     labels_N = torch.randint(0, shape.vocab, (shape.tokens,), generator=generator)
     loss_of = {"full": _full_logits, "fused": _fused}[side]
-    # A small one first, on tensors of its own, loads the libraries' kernels.
+    # A small loss first, on separate tensors, loads the libraries' kernels.
     loss_of(torch.randn(8, 16).requires_grad_(), torch.randn(64, 16).requires_grad_(), labels_N[:8] % 64)
     before_mib = peak_rss_mib()
     started_s = time.perf_counter()

@@ -96,7 +96,7 @@ def _rows(work: Work) -> PackedRows:
         for index, row in enumerate(table.to_pylist())
     ]
     if work.layout == "unpacked":
-        # As many tokens to a forward as the peer has with padding: a full row is the longest text.
+        # As many tokens per forward as the peer has with padding: a full row is as long as the longest text.
         longest = max(len(example.input_ids_T) for example in examples)
         return PackedRows.of([[example] for example in examples], seq_len=longest)
     return pack(examples, seq_len=work.seq_len)

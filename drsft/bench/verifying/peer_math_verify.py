@@ -30,7 +30,7 @@ def main() -> None:
             prediction = f"${prediction}$"
         try:
             is_accepted = bool(verify(parse(reference), parse(prediction)))
-        except Exception:  # a peer's crash is its own verdict: it does not accept
+        except Exception:  # if the peer crashes, that counts as not accepting
             is_accepted = False
         sys.stdout.write("1\n" if is_accepted else "0\n")
         sys.stdout.flush()

@@ -24,7 +24,7 @@ QUANTITIES = ("weight", "token loss", "loss", "gradient")
 class LossReport:
     findings: tuple[Finding, ...]
     of_methods: tuple[Finding, ...]
-    unknown: tuple[str, ...]  # methods that the file has and drsft has not
+    unknown: tuple[str, ...]  # methods in the file that drsft does not have
 
     @property
     def is_right(self) -> bool:

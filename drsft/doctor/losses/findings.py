@@ -13,7 +13,7 @@ MAX_SCALE = 1e300  # a finite number is infinitely far from an infinite one, not
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     block: str
-    subject: str  # the method, or what else the block is about
+    subject: str  # the method, or another subject of the block
     quantity: str
     error: float
 

@@ -20,7 +20,7 @@ from drsft.errors import InputError
 
 __all__ = ["Case", "Method", "UnknownMethodError", "cases_in", "read_fixtures"]
 
-# Where a file's name of an objective is another than its kind, and its names of hyperparameters likewise.
+# The file's names of objectives and hyperparameters, where they differ from drsft's.
 NAMES = {"iw_sft": "iw_sft_seq", "eaft": "eaft_topk", "p_power": "neg_p_power", "luffy": "luffy_shaping"}
 HYPERPARAMETERS = {
     "iw_sft": {"temp": "temperature", "clip_max": "max_weight"},

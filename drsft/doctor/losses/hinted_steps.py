@@ -16,7 +16,7 @@ from drsft.policy.hinted.mixing import Mixture, mix, normalised_entropy, samplin
 
 __all__ = ["hinted_step_errors"]
 
-NO_TOP_K = (None, 0, -1)  # how files and engines say that there is no such limit
+NO_TOP_K = (None, 0, -1)  # the values with which files and engines switch a limit off
 
 
 def hinted_step_errors(step: Mapping[str, Any]) -> dict[str, float]:

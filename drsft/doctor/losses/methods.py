@@ -73,7 +73,7 @@ def statistics_findings(case: Case) -> Iterator[Finding]:
 def _errors(case: Case, method: Method, result: _Result) -> Iterator[tuple[str, float]]:
     expected, terms = method.expected, result.terms
     if "weight" in expected:
-        # Where a limit stops the gradient the file gives the weight before it; the gradient tells.
+        # If a limit stops the gradient, the file gives the weight before it; the gradient shows the limit.
         is_stopped_N = terms.is_clipped_N & (terms.weight_N == 0)
         wanted_N = case.tokens(expected["weight"])
         yield "weight", error_between(terms.weight_N.where(~is_stopped_N, wanted_N), wanted_N)

@@ -36,7 +36,7 @@ __all__ = ["NearDuplicateScreen", "Shingles", "bands", "jaccard", "shingles"]
 
 Shingles = NDArray[np.uint32]  # sorted hashes, each once
 
-_LARGE_GROUP = 32  # comparing so many in full costs about as much as one sketch and a look-up
+_LARGE_GROUP = 32  # comparing this many in full costs about as much as one sketch and a look-up
 _FOUND = 0.98  # of the pairs at the threshold; false proposals cost only an exact check
 
 

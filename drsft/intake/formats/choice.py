@@ -36,7 +36,7 @@ FORMATS = (  # of several that a beginning fits, the first, unless the file's na
     Format(name="csv", suffixes=(".csv", ".tsv", ".tab"), begins=begins_as_table, read=read_table_text),
 )
 KNOWN_ENDINGS = tuple(suffix for one in FORMATS for suffix in one.suffixes)
-_NO_DATA = {  # beginnings of what often lies where data should
+_NO_DATA = {  # the first bytes of files that users often have in the place of data
     "version https://git-lfs": "a pointer of Git LFS; fetch the file itself: git lfs pull",
     "PK\x03\x04": "a zip archive or an Excel workbook; unpack it, or save it as CSV",
     "<!doctype html": "a web page; download the raw file instead",

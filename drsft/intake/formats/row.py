@@ -8,7 +8,7 @@ from typing import Any
 __all__ = ["MAX_ROW_BYTES", "BadRow", "JsonLine", "Row", "decode_json", "start_of"]
 
 decode_json = json.JSONDecoder(parse_float=Decimal).decode  # numbers keep the digits that the file gives them
-MAX_ROW_BYTES = 32 << 20  # a row is read whole; what JSON makes of it in memory may be thirty times as much
+MAX_ROW_BYTES = 32 << 20  # a row is read as a whole; parsed JSON may need thirty times as much memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Row:
 class BadRow:
     place: str
     reason: str
-    content: str  # the start of what stood there
+    content: str  # the beginning of the unreadable row
     kind: str = "unreadable row"
 
 

@@ -132,7 +132,7 @@ class _Unpacked(_Readable):
 
     def next_bytes(self, num_bytes: int) -> bytes:
         try:
-            return self._unpacker.read1(num_bytes)  # what can be had before the file breaks off
+            return self._unpacker.read1(num_bytes)  # the data before the file breaks off
         except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError) as error:
             raise self._broken(error) from error
         except OSError as error:

@@ -54,7 +54,7 @@ def mix(
         weight_B = torch.where(forced_weight_B.isnan(), weight_B, forced_weight_B.to(weight_B))
     weight_B1 = weight_B[:, None]
     mixed_BV = (1 - weight_B1) * hinted_BV + weight_B1 * plain_BV
-    # One side alone is that side: 0 · -inf would be NaN where the other rules a token out.
+    # At λ = 0 or 1 return one side: 0 · -inf would be NaN if the other side rules a token out.
     log_scores_BV = torch.where(weight_B1 == 0, hinted_BV, torch.where(weight_B1 == 1, plain_BV, mixed_BV))
     return Mixture(
         entropy_B=entropy_B,

@@ -54,7 +54,7 @@ class Purpose(StrEnum):
     """Why a row's request was made."""
 
     TOKENS = "tokens"
-    LOGITS = "logits"  # the logits after the prompt; the token that the engine takes is thrown away
+    LOGITS = "logits"  # only the logits after the prompt are used; the engine's token is discarded
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -87,7 +87,7 @@ class _Row:
     pair: Pair
     role: int
     purpose: Purpose
-    output_ids: Sequence[int]  # the engine's own list: it grows
+    output_ids: Sequence[int]  # the engine's own list, which grows
 
 
 class PairedRows:

@@ -139,7 +139,7 @@ class PairedSampler:
                     num_tokens += self._enter(one)
                 else:
                     self.plain.add(one)
-            except BaseException as error:  # as in EngineLoop: it must not cost the neighbours
+            except BaseException as error:  # as in EngineLoop: other requests must not fail with it
                 if isinstance(request, PairedRequest):
                     self._drop(request)
                 settle([(request, refusal(error))])

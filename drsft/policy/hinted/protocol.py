@@ -18,7 +18,7 @@ class PairCounts:
 
     num_pairs: int = 0
     num_redone: int = 0  # times that a pair fell out of step and resumed from its last confirmed token
-    num_apart: int = 0  # pairs whose contexts were decoded one after the other in the end
+    num_apart: int = 0  # pairs that ended up decoded separately
 
     def __sub__(self, earlier: "PairCounts") -> "PairCounts":
         """Returns the counts since `earlier`."""

@@ -159,7 +159,7 @@ def _from_rendering(rendered: str, prompt: str) -> Thought | None:
     closing = closers[0][0] if closers else between.strip()
     if not opening or not closing:
         return None
-    if closing in behind or closing in behind_question:  # it ends other things, too: all up to the answer
+    if closing in behind or closing in behind_question:  # it also ends other parts: take all of them
         closing = between.strip()
     state = prompt_state(prompt, opening, closing)
     is_open = state is PromptThought.OPEN

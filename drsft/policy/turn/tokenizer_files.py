@@ -82,7 +82,7 @@ def _file(location: str, name: str) -> Path | None:
 
     try:
         found = cached_file(location, name)
-    except Exception:  # as many kinds as for a tokenizer: it is not there
+    except Exception:  # any of several errors means that the file does not exist
         return None
     return None if found is None else Path(found)
 
@@ -103,7 +103,7 @@ def _agrees(tokenizer: Any, file: Path) -> bool:
     try:
         own = Tokenizer.from_file(str(file))
     except Exception:  # tokenizers raises Exception itself
-        return True  # there is nothing to hold it against
+        return True  # there is nothing to compare it with
     own.no_truncation()
     own.no_padding()
     try:
@@ -112,7 +112,7 @@ def _agrees(tokenizer: Any, file: Path) -> bool:
             == own.encode(text, add_special_tokens=False).ids
             for text in _PROBES
         )
-    except Exception:  # of a damaged file, as many kinds again
+    except Exception:  # a damaged file can raise any of several errors
         return False
 
 

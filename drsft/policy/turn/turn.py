@@ -15,7 +15,7 @@ class PromptThought(StrEnum):
 
     NONE = "none"  # the model decides
     OPEN = "open"  # it ends inside one
-    CLOSED = "closed"  # it has closed one, mostly an empty one: the model is not to think
+    CLOSED = "closed"  # it has closed one, usually an empty one, so that the model does not think
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class Turn:
 
     template: str
     variables: Mapping[str, Any]  # target.chat_template_kwargs
-    date: str  # ISO; what the template is told the day is
+    date: str  # ISO; the date that the template gets
     reads_date: bool
     read_variables: tuple[str, ...]  # that a user may set
     prompt: str  # the generation prompt for the question "drsft-question"

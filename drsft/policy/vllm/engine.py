@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 CPU_BLOCK_TOKENS = 32  # of the cache
-# In one process with us, and free to run anywhere: the default binding puts every engine on core 0.
+# In this process and not bound to a core: the default binding puts every engine on core 0.
 _ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -213,7 +213,7 @@ def _mask_logits(token_ids: tuple[int, ...], model: Any) -> None:
     def masked(*arguments: Any, **options: Any) -> Any:
         nonlocal ids
         logits_BV = compute_logits(*arguments, **options)
-        if logits_BV is None:  # of a worker to which the others' parts were not sent
+        if logits_BV is None:  # of a worker that did not get the others' parts
             return None
         ids = ids.to(logits_BV.device)
         return logits_BV.index_fill_(-1, ids, -torch.inf)

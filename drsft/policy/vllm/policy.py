@@ -64,7 +64,7 @@ class VLLMPolicy:
         draws = self.draw(prompt_ids, sampling, on_tokens=on_tokens)
         try:
             return list(await asyncio.gather(*(draw.completion for draw in draws)))
-        except BaseException:  # cancelled, or one of them failed: nobody waits for the others
+        except BaseException:  # cancelled, or one of them failed: the others' results are not needed
             for draw in draws:
                 draw.stop()
             raise
@@ -99,7 +99,7 @@ class VLLMPolicy:
                 f"prompt and text have {num_tokens} tokens, which is more than target.max_model_len: "
                 f"{self.max_model_len}"
             )
-        # vLLM wants room for a token of its own.
+        # vLLM requires room for one sampled token.
         completion_ids = completion_ids[: self.max_model_len - 1 - len(prompt_ids)]
         loop = asyncio.get_running_loop()
         request_id = self.loop.new_request_id()

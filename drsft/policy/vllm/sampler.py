@@ -51,7 +51,7 @@ class SampleRequest:
         """Calls the listener with the tokens that are new among all tokens so far."""
         if self.on_tokens is not None and len(token_ids) > self.num_sent:
             new_ids, self.num_sent = tuple(token_ids[self.num_sent :]), len(token_ids)
-            with suppress(RuntimeError):  # the event loop was closed: nobody listens any more
+            with suppress(RuntimeError):  # the event loop was closed: there are no listeners any more
                 self.loop.call_soon_threadsafe(self.on_tokens, self.index, new_ids)
 
 

@@ -14,7 +14,7 @@ _LOADER = "vllm.model_executor.model_loader.default_loader"  # of vLLM 0.32
 
 class EnginePhase(StrEnum):
     LOADING = "loading vLLM"
-    STARTING = "starting workers"  # in processes of their own, which do not tell what they are doing
+    STARTING = "starting workers"  # in separate processes, which do not report their phase
     READING = "reading weights"
     COMPILING = "compiling"
     WARMING_UP = "warming up"

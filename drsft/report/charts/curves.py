@@ -88,7 +88,9 @@ def draw_losses(curves: Sequence[ArmCurve], colours: Mapping[str, int], *, width
     is_narrow = width < NARROW
     parts = panels(curves)
     height = (250.0 if is_narrow else 330.0) if len(parts) == 1 else 230.0
-    has_labels = not is_narrow and len(parts) == 1  # elsewhere the legend above the chart has to do
+    has_labels = (
+        not is_narrow and len(parts) == 1
+    )  # otherwise only the legend above the chart names the curves
     left = 38.0 if is_narrow else 48.0
     right = max(text_width(curve.arm) for curve in curves) + 18 if has_labels else 10.0
     lows = [low for curve in curves for low in curve.lows]

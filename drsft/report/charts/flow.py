@@ -49,7 +49,7 @@ def draw_flow(cascade: Cascade, *, width: float) -> Drawing:
         note = "" if cost is None else f"{count(cost)} tokens a row"
         _end(drawing, cascade, source, one.num_solved, note, (right, y), solved)
         y = below
-    # Not what the last phase left over: a problem without a usable guide skips a phase.
+    # Not the last phase's remainder: a problem without a usable guide skips a phase.
     num_left = cascade.ends.get(Source.EXPERT, 0) + cascade.ends.get(Source.DROPPED, 0)
     last = Source.DROPPED if cascade.ends.get(Source.DROPPED) else Source.EXPERT
     _end(drawing, cascade, last, num_left, "none was accepted", (right, y), FLOW_HEIGHT * num_left / total)

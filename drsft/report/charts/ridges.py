@@ -29,7 +29,7 @@ _COLOURS = {
     "teacher": "c4",
     "expert": "s-expert",
 }
-_WHOLES = ("kept", "demonstrations")  # the other groups make these up
+_WHOLES = ("kept", "demonstrations")  # these consist of the other groups
 RIDGE_HEIGHT = 96.0
 SHAPE_HEIGHT = 62.0
 AXIS_HEIGHT = 48.0

@@ -112,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
         super().__init__(*arguments)  # type: ignore[arg-type]
 
     def do_GET(self) -> None:
-        # A page elsewhere that points its own name at this machine must not read the run.
+        # A web page whose host name points at this machine must not read the run.
         host = self.headers.get("Host", "").partition(":")[0]
         if host not in ("127.0.0.1", "localhost"):
             self.send_error(403, "ask for 127.0.0.1 or localhost")

@@ -40,7 +40,7 @@ FILTERS: tuple[Callable[..., str], ...] = (
     wording.count, wording.decimal, wording.duration, wording.percent, wording.plural, wording.points,
     wording.work_name, ridges.group_name,
 )  # fmt: skip
-# What a template may call, by module: a chart's drawing, a sentence's finding.
+# The functions that templates may call, by module: charts and findings.
 MODULES = (
     bars, columns, curves, flow, intervals, probabilities, ridges,
     cascade, costs, gap, later_rounds, progress, ranking, training,
@@ -82,7 +82,7 @@ def render_page(template: str, **parts: object) -> str:
 def _script(name: str, template: str) -> dict[str, object]:
     """Returns the parts of a page that hold a script, and its hash for the content security policy."""
     script = _environment().get_template(template).render()
-    # No such file holds data, so it may stand unescaped; the hash is over exactly this text.
+    # These files contain no data, so they are not escaped; the hash is over exactly this text.
     return {name: Markup(script), f"{name}_hash": _content_hash(script)}
 
 
