@@ -7,6 +7,7 @@ again: it then writes either the same object, or one that no commit names and th
 fixed data key, a late writer with a non-deterministic engine could overwrite committed data.
 """
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -49,7 +50,8 @@ class ShardSet:
         data_key = self._folder.data(shard, data)
         self._store.put(data_key, data)
         body = {"data_key": data_key, "num_rows": table.num_rows, "summary": summary or {}}
-        if self._store.create(self._folder.commit(shard), json.dumps(body).encode()):
+        stored = {**body, "checksum": _checksum(body)}
+        if self._store.create(self._folder.commit(shard), json.dumps(stored).encode()):
             return Commit(shard=shard, data_key=data_key, num_rows=table.num_rows, summary=summary or {})
         winner = self.find(shard)
         if winner is None:
@@ -107,7 +109,16 @@ class ShardSet:
 
         Raises DamagedError if the bytes are not those that were committed.
         """
-        data, where = self._store.read(commit.data_key), f"{self._store.url}/{commit.data_key}"
+        where = f"{self._store.url}/{commit.data_key}"
+        try:
+            data = self._store.read(commit.data_key)
+        except StorageError as error:
+            if self._store.exists(commit.data_key):
+                raise
+            raise DamagedError(
+                f"{where} is gone, although it is committed; drsft run with this run's configuration does "
+                "the shard again"
+            ) from error
         if not self._folder.is_content(commit.data_key, data):
             raise DamagedError(
                 f"{where} is damaged: its checksum is not the one in its name; drsft run with this run's "
@@ -116,7 +127,26 @@ class ShardSet:
         return table_of_bytes(data, where)
 
     def _read(self, shard: str, key: str) -> Commit:
-        return read_stored(self._store, key, Commit, shard=shard)
+        stored = read_stored(self._store, key, _Stored)
+        body = {"data_key": stored.data_key, "num_rows": stored.num_rows, "summary": stored.summary}
+        if stored.checksum not in (None, _checksum(body)):
+            raise DamagedError(f"{self._store.url}/{key} is damaged: its checksum is not that of its content")
+        return Commit(shard=shard, data_key=stored.data_key, num_rows=stored.num_rows, summary=stored.summary)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    """The JSON of a commit."""
+
+    data_key: str
+    num_rows: int
+    summary: dict[str, Any] = field(default_factory=dict)
+    checksum: str | None = None  # of the rest; older versions wrote none
+
+
+def _checksum(body: Mapping[str, Any]) -> str:
+    as_read = json.loads(json.dumps(body))
+    return hashlib.blake2b(json.dumps(as_read, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def withdraw_damaged(store: Store) -> list[str]:

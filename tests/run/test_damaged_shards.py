@@ -35,6 +35,29 @@ def test_one_flipped_bit_anywhere_in_a_shard_is_detected(
             read()
 
 
+@given(at=st.integers(min_value=0, max_value=1 << 20))
+def test_one_flipped_bit_anywhere_in_a_commit_is_detected_or_changes_nothing(
+    tmp_path_factory: pytest.TempPathFactory, at: int
+) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    shards = ShardSet(LocalStore(folder), "rewrite")
+    commit = shards.commit("00000", TABLE, {"samples": {"own": 41}, "cpu_s": 0.1})
+    _flip(folder / "rewrite/commits/00000.json", at)
+    try:
+        assert shards.find("00000") == commit
+    except DamagedError:
+        assert withdraw_damaged(LocalStore(folder)) == ["rewrite/00000"]
+
+
+def test_data_that_is_gone_is_damage(tmp_path: Path) -> None:
+    shards = ShardSet(LocalStore(tmp_path), "rewrite")
+    commit = shards.commit("00000", TABLE)
+    (tmp_path / commit.data_key).unlink()
+    with pytest.raises(DamagedError, match=r"parquet is gone.*does the shard again"):
+        shards.table("00000")
+    assert withdraw_damaged(LocalStore(tmp_path)) == ["rewrite/00000"]
+
+
 @pytest.mark.parametrize("prefix", ["rewrite", "round-2-1234abcd/rewrite", "evaluate/base/held-out-5f"])
 def test_damaged_shards_are_withdrawn_and_the_others_kept(tmp_path: Path, prefix: str) -> None:
     top, _, name = prefix.rpartition("/")
