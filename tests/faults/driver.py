@@ -35,13 +35,22 @@ def run_forked(arguments: Sequence[str], environment: Mapping[str, str], log: Pa
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), number)
     os.environ.clear()
     os.environ.update(environment)
+    run(arguments, environment)
+
+
+def run(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    """`drsft ARGUMENTS` with the policy and the pace of trials."""
     sys.argv = ["drsft", *arguments]
     clock_s = float(environment.get("FAULTS_CLOCK_S", "0"))
     if clock_s:
         step_clock(clock_s, after_s=random.uniform(0, 10))
     if not environment.get("FAULTS_ENGINE"):
         policy = partial(journalling_policy, journal=Path(environment["FAULTS_JOURNAL"]), clock_s=clock_s)
-        run: Callable[..., Any] = rewriting.run_rewriting
-        rewriting.run_rewriting = partial(run, make_policy=policy)
+        run_rewriting: Callable[..., Any] = rewriting.run_rewriting
+        rewriting.run_rewriting = partial(run_rewriting, make_policy=policy)
     lease.held = partial(lease.held, pace=PACE)
     cli.main()
+
+
+if __name__ == "__main__":  # as a submitted job
+    run(sys.argv[1:], os.environ)

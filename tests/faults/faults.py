@@ -200,7 +200,7 @@ def empty_disk(scene: Scene) -> None:
 
 
 def change_bytes(scene: Scene) -> None:
-    """One bit of a shard that is committed."""
+    """One bit of the data of a shard that is committed."""
     if scene.wait_for(lambda: scene.num_commits() > 0):
         commits = ShardSet(scene.run, "rewrite").commits()
         scene.damaged = commits[scene.draws.choice(sorted(commits))].data_key

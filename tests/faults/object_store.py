@@ -18,7 +18,16 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 from drsft.bench.serving.servers import free_port
 
-__all__ = ["MOTO", "Ceph", "ObjectStore", "client", "missing_programs", "running_ceph", "running_moto"]
+__all__ = [
+    "MOTO",
+    "Ceph",
+    "ObjectStore",
+    "client",
+    "make_bucket",
+    "missing_programs",
+    "running_ceph",
+    "running_moto",
+]
 
 MOTO = Path(__file__).parents[2] / ".venv-moto/bin/moto_server"
 NEEDED = ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "monmaptool", "ceph")
@@ -166,7 +175,7 @@ def running_ceph(bucket: str) -> Iterator[Ceph]:
         ceph = Ceph(Path(folder))
         try:
             ceph.make()
-            _make_bucket(ceph.environment["AWS_ENDPOINT_URL"], bucket)
+            make_bucket(ceph.environment["AWS_ENDPOINT_URL"], bucket)
             yield ceph
         finally:
             ceph.kill()
@@ -180,7 +189,7 @@ def running_moto(bucket: str) -> Iterator[int]:
     with TemporaryFile() as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         try:
-            _make_bucket(f"http://127.0.0.1:{port}", bucket)
+            make_bucket(f"http://127.0.0.1:{port}", bucket)
             yield port
         finally:
             os.killpg(server.pid, signal.SIGKILL)
@@ -203,6 +212,6 @@ def client(url: str) -> Any:
     wait=wait_fixed(0.3),
     reraise=True,
 )
-def _make_bucket(url: str, bucket: str) -> None:
+def make_bucket(url: str, bucket: str) -> None:
     """Waits until the server answers."""
     client(url).create_bucket(Bucket=bucket)
