@@ -250,7 +250,7 @@ class StepReport:
 
     @property
     def text(self) -> str:
-        """The counts as a verdict's reason states them."""
+        """The counts as text, which becomes part of a verdict's reason."""
         return f"{self.num_failed} of {self.num_read} equations fail"
 
     @classmethod

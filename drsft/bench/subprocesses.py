@@ -15,7 +15,7 @@ __all__ = ["environment_of", "last_json_line", "other_checkout", "run_side"]
 
 
 def other_checkout(folder: Path) -> Path:
-    """Returns the folder of another build. Raises InputError where it holds none."""
+    """Returns the folder of another build. Raises InputError if the folder is not a checkout."""
     if not (folder / "drsft" / "__init__.py").exists():
         raise InputError(
             f"--peer-checkout {folder}: no checkout of drsft; make one: git worktree add {folder} COMMIT"

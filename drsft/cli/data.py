@@ -1,4 +1,4 @@
-"""`drsft data FILE`: reads a data set as a run would, and prints what it found."""
+"""`drsft data FILE`: reads a data set as a run would, and prints what it contains."""
 
 import json
 import sys

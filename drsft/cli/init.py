@@ -24,7 +24,7 @@ WIDTH = 160  # where the output is not a terminal
 
 
 def write_starter(wanted: Wanted, output: Path, *, force: bool, yes: bool, as_json: bool) -> None:
-    """Writes `output` and prints what was chosen. Asks only on a terminal, and never with `yes`."""
+    """Writes `output` and prints the choices. Asks only on a terminal, and never with `yes`."""
     if output.exists() and not force:
         raise ConfigError(f"{output} exists; add --force to overwrite it, or -o OTHER.yaml")
     is_terminal = sys.stdin.isatty() and sys.stderr.isatty() and not as_json

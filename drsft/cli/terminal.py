@@ -1,4 +1,4 @@
-"""Provides what all commands share: the console for progress, and how signals stop a command."""
+"""Provides the parts that all commands share: the console for progress, and how signals stop a command."""
 
 import logging
 import signal
@@ -23,7 +23,7 @@ Overrides = Annotated[
 
 
 def progress_console() -> Console:
-    """Returns the console for what a command prints while it works."""
+    """Returns the console for a command's progress output."""
     if not wants_json():
         return Console(stderr=True)
     log_as_json()

@@ -22,7 +22,7 @@ Selection = Literal["random", "first", "shortest", "most_likely", "closest"]
 
 
 class Guided(SamplingPhase):
-    """Settings of guided re-solving, where the target solves a problem again with a guide in view."""
+    """Settings of guided re-solving, in which the target sees a guide while it solves a problem again."""
 
     hint: Hint = Field(
         "demonstration",
@@ -33,7 +33,7 @@ class Guided(SamplingPhase):
 
 
 class Grounding(Frozen):
-    """Conditions on accepted solutions that were sampled with a guide in view, or by a teacher."""
+    """Conditions on accepted solutions that were sampled with a guide, or written by a teacher."""
 
     min_answer_logprob: float | None = Field(
         -7.0,

@@ -60,7 +60,7 @@ async def evaluate_model(
     on_problem: OnProblem = lambda num_tokens: None,
     may_begin: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Samples a model on the run's benchmarks, as far as samples are missing, several shards side by side.
+    """Samples the run's benchmarks with a model, several shards side by side; committed shards are skipped.
 
     `may_begin` is called, in a thread, before each shard; if it returns false, the shard is skipped. A
     finished shard is committed with its cost and provenance, so a resumed evaluation does not sample it

@@ -52,7 +52,7 @@ class CheckedRow:
     problem: Problem
     place: str
     surely_fits: bool
-    """Whether its length or its thought need not be looked at any more; else only its tokens tell."""
+    """Whether the problem certainly fits; otherwise its tokens have to be counted."""
     solution_key: int
     """64 bits of a hash of the problem and its demonstration."""
 
@@ -178,7 +178,9 @@ def _value(row: Row, name: FieldName, candidates: Sequence[str]) -> str | Quaran
 
 
 def _why_no_text(row: Row, column: str, name: FieldName) -> str:
-    """Returns the end of a message: what the field holds instead of a text, and how to name one inside it."""
+    """Returns the end of a message: the type that the field holds instead of a text, and how to name a text
+    inside it.
+    """
     for field_name in template_fields(column):
         match value_at(row.fields, field_name):
             case {**members} if members:

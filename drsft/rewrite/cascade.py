@@ -194,7 +194,9 @@ class _Cascade:
         return Source.EXPERT, []
 
     async def _with_teacher(self, teachers: Teachers) -> tuple[Source, list[Completion]]:
-        """Returns a teacher's verified solution, or what the target writes with its help."""
+        """Returns a teacher's verified solution, or the target's solution with the teacher's text as
+        a guide.
+        """
         recipe = self.recipe
         teacher = teachers.pick(self.problem, recipe.run_seed)
         if teacher.use == "guide" and self.budget.is_spent:

@@ -79,7 +79,9 @@ class ShardRewriter:
         return (await asyncio.to_thread(self._read, shard)).problems
 
     async def try_out(self, problems: Sequence[Problem]) -> None:
-        """Samples problems as rewriting does and keeps nothing, to see whether the policy survives it."""
+        """Samples problems as rewriting does but keeps nothing, to find out whether the policy
+        survives them.
+        """
         budget = self._budget(len(problems))
         await asyncio.gather(*(self._rewrite_one(one, budget, NO_EVENTS) for one in problems))
 

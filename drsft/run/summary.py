@@ -260,8 +260,9 @@ def _counts_from_json(stored: _StoredCounts) -> ShardCounts:
 
 
 def _judged_as(key: str) -> JudgedAs:
-    """Returns what a key of the JSON stands for; its reason may contain slashes. Raises ValueError for any
-    other text.
+    """Returns the phase and the verdict that a key of the JSON names; its reason may contain slashes.
+
+    Raises ValueError for any other text.
     """
     phase, outcome, reason = key.split("/", 2)
     return JudgedAs(Phase(phase), Outcome(outcome), reason)

@@ -42,8 +42,8 @@ class EngineDeaths:
     """
 
     def __init__(self, *, can_divide: bool = False) -> None:
-        """With `can_divide` work has rows, and the row that kills its engine is searched before it is given
-        up.
+        """With `can_divide`, work consists of rows: before work is skipped, the row that kills its engine is
+        searched.
         """
         self.given_up: dict[str, str] = {}  # work -> the cause of its engine's deaths
         self._can_divide = can_divide
@@ -67,7 +67,9 @@ class EngineDeaths:
         return num_starts <= MAX_TRIES
 
     def is_replaced(self, actor_id: str, node_id: str) -> bool:
-        """Returns whether the actor's newest process is on another node: then this one is on a lost node."""
+        """Returns whether the actor's newest process is on another node, which means that this one's node is
+        lost.
+        """
         return self._actors[actor_id].node_id != node_id
 
     def ready(self, actor_id: str) -> None:
@@ -76,8 +78,7 @@ class EngineDeaths:
     def begins(self, actor_id: str, work: str, *, is_alone: bool) -> Permit:
         """Returns whether an actor may begin this work, and if so records that it does.
 
-        Work that was in an engine when it died may begin only while the actor has no other such work
-        (`is_alone`).
+        Work that was in a dying engine may begin only while the actor has no other such work (`is_alone`).
         """
         if work in self.given_up:
             return Permit.NEVER
@@ -88,9 +89,10 @@ class EngineDeaths:
         return Permit.IN_PARTS if work in self._searches else Permit.FREE
 
     def next_part(self, work: str, num_rows: int) -> range | Culprit | None:
-        """Returns the rows to run by themselves, or the row to leave out; None if no single row is to blame.
+        """Returns the rows to run by themselves, or the row to leave out; None if no single row is the cause.
 
-        `num_rows` is how many the work has. The part before, if there was one, ended well.
+        `num_rows` is the number of rows of the work. A call also means that the previous part, if any, ran
+        without a death.
         """
         if work in self.given_up:
             return None

@@ -129,7 +129,7 @@ def _keep_config(run: Run, resources: Resources) -> None:
 
 
 def describe_carried_over(round_run: Run, plan: Plan) -> str:
-    """Says what a later round rewrites again, and what it carries over."""
+    """Says how many records a later round rewrites again, and how many it carries over."""
     findings = sum(survey_counts(round_run).values(), Counter())
     counts = ShardCounts.total(summary.counts for summary in round_run.summaries())
     unsolved, grew = findings[SurveyFinding.NOT_SOLVED_ALONE], findings[SurveyFinding.GAP_GREW]

@@ -15,10 +15,10 @@ class Culprit:
 
 @dataclass(slots=True)
 class RowSearch:
-    """A bisection: the first half of the suspects runs, and its end tells which half to suspect.
+    """A bisection: the first half of the suspected rows runs, and the result shows which half to suspect.
 
-    A row that is left must also kill the engine alone. Then the rest of the shard runs without it; if that
-    kills the engine, too, no single row is to blame.
+    The last suspect must also kill the engine alone. Then the rest of the shard runs without it; if that
+    kills the engine too, no single row is the cause.
     """
 
     cause: str  # of the shard's deaths
@@ -27,21 +27,25 @@ class RowSearch:
     _running: range = range(0)
 
     def part(self, num_rows: int) -> range:
-        """Returns the rows to run next, of a shard with so many; call it while no culprit is known."""
+        """Returns the rows to run next, of a shard with `num_rows` rows; call it while no culprit is
+        known.
+        """
         if self._suspects is None:
             self._suspects = range(num_rows)
         self._running = self._suspects[: max(1, len(self._suspects) // 2)]
         return self._running
 
     def survived(self) -> bool:
-        """Records that the part ended well. Returns False if no suspect is left."""
+        """Records that the engine survived the part. Returns False if no suspect is left."""
         assert self._suspects is not None
         self._suspects = self._suspects[len(self._running) :]
         self._running = range(0)
         return len(self._suspects) > 0
 
     def died(self) -> bool:
-        """Records that the engine died. Returns False if no part ran: then no single row is to blame."""
+        """Records that the engine died. Returns False if no part was running, so that no single row is the
+        cause.
+        """
         if not self._running:
             return False
         if len(self._running) == 1:

@@ -20,7 +20,7 @@ def check_can_export() -> None:
         import opentelemetry.exporter.otlp.proto.http.trace_exporter
         import opentelemetry.sdk.trace  # noqa: F401
     except ImportError as error:
-        raise SetupError(f"traces needs pip install 'drsft[traces]': {error}") from error
+        raise SetupError(f"traces need OpenTelemetry: pip install 'drsft[traces]' ({error})") from error
 
 
 def export_traces(traces: Traces, **of: str) -> Callable[[], bool]:

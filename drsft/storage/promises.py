@@ -59,7 +59,7 @@ def num_winners(store: Store, key: str, num_racers: int) -> int:
 
 
 def wrong_bytes(found: bytes, written: bytes) -> str | None:
-    """Returns why an object is not what was written, or None if it is."""
+    """Returns how an object differs from what was written, or None if it does not."""
     if found == written:
         return None
     if _FRAME.match(found):

@@ -57,7 +57,7 @@ class DocumentSpans:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionShape:
-    """How a layer calls the attention, whatever the tokens are."""
+    """The way in which a layer calls the attention, apart from the number of tokens."""
 
     num_heads: int
     num_groups: int  # heads of keys and values
@@ -69,13 +69,14 @@ class AttentionShape:
 
 @torch.no_grad()
 def attend_by_document(causal_lm: Any) -> frozenset[AttentionShape]:
-    """Makes a model of transformers use `document_attention` if that keeps its documents apart; returns how
-    its layers call it, or nothing if it does not.
+    """Makes a model of transformers use `document_attention` if that keeps its documents apart.
+
+    Returns the ways in which its layers call the attention; none if the documents are not kept apart.
 
     A trial on twelve tokens decides: models with other state, with attention sinks or capped scores, or that
     do not pass `document_spans` on, give other hidden states than document by document. A limit on how far
     back a token sees does not show on twelve tokens; it must reach the attention function, since masks are
-    not used. Models that fail are left unchanged, and False is returned.
+    not used. Models that fail are left unchanged.
     """
     before, was_training = causal_lm.config._attn_implementation, causal_lm.training
     causal_lm.eval()
@@ -98,8 +99,8 @@ def use_document_attention(causal_lm: Any) -> None:
 
 
 def _shapes_if_apart(causal_lm: Any) -> frozenset[AttentionShape]:
-    """Returns the calls of the attention if twelve tokens get the same states in one row as document by
-    document.
+    """Returns the calls of the attention if twelve tokens of two documents have the same states together as
+    separately.
 
     The attention function that is tried stays set.
     """

@@ -1,7 +1,7 @@
-"""Tries the attention of a training on its device, in its precision, forward and backward, before step 1.
+"""Checks the attention of a training on its device, in its precision, forward and backward, before step 1.
 
-The trial of a whole model (drsft/train/attention.py) runs in fp32 on the CPU, and so never meets the flash
-kernel that training takes on CUDA in half precision.
+The trial of a whole model (drsft/train/attention.py) runs in fp32 on the CPU, so it never calls the flash
+kernel that training uses on CUDA in half precision.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -24,7 +24,9 @@ Attend = Callable[..., tuple[Tensor, None]]
 def check_attention(
     shapes: Iterable[AttentionShape], device: torch.device, dtype: torch.dtype, *, model: str
 ) -> None:
-    """Raises ModelError if the attention on this device is not what it is in fp32, document by document."""
+    """Raises ModelError if the attention on this device differs from that in fp32, computed document by
+    document.
+    """
     for shape in shapes:
         _check(shape, device, dtype, model)
 

@@ -46,7 +46,7 @@ class EngineUnavailable(Exception):  # noqa: N818 - a response, not an error
 def error_document(error: BaseException, request_id: str) -> tuple[ErrorBody, dict[str, str]]:
     """Returns the document and the headers of an error.
 
-    An unexpected error is a 500, and only the log tells its cause.
+    An unexpected error is a 500, and only the log contains its cause.
     """
     match error:
         case Unauthorised():

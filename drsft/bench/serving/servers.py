@@ -25,7 +25,7 @@ START_S = 180.0
 
 
 def free_port() -> int:
-    """Returns a free port between those of Ray's workers and those that the system assigns."""
+    """Returns a free port that neither Ray's workers nor the system's own port assignment use."""
     while True:
         port = random.randrange(20_000, 32_000)
         with socket.socket() as probe, suppress(OSError):

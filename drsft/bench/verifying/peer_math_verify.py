@@ -1,7 +1,7 @@
 """Runs math-verify as its documentation does, in its own process: JSON lines in, one verdict a line out.
 
 Run by the bench as `python -m drsft.bench.verifying.peer_math_verify`. References and bare answers without
-mathematics delimiters get some, as its README asks.
+mathematics delimiters get them, as its README requires.
 """
 
 import json

@@ -22,9 +22,9 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of the thought or the answer.
+    """A piece of the thought or of the answer.
 
-    A piece of thought withdraws all answer pieces before it; it may be empty.
+    A piece of the thought means that all earlier answer pieces must be discarded; its text may be empty.
     """
 
     part: Part

@@ -35,9 +35,9 @@ class CompletionIds:
     thought: tuple[int, ...] | None
     answer: tuple[int, ...]
     is_closed: bool = True
-    """Whether the thought ends; only what follows its end is the answer, so an open one has none."""
+    """Whether the thought ends; a completion with an open thought has no answer."""
     num_thought_tokens: int = 0
-    """How many of the completion's first tokens are its thought: all up to its end, markers included."""
+    """How many of the completion's first tokens are the thought, up to its end and including markers."""
 
 
 def split_ids(ids: Sequence[int], marks: ThoughtIds | None, decode: Decode) -> CompletionIds:

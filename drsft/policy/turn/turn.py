@@ -26,9 +26,9 @@ class Thought:
     close: str
     in_prompt: PromptThought
     before: str
-    """What a completion with a thought begins with; empty where the prompt has opened the thought."""
+    """The beginning of a completion with a thought; empty if the prompt has opened the thought."""
     after: str
-    """What stands between the thought and the answer."""
+    """The text between the thought and the answer."""
 
     @property
     def is_open_in_prompt(self) -> bool:
@@ -64,7 +64,7 @@ class Turn:
     end_token_ids: tuple[int, ...]  # what sampling stops at; the first is the tail's last token
     thought: Thought | None
     differs_because: str | None
-    """Why prompt, head, answer and tail are no prefix of the template's rendering; None where they are."""
+    """Why prompt, head, answer and tail are not a prefix of the template's rendering; None if they are."""
     system_refusal: str | None  # why there can be no system turn
     conversation_refusal: str | None  # why there can be no turns of the assistant before the last
 

@@ -69,7 +69,9 @@ def tick_digits(ticks: Sequence[float]) -> int:
 def draw_x_axis(
     drawing: Drawing, x: Scale, ticks: Sequence[float], texts: Sequence[str], *, bottom: float, name: str = ""
 ) -> None:
-    """Draws lines from the top to `bottom`, their values below, and the axis' name under these."""
+    """Draws vertical grid lines down to `bottom`, the tick values below them, and the axis' name
+    below those.
+    """
     for tick, text in zip(ticks, texts, strict=True):
         drawing.line((x(tick), 0), (x(tick), bottom), "grid")
         drawing.text(x(tick), bottom + 17, text, "muted", anchor="middle")
