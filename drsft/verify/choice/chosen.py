@@ -26,7 +26,7 @@ from drsft.verify.choice.offered import LIST, Letters, letters_of, named_in
 from drsft.verify.extraction.formal import boxes
 from drsft.verify.extraction.order import find_answers
 from drsft.verify.extraction.sentences import is_refusal, last_sentence
-from drsft.verify.extraction.statement import FORMAL, Place
+from drsft.verify.extraction.statement import FORMAL, Place, Statement
 
 __all__ = ["chosen_letters"]
 
@@ -55,8 +55,7 @@ def chosen_letters(text: str, offered: dict[str, str], *, asks_for_wrong: bool =
         if found.place not in FORMAL:
             break
         letters = letters_of(found.text, offered)
-        is_overridden = found.place is Place.BOX and announced and not _is_last_letter(found.text, text)
-        if letters is not None and not is_overridden:
+        if letters is not None and not (announced and _is_overridden(found, text)):
             return letters
     return (
         announced
@@ -65,6 +64,16 @@ def chosen_letters(text: str, offered: dict[str, str], *, asks_for_wrong: bool =
         or without_rejected(_by_text(text, offered), text)
         or left_letters(text)
     )
+
+
+def _is_overridden(found: Statement, text: str) -> bool:
+    """Returns whether an announcement counts more than a formal statement that names letters.
+
+    "A: ..." among other options is no mark of the answer.
+    """
+    if found.place is Place.MARK:
+        return is_discussion(text)
+    return found.place is Place.BOX and not _is_last_letter(found.text, text)
 
 
 def _is_last_letter(box: str, text: str) -> bool:
@@ -90,7 +99,11 @@ def _by_text(text: str, offered: dict[str, str]) -> Letters | None:
     if not offered:
         return None
     is_discussed = is_discussion(text)
+    is_formal = False
     for found in find_answers(text):
+        is_formal |= found.place in FORMAL
+        if is_formal and found.place is Place.CONCLUSION:
+            return None  # the number of a box of which no option has the unit
         if is_discussed and found.place not in (*FORMAL, Place.PHRASE):
             return None
         if (letters := letters_of(found.text, offered)) is not None:

@@ -339,10 +339,12 @@ def _same_matrix(reference: Node, answer: Node) -> Agreement:
 
 
 def _rows(node: Node) -> Sequence[Sequence[Node]] | None:
-    """Returns the rows of a matrix, or of a tuple read as a column vector."""
+    """Returns the rows of a matrix, a list of lists, or a tuple read as a column vector."""
     match node:
         case Matrix(rows):
             return rows
+        case Seq((Seq(_, "[", "]"), *_) as items, "[", "]"):
+            return [getattr(item, "items", ()) for item in items]  # a number among the lists is no row
         case Seq(items, "(", ")"):
             return [[item] for item in items]
     return None

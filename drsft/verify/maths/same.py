@@ -102,11 +102,9 @@ def _by_symbols(reference: str, answer: str) -> tuple[Outcome, str]:
         return Outcome.UNJUDGED, "symbolic step over its budget"
     except Exception as error:  # whatever sympy raises: it gave up
         return Outcome.UNJUDGED, f"symbolic step failed: {type(error).__name__}"
-    suffix = ", checked by numbers" if finding.is_checked else ""
-    if finding.agreement is Agreement.SAME:
-        return Outcome.CORRECT, "symbolic" + suffix
-    if finding.agreement is Agreement.DIFFERENT:
-        return Outcome.WRONG, "symbolic" + suffix
+    if finding.agreement in (Agreement.SAME, Agreement.DIFFERENT):
+        outcome = Outcome.CORRECT if finding.agreement is Agreement.SAME else Outcome.WRONG
+        return outcome, "symbolic, checked by numbers" if finding.is_checked else "symbolic"
     if is_read or finding.has_reference:
         return Outcome.WRONG, "answer is not mathematics"
     if len(words_of(reference).split()) in (1, 2, 3):
