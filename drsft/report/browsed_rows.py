@@ -19,6 +19,7 @@ from drsft.policy.prompts import model_location
 from drsft.policy.turn.tokenizer_files import load_tokenizer
 from drsft.records import Attempt, Record, Source
 from drsft.report.data import AttemptShown, BrowsedRow, ShownText
+from drsft.report.wording import dropped_because
 from drsft.run.run import Run
 from drsft.run.shards import ShardSet
 
@@ -87,7 +88,7 @@ def _reason_without_sample(record: Record) -> str:
     if record.source is Source.EXPERT:
         return "no sample was accepted, so the expert's solution is kept"
     if record.source is Source.DROPPED:
-        return "no sample was accepted, and expert rows are dropped"
+        return dropped_because(record)
     return f"carried over from round {record.round}"
 
 

@@ -1,6 +1,6 @@
 """Formats numbers and names for the report and the terminal."""
 
-from drsft.records import Outcome, Phase, Source
+from drsft.records import Outcome, Phase, Record, Source
 
 __all__ = [
     "CONFIDENCE",
@@ -9,6 +9,7 @@ __all__ = [
     "SOURCE_NAMES",
     "count",
     "decimal",
+    "dropped_because",
     "duration",
     "interval",
     "joined",
@@ -45,6 +46,13 @@ PHASE_NAMES = {
     Phase.TEACHER: "Teacher",
     Phase.TEACHER_GUIDED: "Guided by a teacher",
 }
+
+
+def dropped_because(record: Record) -> str:
+    """Returns why nothing of a DROPPED record is kept; one that was set aside has no attempts."""
+    if not record.attempts:
+        return "the problem was not sampled"
+    return "no sample was accepted, and expert rows are dropped"
 
 
 def work_name(stage: str) -> str:

@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ SIGNS = {
     "train": "/checkpoints/",
 }  # of a stage that does something
 MOST_STARTS = 4
-LIMIT_S = 300.0
+LIMIT_S = 900.0  # for a job: other work may share the machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,10 +119,12 @@ def job_status(job: str) -> tuple[str, str]:
     return "", ""
 
 
-def ended(job: str) -> Iterator[None]:
-    """Yields while a job runs."""
+def running(job: str) -> Iterator[None]:
+    """Yields while a job runs. Raises TimeoutError if it hangs."""
     until_s = time.monotonic() + LIMIT_S
-    while time.monotonic() < until_s and job_status(job)[0] in ("", "PENDING", "RUNNING"):
+    while job_status(job)[0] in ("", "PENDING", "RUNNING"):
+        if time.monotonic() > until_s:
+            raise TimeoutError(f"job {job} has not ended after {LIMIT_S:g} s: {job_status(job)[1]}")
         yield
         time.sleep(0.5)  # the job's server gives no event
 
@@ -146,7 +149,7 @@ def run_cut(
     signs = dict(SIGNS)
     for _ in range(MOST_STARTS):
         job = hosts.submit(arguments, journal)
-        for _ in ended(job):
+        for _ in running(job):
             stage = next(iter(signs), None)
             if cut is not None and stage is not None and has(run, signs[stage]):
                 del signs[stage]
@@ -178,6 +181,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # through all the services' ends
     out = arguments.out.absolute()
     config, draws = write_workload(out), random.Random(arguments.seed)
     results = []

@@ -15,14 +15,17 @@ from drsft.intake.planning import plan_problems
 from drsft.policy.fake import FakePolicy, text_completion
 from drsft.policy.hinted.protocol import Contexts, PairCounts
 from drsft.policy.prompts import Prompter, load_prompter
-from drsft.records import Completion, Outcome, Problem, Sampling, Verdict
+from drsft.records import Completion, Outcome, Problem, QuarantinedRow, Sampling, Source, Verdict
+from drsft.report.wording import dropped_because
 from drsft.rewrite.cascade import Recipe
 from drsft.rewrite.hinted import HintedSetup
 from drsft.rewrite.shard import ShardRewriter
 from drsft.run import layout
 from drsft.run.layout import PROBLEMS
-from drsft.run.plan import Plan
+from drsft.run.plan import Plan, read_shard
 from drsft.run.shards import ShardSet
+from drsft.run.summary import ShardSummary
+from drsft.run.tables import records_from_table
 from drsft.storage import LocalStore
 from tests.support.virtual_time import run_in_virtual_time
 
@@ -223,3 +226,34 @@ async def test_a_shard_that_another_has_done_is_not_begun(
     assert asked_before > 0
     assert await rewriter().rewrite(shard) == done
     assert num_asked == 0
+
+
+def test_a_row_that_is_set_aside_is_not_sampled_and_the_others_are_as_without_it(
+    planned: tuple[Path, Plan], prompter: Prompter, tmp_path: Path
+) -> None:
+    whole, part = LocalStore(tmp_path / "whole"), LocalStore(tmp_path / "part")
+    asked: list[tuple[int, ...]] = []
+
+    def journalled(prompt_ids: Sequence[int], seed: int) -> Completion:
+        asked.append(tuple(prompt_ids))
+        return answer(prompt_ids, seed)
+
+    shard = min(planned[1].shards)
+    problem = read_shard(LocalStore(planned[0]), PROBLEMS, shard)[3]
+    row = QuarantinedRow(place=f"problem {problem.problem_id}", reason="why", detail="how", content="what")
+    for store, set_aside in ((whole, {}), (part, {problem.problem_id: row})):
+        store.root.mkdir()
+        (store.root / "problems").symlink_to(planned[0] / "problems")
+        asked.clear()
+        rewriter = ShardRewriter(store, recipe(prompter), FakePolicy(journalled), LastWordVerifier())
+        asyncio.run(rewriter.rewrite(shard, set_aside=set_aside))
+    assert prompter.plain(problem) not in asked
+    (summary,) = ShardSet(part, layout.RECORDS).summaries(ShardSummary.from_json)
+    assert summary.set_aside == (row,)
+    as_before, now = (ShardSet(store, layout.RECORDS).table(shard) for store in (whole, part))
+    for before, record in zip(records_from_table(as_before), records_from_table(now), strict=True):
+        if record.problem == problem:
+            assert (record.source, record.attempts) == (Source.DROPPED, ())
+            assert dropped_because(record) == "the problem was not sampled"
+        else:
+            assert record == before

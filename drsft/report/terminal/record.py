@@ -15,6 +15,7 @@ from rich.text import Text
 
 from drsft.records import Attempt, Outcome, Phase, Record, Source, ThoughtPart
 from drsft.report.terminal.style import OUTCOME_STYLES, SOURCE_STYLES, number_column, visible
+from drsft.report.wording import dropped_because
 from drsft.rewrite.contradiction import contradicts
 
 __all__ = ["matches", "record_view"]
@@ -70,7 +71,7 @@ def _side_by_side(record: Record) -> Table:
     if record.source is Source.EXPERT:
         kept = Text("the expert's text, as no sample was accepted", style="dim italic")
     elif record.source is Source.DROPPED:
-        kept = Text("nothing: no sample was accepted, and expert rows are dropped", style="dim italic")
+        kept = Text(f"nothing: {dropped_because(record)}", style="dim italic")
     table.add_row(Text(visible(record.problem.demonstration)), kept)
     return table
 
