@@ -86,7 +86,7 @@ class TextPart(_Strict):
     """One text of a turn whose content is a list."""
 
     type: Literal["text"] = Field("text", description="only texts are read")
-    text: str = Field(description="the text; parts are joined as they come")
+    text: str = Field(description="the text; parts are joined in order")
 
 
 class Turn(_Strict):
@@ -98,7 +98,7 @@ class Turn(_Strict):
     content: str | list[TextPart | str] = Field(description="what is said")
     reasoning_content: str | None = Field(
         None,
-        description="the thought before the content, where it is stored apart; read from the last turn only",
+        description="the thought before the content, if it is a separate field; read from the last turn only",
     )
     tool_calls: list[Any] | None = Field(None, max_length=0, description="must be empty: only texts are read")
 
@@ -137,7 +137,7 @@ class RewriteRequest(_Strict):
     deadline_s: float | None = Field(
         None,
         ge=1,
-        description="seconds until the service gives up with 504; at most, and by itself, "
+        description="seconds until the service responds with 504; at most, and by default, "
         "`limits.deadline_s`",
     )
 
@@ -177,9 +177,7 @@ class AttemptSummary(_Strict):
     sample_index: int = Field(description="number of the sample within its stage, from 0")
     outcome: Outcome = Field(description="the verdict")
     reason: str = Field(description="why the verifier says so")
-    refusal: str | None = Field(
-        description="why a correct sample is rejected; null if nothing speaks against it"
-    )
+    refusal: str | None = Field(description="why a correct sample is rejected; null if it is not")
     tokens: int = Field(description="tokens of the sample, its end of turn included")
     finish_reason: str = Field(description="`stop` (the turn ended) or `length` (the token limit)")
     grounding: AttemptGrounding | None = Field(

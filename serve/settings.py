@@ -11,7 +11,7 @@ __all__ = ["Access", "Limits", "ServeConfig"]
 
 
 class Access(Frozen):
-    """Settings of who may call.
+    """Settings of the callers and their keys.
 
     Keys are stored as hashes in a file that may change while the service runs.
     """
@@ -80,8 +80,8 @@ class ServeConfig(Frozen):
     ingress_replicas: int = Field(1, ge=1)
     start_before_stop: bool = Field(
         False,
-        description="on a change, a new replica starts beside the old ones, which stop only then; needs "
-        "room for one engine more",
+        description="on a change, a new replica starts before the old ones stop; needs room "
+        "for one more engine",
     )
     cpus_per_ingress: float = Field(0.5, ge=0)
     drain_s: float = Field(

@@ -34,7 +34,9 @@ def data(
     model: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Count its tokens and show the first turn.")
     ] = None,
-    rows: Annotated[int | None, typer.Option(min=1, help="Read only the first so many rows.")] = None,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Read only this many rows, from the first on.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Show the rows of a data set as a run would read them, and which it would set aside.

@@ -20,7 +20,7 @@ class Reading(Frozen):
     rows: str | None = Field(
         None,
         min_length=1,
-        description="the key below which a JSON document has its rows, `data` or `data.train`",
+        description="the key that holds a JSON document's rows, such as `data` or `data.train`",
     )
     separator: str | None = Field(
         None, min_length=1, max_length=1, description="the separator of a CSV; null: detected"
@@ -53,7 +53,7 @@ class Columns(Frozen):
     question: str | tuple[str, ...] = ("problem", "question")
     demonstration: str | tuple[str, ...] = "solution"
     reference: str | tuple[str, ...] = "answer"
-    kind: str | None = Field(None, description="field that names the verifier, where rows differ")
+    kind: str | None = Field(None, description="field that names the verifier, if rows differ")
     messages: str | None = Field(
         None,
         description="field with a conversation, a list of {role, content}, in the question's place; a last "
@@ -105,11 +105,11 @@ class Decontaminate(Frozen):
     ngram: int = Field(
         13,
         ge=2,
-        description="a problem overlaps that shares so many words in a row with a benchmark question",
+        description="a problem overlaps if it shares this many words in a row with a benchmark question",
     )
     min_words: int = Field(8, ge=2, description="a shorter benchmark question matches as a whole only")
     boilerplate_questions: int = Field(
-        3, ge=2, description="words in a row that so many benchmark questions share identify none of them"
+        3, ge=2, description="words in a row that this many benchmark questions share identify none of them"
     )
 
 
@@ -126,9 +126,11 @@ class Problems(Frozen):
     kind: str = Field("math", description="the verifier of rows that name none; see docs/verification.md")
     options_from: Literal[0, 1] | None = Field(
         None,
-        description="number of the first option, where the answers of kind choice are numbers of options",
+        description="number of the first option, if the answers of kind choice are numbers of options",
     )
-    limit: int | None = Field(None, ge=1, description="use only the first so many problems; null: all")
+    limit: int | None = Field(
+        None, ge=1, description="use only this many problems, the first ones; null: all"
+    )
     part: str | None = Field(
         None,
         pattern=r"^\d{1,2}-\d{1,3}$",

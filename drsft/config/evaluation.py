@@ -58,7 +58,7 @@ class Benchmark(Frozen):
 
 class Evaluate(Frozen):
     preset: Literal["published", "published_llama"] | None = Field(
-        None, description="the papers' protocol; keys written beside it win"
+        None, description="the papers' protocol; keys written beside it override it"
     )
     benchmarks: tuple[Benchmark, ...] = ()
     base: bool = Field(True, description="evaluate the untrained target too")

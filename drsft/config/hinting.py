@@ -90,7 +90,9 @@ class LoopGuard(Frozen):
 
     every_tokens: int = Field(100, ge=1, description="tokens between two checks")
     ngram_tokens: int = Field(30, ge=1)
-    repeats: int = Field(5, ge=2, description="a loop is so many occurrences of one n-gram, overlaps counted")
+    repeats: int = Field(
+        5, ge=2, description="a loop is this many occurrences of one n-gram, counting overlaps"
+    )
 
 
 class Mixing(Frozen):
@@ -128,7 +130,7 @@ class Analysis(Frozen):
 class Hinted(SamplingPhase):
     """Settings of Hinted Decoding, which decodes the plain context and a hinted one together."""
 
-    num_samples: int = Field(1, ge=0, description="at most so many samples for a problem")
+    num_samples: int = Field(1, ge=0, description="the most samples of a problem")
     wave_size: int = Field(1, ge=1, description="samples drawn at once")
     temperature: float = Field(0.3, ge=0)
     top_p: float = Field(0.95, gt=0, le=1)

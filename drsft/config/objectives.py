@@ -270,7 +270,7 @@ class Guards(Frozen):
     min_weight: float = Field(0.0, ge=0, description="floor of every token's weight")
     exempt_end_of_turn: bool = Field(False, description="the last token of a completion has weight 1")
     exempt_texts: tuple[str, ...] = Field(
-        (), description="tokens that spell one of these have weight 1, as \\boxed{ or </think>"
+        (), description="tokens that spell one of these have weight 1, such as \\boxed{ or </think>"
     )
 
     @model_validator(mode="after")

@@ -13,5 +13,5 @@ class Report(Frozen):
     `drsft report CONFIG report.price_per_gpu_hour=2.5` prices a finished run.
     """
 
-    price_per_gpu_hour: float | None = Field(None, ge=0, description="null: no money is shown")
+    price_per_gpu_hour: float | None = Field(None, ge=0, description="null: no price is shown")
     currency: str = Field("USD", min_length=1, max_length=8)

@@ -54,7 +54,7 @@ class Grounding(Frozen):
     )
     narrows_gap: bool = Field(
         True,
-        description="on average its tokens must be at least as likely to the target as the expert's",
+        description="on average its tokens must be at least as likely under the target as the expert's",
     )
 
 
@@ -82,12 +82,13 @@ class Rejections(Frozen):
 
     loop_ngram_tokens: int = Field(20, ge=2)
     loop_repeats: int = Field(
-        4, ge=0, description="a loop is so many occurrences of one n-gram without overlap; 0 accepts loops"
+        4, ge=0, description="a loop is this many occurrences of one n-gram without overlap; 0 accepts loops"
     )
     several_boxes: bool = Field(True, description="reject boxed answers that contradict each other")
     leakage: bool = Field(True, description="reject guided solutions that mention their guide")
     leakage_in_thoughts: bool = Field(
-        True, description="guided solutions whose thought does: trained on, it teaches to look for a guide"
+        True,
+        description="reject guided solutions whose thought mentions their guide",
     )
 
     @model_serializer(mode="wrap")
@@ -136,7 +137,7 @@ class Rewrite(Frozen):
     """Settings of rewriting: what is sampled for a problem, what is accepted, and what is kept."""
 
     preset: Literal["mind_the_gap", "self_only", "rft", "star", "sdft", "hinted_decoding"] | None = Field(
-        None, description="a published setting; keys written beside it win"
+        None, description="a published setting; keys written beside it override it"
     )
     self_align: SamplingPhase = SamplingPhase()
     method: Literal["guided", "hinted", "guided_then_hinted"] = Field(

@@ -18,7 +18,8 @@ class Rounds(Frozen):
 
     count: int = Field(1, ge=1, description="how many times to rewrite and train")
     arm: str | None = Field(
-        None, description="whose first seed is the next round's target; default: the last on rewritten data"
+        None,
+        description="arm whose first seed is the next round's target; default: the last on rewritten data",
     )
     start_from: Literal["base", "previous"] = Field(
         "base", description="what a later round trains: the original model, or the one it rewrote with"

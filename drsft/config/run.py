@@ -68,13 +68,13 @@ class Resources(Frozen):
     max_train_workers: int | None = Field(
         None,
         ge=1,
-        description="elastic training: between train_workers and so many, as the cluster has capacity",
+        description="elastic training: between train_workers and this number, as the cluster has capacity",
     )
     train_group: str | None = Field(
         None, pattern=NODE_GROUP, description="the same as rewrite_group, for the training's workers"
     )
     cpus_per_train_worker: float = Field(1, gt=0)
-    gpus_per_train_worker: float | None = Field(None, ge=0, description="null: one, where there are GPUs")
+    gpus_per_train_worker: float | None = Field(None, ge=0, description="null: one, if there are GPUs")
     max_train_failures: int = Field(3, ge=0)
     lease_wait_s: float = Field(
         0, ge=0, description="how long to wait for another driver of the same run to finish"
@@ -197,7 +197,7 @@ class RunConfig(Frozen):
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hex digits over everything that changes which records are made."""
+        """The run's fingerprint: sixteen hex digits of a hash over all settings that affect the records."""
         covered = self.model_dump(mode="json", include={"seed", "problems", "target", "rewrite"})
         if self.rewrite.grounding is None:
             del covered["rewrite"]["grounding"]  # runs of versions without this setting keep their name

@@ -10,7 +10,7 @@ __all__ = ["SamplingPhase"]
 class SamplingPhase(Frozen):
     """One phase of the cascade; `num_samples: 0` leaves the phase out."""
 
-    num_samples: int = Field(10, ge=0, description="at most so many samples for a problem")
+    num_samples: int = Field(10, ge=0, description="the most samples of a problem")
     wave_size: int = Field(5, ge=1, description="samples drawn at once; another wave only if too few passed")
     temperature: float = Field(1.0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)

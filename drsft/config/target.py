@@ -69,7 +69,7 @@ class Engine(Frozen):
     max_num_seqs: int = Field(128, ge=1, description="sequences decoded at once")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
     kv_cache_mib: int | None = Field(
-        None, ge=16, description="null: on a CPU what is needed and free, on a GPU all of it"
+        None, ge=16, description="null: on a CPU as much as is needed and free, on a GPU all of it"
     )
     enforce_eager: bool = False
     tensor_parallel_size: int = Field(1, ge=1)
@@ -109,10 +109,10 @@ class Target(Frozen):
         {}, description="variables of the template, such as enable_thinking"
     )
     thought: ThoughtMarkers | None = Field(
-        None, description="{open, close}: what marks a thought; null: what the template tells"
+        None, description="{open, close}: the markers of a thought; null: those of the template"
     )
     spelt_markers: bool = Field(
-        False, description="the model was trained with markers of its template that are no single tokens"
+        False, description="the model was trained with markers of its template that are not single tokens"
     )
     date: datetime.date | None = Field(
         None, description="for templates that write one; null: the day on which the run is first started"

@@ -28,7 +28,7 @@ class Verification(Frozen):
         5.0, gt=0, description="time limit of one verdict; beyond it the verdict is unjudged"
     )
     memory_limit_mib: int = Field(2048, ge=64, description="memory limit of one worker process")
-    require_box: bool = Field(False, description="an answer outside \\boxed{} is none")
+    require_box: bool = Field(False, description="an answer outside \\boxed{} does not count")
     relative_tolerance: float = Field(
         1e-4, ge=0, description="relative tolerance of kind numeric, to the reference"
     )

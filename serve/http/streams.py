@@ -33,7 +33,7 @@ def add_streams(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int
             **errors,
             404: {
                 **errors[401],
-                "description": "no stream has that Last-Event-ID, or it is too old; send the request anew",
+                "description": "no stream has that Last-Event-ID, or it is too old; send the request again",
             },
             200: {"content": {"text/event-stream": {}}, "description": "the events of one rewriting"},
         },
