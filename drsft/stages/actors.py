@@ -145,7 +145,7 @@ class EngineGuard:
         if not ray.get(board.engine_starts.remote(stage, self.actor_id, self.node_id)):
             raise StageError(
                 f"{stage}: the engine's process ended {MAX_TRIES} times while it started; its actor's log "
-                "says where (often it is killed for want of memory: lower what target.engine asks for)"
+                "has the reason (often memory runs out: lower the memory settings of target.engine)"
             )
 
     def ready(self) -> None:
