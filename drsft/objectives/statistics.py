@@ -25,8 +25,9 @@ __all__ = [
     "token_statistics",
 ]
 
-# Of one chunk of logits. Larger ones make better matrix products; on a CPU one buffer is used throughout.
-CPU_CHUNK_BYTES = 192 << 20
+# Of one chunk of logits; on a CPU one buffer is used throughout. Products of few tokens are slow: with a large
+# vocabulary a CPU's chunk takes more bytes, up to a limit, for the sake of them.
+CPU_CHUNK_BYTES, CPU_MOST_CHUNK_BYTES, CPU_CHUNK_TOKENS = 96 << 20, 192 << 20, 320
 GPU_CHUNK_BYTES = 256 << 20
 # What follows the product takes a few rows at a time on a CPU: their temporaries stay in its caches, and are
 # small enough for the C library to keep from one slice to the next.
@@ -120,13 +121,22 @@ def logit_chunks(hidden_ND: Tensor, head: Head, chunk_tokens: int | None) -> Ite
     """
     vocab_size, dtype = head.vocab_size, torch.promote_types(hidden_ND.dtype, torch.float32)
     if chunk_tokens is None:
-        chunk_bytes = GPU_CHUNK_BYTES if hidden_ND.is_cuda else CPU_CHUNK_BYTES
-        chunk_tokens = max(16, chunk_bytes // (dtype.itemsize * vocab_size))
+        row_bytes = dtype.itemsize * vocab_size
+        chunk_tokens = _gpu_chunk_tokens(row_bytes) if hidden_ND.is_cuda else _cpu_chunk_tokens(row_bytes)
     out = None
     if not hidden_ND.is_cuda:  # allocating memory for each chunk would cost more than the computation
         out = hidden_ND.new_empty(min(chunk_tokens, len(hidden_ND)), vocab_size, dtype=dtype)
     for start in range(0, max(len(hidden_ND), 1), chunk_tokens):
         yield head.logits(hidden_ND[start : start + chunk_tokens], out=out), start
+
+
+def _gpu_chunk_tokens(row_bytes: int) -> int:
+    return max(16, GPU_CHUNK_BYTES // row_bytes)
+
+
+def _cpu_chunk_tokens(row_bytes: int) -> int:
+    wanted = min(CPU_CHUNK_TOKENS, CPU_MOST_CHUNK_BYTES // row_bytes)
+    return max(16, wanted, CPU_CHUNK_BYTES // row_bytes)
 
 
 def row_slices(logits_CV: Tensor) -> Iterator[slice]:

@@ -2,9 +2,10 @@
 
 Every measurement is a process of its own, so that its peak memory is its own; the memory of importing torch
 and making the inputs is subtracted. "Full logits" is what a plain trainer does, including DFT's weight; it
-computes no entropy, while the fused loss does.
+computes no entropy, while the fused loss does. "PyTorch's chunks" is its own `linear_cross_entropy`, which
+chunks only with options; it is the plain cross-entropy, without weights or entropy.
 
-    python -m drsft.bench.training.loss full|fused|statistics TOKENS VOCAB HIDDEN THREADS    one measurement
+    python -m drsft.bench.training.loss full|chunks|fused TOKENS VOCAB HIDDEN THREADS    one measurement
 """
 
 import json
@@ -18,6 +19,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
+from torch.nn.functional import linear_cross_entropy
 
 from drsft.bench.subprocesses import last_json_line, run_side
 from drsft.config.objectives import Dft
@@ -54,24 +56,37 @@ class LossBench:
 
     shape: Shape
     full: tuple[Measurement, ...]
+    chunks: tuple[Measurement, ...]
     fused: tuple[Measurement, ...]
     sweep: tuple[tuple[Shape, Measurement], ...]
 
     @property
     def ratios(self) -> tuple[float, ...]:
         """Time of the fused loss divided by that of full logits, round by round."""
-        return tuple(ours.seconds / full.seconds for ours, full in zip(self.fused, self.full, strict=True))
+        return _ratios(self.fused, self.full)
+
+    @property
+    def ratios_to_chunks(self) -> tuple[float, ...]:
+        """Time of the fused loss divided by that of PyTorch's chunks, round by round."""
+        return _ratios(self.fused, self.chunks)
+
+
+def _ratios(ours: Sequence[Measurement], theirs: Sequence[Measurement]) -> tuple[float, ...]:
+    return tuple(one.seconds / other.seconds for one, other in zip(ours, theirs, strict=True))
 
 
 def bench_loss(shape: Shape, *, num_rounds: int, threads: int, with_sweep: bool = True) -> LossBench:
-    full, fused = [], []
+    full, chunks, fused = [], [], []
     for _ in range(num_rounds):
         full.append(_measured("full", shape, threads))
+        chunks.append(_measured("chunks", shape, threads))
         fused.append(_measured("fused", shape, threads))
     shapes = [Shape(tokens=tokens, vocab=shape.vocab, hidden=shape.hidden) for tokens in SWEEP_TOKENS]
     shapes += [Shape(tokens=shape.tokens, vocab=vocab, hidden=shape.hidden) for vocab in SWEEP_VOCAB]
     sweep = [(one, _measured("fused", one, threads)) for one in shapes] if with_sweep else []
-    return LossBench(shape=shape, full=tuple(full), fused=tuple(fused), sweep=tuple(sweep))
+    return LossBench(
+        shape=shape, full=tuple(full), chunks=tuple(chunks), fused=tuple(fused), sweep=tuple(sweep)
+    )
 
 
 def print_bench(bench: LossBench, console: Console | None = None) -> None:
@@ -79,7 +94,12 @@ def print_bench(bench: LossBench, console: Console | None = None) -> None:
     shape = bench.shape
     title = f"{shape.tokens:,} tokens × {shape.vocab:,} vocabulary × hidden {shape.hidden}, fp32, CPU"
     table = Table("loss and backward", "s, median", "min", "max", "MB above inputs", "loss", title=title)
-    for name, rounds in (("full logits, no entropy", bench.full), ("fused, with entropy", bench.fused)):
+    sides = {
+        "full logits, no entropy": bench.full,
+        "PyTorch's chunks, cross-entropy": bench.chunks,
+        "fused, with entropy": bench.fused,
+    }
+    for name, rounds in sides.items():
         seconds = [one.seconds for one in rounds]
         table.add_row(
             name,
@@ -87,7 +107,9 @@ def print_bench(bench: LossBench, console: Console | None = None) -> None:
             f"{max(one.mb for one in rounds):,.0f}",
             f"{rounds[0].loss:.9f}",
         )
-    table.add_row("ratio in a round", *(f"{f(bench.ratios):.2f}" for f in (statistics.median, min, max)))
+    for name, ratios in (("full logits", bench.ratios), ("PyTorch's chunks", bench.ratios_to_chunks)):
+        figures = (f"{function(ratios):.2f}" for function in (statistics.median, min, max))
+        table.add_row(f"fused, of {name} in a round", *figures)
     console.print(table)
     if bench.sweep:
         sweep = Table("fused: tokens", "vocabulary", "full logits would be, MB", "MB above inputs", "s")
@@ -114,7 +136,7 @@ def _measure(side: str, shape: Shape) -> Measurement:
     hidden_ND = torch.randn(shape.tokens, shape.hidden, generator=generator).requires_grad_()
     weight_VD = torch.randn(shape.vocab, shape.hidden, generator=generator).mul_(0.05).requires_grad_()
     labels_N = torch.randint(0, shape.vocab, (shape.tokens,), generator=generator)
-    loss_of = {"full": _full_logits, "fused": _fused}[side]
+    loss_of = {"full": _full_logits, "chunks": _pytorch_chunks, "fused": _fused}[side]
     # A small loss first, on separate tensors, loads the libraries' kernels.
     loss_of(torch.randn(8, 16).requires_grad_(), torch.randn(64, 16).requires_grad_(), labels_N[:8] % 64)
     before_mib = peak_rss_mib()
@@ -135,6 +157,13 @@ def _measure(side: str, shape: Shape) -> Measurement:
 def _full_logits(hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor) -> Tensor:
     logp_N = (hidden_ND @ weight_VD.T).log_softmax(-1).gather(-1, labels_N[:, None])[:, 0]
     return -(logp_N.detach().exp() * logp_N).mean()
+
+
+def _pytorch_chunks(hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor) -> Tensor:
+    loss: Tensor = linear_cross_entropy(
+        hidden_ND, weight_VD, labels_N, options=torch.nn.LinearCrossEntropyOptions()
+    )
+    return loss
 
 
 def _fused(hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor) -> Tensor:
