@@ -25,8 +25,8 @@ __all__ = [
     "token_statistics",
 ]
 
-# Of one chunk of logits; on a CPU one buffer is used throughout. Products of few tokens are slow: with a large
-# vocabulary a CPU's chunk takes more bytes, up to a limit, for the sake of them.
+# Of one chunk of logits; on a CPU one buffer is used throughout. Products of few tokens are slow, so with a
+# large vocabulary a CPU's chunk takes more bytes, up to a limit.
 CPU_CHUNK_BYTES, CPU_MOST_CHUNK_BYTES, CPU_CHUNK_TOKENS = 96 << 20, 192 << 20, 320
 GPU_CHUNK_BYTES = 256 << 20
 # What follows the product takes a few rows at a time on a CPU: their temporaries stay in its caches, and are

@@ -9,6 +9,7 @@ from drsft.verify.extraction.formal import boxes
 from drsft.verify.extraction.order import find_answer
 from drsft.verify.extraction.statement import FORMAL, Place
 from drsft.verify.options import VerifyOptions
+from drsft.verify.words import without_fonts
 
 __all__ = ["is_pattern", "judge_exact", "judge_regex"]
 
@@ -18,7 +19,8 @@ _MARKED = FORMAL | {Place.PHRASE}
 def judge_exact(case: Case, options: VerifyOptions) -> Verdict:
     """Returns CORRECT if the answer equals the reference except for white space.
 
-    The answer is a box, a #### mark or an "answer is"; else the whole text.
+    The answer is a box, a #### mark or an "answer is", with or without LaTeX's font commands; else the whole
+    text.
     """
     if not case.text.strip():
         return Verdict(outcome=Outcome.NO_ANSWER, reason="empty")
@@ -26,7 +28,7 @@ def judge_exact(case: Case, options: VerifyOptions) -> Verdict:
     found = find_answer(case.text, is_box_required=options.require_box)
     candidates = [case.text]
     if found is not None and found.place in _MARKED:
-        candidates.append(found.text)
+        candidates += [found.text, without_fonts(found.text)]
         if found.place is Place.PHRASE:
             candidates.append(announced_text(case.text))
     if any(" ".join(candidate.split()).rstrip(".") == wanted.rstrip(".") for candidate in candidates):

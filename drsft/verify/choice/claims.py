@@ -39,9 +39,11 @@ _STATED = re.compile(
     rf"(?:{_VERB}|[-–—](?=\s)|(?(noun)(?=\s?[(（])|(?!))|(?<=】)|(?<=答案)\s*(?=[A-Z]))"
     r"|\b(?:choose|pick|select|chose|go with|opt for)\b"
     r"|而是|ではなく|\bsondern\b|(?<![不误错未没若可能要候])选(?:择|出)?(?!项|择|出|手|取|用|修)|####)"
+    r"(?:\s+not\s+(?:option\s+|choice\s+)?\(?[A-Z]\)?,?\s+but\s+(?:rather\s+)?)?"
     rf"{_FILLER}(?:{_STATED_LIST}|{_COMPACT})",
     re.IGNORECASE,
 )
+_IS_QUESTION = re.compile(r"[\s)\]*_'\"$.]*[?？]")
 _IS_ANSWER = re.compile(
     rf"{_STATED_LIST}\s*(?:[)\]*_'\"$]*\s*)?(?:(?:is|are)\s+(?:therefore\s+|thus\s+|indeed\s+)?"
     r"(?:the\s+)?(?:correct|right|best|true|answer)\b(?!\s+(?:that|to say))|it is\b(?=\W*$)"
@@ -124,7 +126,8 @@ def _announcements(text: str, *, asks_for_wrong: bool) -> Iterator[_Claim]:
         is_taken_back = not asks_for_wrong and _REJECTS.match(text, match.end())
         is_by_others = match["noun"] is None and _BY_OTHERS.search(text[: match.start()][-40:])
         is_list = letters == "A" and _LISTS_OPTIONS.match(text, match.end())
-        if not is_taken_back and not is_by_others and not is_list:
+        is_question = _IS_QUESTION.match(text, match.end())
+        if not (is_taken_back or is_by_others or is_list or is_question):
             yield _Claim(match.start(), _letters_in(letters))
 
 

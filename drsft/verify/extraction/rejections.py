@@ -13,7 +13,10 @@ _REJECTED = re.compile(
     rf"({_NOT}\s*(?:(?:equal\s+to|be|the\s+value|etwa|exactly|really|necessarily)\s+)?\*{{0,2}}){_VALUE}",
     re.IGNORECASE,
 )
-_REJECTED_AFTER = re.compile(rf"{_VALUE}(?=\s*(?:ではな|じゃな|이\s?아니|가\s?아니))")
+_REJECTED_AFTER = re.compile(
+    rf"{_VALUE}(?=\s*(?:ではな|じゃな|이\s?아니|가\s?아니)"
+    r"|\s+(?:leaves?\s+out|(?:ignor|omit|forget|neglect|overlook)s|would\s+(?:ignore|omit|forget|leave\s+out))\b)"
+)
 _SUPPOSED = re.compile(
     r"\b(?:(?:thought|guessed|assumed|expected|supposed|hoped|believed)(?:\s+that)?|if|whether|suppose)"
     r"\s+(?:(?:the|my|our)\s+)?$",

@@ -70,21 +70,21 @@ def _same_chains(reference: Chain, answer: Chain, same: Comparison) -> Agreement
 
 
 def _may_be_same_name(first: Node, second: Node, *, is_constant: bool) -> bool:
-    """Returns whether names may differ: A = 5 is B = 5, but f(2) = 5 is not f(3) = 5, nor a_1 = 5 a_2 = 5."""
+    """Returns whether names may differ: A = 5 is B = 5, but f(2) = 5 is not f(3) = 5, nor a_1 = 5 S_1 = 5."""
     calls = [node for node in (first, second) if isinstance(node, Call)]
     functions = [node for node in calls if node.name.startswith("apply ")]
     if first == second:
         return True
     if len(functions) == 2 and (not any(map(free_symbols, functions)) or any(map(_is_of_event, functions))):
         return False
+    if len({node.name for node in functions}) > len({node.name[: len("apply f")] for node in functions}):
+        return False  # f^{-1} and f' are not f
     if len(functions) == 1 and isinstance(first, Sym) | isinstance(second, Sym):
         return not is_constant  # y = 2x is f(x) = 2x, but x = 6 is not E(X) = 6
     if not (free_symbols(first) and free_symbols(second)):
         return True
     if not (isinstance(first, Call) or isinstance(second, Call)):
-        stems = [re.fullmatch(r"(.+)_(\d+)", node.name) for node in (first, second) if isinstance(node, Sym)]
-        both = [stem for stem in stems if stem is not None]
-        return len(both) < 2 or both[0][1] != both[1][1]
+        return not all(isinstance(node, Sym) and re.search(r"_\d+$", node.name) for node in (first, second))
     if not functions:
         return False
     arguments = [argument for node in functions for argument in node.args]
