@@ -16,6 +16,8 @@ from drsft.records import stable_seed
 
 __all__ = ["RowOrder", "micro_batches"]
 
+NEAR = 1.005  # of the mean: a longest part that no exchange need make shorter
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowOrder:
@@ -74,16 +76,51 @@ def micro_batches(
 
 
 def _balanced(rows: Sequence[int], length_of: Mapping[int, int], num_parts: int) -> list[list[int]]:
-    """Returns the rows in parts of nearly equal length: the longest row first, each into the shortest
-    part.
+    """Returns the rows in parts of nearly equal length, the longest row of a part first.
+
+    The longest row first, each goes into the shortest part; then rows are exchanged, which matters where a
+    part has few.
     """
-    members: list[list[int]] = [[] for _ in range(num_parts)]
+    ordered = sorted(rows, key=lambda row: (-length_of[row], row))
+    part_of: list[int] = []
     filled = [(0, part) for part in range(num_parts)]  # a heap
-    for row in sorted(rows, key=lambda row: (-length_of[row], row)):
+    for row in ordered:
         num_tokens, part = heapq.heappop(filled)
-        members[part].append(row)
+        part_of.append(part)
         heapq.heappush(filled, (num_tokens + length_of[row], part))
+    lengths = np.array([length_of[row] for row in ordered], dtype=np.int64)
+    members: list[list[int]] = [[] for _ in range(num_parts)]
+    for row, part in zip(
+        ordered, _exchanged(np.array(part_of, dtype=np.int64), lengths, num_parts), strict=True
+    ):
+        members[part].append(row)
     return members
+
+
+def _exchanged(part_of: NDArray[np.int64], lengths: NDArray[np.int64], num_parts: int) -> NDArray[np.int64]:
+    """Returns the rows' parts after exchanges that make the longest part shorter, until it is near the mean.
+
+    The longest gives one row, and takes a shorter one or none. The sum of the parts' squares falls each time,
+    so this ends.
+    """
+    part_of, nothing = part_of.copy(), np.arange(num_parts)  # what a part gives that only takes
+    totals = np.bincount(part_of, lengths, num_parts).astype(np.int64)
+    while totals.max() * num_parts > NEAR * totals.sum():
+        longest = int(totals.argmax())
+        given = np.flatnonzero(part_of == longest)
+        other = np.concatenate([part_of, nothing])
+        less = lengths[given, None] - np.concatenate([lengths, np.zeros_like(nothing)])
+        longer = np.maximum(totals[longest] - less, totals[other] + less)
+        longer[:, other == longest] = totals[longest]
+        place, taken = np.unravel_index(longer.argmin(), longer.shape)
+        if longer[place, taken] >= totals[longest]:
+            break
+        totals[longest] -= less[place, taken]
+        totals[other[taken]] += less[place, taken]
+        part_of[given[place]] = other[taken]
+        if taken < len(part_of):
+            part_of[taken] = longest
+    return part_of
 
 
 def _num_tokens(rows: Sequence[int], length_of: Mapping[int, int]) -> int:

@@ -154,22 +154,25 @@ def test_a_row_above_the_limit_is_a_forward_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("num_ranks", "one_a_row"), [(2, False), (8, False), (16, False), (2, True), (4, True), (8, True)]
-)
+    ("batch_rows", "num_ranks", "one_a_row", "most"),
+    [(128, 2, False, 1.01), (128, 8, False, 1.01), (128, 16, False, 1.01), (128, 2, True, 1.01),
+     (128, 8, True, 1.01), (128, 16, True, 1.02), (64, 16, True, 1.06), (32, 8, True, 1.08)],
+)  # fmt: skip
 def test_ranks_have_nearly_equal_tokens_at_the_lengths_of_grade_school_problems(
-    num_ranks: int, one_a_row: bool
+    batch_rows: int, num_ranks: int, one_a_row: bool, most: float
 ) -> None:
+    """Of every step; the last two have four texts a rank, and once one of 0.93 of the mean alone."""
     rows = pack(draw_examples(num=8_000), seq_len=1024, one_a_row=one_a_row)
-    order = RowOrder(num_rows=len(rows), batch_rows=128, num_epochs=1, seed=0)
-    for step in range(len(rows) // 128):  # the last step of an epoch may have fewer rows than there are ranks
+    order = RowOrder(num_rows=len(rows), batch_rows=batch_rows, num_epochs=1, seed=0)
+    shares = []
+    for step in range(len(rows) // batch_rows):  # an epoch's last step may have fewer rows than ranks
         indices = order.rows_of(step)
+        lengths = rows.row_lengths(indices)
         totals = [
-            rows.num_tokens([row for batch in share for row in batch])
-            for share in (
-                micro_batches(
-                    indices, rows.row_lengths(indices), rank=rank, num_ranks=num_ranks, most_tokens=2048
-                )
-                for rank in range(num_ranks)
-            )
+            sum(rows.num_tokens(batch) for batch in batches)
+            for rank in range(num_ranks)
+            if (batches := micro_batches(indices, lengths, rank=rank, num_ranks=num_ranks, most_tokens=2048))
         ]
-        assert max(totals) <= 1.05 * rows.num_tokens(indices) / num_ranks
+        shares.append(max(totals) * num_ranks / lengths.sum())
+    print(f"{batch_rows} rows on {num_ranks}: at most {max(shares):.3f}, on average {np.mean(shares):.3f}")
+    assert max(shares) <= most
