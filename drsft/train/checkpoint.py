@@ -142,6 +142,7 @@ def load(
     store: Store, model: nn.Module, optimiser: torch.optim.Optimizer, *, step: int, world: World
 ) -> None:
     """Loads a committed state. All processes call it."""
+    _begin_state(optimiser)
     state = _state(model, optimiser)
     load_tensors(state, store.within(_CHECKPOINTS.step(step)), is_alone=world.size == 1)
     set_model_state_dict(model, state["model"], options=_OPTIONS)
@@ -150,6 +151,21 @@ def load(
         model, optimiser, {**state["optimiser"], "param_groups": groups}, options=_OPTIONS
     )
     world.barrier()  # no process may delete files that another still reads
+
+
+def _begin_state(optimiser: torch.optim.Optimizer) -> None:
+    """Gives each parameter that has none the state that AdamW gives it in its first step, in zeros.
+
+    torch would make that step, with gradients of all parameters at once, a third of a process's share.
+    """
+    for group in optimiser.param_groups:
+        for parameter in group["params"]:
+            if parameter.requires_grad and parameter not in optimiser.state:
+                optimiser.state[parameter] = {
+                    "step": torch.zeros((), device=parameter.device if group["fused"] else "cpu"),
+                    "exp_avg": torch.zeros_like(parameter),
+                    "exp_avg_sq": torch.zeros_like(parameter),
+                }
 
 
 def read_beside(store: Store, name: str, *, step: int, world: World) -> bytes | None:

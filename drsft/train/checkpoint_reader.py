@@ -28,7 +28,7 @@ from drsft.storage import Store
 __all__ = ["load_tensors"]
 
 _INDEX_KEY = ".metadata"  # where torch's FileSystemWriter puts it
-RANGE_BYTES = 16 << 20  # of one read of small tensors
+RANGE_BYTES = 4 << 20  # of one read of small tensors
 _METADATA = "torch.distributed.checkpoint.metadata"
 _ALLOWED = {
     *((_METADATA, name) for name in ("Metadata", "MetadataIndex", "StorageMeta", "TensorProperties")),
@@ -120,10 +120,11 @@ class _Reader(StorageReader):
     def read_data(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
         for key, items in self._ranges(plan.items):
             start, end = self._span(items[0])[0], self._span(items[-1])[1]
-            data = memoryview(self._store.read_range(key, start=start, length=end - start))
+            data = self._store.read_range(key, start=start, length=end - start)
             for item in items:
-                first, last = self._span(item)
+                first, last = self._span(item)  # of a whole range BytesIO makes no copy, nor does the slice
                 _read_item(item, BytesIO(data[first - start : last - start]), planner)
+            del data  # before the next range is there
         done = Future[None]()
         done.set_result(None)
         return done

@@ -23,7 +23,7 @@ from tests.support.memory import peak_bytes, restart_peak
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
 
-NUM_WORKERS, SIZE, NUM_LAYERS = 4, 1024, 16
+NUM_WORKERS, SIZE, NUM_LAYERS = 4, 2048, 16  # shares of 201 MB, beside which buffers are small
 STATE_BYTES = 3 * 4 * NUM_LAYERS * SIZE * (SIZE + 1)  # weights and AdamW's two moments in fp32
 
 
@@ -118,7 +118,7 @@ def test_a_process_reads_its_share_and_needs_little_beside_it(url: str, tmp_path
         print(f"rank {rank}: read {found['read'] / share:.3f}, peak {found['peak'] / share:.3f} of its share")
         assert found["sums"] == saved["sums"]
         assert found["read"] <= 1.1 * share
-        assert found["peak"] < STATE_BYTES, "no process holds the whole, whatever buffers of parts it has"
+        assert found["peak"] <= 1.5 * share
 
 
 UPLOAD = """

@@ -69,3 +69,23 @@ def test_the_best_stays_beside_the_newest(tmp_path: Path) -> None:
         checkpointer.save(*trained(), step=step, score=score)
     checkpointer.finish()
     assert [commit.step for commit in commits(store)] == [2, 4, 5]
+
+
+@pytest.mark.parametrize("is_fused", [True, False])
+def test_a_resume_begins_with_the_state_of_a_first_step(is_fused: bool) -> None:
+    def made() -> tuple[nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        model = nn.Linear(3, 2)
+        model.bias.requires_grad_(False)
+        return model, torch.optim.AdamW(model.parameters(), fused=is_fused)
+
+    (stepped, theirs), (begun, ours) = made(), made()
+    stepped(torch.ones(1, 3)).sum().backward()
+    theirs.step()
+    checkpoint._begin_state(ours)
+    wanted, found = theirs.state_dict()["state"], ours.state_dict()["state"]
+    assert found.keys() == wanted.keys()
+    for index, values in wanted.items():
+        for name, tensor in values.items():
+            assert (found[index][name].shape, found[index][name].dtype) == (tensor.shape, tensor.dtype), name
+    assert begun.weight.grad is None
