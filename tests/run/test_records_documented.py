@@ -87,7 +87,7 @@ def test_the_documented_metadata_is_in_the_file(shard: Path) -> None:
     assert metadata[b"drsft.schema_version"] == b"3"
     assert metadata[b"drsft.vllm_version"] == b"1.2"
     assert metadata[b"drsft.target_model"] == b"m"
-    assert "Schema version 3." in PAGE
+    assert "The schema's version is 3." in PAGE
     names = re.findall(r"`(drsft\.\w+)`", PAGE)
     assert {key.decode() for key in metadata if key.startswith(b"drsft.")} <= set(names)
 
