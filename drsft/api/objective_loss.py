@@ -66,7 +66,8 @@ def _check(arm: Arm) -> None:
         raise ConfigError("objective_loss: guards.exempt_texts needs the run's tokenizer; use drsft train")
     if getattr(arm.objective, "warmup_ratio", 0) or getattr(arm.objective, "transition_ratio", 0):
         raise ConfigError(
-            f"objective_loss: {kind} with a warm-up has to know the step; use drsft.objective_trainer"
+            f"objective_loss: {kind} changes with the step (warmup_ratio or transition_ratio), which a loss "
+            "function is not told; use drsft.objective_trainer"
         )
 
 

@@ -53,9 +53,10 @@ def browse(
     show_heat: bool = False,
     console: Console,
 ) -> None:
-    """Prints the run's summary, then the first `limit` records that match. Raises InputError without records.
+    """Prints the run's summary, then the first `limit` records that match the filters.
 
-    It reads only the shards needed to reach the limit. `show_heat` needs the run's gap report (InputError).
+    It reads only the shards needed to reach the limit. Raises InputError if the run has no records yet, or if
+    `show_heat` is set and it has no gap report.
     """
     run.check_has_records()
     plan, summaries = run.plan(), run.summaries()

@@ -10,8 +10,9 @@ __all__ = ["Rounds"]
 
 
 class Rounds(Frozen):
-    """How many rounds there are, and which arm's model is the next target; `rounds: 3` is short for `rounds:
-    {count: 3}`.
+    """How often a run rewrites and trains; `rounds: 3` is short for `rounds: {count: 3}`.
+
+    In a later round the target, which does the rewriting, is a model that the round before has trained.
 
     These settings do not change the run's name, so rounds can be added to a run later.
     """

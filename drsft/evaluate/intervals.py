@@ -72,8 +72,9 @@ def crossed_mean(values_SP: FloatArray, *, num_samples: int) -> Estimate:
 
 
 def problems_variance(values_P: FloatArray) -> float:
-    """Returns the variance of the mean over problems, MS_problems / (S P), from the means over seeds.
+    """Returns the variance of the mean of `values_P`, the problems' means over seeds.
 
+    In the analysis of variance with S seeds and P problems it is MS_problems / (S P).
     With one problem it is 0.25, the largest variance that a share can have.
     """
     return float(values_P.var(ddof=1)) / len(values_P) if len(values_P) > 1 else 0.25

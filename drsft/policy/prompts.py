@@ -264,7 +264,7 @@ class Prompter:
         return self._prompt(self.prompts.plain, problem)
 
     def guided(self, problem: Problem) -> tuple[int, ...]:
-        """Returns the prompt that shows the demonstration."""
+        """Returns the token ids of the prompt that shows the expert's solution."""
         return self._prompt(self.prompts.guided, problem)
 
     def answered(self, problem: Problem) -> tuple[int, ...]:

@@ -41,9 +41,10 @@ class ProblemSlot:
 class TokenBudget:
     """The token budget of a shard; `num_tokens` None means no limit.
 
-    All problems of a shard are in flight at once, so a wave first reserves the most tokens that it can use.
-    It waits, first come first served, until others have released what they did not need. Only a wave that
-    runs alone may start with less than that, so the limit is exceeded by less than one wave.
+    A wave is the samples that one problem requests at once. All problems of a shard are in flight together,
+    so a wave first reserves the most tokens that it can use. If they are not free, it waits in order of
+    arrival until other waves have released what they did not need. Only a wave that runs alone may start
+    with fewer tokens than it can use, so the limit is exceeded by less than one wave.
     """
 
     def __init__(self, num_tokens: int | None) -> None:

@@ -13,7 +13,7 @@ __all__ = ["NO_EVENTS", "CascadeEvents", "NoEvents"]
 
 
 class CascadeEvents(Protocol):
-    """A listener to one problem's cascade, or to those of several problems at once.
+    """Listens to the cascade (the phases in which a problem is sampled) of one or several problems.
 
     Its methods are called in the cascade's event loop, in the order of what happens, and must return at once.
     Within a problem, a sample is identified by its phase and its index in that phase.

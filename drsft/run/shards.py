@@ -173,10 +173,10 @@ def _is_damaged(store: Store, folder: ShardFolder, shard: str) -> bool:
 
 
 def remove_unnamed(store: Store) -> int:
-    """Removes uncommitted data of committed shards, which killed writers left anywhere in the store.
+    """Removes data of committed shards that their commits do not name: killed writers leave it behind.
 
-    Returns the number of removed objects. A commit is never replaced, so no commit will ever name one of
-    them.
+    Returns the number of removed objects. No commit will ever name one of them, since a commit is never
+    replaced.
     """
     objects: defaultdict[tuple[ShardFolder, str], set[str]] = defaultdict(set)
     for key in store.keys(""):

@@ -274,8 +274,8 @@ class _Finder:
         if candidates:
             return self._choose(Role.REFERENCE, candidates)
         raise InputError(
-            f"no field holds a reference answer, and solutions state none (there are: {self.names:.300}); "
-            "name it: --answer FIELD, or let a model judge: --kind judge "
+            "no field holds a reference answer, and the solutions state none; the fields are "
+            f"{self.names:.300}; name the answer's with --answer FIELD, or let a model judge: --kind judge "
             "'rewrite.verification.judge={model: …, url: …}'"
         )
 

@@ -157,8 +157,10 @@ class EngineGuard:
 
     @asynccontextmanager
     async def work(self, name: str) -> AsyncIterator[Permit]:
-        """Yields whether to do this work: FREE, IN_PARTS or NEVER. A StageError in the block exits the
-        process.
+        """Yields how to do this work: FREE, as a whole; IN_PARTS, since it killed engines too often; NEVER.
+
+        Work that was there when an engine died first waits until no other such work runs. A StageError in the
+        block ends the process.
         """
         permit = await self._begin(name, is_alone=False)
         if permit is not Permit.ALONE:

@@ -167,7 +167,7 @@ def test_what_a_trainer_cannot_do_is_refused_in_a_line(given: dict[str, Any], me
 def test_what_logits_alone_do_not_tell_is_refused(kind: str) -> None:
     with pytest.raises(ConfigError, match="compares with another model"):
         drsft.objective_loss(kind)
-    with pytest.raises(ConfigError, match="has to know the step"):
+    with pytest.raises(ConfigError, match="changes with the step"):
         drsft.objective_loss({"kind": "idft", "warmup_ratio": 0.1})
 
 

@@ -1,7 +1,7 @@
-"""Checks the blocks of a fixtures file besides its cases: alignment, normalisation, selection, EMA, Hinted
-Decoding.
+"""Checks the parts of a fixtures file that are not cases of losses.
 
-Each is checked by the code that does the work in a run.
+Such a part is called a block and has a key of its own at the top of the file: alignment, normalisation,
+selection, EMA or Hinted Decoding. Its expected values are compared with what the code of a run computes.
 """
 
 import asyncio

@@ -72,7 +72,7 @@ def check_losses(path: Path) -> LossReport:
                 raise InputError(f"case {case.name!r}, method {name!r}: cannot be read: {error}") from error
     findings += block_findings(tree)
     if not (findings or of_methods or unknown):
-        raise InputError(f"{path}: nothing to check: neither cases nor any of {', '.join(BLOCKS)}")
+        raise InputError(f"{path}: nothing to check; it needs entries under cases, or {' or '.join(BLOCKS)}")
     return LossReport(findings=tuple(findings), of_methods=tuple(of_methods), unknown=tuple(unknown))
 
 

@@ -29,12 +29,15 @@ def begins_as_arrow(stream: Stream) -> bool:
 
 
 def read_parquet(stream: Stream, problems: Problems) -> Iterator[Row | BadRow]:
-    """Yields the rows of a Parquet file."""
+    """Yields the rows of a Parquet file; raises InputError if it is none.
+
+    A row of it is never bad by itself, and `problems` is not used: all formats have the same signature.
+    """
     yield from _rows(stream, "Parquet", lambda file: pq.ParquetFile(file).iter_batches(batch_size=BATCH_ROWS))
 
 
 def read_arrow(stream: Stream, problems: Problems) -> Iterator[Row | BadRow]:
-    """Yields the rows of an Arrow file or stream."""
+    """Yields the rows of an Arrow file or stream; otherwise as `read_parquet`."""
     is_file = stream.head_bytes.startswith(_FILE)
     yield from _rows(stream, "Arrow", _batches_of_file if is_file else pa.ipc.open_stream)
 

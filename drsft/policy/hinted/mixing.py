@@ -91,9 +91,10 @@ def mixing_weight(normalised_entropy_B: Tensor, schedule: Schedule) -> Tensor:
 def sampling_logprobs(
     logprobs_BV: Tensor, *, temperature: float, top_p: float, temperature_first: bool = False
 ) -> Tensor:
-    """Returns the log-probs to draw from: top-p of the mixture, then temperature, as in the authors' demo.
+    """Returns the log-probs to draw from; `logprobs_BV` are those of the mixture of plain and hinted prompt.
 
-    `temperature_first` is vLLM's order: the nucleus is taken after temperature. Temperature 0 is greedy: the
+    Top-p comes first and temperature second, as in the demo of Hinted Decoding's authors; `temperature_first`
+    is vLLM's order. Temperature 0 is greedy: the
     most likely token (the first of equals) has log-prob 0.
     """
     if temperature == 0:

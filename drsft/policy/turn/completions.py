@@ -54,8 +54,9 @@ class CompletionCodec:
         return self._behind_prompt(whole, encoder.encode(whole))
 
     def whole(self, pieces: Sequence[TurnPiece]) -> str | None:
-        """Returns the prompt's end and a completion as one text; None if its pieces must be encoded one by
-        one.
+        """Returns the prompt's end and a completion as one text, to be encoded together.
+
+        Returns None if a piece of text contains a special token's text: then pieces are encoded one by one.
         """
         if any(piece.is_text and self._encoder.special.search(piece.text) for piece in pieces):
             return None

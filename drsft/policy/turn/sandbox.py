@@ -21,6 +21,7 @@ __all__ = ["Conversation", "Renderings", "render_within_limits"]
 LIMIT_S = 5  # of processor time; a template of the hub takes 0.1
 LIMIT_BYTES = 1 << 30
 START_S = 100  # more of the clock, on a busy machine
+_SIMPLER = "set target.chat_template to a simpler one"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +84,7 @@ def _answer(work: str, limit_s: int) -> str:
         )
     except subprocess.TimeoutExpired:
         raise ModelError(
-            f"its chat template takes more than {limit_s + START_S} s to render one line"
+            f"its chat template takes more than {limit_s + START_S} s to render one line; {_SIMPLER}"
         ) from None
     match done.returncode:
         case 0:
@@ -91,8 +92,10 @@ def _answer(work: str, limit_s: int) -> str:
         case rendering.REFUSED:
             raise ModelError(f"its chat template fails: {done.stdout.strip()}; set target.chat_template")
         case rendering.TOO_LARGE:
-            raise ModelError(f"its chat template takes more than {LIMIT_BYTES >> 20} MiB to render one line")
+            raise ModelError(
+                f"its chat template takes more than {LIMIT_BYTES >> 20} MiB to render one line; {_SIMPLER}"
+            )
         case _:  # killed at the limit of time
             raise ModelError(
-                f"its chat template takes more than {limit_s} s of processor time to render one line"
+                f"its chat template takes more than {limit_s} processor seconds to render a line; {_SIMPLER}"
             )

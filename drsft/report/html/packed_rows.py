@@ -28,8 +28,9 @@ class PackedRows:
 
 
 def pack_rows(rows: Iterable[BrowsedRow], *, max_bytes: int = MAX_BYTES) -> PackedRows:
-    """Returns the first rows, packed, as many as fit into `max_bytes`; at most a third of the bytes is for
-    attempts.
+    """Packs the first rows until they take `max_bytes` compressed; the last ones may exceed it a little.
+
+    Once a third of `max_bytes` is used, rows are packed without the texts of their attempts.
     """
     compressor = zlib.compressobj(level=6, wbits=GZIP)
     packed = bytearray(compressor.compress(b"["))
