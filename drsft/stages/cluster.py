@@ -67,8 +67,7 @@ def check_resources(resources: Resources, stages: Sequence[str]) -> None:
         is_used = stage in stages or (stage == "rewrite" and {"gap", "evaluate"} & set(stages))
         if is_used and wanted > has.get(kind, 0):
             raise SetupError(
-                f"{key}: the {stage} stage needs {wanted:g} {kind}, and this machine has "
-                f"{has.get(kind, 0):g}; lower it"
+                f"{key}: {wanted:g} {kind} are needed, and this machine has {has.get(kind, 0):g}; lower it"
             )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from drsft.bench.hinted.peer_loop import decode_one_by_one
+from drsft.bench.hinted.peer_loop import decode_by_default
 from drsft.bench.subprocesses import last_json_line, run_side
 from drsft.config import Constant, Linear, Mixing, Rewrite, SamplingPhase
 from drsft.policy.cache_size import model_shape
@@ -154,18 +154,7 @@ def hinted(scene: Scene) -> list[Row]:
         texts = [(getattr(one, side), done) for one, done in zip(contexts, completions, strict=True)]
         rows.append(_scored_again(scene, "hinted", scene.model, texts[:64], of=f"{side[:-4]} alone"))
     model, few = load_model(scene.target), 4
-    by_loop = [
-        decode_one_by_one(
-            model,
-            one,
-            beta=Linear().beta,
-            marker="\\boxed{",
-            max_tokens=max_tokens,
-            stop_ids=frozenset(prompter.turn.end_token_ids),
-            decode=prompter.decode,
-        )
-        for one in contexts[:few]
-    ]
+    by_loop = [decode_by_default(model, prompter, one, max_tokens=max_tokens) for one in contexts[:few]]
     num_equal = sum(one.token_ids == ids for one, ids in zip(mixed, by_loop, strict=False))
     is_kept = num_equal == few if scene.is_toy else None  # bf16 decides near ties differently
     found = f"{num_equal} of {few}"

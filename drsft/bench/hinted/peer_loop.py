@@ -11,9 +11,26 @@ from typing import Any
 
 import torch
 
+from drsft.config import Linear
 from drsft.policy.hinted.protocol import Contexts
+from drsft.policy.prompts import Prompter
 
-__all__ = ["decode_one_by_one"]
+__all__ = ["decode_by_default", "decode_one_by_one"]
+
+
+def decode_by_default(
+    model: Any, prompter: Prompter, contexts: Contexts, *, max_tokens: int
+) -> tuple[int, ...]:
+    """Returns the greedy continuation of one problem with the schedule and the marker of a default Mixing."""
+    return decode_one_by_one(
+        model,
+        contexts,
+        beta=Linear().beta,
+        marker="\\boxed{",
+        max_tokens=max_tokens,
+        stop_ids=frozenset(prompter.turn.end_token_ids),
+        decode=prompter.decode,
+    )
 
 
 @torch.inference_mode()

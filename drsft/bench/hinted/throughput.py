@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from drsft.bench.hinted.peer_loop import decode_one_by_one
+from drsft.bench.hinted.peer_loop import decode_by_default
 from drsft.bench.models import EMBEDDED, ModelUse, bench_model
 from drsft.config import EMBEDDED_PROMPTS, Constant, Engine, Linear, Mixing, Problems, Target
 from drsft.intake.problems import Intake, read_problems
@@ -101,7 +101,9 @@ def _bench(
         freeze_heap()  # as every rewriting actor does
         for _ in range(num_rounds):
             started_s = time.perf_counter()
-            alone = [_one_by_one(model, prompter, one) for one in contexts[:num_alone]]
+            alone = [
+                decode_by_default(model, prompter, one, max_tokens=MAX_TOKENS) for one in contexts[:num_alone]
+            ]
             speeds["one by one"].append(_speed(alone, started_s))
             for name, engine in engines.items():
                 started_s = time.perf_counter()
@@ -157,18 +159,6 @@ def _greedy() -> Sampling:
 
 def _speed(found: Sequence[Sequence[int]], started_s: float) -> float:
     return sum(map(len, found)) / (time.perf_counter() - started_s)
-
-
-def _one_by_one(model: Any, prompter: Prompter, contexts: Contexts) -> tuple[int, ...]:
-    return decode_one_by_one(
-        model,
-        contexts,
-        beta=Linear().beta,
-        marker="\\boxed{",
-        max_tokens=MAX_TOKENS,
-        stop_ids=frozenset(prompter.turn.end_token_ids),
-        decode=prompter.decode,
-    )
 
 
 def _decode_all(

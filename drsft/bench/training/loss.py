@@ -30,7 +30,6 @@ from drsft.process.memory import peak_rss_mib
 
 __all__ = ["LossBench", "Measurement", "Shape", "bench_loss", "print_bench"]
 
-MAX_MB, MAX_RATIO = 500, 0.55  # the bar for the fused loss at the first shape
 SWEEP_TOKENS = (1024, 4096, 16384, 32768)
 SWEEP_VOCAB = (8192, 32768, 152064)
 

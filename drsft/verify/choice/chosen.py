@@ -1,7 +1,7 @@
 """Finds the letters that a text chooses, in this order of trust:
 
-1. a formal statement (box, tag, field, mark) that names letters; a box only where none are announced, or
-   with letters alone behind the last announcement;
+1. a formal statement (box, tag, field, mark) that names letters. If letters are announced, too, a box counts
+   only with letters alone behind the last announcement, and a mark only if no options are discussed;
 2. the last announcement ("the answer is (C)", 故选C), or "C is correct" where none is announced;
 3. options discussed one by one, of which one is called right;
 4. letters alone, a text that opens with its letter, a small letter at the end;
