@@ -84,6 +84,12 @@ class Resources(Frozen):
         ge=0,
         description="after SIGTERM: how long running work may take to be committed",
     )
+    stalled_after_s: float | None = Field(
+        1800,
+        gt=0,
+        description="a rewriting actor with work is replaced when for so long no engine has made a step and "
+        "no sample has begun, ended or been judged; null: never",
+    )
     dashboard_port: int | None = Field(
         None, ge=1, le=65535, description="show Ray's dashboard of a local cluster on this loopback port"
     )

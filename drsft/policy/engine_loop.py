@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from drsft.errors import InputError, StageError
 
@@ -25,6 +25,7 @@ __all__ = [
     "EngineRequest",
     "Settled",
     "SteppedEngine",
+    "Stepping",
     "check_token_ids",
     "first_line",
     "refusal",
@@ -88,6 +89,14 @@ class SteppedEngine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Stepping(Protocol):
+    """What an engine steps for: `busy_s`, the seconds spent in steps so far, grows with each step."""
+
+    @property
+    def busy_s(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,11 @@ import asyncio
 import logging
 import os
 import re
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import ray
@@ -18,6 +19,7 @@ from drsft.config import Resources, RunConfig, Target
 from drsft.errors import DrsftError, StageError
 from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.policy.vllm.start_phases import EnginePhase
+from drsft.process.exhaustion import end_where_exhausted, is_exhausted
 from drsft.stages.engine_deaths import MAX_TRIES, Permit
 from drsft.stages.row_search import Culprit
 from drsft.verify.pool import VerifierPool
@@ -41,6 +43,7 @@ __all__ = [
 ]
 
 GROUP_LABEL = "drsft.io/group"  # of a Ray node; k8s/ and cluster/ give it to their groups of workers
+DEATH_LIMIT_S = 15  # for telling the board about it
 
 _ERROR_LINE = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception)\b.*: ")
 _DRSFT_ERROR = re.compile(r"drsft\.errors\.(\w+): (.+)")
@@ -138,10 +141,11 @@ class EngineGuard:
 
     def __init__(self, board: Any, stage: str) -> None:
         self._board, self._stage = board, stage
-        self._one_suspect, self._dying = asyncio.Lock(), threading.Lock()
+        self._one_suspect, self._dying = asyncio.Lock(), threading.RLock()
         context = ray.get_runtime_context()
         self.actor_id: str = context.get_actor_id()
         self.node_id: str = context.get_node_id()
+        end_where_exhausted(self._end)
         if not ray.get(board.engine_starts.remote(stage, self.actor_id, self.node_id)):
             raise StageError(
                 f"{stage}: the engine's process ended {MAX_TRIES} times while it started; its actor's log "
@@ -160,7 +164,7 @@ class EngineGuard:
         """Yields how to do this work: FREE, as a whole; IN_PARTS, since it killed engines too often; NEVER.
 
         Work that was there when an engine died first waits until no other such work runs. A StageError in the
-        block ends the process.
+        block ends the process, and so does a lack of memory or threads.
         """
         permit = await self._begin(name, is_alone=False)
         if permit is not Permit.ALONE:
@@ -203,18 +207,36 @@ class EngineGuard:
         try:
             yield
         except StageError as error:
-            await asyncio.to_thread(self._die, error)
+            self._die(error)
+        except Exception as error:
+            if is_exhausted(error):
+                self._end(error)
+            raise
         finally:
             self._board.work_ends.remote(self._stage, self.actor_id, name)
+
+    def end_stalled(self, limit_s: float) -> NoReturn:
+        self._die(
+            StageError(f"it had work and got no further for {limit_s:g} s; its actor's log has the stacks")
+        )
+
+    def _end(self, error: BaseException) -> NoReturn:
+        cause = f"its process has no more memory or threads ({type(error).__name__}: {error})"
+        self._die(StageError(cause))
 
     def _die(self, error: StageError) -> NoReturn:
         """Exits the process: an exception would make Ray retry on the same actor, with its dead engine (ray
         #60145).
+
+        It starts no thread and awaits nothing, which may be what has just failed.
         """
-        with self._dying:  # all work in flight gets here at once
-            logging.getLogger("drsft").error("%s: %s", self._stage, error)
-            with suppress(ray.exceptions.RayError):
-                ray.get(self._board.engine_dies.remote(self._stage, self.actor_id, str(error)), timeout=5)
+        signal.alarm(DEATH_LIMIT_S)  # the kernel ends it if what follows hangs, too
+        try:
+            with self._dying:  # another thread may do the same
+                logging.getLogger("drsft").error("%s: %s", self._stage, error)
+                told = self._board.engine_dies.remote(self._stage, self.actor_id, str(error))
+                ray.get(told, timeout=5)
+        finally:
             os._exit(1)
 
 

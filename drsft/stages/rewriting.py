@@ -13,6 +13,7 @@ from drsft import __version__
 from drsft.config import RunConfig, Target
 from drsft.errors import DrsftError, StageError
 from drsft.intake.planning import Planning
+from drsft.policy.engine_loop import Stepping
 from drsft.policy.engines import build_engines
 from drsft.policy.hinted.protocol import HintedDecoder
 from drsft.policy.prompts import Prompter
@@ -22,7 +23,8 @@ from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.policy.vllm.start_phases import OnPhase
 from drsft.process.collector import freeze_heap
 from drsft.process.logs import log_as_json
-from drsft.records import QuarantinedRow, Record, stable_seed
+from drsft.process.stall_guard import StallGuard
+from drsft.records import Attempt, Phase, QuarantinedRow, Record, stable_seed
 from drsft.rewrite.cascade import Recipe
 from drsft.rewrite.events import NoEvents
 from drsft.rewrite.shard import ShardRewriter
@@ -81,7 +83,10 @@ class RewritingActor:
         prompter = run_prompter(config.target, open_store(store_url))
         policy, decoder = _policy_and_decoder(config, prompter, make_policy, self._guard.is_in)
         self._board, self._progress = board, ProgressReporter(board, STAGE)
+        self._events = _Progress(self._progress)
         self._has_failed = False
+        self._num_calls, self._num_draws = 0, 0
+        self._policy, self._decoder = policy, decoder
         self._drawing = asyncio.Lock()  # one slot asks for all slots while there is no shard
         if isinstance(policy, VLLMPolicy):
             EnginePulse(board, STAGE, self._guard.actor_id, policy)
@@ -94,22 +99,37 @@ class RewritingActor:
             tokens_per_problem_of_run=tokens_per_problem_of_run,
             problems_in_flight=config.resources.problems_in_flight_per_actor,
             scorer=_target_scorer(config) if config.rewrite.selection == "closest" else None,
-            events=_Progress(self._progress),
+            events=self._events,
             number=number,
             before=open_store(before_url) if before_url else None,
             has_conversations=config.problems.columns.messages is not None,
         )
         freeze_heap()
         self._guard.ready()
+        if (limit_s := config.resources.stalled_after_s) is not None:
+            StallGuard(self._signs_of_life, self._guard.end_stalled, limit_s=limit_s)
 
     async def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Rewrites shards in one slot until there are no more; the row is the slot."""
-        for slot in map(int, batch["slot"]):
-            shard = await self._next_shard(slot)
-            while shard is not None:
-                await self._rewrite_shard(shard)
-                shard = await self._next_shard(slot, finished=shard)
+        self._num_calls += 1
+        try:
+            for slot in map(int, batch["slot"]):
+                shard = await self._next_shard(slot)
+                while shard is not None:
+                    await self._rewrite_shard(shard)
+                    shard = await self._next_shard(slot, finished=shard)
+        finally:
+            self._num_calls -= 1
         return batch
+
+    def _signs_of_life(self) -> tuple[float, ...] | None:
+        """Returns what changes whenever an engine makes a step, a sample is judged or the board answers; None
+        without work.
+        """
+        if not self._num_calls:
+            return None
+        steps = [one.busy_s for one in (self._policy, self._decoder) if isinstance(one, Stepping)]
+        return (self._num_draws, self._events.num_events, *steps)
 
     async def _next_shard(self, slot: int, *, finished: str | None = None) -> str | None:
         """Returns the slot's next shard, waiting while the data is still being read.
@@ -133,6 +153,7 @@ class RewritingActor:
             STAGE, slot, actor_id=guard.actor_id, node_id=guard.node_id, finished=finished
         )
         draw: Draw = await drawn
+        self._num_draws += 1
         return draw
 
     async def _rewrite_shard(self, shard: str) -> None:
@@ -181,8 +202,19 @@ class _Progress(NoEvents):
 
     def __init__(self, progress: ProgressReporter) -> None:
         self._progress = progress
+        self.num_events = 0
+
+    def sample_begun(self, phase: Phase, sample_index: int) -> None:
+        self.num_events += 1
+
+    def sample_ended(self, phase: Phase, sample_index: int) -> None:
+        self.num_events += 1
+
+    def attempt_judged(self, attempt: Attempt) -> None:
+        self.num_events += 1
 
     def record_made(self, record: Record) -> None:
+        self.num_events += 1
         self._progress.count("rollouts", len(record.attempts), stage=STAGE)
         self._progress.count("sources", source=record.source.value)
         for attempt in record.attempts:

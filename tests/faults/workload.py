@@ -48,6 +48,7 @@ resources:
   cpus_per_actor: 1
   train_workers: 2
   drain_s: 10
+  stalled_after_s: 60
 """
 
 

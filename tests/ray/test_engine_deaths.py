@@ -1,10 +1,14 @@
 """On a local Ray: a row that kills its engine is set aside; an engine that dies each time ends the run."""
 
+import asyncio
 import os
+import resource
+import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from drsft.config import RunConfig, Target
@@ -153,3 +157,66 @@ def test_an_engine_that_says_why_it_cannot_start_ends_the_run_with_that(
     config, store, plan = planned
     with pytest.raises(ModelError, match=r"^target\.model 'x': vLLM cannot start with it: no such layer$"):
         run_rewriting(config, store.url, Planning.of(plan), start_board(), make_policy=refuse)
+
+
+def take_thread() -> None:
+    """Fails, as a thread wants a stack, and so does everything later that wants memory of the system."""
+    used = psutil.Process().memory_info().vms
+    resource.setrlimit(resource.RLIMIT_AS, (used, used))
+    threading.Thread(target=print).start()
+
+
+def take_thread_in_callback() -> None:
+    asyncio.get_running_loop().call_soon(take_thread)
+
+
+def starved_once(starts: Path, starve: Callable[[], None], target: Target, prompter: Prompter) -> Policy:
+    """The first process has no memory left when it has answered once."""
+    with starts.open("a") as file:
+        file.write("started\n")
+    is_first = starts.read_text().count("started") == 1
+
+    def answer(prompt_ids: Sequence[int], seed: int) -> Completion:
+        if is_first:
+            starve()
+        return text_completion("no idea")
+
+    return FakePolicy(answer)
+
+
+@pytest.mark.parametrize("starve", [take_thread, take_thread_in_callback])
+def test_an_actor_without_memory_is_replaced_and_nothing_is_lost(
+    planned: tuple[RunConfig, Store, Plan], tmp_path: Path, starve: Callable[[], None]
+) -> None:
+    config, store, plan = planned
+    starts = tmp_path / "starts"
+    make_policy = partial(starved_once, starts, starve)
+    run_rewriting(config, store.url, Planning.of(plan), start_board(), make_policy=make_policy)
+    assert starts.read_text().count("started") == 2
+    assert ShardSet(store, layout.RECORDS).done() == plan.shards.keys()
+
+
+def never_answers(starts: Path, target: Target, prompter: Prompter) -> Policy:
+    """The first process gives no answer."""
+    with starts.open("a") as file:
+        file.write("started\n")
+    is_first = starts.read_text().count("started") == 1
+
+    async def serve(completions: Sequence[Completion]) -> None:
+        if is_first:
+            await asyncio.Event().wait()
+
+    return FakePolicy(lambda prompt_ids, seed: text_completion("no idea"), serve=serve)
+
+
+def test_an_actor_that_gets_no_further_is_replaced(
+    planned: tuple[RunConfig, Store, Plan], tmp_path: Path
+) -> None:
+    config, store, plan = planned
+    starts = tmp_path / "starts"
+    resources = config.resources.model_copy(update={"stalled_after_s": 5.0})
+    config = config.model_copy(update={"resources": resources})
+    make_policy = partial(never_answers, starts)
+    run_rewriting(config, store.url, Planning.of(plan), start_board(), make_policy=make_policy)
+    assert starts.read_text().count("started") == 2
+    assert ShardSet(store, layout.RECORDS).done() == plan.shards.keys()

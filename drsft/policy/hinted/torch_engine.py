@@ -88,6 +88,10 @@ class TorchHintedDecoder:
             self._loop.cancel(request.request_id)
             raise
 
+    @property
+    def busy_s(self) -> float:
+        return self._loop.busy_s
+
     def close(self) -> None:
         self._loop.close()
 

@@ -12,10 +12,12 @@ import threading
 import weakref
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from hashlib import blake2b
 from types import TracebackType
 
 from drsft.config import Verification
+from drsft.errors import StageError
 from drsft.records import Outcome, Problem, StepReport, Verdict
 from drsft.verify.case import Case, case_of
 from drsft.verify.kinds import BY_MODEL, check_kind
@@ -59,13 +61,16 @@ class VerifierPool:
         self._slots = weakref.WeakKeyDictionary()
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._supervisors = [
-            WorkerSupervisor(self._jobs, self.options, timeout_s, memory_limit_bytes, cases_per_worker)
+            WorkerSupervisor(
+                self._jobs, self.options, timeout_s, memory_limit_bytes, cases_per_worker, self._fail
+            )
             for _ in range(num_workers)
         ]
         self._model: ModelJudge | None = None
         self._model_threads: ThreadPoolExecutor | None = None
         self._is_started = False
         self._is_closed = False
+        self._failure: StageError | None = None
 
     @classmethod
     def from_config(cls, config: Verification, *, num_workers: int) -> "VerifierPool":
@@ -77,7 +82,11 @@ class VerifierPool:
         )
 
     async def judge(self, problem: Problem, text: str, *, is_truncated: bool = False) -> Verdict:
-        """Returns the verdict. Raises only for the caller's own errors: an unknown kind, a closed pool."""
+        """Returns the verdict.
+
+        Raises StageError if a worker could not be started, for lack of memory or threads; else only for the
+        caller's own errors: an unknown kind, a closed pool.
+        """
         if is_truncated:
             return TRUNCATED
         if self._is_closed:
@@ -167,12 +176,32 @@ class VerifierPool:
                 raise RuntimeError("this VerifierPool is closed")
             if not self._is_started:
                 self._is_started = True
-                for supervisor in self._supervisors:
-                    supervisor.start()
+                self._start()
+            if self._failure is not None:
+                raise self._failure
             job = Job(case)
             self._jobs.put(job)
         job.future.add_done_callback(lambda done: self._remember(key, done))
         return job.future
+
+    def _start(self) -> None:
+        try:
+            for supervisor in self._supervisors:
+                supervisor.start()
+        except RuntimeError as error:
+            self._failure = _failure_of(error)
+
+    def _fail(self, error: BaseException) -> StageError:
+        """Fails all waiting cases and all later ones; a supervisor calls it before its thread ends."""
+        failure = _failure_of(error)
+        with self._lock:
+            self._failure = failure
+        with suppress(queue.Empty):
+            while (job := self._jobs.get_nowait()) is not None:
+                if job.future.set_running_or_notify_cancel():
+                    job.future.set_exception(failure)
+            self._jobs.put(None)  # the pool is closing: it is another supervisor's
+        return failure
 
     def _ask_model(self, case: Case, key: bytes) -> "Future[Verdict]":
         with self._lock:
@@ -200,6 +229,12 @@ class VerifierPool:
             self._cache[key] = done.result()
             while len(self._cache) > self._cache_size:
                 self._cache.popitem(last=False)
+
+
+def _failure_of(error: BaseException) -> StageError:
+    failure = StageError(f"the verifier cannot go on: {type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure
 
 
 def _key_of(case: Case) -> bytes:

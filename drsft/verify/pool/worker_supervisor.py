@@ -11,9 +11,11 @@ import queue
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+from drsft.errors import StageError
 from drsft.records import Outcome, Verdict
 from drsft.verify.case import Case
 from drsft.verify.options import VerifyOptions
@@ -46,19 +48,22 @@ class WorkerSupervisor:
         timeout_s: float,
         memory_limit_bytes: int,
         cases_per_worker: int,
+        on_failure: Callable[[BaseException], StageError],
     ) -> None:
+        """`on_failure` is called if the thread cannot go on; it returns what its cases' futures get."""
         self._jobs = jobs
         self._options = options
         self._timeout_s = timeout_s
         self._memory_limit_bytes = memory_limit_bytes
         self._cases_per_worker = cases_per_worker
+        self._on_failure = on_failure
         self._thread = threading.Thread(target=self._run, name="drsft-verify", daemon=True)
         self._stopping = threading.Event()
         self._worker: WorkerProcess | None = None
         self._is_starting = False  # the worker has not reported yet that it has started
         self._is_symbolic = False  # some case needed sympy, so the next worker loads it as it starts
         self._deadline = 0.0  # of the case that the worker is judging, on the monotonic clock
-        self._resend: deque[Job] = deque()  # sent to a worker that was killed at another case
+        self._to_send: deque[Job] = deque()  # taken, or sent to a worker that was killed at another case
         self._in_flight: deque[tuple[Job, int]] = deque()  # sent, unanswered, with their size in bytes
 
     @property
@@ -77,7 +82,8 @@ class WorkerSupervisor:
             worker.process.kill()
 
     def join(self) -> None:
-        self._thread.join()
+        if self._thread.ident is not None:  # else it could not be started
+            self._thread.join()
 
     def _run(self) -> None:
         try:
@@ -85,24 +91,28 @@ class WorkerSupervisor:
                 self._send_cases()
                 if not self._stopping.is_set():
                     self._deliver_replies()
+        except BaseException as error:  # no process could be started, or there is no memory
+            failure = self._on_failure(error)
+            for job in self._unanswered():
+                job.future.set_exception(failure)
         finally:
             self._discard_worker()
-            for job in (*(job for job, _ in self._in_flight), *self._resend):
+            for job in self._unanswered():
                 _resolve(job, Verdict(outcome=Outcome.UNJUDGED, reason="pool closed"))
+
+    def _unanswered(self) -> list[Job]:
+        jobs = [*(job for job, _ in self._in_flight), *self._to_send]
+        return [job for job in jobs if not job.future.done()]
 
     def _send_cases(self) -> None:
         """Sends as many cases as fit; blocks only when none is in flight."""
         batch: list[bytes] = []
-        while len(self._in_flight) < DEPTH:
-            job = self._next_job(waits=not self._in_flight)
-            if job is None:
-                break
-            line = encode_case(job.case)
+        while len(self._in_flight) < DEPTH and self._has_next(waits=not self._in_flight):
+            line = encode_case(self._to_send[0].case)
             if not self._fits_pipe(line):
-                self._resend.appendleft(job)
                 break
             batch.append(line)
-            self._in_flight.append((job, len(line)))
+            self._in_flight.append((self._to_send.popleft(), len(line)))
         if not batch or self._stopping.is_set():
             return
         if len(self._in_flight) == len(batch):
@@ -110,20 +120,19 @@ class WorkerSupervisor:
         with contextlib.suppress(BrokenPipeError):  # it died between two cases; the next read reports its end
             self._ready_worker().send(b"".join(batch))
 
-    def _next_job(self, *, waits: bool) -> Job | None:
-        """Returns the next job to send; None if there is none now, or the pool is closing."""
-        if self._resend:
-            return self._resend.popleft()
-        while True:
+    def _has_next(self, *, waits: bool) -> bool:
+        """Takes a job from the queue if need be. Returns False if there is none now, or the pool closes."""
+        while not self._to_send:
             try:
                 job = self._jobs.get(block=waits)
             except queue.Empty:
-                return None
+                return False
             if job is None:
                 self._stopping.set()
-                return None
+                return False
             if job.future.set_running_or_notify_cancel():
-                return job
+                self._to_send.append(job)
+        return True
 
     def _fits_pipe(self, line: bytes) -> bool:
         """Returns whether writing the case cannot block on a worker that hangs in an earlier one.
@@ -194,7 +203,7 @@ class WorkerSupervisor:
 
     def _replace_worker(self) -> None:
         """Starts a new worker at once, so that it starts and imports while no case waits for it."""
-        self._resend.extendleft(job for job, _ in reversed(self._in_flight))
+        self._to_send.extendleft(job for job, _ in reversed(self._in_flight))
         self._in_flight.clear()
         self._discard_worker()
         if not self._stopping.is_set():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from drsft.errors import ConfigError
+from drsft.errors import ConfigError, StageError
 from drsft.records import Outcome, Problem, Verdict
 from drsft.verify.options import VerifyOptions
 from drsft.verify.pool import VerifierPool
@@ -270,3 +270,40 @@ def test_memory_stays_flat_over_tens_of_thousands_of_cases():
     worker, own = zip(*sizes, strict=True)
     assert worker[-1] < worker[2] * 1.1
     assert own[-1] < own[2] * 1.1
+
+
+async def test_a_pool_whose_processes_cannot_be_started_fails_every_case(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first ones were UNJUDGED, and later ones waited for ever."""
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    async with VerifierPool(num_workers=2) as pool:
+        first = await asyncio.gather(
+            *(pool.judge(problem(f"{n}x"), f"{n}x") for n in range(40)), return_exceptions=True
+        )
+        assert {type(one) for one in first} == {StageError}
+        with pytest.raises(StageError, match=r"the verifier cannot go on: .*/no/such/python"):
+            await pool.judge(problem("x"), "x")
+
+
+NO_MEMORY = """
+import resource, psutil
+from drsft.errors import StageError
+from drsft.records import Problem
+from drsft.verify.pool import VerifierPool
+with VerifierPool() as pool:
+    used = psutil.Process().memory_info().vms
+    resource.setrlimit(resource.RLIMIT_AS, (used, used))
+    for reference in ("x", "y"):
+        try:
+            pool.submit(Problem(problem_id="", question="", demonstration="", reference=reference), "x")
+        except StageError as error:
+            print(error)
+"""
+
+
+def test_a_pool_whose_threads_cannot_be_started_fails_every_case() -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", NO_MEMORY], capture_output=True, text=True, check=True
+    ).stdout
+    assert said.splitlines() == ["the verifier cannot go on: RuntimeError: can't start new thread"] * 2
