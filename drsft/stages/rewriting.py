@@ -86,7 +86,7 @@ class RewritingActor:
         self._events = _Progress(self._progress)
         self._has_failed = False
         self._num_calls, self._num_draws = 0, 0
-        self._policy, self._decoder = policy, decoder
+        self._engines = _stepping(policy, decoder)
         self._drawing = asyncio.Lock()  # one slot asks for all slots while there is no shard
         if isinstance(policy, VLLMPolicy):
             EnginePulse(board, STAGE, self._guard.actor_id, policy)
@@ -128,8 +128,7 @@ class RewritingActor:
         """
         if not self._num_calls:
             return None
-        steps = [one.busy_s for one in (self._policy, self._decoder) if isinstance(one, Stepping)]
-        return (self._num_draws, self._events.num_events, *steps)
+        return (self._num_draws, self._events.num_events, *(one.busy_s for one in self._engines))
 
     async def _next_shard(self, slot: int, *, finished: str | None = None) -> str | None:
         """Returns the slot's next shard, waiting while the data is still being read.
@@ -235,6 +234,10 @@ def _policy_and_decoder(
         return make_policy(config.target, prompter), None
     engines = build_engines(config.target, prompter, config.rewrite, on_phase=on_phase)
     return engines.policy, engines.decoder
+
+
+def _stepping(*engines: object) -> list[Stepping]:
+    return [one for one in engines if isinstance(one, Stepping)]
 
 
 def _recipe(config: RunConfig, number: int, prompter: Prompter, decoder: HintedDecoder | None) -> Recipe:

@@ -97,5 +97,6 @@ def _answer(work: str, limit_s: int) -> str:
             )
         case _:  # killed at the limit of time
             raise ModelError(
-                f"its chat template takes more than {limit_s} s of processor time to render a line; {_SIMPLER}"
+                f"its chat template takes more than {limit_s} s of processor time to render a line; "
+                f"{_SIMPLER}"
             )
