@@ -17,5 +17,5 @@ class Check:
 
 
 def judged(name: str, is_right: bool, *, found: str, cure: str, otherwise: State = "wrong") -> Check:
-    """Returns a check in state `ok`, or in state `otherwise` with its fix."""
+    """Returns a check in state `ok` if `is_right`; else in state `otherwise`, with its fix `cure`."""
     return Check(name=name, state="ok" if is_right else otherwise, found=found, cure="" if is_right else cure)

@@ -56,7 +56,7 @@ def storage(
 ) -> None:
     """Try everything that a run relies on in a folder or bucket, and say what is missing.
 
-    Writes some 20 MB below a prefix of its own and removes them; exits with 1 if a check fails.
+    Writes some 20 MB below a temporary prefix and removes them; exits with 1 if a check fails.
 
     Examples:  drsft doctor storage s3://bucket/runs
 
@@ -79,9 +79,10 @@ def _line(check: Check) -> str:
 def losses(
     fixtures: Annotated[Path, typer.Option(metavar="FILE", help="Worked cases, JSON.")],
 ) -> None:
-    """Compute every case of FILE twice, with full logits and fused, and compare to 1e-6 in float64.
+    """Compute the losses of every case in FILE and compare them with its numbers, to 1e-6 in float64.
 
-    Prints the largest |found − expected| / max(1, |expected|) of each method; exits with 1 if one is larger.
+    Each case is computed twice: with full logits, and with the fused loss that trains. Prints the largest
+    |found − expected| / max(1, |expected|) of each objective; exits with 1 if one is above 1e-6.
 
     Examples:  drsft doctor losses --fixtures loss_fixtures.json
     """

@@ -29,9 +29,9 @@ GIB = 1 << 30
 
 
 def check_environment() -> Iterator[Check]:
-    """Runs one check after another and yields the results.
+    """Checks this machine step by step, and yields the result of each check.
 
-    torch, vLLM and Ray are imported in processes of their own, since a broken build may crash its process.
+    torch, vLLM and Ray are imported in child processes, since a broken build may crash the process.
     """
     yield _python()
     yield from _versions()

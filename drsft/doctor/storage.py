@@ -37,9 +37,10 @@ Probe = Callable[[str, Store], Check]
 
 
 def check_storage(url: str) -> Iterator[Check]:
-    """Yields one check after the other; if nothing can be written, the rest is skipped.
+    """Checks a store step by step and yields each result; all is removed again.
 
-    Raises StorageError if `url` is not the URL of a store.
+    If nothing can be written, the other checks are skipped. Raises StorageError if `url` is not the URL of a
+    store.
     """
     place = open_store(url)
     is_new = isinstance(place, LocalStore) and not place.root.exists()
@@ -95,7 +96,7 @@ def _create_once(name: str, store: Store) -> Check:
     return judged(
         name,
         first and not second and stands == b"1",
-        found=f"the second put of a key was {'taken' if second else 'refused'}",
+        found=f"the second put of a key was {'accepted' if second else 'rejected'}",
         cure=f"it ignores If-None-Match: {_TWICE}",
     )
 
@@ -116,7 +117,7 @@ def _overwrite(name: str, store: Store) -> Check:
         name,
         all(seen),
         found=f"{sum(seen)} of {len(seen)} read as written",
-        cure="an old object is read after a new one: a lease would seem dead; use another store",
+        cure="an old object is read after a new one: a lease would seem expired; use another store",
     )
 
 
@@ -129,7 +130,7 @@ def _list(name: str, store: Store) -> Check:
     return judged(
         name,
         all(found) and list(store.keys("list")) == keys,
-        found=f"{sum(found)} of {len(found)} right after their put",
+        found=f"{sum(found)} of {len(found)} keys were listed right after their put",
         cure="committed shards would be done again; use another store",
     )
 
@@ -181,7 +182,7 @@ def _end_uploads(name: str, store: Store) -> Check:
     return judged(
         name,
         before and not after and not is_visible,
-        found="seen, ended, gone" if before and not after else f"listed before: {before}, after: {after}",
+        found="aborted" if before and not after else f"listed before: {before}, after: {after}",
         cure=_PAID,
         otherwise="wrong" if is_visible else "warning",
     )
@@ -198,7 +199,7 @@ def _clock(name: str, store: Store) -> Check:
 
 def _space(name: str, store: Store) -> Check:
     free_gib = shutil.disk_usage(Path(store.url)).free / GIB
-    cure = "free space: a run of any size wants more"
+    cure = "free space: even a small run needs more"
     return judged(name, free_gib >= MIN_FREE_GIB, found=f"{free_gib:.1f} GiB", cure=cure, otherwise="warning")
 
 
@@ -225,7 +226,7 @@ def _latency(name: str, store: Store) -> Check:
         f"{median_s * 1000:.0f} ms for a small put and get; the longest of {NUM_TIMED} took "
         f"{max(taken_s) * 1000:.0f} ms"
     )
-    cure = "it is far away: take larger shards (problems.shard_size)"
+    cure = "the store answers slowly: use larger shards (problems.shard_size)"
     return judged(name, median_s <= MAX_LATENCY_S, found=found, cure=cure, otherwise="warning")
 
 

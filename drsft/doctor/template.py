@@ -25,14 +25,14 @@ class _OnlyTarget(Frozen):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateReport:
-    """A model's turn, or the line that says why it is rejected."""
+    """How a model's template makes the assistant's turn; if the template is rejected, `refused` says why."""
 
     model: str
     refused: str | None
     prompter: Prompter | None
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the object that scripts read; its keys are always the same."""
+        """Returns the object that --json prints. A rejected template has all keys, with null, [] or false."""
         turn = None if self.prompter is None else self.prompter.turn
         thought = None if turn is None else turn.thought
         return {
@@ -55,8 +55,9 @@ class TemplateReport:
         }
 
     def tables(self) -> list[Table]:
-        """Returns tables of a plain prompt, a guided prompt and a completion with their ids, then of what was
-        derived.
+        """Returns three tables: an answered plain prompt and guided prompt with token ids, and derived facts.
+
+        Returns [] if the template is rejected.
         """
         if self.prompter is None:
             return []
@@ -94,19 +95,19 @@ class TemplateReport:
         table.add_row("variables", ", ".join(found["variables"]) or "none")
         for refusal in (self.prompter.turn.system_refusal, self.prompter.turn.conversation_refusal):
             if refusal:
-                table.add_row("mind", refusal)
+                table.add_row("note", refusal)
         if self.prompter.is_cut_inside_a_token:
             table.add_row(
-                "mind",
-                "the prompt ends inside a token of the whole rendering, trained as it is sampled",
+                "note",
+                "the prompt ends inside a token of the whole rendering; it is trained as it is sampled",
             )
         return table
 
 
 def check_template(model: str, overrides: list[str]) -> TemplateReport:
-    """Returns the report on a model, or on the target of a YAML configuration.
+    """Returns the report on a model, or on the target of a configuration if `model` ends in .yaml or .yml.
 
-    Raises ConfigError for wrong overrides.
+    A rejected template is reported, not raised. Raises ConfigError for wrong overrides.
     """
     if model.endswith((".yaml", ".yml")):
         config: RunConfig = load_config(Path(model), overrides)

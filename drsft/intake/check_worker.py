@@ -1,6 +1,6 @@
-"""Checks rows for another process: reads rules and chunks of rows as pickles, and writes results.
+"""The process that checks rows for its parent: reads rules and chunks of rows from stdin, writes the results.
 
-It exits when its stdin is closed, so it never outlives its parent.
+All are pickles. The process exits when its stdin is closed, so it never outlives its parent.
 """
 
 import os

@@ -29,9 +29,9 @@ _LABELS, _TEXTS = ("label", "labels", "key", "letter"), ("text", "texts", "conte
 
 
 def find_column(fields: Mapping[str, Any], candidates: Sequence[str]) -> str | None:
-    """Returns the first candidate (a name, a path or a template) whose fields are all in the row.
+    """Returns the first candidate (a name, a path or a template) whose fields are all in the row, or None.
 
-    A template looks like "{Body} {Question}".
+    A template looks like "{Body} {Question}". A field may be null.
     """
     for candidate in candidates:
         if candidate in fields and "{" not in candidate:  # as nearly all rows have it
@@ -42,14 +42,14 @@ def find_column(fields: Mapping[str, Any], candidates: Sequence[str]) -> str | N
 
 
 def template_fields(column: str) -> list[str]:
-    """Returns the names or paths that a column setting reads."""
+    """Returns the names or paths of the fields that `column` reads: a template's, or `column` itself."""
     return _FIELD.findall(column) or [column]
 
 
 def value_at(fields: Mapping[str, Any], path: str, default: Any = None) -> Any:
-    """Returns the value at a name or a path such as "a.b[0].c".
+    """Returns the value at a name or a path such as "a.b[0].c"; `default` if the row does not have it.
 
-    A field whose name is exactly that text takes precedence.
+    A field whose name is exactly `path` takes precedence.
     """
     if path in fields:
         return fields[path]
@@ -66,8 +66,9 @@ def value_at(fields: Mapping[str, Any], path: str, default: Any = None) -> Any:
 
 
 def unpacked(value: Any) -> Any:
-    """Parses a text that is a list or an object as JSON, Python or pandas print one; returns other values
-    unchanged.
+    """Parses a text that spells a list or an object, as JSON, Python or pandas print them.
+
+    Returns any other value unchanged.
     """
     if not isinstance(value, str) or not value.startswith(("[", "{")) or len(value) > MAX_UNPACKED_CHARS:
         return value
@@ -100,10 +101,11 @@ def _steps(path: str) -> tuple[str | int, ...]:
 
 
 def text_of(fields: Mapping[str, Any], column: str) -> str | None:
-    """Returns the text at a column that `find_column` found; None if a field is not a text.
+    """Returns a row's text at a column that `find_column` found; None if a value cannot become a text.
 
-    A list that is a field of its own becomes "3, 5"; in a template each element becomes a line. A null field
-    adds nothing to a template, not even its line; if all fields are null, the result is None.
+    Numbers, dates and lists of values become texts; objects and nulls do not. A list that is the whole column
+    becomes "3, 5"; in a template each element becomes a line. A null field adds nothing to a template, not
+    even its line; if all fields are null, the result is None.
     """
     names = _FIELD.findall(column)
     if not names:

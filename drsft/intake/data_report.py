@@ -27,7 +27,7 @@ LONGEST_PROBLEMS = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetAside:
-    """How many rows were set aside for one reason, and the first of them."""
+    """How many rows were set aside for one reason, with the place and the detail of the first of them."""
 
     reason: str
     num_rows: int
@@ -37,7 +37,7 @@ class SetAside:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextLengths:
-    """Lengths of one part of the problems, in characters, and in tokens if there is a model."""
+    """Lengths of one part of the problems, such as "question", in characters, and in tokens if counted."""
 
     part: str
     chars: Lengths
@@ -108,7 +108,11 @@ def report_data(
     kinds: Collection[str] = KINDS,
     on_row: Callable[[int], None] = lambda num_rows: None,
 ) -> DataReport:
-    """Returns the report on all rows, or on the first `max_rows`. Raises InputError if no row can be read."""
+    """Returns the report on all rows, or on the first `max_rows`.
+
+    Tokens are counted if a `prompter` is given. `on_row` is called with the number of rows read so far. The
+    other arguments are those of `read_problems`. Raises InputError if the data cannot be read.
+    """
     passing, intake, drawn = _Passing(_names(problems.columns), on_row), Intake(), _Drawn()
     rows = passing(islice(read_rows(problems), max_rows))
     found = problems_of_rows(

@@ -22,7 +22,7 @@ EXAMPLE_CHARS = 200
 
 
 class FieldType(StrEnum):
-    """The type of a value; `profile_fields` counts them."""
+    """The type of a field's value in one row."""
 
     TEXT = "text"
     NUMBER = "number"
@@ -49,7 +49,7 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldProfile:
-    """What the rows hold in one field."""
+    """Statistics of one field's values over the rows, with an example."""
 
     path: str  # as columns.question would name it
     types: Mapping[FieldType, int]  # the commonest first; NULL where a row has the field as null
@@ -61,7 +61,7 @@ class FieldProfile:
 
     @property
     def type(self) -> FieldType:
-        """The most common type, null aside."""
+        """The most common type except null; NULL if the field is always null."""
         return next((kind for kind in self.types if kind is not FieldType.NULL), FieldType.NULL)
 
     @property
@@ -96,7 +96,7 @@ class _Seen:
 
 
 def profile_fields(rows: Iterable[Mapping[str, Any]], *, max_rows: int = 1000) -> list[FieldProfile]:
-    """Returns the fields of the first rows, in the order in which they first appear."""
+    """Returns the profile of each field of the first `max_rows` rows, in order of first appearance."""
     seen: dict[str, _Seen] = {}
     num_rows = 0
     for fields in islice(rows, max_rows):
@@ -119,7 +119,7 @@ def profile_fields(rows: Iterable[Mapping[str, Any]], *, max_rows: int = 1000) -
 
 
 def lengths_of(lengths: Sequence[int]) -> Lengths | None:
-    """Returns statistics of the lengths, or None for no lengths."""
+    """Returns median, 95th percentile and maximum of the lengths; None if there are none."""
     if not lengths:
         return None
     ordered = sorted(lengths)

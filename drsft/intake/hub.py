@@ -1,7 +1,7 @@
 """Reads rows of a dataset on the Hugging Face hub, by its name, subset and split.
 
-The `datasets` library reads text as numbers in JSON and CSV ("007" as 7, findings/). So it only finds and
-downloads files of these two kinds, which are then read like a user's own files.
+The `datasets` library changes texts of JSON and CSV files that look like numbers: "007" becomes 7. Therefore
+it only finds and downloads these files, and drsft's own readers read them. The library reads other formats.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,10 @@ _READ_HERE = {"json", "csv"}  # the library's names of its readers
 
 
 def hub_files(problems: Problems) -> list[Path] | None:
-    """Downloads the split's JSON or CSV files and returns their paths; None for other kinds of datasets."""
+    """Downloads the split's JSON or CSV files and returns their paths; None for datasets of other formats.
+
+    Raises InputError if the dataset cannot be loaded, or does not have the split.
+    """
     builder = _loaded(problems, "load_dataset_builder")
     if builder.dataset_name is None or type(builder).__module__.rpartition(".")[2] not in _READ_HERE:
         return None
@@ -37,7 +40,7 @@ def hub_files(problems: Problems) -> list[Path] | None:
 
 
 def hub_rows(problems: Problems) -> Iterator[Row]:
-    """Yields the rows as the library returns them."""
+    """Yields the rows as the `datasets` library returns them. Raises InputError if it cannot load them."""
     dataset = _loaded(problems, "load_dataset", split=problems.split)
     for number, fields in enumerate(dataset, start=1):
         yield Row(f"{problems.path} {problems.split} row {number}", dict(fields))
@@ -49,7 +52,7 @@ def _loaded(problems: Problems, function: str, **options: Any) -> Any:
         import datasets
     except ImportError as error:
         raise InputError(
-            f"problems.path {name!r} is no file or folder here; "
+            f"problems.path {name!r} is not a file or folder on this machine; "
             "to read it from the hub install drsft[hub] (pip install 'drsft[hub]')"
         ) from error
     try:
@@ -57,6 +60,6 @@ def _loaded(problems: Problems, function: str, **options: Any) -> Any:
     except Exception as error:  # the library raises its own, the hub's and requests' errors
         reason = str(error).strip().splitlines()[0][:200]
         raise InputError(
-            f"problems.path {name!r} is no file or folder here and did not load from the hub: {reason}; "
-            "without a network give the path of a local copy"
+            f"problems.path {name!r} is not a file or folder on this machine and did not load from the hub: "
+            f"{reason}; without a network give the path of a local copy"
         ) from error

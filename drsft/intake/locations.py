@@ -18,16 +18,16 @@ _METADATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "st
 
 
 def files_of(problems: Problems) -> Iterator[tuple[Store, str]] | None:
-    """Returns the files to read, sorted; None if the path is no file or folder and may name a dataset of the
-    hub.
+    """Returns the files to read, in a stable order; each is a store and a key in it.
 
-    Raises InputError.
+    Returns None if `problems.path` does not exist here and may be the name of a dataset on the hub. Raises
+    InputError if it cannot be one, or has no file of the wanted split in a supported format.
     """
     path = problems.path
     if path.startswith("embedded:"):
         path = str(files("drsft.embedded") / "data" / f"{path.removeprefix('embedded:')}.jsonl.gz")
     if not is_nameable(path):
-        raise InputError(f"problems.path {path!r}: no file has such a name")
+        raise InputError(f"problems.path {path!r}: no file can have this name")
     if path.startswith("~"):
         path = _at_home(path)
     if path.startswith("s3://") or _exists(path):
@@ -78,7 +78,8 @@ def _files_at(path: str, split: str) -> Iterator[tuple[Store, str]]:
         has = f" (it has: {', '.join(others)})" if others else ""
         known = ", ".join(KNOWN_ENDINGS)
         raise InputError(
-            f"problems.path {path!r} holds no file of a supported format{has}; give a file, or {known}"
+            f"problems.path {path!r} has no file of a supported format{has}; give a file, or a folder with "
+            f"files named *{known}"
         )
     return iter([(store, key) for key in _of_split(keys, path, split)])
 
@@ -100,6 +101,7 @@ def _of_split(keys: list[str], path: str, split: str) -> list[str]:
     chosen = [key for key in keys if (splits[key] or "train") in wanted]
     if not chosen:
         raise InputError(
-            f"problems.path {path!r} has files of {', '.join(said)}, none of {split!r}; set problems.split"
+            f"problems.path {path!r} has files of the splits {', '.join(said)}, but none of {split!r}; "
+            "set problems.split"
         )
     return chosen

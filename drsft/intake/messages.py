@@ -21,7 +21,7 @@ _SHARE_GPT = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """The question, and the assistant's answer if the conversation ends with its turn."""
+    """A conversation: earlier turns, the question, and the assistant's answer if it has the last turn."""
 
     question: str  # the last user turn
     earlier: tuple[Message, ...] = ()
@@ -39,10 +39,11 @@ class UnusableConversation:
 
 
 def read_conversation(value: Any, *, keeps_thought: bool = False) -> Conversation | UnusableConversation:
-    """Returns the turns, stripped of white space.
+    """Returns the conversation with its turns stripped of white space, or the reason why it is unusable.
 
-    An assistant's last turn must follow a user's turn. A separate thought (`reasoning_content`) is read from
-    the last turn only, and only with `keeps_thought`: then the answer begins with it, in <think> tags.
+    The last turn must be a user's, or an assistant's that follows a user's. A separate thought
+    (`reasoning_content`) is read from the last turn only, and only with `keeps_thought`: then the answer
+    begins with it, in <think> tags.
     """
     turns = _listed(value)
     if isinstance(turns, UnusableConversation):
@@ -69,10 +70,10 @@ def _listed(value: Any) -> Sequence[Any] | UnusableConversation:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            return UnusableConversation("messages are no list", "they are text that is not JSON")
+            return UnusableConversation("messages are not a list", "they are a text that is not JSON")
     if not isinstance(value, list):
         found = type(value).__name__
-        return UnusableConversation("messages are no list", f"a list of {{role, content}}, not {found}")
+        return UnusableConversation("messages are not a list", f"a list of {{role, content}}, not {found}")
     if not value:
         return UnusableConversation("no messages", "the list is empty")
     return value
@@ -81,13 +82,13 @@ def _listed(value: Any) -> Sequence[Any] | UnusableConversation:
 def _message(turn: Any, number: int) -> Message | UnusableConversation:
     where = f"message {number}"
     if not isinstance(turn, Mapping) or ("role" not in turn and "from" not in turn):
-        return UnusableConversation("message without a role", f"{where} is no {{role, content}}")
+        return UnusableConversation("message without a role", f"{where} is not a {{role, content}}")
     speaker = turn.get("from")
     role = turn["role"] if "role" in turn else _SHARE_GPT.get(str(speaker).lower(), speaker)
     if role not in _ROLES:
         return UnusableConversation("unknown role", f"{where} has {role!r:.100}; known: {', '.join(_ROLES)}")
     if role == "system" and number > 1:
-        return UnusableConversation("system turn behind others", f"{where} is one; it can only be the first")
+        return UnusableConversation("system turn after others", f"{where} is one; only the first can be")
     if turn.get("tool_calls"):
         return UnusableConversation("message with tool calls", f"{where}; only texts can be rendered")
     content = _text(turn.get("content", turn.get("value")))

@@ -34,9 +34,10 @@ MAX_WORKERS = 4  # what this process reads and writes keeps no more busy
 def check_in_order(
     rows: Iterable[Row | BadRow | JsonLine], rules: RowRules, *, num_workers: int | None = None
 ) -> Iterator[CheckedRows]:
-    """Yields the rows in chunks, each row checked.
+    """Checks the rows, and yields the results in chunks, in the order of the rows.
 
-    An error raised by reading is raised after the rows before it.
+    An error raised by reading `rows` is raised after the results of the rows before it. With 0 workers, all
+    is done in this process; None chooses their number.
     """
     if num_workers is None:
         num_workers = min(len(os.sched_getaffinity(0)) - 1, MAX_WORKERS)

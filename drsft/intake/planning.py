@@ -32,7 +32,7 @@ SHARDS_WRITTEN_AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True)
 class PlannedShard:
-    """A shard whose problems are stored."""
+    """The name and the size of a shard, which is a part of the dataset; its problems are stored already."""
 
     name: str
     num_problems: int
@@ -43,9 +43,10 @@ P = ParamSpec("P")
 
 
 class Planning:
-    """A plan that is still being made: the data is read only as far as shards are requested.
+    """The making of a plan: reads the data only as far as shards are requested with `further`.
 
-    Only one thread may read at a time.
+    `so_far` are the shards made so far; `plan` is None until all data is read. Only one thread may read at a
+    time.
     """
 
     def __init__(self, shards: ShardsInOrder, *, on_plan: Callable[[Plan], None] = lambda plan: None) -> None:
@@ -56,13 +57,13 @@ class Planning:
 
     @classmethod
     def of(cls, plan: Plan) -> "Planning":
-        """Returns the planning of a plan that is already made."""
+        """Returns a finished Planning for an existing plan."""
         planning = cls(_shards_of(plan))
         planning.finish()
         return planning
 
     def further(self) -> Iterator[PlannedShard]:
-        """Continues reading the data, and yields each shard after those made so far."""
+        """Continues to read the data, and yields each new shard; shards in `so_far` are not repeated."""
         while self.plan is None:
             try:
                 shard = next(self._rest)
@@ -102,11 +103,11 @@ def plan_in_order(
     screens: Sequence[Screen] = (),
     kinds: Collection[str] = KINDS,
 ) -> ShardsInOrder:
-    """Yields each shard of the dataset once it is stored; writes quarantine and plan last, and returns the
-    plan.
+    """Yields each shard of the dataset as soon as it is stored, and returns the plan at the end.
 
-    An interrupted start leaves shards but no plan: the next start makes them again and compares. Raises
-    InputError when nothing is usable, or when the run was started on other problems.
+    The quarantine file and the plan are written last. An interrupted start leaves stored shards without a
+    plan: the next start cuts the data again and compares each shard with the stored one. Raises InputError if
+    no problem is usable, or if the run was started with other problems.
     """
     intake = Intake()
     usable = read_problems(

@@ -1,4 +1,4 @@
-"""Turns rows into problems: gives them stable ids, counts duplicates, and sets bad rows aside with a reason.
+"""Turns rows into problems: gives them stable ids, counts duplicates, sets unusable rows aside with a reason.
 
 Exact duplicates are only counted. Another solution to a known problem is set aside. The screens find
 near-duplicates and problems of a benchmark.
@@ -48,10 +48,11 @@ def read_problems(
 ) -> Iterator[Problem]:
     """Yields the usable problems in order, and updates `intake` on the way.
 
-    `kinds` are those that can be judged (`kinds_of`). A screen sees only problems that earlier checks and
-    screens accepted. Rows are read ahead and checked in several processes, which does not change the result.
+    `kinds` are those that can be judged (`kinds_of`). With a `prompter`, problems of more than
+    `max_model_len` tokens are set aside. A screen sees only problems that earlier checks and screens
+    accepted. Rows are read ahead and checked in several processes, which does not change the result.
 
-    Raises InputError naming file, line and field when the source holds rows but not one usable problem.
+    Raises InputError if not one problem is usable; it names the first bad row's file, line and field.
     """
     has_any = False
     for problem in problems_of_rows(

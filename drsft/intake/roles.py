@@ -14,7 +14,7 @@ __all__ = ["CLEAR_LEAD", "Candidate", "Role", "candidates_for", "clear_choice"]
 
 
 class Role(StrEnum):
-    """What a field can be in a problem; the values are the keys of problems.columns, except for options."""
+    """What a field can give to a problem; the values are the keys of problems.columns, except for options."""
 
     QUESTION = "question"
     DEMONSTRATION = "demonstration"
@@ -138,7 +138,7 @@ def candidates_for(role: Role, profiles: Iterable[FieldProfile]) -> list[Candida
 
 
 def clear_choice(candidates: Sequence[Candidate]) -> Candidate | None:
-    """Returns the best candidate if it leads clearly; None if there is none or the user has to choose."""
+    """Returns the first candidate if its score is clearly the best; None if none leads or there is none."""
     if not candidates or (len(candidates) > 1 and candidates[0].score - candidates[1].score < CLEAR_LEAD):
         return None
     return candidates[0]

@@ -18,7 +18,10 @@ __all__ = ["BadRow", "JsonLine", "Row", "read_rows", "read_unparsed_rows"]
 
 
 def read_rows(problems: Problems) -> Iterator[Row | BadRow]:
-    """Yields every row of `problems.path`, in a stable order. Raises InputError or StorageError."""
+    """Yields every row of `problems.path`, in a stable order; a BadRow for one that cannot be read.
+
+    Raises InputError if a file cannot be found or read, StorageError if reading it fails midway.
+    """
     for row in read_unparsed_rows(problems):
         yield row.parsed() if isinstance(row, JsonLine) else row
 

@@ -1,1 +1,1 @@
-"""Makes a first configuration that runs from a file, a model and a machine."""
+"""Makes a first configuration, ready to run, for a given data set, model and machine (`drsft init`)."""

@@ -22,7 +22,7 @@ class Draft:
         self.choices: list[Choice] = []
 
     def choose(self, key: str, value: Any, reason: str, *, is_told: bool = True) -> None:
-        """Sets a dotted key; the reason is shown to the user if `is_told`."""
+        """Sets a dotted key, such as "target.dtype"; the reason is shown to the user if `is_told`."""
         node = self.tree
         *parents, last = key.split(".")
         for parent in parents:

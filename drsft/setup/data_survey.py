@@ -48,9 +48,11 @@ class DataSurvey:
 
 
 def survey_data(problems: Problems, given: GivenColumns, ask: Ask, *, kind: str | None) -> DataSurvey:
-    """Returns the survey of the data. Raises InputError, one line, for data that cannot be used.
+    """Reads up to MAX_ROWS rows, and finds their columns, their verifier and a split to evaluate on.
 
-    `kind` is the verifier that the user chose; None chooses one by trial.
+    `given` are the columns that the user named; `ask` decides between candidates for another one. `kind` is
+    the verifier that the user chose; None chooses one by trial. Raises InputError, whose one line says what
+    to do, for data that cannot be used.
     """
     problems, rows = _read_western(*_read(problems))
     drawn = _evenly([row for row in rows if isinstance(row, Row)], MAX_CHECKED)
@@ -63,7 +65,7 @@ def survey_data(problems: Problems, given: GivenColumns, ask: Ask, *, kind: str 
     if kind is not None:
         reason = "given"
     elif found.kind is not None:
-        kind, reason = problems.kind, "of rows that name none"
+        kind, reason = problems.kind, "the verifier of rows that name none"
     elif found.is_code:
         kind, reason = "code", _code_reason(problems, drawn)
     else:
@@ -182,7 +184,7 @@ def _found_kind(
     chosen = chosen_trial(trials, median_chars=median_chars, are_letters=are_letters)
     if are_letters and chosen.kind != "choice" and len({one.reference for one in tried}) > 1:
         raise InputError(
-            "the answers are letters, but the questions list no options; name the field that holds them: "
+            "the answers are letters, but the questions list no options; name the field with the options: "
             "--options FIELD, or the verifier: --kind math"
         )
     reason = chosen.reason if first is None else f"answers are numbers of options; {chosen.reason}"
@@ -206,8 +208,8 @@ def _first_number(problems: Sequence[Problem]) -> Literal[0, 1] | None:
     if any(int(one) == len(offered) for one, offered in offers):
         return 1
     raise InputError(
-        f"the answers are numbers of options, such as {problems[0].reference!r}, but none is 0 or the last "
-        "one's; say what the first option's number is: problems.options_from=0 or =1"
+        f"the answers are option numbers, such as {problems[0].reference!r}, and none of them shows whether "
+        "the first option is 0 or 1; set problems.options_from=0 or =1"
     )
 
 
@@ -219,11 +221,11 @@ def _code_reason(problems: Problems, rows: Sequence[Row]) -> str:
     num_right = sum(one.outcome is Outcome.CORRECT for one in verdicts)
     if tried and not any(one.outcome in (Outcome.CORRECT, Outcome.UNJUDGED) for one in verdicts):
         raise InputError(
-            f"rows hold tests, but none of {len(tried)} solutions passes them ({verdicts[0].reason:.120}); "
+            f"the rows have tests, but none of {len(tried)} solutions passes ({verdicts[0].reason:.120}); "
             "name the field with the code: --solution FIELD, or another reference: --answer FIELD"
         )
     unjudged = next((one.reason for one in verdicts if one.outcome is Outcome.UNJUDGED), None)
-    return f"rows hold tests; {num_right} of {len(tried)} solutions pass them" + (
+    return f"the rows have tests; {num_right} of {len(tried)} solutions pass them" + (
         f" ({unjudged})" if unjudged else ""
     )
 

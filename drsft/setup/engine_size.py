@@ -76,8 +76,9 @@ def _on_gpus(model: ModelFacts, machine: Machine) -> EngineSize:
 
 
 def train_size(model: ModelFacts, machine: Machine) -> TrainSize:
-    """Returns the size of a training: it trains all weights if they fit with AdamW's state, else LoRA
-    adapters.
+    """Returns how many workers share a training, and whether it trains LoRA adapters.
+
+    It does if the weights, gradients and AdamW's state of the whole model do not fit in memory.
     """
     state_mib = model.num_parameters * BYTES_PER_TRAINED_PARAMETER // MIB
     if machine.num_gpus:

@@ -60,7 +60,7 @@ class FoundColumns:
 
 
 def likeliest(role: Role, candidates: Sequence[Candidate]) -> str:
-    """Returns the most likely candidate's column, for runs that must not ask."""
+    """Returns the column of the first candidate, the most likely one: an `Ask` that does not ask the user."""
     return candidates[0].column
 
 
@@ -69,7 +69,9 @@ def find_columns(
 ) -> FoundColumns:
     """Returns the fields of question, solution, answer or conversation, with the reasons for the choice.
 
-    Raises InputError, one line with the flag, if a field is missing or `ask` cannot choose.
+    `ask` is called when no candidate is clearly the best. With `answers_needed`, solutions are taken as
+    references only if they state their answers. Raises InputError, whose one line names the flag to set, if
+    a field is missing.
     """
     finder = _Finder(rows, given, ask, answers_needed)
     if given.messages is None and given.question is None and finder.holds_tests():
@@ -97,8 +99,8 @@ class _Finder:
         names = [one.path for one in self.texts.profiles if one.path.lower() in _PROGRAM_TESTS]
         if names and self.given.reference is None:
             raise InputError(
-                f"field {names[0]!r} tests programs by their input and output, which kind code does not run "
-                "(docs/verification.md); name another reference: --answer FIELD"
+                f"field {names[0]!r} has tests of a program's input and output, which the verifier kind code "
+                "does not run (docs/verification.md); name another reference: --answer FIELD"
             )
 
     def is_conversation(self) -> bool:
@@ -208,7 +210,7 @@ class _Finder:
             has_rows_within = any(one.type is FieldType.OBJECTS for one in self.texts.profiles)
             others = ", or the key that holds the rows: problems.reading.rows=KEY" * has_rows_within
             raise InputError(
-                f"no field looks like a question (there are: {self.names:.300}); "
+                f"no field looks like a question (the fields are {self.names:.300}); "
                 f"name it: --question FIELD{others}"
             )
         return self._without_repeats(self._choose(Role.QUESTION, candidates))
@@ -352,7 +354,7 @@ class _Finder:
         found = next((by_name[name].path for name in names if name in by_name), None)
         if found is None:
             raise InputError(
-                f"tests are there, but no field looks like the {role} (there are: {self.names:.300}); "
-                f"name it: {FLAGS[role]} FIELD"
+                f"the rows have tests, but no field looks like the {role} (the fields are "
+                f"{self.names:.300}); name it: {FLAGS[role]} FIELD"
             )
         return found

@@ -20,8 +20,10 @@ _UNNAMED = re.compile(r"column_\d+")
 
 
 def options_template(texts: RowTexts, question: str, reference: str, taken: set[str]) -> str | None:
-    """Returns the template that adds the options to a question; None if questions list them already, or there
-    are none.
+    """Returns template lines that show the options below a question, each with its letter.
+
+    Returns None if the questions list their options already, or no field has any. Fields in `taken` have
+    another role.
     """
     if texts.list_options(question):
         return None
@@ -43,7 +45,11 @@ def options_template(texts: RowTexts, question: str, reference: str, taken: set[
 
 
 def option_fields(texts: RowTexts, taken: set[str]) -> Sequence[str]:
-    """Returns the fields called A, B, C, … or option_a, option_b, …, each of them an option."""
+    """Returns the fields that hold one option each, in order: A, B, C, … or option_1, option_2, …
+
+    Fields in `taken` do not count. Returns [] unless there are at least two, without a gap in their letters
+    or numbers.
+    """
     found: dict[str, dict[str, str]] = {}
     for one in texts.profiles:
         match = _LETTER_FIELD.fullmatch(one.path)
@@ -57,7 +63,11 @@ def option_fields(texts: RowTexts, taken: set[str]) -> Sequence[str]:
 
 
 def _in_list(texts: RowTexts, reference: str, taken: set[str]) -> Sequence[str]:
-    """Returns a list column of equal length in every row, of which the answer is a letter or a number."""
+    """Returns the paths of a list column's elements: choices[0], choices[1], …
+
+    Returns [] unless there is one list column, its lists have equal length, and each answer is a letter or a
+    number.
+    """
     lists = [one.path for one in texts.profiles if one.type is FieldType.TEXTS and one.path not in taken]
     if len(lists) != 1 or not all(map(_OPTION_NAME.fullmatch, texts.of(reference))):
         return []

@@ -1,4 +1,4 @@
-"""Finds a data set's verifier by trial: does it accept the references themselves, and the solutions?"""
+"""Finds a data set's verifier by trial: which kind accepts the references as answers, and the solutions?"""
 
 import re
 from collections.abc import Callable, Sequence
@@ -37,7 +37,7 @@ class KindTrial:
     num_solutions: int
     num_solutions_right: int  # solutions that meet their reference
     num_others: int
-    num_others_accepted: int  # references of other problems that were taken for right
+    num_others_accepted: int  # references of other problems that were judged CORRECT
     first_failure: str = ""
 
     @property
@@ -50,17 +50,19 @@ class KindTrial:
 
     @property
     def reason(self) -> str:
-        told = [f"meets {self.num_met} of {self.num_tried} references"]
+        told = [f"accepts {self.num_met} of {self.num_tried} references as answers"]
         if self.num_solutions:
             told.append(f"{self.num_solutions_right} of {self.num_solutions} solutions are right by it")
         if self.num_others_accepted:
-            told.append(f"takes {self.num_others_accepted} of {self.num_others} other answers for right")
+            told.append(f"accepts {self.num_others_accepted} of {self.num_others} answers of other problems")
         return ", ".join(told)
 
 
 def try_kinds(problems: Sequence[Problem], submit: Submit, *, has_solutions: bool) -> list[KindTrial]:
-    """Returns one trial for each kind that could judge, the strictest first; `submit` is
-    `VerifierPool.submit`.
+    """Tries the kinds choice, math, numeric and exact, and returns their trials in this order.
+
+    Each kind judges the references as answers, references of other problems, and with `has_solutions` the
+    demonstrations. `submit` is `VerifierPool.submit`.
     """
     return [
         _tried(kind, problems, submit, has_solutions=has_solutions) for kind in (*STRICTEST_FIRST, "exact")
@@ -68,10 +70,12 @@ def try_kinds(problems: Sequence[Problem], submit: Submit, *, has_solutions: boo
 
 
 def chosen_trial(trials: Sequence[KindTrial], *, median_chars: int, are_letters: bool = False) -> KindTrial:
-    """Returns the strictest of the kinds that accept the most references.
+    """Returns the trial of the kind to use: of those that accept the most references, the strictest.
 
-    If none accepts most of them, it is `exact`. Letters are choices if half of the questions list options.
-    Raises InputError if the references are texts that only a reader can judge.
+    A kind that accepts clearly more solutions goes before a stricter one. If no kind accepts 80 % of the
+    references and they are short, it is `exact`. With `are_letters`, it is `choice` if 40 % of the questions
+    list an option that the reference names. Raises InputError if no kind accepts even 40 % and the references
+    are long.
     """
     by_kind = {one.kind: one for one in trials}
     graded = [by_kind[kind] for kind in STRICTEST_FIRST if kind in by_kind]

@@ -43,6 +43,6 @@ def this_machine() -> Machine:
 
 
 def has_fast_bfloat16(cpuinfo: str) -> bool:
-    """Returns whether every processor of Linux's /proc/cpuinfo multiplies bfloat16 in hardware."""
+    """Returns whether all processors multiply bfloat16 in hardware; `cpuinfo` is Linux's /proc/cpuinfo."""
     flags = [set(line.split()) for line in cpuinfo.splitlines() if line.startswith("flags")]
     return bool(flags) and all(_FAST_BFLOAT16 & one for one in flags)

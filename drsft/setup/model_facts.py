@@ -17,9 +17,10 @@ class ModelFacts:
 
 
 def read_model_facts(model: str) -> ModelFacts:
-    """Returns a model's facts, measured on the model built without its weights.
+    """Returns a model's number of parameters, number of positions and cache size.
 
-    Raises ModelError if transformers cannot read it.
+    They are taken from the model built without its weights. Raises ModelError if it is not found, or
+    transformers cannot build it.
     """
     location = model_location(model)
     check_location(location)

@@ -17,18 +17,18 @@ _STATED = re.compile(r"####|\\boxed|answer is|answer:", re.IGNORECASE)
 
 
 class RowTexts:
-    """Profiles of all fields, and the texts of the first rows. A column is a path or a template."""
+    """The profiles of all fields, and the texts of the first rows. A column is a path or a template."""
 
     def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self.profiles = profile_fields(rows)
         self.rows = rows[:CHECKED]
 
     def of(self, column: str) -> list[str]:
-        """Returns a text for each row; empty if it has none."""
+        """Returns the column's text in each row; "" for a row without one."""
         return [text_of(fields, column) or "" for fields in self.rows]
 
     def values(self, column: str) -> list[Any]:
-        """Returns the column's values; texts that spell lists or objects are parsed."""
+        """Returns the column's value in each row (None without one); a text that spells a list is parsed."""
         return [unpacked(value_at(fields, column)) for fields in self.rows]
 
     def conversations(self, column: str) -> list[Conversation | UnusableConversation]:
@@ -52,8 +52,9 @@ class RowTexts:
         return chars is None or (chars.median < 40 and chars.p95 < 80)
 
     def hold(self, column: str, other: str) -> bool:
-        """Returns whether nearly all texts of a column contain the texts of another one, in rows that have
-        both.
+        """Returns whether over 90 % of the texts in `column` contain the text of `other` in the same row.
+
+        Only rows that have both count.
         """
         both = zip(self.of(column), map(str.strip, self.of(other)), strict=True)
         pairs = [(one, two) for one, two in both if one and two]

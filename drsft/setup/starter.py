@@ -66,8 +66,10 @@ class _DataAndModel(Frozen):
 
 
 def make_starter(wanted: Wanted, ask: Ask, machine: Machine) -> Starter:
-    """Returns the first configuration. Raises InputError, ModelError or ConfigError, one line that names the
-    fix.
+    """Returns a first configuration, its YAML text, and the choices in it with their reasons.
+
+    `ask` decides where a column is not clear. Raises InputError, ModelError or ConfigError, whose one line
+    names the fix.
     """
     tree = _first_tree(wanted)
     data_keys = [one for one in wanted.overrides if one.startswith(("problems.", "target."))]
@@ -104,7 +106,7 @@ def _warning(survey: DataSurvey) -> str | None:
     if not survey.num_set_aside:
         return None
     return (
-        f"{survey.num_set_aside} of {survey.num_checked} rows looked at cannot be used, the first because of "
+        f"{survey.num_set_aside} of {survey.num_checked} checked rows cannot be used, the first because of "
         f"{survey.first_set_aside}"
     )
 
@@ -148,7 +150,7 @@ def _choose_problems(draft: Draft, survey: DataSurvey, machine: Machine, wanted:
     problems, found = survey.problems, survey.columns
     if problems.reading.encoding == WESTERN and "reading" not in draft.tree["problems"]:
         draft.choose(
-            "problems.reading.encoding", WESTERN, "the text is no UTF-8; look whether its accents are right"
+            "problems.reading.encoding", WESTERN, "the text is not UTF-8; check that its accents are right"
         )
     if wanted.split is None and problems.split != "train":
         draft.choose("problems.split", problems.split, "there is no training split")

@@ -16,7 +16,7 @@ HEADROOM = 2  # a model that solves step by step writes more than the expert did
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextTokens:
-    """The lengths, in tokens, of the texts of each measured problem."""
+    """Numbers of tokens, one per measured problem: of its plain prompt, guided prompt and demonstration."""
 
     plain: tuple[int, ...]
     guided: tuple[int, ...]
@@ -42,9 +42,9 @@ def measure_texts(problems: Sequence[Problem], prompter: Prompter) -> TextTokens
 
 
 def token_limits(tokens: TextTokens, *, num_positions: int | None, has_solutions: bool) -> TokenLimits:
-    """Returns limits with room for guided prompts and twice the expert's 99th percentile, up to the model's
-    positions.
+    """Returns limits that suit the problems and do not exceed the model's positions (None: no limit).
 
+    A sequence has room for a guided prompt and a completion twice as long as 99 % of the demonstrations.
     Raises ModelError if half of the problems with their solutions exceed the model's positions.
     """
     p99 = _percentile(tokens.demonstrations, 0.99)

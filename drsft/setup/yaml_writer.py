@@ -12,7 +12,10 @@ WIDTH = 110
 
 
 def commented_yaml(tree: Mapping[str, Any], comments: Mapping[str, str], *, head: str) -> str:
-    """Returns the YAML; `comments` are by dotted key. Reading the text again gives an equal tree."""
+    """Returns `tree` as YAML, with `head` as a comment at the top and each comment beside or above its value.
+
+    The keys of `comments` are dotted, as in "target.dtype". Parsing the text gives an equal tree.
+    """
     lines = [f"# {_printable(line)}" for line in head.splitlines()]
     for key, value in tree.items():
         if isinstance(value, Mapping) and value:

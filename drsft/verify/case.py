@@ -22,9 +22,9 @@ class Case:
 
 
 def case_of(problem: Problem, text: str) -> Case:
-    """Returns the case of a text.
+    """Returns the input with which the problem's verifier judges `text`.
 
-    A model that judges is shown the whole conversation; all other kinds read its last user turn.
+    Its question is the last user turn; for kind `judge`, a model that judges, it is the whole conversation.
     """
     question = problem.question_by_role if problem.kind == BY_MODEL else problem.question
     return Case(kind=problem.kind, question=question, reference=problem.reference, text=text)

@@ -29,7 +29,7 @@ def judge_custom(case: Case, options: VerifyOptions) -> Verdict:
 
 @lru_cache
 def load_callable(path: str) -> Callable[[str, str, str], Any]:
-    """Returns the function at "package.module:name". Raises ConfigError, one line."""
+    """Returns the function at "package.module:name". Raises ConfigError if it cannot be loaded."""
     module_name, separator, name = path.partition(":")
     if not separator:
         raise ConfigError(f"custom verifier {path!r}: write it as package.module:function")

@@ -1,4 +1,4 @@
-"""Limits the symbolic step in a worker, and tells the pool when a slow import is over.
+"""Limits the time of symbolic algebra in a worker, and tells the pool when a slow import is over.
 
 Only the worker's main thread may use signals, and it is alone in its process. Outside a worker (plain
 threads, tests) `budget` does nothing, and the caller has no limit but its own.
@@ -15,25 +15,28 @@ _listeners: list[Callable[[], None]] = []
 
 
 class OverBudget(BaseException):
-    """The symbolic step exceeded its processor time. It is no Exception, since sympy swallows those in many
-    places.
+    """Symbolic algebra used up its processor time. It derives from BaseException, because sympy catches
+    Exception in many places.
     """
 
 
 def on_imports_done(listener: Callable[[], None]) -> None:
-    """Calls `listener` after each slow import; it replaces an earlier listener."""
+    """Sets the function that is called after each slow import (sympy, pint), in place of an earlier one."""
     _listeners[:] = [listener]
 
 
 def imports_done() -> None:
-    """Tells the listener that a slow import is over, so that the pool restarts the case's deadline."""
+    """Calls the listener when a slow import is over, so that the pool restarts the case's deadline."""
     for listener in _listeners:
         listener()
 
 
 @contextmanager
 def budget(seconds: float) -> Iterator[None]:
-    """Raises OverBudget after `seconds` of processor time; the pool's deadline ends a single long C call."""
+    """Raises OverBudget in its block after `seconds` of processor time; outside a worker there is no limit.
+
+    It cannot interrupt a single long C call; the pool's deadline does.
+    """
     if not _listeners or threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,5 +1,5 @@
-"""Explains a verdict: what was read from each side, as which type, from which place, and the rule that
-decided.
+"""Explains a verdict: the text taken from the reference and from the answer, where it was found, how it was
+parsed, and the rule that decided.
 """
 
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ __all__ = ["Side", "explain"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One side as it was read; `place` is "reference", or where in the text the answer is."""
+    """The reference or the answer as it was parsed; `place` is "reference", or where the answer was found."""
 
     place: str
     text: str
     type: str  # an AnswerType's value, "letters", or "not read"
-    read_as: tuple[str, ...]  # the trees, the usual reading first
+    read_as: tuple[str, ...]  # the trees that the text may mean, the usual one first
 
 
 def explain(case: Case, verdict: Verdict, options: VerifyOptions) -> tuple[Side, Side | None, str]:
-    """Returns the reference's side, the answer's (None if no statement was found), and the deciding rule."""
+    """Returns the parsed reference, the parsed answer (None if none was found), and the deciding rule."""
     offered = options_of(case.question) if case.kind == "choice" else {}
     reference = reference_answer(case.reference) or case.reference.strip()
     said = after_thoughts(case.text)

@@ -37,9 +37,9 @@ KINDS: Mapping[str, Judge] = {
 
 
 def kinds_of(config: Verification) -> frozenset[str]:
-    """Returns every kind that a run can judge.
+    """Returns the names of all kinds of verifiers that a run with this configuration has.
 
-    Raises ConfigError for a callable that cannot be loaded here.
+    Raises ConfigError if the callable of a custom verifier cannot be loaded on this machine.
     """
     for path in config.custom.values():
         load_callable(path)
@@ -47,16 +47,16 @@ def kinds_of(config: Verification) -> frozenset[str]:
 
 
 def check_kind(kind: str, options: VerifyOptions) -> None:
-    """Raises ConfigError unless some verifier judges `kind`; a custom one is known by its name."""
+    """Raises ConfigError if there is no verifier for `kind`; the kind of a custom verifier is its name."""
     if kind not in KINDS and kind != BY_MODEL and kind not in options.custom:
         known = ", ".join(sorted({*KINDS, BY_MODEL, *options.custom}))
         raise ConfigError(f"unknown verifier kind {kind!r}; known: {known}")
 
 
 def judge_case(case: Case, options: VerifyOptions) -> Verdict:
-    """Returns the verdict of the case's verifier on the text after the thoughts.
+    """Returns the verdict of the case's verifier on the text after the thoughts; a custom one sees all of it.
 
-    A custom verifier sees the whole text.
+    A text whose thought is not closed is NO_ANSWER.
     """
     if case.kind in options.custom:
         return judge_custom(case, options)

@@ -1,4 +1,4 @@
-"""Judges answers that are strings: equal to the reference, or matched by it."""
+"""Judges answers that are strings: equal to the reference, or matched by it as a regular expression."""
 
 import re
 
@@ -17,10 +17,10 @@ _MARKED = FORMAL | {Place.PHRASE}
 
 
 def judge_exact(case: Case, options: VerifyOptions) -> Verdict:
-    """Returns CORRECT if the answer equals the reference except for white space.
+    """Returns CORRECT if the answer equals the reference, except for white space and a final full stop.
 
-    The answer is a box, a #### mark or an "answer is", with or without LaTeX's font commands; else the whole
-    text.
+    The answer is the whole text, or what a box, a tag, a JSON field, a #### mark or an "answer is" states,
+    with or without LaTeX's font commands. NO_ANSWER means that the text is empty.
     """
     if not case.text.strip():
         return Verdict(outcome=Outcome.NO_ANSWER, reason="empty")
@@ -37,15 +37,16 @@ def judge_exact(case: Case, options: VerifyOptions) -> Verdict:
 
 
 def judge_regex(case: Case, options: VerifyOptions) -> Verdict:
-    """Returns CORRECT if the reference, a pattern, matches all of a boxed answer, or occurs in an unboxed
-    text.
+    """Returns CORRECT if the reference, a regular expression, matches the whole content of the text's box.
+
+    In a text without a box, it has to match any part of it.
     """
     if not case.text.strip():
         return Verdict(outcome=Outcome.NO_ANSWER, reason="empty")
     try:
         pattern = re.compile(case.reference)
     except (re.error, OverflowError, RecursionError):
-        return Verdict(outcome=Outcome.UNJUDGED, reason="reference is no pattern")
+        return Verdict(outcome=Outcome.UNJUDGED, reason="the reference is not a regular expression")
     box, _ = boxes(case.text)
     if not box and options.require_box:
         return Verdict(outcome=Outcome.NO_ANSWER, reason="no box")

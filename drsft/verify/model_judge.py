@@ -32,11 +32,11 @@ FIRST_WAIT_S = 0.5
 
 
 class ModelJudge:
-    """Judges with a model and counts its calls; beyond `judge_max_calls` every verdict is UNJUDGED."""
+    """Asks a language model for verdicts; after `judge_max_calls` requests, every verdict is UNJUDGED."""
 
     def __init__(self, options: VerifyOptions) -> None:
         if not options.judge_url or not options.judge_model:
-            raise ConfigError("kind 'judge' needs judge_url and judge_model")
+            raise ConfigError("kind 'judge' needs a model to ask: set judge_url and judge_model")
         self._options = options
         self._url = options.judge_url.rstrip("/") + "/chat/completions"
         self._lock = threading.Lock()

@@ -25,7 +25,9 @@ _TOLERANCE = re.compile(r"(.+?)\s*(?:±|\\pm|\+/-|\+-)\s*([\d.eE+-]+)\s*(.*)", r
 
 
 def judge_numeric(case: Case, options: VerifyOptions) -> Verdict:
-    """Returns CORRECT within the reference's own tolerance, or the options' relative and absolute ones."""
+    """Returns CORRECT if the answer's value is within a tolerance: the reference's own ("3.2 ± 0.1"), else
+    the relative and absolute ones of the options.
+    """
     expected = parse_numeric(case.reference)
     if expected is None and is_numeric(case.reference):
         return _judge_structure(case, options)
@@ -86,7 +88,7 @@ def _words_and_known(unit: Unit) -> tuple[set[tuple[str, bool]], Unit]:
 
 
 def is_numeric(reference: str) -> bool:
-    """Returns whether this kind can judge a reference: a number, numbers in brackets, or a boolean."""
+    """Returns whether kind `numeric` can judge a reference: a number, numbers, a matrix or a boolean."""
     if parse_numeric(reference) is not None:
         return True
     readings = readings_of(clean(reference))
@@ -124,7 +126,7 @@ def _values(text: str) -> list[float] | None:
 
 
 def parse_numeric(reference: str) -> tuple[float, Unit, float | None] | None:
-    """Returns value, unit (() for none) and the tolerance that the reference itself gives."""
+    """Returns value, unit (() for none) and tolerance (None if it states none); None if it is no number."""
     tolerance: float | None = None
     match = _TOLERANCE.fullmatch(reference.strip())
     if match is not None:

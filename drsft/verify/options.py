@@ -51,5 +51,5 @@ class VerifyOptions:
         values = json.loads(text)
         unknown = set(values) - {f.name for f in fields(cls)}
         if unknown:
-            raise ConfigError(f"unknown verify options: {', '.join(sorted(unknown))}")
+            raise ConfigError(f"VerifyOptions has no field {', '.join(sorted(unknown))}")
         return cls(**values)

@@ -11,9 +11,9 @@ UNCLOSED = "unclosed thought"  # the reason of a NO_ANSWER
 
 class Verifier(Protocol):
     async def judge(self, problem: Problem, text: str, *, is_truncated: bool = False) -> Verdict:
-        """Returns the verdict.
+        """Returns the verdict on a text that answers the problem; TRUNCATED if `is_truncated`.
 
-        No text makes it raise: a failure (time limit, crash) is UNJUDGED with its reason.
+        No text raises an error: a failure (time limit, crash) is UNJUDGED with its reason.
         """
         ...
 

@@ -10,7 +10,7 @@ from drsft.verify.extraction.reference_answer import reference_answer
 from drsft.verify.literal import is_pattern
 from drsft.verify.maths.answer import readings_of
 from drsft.verify.maths.normalise import clean
-from drsft.verify.maths.same import MAX_CHARS, same_when_read
+from drsft.verify.maths.same import MAX_CHARS, same_when_parsed
 from drsft.verify.maths.syntax import Words
 from drsft.verify.numeric import is_numeric
 from drsft.verify.words import is_prose
@@ -32,10 +32,9 @@ class Unmeetable:
 
 
 def parse_reference(reference: str, kind: str) -> str | None:
-    """Returns the answer that a reference states; None if no verifier of `kind` could read it.
+    """Returns the answer that a reference states; None if the verifier of `kind` could not judge by it.
 
-    Such problems are set aside. Kinds that are not known here (custom ones, judges) need a reference that is
-    not empty.
+    Custom verifiers and models that judge need any reference that is not empty, kind `steps` needs none.
     """
     reference = reference.strip()
     match kind:
@@ -55,10 +54,10 @@ def parse_reference(reference: str, kind: str) -> str | None:
 
 
 def unmeetable(question: str, reference: str, kind: str) -> Unmeetable | None:
-    """Returns why no answer could meet a parsed reference; None if one can.
+    """Returns why no answer could be CORRECT for a reference from `parse_reference`; None if one can.
 
-    It judges the reference against itself, boxed and as "The answer is ...", without symbolic step or
-    process, in linear time.
+    It judges the reference as an answer, in a box and as "The answer is ...". It uses neither symbolic
+    algebra nor a worker process; its time is linear.
     """
     if _PLAIN.fullmatch(reference):
         return None
@@ -68,7 +67,7 @@ def unmeetable(question: str, reference: str, kind: str) -> Unmeetable | None:
         if letters_of(reference, {}) is not None:
             return None
         return Unmeetable(
-            reason="it is no letter, and no option that the question lists", proposed_kind="exact"
+            reason="it is neither a letter nor an option of the question", proposed_kind="exact"
         )
     return None
 
@@ -83,6 +82,6 @@ def _unmet_maths(reference: str) -> Unmeetable | None:
         return Unmeetable(reason="it is prose that states no answer", proposed_kind="judge")
     for text in (rf"\boxed{{{reference}}}", f"The answer is {reference}."):
         found = find_answer(text)
-        if found is not None and (found.text == reference or same_when_read(reference, found.text)):
+        if found is not None and (found.text == reference or same_when_parsed(reference, found.text)):
             return None
-    return Unmeetable(reason="it is not found again where a solution states it", proposed_kind="exact")
+    return Unmeetable(reason="a solution that states it is not judged CORRECT", proposed_kind="exact")

@@ -12,8 +12,8 @@ _LIBRARIES = ("math-verify", "sympy")
 
 @cache
 def verifier_version() -> str:
-    """Returns drsft's version and eight hex digits over the sources of the verifier and its libraries'
-    versions.
+    """Returns drsft's version and eight hex digits, which are a hash of the verifier's sources and of its
+    libraries' versions.
     """
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.rglob("*.py")):

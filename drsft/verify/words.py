@@ -50,7 +50,7 @@ def has_words(text: str, *, but: Container[str]) -> bool:
 
 
 def label_of(word: str) -> str:
-    """Returns a counted noun in one form: "boxes", "box" and "Box" are one label."""
+    """Returns a counted noun in lower case and in the singular: "box" for "Boxes"."""
     word = word.strip(" .").lower()
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"

@@ -149,7 +149,7 @@ def test_an_explanation_says_what_was_read_from_where_and_how_it_compared(tmp_pa
         "read_as": ["2 hours"],
     }
     assert (found[0]["answer"]["place"], found[0]["answer"]["read_as"]) == ("box", ["120 minutes"])
-    assert found[0]["compared"] == judged[0]["reason"] == "equal when read"
+    assert found[0]["compared"] == judged[0]["reason"] == "equal after parsing"
     assert (found[1]["answer"]["place"], found[1]["answer"]["type"]) == ("phrase", "expression")
     assert found[2]["answer"]["type"] == found[2]["reference"]["type"] == "letters"
     assert (found[3]["answer"], found[3]["compared"]) == (None, "unclosed thought")

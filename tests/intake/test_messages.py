@@ -95,14 +95,14 @@ def test_ids_cover_the_whole_conversation_and_plain_ones_stay(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("messages", "reason"),
     [
-        ("What is 3 + 4?", "messages are no list"),
-        ({"role": "user"}, "messages are no list"),
-        (None, "messages are no list"),
+        ("What is 3 + 4?", "messages are not a list"),
+        ({"role": "user"}, "messages are not a list"),
+        (None, "messages are not a list"),
         ([], "no messages"),
         (["What is 3 + 4?"], "message without a role"),
         ([{"content": "What is 3 + 4?"}], "message without a role"),
         ([{"role": "tool", "content": "7"}, SOLVED], "unknown role"),
-        ([ASKED, SYSTEM, AGAIN], "system turn behind others"),
+        ([ASKED, SYSTEM, AGAIN], "system turn after others"),
         ([ASKED, {**ANSWERED, "tool_calls": [{"name": "add"}]}, AGAIN, SOLVED], "message with tool calls"),
         ([{"role": "user", "content": None}], "message without text"),
         ([{"role": "user", "content": [{"type": "image", "url": "x"}]}], "message without text"),

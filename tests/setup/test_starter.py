@@ -169,7 +169,7 @@ def test_rows_that_a_run_would_set_aside_are_told(tmp_path: Path) -> None:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     warning = make_starter(wanted(file), refuse, HERE).warning
     assert warning is not None
-    assert warning.startswith("10 of 40 rows looked at cannot be used, the first because of no reference")
+    assert warning.startswith("10 of 40 checked rows cannot be used, the first because of no reference")
 
 
 def test_a_completion_beside_the_turns_of_its_prompt_is_the_solution(tmp_path: Path) -> None:

@@ -8,10 +8,9 @@ __all__ = ["Agreement", "agreement_of", "agreement_of_numbers"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """How many of the compared things are equal, bit for bit.
+    """How many of the compared values are equal, bit for bit.
 
-    `largest_difference` is the largest |a − b| of numbers, in their own unit; None if the things are not
-    numbers.
+    `largest_difference` is the largest |a − b| if the values are numbers, in their unit; else None.
     """
 
     num_equal: int
@@ -28,7 +27,7 @@ class Agreement:
 
 
 def agreement_of(one: Mapping[Hashable, object], other: Mapping[Hashable, object]) -> Agreement:
-    """Returns how many values are equal by key; a key that only one mapping has counts as different."""
+    """Compares two mappings key by key; a key that only one of them has counts as different."""
     keys = one.keys() | other.keys()
     missing = object()
     num_equal = sum(one.get(key, missing) == other.get(key, missing) for key in keys)
@@ -36,7 +35,7 @@ def agreement_of(one: Mapping[Hashable, object], other: Mapping[Hashable, object
 
 
 def agreement_of_numbers(one: Sequence[float], other: Sequence[float]) -> Agreement:
-    """Returns how many numbers are equal, place by place. Raises ValueError for different lengths."""
+    """Compares two sequences of numbers element by element. Raises ValueError if their lengths differ."""
     differences = [abs(a - b) for a, b in zip(one, other, strict=True)]
     return Agreement(
         num_equal=sum(difference == 0 for difference in differences),

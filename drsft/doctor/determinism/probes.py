@@ -1,8 +1,7 @@
 """Runs a small part of each stage several times, and compares the results.
 
-Each stage is run twice in the same way, and a third time in other batches, so that a problem or a text shares
-its batch with others, or with none. In a run the batches vary by chance, since actors take the next shard
-when they are free.
+Each stage is run twice in the same way, and a third time with one problem or text per batch. The third pass
+matters since in a run the batches vary by chance: an actor takes the next shard when it is free.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +38,7 @@ Passes = tuple[list[Record], list[Record], list[Record]]  # as given, again, in 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """One kind of result of a stage, and how far two further passes agree with the first."""
+    """How far one kind of result of a stage is reproduced: by a second pass, and by one in other batches."""
 
     stage: str
     what: str
@@ -50,10 +49,11 @@ class Compared:
 def compare_passes(
     config: RunConfig, *, num_problems: int, say: Callable[[str], None] = lambda line: None
 ) -> Iterator[Compared]:
-    """Yields the comparisons of each stage, on the first `num_problems` problems of the configuration.
+    """Runs rewriting, scoring and training three times each, and yields a comparison per kind of result.
 
-    It needs memory for an engine, and later for a training in fp32. Raises ConfigError, ModelError and
-    InputError as the start of a run does.
+    The input are the first `num_problems` problems of the configuration; without arms, no training is run.
+    `say` is called with lines that report the progress. Memory is needed for an engine, and later for a
+    training in fp32. Raises ConfigError, ModelError and InputError as the start of a run does.
     """
     problems = _problems(config, num_problems)
     say(f"rewriting {len(problems)} problems: twice together, then one by one")
@@ -183,8 +183,8 @@ def _training(config: RunConfig, records: Sequence[Record], *, micro_batch_rows:
     examples = encode(table, data=arm.data, seq_len=config.train.seq_len).examples[:NUM_ROWS]
     if not examples:
         raise InputError(
-            f"none of the {len(records)} problems gives a text that arm {arm.name!r} trains on; "
-            "take more with --problems"
+            f"none of the {len(records)} problems gives a text that arm {arm.name!r} can train on; "
+            "try more problems: --problems"
         )
     settings = config.train.model_copy(
         update={

@@ -1,1 +1,1 @@
-"""The conformance suite of the losses: `drsft doctor losses` computes a file of worked cases."""
+"""Implements `drsft doctor losses`: computes drsft's losses on a file of worked cases, and compares them."""

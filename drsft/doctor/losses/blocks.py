@@ -34,7 +34,10 @@ __all__ = ["BLOCKS", "block_findings"]
 
 
 def block_findings(tree: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yields the findings of every block in the file. Raises InputError for a block that cannot be read."""
+    """Computes the blocks in the file's `tree`, and yields the error of each of their numbers.
+
+    Raises InputError for a block that cannot be read.
+    """
     for block, check in BLOCKS.items():
         if block not in tree:
             continue

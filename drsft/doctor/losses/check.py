@@ -1,5 +1,7 @@
-"""Checks a whole fixtures file, every case by every method and every other block, and shows the results as
-tables.
+"""Checks a fixtures file and shows the results as tables.
+
+Each case is computed with every objective that it lists (the file calls them methods). The other blocks of
+the file are checked, too.
 """
 
 from collections import defaultdict
@@ -56,7 +58,10 @@ class LossReport:
 
 
 def check_losses(path: Path) -> LossReport:
-    """Returns the findings on a file. Raises InputError if it cannot be read or holds nothing to check."""
+    """Checks all cases and blocks of a fixtures file; methods that drsft does not have are reported as such.
+
+    Raises InputError if the file cannot be read or contains nothing to check.
+    """
     tree = read_fixtures(path)
     findings: list[Finding] = []
     of_methods: list[Finding] = []

@@ -1,4 +1,4 @@
-"""The result of a check: how far one number, or many of one kind, are from what was expected."""
+"""The result of a comparison: the largest error of a number, or of a tensor, against the expected one."""
 
 from dataclasses import dataclass
 
@@ -23,9 +23,10 @@ class Finding:
 
 
 def error_between(found: Tensor, expected: Tensor) -> float:
-    """Returns the largest |found − expected| / max(1, |expected|); infinite if shapes differ.
+    """Returns the largest |found − expected| / max(1, |expected|) over all elements.
 
-    Equal infinities count as no error; a NaN, found or expected, makes the error NaN.
+    The error is infinite if the shapes differ, 0 for empty tensors, and NaN if either has a NaN. Equal
+    infinities have no error.
     """
     if found.shape != expected.shape:
         return float("inf")

@@ -39,7 +39,7 @@ class UnknownMethodError(InputError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """What a case expects of one objective; `expected` holds tensors by the file's names."""
+    """What a case expects of one objective; `expected` is its entry in the file, with numbers as lists."""
 
     name: str
     objective: Objective
@@ -49,7 +49,7 @@ class Method:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One worked case, reduced to the N tokens in its mask, row after row."""
+    """One worked case. Its tensors with axis N have only the tokens that the mask selects, row after row."""
 
     name: str
     tree: Mapping[str, Any]
@@ -59,14 +59,17 @@ class Case:
     document_ids_N: Tensor
 
     def tokens(self, values: Any) -> Tensor:
-        """Returns the masked tokens of values of shape (B, T) or (B, T, V)."""
+        """Returns the values of the N tokens that the mask selects, from nested lists (B, T) or (B, T, V)."""
         return _tensor(values)[self.mask_BT]
 
     def optional(self, name: str) -> Tensor | None:
         return self.tokens(self.tree[name]) if name in self.tree else None
 
     def method(self, name: str) -> Method:
-        """Returns what the case expects of a method. Raises InputError if it is unknown or cannot be read."""
+        """Returns what the case expects of a method, which is the file's name for an objective.
+
+        Raises UnknownMethodError if drsft has no such objective, InputError for a wrong hyperparameter.
+        """
         where = f"case {self.name!r}, method {name!r}"
         known = METHODS.get(name.split("@")[0])
         if known is None:
@@ -92,12 +95,15 @@ def read_fixtures(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable JSON file: {error}") from None
     if not isinstance(tree, dict) or not isinstance(tree.setdefault("cases", []), list):
-        raise InputError(f"{path}: not a file of fixtures: it has no list of cases")
+        raise InputError(f"{path}: not a file of fixtures: it must be an object, and its cases a list")
     return tree
 
 
 def cases_in(tree: Mapping[str, Any]) -> Iterator[Case]:
-    """Yields the cases, including the block of extreme logits if there is one."""
+    """Yields the cases of a file, at last the one of extreme logits if there is one.
+
+    Raises InputError for a case that cannot be read.
+    """
     for case in [*tree["cases"], *([tree["extreme"]] if "extreme" in tree else [])]:
         name = str(case.get("name", "unnamed")) if isinstance(case, dict) else "unnamed"
         try:

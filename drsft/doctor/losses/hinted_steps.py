@@ -1,4 +1,4 @@
-"""Checks Hinted Decoding's mixing against numbers: the block `hinted_decoding_steps` of a fixtures file.
+"""Checks Hinted Decoding's mixing against the block `hinted_decoding_steps` of a fixtures file.
 
 A step gives two rows of logits, the schedule, the sampling settings, and the expected results.
 """
@@ -20,23 +20,23 @@ NO_TOP_K = (None, 0, -1)  # the values with which files and engines switch a lim
 
 
 def hinted_step_errors(step: Mapping[str, Any]) -> dict[str, float]:
-    """Returns the error of every expected quantity, as `error_between` in float64.
+    """Returns the error (`error_between`, in float64) of every quantity that the step expects, by name.
 
-    The error of `greedy` is the difference of two token ids. Raises InputError for a step that cannot be
-    read, or that expects nothing.
+    The error of `greedy` is that of a token id. Raises InputError for a step that cannot be read, or that
+    expects nothing.
     """
     try:
         found = _computed(step)
         expected = {name: _tensor(step[name]) for name in found if name in step}
         if not expected:
-            raise ValueError(f"it states no expected value; give at least one of {', '.join(found)}")
+            raise ValueError(f"the step states no expected value; give at least one of {', '.join(found)}")
         for name, value in expected.items():
             if value.shape != found[name].shape:
                 raise ValueError(f"{name} has shape {tuple(value.shape)}, not {tuple(found[name].shape)}")
         return {name: error_between(found[name], value) for name, value in expected.items()}
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         name = step.get("name", "unnamed") if isinstance(step, Mapping) else step
-        raise InputError(f"hinted_decoding_steps, {name}: not a step: {error!r}") from error
+        raise InputError(f"hinted_decoding_steps, step {name!r}: cannot be read: {error!r}") from error
 
 
 def _computed(step: Mapping[str, Any]) -> dict[str, Tensor]:

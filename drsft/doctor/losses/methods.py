@@ -1,5 +1,5 @@
-"""Checks every objective against worked numbers in two ways: full logits with autograd, and the fused
-loss.
+"""Checks every objective against worked numbers in two ways: with full logits and autograd, and with the
+fused loss that trains.
 """
 
 from collections.abc import Iterator
@@ -29,8 +29,10 @@ class _Result(NamedTuple):
 
 
 def method_findings(case: Case, method: Method) -> Iterator[Finding]:
-    """Yields how far weights, per-token losses, loss and gradient are from the expected numbers, computed in
-    both ways.
+    """Computes an objective with full logits and with the fused loss, and yields the errors of both.
+
+    Compared are the weights, per-token losses, loss and gradient that the case gives. Raises ValueError if
+    the case lacks a value that the objective needs.
     """
     for way, compute in (("plain", _plain), ("fused", _fused)):
         try:
@@ -43,9 +45,7 @@ def method_findings(case: Case, method: Method) -> Iterator[Finding]:
 
 
 def statistics_findings(case: Case) -> Iterator[Finding]:
-    """Yields how far log p, the entropy, φ = log p + entropy, and φ's summary are from the expected
-    values.
-    """
+    """Yields the errors of log p, entropy, φ = log p + entropy and φ's summary, if the case gives them."""
     statistics = token_statistics(case.logits_NV, _identity(case), case.labels_N, chunk_tokens=CHUNK_TOKENS)
     phi_N = statistics.phi_N
     found = {

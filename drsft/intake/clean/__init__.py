@@ -1,1 +1,1 @@
-"""Screens problems: contamination with benchmarks, near-duplicates."""
+"""Finds problems that should not be trained on: those that overlap with a benchmark, and near-duplicates."""

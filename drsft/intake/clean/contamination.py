@@ -43,7 +43,10 @@ class Match:
 
 
 class ContaminationScreen:
-    """Holds the runs of words of all `benchmarks` (name -> problems); every question is read once."""
+    """Sets aside problems that overlap with a question of a benchmark.
+
+    `benchmarks` maps each name to its problems, which are read once, when the screen is made.
+    """
 
     def __init__(self, benchmarks: Mapping[str, Iterable[Problem]], config: Decontaminate) -> None:
         self._ngram = config.ngram
@@ -58,9 +61,9 @@ class ContaminationScreen:
         return None if match is None else _finding(match)
 
     def matches(self, problem: Problem) -> Iterator[Match]:
-        """Yields every overlap of the problem with a question, longest runs first.
+        """Yields every overlap of the problem with a benchmark's question, longest runs of words first.
 
-        A question can occur several times.
+        One question can be yielded several times.
         """
         of_problem = words(problem.whole_question)
         question = self._whole.get(_hash(of_problem))

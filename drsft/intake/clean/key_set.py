@@ -1,4 +1,4 @@
-"""A set of hashes for millions of texts that answers one question: was this one added before?"""
+"""A compact set of the hashes of millions of texts, which tells whether a text was added before."""
 
 from array import array
 
@@ -6,7 +6,7 @@ __all__ = ["KeySet"]
 
 
 class KeySet:
-    """Holds 64-bit hashes: 16 to 32 MiB a million, where Python's own set takes 90.
+    """A set of 64-bit hashes. It takes 16 to 32 MiB per million of them; Python's own set takes 90.
 
     Two of n texts have the same hash with a probability of n²/2⁶⁵: 3e-8 for a million.
     """

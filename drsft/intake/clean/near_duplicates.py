@@ -41,7 +41,7 @@ _FOUND = 0.98  # of the pairs at the threshold; false proposals cost only an exa
 
 
 class NearDuplicateScreen:
-    """Sets aside a problem that resembles an earlier one; it remembers every problem that it accepts."""
+    """Sets aside a problem that resembles an accepted one; every problem that it accepts is remembered."""
 
     def __init__(self, config: NearDuplicates) -> None:
         self._config = config
@@ -109,8 +109,9 @@ class NearDuplicateScreen:
 
 
 def bands(*, threshold: float, num_permutations: int) -> tuple[int, int]:
-    """Returns the number and the length of the bands: the longest ones (fewest false proposals) that find
-    enough pairs.
+    """Returns the number of LSH's bands, and their length in permutations.
+
+    They are the longest bands (which propose the fewest false pairs) that find enough true pairs.
 
     A pair of similarity s agrees in one band of r permutations with probability s^r, hence is found in b
     bands with 1 - (1 - s^r)^b.
@@ -123,9 +124,9 @@ def bands(*, threshold: float, num_permutations: int) -> tuple[int, int]:
 
 
 def shingles(of_words: list[str], *, size: int, start: int = 0) -> Shingles:
-    """Returns hashes of all runs of `size` words, or of the whole text when it is shorter.
+    """Returns the hashes of all runs of `size` words, or of the whole text when it is shorter.
 
-    `start` seeds the hashes, so that groups do not mix.
+    `start` seeds the hashes, so that texts of different groups have no hash in common.
     """
     runs = range(max(1, len(of_words) - size + 1))
     hashes = {zlib.crc32(" ".join(of_words[i : i + size]).encode(), start) for i in runs}

@@ -1,4 +1,4 @@
-"""The interface of a screen, which checks one problem after another and sets aside those not to train on."""
+"""The interface of a screen, which looks at one problem after another and rejects those not to train on."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,8 +18,8 @@ class Finding:
 
 class Screen(Protocol):
     def look_at(self, problem: Problem, place: str) -> Finding | None:
-        """Returns why the problem is set aside, or None to accept it.
+        """Returns why the problem is set aside, or None to accept it; an accepted one may be remembered.
 
-        `place` is its origin ("file line 3").
+        `place` says where the problem comes from ("file line 3").
         """
         ...

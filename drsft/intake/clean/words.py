@@ -44,7 +44,10 @@ def words(text: str) -> list[str]:
 
 
 def figures(of_words: Sequence[str]) -> tuple[str, ...]:
-    """Returns the numbers and signs among the words, in order: variants of one exercise differ in these."""
+    """Returns the numbers, signs and words such as "half" or "double" among the words, in order.
+
+    Variants of one exercise differ in these.
+    """
     return tuple(word for word in of_words if not word[0].isalpha() or word in _FIGURE_WORDS)
 
 

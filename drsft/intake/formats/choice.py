@@ -46,9 +46,9 @@ _NO_DATA = {  # the first bytes of files that users often have in the place of d
 
 
 def format_of(stream: Stream, given: str | None) -> Format:
-    """Returns `given`, or the format by the first bytes, or by the name.
+    """Returns the format called `given`; if that is None, the one that the first bytes fit, else the name.
 
-    Raises InputError if neither tells.
+    Raises InputError if neither fits a format, or if the bytes are no data (a web page, a zip archive, …).
     """
     if given is not None:
         return next(one for one in FORMATS if one.name == given)
@@ -64,7 +64,7 @@ def format_of(stream: Stream, given: str | None) -> Format:
         known = ", ".join(one.name for one in FORMATS)
         raise InputError(
             f"{stream.name}: its format is not supported; convert it to one of {known}, "
-            "or say which it is: problems.reading.format"
+            "or set problems.reading.format if it is one of these"
         )
     return found
 

@@ -29,15 +29,15 @@ def begins_as_arrow(stream: Stream) -> bool:
 
 
 def read_parquet(stream: Stream, problems: Problems) -> Iterator[Row | BadRow]:
-    """Yields the rows of a Parquet file; raises InputError if it is none.
+    """Yields the rows of a Parquet file; raises InputError if the file is not a readable Parquet file.
 
-    A row of it is never bad by itself, and `problems` is not used: all formats have the same signature.
+    It never yields a BadRow, and `problems` is not used: all formats have the same signature.
     """
     yield from _rows(stream, "Parquet", lambda file: pq.ParquetFile(file).iter_batches(batch_size=BATCH_ROWS))
 
 
 def read_arrow(stream: Stream, problems: Problems) -> Iterator[Row | BadRow]:
-    """Yields the rows of an Arrow file or stream; otherwise as `read_parquet`."""
+    """Yields the rows of an Arrow file or stream; raises InputError if it is not readable as one."""
     is_file = stream.head_bytes.startswith(_FILE)
     yield from _rows(stream, "Arrow", _batches_of_file if is_file else pa.ipc.open_stream)
 
@@ -50,7 +50,8 @@ def _batches_of_file(file: Any) -> Iterator[pa.RecordBatch]:
 def _rows(stream: Stream, kind: str, open_batches: Callable[[Any], Any]) -> Iterator[Row | BadRow]:
     if stream.is_packed:
         raise InputError(
-            f"{stream.name} is {kind} in {stream.packing}; unpack it first (its own compression is fine)"
+            f"{stream.name} is a {kind} file within {stream.packing}; unpack it first "
+            f"(compression inside the {kind} format is fine)"
         )
     stream.stored.seek(0)
     number = 0

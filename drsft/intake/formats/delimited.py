@@ -44,7 +44,7 @@ class _Dialect:
 
 
 def begins_as_table(stream: Stream) -> bool:
-    """Returns whether the first records have the same number of cells, more than one."""
+    """Returns whether 90 % of the first records have the same number of cells, more than one."""
     head = stream.head.lstrip()
     if head.startswith(("{", "[")) or "\x00" in head:
         return False
@@ -55,9 +55,9 @@ def begins_as_table(stream: Stream) -> bool:
 
 
 def read_table_text(stream: Stream, problems: Problems) -> Iterator[Row | BadRow]:
-    """Yields a row for each record.
+    """Yields a row for each record; a BadRow if it has another number of cells, or is not UTF-8.
 
-    The names are the first record's, or column_1, column_2, … without a header.
+    The fields are named by the first record if it is a header, else column_1, column_2, …
     """
     csv.field_size_limit(MAX_ROW_BYTES)
     reading = problems.reading
@@ -82,7 +82,7 @@ def _rows(reader: _Records, names: list[str], name: str, *, skips_first: bool) -
         except StopIteration:
             return
         except csv.Error as error:
-            yield BadRow(place, f"no record: {error}", "")
+            yield BadRow(place, f"not a record of a table: {error}", "")
             num_lines = reader.line_num
             continue
         num_lines = reader.line_num

@@ -1,7 +1,7 @@
-"""Reads a JSON document: an array of rows, rows below a key, objects by their id, columns, or a series of
-objects.
+"""Reads a JSON document in one of these forms: an array of rows, rows below a key, an object of rows by their
+id, an object of columns, or a series of objects.
 
-A document that is an object is read twice: first for its shape, then for its rows.
+A document that is an object is read twice: first to find its form, then for its rows.
 """
 
 import json
@@ -31,7 +31,10 @@ MAX_NAMES = 1000
 
 
 def begins_as_json_document(stream: Stream) -> bool:
-    """Returns whether the text begins with an array of objects, or an object longer than a line."""
+    """Returns whether the file begins with an array of objects, or an object of several lines.
+
+    An object on one line is a document only if nothing follows it; otherwise the file is JSON lines.
+    """
     head = stream.head.lstrip()
     if _ARRAY.match(head):
         return True
@@ -78,7 +81,10 @@ class _Shape:
 
 
 def read_json_document(stream: Stream, problems: Problems) -> Iterator[Row | BadRow]:
-    """Yields the rows. Raises InputError if several places could hold them."""
+    """Yields the rows of a document; a BadRow where a row is not an object.
+
+    Raises InputError if several places could hold the rows, or `problems.reading.rows` names none.
+    """
     text = JsonText(stream)
     if problems.reading.rows is not None:
         _go_to(text, problems.reading.rows.split("."), stream.name)
@@ -120,7 +126,7 @@ def _rows_here(text: JsonText, name: str) -> Iterator[Row | BadRow]:
                 row.fields.setdefault("id", key)
             yield row
     else:
-        raise InputError(f"{name}: problems.reading.rows names no list of rows; give the key of one")
+        raise InputError(f"{name}: problems.reading.rows must be the key of a list (or an object) of rows")
 
 
 def _row(value: Any, place: str) -> Row | BadRow:

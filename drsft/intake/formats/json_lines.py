@@ -13,7 +13,7 @@ SAMPLED_LINES = 20
 
 
 def begins_as_json_lines(stream: Stream) -> bool:
-    """Returns whether one of the first lines is an object by itself, or the first is too long to tell."""
+    """Returns whether one of the first lines is a JSON object, or the first one may be but is too long."""
     lines = [line.strip() for line in stream.head.split("\n") if line.strip()]
     if not stream.is_whole:
         lines = lines[:-1]
@@ -31,7 +31,7 @@ def _is_object(line: str) -> bool:
 
 
 def read_json_lines(stream: Stream, problems: Problems) -> Iterator[JsonLine | BadRow]:
-    """Yields a row for each line that is not blank."""
+    """Yields each line that is not blank, unparsed; a BadRow for a line of more than MAX_ROW_BYTES."""
     for number, line in enumerate(_lines(stream.open()), start=1):
         if len(line) > MAX_ROW_BYTES:
             detail = f"more than {MAX_ROW_BYTES >> 20} MiB in one line"

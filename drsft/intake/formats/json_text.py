@@ -17,7 +17,10 @@ _DECODER = json.JSONDecoder(parse_float=Decimal)
 
 
 class JsonText:
-    """A position in a JSON text. Every method raises BreaksOffError if the text is not JSON."""
+    """Reads a JSON text from its beginning; every method goes on from where the last one stopped.
+
+    Every method raises BreaksOffError if the text is not JSON.
+    """
 
     def __init__(self, stream: Stream) -> None:
         self._text = io.TextIOWrapper(stream.open(), encoding="utf-8", errors="surrogateescape", newline="")
@@ -27,7 +30,7 @@ class JsonText:
         self._ended = False
 
     def peek(self) -> str:
-        """Returns the next character that is not white space; empty at the end."""
+        """Returns the next character that is not white space, without reading it; "" at the end."""
         while True:
             while self._at < len(self._buffer) and self._buffer[self._at] in _WHITE:
                 self._at += 1
@@ -36,7 +39,7 @@ class JsonText:
             self._grow()
 
     def elements(self) -> Iterator[int]:
-        """Yields the numbers (from 1) of the next list's elements; the caller reads each with `value`."""
+        """Reads the next list: yields the number (from 1) of each element, which the caller has to read."""
         self._take("[")
         number = 0
         while self.peek() != "]":
@@ -46,7 +49,7 @@ class JsonText:
         self._take("]")
 
     def members(self) -> Iterator[str]:
-        """Yields the keys of the next object; the caller reads each value with `value`."""
+        """Reads the next object: yields each key, whose value the caller has to read."""
         self._take("{")
         while self.peek() != "}":
             if self.peek() != '"':
@@ -58,7 +61,7 @@ class JsonText:
         self._take("}")
 
     def value(self, *, max_chars: int = MAX_ROW_BYTES) -> Any:
-        """Reads and returns the whole next value."""
+        """Reads and returns the next value, with decimals as Decimal; one beyond `max_chars` is not JSON."""
         self.peek()
         while True:
             try:

@@ -27,7 +27,7 @@ class BadRow:
 
 @dataclass(frozen=True, slots=True)
 class JsonLine:
-    """A line of the file, to be parsed by another process."""
+    """A line of a JSON lines file, not parsed yet, so that another process can do it."""
 
     place: str
     line: bytes

@@ -23,7 +23,7 @@ PACKED_SUFFIXES = (".gz", ".zst", ".bz2", ".xz")
 
 
 class BreaksOffError(ValueError):
-    """The rest of the file cannot be read; what came before it was read."""
+    """Raised where a damaged or truncated file cannot be read on; what came before was read."""
 
 
 class _Unpacker(Protocol):
@@ -44,7 +44,7 @@ _UNPACKERS: dict[bytes, tuple[str, Callable[[Any], _Unpacker]]] = {
 
 
 class Stream:
-    """A file's bytes, which can be read from the start any number of times, one reader at a time."""
+    """A stored file that can be opened any number of times, but read by one reader at a time."""
 
     def __init__(self, file: BinaryIO, name: str, *, encoding: str | None = None) -> None:
         self.name = name
@@ -63,12 +63,12 @@ class Stream:
 
     @property
     def head(self) -> str:
-        """The start of the text; bytes that are invalid in its encoding are replaced."""
+        """The first 64 KiB of the file as text; bytes that are invalid in its encoding are replaced."""
         decoder = codecs.getincrementaldecoder(self.encoding)("replace")
         return decoder.decode(self.head_bytes, final=self.is_whole)
 
     def open(self) -> io.BufferedReader:
-        """Returns the bytes from the start, text as UTF-8. Reading them can raise BreaksOffError."""
+        """Opens the file at its start, decompressed, its text as UTF-8. Reading can raise BreaksOffError."""
         unpacked = self._unpacked()
         if self.encoding == "utf-8":
             return unpacked

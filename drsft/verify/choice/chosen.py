@@ -46,7 +46,10 @@ _SECTION_END = re.compile(r"<eo[a-z]>")
 
 
 def chosen_letters(text: str, offered: dict[str, str], *, asks_for_wrong: bool = False) -> Letters | None:
-    """Returns the letters that the text chooses; None if it chooses none."""
+    """Returns the letters that the text chooses; None if it chooses none.
+
+    `offered` are the question's options by letter; with `asks_for_wrong`, it asks for the wrong one.
+    """
     text = _FONT_LETTER.sub(r"(\1)", _SECTION_END.sub("\n", text))
     if is_refusal(last_sentence(text)):
         return None

@@ -149,7 +149,7 @@ def _letters_in(letters: str) -> Letters:
 
 
 def without_rejected(letters: Letters | None, text: str) -> Letters | None:
-    """Returns the letters; None if the text rejects one of them anywhere."""
+    """Returns `letters`, or None if the text rejects one of them anywhere, as in "(B) is wrong"."""
     if letters is None:
         return None
     named = re.finditer(rf"(?<![A-Za-z])[{''.join(letters)}](?![A-Za-z])", text)
@@ -157,12 +157,15 @@ def without_rejected(letters: Letters | None, text: str) -> Letters | None:
 
 
 def is_rejected(text: str, position: int) -> bool:
-    """Returns whether the text after a letter rejects it."""
+    """Returns whether the words from `position` on, where a letter ends, reject this letter: " is wrong"."""
     return _REJECTS.match(text, position) is not None
 
 
 def right_by_option(text: str, *, asks_for_wrong: bool) -> Letters | None:
-    """Returns the only option that a discussion of each calls right (or wrong, if that is asked for)."""
+    """Returns the letter of the only option that a text calls right when it discusses options one by one.
+
+    With `asks_for_wrong`, it is the only one called wrong. Returns None without such a discussion or letter.
+    """
     labels = list(_OPTION_LABEL.finditer(text))
     if not is_discussion(text):
         return None
@@ -182,7 +185,7 @@ def is_discussion(text: str) -> bool:
 
 
 def left_letters(text: str) -> Letters | None:
-    """Returns the last letter that a sentence concludes with: "which leaves C", "so it must be C"."""
+    """Returns the last letter that a sentence concludes with ("which leaves C"); None without one."""
     left = [
         match.group(match.lastindex or 0)
         for match in _LEFT.finditer(text)

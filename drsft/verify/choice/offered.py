@@ -4,7 +4,7 @@ import re
 from functools import lru_cache
 
 from drsft.verify.maths.normalise import clean
-from drsft.verify.maths.same import same_when_read
+from drsft.verify.maths.same import same_when_parsed
 
 __all__ = ["FONT", "LIST", "OR", "Letters", "letters_of", "named_in", "options_of"]
 
@@ -31,7 +31,7 @@ _PRONOUN = re.compile(r"^(?:it|they|he|she|we)\s(?=\w{3})")
 
 @lru_cache(maxsize=1024)
 def options_of(question: str) -> dict[str, str]:
-    """Returns the options that a question lists, by capital letter.
+    """Returns the texts of the options that a question lists, by capital letter; {} if it lists none.
 
     They are the longest run of labels A, B, C and so on.
     """
@@ -58,7 +58,10 @@ def options_of(question: str) -> dict[str, str]:
 
 
 def letters_of(answer: str, offered: dict[str, str]) -> Letters | None:
-    """Returns the letters of the options that a short answer names, by letter, text or value."""
+    """Returns the letters of the options that a short answer names by letter, text or value; None without.
+
+    If `offered` is empty, every letter counts as an option.
+    """
     answer = _QUOTED.sub(r"\1", FONT.sub(r" \1 ", answer)).strip()
     answer = answer.strip("$*_`\"' ").rstrip(".。 ").strip()
     if not answer or len(answer) > 500:
@@ -92,12 +95,15 @@ def letters_of(answer: str, offered: dict[str, str]) -> Letters | None:
 def _by_value(answer: str, offered: dict[str, str]) -> Letters | None:
     if len(answer) > 200 or not offered:
         return None
-    same = [letter for letter, text in offered.items() if same_when_read(text, answer)]
+    same = [letter for letter, text in offered.items() if same_when_parsed(text, answer)]
     return frozenset(same) if len(same) == 1 else None
 
 
 def named_in(sentence: str, offered: dict[str, str]) -> Letters | None:
-    """Returns the only option that a sentence contains, or ends with; the longest if one contains another."""
+    """Returns the letter of the only option whose text a sentence contains, or with which it ends, or None.
+
+    If one option's text contains another's, the longer one counts.
+    """
     plain = f" {_plain(sentence)} "
     options = [(letter, _PRONOUN.sub("", _plain(text))) for letter, text in offered.items()]
     named = []

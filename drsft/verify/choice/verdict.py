@@ -19,11 +19,14 @@ _ASKS_FOR_WRONG = re.compile(
 
 
 def judge_choice(case: Case, options: VerifyOptions) -> Verdict:
-    """Returns CORRECT if the letters that a text chooses are exactly the reference's."""
+    """Returns CORRECT if the letters that a text chooses are exactly the reference's, else WRONG.
+
+    The verdict is NO_ANSWER if the text chooses none, and UNJUDGED if the reference is not an option.
+    """
     offered = options_of(case.question)
     expected = letters_of(case.reference, offered) or letters_of(case.reference, {})
     if expected is None:
-        return Verdict(outcome=Outcome.UNJUDGED, reason="reference is no option")
+        return Verdict(outcome=Outcome.UNJUDGED, reason="the reference is not an option")
     letters = chosen_letters(case.text, offered, asks_for_wrong=bool(_ASKS_FOR_WRONG.search(case.question)))
     if letters is None:
         return Verdict(outcome=Outcome.NO_ANSWER, reason="no option chosen")
@@ -31,9 +34,9 @@ def judge_choice(case: Case, options: VerifyOptions) -> Verdict:
 
 
 def judge_letter(reference: str, case: Case) -> Verdict | None:
-    """Returns the verdict on a mathematical case whose reference is one capital letter; None for any other.
+    """Judges a mathematical case whose reference is one capital letter like a choice.
 
-    It is None, too, if the text chooses no letter: the answer may be an expression in it.
+    Returns None for any other reference, or if the text chooses no letter: the letter may be a variable then.
     """
     offered = options_of(case.question)
     letter = _LETTER.fullmatch(reference)

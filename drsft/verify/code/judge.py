@@ -10,13 +10,14 @@ __all__ = ["judge_code"]
 
 
 def judge_code(case: Case, options: VerifyOptions) -> Verdict:
-    """Returns CORRECT only if every test ran and passed.
+    """Returns CORRECT only if every test ran and passed; WRONG if one failed, or the code crashed.
 
-    A wall-clock timeout is UNJUDGED: the machine may be slow.
+    NO_ANSWER means that the text has no code. A wall-clock timeout is UNJUDGED, since the machine may be
+    slow, and so is a missing sandbox.
     """
     unit_tests = parse_tests(case.reference)
     if unit_tests is None:
-        return Verdict(outcome=Outcome.UNJUDGED, reason="reference holds no unit tests")
+        return Verdict(outcome=Outcome.UNJUDGED, reason="the reference has no unit tests")
     code = extract_code(case.text, unit_tests.entry_point)
     if code is None or not code.strip():
         return Verdict(outcome=Outcome.NO_ANSWER, reason="no code found")

@@ -1,4 +1,4 @@
-"""Builds a program from a reference and a completion that exits normally only if every test passes.
+"""Builds a program from a reference's tests and a completion; it exits normally only if every test passes.
 
 A reference is JSON in the format of one of two benchmarks:
 
@@ -31,7 +31,7 @@ class UnitTests:
 
 
 def parse_tests(reference: str) -> UnitTests | None:
-    """Returns the tests; None if the reference is not such JSON or holds no test."""
+    """Returns the unit tests of a reference; None if it is not JSON of these formats, or has no test."""
     try:
         fields = json.loads(reference)
     except ValueError:
@@ -50,9 +50,10 @@ def parse_tests(reference: str) -> UnitTests | None:
 
 
 def reference_of_row(fields: Mapping[str, Any], question: str) -> str | None:
-    """Returns the reference of a dataset's row that holds its tests in separate fields, or None.
+    """Returns the unit tests of a dataset's row as a reference, which is JSON; None if it has no tests.
 
-    `question` is the text in the row; in HumanEval's format the completion continues it.
+    Such a row keeps its tests in fields of their own: test, entry_point, test_list, … If it has HumanEval's
+    `test`, the reference also contains `question`, the code that the completion continues.
     """
     tests = {name: fields[name] for name in _TEST_FIELDS if fields.get(name)}
     if "test" in tests:
@@ -62,9 +63,10 @@ def reference_of_row(fields: Mapping[str, Any], question: str) -> str | None:
 
 
 def extract_code(text: str, entry_point: str) -> str | None:
-    """Returns the code of a text.
+    """Returns the code of a text; None if nothing looks like code.
 
-    It is the fenced block that defines the tested function, else the last block, else the whole text.
+    It is the fenced block that defines `entry_point`, else the last block, else an unclosed block, else the
+    whole text.
     """
     blocks = [
         body for language, body in _FENCE.findall(text) if language.lower() in ("", "python", "py", "python3")
@@ -79,10 +81,10 @@ def extract_code(text: str, entry_point: str) -> str | None:
 
 
 def program_of(unit_tests: UnitTests, code: str) -> str:
-    """Returns the program: prompt, code and tests.
+    """Returns a program that runs the tests on a completion's code: prompt, code and tests.
 
-    The code continues the prompt, or is a whole solution after it, in which the prompt's imports and helpers
-    are still useful.
+    The code continues the prompt, unless it defines the tested function itself: then it follows the prompt,
+    whose imports and helpers it may use.
     """
     whole = not unit_tests.prompt or (unit_tests.entry_point and f"def {unit_tests.entry_point}" in code)
     code = code.replace("\r\n", "\n")

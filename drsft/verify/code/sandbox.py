@@ -36,7 +36,7 @@ MAX_OPEN_FILES = 64
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The result of running a program."""
+    """How a program ended; `missing` are the protections that its sandbox lacked."""
 
     status: str  # passed, failed, raised, exited, refused, crashed, "CPU limit", "time limit"
     detail: str
@@ -44,19 +44,24 @@ class Run:
 
 
 def check_sandbox(options: VerifyOptions) -> tuple[str, ...]:
-    """Returns the protections that this machine lacks; raises SetupError if code would be refused here."""
+    """Returns the protections that this machine lacks; raises SetupError if it lacks a required one.
+
+    With `allow_weak_sandbox` in the options, none is required.
+    """
     run = run_program("", options)
     if run.status == "refused":
         names = "; ".join(PROTECTIONS[name] for name in run.missing)
         raise SetupError(
-            f"no sandbox for code on this machine: it lacks {names} (allow_weak_sandbox overrides)"
+            f"code cannot be run safely on this machine: it lacks {names}; use another machine, or set "
+            "allow_weak_sandbox if all code is trusted"
         )
     return run.missing
 
 
 def run_program(program: str, options: VerifyOptions) -> Run:
-    """Returns the result of `program`, run to its end or its limits in a folder of its own, which is then
-    removed.
+    """Runs `program` in a sandbox until it ends or reaches a limit, and returns how it ended.
+
+    It runs in a temporary folder, which is then removed.
     """
     root = os.environ.get("DRSFT_SANDBOXES")  # the pool's, which removes it with the worker
     if root is not None:

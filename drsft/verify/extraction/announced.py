@@ -51,8 +51,7 @@ _STEPWISE = re.compile(r"(?:step|schritt|étape|paso|passo|шаг|步骤)[^.:\n]
 def announced(text: str, *, is_second_word: bool = False) -> Statement | None:
     """Returns the statement that follows the last "answer is"; None without one.
 
-    With `is_second_word`, which means that the text follows a box, only a whole sentence or line overrides
-    the box.
+    `is_second_word` says that the text follows a box: then an "Answer:" inside a line does not count.
     """
     short = _SHORT_MARKER.findall(text)
     if short:

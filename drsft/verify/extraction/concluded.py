@@ -187,9 +187,9 @@ def _stated_at_end(sentence: str) -> str | None:
 
 
 def arrived_at(statement: str) -> str:
-    """Returns the result of "S + 1 = 2^{32}" or an unreadable "M[0][1] = (3, 6)".
+    """Returns the right-hand side of a computation ("S + 1 = 2^{32}"), or of an equation that does not parse.
 
-    X = 2 is returned unchanged.
+    Any other statement, such as "X = 2", is returned unchanged.
     """
     left, equals, right = statement.rpartition("=")
     if not equals or left.rstrip().endswith(("<", ">", "!", "\\")) or not is_readable(right):

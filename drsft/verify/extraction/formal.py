@@ -37,21 +37,27 @@ _BARE_VALUE = re.compile(r"[-+−]?[$€£]?\s?[\d.,/:]+\s?%?|\\?\$.{1,60}\$|\(?
 
 
 def formal_statements(text: str) -> list[tuple[int, Statement]]:
-    """Returns the last box, tag, field and mark, each with its end, the one that comes last first."""
+    """Returns the last box, tag, field and mark that the text has, each after the position where it ends.
+
+    The one that comes last in the text is the first.
+    """
     found = [boxed(text), _tagged(text), _field(text), _marked(text)]
     return sorted((entry for entry in found if entry is not None), key=lambda entry: entry[0], reverse=True)
 
 
 def boxed(text: str) -> tuple[int, Statement] | None:
-    """Returns the last box and its end; an empty or endless box states "", which ends the search."""
+    """Returns where the last closed box ends, and its statement; None without one.
+
+    The statement of an empty or far too long box is "", which means that the text has no answer.
+    """
     content, end = boxes(text)
     return (end, Statement(content if len(content) <= MAX_ANSWER_CHARS else "", Place.BOX)) if end else None
 
 
 def boxes(text: str) -> tuple[str, int]:
-    """Returns the content of the last closed box, and where it ends.
+    """Returns the content of the last closed box, and where it ends; ("", 0) without one.
 
-    Several boxes without a sentence between them are joined.
+    Several boxes without a sentence between them are joined by commas.
     """
     starts = list(_BOX.finditer(text))[-MAX_BOXES:]
     contents: list[str] = []

@@ -37,12 +37,15 @@ _NO_STATEMENTS = re.compile(
 
 
 def find_answer(text: str, *, is_box_required: bool = False) -> Statement | None:
-    """Returns the most trusted statement; None if the text states no answer."""
+    """Returns the most trusted statement; None if the text states no answer.
+
+    With `is_box_required`, only a box counts.
+    """
     return next(find_answers(text, is_box_required=is_box_required), None)
 
 
 def find_answers(text: str, *, is_box_required: bool = False) -> Iterator[Statement]:
-    """Yields the statements that may be the answer, the most trusted first."""
+    """Yields the statements that may be the answer, the most trusted first; only a box if one is required."""
     said = after_thoughts(text[-TAIL_CHARS:])
     if said is None:
         return

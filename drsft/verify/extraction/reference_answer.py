@@ -26,7 +26,7 @@ _QUALIFIED = re.compile(r"\b(?:not|no|never|nor|neither|if|when|whenever|need)\b
 
 @lru_cache(maxsize=4096)
 def reference_answer(reference: str) -> str | None:
-    """Returns the answer; None if nothing is stated."""
+    """Returns the answer that a reference states; None if it states none, as "n/a" or an empty text."""
     reference = reference.strip()
     if any(mark in reference for mark in ("boxed", "fbox", "####")) or _LAST_SENTENCE.search(reference):
         found = find_answer(reference)

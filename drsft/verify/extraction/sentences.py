@@ -56,7 +56,7 @@ def is_refusal(sentence: str) -> bool:
 
 
 def last_sentence(text: str) -> str:
-    """Returns the last sentence that contains a statement."""
+    """Returns the last sentence that is not blank; "" without one."""
     sentences = [part.strip() for part in SENTENCE_END.split(text.strip()) if part and part.strip(" *_`$")]
     return sentences[-1] if sentences else ""
 
@@ -71,7 +71,7 @@ def first_sentence(text: str) -> str:
 
 
 def is_amount(match: "re.Match[str]") -> bool:
-    """Returns whether two dollar signs are money ("$182, $128"), not delimiters of mathematics."""
+    """Returns whether the two dollar signs of a match of MATH are money ("$182, $128"), not delimiters."""
     is_followed = match.string[match.end() : match.end() + 1].isdigit()
     return bool(match["b"]) and is_followed and _AMOUNT.fullmatch(match["b"]) is not None
 

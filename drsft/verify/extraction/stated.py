@@ -48,7 +48,7 @@ def without_reason(statement: str) -> str:
 
 
 def is_readable(statement: str) -> bool:
-    """Returns whether a whole statement is one answer: a value with its unit, a list, a time, a relation."""
+    """Returns whether a whole statement parses as one answer: a value with its unit, a list, a relation, …"""
     if len(statement) > MAX_STATEMENT_CHARS:
         return False
     readings = readings_of(clean(statement))
@@ -56,8 +56,8 @@ def is_readable(statement: str) -> bool:
 
 
 def value_of(statement: str) -> str:
-    """Returns the value that a sentence states: the sentence itself if readable, else its last mathematics or
-    number.
+    """Returns the value that a sentence states: the sentence itself if it parses as one answer, else its last
+    mathematics or number.
     """
     statement = statement.strip(" *_`\"'”")
     if (lead := LEAD.match(statement)) is not None:
@@ -99,7 +99,7 @@ def _last_of(statement: str) -> str:
 
 
 def bare_latex(sentence: str) -> str | None:
-    """Returns the last fraction or root in prose without dollar signs, unless a number follows it."""
+    """Returns the last fraction, root or pi outside dollar signs; None without one or if a number follows."""
     if "\\" not in sentence:
         return None
     found = list(BARE_LATEX.finditer(MATH.sub(lambda match: " " * len(match.group()), sentence)))

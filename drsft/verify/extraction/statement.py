@@ -12,7 +12,7 @@ MAX_ANSWER_CHARS = TAIL_CHARS  # the judge says of a long answer that it is too 
 class Place(StrEnum):
     """Where a statement was found, the most trusted places first.
 
-    All but the last are marked as the answer.
+    In all places but the last, the text marks the statement as its answer.
     """
 
     BOX = "box"
@@ -36,6 +36,6 @@ class Statement:
 
     @classmethod
     def of(cls, answer: str, place: Place) -> "Statement | None":
-        """Returns the statement, or None if `answer` is empty."""
+        """Returns the statement with its text stripped; None if `answer` is empty or far too long."""
         answer = answer.strip()
         return cls(answer, place) if answer and len(answer) <= MAX_ANSWER_CHARS else None

@@ -16,9 +16,9 @@ _ENDS_THOUGHT = frozenset({"/", "end", "final", "assistantfinal"})
 
 
 def after_thoughts(text: str) -> str | None:
-    """Returns the text after the last end of a thought; the whole text without one.
+    """Returns the text after the last thought; the whole text if it has none.
 
-    Returns None for an open thought.
+    Returns None if the last thought is not closed.
     """
     found = list(_THOUGHT.finditer(text))
     if not found:

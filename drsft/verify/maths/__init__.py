@@ -1,1 +1,1 @@
-"""Judges mathematical answers: finds, cleans, reads and compares them; asks symbolic algebra last."""
+"""Judges mathematical answers: finds, normalises, parses and compares them; uses symbolic algebra last."""

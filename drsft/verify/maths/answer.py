@@ -1,6 +1,6 @@
-r"""Reads an answer: its type, and the trees that its text may stand for.
+r"""Parses an answer into the trees that its text may mean, and tells the type of a tree.
 
-Text that is not mathematics is read by `said.py`, or as words; the parser reads everything else.
+Text that is not mathematics is parsed by `said.py`, or kept as words; the parser does everything else.
 """
 
 import re
@@ -92,7 +92,7 @@ _QUOTED = re.compile(r"(['\"])([^'\"]*)\1")
 
 @lru_cache(maxsize=4096)
 def readings_of(text: str) -> tuple[Node, ...]:
-    """Returns the readings of a cleaned answer, the usual one first; () if there is none."""
+    """Returns the trees that a text from `clean` may mean, the usual one first; () if it cannot be parsed."""
     if (special := _special(text)) is not None:
         return (special,)
     readings: list[Node] = []

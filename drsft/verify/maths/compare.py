@@ -41,7 +41,7 @@ Comparison = Callable[[Node, Node], Agreement]
 
 
 def same_answer(reference: Node, answer: Node) -> Agreement:
-    """Returns whether two trees are the same answer; UNKNOWN leaves the pair to the symbolic step."""
+    """Compares two trees as answers. With UNKNOWN, symbolic algebra has to decide."""
     if reference == answer:
         return SAME  # before any unit is converted or any function evaluated
     for shortcut in (_same_by_name, _same_compound, same_families):
@@ -57,7 +57,7 @@ def same_answer(reference: Node, answer: Node) -> Agreement:
 
 
 def comparison_of(reference: Node, answer: Node) -> tuple[AnswerType, AnswerType, Comparison | None]:
-    """Returns the types of two answers in their plainest form, and the function that compares such types."""
+    """Returns the types of two simplified answers, and the function to compare them (None: never equal)."""
     first, second = type_of(_plain(reference)), type_of(_plain(answer))
     return first, second, COMPARISONS.get(frozenset((first, second)))
 
@@ -72,9 +72,7 @@ def _approximation(node: Node) -> Node | None:
 
 
 def _same_said(reference: Node, answer: Node) -> Agreement:
-    """Compares a time with a number or ratio on a clock of twelve hours, and labels such as (1)(3) with
-    numbers.
-    """
+    """Compares a time with a number or ratio on a 12-hour clock, and labels such as (1)(3) with numbers."""
     said, other = (reference, answer) if isinstance(reference, Said) else (answer, reference)
     match said:
         case Said(time() as clock):
@@ -146,7 +144,7 @@ def _matched_labels(first: tuple[Quantity, ...], second: tuple[Quantity, ...]) -
 
 
 def total_of(quantities: tuple[Quantity, ...]) -> Quantity | None:
-    """Returns the sum of quantities in different units of one dimension, in the first one's unit."""
+    """Returns the sum of quantities in the first one's unit; None if a unit repeats or does not convert."""
     head, *rest = quantities
     if len({quantity.unit for quantity in quantities}) != len(quantities):
         return None

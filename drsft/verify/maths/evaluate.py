@@ -28,15 +28,15 @@ Value = Any  # mpmath.mpf or mpmath.mpc: mpmath has no types
 
 
 class NotANumberError(Exception):
-    """The tree has no value at this point: out of the domain, division by zero, a structure."""
+    """Raised if a tree has no value at a point: outside its domain, division by zero, not a number at all."""
 
 
 class TooLargeError(Exception):
-    """The value exists but is too large to compute: nothing else is tried, sympy included."""
+    """Raised if a value is too large to compute; then sympy is not tried, either."""
 
 
 def exact(node: Node) -> Fraction | None:
-    """Returns the rational value of a tree of numbers, + - * / and small whole powers; else None."""
+    """Returns the exact value of a tree of numbers, + - * / ! and small whole powers; None for others."""
     match node:
         case Num(value):
             return value
@@ -87,20 +87,20 @@ class _Evaluator:
             case Call(name, arguments):
                 result = _applied(name, [self.value(argument, point) for argument in arguments])
             case _:
-                raise NotANumberError("no number")
+                raise NotANumberError("the tree is not a number")
         if self.is_real and isinstance(result, mpmath.mpc):
-            raise NotANumberError("complex")
+            raise NotANumberError("a value is complex")
         if not mpmath.isfinite(result):
-            raise NotANumberError("not finite")
+            raise NotANumberError("a value is not finite")
         return result
 
     def numbers(self, first: Value, last: Value) -> range:
         """Returns the values of a series' index; all series of a tree may have MAX_TERMS terms together."""
         if not (mp.isint(first) and mp.isint(last)):
-            raise NotANumberError("bounds of a series")
+            raise NotANumberError("the bounds of a series are not integers")
         self.num_terms += max(0, int(min(last - first, MAX_TERMS)) + 1)
         if self.num_terms > MAX_TERMS:
-            raise NotANumberError("too many terms")
+            raise NotANumberError(f"the series have more than {MAX_TERMS} terms")
         return range(int(first), int(last) + 1)
 
 
@@ -122,7 +122,7 @@ def free_symbols(node: Node) -> frozenset[str]:
 def value_at(
     node: Node, point: Mapping[str, Value], *, is_real: bool = False, digits: int = WORKING_DIGITS
 ) -> Value:
-    """Returns the tree's value at a point; raises NotANumberError. The parser bounds the recursion."""
+    """Returns a tree's value at a point. Raises NotANumberError without one, TooLargeError for a huge one."""
     with mp.workdps(digits):
         return _Evaluator(is_real=is_real).value(node, point)
 
@@ -138,7 +138,7 @@ def _power(base: Value, exponent: Value) -> Value:
     if base == 0 and mp.re(exponent) <= 0:
         if exponent == 0:
             return mp.mpf(1)
-        raise NotANumberError("zero to a negative power")
+        raise NotANumberError("zero has a negative exponent")
     size = abs(exponent)
     if size > MAX_EXPONENT or (base and size * abs(mp.log(abs(base))) > MAX_EXPONENT):
         raise TooLargeError
@@ -167,7 +167,7 @@ def _bounded(operation: Any) -> Any:
 def _whole(operation: Any) -> Any:
     def apply(*values: Value) -> Value:
         if any(isinstance(v, mpmath.mpc) or v != mp.floor(v) or abs(v) > MAX_EXPONENT for v in values):
-            raise NotANumberError("defined for whole numbers only")
+            raise NotANumberError("the operation is defined for whole numbers only")
         return mp.mpf(operation(*(int(v) for v in values)))
 
     return apply

@@ -34,13 +34,13 @@ class Agreement(Enum):
 
     @classmethod
     def of_all(cls, findings: Iterable["Agreement"]) -> "Agreement":
-        """Returns SAME if all findings are SAME, else DIFFERENT if any is, else UNKNOWN or INCOMPARABLE."""
+        """Returns the first of DIFFERENT, UNKNOWN and INCOMPARABLE that is among the findings, else SAME."""
         found = set(findings)
         return next((one for one in (cls.DIFFERENT, cls.UNKNOWN, cls.INCOMPARABLE) if one in found), cls.SAME)
 
 
 def close(left: Value, right: Value, *, digits: int = AGREE_DIGITS) -> bool:
-    """Returns whether two values agree relatively: 1/2004! is not 1/2006!, only zero is close to zero."""
+    """Returns whether two values agree to `digits` digits, however small they are; 0 only agrees with 0."""
     with mp.workdps(WORKING_DIGITS):
         return bool(abs(left - right) <= max(abs(left), abs(right)) * mp.mpf(10) ** -digits)
 
@@ -66,7 +66,7 @@ def _agree(left: Node, right: Node, point: Mapping[str, Value], *, is_real: bool
 
 @lru_cache(maxsize=4096)
 def coordinate(name: str, attempt: int) -> Value:
-    """Returns a reproducible value for a symbol: positive on even attempts, of either sign on odd ones."""
+    """Returns a symbol's pseudo-random value: positive on even attempts, of either sign on odd ones."""
     digest = hashlib.blake2b(f"{name}/{attempt}".encode(), digest_size=8).digest()
     fraction = mp.mpf(int.from_bytes(digest, "big")) / 2**64
     with mp.workdps(WORKING_DIGITS):
@@ -77,7 +77,7 @@ def coordinate(name: str, attempt: int) -> Value:
 
 
 def same_function(left: Node, right: Node) -> Agreement:
-    """Returns whether two expressions have the same value wherever both have one.
+    """Compares the values of two expressions at random points; UNKNOWN if too few points have both values.
 
     Points are real and only count where neither side goes through complex values, so sqrt(x)sqrt(y) is
     sqrt(xy), but sqrt(x^2) is not x. Expressions that are never real are compared as complex ones.

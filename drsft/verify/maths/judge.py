@@ -1,6 +1,6 @@
-"""Judges a mathematical answer: finds it, reads it, compares it.
+"""Judges a mathematical answer: finds it, parses it, compares it.
 
-The symbolic step runs only if that cannot decide.
+Symbolic algebra runs only if that cannot decide.
 """
 
 from drsft.records import Outcome, Verdict
@@ -17,7 +17,7 @@ __all__ = ["judge_math"]
 
 
 def judge_math(case: Case, options: VerifyOptions) -> Verdict:
-    """Returns the verdict on a text; UNJUDGED if neither reading nor the symbolic step decides."""
+    """Returns the verdict on a text; UNJUDGED if neither parsing nor symbolic algebra decides."""
     reference = reference_answer(case.reference)
     if reference is not None and (chosen := judge_letter(reference, case)) is not None:
         return chosen

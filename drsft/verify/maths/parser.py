@@ -8,7 +8,7 @@ r"""Parses tokens into a tree: a recursive-descent parser of answers, LaTeX and 
     product := factor ((* | / | nothing) factor)* with % and ° after all of it
     factor  := primary with ^ ! ' and subscripts
 
-It raises UnreadableError instead of guessing; the symbolic step is tried then. If LaTeX is ambiguous, it
+It raises UnreadableError instead of guessing; symbolic algebra is tried then. If LaTeX is ambiguous, it
 takes the usual reading: 3\frac{1}{2} is a mixed number, 1/2x is (1/2)x, 25/2\% is 12.5 %, e is Euler's
 number, a(b+c) is a product, f(x) an unknown function's value.
 """
@@ -57,10 +57,10 @@ OPAQUE = "apply series"  # a value that is only known to be equal for equal part
 
 @lru_cache(maxsize=4096)  # a reference comes back for every one of its problem's samples
 def parse(text: str, *, grouped: bool = True) -> Node:
-    """Returns the tree of a cleaned text. Raises UnreadableError. `grouped` is passed to `tokenize`."""
+    """Returns the tree of a text from `clean`, or raises UnreadableError. `grouped` is that of `tokenize`."""
     tokens = tokenize(text, grouped=grouped)
     if len(tokens) > MAX_TOKENS:
-        raise UnreadableError("too long")
+        raise UnreadableError(f"the answer has more than {MAX_TOKENS} tokens")
     try:
         return _Parser(tokens).answer()
     except UnreadableError:
@@ -77,12 +77,12 @@ def parse(text: str, *, grouped: bool = True) -> Node:
 def _single(items: list[Node], opener: str, closer: str) -> Node:
     """Returns a single item instead of matching brackets around it."""
     if not items:
-        raise UnreadableError("empty brackets")
+        raise UnreadableError("a pair of brackets is empty")
     is_matching = (opener, closer) not in (("(", "]"), ("[", ")"))
     if len(items) == 1 and is_matching:
         item = items[0]
         if isinstance(item, Quantity) and any(len(name) == 1 for name, _ in item.unit):
-            raise UnreadableError("a letter that is no unit")  # \\frac{3 m}{2} - 1
+            raise UnreadableError("a letter in brackets is not a unit")  # \\frac{3 m}{2} - 1
         return item.value if isinstance(item, Quantity) else item
     if opener in ("{", "{set"):
         return Seq(tuple(items), "", "")
@@ -90,12 +90,12 @@ def _single(items: list[Node], opener: str, closer: str) -> Node:
 
 
 def _arithmetic(node: Node) -> Node:
-    """Returns the node if it is a number; vectors, intervals and words are left to the symbolic step."""
+    """Returns a number, symbol, call or a quantity's value; raises UnreadableError for all other nodes."""
     if isinstance(node, Quantity):
         return node.value
     if isinstance(node, Num | Sym | Call):
         return node
-    raise UnreadableError("arithmetic on a structure")
+    raise UnreadableError("arithmetic is applied to a list, a set, a matrix or words")
 
 
 def _mixed(whole: Node, part: Node) -> Node | None:
@@ -140,15 +140,15 @@ class _Parser:
 
     def expect(self, *operators: str) -> str:
         if not (operator := self.accept(*operators)):
-            raise UnreadableError(f"expected {operators[0]}")
+            raise UnreadableError(f"{operators[0]!r} is missing")
         return operator
 
     def answer(self) -> Node:
         items = self.items(until=())
         if self.next != END:
-            raise UnreadableError(f"left over {self.next[1]}")
+            raise UnreadableError(f"the answer is complete before {self.next[1]}")
         if not items:
-            raise UnreadableError("empty")
+            raise UnreadableError("the answer is empty")
         return items[0] if len(items) == 1 else Listing(tuple(items))
 
     def items(self, until: tuple[str, ...]) -> list[Node]:
@@ -160,7 +160,7 @@ class _Parser:
                 continue
             item = self.item()
             if is_joined and not isinstance(item, Quantity):
-                raise UnreadableError("two values side by side")
+                raise UnreadableError("nothing connects two adjacent values")
             items.append(item)
             # "5 feet 8 inches" goes on, "38 people saw fewer than 3 whales" does not
             is_measured = isinstance(item, Quantity) and not any(" " in name for name, _ in item.unit)
@@ -179,7 +179,7 @@ class _Parser:
                 self.expect("=")
                 operators.append("!=")
             elif operator != "in" and self.at("="):
-                raise UnreadableError("double relation")
+                raise UnreadableError("a relation is followed by another one")
             else:
                 operators.append(operator)
             sides.append(self.sets())
@@ -215,7 +215,7 @@ class _Parser:
     def sum(self) -> Node:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise UnreadableError("nested too deeply")
+            raise UnreadableError("the answer is nested too deeply")
         sign = self.accept("-", "+", "pm", "mp")
         node = self.product()
         if sign in ("pm", "mp"):
@@ -296,7 +296,7 @@ class _Parser:
         kind, value = self.take()
         name, power = str(value), 1
         if kind not in ("unit", "word", "sym"):
-            raise UnreadableError("a unit")
+            raise UnreadableError(f"expected a unit, found {value}")
         if name == "per":
             sign, (kind, value) = -1, self.take()
             name = str(value)
@@ -306,7 +306,7 @@ class _Parser:
         if self.accept("^"):
             exponent = exact(self.exponent())
             if exponent is None or exponent.denominator != 1 or abs(exponent) > 99:
-                raise UnreadableError("exponent of a unit")
+                raise UnreadableError("a unit's exponent is not a small integer")
             power = exponent.numerator
         elif self.next[1] in POWERS and is_unit(name):
             power = POWERS[str(self.take()[1])]
@@ -324,7 +324,7 @@ class _Parser:
                 self.position += 3
                 if (number := _mixed(whole, Call("/", (numerator, denominator)))) is not None:
                     return number
-        raise UnreadableError("two numbers side by side")
+        raise UnreadableError("nothing connects two adjacent numbers")
 
     def starts_factor(self) -> bool:
         kind, value = self.next
@@ -371,13 +371,13 @@ class _Parser:
             base = self.primary()
             if isinstance(base, Num):
                 return Call("base", (node, base))
-            raise UnreadableError("subscript of a number")
+            raise UnreadableError("the base of a number is not a number")
         if not isinstance(node, Sym):
-            raise UnreadableError("subscript")
+            raise UnreadableError("only a symbol or a number can have a subscript")
         name, depth = f"{node.name}_", -1
         while depth:
             if self.next == END:
-                raise UnreadableError("unclosed subscript")
+                raise UnreadableError("a subscript is not closed")
             depth = max(depth, 0) + self.at("{") - (depth > 0 and self.at("}"))
             value = self.take()[1]
             name += str(value.value if isinstance(value, Num) else value).strip("{}")
@@ -404,7 +404,7 @@ class _Parser:
             return Words(" ".join(words))
         if kind == "op":
             return self.bracketed(str(value))
-        raise UnreadableError(f"expected a value, not {value}")
+        raise UnreadableError(f"expected a value, found {value}")
 
     def symbol(self, name: str) -> Node:
         if name in CONSTANTS:
@@ -452,7 +452,7 @@ class _Parser:
         if exponent == Call("neg", (Num(Fraction(1)),)) and name in ("sin", "cos", "tan"):
             return Call(f"arc{name}", (argument,))
         if subscript is not None and name != "log":
-            raise UnreadableError("subscript of a function")
+            raise UnreadableError("a function other than log has a subscript")
         node = Call(name, (argument,) if subscript is None else (argument, subscript))
         return node if exponent is None else Call("^", (node, exponent))
 
@@ -499,10 +499,10 @@ class _Parser:
             else:
                 upper = self.exponent()
         if not isinstance(lower, Chain) or lower.ops != ("=",) or upper is None:
-            raise UnreadableError("series without bounds")
+            raise UnreadableError("a series has no bounds")
         index, body = lower.sides[0], _arithmetic(self.product())
         if not isinstance(index, Sym):
-            raise UnreadableError("index of a series")
+            raise UnreadableError("the index of a series is not a symbol")
         is_opaque = any("_" in symbol for symbol in symbols_of(body))
         return Call(f"{OPAQUE} {name}" if is_opaque else name, (index, lower.sides[1], upper, body))
 
@@ -523,7 +523,7 @@ class _Parser:
                 rows[-1].append(self.item())
         rows = [row for row in rows if row]
         if not rows or len({len(row) for row in rows}) != 1:
-            raise UnreadableError("ragged matrix")
+            raise UnreadableError("a matrix is empty, or its rows differ in length")
         return Matrix(tuple(map(tuple, rows)))
 
     def bracketed(self, opener: str) -> Node:

@@ -21,7 +21,7 @@ __all__ = ["same_families", "same_regions"]
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A set of reals: between two neighbours of `ends`, `has` is true of all numbers or of none."""
+    """A set of real numbers: `has` tells whether a number belongs to it, which only changes at `ends`."""
 
     ends: tuple[Any, ...]  # mpf, infinities included
     has: Callable[[Any], bool]
@@ -42,7 +42,7 @@ COMPARISONS = {
 
 
 def same_regions(reference: Node, answer: Node) -> Agreement | None:
-    """Tells whether two trees describe the same region; None if one of them describes none."""
+    """Compares the regions that two trees describe; None if one of them does not describe a region."""
     first, second = _region_of(reference), _region_of(answer)
     return None if first is None or second is None else Agreement.of(_is_same(first, second))
 
@@ -67,7 +67,7 @@ def _is_same(left: Region, right: Region) -> bool:
 
 
 def _region_of(node: Node) -> Region | None:
-    """Returns the region that a tree describes; None if it is none, or its ends are not numbers."""
+    """Returns the region that a tree describes; None if it describes none, or an end is not a number."""
     try:
         return _region(node)
     except NotANumberError:
@@ -122,7 +122,7 @@ def _end(node: Node) -> Any:
         case Call("neg", (Sym("inf"),)):
             return mp.ninf
     if free_symbols(node):
-        raise NotANumberError("symbolic end")
+        raise NotANumberError("an end of a region is not a number")
     return value_at(node, {}, is_real=True)
 
 
@@ -167,7 +167,7 @@ def _line_of(node: Node, name: str) -> tuple[Value, Value] | None:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """The values of `expression` for every `counter` in `domain` ("Z" or "N")."""
+    """A set of numbers: the values of `expression` for every value of `counter` in `domain` ("Z" or "N")."""
 
     expression: Node
     counter: str
@@ -192,7 +192,7 @@ def _family_of(node: Node) -> Family | None:
 
 
 def same_families(reference: Node, answer: Node) -> Agreement | None:
-    """Tells whether two trees describe the same family; None if one of them describes none."""
+    """Compares the families that two trees describe; None if one of them does not describe a family."""
     first, second = _family_of(reference), _family_of(answer)
     return None if first is None or second is None else _is_same_family(first, second)
 

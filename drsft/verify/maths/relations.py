@@ -108,7 +108,7 @@ def _same_statement(reference: Chain, answer: Chain, same: Comparison) -> Agreem
 
 
 def assignment(node: Node) -> tuple[Node, Node] | None:
-    """Returns name and value of "x = 5" or "5 = x", the ends of "z = 1 + 1 = 2"; else None."""
+    """Returns name and value of "x = 5" or "5 = x", and z and 2 of "z = 1 + 1 = 2"; None for other trees."""
     if not isinstance(node, Chain) or not set(node.ops) <= {"=", "equiv"}:
         return None
     name, value = node.sides[0], node.sides[-1]

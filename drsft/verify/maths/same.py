@@ -1,4 +1,4 @@
-"""Compares two written answers: as plain text, when read, or by the symbolic step."""
+"""Compares two written answers: as plain text, then as parsed trees, then by symbolic algebra (sympy)."""
 
 import re
 from fractions import Fraction
@@ -14,17 +14,17 @@ from drsft.verify.maths.symbolic import load, symbolic
 from drsft.verify.maths.tokens import FUNCTIONS
 from drsft.verify.words import has_words, is_prose, same_words, words_of
 
-__all__ = ["MAX_CHARS", "plain_finding", "same_math", "same_when_read"]
+__all__ = ["MAX_CHARS", "plain_finding", "same_math", "same_when_parsed"]
 
 SYMBOLIC_BUDGET_S = 2.5  # below the pool's limit for a case, so that giving up is a finding and not a kill
-MAX_CHARS = 4_000  # of an answer that is read; longer ones are only compared as they stand
+MAX_CHARS = 4_000  # of an answer that is parsed; longer ones are only compared as text
 MAX_SYMBOLIC_CHARS = 1_000
 NOISE_CHARS = 10
 _PLAIN_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d{1,300})(?:\.\d{1,300})?|-?\.\d{1,300}")
 
 
 def same_math(reference: str, answer: str) -> tuple[Outcome, str]:
-    """Compares two answers; the reason says which step decided."""
+    """Returns whether an answer equals the reference, as an outcome, and the reason: which step decided."""
     if (finding := plain_finding(reference, answer)) is not None:
         return finding
     first, second = clean(reference), clean(answer)
@@ -38,7 +38,7 @@ def same_math(reference: str, answer: str) -> tuple[Outcome, str]:
         return Outcome.UNJUDGED, "value too large to compute"
     match agreement:
         case Agreement.SAME:
-            return Outcome.CORRECT, "equal when read"
+            return Outcome.CORRECT, "equal after parsing"
         case Agreement.DIFFERENT:
             return Outcome.WRONG, _difference(first, second)
         case Agreement.INCOMPARABLE:
@@ -48,7 +48,7 @@ def same_math(reference: str, answer: str) -> tuple[Outcome, str]:
 
 
 def plain_finding(reference: str, answer: str) -> tuple[Outcome, str] | None:
-    """Returns the finding for equal texts and plain numbers, in linear time; None for all others."""
+    """Returns outcome and reason for equal texts and plain numbers, in linear time; None for all others."""
     if reference.strip() == answer.strip():
         return Outcome.CORRECT, "identical"
     first, second = clean(reference), clean(answer)
@@ -77,21 +77,21 @@ def _same_read(reference: str, answer: str) -> Agreement:
 
 
 def _difference(reference: str, answer: str) -> str:
-    """Returns the reason why two readable answers differ: by value, or by types without a comparison."""
+    """Returns the reason why two parsed answers differ: by value, or by types without a comparison."""
     first, second, comparison = comparison_of(readings_of(reference)[0], readings_of(answer)[0])
     if comparison is None:
         return f"no comparison of {first.value} with {second.value}"
-    return "different when read"
+    return "different after parsing"
 
 
 def _by_symbols(reference: str, answer: str) -> tuple[Outcome, str]:
     if max(len(reference), len(answer)) > MAX_SYMBOLIC_CHARS:
-        return Outcome.UNJUDGED, "too long for the symbolic step"
+        return Outcome.UNJUDGED, "too long for symbolic algebra"
     is_read = bool(readings_of(reference))
     if not is_read and is_prose(reference):
         if "".join(reference.split()) == "".join(answer.split()):
             return Outcome.CORRECT, "same words"
-        return Outcome.UNJUDGED, "reference is a sentence"  # of which the symbolic step would read a fragment
+        return Outcome.UNJUDGED, "reference is a sentence"  # of which sympy would parse a fragment
     if has_words(answer, but=FUNCTIONS):
         return Outcome.WRONG, "answer is not mathematics"
     load()
@@ -99,9 +99,9 @@ def _by_symbols(reference: str, answer: str) -> tuple[Outcome, str]:
         with deadlines.budget(SYMBOLIC_BUDGET_S):
             finding = symbolic(reference, answer)
     except deadlines.OverBudget:
-        return Outcome.UNJUDGED, "symbolic step over its budget"
+        return Outcome.UNJUDGED, "symbolic algebra took too long"
     except Exception as error:  # whatever sympy raises: it gave up
-        return Outcome.UNJUDGED, f"symbolic step failed: {type(error).__name__}"
+        return Outcome.UNJUDGED, f"symbolic algebra failed: {type(error).__name__}"
     if finding.agreement in (Agreement.SAME, Agreement.DIFFERENT):
         outcome = Outcome.CORRECT if finding.agreement is Agreement.SAME else Outcome.WRONG
         return outcome, "symbolic, checked by numbers" if finding.is_checked else "symbolic"
@@ -112,8 +112,8 @@ def _by_symbols(reference: str, answer: str) -> tuple[Outcome, str]:
     return Outcome.UNJUDGED, "reference is not mathematics"
 
 
-def same_when_read(reference: str, answer: str) -> bool:
-    """Returns whether two short answers are equal when read, without the symbolic step."""
+def same_when_parsed(reference: str, answer: str) -> bool:
+    """Returns whether two short answers are equal as text or after parsing; symbolic algebra is not tried."""
     if (finding := plain_finding(reference, answer)) is not None:
         return finding[0] is Outcome.CORRECT
     try:

@@ -1,6 +1,6 @@
-"""Runs the symbolic step: math-verify on answers that the parser could not decide, checked again by numbers.
+"""Compares answers by symbolic algebra (math-verify, sympy) where parsing does not decide; checks by numbers.
 
-It is imported on demand: sympy and its LaTeX parser load slowly, and the fast path never needs them.
+The libraries are imported on demand: they load slowly, and most answers do not need them.
 """
 
 import logging
@@ -22,10 +22,10 @@ WORKING_DIGITS = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SymbolicFinding:
-    """The result of the step, and whether it could parse the reference at all."""
+    """The result of symbolic algebra; numbers have confirmed or decided it if `is_checked`."""
 
     agreement: Agreement
-    has_reference: bool
+    has_reference: bool  # whether the reference could be parsed
     is_checked: bool = False
 
 
@@ -39,7 +39,7 @@ def load() -> None:
 
 
 def symbolic(reference: str, answer: str) -> SymbolicFinding:
-    """Returns math-verify's verdict on two answers; it accepts only if numbers do not contradict it."""
+    """Returns math-verify's verdict on two answers; their values at random points overrule it, if any."""
     import math_verify
 
     first = _parsed(math_verify, reference)

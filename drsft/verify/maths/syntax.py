@@ -1,4 +1,4 @@
-"""Defines the tree that an answer is read into: small, immutable, independent of LaTeX, numbers and sympy."""
+"""Defines the tree that an answer is parsed into: small, immutable, independent of LaTeX and sympy."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ class SetOf(Node):
 
 @dataclass(frozen=True, slots=True)
 class Listing(Node):
-    """Several answers, in any order."""
+    """Several values without brackets, in any order: "1, 2", "3 or 5"."""
 
     items: tuple[Node, ...]
 
@@ -144,7 +144,7 @@ def symbols_of(node: Node) -> frozenset[str]:
 
 
 def rebuilt(node: Node, change: Callable[[Node], Node]) -> Node:
-    """Returns the tree with `change` applied to each of its parts."""
+    """Returns the tree with `change` applied to each of its direct subtrees."""
 
     def changed(field: object) -> object:
         if isinstance(field, Node):

@@ -21,7 +21,7 @@ MAX_DIGITS = 1_000  # Python refuses more than 4,300; no answer worth reading ha
 
 
 class UnreadableError(Exception):
-    """The text is outside this grammar; this says nothing about right or wrong."""
+    """Raised for a text outside the parser's grammar; such an answer can still be right."""
 
 
 def _set(words: str) -> frozenset[str]:
@@ -96,13 +96,16 @@ _UNIT_TEXT = re.compile(r"[A-Za-zµΩ]+|[/*·^.\s-]|\d|[(){}]")
 
 
 def parse_number(text: str) -> Num:
-    """Returns a number as written: "1,234", "2e27", ".5". Raises UnreadableError beyond MAX_DIGITS."""
+    """Parses a decimal number ("1,234", "2e27", ".5"): exact value, decimal places, significant digits.
+
+    Raises UnreadableError for more than MAX_DIGITS characters, or an exponent above MAX_DIGITS.
+    """
     text = text.replace(",", "").rstrip(".")
     if len(text) > MAX_DIGITS:
-        raise UnreadableError("too many digits")
+        raise UnreadableError(f"a number has more than {MAX_DIGITS} characters")
     mantissa, _, exponent = text.lower().partition("e")
     if exponent and abs(int(exponent)) > MAX_DIGITS:
-        raise UnreadableError("exponent too large")
+        raise UnreadableError(f"a number's exponent is above {MAX_DIGITS}")
     whole, point, decimals = mantissa.partition(".")
     places = len(decimals) - int(exponent or 0) if point or exponent else None
     return Num(Fraction(text), places, len((whole + decimals).lstrip("0")) if point or exponent else 0)
@@ -117,15 +120,15 @@ def _repeating(text: str) -> Num:
     if not period:
         fixed, period = fixed.rstrip(fixed[-1]), fixed[-1]
     if len(fixed) + len(period) > MAX_DIGITS:
-        raise UnreadableError("too many digits")
+        raise UnreadableError(f"a number has more than {MAX_DIGITS} digits")
     nines = (10 ** len(period) - 1) * 10 ** len(fixed)
     return Num(Fraction(int((whole or "0") + fixed), 10 ** len(fixed)) + Fraction(int(period), nines))
 
 
 def tokenize(text: str, *, grouped: bool = True, depth: int = 0) -> list[Token]:
-    """Returns the tokens of a cleaned text. With `grouped`, "1,234" is one number and not two."""
+    """Returns the tokens of a text from `clean`, or raises UnreadableError. "1,234" is one if `grouped`."""
     if depth > 4:
-        raise UnreadableError("text in text in text")
+        raise UnreadableError(r"commands like \text are nested too deeply")
     tokens: list[Token] = []
     position, end = 0, len(text)
     while position < end:
@@ -155,7 +158,7 @@ def tokenize(text: str, *, grouped: bool = True, depth: int = 0) -> list[Token]:
             tokens.append(("op", ESCAPED[value]))
         elif kind == "escaped":
             if value not in "()[] ,;:!\n/$":
-                raise UnreadableError(f"\\{value}")
+                raise UnreadableError(f"the command \\{value} is not known")
         elif value.isalpha():
             _foreign(value, text, tokens)
         elif value == "、":
@@ -328,7 +331,7 @@ def _argument(text: str, position: int) -> tuple[str, int]:
         depth += 1 if brace[0] == "{" else -1
         if depth == 0:
             return text[first.end() : brace.start()], brace.end()
-    raise UnreadableError("unclosed brace")
+    raise UnreadableError("a brace is not closed")
 
 
 PRIMES = ("'", "''", "'''")

@@ -1,4 +1,4 @@
-"""Knows units: which words are units, and how they convert. The factors are pint's.
+"""Defines which words are units, and how units are converted. The factors are pint's.
 
 Only the names below are read as units (pint knows "points", "hands" and "chains" as lengths); a word that is
 not here is a label. pint and its registry take a second to load, so they are loaded when two units differ.
@@ -71,7 +71,7 @@ def is_unit(word: str) -> bool:
 
 
 def is_label(unit: Unit) -> bool:
-    """Returns whether a unit contains words of the question ("marbles", "miles per trip"), not only units."""
+    """Returns whether a unit contains a word that is no unit of measure: "marbles", "miles per trip"."""
     return any(not is_unit(name) for name, _ in unit)
 
 

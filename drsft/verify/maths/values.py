@@ -37,7 +37,7 @@ def is_scalar(node: Node) -> bool:
 
 
 def either(*agreements: Agreement) -> Agreement:
-    """Combines comparisons of several readings: SAME if any is, DIFFERENT if all are, else UNKNOWN."""
+    """Combines comparisons of what an answer may mean: SAME if any is, else UNKNOWN if any, or DIFFERENT."""
     if SAME in agreements:
         return SAME
     return UNKNOWN if UNKNOWN in agreements else DIFFERENT
@@ -129,7 +129,7 @@ def _rounds(decimal: Node, value: Node) -> bool:
 
 
 def is_rounded(value: Node, written: Num) -> bool:
-    """Tells whether a decimal is a value rounded to its places, or to what a double holds."""
+    """Returns whether `written` is `value` rounded to its decimal places, or to the precision of a double."""
     if written.places is None:
         return False
     try:
@@ -142,7 +142,7 @@ def is_rounded(value: Node, written: Num) -> bool:
 
 
 def decimal_of(node: Node) -> Num | None:
-    """Returns a number as written, its sign and power of ten applied: -2.5 \\times 10^{-3} is -0.0025."""
+    """Returns the decimal that a tree spells, such as -0.0025 of -2.5 \\times 10^{-3}; None if it is none."""
     match node:
         case Num():
             return node if node.places is not None or node.value.denominator == 1 else None
@@ -173,9 +173,7 @@ def _without_unit_letter(reference: Node, answer: Node) -> tuple[Node, Node]:
 
 
 def split_unit(node: Node) -> tuple[Node, Unit]:
-    """Returns value and unit of a tree: "9.81 m/s^2" is parsed as a product with symbols, whose letters are
-    units.
-    """
+    """Returns value and unit of a tree such as "9.81 m/s^2", which is parsed as a product with symbols."""
     match node:
         case Call("*" | "/" as operator, (value, unit)) if not isinstance(value, Sym):
             match unit if isinstance(unit, Call) else Call("^", (unit, Num(Fraction(1)))):

@@ -1,4 +1,4 @@
-"""Judges without a process: a short text whose answer is a plain number, against a plain number.
+"""Judges without a worker process: a short text whose answer is a plain number, against a plain number.
 
 Most samples of word problems are of this kind, and sending one to a worker costs several times as much as
 judging it. Only work that is linear in a bounded text is done here. A worker judges every other case, and a

@@ -36,7 +36,7 @@ class VerifierPool:
     """A `Verifier` that judges in `num_workers` processes.
 
     `timeout_s` is one case's limit; `memory_limit_bytes` a worker's address space; a worker is replaced after
-    `cases_per_worker` cases; at most `max_pending` judgements wait at once, further callers wait for a slot.
+    `cases_per_worker` cases; at most `max_pending` calls of `judge` are in progress, and further ones wait.
     Verdicts are cached by content, the last `cache_size` of them; UNJUDGED ones are not, since the machine
     may have been busy. Workers start with the first case. Close it, or use it as an (async) context manager.
     """
@@ -84,8 +84,8 @@ class VerifierPool:
     async def judge(self, problem: Problem, text: str, *, is_truncated: bool = False) -> Verdict:
         """Returns the verdict.
 
-        Raises StageError if a worker could not be started, for lack of memory or threads; else only for the
-        caller's own errors: an unknown kind, a closed pool.
+        Raises StageError if a worker could not be started for lack of memory or threads, ConfigError for an
+        unknown kind, and RuntimeError if the pool is closed.
         """
         if is_truncated:
             return TRUNCATED
@@ -101,7 +101,7 @@ class VerifierPool:
             return await asyncio.wrap_future(self._enqueue(case, key))
 
     async def check_steps(self, text: str) -> StepReport:
-        """Returns the step check of a text, done in a worker; an empty report if it could not be judged."""
+        """Checks the equations of a text in a worker; the report is empty if the text cannot be checked."""
         problem = Problem(problem_id="", question="", demonstration="", reference="", kind="steps")
         verdict = await self.judge(problem, text)
         return verdict.steps or StepReport(num_read=0, num_failed=0)

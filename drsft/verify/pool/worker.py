@@ -46,7 +46,7 @@ def limit_memory(limit_bytes: int) -> None:
 
 
 def serve(requests: BinaryIO, replies: BinaryIO, options: VerifyOptions) -> None:
-    """Writes one reply for each case, until the requests end."""
+    """Reads one case after another and writes one reply for each, until `requests` ends."""
 
     def send(reply: Reply | None) -> None:
         replies.write(encode_reply(reply))

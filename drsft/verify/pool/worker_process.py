@@ -57,9 +57,9 @@ class WorkerProcess:
             view = view[os.write(self.requests.fileno(), view) :]
 
     def read_lines(self, timeout_s: float) -> list[bytes]:
-        """Returns complete lines as soon as there are any, or [] after the timeout.
+        """Returns the worker's complete lines as soon as there are any, or [] after the timeout.
 
-        Raises EOFError if it died.
+        Raises EOFError if the worker died.
         """
         deadline = time.monotonic() + timeout_s
         while b"\n" not in self._pending:
@@ -85,7 +85,7 @@ class WorkerProcess:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def cause_of_death(self) -> str:
-        """Returns " (signal 9)" or " (exit code 1)"; "" if the process has not ended."""
+        """Returns how the process ended, as " (signal 9)" or " (exit code 1)"; "" if it has not ended."""
         try:
             code = self.process.wait(timeout=1)
         except subprocess.TimeoutExpired:

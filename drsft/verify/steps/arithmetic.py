@@ -12,7 +12,7 @@ __all__ = ["same_arithmetic", "values_of"]
 
 
 def same_arithmetic(left: Side, right: Side) -> bool | None:
-    """Returns whether any sensible reading of the sides holds; None if they cannot be read.
+    """Returns whether two sides are equal if they are read charitably; None if they are not arithmetic.
 
     "each of the 3 boxes - 5 x 2 = 10" is about 5 x 2, and "5 x 4 = 20 + 3 = 23" is a running sum, as in
     school.
@@ -32,7 +32,7 @@ def same_arithmetic(left: Side, right: Side) -> bool | None:
 
 
 def values_of(side: Side) -> list[Fraction]:
-    """Returns the possible values of the whole side; none if it cannot be read."""
+    """Returns the possible values of the whole side (5 % is 5/100 or 5); [] if it does not parse."""
     return _value(side, 0, len(side.operands))
 
 

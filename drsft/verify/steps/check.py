@@ -28,7 +28,7 @@ MAX_EQUATION_CHARS = 400
 
 
 def check_steps(text: str) -> StepReport:
-    """Returns the report on every readable equation of the text; no text makes it raise."""
+    """Checks every equation of a text that can be parsed; returns the report. No text raises an error."""
     text = text[:MAX_CHARS]
     values = _assigned_values(text)
     num_read = 0

@@ -1,4 +1,4 @@
-"""Decides whether an equation that was read holds, fails, or cannot be judged by itself."""
+"""Decides whether a parsed equation holds, fails, or cannot be judged by itself."""
 
 from collections.abc import Iterator
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""Returns the step check as a verdict, by itself or together with the answer's."""
+"""Turns the check of a solution's equations into a verdict, by itself or together with the answer's."""
 
 from dataclasses import replace
 
@@ -16,9 +16,9 @@ MATH_KINDS = ("math", ANSWER_AND_STEPS, "numeric")  # whose solutions are prose 
 
 
 def judge_steps(case: Case, options: VerifyOptions) -> Verdict:
-    """Returns CORRECT when all equations that were read hold, NO_ANSWER when none was read.
+    """Returns CORRECT if all equations that can be parsed hold, WRONG if one fails, NO_ANSWER without any.
 
-    The report also tells whether a calculation gives the case's reference.
+    The verdict's report also tells whether a calculation gives the case's reference.
     """
     report = replace(check_steps(case.text), derives_answer=derives(case.text, case.reference))
     if not report.num_read:
@@ -28,9 +28,9 @@ def judge_steps(case: Case, options: VerifyOptions) -> Verdict:
 
 
 def judge_math_with_steps(case: Case, options: VerifyOptions) -> Verdict:
-    """Returns CORRECT only if the answer is right and no equation that was read fails.
+    """Returns CORRECT only if the answer is right and no equation of the solution fails.
 
-    A WRONG verdict carries the steps' report when the answer is right and only its steps fail.
+    If the answer is right but an equation fails, the verdict is WRONG and has the report on the steps.
     """
     verdict = judge_math(case, options)
     if not verdict.is_correct:

@@ -33,9 +33,9 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """An expression as operands[0] operators[0] operands[1] and so on.
+    """One side of an equation: operands[0] operators[0] operands[1] and so on.
 
-    An operand has its brackets, sign and percent.
+    An operand includes its brackets, its sign and its percent sign.
     """
 
     operands: tuple[str, ...]
@@ -115,7 +115,7 @@ _ENDS = ("number", "word", "close", "percent", "money")  # what an operand may e
 
 
 def side_before(tokens: list[Token], equals: int) -> Side | None:
-    """Returns the longest expression that ends at an equals sign."""
+    """Returns the longest expression that ends before the equals sign tokens[equals]; None without one."""
     operands: list[str] = []
     operators: list[str] = []
     words: set[str] = set()
@@ -189,7 +189,7 @@ def _operand_start(tokens: list[Token], end: int, words: set[str]) -> int | None
 
 
 def side_after(tokens: list[Token], equals: int) -> Side | None:
-    """Returns the longest expression that begins at an equals sign."""
+    """Returns the longest expression that begins after the equals sign tokens[equals]; None without one."""
     operands: list[str] = []
     operators: list[str] = []
     words: set[str] = set()

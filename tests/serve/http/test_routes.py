@@ -114,7 +114,7 @@ async def test_a_conversation_is_asked_as_problem_files_are_read(
         ({"messages": [{"role": "user"}]}, "messages"),
         ({"messages": [{"role": "user", "content": [{"type": "image", "url": "x"}]}]}, "messages"),
         ({"messages": [{"role": "user", "content": " "}]}, "empty message"),
-        ({"messages": [*TURNS[1:], TURNS[0]]}, "system turn behind others"),
+        ({"messages": [*TURNS[1:], TURNS[0]]}, "system turn after others"),
         ({"messages": [TOLD]}, "no user turn at the end"),
         ({"messages": [{**TURNS[1], "tool_calls": [{"id": "1"}]}]}, "tool_calls"),
         ({"messages": [{"role": "user", "content": "x" * 30_000}]}, "at most"),
