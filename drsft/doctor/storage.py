@@ -104,7 +104,7 @@ def _create_once(name: str, store: Store) -> Check:
 def _race(name: str, store: Store) -> Check:
     won = num_winners(store, "race", NUM_RACERS)
     if isinstance(store, S3Store) and store.is_single_driver:
-        return Check(name=name, state="warning", found=f"{won} won", cure="start no second driver of a run")
+        return Check(name=name, state="warning", found=f"{won} won", cure="start only one driver of a run")
     return judged(name, won == 1, found=f"{won} won", cure=_TWICE)
 
 

@@ -35,7 +35,7 @@ Rows = Sequence[Row | BadRow | JsonLine]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowRules:
-    """The conditions that a row must meet. They are picklable, since other processes check rows too."""
+    """The conditions under which a row becomes a problem. Picklable, since other processes check rows too."""
 
     config: Problems
     kinds: frozenset[str]
@@ -143,7 +143,7 @@ def _asked(row: Row, columns: Columns, *, keeps_thought: bool) -> Conversation |
         return _set_aside(row, found.reason, f"field {columns.messages!r}: {found.detail}")
     texts = [found.question, found.answer or "", *(turn.content for turn in found.earlier)]
     if not all(map(_is_unicode, texts)):
-        detail = f"field {columns.messages!r} holds half a surrogate pair"
+        detail = f"field {columns.messages!r} contains half of a surrogate pair"
         return _set_aside(row, "not valid Unicode", detail)
     return found
 
@@ -173,7 +173,7 @@ def _value(row: Row, name: FieldName, candidates: Sequence[str]) -> str | Quaran
     if not value.strip():
         return _set_aside(row, f"empty {name}", f"field {column!r} is empty")
     if not _is_unicode(value):
-        return _set_aside(row, "not valid Unicode", f"field {column!r} holds half a surrogate pair")
+        return _set_aside(row, "not valid Unicode", f"field {column!r} contains half of a surrogate pair")
     return value
 
 

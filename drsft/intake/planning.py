@@ -82,7 +82,7 @@ class Planning:
         return self.plan
 
     def close(self) -> None:
-        """Stops reading."""
+        """Stops reading the data, whose file is closed; call it last."""
         self._rest.close()
 
 

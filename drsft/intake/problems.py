@@ -197,9 +197,9 @@ def _nothing_usable(config: Problems, intake: Intake) -> str:
     if intake.num_in_other_parts:
         return (
             f"problems.part {config.part!r} holds none of the {intake.num_in_other_parts} problems of "
-            f"{config.path!r}; widen it"
+            f"{config.path!r}; set a wider range"
         )
     if not intake.quarantined:
-        return f"problems.path {config.path!r} holds no rows"
+        return f"problems.path {config.path!r} has no rows; give a file with problems"
     first = intake.quarantined[0]
     return f"{first.place}: {first.reason}: {first.detail}; none of {intake.num_read} rows was usable"

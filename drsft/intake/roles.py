@@ -149,10 +149,10 @@ def _by_name(role: Role, fields: Sequence[FieldProfile]) -> Iterator[Candidate]:
     for one in fields:
         if one.type not in _TYPES[role] or one.fill < MIN_FILL:
             continue
-        name, called = _known_name(one, names), "is called so"
+        name, called = _known_name(one, names), "has a usual name"
         within = 0
         if name is None:
-            name, called, within = _name_within(one, names), "has it in its name", WITHIN_PENALTY
+            name, called, within = _name_within(one, names), "has a usual word in its name", WITHIN_PENALTY
         penalty = None if name is None else _penalty(role, one, name)
         if name is not None and penalty is not None:
             rank = max(MIN_RANK, 100 - 2 * names.index(name))
@@ -223,7 +223,7 @@ def _with_context(questions: Sequence[Candidate], fields: Sequence[FieldProfile]
         others = [texts[name] for name in _CONTEXT if name in texts and texts[name] != question.column]
         if others:
             column = f"{{{others[0]}}}\n{{{question.column}}}"
-            reason = f"is the question behind the field {others[0]!r}"
+            reason = f"is the question, shown after the field {others[0]!r}"
             yield Candidate(column=column, score=question.score + CLEAR_LEAD, reason=reason)
         elif question.column == texts.get("instruction") and "input" in texts:
             column = f"{{{question.column}}}\n{{{texts['input']}}}"

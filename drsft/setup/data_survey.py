@@ -233,8 +233,8 @@ def _code_reason(problems: Problems, rows: Sequence[Row]) -> str:
 def _no_rows(problems: Problems, rows: Sequence[Row | BadRow]) -> str:
     bad = next((row for row in rows if isinstance(row, BadRow)), None)
     if bad is None:
-        return f"{problems.path!r} holds no rows; give a file with problems"
-    return f"{bad.place}: {bad.kind}: {bad.reason}; no row could be read: see docs/data.md, problems.reading"
+        return f"{problems.path!r} has no rows; give a file with problems"
+    return f"{bad.place}: {bad.kind}: {bad.reason}; no row could be read: set problems.reading (docs/data.md)"
 
 
 def _mostly_unusable(set_aside: Sequence[QuarantinedRow], num_rows: int) -> str:

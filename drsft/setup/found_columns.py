@@ -276,7 +276,7 @@ class _Finder:
         if candidates:
             return self._choose(Role.REFERENCE, candidates)
         raise InputError(
-            "no field holds a reference answer, and the solutions state none; the fields are "
+            "no field has a reference answer, and the solutions state none; the fields are "
             f"{self.names:.300}; name the answer's with --answer FIELD, or let a model judge: --kind judge "
             "'rewrite.verification.judge={model: …, url: …}'"
         )

@@ -126,7 +126,7 @@ def _values(text: str) -> list[float] | None:
 
 
 def parse_numeric(reference: str) -> tuple[float, Unit, float | None] | None:
-    """Returns value, unit (() for none) and tolerance (None if it states none); None if it is no number."""
+    """Returns a reference's value, unit (or ()) and own tolerance (or None); None if it is not a number."""
     tolerance: float | None = None
     match = _TOLERANCE.fullmatch(reference.strip())
     if match is not None:

@@ -1,4 +1,4 @@
-"""Finds the answer of a reference, and whether any text could meet it; problem loading checks this first."""
+"""Finds the answer of a reference, and whether any text could be CORRECT; problems are loaded only if so."""
 
 import re
 from dataclasses import dataclass
@@ -23,9 +23,7 @@ _PLAIN = re.compile(r"-?\d{1,300}(?:\.\d{1,300})?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unmeetable:
-    """The reason why no answer could be CORRECT against a reference, and the kind that could judge it, if
-    any.
-    """
+    """The reason why no answer could be CORRECT for a reference, and a kind that could judge by it."""
 
     reason: str
     proposed_kind: str | None = None

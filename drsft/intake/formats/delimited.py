@@ -17,7 +17,7 @@ __all__ = ["begins_as_table", "read_table_text"]
 
 SEPARATORS = ",\t;|"
 SAMPLED_RECORDS = 50
-NOT_UTF8 = "not UTF-8; set problems.reading.encoding, as to cp1252"
+NOT_UTF8 = "not UTF-8; set problems.reading.encoding, for example to cp1252"
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)  # Excel's
 _NUMBER = re.compile(r"[-+]?[\d.,]*\d%?")
 _NAME = re.compile(r"[^\W\d][^?!\n]{0,39}")  # how a column may be called

@@ -1,4 +1,4 @@
-"""Cuts a text to the part after its thoughts and before its end of turn, which alone can hold the answer."""
+"""Cuts a text to the part that can have the answer: after its thoughts, and before its end of turn."""
 
 import re
 

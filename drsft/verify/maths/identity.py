@@ -79,7 +79,7 @@ def coordinate(name: str, attempt: int) -> Value:
 def same_function(left: Node, right: Node) -> Agreement:
     """Compares the values of two expressions at random points; UNKNOWN if too few points have both values.
 
-    Points are real and only count where neither side goes through complex values, so sqrt(x)sqrt(y) is
+    Points are real and only count where no part of either has a complex value, so sqrt(x)sqrt(y) is
     sqrt(xy), but sqrt(x^2) is not x. Expressions that are never real are compared as complex ones.
     """
     names = sorted(free_symbols(left) | free_symbols(right))

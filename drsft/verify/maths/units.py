@@ -1,7 +1,7 @@
 """Defines which words are units, and how units are converted. The factors are pint's.
 
-Only the names below are read as units (pint knows "points", "hands" and "chains" as lengths); a word that is
-not here is a label. pint and its registry take a second to load, so they are loaded when two units differ.
+Only the names below are units here (for pint, "points", "hands" and "chains" are lengths, too); any other
+word is a label. pint and its registry take a second to load, so they are loaded when two units differ.
 """
 
 import sys

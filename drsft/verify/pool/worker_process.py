@@ -1,4 +1,4 @@
-"""The parent's side of one worker: its process, its two pipes, and the folder of its sandboxes."""
+"""What the parent process has of one worker: the process, its two pipes, and the folder of its sandboxes."""
 
 import fcntl
 import os

@@ -12,7 +12,7 @@ __all__ = ["same_arithmetic", "values_of"]
 
 
 def same_arithmetic(left: Side, right: Side) -> bool | None:
-    """Returns whether two sides are equal if they are read charitably; None if they are not arithmetic.
+    """Returns whether two sides are equal in any sensible meaning; None if they are not arithmetic.
 
     "each of the 3 boxes - 5 x 2 = 10" is about 5 x 2, and "5 x 4 = 20 + 3 = 23" is a running sum, as in
     school.

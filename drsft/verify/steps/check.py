@@ -1,4 +1,4 @@
-"""Checks the steps of a solution: does every equation that it asserts, and that can be read, hold?
+"""Checks the steps of a solution: whether every equation holds that it asserts and that can be parsed.
 
 A model that copied its answer from a guide writes equations that do not hold: right box, wrong steps. This
 check is numeric and conservative. It reads arithmetic in prose ("3 boxes x 12 eggs = 36 eggs"), chains (a = b
