@@ -32,5 +32,5 @@ def split_of(name: str) -> str | None:
 
 
 def wanted_splits(split: str) -> frozenset[str]:
-    """Returns the splits that a setting such as "train+test" asks for."""
+    """Returns the splits that a setting asks for: "train" and "validation" for "train+dev"."""
     return frozenset(_NAMES.get(part.strip().lower(), part.strip().lower()) for part in split.split("+"))

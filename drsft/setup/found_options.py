@@ -1,4 +1,4 @@
-"""Finds which fields hold the options of a question, as a part of its template."""
+"""Finds the fields with a question's options, and makes the template that shows them below the question."""
 
 import re
 from collections.abc import Sequence

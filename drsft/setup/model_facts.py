@@ -1,4 +1,4 @@
-"""Reads a model's size from its own files: parameters, positions, bytes of cache per token."""
+"""Reads a model's size from its own files: parameters, positions, values in the KV cache per token."""
 
 from dataclasses import dataclass
 

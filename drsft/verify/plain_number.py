@@ -9,6 +9,6 @@ _DECIMAL = re.compile(r"-?\d{1,1000}(?:\.\d{1,1000})?")  # Python reads no integ
 
 
 def plain_number(text: str) -> Fraction | None:
-    """Returns the value of a decimal with thousands' commas or a currency sign; None for all else."""
+    """Returns the value of a decimal number, which may have thousands' commas or a dollar sign; else None."""
     plain = text.strip().lstrip("\\$").replace(",", "")
     return Fraction(plain) if _DECIMAL.fullmatch(plain) else None

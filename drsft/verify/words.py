@@ -33,7 +33,7 @@ def words_of(text: str) -> str:
 
 
 def same_words(first: str, second: str) -> bool:
-    """Tells whether two texts are the same word or sentence, or have the same letters in order."""
+    """Tells whether two texts have the same words, or are equal except for fonts and needless spaces."""
     words = words_of(first).lower()
     plain = (_IDLE_SPACE.sub("", without_fonts(text)) for text in (first, second))
     return (len(words) > 1 and words == words_of(second).lower()) or len(set(plain)) == 1

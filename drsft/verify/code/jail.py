@@ -245,7 +245,7 @@ def _allow(ruleset: int, path: str, granted: int) -> bool:
 def drop_capabilities() -> bool:
     """Drops root's capabilities; returns False if that fails.
 
-    What remains is an ordinary user who owns many files, which Landlock blocks.
+    The process keeps an ordinary user's rights to root's files; Landlock has to block these.
     """
     if sys.platform != "linux":
         return False

@@ -29,7 +29,7 @@ FORMAL = frozenset({Place.BOX, Place.TAG, Place.FIELD, Place.MARK})
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """The answer as written, before any normalising."""
+    """A text that may be the answer, as it was written, and the place where it was found."""
 
     text: str
     place: Place

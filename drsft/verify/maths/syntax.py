@@ -139,7 +139,7 @@ def subtrees(node: Node) -> Iterator[Node]:
 
 
 def symbols_of(node: Node) -> frozenset[str]:
-    """Returns the names of all symbols, constants included."""
+    """Returns the names of all symbols in a tree, constants such as pi included."""
     return frozenset(part.name for part in subtrees(node) if isinstance(part, Sym))
 
 
@@ -155,7 +155,7 @@ def rebuilt(node: Node, change: Callable[[Node], Node]) -> Node:
 
 
 def renamed(node: Node, old: str, new: str) -> Node:
-    """Returns the tree with one symbol's name changed."""
+    """Returns the tree with the symbol `old` renamed to `new`."""
     if isinstance(node, Sym):
         return Sym(new) if node.name == old else node
     return rebuilt(node, lambda part: renamed(part, old, new))

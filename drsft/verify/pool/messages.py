@@ -24,7 +24,7 @@ class Reply:
 
 
 def encode_case(case: Case) -> bytes:
-    """Returns the case's line. Lone surrogates and NUL survive: json escapes everything outside ASCII."""
+    """Returns the case as a line. Lone surrogates and NUL survive: json escapes everything outside ASCII."""
     return json.dumps([case.kind, case.question, case.reference, case.text]).encode("ascii") + b"\n"
 
 
@@ -35,7 +35,7 @@ def decode_case(line: bytes) -> Case:
 
 
 def encode_reply(reply: Reply | None) -> bytes:
-    """Returns the reply's line; None restarts the deadline."""
+    """Returns the reply as a line. None becomes the line "null", which restarts the case's deadline."""
     if reply is None:
         return b"null\n"
     verdict, steps = reply.verdict, reply.verdict.steps
@@ -51,7 +51,7 @@ def _report(num_read: int, num_failed: int, first: str | None, derives_answer: b
 
 
 def decode_reply(line: bytes) -> Reply | None:
-    """Returns the reply of a line that `encode_reply` wrote."""
+    """Returns the reply that `encode_reply` wrote as a line; None for "null"."""
     fields = json.loads(line)
     if fields is None:
         return None
