@@ -95,7 +95,7 @@ def read_fixtures(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable JSON file: {error}") from None
     if not isinstance(tree, dict) or not isinstance(tree.setdefault("cases", []), list):
-        raise InputError(f"{path}: not a file of fixtures: it must be an object, and its cases a list")
+        raise InputError(f"{path}: not a file of fixtures: it must be an object with a list of cases")
     return tree
 
 
