@@ -54,9 +54,9 @@ def check_kind(kind: str, options: VerifyOptions) -> None:
 
 
 def judge_case(case: Case, options: VerifyOptions) -> Verdict:
-    """Returns the verdict of the case's verifier on the text after the thoughts; a custom one sees all of it.
+    """Returns the verdict of the case's verifier on the text after the thoughts.
 
-    A text whose thought is not closed is NO_ANSWER.
+    A custom verifier sees the whole text. For all others, a text whose thought is not closed is NO_ANSWER.
     """
     if case.kind in options.custom:
         return judge_custom(case, options)

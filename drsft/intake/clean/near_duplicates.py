@@ -65,7 +65,7 @@ class NearDuplicateScreen:
             if similarity >= self._config.threshold:
                 return Finding(
                     reason="near-duplicate",
-                    detail=f"{similarity:.2f} of the word shingles of both are shared: {self._places[row]}",
+                    detail=f"its word shingles have similarity {similarity:.2f} to {self._places[row]}",
                 )
         self._remember(group, own, f"{place} (problem {problem.problem_id})")
         return None
