@@ -40,12 +40,12 @@ def same_words(first: str, second: str) -> bool:
 
 
 def is_prose(text: str) -> bool:
-    """Returns whether a text has two ordinary words in a row."""
+    """Returns whether a text has two words in a row that have three lower-case letters or more."""
     return _PROSE.search(text) is not None
 
 
 def has_words(text: str, *, but: Container[str]) -> bool:
-    """Tells whether a text has an ordinary word that is not among `but`."""
+    """Tells whether a text has a word of three lower-case letters or more that is not among `but`."""
     return any(word not in but for word in _ORDINARY.findall(_COMMAND.sub(" ", text)))
 
 

@@ -154,7 +154,7 @@ def test_a_missing_path_is_named(path: str) -> None:
 
 
 def test_an_empty_folder_and_a_broken_parquet_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no"):
+    with pytest.raises(InputError, match="has no file of a supported format"):
         read(tmp_path)
     (tmp_path / "a.parquet").write_bytes(b"not parquet")
     with pytest.raises(InputError, match=r"a\.parquet"):
@@ -202,7 +202,7 @@ def test_kinds_that_nothing_judges_are_set_aside(tmp_path: Path) -> None:
         ({"answer": "1" + "+x" * 2_500}, "longer than", "judge"),
         (
             {"answer": "the third", "verifier": "choice", "problem": "Which?\nA. x\nB. y"},
-            "no option",
+            "neither a letter nor an option",
             "exact",
         ),
     ],

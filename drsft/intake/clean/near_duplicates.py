@@ -111,7 +111,8 @@ class NearDuplicateScreen:
 def bands(*, threshold: float, num_permutations: int) -> tuple[int, int]:
     """Returns the number of LSH's bands, and their length in permutations.
 
-    They are the longest bands (which propose the fewest false pairs) that find enough true pairs.
+    They are the longest bands (which propose the fewest false pairs) that find a pair at the threshold with a
+    probability of 0.98.
 
     A pair of similarity s agrees in one band of r permutations with probability s^r, hence is found in b
     bands with 1 - (1 - s^r)^b.

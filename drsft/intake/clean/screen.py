@@ -18,7 +18,7 @@ class Finding:
 
 class Screen(Protocol):
     def look_at(self, problem: Problem, place: str) -> Finding | None:
-        """Returns why the problem is set aside, or None to accept it; an accepted one may be remembered.
+        """Returns why the problem is set aside, or None to accept it; the screen may remember it then.
 
         `place` says where the problem comes from ("file line 3").
         """

@@ -34,7 +34,7 @@ def judge_choice(case: Case, options: VerifyOptions) -> Verdict:
 
 
 def judge_letter(reference: str, case: Case) -> Verdict | None:
-    """Judges a mathematical case whose reference is one capital letter like a choice.
+    """Judges a mathematical case as a choice if its reference is one capital letter.
 
     Returns None for any other reference, or if the text chooses no letter: the letter may be a variable then.
     """

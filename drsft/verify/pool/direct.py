@@ -18,7 +18,7 @@ MAX_CHARS = 4_000
 
 
 def direct_verdict(case: Case, options: VerifyOptions) -> Verdict | None:
-    """Returns the verdict, or None if a worker has to find it."""
+    """Returns the verdict on an answer that is a plain number; None if a worker has to judge the case."""
     if case.kind != "math" or len(case.text) > MAX_CHARS or len(case.reference) > 100:
         return None
     reference = reference_answer(case.reference)

@@ -42,7 +42,7 @@ _BEGINS = ("number", "open", "money")
 
 
 def derives(text: str, answer: str) -> bool | None:
-    """Returns whether a calculation in `text` has the value of `answer`, which is stated after it.
+    """Returns whether a calculation in `text` results in the number `answer`, and the text then states it.
 
     Returns None if the answer is not a plain number.
     """
