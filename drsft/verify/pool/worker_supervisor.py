@@ -75,7 +75,7 @@ class WorkerSupervisor:
         self._thread.start()
 
     def stop(self) -> None:
-        """Kills the worker, so that its case becomes UNJUDGED; the thread ends at the next None in the queue."""
+        """Kills the worker: its case becomes UNJUDGED. The thread ends at the next None in the queue."""
         self._stopping.set()
         worker = self._worker
         if worker is not None and worker.process.poll() is None:
