@@ -54,7 +54,7 @@ def bench_the_intake(
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 3,
 ) -> None:
-    """Time reading, checking and sharding of many problems, beside another checkout's build.
+    """Time reading, checking and sharding of many problems, also with another checkout's build.
 
     Examples:  drsft bench intake --data gsm8k_train.jsonl.gz --data math500.jsonl.gz
 
@@ -72,7 +72,7 @@ def bench_the_intake(
         num_rounds=rounds,
     ):
         beside = "" if one.peer is None else f", the other build {one.peer.rows_per_s:,.0f}"
-        print(f"{one.ours.rows_per_s:,.0f} rows/s{beside}", file=sys.stderr, flush=True)
+        print(f"this build reads {one.ours.rows_per_s:,.0f} rows/s{beside}", file=sys.stderr, flush=True)
         done.append(one)
     print_bench(done)
 
@@ -160,7 +160,7 @@ def bench_the_orchestration(
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; medians are printed.")] = 3,
     peer_python: PeerPython = Path(".venv-peers/bin/python"),
 ) -> None:
-    """Measure the rewriting job without a model: drsft's own cost per problem, beside distilabel.
+    """Measure the rewriting job without a model: drsft's own cost per problem, compared with distilabel.
 
     Examples:  drsft bench orchestration --problems 10000
 
@@ -197,8 +197,8 @@ def bench_the_grounding_check(
 
     done = []
     for one in bench_grounding(load_config(config, overrides or []), num_rounds=rounds):
-        shares = f"{one.share:.3f} of the time, {one.cpu_share:.3f} of the processor's"
-        print(shares, file=sys.stderr, flush=True)
+        shares = f"{one.share:.3f} of the guided phase's time, {one.cpu_share:.3f} of its processor time"
+        print(f"the check takes {shares}", file=sys.stderr, flush=True)
         done.append(one)
     print_bench(done)
 
@@ -312,7 +312,9 @@ def bench_training(
     )
     unknown = set(layout or ()) - {str(side) for side in LAYOUTS}
     if unknown:
-        raise ConfigError(f"--layout {unknown.pop()!r}: known are {', '.join(map(str, LAYOUTS))}")
+        raise ConfigError(
+            f"--layout {unknown.pop()!r} is not known; give one of: {', '.join(map(str, LAYOUTS))}"
+        )
     shape = ModelShape(vocab_size=vocabulary, hidden_size=hidden_size, num_layers=layers)
     print_bench(
         bench_train(

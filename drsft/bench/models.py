@@ -28,7 +28,7 @@ class ModelUse:
 
 
 def bench_model(model: str, folder: Path) -> ModelUse:
-    """Returns how to use a model: "random" (28M parameters, written below `folder`), "embedded" or a folder.
+    """Returns how to use the model "random" (28M parameters, written below `folder`), "embedded" or a folder.
 
     A folder is used in the precision of its weights. The tiny embedded model gets one thread, since it is
     slower with two. Raises ConfigError if there is no such model.
@@ -51,7 +51,7 @@ def _dtype_of(folder: Path) -> str:
         config = json.loads((folder / "config.json").read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"--model {folder}: no readable config.json there; give {RANDOM}, {EMBEDDED} or a model's folder"
+            f"--model {folder} has no readable config.json; give {RANDOM}, {EMBEDDED} or a model's folder"
         ) from error
     stored = config.get("dtype") or config.get("torch_dtype")
     return "bfloat16" if stored in ("bfloat16", "float16") else "float32"

@@ -15,10 +15,10 @@ __all__ = ["environment_of", "last_json_line", "other_checkout", "run_side"]
 
 
 def other_checkout(folder: Path) -> Path:
-    """Returns the folder of another build. Raises InputError if the folder is not a checkout."""
+    """Returns the absolute path of another checkout of drsft. Raises InputError if `folder` is not one."""
     if not (folder / "drsft" / "__init__.py").exists():
         raise InputError(
-            f"--peer-checkout {folder}: no checkout of drsft; make one: git worktree add {folder} COMMIT"
+            f"--peer-checkout {folder} is not a checkout of drsft; make one: git worktree add {folder} COMMIT"
         )
     return folder.absolute()
 
@@ -36,9 +36,9 @@ def run_side(
     environment: Mapping[str, str] = os.environ,
     folder: Path | None = None,
 ) -> str:
-    """Runs a command and returns its standard output. Raises StageError when it fails.
+    """Runs a command and returns its standard output. Raises StageError if its exit status is not 0.
 
-    Without `num_threads` the environment sets the number of threads.
+    If `num_threads` is None, `environment` decides on the number of OpenMP threads.
     """
     done = subprocess.run(
         command,
@@ -50,11 +50,11 @@ def run_side(
     )
     if done.returncode != 0:
         reason = done.stderr.strip()[-500:] or "killed, perhaps because memory ran out"
-        raise StageError(f"{' '.join(command)} ended with {done.returncode}: {reason}")
+        raise StageError(f"{' '.join(command)} ended with status {done.returncode}: {reason}")
     return done.stdout
 
 
 def last_json_line(output: str) -> dict[str, Any]:
-    """Returns the result, which sides print last, after whatever their libraries printed."""
+    """Parses the last line of a process's output, its result, as JSON; lines of libraries come before it."""
     result: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
     return result

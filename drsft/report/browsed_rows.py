@@ -30,7 +30,10 @@ Decode = Callable[[list[int]], str]
 
 
 def browsed_rows(run: Run, records: Iterable[tuple[str, Record]]) -> Iterator[BrowsedRow]:
-    """Yields a row for the page for each record, in order; `records` are pairs of shard and record."""
+    """Yields a row of the page for each record, in order; `records` are pairs of a shard's name and a record.
+
+    Texts have token scores if the gap was measured and the target's tokenizer is available here.
+    """
     scored = scores_of(run.store)
     with_scores = scored.done()
     decode = _decoder(run.config) if with_scores else None

@@ -53,7 +53,9 @@ class Cascade:
 
     @property
     def solving_phases(self) -> tuple[CascadePhase, ...]:
-        """The phases that can solve a problem; an analysis is only the start of Hinted Decoding."""
+        """The phases that can solve a problem; the analysis, which only begins Hinted Decoding, is counted
+        together with it.
+        """
         phases = {one.phase: one for one in self.phases}
         analysis = phases.get(Phase.ANALYSIS)
         if analysis is None:

@@ -46,7 +46,7 @@ NUM_EXAMPLES = 3  # of guided solutions, from either end
 
 
 def write_report(data: ReportData, store: Store) -> str:
-    """Writes report/index.html and report/summary.json; returns where the page is."""
+    """Writes report/index.html and report/summary.json to the run's store; returns the page's URL."""
     store.put(layout.REPORT.page, render(data).encode())
     rows = [asdict(row) for row in data.comparison]
     store.put(layout.REPORT.summary, json.dumps(rows, indent=1).encode())
@@ -54,9 +54,9 @@ def write_report(data: ReportData, store: Store) -> str:
 
 
 def collect(run: Run, *, max_rows: int = MAX_ROWS) -> ReportData:
-    """Returns everything that the run has so far, and its first rows.
+    """Returns the report's data: everything that the run has so far, and its first `max_rows` rows.
 
-    Raises InputError if there is no such run.
+    Raises InputError if the run does not exist, or has not read all of its problems.
     """
     config, plan = run.config, run.plan()
     if plan is None:
@@ -111,7 +111,7 @@ def _problem_counts(run: Run, plan: Plan) -> ProblemCounts:
 
 
 def cascade_of(summaries: Sequence[ShardSummary], *, beside: Set[Phase]) -> Cascade | None:
-    """Returns the cascade's numbers, or None without any commit.
+    """Returns the cascade's numbers, summed over the committed shards; None if `summaries` is empty.
 
     Samples of the phases in `beside` are never kept, so there a problem counts as solved if one was accepted.
     """

@@ -37,9 +37,10 @@ def stage_costs(run: Run) -> Iterator[StageCost]:
 
 
 def rewriting_seconds(summaries: Sequence[ShardSummary]) -> dict[Phase, float]:
-    """Returns the workers' time by phase of the cascade, in proportion to the tokens that each sampled.
+    """Returns the workers' seconds by phase: their total time, in proportion to the tokens that it sampled.
 
-    Phases run side by side in one engine, so their times cannot be measured separately.
+    Phases run side by side in one engine, so their times cannot be measured separately. The teacher's phase
+    has none. The result is empty if the total is not known.
     """
     tokens = ShardCounts.total(summary.counts for summary in summaries).tokens
     tokens.pop(Phase.TEACHER, None)
@@ -49,7 +50,7 @@ def rewriting_seconds(summaries: Sequence[ShardSummary]) -> dict[Phase, float]:
 
 
 def time_at_work(work: Iterable[Work]) -> dict[str, float]:
-    """Returns seconds by worker; overlapping times of its shards count once."""
+    """Returns how many seconds each worker was busy, by its name; overlapping times of shards count once."""
     worked: dict[str, float] = {}
     until: dict[str, float] = {}
     for one in sorted(work, key=lambda one: one.started_at):

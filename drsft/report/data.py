@@ -1,7 +1,7 @@
 """Everything that the report shows, as frozen records.
 
 A part that a run does not have (no training yet, no gap report) is empty or None, and the page says so.
-Shares are in 0..1, log-probs in nats, lengths and costs in tokens.
+Shares are in 0..1, log-probs in nats, lengths in tokens.
 """
 
 from collections.abc import Mapping
@@ -136,7 +136,10 @@ class LossCurve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenProbabilities:
-    """An arm's training tokens by their probability under the model, over all seeds; one count per bin."""
+    """How many of an arm's training tokens have which probability under the model, before and after training.
+
+    There is one count per bin of log10 p, added over all seeds.
+    """
 
     arm: str
     log10_edges: tuple[float, ...]  # of p; the first bin takes what is below, too

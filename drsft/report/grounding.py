@@ -1,4 +1,4 @@
-"""Collects the scores of guided solutions for the page and the terminal."""
+"""Collects the grounding check's scores of guided solutions for the report's page and the terminal."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -31,7 +31,10 @@ class GroundingBin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroundingShown:
-    """All scored guided solutions; `lowest` and `highest` are sorted from their end."""
+    """The guided solutions that were scored, as counts and examples.
+
+    `lowest` are those with the least likely answers, the least likely first; `highest` the most likely first.
+    """
 
     num_scored: int
     num_accepted: int
@@ -42,8 +45,8 @@ class GroundingShown:
 
 
 def grounding_of(records: Iterable[Record], *, num_examples: int) -> GroundingShown | None:
-    """Returns the scores of the records' guided solutions, with examples of both ends; None if there are
-    none.
+    """Returns the scores of the records' guided solutions, with `num_examples` of the least and of the most
+    likely answers; None if no solution was scored.
     """
     found = [
         GroundedAttempt(record.problem, attempt, attempt.grounding.answer_logprob)

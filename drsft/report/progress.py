@@ -1,4 +1,4 @@
-"""Reads from its store how much of a run is done; only committed work counts."""
+"""Reads from a run's store how much of the run is done; only committed work counts."""
 
 from collections.abc import Iterator, Sequence
 

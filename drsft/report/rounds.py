@@ -14,7 +14,7 @@ __all__ = ["rounds_shown"]
 
 
 def rounds_shown(run: Run) -> Iterator[RoundShown]:
-    """Yields the rounds that have records so far; none for a run with one round."""
+    """Yields the numbers of each round that has records so far; nothing for a run with one round."""
     if run.config.rounds.count < 2:
         return
     arm = run.config.followed_arm.name

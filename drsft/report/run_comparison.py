@@ -57,9 +57,12 @@ class RunComparison:
 
 
 def compare_runs(first: Run, second: Run) -> RunComparison:
-    """Returns the comparison. Raises InputError if both are the same run."""
+    """Returns the comparison of two runs, whose differences are `second` minus `first`.
+
+    Raises InputError if both are the same run.
+    """
     if first.url == second.url:
-        raise InputError(f"both are the same run, {first.url}; name two")
+        raise InputError(f"both arguments are the same run, {first.url}; name two different runs")
     data, other = (collect(run, max_rows=0) for run in (first, second))
     scores, other_scores = (_scores(run) for run in (first, second))
     names, other_names = (list(dict.fromkeys(arm for arm, _ in found)) for found in (scores, other_scores))

@@ -49,14 +49,17 @@ PHASE_NAMES = {
 
 
 def dropped_because(record: Record) -> str:
-    """Returns why nothing of a DROPPED record is kept; one that was set aside has no attempts."""
+    """Returns why nothing is kept of a record whose source is DROPPED.
+
+    A record without attempts was set aside before it was sampled.
+    """
     if not record.attempts:
         return "the problem was not sampled"
     return "no sample was accepted, and expert rows are dropped"
 
 
 def work_name(stage: str) -> str:
-    """Returns what a stage of the run does, as a noun."""
+    """Returns the noun for a stage's work: "rewrite" gives "Rewriting", "gap" gives "Scoring"."""
     return {"rewrite": "Rewriting", "gap": "Scoring", "train": "Training", "evaluate": "Evaluation"}[stage]
 
 
@@ -75,7 +78,7 @@ def percent(share: float, digits: int = 1) -> str:
 
 
 def points(difference: float) -> str:
-    """Formats a difference of two shares, in percentage points."""
+    """Formats a difference of two shares in percentage points, with its sign: 0.0314 gives +3.1."""
     return decimal(100 * difference, 1, signed=True)
 
 

@@ -1,4 +1,7 @@
-"""Turns rates and a configuration into seconds, hours, bytes and money, with the arithmetic to show."""
+"""Computes seconds, hours, bytes and money from rates and a configuration.
+
+Each estimate keeps the numbers from which it was computed, so that they can be shown.
+"""
 
 import math
 from collections.abc import Mapping

@@ -22,7 +22,10 @@ SAVED_BYTES = 12  # of them in a checkpoint: no gradient
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageMemory:
-    """The peak of one process of a stage, in bytes; without a GPU the bytes of `card` are on the host too."""
+    """The peak memory of one process of a stage, in bytes: on its GPU (`card`), the host and the local disk.
+
+    Without a GPU, the bytes of `card` are on the host, too.
+    """
 
     stage: str
     num_processes: int
@@ -33,9 +36,9 @@ class StageMemory:
 
 
 def memory_of(config: RunConfig, shape: ModelShape) -> tuple[StageMemory, ...]:
-    """Returns the memory of rewriting, gap and training.
+    """Returns the peak memory of the stages rewriting, gap and training, in this order.
 
-    Evaluation needs as much as rewriting does for the engine alone.
+    Evaluation needs what rewriting needs for the engine alone.
     """
     target, resources = config.target, config.resources
     size = shape.size(target.dtype)
@@ -61,7 +64,9 @@ def memory_of(config: RunConfig, shape: ModelShape) -> tuple[StageMemory, ...]:
 
 
 def training_memory(config: RunConfig, shape: ModelShape) -> StageMemory:
-    """Returns the memory of the first worker, which tries the model in fp32 on the host and gathers the
+    """Returns the peak memory of a training process.
+
+    `first_host` is that of the first process, which tries the model in fp32 on the host and gathers the
     weights for the export.
     """
     train, num_workers = config.train, config.resources.train_share.num_workers
@@ -81,7 +86,7 @@ def training_memory(config: RunConfig, shape: ModelShape) -> StageMemory:
 
 
 def training_work(config: RunConfig, shape: ModelShape) -> int:
-    """Returns the bytes of a forward's activations that backward needs, and of a chunk of the loss.
+    """Returns the bytes of the activations that a forward pass keeps for backward, and of the loss's logits.
 
     A layer keeps for each token: fp32 states before its two norms; normed states, queries, keys, values and
     their sum; gate, its activation, up and their product.
@@ -109,7 +114,7 @@ def _gathered(shape: ModelShape, num_bytes: int, num_workers: int) -> int:
 
 
 def refuse_what_does_not_fit(config: RunConfig, shape: ModelShape, *, card_bytes: int) -> None:
-    """Raises ConfigError, one line with the setting, for a stage that needs more than `card_bytes`."""
+    """Raises ConfigError, which names a setting to change, if a stage needs more than `card_bytes` of GPU."""
     target, size = config.target, shape.size(config.target.dtype)
     check_shares(target, config.resources.gpus_per_actor)
     beside = beside_engine(target, config.rewrite, size)
@@ -119,7 +124,7 @@ def refuse_what_does_not_fit(config: RunConfig, shape: ModelShape, *, card_bytes
         work = training_work(config, shape)
         key = "train.micro_batch_rows" if work > needed // 2 else "resources.train_workers"
         raise ConfigError(
-            f"{key}: a worker of the training needs {needed / GIB:,.1f} GiB, of it {work / GIB:,.1f} for one "
-            f"forward, on a card of {card_bytes / GIB:,.1f} GiB; set train.activation_checkpointing, lower "
+            f"{key}: a training worker needs {needed / GIB:,.1f} GiB ({work / GIB:,.1f} GiB of it for one "
+            f"forward), and the GPU has {card_bytes / GIB:,.1f}; set train.activation_checkpointing, lower "
             "train.micro_batch_rows or train.seq_len, raise resources.train_workers, or set train.lora"
         )

@@ -1,1 +1,1 @@
-"""Runs the stages on Ray: thin functions around the core's."""
+"""Runs each stage of a run on Ray; functions of the other packages, which do not use Ray, do the work."""

@@ -50,7 +50,9 @@ _DRSFT_ERROR = re.compile(r"drsft\.errors\.(\w+): (.+)")
 
 
 def actor_resources(resources: Resources) -> dict[str, Any]:
-    """Returns Ray Data's options for an actor that holds an engine or a scoring model."""
+    """Returns the arguments of Ray Data's `map_batches` that reserve CPUs, GPUs and the group of nodes for
+    one actor with an engine or a scoring model.
+    """
     share = resources.engine_share
     gpus = {"num_gpus": share.gpus} if share.gpus else {}
     labels = group_labels(resources.rewrite_group)
@@ -58,21 +60,21 @@ def actor_resources(resources: Resources) -> dict[str, Any]:
 
 
 def group_labels(group: str | None) -> dict[str, str] | None:
-    """Returns the label selector for a group of nodes; None if any node will do."""
+    """Returns Ray's label selector for a group of nodes; None if `group` is None: any node will do."""
     return {GROUP_LABEL: group} if group else None
 
 
 def actor_verifier(config: RunConfig) -> VerifierPool:
-    """Returns the verifier pool of one actor, the same for rewriting and for evaluation."""
+    """Returns a new verifier pool for one actor, with the same settings for rewriting and evaluation."""
     workers = config.resources.verify_workers_per_actor
     return VerifierPool.from_config(config.rewrite.verification, num_workers=workers)
 
 
 def scoring_model(target: Target) -> "CausalLM":
-    """Returns the target, loaded for scoring texts, on the actor's GPU if it has one.
+    """Loads the target with transformers for scoring texts, on the actor's GPU if it has one.
 
     An engine gives no entropy over the whole vocabulary. `drsft.train.model` is imported here, after any
-    engine was built, since whatever loads torch first sets its thread count.
+    engine was built, since the first import of torch determines its number of threads.
     """
     from drsft.train.model import load_for_scoring
 
@@ -81,10 +83,10 @@ def scoring_model(target: Target) -> "CausalLM":
 
 
 class EnginePulse:
-    """Reports to the board every few seconds what an engine has sampled and has in flight.
+    """Reports to the progress board every few seconds what an engine has sampled and has in flight.
 
-    It also reports how long the engine has existed, and how much of that it was busy. It runs in its own
-    thread, since an engine that hangs must be visible.
+    It also reports how long the engine has existed, and how much of that time it was busy. The reports come
+    from a thread of their own, so that an engine that hangs is noticed.
     """
 
     def __init__(
@@ -133,10 +135,10 @@ class EnginePulse:
 
 
 class EngineGuard:
-    """Reports to the board what an actor's engine works on, so that work which repeatedly kills engines is
-    skipped.
+    """Tells the progress board which work (shards or models) an actor's engine is doing.
 
-    Raises StageError when this actor's process has ended MAX_TRIES times before its engine was ready.
+    The board uses this to skip work that repeatedly kills engines. The constructor raises StageError if this
+    actor's process has ended MAX_TRIES times before its engine was ready.
     """
 
     def __init__(self, board: Any, stage: str) -> None:
@@ -161,10 +163,11 @@ class EngineGuard:
 
     @asynccontextmanager
     async def work(self, name: str) -> AsyncIterator[Permit]:
-        """Yields how to do this work: FREE, as a whole; IN_PARTS, since it killed engines too often; NEVER.
+        """Yields how to run this work: FREE (as a whole), IN_PARTS (to find the row that kills engines) or
+        NEVER (skip it).
 
-        Work that was there when an engine died first waits until no other such work runs. A StageError in the
-        block ends the process, and so does a lack of memory or threads.
+        Work that was running when an engine died waits first, until this actor runs no other such work. A
+        StageError in the block ends the process, and so does a lack of memory or threads.
         """
         permit = await self._begin(name, is_alone=False)
         if permit is not Permit.ALONE:
@@ -177,8 +180,8 @@ class EngineGuard:
                 yield permit
 
     async def next_part(self, name: str, num_rows: int) -> range | Culprit | None:
-        """Returns the rows of this work to run by themselves, or the row to leave out
-        (EngineDeaths.next_part).
+        """Returns the rows of this work to run next by themselves, or the row to leave out; None if no single
+        row is the cause (EngineDeaths.next_part).
         """
         part: range | Culprit | None = await self._board.next_part.remote(self._stage, name, num_rows)
         return part
@@ -188,8 +191,9 @@ class EngineGuard:
 
     @contextmanager
     def only_work(self, name: str) -> Iterator[bool]:
-        """Yields whether to do this work, as `work` does, for an actor without asyncio that does one piece at
-        a time.
+        """Yields True if this work is to be done, and False if it killed engines too often.
+
+        It is for an actor without asyncio that does one piece of work at a time.
         """
         permit = ray.get(self._board.work_begins.remote(self._stage, self.actor_id, name, is_alone=True))
         try:
@@ -243,7 +247,7 @@ class EngineGuard:
 class ScoringGuard:
     """An EngineGuard for an actor whose models score one shard after the other.
 
-    Without a board, which exists only with a cluster, it allows all work.
+    If `board` is None, as without a Ray cluster, it allows all work and reports nothing.
     """
 
     def __init__(self, board: Any, stage: str) -> None:
@@ -261,12 +265,14 @@ class ScoringGuard:
         self._guard.ready()
 
     def work(self, shard: str) -> AbstractContextManager[bool]:
-        """Returns a context that yields whether to score this shard."""
+        """Returns a context manager that yields whether to score this shard: False if scoring it killed the
+        process too often.
+        """
         return nullcontext(True) if self._guard is None else self._guard.only_work(shard)
 
 
 def raise_given_up(board: Any, stage: str) -> None:
-    """Raises StageError if a stage skipped work that had killed its engine too often."""
+    """Raises StageError, which names the work, if a stage skipped work that killed its engine too often."""
     given_up: dict[str, str] = ray.get(board.given_up.remote(stage))
     if given_up:
         names = ", ".join(sorted(given_up)[:5]) + (" and others" if len(given_up) > 5 else "")
@@ -298,7 +304,10 @@ def run_to_end(work: Dataset, stage: str) -> None:
 
 @contextmanager
 def raise_cause(stage: str) -> Iterator[None]:
-    """Raises drsft's own error of an actor without Ray's wrapping and frames."""
+    """Within the block, replaces any exception of Ray by the DrsftError that caused it in an actor.
+
+    If no DrsftError caused it, it becomes a StageError with the exception's last line.
+    """
     try:
         yield
     except DrsftError:

@@ -17,8 +17,8 @@ _LOOKED_AGAIN_S = 0.5
 
 
 class Announcer:
-    """Registers a stage and its planned shards on the progress board; `reading_on` adds those planned
-    later.
+    """Registers a stage and its planned shards on the progress board; `planning_the_rest` adds the shards
+    that are planned later.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Announcer:
 
     @property
     def num_missing(self) -> int | None:
-        """The number of shards that are not done; None while some may not be planned yet."""
+        """The number of planned shards that are not done; None until all shards are planned."""
         if self._planning.plan is None:
             return None
         return len(self._planning.plan.shards.keys() - self._done)
@@ -49,10 +49,11 @@ class Announcer:
             self._board.close_shards.remote(self._stage)
 
     @contextmanager
-    def reading_on(self) -> Iterator[None]:
-        """Continues planning in a thread while the block runs, once the first engine is ready.
+    def planning_the_rest(self) -> Iterator[None]:
+        """Within the block, a thread plans the remaining shards and adds them to the queue.
 
-        If reading fails, workers get no further shards, so the block ends early; then the error is raised.
+        It starts once an engine has asked for its first shard. If reading the data fails, the waiting shards
+        are dropped, so that the workers finish early; the error is raised at the end of the block.
         """
         if self._planning.plan is not None:
             yield

@@ -31,22 +31,22 @@ def check_port_is_free(port: int, key: str) -> None:
 
 
 def is_own_machine() -> bool:
-    """Returns whether the engines will run on this machine, in a cluster that the run starts itself."""
+    """Returns whether the run starts its own Ray cluster on this machine: RAY_ADDRESS is unset or "local"."""
     return os.environ.get("RAY_ADDRESS", "local") == "local"
 
 
 def check_resources(resources: Resources, stages: Sequence[str]) -> None:
-    """Raises SetupError for resources that the cluster can never give; Ray itself would wait silently.
+    """Raises SetupError if `stages` need more CPUs or GPUs than this machine has, or a group of nodes.
 
-    A cluster that can grow is not checked, since it may get more than it has now.
+    Ray itself would wait silently. A cluster that RAY_ADDRESS names is not checked, since it may still grow.
     """
     if not is_own_machine():
         return
     for key in ("rewrite_group", "train_group"):
         if group := getattr(resources, key):
             raise SetupError(
-                f"resources.{key}={group}: a machine's own cluster has no groups of nodes; "
-                "leave it out, or set RAY_ADDRESS"
+                f"resources.{key}={group}: the cluster that a run starts on one machine has no groups of "
+                "nodes; remove this setting, or set RAY_ADDRESS to a cluster that has them"
             )
     has, engines, trainers = ray.cluster_resources(), resources.engine_share, resources.train_share
     needs = {
@@ -73,12 +73,11 @@ def check_resources(resources: Resources, stages: Sequence[str]) -> None:
 
 @contextmanager
 def quiet_stderr(console: Console) -> Iterator[None]:
-    """Reserves the terminal for `console`.
+    """Within the block, only `console` writes to the terminal; all other output on stderr goes to a file.
 
-    Other output on stderr goes to a file, which is kept if the block fails.
-
-    Ray's C++ core and its libraries bypass Python's streams and would print into the progress display. The
-    file has no name until it is kept, so a killed process leaves nothing behind.
+    The file is kept, and its name printed, if the block fails with anything but a UserError or Ctrl-C. Ray's
+    C++ core and its libraries bypass Python's streams and would print into the progress display. The file has
+    no name until it is kept, so a killed process leaves nothing behind.
     """
     sys.stderr.flush()
     terminal = os.dup(2)
@@ -112,9 +111,10 @@ def _kept(log: int) -> str:
 
 @contextmanager
 def connected(*, dashboard_port: int | None = None) -> Iterator[None]:
-    """Connects to Ray for the length of the block; a local cluster is shut down at its end.
+    """Connects to Ray for the length of the block; a cluster that it started is shut down at the end.
 
-    Within the block sys.stdout is sys.stderr. Raises SetupError.
+    Within the block, output on sys.stdout goes to sys.stderr. Raises SetupError if Ray cannot be reached, or
+    if the port of the dashboard is in use.
     """
     address = os.environ.get("RAY_ADDRESS", "local")
     local_options: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Skips work that has killed its engine three times, or only the row that does it; all other work continues.
+"""Skips work that has killed its engine three times, or only the row that causes it; other work continues.
 
 Ray restarts an actor without limit and gives it the same work again. The board therefore records what each
 actor worked on when it died. This module does not use Ray.
@@ -19,7 +19,7 @@ _NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")  # addresses and sizes differ betwe
 
 
 class Permit(StrEnum):
-    """Whether an actor may begin a piece of work."""
+    """Whether, and how, an actor may begin a piece of work."""
 
     FREE = "free"
     ALONE = "alone"  # it was in an engine that died: it must run without other such work
@@ -36,7 +36,8 @@ class _Actor:
 
 
 class EngineDeaths:
-    """The engine deaths of one stage.
+    """Counts how often each piece of work of one stage was running when an engine died, and decides whether
+    it may run again.
 
     Actors report when they start, become ready, begin and end work, and fail.
     """
@@ -67,8 +68,9 @@ class EngineDeaths:
         return num_starts <= MAX_TRIES
 
     def is_replaced(self, actor_id: str, node_id: str) -> bool:
-        """Returns whether the actor's newest process is on another node, which means that this one's node is
-        lost.
+        """Returns whether the actor's newest process is on another node than `node_id`.
+
+        If so, the process that asks is on a node that the cluster has lost.
         """
         return self._actors[actor_id].node_id != node_id
 
@@ -76,9 +78,10 @@ class EngineDeaths:
         self._actors[actor_id].is_ready = True
 
     def begins(self, actor_id: str, work: str, *, is_alone: bool) -> Permit:
-        """Returns whether an actor may begin this work, and if so records that it does.
+        """Returns whether an actor may begin this work; for FREE and IN_PARTS, records that it has begun.
 
-        Work that was in a dying engine may begin only while the actor has no other such work (`is_alone`).
+        Work that was running when an engine died gets ALONE, unless `is_alone` says that the actor runs no
+        other such work.
         """
         if work in self.given_up:
             return Permit.NEVER
@@ -89,7 +92,9 @@ class EngineDeaths:
         return Permit.IN_PARTS if work in self._searches else Permit.FREE
 
     def next_part(self, work: str, num_rows: int) -> range | Culprit | None:
-        """Returns the rows to run by themselves, or the row to leave out; None if no single row is the cause.
+        """Returns the rows to run next by themselves, or the row to leave out once it is found.
+
+        Returns None if no single row is the cause.
 
         `num_rows` is the number of rows of the work. A call also means that the previous part, if any, ran
         without a death.
@@ -108,7 +113,7 @@ class EngineDeaths:
         self._actors[actor_id].work.discard(work)
 
     def dies(self, actor_id: str, cause: str) -> None:
-        """Records that an engine failed and its actor survived to report it."""
+        """Records that an engine failed for this cause, as reported by its actor, which still runs."""
         actor = self._actors[actor_id]
         self._blame(actor.work, cause)
         actor.work.clear()

@@ -52,7 +52,7 @@ class Scoring:
 
 
 class ShardScorer:
-    """Scores shards with one copy of the model: in fp32 on a core, in the target's dtype on a GPU."""
+    """Scores shards with one copy of the model: in fp32 on the CPU, in the target's dtype on a GPU."""
 
     def __init__(self, config_json: str, store_url: str, scoring: Scoring, board: Any) -> None:
         from drsft.train.model import load_for_scoring  # loads torch, which the driver does without
@@ -108,7 +108,10 @@ def is_complete(run: Run, plan: Plan) -> bool:
 
 
 def run_scores(store: Store, config: RunConfig) -> pa.Table:
-    """Returns the `row_columns` of the run's texts. Raises StageError before the gap stage."""
+    """Returns the scores of all texts of the run as a table with one row per text (`row_columns`).
+
+    Raises StageError if the gap stage has not written its report yet.
+    """
     if not store.exists(GAP.report):
         raise StageError(
             "train.filter needs the gap report, which this run does not have yet; run drsft gap first"
@@ -117,7 +120,7 @@ def run_scores(store: Store, config: RunConfig) -> pa.Table:
 
 
 def run_gap(config: RunConfig, store_url: str, plan: Plan, board: Any, *, number: int = 1) -> None:
-    """Scores a round's records under its target. Raises InputError while some are not rewritten."""
+    """Scores the records of round `number` under its target. Raises InputError if any are not rewritten."""
     missing = plan.shards.keys() - ShardSet(open_store(store_url), RECORDS).done()
     if missing:
         raise InputError(

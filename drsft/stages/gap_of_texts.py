@@ -33,7 +33,7 @@ __all__ = ["run_gap_of"]
 
 
 def run_gap_of(config: RunConfig, *, data: str | None, model: str | None, console: Console) -> str:
-    """Scores `data` (None: the run's records) under `model` (None: the target); returns where the page is.
+    """Scores `data` (None: the run's records) under `model` (None: the target); returns the page's URL.
 
     Scores are stored below `gap/<data>-<digest>` of the run, where the digest is over texts and model. So the
     same command resumes, and another file or model never mixes with it.

@@ -88,10 +88,11 @@ def run_pipeline(
     console: Console,
     on_lines: OnLines = lambda lines: None,
 ) -> str:
-    """Runs the named stages of the run that `config` describes; returns where the report or the run is.
+    """Runs the named stages of the run that `config` describes.
 
-    Commits of damaged shards are removed; the shards are computed again if their stage is among `stages`.
-    `on_lines` gets the progress as lines, a few times a second.
+    Returns the URL of the report's page; without the stage "report", that of the run's folder. Commits of
+    damaged shards are removed; the shards are computed again if their stage is among `stages`. `on_lines` is
+    called a few times a second with one line for each stage that has begun.
     """
     run = partial(_run_pipeline, config, stages=stages, console=console, on_lines=on_lines)
     try:
@@ -101,7 +102,7 @@ def run_pipeline(
         if not withdrawn:
             raise
         _say(console, f"warning: {error}")
-        _say(console, f"damaged and withdrawn, computed again: {', '.join(withdrawn)}")
+        _say(console, f"these damaged commits are removed and computed again: {', '.join(withdrawn)}")
     return run()
 
 

@@ -21,9 +21,9 @@ POLL_S = 1.0
 
 
 def announce(*, seconds: float) -> str:
-    """Marks this process's node as one that will be removed in `seconds`; returns the node's id.
+    """Tells Ray that the node of this process will be removed in `seconds`; returns the node's id.
 
-    Raises RuntimeError if the cluster rejects it.
+    Raises RuntimeError if the cluster rejects this.
     """
     context = ray.get_runtime_context()
     deadline_ms = int((time.time() + seconds) * 1000)
@@ -39,9 +39,9 @@ def announce(*, seconds: float) -> str:
 
 
 def wait_until_idle(node_id: str, *, seconds: float) -> bool:
-    """Waits until no actor is left on the node; returns False if `seconds` passed first.
+    """Waits until no actor is left on the node; returns False if `seconds` passed first, else True.
 
-    It returns at once on a node that the autoscaler removes, since that is idle already.
+    The autoscaler removes only nodes without actors, so for such a node it returns True at once.
     """
     deadline_s = time.monotonic() + seconds
     here = ray.get_runtime_context().gcs_address  # or it looks for the one cluster of this machine

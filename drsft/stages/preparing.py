@@ -38,10 +38,11 @@ logger = logging.getLogger(__name__)
 
 
 def plan_run(run: Run, *, on_plan: Callable[[Plan], None] = lambda plan: None) -> Planning:
-    """Returns a planning that reads the run's problems; the first start cuts them into shards, later ones
-    check them.
+    """Checks the target's settings and returns a Planning, which reads the problems and divides them into
+    shards.
 
-    Raises InputError if they have changed, and ModelError if the turn does not fit the configuration.
+    Raises ModelError if the assistant's turn does not fit the configuration. A later start reads the problems
+    again: the Planning raises InputError if they have changed since the first start.
     """
     config = run.config
     check_cards(config.target, config.rewrite, config.resources.gpus_per_actor)
@@ -76,7 +77,10 @@ def _peculiarities(prompter: Prompter) -> Iterator[str]:
     if (reason := prompter.turn.differs_because) is not None:
         yield reason
     if prompter.is_cut_inside_a_token:
-        yield "the prompt ends inside a token of the whole rendering, and is trained as it is sampled"
+        yield (
+            "in the rendered conversation one token spans the end of the prompt; sampling cannot produce it, "
+            "so training splits the text there, as sampling does"
+        )
 
 
 def describe_plan(plan: Plan) -> str:
@@ -90,15 +94,15 @@ def describe_plan(plan: Plan) -> str:
 
 
 def plan_run_benchmarks(run: Run) -> dict[str, Plan]:
-    """Returns the plan of each benchmark."""
+    """Returns the plan of each benchmark, by the benchmark's name."""
     return plan_benchmarks(run, run_prompter(run.config.target, run.store))
 
 
 def write_manifest(run: Run) -> None:
-    """Writes the manifest at the first start, and the configuration at every start.
+    """Writes the run's manifest at its first start, and its configuration at every start.
 
-    The configuration includes its arms, its benchmarks and the chosen workers. Raises ModelError if the
-    target's files have changed since the first start.
+    Arms, benchmarks and numbers of workers may differ from start to start. Raises ModelError if the target's
+    files have changed since the first start.
     """
     config = run.config
     fingerprint = model_fingerprint(model_location(config.target.model))
@@ -111,14 +115,17 @@ def write_manifest(run: Run) -> None:
         before = run.manifest().target_fingerprint
         if before is not None and before != fingerprint:
             raise ModelError(
-                f"target.model {config.target.model!r} holds other files than when this run was started; "
+                f"the files of target.model {config.target.model!r} have changed since this run was started; "
                 "rename the run or restore the model"
             )
     _keep_config(run, run.resources)
 
 
 def keep_resources(run: Run, resources: Resources) -> Run:
-    """Returns the run with its workers chosen, and stores the choice in its folder."""
+    """Stores `resources`, with the chosen numbers of workers, CPUs and GPUs, in the run's configuration.
+
+    Returns the run with these resources.
+    """
     _keep_config(run, resources)
     return Run(run.store, run.config.model_copy(update={"resources": resources}))
 
@@ -129,20 +136,20 @@ def _keep_config(run: Run, resources: Resources) -> None:
 
 
 def describe_carried_over(round_run: Run, plan: Plan) -> str:
-    """Says how many records a later round rewrites again, and how many it carries over."""
+    """Returns a sentence: how many records a later round rewrites again, and how many it carries over."""
     findings = sum(survey_counts(round_run).values(), Counter())
     counts = ShardCounts.total(summary.counts for summary in round_run.summaries())
     unsolved, grew = findings[SurveyFinding.NOT_SOLVED_ALONE], findings[SurveyFinding.GAP_GREW]
     return (
-        f"{unsolved + grew:,} of {plan.num_problems:,} problems to be rewritten again "
-        f"({unsolved:,} not solved alone, {grew:,} whose gap grew); "
-        f"{findings[SurveyFinding.CARRIED_OVER]:,} carried over, "
+        f"{unsolved + grew:,} of {plan.num_problems:,} problems are rewritten again "
+        f"({unsolved:,} were not solved alone, the gap of {grew:,} grew); "
+        f"{findings[SurveyFinding.CARRIED_OVER]:,} are carried over, "
         f"which had cost {counts.num_tokens_saved:,} tokens"
     )
 
 
 def sweep(store: Store) -> None:
-    """Removes what killed processes left half-written or uncommitted. A failure is only logged."""
+    """Removes what killed processes left half-written or uncommitted. A StorageError is only logged."""
     try:
         if num_removed := store.sweep() + remove_unnamed(store):
             logger.info("removed %d objects left by killed writers", num_removed)

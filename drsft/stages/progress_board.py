@@ -31,7 +31,7 @@ TRAINING = {  # gauge -> metric of a step
 
 
 class ProgressBoard:
-    """Keeps the progress of all stages, in the order in which they began."""
+    """Keeps the progress, the waiting shards and the engine deaths of each stage that has begun."""
 
     def __init__(self, run: str | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
         """With `run`, the run's name, progress is also exported to Prometheus (docs/metrics.md)."""
@@ -65,9 +65,10 @@ class ProgressBoard:
         is_growing: bool = False,
         can_divide: bool = False,
     ) -> None:
-        """Begins a stage; `can_divide` as for EngineDeaths.
+        """Begins a stage anew: earlier starts have done `done_before` of its `total` units of work.
 
-        While `is_growing`, until `close_shards`, the total counts the shards added so far.
+        With `is_growing`, the total grows with each call of `add_shards` until `close_shards`. EngineDeaths
+        explains `can_divide`.
         """
         self._stages[stage] = StageState(
             stage=stage,
@@ -84,17 +85,22 @@ class ProgressBoard:
         self._set("last_commit_timestamp_seconds", time.time(), stage=stage)
 
     def add_shards(self, stage: str, shards: Sequence[str], *, num_problems: float, num_done: float) -> None:
-        """Adds shards to a growing stage, with `num_problems` problems, of which `num_done` are done."""
+        """Adds waiting shards to a growing stage, and `num_problems` to its total, `num_done` of them done.
+
+        The counts may include shards that an earlier start has done, which are not in `shards`.
+        """
         self._queues[stage].add(shards)
         self._get(stage).grow(num_problems, num_done)
 
     def close_shards(self, stage: str, *, drop: bool = False) -> None:
-        """Marks that no shards will be added to the stage. With `drop`, waiting shards are dropped."""
+        """Marks that the stage gets no more shards. With `drop`, shards that are not started are dropped."""
         self._queues[stage].close(drop=drop)
         self._get(stage).is_growing = False
 
     def next_shard(self, stage: str, slot: int, *, actor_id: str, node_id: str, finished: str | None) -> Draw:
-        """Returns the slot's next shard, or the reason why there is none, as `ShardQueue.draw` does.
+        """Returns a slot's next shard, or the reason why there is none, as `ShardQueue.draw` does.
+
+        A slot stands for one of the shards that an actor has in flight.
 
         The reason is NoShard.MORE while the run drains, and for an actor that was started again on another
         node, because this one was lost.
@@ -104,7 +110,7 @@ class ProgressBoard:
         return self._queues[stage].draw(slot, finished=finished)
 
     def is_asked(self, stage: str) -> bool:
-        """Returns whether an engine is ready and has asked for its first shard."""
+        """Returns whether an engine of the stage is ready and has asked for its first shard."""
         return self._queues[stage].is_asked
 
     def engine_starts(self, stage: str, actor_id: str, node_id: str) -> bool:
@@ -124,7 +130,9 @@ class ProgressBoard:
         self._deaths[stage].ends(actor_id, work)
 
     def next_part(self, stage: str, work: str, num_rows: int) -> range | Culprit | None:
-        """Returns the rows to run by themselves, or the row to leave out (EngineDeaths.next_part)."""
+        """Returns the rows to run next by themselves, or the row to leave out; None if no single row is the
+        cause (EngineDeaths.next_part).
+        """
         return self._deaths[stage].next_part(work, num_rows)
 
     def part_survives(self, stage: str, work: str) -> None:
@@ -134,7 +142,7 @@ class ProgressBoard:
         self._set_aside[stage] += rows
 
     def set_aside(self, stage: str) -> list[QuarantinedRow]:
-        """Returns the rows that this start set aside because they killed their engine."""
+        """Returns the rows that the stage has set aside in this start, because they killed their engine."""
         return self._set_aside[stage]
 
     def engine_is(self, stage: str, actor_id: str, phase: EnginePhase) -> None:
@@ -151,7 +159,10 @@ class ProgressBoard:
         *,
         num_new_samples: int = 0,
     ) -> None:
-        """Records an engine's counts since its last report; `num_new_samples` are finished samples."""
+        """Records the tokens and finished samples of an engine since its last report.
+
+        `num_in_flight` is the number of samples that it has in flight now.
+        """
         self._get(stage).engine_samples(
             actor_id, num_new_tokens, num_in_flight, num_new_samples=num_new_samples, now_s=self._clock()
         )
@@ -171,7 +182,7 @@ class ProgressBoard:
         return self._deaths[stage].given_up
 
     def add(self, stage: str, *, done: float = 0, num_tokens: float = 0, **counts: float) -> None:
-        """Adds what one worker did since its last message."""
+        """Adds the problems (`done`), tokens and other counts of one worker since its last message."""
         self._get(stage).add(done, num_tokens, counts, now_s=self._clock())
         self.count([("problems", done, {"stage": stage}), ("tokens", num_tokens, {"stage": stage})])
         self._tell_share(stage)
@@ -186,7 +197,10 @@ class ProgressBoard:
         left_s: float | None = None,
         **counts: float,
     ) -> None:
-        """Sets a stage's progress, for stages that one process reports; `left_s` if that process knows it."""
+        """Sets the progress of a stage that a single process reports.
+
+        `left_s` is that process's estimate of the seconds left; None if it has none.
+        """
         self._get(stage).update(done, total, note, counts, left_s=left_s, now_s=self._clock())
         self._tell_share(stage)
 
@@ -194,7 +208,7 @@ class ProgressBoard:
         self._set("stage_running", float(is_running), stage=stage)
 
     def count(self, counts: Sequence[Count]) -> None:
-        """Increases Prometheus counters, each with its labels."""
+        """Increases Prometheus counters, each with its labels; does nothing without `run`."""
         if self._metrics is None:
             return
         for name, amount, labels in counts:
@@ -203,7 +217,7 @@ class ProgressBoard:
                 self._set("last_commit_timestamp_seconds", time.time(), **labels)
 
     def trained(self, step: int, metrics: Mapping[str, float], *, arm: str, seed: str) -> None:
-        """Records the newest step of a training."""
+        """Sets the Prometheus gauges of a training (arm and seed) to its newest step and metrics."""
         self._set("training_step", step, arm=arm, seed=seed)
         for name, metric in TRAINING.items():
             if metric in metrics:
@@ -229,13 +243,19 @@ class ProgressBoard:
 
 
 def start_board(run: str | None = None) -> Any:
-    """Returns a new board: a Ray actor without CPUs on the driver's node, as other nodes may be removed."""
+    """Starts a ProgressBoard as a Ray actor and returns its handle.
+
+    The actor reserves no CPU and runs on the driver's node, as other nodes may be removed.
+    """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return ray.remote(num_cpus=0, scheduling_strategy=here)(ProgressBoard).remote(run)
 
 
 class ProgressReporter:
-    """Collects one worker's updates and sends them a few times a second."""
+    """Collects the counts of one worker and sends them to the board a few times a second.
+
+    If `board` is None, nothing is sent.
+    """
 
     def __init__(self, board: Any, stage: str, *, every_s: float = 0.5) -> None:
         self._board, self._stage, self._every_s = board, stage, every_s
@@ -265,11 +285,11 @@ class ProgressReporter:
         self._sums, self._counts, self._sent_s = {}, {}, time.monotonic()
 
     def is_draining(self) -> bool:
-        """Returns whether the board reports that the run drains; called before a shard is begun."""
+        """Returns whether the run is draining, so that no further shard may begin. False without a board."""
         return self._board is not None and bool(ray.get(self._board.is_draining.remote()))
 
 
 def stop_if_draining(board: Any) -> None:
-    """Raises KeyboardInterrupt if the stage was cut short by a drain, as SIGTERM requests."""
+    """Raises KeyboardInterrupt if the run is draining, since the stage may have ended before its work did."""
     if board is not None and ray.get(board.is_draining.remote()):
         raise KeyboardInterrupt("SIGTERM")

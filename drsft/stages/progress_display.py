@@ -1,4 +1,4 @@
-"""Draws the progress board: live on a terminal, as occasional lines elsewhere; a page gets the same lines."""
+"""Shows a run's progress: live on a terminal, as occasional lines elsewhere; a page gets the same lines."""
 
 import threading
 import time
@@ -26,7 +26,10 @@ OnLines = Callable[[Sequence[str]], None]  # gets a line for each stage, a few t
 
 @contextmanager
 def progress_shown(board: Any, console: Console, *, on_lines: OnLines = lambda lines: None) -> Iterator[None]:
-    """Draws the board while the block runs: live on a terminal, a line for each change elsewhere."""
+    """Shows the board's progress while the block runs: live on a terminal, a line for each change elsewhere.
+
+    `on_lines` is called about twice a second with one line for each stage.
+    """
     if console.is_terminal:
         with (
             Live(console=console, refresh_per_second=4, transient=False) as live,
@@ -87,7 +90,9 @@ def _share(stage: StageProgress) -> str:
 
 
 def describe(stage: StageProgress) -> str:
-    """Returns the rest of a stage's line: sources, samples, speed, time left, current work."""
+    """Returns a stage's progress as text, without its name and count: problems by source, samples, speed,
+    time left or taken, phases of its engines.
+    """
     parts = [f"{stage.total:,.0f} problems so far, reading"] if stage.is_growing else []
     parts += [f"{name} {stage.counts[name]:,.0f}" for name in SOURCES if name in stage.counts]
     if stage.num_samples:
@@ -121,7 +126,9 @@ def _clock(seconds: float) -> str:
 
 
 class LinePrinter:
-    """Prints lines for logs: when a stage changes its work, advances by a tenth or ends, and every minute."""
+    """Prints a line about a stage when its current work changes, when it advances by a tenth or ends, and at
+    least every minute.
+    """
 
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._console, self._clock = console, clock

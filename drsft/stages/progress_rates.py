@@ -25,7 +25,7 @@ class TokenMeter:
         return sum(self._in_flight.values())
 
     def read(self, engine: str, num_new_tokens: float, num_in_flight: int, *, now_s: float) -> None:
-        """Records what an engine has sampled since its last report, and its current samples in flight."""
+        """Records the tokens that an engine sampled since its last report, and its samples in flight now."""
         self._in_flight[engine] = num_in_flight
         self.num_tokens += num_new_tokens
         self._began_s = now_s if self._began_s is None else self._began_s
@@ -38,7 +38,7 @@ class TokenMeter:
         self._in_flight.pop(engine, None)
 
     def tokens_per_s(self, *, now_s: float) -> float | None:
-        """Returns the rate of sampled tokens over the last few seconds.
+        """Returns the tokens per second of all engines together over the last WINDOW_S seconds.
 
         Returns None before the first token and in the first second.
         """
@@ -49,7 +49,7 @@ class TokenMeter:
         return num_tokens / span_s if num_tokens and span_s >= _SHORTEST_S else None
 
     def mean_tokens_per_s(self) -> float | None:
-        """Returns the mean token rate since the first report.
+        """Returns the mean tokens per second of all engines together since the first report.
 
         Returns None before the first token and in the first second.
         """
@@ -122,7 +122,7 @@ class TrainingClock:
         self._last = step, now_s
 
     def end(self, *, now_s: float) -> None:
-        """Records that the current training is committed."""
+        """Records that the current training (one arm with one seed) has ended and its result is committed."""
         self._jobs.popleft()
         if self._last is not None:
             self._behind_s.append(now_s - self._last[1])

@@ -13,7 +13,7 @@ __all__ = ["RayMetrics"]
 
 
 class RayMetrics:
-    """The given metrics of this process, all with the same labels. Make one per process."""
+    """Sets the given metrics in this process; `labels` are added to every value. Make one per process."""
 
     def __init__(
         self,

@@ -16,7 +16,10 @@ __all__ = ["show_and_write_report"]
 
 
 def show_and_write_report(run: Run, console: Console) -> str:
-    """Writes the pages, prints the results of the problems and the tables, and returns where the page is."""
+    """Writes the report of the run and of each later round, and returns the URL of the run's page.
+
+    Prints how the problems were solved, and the tables of scores and rounds if there are any.
+    """
     data = collect(run)
     if data.cascade is not None and data.cascade.num_kept:
         flow = flow_finding(data.cascade)

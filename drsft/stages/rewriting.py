@@ -271,10 +271,10 @@ def run_rewriting(
     number: int = 1,
     before_url: str | None = None,
 ) -> None:
-    """Rewrites every shard that is not committed yet, while planning may still continue.
+    """Rewrites every shard that is not committed yet; `planning` may still add shards meanwhile.
 
-    A later round (`number` from 2) carries over records of the previous one, stored at `before_url`; its
-    survey must be complete. Errors of the planning are raised once the shards in flight are committed.
+    A later round (`number` from 2) carries over records of the previous round, whose folder is `before_url`;
+    its survey must be complete. An error of the planning is raised once the shards in flight are committed.
     """
     store = open_store(store_url)
     if config.traces is not None:
@@ -308,7 +308,7 @@ def run_rewriting(
         ),
         **actor_resources(resources),
     )
-    with announcer.reading_on():
+    with announcer.planning_the_rest():
         run_to_end(rewritten, "rewriting")
     for row in ray.get(board.set_aside.remote(STAGE)):
         logger.warning("%s is set aside: %s (%s)", row.place, row.reason, row.detail)

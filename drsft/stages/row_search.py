@@ -7,7 +7,7 @@ __all__ = ["Culprit", "RowSearch"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Culprit:
-    """The row that killed the engine when it ran alone, and how."""
+    """The row (its index in the shard) that killed the engine when it ran alone, and the cause."""
 
     row: int
     cause: str
@@ -27,16 +27,14 @@ class RowSearch:
     _running: range = range(0)
 
     def part(self, num_rows: int) -> range:
-        """Returns the rows to run next, of a shard with `num_rows` rows; call it while no culprit is
-        known.
-        """
+        """Returns the rows to run next, of a shard with `num_rows` rows; call it while `culprit` is None."""
         if self._suspects is None:
             self._suspects = range(num_rows)
         self._running = self._suspects[: max(1, len(self._suspects) // 2)]
         return self._running
 
     def survived(self) -> bool:
-        """Records that the engine survived the part. Returns False if no suspect is left."""
+        """Records that the engine survived the rows of `part`. Returns False if no suspected row is left."""
         assert self._suspects is not None
         self._suspects = self._suspects[len(self._running) :]
         self._running = range(0)

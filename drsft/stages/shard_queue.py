@@ -1,7 +1,7 @@
 """A queue of a stage's shards that are waiting to be started. It does not use Ray.
 
-Each actor has several slots, and each slot works on one shard at a time. Shards can still be added while the
-first ones are being worked on.
+Each actor has several slots, one for each shard that it may have in flight. Shards can still be added while
+the first ones are being worked on.
 """
 
 from collections import deque
@@ -33,13 +33,13 @@ class ShardQueue:
         self._waiting.extend(shards)
 
     def close(self, *, drop: bool = False) -> None:
-        """Marks that no shards will be added. With `drop`, waiting shards are dropped."""
+        """Marks that no shards will be added. With `drop`, shards that no slot has drawn are dropped."""
         self.is_closed = True
         if drop:
             self._waiting.clear()
 
     def draw(self, slot: int, *, finished: str | None) -> Draw:
-        """Returns the slot's next shard; `finished` is the one that it has just done.
+        """Returns the slot's next shard, or why there is none; `finished` is the shard that it has just done.
 
         If a slot asks without having finished its shard, its actor was restarted, and it gets the shard
         again.

@@ -58,9 +58,9 @@ class StageState:
     updated_s: float | None = None
 
     def add(self, done: float, num_tokens: float, counts: Mapping[str, float], *, now_s: float) -> None:
-        """Adds what one worker did since its last message.
+        """Adds the problems (`done`), tokens and other counts of one worker since its last message.
 
-        Work that a lost worker had begun is counted twice.
+        Problems of a shard that a lost worker had begun are counted again when the shard is repeated.
         """
         self._set_done(min(self.done + done, self.total or math.inf), now_s)
         self.tokens_of_done += num_tokens
@@ -87,7 +87,7 @@ class StageState:
         self.first_update = self.first_update or (now_s, done)
 
     def grow(self, total: float, done: float) -> None:
-        """Adds work to the stage, some of which an earlier start has done."""
+        """Adds `total` units of work to the stage, of which an earlier start has done `done`."""
         self.total, self.done, self.done_before = (
             self.total + total,
             self.done + done,

@@ -1,4 +1,4 @@
-"""Surveys records between rounds: which ones the new target carries over, shard by shard."""
+"""Decides between two rounds, shard by shard, which records the next round carries over unchanged."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -36,7 +36,10 @@ SURVEY_SCHEMA = pa.schema(
 
 
 class ShardSurveyor:
-    """Surveys shards with two models, the previous target and the new one."""
+    """Decides for each record of a shard whether the next round carries it over or rewrites it again.
+
+    It scores the target's own texts with the previous target and with the new one.
+    """
 
     def __init__(
         self, config_json: str, before_json: str, store_url: str, before_url: str, board: Any
@@ -94,7 +97,11 @@ def _mean_logprobs(model: "CausalLM", records: Sequence[Record]) -> dict[str, fl
 
 
 def run_survey(one: Round, plan: Plan, board: Any) -> None:
-    """Surveys the shards that a later round has not surveyed yet; the previous round must be trained."""
+    """Surveys each shard of a later round that is not surveyed yet: decides which of its records are carried
+    over.
+
+    The previous round must be trained.
+    """
     assert one.before is not None
     config, before = one.run.config, one.before.run
     done = one.run.survey.done()

@@ -26,9 +26,9 @@ def check_can_export() -> None:
 def export_traces(traces: Traces, **of: str) -> Callable[[], bool]:
     """Sends this process's spans to the collector in batches, and returns a function that flushes them.
 
-    `of` labels all of them: run and stage. Call the function when a shard is committed, since an actor may be
-    ended at any time after its work. A collector that does not answer costs a shard two seconds and its
-    spans, which is logged; the work continues.
+    All spans have the labels `of`: run and stage. Call the function when a shard is committed, since an actor
+    may be ended at any time after its work. If the collector does not answer, the call takes two seconds, and
+    the shard's spans are lost, which is logged; the work continues.
     """
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource

@@ -43,7 +43,7 @@ def is_complete(run: Run) -> bool:
 
 
 def told_troubles(run: Run) -> list[str]:
-    """Returns one line for each warning that the metrics of a finished training show."""
+    """Returns one line for each warning that a finished training has stored, with its arm and seed."""
     return [
         f"{model.arm} seed {model.seed}: {text}"
         for model, folder in run.trainings()
@@ -53,11 +53,10 @@ def told_troubles(run: Run) -> list[str]:
 
 
 def run_training(config: RunConfig, store_url: str, read_view: ReadView, *, board: Any | None) -> None:
-    """Trains every arm with every seed, each into its folder of the run.
+    """Trains every arm with every seed that is not trained yet, and stores each in its folder of the run.
 
-    Each view is read once and stored packed. If everything is done already, nothing happens. Raises
-    StageError if a job cannot be finished; errors of loading a model or reaching the store are raised
-    unchanged.
+    The rows of each data view are read once and stored packed. Raises StageError if a training cannot be
+    finished; errors of loading a model or reaching the store are raised unchanged.
     """
     store = open_store(store_url)
     if is_complete(Run(store, config)):

@@ -30,10 +30,11 @@ SHOWN = ("loss", "tokens_per_s", "mfu", "validation_ce", "validation_accuracy") 
 
 
 def train_all(arguments: dict[str, Any]) -> str | None:
-    """Trains all jobs; returns the message of a StageError, or None.
+    """Trains every unfinished job (one arm with one seed) in this worker of Ray Train's group.
 
-    Every worker meets a StageError at the same step, and another attempt would meet it again. Any other error
-    is raised, and Ray restarts the group.
+    Returns the message of a StageError, which every worker meets at the same step, and which another attempt
+    would meet again; None if all jobs are done, or the run is draining. Any other error is raised, and Ray
+    restarts the group.
     """
     config = RunConfig.model_validate_json(arguments["config"])
     if os.path.isdir(arguments["folder"]):

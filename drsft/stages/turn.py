@@ -21,7 +21,8 @@ def run_prompter(target: Target, store: Store, *, date: str | None = None) -> Pr
     """Returns the prompter of the run's target, with the turn and the date that the run stores.
 
     The run's first start derives and stores them, as of `date` (ISO; None: today). A run that an older
-    version started has none: its turn is derived as of the day of that start. Raises ModelError.
+    version started has none: its turn is derived as of the day of that start. Raises ModelError if the
+    tokenizer cannot be loaded or its chat template cannot be used.
     """
     if not store.exists(layout.TURN):
         if store.exists(layout.MANIFEST):
@@ -40,15 +41,16 @@ def prompter_of(model: str, config: RunConfig, store: Store) -> Prompter:
 
 
 def copy_turn(run: Store, store: Store) -> None:
-    """Copies the first round's turn to a later round."""
+    """Copies the first round's stored turn to a later round; does nothing if the first round stores none."""
     if run.exists(layout.TURN):
         store.create(layout.TURN, run.read(layout.TURN))
 
 
 def thought_length(config: RunConfig, store: Store) -> ThoughtLength | None:
-    """Returns a function for the length of a completion's thought; None if the run's turn marks no thoughts.
+    """Returns a function from a completion's ids to the number of tokens in its thought.
 
-    It works on ids, not on the records' columns, which older records and experts' texts lack.
+    Returns None if the run's turn marks no thoughts. The records' own counts are not used, since older
+    records and experts' texts lack them.
     """
     if store.exists(layout.TURN) and read_stored(store, layout.TURN, Turn).thought is None:
         return None  # most models: the tokenizer need not be loaded

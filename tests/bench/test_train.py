@@ -64,7 +64,7 @@ def test_rows_of_a_file_become_examples(tmp_path: Path, names: tuple[str, str]) 
     examples = read_examples(path, num=20)
     assert len(examples) == 20
     assert all(0 < example.loss_mask_T.sum() < len(example.input_ids_T) for example in examples)
-    with pytest.raises(InputError, match="holds 20 rows, 21 are needed"):
+    with pytest.raises(InputError, match="has 20 rows, but 21 are needed"):
         read_examples(path, num=21)
 
 

@@ -1,5 +1,5 @@
-"""The bench's peer: Hinted Decoding of one problem at a time, without a cache, as the authors' release runs
-it.
+"""The baseline of the bench: Hinted Decoding of one problem at a time, without a KV cache, as in the code
+that the method's authors released.
 
 It runs two forward passes over the whole text for each token, with batch size 1, and follows the paper's
 rules step by step.
@@ -21,7 +21,7 @@ __all__ = ["decode_by_default", "decode_one_by_one"]
 def decode_by_default(
     model: Any, prompter: Prompter, contexts: Contexts, *, max_tokens: int
 ) -> tuple[int, ...]:
-    """Returns the greedy continuation of one problem with the schedule and the marker of a default Mixing."""
+    """Returns the ids of one problem's greedy completion, with the schedule and marker of `Mixing()`."""
     return decode_one_by_one(
         model,
         contexts,
@@ -44,8 +44,10 @@ def decode_one_by_one(
     stop_ids: frozenset[int],
     decode: Callable[[Sequence[int]], str],
 ) -> tuple[int, ...]:
-    """Returns the greedy continuation of one problem; the two contexts are mixed by the schedule
-    `Linear(beta)`.
+    """Returns the ids of one problem's greedy completion, at most `max_tokens`.
+
+    The next-token distributions of its two contexts are mixed with the schedule `Linear(beta)`. Once the
+    decoded text contains `marker`, only the plain context counts.
     """
     out: list[int] = []
     is_answered = False

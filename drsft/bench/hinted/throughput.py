@@ -1,7 +1,7 @@
-"""Measures both engines of Hinted Decoding beside decoding one problem at a time.
+"""Measures both engines of Hinted Decoding, compared with decoding one problem at a time.
 
-All three decode the same problems, those that drsft ships, greedily and in turn. The bench also checks that
-they give the same tokens, and counts the errors of an engine that has too little memory.
+In each round all three, one after the other, decode the problems that drsft ships, greedily. The bench also
+checks that they give the same tokens, and counts the errors of an engine that has too little memory.
 """
 
 import asyncio
@@ -75,7 +75,11 @@ def bench_hinted(
     num_alone: int = 50,
     num_stressed: int = 40,
 ) -> HintedBench:
-    """Returns measurements of both engines; `num_alone` problems are decoded one by one, too, each round."""
+    """Measures how fast both engines decode `num_problems` problems in each round, and whether they agree.
+
+    The baseline decodes the first `num_alone` of the problems one by one in each round. `num_stressed`
+    problems are decoded under each setting of STRESS.
+    """
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
         target = _target(bench_model(model, Path(folder)), 2 * num_problems)
         return _bench(target, num_rounds, num_problems, num_alone, num_stressed)

@@ -1,1 +1,1 @@
-"""Measures how fast problems are read, beside another checkout's build."""
+"""Measures how fast this build of drsft reads problems, also in comparison with another checkout's build."""

@@ -1,4 +1,4 @@
-"""`drsft bench intake`: the whole intake of many rows, beside another checkout's build in the same run.
+"""`drsft bench intake`: measures how fast many rows become shards, by this build and by another checkout's.
 
 The timed call is `plan_problems`: reading, checking, tokenising, deduplicating, the screens at their
 defaults, writing shards. Imports and loading the tokenizer are not timed. Each round of each build is a
@@ -28,7 +28,7 @@ SIDE = Path(__file__).with_name("intake_side.py")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntakeSide:
-    """The counts, time and memory of one side (this build or the other) when it read all rows once."""
+    """The counts, time and memory of one build (this or the other) when it read all rows once."""
 
     num_read: int
     num_problems: int
@@ -57,7 +57,11 @@ def bench_intake(
     peer: Path | None,
     num_rounds: int,
 ) -> Iterator[IntakeRound]:
-    """Yields the measurements of each round as it ends; the two builds take turns to go first."""
+    """Yields the measurements of each round as it ends; `peer` is another checkout, or None for this alone.
+
+    The two builds alternate in which one goes first. Raises InputError if `data` cannot be read, or if `peer`
+    is not a checkout.
+    """
     own = Path(drsft.__file__).parent.parent
     other = None if peer is None else other_checkout(peer)
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:

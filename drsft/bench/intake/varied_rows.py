@@ -49,5 +49,5 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
                     yield row
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(
-            f"--data {file}: {error}; give JSON lines of problem, solution and answer"
+            f"--data {file} cannot be read: {error}; give JSON lines of problem, solution and answer"
         ) from error

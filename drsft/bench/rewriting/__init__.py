@@ -1,1 +1,1 @@
-"""Benches of rewriting, and the peers that they run beside it."""
+"""Benches of rewriting, and the tools that rewriting is compared with."""

@@ -16,6 +16,6 @@ _RATES = {Phase.SELF_ALIGN: (0.22, 0.75), Phase.GUIDED: (0.5, 0.5)}  # the beta 
 
 
 def is_right(problem_id: str, phase: Phase, sample_index: int) -> bool:
-    """Returns whether a sample counts as right; the result depends on the arguments alone."""
+    """Returns whether the bench counts this sample as right; the result depends on the arguments alone."""
     rate = random.Random(stable_seed(0, problem_id, phase, "rate")).betavariate(*_RATES[phase])
     return random.Random(stable_seed(0, problem_id, phase, str(sample_index))).random() < rate

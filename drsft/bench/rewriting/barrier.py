@@ -1,10 +1,10 @@
-"""The bench's peer: the same engine with a barrier. It samples all problems, and only then all failed ones
-with a guide.
+"""A baseline of the cascade bench: drsft's engine samples all problems, and only then all failed ones with a
+guide.
 
     python -m drsft.bench.rewriting.barrier WORK.json
 
-WORK.json contains the verdicts, so this side spends no time on them. Prints one JSON line {"num_tokens",
-"seconds"}, without the engine's start.
+WORK.json contains the verdicts, so this process spends no time on them. Prints one JSON line {"num_tokens",
+"seconds"}; the seconds do not include the engine's start.
 """
 
 import asyncio

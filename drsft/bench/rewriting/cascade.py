@@ -1,10 +1,11 @@
 """Compares the cascade with two other ways to do the same work, from an empty process to the last record.
 
 - `ray.data.llm` twice: everything is sampled n times, then a second processor guides the failures.
-- the same engine with a barrier: as before, but one engine for both passes.
+- the same engine with a barrier: one engine for both passes; the second begins when the first has ended.
 
 All three draw at most four samples a phase with the same engine, prompts and seeds, and get the same verdicts
-(drsft/bench/rewriting/acceptance.py), which cost the peers no time. drsft draws in waves and stops early.
+(drsft/bench/rewriting/acceptance.py), which cost the two others no time. drsft alone draws the samples of a
+problem in waves of `wave_size`, and draws no further ones once a sample is accepted.
 
 The model is one of drsft/bench/models.py: verdicts do not depend on what it writes.
 """
@@ -58,7 +59,7 @@ class CascadeRound:
 def bench_cascade(
     model: str = EMBEDDED, *, num_rounds: int = 5, num_problems: int = 512, wave_size: int = 1
 ) -> Iterator[CascadeRound]:
-    """Yields the times and tokens of all sides for each round; the sides take turns."""
+    """Yields the times and tokens of all sides for each round, in which they run one after the other."""
     for _ in range(num_rounds):
         with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
             use = bench_model(model, Path(folder))

@@ -52,7 +52,7 @@ class _Asked:
 class GradedPolicy:
     """Samples with an engine and replaces each text by a right or a wrong answer, as prescribed beforehand.
 
-    `problems` are all problems whose prompts it will get.
+    It knows the prompts of the problems in `config`, and raises KeyError for any other.
     """
 
     def __init__(self, policy: VLLMPolicy, prompter: Prompter, config: RunConfig) -> None:

@@ -68,14 +68,14 @@ class GroundingRound:
 
 
 def bench_grounding(config: RunConfig, *, num_rounds: int = 5) -> Iterator[GroundingRound]:
-    """Yields one result for each round.
+    """Yields for each round the times of the guided phase and of its grounding check.
 
-    Raises ConfigError if the configuration has no grounding check, and InputError if every problem is solved
-    alone.
+    Raises ConfigError if the configuration has no grounding check, and InputError if the model solves every
+    problem without a guide.
     """
     settings = config.rewrite.grounding
     if settings is None:
-        raise ConfigError("rewrite.grounding is null: there is no check whose cost could be measured")
+        raise ConfigError("rewrite.grounding is null, so there is no check to measure; remove this setting")
     problems = list(read_problems(config.problems, Intake()))
     prompter = target_prompter(config.target)
     recipe = Recipe(
@@ -92,7 +92,10 @@ def bench_grounding(config: RunConfig, *, num_rounds: int = 5) -> Iterator[Groun
             tried = asyncio.run(rewritten(problems, alone, policy=policy))
             unsolved = [record.problem for record in tried if record.source is not Source.OWN]
             if not unsolved:
-                raise InputError("the model solves every problem alone: there is no guided stage to measure")
+                raise InputError(
+                    "the model solves every problem alone, so no guided stage can be measured; "
+                    "give harder problems"
+                )
             records = asyncio.run(rewritten(unsolved, guided, policy=policy))
         for _ in range(num_rounds):
             with VLLMPolicy(config.target, prompter) as policy:  # whose cache holds no text that is scored

@@ -1,11 +1,11 @@
-"""Measures the rewriting job without a model: everything runs as in the job, only the policy is a function.
+"""Measures the rewriting job without a model: all runs as in the job, but a function makes the samples.
 
 The problems are planned from a file, two actors on a local Ray cluster tokenise, run the cascade, judge and
 commit, and this process drives them. Each problem draws four samples alone and, if none is right (three in
 five), four more with its guide. Rates are from the first shard's start to the last commit.
 
-The peer is distilabel: a pipeline of one task that generates four texts a row at once, without verdicts. Its
-start-up time, which a run of a hundred rows measures, is left out too.
+It is compared with distilabel: a pipeline of one task that generates four texts a row at once, without
+verdicts. Its start-up time, which a run of a hundred rows measures, is left out too.
 """
 
 import json
@@ -60,7 +60,7 @@ class OrchestrationBench:
 
 
 def bench_orchestration(num_problems: int, *, shard_size: int = 512) -> OrchestrationBench:
-    """Rewrites `num_problems` made-up problems on a local cluster of its own and returns the rates."""
+    """Rewrites `num_problems` made-up problems on a new Ray cluster of this machine and measures it."""
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder, watched_memory() as driver:
         path = Path(folder) / "problems.jsonl"
@@ -84,7 +84,7 @@ def bench_orchestration(num_problems: int, *, shard_size: int = 512) -> Orchestr
 
 
 def bench_peer(num_problems: int, python: Path) -> float:
-    """Returns distilabel's rows per second, measured by an interpreter that has it."""
+    """Returns distilabel's rows per second without its start; `python` must have distilabel installed."""
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
         start, whole = (
             run_peer(python, PEER_SCRIPT, [str(number), str(PEER_BATCH)], folder=Path(folder))["seconds"]
@@ -94,8 +94,8 @@ def bench_peer(num_problems: int, python: Path) -> float:
 
 
 def answering_policy(target: Target, prompter: Prompter) -> FakePolicy:
-    """Returns a policy without a model whose answers are right for RIGHT_SHARE of the seeds and wrong for the
-    others.
+    """Returns a policy without a model; the seed decides whether its answer is right (a share of RIGHT_SHARE)
+    or wrong.
     """
     number_of = {prompter.tokenizer.convert_tokens_to_ids(str(n)): n for n in range(10, 100)}
 

@@ -1,6 +1,6 @@
 """distilabel's side of `drsft bench orchestration`; runs in a Python that has distilabel, without drsft.
 
-    python -P orchestration_peer.py NUM_PROBLEMS BATCH_SIZE
+    python -P peer_distilabel.py NUM_PROBLEMS BATCH_SIZE
 
 A pipeline of two steps: rows from memory, and a text generation task with an LLM that answers at once with
 four texts. Nothing is verified. Prints one JSON line {"num_problems", "seconds"} of the whole run.

@@ -1,9 +1,9 @@
-"""The bench's peer: the cascade as one would write it with `ray.data.llm`, without drsft's engine or cascade.
+"""A baseline of the cascade bench: the same work with `ray.data.llm`, without drsft's engine or cascade.
 
     python -m drsft.bench.rewriting.peer_ray_llm WORK.json
 
 Everything is sampled n times, and a second processor guides the failures. `ray.data.llm` keeps one output of
-a request only, so each sample is a row of its own. WORK.json contains the verdicts, so this side spends no
+a request only, so each sample is a row of its own. WORK.json contains the verdicts, so this process spends no
 time on them. Prints one JSON line {"num_tokens"}.
 """
 

@@ -1,9 +1,9 @@
-"""The bench's peer: prompts through vllm.LLM.generate, all at once, with no code of ours in between.
+"""The baseline of the rewriting bench: one call of vllm.LLM.generate with all prompts, without code of drsft.
 
     python -m drsft.bench.rewriting.peer_vllm WORK.json
 
 `WORK.json` is {"target": a Target, "end_token_ids", "prompts": [ids], "requests": [fields of a Sampling]}.
-Prints one JSON line {"num_tokens", "seconds"}, without the engine's start.
+Prints one JSON line {"num_tokens", "seconds"}; the seconds do not include the engine's start.
 """
 
 import json

@@ -1,8 +1,9 @@
 """Compares the whole rewriting job (Ray Data, verdicts, commits) with vllm.LLM.generate alone.
 
-Both get the same prompts, samples a request and seeds, in processes of their own, in turn; engine starts are
-left out on both sides. Two models: the embedded one, where our own work per token shows, and one with random
-weights that is large enough for the engine to be the bottleneck on a CPU.
+Both get the same prompts, seeds and number of samples for each prompt. In each round they run one after the
+other, each in a process of its own; the times do not include the starts of the engines. With the small
+embedded model drsft's own work per token is noticeable; the model with random weights is large enough for the
+engine to be the bottleneck on a CPU.
 """
 
 import json
@@ -31,7 +32,7 @@ __all__ = ["RewriteRound", "bench_rewrite", "print_bench", "print_round"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewriteRound:
-    """Output tokens per second of both sides."""
+    """Output tokens per second in one round: `ours` of drsft's job, `raw` of vllm.LLM.generate."""
 
     ours: float
     raw: float
@@ -42,7 +43,7 @@ class RewriteRound:
 
 
 def bench_rewrite(model: str, *, num_rounds: int = 5, num_problems: int = 512) -> Iterator[RewriteRound]:
-    """Yields both sides' tokens per second for each round; the sides take turns."""
+    """Yields the tokens per second of both sides for each round, in which one runs after the other."""
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
         use = bench_model(model, Path(folder))
         config = _config(use, num_problems)
@@ -52,7 +53,10 @@ def bench_rewrite(model: str, *, num_rounds: int = 5, num_problems: int = 512) -
 
 
 def print_round(one: RewriteRound, console: Console) -> None:
-    console.print(f"drsft {one.ours:,.0f}, raw {one.raw:,.0f}: {one.ratio:.3f}", highlight=False)
+    console.print(
+        f"drsft {one.ours:,.0f} tokens/s, vllm.LLM.generate {one.raw:,.0f}; ratio {one.ratio:.3f}",
+        highlight=False,
+    )
 
 
 def print_bench(model: str, rounds: Sequence[RewriteRound], console: Console) -> None:

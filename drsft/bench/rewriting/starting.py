@@ -46,8 +46,9 @@ class Start:
 def bench_start(
     data: Sequence[Path], *, model: str, sizes: Sequence[int], peer: Path | None, num_rounds: int
 ) -> Iterator[Start]:
-    """Yields each measured start. A round measures every size with every build; the order is reversed in
-    every second round.
+    """Yields each measured start. A round measures every size with every build, this one and `peer`'s.
+
+    The order is reversed in every second round.
 
     Raises InputError for rows or a checkout that cannot be read, and StageError for a run that ends early.
     """

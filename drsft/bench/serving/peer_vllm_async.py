@@ -1,9 +1,10 @@
-"""The service bench's peer: AsyncLLM in process, one request at a time, with no code of ours in between.
+"""The baseline of the service bench: vLLM's AsyncLLM in this process, one request at a time.
 
     python -m drsft.bench.serving.peer_vllm_async WORK.json
 
-`WORK.json` is {"target": a Target, "end_token_ids", "prompts": [ids], "requests": [fields of a Sampling]}. It
-reads line numbers from standard input and answers each with {"num_tokens", "seconds"} of that request.
+`WORK.json` is {"target": a Target, "end_token_ids", "prompts": [ids], "requests": [fields of a Sampling]}.
+The process prints {"ready": true} once the engine has started. Each line of standard input is an index into
+both lists, from 0; the answer to it is one line {"num_tokens", "seconds"}.
 """
 
 import asyncio

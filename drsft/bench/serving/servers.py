@@ -1,4 +1,4 @@
-"""Servers as child processes, for the benches that talk to one: ours, vLLM's own, and a bare engine."""
+"""Runs servers as child processes for the benches: drsft's service, vLLM's own server, and a bare engine."""
 
 import json
 import os
@@ -84,9 +84,10 @@ def vllm_server(target: Target, folder: Path) -> Iterator[str]:
 
 
 class BareEngine:
-    """An AsyncLLM in a process of its own.
+    """vLLM's AsyncLLM in a process of its own, without a server.
 
-    `ask` returns a request's tokens and its seconds measured there.
+    `ask(index)` runs the request with this index; it returns the number of sampled tokens, and the seconds as
+    measured in that process.
     """
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:

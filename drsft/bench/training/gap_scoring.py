@@ -1,7 +1,8 @@
-"""Measures scoring against one row at a time with full logits, and its memory over length and vocabulary.
+"""Measures how fast the gap report's scoring is, and how its memory grows with row length and vocabulary.
 
-The other side is the obvious implementation: a forward pass of transformers for each row, log_softmax over
-all of its logits, the entropy from them. Both sides run in one process with the same threads, in turn.
+The baseline is a loop: for each row, one forward pass of a transformers model, log_softmax over all of its
+logits, and the entropy from them. In each round both run in this process, one after the other, with the same
+number of threads.
 """
 
 import json
@@ -66,8 +67,9 @@ class MemoryPoint:
 
 
 def bench_gap(*, num_rounds: int, num_rows: int, model: str | None = None) -> Iterator[GapBench]:
-    """Yields the speeds for each model and number of threads; `model` is a folder to use instead of the
-    default models.
+    """Yields the speeds of each of two default models with one and with two threads.
+
+    If `model`, a folder, is given, only that model is measured.
     """
     ours: dict[str, Callable[[], Any]] = {
         "embedded, 0.5 M parameters, V 776": lambda: load_model(model_location("embedded")).eval(),
@@ -160,7 +162,10 @@ def _random_model(*, hidden: int, layers: int, vocabulary: int) -> Any:
 
 
 def bench_gap_memory() -> Iterator[MemoryPoint]:
-    """Yields the peak memory at each size; each is measured in a new process, since a peak never falls."""
+    """Yields the peak memory for each vocabulary and number of tokens.
+
+    Each is measured in a new process, since a process's peak never falls.
+    """
     for vocabulary in MEMORY_VOCABULARIES:
         for num_tokens in MEMORY_TOKENS:
             command = [

@@ -1,7 +1,7 @@
 """Runs TRL's side of `drsft bench train` in one process: `python -m drsft.bench.training.peer_trl WORK`.
 
-It uses TRL's SFTTrainer as its documentation does, with the same model, data and hyperparameters, on the CPU;
-with its own loss or with that of `drsft.objective_trainer`.
+It uses TRL's SFTTrainer on the CPU as TRL's documentation does, with the model, data and hyperparameters of
+drsft's side. The loss is TRL's own, or drsft's by `drsft.objective_trainer`.
 """
 
 import json

@@ -1,4 +1,6 @@
-"""`drsft bench train`: the training step beside TRL's SFTTrainer, each in a process of its own, turn by turn.
+"""`drsft bench train`: compares drsft's training step with that of TRL's SFTTrainer.
+
+Each measurement is a process of its own; in each round they run one after the other.
 
 Both sides train the same random model on the same token ids in the same order, with the same optimiser and
 schedule. SFTTrainer runs with its own loss, and with drsft's in its place (`drsft.objective_trainer`). On a
@@ -92,7 +94,7 @@ class TrainBench:
     runs: dict[Side, tuple[Measured, ...]]  # a round each
 
     def speedups(self, ours: Side, peer: Side) -> list[float]:
-        """Returns our rate divided by the peer's, round by round."""
+        """Returns the tokens per second of `ours` divided by those of `peer`, for each round."""
         pairs = zip(self.runs[ours], self.runs[peer], strict=True)
         return [mine.tokens_per_s / other.tokens_per_s for mine, other in pairs]
 
@@ -102,7 +104,10 @@ class TrainBench:
         return mine / other
 
     def loss_error(self, peer: Side) -> float:
-        """Returns the largest relative difference between drsft's losses and the peer's on equal batches."""
+        """Returns the largest relative difference between the losses of drsft, unpacked, and of `peer`.
+
+        Both must have had equal batches, as those of EQUAL_BATCHES have.
+        """
         ours, others = self.runs[LAYOUTS[0]][0].losses, self.runs[peer][0].losses
         return max(abs(a / b - 1) for a, b in zip(ours, others, strict=True))
 
@@ -121,11 +126,12 @@ def bench_train(
 ) -> TrainBench:
     """Measures each of `layouts` once per round and returns all results.
 
-    If `model`, a folder, is given, it is trained instead of random weights of `shape`, on `data` by its own
-    tokenizer. The paths, layout and objective in `work` are set here.
+    If `model`, a folder, is given, it is trained instead of random weights of `shape`, and `data` is
+    tokenised by its tokenizer. If `data` is None, token ids are random. The paths, layout, objective and loss
+    in `work` are replaced. Raises InputError if `peer_python` does not exist, or `data` has too few rows.
     """
     if not peer_python.is_file():
-        raise InputError(f"{peer_python}: no such Python; make peers makes one")
+        raise InputError(f'{peer_python} does not exist; run "make peers" to install it')
     num_examples = work.batch_examples * (work.num_steps + 1)  # packed rows may take a little more
     examples = read_examples(data, num=num_examples, model=model) if data else draw_examples(num=num_examples)
     runs: dict[Side, list[Measured]] = {side: [] for side in layouts}

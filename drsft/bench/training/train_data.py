@@ -46,7 +46,7 @@ class ModelShape:
     def __post_init__(self) -> None:
         if self.hidden_size % HEAD_SIZE or self.num_heads % self.num_kv_heads:
             raise ConfigError(
-                f"hidden size {self.hidden_size}: heads of {HEAD_SIZE}, in pairs, do not divide it; "
+                f"the hidden size {self.hidden_size} cannot be divided into pairs of heads of {HEAD_SIZE}; "
                 f"give a multiple of {2 * HEAD_SIZE}"
             )
 
@@ -90,9 +90,10 @@ class Work:
 
 
 def read_examples(path: Path, *, num: int, model: Path | None = None) -> list[Example]:
-    """Returns the first `num` rows that have a question and a solution, tokenised.
+    """Returns the first `num` rows of a file, each with a question and a solution, tokenised.
 
-    The tokenizer is that of `model`, or a byte-pair encoding trained on the rows.
+    The tokenizer is that of `model`, or if it is None, a byte-pair encoding trained on these rows. Raises
+    InputError if the file has fewer rows, or one of them lacks a text.
     """
     pairs = []
     for row in read_rows(Problems(path=str(path))):
@@ -102,7 +103,7 @@ def read_examples(path: Path, *, num: int, model: Path | None = None) -> list[Ex
         if len(pairs) == num:
             break
     if len(pairs) < num:
-        raise InputError(f"{path} holds {len(pairs)} rows, {num} are needed; lower --steps or --batch")
+        raise InputError(f"{path} has {len(pairs)} rows, but {num} are needed; lower --steps or --batch")
     encode = _trained_encoding(pairs) if model is None else _encoding_of(model)
     return [
         _example(index, encode(question), encode(solution))
@@ -126,7 +127,7 @@ def _encoding_of(model: Path) -> Encode:
 
 
 def draw_examples(*, num: int, seed: int = 0) -> list[Example]:
-    """Returns random ids with lengths distributed like GSM8K's (log-normal)."""
+    """Returns `num` examples of random token ids, with lengths distributed like GSM8K's (log-normal)."""
     generator = np.random.default_rng(seed)
 
     def ids(mean: float, deviation: float) -> list[int]:
@@ -139,7 +140,7 @@ def draw_examples(*, num: int, seed: int = 0) -> list[Example]:
 def _field(row: Row, names: tuple[str, ...]) -> str:
     value: Any = next((row.fields[name] for name in names if name in row.fields), None)
     if not isinstance(value, str):
-        raise InputError(f"{row.place}: field {' or '.join(map(repr, names))} is missing or no text")
+        raise InputError(f"{row.place}: expected a text in the field {' or '.join(map(repr, names))}")
     return value
 
 
@@ -154,7 +155,7 @@ def _example(index: int, prompt_ids: list[int], completion_ids: list[int]) -> Ex
 
 
 def save_examples(examples: list[Example], path: Path) -> None:
-    """Writes the examples in this order, in which both sides read them."""
+    """Writes the examples to a Parquet file in this order, in which drsft and TRL both read them."""
     columns = {
         "input_ids": [example.input_ids_T.tolist() for example in examples],
         "completion_mask": [example.loss_mask_T.astype(int).tolist() for example in examples],
@@ -163,7 +164,10 @@ def save_examples(examples: list[Example], path: Path) -> None:
 
 
 def save_model(folder: Path, shape: ModelShape) -> int:
-    """Writes the model with a tokenizer, which TRL loads but never uses; returns the number of parameters."""
+    """Writes a model with random weights, and a tokenizer that TRL loads but never uses.
+
+    Returns the model's number of parameters.
+    """
     import torch
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM

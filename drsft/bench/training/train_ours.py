@@ -29,7 +29,7 @@ __all__: list[str] = []
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenOrder(RowOrder):
-    """Takes the rows in file order, so that both sides see equal batches."""
+    """Takes the rows in the file's order, so that drsft and TRL train on equal batches."""
 
     def rows_of(self, step: int) -> NDArray[np.int64]:
         return np.arange(step * self.batch_rows, min((step + 1) * self.batch_rows, self.num_rows))

@@ -1,7 +1,8 @@
-"""Runs math-verify as its documentation does, in its own process: JSON lines in, one verdict a line out.
+"""Runs math-verify as its documentation does, in a process of its own.
 
-Run by the bench as `python -m drsft.bench.verifying.peer_math_verify`. References and bare answers without
-mathematics delimiters get them, as its README requires.
+The bench runs `python -m drsft.bench.verifying.peer_math_verify`. It reads one JSON line [reference,
+prediction] after the other, and answers each with a line 1 (accepted) or 0. References and bare answers
+without mathematics delimiters get them, as math-verify's README requires.
 """
 
 import json

@@ -2,10 +2,11 @@
 
 Cases are JSON lines (gzip allowed) of {"reference", "prediction", "expected", "kind"?, "question"?,
 "dubious"?, "dubious_stage"?}. The kind is "math" unless a row names another; the options of a choice stand in
-its question. math-verify knows no kinds and gets every row as mathematics. Each of several files gets a line.
-Agreement is an expected acceptance that is CORRECT, or an expected refusal that is not. Times are
-the median of interleaved rounds with warm workers, equal in number and new in every round, so that nothing is
-cached.
+its question. math-verify has no kinds of problems and gets every row as mathematics. If there are several
+files, the results of each are shown, too. A verdict agrees with its case if it is CORRECT where acceptance is
+expected, or is not where refusal is expected. Times are medians of rounds, in each of which one tool runs
+after the other. Both have the same number of workers, which are warm, and new in every round, so that nothing
+is cached.
 """
 
 import gzip
@@ -61,7 +62,10 @@ class VerifyBench:
 
 
 def bench_verify(*cases: Path, num_workers: int = 1, num_rounds: int = 3) -> VerifyBench:
-    """Returns measurements of both sides, run `num_rounds` times in turn over the cases of all files."""
+    """Measures drsft and math-verify alternately, `num_rounds` times each, on the cases of all files.
+
+    Raises InputError if a file cannot be read.
+    """
     rows_of_files = [(path.name.removesuffix(".gz").removesuffix(".jsonl"), _rows(path)) for path in cases]
     rows = [row for _, part in rows_of_files for row in part]
     times: dict[str, list[float]] = {"ours": [], "peer": []}
@@ -133,7 +137,7 @@ def _rows(cases: Path) -> list[dict[str, Any]]:
         with opener(cases, "rt", encoding="utf-8") as lines:
             return [json.loads(line) for line in lines if line.strip()]
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read cases from {cases}: {error}") from None
+        raise InputError(f"cannot read cases from {cases}: {error}; give JSON lines, also .gz") from None
 
 
 def _timed(work: Callable[[], list[bool]], times: list[float]) -> list[bool]:

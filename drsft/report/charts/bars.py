@@ -37,7 +37,10 @@ def draw_verdicts(phases: Sequence[CascadePhase], *, width: float) -> Drawing:
 
 
 def draw_times(costs: Sequence[StageCost], *, width: float) -> Drawing:
-    """Draws one bar for each stage that recorded it: its workers' total time, on one scale from zero."""
+    """Draws the total time of each stage's workers as bars, on one scale from zero.
+
+    Stages whose time is not known are left out; at least one must be known.
+    """
     times = {work_name(cost.name): cost.worker_s for cost in costs if cost.worker_s is not None}
     drawing = Drawing(width, len(times) * TIME_HEIGHT, label="Workers' time by stage")
     room = max(text_width(duration(time_s)) for time_s in times.values()) + 12

@@ -1,4 +1,4 @@
-"""Draws the scores of guided solutions as columns, the accepted ones below the others."""
+"""Draws a histogram of the grounding check's scores; in each column, accepted solutions are at the bottom."""
 
 from drsft.report.charts.axes import Scale, draw_x_axis, ticks_within
 from drsft.report.charts.drawing import NARROW, Drawing
@@ -11,7 +11,7 @@ COLUMNS_HEIGHT, AXIS_HEIGHT, VALUE_HEIGHT = 150.0, 48.0, 18.0
 
 
 def draw_answer_logprobs(shown: GroundingShown, *, width: float) -> Drawing:
-    """Draws one column for each nat of the answer's log-prob."""
+    """Draws the guided solutions as a histogram over the log-prob of their answer, one column per nat."""
     drawing = Drawing(
         width,
         COLUMNS_HEIGHT + AXIS_HEIGHT,

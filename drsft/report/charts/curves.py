@@ -79,7 +79,10 @@ def panels(curves: Sequence[ArmCurve]) -> dict[str, list[ArmCurve]]:
 
 
 def legend(curves: Sequence[ArmCurve], colours: Mapping[str, int]) -> dict[str, int]:
-    """Returns a palette entry for each arm, or for each objective if colours stand for objectives."""
+    """Returns the index of each colour in the palette by its name in the legend.
+
+    The names are arms, or objectives if there is more than one panel.
+    """
     has_panels = len(panels(curves)) > 1
     return {curve.objective if has_panels else curve.arm: colours[curve.arm] for curve in curves}
 

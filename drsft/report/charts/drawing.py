@@ -13,12 +13,12 @@ Point = tuple[float, float]
 
 
 def text_width(text: str) -> float:
-    """Returns an upper estimate for a sans-serif face, since there is no font to measure with."""
+    """Returns an upper estimate of a text's width in CSS pixels; there is no font to measure it with."""
     return 0.58 * FONT_SIZE * len(text)
 
 
 def at_all_widths(draw: Callable[..., "Drawing"], *data: object) -> Markup:
-    """Draws the chart in every width; the style sheet shows the one that fits."""
+    """Returns the chart as one <svg> element per width of WIDTHS; the style sheet shows the one that fits."""
     return Markup("\n").join(
         draw(*data, width=width).markup(f'class="chart {name}"') for name, width in WIDTHS.items()
     )
@@ -67,7 +67,7 @@ class Drawing:
         )
 
     def markup(self, attributes: str) -> Markup:
-        """Returns the whole element; `attributes` are markup themselves."""
+        """Returns the whole <svg> element; `attributes` are inserted as they are, without escaping."""
         size = f"0 0 {_number(self.width)} {_number(self.height)}"
         return Markup('<svg {} viewBox="{}" role="img" aria-label="{}">{}</svg>').format(
             Markup(attributes), size, self.label, Markup("").join(self.shapes)

@@ -28,9 +28,9 @@ FONTS = "Helvetica, Arial, 'DejaVu Sans', sans-serif"
 
 
 def write_plots(data: ReportData, folder: Path) -> Iterator[Path]:
-    """Writes an SVG and a PNG for each chart of the run, and yields the paths.
+    """Writes an SVG and a PNG for each chart of the run, and yields the path of each file once it is written.
 
-    Raises ConfigError without resvg.
+    Raises ConfigError if resvg is not installed.
     """
     try:
         from resvg_py import svg_to_bytes
@@ -47,7 +47,7 @@ def write_plots(data: ReportData, folder: Path) -> Iterator[Path]:
 
 
 def draw_plots(data: ReportData) -> dict[str, str]:
-    """Returns each chart as a whole SVG document, by the name of its file."""
+    """Returns each chart as a whole SVG document, by its name, such as "flow" (without .svg)."""
     return {name: _document(chart) for name, chart in _charts(data)}
 
 

@@ -21,7 +21,7 @@ SOURCE_OF_PHASE = {
 
 
 def draw_flow(cascade: Cascade, *, width: float) -> Drawing:
-    """Draws the phases left to right: solved problems go to the right edge, the others to the next phase."""
+    """Draws the phases left to right: solved problems flow to the right edge, others to the next phase."""
     phases = [one for one in cascade.solving_phases if not one.is_separate]
     total = max(phases[0].num_problems, 1)
     right = width - (136.0 if width < NARROW else 180.0)

@@ -28,7 +28,11 @@ class Difference:
 
 
 def draw_scores(rows: Sequence[ComparisonRow], colours: Mapping[str, int], *, width: float) -> Drawing:
-    """Draws avg@k of each arm on one benchmark, seeds as rings, base as a line; names above on a phone."""
+    """Draws each arm's avg@k on one benchmark with its interval, one row per arm.
+
+    Rings are training seeds; a vertical line is the score of base. In a narrow chart, names are above the
+    rows.
+    """
     is_narrow = width < NARROW
     row_height = SCORE_HEIGHT + 8.0 * is_narrow
     left = 6.0 if is_narrow else max(text_width(row.arm) for row in rows) + 20
@@ -62,7 +66,10 @@ def _draw_score(drawing: Drawing, row: ComparisonRow, x: Scale, y: float, colour
 
 
 def draw_differences(rows: Sequence[Difference], *, width: float) -> Drawing:
-    """Draws what the second run gains over the first; grey if the interval contains zero."""
+    """Draws how much the second run gains over the first, one row per difference.
+
+    A difference whose interval contains zero is grey.
+    """
     bounds = [0.0, *(bound for row in rows for bound in (row.low, row.high))]
     ticks = nice_ticks(min(bounds), max(bounds), 5 if width < NARROW else 7)
     x = Scale(ticks[0], ticks[-1], 16, width - max(text_width(points(row.value)) for row in rows) - 14)
@@ -83,7 +90,9 @@ def draw_differences(rows: Sequence[Difference], *, width: float) -> Drawing:
 
 
 def draw_effective_samples(before: SourceGap | None, after: SourceGap, *, width: float) -> Drawing:
-    """Draws the effective sample share of each objective's weights, before and after rewriting."""
+    """Draws for each objective the share of the tokens that its weights leave in effect, before and after
+    rewriting; only after if `before` is None.
+    """
     left = max(text_width(weight.objective) for weight in after.weights) + 12
     x = Scale(0.0, 1.0, left, width - 24)
     bottom = len(after.weights) * WEIGHT_HEIGHT + 4

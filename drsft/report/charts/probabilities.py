@@ -1,5 +1,5 @@
-"""Draws training tokens by their probability before and after training: a panel for each arm, both
-axes log.
+"""Draws training tokens by their probability, before and after training: a panel for each arm, with both axes
+logarithmic.
 """
 
 import math

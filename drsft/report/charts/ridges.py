@@ -40,9 +40,9 @@ def group_name(name: str) -> str:
 
 
 def shown_groups(groups: Sequence[SourceGap]) -> list[SourceGap]:
-    """Returns the groups that do not contain each other, known ones in a fixed order.
+    """Returns the groups to draw, in a fixed order, without "kept" and "demonstrations".
 
-    If no group contains another, it returns all of them.
+    Those two consist of the other groups; if there are no others, all groups are returned.
     """
     parts = [group for group in groups if group.name not in _WHOLES]
     order = list(_NAMES)

@@ -70,8 +70,8 @@ def grounding_finding(grounding: GroundingShown) -> Finding:
 
 
 def context_pairs_finding(cascade: Cascade) -> Finding | None:
-    """Says how many pairs of contexts were decoded in step, again or separately; None without Hinted
-    Decoding.
+    """Says how many pairs of contexts (a problem's hinted and plain prompt) were decoded, how often one was
+    decoded again, and how many were decoded separately; None without Hinted Decoding.
     """
     if not cascade.num_pairs:
         return None
@@ -85,7 +85,7 @@ def context_pairs_finding(cascade: Cascade) -> Finding | None:
 
 
 def verdict_finding(phases: Sequence[CascadePhase]) -> Finding:
-    """Says the share of correct samples in each phase, and of those that could not be judged."""
+    """Says the share of correct samples in each phase, and how many samples could not be judged."""
     shares, unjudged, total = [], 0, 0
     for one in phases:
         num_samples = sum(one.outcomes.values())

@@ -47,8 +47,8 @@ def phi_finding(gap: GapSummary) -> Finding:
 
 
 def weight_finding(gap: GapSummary) -> Finding:
-    """Says what the effective sample share of DFT's weights (the token probabilities) is, before and after
-    rewriting.
+    """Says how large a share of the tokens DFT's weights (the token probabilities) leave in effect, before
+    and after rewriting.
     """
     detail = (
         "Kish's effective sample, (Σw)² / (n Σw²), of the weights before the first step: at 100 % all tokens "

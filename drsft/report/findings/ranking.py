@@ -88,7 +88,7 @@ def comparison_finding(data: ReportData, benchmark: str, rows: Sequence[Comparis
 
 
 def arms_finding(data: ReportData, rows: Sequence[ComparisonRow]) -> Finding:
-    """Says which arms are clearly below the best, and which may not be."""
+    """Says which arms of one benchmark are clearly below the best, and which may be as good."""
     best = best_of(rows)
     others = [row for row in rows if row is not best]
     below = [row.arm for row in others if _is_clear(data, best, row)]
@@ -104,7 +104,10 @@ def arms_finding(data: ReportData, rows: Sequence[ComparisonRow]) -> Finding:
 
 
 def pairs_to_show(data: ReportData) -> list[ArmDifference]:
-    """Returns all pairs if there are few arms; else those with base or with their benchmark's best arm."""
+    """Returns the differences to show: all of them, if there are at most MAX_PAIRS.
+
+    Otherwise only those with base, or with the best arm of their benchmark.
+    """
     if len(data.differences) <= MAX_PAIRS:
         return list(data.differences)
     best = {name: best_of(rows).arm for name, rows in benchmarks_of(data.comparison).items()}

@@ -12,8 +12,8 @@ UNLIKELY_LOG10 = -1.0  # a probability of 0.1
 
 
 def final_loss(curves: Sequence[LossCurve]) -> float | None:
-    """Returns the mean over seeds of the mean loss in the last tenth of the steps (a single step is
-    noise).
+    """Returns the mean over seeds of the mean loss in the last tenth of the steps (a single step is noise);
+    None if no curve has points.
     """
     ends = []
     for curve in curves:

@@ -22,7 +22,10 @@ POLL_S = 5.0  # an open page polls at least this often
 
 
 class LiveReport:
-    """The pages of one run, rendered again when the run has a new object. Threads may share it."""
+    """Renders the report of a running run, and renders it again once the run's folder has a new object.
+
+    Threads may share it.
+    """
 
     def __init__(self, config: RunConfig) -> None:
         self._run = run_of(config)
@@ -34,7 +37,7 @@ class LiveReport:
         self._progress: Sequence[str] = ()
 
     def show_progress(self, lines: Sequence[str]) -> None:
-        """Shows these lines about the current stages, as the terminal does."""
+        """Sets the lines about the current stages that an open page shows."""
         self._progress = lines
 
     def progress(self) -> bytes:
@@ -60,9 +63,9 @@ class LiveReport:
             return self._page[1]
 
     def wait_for_page(self) -> None:
-        """Waits until an open page shows the newest state or stops polling.
+        """Waits until an open page shows the newest state, at most POLL_S seconds.
 
-        Returns at once if none is open.
+        Returns at once if no page has polled in the last POLL_S seconds.
         """
         if time.monotonic() - self._polled_s < POLL_S:
             version = self._stored_version()
@@ -87,14 +90,17 @@ class LiveReport:
 
 @contextmanager
 def served(report: LiveReport, *, port: int) -> Iterator[str]:
-    """Serves the live report while the block runs and yields its address; port 0 takes a free one.
+    """Serves the live report while the block runs and yields its URL; port 0 takes any free port.
 
-    Afterwards an open page polls once more and shows the finished run. Raises ConfigError for a port in use.
+    After the block an open page polls once more and shows the finished run. Raises ConfigError if the port
+    cannot be used.
     """
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Handler, report))
     except OSError as error:
-        raise ConfigError(f"--port {port}: {error.strerror}; give another one, or 0 for any") from error
+        raise ConfigError(
+            f"--port {port} cannot be used: {error.strerror}; give another port, or 0 for any free one"
+        ) from error
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name="live report", daemon=True).start()
     try:
@@ -115,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
         # A web page whose host name points at this machine must not read the run.
         host = self.headers.get("Host", "").partition(":")[0]
         if host not in ("127.0.0.1", "localhost"):
-            self.send_error(403, "ask for 127.0.0.1 or localhost")
+            self.send_error(403, "the host of the URL must be 127.0.0.1 or localhost")
         elif self.path == "/":
             self._answer("text/html; charset=utf-8", self._report.page)
         elif self.path == "/version":

@@ -28,9 +28,10 @@ class PackedRows:
 
 
 def pack_rows(rows: Iterable[BrowsedRow], *, max_bytes: int = MAX_BYTES) -> PackedRows:
-    """Packs the first rows until they take `max_bytes` compressed; the last ones may exceed it a little.
+    """Packs rows from the start, and stops once their compressed JSON has reached `max_bytes`.
 
-    Once a third of `max_bytes` is used, rows are packed without the texts of their attempts.
+    The result may be slightly larger, and base64 makes it a third larger. After a third of `max_bytes`, rows
+    are packed without the texts of their attempts.
     """
     compressor = zlib.compressobj(level=6, wbits=GZIP)
     packed = bytearray(compressor.compress(b"["))

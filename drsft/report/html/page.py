@@ -48,7 +48,7 @@ MODULES = (
 
 
 def render(data: ReportData, *, is_live: bool = False) -> str:
-    """Returns the whole page as HTML text (UTF-8 when written). A live page polls its server for changes."""
+    """Returns the report's page as HTML; write it as UTF-8. A live page polls its server for changes."""
     return render_page(
         "page.html.j2",
         data=data,

@@ -21,8 +21,8 @@ NUM_UNLIKELY_SHOWN = 5
 
 
 def gap_view(report: GapReport) -> RenderableType:
-    """Renders the groups, the weights and the outlying rows; the recommendation comes last, where it stays
-    visible.
+    """Renders the groups of texts, the weights and the outlying rows; the recommendation comes last, where it
+    is visible without scrolling.
     """
     groups = shown_groups(report.summary.groups)
     parts: list[RenderableType] = [Text(gap_finding(report.summary).sentence)]
@@ -72,12 +72,15 @@ def _unlikely_line(tokens: Sequence[Token]) -> Text:
 
 
 def heat_text(tokens: Sequence[Token]) -> Text:
-    """Renders the text with each token's background by its phi."""
+    """Renders tokens as one text, in which each token's background colour shows its phi."""
     return Text.assemble(*((visible_token(token.text), heat_style(token.phi)) for token in tokens))
 
 
 def visible_token(text: str) -> str:
-    """Returns the text made printable as by `visible`, with the white space around it."""
+    """Returns the text with control characters as visible symbols.
+
+    Unlike `visible`, it keeps the white space around the text.
+    """
     core = text.strip()
     if not core:
         return text

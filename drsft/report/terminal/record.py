@@ -24,7 +24,10 @@ __all__ = ["matches", "record_view"]
 def matches(
     record: Record, *, source: Source | None, outcome: Outcome | None, reason: str, problem_id: str
 ) -> bool:
-    """Returns whether a record matches every filter; outcome and reason must match the same attempt."""
+    """Returns whether a record matches every filter; None and "" match all records.
+
+    One attempt must match both `outcome` and `reason`, a part of its reason; `problem_id` is the id's start.
+    """
     if source is not None and record.source is not source:
         return False
     if not record.problem.problem_id.startswith(problem_id):

@@ -41,7 +41,7 @@ def round_rows(data: ReportData) -> list[tuple[str, ...]]:
 
 
 def source_rows(data: ReportData) -> list[tuple[str, str, str]]:
-    """Returns for each source its name, kept rows and share."""
+    """Returns for each source its name, its number of kept rows and their share; [] before rewriting."""
     if data.cascade is None:
         return []
     cascade = data.cascade

@@ -21,7 +21,10 @@ _REASONS_SHOWN = 3  # of each outcome; the rest is counted together
 
 
 def summary_view(run: str, summaries: Sequence[ShardSummary], *, num_problems: int) -> RenderableType:
-    """Renders the whole run in two tables, from the summaries in its shards' commits."""
+    """Renders a run as two tables: kept rows by source, and samples by phase and outcome.
+
+    `run` is the run's id, `summaries` are those in its shards' commits.
+    """
     counts = ShardCounts.total(summary.counts for summary in summaries)
     carried = counts.num_carried_over
     from_before = f", {carried:,} of them carried over from the round before" if carried else ""

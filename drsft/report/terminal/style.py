@@ -26,8 +26,8 @@ OUTCOME_STYLES = {
 
 
 def visible(text: str) -> str:
-    """Returns the text with control characters as visible symbols: it must not move the cursor or set the
-    terminal's title.
+    """Returns the stripped text with control characters as visible symbols, so that printing it cannot move
+    the cursor or set the terminal's title.
     """
     return "".join(
         _picture(char) if unicodedata.category(char) in ("Cc", "Cf") else char for char in text.strip()
