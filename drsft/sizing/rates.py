@@ -51,7 +51,7 @@ class Rates:
 
 
 def measure(run: Run) -> Rates:
-    """Returns the rates of a run. Raises InputError if it has no finished stage with its times."""
+    """Returns the rates of a run's stages. Raises InputError if the run has not finished its rewriting."""
     plan = run.plan()
     history = {time.stage: time for time in run.history()}  # the newest of each
     if plan is None or "rewrite" not in history:

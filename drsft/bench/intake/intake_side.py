@@ -1,4 +1,5 @@
-"""One side of `drsft bench intake`: plans the problems of a file and prints a JSON line about it.
+"""One side of `drsft bench intake`: reads a file's problems, writes them as shards, and prints one JSON line
+with the counts, the time and the memory that this took.
 
 It runs as a script under the checkout that is measured (PYTHONPATH), which may be an older one with other
 module names, so it imports nothing of the bench.

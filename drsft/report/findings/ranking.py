@@ -56,7 +56,9 @@ def headline(data: ReportData) -> Finding:
 
 
 def comparison_finding(data: ReportData, benchmark: str, rows: Sequence[ComparisonRow]) -> Finding:
-    """Says which arm of one benchmark is best, and whether its lead over base and plain SFT is clear."""
+    """Says which arm of one benchmark is best, and whether it clearly leads over base (the untrained target)
+    and over SFT on the experts' texts.
+    """
     best = best_of(rows)
     if len(rows) == 1:
         return Finding(sentence=f"{_score(best)} on {benchmark}; nothing to compare it with yet.")
