@@ -152,6 +152,6 @@ def sweep(store: Store) -> None:
     """Removes what killed processes left half-written or uncommitted. A StorageError is only logged."""
     try:
         if num_removed := store.sweep() + remove_unnamed(store):
-            logger.info("removed %d objects left by killed writers", num_removed)
+            logger.info("removed %d objects that killed writers had left in the store", num_removed)
     except StorageError as error:
         logger.warning("%s", error)

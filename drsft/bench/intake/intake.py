@@ -93,9 +93,10 @@ def print_bench(rounds: Sequence[IntakeRound], console: Console | None = None) -
         ratios = [one.peer.seconds / one.ours.seconds for one in rounds if one.peer is not None]
         spared = [one.peer.processor_s / one.ours.processor_s for one in rounds if one.peer is not None]
         faster, less = spread(ratios, decimals=1), spread(spared, decimals=1)
-        console.print(f"{faster} times as fast, {less} times less processor time")
+        console.print(f"this build is {faster} times as fast as the other")
+        console.print(f"the other build takes {less} times as much processor time")
         are_same = all(side.digest == last.ours.digest for side in (*ours, *peers))
-        console.print(f"the same {last.ours.num_problems:,} problems in the same order: {are_same}")
+        console.print(f"both read the same {last.ours.num_problems:,} problems in the same order: {are_same}")
     console.print(f"memory of the last round in tenths of its time, MiB: {last.ours.memory}", highlight=False)
 
 

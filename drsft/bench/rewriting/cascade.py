@@ -79,7 +79,7 @@ def bench_cascade(
 def print_round(one: CascadeRound, console: Console) -> None:
     ours, barrier = one.ours, one.barrier
     console.print(
-        f"drsft {ours.wall_s:.1f} s ({_without_starts(ours):.1f} s without starts), barrier "
+        f"drsft {ours.wall_s:.1f} s ({_without_starts(ours):.1f} s without starts), with a barrier "
         f"{barrier.wall_s:.1f} s ({_without_starts(barrier):.1f} s), ray.data.llm {one.ray_llm.wall_s:.1f} s",
         highlight=False,
     )

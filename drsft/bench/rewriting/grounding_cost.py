@@ -175,7 +175,7 @@ def print_bench(rounds: Sequence[GroundingRound], console: Console | None = None
     console.print(table)
     console.print(
         f"{work.num_problems:,} problems, {work.num_samples:,} samples of {work.num_tokens:,} tokens, "
-        f"{work.num_right:,} right; {work.num_scored:,} scored, beside {work.num_experts:,} experts' texts; "
-        f"{work.num_kept:,} problems keep one",
+        f"{work.num_right:,} right; the check scored {work.num_scored:,} of them and {work.num_experts:,} "
+        f"experts' texts; {work.num_kept:,} problems keep a sample",
         highlight=False,
     )

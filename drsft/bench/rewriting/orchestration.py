@@ -126,7 +126,7 @@ def print_bench(
     table.title = f"{last.num_problems:,} problems, {last.num_samples:,} samples, {len(benches)} round(s)"
     console.print(table)
     cpu = " ".join(f"{cpu_us:,.0f}" for cpu_us in last.cpu_us)
-    console.print("last round, in tenths of its time or shards:")
+    console.print("the last round, in tenths of its time (driver) or of its shards (actors):")
     console.print(f"  driver, MiB: {last.driver}", highlight=False)
     console.print(f"  larger actor, MiB: {last.actors}", highlight=False)
     console.print(f"  processor time of the actors a problem, µs: {cpu}", highlight=False)

@@ -191,15 +191,15 @@ def print_bench(bench: TrainBench, console: Console | None = None) -> None:
         if {ours, peer} <= bench.runs.keys():
             ratios = bench.speedups(ours, peer)
             console.print(
-                f"{ours} : {peer} = {statistics.median(ratios):.2f} times the tokens/s "
+                f"{ours} trains {statistics.median(ratios):.2f} times the tokens/s of {peer} "
                 f"({min(ratios):.2f} to {max(ratios):.2f} in a round)",
                 highlight=False,
             )
     for ours, peer in MEMORY_RATIOS:
         if {ours, peer} <= bench.runs.keys():
-            console.print(f"{ours} : {peer} = {bench.memory_ratio(ours, peer):.2f} of the memory")
+            console.print(f"{ours} takes {bench.memory_ratio(ours, peer):.2f} times the memory of {peer}")
     for peer in EQUAL_BATCHES:
         if {LAYOUTS[0], peer} <= bench.runs.keys():
             error = bench.loss_error(peer)
             console.print(f"{LAYOUTS[0]} and {peer}: losses of equal batches differ by {error:.1e} at most")
-    console.print("TRL on a CPU scores prompts and padding too: the ratios are the CPU's", style="dim")
+    console.print("TRL on a CPU scores prompts and padding, too: the ratios hold for it only", style="dim")
