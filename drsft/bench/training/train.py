@@ -202,4 +202,6 @@ def print_bench(bench: TrainBench, console: Console | None = None) -> None:
         if {LAYOUTS[0], peer} <= bench.runs.keys():
             error = bench.loss_error(peer)
             console.print(f"{LAYOUTS[0]} and {peer}: losses of equal batches differ by {error:.1e} at most")
-    console.print("TRL on a CPU scores prompts and padding, too: the ratios hold for it only", style="dim")
+    console.print(
+        "on a CPU, TRL scores prompts and padding, too, so these ratios hold for a CPU only", style="dim"
+    )
