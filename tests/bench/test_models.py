@@ -33,7 +33,7 @@ def test_a_folder_is_used_in_the_precision_of_its_weights(
 
 def test_a_folder_without_a_model_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"config\.json there; give random, embedded or a model's folder"
+        ConfigError, match=r"has no readable config\.json; give random, embedded or a model's folder"
     ) as error:
         bench_model(str(tmp_path), tmp_path)
     assert "\n" not in str(error.value)

@@ -161,7 +161,7 @@ def test_a_run_does_not_go_on_with_other_demonstrations_or_another_model(
     with pytest.raises(InputError, match="no longer holds the problems"):
         preparing.plan_run(run_folder).finish()
     (model / "generation_config.json").write_text("{}")
-    with pytest.raises(ModelError, match="other files"):
+    with pytest.raises(ModelError, match="have changed since this run was started"):
         preparing.write_manifest(run_folder)
 
 
