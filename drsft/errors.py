@@ -34,7 +34,7 @@ MAX_LINE = 1200  # characters
 
 
 class DrsftError(Exception):
-    """Base class; `exit_code` is what the command line ends with.
+    """Base class of drsft's errors; `exit_code` is the exit status of the command line.
 
     Each argument is a line of the message. Parts of it may come from untrusted files, so control characters
     are escaped and long lines are cut.
@@ -47,7 +47,7 @@ class DrsftError(Exception):
 
 
 class UserError(DrsftError):
-    """The user can fix it: the message is one line that says what is wrong, where, and how."""
+    """An error that the user can fix. Its message is one line: what is wrong, where, and what to do."""
 
     exit_code = 2
 

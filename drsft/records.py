@@ -338,7 +338,10 @@ class Record:
 
     @property
     def kept_attempt(self) -> Attempt | None:
-        """The attempt whose completion is trained on; None if that is the expert's text, or nothing."""
+        """The accepted attempt whose completion is trained on.
+
+        None if the expert's text or nothing is trained on, or if no attempt has this completion.
+        """
         if self.source in (Source.EXPERT, Source.DROPPED):
             return None  # Hinted Decoding beside the cascade may give the same text as the expert's
         for attempt in self.attempts:

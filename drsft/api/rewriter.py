@@ -153,8 +153,8 @@ class Rewriter:
             raise InputError(f"{where}: {error}") from error
         if num_tokens > self._target.max_model_len:
             raise InputError(
-                f"{where}: {num_tokens} tokens with its solution, which is more than max_model_len: "
-                f"{self._target.max_model_len}; leave it out, or give a Target with a higher one"
+                f"{where}: the problem and its solution have {num_tokens} tokens, more than max_model_len "
+                f"({self._target.max_model_len}); leave it out, or give a Target with a higher max_model_len"
             )
         return problem
 

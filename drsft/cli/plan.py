@@ -29,7 +29,7 @@ def show_plan(config: RunConfig, calibration: Run, prices: Prices, console: Cons
     problems or rates cannot be read.
     """
     rates = measure(calibration)
-    resources = config.resources.settled_by(rates.config.resources)
+    resources = config.resources.with_defaults_from(rates.config.resources)
     config = config.model_copy(update={"resources": resources})
     num_problems, num_benchmark_problems = _count(config)
     found = estimate(

@@ -26,7 +26,9 @@ def fingerprint(settings: Any, *, num_digits: int) -> str:
 
 
 def merged(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns `given` merged over `defaults`, section by section."""
+    """Returns `defaults` with the keys of `given` added or replaced. Where both have a dict, the dicts are
+    merged in the same way.
+    """
     result = {**defaults, **given}
     for key in defaults.keys() & given.keys():
         if isinstance(defaults[key], dict) and isinstance(given[key], dict):

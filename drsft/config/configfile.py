@@ -1,6 +1,6 @@
 """Reads a YAML file and KEY=VALUE overrides into a RunConfig.
 
-Every mistake is one line that names its key.
+Each mistake is reported as one line that names its key.
 """
 
 import difflib
@@ -23,15 +23,16 @@ MAX_CONFIG_BYTES = 256 << 10
 
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
-    """Returns the run's configuration in `path`, changed by overrides such as `train.seeds=[0,1]`.
+    """Returns the run's configuration in the YAML file `path`, changed by the overrides.
 
-    Raises ConfigError.
+    An override is KEY=VALUE, as in `train.seeds=[0,1]`. Raises ConfigError if the file cannot be read, or if
+    a key or a value is wrong.
     """
     return load_settings(RunConfig, path, overrides)
 
 
 def load_settings(schema: type[Settings], path: Path, overrides: Iterable[str] = ()) -> Settings:
-    """Returns the settings in `path`, of any schema, changed by overrides; otherwise like `load_config`."""
+    """Reads `path` and applies overrides like `load_config`, but returns settings of the class `schema`."""
     tree = _read(path)
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected keys such as problems and target, found {type(tree).__name__}")
@@ -41,9 +42,9 @@ def load_settings(schema: type[Settings], path: Path, overrides: Iterable[str] =
 def settings_of(
     schema: type[Settings], tree: dict[str, Any], overrides: Iterable[str] = (), *, source: str
 ) -> Settings:
-    """Returns the settings in a tree of keys, changed by overrides.
+    """Applies the overrides to `tree`, which changes it, and returns it as settings of the class `schema`.
 
-    Raises ConfigError, whose line begins with `source`.
+    Raises ConfigError with one line for each wrong key. These lines begin with `source`.
     """
     for override in overrides:
         _apply(tree, override)
@@ -63,7 +64,7 @@ def _read(path: Path) -> Any:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{path}: {reason}; give the path of a YAML configuration") from error
     if len(data) > MAX_CONFIG_BYTES:
-        raise ConfigError(f"{path}: more than {MAX_CONFIG_BYTES >> 10} KiB; this is no configuration")
+        raise ConfigError(f"{path}: more than {MAX_CONFIG_BYTES >> 10} KiB, too large for a configuration")
     try:
         return read_yaml(data.decode("utf-8"))
     except (NotYamlError, UnicodeDecodeError) as error:
@@ -88,7 +89,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         node[last] = value
     else:
         raise ConfigError(
-            f"override {override!r}: {last!r} is a key below a plain value; give a section's key"
+            f"override {override!r}: {last!r} cannot be set, since the key before it holds a value, not keys"
         )
 
 
@@ -99,7 +100,9 @@ def _child(node: Any, part: str, override: str) -> Any:
         if node.get(part) is None:
             node[part] = {}
         return node[part]
-    raise ConfigError(f"override {override!r}: {part!r} is a key below a plain value; give a section's key")
+    raise ConfigError(
+        f"override {override!r}: {part!r} cannot be set, since the key before it holds a value, not keys"
+    )
 
 
 def _index(node: list[Any], part: str, override: str) -> int:

@@ -62,8 +62,9 @@ class Columns(Frozen):
 
     @property
     def sets_demonstration(self) -> bool:
-        """Whether the settings name a field for the demonstration, which then replaces a conversation's last
-        answer.
+        """Whether `demonstration` is set to something other than its default.
+
+        If so, its field replaces the last turn of the assistant in a conversation.
         """
         return bool(self.demonstration != type(self).model_fields["demonstration"].default)
 
@@ -162,12 +163,13 @@ class Problems(Frozen):
         if part is not None:
             first, end = map(int, part.split("-"))
             if not first < end <= 100:
-                raise ValueError(f"{part!r} is no range of percent; write 0-90 or 90-100")
+                raise ValueError(f"{part!r} is not a range of percentages; write for example 0-90 or 90-100")
         return part
 
     def holds(self, question: str) -> bool:
-        """Returns whether a question is in the part of the data that `part` selects; equal questions are in
-        the same part.
+        """Returns whether a question is in the part of the data that `part` selects, if it is set.
+
+        Equal questions are in the same part.
         """
         if self.part is None:
             return True

@@ -32,8 +32,8 @@ class Benchmark(Frozen):
             close = difflib.get_close_matches(name.lower(), KNOWN_BENCHMARKS, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise ValueError(
-                f"no benchmark is known by the name {name!r}; {hint}give it problems, or a name of "
-                f"{', '.join(KNOWN_BENCHMARKS)}"
+                f"no benchmark is known by the name {name!r}; {hint}set the problems of your own "
+                f"benchmark, or use one of these names: {', '.join(KNOWN_BENCHMARKS)}"
             )
         return given
 
@@ -96,18 +96,20 @@ class Evaluate(Frozen):
     @model_validator(mode="after")
     def greedy_is_one_sample(self) -> "Evaluate":
         if self.temperature == 0 and self.num_samples > 1:
-            raise ValueError("temperature 0 draws the same sample every time; set num_samples: 1 beside it")
+            raise ValueError("temperature 0 draws the same sample every time; set num_samples: 1, too")
         return self
 
     def prompts_for(self, benchmark: Benchmark, target: Prompts) -> Prompts:
-        """Returns the prompts for a benchmark's questions: its own, else the protocol's, else those of
-        `target`.
+        """Returns `target` with the plain prompt and the system turn that the benchmark's questions get.
+
+        The plain prompt is the benchmark's own, else `prompt` of these settings, else `target`'s. The system
+        turn is `system` of these settings, else `target`'s.
         """
         plain = benchmark.prompt or self.prompt or target.plain
         return target.model_copy(update={"plain": plain, "system": self.system or target.system})
 
     def samples_fingerprint(self, benchmark: Benchmark) -> str:
-        """Returns a hash of the benchmark and of every protocol setting that its samples depend on."""
+        """Returns a hash of the benchmark and of all settings that its samples depend on."""
         protocol = self.model_dump(mode="json", exclude={"benchmarks", "base", "preset", "contamination"})
         settings = [benchmark.model_dump(mode="json"), protocol]
         return fingerprint(settings, num_digits=8)

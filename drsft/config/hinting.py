@@ -86,7 +86,7 @@ Schedule = Annotated[Linear | Sigmoid | Piecewise | Constant, Field(discriminato
 
 
 class LoopGuard(Frozen):
-    """Settings of the guard that stops a continuation which repeats itself."""
+    """Settings of the guard that stops a completion which repeats itself."""
 
     every_tokens: int = Field(100, ge=1, description="tokens between two checks")
     ngram_tokens: int = Field(30, ge=1)
@@ -96,7 +96,7 @@ class LoopGuard(Frozen):
 
 
 class Mixing(Frozen):
-    """How the two contexts of a problem are mixed into the distribution of each token."""
+    """How the next-token distributions of a problem's plain and hinted contexts are mixed, token by token."""
 
     schedule: Schedule = Linear()
     order: Literal["top_p_first", "temperature_first"] = Field(
@@ -115,8 +115,8 @@ class Mixing(Frozen):
 class Analysis(Frozen):
     """Settings of the analysis that comes before Hinted Decoding (the paper's stage 0).
 
-    The target is shown the expert's solution and explains it. Its text up to the marker then begins its turn
-    in the hinted context.
+    The target is shown the expert's solution and explains it. In the hinted context, the assistant's turn
+    then begins with the explanation up to the marker.
     """
 
     marker: str = Field(
@@ -128,10 +128,12 @@ class Analysis(Frozen):
 
 
 class Hinted(SamplingPhase):
-    """Settings of Hinted Decoding, which decodes the plain context and a hinted one together."""
+    """Settings of Hinted Decoding, which samples each token from a mixture of two next-token distributions:
+    that of the plain context and that of a hinted one.
+    """
 
     num_samples: int = Field(1, ge=0, description="the most samples of a problem")
-    wave_size: int = Field(1, ge=1, description="samples drawn at once")
+    wave_size: int = Field(1, ge=1, description="samples requested together")
     temperature: float = Field(0.3, ge=0)
     top_p: float = Field(0.95, gt=0, le=1)
     mixing: Mixing = Mixing()
@@ -140,7 +142,7 @@ class Hinted(SamplingPhase):
     )
     system: str | None = Field(SYSTEM, description="system turn of the hinted context")
     prompt: str = Field(PROMPT, description="its user turn; {question} and {demonstration} are filled in")
-    engine: Literal["vllm", "torch"] = Field("vllm", description="torch holds a second copy of the weights")
+    engine: Literal["vllm", "torch"] = Field("vllm", description="torch loads a second copy of the weights")
 
     @model_validator(mode="after")
     def has_placeholders(self) -> "Hinted":

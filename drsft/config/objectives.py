@@ -1,4 +1,4 @@
-"""Lists all objectives, each with its published hyperparameters and what it needs.
+"""Lists all objectives, each with its published hyperparameters and the inputs that it needs.
 
 Their formulas are the cases of `token_terms` (drsft/objectives/weights.py). p is the policy's probability of
 the token, p_start the starting model's, and H the entropy of the policy's distribution there.
@@ -38,7 +38,7 @@ class Needs:
 
 
 class WithNeeds(Frozen):
-    """Base of all objectives; most need nothing but the token's own log-prob and entropy."""
+    """Base class of all objectives; most need nothing but the token's own log-prob and entropy."""
 
     @property
     def needs(self) -> Needs:
@@ -78,8 +78,8 @@ class DftGeomean(WithNeeds):
 
 
 class IwSft(WithNeeds):
-    """iw-SFT (arXiv 2507.12856) over completions: weight exp(temperature · mean log p/p_start), within
-    limits.
+    """iw-SFT (arXiv 2507.12856) over completions: weight exp(temperature · mean log p/p_start), at most
+    max_weight.
     """
 
     kind: Literal["iw_sft"] = "iw_sft"
@@ -92,7 +92,7 @@ class IwSft(WithNeeds):
 
 
 class IwSftToken(WithNeeds):
-    """iw-SFT for each token: weight p/p_start within limits."""
+    """iw-SFT for each token: weight p/p_start, limited to min_weight … max_weight."""
 
     kind: Literal["iw_sft_token"] = "iw_sft_token"
     min_weight: float = Field(0.2, ge=0)
@@ -257,13 +257,13 @@ Objective = Annotated[
 
 
 def objectives_by_kind() -> dict[str, type[Objective]]:
-    """Returns all objectives by kind, in the order of `Objective`."""
+    """Returns the class of each objective by its `kind`, such as "dft", in the order of `Objective`."""
     union, _ = get_args(Objective)
     return {one.model_fields["kind"].default: one for one in get_args(union)}
 
 
 class Guards(Frozen):
-    """Protects rare but needed tokens from weights below 1: without these settings a model may never learn to
+    """Protects rare but needed tokens from small weights: without these settings a model may never learn to
     end a text, or to keep a format.
     """
 
@@ -276,5 +276,5 @@ class Guards(Frozen):
     @model_validator(mode="after")
     def texts_are_not_empty(self) -> "Guards":
         if not all(self.exempt_texts):
-            raise ValueError("exempt_texts has an empty text")
+            raise ValueError("exempt_texts must not contain an empty text")
         return self

@@ -23,7 +23,10 @@ _LONGEST = 60  # characters of a default; longer ones stand in the code
 
 
 def reference(roots: Mapping[str, type[BaseModel]]) -> str:
-    """Returns a Markdown page with a chapter for each tree of settings and a table for each part of it."""
+    """Returns a Markdown page on every key of the settings classes in `roots`, which are given by title.
+
+    Each root has a chapter, and each settings class in it one table, where the class first occurs.
+    """
     parts, told = [_HEAD], set[type[BaseModel]]()
     for title, root in roots.items():
         parts.append(f"# {title}")
@@ -121,5 +124,5 @@ def _default(field: FieldInfo) -> str:
 
 
 def table_cell(text: str) -> str:
-    """Returns the text with bars escaped, since a bar would end the table cell."""
+    """Returns the text on one line with each "|" escaped, since "|" would end a cell of a Markdown table."""
     return " ".join(text.split()).replace("|", "\\|")

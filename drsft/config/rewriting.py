@@ -1,4 +1,4 @@
-"""Settings of the cascade: what is sampled, what is accepted, what is kept."""
+"""Settings of the cascade, the phases in which a problem is rewritten: what is sampled, accepted and kept."""
 
 from typing import Any, Literal
 
@@ -22,7 +22,9 @@ Selection = Literal["random", "first", "shortest", "most_likely", "closest"]
 
 
 class Guided(SamplingPhase):
-    """Settings of guided re-solving, in which the target sees a guide while it solves a problem again."""
+    """Settings of guided re-solving, in which the target sees a guide, such as the expert's solution, while
+    it solves a problem again.
+    """
 
     hint: Hint = Field(
         "demonstration",
@@ -33,7 +35,7 @@ class Guided(SamplingPhase):
 
 
 class Grounding(Frozen):
-    """Conditions on accepted solutions that were sampled with a guide, or written by a teacher."""
+    """Further conditions on correct solutions that were sampled with a guide, or written by a teacher."""
 
     min_answer_logprob: float | None = Field(
         -7.0,
@@ -93,7 +95,7 @@ class Rejections(Frozen):
 
     @model_serializer(mode="wrap")
     def without_later_settings(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Serialises the settings without newer keys that are unset, so that older runs keep their
+        """Serialises the settings without newer keys that have their default, so that older runs keep their
         fingerprint.
         """
         fields: dict[str, Any] = serialised(self)
@@ -148,7 +150,7 @@ class Rewrite(Frozen):
     hinted: Hinted = Hinted()
     hinted_beside: bool = Field(
         False,
-        description="Hinted Decoding beside the method, for arms on hinted data: nothing it finds is kept",
+        description="Hinted Decoding beside the method, only for arms with data: hinted",
     )
     teachers: tuple[Teacher, ...] = ()
     fallback: Literal["expert", "drop"] = Field("expert", description="what unsolved problems become")
@@ -167,7 +169,7 @@ class Rewrite(Frozen):
         Grounding(), description="guided solutions must lead to their answer; null accepts any right one"
     )
     tokens_per_problem: int | None = Field(
-        None, ge=1, description="token limit of a problem: no wave begins beyond it"
+        None, ge=1, description="token limit of a problem: once it is reached, no more samples are requested"
     )
     tokens_per_run: int | None = Field(
         None, ge=1, description="token limit of each round, divided among the shards by their size"
@@ -180,7 +182,7 @@ class Rewrite(Frozen):
 
     @property
     def is_hinted(self) -> bool:
-        """Whether hinted contexts are decoded at all."""
+        """Whether Hinted Decoding is used, either as the method or beside it."""
         return self.method != "guided" or self.hinted_beside
 
     @model_validator(mode="before")

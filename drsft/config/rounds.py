@@ -12,7 +12,7 @@ __all__ = ["Rounds"]
 class Rounds(Frozen):
     """How often a run rewrites and trains; `rounds: 3` is short for `rounds: {count: 3}`.
 
-    In a later round the target, which does the rewriting, is a model that the round before has trained.
+    In a later round the target, which does the rewriting, is a model that the previous round has trained.
 
     These settings do not change the run's name, so rounds can be added to a run later.
     """
@@ -36,7 +36,9 @@ class Rounds(Frozen):
     def from_count(cls, given: Any) -> Any:
         match given:
             case bool() | str() | float() | list():
-                raise ValueError(f"give how many, or keys such as count and arm, not {given!r:.40}")
+                raise ValueError(
+                    f"expected the number of rounds, or keys such as count and arm, got {given!r:.40}"
+                )
             case int():
                 return {"count": given}
             case _:

@@ -36,7 +36,9 @@ class WorkerShare:
 
 
 class Resources(Frozen):
-    """The machines that the run may use; changing it never changes the run's directory."""
+    """The engines, workers, processors and GPUs that a run may use; changing them never changes the run's
+    directory.
+    """
 
     rewrite_actors: int | None = Field(
         None,
@@ -57,7 +59,9 @@ class Resources(Frozen):
     )
     verify_workers_per_actor: int = Field(1, ge=1)
     problems_in_flight_per_actor: int = Field(
-        256, ge=1, description="problems sampled at once; should exceed what the engine holds, or it idles"
+        256,
+        ge=1,
+        description="problems sampled at once; should exceed what the engine decodes at once, or it idles",
     )
     shards_in_flight_per_actor: int = Field(
         16, ge=1, description="shards from which these problems come; a shard waits for its slowest problem"
@@ -102,7 +106,7 @@ class Resources(Frozen):
             )
         return self
 
-    def settled_by(self, other: "Resources") -> "Resources":
+    def with_defaults_from(self, other: "Resources") -> "Resources":
         """Returns these resources, with settings that are null taken from `other`."""
         given = {name: value for name, value in self if value is not None}
         return other.model_copy(update=given)
@@ -189,15 +193,19 @@ class RunConfig(Frozen):
     def rounds_follow_an_arm(self) -> "RunConfig":
         rewriting = {arm.name for arm in self.train.arms if arm.data is DataView.REWRITTEN}
         if self.rounds.count > 1 and not rewriting:
-            raise ValueError("rounds need an arm in train.arms with data: rewritten")
+            raise ValueError("several rounds need an arm in train.arms with data: rewritten")
         if self.rounds.arm is not None and self.rounds.arm not in rewriting:
             known = ", ".join(sorted(rewriting)) or "none"
-            raise ValueError(f"rounds.arm {self.rounds.arm!r} is no arm with data: rewritten ({known})")
+            raise ValueError(f"rounds.arm {self.rounds.arm!r} is not an arm with data: rewritten ({known})")
         return self
 
     @property
     def followed_arm(self) -> Arm:
-        """The arm whose training becomes the next round's target; only a run of several rounds needs one."""
+        """The arm whose trained model becomes the next round's target.
+
+        It is `rounds.arm`, else the last arm with `data: rewritten`. Raises IndexError if there is no such
+        arm, which is valid for a run of one round.
+        """
         arms = [arm for arm in self.train.arms if arm.data is DataView.REWRITTEN]
         return next((arm for arm in arms if arm.name == self.rounds.arm), arms[-1])
 

@@ -11,7 +11,9 @@ class SamplingPhase(Frozen):
     """One phase of the cascade; `num_samples: 0` leaves the phase out."""
 
     num_samples: int = Field(10, ge=0, description="the most samples of a problem")
-    wave_size: int = Field(5, ge=1, description="samples drawn at once; another wave only if too few passed")
+    wave_size: int = Field(
+        5, ge=1, description="samples requested together; the next ones only if too few were accepted"
+    )
     temperature: float = Field(1.0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
     max_tokens: int = Field(2048, ge=1, description="of a completion")
@@ -19,5 +21,5 @@ class SamplingPhase(Frozen):
     @model_validator(mode="after")
     def greedy_is_one_sample(self) -> "SamplingPhase":
         if self.temperature == 0 and self.num_samples > 1:
-            raise ValueError("temperature 0 draws the same sample every time; set num_samples: 1 beside it")
+            raise ValueError("temperature 0 draws the same sample every time; set num_samples: 1, too")
         return self

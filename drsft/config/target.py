@@ -49,11 +49,11 @@ class Prompts(Frozen):
     @model_validator(mode="after")
     def has_placeholders(self) -> "Prompts":
         if "{question}" not in self.plain:
-            raise ValueError("plain must contain {question}")
+            raise ValueError("the template plain must contain {question}, which the question replaces")
         for name in ("guided", "answered", "rephrased"):
             template = getattr(self, name)
             if "{question}" not in template or "{demonstration}" not in template:
-                raise ValueError(f"{name} must contain {{question}} and {{demonstration}}")
+                raise ValueError(f"the template {name} must contain {{question}} and {{demonstration}}")
         return self
 
 
@@ -138,8 +138,10 @@ class Target(Frozen):
     @classmethod
     def sets_the_templates_own(cls, given: dict[str, Any]) -> dict[str, Any]:
         for name in given:
-            if name in _GIVEN_BY_DRSFT or not name.isidentifier():
+            if name in _GIVEN_BY_DRSFT:
                 raise ValueError(f"{name!r} cannot be set: drsft passes it itself")
+            if not name.isidentifier():
+                raise ValueError(f"{name!r} cannot be set: it cannot be the name of a template's variable")
         return given
 
     @model_serializer(mode="wrap")

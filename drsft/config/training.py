@@ -20,10 +20,10 @@ TrackerName = Literal["tensorboard", "mlflow", "wandb"]
 
 
 class DataView(StrEnum):
-    """Which text of each problem's record an arm learns, so that all arms of a run share its samples.
+    """Which text of each problem's record an arm trains on. All arms of a run share its samples.
 
-    HINTED is what the cascade keeps with `method: hinted` and no teacher, also from records that were made
-    with guided re-solving and `hinted_beside`.
+    HINTED is the text that `method: hinted` without teachers would keep. Records made with `method: guided`
+    and `hinted_beside: true` contain it, too.
     """
 
     EXPERT = "expert"  # always the demonstration
@@ -58,7 +58,9 @@ def _arms_of_matrix(data: Any, objectives: Any) -> list[dict[str, Any]]:
 
 
 class GapFilter(Frozen):
-    """Leaves texts out of training by their log-probs and φ; a bound that is null is not applied."""
+    """Leaves texts out of training by their log-probs and φ = log p + entropy; a bound that is null is not
+    applied.
+    """
 
     min_logprob: float | None = Field(
         None, le=0, description="lower bound of a text's mean log-prob, nats a token"
@@ -134,7 +136,7 @@ class Train(Frozen):
 
     @property
     def thought_weight(self) -> float:
-        """The weight of a thought's token in the loss."""
+        """The weight of a thought's tokens in the loss, 0 to 1."""
         words = {"mask": 0.0, "keep": 1.0}
         return words[self.thoughts] if isinstance(self.thoughts, str) else self.thoughts
 

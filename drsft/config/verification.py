@@ -22,7 +22,7 @@ class JudgingModel(Frozen):
 
 
 class Verification(Frozen):
-    """Limits, tolerances and custom kinds of the verifier."""
+    """Settings of the verifier: its limits, its tolerances, and kinds of the user's own."""
 
     timeout_s: float = Field(
         5.0, gt=0, description="time limit of one verdict; beyond it the verdict is unjudged"

@@ -17,7 +17,10 @@ class NotYamlError(ValueError):
 
 
 def read_yaml(text: str) -> Any:
-    """Returns the value that the text describes. Raises NotYamlError."""
+    """Returns the value that a YAML text describes; None for an empty text.
+
+    Raises NotYamlError if the text is not YAML, has a duplicate key, or is nested or expanded too far.
+    """
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()

@@ -1,7 +1,7 @@
-"""Groups a problem's samples by answer, with the verifier's own equivalence: maj@k votes on these groups.
+"""Groups a problem's samples by answer, as maj@k needs them; the verifier decides which answers are equal.
 
-Groups are numbered within a problem: 0 holds the correct samples, 1 and up the other answers in order of
-their first sample. A sample that was cut off or has no answer does not vote.
+Groups are numbered within a problem: 0 has the correct samples, 1 and up the other answers in order of their
+first sample. A sample that was cut off or has no answer does not vote.
 """
 
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ WITHOUT_VOTE = frozenset({"code", "steps"})  # programs cannot be compared
 async def answer_groups(
     problem: Problem, verdicts: Sequence[Verdict], verifier: Verifier
 ) -> list[int | None]:
-    """Returns the group of each sample; None if it does not vote.
+    """Returns each sample's group number for maj@k; None for a sample without a vote.
 
-    An answer joins the first group whose first answer it equals, as judged by the verifier with that first
-    answer as the reference.
+    Group 0 is the correct answer; 1, 2, … are other answers. An answer joins the first group whose first
+    answer it equals, as judged by the verifier with that first answer as the reference.
     """
     if problem.kind in WITHOUT_VOTE:
         return [None] * len(verdicts)
@@ -45,7 +45,7 @@ async def answer_groups(
 
 
 async def _place(problem: Problem, answer: str, firsts: list[str], verifier: Verifier) -> int:
-    """Returns the number of the answer's group; a new one is added to `firsts`."""
+    """Returns the group number of a wrong answer; a new answer is appended to `firsts`."""
     if problem.kind in COMPARED:
         for number, first in enumerate(firsts, start=1):
             finding = await verifier.judge(replace(problem, reference=first), f"\\boxed{{{answer}}}")

@@ -34,7 +34,7 @@ class Contamination:
 
 
 def measure_contamination(run: Run, problems: Store, plan: Plan) -> None:
-    """Measures the overlap with each benchmark not measured yet; `read_contamination` reads it.
+    """Measures and stores the overlap with each benchmark that has a plan and is not measured yet.
 
     `problems` is the folder with the training problems of `plan`. Later rounds have the first round's
     problems.

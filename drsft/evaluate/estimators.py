@@ -19,7 +19,7 @@ __all__ = ["MeanDifference", "avg_at_k", "checked_outcomes", "clustered_mean", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeanDifference:
-    """A mean over problems with its 95 % interval, in the unit of what was averaged."""
+    """The mean of one value per problem, such as a difference, with its 95 % interval, in the same unit."""
 
     value: float
     standard_error: float
@@ -38,8 +38,8 @@ def avg_at_k(outcomes: ArrayLike) -> Estimate:
 def pass_at_k(outcomes: ArrayLike, k: int) -> Estimate:
     """Returns the chance that at least one of k samples is correct, unbiased: 1 - C(n-c, k) / C(n, k).
 
-    n samples of a problem with c correct ones (Chen et al. 2021, arXiv 2107.03374, eq. 1). `outcomes` (P, K)
-    or (S, P, K); ValueError unless 1 <= k <= K.
+    Here n is the number of a problem's samples and c that of its correct ones (Chen et al. 2021, arXiv
+    2107.03374, eq. 1). `outcomes` is (P, K) or (S, P, K). Raises ValueError unless 1 <= k <= K.
     """
     outcomes_SPK = checked_outcomes(outcomes)
     num_samples = outcomes_SPK.shape[2]
@@ -70,9 +70,9 @@ def maj_at_k(groups: ArrayLike) -> Estimate:
 
 
 def clustered_mean(values: ArrayLike) -> MeanDifference:
-    """Returns the mean of one value per problem with a Student interval.
+    """Returns the mean of one value per problem with its 95 % interval by Student's t.
 
-    With one problem the interval is the value.
+    With one problem the interval is the value. Raises ValueError unless `values` is a list of at least one.
     """
     values_P = np.asarray(values, dtype=np.float64)
     if values_P.ndim != 1 or len(values_P) == 0:

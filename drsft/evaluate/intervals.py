@@ -49,7 +49,10 @@ class Estimate:
 
 
 def crossed_mean(values_SP: FloatArray, *, num_samples: int) -> Estimate:
-    """Returns the grand mean of cells in 0..1; the module's docstring has the formulas."""
+    """Returns the mean of all values, which are shares in 0..1, with its standard error and 95 % interval.
+
+    The module's docstring explains the interval.
+    """
     (num_seeds, num_problems), mean = values_SP.shape, float(values_SP.mean())
     from_problems, from_seeds = problems_variance(values_SP.mean(axis=0)), seeds_variance(values_SP)
     variance = from_problems + from_seeds

@@ -18,9 +18,9 @@ __all__ = ["PairedDifference", "paired_difference"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedDifference:
-    """The accuracy of the first model minus the second's.
+    """The accuracy of the first model minus that of the second, in -1..1, with its 95 % interval.
 
-    A model wins a problem if it solves most of its samples.
+    A model wins a problem if more than half of the model's samples solve it.
     """
 
     value: float

@@ -18,7 +18,7 @@ __all__ = ["benchmark_prompters", "missing_shards", "plan_benchmarks", "read_pla
 
 
 def benchmark_prompters(config: RunConfig, prompter: Prompter) -> dict[str, Prompter]:
-    """Returns for each benchmark a prompter with the prompts of its questions."""
+    """Returns for each benchmark, by name, the prompter that renders its questions."""
     evaluate, own = config.evaluate, config.target.prompts
     return {
         benchmark.name: prompter.under(evaluate.prompts_for(benchmark, own), system_key="evaluate.system")
@@ -27,7 +27,10 @@ def benchmark_prompters(config: RunConfig, prompter: Prompter) -> dict[str, Prom
 
 
 def plan_benchmarks(run: Run, prompter: Prompter) -> dict[str, Plan]:
-    """Returns every benchmark's shards, by its name; problems need no expert solution here."""
+    """Cuts the problems of every benchmark into shards, stores them, and returns the plans by benchmark name.
+
+    The problems need no expert solution here.
+    """
     config, prompters = run.config, benchmark_prompters(run.config, prompter)
     kinds = kinds_of(config.rewrite.verification)
     return {

@@ -24,7 +24,7 @@ __all__ = ["Rejudged", "rejudge_run"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejudged:
-    """How the verdicts on one model's samples of one benchmark changed."""
+    """How the verdicts on one model's samples of one benchmark changed when they were judged again."""
 
     model: EvaluatedModel
     benchmark: str

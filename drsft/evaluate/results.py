@@ -64,7 +64,10 @@ def _arm_score(
 
 
 def pick_models(config: RunConfig, name: str) -> list[EvaluatedModel]:
-    """Returns the trainings of an arm ("dr+dft"), one training ("dr+dft/seed-0"), or the target ("base")."""
+    """Returns the trainings of an arm ("dr+dft"), one training ("dr+dft/seed-0"), or the target ("base").
+
+    Raises ConfigError if the run has no model of this name.
+    """
     models = evaluated_models(config)
     picked = [model for model in models if name in (model.arm, model.shown_name)]
     if not picked:
@@ -74,7 +77,7 @@ def pick_models(config: RunConfig, name: str) -> list[EvaluatedModel]:
 
 
 def samples_of(run: Run, models: Sequence[EvaluatedModel], benchmark: Benchmark) -> BenchmarkSamples | None:
-    """Returns the models' samples with their current verdicts; None while some are missing."""
+    """Returns the models' samples of a benchmark with their current verdicts; None while any are missing."""
     plan = run.benchmark_plan(benchmark)
     if plan is None:
         return None

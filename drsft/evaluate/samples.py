@@ -71,7 +71,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judging:
-    """One rejudging of all samples of an evaluation, by one version of the verifier."""
+    """One repeated judging of all samples of an evaluation, by one version of the verifier."""
 
     number: int  # from 1
     version: str  # of the verifier
@@ -111,7 +111,7 @@ def _verdict_row(judged: Judged) -> dict[str, Any]:
 
 
 def judgings(store: Store, prefix: str) -> list[Judging]:
-    """Returns every rejudging of the samples at `prefix`, finished or not, in order."""
+    """Returns every repeated judging of the samples at `prefix`, finished or not, in order of its number."""
     folder = layout.all_verdicts(prefix)
     names = {key.removeprefix(f"{folder}/").split("/", 1)[0] for key in store.keys(folder)}
     parts = [name.partition("-") for name in names]
@@ -123,9 +123,9 @@ def judgings(store: Store, prefix: str) -> list[Judging]:
 
 
 def read_samples(store: Store, prefix: str, shards: Sequence[str]) -> pa.Table | None:
-    """Returns the samples' columns that are scored, with the current verdicts, by problem and sample.
+    """Returns the samples at `prefix` with the current verdicts, sorted by problem and sample.
 
-    Returns None if the evaluation is not complete.
+    The table has the columns of VERDICT_SCHEMA and num_tokens. Returns None if a shard is missing.
     """
     drawn = ShardSet(store, prefix)
     if not drawn.done() >= set(shards):

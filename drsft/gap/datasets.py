@@ -30,7 +30,10 @@ OWN_ROWS = "data"  # the source of rows that name none
 
 @dataclass(slots=True, kw_only=True)
 class ReadCounts:
-    """Counts of the rows read so far; `first` says why the first unusable one was set aside."""
+    """Counts of the rows read so far, and of those set aside by reason.
+
+    `first` says where the first unusable row is and why it was set aside.
+    """
 
     num_read: int = 0
     set_aside: Counter[str] = field(default_factory=Counter)
@@ -44,9 +47,10 @@ class ReadCounts:
 def read_texts(
     problems: Problems, reading: ReadCounts, *, prompter: Prompter, max_model_len: int
 ) -> Iterator[list[Text]]:
-    """Yields the texts of one row after the other, and updates `reading` on the way.
+    """Yields, row after row, the list of texts of each usable row, and updates `reading` on the way.
 
-    Raises InputError naming file, row and column when there is not one usable row.
+    It stops after `problems.limit` usable rows. Raises InputError naming file, row and column if no row is
+    usable.
     """
     rows = texts_of_rows(
         read_rows(problems), problems.columns, reading, prompter=prompter, max_model_len=max_model_len

@@ -33,7 +33,7 @@ class Recommendation:
 
 
 def recommend(summary: GapSummary) -> Recommendation | None:
-    """Returns the recommendation; None if nothing would be trained on."""
+    """Returns the recommended objective and whether to rewrite more; None if no text was kept to train on."""
     kept = summary.group("kept")
     if kept is None:
         return None

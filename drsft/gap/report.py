@@ -55,7 +55,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownRow:
-    """A row chosen to be shown, with the key of its scores and the reason for the choice."""
+    """A scored text that is shown token by token: the key of its scores, and why it was chosen."""
 
     row_id: str
     role: Role
@@ -83,7 +83,7 @@ class FarRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutlyingRows:
-    """Kept rows whose mean phi is below `limit`, by source; `worst` are the farthest of them."""
+    """The kept rows whose mean phi is below `limit`: how many, by source, and in `worst` the ten lowest."""
 
     limit: float
     num_rows: int
@@ -127,10 +127,10 @@ def gap_report(*, model: str, rows: pa.Table, heat_maps: tuple[HeatMap, ...] = (
 
 
 def outlying_rows(rows: pa.Table) -> OutlyingRows | None:
-    """Returns the kept rows whose mean phi is more than 3.5 robust standard deviations below the median.
+    """Returns the kept rows whose mean phi is far below the median; None if there are no kept rows.
 
-    The robust standard deviation is the median absolute deviation times 1.48. Without kept rows it returns
-    None.
+    Far is more than 3.5 robust standard deviations, and below -0.25. The robust standard deviation is the
+    median absolute deviation times 1.48.
     """
     kept = rows.filter(pc.field("role") == Role.KEPT.value)
     if not kept.num_rows:
@@ -154,8 +154,9 @@ def outlying_rows(rows: pa.Table) -> OutlyingRows | None:
 
 
 def rows_to_show(rows: pa.Table) -> list[ShownRow]:
-    """Returns the most typical and the farthest row of the demonstrations and of each source of kept
-    texts.
+    """Returns for the demonstrations, and for each source of kept texts, the rows to show token by token.
+
+    These are the row with the mean phi nearest to the median, and the one with the lowest.
     """
     groups: Sequence[tuple[Role, str]] = sorted(
         {
@@ -198,7 +199,10 @@ def heat_map(row: ShownRow, scored: Mapping[str, Any], decode: Callable[[list[in
 
 
 def heat_maps_of(scores: pa.Table, row_id: str, decode: Callable[[list[int]], str]) -> list[HeatMap]:
-    """Returns the heat maps of a row's texts: the kept one, the demonstration, the target's first sample."""
+    """Returns the heat maps of a row's texts: the kept ones, the demonstration, the target's first sample.
+
+    Returns [] if `scores` has no row with this id.
+    """
     rows = scores.filter(pc.field("row_id") == row_id)
     maps = [
         heat_map(_shown(rows, position, "asked for"), scored, decode)

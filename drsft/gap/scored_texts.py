@@ -118,8 +118,8 @@ def scores_of(store: Store, folder: GapFolder = GAP) -> ShardSet:
 def texts_of_records(records: pa.Table, *, number: int) -> Iterator[Text]:
     """Yields the texts of each record: those trained on, the demonstration, and one unguided sample.
 
-    The sample is the first by the target of round `number`; later rounds' records also hold earlier targets'
-    attempts.
+    The sample is the first one by the target of round `number`, since records of later rounds also contain
+    attempts of earlier targets.
     """
     for row in records.to_pylist():
         what = {"row_id": row["problem_id"], "prompt_ids": row["prompt_ids"]}

@@ -18,7 +18,7 @@ class _Request:
 class BatchedScorer:
     """Scores with one copy of a model's weights, from one event loop; forward passes run in another thread.
 
-    The model is not changed: put it on its device and into eval mode first.
+    The model must be on its device and in eval mode: it is not changed.
     """
 
     def __init__(self, model: CausalLM, *, batch_tokens: int = 16_384) -> None:
@@ -28,7 +28,7 @@ class BatchedScorer:
         self._worker: asyncio.Task[None] | None = None
 
     async def mean_phi(self, prompt_ids: Sequence[int], completions: Sequence[Sequence[int]]) -> list[float]:
-        """Returns each completion's mean φ, as `Scorer.mean_phi`. Raises ValueError if the prompt or a
+        """Returns the mean φ of each completion, nats per token. Raises ValueError if the prompt or a
         completion is empty.
         """
         if not prompt_ids or not all(completions):

@@ -89,7 +89,7 @@ class SourceGap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GapSummary:
-    """The numbers of all groups; `improvement` is None when nothing was replaced."""
+    """The numbers of all groups of texts; `improvement` is None if rewriting replaced no demonstration."""
 
     model: str
     groups: tuple[SourceGap, ...]
@@ -200,7 +200,7 @@ def _source_gap(name: str, columns: Columns, logprob_edges: FloatArray, phi_edge
 def _parts(columns: Columns) -> tuple[PartGap, ...]:
     """Returns the numbers of thoughts and answers.
 
-    Returns None if no text has a thought or older scores do not mark thoughts.
+    Returns () if no text has a thought, or if older scores do not mark thoughts.
     """
     thought = tuple(float(columns[name].sum()) for name in PART_COLUMNS)
     if not thought[0] > 0:  # also true of NaN, which represents null

@@ -1,4 +1,4 @@
-"""Scores texts under a model, as the table of scored texts.
+"""Scores texts under a model and returns a table of their scores.
 
 Axes: T tokens of one text. Log-probs, entropies and phi are in nats, under one model with the plain prompt.
 """

@@ -1,4 +1,4 @@
-"""Describes how a model computes logits from its last hidden states, for the chunked head.
+"""Computes a model's logits from its last hidden states outside the model, so that it can be done in chunks.
 
 Axes: C tokens of a chunk, V vocabulary, D hidden size.
 """
@@ -25,7 +25,7 @@ NUM_PROBE_TOKENS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadShape:
-    """How logits follow from u = hidden states × weight + bias: softcap · tanh(scale · u / softcap)."""
+    """How a head turns u = hidden states × weight + bias into logits: softcap · tanh(scale · u / softcap)."""
 
     scale: float = 1.0
     softcap: float | None = None  # None: scale · u
@@ -42,9 +42,10 @@ class Head:
         return len(self.weight_VD)
 
     def logits(self, hidden_CD: Tensor, *, out: Tensor | None = None) -> Tensor:
-        """Returns the logits (C, V) of a chunk in at least fp32, in the first rows of `out` if given.
+        """Returns the logits (C, V) of a chunk of hidden states in at least fp32.
 
-        On CUDA a half-precision product is accumulated and returned in fp32.
+        `out` is a buffer that they may be written to; they are then its first rows. On CUDA a half-precision
+        product is accumulated and returned in fp32.
         """
         if hidden_CD.is_cuda and hidden_CD.dtype in (torch.bfloat16, torch.float16):
             logits_CV = torch.mm(hidden_CD, self.weight_VD.T, out_dtype=torch.float32)
@@ -76,9 +77,9 @@ def body_of(causal_lm: Any) -> Any:
 
 
 def head_of(causal_lm: Any, shape: HeadShape | None = None) -> Head:
-    """Returns the head of a Hugging Face causal language model.
+    """Returns the weight, bias and shape of the head of a Hugging Face causal language model.
 
-    Without `shape` it is measured (`head_shape`).
+    If `shape` is None, `head_shape` finds it by a trial.
     """
     shape = shape or head_shape(causal_lm)
     module = causal_lm.get_output_embeddings()
@@ -86,7 +87,10 @@ def head_of(causal_lm: Any, shape: HeadShape | None = None) -> Head:
 
 
 def plain_head(causal_lm: Any) -> Any:
-    """Returns the module of the head. Raises ModelError if there is none, or if it has an adapter."""
+    """Returns the module of the model's head, which is its output embeddings.
+
+    Raises ModelError if the model has no head, or if the head has a LoRA adapter.
+    """
     module = causal_lm.get_output_embeddings()
     if module is None or hasattr(module, "base_layer"):
         reason = "it has no head" if module is None else "its head has an adapter"
@@ -96,7 +100,7 @@ def plain_head(causal_lm: Any) -> Any:
 
 @torch.no_grad()
 def head_shape(causal_lm: Any) -> HeadShape:
-    """Returns how the model computes its logits from hidden states, found by a trial on four tokens.
+    """Returns the scale and soft cap with which the model computes logits, found by a trial on four tokens.
 
     The same setting multiplies in one model and divides in another, and a model may do something that no
     setting describes. So the shape is the one that reproduces the model's own logits. Raises ModelError if

@@ -14,7 +14,10 @@ __all__ = ["HeadGradients"]
 
 
 class HeadGradients:
-    """Gradients of the hidden states, chunk by chunk, and of weight and bias, summed in at least fp32."""
+    """Accumulates gradients chunk by chunk: of the hidden states, and of the head's weight and bias.
+
+    Weight and bias are summed in at least fp32. `wanted` says for each of the three whether it is computed.
+    """
 
     def __init__(self, hidden_ND: Tensor, head: Head, *, wanted: Sequence[bool]) -> None:
         self._hidden_ND, self._head = hidden_ND, head
@@ -25,9 +28,10 @@ class HeadGradients:
         self.are_wanted = any(wanted)
 
     def place_for(self, logits_CV: Tensor) -> Tensor | None:
-        """Returns the buffer for the gradient at these logits, or None if no gradient is wanted.
+        """Returns the buffer for the gradient of a chunk's logits; None if no gradient is wanted.
 
-        The logits themselves are overwritten, unless the head has another precision.
+        It is the tensor of the logits itself, which is then overwritten, unless the head has another
+        precision.
         """
         if not self.are_wanted or logits_CV.dtype == self._head.weight_VD.dtype:
             return logits_CV if self.are_wanted else None

@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 
 class SoftmaxStatistics(NamedTuple):
-    """Statistics of each token's distribution, in nats."""
+    """Statistics of the distribution over the vocabulary for each of the C tokens, in nats."""
 
     logprobs_C: Tensor
     entropy_C: Tensor
@@ -47,7 +47,11 @@ def _compiled_on_cuda(function: Callable[P, R]) -> Callable[P, R]:
 def softmax_statistics(
     logits_CV: Tensor, labels_C: Tensor, *, entropy_epsilon: float = 0.0
 ) -> SoftmaxStatistics:
-    """Returns log p of the labels and H = −Σ p log(p + epsilon); logits must be finite."""
+    """Returns the labels' log p, the entropies H = −Σ p log(p + epsilon), the logsumexps and the largest log
+    p.
+
+    Logits must be finite.
+    """
     max_C1 = logits_CV.amax(-1, keepdim=True)
     shifted_CV = logits_CV - max_C1
     exps_CV = shifted_CV.exp()
@@ -63,7 +67,7 @@ def softmax_statistics(
 
 
 def top_entropy(logits_CV: Tensor, k: int) -> Tensor:
-    """Returns the entropy (C,) of the k likeliest tokens, renormalised; of all if V < k."""
+    """Returns the entropy (C,) of the distribution over the k likeliest tokens alone; over all if V < k."""
     logp_Ck = logits_CV.topk(min(k, logits_CV.shape[-1]), dim=-1).values.log_softmax(-1)
     return -(logp_Ck.exp() * logp_Ck).sum(-1)
 
@@ -92,7 +96,10 @@ def logit_gradient(
     softcap: float | None,
     dtype: torch.dtype,
 ) -> Tensor:
-    """Returns w (softmax − onehot) + kl_weight (softmax − softmax_ref), through the soft cap, in `dtype`."""
+    """Returns w (softmax − onehot) + kl_weight (softmax − softmax_ref), (C, V), in `dtype`.
+
+    With a soft cap it is the gradient before the cap: multiplied by the cap's derivative.
+    """
     gradient_CV = (logits_CV - normaliser_C[:, None]).exp_()
     gradient_CV.mul_(weight_C[:, None] + kl_weight)
     gradient_CV.scatter_add_(-1, labels_C[:, None], -weight_C[:, None])

@@ -53,7 +53,7 @@ class FrozenStart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossRequest:
-    """All inputs of a micro-batch's loss except the tokens."""
+    """All inputs of a micro-batch's loss except hidden states, head and labels."""
 
     num_loss_tokens: float  # of the whole step; a token with a share counts as its share
     objective: Objective
@@ -64,7 +64,7 @@ class LossRequest:
 
 
 class FusedLoss(NamedTuple):
-    """The loss and its statistics. Only `loss` carries a gradient.
+    """The loss, and each token's statistics, loss and weight. Only `loss` carries a gradient.
 
     It is a named tuple because of FSDP; see TokenStatistics.
     """
@@ -77,14 +77,15 @@ class FusedLoss(NamedTuple):
 def fused_loss(hidden_ND: Tensor, head: Head, labels_N: Tensor, request: LossRequest) -> FusedLoss:
     """Returns the loss of `labels_N`, where row n of `hidden_ND` predicts `labels_N[n]`.
 
-    Its gradient reaches the hidden states and the head's weight and bias, once: the graph cannot be kept.
-    Raises ValueError if the request lacks what its objective needs.
+    Its gradient reaches the hidden states and the head's weight and bias. Backward can run once only, even
+    with retain_graph. Raises ValueError if the request lacks what its objective needs.
     """
     check_alignment(hidden_ND, labels_N)
     needs = request.objective.needs
     if needs.start_model != (request.start is not None):
         raise ValueError(
-            f"{request.objective.kind}: a frozen start is needed for a KL term, and only for one"
+            f"{request.objective.kind}: request.start must be set if the objective has a KL term to the "
+            "frozen start, and must be None otherwise"
         )
     known_terms = None
     if needs.whole_documents:
@@ -152,7 +153,9 @@ class _FusedLoss(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         if ctx.gradients is None:
-            raise RuntimeError("the fused loss's gradient was already computed; compute the loss again")
+            raise RuntimeError(
+                "the fused loss's gradient was already computed by an earlier backward; compute it again"
+            )
         found, ctx.gradients = ctx.gradients, None
         scaled = (None if gradient is None else gradient.mul_(grad) for gradient in found)
         return (*scaled, None, None, None, None, None)

@@ -17,10 +17,10 @@ def token_sums(
     is_thought_N: Tensor | None = None,
     share_N: Tensor | None = None,
 ) -> Tensor:
-    """Returns sums over the N loss tokens in float64; `metrics_of` reads them.
+    """Returns sixteen sums over the N loss tokens in float64, from which `metrics_of` computes the metrics.
 
     `is_last_N` marks the last token of each completion, which ends the turn, and `is_thought_N` the tokens of
-    thoughts; `share_N` is that of the TokenContext.
+    thoughts; `share_N` is that of the TokenContext. The sums of micro-batches and workers can be added.
     """
     statistics, terms = fused.statistics, fused.terms
     ce_N = -statistics.logprobs_N.double()

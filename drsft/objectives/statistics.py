@@ -55,9 +55,9 @@ class TokenStatistics(NamedTuple):
 
     @property
     def is_top_N(self) -> Tensor:  # noqa: N802
-        """Whether the label is the greedy choice. Raises ValueError if that was not computed."""
+        """Whether each label is the likeliest token, (N,). Raises ValueError if `top_logprobs_N` is None."""
         if self.top_logprobs_N is None:
-            raise ValueError("these statistics were computed without the greedy choice (is_top)")
+            raise ValueError("is_top_N needs top_logprobs_N, which these statistics lack")
         return self.logprobs_N >= self.top_logprobs_N
 
 
@@ -71,10 +71,11 @@ def token_statistics(
     entropy_epsilon: float = 0.0,
     chunk_tokens: int | None = None,
 ) -> TokenStatistics:
-    """Returns statistics of `labels_N` under the softmax of the head's logits, for scoring: no gradient.
+    """Returns log-probs, entropies and further statistics of `labels_N` under the head's logits.
 
-    `hidden_ND` is already aligned: row n predicts `labels_N[n]`, and every label is a token of the vocabulary
-    (mask before the call).
+    There is no gradient. `hidden_ND` is already aligned: row n predicts `labels_N[n]`, and every label is a
+    token of the vocabulary (mask before the call). `top_entropy_N` is computed only with `top_k`, and `kl_N`
+    never.
     """
     check_alignment(hidden_ND, labels_N)
     dtype = torch.promote_types(hidden_ND.dtype, torch.float32)
@@ -114,9 +115,9 @@ def check_alignment(hidden_ND: Tensor, labels_N: Tensor) -> None:
 
 
 def logit_chunks(hidden_ND: Tensor, head: Head, chunk_tokens: int | None) -> Iterator[tuple[Tensor, int]]:
-    """Yields the logits (C, V) of one chunk after another, with its first index.
+    """Yields the logits (C, V) of one chunk of tokens after another, with the index of its first token.
 
-    The next chunk reuses the memory of the last. Without tokens there is one empty chunk. Without
+    The next chunk may overwrite the logits of the last. Without tokens there is one empty chunk. Without
     `chunk_tokens` a chunk fills the number of bytes set for the device.
     """
     vocab_size, dtype = head.vocab_size, torch.promote_types(hidden_ND.dtype, torch.float32)
@@ -140,7 +141,9 @@ def _cpu_chunk_tokens(row_bytes: int) -> int:
 
 
 def row_slices(logits_CV: Tensor) -> Iterator[slice]:
-    """Yields the rows that are processed together: all of them on a GPU."""
+    """Yields slices of a chunk's rows to process together: on a GPU all rows, on a CPU about 2 MiB of
+    them.
+    """
     num_rows, vocab_size = logits_CV.shape
     size = max(num_rows, 1)
     if not logits_CV.is_cuda:

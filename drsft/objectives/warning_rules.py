@@ -1,8 +1,8 @@
 """Detects when a training goes wrong: rules over its metrics, each with its meaning and a remedy.
 
-A rule compares the mean over the last `WINDOW` steps with a bound, or with the mean over the first ones. The
-bounds are far from what healthy runs show, so that warnings are rare; a training without warnings is not
-proven good.
+A rule compares a metric's mean over the last `WINDOW` steps with a bound, or with its mean over the first
+`WINDOW` steps. The bounds are far from what healthy runs show, so that warnings are rare; a training without
+warnings is not proven good.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -78,7 +78,7 @@ RULES = (
 def troubles(history: Sequence[Row]) -> dict[str, str]:
     """Returns a sentence for each rule that the steps so far violate, by the rule's name.
 
-    There are none in the first two windows of steps.
+    Returns {} for fewer than two windows of steps.
     """
     if len(history) < 2 * WINDOW:
         return {}

@@ -27,7 +27,7 @@ N = TypeVar("N")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenContext:
-    """What an objective may need besides the statistics; its `needs` say which."""
+    """The inputs of an objective besides token statistics; the objective's `needs` says which it requires."""
 
     start_logprobs_N: Tensor | None = None  # of the frozen starting model
     old_logprobs_N: Tensor | None = None  # of the policy when the snapshot was taken
@@ -39,7 +39,7 @@ class TokenContext:
 
     @classmethod
     def at_start(cls, statistics: TokenStatistics, document_ids_N: Tensor) -> "TokenContext":
-        """Returns the context before training, where the policy equals its start and its snapshot."""
+        """Returns the context before training, when the policy equals both frozen start and snapshot."""
         logprobs_N = statistics.logprobs_N
         return cls(
             start_logprobs_N=logprobs_N,
@@ -70,9 +70,10 @@ def token_weights(objective: Objective, statistics: TokenStatistics, context: To
 
 
 def token_terms(objective: Objective, statistics: TokenStatistics, context: TokenContext) -> TokenTerms:
-    """Returns the terms of an objective; the only function that distinguishes the kinds.
+    """Returns each token's loss and weight under `objective`, and whether a limit decided the weight.
 
-    Raises ValueError if the context lacks what the objective needs.
+    This is the only function that distinguishes the kinds of objectives. Raises ValueError if the statistics
+    or the context lack what the objective needs.
     """
     logp_N, entropy_N = statistics.logprobs_N, statistics.entropy_N
     p_N = logp_N.exp()
@@ -132,13 +133,16 @@ def token_terms(objective: Objective, statistics: TokenStatistics, context: Toke
 
 
 def reweighted(logp_N: Tensor, weight_N: Tensor, *, is_clipped_N: Tensor | None = None) -> TokenTerms:
-    """Returns the terms of cross-entropy times a constant weight."""
+    """Returns the terms of the loss −w log p, where the weight w is held constant."""
     is_clipped_N = _nowhere(logp_N) if is_clipped_N is None else is_clipped_N
     return TokenTerms(-weight_N * logp_N, weight_N, is_clipped_N)
 
 
 def limited(logp_N: Tensor, weight_N: Tensor, *, low: float, high: float) -> TokenTerms:
-    """Returns cross-entropy times a weight within limits.  [.1, 1, 3] within .2 and 1.8 -> [.2, 1, 1.8]"""
+    """Returns the terms of −w log p with w limited to low … high.
+
+    With low 0.2 and high 1.8 the weights 0.1, 1, 3 become 0.2, 1, 1.8.
+    """
     limited_N = weight_N.clamp(low, high)
     return reweighted(logp_N, limited_N, is_clipped_N=(weight_N < low) | (weight_N > high))
 
@@ -146,9 +150,9 @@ def limited(logp_N: Tensor, weight_N: Tensor, *, low: float, high: float) -> Tok
 def idft(objective: objectives.Idft, statistics: TokenStatistics, *, progress: float) -> TokenTerms:
     """Returns IDFT's terms: weight p^γ with γ = 1 + λ (clip(exp(−φ/β)) − 1).
 
-    It approaches SFT where the token is likelier than a typical one, and p² where it is much less likely.
-    Below `min_p` the loss is constant. λ is 0 during the warm-up, then grows to 1; with the published ratios
-    of 0 it is 1 throughout.
+    The weight approaches SFT's where the token is likelier than a typical one, and p² where it is much less
+    likely. Below `min_p` the loss is constant. λ is 0 during the warm-up, then grows to 1; with the published
+    ratios of 0 it is 1 throughout.
     """
     since_warmup, transition = progress - objective.warmup_ratio, objective.transition_ratio
     share = float(since_warmup >= 0) if transition == 0 else min(max(since_warmup / transition, 0.0), 1.0)
@@ -184,8 +188,9 @@ def with_kl(terms: TokenTerms, kl_N: Tensor | None, kl_weight: float) -> TokenTe
 def guarded_terms(
     terms: TokenTerms, logp_N: Tensor, guards: Guards, is_exempt_N: Tensor | None
 ) -> TokenTerms:
-    """Returns the terms with weights raised to their floor, and to 1 for exempt tokens, by adding
-    cross-entropy.
+    """Returns the terms with weights of at least `guards.min_weight`, and of exactly 1 for exempt tokens.
+
+    Each changed weight counts as clipped, and changes the loss by the difference times −log p.
     """
     weight_N = terms.weight_N.clamp(min=guards.min_weight) if guards.min_weight else terms.weight_N
     if is_exempt_N is not None:
@@ -195,7 +200,7 @@ def guarded_terms(
 
 
 def shared_terms(terms: TokenTerms, share_N: Tensor | None) -> TokenTerms:
-    """Returns the terms with each token's loss and weight multiplied by `share_N`, its share in the loss."""
+    """Returns the terms with each token's loss and weight multiplied by `share_N`, unless that is None."""
     if share_N is None:
         return terms
     return terms._replace(loss_N=terms.loss_N * share_N, weight_N=terms.weight_N * share_N)

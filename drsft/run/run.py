@@ -62,7 +62,7 @@ class Run:
         own = self.config.resources
         if self._config is None or not self.store.exists(layout.CONFIG):
             return own
-        return own.settled_by(_stored_config(self.store).resources)
+        return own.with_defaults_from(_stored_config(self.store).resources)
 
     @property
     def is_started(self) -> bool:

@@ -33,7 +33,7 @@ def settled_resources(target: Target, given: Resources, *, reserved_cpus: float 
         max_model_len=target.max_model_len,
     )
     most_gpus = max((node.num_gpus for node in _nodes(given.train_group)), default=0)
-    return given.settled_by(
+    return given.with_defaults_from(
         Resources(
             rewrite_actors=engines.num_workers,
             cpus_per_actor=engines.cpus,

@@ -57,7 +57,7 @@ class DocumentSpans:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionShape:
-    """The way in which a layer calls the attention, apart from the number of tokens."""
+    """The heads, sizes and limits with which a layer calls the attention, apart from the number of tokens."""
 
     num_heads: int
     num_groups: int  # heads of keys and values
@@ -71,7 +71,7 @@ class AttentionShape:
 def attend_by_document(causal_lm: Any) -> frozenset[AttentionShape]:
     """Makes a model of transformers use `document_attention` if that keeps its documents apart.
 
-    Returns the ways in which its layers call the attention; none if the documents are not kept apart.
+    Returns the shapes with which its layers call the attention; an empty set if documents are not kept apart.
 
     A trial on twelve tokens decides: models with other state, with attention sinks or capped scores, or that
     do not pass `document_spans` on, give other hidden states than document by document. A limit on how far
@@ -93,7 +93,7 @@ def attend_by_document(causal_lm: Any) -> frozenset[AttentionShape]:
 
 
 def use_document_attention(causal_lm: Any) -> None:
-    """Sets the attention without a trial; `attend_by_document` makes the trial first."""
+    """Makes the model use `document_attention`, without the trial that `attend_by_document` makes."""
     AttentionInterface.register(NAME, document_attention)
     causal_lm.set_attn_implementation(NAME)
 
@@ -141,8 +141,9 @@ def _shapes_if_apart(causal_lm: Any) -> frozenset[AttentionShape]:
 
 
 def limits_are_known(config: Any, windows: set[int | None]) -> bool:
-    """Returns whether `windows`, as passed to the attention function, are the only limits on the model's
-    attention.
+    """Returns whether `document_attention` is told every limit on how far back the model's tokens attend.
+
+    `windows` are the sliding windows that the layers passed to it; None means without limit.
     """
     kinds = getattr(config, "layer_types", None)
     if kinds is None:
@@ -167,9 +168,10 @@ def document_attention(
     sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Returns attention (1, T, H, E) of queries (1, H, T, E) to keys and values (1, G, T, E).
+    """Returns attention (1, T, H, E) of queries (1, H, T, E) to keys and values (1, G, T, E), and None.
 
-    Without `document_spans` each row of the batch is one document (B, H, T, E), as in plain scoring.
+    Without `document_spans` each row of the batch is one document (B, H, T, E), as in plain scoring. The pair
+    is what transformers expects of an attention function.
     """
     spans = document_spans or DocumentSpans.of([query.shape[2]], query.device)
     window = sliding_window if sliding_window is not None and sliding_window < max(spans.lengths) else None
@@ -186,8 +188,9 @@ def document_attention(
 
 
 def flash_takes(query: Tensor, key: Tensor, value: Tensor) -> bool:
-    """Returns whether the flash kernel supports these head sizes (the last axis), which a trial in fp32
-    cannot show.
+    """Returns whether the flash kernel supports these head sizes (the last axis).
+
+    A trial in fp32 does not show it.
     """
     size = query.shape[-1]
     return size == key.shape[-1] == value.shape[-1] and size <= LARGEST_HEAD and size % 8 == 0

@@ -84,10 +84,11 @@ class Checkpointer:
         score: float | None = None,
         files: Mapping[str, bytes] = NO_FILES,
     ) -> None:
-        """Commits the previous checkpoint, copies the state after `step` steps, and begins to upload it.
+        """Waits for the previous checkpoint's upload and commits it; then starts the upload of a new one.
 
-        It waits until the previous one is uploaded. `score` decides which checkpoint `best` returns. The
-        first process's `files` are stored in the checkpoint.
+        The state after `step` steps is written to a temporary folder on the local disk, so training can
+        continue during the upload. `score` decides which checkpoint `best` returns. `files` of the first
+        process are stored in the checkpoint. Raises the error of the previous upload.
         """
         self.finish()
         folder = TemporaryDirectory(prefix="drsft-checkpoint-")
@@ -104,7 +105,7 @@ class Checkpointer:
         self._upload = _Upload(commit, folder, future)
 
     def poll(self) -> None:
-        """Commits the current checkpoint if every process has uploaded its part; never waits for that."""
+        """Commits the current checkpoint if every process has uploaded its part; never waits for uploads."""
         if self._upload is None:
             return
         is_done = torch.tensor([float(self._upload.future.done())], device=self._world.device)
@@ -112,7 +113,10 @@ class Checkpointer:
             self.finish()
 
     def finish(self) -> None:
-        """Waits for the current checkpoint, if there is one, and commits it. Raises its upload's error."""
+        """Waits until the current checkpoint is uploaded and commits it; does nothing if there is none.
+
+        Raises the error of this process's upload.
+        """
         if self._upload is None:
             return
         upload, self._upload = self._upload, None
@@ -127,7 +131,7 @@ class Checkpointer:
 
 
 def load_latest(store: Store, model: nn.Module, optimiser: torch.optim.Optimizer, *, world: World) -> int:
-    """Loads the newest committed state and returns its step; if there is none, changes nothing and returns 0.
+    """Loads the newest committed checkpoint and returns its step; changes nothing and returns 0 without one.
 
     The number of processes may differ from that of the process group that wrote it.
     """
@@ -141,7 +145,10 @@ def load_latest(store: Store, model: nn.Module, optimiser: torch.optim.Optimizer
 def load(
     store: Store, model: nn.Module, optimiser: torch.optim.Optimizer, *, step: int, world: World
 ) -> None:
-    """Loads a committed state. All processes call it."""
+    """Loads the committed checkpoint of `step` into model and optimiser. All processes must call it.
+
+    Raises StorageError if it cannot be read.
+    """
     _begin_state(optimiser)
     state = _state(model, optimiser)
     load_tensors(state, store.within(_CHECKPOINTS.step(step)), is_alone=world.size == 1)
@@ -169,7 +176,10 @@ def _begin_state(optimiser: torch.optim.Optimizer) -> None:
 
 
 def read_beside(store: Store, name: str, *, step: int, world: World) -> bytes | None:
-    """Returns an additional file of a committed checkpoint, or None if it has none; all processes call it."""
+    """Returns the file `name` that was saved with a committed checkpoint, or None if there is none.
+
+    All processes must call it.
+    """
     key = _CHECKPOINTS.beside(step, name)
     return store.read(key) if world.from_first(store.exists(key)) else None
 

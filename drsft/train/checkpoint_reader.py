@@ -43,11 +43,11 @@ _ALLOWED = {
 
 
 def load_tensors(state: dict[str, Any], store: Store, *, is_alone: bool) -> None:
-    """Fills the tensors of `state` from a checkpoint's store; its other values do not change. Raises
-    StorageError.
+    """Fills the tensors in `state` from a checkpoint's store; other values in `state` do not change.
 
     A process reads the index and the byte ranges of its own part of `state`. With `is_alone` there is one
-    process and no process group; otherwise all processes call it.
+    process and no process group; otherwise all processes must call it. Raises StorageError if the checkpoint
+    cannot be read.
     """
     try:
         load_state(state, storage_reader=_Reader(store), planner=_TensorsOnly(), no_dist=is_alone)
@@ -162,7 +162,7 @@ def _read_item(item: ReadItem, data: BytesIO, planner: LoadPlanner) -> None:
     target = planner.resolve_tensor(item).detach()
     if target.shape != part.shape:
         raise ValueError(
-            f"{item.dest_index.fqn} has shape {tuple(part.shape)}, the model's has {tuple(target.shape)}"
+            f"{item.dest_index.fqn} has shape {tuple(part.shape)}, but the model's has {tuple(target.shape)}"
         )
     target.copy_(part)
     planner.commit_tensor(item, target)
@@ -170,4 +170,4 @@ def _read_item(item: ReadItem, data: BytesIO, planner: LoadPlanner) -> None:
 
 class _TensorsOnly(DefaultLoadPlanner):
     def load_bytes(self, read_item: ReadItem, value: BytesIO) -> None:
-        raise pickle.UnpicklingError(f"{read_item.dest_index.fqn} is no tensor")
+        raise pickle.UnpicklingError(f"{read_item.dest_index.fqn} is not a tensor")

@@ -46,12 +46,13 @@ def encode(
     thought_length: ThoughtLength | None = None,
     are_masked: bool = True,
 ) -> Encoding:
-    """Returns examples in the table's order, from `completion_ids` or, for EXPERT, `expert_completion_ids`.
+    """Returns the training examples of the records, in the table's order.
 
-    Rows of more than `seq_len` tokens are left out and counted: a truncated completion would lose its answer
-    and its end of turn, and so teach the model never to stop. With `thought_length`, thoughts are found: if
-    `are_masked`, they are not learnt, and rows with nothing else are left out and counted; else they are
-    marked in `thought_mask_T`. Raises StageError if prompt or completion is empty.
+    An example's completion is `completion_ids` or, for EXPERT, `expert_completion_ids`. Texts of more than
+    `seq_len` tokens are left out and counted: a truncated completion would lose its answer and its end of
+    turn, and so teach the model never to stop. With `thought_length`, thoughts are found: if `are_masked`,
+    they are not learnt, and texts with nothing else are left out and counted; else they are marked in
+    `thought_mask_T`. Raises StageError if prompt or completion is empty.
     """
     examples = []
     num_too_long = num_without_answer = 0

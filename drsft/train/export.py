@@ -42,7 +42,7 @@ _COMPANIONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
-    """The metadata of the exported folder."""
+    """What an exported folder contains or depends on besides the weights."""
 
     target: str  # the model that training began with: a folder or a hub name
     dtype: torch.dtype
@@ -53,7 +53,11 @@ class Export:
 
 
 def model_folder(location: str) -> Path:
-    """Returns the folder of a model, downloaded if `location` is a hub name. Raises ModelError."""
+    """Returns a folder with the model's tokenizer, chat template and generation settings.
+
+    It is `location` if that is a folder, else a download of these files, without weights, by hub name. Raises
+    ModelError if they cannot be downloaded.
+    """
     folder = Path(location).expanduser()
     if folder.is_dir():
         return folder
@@ -65,9 +69,9 @@ def model_folder(location: str) -> Path:
 
 
 def export_model(store: Store, model: ScoringModel, export: Export, *, world: World) -> None:
-    """Writes the whole model under `export/`, adapters merged; the adapters alone under `adapter/`.
+    """Writes the model, with adapters merged into it, to `export/`, and the adapters alone to `adapter/`.
 
-    All processes call it, since gathering is a collective; the first one writes.
+    All processes must call it, since the weights are gathered by a collective; the first one writes.
     """
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     state: dict[str, Any] = get_model_state_dict(model, options=options)  # empty but on the first process

@@ -32,7 +32,7 @@ _PEAKS = {
 
 
 def peak_flops(device: torch.device) -> float | None:
-    """Returns the peak of one device in bf16; None if it is unknown, as on a CPU."""
+    """Returns the device's peak in bf16, operations per second; None if it is unknown, as for a CPU."""
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
@@ -41,7 +41,7 @@ def peak_flops(device: torch.device) -> float | None:
 
 
 def training_flops(causal_lm: Any, *, lengths: Sequence[int], num_loss_tokens: int) -> float:
-    """Returns the operations of a forward and backward over documents of `lengths` tokens.
+    """Returns the floating-point operations of a forward and backward over documents of `lengths` tokens.
 
     `num_loss_tokens` of these tokens carry a loss.
     """

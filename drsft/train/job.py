@@ -34,7 +34,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """A job with its settings, its model, its rows and its processes; equal on all of them."""
+    """A job with its settings, model, rows and processes; equal on all processes, except `world`."""
 
     job: Job
     settings: Train
@@ -52,9 +52,9 @@ class Training:
         return row_order(self.settings, num_rows=len(self.rows), seed=self.job.seed)
 
     def is_checkpoint_due(self, num_done: int) -> bool:
-        """Returns whether to save after `num_done` steps.
+        """Returns whether a checkpoint is to be saved after `num_done` steps.
 
-        The last step is saved too, in case the export fails.
+        It is also saved after the last step, in case the export fails.
         """
         return num_done % self.settings.checkpoint_every_steps == 0 or num_done == self.order.num_steps
 

@@ -47,12 +47,12 @@ def train_one(
     on_step: OnStep = lambda step, num_steps, metrics: None,
     wants_checkpoint: Callable[[], bool] = lambda: False,
 ) -> FinishedTraining:
-    """Trains from the newest committed checkpoint, or from the target, to the end, and exports; returns the
-    job's commit.
+    """Trains one arm with one seed to the end, exports the model, and returns the commit of the finished job.
 
-    `store` is the job's own, within the run's (drsft/run/layout.py); the commit is created last. `rows_store`
-    is shared by the jobs that train on the same rows; the frozen start's log-probs of the rows are cached
-    there. `wants_checkpoint` is called after every step, with the same result on all processes. If true, a
+    It starts from the job's newest committed checkpoint, or from the target if there is none. `store` is the
+    job's own, within the run's (drsft/run/layout.py); the commit is created last. `rows_store` is shared by
+    the jobs that train on the same rows; the frozen start's log-probs of the rows are cached there.
+    `wants_checkpoint` is called after every step, with the same result on all processes. If true, a
     checkpoint is saved now: a worker is being preempted. Raises StageError, on every process at once, when
     the loss becomes NaN or infinite.
     """
@@ -140,7 +140,7 @@ def _warn(job: Job, log: MetricsLog, warned: set[str]) -> None:
     for name, text in troubles(log.rows).items():
         if name not in warned:
             warned.add(name)
-            logger.warning("%s, step %d: %s", job, len(log.rows), text)
+            logger.warning("training of %s, after step %d: %s", job, len(log.rows), text)
 
 
 def _utilisation(

@@ -25,10 +25,11 @@ _BASE, _A, _B = ".base_layer.", f".lora_A.{_NAME}.", f".lora_B.{_NAME}."
 
 
 def add_adapters(causal_lm: Any, lora: Lora, *, seed: int) -> None:
-    """Puts adapters on every linear layer except the head and freezes all else. `seed` draws the matrices A.
+    """Adds adapters to linear layers and freezes all other weights. `seed` draws the matrices A.
 
-    Raises ModelError if `lora.target_modules` names nothing in the model, or a layer that is not linear,
-    whose adapter could not be merged.
+    The layers are those that `lora.target_modules` names; by default all except the head. Raises ModelError
+    if `lora.target_modules` names nothing in the model, or a layer that is not linear, whose adapter could
+    not be merged.
     """
     from peft import inject_adapter_in_model
 
@@ -42,7 +43,7 @@ def add_adapters(causal_lm: Any, lora: Lora, *, seed: int) -> None:
         if not isinstance(layer.base_layer, nn.Linear | Conv1D):
             kind = type(layer.base_layer).__name__
             raise ModelError(
-                f"train.lora.target_modules: {name} ({kind}) is no linear layer; adapters go on those only"
+                f"train.lora.target_modules: {name} ({kind}) is not a linear layer, so it can have no adapter"
             )
     for name, parameter in causal_lm.named_parameters():
         parameter.requires_grad_("lora_" in name)
@@ -70,7 +71,10 @@ def _switch_adapters(causal_lm: nn.Module, *, are_off: bool) -> None:
 
 
 def merged_weights(causal_lm: nn.Module, weights: Mapping[str, Tensor], lora: Lora) -> dict[str, Tensor]:
-    """Returns the plain model's weights, W + α/r · B A, by its own names, from those of `causal_lm`."""
+    """Returns the weights with adapters merged, W + α/r · B A, by the names of the model without adapters.
+
+    `weights` are those of `causal_lm` by name, with the adapters' A and B.
+    """
     merged = {name.replace(_BASE, "."): weight for name, weight in weights.items() if "lora_" not in name}
     for name, layer in _adapted(causal_lm):
         weight_A, weight_B = (weights[f"{name}{part}weight"].float() for part in (_A, _B))

@@ -40,10 +40,10 @@ def split_rows(
     by_tokens: bool,
     world: World,
 ) -> list[list[int]]:
-    """Returns this process's rows of each forward pass, which holds at most as many tokens as
-    `micro_batch_rows` full rows.
+    """Returns the rows of each of this process's forward passes; a pass may have no rows.
 
-    Without `by_tokens` short rows count as full ones, for models that pad every text to the longest.
+    A pass has at most as many tokens as `micro_batch_rows` full rows. Without `by_tokens` short rows count as
+    full ones, for models that pad every text to the longest.
     """
     lengths = rows.row_lengths(row_indices)
     return micro_batches(

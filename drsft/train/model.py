@@ -54,8 +54,9 @@ class Traits:
 
     @classmethod
     def of(cls, causal_lm: Any) -> "Traits":
-        """Returns the traits that a trial on a few tokens shows. A model that can attend by document keeps
-        that attention.
+        """Tries the model on a few tokens and returns the traits found.
+
+        If the model can keep documents in one row apart, it is left with the attention that does so.
         """
         return cls(
             head_shape=head_shape(causal_lm),
@@ -67,7 +68,8 @@ class Traits:
 def load_model(location: str, *, dtype: torch.dtype = torch.float32) -> Any:
     """Returns the model of a folder or hub name, on the CPU; weights stored in `dtype` are memory-mapped.
 
-    Only safetensors are read, and no code of the model's repository runs. Raises ModelError.
+    Only safetensors are read, and no code of the model's repository runs. Raises ModelError if it cannot be
+    loaded.
     """
     check_location(location)
     try:
@@ -222,10 +224,10 @@ def reshard(model: nn.Module) -> None:
 
 
 def sync_gradients_now(model: nn.Module, is_last_micro_batch: bool) -> None:
-    """Sets whether the next backward reduces gradients over the world.
+    """Sets whether the next backward sums the gradients over all processes.
 
-    Small models reduce once per step. Others reduce each time, since unreduced gradients of a large model are
-    whole on every device.
+    Small models do so once per step. Others do so each time, since gradients of a large model that are not
+    yet summed are whole on every device.
     """
     if isinstance(model, FSDPModule) and not any(isinstance(m, FSDPModule) for m in _inner(model)):
         model.set_requires_gradient_sync(is_last_micro_batch)

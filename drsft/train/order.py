@@ -37,7 +37,7 @@ class RowOrder:
         return self.steps_per_epoch * self.num_epochs
 
     def rows_of(self, step: int) -> NDArray[np.int64]:
-        """Returns the rows of a step (0 … num_steps − 1), over all workers."""
+        """Returns the indices of the rows of a step (0 … num_steps − 1), over all workers."""
         epoch, place = divmod(step, self.steps_per_epoch)
         permutation = _permutation(self.num_rows, stable_seed(self.seed, "rows of epoch", str(epoch)))
         return permutation[place * self.batch_rows : (place + 1) * self.batch_rows]

@@ -100,7 +100,7 @@ class PackedRows:
         )
 
     def span(self, row: int) -> tuple[int, int]:
-        """Returns where the row's tokens begin and end."""
+        """Returns the index of a row's first token among all tokens, and that after its last token."""
         (start,), (end,) = self._bounds([row])
         return int(start), int(end)
 
@@ -116,8 +116,9 @@ class PackedRows:
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[Example]], *, seq_len: int) -> "PackedRows":
-        """Returns the given rows of examples, each of at most `seq_len` tokens, concatenated in the given
-        order.
+        """Returns the given rows of examples as packed rows, in the given order.
+
+        The examples of a row have at most `seq_len` tokens together.
         """
         documents = [document for row in rows for document in row]
         return cls(

@@ -28,9 +28,10 @@ __all__ = ["snapshot_files", "stored_snapshot", "take_snapshot"]
 
 
 def take_snapshot(training: Training, references: References, model: ScoringModel, step: int) -> References:
-    """Returns the references with the snapshot's log-probs for this step's rows.
+    """Returns `references` with log-probs of this step's rows under the snapshot, and with their median loss.
 
-    A window's first step scores them.
+    The first step of a window scores the rows of the whole window under the current model. If the objective
+    needs no snapshot, `references` are returned unchanged.
     """
     every, rows, order = _steps_per_snapshot(training), training.rows, training.order
     if every is None:
@@ -46,9 +47,9 @@ def take_snapshot(training: Training, references: References, model: ScoringMode
 
 
 def snapshot_files(training: Training, references: References, num_done: int) -> dict[str, bytes]:
-    """Returns the snapshot file of the checkpoint after `num_done` steps, by name.
+    """Returns the file, by name, that stores the snapshot in the checkpoint after `num_done` steps.
 
-    There is none if the next step begins a window.
+    Returns {} if there is no snapshot, or if the next step begins a window.
     """
     every = _steps_per_snapshot(training)
     if references.snapshot is None or every is None or num_done % every == 0:
@@ -59,9 +60,9 @@ def snapshot_files(training: Training, references: References, num_done: int) ->
 
 
 def stored_snapshot(training: Training, references: References, store: Store, step: int) -> References:
-    """Returns the references with the snapshot stored in the checkpoint of `step`, if there is one.
+    """Returns `references` with the snapshot stored in the checkpoint of `step`; unchanged if there is none.
 
-    All processes call it. Raises StorageError if the snapshot is damaged, or not of this window's rows.
+    All processes must call it. Raises StorageError if the snapshot is damaged, or belongs to other rows.
     """
     every, world = _steps_per_snapshot(training), training.world
     data = None if every is None else checkpoint.read_beside(store, SNAPSHOT, step=step, world=world)

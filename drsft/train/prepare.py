@@ -17,7 +17,10 @@ __all__ = ["prepare_model", "prepare_start"]
 
 
 def prepare_model(training: Training) -> ScoringModel:
-    """Returns the model to train, with weights in fp32."""
+    """Returns the model to train on its devices, sharded over the processes, with weights in fp32.
+
+    If the settings have `lora`, it has adapters.
+    """
     settings = training.settings
     causal_lm, traits = _stored(training)
     if settings.lora is not None:

@@ -1,8 +1,8 @@
 """Counts how likely the model finds the tokens that it trains on, before and after training.
 
 Objectives differ in where they move probability: SFT raises nearly all tokens, DFT raises some and lowers
-others (Wu et al., "On the Generalization of SFT"). The tokens of a sample of the training rows are counted,
-in bins that are equally wide in log p.
+others (Wu et al., "On the Generalization of SFT"). The loss tokens of evenly spread training rows are
+counted, in bins that are equally wide in log p.
 """
 
 import json
@@ -44,7 +44,7 @@ def note_probabilities(moment: str, training: Training, store: Store, model: Sco
 def count_probabilities(
     model: ScoringModel, rows: PackedRows, *, micro_batch_rows: int, world: World
 ) -> list[int]:
-    """Returns a histogram: the sampled rows' loss tokens by their probability under the current model."""
+    """Returns how many loss tokens of the sampled rows have a probability in each bin of LOG10_EDGES."""
     sampled = sampled_rows(rows)
     was_training = model.training
     model.eval()
@@ -56,7 +56,7 @@ def count_probabilities(
 
 
 def sampled_rows(rows: PackedRows) -> NDArray[np.int64]:
-    """Returns rows spread evenly, with about SAMPLE_TOKENS loss tokens in total.
+    """Returns the indices of evenly spread rows with about SAMPLE_TOKENS loss tokens in total.
 
     Returns all rows if they have fewer.
     """

@@ -42,7 +42,8 @@ def gather_references(training: Training, model: ScoringModel, store: Store | No
     update.
 
     `store` caches the start's log-probs for the other jobs that train on the same rows. With adapters, which
-    can be switched off, no frozen copy of the model is needed.
+    can be switched off, no frozen copy of the model is needed. If the objective compares two passes, it
+    switches off all random draws of `model`.
     """
     needs = training.objective.needs
     start = start_model = None

@@ -41,7 +41,7 @@ class Places:
         return int(self.edges[-1])
 
     def loss_tokens(self, rows: PackedRows, row_indices: Rows) -> Tensor:
-        """Returns the indices of the loss tokens of some of these rows, row after row, in order."""
+        """Returns the indices of the loss tokens of some of these rows among the T tokens, row after row."""
         found = [np.zeros(0, dtype=np.int64)]
         for row in row_indices:
             start, end = rows.span(int(row))
@@ -67,7 +67,10 @@ class Scores:
 def score(
     model: ScoringModel, rows: PackedRows, row_indices: Rows, *, micro_batch_rows: int, world: World
 ) -> Scores:
-    """Returns the scores of some rows under the current model; all processes call it and share the work."""
+    """Returns the log-probs of the loss tokens of some rows under the current model.
+
+    All processes must call it and share the work.
+    """
     places = Places.of(rows, row_indices)
     scores_2T = torch.zeros(2, places.num_tokens, dtype=torch.float32, device=world.device)
     request = LossRequest(num_loss_tokens=1, objective=Sft())

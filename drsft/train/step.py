@@ -48,7 +48,8 @@ def train_step(
 ) -> dict[str, float]:
     """Makes one update from the rows of `step` and returns its metrics.
 
-    The gradient is the same for any world and micro-batch size.
+    The gradient is the same for any number of processes and any micro-batch size. Raises StageError if the
+    loss or the gradient is not finite.
     """
     started_s = time.perf_counter()
     settings, arm, order = training.settings, training.job.arm, training.order
@@ -103,7 +104,7 @@ def accumulate_gradient(
 ) -> tuple[Tensor, float]:
     """Adds the gradient of the weighted loss over `row_indices` to the model's gradients.
 
-    Returns `token_sums` and the gradient's norm, both over the world.
+    Returns `token_sums` and the gradient's norm, both over all processes.
     """
     # Every process holds all rows, so the world's count needs no exchange.
     num_loss_tokens = rows.loss_weight(row_indices, thought_weight=train.thought_weight)

@@ -29,7 +29,7 @@ class Tracker(Protocol):
 def open_trackers(
     names: Sequence[TrackerName], store: Store, *, run: str, job: str, first_step: int
 ) -> list[Tracker]:
-    """Returns the trackers of one job, named `job` within `run`.
+    """Returns the trackers of one job, which call it `job` and group it under `run`.
 
     A tracker that already has a job of this name resumes it. Raises SetupError if a library is missing.
     """

@@ -35,7 +35,10 @@ class World:
         return cls(rank=dist.get_rank(), size=dist.get_world_size(), device=device)
 
     def ensure_process_group(self) -> None:
-        """Starts a group of one if there is none: FSDP needs a group even for mixed precision alone."""
+        """Starts a process group of this process alone if there is no group.
+
+        FSDP needs one even for mixed precision alone.
+        """
         if not dist.is_initialized():
             backend = "nccl" if self.device.type == "cuda" else "gloo"
             store = dist.HashStore()  # type: ignore[attr-defined]
@@ -52,7 +55,7 @@ class World:
         return values
 
     def from_first(self, value: T) -> T:
-        """Returns the first process's value on all processes."""
+        """Returns the first process's `value` on all processes; the values of the others are ignored."""
         if self.size == 1:
             return value
         box = [value]

@@ -107,8 +107,8 @@ def test_a_rounds_name_says_what_it_depends_on_and_no_more() -> None:
     ("overrides", "said"),
     [
         (("rounds=0",), "rounds"),
-        (("rounds=two",), "rounds: give how many, or keys such as count and arm, not 'two'"),
-        (("rounds.arm=sft",), "rounds.arm 'sft' is no arm with data: rewritten (dr+dft, dr+sft)"),
+        (("rounds=two",), "rounds: expected the number of rounds, or keys such as count and arm, got 'two'"),
+        (("rounds.arm=sft",), "rounds.arm 'sft' is not an arm with data: rewritten (dr+dft, dr+sft)"),
         (("rounds=2", "train.arms=[{name: sft, data: expert}]"), "rounds need an arm"),
         (("rounds.start_from=middle",), "rounds.start_from"),
     ],

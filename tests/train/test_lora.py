@@ -80,8 +80,8 @@ def test_merged_weights_are_those_of_pefts_own_merge(family: str, location: str)
 @pytest.mark.parametrize(
     ("modules", "message"),
     [
-        (("wte",), r"wte \(Embedding\) is no linear layer"),
-        (("c_attn", "wpe"), r"wpe \(Embedding\) is no linear layer"),
+        (("wte",), r"wte \(Embedding\) is not a linear layer"),
+        (("c_attn", "wpe"), r"wpe \(Embedding\) is not a linear layer"),
         (("q_proj",), "not found"),
     ],
 )
