@@ -68,7 +68,7 @@ def _read(path: Path) -> Any:
     try:
         return read_yaml(data.decode("utf-8"))
     except (NotYamlError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from error
+        raise ConfigError(f"{path}: the file is not YAML: {error}") from error
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
@@ -117,7 +117,7 @@ def _describe(error: ErrorDetails, tree: Mapping[str, Any], schema: type[BaseMod
         case "extra_forbidden":
             return f"{key}: unknown key{_suggestion(str(error['loc'][-1]), schema)}"
         case "missing":
-            return f"{key}: missing, and it has no default"
+            return f"{key}: the key is missing, and it has no default"
         case "value_error":
             return f"{key}: {error['msg'].removeprefix('Value error, ')}"
         case "int_parsing" | "float_parsing" | "bool_parsing":

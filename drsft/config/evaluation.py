@@ -121,5 +121,5 @@ class Evaluate(Frozen):
 
 def _with_question(prompt: str | None) -> str | None:
     if prompt is not None and "{question}" not in prompt:
-        raise ValueError("must contain {question}")
+        raise ValueError("the prompt must contain {question}, which the question replaces")
     return prompt

@@ -147,5 +147,5 @@ class Hinted(SamplingPhase):
     @model_validator(mode="after")
     def has_placeholders(self) -> "Hinted":
         if "{question}" not in self.prompt or "{demonstration}" not in self.prompt:
-            raise ValueError("prompt must contain {question} and {demonstration}")
+            raise ValueError("the prompt must contain {question} and {demonstration}")
         return self

@@ -194,15 +194,18 @@ class Rewrite(Frozen):
     @model_validator(mode="after")
     def beside_is_not_twice(self) -> "Rewrite":
         if self.hinted_beside and self.method != "guided":
-            raise ValueError(f"hinted_beside is for method: guided; {self.method} decodes with a hint anyway")
+            raise ValueError(
+                f"hinted_beside: true is for method: guided only, since {self.method} uses Hinted Decoding itself; "
+                "leave hinted_beside out"
+            )
         return self
 
     @model_validator(mode="after")
     def shown_teachers_are_of_use(self) -> "Rewrite":
         if self.guided.num_samples == 0 and any(teacher.use == "guide" for teacher in self.teachers):
             raise ValueError(
-                "teachers: use: guide shows a solution to the target in the guided phase, which "
-                "guided.num_samples: 0 switches off; set use: direct"
+                "a teacher with use: guide needs the guided phase, which guided.num_samples: 0 switches off; "
+                "set use: direct, or let the guided phase draw samples"
             )
         return self
 

@@ -102,7 +102,8 @@ class Resources(Frozen):
     def workers_are_a_range(self) -> "Resources":
         if self.max_train_workers is not None and self.max_train_workers < (self.train_workers or 1):
             raise ValueError(
-                f"max_train_workers ({self.max_train_workers}) is below train_workers ({self.train_workers})"
+                f"max_train_workers ({self.max_train_workers}) must be at least train_workers "
+                f"({self.train_workers or 1})"
             )
         return self
 
@@ -165,13 +166,18 @@ class RunConfig(Frozen):
     @model_validator(mode="after")
     def has_a_judge(self) -> "RunConfig":
         if self.problems.kind == "judge" and self.rewrite.verification.judge is None:
-            raise ValueError("problems.kind is judge; set rewrite.verification.judge: {model: …, url: …}")
+            raise ValueError(
+                "problems.kind: judge needs a judging model; set rewrite.verification.judge: {model: …, url: …}"
+            )
         return self
 
     @model_validator(mode="after")
     def has_benchmarks_to_decontaminate_against(self) -> "RunConfig":
         if self.problems.decontaminate and not self.evaluate.benchmarks:
-            raise ValueError("problems.decontaminate is set, but evaluate.benchmarks names no benchmark")
+            raise ValueError(
+                "problems.decontaminate is set, but evaluate.benchmarks names no benchmark; name one there, or "
+                "leave decontaminate out"
+            )
         return self
 
     @model_validator(mode="after")

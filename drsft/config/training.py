@@ -147,7 +147,7 @@ class Train(Frozen):
             return given
         if given.keys() != {"data", "objectives"} or not all(isinstance(v, list) for v in given.values()):
             raise ValueError(
-                "give a list of arms, or {data: […], objectives: […]} for each objective on each data"
+                "expected a list of arms, or {data: […], objectives: […]} for each objective on each data view"
             )
         return _arms_of_matrix(**given)
 
@@ -177,7 +177,7 @@ class Train(Frozen):
     @model_validator(mode="after")
     def best_can_be_told(self) -> "Train":
         if self.export == "best" and not self.validation_share:
-            raise ValueError("export: best needs validation_share above 0 to tell which is best")
+            raise ValueError("export: best needs a validation_share above 0, to find the best checkpoint")
         return self
 
     @model_serializer(mode="wrap")

@@ -53,8 +53,8 @@ def paired_difference(
     first_SPK, second_SPK = checked_outcomes(first), checked_outcomes(second)
     if first_SPK.shape[1] != second_SPK.shape[1]:
         raise ValueError(
-            f"the models were asked {first_SPK.shape[1]} and {second_SPK.shape[1]} problems; "
-            "a paired difference needs the same ones"
+            f"the models have samples of {first_SPK.shape[1]} and {second_SPK.shape[1]} problems; "
+            "a paired difference needs the same problems"
         )
     first_P, second_P = first_SPK.mean(axis=(0, 2)), second_SPK.mean(axis=(0, 2))
     rng = np.random.default_rng(seed)

@@ -61,5 +61,7 @@ def read_plans(run: Run) -> dict[str, Plan]:
     plans = {one.name: run.benchmark_plan(one) for one in run.config.evaluate.benchmarks}
     unplanned = [name for name, plan in plans.items() if plan is None]
     if unplanned:
-        raise StorageError(f"{run.url} has no problems of {', '.join(unplanned)} yet; run drsft evaluate")
+        raise StorageError(
+            f"{run.url} has no stored problems of {', '.join(unplanned)} yet; run drsft evaluate"
+        )
     return {name: plan for name, plan in plans.items() if plan is not None}

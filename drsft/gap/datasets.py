@@ -63,7 +63,7 @@ def read_texts(
             return
     if not num_usable:
         raise InputError(
-            f"{reading.first or f'{problems.path} holds no rows'}; none of {reading.num_read} rows was "
+            f"{reading.first or f'{problems.path} has no rows'}; none of {reading.num_read} rows was "
             "usable (a row needs problem, prompt or messages, and completion or solution)"
         )
 

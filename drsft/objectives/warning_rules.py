@@ -34,13 +34,13 @@ RULES = (
         name="weights vanish",
         metric="mean_weight",
         is_broken=lambda first, last: 0 <= last < 0.01,
-        advice="hardly anything is learnt; the text is too unlikely to the model for this objective",
+        advice="hardly anything is learnt, since the text is too unlikely for this objective; use sft",
     ),
     Rule(
         name="entropy collapses",
         metric="entropy",
         is_broken=lambda first, last: last < first / 2,
-        advice="it has halved: the model sharpens and pass@k may fall; train less, or use asft",
+        advice="the entropy has halved and pass@k may fall; train for fewer epochs, or use asft",
     ),
     Rule(
         name="tokens become less likely",
@@ -64,7 +64,7 @@ RULES = (
         name="limits decide",
         metric="clip_share",
         is_broken=lambda first, last: last > 0.5,
-        advice="more than half of the weights are at a limit of the objective, or of its guards",
+        advice="more than half of the weights are at a limit of the objective or guards; widen these limits",
     ),
     Rule(
         name="the gradient explodes",

@@ -212,5 +212,5 @@ def _nowhere(logp_N: Tensor) -> Tensor:
 
 def _needed(value: N | None, what: str) -> N:
     if value is None:
-        raise ValueError(f"this objective needs {what}")
+        raise ValueError(f"this objective needs {what}, but got None")
     return value

@@ -190,7 +190,7 @@ def best_fit(lengths: Sequence[int], *, capacity: int) -> list[list[int]]:
     rooms: list[tuple[int, int]] = []  # (room left, bin), sorted: the first that is large enough fits best
     for index, length in enumerate(lengths):
         if not 0 < length <= capacity:
-            raise ValueError(f"the text at index {index} has {length} tokens; a row takes 1 to {capacity}")
+            raise ValueError(f"the text at index {index} has {length} tokens; a row can have 1 to {capacity}")
         place = bisect_left(rooms, (length, 0))
         if place == len(rooms):
             bins.append([])

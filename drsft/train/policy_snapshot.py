@@ -73,9 +73,11 @@ def stored_snapshot(training: Training, references: References, store: Store, st
     try:
         kept_T = np.load(BytesIO(data), allow_pickle=False)
     except (EOFError, OSError, ValueError) as error:
-        raise StorageError(f"{which} cannot be read; remove it") from error
+        raise StorageError(
+            f"{which} cannot be read; remove this file, and a new snapshot is taken"
+        ) from error
     if kept_T.shape != (places.num_tokens,) or kept_T.dtype != np.float32:
-        raise StorageError(f"{which} belongs to other rows; remove it")
+        raise StorageError(f"{which} belongs to other rows; remove this file, and a new snapshot is taken")
     logprobs_T = torch.from_numpy(kept_T).to(world.device)
     return replace(references, snapshot=Scores(places=places, logprobs_T=logprobs_T))
 
