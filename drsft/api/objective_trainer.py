@@ -171,8 +171,8 @@ class _ObjectiveLoss:
         }
         if found := [name for name, is_used in where.items() if is_used]:
             raise ConfigError(
-                f"objective_trainer: {found[0]} is not supported, only one process or DDP; to shard the model, "
-                "use drsft train"
+                f"objective_trainer: {found[0]} is not supported, only one process or DDP; to shard the "
+                "model, use drsft train"
             )
 
 

@@ -195,7 +195,7 @@ class Rewrite(Frozen):
     def beside_is_not_twice(self) -> "Rewrite":
         if self.hinted_beside and self.method != "guided":
             raise ValueError(
-                f"hinted_beside: true is for method: guided only, since {self.method} uses Hinted Decoding itself; "
+                f"hinted_beside: true is for method: guided only; {self.method} uses Hinted Decoding itself: "
                 "leave hinted_beside out"
             )
         return self

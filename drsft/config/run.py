@@ -167,7 +167,7 @@ class RunConfig(Frozen):
     def has_a_judge(self) -> "RunConfig":
         if self.problems.kind == "judge" and self.rewrite.verification.judge is None:
             raise ValueError(
-                "problems.kind: judge needs a judging model; set rewrite.verification.judge: {model: …, url: …}"
+                "problems.kind: judge needs a model; set rewrite.verification.judge: {model: …, url: …}"
             )
         return self
 
@@ -175,8 +175,8 @@ class RunConfig(Frozen):
     def has_benchmarks_to_decontaminate_against(self) -> "RunConfig":
         if self.problems.decontaminate and not self.evaluate.benchmarks:
             raise ValueError(
-                "problems.decontaminate is set, but evaluate.benchmarks names no benchmark; name one there, or "
-                "leave decontaminate out"
+                "problems.decontaminate is set, but evaluate.benchmarks names no benchmark; name one there, "
+                "or leave decontaminate out"
             )
         return self
 

@@ -147,7 +147,7 @@ class Train(Frozen):
             return given
         if given.keys() != {"data", "objectives"} or not all(isinstance(v, list) for v in given.values()):
             raise ValueError(
-                "expected a list of arms, or {data: […], objectives: […]} for each objective on each data view"
+                "expected a list of arms, or {data: […], objectives: […]} for each objective on each view"
             )
         return _arms_of_matrix(**given)
 

@@ -45,7 +45,8 @@ def _check(shape: AttentionShape, device: torch.device, dtype: torch.dtype, mode
     if not errors[largest] <= LIMIT:
         raise ModelError(
             f"target.model {model!r}: the attention on {device} in {dtype} is off by {errors[largest]:.1e} "
-            f"in {largest} ({shape}), relative to fp32; at most {LIMIT:g} is rounding; set target.dtype: float32"
+            f"in {largest} ({shape}), relative to fp32; at most {LIMIT:g} is rounding; "
+            "set target.dtype: float32"
         )
 
 

@@ -76,10 +76,14 @@ def _why_empty(encoding: Encoding, data: DataView, seq_len: int) -> str:
     if encoding.num_without_answer:
         return (
             f"no {data} text that fits train.seq_len = {seq_len} has an answer behind its thought "
-            f"({encoding.num_without_answer} have none); set train.thoughts: keep, or leave out arms with this data"
+            f"({encoding.num_without_answer} have none); set train.thoughts: keep, or leave "
+            "out arms with this data"
         )
     if encoding.num_too_long:
-        return f"no record fits train.seq_len = {seq_len} tokens ({encoding.num_too_long} are longer); raise train.seq_len"
+        return (
+            f"no record fits train.seq_len = {seq_len} tokens ({encoding.num_too_long} are longer); "
+            "raise train.seq_len"
+        )
     return f"there is no {data} data to train on: no sample was accepted; leave out arms with this data"
 
 
@@ -93,8 +97,8 @@ def _split(examples: list[Example], validation_share: float) -> tuple[list[Examp
     held_out = [example for example in examples if is_held_out(example)]
     if not learnt or (validation_share and not held_out):
         raise StageError(
-            f"with train.validation_share = {validation_share}, {len(held_out)} of {len(examples)} texts are held "
-            "out; at least one must be held out and one trained on: change it or add problems"
+            f"with train.validation_share = {validation_share}, {len(held_out)} of {len(examples)} texts are "
+            "held out; at least one must be held out and one trained on: change it or add problems"
         )
     return learnt, held_out
 

@@ -65,7 +65,7 @@ def test_a_mistake_is_one_line_that_names_the_key(
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("name: x\nproblems: {path: p}\n")
-    with pytest.raises(ConfigError, match="target: missing"):
+    with pytest.raises(ConfigError, match="target: the key is missing"):
         load_config(path)
 
 

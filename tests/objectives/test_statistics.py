@@ -45,7 +45,7 @@ def test_the_likeliest_token_is_known_by_its_log_prob() -> None:
     got = token_statistics(hidden_ND, head, labels_N, chunk_tokens=5)
     torch.testing.assert_close(got.top_logprobs_N, logp_TV.amax(-1), rtol=0, atol=1e-12)
     assert got.is_top_N.tolist() == (labels_N == logp_TV.argmax(-1)).tolist()
-    with pytest.raises(ValueError, match="greedy choice"):
+    with pytest.raises(ValueError, match="is_top_N needs top_logprobs_N"):
         _ = got._replace(top_logprobs_N=None).is_top_N
 
 
