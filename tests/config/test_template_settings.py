@@ -62,7 +62,7 @@ def test_a_run_is_named_by_what_a_template_says_and_not_by_where_it_lies(
             "target.chat_template_kwargs={messages: []}",
             "target.chat_template_kwargs: 'messages' cannot be set",
         ),
-        ("target.thought={open: x}", "target.thought.close: missing"),
+        ("target.thought={open: x}", "target.thought.close: the key is missing"),
         ("target.date=tomorrow", "target.date: "),
     ],
 )
