@@ -39,7 +39,9 @@ __all__ = [
 
 
 class Outcome(StrEnum):
-    """A verifier's finding. Only CORRECT is ever trained on; a verifier's failure is UNJUDGED."""
+    """A verifier's finding. Samples are trained on only if they are CORRECT; a verifier's failure is
+    UNJUDGED.
+    """
 
     CORRECT = "correct"
     WRONG = "wrong"
@@ -60,7 +62,9 @@ class Source(StrEnum):
 
 
 class Phase(StrEnum):
-    """A part of the cascade; each has its own prompt. The order is that in which they may run."""
+    """A part of the cascade, which rewrites a problem; each has its own prompt. They may run in this
+    order.
+    """
 
     SELF_ALIGN = "self_align"  # the plain prompt
     GUIDED = "guided"  # the demonstration or the answer in view
@@ -160,7 +164,7 @@ class Problem:
 
     @property
     def question_by_role(self) -> str:
-        """The question; in a conversation after all earlier turns, each under its role."""
+        """The question; if there are earlier turns, these and the question, each under its role."""
         if not self.earlier:
             return self.question
         turns = (*self.earlier, Message(role="user", content=self.question))

@@ -1,4 +1,6 @@
-"""`drsft.rewrite`: a run's cascade on problems in memory, with an engine in this process and no cluster."""
+"""`drsft.rewrite`: rewrites problems in memory as a run does, with an engine in this process and no
+cluster.
+"""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence

@@ -14,9 +14,9 @@ Section = TypeVar("Section", bound=Frozen)
 
 
 def section_of(schema: type[Section], given: Section | Mapping[str, Any] | None, *, source: str) -> Section:
-    """Returns `given` as a section of the configuration.
+    """Returns `given` as settings of the class `schema`; None stands for all defaults.
 
-    Raises ConfigError, whose line begins with `source`.
+    Raises ConfigError with one line for each wrong key. These lines begin with `source`.
     """
     if isinstance(given, schema):
         return given
@@ -26,7 +26,7 @@ def section_of(schema: type[Section], given: Section | Mapping[str, Any] | None,
 def target_of(model: str | Target) -> Target:
     """Returns `model` as a Target.
 
-    For a bare model name, `max_model_len` is what the model supports, up to the default.
+    For a bare model name, `max_model_len` is the default, or what the model supports if that is less.
     """
     if isinstance(model, Target):
         return model
@@ -38,7 +38,8 @@ def target_of(model: str | Target) -> Target:
 def arm_of(
     objective: str | Mapping[str, Any] | Objective, guards: Mapping[str, Any] | Guards | None, *, source: str
 ) -> Arm:
-    """Returns an arm with `objective` (its kind, its keys or itself) and `guards`.
+    """Returns an arm with `objective`, which is given as its kind, its keys or its settings, and with
+    `guards`.
 
     Raises ConfigError as `section_of` does.
     """

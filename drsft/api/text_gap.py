@@ -25,7 +25,7 @@ def gap(
     *,
     columns: Columns | Mapping[str, Any] | None = None,
 ) -> GapReport:
-    """Returns how likely each group of texts is to `model`, which texts are far out, and what to train with.
+    """Returns how likely groups of texts are to `model`, the outliers, and the objective to train with.
 
     A row is a record, or a mapping with a prompt and a text in the usual spellings: `prompt` and
     `completion`, `messages`, or problem and solution (docs/gap.md); `columns` is the section

@@ -1,4 +1,4 @@
-"""Lists the benchmarks known by name: where the hub has them, their columns, verifier and prompt.
+"""Lists the benchmarks known by name: their place on the Hugging Face hub, columns, verifier and prompt.
 
 A configuration's own keys override these defaults. Each benchmark's columns are those on the hub first, then
 the usual names of a local copy (`problem`, `answer`), so that for a machine without a network

@@ -8,7 +8,7 @@ __all__ = ["SamplingPhase"]
 
 
 class SamplingPhase(Frozen):
-    """One phase of the cascade; `num_samples: 0` leaves the phase out."""
+    """Settings of one phase of the cascade; `num_samples: 0` leaves the phase out."""
 
     num_samples: int = Field(10, ge=0, description="the most samples of a problem")
     wave_size: int = Field(

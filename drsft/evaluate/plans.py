@@ -48,7 +48,9 @@ def plan_benchmarks(run: Run, prompter: Prompter) -> dict[str, Plan]:
 
 
 def missing_shards(run: Run, model: EvaluatedModel, plans: Mapping[str, Plan]) -> list[tuple[Benchmark, str]]:
-    """Returns the shards for which the model's samples are not committed yet; `plans` is by benchmark."""
+    """Returns each benchmark's shards for which the model has no committed samples; `plans` is by benchmark
+    name.
+    """
     missing = []
     for benchmark in run.config.evaluate.benchmarks:
         done = run.samples(model, benchmark).done()

@@ -37,7 +37,7 @@ class Evaluation:
     def sampling(self, problem: Problem) -> Sampling:
         """Returns a problem's sampling settings.
 
-        Its seeds do not depend on the model, so models are paired.
+        The seeds depend on the problem and not on the model, so that models can be compared in pairs.
         """
         return Sampling(
             num_samples=self.protocol.num_samples,

@@ -48,7 +48,8 @@ def refusal(gap_filter: GapFilter, *, mean_logprob: float, mean_phi: float) -> s
 def filter_records(
     records: pa.Table, scores: pa.Table, gap_filter: GapFilter, *, data: DataView
 ) -> tuple[pa.Table, FilterCounts]:
-    """Returns the records without the `data` view's texts that `gap_filter` leaves out, and counts of both.
+    """Returns the records without the `data` view's texts that `gap_filter` leaves out, and counts of the
+    texts.
 
     `scores` has ROW_COLUMNS. A problem with several kept texts loses the filtered ones only; one whose every
     text is filtered loses its row. Raises KeyError for a text that was not scored.

@@ -110,14 +110,16 @@ _ADAPTER = TypeAdapter(GapReport)
 
 
 def read_gap_report(store: Store, folder: GapFolder = GAP) -> GapReport | None:
-    """Returns the report on the run's own texts or on those of `folder`; None before the gap stage."""
+    """Returns the stored report on the run's own texts, or on those of `folder`; None if there is none
+    yet.
+    """
     if not store.exists(folder.report):
         return None
     return GapReport.from_json(store.read(folder.report).decode())
 
 
 def gap_report(*, model: str, rows: pa.Table, heat_maps: tuple[HeatMap, ...] = ()) -> GapReport:
-    """Returns the report from the `row_columns` of all scored texts.
+    """Returns the gap report on scored texts, computed from their per-text numbers (`row_columns`).
 
     Heat maps need the tokens, so the caller makes them.
     """
@@ -179,7 +181,7 @@ def rows_to_show(rows: pa.Table) -> list[ShownRow]:
 def heat_maps_of_shown(
     shown: Sequence[ShownRow], scored: Sequence[Mapping[str, Any]], decode: Callable[[list[int]], str]
 ) -> tuple[HeatMap, ...]:
-    """Returns the heat maps of the `rows_to_show`.
+    """Returns the heat maps of `shown`, the texts that `rows_to_show` chose.
 
     `scored` has these rows, perhaps among others, with all of SCORE_SCHEMA.
     """
@@ -188,9 +190,9 @@ def heat_maps_of_shown(
 
 
 def heat_map(row: ShownRow, scored: Mapping[str, Any], decode: Callable[[list[int]], str]) -> HeatMap:
-    """Returns the heat map of `row`.
+    """Returns the heat map of `row`: each token of the text with its log-prob and entropy.
 
-    `scored` is its scores with all of SCORE_SCHEMA, `decode` as for `token_texts`.
+    `scored` is the row's scores with all of SCORE_SCHEMA, `decode` as for `token_texts`.
     """
     columns = zip(
         token_texts(scored["completion_ids"], decode), scored["logprobs"], scored["entropy"], strict=True

@@ -111,7 +111,7 @@ SCORE_SCHEMA = pa.schema(
 
 
 def scores_of(store: Store, folder: GapFolder = GAP) -> ShardSet:
-    """Returns the stored scores of the run's own texts, or of the texts of `folder`."""
+    """Returns the shards with the stored scores of the run's own texts, or of the texts of `folder`."""
     return ShardSet(store, folder.scores(ROW_COLUMNS))
 
 

@@ -47,8 +47,7 @@ def _compiled_on_cuda(function: Callable[P, R]) -> Callable[P, R]:
 def softmax_statistics(
     logits_CV: Tensor, labels_C: Tensor, *, entropy_epsilon: float = 0.0
 ) -> SoftmaxStatistics:
-    """Returns the labels' log p, the entropies H = −Σ p log(p + epsilon), the logsumexps and the largest log
-    p.
+    """Returns the labels' log p, the entropies −Σ p log(p + epsilon), the logsumexps and the largest log p.
 
     Logits must be finite.
     """

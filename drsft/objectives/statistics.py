@@ -141,8 +141,8 @@ def _cpu_chunk_tokens(row_bytes: int) -> int:
 
 
 def row_slices(logits_CV: Tensor) -> Iterator[slice]:
-    """Yields slices of a chunk's rows to process together: on a GPU all rows, on a CPU about 2 MiB of
-    them.
+    """Yields slices of a chunk's rows to process together: all rows on a GPU, about 2 MiB of them on a
+    CPU.
     """
     num_rows, vocab_size = logits_CV.shape
     size = max(num_rows, 1)

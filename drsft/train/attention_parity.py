@@ -24,8 +24,9 @@ Attend = Callable[..., tuple[Tensor, None]]
 def check_attention(
     shapes: Iterable[AttentionShape], device: torch.device, dtype: torch.dtype, *, model: str
 ) -> None:
-    """Raises ModelError if the attention on this device differs from that in fp32, computed document by
-    document.
+    """Raises ModelError if the attention does not run on this device, or is off by more than rounding.
+
+    It is compared with attention in fp32, computed document by document.
     """
     for shape in shapes:
         _check(shape, device, dtype, model)

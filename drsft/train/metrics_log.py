@@ -13,7 +13,7 @@ __all__ = ["MetricsLog"]
 
 
 class MetricsLog:
-    """Collects every step's metrics; the first process writes them."""
+    """Collects every step's metrics; the first process writes them to the store."""
 
     def __init__(
         self, store: Store, *, first_step: int, world: World, trackers: Sequence[Tracker] = ()

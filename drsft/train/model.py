@@ -192,10 +192,12 @@ def _disable_dropout(owner: Any) -> None:
 def shard(
     model: ScoringModel, world: World, *, compute_dtype: torch.dtype, by_block: bool | None = None
 ) -> None:
-    """Shards parameters, gradients and optimiser state over the world (FSDP2): each block, then the root.
+    """Shards parameters, gradients and optimiser state over all processes by FSDP2: each block, then the
+    root.
 
     Gradients are summed, not averaged: the loss is divided by the step's token count already. Master weights
-    stay fp32; all compute in `compute_dtype` and reduce in fp32. `by_block=False` makes the model one unit.
+    stay fp32; all compute in `compute_dtype` and reduce in fp32. With `by_block=False` the model is one unit;
+    None decides by the model's size.
     """
     if by_block is None:
         by_block = sum(parameter.numel() for parameter in model.parameters()) > SMALL_MODEL_PARAMETERS

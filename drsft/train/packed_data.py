@@ -34,7 +34,8 @@ def pack_data(
     *,
     thought_length: ThoughtLength | None = None,
 ) -> None:
-    """Writes the packed rows of a data view, then their counts as the commit; does nothing if committed.
+    """Writes the packed rows of a data view, then their counts as the commit; does nothing if there is a
+    commit.
 
     `thought_length` finds thoughts; None if the target has none. Raises StageError if nothing is left to
     train on.

@@ -28,7 +28,7 @@ class World:
 
     @classmethod
     def current(cls, device: torch.device | None = None) -> "World":
-        """Returns the world of the default process group, or a world of one."""
+        """Returns the world of the default process group; without a group, that of this process alone."""
         device = device or torch.device("cpu")
         if not dist.is_initialized():
             return cls(device=device)
