@@ -75,7 +75,7 @@ def test_it_works_where_an_event_loop_runs_as_in_a_notebook() -> None:
         ),
         (
             {**ROWS[0], "problem": "so many " * 600},
-            r"^problems\[1\]: \d+ tokens .*more than max_model_len: 512",
+            r"^problems\[1\]: the problem and its solution have \d+ tokens, more than max_model_len \(512\)",
         ),
     ],
 )
