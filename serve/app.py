@@ -57,7 +57,10 @@ class Engine:
     async def stream(
         self, prompt_ids: list[int], sampling: Sampling
     ) -> AsyncIterator[tuple[Told, list[Completion] | None]]:
-        """Yields pairs: (new tokens, None) as tokens arrive, and last (…, all completions)."""
+        """Yields (new tokens, None) as tokens arrive, and last (the remaining tokens, all completions).
+
+        New tokens are pairs of a sample's index and its new token ids.
+        """
         told: Told = []
         news = asyncio.Event()
 
@@ -84,7 +87,7 @@ class Engine:
         return self._policy.num_pending
 
     async def check_health(self) -> None:
-        """Raises if the engine is dead, so that Serve replaces a replica that would still accept requests."""
+        """Raises StageError if the engine is dead or stuck, so that Serve replaces this replica."""
         self._policy.check(max_silence_s=MAX_SILENCE_S)
 
 
@@ -106,7 +109,7 @@ class Scorer:
 
 
 def service_verifier(config: ServeConfig) -> VerifierPool:
-    """Returns the verifier pool of one ingress replica, by `rewrite.verification` as in the batch job."""
+    """Starts the verifier processes of one ingress replica, with the settings in `rewrite.verification`."""
     return VerifierPool.from_config(config.rewrite.verification, num_workers=config.verify_workers)
 
 
@@ -130,7 +133,7 @@ class Ingress:
         )
 
     async def close(self) -> int:
-        """Starts draining; returns the number of requests in flight."""
+        """Rejects new requests from now on (the replica drains); returns the number of requests in flight."""
         return self._backend.gate.close()
 
     def __serve_build_asgi_app__(self) -> Any:
@@ -166,7 +169,10 @@ def _gpus(num_gpus: float) -> dict[str, float]:
 
 
 def build_app(config: ServeConfig) -> Application:
-    """Returns the application for a configuration; Serve validates `args` of serve.yaml into it."""
+    """Returns the Ray Serve application: ingress, engines and, with `score_phi`, a scorer.
+
+    Serve makes `config` from the `args` of serve.yaml. Raises ConfigError for settings that cannot work.
+    """
     if config.traces is not None:
         check_can_export()
     target = config.target

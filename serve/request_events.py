@@ -45,8 +45,8 @@ class _PartTexts:
 class RequestEvents(NoEvents):
     """Sends the events of one request's cascade to a listener, if there is one, and measures its times.
 
-    `sampling_s` counts while at least one sample is in an engine; `verifying_s` counts from the end of a
-    sample to its verdict, summed over samples.
+    `sampling_s` is the time while at least one sample was in an engine; `verifying_s` is the time from the
+    end of a sample to its verdict, summed over samples. Both are in seconds.
     """
 
     def __init__(

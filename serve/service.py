@@ -49,7 +49,7 @@ class Unacceptable(Exception):  # noqa: N818 - a response, not an error
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A checked request, ready to run."""
+    """A request that passed all checks, with its problem, recipe and limits: what `rewrite` needs."""
 
     request: RewriteRequest
     problem: Problem
@@ -95,7 +95,8 @@ class RewriteService:
         if num_plain_tokens >= recipe.max_model_len:
             raise Unacceptable(
                 asked,
-                f"{num_plain_tokens} tokens leave no room for a solution in {recipe.max_model_len}",
+                f"the prompt has {num_plain_tokens} tokens, which leaves no room for a solution: the model "
+                f"takes {recipe.max_model_len} tokens in all",
             )
         num_prompt_tokens = max(num_plain_tokens, self._num_guided_tokens(problem, recipe))
         num_scored_tokens = self._num_scored_tokens(problem, recipe, num_plain_tokens) if request.phi else 0
@@ -112,8 +113,10 @@ class RewriteService:
     async def rewrite(
         self, plan: Plan, *, request_id: str, listener: Listener | None = None, budget: TokenBudget
     ) -> RewriteResult:
-        """Returns the result of a plan; `budget` counts all sampled tokens, also those of a request that
-        fails.
+        """Runs the cascade for a checked request and returns the result.
+
+        `listener` is called with each event. `budget` counts the sampled tokens, so that they are known even
+        if the request fails.
         """
         started_s = time.perf_counter()
         events = RequestEvents(self._prompter.decode, listener, part_stream=self._prompter.part_stream)
@@ -176,7 +179,7 @@ class RewriteService:
     def _check_length(self, field: str, text: str, limit: int | None = None) -> None:
         limit = self._config.limits.problem_chars if limit is None else limit
         if len(text) > limit:
-            raise Unacceptable(field, f"{len(text)} characters; at most {limit}")
+            raise Unacceptable(field, f"the text has {len(text)} characters; at most {limit} are allowed")
 
     def _num_guided_tokens(self, problem: Problem, recipe: Recipe) -> int:
         """Returns the length of the guided prompt; 0 where it is never sent to an engine."""
@@ -201,8 +204,8 @@ class RewriteService:
             if num_plain_tokens + num_expert > recipe.max_model_len:
                 raise Unacceptable(
                     "expert_solution",
-                    f"{num_plain_tokens + num_expert} tokens together with the problem; phi is scored over "
-                    f"{recipe.max_model_len} at most",
+                    f"the problem and this solution have {num_plain_tokens + num_expert} tokens together; "
+                    f"with phi, at most {recipe.max_model_len} are allowed",
                 )
             num_kept = max(num_kept, num_expert)
         return num_plain_tokens + num_kept
@@ -214,14 +217,14 @@ class RewriteService:
         if request.kind == "code" and not self._config.verify_code:
             raise Unacceptable("kind", "this service does not judge programs")
         if request.phi and self._scorer is None:
-            raise Unacceptable("phi", "this service has no scorer")
+            raise Unacceptable("phi", "this service does not score phi; leave phi out")
         recipe = request.recipe
         for field in ("self_align_samples", "guided_samples"):
             if (getattr(recipe, field) or 0) > limits.num_samples:
-                raise Unacceptable(f"recipe.{field}", f"at most {limits.num_samples} samples")
+                raise Unacceptable(f"recipe.{field}", f"at most {limits.num_samples} samples are allowed")
         most = max(self._config.rewrite.self_align.max_tokens, self._config.rewrite.guided.max_tokens)
         if (recipe.max_tokens or 0) > most:
-            raise Unacceptable("recipe.max_tokens", f"at most {most} tokens")
+            raise Unacceptable("recipe.max_tokens", f"at most {most} tokens are allowed")
 
     def _rewrite(self, request: RewriteRequest, problem: Problem) -> Rewrite:
         """Returns the service's recipe with the request's changes; without a guide, no guided phase."""

@@ -22,9 +22,9 @@ class TextStream:
         self._pending: list[int] = []  # tokens whose text was not returned yet
 
     def add(self, token_ids: Sequence[int]) -> str:
-        """Returns the text that no later token can change.
+        """Takes new tokens and returns the new text, as far as no later token can change it; it may be empty.
 
-        An incomplete character waits for its other bytes.
+        The bytes of an incomplete character wait for the rest of it.
         """
         self._pending += token_ids
         return self._take(self._num_settled())

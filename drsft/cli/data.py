@@ -61,7 +61,11 @@ def show_data(
     max_rows: int | None = None,
     as_json: bool = False,
 ) -> None:
-    """Prints how the rows are read. Raises InputError, after the tables, if they give no problem."""
+    """Prints what a run would read from `file`: fields, columns, lengths, rows set aside, the first problem.
+
+    Columns that are not given are guessed as `drsft init` does. With `model`, its tokens are counted. Raises
+    InputError, after the tables, if no row gives a problem.
+    """
     reading = _reading(file, config, [*_as_overrides(columns), *overrides], model)
     prompter = None if reading.target is None else target_prompter(reading.target)
     report = _report(reading, prompter, max_rows)

@@ -26,9 +26,9 @@ WIDTH = 160  # where the output is not a terminal: every column whole
 
 
 def show_scores(config: RunConfig, console: Console) -> None:
-    """Prints one line for each arm and benchmark of the run.
+    """Prints a table with the scores of each arm on each benchmark, for all rounds of the run.
 
-    Raises ConfigError where it names no benchmark.
+    Raises ConfigError if the configuration names no benchmark.
     """
     if not config.evaluate.benchmarks:
         raise ConfigError(
@@ -135,7 +135,10 @@ def _difference_cells(
 
 
 def rejudge(config: RunConfig, console: Console) -> None:
-    """Judges the run's samples again with this version of the verifier and prints what changed."""
+    """Judges the run's evaluation samples again with this version of the verifier and prints what changed.
+
+    Raises InputError if no evaluation is complete.
+    """
     num_workers = config.resources.engine_share.num_workers * config.resources.verify_workers_per_actor
     with VerifierPool.from_config(config.rewrite.verification, num_workers=num_workers) as verifier:
         results = [

@@ -25,7 +25,10 @@ _ROWS_OF_A_GROUP = 10_000  # shards are small, and readers need larger row group
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """The result of an export; `counts` says what the rows are, and why some records gave none."""
+    """The result of an export.
+
+    `counts` has the number of rows of each kind, and of records without a row, by the reason.
+    """
 
     url: str
     num_rows: int

@@ -24,7 +24,11 @@ WIDTH = 160  # where the output is not a terminal
 
 
 def write_starter(wanted: Wanted, output: Path, *, force: bool, yes: bool, as_json: bool) -> None:
-    """Writes `output` and prints the choices. Asks only on a terminal, and never with `yes`."""
+    """Writes a configuration to `output` and prints the choices in it, each with its reason.
+
+    Where several fields are possible, asks the user on a terminal; with `yes`, takes the likeliest; else
+    raises InputError. Raises ConfigError if `output` exists, unless `force`, or cannot be written.
+    """
     if output.exists() and not force:
         raise ConfigError(f"{output} exists; add --force to overwrite it, or -o OTHER.yaml")
     is_terminal = sys.stdin.isatty() and sys.stderr.isatty() and not as_json

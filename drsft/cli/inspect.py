@@ -79,9 +79,9 @@ def browse(
 
 
 def show_grounding(run: Run, filters: Filters, *, limit: int, console: Console) -> None:
-    """Prints how likely the guided solutions of matching records are without their guide.
+    """Prints how likely the target finds the guided solutions of matching records without their guide.
 
-    Raises InputError without records.
+    `limit` is the number of examples. Raises InputError if the run has no records yet.
     """
     run.check_has_records()
     found = grounding_of((record for _, record in _records(run, filters)), num_examples=limit)

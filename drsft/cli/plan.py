@@ -23,10 +23,10 @@ __all__ = ["show_memory", "show_plan"]
 
 
 def show_plan(config: RunConfig, calibration: Run, prices: Prices, console: Console) -> Estimate:
-    """Prints the estimate with its arithmetic, and returns it.
+    """Prints how long a run would take and what it would cost, with the arithmetic; returns this estimate.
 
-    Worker counts that are null in the configuration are taken from the calibration run. Raises InputError if
-    problems or rates cannot be read.
+    Rates are measured on `calibration`, a finished run, which also gives the worker counts that are null in
+    the configuration. Raises InputError if problems or rates cannot be read.
     """
     rates = measure(calibration)
     resources = config.resources.with_defaults_from(rates.config.resources)
@@ -49,9 +49,9 @@ def show_plan(config: RunConfig, calibration: Run, prices: Prices, console: Cons
 
 
 def show_memory(config: RunConfig, console: Console, *, card_gb: float | None) -> None:
-    """Prints the peak memory of one process of each stage.
+    """Prints the peak memory of one process of each stage, on the GPU and on the host, and its disk space.
 
-    Raises ConfigError if a stage needs more than a card has.
+    Raises ConfigError if a stage needs more than `card_gb` (10⁹ bytes) on the GPU; None checks nothing.
     """
     shape = model_shape(model_location(config.target.model))
     headings = ("stage", "processes", "card, GB", "host, GB", "first process, GB", "disk, GB")

@@ -146,7 +146,9 @@ def verify(
     timeout_s: Annotated[
         float, typer.Option(min=0.1, help="Time limit of one row; beyond it: unjudged.")
     ] = 5.0,
-    explain: Annotated[bool, typer.Option(help="Add how each side was read, and from where.")] = False,
+    explain: Annotated[
+        bool, typer.Option(help="Add how reference and answer were parsed, and where they were found.")
+    ] = False,
 ) -> None:
     """Judge rows of {"reference", "prediction", "kind"?} and print each with "outcome" and "reason".
 

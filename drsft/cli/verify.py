@@ -44,8 +44,8 @@ def verify_file(
 
     A row is {"reference", "prediction", "kind"?, "question"?, "truncated"?, ...}; `kind` is the default. A
     row that is malformed is printed with outcome "unjudged" and the reason. `with_explanation` adds the field
-    "explanation": each side as it was read, from which place, and the rule. Returns counts by outcome and
-    reason.
+    "explanation": how reference and answer were parsed, where they were found, and the rule that decided.
+    Returns the number of rows by (outcome, reason).
     """
     check_kind(kind, options or VerifyOptions())
     output = output or sys.stdout

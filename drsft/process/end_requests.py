@@ -1,5 +1,7 @@
-"""Handles signals that ask this process to end: one drain, then one KeyboardInterrupt, then none until the
-exit.
+"""Handles signals that ask this process to end.
+
+The first one starts the drain, if there is one; the next one raises KeyboardInterrupt; later ones are ignored
+while the process exits, but one that comes more than ten seconds later exits at once.
 
 timeout(1) sends SIGTERM twice within 200 microseconds, a closing terminal sends SIGHUP and its shell another
 one, and a supervisor may send all three. A Python handler can itself be interrupted by the next signal, so
@@ -63,8 +65,9 @@ class EndRequests:
 
     @contextmanager
     def draining(self, drain: Callable[[], None], *, by: Collection[int] = SIGNALS[:2]) -> Iterator[None]:
-        """Within the block, the first signal of `by` calls `drain`, which must not block, instead of ending
-        the process.
+        """Within the block, the first signal among `by` does not end the process but calls `drain`.
+
+        `drain` starts the end of the work, and must not block. A second signal raises KeyboardInterrupt.
         """
         self._drain, self._drained_by = drain, by
         try:
@@ -77,8 +80,9 @@ class EndRequests:
                 self._may_drain.release()
 
     def end(self) -> None:
-        """Interrupts the main thread without another drain, as a second signal would; any thread may
-        call it.
+        """Raises KeyboardInterrupt in the main thread, as a second signal would; no drain is started.
+
+        Any thread may call it.
         """
         self._is_overdue = True
         os.kill(os.getpid(), signal.SIGTERM)

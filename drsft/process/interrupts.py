@@ -1,4 +1,4 @@
-"""Interrupts the main thread's work from another thread, as Ctrl-C does: it may be waiting inside Ray."""
+"""Raises KeyboardInterrupt in the main thread from another thread, even while it waits inside Ray."""
 
 import os
 import signal

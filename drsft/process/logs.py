@@ -21,7 +21,7 @@ _ABOUT: ContextVar[tuple[tuple[str, str], ...]] = ContextVar("about", default=()
 
 @contextmanager
 def about(**what: str) -> Iterator[None]:
-    """Adds these fields to log lines within the block, and in tasks started there."""
+    """Adds these fields to JSON log lines and spans within the block, and in asyncio tasks started there."""
     token = _ABOUT.set((*_ABOUT.get(), *what.items()))
     try:
         yield
@@ -83,12 +83,12 @@ class JsonStream:
         return False
 
     def onto(self, stream: TextIO) -> "JsonStream":
-        """Returns the same kind of stream on top of another one."""
+        """Returns a JsonStream with the same level that writes to `stream`."""
         return JsonStream(stream, level=self._level)
 
 
 def wants_json() -> bool:
-    """Returns whether the driver also writes JSON lines (DRSFT_LOG=json, which unattended jobs set)."""
+    """Returns whether the driver has to write its output as JSON lines: DRSFT_LOG=json, as jobs set it."""
     return os.environ.get("DRSFT_LOG") == "json"
 
 

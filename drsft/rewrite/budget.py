@@ -12,8 +12,9 @@ __all__ = ["ProblemBudget", "ProblemSlot", "TokenBudget"]
 
 
 class ProblemSlot:
-    """One of an actor's slots for problems in flight. It is released while its problem waits for tokens of
-    the budget, so that another problem can use it.
+    """A problem's place among the problems that an actor samples at the same time, whose number is limited.
+
+    The place is released while the problem waits for tokens of the budget, so that another problem can start.
     """
 
     def __init__(self, slots: asyncio.Semaphore) -> None:
@@ -41,8 +42,8 @@ class ProblemSlot:
 class TokenBudget:
     """The token budget of a shard; `num_tokens` None means no limit.
 
-    A wave is the samples that one problem requests at once. All problems of a shard are in flight together,
-    so a wave first reserves the most tokens that it can use. If they are not free, it waits in order of
+    A wave is the samples that one problem requests together. All problems of a shard are in flight together,
+    so a wave first reserves the most tokens that it can use. If they are not free, the wave waits in order of
     arrival until other waves have released what they did not need. Only a wave that runs alone may start
     with fewer tokens than it can use, so the limit is exceeded by less than one wave.
     """
@@ -61,7 +62,7 @@ class TokenBudget:
         return self._num_left is not None and self._num_left <= 0
 
     def can_reserve(self, num_tokens: int) -> bool:
-        """Returns whether `reserve` would return at once, which it also does if the budget is spent."""
+        """Returns whether `reserve` would return without waiting, as it does once the budget is spent."""
         return not self._turn.locked() and self._fits(num_tokens)
 
     async def reserve(self, num_tokens: int) -> None:
@@ -105,9 +106,10 @@ class ProblemBudget:
 
     @asynccontextmanager
     async def reserve(self, num_samples: int, *, max_tokens: int) -> AsyncIterator[bool]:
-        """Reserves tokens for `num_samples` samples and yields whether they may be drawn.
+        """Reserves tokens for `num_samples` samples of at most `max_tokens`, after waiting if necessary.
 
-        Yields False if the budget is spent.
+        Yields whether the samples may be drawn: False if the problem's or the shard's budget is spent. At the
+        end of the block, what was not used is released.
         """
         num_tokens = num_samples * max_tokens
         waits = not self._shard.can_reserve(num_tokens)

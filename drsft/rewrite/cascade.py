@@ -76,10 +76,10 @@ async def rewrite_one(
 ) -> Record:
     """Returns the record of one problem: the text to train on, with the attempts that led to it.
 
-    `budget` is the shard's, and `slot` is released while the problem waits for it; the problem's own limit is
-    in the recipe. `events` is notified of every step. The selection "closest" scores with `scorer`. Raises
-    ValueError where the recipe needs a scorer or a hinted setup that is missing, or a policy that scores
-    texts.
+    `budget` is the shard's token budget; the problem's own limit is in the recipe. While the problem waits
+    for the budget, it gives up `slot`, its place among the problems in flight. `events` is notified of every
+    step. Raises ValueError if something that the recipe needs is missing: `scorer` for the selection
+    "closest", a hinted setup in the recipe, or a policy that scores texts for the grounding check.
     """
     if recipe.rewrite.selection == "closest" and scorer is None:
         raise ValueError('the selection "closest" needs a scorer')
@@ -109,7 +109,7 @@ async def rewrite_one(
 
 
 def unsampled_record(problem: Problem, recipe: Recipe) -> Record:
-    """Returns the record of a problem that is not to be sampled; nothing of it is trained on."""
+    """Returns a DROPPED record, without attempts, for a problem that is set aside; it is not trained on."""
     return Record(
         problem=problem,
         source=Source.DROPPED,
@@ -334,7 +334,10 @@ def guide_of(problem: Problem, hint: Hint) -> str:
 
 
 def guided_prompt(problem: Problem, guide: str, hint: Hint, prompter: Prompter) -> tuple[int, ...]:
-    """Returns the token ids of the prompt that shows `guide`; its wording depends on the kind of hint."""
+    """Returns the token ids of the prompt that shows the problem with `guide`.
+
+    `hint` says what the guide is (a solution, a solution to rephrase, or an answer) and chooses the template.
+    """
     shown = replace(problem, demonstration=guide)
     match hint:
         case "answer":

@@ -19,7 +19,7 @@ COLUMNS = ("problem_id", "source", "prompt_ids", "completion_ids", "expert_compl
 
 
 def view_of(records: pa.Table, data: DataView, rewrite: Rewrite, *, run_seed: int) -> pa.Table:
-    """Returns the rows of a table of records that the view trains on, with COLUMNS.
+    """Returns the rows of a table of records that belong to the data view, reduced to COLUMNS.
 
     The text is `expert_completion_ids` for "expert", and `completion_ids` for all others.
     """
@@ -35,10 +35,10 @@ def view_of(records: pa.Table, data: DataView, rewrite: Rewrite, *, run_seed: in
 
 
 def rows_of_view(run: Run, plan: Plan, data: DataView) -> pa.Table:
-    """Returns the rows of a view from all records, by problem id.
+    """Returns the rows of a data view from all records of the run, sorted by problem id.
 
     Shards are read by the plan's names, so that an incomplete listing cannot lose rows. Raises StageError
-    while some are missing.
+    while some shards are not rewritten.
     """
     missing = plan.shards.keys() - run.records.done()
     if missing:

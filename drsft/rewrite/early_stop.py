@@ -13,7 +13,10 @@ __all__ = ["EarlyStop"]
 
 
 class EarlyStop:
-    """Tracks the accepted attempts of one phase of one problem; the caller adds each one, in any order."""
+    """Tracks the accepted attempts of one phase of one problem; the caller adds each accepted attempt.
+
+    The order of these calls does not matter. With `is_on` false, every sample can still be kept.
+    """
 
     def __init__(
         self, how: Selection, num_wanted: int, *, problem_id: str, run_seed: int, is_on: bool

@@ -48,7 +48,7 @@ class CascadeEvents(Protocol):
         ...
 
     def record_made(self, record: Record) -> None:
-        """Called when the problem is done."""
+        """Called when a problem is done, with its record."""
         ...
 
 

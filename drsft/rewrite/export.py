@@ -24,13 +24,20 @@ _THINKING_TURN = pa.struct([*_TURN, pa.field("reasoning_content", pa.string())])
 
 
 def messages_schema(*, marks_thoughts: bool) -> pa.Schema:
-    """Returns the schema of messages, with `reasoning_content` if the target's template marks thoughts."""
+    """Returns the schema of the export of messages: the columns messages, problem_id and source.
+
+    With `marks_thoughts`, each message also has the field `reasoning_content`.
+    """
     turns = pa.list_(_THINKING_TURN if marks_thoughts else _TURN)
     return pa.schema([("messages", turns), ("problem_id", pa.string()), ("source", pa.string())])
 
 
 def pairs_schema(*, marks_thoughts: bool) -> pa.Schema:
-    """Returns the schema of pairs, with `reasoning_content` if the target's template marks thoughts."""
+    """Returns the schema of the export of pairs.
+
+    Its columns are prompt, chosen and rejected (messages), problem_id, chosen_stage and rejected_stage. With
+    `marks_thoughts`, each message also has the field `reasoning_content`.
+    """
     turns = pa.list_(_THINKING_TURN if marks_thoughts else _TURN)
     texts = ("problem_id", "chosen_stage", "rejected_stage")
     sides = [(name, turns) for name in ("prompt", "chosen", "rejected")]
@@ -44,9 +51,9 @@ def messages_table(
     marks_thoughts: bool = False,
     thought: Thought | None = None,
 ) -> tuple[pa.Table, Counter[str]]:
-    """Returns a conversation for each completion that is trained on, and the number of them by source.
+    """Returns a row with a conversation for each completion that is trained on, and their number by source.
 
-    A record that keeps several solutions gives several conversations; a dropped one is only counted.
+    A record that keeps several solutions gives several rows; a DROPPED record gives none, but is counted.
     `thought` holds the target's own tags: thoughts in earlier turns are found by them and by <think>.
     """
     rows: list[dict[str, Any]] = []
@@ -77,10 +84,11 @@ def pairs_table(
     marks_thoughts: bool = False,
     thought: Thought | None = None,
 ) -> tuple[pa.Table, Counter[str]]:
-    """Returns a pair for each problem whose kept completion was sampled and that also has a wrong sample.
+    """Returns a preference pair for each record with a kept sample and a wrong sample, and counts.
 
-    The chosen side is the kept completion, so no text is exported as good that is not trained on. The second
-    value counts the pairs by their two phases, and the records without a pair by the reason.
+    "chosen" is the kept completion, so no text is exported as good that is not trained on; "rejected" is a
+    random wrong sample. The second value counts the pairs by their two phases, and the records without a pair
+    by the reason.
     """
     rows: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()

@@ -54,7 +54,11 @@ def hinted_prompter(settings: Hinted, prompter: Prompter) -> Prompter:
 
 
 def hinted_problem(problem: Problem, settings: Hinted) -> Problem:
-    """Returns the problem of a hinted context: its own system turn follows the hint's instructions."""
+    """Returns the problem as the hinted prompt shows it.
+
+    If the problem's conversation begins with a system turn, `settings.system` is put before its text;
+    otherwise the problem is returned unchanged.
+    """
     first, *others = problem.earlier or (None,)
     if first is None or first.role != "system" or not settings.system:
         return problem
@@ -64,7 +68,10 @@ def hinted_problem(problem: Problem, settings: Hinted) -> Problem:
 
 @dataclass(frozen=True, slots=True)
 class HintedPolicy:
-    """A Policy whose prompts are hinted contexts; each is decoded together with the plain one."""
+    """A Policy for Hinted Decoding: `generate` gets the hinted prompt.
+
+    Each completion is decoded from the hinted prompt and from `plain_ids`, the plain prompt, together.
+    """
 
     decoder: HintedDecoder
     plain_ids: tuple[int, ...]
@@ -80,8 +87,10 @@ class HintedPolicy:
 async def analyse(
     problem: Problem, policy: Policy, prompt_ids: tuple[int, ...], analysis: Analysis, *, run_seed: int
 ) -> Attempt:
-    """Returns the target's greedy answer to the hinted prompt, as an attempt that does not count as a
-    solution.
+    """Samples the target's analysis, which is its greedy answer to the hinted prompt.
+
+    Hinted Decoding then continues from this text. The returned attempt has the outcome NO_ANSWER, so its text
+    is never trained on.
     """
     seed = stable_seed(run_seed, problem.problem_id, Phase.ANALYSIS)
     sampling = Sampling(num_samples=1, temperature=0.0, max_tokens=analysis.max_tokens, seed=seed)

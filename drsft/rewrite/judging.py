@@ -25,7 +25,7 @@ __all__ = ["AcceptanceRules", "judge_rollout"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptanceRules:
-    """The conditions for a phase's right samples to be accepted."""
+    """The conditions that a phase's CORRECT samples must also meet to be accepted."""
 
     rejections: Rejections
     sees_guide: bool  # the phase's prompt shows a solution or an answer
@@ -52,10 +52,10 @@ async def judge_rollout(
     verifier: Verifier,
     grounding_check: GroundingCheck | None = None,
 ) -> Attempt:
-    """Returns the rollout with its verdict; a right one also with the first reason to reject it, if any.
+    """Returns the rollout with its verdict and, if it is CORRECT, the first reason to reject it, if any.
 
-    If the rules require grounding, `grounding_check` scores samples that no other rule rejects. Raises
-    ValueError if it is missing.
+    If the rules require grounding, `grounding_check` scores samples that no other rule rejects; ValueError is
+    raised if `grounding_check` is None then.
     """
     completion, sample_index = rollout.completion, rollout.sample_index
     with span("verify", sample=sample_index) as opened:

@@ -1,4 +1,7 @@
-"""Samples in waves; each sample is judged and recorded as soon as it ends."""
+"""Samples a phase in waves: a wave is the samples of one problem that are requested together.
+
+Each sample is judged as soon as it ends.
+"""
 
 import asyncio
 import hashlib
@@ -52,10 +55,11 @@ async def sample_in_waves(
     budget: ProblemBudget,
     events: CascadeEvents = NO_EVENTS,
 ) -> list[Attempt]:
-    """Draws wave after wave until enough samples are accepted, all are drawn, or the budget is spent.
+    """Samples one phase of one problem and returns the judged samples, in order of their index.
 
-    Samples that can no longer be kept are stopped: their tokens are spent, but they are not among the
-    attempts that are returned (see early_stop.py).
+    Requests `wave_size` samples at a time until enough are accepted, all are drawn, or the budget is spent.
+    Samples that can no longer be kept are stopped: their tokens are spent, but they are not returned (see
+    early_stop.py).
     """
     return await _PhaseSampler(plan, policy, verifier, budget, events).run()
 
@@ -165,5 +169,5 @@ class _PhaseSampler:
 
 
 def hash_ids(token_ids: Sequence[int]) -> str:
-    """Returns 16 hex digits that identify a prompt."""
+    """Returns a hash of a prompt's token ids: 16 hex digits."""
     return hashlib.blake2b(",".join(map(str, token_ids)).encode(), digest_size=8).hexdigest()

@@ -14,10 +14,10 @@ RankedSelection = Literal["random", "first"]  # ranks are known before anything 
 
 
 def rank_of(how: RankedSelection, sample_index: int, *, problem_id: str, run_seed: int) -> Rank:
-    """Returns a sample's rank among those of its phase.
+    """Returns a sample's rank among the samples of its phase; the accepted sample of the lowest rank is kept.
 
-    "random" is a seeded order of the samples, of which the first accepted one is kept: every accepted sample
-    is equally likely to be kept, however long it takes to finish.
+    With "first", the rank is the sample's index. With "random", it is drawn from the seed: every accepted
+    sample is equally likely to be kept, however long it takes to finish.
     """
     match how:
         case "random":
@@ -27,7 +27,7 @@ def rank_of(how: RankedSelection, sample_index: int, *, problem_id: str, run_see
 
 
 def distinct(accepted: Sequence[Attempt]) -> list[Attempt]:
-    """Returns the first attempt with each different completion, in the order given."""
+    """Returns the attempts without those whose completion equals that of an earlier attempt."""
     found: dict[tuple[int, ...], Attempt] = {}
     for attempt in accepted:
         found.setdefault(attempt.rollout.completion.token_ids, attempt)

@@ -1,6 +1,6 @@
-"""Rewrites shards of a run: reads the problems, runs all of them at once, and commits the records.
+"""Rewrites shards of a run: reads the problems, runs the cascade on all of them at once, commits the records.
 
-There is no Ray here: the job's actors hold a ShardRewriter, and so do the benches.
+Nothing here depends on Ray: the job's actors use a ShardRewriter, and so do the benches.
 """
 
 import asyncio
@@ -37,8 +37,8 @@ class ShardRewriter:
     """Rewrites shards of the run in `store` with one policy; several calls of `rewrite` may run at once.
 
     A shard is committed when its slowest problem is done. To keep the engine busy meanwhile,
-    `problems_in_flight` limits the problems of all shards together: when a problem is done, or waits for its
-    shard's token budget, a problem of a later shard can use its slot.
+    `problems_in_flight` limits the problems of all shards that are sampled at the same time: when a problem
+    is done, or waits for its shard's token budget, a problem of a later shard can take its place.
     """
 
     def __init__(
@@ -75,12 +75,13 @@ class ShardRewriter:
         self._read = first_round_task(store) if before is None else later_round_task(store, before)
 
     async def problems(self, shard: str) -> list[Problem]:
-        """Returns the problems that the shard's rewriting samples."""
+        """Returns the problems of a shard that this round rewrites; it may carry other records over."""
         return (await asyncio.to_thread(self._read, shard)).problems
 
     async def try_out(self, problems: Sequence[Problem]) -> None:
-        """Samples problems as rewriting does but keeps nothing, to find out whether the policy
-        survives them.
+        """Samples the problems as rewriting does, but stores nothing.
+
+        The caller thereby finds out whether one of the problems kills the engine.
         """
         budget = self._budget(len(problems))
         await asyncio.gather(*(self._rewrite_one(one, budget, NO_EVENTS) for one in problems))
@@ -88,8 +89,8 @@ class ShardRewriter:
     async def rewrite(self, shard: str, *, set_aside: Mapping[str, QuarantinedRow] = {}) -> Commit:
         """Rewrites and commits a shard, unless it is committed already; returns its commit.
 
-        The problems that are `set_aside`, by id, are not sampled, and their records are DROPPED.
-        A restarted actor may hold shards that were reassigned meanwhile.
+        The problems in `set_aside`, by id, are not sampled, and their records are DROPPED. Two actors may
+        rewrite the same shard, after one of them was restarted: the first commit counts.
         """
         with about(shard=shard):
             # The store may be slow; in a thread it does not hold up the other shards' samples.
@@ -192,7 +193,7 @@ class ShardRewriter:
 def count_records(records: Sequence[Record]) -> ShardCounts:
     """Returns the counts of a shard that can be computed from its records and their attempts.
 
-    The ShardRewriter adds the rest.
+    ShardRewriter adds the other counts, such as tokens of stopped samples and carried-over records.
     """
     attempts = [attempt for record in records for attempt in record.attempts]
     tokens: Counter[Phase] = Counter()

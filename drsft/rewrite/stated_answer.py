@@ -16,7 +16,7 @@ _BEFORE_A_RESULT = re.compile(r"(?:=|≈|\b(?:is|are|be|was|gives|leaves|makes|e
 
 
 def first_statement(text: str, answer: str, question: str) -> slice | None:
-    """Returns the place in `text` that first states `answer`; None if no place does.
+    """Returns the range of characters in `text` that first states `answer`; None if no place does.
 
     A number counts by its value, so 1,200 states 1200. An answer that occurs in the question counts as stated
     where it is first given as a result, after an equals sign or a verb. If it never is, its last occurrence
@@ -54,7 +54,7 @@ def _value(number: str) -> Fraction | None:
 
 
 def token_range(token_ids: Sequence[int], characters: slice, decode: Callable[[Sequence[int]], str]) -> range:
-    """Returns the whole tokens that these characters of `decode(token_ids)` are part of."""
+    """Returns the indices of the tokens that contain the given characters of `decode(token_ids)`."""
 
     def first_longer_than(num_characters: int) -> int:
         """Returns the first token after which the text is longer than `num_characters`."""

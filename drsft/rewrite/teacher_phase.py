@@ -42,10 +42,10 @@ class TeacherPhase:
     max_kept_tokens: int  # of a solution that is trained on as it is (`use: direct`)
 
     async def attempts(self) -> list[Attempt]:
-        """Asks the teacher and returns its solutions with their verdicts; a solution that the endpoint failed
-        to give is UNJUDGED.
+        """Asks the teacher for `num_samples` solutions, judges them, and returns them as attempts.
 
-        Raises SetupError if the teacher cannot be reached or rejects the key.
+        Where the endpoint failed to give a solution, the attempt is UNJUDGED with the reason. Raises
+        SetupError if the teacher cannot be reached or rejects the key.
         """
         prompts = self.prompter.prompts
         messages = chat_messages(self.problem, prompts.plain, system=prompts.system)

@@ -18,7 +18,11 @@ __all__ = ["StageTime", "read_history", "timed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageTime:
-    """The time of one stage in one start; `stage` is "start" for everything before the first stage."""
+    """How long one stage took in one start of the run.
+
+    `term` is the lease's term, which numbers the starts. `stage` is "start" for everything before the first
+    stage.
+    """
 
     term: int
     stage: str
@@ -28,8 +32,9 @@ class StageTime:
 
 @contextmanager
 def timed(store: Store, term: int, stage: str, *, began_at: float | None = None) -> Iterator[None]:
-    """Stores how long the block took, unless it raises; `began_at` is given if the stage began before the
-    block.
+    """Measures how long the block takes and stores that as a StageTime, unless the block raises.
+
+    `began_at`, in seconds since 1970, is given if the stage began before the block.
     """
     began_at = time.time() if began_at is None else began_at
     yield
@@ -38,5 +43,5 @@ def timed(store: Store, term: int, stage: str, *, began_at: float | None = None)
 
 
 def read_history(store: Store) -> list[StageTime]:
-    """Returns the stored times in order of the starts."""
+    """Returns the stored times of all stages, in order of the run's starts; [] if there are none."""
     return [read_stored(store, key, StageTime) for key in store.keys(layout.HISTORY)]

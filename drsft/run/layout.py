@@ -1,4 +1,4 @@
-"""Names every key of a run's folder. No other module of the product spells one.
+"""Defines the key of every object in a run's folder; no other module spells such keys out.
 
     run.json                             what the run is: written by its first start
     config.json                          the configuration of its last start
@@ -103,32 +103,32 @@ class ShardFolder:
         return commit_key.rsplit("/", 1)[1].removesuffix(".json")
 
     def named(self, data_key: str) -> str:
-        """Returns the key of a data object from the name in its commit.
+        """Returns the key of a data object in the store of this folder.
 
-        The name is relative to the folder of the commit's round.
+        `data_key` is the key in the commit, which is relative to the folder of the commit's round.
         """
         return f"{self.prefix}/data/{data_key.rpartition('/')[2]}"
 
     def is_content(self, data_key: str, content: bytes) -> bool:
-        """Returns whether the key of a data object carries the hash of this content."""
+        """Returns whether the hash in a data object's key is the hash of this content."""
         return data_key.endswith(self.data("", content).rpartition("/")[2])
 
     @staticmethod
     def committed(key: str) -> "tuple[ShardFolder, str] | None":
-        """Returns the folder and the shard of a commit object, at any depth; None for another object."""
+        """Returns the shard folder and the shard's name if `key` is that of a commit object; else None."""
         found = re.fullmatch(r"(?P<prefix>.+)/commits/(?P<shard>[^/]+)\.json", key)
         return (ShardFolder(found["prefix"]), found["shard"]) if found else None
 
     @staticmethod
     def owner_of(key: str) -> "tuple[ShardFolder, str] | None":
-        """Returns the folder and the shard of a data object, at any depth; None for another object."""
+        """Returns the shard folder and the shard's name if `key` is that of a data object; else None."""
         found = re.fullmatch(r"(?P<prefix>.+)/data/(?P<shard>[^/]+)-[0-9a-f]{16}\.parquet", key)
         return (ShardFolder(found["prefix"]), found["shard"]) if found else None
 
 
 @dataclass(frozen=True, slots=True)
 class ProblemsFolder:
-    """Problems that were read, checked and cut into shards."""
+    """The keys of problems that were read, checked and cut into shards."""
 
     prefix: str
 
@@ -146,7 +146,7 @@ class ProblemsFolder:
 
 @dataclass(frozen=True, slots=True)
 class GapFolder:
-    """The gap report of one set of texts under one model."""
+    """The keys of the gap report of one set of texts, scored by one model."""
 
     prefix: str
 
@@ -174,7 +174,7 @@ class GapFolder:
 
 @dataclass(frozen=True, slots=True)
 class PackedRowsFolder:
-    """The packed rows of one data view."""
+    """The keys of the packed rows of one data view."""
 
     prefix: str
 
@@ -198,7 +198,7 @@ class PackedRowsFolder:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """The checkpoints of one training."""
+    """The keys of one training's checkpoints."""
 
     prefix: str
 
@@ -222,9 +222,9 @@ class Checkpoints:
 
 @dataclass(frozen=True, slots=True)
 class TrainingFolder:
-    """The folder of one arm trained with one seed.
+    """The keys of one training: one arm, trained with one seed.
 
-    `prefix` is empty in the training's own store: TRAINING.
+    TRAINING, whose `prefix` is empty, has them relative to the training's own folder.
     """
 
     prefix: str
@@ -336,12 +336,15 @@ def samples(evaluate: Evaluate, model: str, of: Benchmark) -> str:
 
 
 def all_verdicts(samples_prefix: str) -> str:
-    """Returns the folder that holds every rejudging of the samples at `samples_prefix`."""
+    """Returns the folder of all verdicts on the samples at `samples_prefix` by `drsft evaluate --rejudge`."""
     return f"{samples_prefix}/verdicts"
 
 
 def verdicts(samples_prefix: str, number: int, version: str) -> str:
-    """Returns the shard folder with the verdicts of one rejudging: its number, and the verifier's version."""
+    """Returns the shard folder of the verdicts that one rejudging gave the samples at `samples_prefix`.
+
+    `number` counts the rejudgings; `version` is the verifier's.
+    """
     return f"{all_verdicts(samples_prefix)}/{number}-{version}"
 
 

@@ -37,8 +37,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseTiming:
-    """The times of a lease; `expires_s` is several heartbeats long, so that a slow store does not end a
-    lease.
+    """The seconds between two heartbeats of a lease, and those without one after which the lease expires.
+
+    `expires_s` is several heartbeats long, so that a slow store does not end a lease.
     """
 
     beat_s: float = 5.0
@@ -86,7 +87,7 @@ class Holder:
 
 
 class Lease:
-    """A term that this process holds; `release` ends it."""
+    """A term of the lease, held by this process: a thread sends the heartbeats until `release` is called."""
 
     def __init__(self, store: Store, term: int, *, pace: LeaseTiming, on_lost: Callable[[], None]) -> None:
         """`on_lost` is called from another thread when a later term is found."""
@@ -106,7 +107,7 @@ class Lease:
             except (
                 StorageError
             ) as error:  # the lease expires; the error that ended the run must be raised, not this one
-                logger.warning("the lease could not be released: %s", error)
+                logger.warning("this run's lease could not be released; it expires by itself: %s", error)
 
     def _beat(self) -> None:
         count = 0
@@ -117,7 +118,7 @@ class Lease:
                 if not self.is_lost:
                     self._store.put(layout.lease(self.term, "beat"), str(count).encode())
             except StorageError as error:  # the next heartbeat may succeed; if none does, the term expires
-                logger.warning("the lease's beat %d failed: %s", count, error)
+                logger.warning("heartbeat %d of this run's lease could not be stored: %s", count, error)
             if self.is_lost:
                 return self._on_lost()
 
@@ -132,8 +133,8 @@ def held(
 ) -> Iterator[Lease]:
     """Holds the lease of the run in `store` for the length of the block, on the main thread.
 
-    Raises BusyError if another driver still has it after `wait_s`, and in the middle of the block if another
-    driver took it over.
+    Raises BusyError if another driver still has the lease after `wait_s`. If another driver takes the lease
+    over during the block, the block is interrupted and BusyError is raised.
     """
     with interruptible() as lost:
         lease = acquire(store, wait_s=wait_s, pace=pace, say=say, on_lost=partial(interrupt, lost))
@@ -142,8 +143,8 @@ def held(
         except BaseException:  # any error that the interrupt was turned into
             if lease.is_lost:
                 raise BusyError(
-                    f"another driver took over {store.url}: this one's lease had expired; "
-                    "leave it to that one"
+                    f"another driver took over {store.url}, because this driver's lease had expired; "
+                    "let the other driver continue"
                 ) from None
             raise
         finally:
@@ -158,9 +159,10 @@ def acquire(
     say: Callable[[str], None],
     on_lost: Callable[[], None] = lambda: None,
 ) -> Lease:
-    """Creates the lease's next term once the newest one is over, and returns it.
+    """Waits until nobody holds the lease, then creates its next term and returns it.
 
-    Raises BusyError if that is still held after `wait_s`.
+    A term ends when it is released, or when its holder has ended or stored no heartbeat for `expires_s`.
+    Raises BusyError if another driver still holds the lease after `wait_s`. `say` gets lines for the user.
     """
     until_s = time.monotonic() + wait_s
     told: int | None = None
@@ -181,7 +183,7 @@ def acquire(
                 return Lease(store, term + 1, pace=pace, on_lost=on_lost)
         elif time.monotonic() >= until_s and not _is_over(store, term, holder):
             raise BusyError(
-                f"{holder} works on {store.url}; let it finish or stop it (resources.lease_wait_s waits)"
+                f"{holder} works on {store.url}; wait until it ends (set resources.lease_wait_s), or stop it"
             )
 
 

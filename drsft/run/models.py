@@ -25,7 +25,10 @@ class EvaluatedModel:
 
 
 def evaluated_models(config: RunConfig) -> list[EvaluatedModel]:
-    """Returns the target first, if the configuration evaluates it, then arm by arm, seed by seed."""
+    """Returns all models that the configuration compares, trained or not yet.
+
+    The untrained target comes first, unless `evaluate.base` is false, then a model for each arm and seed.
+    """
     base = EvaluatedModel(name=layout.BASE, arm=layout.BASE, seed=None, folder=None)
     models = [base] if config.evaluate.base else []
     for arm in config.train.arms:
@@ -37,7 +40,7 @@ def evaluated_models(config: RunConfig) -> list[EvaluatedModel]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedTraining:
-    """The commit of a training; field names are those of its JSON."""
+    """The result of a finished training; the training's commit (done.json) has the same field names."""
 
     steps: int = 0
     loss_tokens: int
@@ -50,7 +53,10 @@ class FinishedTraining:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbabilityCounts:
-    """A training's tokens by their probability, one count per bin; None: not counted yet."""
+    """How many of a training's tokens have a probability in each bin, before and after the training.
+
+    `log10_edges` are the decimal logarithms of the bins' edges. None: not counted yet.
+    """
 
     log10_edges: tuple[float, ...]
     before: tuple[int, ...] | None = None

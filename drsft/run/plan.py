@@ -65,7 +65,10 @@ def read_problems(store: Store, folder: ProblemsFolder, plan: Plan) -> Iterator[
 
 
 def copy_plan(source: Store, target: Store) -> None:
-    """Copies the plan to a later round, which has the run's problems and no shards of its own."""
+    """Copies the plan and the quarantine file from a run's store to a later round's, unless they exist.
+
+    A later round has the same problems, and reads them in the records of the round before.
+    """
     for key in (PROBLEMS.quarantine, PROBLEMS.plan):
         target.create(key, source.read(key))
 

@@ -38,10 +38,11 @@ class SurveyFinding(StrEnum):
 def survey_finding(
     source: Source, *, before: float | None, now: float | None, tolerance: float
 ) -> SurveyFinding:
-    """Returns whether a record is carried over.
+    """Returns CARRIED_OVER if the new round takes a record over unchanged, else why it rewrites the problem.
 
-    `before` and `now` are mean log-probs (nats per token) of the kept text, under the previous target and the
-    new one, both with the plain prompt; they count for OWN text alone.
+    `before` and `now` are mean log-probs (nats per token) of the kept text after the plain prompt, under the
+    previous target and the new one. If they differ by more than `tolerance`, the gap grew. A record whose
+    source is not OWN, or without both log-probs, is NOT_SOLVED_ALONE.
     """
     if source is not Source.OWN or before is None or now is None:
         return SurveyFinding.NOT_SOLVED_ALONE
@@ -49,7 +50,7 @@ def survey_finding(
 
 
 def survey_counts(round_run: Run) -> dict[str, Counter[SurveyFinding]]:
-    """Returns the previous round's records by finding, for each surveyed shard."""
+    """Returns, by shard name, how many of the previous round's records got each finding of the survey."""
     return {
         shard: Counter({SurveyFinding(name): int(count) for name, count in commit.summary.items()})
         for shard, commit in round_run.survey.commits().items()
@@ -57,10 +58,10 @@ def survey_counts(round_run: Run) -> dict[str, Counter[SurveyFinding]]:
 
 
 def better_of(fresh: Record, before: Record) -> Record:
-    """Returns the better record of a problem that was rewritten again: the new one, unless its cascade fell
-    back to the expert's text.
+    """Returns the record to keep of a problem that was rewritten again, usually `fresh`.
 
-    A verified text of an earlier round is better than the expert's; the new attempts are then appended to it.
+    If the new rewriting found no verified text (EXPERT or DROPPED) and the earlier one did, the earlier
+    record is kept, with the new attempts appended to its own.
     """
     fell_back = fresh.source in (Source.EXPERT, Source.DROPPED)
     if fell_back and before.source not in (Source.EXPERT, Source.DROPPED):
@@ -79,7 +80,10 @@ class Round:
 
     @property
     def target_training(self) -> layout.TrainingFolder:
-        """The folder of the previous round's training whose model is this round's target."""
+        """The folder of the previous round's training whose model is this round's target.
+
+        The first round has none, and may not ask.
+        """
         assert self.before is not None
         config = self.before.run.config
         return layout.training(config.train, config.followed_arm, config.train.seeds[0])
@@ -92,8 +96,8 @@ class Round:
 def rounds_of(run: Run) -> Iterator[Round]:
     """Yields all rounds of a run, first to last; nothing is read, so later ones may have no target yet.
 
-    A later round's name covers everything that it depends on besides the run itself: the trainings that its
-    target comes from, through all earlier rounds, and the settings of rounds.
+    The name of a later round's folder contains a hash of everything that the round depends on besides the run
+    itself: the trainings that its target comes from, through all earlier rounds, and the settings of rounds.
     """
     current = Round(number=1, prefix="", run=run)
     yield current
@@ -122,7 +126,7 @@ def _following(before: Round, run: Run, number: int) -> Round:
 
 
 def newest_round(run: Run) -> Run:
-    """Returns the last round that has records; the run itself if it has one round, or none yet."""
+    """Returns the last round that has records, as a run: the given run itself if no later round has any."""
     newest = run
     for one in rounds_of(run):
         if not one.run.records.done():

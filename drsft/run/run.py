@@ -106,7 +106,7 @@ class Run:
             raise InputError(f"{self.url} has no records yet; rewrite first: drsft rewrite CONFIG")
 
     def rewritten(self) -> dict[str, Commit]:
-        """Returns the commits of the shards rewritten so far, by name.
+        """Returns the commits of the shards rewritten so far, by the shards' names.
 
         Raises InputError if there are none.
         """
@@ -129,7 +129,7 @@ class Run:
                 yield shard, record
 
     def summaries(self) -> list[ShardSummary]:
-        """Returns the summaries in the commits of the rewritten shards, in order."""
+        """Returns the summaries in the commits of the rewritten shards, in order; [] if there are none."""
         return self.records.summaries(ShardSummary.from_json)
 
     @property
@@ -163,7 +163,7 @@ class Run:
         return [one for one in found if one is not None]
 
     def loss_curve(self, folder: layout.TrainingFolder) -> tuple[tuple[int, float], ...]:
-        """Returns (step, cross-entropy in nats per token) of the steps logged so far."""
+        """Returns (step, cross-entropy in nats per token) of each step logged so far; () if there is none."""
         if not self.store.exists(folder.metrics):
             return ()
         rows = map(json.loads, self.store.read(folder.metrics).decode().splitlines())
@@ -214,7 +214,11 @@ def open_run(config: RunConfig) -> Run:
 
 
 def find_run(where: str, overrides: Sequence[str] = ()) -> Run:
-    """Returns the run at a folder or s3:// URL, or that a YAML configuration describes. Raises InputError."""
+    """Returns the run at a folder or s3:// URL, or the run that a YAML configuration describes.
+
+    `overrides` change the configuration. Raises InputError if they come without one, or if the run was never
+    started.
+    """
     if where.endswith((".yaml", ".yml")):
         return open_run(load_config(Path(where), overrides))
     if overrides:

@@ -45,7 +45,10 @@ class ShardSet:
         self._folder = ShardFolder(prefix)
 
     def commit(self, shard: str, table: pa.Table, summary: dict[str, Any] | None = None) -> Commit:
-        """Publishes a shard. If it is committed already, removes this data and returns the earlier commit."""
+        """Stores the table as the shard's data, commits the shard, and returns the commit.
+
+        If the shard is committed already, returns the earlier commit; the new data is removed if it differs.
+        """
         data = table_bytes(table)
         data_key = self._folder.data(shard, data)
         self._store.put(data_key, data)
@@ -68,7 +71,7 @@ class ShardSet:
         return self._read(shard, key) if self._store.exists(key) else None
 
     def commits(self) -> dict[str, Commit]:
-        """Returns the commits of all shards that are done, by name."""
+        """Returns the commits of all shards that are done, by the shards' names."""
         found = {}
         for key in self._store.keys(self._folder.commits):
             shard = self._folder.shard_of(key)
@@ -80,9 +83,9 @@ class ShardSet:
         return {self._folder.shard_of(key) for key in self._store.keys(self._folder.commits)}
 
     def summaries(self, read: Callable[[Mapping[str, Any]], Summary]) -> list[Summary]:
-        """Returns the summaries of all commits, in order of the shards.
+        """Returns the summaries of all commits, converted from JSON by `read`, in order of the shards.
 
-        `read` raises ValueError if one is damaged.
+        Raises DamagedError where `read` raises ValueError.
         """
         found = []
         for shard, commit in sorted(self.commits().items()):
@@ -107,7 +110,7 @@ class ShardSet:
     def table_of(self, commit: Commit) -> pa.Table:
         """Returns the data of a commit.
 
-        Raises DamagedError if the bytes are not those that were committed.
+        Raises DamagedError if the object is missing, or its bytes are not those that were committed.
         """
         where = f"{self._store.url}/{commit.data_key}"
         try:
@@ -150,9 +153,10 @@ def _checksum(body: Mapping[str, Any]) -> str:
 
 
 def withdraw_damaged(store: Store) -> list[str]:
-    """Removes the commits of shards whose data is damaged, anywhere in the store; returns their names.
+    """Removes the commits of shards whose data or commit is damaged, or whose data is missing.
 
-    It reads all data. The command that calls this then computes these shards again.
+    Returns the removed shards as "<folder>/<shard>". It reads all data in the store. The command that calls
+    this then computes these shards again.
     """
     found = [owner for key in store.keys("") if (owner := ShardFolder.committed(key))]
     damaged = [(folder, shard) for folder, shard in found if _is_damaged(store, folder, shard)]

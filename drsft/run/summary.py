@@ -30,7 +30,7 @@ class JudgedAs(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """When a worker began and ended a shard, in seconds since 1970; it may work on several at once."""
+    """When a worker began and ended a shard, in seconds since 1970; shards of one worker may overlap."""
 
     worker: str | None  # host/process; None in commits of the first versions
     started_at: float
@@ -38,7 +38,7 @@ class Work:
 
     @classmethod
     def since(cls, started_at: float) -> "Work":
-        """Returns the work of this process from `started_at` until now."""
+        """Returns the Work of a shard that this process began at `started_at` and ends now."""
         worker = f"{socket.gethostname()}/{os.getpid()}"
         return cls(worker=worker, started_at=started_at, ended_at=time.time())
 
@@ -60,8 +60,9 @@ class Work:
 
 
 def span_s(work: Iterable[Work | None]) -> float:
-    """Returns the seconds from the earliest start to the latest end of the given work; shards without times
-    are ignored.
+    """Returns the seconds from the earliest start to the latest end of the given work; None is ignored.
+
+    Raises ValueError if all are None.
     """
     told = [one for one in work if one is not None]
     return max(one.ended_at for one in told) - min(one.started_at for one in told)

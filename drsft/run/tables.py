@@ -163,7 +163,7 @@ def record_schema(
 def problems_to_table(problems: Sequence[Problem], *, has_conversations: bool = False) -> pa.Table:
     """Returns the problems as a table.
 
-    It has a column of earlier turns if `has_conversations`, or if one of these problems has some.
+    The table has the column `earlier_turns` if `has_conversations`, or if one of the problems has such turns.
     """
     is_wider = has_conversations or any(problem.earlier for problem in problems)
     schema = PROBLEM_SCHEMA.append(EARLIER_TURNS) if is_wider else PROBLEM_SCHEMA

@@ -77,15 +77,18 @@ def check_bucket(bucket: str) -> None:
     if "@" in bucket:  # not repeated: it may be a secret
         raise StorageError("storage s3://…@…: credentials go into the environment; give s3://bucket/prefix")
     if not _BUCKET.fullmatch(bucket):
-        raise StorageError(f"storage 's3://{bucket}' names no bucket; give s3://bucket/prefix")
+        raise StorageError(f"storage 's3://{bucket}' has no valid bucket name; give s3://bucket/prefix")
 
 
 def s3_endpoint() -> str | None:
-    """Returns the endpoint of the standard AWS environment; None is AWS itself."""
+    """Returns the S3 server's URL from AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL; None stands for AWS itself.
+
+    Raises StorageError if it is not a URL.
+    """
     url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
     if url is not None and not _ENDPOINT.fullmatch(url):
         raise StorageError(
-            f"AWS_ENDPOINT_URL {without_login(url)!r} is no server's address; give http(s)://host[:port]"
+            f"AWS_ENDPOINT_URL {without_login(url)!r} is not the URL of a server; give http(s)://host[:port]"
         )
     return url
 
@@ -96,7 +99,10 @@ def local_failure(verb: str, path: Path, error: OSError) -> StorageError:
 
 
 def s3_failure(doing: str, error: BaseException) -> StorageError:
-    """Returns the StorageError for an error of S3; `doing` says which operation failed, and where."""
+    """Returns a StorageError that says what failed and how to fix it.
+
+    `doing` names the operation and the place, as in "write s3://bucket/key"; `error` is the client library's.
+    """
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
     cure = next((cure for said, cure in _CURES if re.search(said, reason, re.IGNORECASE)), _OTHERWISE)
     return StorageError(without_login(f"cannot {doing}: {reason}; {cure}"))

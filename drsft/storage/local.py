@@ -119,8 +119,9 @@ class LocalStore:
             raise local_failure("delete", self._path(key), error) from error
 
     def sweep(self) -> int:
-        """Removes temporary files of dead writers and returns how many; a live writer holds a lock on its
-        file.
+        """Removes temporary files that killed writers left, and returns how many.
+
+        A writer that still runs has locked its file, which therefore stays.
         """
         return sum(_remove_if_abandoned(path) for path in self.root.rglob(".*.tmp"))
 

@@ -19,7 +19,7 @@ _NUM_RACERS = 4
 
 
 def check_promises(store: Store) -> None:
-    """Raises StorageError if an S3 store does not read back what was put, or lets several writers win.
+    """Raises StorageError if S3 does not return what was put, or lets several writers create the same key.
 
     It makes about ten small requests below a key of its own. A local folder gives both guarantees.
     """
@@ -32,8 +32,9 @@ def check_promises(store: Store) -> None:
             raise StorageError(f"{store.url}: {reason}")
         if not store.is_single_driver and (won := num_winners(store, f"{key}/race", _NUM_RACERS)) != 1:
             raise StorageError(
-                f"{store.url}: of {_NUM_RACERS + 1} writers of one new key {won} won, so two drivers could "
-                f"commit one shard; use another store, or set {LOCK_VARIABLE}={SINGLE_DRIVER} where no "
+                f"{store.url} told {won} of {_NUM_RACERS + 1} writers that they created the same new key, "
+                "where exactly one must succeed; two drivers could then commit the same shard. Use another "
+                f"store, or set {LOCK_VARIABLE}={SINGLE_DRIVER} where no "
                 "second driver can start (docs/storage.md)"
             )
     finally:
@@ -43,7 +44,11 @@ def check_promises(store: Store) -> None:
 
 
 def num_winners(store: Store, key: str, num_racers: int) -> int:
-    """Returns how many writers of one new key were told that they created it; one of them starts later."""
+    """Lets `num_racers` writers create the same key at once, and one more after them.
+
+    Returns how many were told that they created it: 1 in a correct store. Returns 2 also if the stored value
+    is not that of the one writer that was told so.
+    """
     barrier = threading.Barrier(num_racers)
 
     def write(number: int) -> bool:

@@ -226,8 +226,9 @@ class S3Store:
             client.abort_multipart_upload(Bucket=self.bucket, Key=self._key(key), UploadId=upload)
 
     def clock_skew_s(self) -> float:
-        """Returns by how many seconds this machine's clock is ahead of the server's, within a second
-        or two.
+        """Returns by how many seconds this machine's clock is ahead of the server's, within a second or two.
+
+        Returns 0.0 if the server's response has no date.
         """
         with self._asked("look at", "") as client:
             answer = client.list_objects_v2(Bucket=self.bucket, Prefix=self._key(""), MaxKeys=1)

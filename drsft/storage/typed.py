@@ -20,8 +20,9 @@ Stored = TypeVar("Stored")
 def read_stored(store: Store, key: str, kind: type[Stored], **more: Any) -> Stored:
     """Returns the JSON object at `key` as a `kind`, a dataclass or a pydantic model.
 
-    `more` are fields that are not in the object. Fields that `kind` lacks are ignored if it allows that,
-    since a newer version may have written them.
+    The fields in `more` are added to those of the object, or replace them. Fields that `kind` lacks are
+    ignored if it allows that, since a newer version may have written them. Raises DamagedError if the object
+    does not fit `kind`.
     """
     try:
         fields = _adapter(dict[str, Any]).validate_json(store.read(key))

@@ -84,12 +84,10 @@ class Backend:
         listener: Listener | None = None,
         slot: QueueSlot | None = None,
     ) -> RewriteResult:
-        """Plans, admits and runs a request within its deadline, and returns the result.
+        """Checks, admits and runs a request within its deadline, and returns the result.
 
-        Raises errors that `error_document` can convert.
-
-        A full service rejects the request at once; with a queue `slot` it waits for capacity until its
-        deadline.
+        If the service is full, the request is rejected at once; with a queue `slot` it waits for capacity
+        until its deadline. Raises errors that `error_document` can convert.
         """
         plan = self.service.plan(request)
         until_s = asyncio.get_running_loop().time() + plan.deadline_s

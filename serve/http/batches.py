@@ -20,9 +20,10 @@ __all__ = ["add_batches"]
 
 
 def add_batches(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int | str, Any]) -> None:
-    """Adds the route.
+    """Adds POST /rewrite/batch to `app`.
 
-    `caller` is the dependency that gives the Key, `errors` documents the error responses.
+    `caller` is the FastAPI dependency that returns the Key of a request's sender; `errors` are the documented
+    error responses.
     """
 
     @app.post(
@@ -44,7 +45,7 @@ def add_batches(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int
         """
         if len(body.problems) > backend.config.limits.batch_problems:
             raise Unacceptable(
-                "problems", f"at most {backend.config.limits.batch_problems} problems in a batch"
+                "problems", f"at most {backend.config.limits.batch_problems} problems are allowed in a batch"
             )
         return _Lines(backend, key, body, request.state.request_id)
 

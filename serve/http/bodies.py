@@ -18,14 +18,18 @@ READ_S = 10.0
 
 
 def too_large(max_bytes: int) -> HTTPException:
-    """Returns the error (413) for a large body. The rest is not read, so the connection cannot be reused."""
+    """Returns the HTTPException (413) for a body that is too large.
+
+    The rest of the body is not read, so the response closes the connection.
+    """
     detail = f"the body has more than {max_bytes} bytes"
     return HTTPException(413, detail, headers={"Connection": "close"})
 
 
 def at_most(max_bytes: int, receive: Receive) -> Receive:
-    """Returns a receive function that limits bodies which do not state their length. It raises HTTPException
-    (413).
+    """Returns a receive function that counts the body's bytes, also of a body that does not state its length.
+
+    It raises HTTPException (413) if there are more than `max_bytes`.
     """
     num_bytes = 0
 
@@ -42,10 +46,9 @@ def at_most(max_bytes: int, receive: Receive) -> Receive:
 
 
 def in_time(limit_s: float, receive: Receive) -> Receive:
-    """Returns a receive function that limits the time for the whole body, but not for later messages (a
-    disconnect).
+    """Returns a receive function that raises HTTPException (408) if the body takes longer than `limit_s`.
 
-    It raises HTTPException (408).
+    Messages after the body, such as a disconnect, may come at any time.
     """
     until_s: float | None = asyncio.get_running_loop().time() + limit_s
 

@@ -40,13 +40,16 @@ class Unauthorised(Exception):  # noqa: N818 - a response, not an error
 
 
 class EngineUnavailable(Exception):  # noqa: N818 - a response, not an error
-    """No engine could take the request, or two engines died while they had it."""
+    """No engine or scorer responds, or a request was lost with one engine and then with a second one (503).
+
+    If all engines respond but are full, Rejected is raised instead (429).
+    """
 
 
 def error_document(error: BaseException, request_id: str) -> tuple[ErrorBody, dict[str, str]]:
-    """Returns the document and the headers of an error.
+    """Returns the problem document that the client gets for an error, and the response's additional headers.
 
-    An unexpected error is a 500, and only the log contains its cause.
+    An unexpected error becomes a 500 without its cause, which is only logged.
     """
     match error:
         case Unauthorised():

@@ -31,9 +31,10 @@ _LAST = ("result", "error")
 
 
 class EventLog:
-    """The events of one request; it grows until it is closed, and has any number of readers.
+    """The events of one request. Events are added until the log is closed; any number of readers may read it.
 
-    When it has had no reader for `patience_s`, `give_up` is called, since nobody waits for the result.
+    When its last reader has been gone for `patience_s`, `give_up` is called, since nobody waits for the
+    result.
     """
 
     def __init__(self, stream_id: str, *, patience_s: float = 0.0) -> None:
@@ -48,16 +49,16 @@ class EventLog:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the log is complete.
+        """Whether the log ends with a result or an error, so that a client can read the whole stream from it.
 
-        An error alone does not count, since it was sent as a status, not as an event.
+        False if an error is the only event, since the client then got it as a status.
         """
         events = self._events
         return bool(events) and events[-1].kind in _LAST and events[0].kind != "error"
 
     @contextmanager
     def reader(self) -> Iterator[None]:
-        """Counts the caller as a reader within the block, even before it reads anything."""
+        """Counts as one reader of the log within the block, even before anything is read."""
         self._num_readers += 1
         if self._alone is not None:
             self._alone.cancel()
@@ -110,7 +111,10 @@ class EventLogs:
         self._growing[owner, log.stream_id] = log
 
     def end(self, owner: str, log: EventLog) -> None:
-        """Closes a log; it is kept for the window, if it was added and not given up."""
+        """Closes the log of a finished request, and keeps it for `keep_s` so that clients can resume reading.
+
+        It is kept only if it was added here and is whole: not after a cancelled request.
+        """
         log.close()
         name, now_s = (owner, log.stream_id), self._clock_s()
         if self._growing.get(name) is log:
@@ -122,9 +126,9 @@ class EventLogs:
             self._ended.popitem(last=False)
 
     def find(self, owner: str, event_id: str) -> tuple[EventLog, int] | None:
-        """Returns the log and the number of an event id.
+        """Returns the log that contains the event with this id, and the event's number in it, from 0.
 
-        Returns None if the id is unknown, another caller's, or too old.
+        Returns None if the id is unknown, belongs to another caller, or is too old.
         """
         stream_id, _, number = event_id.rpartition(".")
         if not (number.isascii() and number.isdigit()):

@@ -42,7 +42,10 @@ class _Entry:
 
 
 class ResultCache:
-    """Caches results; `max_entries` and `max_bytes` bound the results of all callers together."""
+    """Caches results for `keep_s` seconds, with two limits for all callers together.
+
+    `max_entries` limits their number (0: no cache), `max_bytes` the size of their JSON.
+    """
 
     def __init__(
         self,
@@ -67,11 +70,12 @@ class ResultCache:
         *,
         until_s: float | None = None,
     ) -> tuple[RewriteResult, bool]:
-        """Returns the result, and whether it was cached. `owner` keeps callers' results apart.
+        """Returns the result, and whether it came from an earlier equal request of the same `owner`.
 
-        A duplicate waits until `until_s` of the loop's time, whatever deadline the first request has. If the
-        first one is cancelled, by its client or its deadline, one of the waiting ones samples instead. Raises
-        IdempotencyConflict if the key was used with another request before.
+        Calls `work` for a new request. A request that equals one in flight waits for that one's result, until
+        `until_s` of the event loop's clock; if the first one is cancelled, by its client or its deadline, one
+        of the waiting requests calls `work` instead. Raises IdempotencyConflict if the key was used with
+        another request before.
         """
         if not self._max_entries or (idempotency_key is None and request.seed is None):
             return await work(), False

@@ -20,8 +20,9 @@ async def reject_in_proxy(
     *,
     seconds: float = 0.0,
 ) -> None:
-    """Rejects a request as a replica would: it sends a problem document with the request's id, and
-    counts it.
+    """Sends the response for an error as a replica would, with the request's id, and counts it.
+
+    `seconds` is how long the request took until then.
     """
     request_id = Headers(scope=scope).get("x-request-id", "")
     body, headers = error_document(error, request_id)

@@ -22,9 +22,10 @@ ALONE_S = 5.0  # the page reconnects to a broken stream three times within 3 s
 
 
 def add_streams(app: FastAPI, backend: Backend, *, caller: Any, errors: dict[int | str, Any]) -> None:
-    """Adds the route.
+    """Adds POST /rewrite/stream to `app`.
 
-    `caller` is the dependency that gives the Key, `errors` documents the error responses.
+    `caller` is the FastAPI dependency that returns the Key of a request's sender; `errors` are the documented
+    error responses.
     """
 
     @app.post(

@@ -1,4 +1,4 @@
-"""Admits requests: a rate for each key, and a bound on the tokens in flight.
+"""Admits requests: each key has a limited rate, and the tokens in flight are limited for all keys together.
 
 A single request never waits: it is admitted or rejected at once. The problems of a batch wait in a queue. All
 state belongs to one ingress replica and its event loop: with R replicas a key has R times its rate.
@@ -52,7 +52,10 @@ class Admission:
 
     @contextmanager
     def counted(self, key: Key) -> Iterator[None]:
-        """Counts one request against the key's rate; if the block rejects the request, it is not counted."""
+        """Counts one request against the key's rate, unless the block raises Rejected.
+
+        Raises Rejected itself if the key is over its rate.
+        """
         taken = self.rates.take_request(key)
         try:
             yield
@@ -62,7 +65,11 @@ class Admission:
 
     @contextmanager
     def admit(self, key: Key, num_tokens: int) -> Iterator["Ticket"]:
-        """Reserves the tokens for the block. Raises Rejected at once if they do not fit."""
+        """Reserves the tokens for the block and charges the key for them.
+
+        Raises Rejected at once if the tokens exceed what is free, or the key's rate. At the end, tokens
+        beyond the ticket's `used` are given back to the key.
+        """
         if not self._capacity.try_acquire(num_tokens):
             raise self._full(num_tokens)
         with self._holding(key, num_tokens) as ticket:
@@ -72,8 +79,9 @@ class Admission:
     async def admit_in_turn(
         self, key: Key, num_tokens: int, *, slot: "QueueSlot", until_s: float | None = None
     ) -> AsyncIterator["Ticket"]:
-        """Admits as `admit` does, but waits for capacity until `until_s` (the loop's clock), then frees the
-        slot.
+        """Admits as `admit` does, but waits for free capacity until `until_s` of the event loop's clock.
+
+        Raises Rejected if there is none until then. `slot` is freed when the waiting succeeds.
         """
         try:
             async with asyncio.timeout_at(until_s):
@@ -86,14 +94,16 @@ class Admission:
 
     @contextmanager
     def queue_slots(self, key: Key, num_problems: int) -> Iterator[list["QueueSlot"]]:
-        """Yields queue slots for the problems of a batch. Raises Rejected if the key has too few free
-        ones.
+        """Yields a QueueSlot for each problem of a batch, and frees all of them at the end of the block.
+
+        Raises Rejected if more problems of the key would then wait than one key may have waiting.
         """
         taken = self._slots.setdefault(key.name, set())
         if len(taken) + num_problems > self._most_waiting:
             self._metrics.rejected("waiting")
             reason = (
-                f"{len(taken)} problems of key {key.name!r} wait already, of {self._most_waiting} at most"
+                f"key {key.name!r} has {len(taken)} problems waiting and sent {num_problems} more; at most "
+                f"{self._most_waiting} may wait"
             )
             raise Rejected(reason, self._wait_s(self._capacity.num_tokens_waiting))
         slots = [QueueSlot(taken) for _ in range(num_problems)]
@@ -159,10 +169,10 @@ class QueueSlot:
 
 
 def estimated_tokens(num_prompt_tokens: int, rewrite: Rewrite) -> int:
-    """Returns an upper bound on the tokens of a request in the engine at one time: its largest wave.
+    """Returns the most tokens that a request has in the engine at one time: the prompt and its largest wave.
 
-    The cascade can take several waves one after the other; counting all of them would leave the engine half
-    empty.
+    A wave is the samples that are requested together. The cascade can take several waves, one after the
+    other; counting all of them would leave the engine half empty.
     """
     waves = (
         min(phase.wave_size, phase.num_samples) * phase.max_tokens

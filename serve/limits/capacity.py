@@ -9,9 +9,9 @@ __all__ = ["TokenCapacity"]
 
 
 class TokenCapacity:
-    """At most `limit` tokens in flight. A queued request owns its tokens from the moment it is granted them.
+    """Limits the tokens of all admitted requests together to `limit`; requests that must wait are queued.
 
-    A request larger than the limit is granted when nothing else is in flight.
+    A request larger than the limit gets its tokens when no other request has any.
     """
 
     def __init__(self, limit: int, *, metrics: ServiceMetrics) -> None:
@@ -33,7 +33,10 @@ class TokenCapacity:
         return fits
 
     async def acquire(self, num_tokens: int) -> None:
-        """Waits for all requests queued earlier, then takes the tokens. A cancelled call takes none."""
+        """Waits behind all requests that were queued earlier until the tokens fit, then takes them.
+
+        A cancelled call takes none.
+        """
         if not self._queue and self.try_acquire(num_tokens):
             return
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()

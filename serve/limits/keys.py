@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """A caller's name and limits. The secret itself is never stored."""
+    """A caller's name, limits, and the SHA-256 `digest` of its secret, which itself is never stored."""
 
     name: str
     digest: bytes
@@ -40,7 +40,7 @@ class Key:
 
 
 def make_key(name: str) -> tuple[str, str]:
-    """Returns a new secret, and its line for the key file."""
+    """Returns a new random secret and the key file's line for it. Raises ConfigError for an unusable name."""
     secret = f"drsft_{secrets.token_urlsafe(32)}"
     line = f"{name} sha256:{hashlib.sha256(secret.encode()).hexdigest()}"
     if not _LINE.fullmatch(line):
@@ -49,9 +49,10 @@ def make_key(name: str) -> tuple[str, str]:
 
 
 def read_keys(path: Path, access: Access) -> tuple[Key, ...]:
-    """Returns the keys of a file.
+    """Returns the keys of a key file; limits that a line does not give are those of `access`.
 
-    Raises ConfigError, which never repeats a line, since it may hold a secret by mistake.
+    Raises ConfigError if the file cannot be used. The message never repeats a line, since a line may contain
+    a secret by mistake.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -65,7 +66,7 @@ def read_keys(path: Path, access: Access) -> tuple[Key, ...]:
     if not keys:
         raise ConfigError(f"access.keys_file {str(path)!r} has no key; make one with drsft serve-key NAME")
     if len({key.name for key in keys}) < len(keys):
-        raise ConfigError(f"access.keys_file {str(path)!r}: two keys have one name")
+        raise ConfigError(f"access.keys_file {str(path)!r}: two keys have the same name; rename one")
     return keys
 
 
@@ -91,7 +92,10 @@ class KeyRing:
         self._looked_s = clock_s()
 
     def find(self, secret: str) -> Key | None:
-        """Returns the key of a secret, or None, in a time that does not depend on which key it is."""
+        """Returns the Key of a secret; None if there is none. Its time does not depend on which key matches.
+
+        Reads the file again first if it has changed.
+        """
         self._look()
         digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
         found = None
@@ -111,9 +115,9 @@ class KeyRing:
         self._stamp = stamp
         try:
             self._keys = read_keys(self._path, self._access)
-            _log.info("keys read again: %d", len(self._keys))
+            _log.info("the key file has changed and was read again: %d keys", len(self._keys))
         except ConfigError as error:
-            _log.error("the previous keys stay valid: %s", error)
+            _log.error("the changed key file cannot be used, so the previous keys stay valid: %s", error)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

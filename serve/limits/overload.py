@@ -28,10 +28,11 @@ _ROUTES = ("/rewrite", "/rewrite/stream")  # a batch reports rejections problem 
 
 @dataclass(slots=True)
 class LearntLimit:
-    """The number of requests in flight at which one more was rejected; None until that happens.
+    """`most` is the number of requests in flight at which one more was rejected; None until that happens.
 
     Requests differ in size and other proxies send some too, so a limit is not valid for long: one more
-    request is let through, then two, four, ... until one of them is rejected again.
+    request is let through, then two, four, ... until one of them is rejected again. A second without any
+    rejection removes the limit.
     """
 
     clock_s: Callable[[], float]

@@ -24,7 +24,7 @@ class Rejected(Exception):  # noqa: N818 - a response, not an error
 
 @dataclass(slots=True)
 class TokenBucket:
-    """Holds at most one minute's amount and refills continuously."""
+    """A token bucket: `level` is what may be taken; it rises continuously, to one minute's amount."""
 
     per_minute: int
     level: float
@@ -54,18 +54,18 @@ class TokenBucket:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """An amount taken from a bucket, with the rate at that time."""
+    """Records that something was taken from a bucket, and the bucket's rate at that time."""
 
     bucket: TokenBucket
     per_minute: int
 
     def give_back(self, amount: float) -> None:
-        """Returns an amount to the bucket, scaled down if the rate was lowered since."""
+        """Puts an amount back into the bucket, scaled down if the bucket's rate was lowered since."""
         self.bucket.give_back(amount * min(1.0, self.bucket.per_minute / self.per_minute))
 
 
 class Rates:
-    """The buckets of all keys."""
+    """The token buckets of all API keys: each key has one for requests and one for tokens."""
 
     def __init__(self, *, clock_s: Callable[[], float], metrics: ServiceMetrics) -> None:
         self._clock_s, self._metrics = clock_s, metrics
@@ -88,5 +88,5 @@ class Rates:
         bucket.fill(per_minute, now_s)
         if wait_s := bucket.take(amount, now_s):
             self._metrics.rejected(what)
-            raise Rejected(f"key {key.name!r} is past {per_minute} {what} a minute", wait_s)
+            raise Rejected(f"key {key.name!r} is over its limit of {per_minute} {what} a minute", wait_s)
         return Reservation(bucket, per_minute)

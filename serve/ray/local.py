@@ -35,7 +35,10 @@ _ENVIRONMENT = {
 
 
 def serve_here(config: ServeConfig, *, host: str, port: int) -> None:
-    """Serves until SIGINT or SIGTERM, then lets the requests in flight finish. Raises UserError."""
+    """Serves on this machine until SIGINT, SIGTERM or SIGHUP, then lets the requests in flight finish.
+
+    Raises UserError if the configuration, the model or the port cannot be used.
+    """
     if config.access.open_on_loopback and not (host == "localhost" or is_loopback(host)):
         raise ConfigError(
             f"--host {host}: without keys the service listens on loopback only; set access.keys_file "
@@ -43,7 +46,10 @@ def serve_here(config: ServeConfig, *, host: str, port: int) -> None:
         )
     check_port_is_free(port, "--port")
     if config.access.keys_file is not None and not config.access.keys_path.is_file():
-        raise ConfigError(f"access.keys_file {config.access.keys_file!r}: no such file")
+        raise ConfigError(
+            f"access.keys_file {config.access.keys_file!r}: no such file; make it: "
+            "drsft serve-key NAME >> FILE"
+        )
     prompter = target_prompter(config.target)  # every replica will do this: report a rejected template early
     if config.rewrite.is_hinted:
         hinted_prompter(config.rewrite.hinted, prompter)

@@ -44,8 +44,10 @@ class RemotePolicy:
             raise EngineUnavailable from error
 
     async def logprobs(self, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> tuple[float, ...]:
-        """Returns each token's ln p, as `ScoringPolicy.logprobs` specifies; requests it once more if the
-        engine is lost.
+        """Returns each token's ln p, as `ScoringPolicy.logprobs` specifies.
+
+        If the engine is lost, another one is asked. Raises EngineUnavailable if that one is lost too,
+        Rejected if all are full.
         """
         try:
             return await self._score(prompt_ids, completion_ids)
@@ -89,10 +91,13 @@ class RemotePolicy:
                 if completions is not None:
                     result: list[Completion] = completions
                     return result
-        raise StageError("an engine ended a stream without its result")
+        raise StageError("an engine replica ended a stream of tokens without sending the completions")
 
     async def num_pending(self) -> int:
-        """Returns the requests in one of the engines. Raises EngineUnavailable if none responds."""
+        """Returns the number of requests in one of the engines.
+
+        Raises EngineUnavailable if no engine responds.
+        """
         try:
             async with asyncio.timeout(ANSWER_S):
                 return int(await self._engines.num_pending.remote())

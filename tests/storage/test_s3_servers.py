@@ -119,7 +119,7 @@ def test_a_store_that_ignores_the_exclusive_put_is_refused_in_one_line(start) ->
     done = CliRunner().invoke(app, command)
     assert isinstance(done.exception, StorageError)
     told = str(done.exception)
-    assert "of 5 writers of one new key 5 won" in told
+    assert "told 5 of 5 writers that they created the same new key" in told
     assert "DRSFT_STORE_LOCK=single-driver" in told
     assert "\n" not in told
     assert server.objects == {}, "nothing was written but the probe, which is gone"

@@ -119,7 +119,7 @@ async def test_a_conversation_is_asked_as_problem_files_are_read(
         ({"messages": [{**TURNS[1], "tool_calls": [{"id": "1"}]}]}, "tool_calls"),
         ({"messages": [{"role": "user", "content": "x" * 30_000}]}, "at most"),
         ({"messages": [*TURNS, {"role": "assistant", "content": "x" * 140_000}]}, "at most"),
-        ({"messages": [{"role": "user", "content": "word " * 400}]}, "leave no room"),
+        ({"messages": [{"role": "user", "content": "word " * 400}]}, "leaves no room"),
     ],
 )
 async def test_messages_that_are_no_conversation_are_named(

@@ -122,7 +122,7 @@ async def test_a_page_elsewhere_is_always_answered_by_the_ingress() -> None:
 @pytest.mark.parametrize(
     ("refusal", "path"),
     [
-        (Rejected("key 'team' is past 60 requests a minute", 3), "/rewrite"),  # others may go on
+        (Rejected("key 'team' is over its limit of 60 requests a minute", 3), "/rewrite"),  # others may go on
         (FULL, "/rewrite/batch"),  # told problem by problem
     ],
 )
