@@ -109,7 +109,7 @@ class Scorer:
 
 
 def service_verifier(config: ServeConfig) -> VerifierPool:
-    """Starts the verifier processes of one ingress replica, with the settings in `rewrite.verification`."""
+    """Returns the verifier processes of one ingress replica, as `rewrite.verification` configures them."""
     return VerifierPool.from_config(config.rewrite.verification, num_workers=config.verify_workers)
 
 
@@ -171,7 +171,7 @@ def _gpus(num_gpus: float) -> dict[str, float]:
 def build_app(config: ServeConfig) -> Application:
     """Returns the Ray Serve application: ingress, engines and, with `score_phi`, a scorer.
 
-    Serve makes `config` from the `args` of serve.yaml. Raises ConfigError for settings that cannot work.
+    Serve makes `config` from the `args` of serve.yaml. Raises UserError for settings that cannot work.
     """
     if config.traces is not None:
         check_can_export()

@@ -93,11 +93,11 @@ class ServeConfig(Frozen):
         if self.rewrite.selection == "closest" and not self.score_phi:
             raise ValueError("rewrite.selection: closest needs score_phi: true")
         if self.rewrite.teachers:
-            raise ValueError("rewrite.teachers: the service asks no other models; leave them out")
+            raise ValueError("rewrite.teachers: the service cannot ask teachers; leave this key out")
         if self.rewrite.is_hinted:
-            raise ValueError("rewrite.method: the service re-solves with a guide only; set it to guided")
+            raise ValueError("rewrite.method: the service has no Hinted Decoding; set it to guided")
         if self.rewrite.stop_beaten:
-            raise ValueError("rewrite.stop_beaten: the service finishes every sample; leave it out")
+            raise ValueError("rewrite.stop_beaten: the service finishes every sample; leave this key out")
         return self
 
     @model_validator(mode="after")

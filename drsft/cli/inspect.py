@@ -115,7 +115,7 @@ def _heat_reader(run: Run) -> Callable[[str, Record], RenderableType]:
 
     def read(shard: str, record: Record) -> RenderableType:
         if shard not in done:
-            return "not scored yet: drsft gap CONFIG"
+            return "this record is not scored yet; run drsft gap CONFIG"
         return heat_view(heat_maps_of(scores.table(shard), record.problem.problem_id, decode))
 
     return read

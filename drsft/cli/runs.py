@@ -46,7 +46,7 @@ def report(
         _compare(*compare)
         return
     if config is None:
-        raise ConfigError("which run? give its CONFIG, or two runs with --compare")
+        raise ConfigError("no run is given; name its CONFIG, or two runs with --compare")
     run_config = run_stages(config, overrides, ("report",))
     if plots is not None:
         _plot(run_config, plots)
@@ -90,12 +90,12 @@ def plan(
     ] = 0,
     gb_month: Annotated[float, typer.Option(min=0, metavar="PRICE", help="Price of one GB for a month.")] = 0,
     memory: Annotated[
-        bool, typer.Option("--memory", help="Show instead what each stage's processes hold.")
+        bool, typer.Option("--memory", help="Show instead how much memory the processes of each stage need.")
     ] = False,
     card_gb: Annotated[
         float | None,
         typer.Option(
-            min=0, metavar="GB", help="With --memory: fail if a stage needs more than such a card has."
+            min=0, metavar="GB", help="With --memory: fail if a stage needs more than this on one GPU."
         ),
     ] = None,
 ) -> None:

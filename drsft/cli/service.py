@@ -113,7 +113,9 @@ def init(
     from drsft.setup.starter import Wanted
 
     if not model:
-        raise ConfigError("which model? add --model FOLDER, a hub name, or --model embedded to try")
+        raise ConfigError(
+            "no model is given; add --model with a folder or hub name, or --model embedded to try"
+        )
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", output.stem).strip("-._")[:60] or "my-run"
     columns = GivenColumns(
         question=question, demonstration=solution, reference=answer, messages=messages, options=options

@@ -33,7 +33,7 @@ class ProblemSlot:
         self._is_held = True
 
     def release(self) -> None:
-        """Releases the slot for another problem; does nothing if it is not held."""
+        """Gives the place up, so that another problem can start; does nothing if the problem has none now."""
         if self._is_held:
             self._is_held = False
             self._slots.release()
@@ -109,7 +109,7 @@ class ProblemBudget:
         """Reserves tokens for `num_samples` samples of at most `max_tokens`, after waiting if necessary.
 
         Yields whether the samples may be drawn: False if the problem's or the shard's budget is spent. At the
-        end of the block, what was not used is released.
+        end of the block, what is still reserved is released.
         """
         num_tokens = num_samples * max_tokens
         waits = not self._shard.can_reserve(num_tokens)

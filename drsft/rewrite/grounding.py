@@ -42,10 +42,10 @@ class GroundingCheck:
     async def scores(
         self, completion: Completion, answer: str | None, *, beside_expert: bool = True
     ) -> GroundingScores:
-        """Returns the scores of a solution whose answer is `answer`, by default with the score of the
-        expert's text.
+        """Returns how likely the target finds a solution and its answer after the plain prompt.
 
-        Raises InputError if it is too long.
+        `answer` is what the verifier read from the solution. With `beside_expert`, the expert's text is
+        scored too. Raises InputError if a text is too long for the model.
         """
         logprobs_T, expert = await asyncio.gather(
             self._logprobs(completion.token_ids),
@@ -86,8 +86,9 @@ class GroundingCheck:
 def stating_tokens(
     completion: Completion, answer: str, question: str, decode: Callable[[Sequence[int]], str]
 ) -> range | None:
-    """Returns the completion's tokens that first state the answer, outside its thought; None if no
-    tokens do.
+    """Returns the indices of the completion's tokens that first state the answer, after its thought.
+
+    Returns None if no tokens do.
     """
     where = first_statement(completion.text, answer, question)
     if where is None:
@@ -113,7 +114,10 @@ def rejection_of_steps(steps: Verdict | None, settings: Grounding) -> Rejection 
 
 
 def rejection_of_scores(scores: GroundingScores, settings: Grounding) -> Rejection | None:
-    """Returns the first reason to reject a right guided solution by its scores; unknown scores give none."""
+    """Returns the first reason to reject a right guided solution by its scores; None if there is none.
+
+    A score that is None is no reason.
+    """
     answer, least = scores.answer_logprob, settings.min_answer_logprob
     if answer is not None and least is not None and answer < least:
         return Rejection(RejectionKind.UNGROUNDED)

@@ -1,7 +1,7 @@
 """Runs Hinted Decoding in the cascade: the analysis, the two contexts, and the decoder as a policy.
 
-arXiv 2602.12222. The analysis (the paper's stage 0) is the target's own reading of the expert's solution; the
-hinted context continues from it. The completions are verified like any sample.
+arXiv 2602.12222. In the analysis (the paper's stage 0) the target explains the expert's solution to itself;
+the hinted context continues from that text. The completions are verified like any sample.
 """
 
 from collections.abc import Sequence

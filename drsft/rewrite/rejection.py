@@ -37,7 +37,7 @@ def rejection_of(
 
 
 def has_loop(token_ids: Sequence[int], ngram_tokens: int, repeats: int) -> bool:
-    """Returns whether some n-gram occurs `repeats` times without overlaps."""
+    """Returns whether some sequence of `ngram_tokens` tokens occurs `repeats` times without overlap."""
     counts: dict[tuple[int, ...], int] = {}
     free_from: dict[tuple[int, ...], int] = {}
     for start in range(len(token_ids) - ngram_tokens + 1):

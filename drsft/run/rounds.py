@@ -41,8 +41,8 @@ def survey_finding(
     """Returns CARRIED_OVER if the new round takes a record over unchanged, else why it rewrites the problem.
 
     `before` and `now` are mean log-probs (nats per token) of the kept text after the plain prompt, under the
-    previous target and the new one. If they differ by more than `tolerance`, the gap grew. A record whose
-    source is not OWN, or without both log-probs, is NOT_SOLVED_ALONE.
+    previous target and the new one. If `now` is lower by more than `tolerance`, returns GAP_GREW; without
+    both, or if the record's source is not OWN, NOT_SOLVED_ALONE.
     """
     if source is not Source.OWN or before is None or now is None:
         return SurveyFinding.NOT_SOLVED_ALONE

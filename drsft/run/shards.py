@@ -59,7 +59,7 @@ class ShardSet:
         winner = self.find(shard)
         if winner is None:
             raise StorageError(
-                f"{self._store.url} rejected the commit of shard {shard} as existing, but has none; "
+                f"{self._store.url} says that shard {shard} is committed already, but has no commit of it; "
                 "check the store: drsft doctor storage URL"
             )
         if winner.data_key != data_key:
@@ -133,7 +133,10 @@ class ShardSet:
         stored = read_stored(self._store, key, _Stored)
         body = {"data_key": stored.data_key, "num_rows": stored.num_rows, "summary": stored.summary}
         if stored.checksum not in (None, _checksum(body)):
-            raise DamagedError(f"{self._store.url}/{key} is damaged: its checksum is not that of its content")
+            raise DamagedError(
+                f"{self._store.url}/{key} is damaged: its checksum is not that of its content; drsft run "
+                "with this run's configuration does the shard again"
+            )
         return Commit(shard=shard, data_key=stored.data_key, num_rows=stored.num_rows, summary=stored.summary)
 
 

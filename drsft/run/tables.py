@@ -221,7 +221,7 @@ def _check_schema(schema: pa.Schema) -> None:
     newest = GROUNDING_SCHEMA_VERSION
     if version > newest:
         raise InputError(
-            f"these records have schema version {version}, this drsft reads up to {newest}; install the "
+            f"these records have schema version {version}, but this drsft reads up to {newest}; install the "
             "version that wrote them (see drsft.version in the file's metadata)"
         )
     missing = set(RECORD_SCHEMA.names) - _ADDED - set(schema.names)

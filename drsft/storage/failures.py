@@ -69,7 +69,7 @@ def checked_key(key: str) -> str:
     """
     parts = key.removesuffix("/").split("/")
     if not is_nameable(key) or (key and any(part in ("", ".", "..") for part in parts)):
-        raise StorageError(f"key {key!r:.200}: not a relative path without empty parts, '.' and '..'")
+        raise StorageError(f"key {key!r:.200} is not a relative path without empty parts, '.' and '..'")
     return key
 
 

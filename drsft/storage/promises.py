@@ -69,4 +69,4 @@ def wrong_bytes(found: bytes, written: bytes) -> str | None:
         return None
     if _FRAME.match(found):
         return f"it stores the client's checksum inside objects; set {UNCHUNKED}"
-    return "what was written is not read back: records would be lost; use another store"
+    return "it does not return what was written, so records would be lost; use another store"

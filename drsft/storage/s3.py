@@ -94,7 +94,10 @@ class S3Store:
 
     @property
     def is_single_driver(self) -> bool:
-        """Whether the user guarantees that no second driver starts, since the server has no exclusive put."""
+        """Whether the user guarantees that no second driver starts, since the server has no exclusive put.
+
+        Raises StorageError if DRSFT_STORE_LOCK has an unknown value.
+        """
         lock = os.environ.get(LOCK_VARIABLE)
         if lock not in (None, "", SINGLE_DRIVER):
             raise StorageError(f"{LOCK_VARIABLE} {lock!r}: the only value is {SINGLE_DRIVER}")

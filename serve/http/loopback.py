@@ -13,8 +13,9 @@ _HOST = re.compile(r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<name>[^\[\]:]+))(?::[0-9]*)?"
 
 
 class LoopbackNames:
-    """Rejects other host names: a web page could point its own name at this machine to reach a service
-    without keys.
+    """Middleware that rejects requests (403) whose Host header does not name this machine.
+
+    A web page could otherwise point its own name at this machine to reach a service without keys.
     """
 
     def __init__(self, app: ASGIApp) -> None:

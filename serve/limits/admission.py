@@ -102,8 +102,8 @@ class Admission:
         if len(taken) + num_problems > self._most_waiting:
             self._metrics.rejected("waiting")
             reason = (
-                f"key {key.name!r} has {len(taken)} problems waiting and sent {num_problems} more; at most "
-                f"{self._most_waiting} may wait"
+                f"key {key.name!r} has {len(taken)} problems waiting and sent {num_problems} more, but at "
+                f"most {self._most_waiting} may wait"
             )
             raise Rejected(reason, self._wait_s(self._capacity.num_tokens_waiting))
         slots = [QueueSlot(taken) for _ in range(num_problems)]

@@ -169,7 +169,7 @@ function explain(problem) {
   return problem.detail;
 }
 
-// "key 'a' is past 9 requests a minute; try again in 5 s", said to a person.
+// "key 'a' is over its limit of 9 requests a minute; try again in 5 s", said to a person.
 function full(detail) {
   const [why, when = "try again soon"] = detail.split("; ");
   const reason = why === "the service is full" ? "" : `: ${why}`;

@@ -37,7 +37,7 @@ _ENVIRONMENT = {
 def serve_here(config: ServeConfig, *, host: str, port: int) -> None:
     """Serves on this machine until SIGINT, SIGTERM or SIGHUP, then lets the requests in flight finish.
 
-    Raises UserError if the configuration, the model or the port cannot be used.
+    Raises UserError if the configuration, the model or the port cannot be used, or the service cannot start.
     """
     if config.access.open_on_loopback and not (host == "localhost" or is_loopback(host)):
         raise ConfigError(

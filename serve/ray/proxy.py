@@ -69,9 +69,9 @@ def _may_pass(header: bytes) -> bool:
 
 
 class BodyPrefetch:
-    """Sends a small body along with its request.
+    """Middleware that reads a small body in the proxy and passes it on together with the request.
 
-    Otherwise the replica asks the proxy for it in another call.
+    Otherwise the replica asks the proxy for the body in another call.
     """
 
     def __init__(self, app: ASGIApp, *, metrics: ServiceMetrics, read_s: float = READ_S) -> None:
@@ -104,7 +104,7 @@ async def _whole(receive: Receive) -> bytes | None:
 
 
 class LostReplicaErrors:
-    """Sends a problem document for a request that got no response, or only the proxy's own 503."""
+    """Middleware that sends a problem document if a request got no response, or only the proxy's own 503."""
 
     def __init__(self, app: ASGIApp, *, metrics: ServiceMetrics) -> None:
         self._app, self._metrics = app, metrics
