@@ -209,18 +209,27 @@ def bench_the_service(
         "serve/local.yaml"
     ),
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds of throughput.")] = 5,
-    requests: Annotated[int, typer.Option(min=40, help="Requests of a round.")] = 200,
+    requests: Annotated[int, typer.Option(min=40, help="Requests of a round, 32 in flight.")] = 200,
+    single: Annotated[int, typer.Option(min=22, help="Requests one at a time; 20 warm up.")] = 200,
     model: ModelOption = "embedded",
 ) -> None:
     """Compare POST /rewrite with AsyncLLM in process and with vLLM's server, on the same model.
 
     Examples:  drsft bench serve
 
-               drsft bench serve --model random
+               drsft bench serve --model models/smollm2-135m-instruct --requests 96 --single 60
     """
     from drsft.bench.serving.speed import bench_serve, print_bench
 
-    print_bench(bench_serve(config, num_rounds=rounds, num_requests=requests, model=model))
+    bench = bench_serve(
+        config,
+        num_rounds=rounds,
+        num_requests=requests,
+        num_single=single,
+        model=model,
+        say=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    print_bench(bench)
 
 
 @bench_app.command("hinted")

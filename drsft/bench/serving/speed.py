@@ -30,6 +30,7 @@ __all__ = ["ServeBench", "bench_serve", "print_bench"]
 
 CONCURRENCY = 32
 MAX_TOKENS = 64
+WARM_UP = 20  # requests of those one at a time
 REQUEST_LIMIT_S = 120.0
 KV_CACHE_MIB = 512  # of both servers: for 32 requests of a model of 135M parameters, too
 
@@ -59,24 +60,37 @@ class ServeBench:
 
 
 def bench_serve(
-    config: Path, *, num_rounds: int = 5, num_requests: int = 200, model: str = EMBEDDED
+    config: Path,
+    *,
+    num_rounds: int = 5,
+    num_requests: int = 200,
+    num_single: int = 200,
+    model: str = EMBEDDED,
+    say: Callable[[str], None] = lambda line: None,
 ) -> ServeBench:
-    """Returns measurements of both sides, with one sample a request and equal prompts, seeds and lengths."""
+    """Returns measurements of both sides, with one sample a request and equal prompts, seeds and lengths.
+
+    `num_single` requests, more than WARM_UP + 1, are answered one at a time. `say` gets
+    a line after each part.
+    """
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as name:
         folder = Path(name)
         overrides = [f"target.{key}={value}" for key, value in bench_model(model, folder).target.items()]
         overrides.append(f"target.engine.kv_cache_mib={KV_CACHE_MIB}")
-        target, problems, prompter = _material(config, overrides, num_requests)
+        target, problems, prompter = _material(config, overrides, max(num_requests, num_single))
         work = _work(target, problems, prompter)
         with our_service(config, folder, *overrides, *_one_sample()) as (url, _):
             with bare_engine(work, folder) as engine:
-                ours, bare = _one_by_one(url, problems, engine.ask)
+                ours, bare = _one_by_one(url, problems[:num_single], engine.ask)
+            say(f"one request at a time: {num_single} on each side are done")
+            loaded = problems[:num_requests]
             with vllm_server(target, folder) as raw_url:
                 our_rates, raw_rates = [], []
                 for number in range(1, num_rounds + 1):  # new seeds, since the service caches its results
                     seeds = range(number * num_requests, (number + 1) * num_requests)
-                    our_rates.append(asyncio.run(_rate(_ours(url, problems, seeds))))
-                    raw_rates.append(asyncio.run(_rate(_raw(raw_url, work, problems, seeds))))
+                    our_rates.append(asyncio.run(_rate(_ours(url, loaded, seeds))))
+                    raw_rates.append(asyncio.run(_rate(_raw(raw_url, work, loaded, seeds))))
+                    say(f"round {number}: {our_rates[-1]:,.0f} tokens/s, vLLM's server {raw_rates[-1]:,.0f}")
     return ServeBench(
         ours=tuple(ours),
         bare=tuple(bare),
@@ -163,7 +177,7 @@ def _body(problem: Problem, seed: int) -> dict[str, Any]:
 def _one_by_one(
     url: str, problems: Sequence[Problem], ask_bare: Callable[[int], tuple[int, float]]
 ) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
-    """Returns tokens and seconds of the same requests on both sides; the first twenty are a warm-up."""
+    """Returns tokens and seconds of the same requests on both sides; the first WARM_UP are left out."""
     ours, bare = [], []
     with httpx.Client(base_url=url, timeout=60) as client:
         for index, problem in enumerate(problems):
@@ -173,7 +187,7 @@ def _one_by_one(
             seconds = time.perf_counter() - started_s
             answer.raise_for_status()
             ours.append((int(answer.json()["tokens"]["sampled"]), seconds))
-    return ours[20:], bare[20:]
+    return ours[WARM_UP:], bare[WARM_UP:]
 
 
 Request = Callable[[aiohttp.ClientSession], Any]
@@ -228,7 +242,7 @@ def _raw(url: str, work: dict[str, Any], problems: Sequence[Problem], seeds: Seq
 
     return [
         make(prompt, _sampling_seed(problem, seed))
-        for prompt, problem, seed in zip(work["prompts"], problems, seeds, strict=True)
+        for prompt, problem, seed in zip(work["prompts"][: len(problems)], problems, seeds, strict=True)
     ]
 
 
