@@ -25,7 +25,8 @@ SMALLER = (
     "problems.limit=24",
     "train.arms=[{name: dr+dft}]",
     "train.learning_rate=3.0e-3",  # so that the new weights say something else
-    "evaluate.benchmarks=[{name: held-out, problems: {path: 'embedded:held_out', limit: 8}}]",
+    "evaluate.benchmarks=[]",  # tests/ray/test_runs.py and test_evaluation.py evaluate
+    "resources.train_workers=1",
     "rounds={count: 2, tolerance: 100}",  # no gap grows so much: what was solved alone is carried over
 )
 

@@ -198,6 +198,7 @@ def test_a_run_lies_in_s3_from_problems_to_report(object_store, store: S3Store) 
         "problems.limit=24",
         "problems.shard_size=8",
         "resources.rewrite_actors=1",
+        "resources.train_workers=1",  # test_checkpoint_parts.py has several on the store
         "train.seeds=[0]",
         "train.num_epochs=1",
         "train.checkpoint_every_steps=2",
