@@ -12,6 +12,7 @@ from drsft.intake.planning import plan_problems, screens_for
 from drsft.policy.cache_size import model_shape
 from drsft.policy.prompts import model_location, target_prompter
 from drsft.run import layout
+from drsft.run.plan import Plan
 from drsft.run.run import Run
 from drsft.sizing.estimate import GB, Estimate, Prices, StageEstimate, estimate
 from drsft.sizing.memory import memory_of, refuse_what_does_not_fit
@@ -31,13 +32,14 @@ def show_plan(config: RunConfig, calibration: Run, prices: Prices, console: Cons
     rates = measure(calibration)
     resources = config.resources.with_defaults_from(rates.config.resources)
     config = config.model_copy(update={"resources": resources})
-    num_problems, num_benchmark_problems = _count(config)
+    problems, benchmarks = _plans(config)
     found = estimate(
         config,
         rates,
         prices,
-        num_problems=num_problems,
-        num_benchmark_problems=num_benchmark_problems,
+        num_problems=problems.num_problems,
+        num_benchmark_problems=sum(plan.num_problems for plan in benchmarks),
+        num_benchmark_shards=sum(len(plan.shards) for plan in benchmarks),
     )
     lines = [f"rates of {rates.run} ({rates.num_problems:,} problems)", ""]
     lines += [line for one in found.stages for line in _stage_lines(one)]
@@ -66,10 +68,8 @@ def show_memory(config: RunConfig, console: Console, *, card_gb: float | None) -
         refuse_what_does_not_fit(config, shape, card_bytes=int(card_gb * GB))
 
 
-def _count(config: RunConfig) -> tuple[int, int]:
-    """Returns the number of usable problems, and of problems in all benchmarks, read as the run would read
-    them.
-    """
+def _plans(config: RunConfig) -> tuple[Plan, list[Plan]]:
+    """Returns the plan of the problems, and those of the benchmarks, read as the run would read them."""
     prompter = target_prompter(config.target)
     kinds = kinds_of(config.rewrite.verification)
     with tempfile.TemporaryDirectory(prefix="drsft-plan-") as folder:
@@ -83,19 +83,14 @@ def _count(config: RunConfig) -> tuple[int, int]:
             screens=screens_for(config.problems, config.evaluate.benchmarks, kinds=kinds),
             kinds=kinds,
         )
-        benchmarks = plan_benchmarks(Run(store, config), prompter).values()
-        return problems.num_problems, sum(plan.num_problems for plan in benchmarks)
+        return problems, list(plan_benchmarks(Run(store, config), prompter).values())
 
 
 def _stage_lines(one: StageEstimate) -> list[str]:
     load, rate = one.load, one.rate
     tokens = f"{load.units:,} {load.unit} × {rate.tokens_per_unit:,.1f} tokens = {one.tokens:,.0f} tokens"
-    if load.items == 1:
-        work = f"{one.tokens:,.0f} / ({load.workers} × {rate.tokens_per_s:,.0f} tokens/s)"
-    else:
-        speed = f"({rate.tokens_per_s:,.0f} tokens/s × {load.workers / load.items_at_once:g})"
-        each = f"{one.tokens / load.items:,.0f} / {speed}"
-        work = f"{one.rounds - 1} × {rate.item_s:,.1f} s between + {one.rounds} × {each}"
+    between = f"{load.rounds - 1} × {rate.item_s:,.1f} s between + " if load.rounds > 1 else ""
+    work = f"{between}{one.tokens:,.0f} / ({load.busy_workers:.3g} × {rate.tokens_per_s:,.0f} tokens/s)"
     hours = f"{one.gpu_hours:,.2f} GPU h, {one.cpu_hours:,.2f} CPU h, {one.gigabytes:,.3f} GB"
     return [
         f"{one.stage}",

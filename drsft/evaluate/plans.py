@@ -1,20 +1,15 @@
-"""Plans the benchmarks of a run: their problems cut into shards, their prompts, and what is still to be
-sampled.
-"""
+"""Plans the benchmarks of a run: their problems cut into shards, and their prompts."""
 
-from collections.abc import Mapping
-
-from drsft.config import Benchmark, RunConfig
+from drsft.config import RunConfig
 from drsft.errors import StorageError
 from drsft.intake.planning import plan_problems
 from drsft.policy.prompts import Prompter
 from drsft.run import layout
-from drsft.run.models import EvaluatedModel
 from drsft.run.plan import Plan
 from drsft.run.run import Run
 from drsft.verify.kinds import kinds_of
 
-__all__ = ["benchmark_prompters", "missing_shards", "plan_benchmarks", "read_plans"]
+__all__ = ["benchmark_prompters", "plan_benchmarks", "read_plans"]
 
 
 def benchmark_prompters(config: RunConfig, prompter: Prompter) -> dict[str, Prompter]:
@@ -45,17 +40,6 @@ def plan_benchmarks(run: Run, prompter: Prompter) -> dict[str, Plan]:
         )
         for benchmark in config.evaluate.benchmarks
     }
-
-
-def missing_shards(run: Run, model: EvaluatedModel, plans: Mapping[str, Plan]) -> list[tuple[Benchmark, str]]:
-    """Returns each benchmark's shards for which the model has no committed samples; `plans` is by benchmark
-    name.
-    """
-    missing = []
-    for benchmark in run.config.evaluate.benchmarks:
-        done = run.samples(model, benchmark).done()
-        missing += [(benchmark, shard) for shard in sorted(plans[benchmark.name].shards.keys() - done)]
-    return missing
 
 
 def read_plans(run: Run) -> dict[str, Plan]:

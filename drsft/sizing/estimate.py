@@ -3,11 +3,11 @@
 Each estimate keeps the numbers from which it was computed, so that they can be shown.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from drsft.config import RunConfig
+from drsft.evaluate.benchmark_shards import most_engines
 from drsft.run.models import evaluated_models
 from drsft.sizing.rates import Rates, StageRate
 
@@ -25,8 +25,9 @@ class Load:
     workers: int
     gpus_per_worker: float
     cpus_per_worker: float
-    items: int = 1
-    items_at_once: int = 1
+    busy_workers: float  # on average
+    items: int = 1  # trainings or evaluated models
+    rounds: int = 1  # the items that a worker has, one after the other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,17 +50,11 @@ class StageEstimate:
         return self.load.units * self.rate.tokens_per_unit
 
     @property
-    def rounds(self) -> int:
-        """How many batches of `items_at_once` items run one after the other."""
-        return math.ceil(self.load.items / self.load.items_at_once)
-
-    @property
     def seconds(self) -> float:
-        """Estimated wall time; workers share an item's tokens evenly."""
-        load = self.load
-        speed = self.rate.tokens_per_s * load.workers / load.items_at_once
-        between_s = (self.rounds - 1) * self.rate.item_s
-        return self.rate.startup_s + between_s + self.rounds * self.tokens / load.items / speed
+        """Estimated wall time."""
+        load, rate = self.load, self.rate
+        between_s = (load.rounds - 1) * rate.item_s
+        return rate.startup_s + between_s + self.tokens / (load.busy_workers * rate.tokens_per_s)
 
     @property
     def gpu_hours(self) -> float:
@@ -109,7 +104,9 @@ class Estimate:
         )
 
 
-def loads_of(config: RunConfig, *, num_problems: int, num_benchmark_problems: int) -> Mapping[str, Load]:
+def loads_of(
+    config: RunConfig, *, num_problems: int, num_benchmark_problems: int, num_benchmark_shards: int
+) -> Mapping[str, Load]:
     engines, trainers, train = config.resources.engine_share, config.resources.train_share, config.train
     per_problem = Load(
         units=num_problems,
@@ -117,9 +114,15 @@ def loads_of(config: RunConfig, *, num_problems: int, num_benchmark_problems: in
         workers=engines.num_workers,
         gpus_per_worker=engines.gpus,
         cpus_per_worker=engines.cpus,
+        busy_workers=engines.num_workers,
     )
     num_jobs, num_models = len(train.arms) * len(train.seeds), len(evaluated_models(config))
-    at_once = min(engines.num_workers, num_models)
+    sampling = replace(
+        per_problem,
+        units=num_models * num_benchmark_problems * config.evaluate.num_samples,
+        unit="samples",
+        items=num_models,
+    )
     return {
         "rewrite": per_problem,
         "gap": per_problem,
@@ -129,24 +132,51 @@ def loads_of(config: RunConfig, *, num_problems: int, num_benchmark_problems: in
             workers=trainers.num_workers,
             gpus_per_worker=trainers.gpus,
             cpus_per_worker=trainers.cpus,
+            busy_workers=trainers.num_workers,
             items=num_jobs,
+            rounds=num_jobs,
         ),
-        "evaluate": replace(
-            per_problem,
-            units=num_models * num_benchmark_problems * config.evaluate.num_samples,
-            unit="samples",
-            workers=at_once,
-            items=num_models,
-            items_at_once=at_once,
-        ),
+        "evaluate": _divided(sampling, most_engines=most_engines(num_benchmark_shards)),
     }
 
 
+def _divided(sampling: Load, *, most_engines: int) -> Load:
+    """Returns the load of evaluation as engines divide its models: each has as many models of its own as any
+    other, and all share the models that are left, at most `most_engines` each.
+
+    Where the shared models have unequal numbers of engines, engines that finish first help with another one.
+    """
+    num_models = sampling.items
+    workers = min(sampling.workers, num_models * most_engines)
+    if not workers:
+        return sampling
+    num_own, num_shared = divmod(num_models, workers)
+    sharing = min(workers, num_shared * most_engines)
+    is_uneven = num_shared > 0 and sharing % num_shared > 0
+    return replace(
+        sampling,
+        workers=workers,
+        busy_workers=num_models / (num_own + (num_shared / sharing if num_shared else 0)),
+        rounds=num_own + (num_shared > 0) + is_uneven,
+    )
+
+
 def estimate(
-    config: RunConfig, rates: Rates, prices: Prices, *, num_problems: int, num_benchmark_problems: int
+    config: RunConfig,
+    rates: Rates,
+    prices: Prices,
+    *,
+    num_problems: int,
+    num_benchmark_problems: int,
+    num_benchmark_shards: int,
 ) -> Estimate:
     """Returns the estimate of every stage in `rates`."""
-    loads = loads_of(config, num_problems=num_problems, num_benchmark_problems=num_benchmark_problems)
+    loads = loads_of(
+        config,
+        num_problems=num_problems,
+        num_benchmark_problems=num_benchmark_problems,
+        num_benchmark_shards=num_benchmark_shards,
+    )
     stages = [
         StageEstimate(stage=name, load=load, rate=rates.stages[name])
         for name, load in loads.items()

@@ -4,8 +4,7 @@ The unit of rewriting and of the gap report is a problem, of training a text in 
 sample. A worker is an engine, a scoring model or a training process.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
@@ -133,29 +132,35 @@ def _training(run: Run, time: StageTime | None, plan: Plan) -> StageRate | None:
 def _evaluation(run: Run, time: StageTime | None) -> StageRate | None:
     """Returns the rate of evaluation.
 
-    An engine takes model after model; the time between them counts per item.
+    An engine's time with a model is sampling; that between two of its models counts per item.
     """
-    by_model = [
-        summaries
-        for model in run.models()
-        if (summaries := _of_newest_start(run.evaluation_work(model), time))
-    ]
-    if time is None or not by_model:
+    of_engine: dict[str, dict[str, list[WorkSummary]]] = {}  # by engine, then model
+    for model in run.models():
+        for one in _of_newest_start(run.evaluation_work(model), time):
+            engine = (one.work and one.work.worker) or model.name  # the first versions named no engine
+            of_engine.setdefault(engine, {}).setdefault(model.name, []).append(one)
+    if time is None or not of_engine:
         return None
-    everything = [one for summaries in by_model for one in summaries]
-    sampling_s = sum(map(_worked_s, by_model))
-    worked_s = _worked_s(everything)
-    at_once = min(run.resources.engine_share.num_workers, len(by_model))
-    rounds = math.ceil(len(by_model) / at_once)
-    between_s = worked_s - rounds * sampling_s / len(by_model)
+    everything = [one for by_model in of_engine.values() for work in by_model.values() for one in work]
+    sampling_s = sum(_worked_s(work) for by_model in of_engine.values() for work in by_model.values())
+    between = [gap_s for by_model in of_engine.values() for gap_s in _between(by_model.values())]
     units, tokens = _units_and_tokens(everything)
     return StageRate(
-        startup_s=time.wall_s - worked_s,
+        startup_s=time.wall_s - _worked_s(everything),
         tokens_per_unit=tokens / units,
         tokens_per_s=tokens / sampling_s,
         bytes_per_unit=run.num_bytes(layout.EVALUATIONS) / units,
-        item_s=max(between_s / (rounds - 1), 0.0) if rounds > 1 else 0.0,
+        item_s=sum(between) / len(between) if between else 0.0,
     )
+
+
+def _between(by_model: Iterable[Sequence[WorkSummary]]) -> list[float]:
+    """Returns the seconds between an engine's last sample of one model and its first of the next."""
+    works = [[one.work for one in of_model if one.work is not None] for of_model in by_model]
+    spans = sorted(
+        (min(one.started_at for one in of_model), max(one.ended_at for one in of_model)) for of_model in works
+    )
+    return [max(after[0] - before[1], 0.0) for before, after in pairwise(spans)]
 
 
 Summary = TypeVar("Summary", ShardSummary, WorkSummary)

@@ -7,7 +7,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,11 +17,14 @@ from ray.data import DataContext, Dataset
 from drsft import errors
 from drsft.config import Resources, RunConfig, Target
 from drsft.errors import DrsftError, StageError
+from drsft.policy.prompts import Prompter
+from drsft.policy.protocol import Policy
 from drsft.policy.vllm.policy import VLLMPolicy
 from drsft.policy.vllm.start_phases import EnginePhase
 from drsft.process.exhaustion import end_where_exhausted, is_exhausted
 from drsft.stages.engine_deaths import MAX_TRIES, Permit
 from drsft.stages.row_search import Culprit
+from drsft.stages.shard_queue import Draw
 from drsft.verify.pool import VerifierPool
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ __all__ = [
     "GROUP_LABEL",
     "EngineGuard",
     "EnginePulse",
+    "MakePolicy",
     "ScoringGuard",
     "actor_resources",
     "actor_verifier",
@@ -44,6 +48,8 @@ __all__ = [
 
 GROUP_LABEL = "drsft.io/group"  # of a Ray node; k8s/ and cluster/ give it to their groups of workers
 DEATH_LIMIT_S = 15  # for telling the board about it
+
+MakePolicy = Callable[[Target, Prompter], Policy]  # in place of an actor's engine
 
 _ERROR_LINE = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception)\b.*: ")
 _DRSFT_ERROR = re.compile(r"drsft\.errors\.(\w+): (.+)")
@@ -178,6 +184,21 @@ class EngineGuard:
             permit = await self._begin(name, is_alone=True)
             async with self._guarded(name):
                 yield permit
+
+    async def next_shard(self, slot: int, *, finished: str | None) -> Draw:
+        """Returns a slot's next shard, or the reason why there is none (ProgressBoard.next_shard)."""
+        drawn = self._board.next_shard.remote(
+            self._stage, slot, actor_id=self.actor_id, node_id=self.node_id, finished=finished
+        )
+        draw: Draw = await drawn
+        return draw
+
+    async def next_model(self, engine: int) -> str | None:
+        """Returns the model that an engine works with next (ProgressBoard.next_model)."""
+        model: str | None = await self._board.next_model.remote(
+            self._stage, engine, actor_id=self.actor_id, node_id=self.node_id
+        )
+        return model
 
     async def next_part(self, name: str, num_rows: int) -> range | Culprit | None:
         """Returns the rows of this work to run next by themselves, or the row to leave out; None if no single

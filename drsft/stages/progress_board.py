@@ -14,6 +14,7 @@ from drsft.policy.vllm.start_phases import EnginePhase
 from drsft.process.metric_names import RUN_METRICS
 from drsft.records import QuarantinedRow
 from drsft.stages.engine_deaths import EngineDeaths, Permit
+from drsft.stages.model_queues import ModelQueues
 from drsft.stages.ray_metrics import RayMetrics
 from drsft.stages.row_search import Culprit
 from drsft.stages.shard_queue import Draw, NoShard, ShardQueue
@@ -41,6 +42,7 @@ class ProgressBoard:
         self._metrics = RayMetrics(RUN_METRICS, {"run": run}) if run else None
         self._deaths: dict[str, EngineDeaths] = {}  # by stage, as the queues
         self._queues: dict[str, ShardQueue] = {}
+        self._models: dict[str, ModelQueues] = {}
         self._set_aside: dict[str, list[QuarantinedRow]] = {}
         self._checkpoints: dict[tuple[str, str], float] = {}  # arm and seed -> the step it was saved after
 
@@ -103,11 +105,28 @@ class ProgressBoard:
         A slot stands for one of the shards that an actor has in flight.
 
         The reason is NoShard.MORE while the run drains, and for an actor that was started again on another
-        node, because this one was lost.
+        node, because this one was lost. With `set_models`, shards are those of the model that the slot's
+        engine has.
         """
-        if self._is_draining or self._deaths[stage].is_replaced(actor_id, node_id):
+        if self._gets_no_work(stage, actor_id, node_id):
             return NoShard.MORE
-        return self._queues[stage].draw(slot, finished=finished)
+        queue = self._models.get(stage) or self._queues[stage]
+        return queue.draw(slot, finished=finished)
+
+    def set_models(self, stage: str, models: ModelQueues) -> None:
+        """Gives a stage that has begun its work: shards to be done with each of several models."""
+        self._models[stage] = models
+
+    def next_model(self, stage: str, engine: int, *, actor_id: str, node_id: str) -> str | None:
+        """Returns the model that an engine works with next (ModelQueues.next_model); None if it gets no more
+        work, as in `next_shard`.
+        """
+        if self._gets_no_work(stage, actor_id, node_id):
+            return None
+        return self._models[stage].next_model(engine, given_up=self.given_up(stage))
+
+    def _gets_no_work(self, stage: str, actor_id: str, node_id: str) -> bool:
+        return self._is_draining or self._deaths[stage].is_replaced(actor_id, node_id)
 
     def is_asked(self, stage: str) -> bool:
         """Returns whether an engine of the stage is ready and has asked for its first shard."""

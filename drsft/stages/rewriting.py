@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import ray
 from ray.data import ActorPoolStrategy
 
 from drsft import __version__
-from drsft.config import RunConfig, Target
+from drsft.config import RunConfig
 from drsft.errors import DrsftError, StageError
 from drsft.intake.planning import Planning
 from drsft.policy.engine_loop import Stepping
@@ -36,6 +36,7 @@ from drsft.run.shards import ShardSet
 from drsft.stages.actors import (
     EngineGuard,
     EnginePulse,
+    MakePolicy,
     actor_resources,
     actor_verifier,
     raise_given_up,
@@ -45,20 +46,18 @@ from drsft.stages.actors import (
 from drsft.stages.announcer import Announcer
 from drsft.stages.engine_deaths import Permit
 from drsft.stages.progress_board import ProgressReporter, stop_if_draining
-from drsft.stages.shard_queue import Draw, NoShard
+from drsft.stages.shard_queue import NoShard
 from drsft.stages.trace_export import check_can_export, export_traces
 from drsft.stages.turn import run_prompter
 from drsft.storage import open_store
 
-__all__ = ["MakePolicy", "is_complete", "run_rewriting"]
+__all__ = ["is_complete", "run_rewriting"]
 
 logger = logging.getLogger(__name__)
 
 STAGE = "rewrite"
 KILLS_ENGINE = "its engine dies each time that it is sampled"
 ASKED_AGAIN_S = 0.5
-
-MakePolicy = Callable[[Target, Prompter], Policy]  # called once in each actor
 
 
 class RewritingActor:
@@ -137,7 +136,9 @@ class RewritingActor:
         """
         async with self._drawing:
             while not self._has_failed:
-                match await self._draw(slot, finished):
+                draw = await self._guard.next_shard(slot, finished=finished)
+                self._num_draws += 1
+                match draw:
                     case NoShard.YET:
                         await asyncio.sleep(ASKED_AGAIN_S)
                     case NoShard.MORE:
@@ -145,15 +146,6 @@ class RewritingActor:
                     case shard:
                         return str(shard)
         return None
-
-    async def _draw(self, slot: int, finished: str | None) -> Draw:
-        guard = self._guard
-        drawn = self._board.next_shard.remote(
-            STAGE, slot, actor_id=guard.actor_id, node_id=guard.node_id, finished=finished
-        )
-        draw: Draw = await drawn
-        self._num_draws += 1
-        return draw
 
     async def _rewrite_shard(self, shard: str) -> None:
         async with self._guard.work(shard) as permit:

@@ -38,6 +38,14 @@ class ShardQueue:
         if drop:
             self._waiting.clear()
 
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    def has_work_for(self, slots: range) -> bool:
+        """Returns whether a shard is waiting or one of these slots holds one."""
+        return bool(self._waiting) or not self._held.keys().isdisjoint(slots)
+
     def draw(self, slot: int, *, finished: str | None) -> Draw:
         """Returns the slot's next shard, or why there is none; `finished` is the shard that it has just done.
 

@@ -23,9 +23,10 @@ from drsft.run import layout
 from drsft.run.plan import read_shard
 from drsft.run.shards import ShardSet
 from drsft.run.summary import ShardSummary
+from drsft.stages.actors import MakePolicy
 from drsft.stages.engine_deaths import KILLED
 from drsft.stages.progress_board import start_board
-from drsft.stages.rewriting import MakePolicy, run_rewriting
+from drsft.stages.rewriting import run_rewriting
 from drsft.storage import Store, open_store
 from tests.ray.test_runs import CONFIG
 from tests.support.local_ray import local_ray

@@ -28,6 +28,7 @@ SMALL = (
     "train.num_epochs=2",
     "evaluate.num_samples=4",
 )
+ONE_SHARD = {"num_benchmark_problems": 300, "num_benchmark_shards": 1}
 
 
 def commit(
@@ -67,14 +68,14 @@ def store(tmp_path: Path, config: RunConfig) -> LocalStore:
     for arm, ended_s in zip(config.train.arms, (82, 105), strict=True):  # 20 s of steps each, 3 s between
         done = {"wall_s": 20, "ended_at": 1000.0 + ended_s, "loss_tokens": 8000, "num_workers": 2}
         store.put(layout.training(config.train, arm, 0).done, json.dumps(done).encode())
-    stage(store, "evaluate", 105, 36)  # 5 s to start, then 15 s, 6 s between, 10 s
+    stage(store, "evaluate", 105, 41)  # 5 s to start, then 15 s, 6 s between, 15 s
     [benchmark] = config.evaluate.benchmarks
     names = ["base", *(layout.training(config.train, arm, 0).model_name for arm in config.train.arms)]
-    times = [(110, 125), (110, 125), (131, 141)]
-    for name, (began_s, ended_s) in zip(names, times, strict=True):
+    engines = [("a", 110, 125), ("b", 110, 125), ("a", 131, 146)]
+    for name, (engine, began_s, ended_s) in zip(names, engines, strict=True):
         prefix = layout.samples(config.evaluate, name, benchmark)
-        commit(store, prefix, "0", began_s, ended_s, num_units=1200, num_tokens=24_000)
-    stage(store, "report", 141, 4)
+        commit(store, prefix, "0", began_s, ended_s, actor=engine, num_units=1200, num_tokens=24_000)
+    stage(store, "report", 146, 4)
     return store
 
 
@@ -90,18 +91,17 @@ def test_rates_are_those_of_the_run(store: LocalStore) -> None:
     assert train.tokens_per_unit == 16_000 / (2 * 2 * 100)
     evaluate = rates.stages["evaluate"]
     assert (evaluate.startup_s, evaluate.tokens_per_unit) == (5, 20)
-    assert evaluate.tokens_per_s == 72_000 / 40
-    assert evaluate.item_s == pytest.approx(31 - 2 * 40 / 3)
+    assert (evaluate.tokens_per_s, evaluate.item_s) == (72_000 / 45, 6)
 
 
 def test_planning_the_run_itself_gives_its_time(store: LocalStore, config: RunConfig) -> None:
-    found = estimate(config, measure(Run(store)), Prices(), num_problems=100, num_benchmark_problems=300)
+    found = estimate(config, measure(Run(store)), Prices(), num_problems=100, **ONE_SHARD)
     seconds = {one.stage: one.seconds for one in found.stages}
     assert seconds["rewrite"] == pytest.approx(30)
     assert seconds["gap"] == pytest.approx(15)
     assert seconds["train"] == pytest.approx(50)
-    assert seconds["evaluate"] == pytest.approx(36)
-    assert found.seconds == pytest.approx(145)
+    assert seconds["evaluate"] == pytest.approx(41)
+    assert found.seconds == pytest.approx(150)
 
 
 def test_a_larger_run_on_more_and_dearer_workers(store: LocalStore, config: RunConfig) -> None:
@@ -113,15 +113,15 @@ def test_a_larger_run_on_more_and_dearer_workers(store: LocalStore, config: RunC
         }
     )
     prices = Prices(gpu_hour=3, gb_month=0.02)
-    found = estimate(larger, measure(Run(store)), prices, num_problems=10_000, num_benchmark_problems=300)
+    found = estimate(larger, measure(Run(store)), prices, num_problems=10_000, **ONE_SHARD)
     rewrite, _, train, evaluate = found.stages
     assert rewrite.seconds == pytest.approx(10 + 10_000 * 20 / (8 * 50))
     assert rewrite.gpu_hours == pytest.approx(rewrite.seconds / 3600 * 16)
     tokens = 6 * 2 * 10_000 * 40
     assert train.tokens == pytest.approx(tokens)
     assert train.seconds == pytest.approx(7 + 5 * 3 + tokens / (4 * 200))
-    assert evaluate.load.workers == 7, "more engines than models would be idle"
-    assert evaluate.rounds == 1
+    assert evaluate.load.workers == 7, "one shard of each model: more engines than models would be idle"
+    assert (evaluate.load.busy_workers, evaluate.load.rounds) == (7, 1)
     assert found.price == pytest.approx(found.gpu_hours * 3 + found.gigabytes * 0.02)
     assert train.gigabytes > 3 * 2 * 50 / 1e9, "each training has its files"
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from drsft.config import RunConfig
+from drsft.evaluate.benchmark_shards import missing_shards
 from drsft.evaluate.plans import plan_benchmarks
-from drsft.evaluate.sampling import evaluate_model
+from drsft.evaluate.sampling import ModelEvaluation
 from drsft.policy.prompts import Prompter, load_prompter
 from drsft.policy.protocol import OnTokens
 from drsft.records import Completion, FinishReason, Sampling
@@ -197,19 +198,23 @@ def evaluate_base(
     store = LocalStore(Path(config.storage) / config.run_id)
     prompter = embedded_prompter(config)
     run = Run(store, config)
-    plan_benchmarks(run, prompter)
+    plans = plan_benchmarks(run, prompter)
     store.put("run.json", b"{}")
+    evaluated = next(one for one in run.models() if one.name == model)
+    waiting = [shard.name for shard in missing_shards(run, evaluated, plans)]
+
+    async def draw(slot: int, finished: str | None) -> str | None:
+        return waiting.pop(0) if waiting and may_begin() else None
+
     with VerifierPool.from_config(config.rewrite.verification, num_workers=1) as verifier:
-        asyncio.run(
-            evaluate_model(
-                run,
-                next(one for one in run.models() if one.name == model),
-                policy=policy,
-                verifier=verifier,
-                prompter=prompter,
-                verifier_version=verifier_name,
-                provenance={},
-                may_begin=may_begin,
-            )
+        evaluation = ModelEvaluation(
+            run,
+            evaluated,
+            policy=policy,
+            verifier=verifier,
+            prompter=prompter,
+            verifier_version=verifier_name,
+            provenance={},
         )
+        asyncio.run(evaluation.evaluate(draw))
     return store
