@@ -1,18 +1,24 @@
 """Ends a process that lacks memory or threads, where it would otherwise live on and wait for ever.
 
 An exception in a thread, in a callback or in a call from C only leaves a traceback in the log: whoever waits
-for that thread or callback is not told.
+for that thread or callback is not told. Where not even the first frame of Python finds room, as in Ray's
+callback with an answer, there is no trace at all.
 """
 
 import errno
 import logging
+import mmap
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 __all__ = ["OnExhausted", "end_where_exhausted", "is_exhausted"]
+
+PROBE_BYTES = 1 << 20  # what Python takes from the system at once
+PROBE_EVERY_S = 5.0
 
 OnExhausted = Callable[[BaseException], object]
 
@@ -31,7 +37,8 @@ def is_exhausted(error: BaseException | None) -> bool:
 
 def end_where_exhausted(end: OnExhausted) -> None:
     """Calls `end` whenever such an error ends a thread of this process, is dropped by a call from C, or is
-    logged: asyncio, concurrent.futures and Ray do no more about an error in a callback.
+    logged: asyncio, concurrent.futures and Ray do no more about an error in a callback. A thread also tries
+    every few seconds whether memory can be had.
 
     Call it once the process's logs are set up.
     """
@@ -46,6 +53,17 @@ def end_where_exhausted(end: OnExhausted) -> None:
     threading.excepthook, sys.unraisablehook = thread_ends, call_fails
     for name in (None, "ray"):  # Ray's records do not reach the root
         logging.getLogger(name).addHandler(_EndingHandler(end))
+    threading.Thread(target=_probe, args=(end,), name="memory-probe", daemon=True).start()
+
+
+def _probe(end: OnExhausted) -> None:
+    """Takes address space and gives it back at once: no memory is touched."""
+    while True:
+        time.sleep(PROBE_EVERY_S)
+        try:
+            mmap.mmap(-1, PROBE_BYTES).close()
+        except (OSError, MemoryError) as error:
+            end(error)
 
 
 def _print_and_end(

@@ -24,6 +24,11 @@ def take_thread():
     resource.setrlimit(resource.RLIMIT_AS, (used, used))
     threading.Thread(target=print).start()
 
+def take_address_space():  # without an error
+    used = psutil.Process().memory_info().vms
+    resource.setrlimit(resource.RLIMIT_AS, (used, used))
+    threading.Event().wait()
+
 def fail():
     raise ValueError("of another kind")
 
@@ -72,6 +77,10 @@ def test_the_process_ends(place: str, act: str, error: str) -> None:
     done = outcome(place, act)
     assert done.stdout == f"ended by {error}\n"
     assert error in done.stderr
+
+
+def test_it_ends_without_an_error_too() -> None:
+    assert outcome("in_callback", "take_address_space").stdout == "ended by OSError\n"
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -167,6 +167,12 @@ def take_thread() -> None:
     threading.Thread(target=print).start()
 
 
+def take_all_memory() -> None:
+    """No error anywhere, but Ray's callbacks find no room for a frame of Python."""
+    used = psutil.Process().memory_info().vms
+    resource.setrlimit(resource.RLIMIT_AS, (used, used))
+
+
 def take_thread_in_callback() -> None:
     asyncio.get_running_loop().call_soon(take_thread)
 
@@ -185,7 +191,7 @@ def starved_once(starts: Path, starve: Callable[[], None], target: Target, promp
     return FakePolicy(answer)
 
 
-@pytest.mark.parametrize("starve", [take_thread, take_thread_in_callback])
+@pytest.mark.parametrize("starve", [take_thread, take_thread_in_callback, take_all_memory])
 def test_an_actor_without_memory_is_replaced_and_nothing_is_lost(
     planned: tuple[RunConfig, Store, Plan], tmp_path: Path, starve: Callable[[], None]
 ) -> None:
