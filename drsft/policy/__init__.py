@@ -1,1 +1,1 @@
-"""Samples text: the interface of a policy, its prompts, and each kind of policy."""
+"""Samples text from language models: the interface (a policy), the prompts, and every kind of policy."""

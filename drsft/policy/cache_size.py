@@ -31,25 +31,27 @@ class ModelSize:
 
 
 def cache_bytes(model: ModelSize, *, free_bytes: int, max_model_len: int, max_num_seqs: int) -> int:
-    """Returns the memory for `max_num_seqs` full sequences, at most a quarter of what remains beside the
-    weights.
+    """Returns the size of an engine's KV cache in bytes: room for `max_num_seqs` sequences of `max_model_len`
+    tokens, but at most a quarter of the memory that is left beside the weights.
 
-    The bound lets several engines run side by side. Raises ModelError if one full sequence does not fit.
+    The limit lets several engines run on one machine. The size is at least 16 MiB. Raises ModelError if it is
+    less than one full sequence needs.
     """
     one_sequence = max_model_len * model.cache_bytes_per_token
     most = (free_bytes - model.weight_bytes) // 4
     size = max(min(one_sequence * max_num_seqs, most), _MIN_CACHE_BYTES)
     if size < one_sequence:
         raise ModelError(
-            f"target.max_model_len: the cache of {max_model_len:,} tokens takes {one_sequence >> 20:,} MiB "
-            f"and may take {size >> 20:,}; lower it, or set target.engine.kv_cache_mib"
+            f"target.max_model_len: the KV cache of one sequence of {max_model_len:,} tokens needs "
+            f"{one_sequence >> 20:,} MiB, but only {size >> 20:,} MiB are available for it; lower "
+            "target.max_model_len, or set target.engine.kv_cache_mib"
         )
     return size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShape:
-    """The sizes of a decoder's tensors, without norms and biases."""
+    """The dimensions of a decoder's weight matrices, without norms and biases."""
 
     num_layers: int
     hidden_size: int
@@ -90,18 +92,20 @@ class ModelShape:
 
 
 def model_shape(location: str) -> ModelShape:
-    """Returns the sizes in the model's config.json. Raises ModelError."""
+    """Reads a model's dimensions from its config.json. Raises ModelError if it cannot be read."""
     from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(location, trust_remote_code=False).get_text_config()
     except Exception as error:  # transformers raises OSError, ValueError, TypeError and its own errors alike
-        raise ModelError(f"target.model {location!r}: config.json: {first_line(error)}") from error
+        raise ModelError(
+            f"target.model {location!r}: its config.json cannot be read: {first_line(error)}"
+        ) from error
     return shape_of(config)
 
 
 def shape_of(config: Any) -> ModelShape:
-    """Returns the sizes in a text model's configuration, as transformers reads it."""
+    """Returns a model's dimensions, given its text configuration as transformers loads it."""
     hidden, num_heads = config.hidden_size, config.num_attention_heads
     head_size = getattr(config, "head_dim", None) or hidden // num_heads
     num_experts = getattr(config, "num_experts", None) or getattr(config, "num_local_experts", None) or 1
@@ -119,14 +123,16 @@ def shape_of(config: Any) -> ModelShape:
 
 
 def model_size(location: str, dtype: str) -> ModelSize:
-    """Returns a model's parameters, and the bytes of its weights and of its cache per token, from its
-    config.json.
+    """Computes from a model's config.json its number of parameters, and the bytes of its weights and, per
+    token, of its KV cache and activations. Raises ModelError if the file cannot be read.
     """
     return model_shape(location).size(dtype)
 
 
 def cache_bytes_here(target: Target, location: str) -> int:
-    """Returns the cache size of an engine that this process is about to start."""
+    """Returns the KV cache size in bytes, for the memory that is free now, of an engine that this process is
+    about to start. Raises ModelError as `cache_bytes` and `model_size` do.
+    """
     return cache_bytes(
         model_size(location, target.dtype),
         free_bytes=free_memory_bytes(),
@@ -136,7 +142,9 @@ def cache_bytes_here(target: Target, location: str) -> int:
 
 
 def free_memory_bytes() -> int:
-    """Returns the memory that this process can still use, limited by the machine and its control group."""
+    """Returns how many bytes of memory this process can still use: the least of what the machine has
+    available and what the process's control groups leave.
+    """
     lines = Path("/proc/meminfo").read_text().splitlines()
     free = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
     group = Path("/sys/fs/cgroup")

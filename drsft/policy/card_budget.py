@@ -1,7 +1,7 @@
 """Divides the memory of an actor's GPU between its engine and the other models on that GPU.
 
-`target.engine.gpu_memory_utilization` is the share of a card that one actor may use. A second copy of the
-weights (for the scorer, or for the torch engine of Hinted Decoding) is subtracted from it; vLLM gets the
+`target.engine.gpu_memory_utilization` is the share of a GPU's memory that one actor may use. A second copy of
+the weights (for the scorer, or for the torch engine of Hinted Decoding) is subtracted from it; vLLM gets the
 rest.
 """
 
@@ -34,30 +34,33 @@ UTILISATION = "target.engine.gpu_memory_utilization"
 
 
 def check_shares(target: Target, gpus_per_actor: float | None) -> None:
-    """Raises ConfigError for settings that contradict each other on any card.
+    """Raises ConfigError if an engine's settings ask for a larger share of a GPU, or for another number of
+    GPUs, than `gpus_per_actor` gives an actor.
 
-    It checks nothing if `gpus_per_actor` is None.
+    The check needs no GPU. It does nothing if `gpus_per_actor` is None.
     """
     if gpus_per_actor is None:
         return
     engine = target.engine
     if 0 < gpus_per_actor < 1 and engine.gpu_memory_utilization > gpus_per_actor:
         raise ConfigError(
-            f"{UTILISATION}: {engine.gpu_memory_utilization:g} of a card, but resources.gpus_per_actor gives "
-            f"an actor {gpus_per_actor:g} of one; set at most {gpus_per_actor:g}"
+            f"{UTILISATION}: {engine.gpu_memory_utilization:g} is more than the share of a GPU that "
+            f"resources.gpus_per_actor gives an actor ({gpus_per_actor:g}); set at most {gpus_per_actor:g}"
         )
     needed, given = num_devices(engine), gpus_per_actor
     if given and (needed > max(given, 1) or (given > 1 and needed != given)):
         raise ConfigError(
-            f"target.engine.tensor_parallel_size: {needed} cards for an engine, but resources.gpus_per_actor "
-            f"gives an actor {given:g}; set both to the same number"
+            f"target.engine.tensor_parallel_size: an engine needs {needed} GPUs, but "
+            f"resources.gpus_per_actor gives an actor {given:g}; set both to the same number"
         )
 
 
 def check_cards(target: Target, rewrite: Rewrite, gpus_per_actor: float | None) -> None:
-    """Raises ConfigError for settings that cannot run on this machine's cards, or on any card.
+    """Raises ConfigError as `check_shares` does, or if the models of an actor need more memory than the
+    smallest GPU of this machine has.
 
-    Each actor checks again before it loads anything, since it may run on another machine.
+    Without a GPU here, the memory is not checked. Each actor checks again before it loads anything, since it
+    may run on another machine.
     """
     check_shares(target, gpus_per_actor)
     if gpus_per_actor != 0 and (card_bytes := smallest_card_bytes()) is not None:
@@ -68,7 +71,9 @@ def check_cards(target: Target, rewrite: Rewrite, gpus_per_actor: float | None) 
 
 @collector_paused()
 def smallest_card_bytes() -> int | None:
-    """Returns the memory of the smallest GPU that this process may use; None without one."""
+    """Returns the total memory, in bytes, of the smallest GPU that this process may use; None without
+    a GPU.
+    """
     import torch  # imported here, since whatever loads torch first sets its thread count
 
     cards = range(torch.cuda.device_count())
@@ -76,8 +81,8 @@ def smallest_card_bytes() -> int | None:
 
 
 def beside_engine(target: Target, rewrite: Rewrite, size: ModelSize) -> Mapping[str, int]:
-    """Returns the bytes needed on an actor's first card besides its engine, by the setting that needs
-    them.
+    """Returns the bytes that other models than the engine need on the engine's first GPU. The keys are the
+    settings that need them, such as "rewrite.selection: closest"; {} if no setting does.
     """
     found = {}
     if rewrite.selection == "closest":
@@ -90,9 +95,10 @@ def beside_engine(target: Target, rewrite: Rewrite, size: ModelSize) -> Mapping[
 
 
 def engine_wants(target: Target, size: ModelSize) -> int:
-    """Returns the fewest bytes of each card with which an engine can start.
+    """Returns the least memory, in bytes of each of its GPUs, with which an engine can start.
 
-    They hold the weights, one full sequence or the requested cache, and a step's activations.
+    It holds the process, the weights, the KV cache (as configured, else for one full sequence) and the
+    activations of one step.
     """
     cache = target.max_model_len * size.cache_bytes_per_token
     if target.engine.kv_cache_mib is not None:
@@ -102,9 +108,10 @@ def engine_wants(target: Target, size: ModelSize) -> int:
 
 
 def engine_share(target: Target, size: ModelSize, *, beside: Mapping[str, int], card_bytes: int) -> float:
-    """Returns vLLM's gpu_memory_utilization on a card of this size.
+    """Returns the `gpu_memory_utilization` that vLLM gets on a GPU of `card_bytes`: the configured share less
+    the bytes in `beside`, which other models need.
 
-    Raises ConfigError if it is too little.
+    Raises ConfigError if that is too little for the engine to start.
     """
     given = target.engine.gpu_memory_utilization
     budget, wanted = int(given * card_bytes), engine_wants(target, size)
@@ -113,9 +120,9 @@ def engine_share(target: Target, size: ModelSize, *, beside: Mapping[str, int], 
         return given - sum(beside.values()) / card_bytes
     taken = "".join(f", of which {key} takes {_gib(num_bytes)}" for key, num_bytes in beside.items())
     raise ConfigError(
-        f"{[*beside, UTILISATION][0]}: the engine needs {_gib(wanted)} of a card of {_gib(card_bytes)}; "
-        f"{UTILISATION} = {given:g} gives {_gib(budget)}{taken}; raise it, lower max_num_seqs or "
-        "target.max_model_len, or raise target.engine.tensor_parallel_size"
+        f"{[*beside, UTILISATION][0]}: the engine needs {_gib(wanted)} of a GPU with {_gib(card_bytes)}, but "
+        f"{UTILISATION} = {given:g} allows {_gib(budget)}{taken}; raise {UTILISATION}, lower "
+        "target.engine.max_num_seqs or target.max_model_len, or raise target.engine.tensor_parallel_size"
     )
 
 

@@ -1,4 +1,4 @@
-"""Reads how many tokens a model's weights cover from the headers of its safetensors files."""
+"""Reads from the headers of safetensors files how many rows a model's embedding and output layer have."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,8 @@ _WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 def rows_in_weights(location: str) -> int | None:
-    """Returns the smallest row count of embedding and head; None if no readable safetensors file has one.
+    """Returns the number of rows of a model's embedding or output layer, whichever has fewer; None if no
+    readable safetensors file contains either.
 
     For a model on the hub, only files that are already downloaded are read.
     """

@@ -1,4 +1,6 @@
-"""Decides how many engines run side by side, with how many threads or GPUs each, if the settings are null."""
+"""Decides how many engines run side by side, and how many threads or GPUs each gets, where the settings are
+null.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,11 +34,12 @@ def engine_layout(
     *,
     max_model_len: int,
 ) -> WorkerShare:
-    """Returns the number of engines, and the processors and GPUs of each; given settings are kept.
+    """Returns the number of engines, and the processors and GPUs of each; values that are set in `given` are
+    kept.
 
     With GPUs there is one engine for each GPU, or for each set of GPUs that an engine is spread over. Without
     GPUs there are as many as processors and memory allow, each with the useful number of threads for a model
-    of this size; if the size is unknown, one engine gets all processors of a node.
+    of this size; if `model` is None (size unknown), one engine gets all processors of a node.
     """
     gpus = given.gpus_per_actor
     if gpus is None:
@@ -55,16 +58,19 @@ def engine_layout(
 
 
 def threads_per_engine(num_parameters: int | None, num_cpus: float) -> int:
-    """Returns how many threads an engine gets.
+    """Returns how many threads an engine gets on a node with `num_cpus` processors.
 
-    A tiny model gets 1, since its steps are too short to parallelise; others get all of a node's processors.
+    A model below 20 million parameters gets 1, since its steps are too short to parallelise. Other models,
+    and those of unknown size (None), get as many as the node has processors.
     """
     is_tiny = num_parameters is not None and num_parameters < TINY
     return 1 if is_tiny else max(int(num_cpus), 1)
 
 
 def engine_mib(engine: Engine, model: ModelSize, *, max_model_len: int) -> int:
-    """Returns an engine's whole memory on a CPU, with a cache for `max_num_seqs` full sequences."""
+    """Returns the MiB that an engine on a CPU needs in total: its process, the weights, and the KV cache (as
+    configured, else for `max_num_seqs` full sequences).
+    """
     cache_bytes = max_model_len * model.cache_bytes_per_token * engine.max_num_seqs
     cache_mib = engine.kv_cache_mib or cache_bytes // MIB
     return model.weight_bytes // MIB + cache_mib + PROCESS_MIB
@@ -79,7 +85,7 @@ def _room(nodes: Sequence[Node], num_engines: int) -> float:
 
 
 def num_devices(engine: Engine) -> int:
-    """Returns the number of GPUs that one engine is spread over."""
+    """Returns the number of GPUs that one engine is spread over, by tensor and pipeline parallelism."""
     stages = engine.options.get("pipeline_parallel_size", 1)
     return engine.tensor_parallel_size * (stages if isinstance(stages, int) else 1)
 

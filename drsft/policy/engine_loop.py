@@ -1,8 +1,8 @@
 """Runs a thread that steps an engine while asyncio callers wait for their requests.
 
-The engine is built and stepped in the loop's own thread, and nothing else calls it. OpenMP keeps its settings
-for each thread: on the CPU, steps in another thread than the one that built a vLLM engine leave a sixth of
-two cores idle.
+The engine is built and stepped in the loop's own thread; other threads only read its state. OpenMP keeps its
+settings for each thread: on the CPU, steps in another thread than the one that built a vLLM engine leave a
+sixth of two cores idle.
 """
 
 import asyncio
@@ -36,7 +36,9 @@ Result = Any  # what a request's future gets: completions, or an exception
 
 
 class EngineRequest(Protocol):
-    """A request to the engine; the caller waits for `future`, which belongs to the event loop `loop`."""
+    """A request to the engine. The caller waits for `future`, which belongs to the asyncio event loop
+    `loop`.
+    """
 
     @property
     def request_id(self) -> str: ...
@@ -50,7 +52,9 @@ class EngineRequest(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EngineCounts:
-    """What an engine has sampled so far; `num_in_flight` counts its unfinished samples."""
+    """How many tokens and samples an engine has made so far; `num_in_flight` counts its unfinished
+    samples.
+    """
 
     num_tokens: int
     num_in_flight: int
@@ -58,34 +62,44 @@ class EngineCounts:
 
 
 class SteppedEngine(Protocol):
-    """An engine that an EngineLoop steps. All methods run in the loop's thread, except `counts`."""
+    """The interface of an engine that an EngineLoop steps.
+
+    Other threads than the loop's may only call `is_idle`, `counts` and `unfinished`.
+    """
 
     @property
     def is_idle(self) -> bool:
-        """Whether it has no requests left."""
+        """Whether the engine has no unfinished requests."""
         ...
 
     def add(self, request: Any) -> None:
-        """Accepts a request and settles it in a later step. An error raised here fails that request only."""
+        """Accepts a request; a later step sets the result or the error of its future.
+
+        An error raised here fails that request only.
+        """
         ...
 
     def cancel(self, request_id: str) -> None:
-        """Cancels a request, unless it has ended already."""
+        """Stops a request and frees what it uses in the engine; does nothing if the request has ended."""
         ...
 
     def step(self) -> None:
-        """Advances all requests and settles those that end. An error raised here stops the engine."""
+        """Advances all requests by one step and sets the results of those that end.
+
+        An error raised here stops the engine and fails all its requests.
+        """
         ...
 
     def counts(self) -> EngineCounts:
-        """Returns the counts.
+        """Returns how much the engine has sampled so far.
 
-        Other threads call it during a step: a sample that ends just then may be missing or counted twice.
+        Another thread may call it during a step: a sample that ends just then may be missing or counted
+        twice.
         """
         ...
 
     def unfinished(self) -> Sequence[EngineRequest]:
-        """Returns all requests that were added and are not settled yet."""
+        """Returns all requests that were added and have neither ended nor been cancelled."""
         ...
 
     def close(self) -> None: ...
@@ -108,10 +122,12 @@ EngineT = TypeVar("EngineT", bound=SteppedEngine)
 
 
 class EngineLoop(Generic[EngineT]):
-    """Steps the engine that `build` returns; the constructor raises what `build` raises.
+    """Steps the engine that `build` returns, in a thread of its own; the constructor raises what `build`
+    raises.
 
-    Every request that was added is settled: by the engine, with an InputError if the engine rejects it, or
-    with a StageError if the engine failed otherwise. `name` names the engine in messages.
+    The future of every added request gets a result from the engine, an InputError if the engine rejects the
+    request, or a StageError if the engine has failed; it stays pending if `close` comes first. `name` names
+    the engine in messages.
     """
 
     def __init__(self, build: Callable[[], EngineT], *, name: str) -> None:
@@ -136,8 +152,8 @@ class EngineLoop(Generic[EngineT]):
         self._inbox.put(Cancellation(request_id))
 
     def check(self, *, max_silence_s: float) -> None:
-        """Raises StageError if the engine has failed, or completed no step for `max_silence_s` although it
-        has work.
+        """Raises StageError if the engine has failed, or if it has requests but has completed no step for
+        `max_silence_s` seconds.
         """
         if self._failure is not None or not self._thread.is_alive():
             raise self._death()
@@ -146,7 +162,7 @@ class EngineLoop(Generic[EngineT]):
             raise StageError(f"the {self._name} has made no step for {silence_s:.0f} s")
 
     def close(self) -> None:
-        """Stops the thread and frees what the engine holds; unfinished requests stay unsettled."""
+        """Stops the thread and frees the engine; the futures of unfinished requests never get a result."""
         self._inbox.put(None)
         self._thread.join()
         self.engine.close()
@@ -216,22 +232,25 @@ class EngineLoop(Generic[EngineT]):
 
 
 def refusal(error: BaseException) -> InputError:
-    """Returns the error, one line, for a request that the engine rejected."""
+    """Returns the InputError for a request that the engine rejected with `error`.
+
+    It is `error` itself if that is an InputError, else a new one with the first line of the error's message.
+    """
     if isinstance(error, InputError):
         return error
     return InputError(f"the engine rejected a request: {first_line(error)}")
 
 
 def first_line(error: BaseException) -> str:
-    """Returns the first line of an error's message, cut at 300 characters, or its class if there is no
-    message.
+    """Returns the first line of an error's message, cut at 300 characters; the name of the error's class if
+    the message is empty.
     """
     lines = str(error).strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__
 
 
 def check_token_ids(token_ids: Sequence[int], num_embeddings: int) -> None:
-    """Raises InputError for ids without a row in the embedding.
+    """Raises InputError if a token id is negative or has no row in the model's embedding.
 
     vLLM accepts every id of the tokenizer and then reads past the embedding, which returns garbage or
     crashes.
@@ -248,7 +267,10 @@ Settled = tuple[EngineRequest, Result]
 
 
 def settle(settled: Iterable[Settled]) -> None:
-    """Sets results and errors of futures, grouped by event loop, as waking a loop costs the engine time."""
+    """Sets the results and errors of requests' futures; a future that is already done stays as it is.
+
+    They are grouped by event loop, since waking a loop costs the engine time.
+    """
     by_loop: dict[asyncio.AbstractEventLoop, list[Settled]] = {}
     for request, result in settled:
         by_loop.setdefault(request.loop, []).append((request, result))

@@ -1,4 +1,4 @@
-"""Builds the engines that a configuration asks for. The only module that knows all of them."""
+"""Builds the engines that a configuration asks for. No other module knows all kinds of engine."""
 
 from dataclasses import dataclass
 
@@ -28,11 +28,12 @@ def build_engines(
     shares_card: bool = True,
     on_phase: OnPhase = lambda phase: None,
 ) -> Engines:
-    """Returns one vLLM engine for everything, or a vLLM engine and a torch model for Hinted Decoding.
+    """Starts one vLLM engine for everything or, if `rewrite` selects the torch engine for Hinted Decoding, a
+    vLLM engine and a torch model.
 
-    `shares_card` is true if the other models that `rewrite` needs are on the engine's card, false if another
+    `shares_card` is true if the other models that `rewrite` needs are on the engine's GPU, false if another
     process holds them. Raises ModelError for a model that cannot be loaded, SetupError or ConfigError if
-    Hinted Decoding cannot run as configured, and ConfigError if something does not fit on the card.
+    Hinted Decoding cannot run as configured, and ConfigError if something does not fit on the GPU.
     """
     target = _within_its_share(target, rewrite if shares_card else Rewrite())
     if rewrite.is_hinted and rewrite.hinted.engine == "vllm":

@@ -10,9 +10,8 @@ __all__ = ["FakePolicy", "text_completion"]
 
 
 def text_completion(text: str, *, finish_reason: FinishReason = FinishReason.STOP) -> Completion:
-    """Returns a completion whose token ids are the text's code points.
-
-    Id 0 follows if it stopped by itself.
+    """Returns a completion whose token ids are the code points of `text`, and then 0 if `finish_reason` is
+    STOP.
     """
     ids = (*map(ord, text), *([0] if finish_reason is FinishReason.STOP else []))
     return Completion(
@@ -25,10 +24,10 @@ async def _at_once(completions: Sequence[Completion]) -> None:
 
 
 class FakePolicy:
-    """Samples by calling `answer(prompt_ids, seed)`, so an answer depends on its prompt and seed alone.
+    """Returns `answer(prompt_ids, seed)` as a sample; sample i of a call has the seed of its Sampling plus i.
 
-    `serve` waits as long as an engine would take for these completions. Every token of every text has the
-    same log-prob.
+    Before it returns, it awaits `serve(completions)`, which can take as long as an engine would. `logprobs`
+    returns the same log-prob for every token.
     """
 
     def __init__(

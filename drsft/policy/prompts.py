@@ -51,10 +51,11 @@ _PROBES = ("x", "one line\n\nand another", "{{ x }} {% y %} <think>", "a  b\tc",
 
 
 def model_location(name: str) -> str:
-    """Returns a folder or hub name: `embedded` is the model that drsft ships, other names are returned
-    unchanged.
+    """Returns the folder or hub name of a model: for `embedded` the folder of the model that drsft ships, for
+    an s3:// URL a temporary folder; "~" is expanded, other names are returned unchanged.
 
-    A model in an object store is fetched once for each process, so that no older files are used.
+    A model in an object store is downloaded once for each process, so that no older files are used. Raises
+    ModelError if there is nothing under its URL.
     """
     if name.startswith("s3://"):
         return _fetched(name)
@@ -69,14 +70,15 @@ def _fetched(url: str) -> str:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     download_folder(open_store(url), "", Path(folder))
     if not os.listdir(folder):
-        raise ModelError(f"target.model {url!r}: no object there")
+        raise ModelError(f"target.model {url!r}: the store has no object there; give a model folder's URL")
     return folder
 
 
 def check_location(location: str) -> None:
     """Raises ModelError for a name that looks like a folder but is not one; reads no file.
 
-    A hub name has one slash at most.
+    A name looks like a folder if it begins with ".", "/" or "~" or has more than one slash; others are hub
+    names.
     """
     is_folder = location.startswith((".", "/", "~")) or location.count("/") > 1
     try:
@@ -88,18 +90,20 @@ def check_location(location: str) -> None:
 
 
 def load_prompter(model: str, prompts: Prompts) -> "Prompter":
-    """Returns a prompter for a model with default settings. Raises ModelError without tokenizer or chat
-    template.
+    """Returns the Prompter of a model, with default settings apart from `prompts`.
+
+    Raises ModelError if the model has no tokenizer or no chat template.
     """
     return target_prompter(Target(model=model, prompts=prompts))
 
 
 @collector_paused()  # transformers and torch are imported
 def target_prompter(target: Target, turn: Turn | None = None, *, date: str | None = None) -> "Prompter":
-    """Returns the prompter of a target, with the run's stored `turn` or one derived for `date` (ISO).
+    """Returns the Prompter of a target.
 
-    `date` defaults to today. Raises ModelError, one line, for a template that cannot be prompted or trained
-    soundly.
+    `turn`, the layout of the assistant's turn, is the one stored in the run; None derives it from the chat
+    template as of `date` (ISO; default: today). Raises ModelError, one line, if the model has no tokenizer,
+    or a chat template that is missing or cannot be used for prompts and training.
     """
     location = model_location(target.model)
     check_location(location)
@@ -114,7 +118,10 @@ def target_prompter(target: Target, turn: Turn | None = None, *, date: str | Non
 
 
 def text_patterns(texts: Sequence[str], location: str) -> tuple[tuple[int, ...], ...]:
-    """Returns each text's token ids, special tokens included. Raises ModelError without a tokenizer."""
+    """Returns the token ids of each text, in which special tokens may be spelt; () without texts.
+
+    Raises ModelError if the tokenizer cannot be loaded.
+    """
     if not texts:
         return ()
     tokenizer = load_tokenizer(location)
@@ -122,14 +129,14 @@ def text_patterns(texts: Sequence[str], location: str) -> tuple[tuple[int, ...],
 
 
 def check_length(target: Target) -> None:
-    """Raises ModelError if `max_model_len` exceeds the model's number of positions, as far as its files state
-    it.
+    """Raises ModelError if `max_model_len` exceeds the model's number of positions. Does nothing if the
+    model's files name no such number.
     """
     positions = num_positions(target)
     if positions is not None and target.max_model_len > positions:
         raise ModelError(
             f"target.max_model_len: {target.max_model_len} is more than the {positions} positions of "
-            f"{target.model!r}"
+            f"{target.model!r}; set at most {positions}"
         )
 
 
@@ -140,9 +147,10 @@ def num_positions(target: Target) -> int | None:
 
 
 def check_vocabulary(target: Target, prompter: "Prompter") -> None:
-    """Raises ModelError if the tokenizer has ids that the model lacks, as far as the files state it.
+    """Raises ModelError if the tokenizer has ids without a row in the model's embedding. Does nothing if the
+    model's files do not tell how many rows there are.
 
-    Weights in safetensors count more than config.json, which may have been edited. Added tokens count only if
+    The smaller number counts if config.json and the weights in safetensors differ. Added tokens count only if
     the chat template writes them: some models' padding token has an id and no embedding, which does no harm.
     """
     named = getattr(_model_config(target), "vocab_size", None)
@@ -153,8 +161,8 @@ def check_vocabulary(target: Target, prompter: "Prompter") -> None:
     num_tokens = int(prompter.tokenizer.vocab_size)
     if num_tokens > size:
         raise ModelError(
-            f"target.model {target.model!r}: its tokenizer has {num_tokens:,} tokens and its weights "
-            f"{size:,}; it is another model's tokenizer"
+            f"target.model {target.model!r}: its tokenizer has {num_tokens:,} tokens, but its embedding has "
+            f"{size:,} rows; this is another model's tokenizer: restore the model's own"
         )
     for token_id in sorted(prompter.template_ids):
         if token_id >= size:
@@ -182,17 +190,18 @@ def _model_config(target: Target) -> Any:
 
 
 def user_turn(template: str, problem: Problem) -> str:
-    """Returns the template with the problem's texts filled in; placeholders inside these texts stay as they
-    are.
+    """Returns the template with the problem's question and demonstration in place of {question} and
+    {demonstration}, stripped; placeholders inside these texts stay as they are.
     """
     fields = {"question": problem.question, "demonstration": problem.demonstration}
     return _PLACEHOLDER.sub(lambda match: fields[match[1]], template).strip()
 
 
 def chat_messages(problem: Problem, template: str, *, system: str | None) -> list[dict[str, str]]:
-    """Returns the turns before the assistant's, as chat templates take them.
+    """Returns the messages before the assistant's answer, as chat templates take them: system turn, earlier
+    turns of the problem, and `template` filled in as the last user turn.
 
-    `template` is that of the last user turn. A system turn of the problem's conversation replaces `system`.
+    A system turn of the problem's own conversation replaces `system`.
     """
     turns = [{"role": turn.role, "content": turn.content} for turn in problem.earlier]
     has_own_system = bool(turns) and turns[0]["role"] == "system"
@@ -240,12 +249,14 @@ class Prompter:
         self._completions = CompletionCodec(turn, self._encoder, self._prompt_end())
 
     def under(self, prompts: Prompts, *, system_key: str = "target.prompts.system") -> "Prompter":
-        """Returns a prompter of the same model that uses other prompts."""
+        """Returns a Prompter of the same model with other prompts. `system_key` is the setting that a
+        ModelError names if the chat template takes no system turn.
+        """
         return Prompter(self.tokenizer, prompts, self.turn, system_key=system_key)
 
     @property
     def end_of_turn_id(self) -> int:
-        """The id of the last token of a whole completion."""
+        """The id of the token that ends the assistant's turn, which is the last one of a whole completion."""
         return self.turn.end_token_ids[0]
 
     @property
@@ -260,28 +271,34 @@ class Prompter:
         )
 
     def plain(self, problem: Problem) -> tuple[int, ...]:
-        """Returns the prompt without any guide, which is the prompt used for training."""
+        """Returns the token ids of the prompt with the question alone, which is the prompt used for
+        training.
+        """
         return self._prompt(self.prompts.plain, problem)
 
     def guided(self, problem: Problem) -> tuple[int, ...]:
-        """Returns the token ids of the prompt that shows the expert's solution."""
+        """Returns the token ids of the prompt that shows the demonstration, the expert's solution."""
         return self._prompt(self.prompts.guided, problem)
 
     def answered(self, problem: Problem) -> tuple[int, ...]:
-        """Returns the prompt that shows the answer alone, in the place of the demonstration."""
+        """Returns the token ids of the prompt that shows an answer alone; `problem.demonstration` has to be
+        that answer.
+        """
         return self._prompt(self.prompts.answered, problem)
 
     def rephrased(self, problem: Problem) -> tuple[int, ...]:
-        """Returns the prompt that asks the model to rewrite the demonstration in other words."""
+        """Returns the token ids of the prompt that asks the model to rewrite the demonstration in other
+        words.
+        """
         return self._prompt(self.prompts.rephrased, problem)
 
     def conversation(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
-        """Returns the prompt for the next turn of a conversation.
+        """Returns the token ids of the prompt for the assistant's next turn; `messages` are all turns so far,
+        each with `role` and `content`.
 
-        `messages` has role and content of every turn.
-
-        Earlier turns of the assistant are rendered by the template, with their thoughts separate. Raises
-        ModelError if the template takes no such conversation, and InputError for a thought without an end.
+        Earlier turns of the assistant are rendered by the template, which gets their thoughts separately.
+        Raises ModelError if the template takes no such conversation, and InputError for a thought without an
+        end.
         """
         if any(one["role"] == "system" for one in messages) and self.turn.system_refusal is not None:
             raise ModelError(self.turn.system_refusal)
@@ -313,14 +330,19 @@ class Prompter:
         return {"role": "assistant", "content": written.answer, **thought}
 
     def whole_plain(self, problem: Problem) -> str | None:
-        """Returns the plain prompt's text, or None if encoding it as a whole would give other ids."""
+        """Returns the plain prompt as one text.
+
+        Returns None if the problem has earlier turns or spells a special token: encoding the text would then
+        give other ids than `plain`.
+        """
         if problem.earlier:
             return None
         user = user_turn(self.prompts.plain, problem)
         return None if self._encoder.special.search(user) else self._whole(user)
 
     def whole_completion(self, text: str) -> str | None:
-        """Returns the prompt's end and a solution as one text, or None if encoding that would give other ids.
+        """Returns the end of the prompt and a solution as one text; None if the solution spells a special
+        token, since encoding the text would then give other ids than `completion`.
 
         Raises InputError as `completion` does.
         """
@@ -328,7 +350,12 @@ class Prompter:
         return self._completions.whole(self.turn.pieces(written.answer, written.thought))
 
     def length_bound(self) -> LengthBound | None:
-        """Returns an upper bound on the tokens of a problem without earlier turns; None if there is none."""
+        """Returns an upper bound on the tokens of a plain prompt and its demonstration together, for problems
+        without earlier turns.
+
+        Returns None if the tokenizer allows no bound, or if the chat template changes the texts that it
+        renders.
+        """
         beyond_ascii = self._encoder.tokens_per_byte()
         if beyond_ascii is None or not self._is_verbatim:
             return None
@@ -343,7 +370,8 @@ class Prompter:
         )
 
     def num_tokens(self, problems: Sequence[Problem]) -> list[int]:
-        """Returns the number of tokens of each plain prompt with its demonstration, tokenised on all cores.
+        """Returns for each problem the number of tokens of its plain prompt and its demonstration together;
+        the tokenizer uses all cores.
 
         Raises the errors of `plain` and `completion`.
         """
@@ -358,23 +386,26 @@ class Prompter:
         ]
 
     def completion(self, text: str) -> tuple[int, ...]:
-        """Returns the ids of a written solution as the model would produce it: head, text and tail.
+        """Returns the token ids of a written solution as the model would produce it, with what the chat
+        template writes around it.
 
-        A thought that the text marks, by the model's tags or by <think>, is written as the model's own.
-        Raises InputError when it is never closed.
+        A thought that the text marks, by the model's tags or by <think>, is encoded as the model's own.
+        Raises InputError for a thought that is never closed.
         """
         written = split_text(text.strip(), self.turn.thought)
         return self.written(written.answer, written.thought)
 
     def written(self, answer: str, thought: str | None = None) -> tuple[int, ...]:
-        """Returns the ids of a completion; a thought is dropped if the prompt or the model allows none."""
+        """Returns the token ids of a completion with this answer and thought. The thought is dropped if the
+        model marks no thoughts or if the prompt has closed one already.
+        """
         if thought is None:
             return tuple(self._completions.encode_answer(answer))
         return tuple(self._completions.encode(self.turn.pieces(answer, thought)))
 
     def split(self, token_ids: Sequence[int]) -> CompletionIds:
-        """Returns a sampled completion's thought and answer, without what the template writes around the
-        answer.
+        """Returns the token ids of a sampled completion's thought and answer, without what the template
+        writes around the answer.
         """
         return self._completions.split(token_ids)
 
@@ -383,14 +414,14 @@ class Prompter:
         return self._completions.part_stream()
 
     def answer_text(self, token_ids: Sequence[int]) -> str:
-        """Returns the answer of a sampled completion, which is the text after its last thought.
+        """Returns the text of the answer in a sampled completion, which is what follows its last thought.
 
-        The answer is empty while a thought is open.
+        The text is empty while a thought is open.
         """
         return self.read(token_ids)[0]
 
     def read(self, token_ids: Sequence[int]) -> tuple[str, ThoughtPart | None]:
-        """Returns the text of a sampled completion's answer, and its thought."""
+        """Returns the answer's text in a sampled completion, and its thought; None if it has no thought."""
         parts = self.split(token_ids)
         answer = self.decode(parts.answer)
         if parts.thought is None:
@@ -403,7 +434,7 @@ class Prompter:
         return answer.strip(), thought
 
     def solution(self, text: str) -> Completion:
-        """Returns a solution that was not sampled, such as an expert's, as a Completion.
+        """Returns a solution that was not sampled, such as an expert's, as a Completion without log-probs.
 
         Raises InputError as `completion` does.
         """
@@ -418,8 +449,8 @@ class Prompter:
 
     @property
     def is_cut_inside_a_token(self) -> bool:
-        """Whether one token of the rendering spans the end of the prompt; sampling cannot produce such a
-        token.
+        """Whether the end of the prompt and the beginning of a completion, if encoded together, share a
+        token; sampling cannot produce such a token.
         """
         return self._completions.is_cut_inside_a_token
 
@@ -436,8 +467,9 @@ class Prompter:
         return [(name, whole[begin:]) for name, whole, begin in zip(names, ids, begun[:-1], strict=True)]
 
     def continued(self, prompt_ids: Sequence[int], text: str) -> tuple[int, ...]:
-        """Returns the prompt with the assistant's turn begun by `text`, in which nothing becomes a special
-        token.
+        """Returns the token ids of the prompt and of `text` as the beginning of the assistant's turn.
+
+        A special token's name in `text` is encoded as ordinary characters.
         """
         return (*prompt_ids, *self._encoder.encode_behind(text, is_text=True))
 

@@ -35,28 +35,33 @@ class Policy(Protocol):
         """Returns `sampling.num_samples` completions, in order of their sample index.
 
         `on_tokens` is called in the caller's event loop as tokens arrive; a policy that gets whole texts
-        ignores it. Cancelling the call frees the engine's slots. Raises InputError when the prompt is too
-        long.
+        ignores it. Cancelling the call stops its samples in the engine. Raises InputError when the prompt is
+        too long.
         """
         ...
 
 
 class DrawingPolicy(Policy, Protocol):
-    """A policy that gives samples one by one, which can be stopped one by one."""
+    """A policy that returns its samples one by one; each can be stopped by itself."""
 
     def draw(
         self, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
     ) -> Sequence[Draw]:
-        """Returns the samples of `generate`, in the same order. Call it in a running event loop."""
+        """Starts the samples that `generate` would return and returns them at once, unfinished, in the same
+        order.
+
+        Call it in a running event loop.
+        """
         ...
 
 
 def draws_of(
     policy: Policy, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None
 ) -> Sequence[Draw]:
-    """Returns a policy's samples one by one.
+    """Returns a policy's samples one by one, unfinished, for any kind of policy.
 
-    If it gives them all at once, they can only be stopped together.
+    Samples of a policy without `draw` arrive together. A stop has no effect on them until all are stopped:
+    then the call is cancelled, and so are their futures.
     """
     draw: Callable[..., Sequence[Draw]] | None = getattr(policy, "draw", None)
     if draw is not None:  # isinstance() of a protocol takes longer than the rest of this function
@@ -105,7 +110,8 @@ class ScoringPolicy(Policy, Protocol):
 
 class Scorer(Protocol):
     async def mean_phi(self, prompt_ids: Sequence[int], completions: Sequence[Sequence[int]]) -> list[float]:
-        """Returns for each completion after the prompt the mean of log p + H over its tokens, in nats.
+        """Returns for each completion the mean of log p + H over its tokens, in nats: p is the model's
+        probability of the token, H the entropy of the model's distribution at its place.
 
         It is near 0 if the text is as likely as the model's own samples at temperature 1, and negative if it
         is less likely (centred log-likelihood, arXiv 2602.12222).

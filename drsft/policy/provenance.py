@@ -16,7 +16,8 @@ _SAMPLED_BYTES = 1 << 20  # from each end of a file
 
 
 def provenance(target: Target) -> dict[str, str]:
-    """Returns versions by package, the target's name and the fingerprint of its files.
+    """Returns the versions of vLLM, torch and transformers, the target's name, and the fingerprint of its
+    files.
 
     Imports vLLM and torch.
     """
@@ -34,7 +35,8 @@ def provenance(target: Target) -> dict[str, str]:
 
 
 def model_fingerprint(location: str) -> str:
-    """Returns sixteen hex digits over a folder's files, or `commit:…` for a hub name; empty if not on disk.
+    """Returns a fingerprint of a model's files: sixteen hex digits for a folder, `commit:…` for a hub name,
+    "" for a hub name that is not in the local cache.
 
     Each file counts by its name, its size and a MiB from either end, which takes seconds instead of minutes
     for many GB. An optimiser step changes nearly every weight, so another checkpoint has another fingerprint.

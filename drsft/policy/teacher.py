@@ -1,8 +1,9 @@
-"""Asks teachers behind OpenAI-compatible endpoints; if there are several, each has a weight.
+"""Asks teachers, which are models behind OpenAI-compatible endpoints, for solutions.
 
-Failures are of two kinds. A rejected key, an unknown model and an endpoint that does not answer end the run:
-the user fixes them and resumes with the same command. A single request that fails even after retries with
-growing pauses is recorded with its problem, which continues without a teacher.
+Of several teachers, one is drawn for each problem by weight. Failures are of two kinds. A rejected key, an
+unknown model and an endpoint that does not answer end the run: the user fixes them and resumes with the same
+command. A single request that fails even after retries with growing pauses is recorded with its problem,
+which continues without a teacher.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ FAILURES_IN_A_ROW = 8  # failures in a row after which a teacher counts as lost
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherText:
-    """One solution as a teacher wrote it, or the reason in `failure` why there is none."""
+    """One solution as a teacher wrote it. If there is none, `text` is empty and `failure` is the reason."""
 
     text: str
     finish_reason: FinishReason  # as the endpoint says
@@ -35,13 +36,16 @@ class TeacherText:
 
 class Teachers(Protocol):
     def pick(self, problem: Problem, run_seed: int) -> Teacher:
-        """Returns the teacher for this problem: drawn by weight, seeded by the problem."""
+        """Returns the teacher that solves this problem, drawn by weight; the draw depends on `run_seed` and
+        the problem's id alone.
+        """
         ...
 
     async def solve(
         self, teacher: Teacher, messages: list[dict[str, str]], *, seed: int
     ) -> list[TeacherText]:
-        """Returns `teacher.num_samples` solutions or failures.
+        """Asks for `teacher.num_samples` solutions, with the seeds `seed`, `seed` + 1, …; returns a text or a
+        failure for each.
 
         Raises SetupError for a failure that every other request would have too.
         """
@@ -51,7 +55,7 @@ class Teachers(Protocol):
 class OpenAITeachers:
     """Asks teachers over HTTP, with bounded retries and at most `max_in_flight` requests at once.
 
-    Raises SetupError when a key's environment variable is not set.
+    Raises SetupError when the environment variable of an API key is not set.
     """
 
     def __init__(self, teachers: Sequence[Teacher], *, max_in_flight: int = 64) -> None:
@@ -110,9 +114,9 @@ class OpenAITeachers:
         where = f"rewrite.teachers: {teacher.model!r} at {teacher.base_url}"
         if status in (401, 403):
             cure = f"check {teacher.api_key_env}" if teacher.api_key_env else "set api_key_env"
-            raise SetupError(f"{where} refuses the key ({status}); {cure}") from error
+            raise SetupError(f"{where} rejects the API key ({status}); {cure}") from error
         if status == 404:
-            raise SetupError(f"{where} does not exist (404); check model and base_url") from error
+            raise SetupError(f"{where} was not found (404); check model and base_url") from error
         failure = _failure(error)
         is_of_request = status is not None and status < 500 and status != 429  # other requests may succeed
         has_answered = teacher in self._has_answered
@@ -122,8 +126,8 @@ class OpenAITeachers:
         may_pass = has_answered or is_of_request or isinstance(error, ValueError)
         if self._num_failed[teacher] >= (FAILURES_IN_A_ROW if may_pass else 1):
             raise SetupError(
-                f"{where} gives no solutions: {failure}, {_detail(error)}; run the same command to "
-                "resume when it does"
+                f"{where} gives no solutions: {failure}, {_detail(error)}; once the endpoint works again, "
+                "run the same command to resume"
             ) from error
         return failure
 
@@ -171,5 +175,8 @@ def _key(teacher: Teacher) -> str:
         return "none"  # the client requires a key; servers without keys ignore it
     key = os.environ.get(teacher.api_key_env)
     if not key:
-        raise SetupError(f"rewrite.teachers: environment variable {teacher.api_key_env} is not set")
+        raise SetupError(
+            f"rewrite.teachers: environment variable {teacher.api_key_env} is not set; set it to the API "
+            f"key of {teacher.base_url}"
+        )
     return key

@@ -62,5 +62,5 @@ def test_a_stored_template_runs_within_limits_too(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="takes more than"):
         run_prompter(target, store)
     store.put(layout.TURN, json.dumps({**stored, "prompt": "another"}).encode())
-    with pytest.raises(ModelError, match="special tokens are others"):
+    with pytest.raises(ModelError, match="special tokens differ"):
         run_prompter(target, store)

@@ -1,4 +1,6 @@
-"""Decides when a pair may enter a vLLM engine, so that both of its rows start and stay in the same steps."""
+"""Decides when a pair, which is the two prompts of one problem, may enter a vLLM engine, so that its two rows
+start and stay in the same steps.
+"""
 
 from typing import Any, Protocol
 
@@ -11,22 +13,26 @@ class Admission(Protocol):
     def admits(self, pair: Pair, engine: Any, num_reserved_tokens: int, num_entered_tokens: int) -> bool:
         """Returns whether the pair may enter in the next step.
 
-        The requests in the engine may need up to `num_reserved_tokens` of the cache; prompts that enter in
-        the same step have `num_entered_tokens`.
+        The requests in the engine may need up to `num_reserved_tokens` of the KV cache. Pairs that were
+        admitted to the same step before have `num_entered_tokens` prompt tokens.
         """
         ...
 
 
 class AdmitAtOnce:
-    """Admits every pair at once, so that pairs fall out of step. For tests and measurements."""
+    """Admits every pair at once. The rows of a pair may then start in different steps, so that the pair has
+    to be decoded again. For tests and measurements.
+    """
 
     def admits(self, pair: Pair, engine: Any, num_reserved_tokens: int, num_entered_tokens: int) -> bool:
         return True
 
 
 class AdmitInStep:
-    """Admits a pair once the engine has free sequences, tokens in the step, and cache for the longest
-    continuation.
+    """Admits a pair once the engine has two free sequences, room for both prompts in one step, and KV cache
+    for the longest continuation.
+
+    A pair that has to be decoded separately needs the cache only.
     """
 
     def admits(self, pair: Pair, engine: Any, num_reserved_tokens: int, num_entered_tokens: int) -> bool:
@@ -41,7 +47,11 @@ class AdmitInStep:
 
 
 def must_separate(pair: Pair, engine: Any) -> bool:
-    """Returns whether a pair has to be decoded separately: its prompts exceed a step, or it stalled twice."""
+    """Returns whether each context of a pair has to be asked for its logits in a request of its own.
+
+    This is so if the pair's prompts exceed what a step can take, or if it twice in a row fell out of step
+    without having gained a token.
+    """
     scheduler = engine.vllm_config.scheduler_config
     is_too_long = scheduler.max_num_seqs < 2 or _num_prompt_tokens(pair) > scheduler.max_num_batched_tokens
     return bool(pair.status is PairStatus.SEPARATE or pair.num_stalls > 1 or is_too_long)

@@ -19,7 +19,9 @@ NAME = "drsft_grouped"
 
 
 def group_queries(model: Any) -> None:
-    """Makes a model that uses PyTorch's own attention use `_attend`; other models stay unchanged."""
+    """Makes a model that uses PyTorch's own attention ("sdpa") compute it without a copy of the cache; a
+    model with another attention stays unchanged.
+    """
     if model.config._attn_implementation == "sdpa":
         AttentionInterface.register(NAME, _attend)
         AttentionMaskInterface.register(NAME, sdpa_mask)

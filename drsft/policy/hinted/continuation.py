@@ -1,4 +1,6 @@
-"""One problem's shared continuation: its tokens so far, the weight of its next token, and when it ends."""
+"""The text of one sample that follows both prompts of a problem: its tokens so far, the weight of its next
+token, and when it ends.
+"""
 
 import hashlib
 import math
@@ -18,7 +20,7 @@ Read = Callable[[Sequence[int]], tuple[str, ThoughtPart | None]]  # as Prompter.
 
 
 class Continuation:
-    """The tokens drawn so far; `finish_reason` is None until it becomes STOP, LENGTH or LOOP.
+    """The tokens drawn so far for one sample; `finish_reason` is None until it becomes STOP, LENGTH or LOOP.
 
     The random number for a token depends on the seed and the position alone. So after `truncate` a
     continuation draws the same tokens again, in any engine and any batch.
@@ -46,7 +48,9 @@ class Continuation:
         self.finish_reason: FinishReason | None = None
 
     def forced_weight(self) -> float:
-        """Returns λ of the next token, or NaN if the schedule decides."""
+        """Returns λ of the next token, the weight of the plain prompt: 0 for the first token if the settings
+        say so, 1 after the answer marker, else NaN, for which the schedule decides.
+        """
         if not self.token_ids and self.mixing.hinted_first_token:
             return HINTED_ALONE
         return BY_ENTROPY if self._answered_at is None else PLAIN_ALONE
@@ -68,14 +72,16 @@ class Continuation:
             self.finish_reason = FinishReason.LOOP
 
     def truncate(self, num_tokens: int) -> None:
-        """Drops the tokens after the first `num_tokens`."""
+        """Drops the tokens after the first `num_tokens`, so that the continuation is unfinished again."""
         del self.token_ids[num_tokens:], self._logprobs[num_tokens:]
         self.finish_reason = None
         if self._answered_at is not None and self._answered_at > num_tokens:
             self._answered_at = None
 
     def completion(self) -> Completion:
-        """Returns the completion without leading white space, since the first token is often a line break."""
+        """Returns the tokens so far as a Completion, without leading white space, since the first token is
+        often a line break. The finish reason is LENGTH if the continuation is unfinished.
+        """
         start = 0
         while start < len(self.token_ids) and self.token_ids[start] not in self._stop_ids:
             if self._decode(self.token_ids[start : start + 1]).strip():
@@ -117,14 +123,15 @@ def start_continuations(
     decode: Callable[[Sequence[int]], str],
     read: Read | None = None,
 ) -> list[Continuation]:
-    """Returns an empty continuation for each sample, by index.
+    """Returns one empty continuation for each of `sampling.num_samples` samples, in order of their index.
 
-    Raises InputError if a context leaves no room.
+    Raises InputError if the longer prompt leaves no room for a token within `max_model_len`.
     """
     room = max_model_len - contexts.longest
     if room <= 0:
         raise InputError(
-            f"the prompt has {contexts.longest} tokens and target.max_model_len is {max_model_len}; raise it"
+            f"the prompt has {contexts.longest} tokens, which leaves no room for a solution; "
+            f"target.max_model_len is {max_model_len}; raise it"
         )
     return [
         Continuation(
@@ -141,7 +148,9 @@ def start_continuations(
 
 
 def loops(token_ids: Sequence[int], *, ngram_tokens: int, repeats: int) -> bool:
-    """Returns whether some n-gram occurs `repeats` times, overlaps counted."""
+    """Returns whether some run of `ngram_tokens` tokens occurs at least `repeats` times; occurrences may
+    overlap.
+    """
     counts: dict[tuple[int, ...], int] = {}
     for start in range(len(token_ids) - ngram_tokens + 1):
         ngram = tuple(token_ids[start : start + ngram_tokens])
@@ -152,6 +161,8 @@ def loops(token_ids: Sequence[int], *, ngram_tokens: int, repeats: int) -> bool:
 
 
 def uniform(seed: int, position: int) -> float:
-    """Returns the number in [0, 1) that draws the token at `position`."""
+    """Returns the number in [0, 1) with which the token at `position` is drawn; it depends on `seed` and
+    `position` alone.
+    """
     digest = hashlib.blake2b(f"{seed}/{position}".encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 12) / _UNIT

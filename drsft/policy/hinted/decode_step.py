@@ -17,7 +17,10 @@ __all__ = ["decode_step"]
 def decode_step(
     continuations: Sequence[Continuation], hinted_BV: Tensor, plain_BV: Tensor, *, vocab_size: int
 ) -> list[int]:
-    """Appends a token to each of the B continuations and returns these tokens."""
+    """Draws a token for each of the B continuations, appends it, and returns the B token ids.
+
+    Row i of the logits (B, V) follows the hinted or the plain prompt of continuation i.
+    """
     groups: dict[object, list[int]] = {}
     for index, one in enumerate(continuations):
         key = (one.mixing, one.sampling.temperature, one.sampling.top_p)

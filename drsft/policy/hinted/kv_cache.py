@@ -1,6 +1,6 @@
 """A batch whose rows enter and leave while it decodes, for any causal language model of transformers.
 
-Axes: B rows, G heads of keys and values, L columns of the cache, E size of a head.
+Axes: B rows, G heads of keys and values, L columns of the cache, E size of a head, V vocabulary.
 
 All rows end at the same column, so a step writes one column for all of them; an entering row is placed so
 that it ends there too. This is the layout of a left-padded batch, which every model of transformers reads. A
@@ -26,20 +26,27 @@ AGREEMENT_NATS = 0.05  # between log-probs with and without a cache; bfloat16 ro
 
 class Rows(Protocol):
     def enter(self, prompts: Sequence[Sequence[int]]) -> Tensor:
-        """Adds rows after the others; returns the logits [rows entered, V] after each prompt."""
+        """Adds a row for each prompt, after the present rows; returns the logits after each prompt, one row
+        (V) each.
+        """
         ...
 
     def step(self, token_ids: Sequence[int]) -> Tensor:
-        """Appends a token to every row; returns the logits [R, V] after it."""
+        """Appends a token to every row; returns the logits (B, V) after it."""
         ...
 
     def leave(self, rows: Sequence[int]) -> None:
-        """Removes rows; the last rows move into the free places, as `compaction` computes."""
+        """Removes the rows with these indices; the last rows move into their places, as `compaction`
+        computes.
+        """
         ...
 
 
 def compaction(num_rows: int, leaving: Sequence[int]) -> list[tuple[int, int]]:
-    """Returns pairs (free place, row that moves there), after which the remaining rows are the first ones."""
+    """Returns which rows move when the rows `leaving` are removed: pairs (free index, row that moves there).
+
+    After these moves the remaining rows have the first indices.
+    """
     gone = set(leaving)
     num_left = num_rows - len(gone)
     movers = (row for row in range(num_left, num_rows) if row not in gone)
@@ -47,7 +54,11 @@ def compaction(num_rows: int, leaving: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def rows_for(model: Any) -> Rows:
-    """Returns cached rows if the model gives the same logits with a cache as without, else uncached ones."""
+    """Returns a batch that decodes with a KV cache, or one without if the model fails with a cache or gives
+    other log-probs.
+
+    A trial with a few tokens decides; differences below AGREEMENT_NATS count as rounding.
+    """
     return CachedRows(model) if _caches_well(model) else RecomputedRows(model)
 
 
@@ -76,7 +87,7 @@ class _Window:
 
 
 class _Layer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values [R, H, C, head size] in a fixed buffer; a step returns a view of them."""
+    """Keys and values (B, G, L, E) in a fixed buffer; `update` returns views of the used columns."""
 
     def __init__(self, window: _Window) -> None:
         super().__init__()
@@ -106,7 +117,9 @@ class CachedRows:
 
     @torch.inference_mode()
     def enter(self, prompts: Sequence[Sequence[int]]) -> Tensor:
-        """Adds rows, in forwards of about equal length, and returns the logits after each."""
+        """Adds rows, in forward passes over prompts of similar length; returns the logits after each prompt,
+        in the order of `prompts`.
+        """
         window, first = self._window, len(self._lengths)
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
         longest = len(prompts[order[-1]])
@@ -218,7 +231,9 @@ class CachedRows:
 
 
 class RecomputedRows:
-    """Reads every row again at every step, which is correct for any causal model."""
+    """A batch without a cache: it reads every row again at every step, which is correct for any
+    causal model.
+    """
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -257,7 +272,7 @@ class RecomputedRows:
 
 
 def _forward(model: Any, ids: Tensor, mask: Tensor, position_ids: Tensor, cache: Any) -> Tensor:
-    """Returns the logits [R, V] after the last token."""
+    """Returns the logits (B, V) after the last token."""
     taken = inspect.signature(model.forward).parameters
     options = {"position_ids": position_ids, "logits_to_keep": 1}
     given = {name: value for name, value in options.items() if name in taken}

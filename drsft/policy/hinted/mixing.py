@@ -26,7 +26,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mixture:
-    """The mixture of two contexts' distributions of the next token."""
+    """The result of `mix` for the next token of B rows: the mixed distribution, and how it was weighted."""
 
     entropy_B: Tensor  # of the hinted context, nats
     weight_B: Tensor  # λ, of the plain context
@@ -42,10 +42,11 @@ def mix(
     vocab_size: int,
     forced_weight_B: Tensor | None = None,
 ) -> Mixture:
-    """Returns the geometric mixture log m = (1-λ) log p + λ log q; `vocab_size` counts padding too.
+    """Mixes two distributions of the next token geometrically: log m = (1-λ) log p + λ log q, then
+    normalised.
 
     p is the hinted context's distribution and q the plain one's. `forced_weight_B` is λ where it is not NaN;
-    elsewhere the schedule decides.
+    elsewhere the schedule computes λ from the entropy of p, divided by ln `vocab_size` (padding included).
     """
     hinted_BV, plain_BV = hinted_logits_BV.log_softmax(-1), plain_logits_BV.log_softmax(-1)
     entropy_B = entropy(hinted_BV)
@@ -65,7 +66,7 @@ def mix(
 
 
 def entropy(logprobs_BV: Tensor) -> Tensor:
-    """Returns the entropy in nats; a token of probability 0 adds nothing."""
+    """Returns the entropy of each row in nats, shape (B,); a token of probability 0 adds nothing."""
     probs_BV = logprobs_BV.exp()
     return -torch.where(probs_BV > 0, probs_BV * logprobs_BV, 0).sum(-1)
 
@@ -76,7 +77,9 @@ def normalised_entropy(entropy_B: Tensor, *, vocab_size: int) -> Tensor:
 
 
 def mixing_weight(normalised_entropy_B: Tensor, schedule: Schedule) -> Tensor:
-    """Returns λ, the weight of the plain context, from the hinted one's normalised entropy."""
+    """Returns λ, the weight of the plain context, shape (B,), which `schedule` gives for the hinted context's
+    normalised entropy.
+    """
     match schedule:
         case Linear(beta=beta):
             return (beta * normalised_entropy_B).clamp(0, 1)
@@ -91,11 +94,11 @@ def mixing_weight(normalised_entropy_B: Tensor, schedule: Schedule) -> Tensor:
 def sampling_logprobs(
     logprobs_BV: Tensor, *, temperature: float, top_p: float, temperature_first: bool = False
 ) -> Tensor:
-    """Returns the log-probs to draw from; `logprobs_BV` are those of the mixture of plain and hinted prompt.
+    """Returns the log-probs (B, V) to draw from; `logprobs_BV` are those of the mixture of plain and hinted
+    prompt.
 
     Top-p comes first and temperature second, as in the demo of Hinted Decoding's authors; `temperature_first`
-    is vLLM's order. Temperature 0 is greedy: the
-    most likely token (the first of equals) has log-prob 0.
+    is vLLM's order. Temperature 0 is greedy: the most likely token (the first of equals) has log-prob 0.
     """
     if temperature == 0:
         greedy_B1 = logprobs_BV.argmax(-1, keepdim=True)
@@ -106,7 +109,9 @@ def sampling_logprobs(
 
 
 def nucleus(logprobs_BV: Tensor, top_p: float) -> Tensor:
-    """Returns log-probs, -inf outside the smallest set of most likely tokens whose mass exceeds `top_p`."""
+    """Returns the log-probs with -inf outside the smallest set of most likely tokens whose mass exceeds
+    `top_p`; they are not normalised again.
+    """
     if top_p >= 1:
         return logprobs_BV
     sorted_BV, order_BV = logprobs_BV.sort(dim=-1, descending=True, stable=True)
@@ -118,7 +123,9 @@ def nucleus(logprobs_BV: Tensor, top_p: float) -> Tensor:
 
 
 def draw(logprobs_BV: Tensor, uniform_B: Tensor) -> Tensor:
-    """Draws one token for each row by inverting the distribution at `uniform_B` (float64, in [0, 1))."""
+    """Draws one token id for each row, shape (B,), by inverting the distribution at `uniform_B` (float64, in
+    [0, 1)).
+    """
     cumulative_BV = logprobs_BV.double().exp().cumsum(-1)
     target_B1 = (uniform_B.to(cumulative_BV) * cumulative_BV[:, -1])[:, None]
     return torch.searchsorted(cumulative_BV, target_B1, right=True)[:, 0]

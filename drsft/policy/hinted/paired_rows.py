@@ -51,7 +51,7 @@ class PairStatus(Enum):
 
 
 class Purpose(StrEnum):
-    """Why a row's request was made."""
+    """What a row's request in the engine is for."""
 
     TOKENS = "tokens"
     LOGITS = "logits"  # only the logits after the prompt are used; the engine's token is discarded
@@ -59,7 +59,9 @@ class Purpose(StrEnum):
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Pair:
-    """A problem's continuation and the two contexts that decode it."""
+    """One sample of a problem: its continuation, and the two contexts (hinted and plain prompt) that decode
+    it.
+    """
 
     number: int
     contexts: Contexts
@@ -77,7 +79,7 @@ class Pair:
 
     @property
     def num_reserved_tokens(self) -> int:
-        """The most tokens of cache that both rows can need."""
+        """The most tokens of KV cache that both rows can need together."""
         contexts = self.contexts
         return len(contexts.hinted_ids) + len(contexts.plain_ids) + 2 * self.continuation.max_tokens
 
@@ -91,7 +93,7 @@ class _Row:
 
 
 class PairedRows:
-    """The pairs in the engine, and their rows in its batch."""
+    """The pairs in a vLLM engine, and which rows of the engine's batch are theirs."""
 
     def __init__(self) -> None:
         self.pairs: dict[int, Pair] = {}
@@ -121,7 +123,7 @@ class PairedRows:
         return PairMixer
 
     def update_rows(self, update: Any) -> None:
-        """Applies vLLM's changes of the batch in its order: removed, added, moved."""
+        """Applies vLLM's changes of the batch in vLLM's order: rows removed, added, moved."""
         for index in update.removed:
             self._rows.pop(index, None)
         for index, params, _, output_ids in update.added:
@@ -138,7 +140,10 @@ class PairedRows:
         self._complete = None
 
     def mix_logits(self, logits_BV: Tensor, vocab_size: int) -> Tensor:
-        """Draws for all pairs in step, and leaves only the drawn token possible in their rows."""
+        """Draws a token for each pair in step, and leaves only that token possible in the pair's rows.
+
+        Returns `logits_BV`, which it changes in place.
+        """
         if not self._rows:
             return logits_BV
         if self._complete is None:
@@ -194,17 +199,20 @@ class PairedRows:
 
 
 def check_interface() -> None:
-    """Chooses the V1 model runner. Raises SetupError on a vLLM that this file was not written for."""
+    """Makes vLLM use its V1 model runner, by an environment variable.
+
+    Raises SetupError if the variable asks for the newer runner, or on another vLLM than 0.32.
+    """
     import vllm
 
     if os.environ.setdefault(RUNNER_VARIABLE, "0").lower() not in ("0", "false"):
         raise SetupError(
             f"{RUNNER_VARIABLE} asks for vLLM's newer model runner, whose logits processors Hinted Decoding "
-            "does not know; unset it, or set rewrite.hinted.engine: torch"
+            "does not support; unset it, or set rewrite.hinted.engine: torch"
         )
 
     if not str(vllm.__version__).startswith(VLLM_VERSION):
         raise SetupError(
-            f"Hinted Decoding in vLLM is written for vLLM {VLLM_VERSION}x and found {vllm.__version__}: its "
-            "logits processors differ; install that version, or set rewrite.hinted.engine: torch"
+            f"Hinted Decoding in vLLM needs vLLM {VLLM_VERSION}x and found {vllm.__version__}, whose logits "
+            f"processors may differ; install {VLLM_VERSION}x, or set rewrite.hinted.engine: torch"
         )

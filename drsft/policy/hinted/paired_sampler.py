@@ -1,9 +1,9 @@
 """Runs pairs of Hinted Decoding and plain samples in one vLLM engine and one batch.
 
-A pair of requests enters only when both fit in the same step (admission.py). If a pair still falls out of
-step (paired_rows.py), it resumes from its last confirmed token. If it does so twice without gaining a token,
-it is decoded separately: each token takes two requests, one for each context's logits, and is drawn here.
-That is slow but always correct.
+A pair is two requests, one for each prompt of a problem. It enters only when both fit in the same step
+(admission.py). If a pair still falls out of step (paired_rows.py), it resumes from its last confirmed token.
+If it does so twice without gaining a token, it is decoded separately: each token takes two requests, one for
+each context's logits, and is drawn here. That is slow but always correct.
 
 Everything runs in the thread of an EngineLoop.
 """
@@ -53,7 +53,7 @@ class _Row:
 
 
 class PairedSampler:
-    """Steps an engine for PairedRequests, and for SampleRequests of the plain sampler."""
+    """Steps one vLLM engine for PairedRequests and for the requests of a PlainSampler."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class PairedSampler:
         return [*self.plain.unfinished(), *list(self._requests.values()), *waiting]
 
     def counts(self) -> EngineCounts:
-        """Returns the counts of plain samples, with the continuation of each pair counted once."""
+        """Returns the counts of plain samples and pairs together; a pair counts as one sample, not two."""
         plain, requests = self.plain.counts(), list(self._requests.values())
         pairs = [pair for request in requests for pair in request.pairs]
         num_tokens = plain.num_tokens + self._num_ended_tokens + _num_tokens(pairs)

@@ -12,9 +12,7 @@ __all__ = ["Contexts", "HintedDecoder", "PairCounts"]
 
 @dataclass(slots=True)
 class PairCounts:
-    """Counts of an engine's pairs (a problem's two contexts, decoded together) since it started: how many
-    there were, how many were decoded again, and how many separately.
-    """
+    """Counts of an engine's pairs since it started; a pair is a problem's two contexts, decoded together."""
 
     num_pairs: int = 0
     num_redone: int = 0  # times that a pair fell out of step and resumed from its last confirmed token
@@ -45,7 +43,7 @@ class HintedDecoder(Protocol):
     counts: PairCounts
 
     async def decode(self, contexts: Contexts, mixing: Mixing, sampling: Sampling) -> Sequence[Completion]:
-        """Returns `sampling.num_samples` completions, by sample index; sample i has `seed + i`.
+        """Returns `sampling.num_samples` completions, in order of their index; sample i has `seed + i`.
 
         Log-probs are those of the distribution that was drawn from. A completion depends on its contexts and
         its seed, not on the rest of the batch (up to rounding). Raises InputError when a prompt is too long.

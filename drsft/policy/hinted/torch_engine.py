@@ -1,6 +1,6 @@
-"""Runs Hinted Decoding on one copy of a transformers model: two rows for each problem in one forward.
+"""Runs Hinted Decoding on one copy of a transformers model: two rows for each sample in one forward pass.
 
-Batching is continuous: a finished problem frees its rows at once, and the next one enters. This is the
+Batching is continuous: a finished sample frees its rows at once, and the next one enters. This is the
 reference for the vLLM engine, and the only engine on a GPU without vLLM.
 """
 
@@ -46,7 +46,8 @@ class _Request:
 
 
 class TorchHintedDecoder:
-    """Decodes at most `max_num_seqs` // 2 problems at once; the others wait.
+    """A HintedDecoder on a torch model. It decodes at most `max_num_seqs` // 2 samples at once; the others
+    wait.
 
     Raises ModelError when the model cannot be loaded; after a failure every call raises StageError.
     """
@@ -159,7 +160,9 @@ class _TorchEngine:
         return [self._waiting.popleft() for _ in range(min(num_free, len(self._waiting)))]
 
     def _end(self) -> None:
-        """Settles the requests whose last sample has ended, and frees the rows of ended samples."""
+        """Sets the results of the requests whose last sample has ended, and frees the rows of ended
+        samples.
+        """
         ended = [index for index, (_, one) in enumerate(self._pairs) if one.finish_reason]
         requests = {id(request): request for request in (self._pairs[index][0] for index in ended)}
         self._remove(ended)
@@ -180,7 +183,9 @@ class _TorchEngine:
 
 
 def load_model(target: Target) -> Any:
-    """Returns the loaded model, on the GPU if there is one. Raises ModelError."""
+    """Returns the target model in evaluation mode, on the GPU if there is one. Raises ModelError if it cannot
+    be loaded.
+    """
     from transformers import AutoModelForCausalLM
 
     try:

@@ -1,4 +1,4 @@
-"""Runs Hinted Decoding in the vLLM engine that also samples everything else: the interface for callers."""
+"""The HintedDecoder that callers use: it decodes in the vLLM engine that also samples everything else."""
 
 import asyncio
 import itertools
@@ -24,7 +24,8 @@ __all__ = ["VLLMHintedDecoder"]
 class VLLMHintedDecoder:
     """A HintedDecoder in vLLM; `policy` samples plainly in the same engine, and `close()` stops both.
 
-    Raises SetupError on any vLLM version but the supported one, and ConfigError for several GPUs.
+    Raises SetupError on any vLLM version but the supported one, and ConfigError if the engine is spread over
+    several GPUs or speculates.
     """
 
     def __init__(
@@ -95,12 +96,12 @@ def _check_is_one_process(engine: Engine) -> None:
     for name, size in several.items():
         if size != 1:
             raise ConfigError(
-                f"target.engine.{name}: Hinted Decoding in vLLM needs 1 (it mixes logits in its "
-                "own process); set it, or rewrite.hinted.engine: torch"
+                f"target.engine.{name}: Hinted Decoding in vLLM needs 1, not {size}, since it mixes logits "
+                "in its own process; set 1, or set rewrite.hinted.engine: torch"
             )
     for name in ("speculative_config", "spec_method"):
         if engine.options.get(name):
             raise ConfigError(
-                f"target.engine.options.{name}: Hinted Decoding in vLLM draws token by token; leave it out, "
-                "or set rewrite.hinted.engine: torch"
+                f"target.engine.options.{name}: Hinted Decoding in vLLM draws token by token and cannot "
+                "speculate; leave this option out, or set rewrite.hinted.engine: torch"
             )

@@ -1,3 +1,3 @@
-"""Derives the layout of the assistant's turn (what surrounds an answer) from renderings of a model's chat
-template.
+"""Derives the layout of the assistant's turn, which is what a chat template writes around an answer, from
+test conversations that the template renders.
 """

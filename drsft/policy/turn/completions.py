@@ -15,7 +15,7 @@ __all__ = ["CompletionCodec"]
 
 
 class CompletionCodec:
-    """Encodes and splits what follows a prompt.
+    """Encodes written completions, and splits sampled ones into thought and answer.
 
     `prompt_end` is the end of every prompt from its last marker on; text before it cannot change later ids.
     """
@@ -31,8 +31,8 @@ class CompletionCodec:
         self._before_answer = prompt_end + turn.head
 
     def encode_answer(self, answer: str) -> list[int]:
-        """Returns the ids of an answer without a thought; it is faster than `encode`, and most texts have
-        none.
+        """Returns the token ids of a completion with an answer and no thought; this is faster than `encode`,
+        and most texts have no thought.
         """
         if self._encoder.special.search(answer):
             return self.encode(self._turn.pieces(answer))
@@ -40,7 +40,7 @@ class CompletionCodec:
         return self._behind_prompt(whole, self._encoder.encode(whole))
 
     def encode(self, pieces: Sequence[TurnPiece]) -> list[int]:
-        """Returns the ids of a completion's pieces, equal to those in the rendering of the whole
+        """Returns the token ids of a completion, given in pieces, as they are in the rendering of the whole
         conversation.
         """
         encoder = self._encoder
@@ -54,16 +54,18 @@ class CompletionCodec:
         return self._behind_prompt(whole, encoder.encode(whole))
 
     def whole(self, pieces: Sequence[TurnPiece]) -> str | None:
-        """Returns the prompt's end and a completion as one text, to be encoded together.
+        """Returns the end of the prompt and a completion as one text, to be encoded together.
 
-        Returns None if a piece of text contains a special token's text: then pieces are encoded one by one.
+        Returns None if a piece of text spells a special token: then the pieces have to be encoded one by one.
         """
         if any(piece.is_text and self._encoder.special.search(piece.text) for piece in pieces):
             return None
         return self._prompt_end + "".join(piece.text for piece in pieces)
 
     def lengths(self, wholes: Sequence[str | None]) -> list[int | None]:
-        """Returns the number of ids of each completion whose text `whole` returned; None for None."""
+        """Returns the number of token ids of each completion, given as the text that `whole` returned; None
+        for None.
+        """
         return [
             None if whole is None or ids is None else len(self._behind_prompt(whole, ids))
             for whole, ids in zip(wholes, self._encoder.encode_many(wholes), strict=True)
@@ -82,16 +84,16 @@ class CompletionCodec:
 
     @property
     def is_cut_inside_a_token(self) -> bool:
-        """Whether one token of the rendering spans the end of the prompt; sampling cannot produce such a
-        token.
+        """Whether the end of the prompt and the beginning of a completion, if encoded together, share a
+        token; sampling cannot produce such a token.
         """
         text = "".join(piece.text for piece in self._turn.pieces(ANSWER))
         whole = self._encoder.encode(self._prompt_end + text)
         return whole[: len(self._prompt_end_ids)] != self._prompt_end_ids
 
     def split(self, token_ids: Sequence[int]) -> CompletionIds:
-        """Returns a sampled completion's thought and answer, without what the template writes around the
-        answer.
+        """Returns the token ids of a sampled completion's thought and answer, without what the template
+        writes around the answer.
         """
         parts = split_ids(
             token_ids, self._thought_ids, lambda ids: self._encoder.decode(ids, skip_special_tokens=False)

@@ -49,7 +49,12 @@ def derive(
     named: ThoughtMarkers | None = None,
     allows_spelt_markers: bool = False,
 ) -> Turn:
-    """Returns the turn of a template. Raises ModelError, whose line begins with "its chat template"."""
+    """Returns the layout of the assistant's turn that a chat template writes: text around an answer, end
+    tokens, markers of thoughts.
+
+    `named` are markers of thoughts that the user configured. Raises ModelError, whose line begins with "its
+    chat template", if the layout cannot be derived soundly.
+    """
     texts = renderings.texts
     prompt = _prompt(renderings)
     answered = _answered(renderings)
@@ -115,7 +120,7 @@ def _check_thought(thought: Thought | None) -> None:
     if thought is not None and thought.open.endswith(thought.close):
         raise ModelError(
             f"its chat template opens and closes a thought with the same {thought.close}, so an unfinished "
-            "one looks like none; set target.chat_template"
+            "thought cannot be recognised; set target.chat_template"
         )
 
 
@@ -161,9 +166,9 @@ def _head(prompt: str, answered: str, thought: Thought | None) -> _Part:
 
 
 def _behind(left: str, right: str) -> str | None:
-    """Returns what follows `left` at the start of `right`, white space aside.
+    """Returns `right` without `left` at its start, where white space may differ.
 
-    Returns None if `right` begins otherwise.
+    Returns None if `right` does not start with `left`.
     """
     rest = right
     for word in left.split():
@@ -207,7 +212,7 @@ def _tail(texts: Mapping[str, str], lexicon: Lexicon, held: frozenset[int]) -> t
 
 
 def _run(marks: Sequence[Mark], first: int) -> Mark:
-    """Returns the last of the adjacent markers that start with number `first`."""
+    """Returns the last marker of the run of adjacent markers that begins at index `first`."""
     while first + 1 < len(marks) and marks[first].end == marks[first + 1].start:
         first += 1
     return marks[first]
@@ -261,8 +266,9 @@ def _end_of_text(why: str, lexicon: Lexicon, held: frozenset[int]) -> tuple[_Par
         if end_id not in held and text is not None:
             return _Part(text, f"{why}; {text} ends it, as the model's own files say"), end_id
     raise ModelError(
-        f"its chat template cannot be trained: {why}, and the model's files name no other end; "
-        "set target.chat_template to one that writes it, or eos_token in tokenizer_config.json"
+        f"its chat template cannot be used for training: {why}, and the model's files name no other end "
+        "token; set target.chat_template to one that writes an end token, or set eos_token in "
+        "tokenizer_config.json"
     )
 
 
@@ -338,6 +344,7 @@ def _check_markers(turn: Turn, lexicon: Lexicon) -> None:
 
 def _spelt(marker: str) -> str:
     return (
-        f"its chat template writes {marker}, which is no single token of the tokenizer: is it another "
-        "model's? set target.chat_template, or target.spelt_markers: true where the model was trained so"
+        f"its chat template writes {marker}, which is not a single token of the tokenizer; set "
+        "target.chat_template if the template belongs to another model, or target.spelt_markers: true if "
+        "the model was trained with it"
     )

@@ -15,14 +15,15 @@ _TAG = re.compile(rf"{_BARS}|<[^<>\s]{{1,60}}>|\[/?[A-Z][A-Z_]{{1,40}}\]")
 
 
 def looks_like_a_marker(token: str) -> bool:
-    """Returns whether an added token is a marker, which is a text in brackets, and not a word, number or
-    space.
+    """Returns whether an added token looks like a marker: three characters or more, with neither a letter nor
+    a digit at its ends, and not only white space.
     """
     return len(token) > 2 and not token[0].isalnum() and not token[-1].isalnum() and not token.isspace()
 
 
 def tags_in(text: str, *, barred: bool = False) -> list[re.Match[str]]:
-    """Returns the parts of a text that look like markers, whether they are tokens or not.
+    """Returns a match for each part of a text that looks like a marker (<|user|>, </s>, [INST]), whether it
+    is a token or not.
 
     With `barred`, only those with bars inside their brackets, like <|x|>, count.
     """
@@ -31,7 +32,7 @@ def tags_in(text: str, *, barred: bool = False) -> list[re.Match[str]]:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A marker at its place in a text, with its token id."""
+    """A marker found in a text: its first character, the one after its last, and its token id."""
 
     start: int
     end: int
@@ -40,7 +41,9 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lexicon:
-    """The markers of a tokenizer, with their ids: single tokens that ordinary text never contains."""
+    """The markers of a tokenizer, with their ids: single tokens that ordinary text never contains, like
+    <|user|>.
+    """
 
     markers: Mapping[str, int]
     bos_token: str | None
@@ -50,7 +53,9 @@ class Lexicon:
     encode: Callable[[str], Sequence[int]]
 
     def marks(self, text: str) -> list[Mark]:
-        """Returns the markers in a text, from the left; the longest if several begin at one place."""
+        """Returns the markers in a text, from left to right; where several begin at one place, the
+        longest.
+        """
         return [
             Mark(found.start(), found.end(), self.markers[found[0]])
             for found in self._pattern().finditer(text)

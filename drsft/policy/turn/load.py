@@ -18,14 +18,15 @@ __all__ = ["TurnRenderer", "check_stored_turn", "derive_turn", "special_tokens",
 
 
 def today() -> str:
-    """Returns today's ISO date, which a run keeps from its first start on."""
+    """Returns today's date (UTC, ISO); a run keeps the date of its first start."""
     return datetime.now(UTC).date().isoformat()
 
 
 def derive_turn(tokenizer: Any, target: Target, location: str, *, date: str | None = None) -> Turn:
-    """Returns the turn for `target` and a tokenizer, as of the target's date, else `date` (ISO), else today.
+    """Returns the layout of the assistant's turn for `target` and its tokenizer.
 
-    Raises ModelError, one line, for a template that is missing, fails, or cannot be trained on soundly.
+    A template that prints the date gets the target's date, else `date` (ISO), else today. Raises ModelError,
+    one line, for a template that is missing, fails, or cannot be used for training soundly.
     """
     template = _template(tokenizer, target, location)
     chosen = (date or today()) if target.date is None else target.date.isoformat()
@@ -50,7 +51,8 @@ def derive_turn(tokenizer: Any, target: Target, location: str, *, date: str | No
 
 
 def check_stored_turn(turn: Turn, tokenizer: Any, location: str) -> None:
-    """Raises ModelError if a stored turn does not belong to the tokenizer, or its template is unusable.
+    """Raises ModelError if the turn stored in a run does not belong to the tokenizer, or its template cannot
+    be used.
 
     A run's folder may come from someone else, so its template is tried in the sandbox before this process
     runs it.
@@ -61,13 +63,13 @@ def check_stored_turn(turn: Turn, tokenizer: Any, location: str) -> None:
     )
     if rendered.texts.get("asked") != turn.prompt:
         raise ModelError(
-            f"target.model {location!r}: its special tokens are others than when the run was started; "
+            f"target.model {location!r}: its special tokens differ from those when the run was started; "
             "rename the run or restore the model"
         )
 
 
 def special_tokens(tokenizer: Any) -> dict[str, str]:
-    """Returns a tokenizer's special tokens by the names under which templates read them."""
+    """Returns a tokenizer's special tokens by the names that chat templates use, such as "bos_token"."""
     return {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
 
 

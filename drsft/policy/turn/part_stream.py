@@ -1,6 +1,6 @@
 """Splits a completion into thought and answer while it is sampled.
 
-At its end the parts equal those of the whole.
+At its end the parts are those that a split of the whole completion gives.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +22,9 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of the thought or of the answer.
+    """Token ids that have been added to the thought or to the answer.
 
-    A piece of the thought means that all earlier answer pieces must be discarded; its text may be empty.
+    A piece of the thought means that all earlier answer pieces must be discarded; it may have no ids.
     """
 
     part: Part
@@ -62,14 +62,16 @@ class PartStream:
         self._has_told_answer, self._takes_back = False, False
 
     def add(self, token_ids: Sequence[int]) -> list[Piece]:
-        """Adds tokens and returns the pieces that can no longer be part of a marker."""
+        """Adds sampled tokens and returns the pieces that are certain now; tokens that may be part of a
+        marker are held back until the next call.
+        """
         for token_id in token_ids:
             self._ids.append(token_id)
             self._look_for_markers()
         return list(self._pieces(is_whole=False))
 
     def finish(self) -> list[Piece]:
-        """Returns the remaining pieces after the last token."""
+        """Returns the pieces held back so far; call it after the last token."""
         return list(self._pieces(is_whole=True))
 
     def _look_for_markers(self) -> None:

@@ -42,8 +42,8 @@ THOUGHT_FORMS: dict[str, Message] = {
 
 
 def probes() -> dict[str, Conversation]:
-    """Returns the conversations by name: `asked` ends with the generation prompt, `answered` with the
-    answer.
+    """Returns the test conversations by name: `asked` is a question, rendered with the generation prompt,
+    `answered` a question and its answer, and so on.
     """
     question, answer = _user(QUESTION), _assistant(ANSWER)
     next_question = _user(NEXT_QUESTION)

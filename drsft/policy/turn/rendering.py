@@ -58,7 +58,7 @@ def render(
     given: Mapping[str, Any],
     strftime_now: Callable[[str], str],
 ) -> str:
-    """Returns the rendered conversation; `given` are special tokens and the user's variables."""
+    """Returns the rendered conversation; `given` are the special tokens and the user's variables, by name."""
     return template.render(
         messages=messages,
         tools=None,
@@ -134,7 +134,8 @@ def _no_date(form: str) -> NoReturn:
 
 
 def main(limit_s: int, limit_bytes: int) -> int:
-    resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s))
+    # SIGXCPU at the first limit says why the process ended; SIGKILL, at the second, has other causes, too.
+    resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s + 1))
     resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:

@@ -1,10 +1,11 @@
-"""Renders with an untrusted chat template, in a process of its own with limits.
+"""Renders with an untrusted chat template, in a process of its own with limits of time and memory.
 
 jinja2's sandbox keeps a template from files, attributes and modules, but not from endless loops or from using
 all memory. A template that stays within the limits here is later rendered in our own process.
 """
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ _SIMPLER = "set target.chat_template to a simpler one"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """The messages that a template has to render."""
+    """A conversation that a template has to render, with the generation prompt at its end or without."""
 
     messages: tuple[Mapping[str, Any], ...]
     add_generation_prompt: bool
@@ -50,10 +51,11 @@ def render_within_limits(
     variables: Mapping[str, Any],
     date: str,
 ) -> Renderings:
-    """Renders all conversations.
+    """Renders all conversations in a separate process; the results have the same names.
 
-    `tokens` are the tokenizer's special ones by name, `date` is an ISO date. Raises ModelError, whose line
-    begins with "its chat template", for one that cannot be compiled, or that exceeds the limits.
+    `tokens` are the tokenizer's special ones by name, `variables` those that the user sets, `date` is an ISO
+    date. Raises ModelError, whose line begins with "its chat template", for a template that cannot be
+    compiled, or that exceeds the limits.
     """
     work = {
         "template": template,
@@ -84,7 +86,8 @@ def _answer(work: str, limit_s: int) -> str:
         )
     except subprocess.TimeoutExpired:
         raise ModelError(
-            f"its chat template takes more than {limit_s + START_S} s to render one line; {_SIMPLER}"
+            f"its chat template takes more than {limit_s + START_S} s to render drsft's test conversations; "
+            f"{_SIMPLER}"
         ) from None
     match done.returncode:
         case 0:
@@ -93,10 +96,16 @@ def _answer(work: str, limit_s: int) -> str:
             raise ModelError(f"its chat template fails: {done.stdout.strip()}; set target.chat_template")
         case rendering.TOO_LARGE:
             raise ModelError(
-                f"its chat template takes more than {LIMIT_BYTES >> 20} MiB to render one line; {_SIMPLER}"
+                f"its chat template takes more than {LIMIT_BYTES >> 20} MiB to render drsft's test "
+                f"conversations; {_SIMPLER}"
             )
-        case _:  # killed at the limit of time
+        case status if status == -signal.SIGXCPU:
             raise ModelError(
-                f"its chat template takes more than {limit_s} s of processor time to render a line; "
-                f"{_SIMPLER}"
+                f"its chat template takes more than {limit_s} s of processor time to render drsft's test "
+                f"conversations; {_SIMPLER}"
+            )
+        case status:  # such as a kill for lack of memory
+            raise ModelError(
+                "its chat template cannot be rendered: the process that renders it ended with exit status "
+                f"{status}; {_SIMPLER}"
             )

@@ -15,7 +15,9 @@ Decode = Callable[[Sequence[int]], str]  # markers included
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThoughtIds:
-    """The markers of thoughts as ids, and whether a completion begins inside a thought."""
+    """The markers that open and close a thought, as texts and as ids, and whether a completion begins inside
+    a thought.
+    """
 
     open: str
     close: str
@@ -27,9 +29,10 @@ class ThoughtIds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionIds:
-    """A completion's ids in its parts. `thought` is None if there is none; markers belong to neither part.
+    """The token ids of a completion's thought and answer; `thought` is None if there is none. Markers belong
+    to neither.
 
-    The thought reaches from the first opening to the last end, so several of them are one.
+    The thought reaches from the first opening marker to the last closing one, so several thoughts are one.
     """
 
     thought: tuple[int, ...] | None
@@ -41,9 +44,11 @@ class CompletionIds:
 
 
 def split_ids(ids: Sequence[int], marks: ThoughtIds | None, decode: Decode) -> CompletionIds:
-    """Returns the parts of a completion; its answer is everything after the last end of a thought.
+    """Splits a completion into thought and answer; the answer is everything after the last marker that closes
+    a thought.
 
-    If another thought opens after that end and is never closed, there is no answer.
+    If another thought opens after that marker and is never closed, there is no answer. Without `marks`,
+    everything is the answer.
     """
     whole = tuple(ids)
     if marks is None:

@@ -24,7 +24,8 @@ class TextEncoder:
         self._has_dummy_space = self.encode("\na") != [*newline, *self.encode("a")]
 
     def encode(self, rendered: str) -> list[int]:
-        """Returns the ids of a rendering from its beginning, special tokens included.
+        """Returns the token ids of a text that a chat template has rendered; special tokens in it get their
+        own ids.
 
         No token is added: the template writes its own begin-of-text token if the model needs one.
         """
@@ -36,10 +37,10 @@ class TextEncoder:
         return [None if text is None else next(encoded) for text in rendered]
 
     def tokens_per_byte(self) -> int | None:
-        """Returns the most tokens that a byte of non-ASCII text can give (see token_bounds.py); None: no
+        """Returns the most tokens that a byte of non-ASCII text can give (see token_bounds.py); None if no
         bound is known.
 
-        It is None, too, for tokenizers that encode a text differently when it follows another one.
+        No bound is known either for tokenizers that encode a text differently when it follows another one.
         """
         return None if self._has_dummy_space else tokens_per_byte(self._backend)
 

@@ -1,4 +1,6 @@
-"""Finds the markers of thoughts in a template."""
+"""Finds the markers that open and close a thought, which is reasoning before the answer, in a chat
+template.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -39,8 +41,10 @@ _OPEN_AND_CLOSE = (
 
 
 def counterpart(tag: str, *, of: str, text: str) -> str | None:
-    """Returns the tag that closes (`of="open"`) or opens (`of="close"`) a thought, if the text
-    contains it.
+    """Returns the tag that belongs to `tag`: the closing one for `of="open"`, the opening one for
+    `of="close"`.
+
+    A form that occurs in `text` is preferred. Returns None if `tag` has no known form.
     """
     rules = _OPEN_AND_CLOSE if of == "open" else _CLOSE_AND_OPEN
     candidates = [re.sub(pattern, form, tag) for pattern, form in rules if re.match(pattern, tag)]
@@ -48,10 +52,10 @@ def counterpart(tag: str, *, of: str, text: str) -> str | None:
 
 
 def read_thought(texts: Mapping[str, str], template: str, lexicon: Lexicon) -> Thought | None:
-    """Returns the markers of thoughts, or None for a template without thoughts.
+    """Returns how a chat template marks a thought; None for a template without thoughts.
 
-    They are found in the rendering of an answer with a thought, else in the generation prompt's end, else in
-    the template's source.
+    The markers are found in the rendering of an answer with a thought, else at the end of the generation
+    prompt, else in the template's source.
     """
     prompt = texts["asked"]
     for rendered in _with_a_thought(texts):
@@ -62,10 +66,10 @@ def read_thought(texts: Mapping[str, str], template: str, lexicon: Lexicon) -> T
 
 
 def with_markers(texts: Mapping[str, str], opening: str, closing: str) -> Thought:
-    """Returns a thought with given markers, laid out as most models do.
+    """Returns a Thought with the given markers and, around them, the white space that most models write.
 
-    If the template writes a header before an answer, an answer's header comes after the thought and a role's
-    header before it.
+    If the template writes a header before an answer, a header of the answer comes after the thought and one
+    of the assistant's role before it.
     """
     prompt, before = texts["asked"], texts.get("answered", "").partition(ANSWER)[0]
     state = prompt_state(prompt, opening, closing)
@@ -123,7 +127,9 @@ def prompt_state(prompt: str, opening: str, closing: str) -> PromptThought:
 
 
 def held_before_the_answer(texts: Mapping[str, str], lexicon: Lexicon) -> frozenset[int]:
-    """Returns the markers between generation prompt and answer in renderings with a thought."""
+    """Returns the token ids of the markers between generation prompt and answer, in renderings with a
+    thought.
+    """
     held: set[int] = set()
     for rendered in _with_a_thought(texts):
         begin = common_prefix(rendered, texts["asked"])
@@ -222,7 +228,9 @@ def _from_source(texts: Mapping[str, str], template: str, lexicon: Lexicon) -> T
 
 
 def aligned_prefix(first: str, second: str) -> int:
-    """Returns the length of the longest common beginning that ends inside no tag of either text."""
+    """Returns how many characters two texts have in common at their beginning, cut back so that no tag of
+    either text is cut in two.
+    """
     length = common_prefix(first, second)
     starts = [
         tag.start() for text in (first, second) for tag in tags_in(text) if tag.start() < length < tag.end()
@@ -231,6 +239,6 @@ def aligned_prefix(first: str, second: str) -> int:
 
 
 def common_prefix(first: str, second: str) -> int:
-    """Returns the length of the longest common beginning."""
+    """Returns how many characters two texts have in common at their beginning."""
     pairs = enumerate(zip(first, second, strict=False))
     return next((i for i, (one, other) in pairs if one != other), min(len(first), len(second)))

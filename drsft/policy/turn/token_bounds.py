@@ -27,7 +27,7 @@ _ONLY_CUT = frozenset({"Split", "Digits", "Punctuation"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LengthBound:
-    """An upper bound on the tokens of a plain prompt with its demonstration."""
+    """An upper bound on the tokens of a plain prompt and its demonstration together."""
 
     constant: int  # what the template and the prompt put around the texts
     num_questions: int  # how often the prompt holds each

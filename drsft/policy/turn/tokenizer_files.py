@@ -27,7 +27,11 @@ _PROBES = (
 
 
 def load_tokenizer(location: str) -> Any:
-    """Returns the loaded tokenizer of a model. Raises ModelError if there is none."""
+    """Returns the tokenizer of a model folder or hub name, and logs a warning if transformers builds another
+    one than tokenizer.json holds.
+
+    Raises ModelError if no tokenizer can be loaded, or if none agrees with tokenizer.json.
+    """
     from transformers import AutoTokenizer
 
     file = _file(location, "tokenizer.json")
@@ -46,14 +50,16 @@ def load_tokenizer(location: str) -> Any:
                 'tokenizer.json; set "tokenizer_class": "PreTrainedTokenizerFast" there'
             )
         logger.warning(
-            "%s: transformers builds another tokenizer than its tokenizer.json, which is used", location
+            "%s: transformers builds another tokenizer than its tokenizer.json; the file's is used", location
         )
         return theirs
     return tokenizer
 
 
 def lexicon_of(tokenizer: Any, location: str) -> Lexicon:
-    """Returns the lexicon of a tokenizer and of the end tokens in the folder's generation_config.json."""
+    """Returns the markers of a tokenizer, with the end tokens that it and the model's generation_config.json
+    name.
+    """
     added = {str(token): int(token_id) for token_id, token in tokenizer.added_tokens_decoder.items()}
     markers = {
         text: token_id

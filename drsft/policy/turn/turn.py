@@ -73,7 +73,9 @@ class Turn:
         return self.differs_because is None
 
     def pieces(self, answer: str, thought: str | None = None) -> tuple[TurnPiece, ...]:
-        """Returns the pieces of a completion; a thought is dropped if the prompt or the model allows none."""
+        """Returns the pieces of a completion in order. The thought is dropped if the model marks no thoughts
+        or if the prompt has closed one already.
+        """
         marks = self.thought
         if thought is None or marks is None or marks.in_prompt is PromptThought.CLOSED:
             return (TurnPiece(self.head), TurnPiece(answer, is_text=True), TurnPiece(self.tail))

@@ -42,9 +42,9 @@ _KEPT_BYTES = 1 << 30
 
 
 def sampling_params(sampling: Sampling, end_token_ids: Sequence[int], *, is_streamed: bool = False) -> Any:
-    """Returns the request in vLLM's terms.
+    """Returns vLLM's SamplingParams for `sampling`.
 
-    It stops at `end_token_ids` alone: another token that the model's files name as an end may close a
+    Sampling stops at `end_token_ids` alone: another token that the model's files name as an end may close a
     thought.
     """
     from vllm import SamplingParams
@@ -66,7 +66,7 @@ def sampling_params(sampling: Sampling, end_token_ids: Sequence[int], *, is_stre
 
 
 def scoring_params(*, reads_cache: bool) -> Any:
-    """Returns vLLM's parameters for the log-probs of a prompt's own tokens.
+    """Returns vLLM's SamplingParams for a request that computes the log-probs of a prompt's own tokens.
 
     By default vLLM does not read such a prompt's beginning from its prefix cache, as log-probs are not
     computed there. With `reads_cache` it does: the missing ones belong to the question and are not needed,
@@ -85,7 +85,10 @@ def scoring_params(*, reads_cache: bool) -> Any:
 
 
 def set_environment() -> None:
-    """Sets vLLM's environment variables. Call it before torch and vLLM are first imported."""
+    """Sets vLLM's environment variables, except those that are set already.
+
+    Call it before torch and vLLM are first imported.
+    """
     os.environ.update({key: os.environ.get(key, value) for key, value in _ENVIRONMENT.items()})
     if "torch" not in sys.modules:
         # One thread: two were eight times slower for a small model. OpenMP reads it when torch is loaded;
@@ -94,7 +97,9 @@ def set_environment() -> None:
 
 
 def engine_arguments(target: Target) -> dict[str, Any]:
-    """Sets the environment and returns the arguments with which the engine is started."""
+    """Returns the arguments for vLLM's engine that follow from the target, without model and options; sets
+    vLLM's environment variables first.
+    """
     set_environment()
     with collector_paused():
         import torch

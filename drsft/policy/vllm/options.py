@@ -96,13 +96,14 @@ _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*([.:][A-Za-z_]\w*)+")
 
 
 def check_names(options: Mapping[str, JsonValue]) -> None:
-    """Raises ConfigError for an option that has its own key in drsft, or that would break a guarantee.
+    """Raises ConfigError for an option of vLLM that has its own key in drsft, that runs code, or that would
+    sample from other weights or with other probabilities.
 
     It does not need vLLM.
     """
     for name in options:
         if name in _OWN_KEYS:
-            raise ConfigError(f"{KEY}.{name}: has a key of its own; set {_OWN_KEYS[name]}")
+            raise ConfigError(f"{KEY}.{name}: drsft has its own key for this option; set {_OWN_KEYS[name]}")
     for path, value in _leaves(options, KEY):
         name = path.rpartition(".")[2]
         reason = next((why for pattern, why in _REASONS.items() if _fits(name, pattern)), None)
@@ -138,10 +139,11 @@ def check_options(target: Target, *, is_own_machine: bool) -> None:
 def refused_options(
     target: Target, arguments: Mapping[str, Any], *, is_own_machine: bool = True
 ) -> str | None:
-    """Returns the line for the option that vLLM rejects, checked in this process.
+    """Returns the message about the option that vLLM rejects, checked in this process; None if no option is
+    at fault.
 
     `arguments` are the engine's without the options. An option is at fault if vLLM rejects it alone; if none
-    is, all of them together are. Returns None if no option is at fault.
+    is, all of them together are.
     """
     options = target.engine.options
     for name in sorted(options.keys() - _known_names()):

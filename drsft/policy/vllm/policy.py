@@ -74,8 +74,8 @@ class VLLMPolicy:
     ) -> list[Draw]:
         if len(prompt_ids) >= self.max_model_len:
             raise InputError(
-                f"the prompt has {len(prompt_ids)} tokens and target.max_model_len is {self.max_model_len}; "
-                "raise it"
+                f"the prompt has {len(prompt_ids)} tokens, which leaves no room for a solution; "
+                f"target.max_model_len is {self.max_model_len}; raise it"
             )
         loop = asyncio.get_running_loop()
         prompt = SharedPrompt(list(prompt_ids), sampling)
@@ -96,8 +96,8 @@ class VLLMPolicy:
         num_tokens = len(prompt_ids) + len(completion_ids)
         if num_tokens > self.max_model_len:
             raise InputError(
-                f"prompt and text have {num_tokens} tokens, which is more than target.max_model_len: "
-                f"{self.max_model_len}"
+                f"prompt and text together have {num_tokens} tokens, which is more than "
+                f"target.max_model_len: {self.max_model_len}; raise it, or shorten the text"
             )
         # vLLM requires room for one sampled token.
         completion_ids = completion_ids[: self.max_model_len - 1 - len(prompt_ids)]
@@ -117,7 +117,7 @@ class VLLMPolicy:
         return len(self.loop.engine.unfinished())
 
     def counts(self) -> EngineCounts:
-        """Returns what the engine has sampled so far, and what is in flight."""
+        """Returns what the engine has sampled so far, and how many samples are unfinished."""
         return self.loop.engine.counts()
 
     @property
@@ -126,8 +126,8 @@ class VLLMPolicy:
         return self.loop.busy_s
 
     def check(self, *, max_silence_s: float) -> None:
-        """Raises StageError if the engine has failed, or made no step for `max_silence_s` although it has
-        work.
+        """Raises StageError if the engine has failed, or if it has requests but has completed no step for
+        `max_silence_s` seconds.
         """
         self.loop.check(max_silence_s=max_silence_s)
 

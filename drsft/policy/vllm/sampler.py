@@ -44,11 +44,13 @@ class SampleRequest:
 
     @property
     def num_reserved_tokens(self) -> int:
-        """The most tokens of cache that the sample can need."""
+        """The most tokens of KV cache that the sample can need."""
         return len(self.prompt.ids) + self.prompt.sampling.max_tokens
 
     def send_tokens(self, token_ids: Sequence[int]) -> None:
-        """Calls the listener with the tokens that are new among all tokens so far."""
+        """Calls `on_tokens`, in the caller's event loop, with those of `token_ids` (all tokens so far) that
+        it has not got yet.
+        """
         if self.on_tokens is not None and len(token_ids) > self.num_sent:
             new_ids, self.num_sent = tuple(token_ids[self.num_sent :]), len(token_ids)
             with suppress(RuntimeError):  # the event loop was closed: there are no listeners any more
@@ -72,7 +74,9 @@ class ScoreRequest:
 
 
 class PlainSampler:
-    """A vLLM engine, the samples in it, and the texts that it scores. Ids without text are never sampled."""
+    """A vLLM engine with the samples and the texts to score that are in it. Ids without text are never
+    sampled.
+    """
 
     def __init__(self, engine: Any, prompter: Prompter) -> None:
         self.engine = engine
@@ -91,8 +95,8 @@ class PlainSampler:
         return list(self.pending.values())
 
     def counts(self) -> EngineCounts:
-        """Returns the counts, taken from vLLM's own states of the samples, so that counting costs no step
-        time.
+        """Returns how many tokens and samples the engine has made, from vLLM's own states of the samples, so
+        that counting costs no step time.
         """
         samples = [name for name, one in list(self.pending.items()) if isinstance(one, SampleRequest)]
         states = self.engine.output_processor.request_states
@@ -140,7 +144,9 @@ class PlainSampler:
         )
 
     def cancel(self, request_id: str) -> None:
-        """Stops a sample; it completes with the tokens sampled so far."""
+        """Stops a request. A sample completes with the tokens sampled so far; the future of a text to score
+        gets no result.
+        """
         request = self.pending.pop(request_id, None)
         if request is None:
             return
@@ -156,7 +162,9 @@ class PlainSampler:
         self.deliver(self.engine.step())
 
     def deliver(self, outputs: Sequence[Any]) -> None:
-        """Settles the samples that vLLM's outputs finish, and forwards the new tokens of the others."""
+        """Sets the results of the requests that vLLM has finished, and forwards the new tokens of samples to
+        their listeners.
+        """
         finished: list[Settled] = []
         for output in outputs:
             request = self.pending.get(output.request_id)

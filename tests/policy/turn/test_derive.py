@@ -149,7 +149,7 @@ REFUSED = {
     "markers of another tokenizer": (
         "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
-        "<|im_end|>, which is no single token",
+        "<|im_end|>, which is not a single token",
     ),
     "no assistant": (
         "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}",

@@ -20,7 +20,10 @@ OWN_KEYS = {
 def test_an_option_with_a_key_of_its_own_names_that_key(name: str, key: str) -> None:
     with pytest.raises(ConfigError) as refused:
         check_names({name: 2})
-    assert str(refused.value) == f"target.engine.options.{name}: has a key of its own; set {key}"
+    assert (
+        str(refused.value)
+        == f"target.engine.options.{name}: drsft has its own key for this option; set {key}"
+    )
 
 
 BREAKING: list[tuple[dict[str, JsonValue], str]] = [
