@@ -74,6 +74,12 @@ class Resources(Frozen):
         ge=1,
         description="elastic training: between train_workers and this number, as the cluster has capacity",
     )
+    train_shards: int | None = Field(
+        None,
+        ge=1,
+        description="workers that share one copy of a training's state, best those of one node; "
+        "null: all (docs/training.md)",
+    )
     train_group: str | None = Field(
         None, pattern=NODE_GROUP, description="the same as rewrite_group, for the training's workers"
     )
@@ -106,6 +112,23 @@ class Resources(Frozen):
                 f"({self.train_workers or 1})"
             )
         return self
+
+    @model_validator(mode="after")
+    def copies_are_whole(self) -> "Resources":
+        num_workers = self.train_workers if self.max_train_workers is None else None
+        if self.train_shards and num_workers and num_workers % self.train_shards:
+            raise ValueError(
+                f"train_workers ({num_workers}) must be a multiple of train_shards ({self.train_shards})"
+            )
+        return self
+
+    def shards_of(self, num_workers: int) -> int:
+        """Returns how many of `num_workers` share one copy of a training's state.
+
+        All do if their number, which an elastic training may change, is no multiple of `train_shards`.
+        """
+        shards = self.train_shards or num_workers
+        return num_workers if num_workers % shards else shards
 
     def with_defaults_from(self, other: "Resources") -> "Resources":
         """Returns these resources, with settings that are null taken from `other`."""

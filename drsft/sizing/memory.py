@@ -9,6 +9,7 @@ from drsft.config import RunConfig
 from drsft.errors import ConfigError
 from drsft.policy.cache_size import ModelShape
 from drsft.policy.card_budget import beside_engine, check_shares, engine_share, engine_wants
+from drsft.train.units import is_one_unit
 
 __all__ = ["StageMemory", "memory_of", "refuse_what_does_not_fit", "training_work"]
 
@@ -70,11 +71,12 @@ def training_memory(config: RunConfig, shape: ModelShape) -> StageMemory:
     weights for the export.
     """
     train, num_workers = config.train, config.resources.train_share.num_workers
+    num_shards = min(config.resources.train_shards or num_workers, num_workers)
     size, num_bytes = shape.size(config.target.dtype), 4 if config.target.dtype == "float32" else 2
     whole = 4 * shape.num_parameters
     state = 4 if train.lora is not None else STATE_BYTES
     start = any(arm.objective.needs.start_model for arm in train.arms) and train.lora is None
-    held = (state + (num_bytes if start else 0)) * shape.num_parameters // num_workers
+    held = (state + (num_bytes if start else 0)) * shape.num_parameters // num_shards
     return StageMemory(
         stage="train",
         num_processes=num_workers,
@@ -104,13 +106,16 @@ def training_work(config: RunConfig, shape: ModelShape) -> int:
 
 def _gathered(shape: ModelShape, num_bytes: int, num_workers: int) -> int:
     """Returns the bytes that FSDP has gathered at once: weights and gradients of embeddings and head, and of
-    two layers.
+    two layers; of the whole model if it is one unit.
 
     A single worker in fp32 gathers nothing.
     """
     if num_workers == 1 and num_bytes == 4:
         return 0
-    return (shape.embedding_parameters + 2 * shape.layer_parameters) * (2 * num_bytes + 4)
+    gathered = shape.embedding_parameters + 2 * shape.layer_parameters
+    if is_one_unit(shape.num_parameters):
+        gathered = shape.num_parameters
+    return gathered * (2 * num_bytes + 4)
 
 
 def refuse_what_does_not_fit(config: RunConfig, shape: ModelShape, *, card_bytes: int) -> None:
@@ -122,9 +127,10 @@ def refuse_what_does_not_fit(config: RunConfig, shape: ModelShape, *, card_bytes
     needed = training_memory(config, shape).card
     if config.train.arms and needed > card_bytes:
         work = training_work(config, shape)
-        key = "train.micro_batch_rows" if work > needed // 2 else "resources.train_workers"
+        shared_by = "train_workers" if config.resources.train_shards is None else "train_shards"
+        key = "train.micro_batch_rows" if work > needed // 2 else f"resources.{shared_by}"
         raise ConfigError(
             f"{key}: a training worker needs {needed / GIB:,.1f} GiB ({work / GIB:,.1f} GiB of it for one "
             f"forward), and the GPU has {card_bytes / GIB:,.1f}; set train.activation_checkpointing, lower "
-            "train.micro_batch_rows or train.seq_len, raise resources.train_workers, or set train.lora"
+            f"train.micro_batch_rows or train.seq_len, raise resources.{shared_by}, or set train.lora"
         )

@@ -1,5 +1,6 @@
 """Trains all jobs of a run in one process of Ray Train's group."""
 
+import logging
 import math
 import os
 import time
@@ -11,7 +12,7 @@ import torch
 from ray.train.torch import get_device
 from transformers.utils import logging as transformers_logging
 
-from drsft.config import RunConfig, Train
+from drsft.config import Resources, RunConfig, Train
 from drsft.errors import StageError
 from drsft.policy.prompts import model_location
 from drsft.process.logs import log_as_json
@@ -24,6 +25,8 @@ from drsft.train.packed_data import read_packed
 from drsft.train.world import World
 
 __all__ = ["STAGE", "train_all"]
+
+logger = logging.getLogger(__name__)
 
 STAGE = "train"
 SHOWN = ("loss", "tokens_per_s", "mfu", "validation_ce", "validation_accuracy")  # beside the progress
@@ -45,8 +48,25 @@ def train_all(arguments: dict[str, Any]) -> str | None:
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     torch.set_num_threads(max(1, int(config.resources.cpus_per_train_worker)))
-    world = World.current(get_device())
+    world = _world(config.resources)
     return _train_jobs(config, store, world, arguments["board"] if world.is_first else None)
+
+
+def _world(resources: Resources) -> World:
+    """Returns the group's world; Ray Train numbers the workers of a node one after another."""
+    world = World.current(get_device())
+    num_shards = resources.shards_of(world.size)
+    if num_shards == world.size:
+        return world
+    on_node = ray.train.get_context().get_local_world_size()
+    if world.is_first and on_node % num_shards:
+        logger.warning(
+            "resources.train_shards: the %d workers that share a copy are on several nodes (%d on this one), "
+            "so weights are gathered over the network",
+            num_shards,
+            on_node,
+        )
+    return world.in_copies(num_shards)
 
 
 def _train_jobs(config: RunConfig, store: Store, world: World, board: Any | None) -> str | None:

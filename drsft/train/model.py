@@ -12,7 +12,6 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM
@@ -24,6 +23,7 @@ from drsft.objectives.loss import FusedLoss, LossRequest, fused_loss
 from drsft.objectives.statistics import predicted
 from drsft.policy.prompts import check_location, model_location
 from drsft.train.attention import AttentionShape, DocumentSpans, attend_by_document
+from drsft.train.units import is_one_unit
 from drsft.train.world import World
 
 __all__ = [
@@ -35,9 +35,6 @@ __all__ = [
     "shard",
     "sync_gradients_now",
 ]
-
-# Below this a model is one unit of FSDP: gathering tiny blocks one by one costs more than it saves.
-SMALL_MODEL_PARAMETERS = 50_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -198,10 +195,11 @@ def shard(
     Gradients are summed, not averaged: the loss is divided by the step's token count already. Master weights
     stay fp32; all compute in `compute_dtype` and reduce in fp32. With `by_block=False` the model is one unit;
     None decides by the model's size.
+    If the world has several copies of the state, each is sharded over the processes that share it.
     """
     if by_block is None:
-        by_block = sum(parameter.numel() for parameter in model.parameters()) > SMALL_MODEL_PARAMETERS
-    mesh = init_device_mesh(world.device.type, (world.size,))
+        by_block = not is_one_unit(sum(parameter.numel() for parameter in model.parameters()))
+    mesh = world.mesh
     precision = MixedPrecisionPolicy(param_dtype=compute_dtype, reduce_dtype=torch.float32)
     for block in _blocks(model.causal_lm) if by_block else ():
         fully_shard(block, mesh=mesh, mp_policy=precision, reshard_after_forward=True)
@@ -226,12 +224,17 @@ def reshard(model: nn.Module) -> None:
 
 
 def sync_gradients_now(model: nn.Module, is_last_micro_batch: bool) -> None:
-    """Sets whether the next backward sums the gradients over all processes.
+    """Sets what the next backward sums over the processes.
 
-    Small models do so once per step. Others do so each time, since gradients of a large model that are not
-    yet summed are whole on every device.
+    A model of one unit sums its gradients once per step. Others sum them over the processes that share a copy of
+    the state each time, since gradients of a large model that are not yet summed are whole on every device;
+    over several copies they sum their shards once per step.
     """
-    if isinstance(model, FSDPModule) and not any(isinstance(m, FSDPModule) for m in _inner(model)):
+    if not isinstance(model, FSDPModule):
+        return
+    if any(isinstance(module, FSDPModule) for module in _inner(model)):
+        model.set_requires_all_reduce(is_last_micro_batch)
+    else:
         model.set_requires_gradient_sync(is_last_micro_batch)
 
 

@@ -47,7 +47,7 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 def squared_gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     """Returns the squared norm of this process's gradient shards, float64, (1,).
 
-    Summed over all processes it is the squared norm of the whole gradient.
+    Summed over the processes that share a copy of the state it is the squared norm of the whole gradient.
     """
     norms = torch._foreach_norm(_local_gradients(parameters))
     return torch.stack(norms).double().square().sum().reshape(1)

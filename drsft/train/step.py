@@ -138,7 +138,7 @@ def accumulate_gradient(
         )
     totals = torch.cat([torch.stack(sums).sum(0), squared_gradient_norm(model.parameters())])
     totals = world.global_sum(totals).cpu()
-    return totals[:-1], math.sqrt(totals[-1].item())
+    return totals[:-1], math.sqrt(totals[-1].item() / world.num_copies)
 
 
 def _context(

@@ -84,7 +84,8 @@ def give_weights(model: nn.Module, weights: dict[str, Tensor], device: torch.dev
 def _part(weight: Tensor, place: Tensor, device: torch.device) -> Tensor:
     if not isinstance(place, DTensor):
         return weight.to(device=device, dtype=place.dtype, copy=True)
-    ranks, rank = place.device_mesh.size(), place.device_mesh.get_local_rank()
+    shards = place.device_mesh.ndim - 1  # the last axis; over the one before it the shards are copied
+    ranks, rank = place.device_mesh.size(shards), place.device_mesh.get_local_rank(shards)
     rows = -(-len(weight) // ranks)  # as torch.chunk splits
     part = weight[rank * rows : (rank + 1) * rows].to(device=device, dtype=place.dtype, copy=True)
     return DTensor.from_local(

@@ -1,12 +1,13 @@
 """The processes that train together, and the collectives that they use."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from drsft.errors import DrsftError
 
@@ -25,6 +26,7 @@ class World:
     rank: int = 0
     size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    copies: DeviceMesh | None = None  # copies × shards of each, if the state has several copies
 
     @classmethod
     def current(cls, device: torch.device | None = None) -> "World":
@@ -33,6 +35,25 @@ class World:
         if not dist.is_initialized():
             return cls(device=device)
         return cls(rank=dist.get_rank(), size=dist.get_world_size(), device=device)
+
+    def in_copies(self, num_shards: int) -> "World":
+        """Returns this world with a copy of the training's state for each `num_shards` consecutive processes,
+        which share it; all processes call it.
+        """
+        if num_shards == self.size:
+            return self
+        shape = (self.size // num_shards, num_shards)
+        copies = init_device_mesh(self.device.type, shape, mesh_dim_names=("copy", "shard"))
+        return replace(self, copies=copies)
+
+    @property
+    def mesh(self) -> DeviceMesh:
+        """Where FSDP puts the state: sharded over the last axis, copied over the first if there are two."""
+        return self.copies if self.copies is not None else init_device_mesh(self.device.type, (self.size,))
+
+    @property
+    def num_copies(self) -> int:
+        return 1 if self.copies is None else self.copies.size(0)
 
     def ensure_process_group(self) -> None:
         """Starts a process group of this process alone if there is no group.

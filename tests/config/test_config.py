@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from drsft.config import Resources
 from drsft.config.benchmarks import PAPER_BENCHMARKS
 from drsft.config.configfile import load_config
 from drsft.errors import ConfigError
@@ -96,6 +97,15 @@ def test_the_fingerprint_follows_what_is_computed_and_nothing_else(small: Path) 
     assert load_config(small, ["resources.train_workers=8", "storage=/elsewhere"]).fingerprint == plain
     assert load_config(small, ["seed=1"]).fingerprint != plain
     assert load_config(small, ["rewrite.num_accepted=2"]).fingerprint != plain
+
+
+def test_workers_divide_into_copies_of_a_training(small: Path) -> None:
+    with pytest.raises(ConfigError, match=r"8\) must be a multiple of train_shards \(3"):
+        load_config(small, ["resources.train_workers=8", "resources.train_shards=3"])
+    elastic = ["resources.train_workers=8", "resources.train_shards=8", "resources.max_train_workers=16"]
+    resources = load_config(small, elastic).resources
+    assert [resources.shards_of(num) for num in (8, 12, 16)] == [8, 12, 8]
+    assert Resources().shards_of(6) == 6
 
 
 def test_a_matrix_is_every_objective_on_every_data_view(small: Path) -> None:

@@ -100,9 +100,20 @@ def test_workers_share_what_is_held_and_forwards_are_their_own(seven_billion: st
     assert (alone.disk - shared.disk) == pytest.approx(12 * shape.num_parameters * 7 / 8)
 
 
+def test_a_copy_for_each_node_takes_what_one_node_takes(seven_billion: str) -> None:
+    shape = model_shape(seven_billion)
+    given = ({"train_workers": 8}, {"train_workers": 16, "train_shards": 8}, {"train_workers": 16})
+    node, copies, shared = (
+        training_memory(config_of(seven_billion, resources=resources), shape) for resources in given
+    )
+    assert copies.card == node.card > shared.card
+    assert copies.disk == shared.disk, "of a checkpoint each worker has its part"
+
+
 @pytest.mark.parametrize(
     ("sections", "key"),
     [
+        ({"resources": {"train_workers": 16, "train_shards": 1}}, "resources.train_shards"),
         ({"resources": {"train_workers": 1}}, "resources.train_workers"),
         (
             {"resources": {"train_workers": 8}, "train": {"micro_batch_rows": 16}},
