@@ -26,6 +26,7 @@ from tests.gpu.engine_checks import export, hinted, rollouts
 from tests.gpu.kernel_checks import attention, loss
 from tests.gpu.scene import Row, Scene
 from tests.gpu.training_checks import training
+from tests.support.memory import WITHOUT_KERNEL_CACHES
 
 LIMIT_S = 1500  # of all checks together
 CHECKS: dict[str, Callable[[Scene], list[Row]]] = {
@@ -37,7 +38,8 @@ def _run(name: str, scene: Scene, *, left_s: float) -> list[Row]:
     options = ["--toy"] if scene.is_toy else []
     command = [sys.executable, "-m", "tests.gpu.first_contact", "--model", scene.model, *options]
     command += ["--check", name, "--folder", str(scene.folder)]
-    environment = {**({} if torch.cuda.is_available() else {"OMP_NUM_THREADS": "1"}), **os.environ}
+    on_cpu = {"OMP_NUM_THREADS": "1"} | (WITHOUT_KERNEL_CACHES if name == "training" else {})
+    environment = {**({} if torch.cuda.is_available() else on_cpu), **os.environ}
     try:
         told = subprocess.run(command, capture_output=True, text=True, timeout=left_s, env=environment)
         lines = [line for line in told.stdout.splitlines() if line.startswith("[{")]

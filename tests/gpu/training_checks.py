@@ -24,6 +24,7 @@ from tests.gpu.scene import Row, Scene, within
 __all__ = ["EXPORT", "training"]
 
 EXPORT = "whole/export"  # in the scene's folder
+MOST_OFF = 0.15  # of the planned memory, where card and host are one
 
 
 def training(scene: Scene) -> list[Row]:
@@ -71,9 +72,14 @@ def _memory(scene: Scene, settings: Train, peak: int) -> Row:
     problems = Problems(path="embedded:train")
     config = RunConfig(name="plan", problems=problems, target=Target(model=scene.model), train=settings)
     planned = training_memory(config, model_shape(model_location(scene.model)))
-    wanted = planned.card if torch.cuda.is_available() else planned.card + planned.host
+    is_gpu = torch.cuda.is_available()
+    wanted = planned.card if is_gpu else planned.card + planned.host
     return Row(
-        check="training", what="peak memory, GB", found=f"{peak / 1e9:.2f} (planned {wanted / 1e9:.2f})"
+        check="training",
+        what="peak memory, GB",
+        found=f"{peak / 1e9:.2f} (planned {wanted / 1e9:.2f})",
+        limit="" if is_gpu else "15 % off",
+        is_kept=None if is_gpu else abs(peak / wanted - 1) <= MOST_OFF,
     )
 
 

@@ -1,6 +1,7 @@
 """What a training holds, by arithmetic, against processes that train."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,13 +12,14 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
-from transformers import AutoConfig, AutoModelForCausalLM, Qwen2Config
+from transformers import AutoConfig, AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from drsft.cli.plan import show_memory
 from drsft.config import RunConfig
 from drsft.errors import ConfigError
 from drsft.policy.cache_size import model_shape
 from drsft.sizing.memory import refuse_what_does_not_fit, training_memory, training_work
+from tests.support.memory import WITHOUT_KERNEL_CACHES
 from tests.train.test_start_memory import save_model
 
 TRAIN = """
@@ -37,11 +39,11 @@ torch.set_num_threads(1)
 settings = Train(batch_rows=2, num_epochs=2, trackers=(), checkpoint_every_steps=9, **settings)
 examples = draw_examples(num=13)
 for one in examples:
-    one.input_ids_T[:] %= 8000
+    one.input_ids_T[:] %= 800
 rows = pack(examples, seq_len=settings.seq_len)
 training = Training(
     job=Job(arm=Arm(name="a", objective=Sft()), seed=0), settings=settings, rows=rows, world=World(),
-    target=Target(location=str(folder / "model"), compute_dtype=torch.float32),
+    target=Target(location=str(folder / "model"), compute_dtype=getattr(torch, sys.argv[3])),
 )
 train_one(training, store=LocalStore(folder / "run"))
 print(json.dumps(peak_bytes()))
@@ -54,15 +56,38 @@ def config_of(model: str, **sections: Any) -> RunConfig:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("activation_checkpointing", [False, True])
-def test_a_training_holds_what_the_plan_says(tmp_path: Path, activation_checkpointing: bool) -> None:
-    save_model(tmp_path / "model", torch.float32)
+@pytest.mark.parametrize(
+    ("dtype", "activation_checkpointing", "is_tiny"),
+    [
+        ("float32", False, False),
+        ("float32", True, False),
+        ("float32", True, True),
+        ("bfloat16", True, True),
+    ],
+)
+def test_a_training_holds_what_the_plan_says(
+    tmp_path: Path, dtype: str, activation_checkpointing: bool, is_tiny: bool
+) -> None:
+    if is_tiny:  # of which little but the process itself is held
+        model = Qwen2Config(
+            vocab_size=801,
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+        )
+        Qwen2ForCausalLM(model).save_pretrained(tmp_path / "model")
+    else:
+        save_model(tmp_path / "model", torch.float32)
     settings = {"seq_len": 1024, "activation_checkpointing": activation_checkpointing}
-    command = [sys.executable, "-c", TRAIN, str(tmp_path), json.dumps(settings)]
-    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", TRAIN, str(tmp_path), json.dumps(settings), dtype]
+    environment = os.environ | WITHOUT_KERNEL_CACHES
+    told = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     held = json.loads(told.stdout.splitlines()[-1])
     location = str(tmp_path / "model")
-    planned = training_memory(config_of(location, train=settings), model_shape(location))
+    target = {"model": location, "dtype": dtype}
+    planned = training_memory(config_of(location, train=settings, target=target), model_shape(location))
     on_cpu = planned.card + planned.host
     print(f"held {held / 1e6:,.0f} MB, planned {on_cpu / 1e6:,.0f} MB, ratio {held / on_cpu:.3f}")
     assert held == pytest.approx(on_cpu, rel=0.15)
