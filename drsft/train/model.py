@@ -226,9 +226,9 @@ def reshard(model: nn.Module) -> None:
 def sync_gradients_now(model: nn.Module, is_last_micro_batch: bool) -> None:
     """Sets what the next backward sums over the processes.
 
-    A model of one unit sums its gradients once per step. Others sum them over the processes that share a copy of
-    the state each time, since gradients of a large model that are not yet summed are whole on every device;
-    over several copies they sum their shards once per step.
+    A model of one unit sums its gradients once per step. Others sum them over the processes that share a copy
+    of the state each time, since gradients of a large model that are not yet summed are whole on every
+    device; over several copies they sum their shards once per step.
     """
     if not isinstance(model, FSDPModule):
         return
