@@ -142,10 +142,10 @@ async def test_a_batch_that_waits_is_counted_once_for_each_problem_before_it_wai
         # Full: refused, and free.
         assert "full" in (await post(backend, "/rewrite", another)).text
         (also_waiting,) = await parked(backend, 1)
-        assert "past 3 requests" in (await post(backend, "/rewrite", another)).text
+        assert "over its limit of 3 requests" in (await post(backend, "/rewrite", another)).text
     assert ["result" in line for line in lines(await waiting)] == [True] * 2
     assert ["result" in line for line in lines(await also_waiting)] == [True]
-    assert "past 3 requests" in (await post(backend, "/rewrite", another)).text
+    assert "over its limit of 3 requests" in (await post(backend, "/rewrite", another)).text
 
 
 async def test_a_batch_whose_client_leaves_frees_its_places(
