@@ -50,7 +50,7 @@ def test_hidden_sizes_that_heads_do_not_divide_are_refused_in_a_line(
     hidden_size: int, is_refused: bool
 ) -> None:
     if is_refused:
-        with pytest.raises(ConfigError, match=f"hidden size {hidden_size}: .*give a multiple of 128$"):
+        with pytest.raises(ConfigError, match=f"hidden size {hidden_size} cannot .*give a multiple of 128$"):
             ModelShape(hidden_size=hidden_size)
     else:
         assert ModelShape(hidden_size=hidden_size).num_heads * 64 == hidden_size
