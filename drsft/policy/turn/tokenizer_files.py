@@ -50,7 +50,8 @@ def load_tokenizer(location: str) -> Any:
                 'tokenizer.json; set "tokenizer_class": "PreTrainedTokenizerFast" there'
             )
         logger.warning(
-            "%s: transformers builds another tokenizer than its tokenizer.json; the file's is used", location
+            "%s: transformers builds a tokenizer that differs from tokenizer.json; drsft uses tokenizer.json",
+            location,
         )
         return theirs
     return tokenizer

@@ -125,7 +125,7 @@ def test_the_folders_own_tokenizer_is_taken(
     assert ours(TEXT, add_special_tokens=False)["input_ids"] == expected
     assert ours.decode(expected) == TEXT
     assert ours.eos_token == "</s>"
-    assert "its tokenizer.json, which is used" in caplog.text
+    assert "differs from tokenizer.json; drsft uses tokenizer.json" in caplog.text
 
 
 def test_template_tokens_beyond_the_embedding_are_found_before_anything_starts(tmp_path: Path) -> None:
