@@ -56,8 +56,8 @@ def check_shares(target: Target, gpus_per_actor: float | None) -> None:
 
 
 def check_cards(target: Target, rewrite: Rewrite, gpus_per_actor: float | None) -> None:
-    """Raises ConfigError as `check_shares` does, or if the models of an actor need more memory than the
-    smallest GPU of this machine has.
+    """Raises ConfigError as `check_shares` does, or if an actor's models do not fit into its share of the
+    smallest GPU of this machine.
 
     Without a GPU here, the memory is not checked. Each actor checks again before it loads anything, since it
     may run on another machine.
