@@ -9,7 +9,7 @@
     │   │   └── DamagedError   an object that is not what was written there
     │   └── SetupError     the machine lacks something: a package, a port, memory
     ├── BusyError          another driver works on the same run; exit code 3
-    └── StageError         a stage failed although its input was sound; exit code 1
+    └── StageError         a stage failed although its input was valid; exit code 1
 
 A message says what is wrong, where, and how to fix it.
 """

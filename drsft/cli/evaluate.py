@@ -135,9 +135,11 @@ def _difference_cells(
 
 
 def rejudge(config: RunConfig, console: Console) -> None:
-    """Judges the run's evaluation samples again with this version of the verifier and prints what changed.
+    """Judges the run's evaluation samples again with this version of the verifier, stores the new verdicts,
+    and prints what changed. No sample is drawn again.
 
-    Raises InputError if no evaluation is complete.
+    Samples that this version has judged already are skipped, unless some are UNJUDGED. Raises InputError if
+    no evaluation is complete.
     """
     num_workers = config.resources.engine_share.num_workers * config.resources.verify_workers_per_actor
     with VerifierPool.from_config(config.rewrite.verification, num_workers=num_workers) as verifier:

@@ -61,7 +61,7 @@ class Grounding(Frozen):
 
 
 class Teacher(Frozen):
-    """A model behind an OpenAI-compatible endpoint; its solutions are verified like everything else."""
+    """A model behind an OpenAI-compatible endpoint; its solutions are verified as the target's are."""
 
     model: str
     base_url: str = Field(pattern=r"^https?://", description="such as http://host:8000/v1")

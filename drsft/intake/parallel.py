@@ -34,7 +34,7 @@ MAX_WORKERS = 4  # what this process reads and writes keeps no more busy
 def check_in_order(
     rows: Iterable[Row | BadRow | JsonLine], rules: RowRules, *, num_workers: int | None = None
 ) -> Iterator[CheckedRows]:
-    """Checks the rows, and yields the results in chunks, in the order of the rows.
+    """Checks the rows, and yields the results in the order of the rows, those of several rows at a time.
 
     An error raised by reading `rows` is raised after the results of the rows before it. With 0 workers, all
     is done in this process; None chooses their number.

@@ -1,4 +1,4 @@
-"""Computes a model's logits from its last hidden states outside the model, so that it can be done in chunks.
+"""Computes a model's logits from its last hidden states outside the model, a few tokens at a time.
 
 Axes: C tokens of a chunk, V vocabulary, D hidden size.
 """

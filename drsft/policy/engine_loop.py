@@ -1,8 +1,8 @@
 """Runs a thread that steps an engine while asyncio callers wait for their requests.
 
 The engine is built and stepped in the loop's own thread; other threads only read its state. OpenMP keeps its
-settings for each thread: on the CPU, steps in another thread than the one that built a vLLM engine leave a
-sixth of two cores idle.
+settings per thread. On a CPU, if another thread than the one that built a vLLM engine steps it, two cores are
+idle for a sixth of the time.
 """
 
 import asyncio

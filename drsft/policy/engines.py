@@ -28,12 +28,13 @@ def build_engines(
     shares_card: bool = True,
     on_phase: OnPhase = lambda phase: None,
 ) -> Engines:
-    """Starts one vLLM engine for everything or, if `rewrite` selects the torch engine for Hinted Decoding, a
-    vLLM engine and a torch model.
+    """Starts one vLLM engine, which samples all phases. If `rewrite` selects the torch engine for Hinted
+    Decoding, also loads a torch model for it.
 
-    `shares_card` is true if the other models that `rewrite` needs are on the engine's GPU, false if another
-    process holds them. Raises ModelError for a model that cannot be loaded, SetupError or ConfigError if
-    Hinted Decoding cannot run as configured, and ConfigError if something does not fit on the GPU.
+    `shares_card` is true if the other models that `rewrite` needs, such as a model that scores samples, are
+    on the engine's GPU; then the engine leaves memory for them. Raises ModelError for a model that
+    cannot be loaded, SetupError or ConfigError if Hinted Decoding cannot run as configured, and ConfigError
+    if something does not fit on the GPU.
     """
     target = _within_its_share(target, rewrite if shares_card else Rewrite())
     if rewrite.is_hinted and rewrite.hinted.engine == "vllm":

@@ -332,8 +332,8 @@ class Prompter:
     def whole_plain(self, problem: Problem) -> str | None:
         """Returns the plain prompt as one text.
 
-        Returns None if the problem has earlier turns or spells a special token: encoding the text would then
-        give other ids than `plain`.
+        Returns None if the problem has earlier turns or contains the text of a special token: encoding the
+        whole would then give other ids than `plain`.
         """
         if problem.earlier:
             return None
@@ -341,8 +341,9 @@ class Prompter:
         return None if self._encoder.special.search(user) else self._whole(user)
 
     def whole_completion(self, text: str) -> str | None:
-        """Returns the end of the prompt and a solution as one text; None if the solution spells a special
-        token, since encoding the text would then give other ids than `completion`.
+        """Returns the end of the prompt, from its last special token on, and a solution as one text. Returns
+        None if the solution contains the text of a special token: encoding the whole would then give other
+        ids than `completion`.
 
         Raises InputError as `completion` does.
         """
@@ -386,11 +387,12 @@ class Prompter:
         ]
 
     def completion(self, text: str) -> tuple[int, ...]:
-        """Returns the token ids of a written solution as the model would produce it, with what the chat
-        template writes around it.
+        """Returns the token ids of a written solution as the model would produce it after the prompt, with
+        what the chat template writes before and after an answer.
 
-        A thought that the text marks, by the model's tags or by <think>, is encoded as the model's own.
-        Raises InputError for a thought that is never closed.
+        If the model marks thoughts, a thought between its own tags or <think> tags is encoded with the
+        model's tags; it is dropped if the prompt has closed a thought already. Raises InputError if it is
+        never closed. If the model marks no thoughts, the text is encoded as it is.
         """
         written = split_text(text.strip(), self.turn.thought)
         return self.written(written.answer, written.thought)

@@ -1,4 +1,4 @@
-"""Spares Python's garbage collector the objects that a process loads once and keeps."""
+"""Keeps Python's garbage collector from visiting objects that a process loads once and keeps."""
 
 import gc
 from collections.abc import Iterator
@@ -25,7 +25,8 @@ def collector_paused() -> Iterator[None]:
 
 
 def freeze_heap() -> None:
-    """Makes garbage collection cheap; call it once, when a process has loaded everything.
+    """Excludes all present objects from garbage collection, and makes collections rarer; to be called once,
+    when a process has loaded its libraries and models.
 
     torch, transformers and an engine leave half a million objects that live as long as the process. Frozen,
     they are no longer visited by every collection, which took half of the cascade's own time. Records hold no

@@ -206,7 +206,8 @@ class RoundScore:
 class RoundShown:
     """The numbers of one round of rewriting and training.
 
-    Tokens are the target's; saved tokens are those that carried-over records had cost before.
+    Tokens are the target's. `num_carried` counts the records that the round took over unchanged from the
+    previous one, `num_tokens_saved` the tokens that earlier rounds had sampled for them.
     """
 
     number: int

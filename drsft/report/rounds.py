@@ -1,4 +1,6 @@
-"""Computes for each round what it rewrote, the tokens that it saved, and its scores, from the commits."""
+"""Computes for each round, from the commits, what it rewrote, its scores, and how many tokens had been
+sampled for the records which it took over unchanged.
+"""
 
 from collections.abc import Iterator
 

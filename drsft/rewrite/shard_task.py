@@ -1,4 +1,6 @@
-"""The work of a round on one shard: the problems to rewrite, and the records that it carries over."""
+"""The work of a round on one shard: the problems to rewrite, and the records of the previous round that it
+takes over unchanged.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +24,7 @@ class ShardTask:
 
     @property
     def num_tokens_saved(self) -> int:
-        """The number of tokens that earlier rounds sampled for the records that are carried over."""
+        """The number of tokens that earlier rounds sampled for the records that this round takes over."""
         return sum(record.num_sampled_tokens for record in self.carried_over)
 
     def all_records(self, fresh: Sequence[Record], round_number: int) -> list[Record]:

@@ -164,7 +164,7 @@ class GapFolder:
         return f"{self.prefix}/texts"
 
     def scores(self, columns: Sequence[str]) -> str:
-        """Returns the scores' shard folder, which is named by its columns.
+        """Returns the shard folder of the scores. Its name contains a hash of the columns.
 
         So scores that another version stored with other columns are not read but computed again.
         """
@@ -317,7 +317,9 @@ def packed_rows(train: Train, data_view: DataView) -> PackedRowsFolder:
 
 
 def training(train: Train, arm: Arm, seed: int) -> TrainingFolder:
-    """Returns the folder of a training, named by its arm and by a hash of all that it depends on."""
+    """Returns the folder of a training. Its name contains the arm, the seed, and a hash of the settings that
+    the training depends on.
+    """
     return TrainingFolder(f"{TRAININGS}/{arm.name}-{train.arm_fingerprint(arm)}/seed-{seed}")
 
 
@@ -331,7 +333,9 @@ def contamination(evaluate: Evaluate, of: Benchmark) -> str:
 
 
 def samples(evaluate: Evaluate, model: str, of: Benchmark) -> str:
-    """Returns the shard folder of a model's samples, named by the benchmark and the whole protocol."""
+    """Returns the shard folder of a model's samples on a benchmark. Its name contains the benchmark, and a
+    hash of the settings that the samples depend on.
+    """
     return f"{EVALUATIONS}/{model}/{of.name}-{evaluate.samples_fingerprint(of)}"
 
 

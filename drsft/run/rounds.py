@@ -1,9 +1,9 @@
 """Defines rounds: rewrite, train, and rewrite again with the trained model as the target.
 
 "Mind the Gap" (arXiv 2509.15157) rewrites once and leaves repeating it to future work. A later round is a run
-of its own inside the run: the same problems, the trained model as target, one arm. Texts that the previous
-target solved alone are carried over, unless the new target finds them less likely; a survey of the previous
-round's records decides which.
+of its own inside the run: the same problems, the trained model as target, one arm. Records of
+problems that the previous target solved alone are taken over unchanged, unless the new target finds the text
+less likely; a survey of the previous round's records decides which.
 """
 
 from collections import Counter
@@ -28,7 +28,9 @@ __all__ = [
 
 
 class SurveyFinding(StrEnum):
-    """Whether a record of the previous round is carried over, and if not, the reason."""
+    """Whether a later round takes over a record of the previous one unchanged (CARRIED_OVER), and if not,
+    why it rewrites the problem again.
+    """
 
     CARRIED_OVER = "carried"
     NOT_SOLVED_ALONE = "not solved alone"

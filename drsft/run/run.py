@@ -134,7 +134,7 @@ class Run:
 
     @property
     def survey(self) -> ShardSet:
-        """The survey of a later round: which records of the previous round are carried over
+        """The shards of a later round's survey: which records of the previous round it takes over unchanged
         (drsft/run/rounds.py).
         """
         return ShardSet(self.store, layout.SURVEY)

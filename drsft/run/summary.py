@@ -73,7 +73,8 @@ class ShardCounts:
     """The counts of a shard's rewriting; `total` adds shards up.
 
     For each phase: the `problems` it sampled for, its `samples` and their `tokens`, the problems that it
-    `solved` (one of its samples is kept), and those for which it found an `accepted` sample.
+    `solved` (one of its samples is the kept one), and those with an `accepted` sample (one that could have
+    been kept, even if another phase's sample was).
     """
 
     sources: Counter[Source] = field(default_factory=Counter)  # of the problems that were rewritten

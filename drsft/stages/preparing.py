@@ -136,7 +136,9 @@ def _keep_config(run: Run, resources: Resources) -> None:
 
 
 def describe_carried_over(round_run: Run, plan: Plan) -> str:
-    """Returns a sentence: how many records a later round rewrites again, and how many it carries over."""
+    """Returns a sentence: how many problems a later round rewrites again, and how many records of the
+    previous round it takes over unchanged.
+    """
     findings = sum(survey_counts(round_run).values(), Counter())
     counts = ShardCounts.total(summary.counts for summary in round_run.summaries())
     unsolved, grew = findings[SurveyFinding.NOT_SOLVED_ALONE], findings[SurveyFinding.GAP_GREW]

@@ -1,4 +1,4 @@
-"""Decides between two rounds, shard by shard, which records the next round carries over unchanged."""
+"""Decides between two rounds, shard by shard, which records of the first the second takes over unchanged."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -97,8 +97,8 @@ def _mean_logprobs(model: "CausalLM", records: Sequence[Record]) -> dict[str, fl
 
 
 def run_survey(one: Round, plan: Plan, board: Any) -> None:
-    """Surveys each shard of a later round that is not surveyed yet: decides which of its records are carried
-    over.
+    """Surveys each shard of a later round that is not surveyed yet: decides for each record of the previous
+    round whether the later round takes it over unchanged or rewrites the problem again.
 
     The previous round must be trained.
     """

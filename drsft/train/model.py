@@ -189,12 +189,12 @@ def _disable_dropout(owner: Any) -> None:
 def shard(
     model: ScoringModel, world: World, *, compute_dtype: torch.dtype, by_block: bool | None = None
 ) -> None:
-    """Shards parameters, gradients and optimiser state over all processes by FSDP2: each block, then the
-    root.
+    """Shards parameters, gradients and optimiser state over all processes by FSDP2: each layer of the model
+    as a unit of its own, then the rest of the model.
 
     Gradients are summed, not averaged: the loss is divided by the step's token count already. Master weights
     stay fp32; all compute in `compute_dtype` and reduce in fp32. With `by_block=False` the model is one unit;
-    None decides by the model's size.
+    None decides by the number of parameters.
     If the world has several copies of the state, each is sharded over the processes that share it.
     """
     if by_block is None:

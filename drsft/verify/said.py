@@ -1,4 +1,4 @@
-"""Reads short answers in words: true or false, a time of day, a date, or the numbers of statements."""
+"""Reads short answers in words: true or false, a time of day, a date, or a list of numbers such as (1)(3)."""
 
 import re
 from datetime import date, datetime, time

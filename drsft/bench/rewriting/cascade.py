@@ -1,6 +1,6 @@
 """Compares the cascade with two other ways to do the same work, from an empty process to the last record.
 
-- `ray.data.llm` twice: everything is sampled n times, then a second processor guides the failures.
+- `ray.data.llm` twice: every problem is sampled n times, then a second processor guides the failures.
 - the same engine with a barrier: one engine for both passes; the second begins when the first has ended.
 
 All three draw at most four samples a phase with the same engine, prompts and seeds, and get the same verdicts

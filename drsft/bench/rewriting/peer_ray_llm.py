@@ -2,9 +2,9 @@
 
     python -m drsft.bench.rewriting.peer_ray_llm WORK.json
 
-Everything is sampled n times, and a second processor guides the failures. `ray.data.llm` keeps one output of
-a request only, so each sample is a row of its own. WORK.json contains the verdicts, so this process spends no
-time on them. Prints one JSON line {"num_tokens"}.
+Every problem is sampled n times, and a second processor guides the failures. `ray.data.llm` keeps one output
+of a request only, so each sample is a row of its own. WORK.json contains the verdicts, so this process spends
+no time on them. Prints one JSON line {"num_tokens"}.
 """
 
 import json

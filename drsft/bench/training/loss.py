@@ -2,8 +2,9 @@
 
 Every measurement is a process of its own, so that its peak memory is its own; the memory of importing torch
 and making the inputs is subtracted. "Full logits" is what a plain trainer does, including DFT's weight; it
-computes no entropy, while the fused loss does. "PyTorch's chunks" is its own `linear_cross_entropy`, which
-chunks only with options; it is the plain cross-entropy, without weights or entropy.
+computes no entropy, while the fused loss does. "PyTorch's chunks" is PyTorch's own `linear_cross_entropy`,
+with the options that make it compute the logits of a few tokens at a time; it is the plain cross-entropy,
+without weights or entropy.
 
     python -m drsft.bench.training.loss full|chunks|fused TOKENS VOCAB HIDDEN THREADS    one measurement
 """
@@ -61,12 +62,14 @@ class LossBench:
 
     @property
     def ratios(self) -> tuple[float, ...]:
-        """Time of the fused loss divided by that of full logits, round by round."""
+        """For each round, the time of the fused loss divided by that of full logits."""
         return _ratios(self.fused, self.full)
 
     @property
     def ratios_to_chunks(self) -> tuple[float, ...]:
-        """Time of the fused loss divided by that of PyTorch's chunks, round by round."""
+        """For each round, the time of the fused loss divided by that of PyTorch's own chunked loss,
+        `linear_cross_entropy`.
+        """
         return _ratios(self.fused, self.chunks)
 
 

@@ -1,7 +1,7 @@
 """Checks a fixtures file and shows the results as tables.
 
-Each case is computed with every objective that it lists (the file calls them methods). The other blocks of
-the file are checked, too.
+Each case is computed with every objective that it lists (the file calls them methods). The parts of the file
+beside its cases (drsft/doctor/losses/blocks.py) are checked, too.
 """
 
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Computes attention of a decoding step without copying the cache.
+"""Computes attention of a decoding step without repeating the cached keys and values for each query head.
 
 If several query heads share one key head, transformers repeats keys and values for them at every token: with
 hundreds of rows that copy took three quarters of a step's time. Here the query heads of a group take the
@@ -19,8 +19,8 @@ NAME = "drsft_grouped"
 
 
 def group_queries(model: Any) -> None:
-    """Makes a model that uses PyTorch's own attention ("sdpa") compute it without a copy of the cache; a
-    model with another attention stays unchanged.
+    """Makes a model with PyTorch's own attention ("sdpa") decode without repeating the cached keys and values
+    for each query head. A model with another attention stays unchanged.
     """
     if model.config._attn_implementation == "sdpa":
         AttentionInterface.register(NAME, _attend)

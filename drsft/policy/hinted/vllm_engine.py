@@ -1,4 +1,4 @@
-"""The HintedDecoder that callers use: it decodes in the vLLM engine that also samples everything else."""
+"""The HintedDecoder that decodes in the vLLM engine which also draws the samples of all other phases."""
 
 import asyncio
 import itertools

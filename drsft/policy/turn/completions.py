@@ -56,7 +56,8 @@ class CompletionCodec:
     def whole(self, pieces: Sequence[TurnPiece]) -> str | None:
         """Returns the end of the prompt and a completion as one text, to be encoded together.
 
-        Returns None if a piece of text spells a special token: then the pieces have to be encoded one by one.
+        Returns None if a piece that is ordinary text contains the text of a special token: then the pieces
+        have to be encoded one by one.
         """
         if any(piece.is_text and self._encoder.special.search(piece.text) for piece in pieces):
             return None

@@ -1,4 +1,6 @@
-"""Derives the assistant's turn from renderings of probes; raises ModelError if it cannot be derived soundly.
+"""Derives the assistant's turn from renderings of test conversations (drsft/policy/turn/probes.py).
+
+Raises ModelError if the renderings do not show the turn reliably.
 
 With P the generation prompt, A the answered conversation's rendering and "answer" the answer in it:
 
@@ -49,11 +51,12 @@ def derive(
     named: ThoughtMarkers | None = None,
     allows_spelt_markers: bool = False,
 ) -> Turn:
-    """Returns the layout of the assistant's turn that a chat template writes: text around an answer, end
-    tokens, markers of thoughts.
+    """Works out from a chat template how it lays out the assistant's turn: the text around an answer, the
+    end tokens and the markers of thoughts.
 
-    `named` are markers of thoughts that the user configured. Raises ModelError, whose line begins with "its
-    chat template", if the layout cannot be derived soundly.
+    `named` are the markers of thoughts that the user configured. `allows_spelt_markers` accepts markers that
+    the tokenizer splits into several tokens. Raises ModelError, whose line begins with "its chat template",
+    if the template does not show the layout reliably.
     """
     texts = renderings.texts
     prompt = _prompt(renderings)

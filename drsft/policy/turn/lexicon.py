@@ -32,7 +32,9 @@ def tags_in(text: str, *, barred: bool = False) -> list[re.Match[str]]:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A marker found in a text: its first character, the one after its last, and its token id."""
+    """A marker found in a text: the indices of its first character and of the one after its last, and its
+    token id.
+    """
 
     start: int
     end: int

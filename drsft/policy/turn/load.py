@@ -26,7 +26,7 @@ def derive_turn(tokenizer: Any, target: Target, location: str, *, date: str | No
     """Returns the layout of the assistant's turn for `target` and its tokenizer.
 
     A template that prints the date gets the target's date, else `date` (ISO), else today. Raises ModelError,
-    one line, for a template that is missing, fails, or cannot be used for training soundly.
+    one line, for a template that is missing, fails, or does not show the layout reliably.
     """
     template = _template(tokenizer, target, location)
     chosen = (date or today()) if target.date is None else target.date.isoformat()

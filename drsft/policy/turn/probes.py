@@ -42,8 +42,8 @@ THOUGHT_FORMS: dict[str, Message] = {
 
 
 def probes() -> dict[str, Conversation]:
-    """Returns the test conversations by name: `asked` is a question, rendered with the generation prompt,
-    `answered` a question and its answer, and so on.
+    """Returns the test conversations by name: questions that are rendered with the generation prompt (names
+    with "asked"), and answered ones that are rendered without it.
     """
     question, answer = _user(QUESTION), _assistant(ANSWER)
     next_question = _user(NEXT_QUESTION)

@@ -10,7 +10,9 @@ __all__ = ["TextEncoder"]
 
 
 class TextEncoder:
-    """Encodes texts; distinguishes the template's special tokens from texts that spell one."""
+    """Encodes texts; distinguishes the template's special tokens from the same characters in a question or
+    a solution.
+    """
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer

@@ -1,4 +1,4 @@
-"""Writes a sentence about what the rounds after the first one gained."""
+"""Writes a sentence on how the rounds after the first one changed the accuracy."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,9 @@ __all__ = ["rounds_finding"]
 
 
 def rounds_finding(rounds: Sequence[RoundShown]) -> Finding | None:
-    """Says what the later rounds gained and saved; None for a run with one round."""
+    """Says how the later rounds changed the accuracy, and how many tokens had been sampled for the records
+    that they took over unchanged; None for a run with one round.
+    """
     if len(rounds) < 2:
         return None
     *_, last = rounds

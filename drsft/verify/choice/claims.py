@@ -1,5 +1,5 @@
-"""Finds a text's statements about letters: which it announces as the answer, which it calls right or
-wrong.
+"""Finds what a text says about the letters of options: which it announces as the answer, and which it calls
+right or wrong.
 """
 
 import re

@@ -1,1 +1,1 @@
-"""Finds the statement of a text that is its answer; `order` defines which statements are trusted most."""
+"""Finds the answer that a text states; `order` defines which of several candidates is trusted most."""

@@ -49,7 +49,7 @@ _STEPWISE = re.compile(r"(?:step|schritt|étape|paso|passo|шаг|步骤)[^.:\n]
 
 
 def announced(text: str, *, is_second_word: bool = False) -> Statement | None:
-    """Returns the statement that follows the last "answer is"; None without one.
+    """Returns the answer that a text announces last, as in "the answer is 5"; None if it announces none.
 
     `is_second_word` says that the text follows a box: then an "Answer:" inside a line does not count.
     """

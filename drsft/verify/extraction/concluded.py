@@ -114,8 +114,8 @@ _STATES = re.compile(
 
 
 def concluded(text: str) -> Statement | None:
-    """Returns the statement in the last sentence or derivation; None for a question, a refusal or a cut-off
-    text.
+    """Returns the answer that a text's last sentence or derivation arrives at; None for a question, a refusal
+    or a cut-off text.
     """
     text = _REMARK.sub("", _TABLE.sub("", without_offer(text)[-5_000:]).rstrip())
     tail = _SPLIT_PRODUCT.sub(r"$\1", text[-5_000:])

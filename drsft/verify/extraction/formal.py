@@ -1,5 +1,5 @@
-r"""Finds formal statements of an answer: `\boxed{}`, `<answer>` tags, a JSON field "answer", a mark
-`####`.
+r"""Finds formal statements of an answer: `\boxed{}`, `<answer>` tags, a JSON field "answer", a
+marker `####`.
 """
 
 import json
@@ -37,9 +37,10 @@ _BARE_VALUE = re.compile(r"[-+−]?[$€£]?\s?[\d.,/:]+\s?%?|\\?\$.{1,60}\$|\(?
 
 
 def formal_statements(text: str) -> list[tuple[int, Statement]]:
-    """Returns the last box, tag, field and mark that the text has, each after the position where it ends.
+    r"""Returns the last \boxed{}, <answer> tag, JSON field "answer" and "####" marker of a text, as pairs of
+    the position where it ends and its statement.
 
-    The one that comes last in the text is the first.
+    The list begins with the pair that ends last in the text. A kind that the text does not have is left out.
     """
     found = [boxed(text), _tagged(text), _field(text), _marked(text)]
     return sorted((entry for entry in found if entry is not None), key=lambda entry: entry[0], reverse=True)

@@ -1,4 +1,4 @@
-r"""Defines the order in which a text's statements are trusted to be its answer.
+r"""Defines in which order the parts of a text that may be its answer, its statements, are trusted.
 
 1. Thoughts do not count: the answer must be after the last thought's end and before the end of the turn.
 2. The last formal statement (`formal`): a closed `\boxed{}` (several are one answer where only commas, "and"
@@ -37,7 +37,7 @@ _NO_STATEMENTS = re.compile(
 
 
 def find_answer(text: str, *, is_box_required: bool = False) -> Statement | None:
-    """Returns the most trusted statement; None if the text states no answer.
+    """Returns what the text most probably states as its answer; None if it states no answer.
 
     With `is_box_required`, only a box counts.
     """

@@ -10,9 +10,9 @@ MAX_ANSWER_CHARS = TAIL_CHARS  # the judge says of a long answer that it is too 
 
 
 class Place(StrEnum):
-    """Where a statement was found, the most trusted places first.
+    """Where a text that may be the answer was found, the most trusted places first.
 
-    In all places but the last, the text marks the statement as its answer.
+    In all places but the last, something in the text marks it as the answer. The last place is a guess.
     """
 
     BOX = "box"

@@ -122,7 +122,7 @@ def _end(node: Node) -> Any:
         case Call("neg", (Sym("inf"),)):
             return mp.ninf
     if free_symbols(node):
-        raise NotANumberError("an end of a region is not a number")
+        raise NotANumberError("an end of an interval is not a number")
     return value_at(node, {}, is_real=True)
 
 
