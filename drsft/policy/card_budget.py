@@ -31,6 +31,7 @@ SMALLER = frozenset(
     {"quantization", "cpu_offload_gb"}
 )  # of target.engine.options, whose effect only vLLM knows
 UTILISATION = "target.engine.gpu_memory_utilization"
+TORCH_ENGINE = "rewrite.hinted.engine: torch"
 
 
 def check_shares(target: Target, gpus_per_actor: float | None) -> None:
@@ -90,7 +91,7 @@ def beside_engine(target: Target, rewrite: Rewrite, size: ModelSize) -> Mapping[
         found["rewrite.selection: closest"] = size.weight_bytes + work
     if rewrite.is_hinted and rewrite.hinted.engine == "torch":
         cache = target.engine.max_num_seqs * target.max_model_len * size.cache_bytes_per_token
-        found["rewrite.hinted.engine: torch"] = size.weight_bytes + cache
+        found[TORCH_ENGINE] = size.weight_bytes + cache
     return found
 
 
@@ -119,11 +120,29 @@ def engine_share(target: Target, size: ModelSize, *, beside: Mapping[str, int], 
     if budget - sum(beside.values()) >= (0 if is_smaller else wanted):
         return given - sum(beside.values()) / card_bytes
     taken = "".join(f", of which {key} takes {_gib(num_bytes)}" for key, num_bytes in beside.items())
+    needed = f"{'at most ' if is_smaller else ''}{_gib(wanted)}"
     raise ConfigError(
-        f"{[*beside, UTILISATION][0]}: the engine needs {_gib(wanted)} of a GPU with {_gib(card_bytes)}, but "
-        f"{UTILISATION} = {given:g} allows {_gib(budget)}{taken}; raise {UTILISATION}, lower "
-        "target.engine.max_num_seqs or target.max_model_len, or raise target.engine.tensor_parallel_size"
+        f"{[*beside, UTILISATION][0]}: the engine needs {needed} of a GPU with {_gib(card_bytes)}, but "
+        f"{UTILISATION} = {given:g} allows {_gib(budget)}{taken}; {_remedy(target, beside, is_smaller)}"
     )
+
+
+def _remedy(target: Target, beside: Mapping[str, int], is_smaller: bool) -> str:
+    """Returns which settings to change. With `is_smaller`, what is too large is in `beside`, whatever the
+    engine needs.
+    """
+    has_torch_cache, has_own_cache = TORCH_ENGINE in beside, target.engine.kv_cache_mib is not None
+    too_large = {
+        "target.engine.max_num_seqs": has_torch_cache,
+        "target.max_model_len": has_torch_cache or not (has_own_cache or is_smaller),
+        "target.engine.kv_cache_mib": has_own_cache and not is_smaller,
+    }
+    remedies = [f"raise {UTILISATION}"]
+    if lowered := [key for key, counts in too_large.items() if counts]:
+        remedies.append(f"lower {' or '.join(lowered)}")
+    if not is_smaller:
+        remedies.append("raise target.engine.tensor_parallel_size")
+    return ", or ".join(remedies)
 
 
 def _gib(num_bytes: int) -> str:

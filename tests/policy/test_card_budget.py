@@ -118,3 +118,44 @@ def test_cards_together_hold_what_one_cannot() -> None:
 def test_a_cache_that_was_asked_for_counts() -> None:
     with pytest.raises(ConfigError, match="the engine needs"):
         engine_share(target(kv_cache_mib=70_000), QWEN_7B, beside={}, card_bytes=CARD)
+
+
+CACHE, LENGTH, SEQUENCES = "target.engine.kv_cache_mib", "target.max_model_len", "target.engine.max_num_seqs"
+
+
+@pytest.mark.parametrize(
+    ("rewrite", "engine", "lowered"),
+    [
+        (Rewrite(), {}, [LENGTH]),
+        (Rewrite(), {"kv_cache_mib": 70_000}, [CACHE]),
+        (Rewrite(selection="closest"), {"kv_cache_mib": 70_000}, [CACHE]),
+        (hinted("torch"), {}, [SEQUENCES, LENGTH]),
+        (hinted("torch"), {"kv_cache_mib": 70_000}, [SEQUENCES, LENGTH, CACHE]),
+        (hinted("torch"), {"options": {"quantization": "fp8"}}, [SEQUENCES, LENGTH]),
+        (Rewrite(selection="closest"), {"options": {"quantization": "fp8"}}, []),
+    ],
+)
+def test_a_refusal_names_the_settings_that_help_and_no_other(
+    rewrite: Rewrite, engine: dict[str, Any], lowered: list[str]
+) -> None:
+    """Lowering each setting that is named lowers what is needed; lowering one that is not changes nothing."""
+    asked = target(max_num_seqs=512, **engine)
+    lower = {
+        SEQUENCES: target(**{**engine, "max_num_seqs": 1}),
+        LENGTH: asked.model_copy(update={"max_model_len": 16}),
+        CACHE: target(**{**engine, "max_num_seqs": 512, "kv_cache_mib": 16}),
+    }
+    is_smaller = "options" in engine
+
+    def needed(one: Target) -> int:
+        beside = sum(beside_engine(one, rewrite, QWEN_7B).values())
+        return beside + (0 if is_smaller else engine_wants(one, QWEN_7B))
+
+    with pytest.raises(ConfigError) as found:
+        engine_share(asked, QWEN_7B, beside=beside_engine(asked, rewrite, QWEN_7B), card_bytes=16 * GB)
+    remedy = str(found.value).split("; ")[1]
+    assert [key for key in lower if key in remedy] == sorted(lowered, key=list(lower).index)
+    for key, changed in lower.items():
+        if key != CACHE or "kv_cache_mib" in engine:
+            assert (needed(changed) < needed(asked)) == (key in lowered)
+    assert ("tensor_parallel_size" in remedy) == (not is_smaller)
