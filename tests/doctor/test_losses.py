@@ -135,6 +135,13 @@ def test_a_file_that_cannot_be_read_is_refused_in_one_line(
         check_losses(write(tmp_path, {"cases": [case]}))
 
 
+def test_a_part_beside_the_cases_that_cannot_be_read_is_named_with_its_file(tmp_path: Path) -> None:
+    path = write(tmp_path, {"cases": [], "iw_sft_ema": {}})
+    with pytest.raises(InputError, match=r"the key 'iw_sft_ema' cannot be read") as caught:
+        check_losses(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
 STEP = {
     "name": "even", "hinted_logits": [0.0, 0.0], "plain_logits": [1.0, 0.0], "beta": 0.5,
     "vocab_size_for_norm": 4, "entropy_norm": 0.5, "lam": 0.25, "greedy": 0,

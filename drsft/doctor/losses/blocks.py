@@ -1,12 +1,13 @@
 """Checks the parts of a fixtures file that are not cases of losses.
 
-Such a part is called a block and has a key of its own at the top of the file: alignment, normalisation,
-selection, EMA or Hinted Decoding. Its expected values are compared with what the code of a run computes.
+Such a part, called a block, is the value of a top-level key of the file: alignment, normalisation, selection,
+EMA or Hinted Decoding. Its expected values are compared with what the code of a run computes.
 """
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -33,8 +34,9 @@ from drsft.train.encode import encode
 __all__ = ["BLOCKS", "block_findings"]
 
 
-def block_findings(tree: Mapping[str, Any]) -> Iterator[Finding]:
-    """Computes the blocks in the file's `tree`, and yields the error of each of their numbers.
+def block_findings(tree: Mapping[str, Any], path: Path) -> Iterator[Finding]:
+    """Computes the blocks in `tree`, the content of the fixtures file at `path`; yields the error of each of
+    their numbers.
 
     Raises InputError for a block that cannot be read.
     """
@@ -45,7 +47,7 @@ def block_findings(tree: Mapping[str, Any]) -> Iterator[Finding]:
             for quantity, error in check(tree[block]):
                 yield Finding(block=block, subject=block, quantity=quantity, error=error)
         except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"block {block!r}: cannot be read: {error!r}") from error
+            raise InputError(f"{path}: what is under the key {block!r} cannot be read: {error!r}") from error
 
 
 def _shift_alignment(block: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -58,7 +58,8 @@ class LossReport:
 
 
 def check_losses(path: Path) -> LossReport:
-    """Checks all cases and blocks of a fixtures file; methods that drsft does not have are reported as such.
+    """Checks all cases of a fixtures file and the parts beside them; the report lists methods (objectives)
+    that drsft does not have.
 
     Raises InputError if the file cannot be read or contains nothing to check.
     """
@@ -66,7 +67,7 @@ def check_losses(path: Path) -> LossReport:
     findings: list[Finding] = []
     of_methods: list[Finding] = []
     unknown: list[str] = []
-    for case in cases_in(tree):
+    for case in cases_in(tree, path):
         findings += statistics_findings(case)
         for name in case.tree["methods"]:
             try:
@@ -74,8 +75,10 @@ def check_losses(path: Path) -> LossReport:
             except UnknownMethodError as error:
                 unknown.append(str(error))
             except (KeyError, TypeError, ValueError, RuntimeError) as error:
-                raise InputError(f"case {case.name!r}, method {name!r}: cannot be read: {error}") from error
-    findings += block_findings(tree)
+                raise InputError(
+                    f"{path}: case {case.name!r}, method {name!r} cannot be read: {error}"
+                ) from error
+    findings += block_findings(tree, path)
     if not (findings or of_methods or unknown):
         raise InputError(f"{path}: nothing to check; it needs entries under cases, or {' or '.join(BLOCKS)}")
     return LossReport(findings=tuple(findings), of_methods=tuple(of_methods), unknown=tuple(unknown))

@@ -99,8 +99,9 @@ def read_fixtures(path: Path) -> dict[str, Any]:
     return tree
 
 
-def cases_in(tree: Mapping[str, Any]) -> Iterator[Case]:
-    """Yields the cases of a file, at last the one of extreme logits if there is one.
+def cases_in(tree: Mapping[str, Any], path: Path) -> Iterator[Case]:
+    """Yields the cases in `tree`, the content of the fixtures file at `path`; at last the one of extreme
+    logits if there is one.
 
     Raises InputError for a case that cannot be read.
     """
@@ -109,7 +110,7 @@ def cases_in(tree: Mapping[str, Any]) -> Iterator[Case]:
         try:
             yield _case(name, case)
         except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"case {name!r}: cannot be read: {error!r}") from error
+            raise InputError(f"{path}: case {name!r} cannot be read: {error!r}") from error
 
 
 def _case(name: str, tree: Mapping[str, Any]) -> Case:
