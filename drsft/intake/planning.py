@@ -153,7 +153,7 @@ def plan_in_order(
         store.put(folder.quarantine, "".join(f"{line}\n" for line in lines).encode())
         store.create(folder.plan, json.dumps(asdict(plan), indent=1).encode())
     elif existing.digest != plan.digest:
-        raise InputError(f"{_changed(problems)} ({existing.num_problems}, now {plan.num_problems})")
+        raise InputError(f"{_changed(problems)} ({_difference(existing, plan)})")
     return plan
 
 
@@ -173,6 +173,12 @@ def _changed(problems: Problems) -> str:
         f"problems.path {problems.path!r} no longer holds the problems this run was started on; "
         "rename the run or restore the file"
     )
+
+
+def _difference(before: Plan, now: Plan) -> str:
+    if before.num_problems == now.num_problems:
+        return "their number is the same, but their texts or kinds differ"
+    return f"{before.num_problems:,} problems then, {now.num_problems:,} now"
 
 
 def _kept(
