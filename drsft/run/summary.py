@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
+from drsft.errors import InputError
 from drsft.records import Outcome, Phase, QuarantinedRow, Rejection, Source
 
 __all__ = ["JudgedAs", "ShardCounts", "ShardSummary", "Work", "WorkSummary", "span_s"]
@@ -62,9 +63,14 @@ class Work:
 def span_s(work: Iterable[Work | None]) -> float:
     """Returns the seconds from the earliest start to the latest end of the given work; None is ignored.
 
-    Raises ValueError if all are None.
+    Raises InputError if all are None, or if there is no work.
     """
     told = [one for one in work if one is not None]
+    if not told:
+        raise InputError(
+            "no committed shard of the run says when it was worked on, so its speed cannot be measured; "
+            "rewrite under another name"
+        )
     return max(one.ended_at for one in told) - min(one.started_at for one in told)
 
 

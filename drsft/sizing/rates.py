@@ -50,7 +50,10 @@ class Rates:
 
 
 def measure(run: Run) -> Rates:
-    """Returns the rates of a run's stages. Raises InputError if the run has not finished its rewriting."""
+    """Returns the rates of a run's stages.
+
+    Raises InputError if the run has not finished its rewriting, or if no shard says when it was rewritten.
+    """
     plan = run.plan()
     history = {time.stage: time for time in run.history()}  # the newest of each
     if plan is None or "rewrite" not in history:
@@ -58,8 +61,14 @@ def measure(run: Run) -> Rates:
             f"{run.url} has no finished rewriting to take rates from; run a small part first: "
             "drsft run CONFIG problems.limit=200"
         )
+    rewriting = _rewriting(run, history["rewrite"], plan)
+    if rewriting is None:
+        raise InputError(
+            f"{run.url}: no committed shard says when the newest start rewrote it, so there are no rates of "
+            "rewriting; take them from another run, such as a small part: drsft run CONFIG problems.limit=200"
+        )
     found = {
-        "rewrite": _rewriting(run, history["rewrite"], plan),
+        "rewrite": rewriting,
         "gap": _gap(run, history.get("gap"), plan),
         "train": _training(run, history.get("train"), plan),
         "evaluate": _evaluation(run, history.get("evaluate")),

@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from drsft.errors import StorageError
+from drsft.errors import InputError, StorageError
 from drsft.records import Outcome, Phase, Source
 from drsft.run.run import Run
-from drsft.run.summary import JudgedAs, ShardCounts, ShardSummary, Work, WorkSummary
+from drsft.run.summary import JudgedAs, ShardCounts, ShardSummary, Work, WorkSummary, span_s
 from drsft.storage import LocalStore
 
 WHOLE: dict[str, Any] = {
@@ -111,3 +111,11 @@ def test_shards_add_up_field_by_field() -> None:
 )
 def test_commits_of_the_gap_and_of_evaluations_are_read_as_they_were_written(stored: dict[str, Any]) -> None:
     assert WorkSummary.from_json(stored).to_json() == stored
+
+
+def test_a_span_without_any_time_is_refused() -> None:
+    first, second = (Work(worker=None, started_at=at, ended_at=at + 2) for at in (10.0, 15.0))
+    assert span_s([second, None, first]) == 7
+    for none in ([], [None]):
+        with pytest.raises(InputError, match="no committed shard of the run says when"):
+            span_s(none)

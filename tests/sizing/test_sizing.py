@@ -139,6 +139,17 @@ def test_a_run_without_times_is_refused(store: LocalStore) -> None:
         measure(Run(store))
 
 
+def test_a_run_whose_shards_have_no_times_is_refused_by_name(store: LocalStore) -> None:
+    for key in list(store.keys("rewrite/commits")):
+        body = json.loads(store.read(key))
+        del body["summary"]["started_at"], body["checksum"]
+        store.put(key, json.dumps(body).encode())
+    with pytest.raises(InputError, match=r"no committed shard says .*problems\.limit=200$") as caught:
+        measure(Run(store))
+    assert str(caught.value).startswith(f"{store.url}: ")
+    assert "\n" not in str(caught.value)
+
+
 def test_the_plan_shows_its_arithmetic_and_what_it_rests_on(store: LocalStore, config: RunConfig) -> None:
     console = Console(file=StringIO(), width=200)
     other = load_config(QUICKSTART, [*SMALL, "rewrite.num_accepted=2", "problems.limit=200"])
