@@ -116,7 +116,8 @@ async function reasonOf(response) {
   const problem = await response.json().catch(() => ({}));
   if (response.status === 401) return refusedKey();
   if (response.status === 429) {
-    return full(problem.detail || `the service is full; try again in ${response.headers.get("Retry-After")} s`);
+    const wait_s = response.headers.get("Retry-After");
+    return sentence(problem.detail || `too many requests; try again ${wait_s ? `in ${wait_s} s` : "later"}`);
   }
   if (response.status === 503) return "No engine is available just now. Try again in a few seconds.";
   return problem.detail || `The service answered ${response.status}.`;
@@ -165,15 +166,13 @@ function drawText(data) {
 
 function explain(problem) {
   if (problem.status === 503) return "The engine stopped in the middle. Try again in a few seconds.";
-  if (problem.status === 429) return full(problem.detail);
+  if (problem.status === 429) return sentence(problem.detail);
   return problem.detail;
 }
 
-// "key 'a' is over its limit of 9 requests a minute; try again in 5 s", said to a person.
-function full(detail) {
-  const [why, when = "try again soon"] = detail.split("; ");
-  const reason = why === "the service is full" ? "" : `: ${why}`;
-  return `The service is full${reason}. ${when[0].toUpperCase()}${when.slice(1)}.`;
+// A detail such as "the service is full; try again in 3 s" says itself whether the service or a key is at its limit.
+function sentence(detail) {
+  return `${detail.charAt(0).toUpperCase()}${detail.slice(1)}.`;
 }
 
 function drawStage(stage) {

@@ -1,6 +1,7 @@
-"""The page in a real browser, by keyboard: a rewriting, a wrong key, a full service, an engine that dies."""
+"""The page in a real browser, by keyboard: a rewriting, a wrong key, a limit, an engine that dies."""
 
 import asyncio
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from playwright.sync_api import Page, expect
 
 from drsft.policy.prompts import Prompter
 from drsft.verify.pool import VerifierPool
-from serve.http.errors import EngineUnavailable
+from serve.http.errors import EngineUnavailable, error_document
 from serve.limits.keys import make_key
+from serve.limits.rates import Rejected
 from tests.support.serve import Policy, make_service, served
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
@@ -98,7 +100,7 @@ def test_a_key_that_no_header_can_hold_is_said_to_be_wrong(
         expect(page.locator("#headline")).to_be_visible()
 
 
-def test_a_full_service_is_said_with_the_time_to_wait(
+def test_a_key_over_its_rate_is_said_with_its_limit_and_the_time_to_wait(
     page: Page, prompter: Prompter, verifier: VerifierPool, screenshots: Path
 ) -> None:
     access = {"open_on_loopback": True, "requests_per_minute": 1}
@@ -108,9 +110,39 @@ def test_a_full_service_is_said_with_the_time_to_wait(
         page.keyboard.press("Control+Enter")
         expect(page.locator("#headline")).to_be_visible()
         page.keyboard.press("Control+Enter")
-        expect(page.locator("#complaint")).to_contain_text("The service is full")
-        expect(page.locator("#complaint")).to_contain_text("Try again in")
+        said = re.compile(r"^Key 'anyone' is over its limit of 1 requests a minute; try again in \d+ s\.$")
+        expect(page.locator("#complaint")).to_have_text(said)
+        page.screenshot(path=screenshots / "serve-key-over-its-rate.png", full_page=True)
+
+
+def test_a_full_service_is_said_with_the_time_to_wait(
+    page: Page, prompter: Prompter, verifier: VerifierPool, screenshots: Path
+) -> None:
+    document, headers = error_document(Rejected("the service is full", 3, is_full=True), "id")
+    with served(make_service(Policy(), prompter, verifier)) as url:
+        page, _, _ = opened(page, url)
+        body = document.model_dump_json()
+        page.route("**/rewrite/stream*", lambda route: route.fulfill(status=429, headers=headers, body=body))
+        fill(page)
+        page.keyboard.press("Control+Enter")
+        expect(page.locator("#complaint")).to_have_text("The service is full; try again in 3 s.")
         page.screenshot(path=screenshots / "serve-full.png", full_page=True)
+
+
+def test_engines_that_are_full_in_the_middle_are_said(
+    page: Page, prompter: Prompter, verifier: VerifierPool
+) -> None:
+    class Full(Policy):
+        async def generate(self, *arguments: Any, **options: Any) -> Any:
+            options["on_tokens"](0, prompter.completion("I add")[:-1])
+            raise Rejected("every engine is full", 2, is_full=True)
+
+    with served(make_service(Full(), prompter, verifier)) as url:
+        page, _, _ = opened(page, url)
+        fill(page)
+        page.keyboard.press("Control+Enter")
+        expect(page.locator("#complaint")).to_have_text("Every engine is full; try again in 2 s.")
+        expect(page.locator("#start")).to_be_enabled()
 
 
 def test_an_engine_that_dies_in_the_middle_is_said(
