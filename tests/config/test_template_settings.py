@@ -62,6 +62,11 @@ def test_a_run_is_named_by_what_a_template_says_and_not_by_where_it_lies(
             "target.chat_template_kwargs={messages: []}",
             "target.chat_template_kwargs: 'messages' cannot be set",
         ),
+        (
+            "target.chat_template_kwargs={enable-thinking: false}",
+            "target.chat_template_kwargs: 'enable-thinking' cannot be set: it cannot be the name of a "
+            "template's variable",
+        ),
         ("target.thought={open: x}", "target.thought.close: the key is missing"),
         ("target.date=tomorrow", "target.date: "),
     ],
