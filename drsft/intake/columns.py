@@ -66,7 +66,7 @@ def value_at(fields: Mapping[str, Any], path: str, default: Any = None) -> Any:
 
 
 def unpacked(value: Any) -> Any:
-    """Parses a text that spells a list or an object, as JSON, Python or pandas print them.
+    """Parses the text of a list or an object, as JSON, Python or pandas print them.
 
     Returns any other value unchanged.
     """

@@ -98,8 +98,8 @@ def beside_engine(target: Target, rewrite: Rewrite, size: ModelSize) -> Mapping[
 def engine_wants(target: Target, size: ModelSize) -> int:
     """Returns the least memory, in bytes of each of its GPUs, with which an engine can start.
 
-    It holds the process, the weights, the KV cache (as configured, else for one full sequence) and the
-    activations of one step.
+    It is the sum of the process, the weights, the KV cache (as configured, else for one full sequence) and
+    the activations of one step.
     """
     cache = target.max_model_len * size.cache_bytes_per_token
     if target.engine.kv_cache_mib is not None:

@@ -269,7 +269,7 @@ Settled = tuple[EngineRequest, Result]
 def settle(settled: Iterable[Settled]) -> None:
     """Sets the results and errors of requests' futures; a future that is already done stays as it is.
 
-    They are grouped by event loop, since waking a loop costs the engine time.
+    All futures of one event loop are set in one call, since waking a loop costs the engine time.
     """
     by_loop: dict[asyncio.AbstractEventLoop, list[Settled]] = {}
     for request, result in settled:

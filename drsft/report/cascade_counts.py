@@ -46,8 +46,8 @@ class Cascade:
 
     @property
     def ends(self) -> Mapping[Source, int]:
-        """The number of problems by source, as this round's phases decided it, without carried-over
-        records.
+        """The number of problems by source, as this round's phases decided it. Records that it took over
+        unchanged from the previous round do not count.
         """
         return self.sampled or self.sources
 

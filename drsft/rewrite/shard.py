@@ -193,7 +193,8 @@ class ShardRewriter:
 def count_records(records: Sequence[Record]) -> ShardCounts:
     """Returns the counts of a shard that can be computed from its records and their attempts.
 
-    ShardRewriter adds the other counts, such as tokens of stopped samples and carried-over records.
+    ShardRewriter adds the other counts, such as the tokens of stopped samples, and the records
+    taken over from the previous round.
     """
     attempts = [attempt for record in records for attempt in record.attempts]
     tokens: Counter[Phase] = Counter()

@@ -1,9 +1,9 @@
 """Defines rounds: rewrite, train, and rewrite again with the trained model as the target.
 
 "Mind the Gap" (arXiv 2509.15157) rewrites once and leaves repeating it to future work. A later round is a run
-of its own inside the run: the same problems, the trained model as target, one arm. Records of
-problems that the previous target solved alone are taken over unchanged, unless the new target finds the text
-less likely; a survey of the previous round's records decides which.
+of its own inside the run: the same problems, the trained model as target, one arm. Records of problems that
+the previous target solved alone are taken over unchanged, unless the new target finds their texts less
+likely; a survey of the previous round's records decides which.
 """
 
 from collections import Counter

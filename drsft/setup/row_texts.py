@@ -28,7 +28,7 @@ class RowTexts:
         return [text_of(fields, column) or "" for fields in self.rows]
 
     def values(self, column: str) -> list[Any]:
-        """Returns the column's value in each row (None without one); a text that spells a list is parsed."""
+        """Returns the column's value in each row (None without one); the text of a list is parsed."""
         return [unpacked(value_at(fields, column)) for fields in self.rows]
 
     def conversations(self, column: str) -> list[Conversation | UnusableConversation]:

@@ -28,7 +28,7 @@ _PROBES = (
 
 def load_tokenizer(location: str) -> Any:
     """Returns the tokenizer of a model folder or hub name, and logs a warning if transformers builds another
-    one than tokenizer.json holds.
+    one than tokenizer.json describes.
 
     Raises ModelError if no tokenizer can be loaded, or if none agrees with tokenizer.json.
     """

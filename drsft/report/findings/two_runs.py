@@ -10,7 +10,9 @@ __all__ = ["comparison_finding", "differences_finding"]
 
 
 def comparison_finding(compared: RunComparison) -> Finding:
-    """Says which arms gained and which lost clearly: the interval of a clear difference excludes zero."""
+    """Says which arms are clearly better and which clearly worse in the second run than in the first: the
+    interval of a clear difference excludes zero.
+    """
     if not compared.arms:
         return Finding(sentence="The two runs have no arm that was evaluated on the same problems.")
     clear = [one for one in compared.arms if one.difference.is_clear]

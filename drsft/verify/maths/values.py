@@ -142,7 +142,7 @@ def is_rounded(value: Node, written: Num) -> bool:
 
 
 def decimal_of(node: Node) -> Num | None:
-    """Returns the decimal that a tree spells, such as -0.0025 of -2.5 \\times 10^{-3}; None if it is none."""
+    """Returns the decimal that a tree writes, such as -0.0025 of -2.5 \\times 10^{-3}; None if it is none."""
     match node:
         case Num():
             return node if node.places is not None or node.value.denominator == 1 else None
