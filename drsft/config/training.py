@@ -112,6 +112,7 @@ class Train(Frozen):
     adam_betas: tuple[float, float] = (0.9, 0.95)
     max_grad_norm: float = Field(1.0, gt=0)
     activation_checkpointing: bool = False
+    compile: bool = Field(False, description="compile each block with torch.compile (docs/training.md)")
     lora: Lora | None = Field(None, description="{} trains adapters with the defaults; null the whole model")
     checkpoint_every_steps: int = Field(100, ge=1)
     num_checkpoints: int = Field(2, ge=1, description="how many checkpoints are kept, besides the best")
@@ -188,6 +189,8 @@ class Train(Frozen):
         fields: dict[str, Any] = serialised(self)
         if fields.get("thoughts") == "keep":
             del fields["thoughts"]
+        if not fields.get("compile", True):
+            del fields["compile"]
         return fields
 
     def arm_fingerprint(self, arm: Arm) -> str:

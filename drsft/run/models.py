@@ -46,6 +46,7 @@ class FinishedTraining:
     loss_tokens: int
     wall_s: float  # of the steps that count, each once, without the export
     num_workers: int
+    compile_s: float = 0  # of this, since the last start; of the first worker
     ended_at: float | None = None  # seconds since 1970; None in the first versions
     final: Mapping[str, float] = field(default_factory=dict)  # the last step's metrics
     troubles: tuple[str, ...] = ()  # what its meters warn of

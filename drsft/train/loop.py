@@ -17,6 +17,7 @@ from drsft.storage import Store
 from drsft.train import checkpoint
 from drsft.train.card import model_card
 from drsft.train.checkpoint import Checkpointer
+from drsft.train.compiled import compile_seconds
 from drsft.train.export import Export, export_model
 from drsft.train.flops import peak_flops, training_flops
 from drsft.train.job import Job, Training
@@ -56,6 +57,7 @@ def train_one(
     checkpoint is saved now: a worker is being preempted. Raises StageError, on every process at once, when
     the loss becomes NaN or infinite.
     """
+    compiled_s = compile_seconds() if training.settings.compile else 0.0
     model = prepare_model(training)
     references = gather_references(training, model, rows_store)
     optimiser = make_optimiser(model, training.settings)
@@ -69,7 +71,10 @@ def train_one(
         _load_best(training, store, model, optimiser, log)
     note_probabilities("after", training, store, model)
     export_model(store, model, _export(training, log), world=training.world)
-    return _finish(training, store, log)
+    if training.settings.compile:
+        compiled_s = round(compile_seconds() - compiled_s, 3)
+        logger.info("%s: torch.compile took %.1f s", training.job, compiled_s)
+    return _finish(training, store, log, compiled_s)
 
 
 def _train(
@@ -186,7 +191,7 @@ def _export(training: Training, log: MetricsLog) -> Export:
     )
 
 
-def _finish(training: Training, store: Store, log: MetricsLog) -> FinishedTraining:
+def _finish(training: Training, store: Store, log: MetricsLog, compiled_s: float) -> FinishedTraining:
     """Commits the job and returns the commit.
 
     Its wall time is the sum over the logged steps, each counted once, without the export.
@@ -198,6 +203,7 @@ def _finish(training: Training, store: Store, log: MetricsLog) -> FinishedTraini
             loss_tokens=int(sum(row["loss_tokens"] for row in log.rows)),
             wall_s=round(sum(row["step_s"] for row in log.rows), 3),
             num_workers=training.world.size,
+            compile_s=compiled_s,
             ended_at=time.time(),
             final=log.rows[-1],
             troubles=tuple(troubles(log.rows).values()),

@@ -29,6 +29,7 @@ from drsft.train.world import World
 __all__ = [
     "ScoringModel",
     "Traits",
+    "blocks_of",
     "load_for_scoring",
     "load_model",
     "reshard",
@@ -201,7 +202,7 @@ def shard(
         by_block = not is_one_unit(sum(parameter.numel() for parameter in model.parameters()))
     mesh = world.mesh
     precision = MixedPrecisionPolicy(param_dtype=compute_dtype, reduce_dtype=torch.float32)
-    for block in _blocks(model.causal_lm) if by_block else ():
+    for block in blocks_of(model.causal_lm) if by_block else ():
         fully_shard(block, mesh=mesh, mp_policy=precision, reshard_after_forward=True)
     # The root's inputs stay uncast: ids, and the request, whose log-probs are compared with fp32 ones.
     uncast = replace(precision, cast_forward_inputs=False)
@@ -242,7 +243,7 @@ def _inner(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if module is not model]
 
 
-def _blocks(causal_lm: Any) -> list[nn.Module]:
+def blocks_of(causal_lm: Any) -> list[nn.Module]:
     """Returns the outermost layers of the classes that the model declares as not to be split."""
     names = set(causal_lm._no_split_modules or ())
     named = [module for module in causal_lm.modules() if type(module).__name__ in names]

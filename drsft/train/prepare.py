@@ -8,9 +8,10 @@ import torch
 from drsft.records import stable_seed
 from drsft.train.attention import use_document_attention
 from drsft.train.attention_parity import check_attention
+from drsft.train.compiled import compile_blocks
 from drsft.train.job import Training
 from drsft.train.lora import add_adapters
-from drsft.train.model import ScoringModel, Traits, load_model, shard
+from drsft.train.model import ScoringModel, Traits, blocks_of, load_model, shard
 from drsft.train.weights import give_weights, stored_dtype, take_weights
 
 __all__ = ["prepare_model", "prepare_start"]
@@ -68,6 +69,8 @@ def _traits(location: str) -> Traits:
 def _placed(model: ScoringModel, training: Training, dtype: torch.dtype) -> ScoringModel:
     """Returns the model, sharded over the workers; a single worker in fp32 keeps it whole."""
     world, compute_dtype = training.world, training.target.compute_dtype
+    if training.settings.compile:
+        compile_blocks(blocks_of(model.causal_lm), world.device)
     weights = take_weights(model, dtype)
     if world.size > 1 or compute_dtype != torch.float32:
         world.ensure_process_group()
