@@ -51,7 +51,8 @@ DEATH_LIMIT_S = 15  # for telling the board about it
 
 MakePolicy = Callable[[Target, Prompter], Policy]  # in place of an actor's engine
 
-_ERROR_LINE = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception)\b.*: ")
+_ERROR_LINE = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception)(?:\b.*: |$)")
+_WRAPPER = "ray.exceptions.UserCodeException"  # Ray Data's, which follows the error itself
 _DRSFT_ERROR = re.compile(r"drsft\.errors\.(\w+): (.+)")
 
 
@@ -230,15 +231,22 @@ class EngineGuard:
     @asynccontextmanager
     async def _guarded(self, name: str) -> AsyncIterator[None]:
         try:
-            yield
+            with self.ended_if_exhausted():
+                yield
         except StageError as error:
             self._die(error)
+        finally:
+            self._board.work_ends.remote(self._stage, self.actor_id, name)
+
+    @contextmanager
+    def ended_if_exhausted(self) -> Iterator[None]:
+        """Ends the process if the block lacks memory or threads: an exception would end the whole stage."""
+        try:
+            yield
         except Exception as error:
             if is_exhausted(error):
                 self._end(error)
             raise
-        finally:
-            self._board.work_ends.remote(self._stage, self.actor_id, name)
 
     def end_stalled(self, limit_s: float) -> NoReturn:
         self._die(
@@ -353,5 +361,5 @@ def _cause_of(error: BaseException, stage: str) -> DrsftError:
 def _last_error_line(text: str) -> str:
     """Returns the line that names the exception, without the advice that Ray appends."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    named = [line for line in lines if _ERROR_LINE.match(line)]
+    named = [line for line in lines if _ERROR_LINE.match(line) and not line.startswith(_WRAPPER)]
     return (named or lines or [""])[-1][:300]

@@ -62,12 +62,13 @@ class EvaluatingActor:
 
     async def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Loads models and samples their shards until there is no more work; the row is the engine number."""
-        for engine in map(int, batch["engine"]):
-            while (name := await self._guard.next_model(engine)) is not None:
-                async with self._guard.work(name) as permit:
-                    if permit is Permit.FREE:
-                        await self._evaluate(self._models[name], engine)
-                self._progress.flush()
+        with self._guard.ended_if_exhausted():
+            for engine in map(int, batch["engine"]):
+                while (name := await self._guard.next_model(engine)) is not None:
+                    async with self._guard.work(name) as permit:
+                        if permit is Permit.FREE:
+                            await self._evaluate(self._models[name], engine)
+                    self._progress.flush()
         return batch
 
     async def _evaluate(self, model: EvaluatedModel, engine: int) -> None:

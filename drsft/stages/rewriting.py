@@ -112,11 +112,12 @@ class RewritingActor:
         """Rewrites shards in one slot until there are no more; the row is the slot."""
         self._num_calls += 1
         try:
-            for slot in map(int, batch["slot"]):
-                shard = await self._next_shard(slot)
-                while shard is not None:
-                    await self._rewrite_shard(shard)
-                    shard = await self._next_shard(slot, finished=shard)
+            with self._guard.ended_if_exhausted():
+                for slot in map(int, batch["slot"]):
+                    shard = await self._next_shard(slot)
+                    while shard is not None:
+                        await self._rewrite_shard(shard)
+                        shard = await self._next_shard(slot, finished=shard)
         finally:
             self._num_calls -= 1
         return batch
