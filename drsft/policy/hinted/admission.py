@@ -49,8 +49,8 @@ class AdmitInStep:
 def must_separate(pair: Pair, engine: Any) -> bool:
     """Returns whether each context of a pair has to be asked for its logits in a request of its own.
 
-    This is so if the pair's prompts exceed what a step can take, or if it fell out of step twice in a row
-    without a new token in between.
+    This is so if the pair's prompts exceed what a step can take, if it fell out of step twice in a row
+    without a new token in between, or if it is decoded separately already.
     """
     scheduler = engine.vllm_config.scheduler_config
     is_too_long = scheduler.max_num_seqs < 2 or _num_prompt_tokens(pair) > scheduler.max_num_batched_tokens
