@@ -19,7 +19,7 @@ def compile_blocks(blocks: Iterable[nn.Module], device: torch.device) -> None:
     compiled anew for each micro-batch. Raises ModelError if nothing can be compiled here.
     """
     _try_compiler(device)
-    AttentionInterface.register(NAME, torch.compiler.disable(document_attention))
+    AttentionInterface.register(NAME, torch.compiler.disable(document_attention))  # type: ignore[no-untyped-call]
     for block in blocks:
         # The forward, not the block: FSDP's hooks stay outside, and the weights keep their names.
         block.forward = torch.compile(block.forward, dynamic=True)
