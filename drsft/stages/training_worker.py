@@ -4,7 +4,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 import ray.train
@@ -24,7 +24,7 @@ from drsft.train.loop import train_one
 from drsft.train.packed_data import read_packed
 from drsft.train.world import World
 
-__all__ = ["STAGE", "train_all"]
+__all__ = ["STAGE", "let_segments_grow", "train_all"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +48,19 @@ def train_all(arguments: dict[str, Any]) -> str | None:
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     torch.set_num_threads(max(1, int(config.resources.cpus_per_train_worker)))
+    let_segments_grow(os.environ)
     world = _world(config.resources)
     return _train_jobs(config, store, world, arguments["board"] if world.is_first else None)
+
+
+def let_segments_grow(environment: MutableMapping[str, str]) -> None:
+    """Sets torch's CUDA allocator to expandable segments, unless the user has set the allocator.
+
+    Micro-batches differ in their number of tokens, so segments of a fixed size would be left in pieces. It
+    has an effect only before the process first allocates memory of a GPU.
+    """
+    if "PYTORCH_CUDA_ALLOC_CONF" not in environment:
+        environment.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
 
 
 def _world(resources: Resources) -> World:
