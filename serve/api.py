@@ -106,7 +106,8 @@ class Turn(_Strict):
 class RewriteRequest(_Strict):
     """One problem, or a conversation that ends with it: exactly one of `problem` and `messages`.
 
-    Without `expert_solution` there is no guided phase, unless the hint is the answer.
+    The guided phase runs only if there is something to show the model: an expert's solution (in
+    `expert_solution` or as the last assistant turn), or the reference, if the recipe's `hint` is `answer`.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [_PROBLEM, _CONVERSATION]})

@@ -147,7 +147,7 @@ class Rewriter:
         else:
             checked = check_row(Row(where, dict(given)), self._rules)
             if not isinstance(checked, CheckedRow):
-                raise InputError(f"{where}: {checked.reason}: {checked.detail}")
+                raise InputError(f"{where} cannot be used: {checked.reason}: {checked.detail}")
             problem = checked.problem
         try:
             [num_tokens] = self._prompter.num_tokens([problem])

@@ -1,4 +1,8 @@
-"""The commands of `drsft bench`: side-by-side measurements with other tools in the same run."""
+"""The commands of `drsft bench`.
+
+Each times a part of drsft, most of them beside another way to do the same work in the same run: another tool,
+a simple implementation or another build of drsft.
+"""
 
 import sys
 from pathlib import Path
@@ -11,7 +15,10 @@ from drsft.errors import ConfigError
 
 __all__ = ["bench_app"]
 
-bench_app = typer.Typer(no_args_is_help=True, help="Side-by-side measurements, the peer in the same run.")
+bench_app = typer.Typer(
+    no_args_is_help=True,
+    help="Time parts of drsft, most of them beside another tool or a simpler way, in the same run.",
+)
 ModelOption = Annotated[
     str,
     typer.Option(

@@ -154,7 +154,9 @@ def rejudge(config: RunConfig, console: Console) -> None:
     for number, one in results:
         table.add_row(*_rejudged_cells(one, number))
     console.print(table)
-    console.print(f"verifier {verifier_version()}", style="dim", highlight=False)
+    console.print(
+        f'the column "now" was judged by verifier {verifier_version()}', style="dim", highlight=False
+    )
 
 
 def _rejudged_cells(one: Rejudged, number: int) -> Iterator[str]:

@@ -82,7 +82,7 @@ def _refuse(role: Role, candidates: Sequence[Candidate]) -> str:
 
 def _ask(role: Role, candidates: Sequence[Candidate]) -> str:
     console = Console(stderr=True)
-    console.print(f"Which field is the {_NAMES[role]}?", highlight=False)
+    console.print(f"Which field is the {_NAMES[role]}? Each has the reason why it may be.", highlight=False)
     for number, one in enumerate(candidates, start=1):
         console.print(f"  {number}. {one.column}: {one.reason}", highlight=False, markup=False)
     numbers = [str(number) for number in range(1, len(candidates) + 1)]

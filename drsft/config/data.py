@@ -146,8 +146,9 @@ class Problems(Frozen):
 
     @model_serializer(mode="wrap")
     def without_later_settings(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Serialises the settings without newer keys that are unset, so that older runs keep their
-        fingerprint.
+        """Serialises the settings, without keys of later versions that still have their default value.
+
+        So adding a key does not change the fingerprint of older runs.
         """
         settings: dict[str, Any] = serialised(self)
         unset = {

@@ -218,7 +218,10 @@ class PPower(WithNeeds):
 
 
 class Luffy(WithNeeds):
-    """Policy shaping (arXiv 2504.14945) on demonstrations alone: loss −p / (p + gamma)."""
+    """LUFFY's policy shaping (arXiv 2504.14945), its term for demonstrations only.
+
+    A token's loss is −advantage · p / (p + gamma).
+    """
 
     kind: Literal["luffy"] = "luffy"
     gamma: float = Field(0.1, gt=0)

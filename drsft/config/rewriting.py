@@ -95,8 +95,9 @@ class Rejections(Frozen):
 
     @model_serializer(mode="wrap")
     def without_later_settings(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Serialises the settings without newer keys that have their default, so that older runs keep their
-        fingerprint.
+        """Serialises the settings, without keys of later versions that still have their default value.
+
+        So adding a key does not change the fingerprint of older runs.
         """
         fields: dict[str, Any] = serialised(self)
         if fields.get("leakage_in_thoughts", False):

@@ -123,9 +123,10 @@ class Resources(Frozen):
         return self
 
     def shards_of(self, num_workers: int) -> int:
-        """Returns how many of `num_workers` share one copy of a training's state.
+        """Returns how many of `num_workers` workers hold one copy of the model and optimiser state together.
 
-        All do if their number, which an elastic training may change, is no multiple of `train_shards`.
+        This is `train_shards` if it divides `num_workers`, else all workers. The number of workers can change
+        during an elastic training.
         """
         shards = self.train_shards or num_workers
         return num_workers if num_workers % shards else shards

@@ -122,10 +122,11 @@ class Target(Frozen):
 
     @field_validator("chat_template")
     @classmethod
-    def is_read(cls, given: str | None) -> str | None:
-        """Replaces the path of a chat template's file by the text in it.
+    def read_template(cls, given: str | None) -> str | None:
+        """Returns the content of the chat template file whose path is given; a template itself is unchanged.
 
-        The run's fingerprint is computed from the text, so the file may move but not change.
+        The run's fingerprint contains the template's text. So you may move the file, but if you edit it, the
+        fingerprint changes.
         """
         if given is None or re.search(r"\{[{%]", given):
             return given
@@ -146,8 +147,9 @@ class Target(Frozen):
 
     @model_serializer(mode="wrap")
     def without_later_settings(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Serialises the settings without newer keys that are unset, so that older runs keep their
-        fingerprint.
+        """Serialises the settings, without keys of later versions that still have their default value.
+
+        So adding a key does not change the fingerprint of older runs.
         """
         fields: dict[str, Any] = serialised(self)
         for name in ("chat_template", "chat_template_kwargs", "thought", "date", "spelt_markers"):

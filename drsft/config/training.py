@@ -183,8 +183,9 @@ class Train(Frozen):
 
     @model_serializer(mode="wrap")
     def without_later_settings(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Serialises the settings without newer keys that are unset, so that older trainings keep their
-        fingerprint.
+        """Serialises the settings, without keys of later versions that still have their default value.
+
+        So adding a key does not change the fingerprint of older trainings.
         """
         fields: dict[str, Any] = serialised(self)
         if fields.get("thoughts") == "keep":

@@ -55,7 +55,9 @@ class TemplateReport:
         }
 
     def tables(self) -> list[Table]:
-        """Returns three tables: an answered plain prompt and guided prompt with token ids, and derived facts.
+        """Returns three tables. Two show a prompt followed by an answer, as text and token ids: first the
+        plain prompt, then the guided one, which contains the expert's solution. The third lists what was
+        derived from the template, such as the tokens that end sampling.
 
         Returns [] if the template is rejected.
         """

@@ -20,15 +20,16 @@ __all__ = ["PairedDifference", "paired_difference"]
 class PairedDifference:
     """The accuracy of the first model minus that of the second, in -1..1, with its 95 % interval.
 
-    A model wins a problem if more than half of the model's samples solve it.
+    A model solves a problem if more than half of its samples do. `num_gained` counts the problems that only
+    the first model solves, `num_lost` those that only the second one solves.
     """
 
     value: float
     low: float
     high: float
     num_problems: int
-    num_gained: int  # won by the first model only
-    num_lost: int  # won by the second model only
+    num_gained: int
+    num_lost: int
 
     @property
     def num_flipped(self) -> int:

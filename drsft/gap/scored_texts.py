@@ -1,6 +1,7 @@
-"""Texts to score and their scores, as the Arrow tables that are stored and that filters read. Loads no torch.
+"""Defines the Arrow tables of texts to score and of their scores. Filters read them. Imports no torch.
 
-Axes: T tokens of one text. Log-probs, entropies and phi are in nats, under one model with the plain prompt.
+Axes: T tokens of a text. Log-probs, entropies and phi (log-prob plus entropy) are in nats, under one model
+and after the plain prompt.
 """
 
 from collections.abc import Iterator, Sequence

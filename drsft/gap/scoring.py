@@ -65,8 +65,9 @@ def score_rows(
 
     If not given, `batch_tokens` and `chunk_tokens` depend on the device; they change speed and memory, not
     the scores. The model is not changed: put it on its device and into eval mode first. Raises ValueError for
-    an empty prompt or completion (the first completion token needs something before it), ModelError for a
-    model whose logits are more than hidden states times the head.
+    an empty prompt or completion, since the first completion token needs a token before it. Raises ModelError
+    if the model's logits cannot be computed from its hidden states and its head; a bias, a scale and a soft
+    cap of the logits are supported.
     """
     head = head_of(model)
     batch_tokens = batch_tokens or BATCH_TOKENS["cuda" if head.weight_VD.is_cuda else "cpu"]

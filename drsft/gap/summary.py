@@ -104,18 +104,17 @@ RESERVED = ("kept", "demonstrations", "replaced", "sampled")
 
 
 def summarise(*, model: str, rows: pa.Table) -> GapSummary:
-    """Returns the numbers of each group of `rows` (the `row_columns` of a data set), and of the improvement
-    by rewriting.
+    """Returns the summary of the gap for each group of `rows`, and the improvement that rewriting brings.
 
-    The groups are:
+    `rows` is a table with the columns `row_columns`. The groups are:
     - each source of the kept rows: own, rewritten, expert, …, or the sources in a user's own rows;
     - kept: all kept rows;
     - demonstrations: all demonstrations;
     - replaced: the demonstrations that a kept text replaces;
     - sampled: the model's first unguided samples, right or wrong.
 
-    The improvement is the mean over problems of the kept rows' mean log-prob minus the replaced
-    demonstrations'.
+    The improvement is, for each problem whose demonstration was replaced, the mean log-prob of its kept texts
+    minus that of the demonstration, averaged over these problems.
     """
     columns = {name: rows[name].to_numpy() for name in rows.column_names}
     if not rows.num_rows:

@@ -20,7 +20,8 @@ def token_sums(
     """Returns sixteen sums over the N loss tokens in float64, from which `metrics_of` computes the metrics.
 
     `is_last_N` marks the last token of each completion, which ends the turn, and `is_thought_N` the tokens of
-    thoughts; `share_N` is that of the TokenContext. The sums of micro-batches and workers can be added.
+    thoughts. `share_N` (0 to 1) says how much of each token's loss counts, as in TokenContext; None: all of
+    it. The sums of micro-batches and workers can be added.
     """
     statistics, terms = fused.statistics, fused.terms
     ce_N = -statistics.logprobs_N.double()

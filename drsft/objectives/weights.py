@@ -133,15 +133,19 @@ def token_terms(objective: Objective, statistics: TokenStatistics, context: Toke
 
 
 def reweighted(logp_N: Tensor, weight_N: Tensor, *, is_clipped_N: Tensor | None = None) -> TokenTerms:
-    """Returns the terms of the loss −w log p, where the weight w is held constant."""
+    """Returns loss, weight and clip mark of each token for the loss −w log p, where w is held constant.
+
+    No token is marked as clipped unless `is_clipped_N` says so.
+    """
     is_clipped_N = _nowhere(logp_N) if is_clipped_N is None else is_clipped_N
     return TokenTerms(-weight_N * logp_N, weight_N, is_clipped_N)
 
 
 def limited(logp_N: Tensor, weight_N: Tensor, *, low: float, high: float) -> TokenTerms:
-    """Returns the terms of −w log p with w limited to low … high.
+    """Returns loss, weight and clip mark of each token for the loss −w log p, with w limited to low … high.
 
-    With low 0.2 and high 1.8 the weights 0.1, 1, 3 become 0.2, 1, 1.8.
+    With low 0.2 and high 1.8 the weights 0.1, 1, 3 become 0.2, 1, 1.8. Tokens whose weight was changed are
+    marked as clipped.
     """
     limited_N = weight_N.clamp(low, high)
     return reweighted(logp_N, limited_N, is_clipped_N=(weight_N < low) | (weight_N > high))

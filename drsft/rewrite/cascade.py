@@ -84,7 +84,10 @@ async def rewrite_one(
     if recipe.rewrite.selection == "closest" and scorer is None:
         raise ValueError('the selection "closest" needs a scorer')
     if recipe.rewrite.is_hinted and recipe.hinted is None:
-        raise ValueError(f'the method "{recipe.rewrite.method}" needs a hinted setup in the recipe')
+        raise ValueError(
+            f'rewrite.method is "{recipe.rewrite.method}", which needs Recipe.hinted; '
+            "give a decoder to Recipe.of"
+        )
     if recipe.rewrite.grounding is not None and not isinstance(policy, ScoringPolicy):
         raise ValueError("rewrite.grounding needs a policy that scores texts; set it to null")
     plain_ids = recipe.prompter.plain(problem)

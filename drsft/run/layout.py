@@ -206,8 +206,8 @@ class Checkpoints:
         return f"{self.prefix}/step-{step:06d}"
 
     def commit(self, step: int) -> str:
-        """Returns the key of a checkpoint's commit, which is written last: the checkpoint is valid if it
-        exists.
+        """Returns the key of the file that marks a checkpoint as complete. It is written last, so a
+        checkpoint without it is not valid.
         """
         return f"{self.step(step)}/commit.json"
 

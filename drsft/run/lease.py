@@ -131,10 +131,12 @@ def held(
     pace: LeaseTiming = LeaseTiming(),
     say: Callable[[str], None] = logger.info,
 ) -> Iterator[Lease]:
-    """Holds the lease of the run in `store` for the length of the block, on the main thread.
+    """Holds the lease of the run in `store` for the length of the block. Call it on the main thread.
 
-    Raises BusyError if another driver still has the lease after `wait_s`. If another driver takes the lease
-    over during the block, the block is interrupted and BusyError is raised.
+    If another driver has the lease, this first watches its heartbeats for at most `pace.expires_s`. It takes
+    over a lease without heartbeats. It raises BusyError if the other driver is alive and still has the lease
+    after `wait_s`. If another driver takes over this lease during the block, it interrupts the block and
+    raises BusyError.
     """
     with interruptible() as lost:
         lease = acquire(store, wait_s=wait_s, pace=pace, say=say, on_lost=partial(interrupt, lost))
@@ -161,8 +163,9 @@ def acquire(
 ) -> Lease:
     """Waits until nobody holds the lease, then creates its next term and returns it.
 
-    A term ends when it is released, or when its holder has ended or stored no heartbeat for `expires_s`.
-    Raises BusyError if another driver still holds the lease after `wait_s`. `say` gets lines for the user.
+    A term ends when it is released, or when its holder has ended or stored no heartbeat for `expires_s`. To
+    find that out, this watches the holder for up to `expires_s`, even if `wait_s` is 0. Raises BusyError if
+    another driver is alive and still holds the lease after `wait_s`. `say` gets lines for the user.
     """
     until_s = time.monotonic() + wait_s
     told: int | None = None

@@ -57,8 +57,9 @@ _DRSFT_ERROR = re.compile(r"drsft\.errors\.(\w+): (.+)")
 
 
 def actor_resources(resources: Resources) -> dict[str, Any]:
-    """Returns the arguments of Ray Data's `map_batches` that reserve CPUs, GPUs and the group of nodes for
-    one actor with an engine or a scoring model.
+    """Returns the arguments of Ray Data's `map_batches` for an actor with an engine or a scoring model.
+
+    They reserve its CPUs and GPUs and, with `rewrite_group`, place it on nodes of that group only.
     """
     share = resources.engine_share
     gpus = {"num_gpus": share.gpus} if share.gpus else {}

@@ -1,8 +1,8 @@
 """Divides the shards of several models among engines. It does not use Ray.
 
-An engine has one model loaded. It works on that model's shards while any are waiting, then on a model that no
-engine has loaded. If there is none, it helps with the model that has most shards for each of its engines,
-unless so few are left that they are not worth loading the model (`most_engines`).
+An engine has one model loaded. It keeps that model while shards of it are waiting. Then it loads a model that
+no engine has. If there is none, it joins the model with the most waiting shards per engine (counting itself),
+but only if enough shards are left to be worth a load (benchmark_shards.most_engines).
 """
 
 from collections import Counter

@@ -114,7 +114,7 @@ class ProgressBoard:
         return queue.draw(slot, finished=finished)
 
     def set_models(self, stage: str, models: ModelQueues) -> None:
-        """Gives a stage that has begun its work: shards to be done with each of several models."""
+        """Sets the work of a stage that has already begun: for each model, a queue of shards to be done."""
         self._models[stage] = models
 
     def next_model(self, stage: str, engine: int, *, actor_id: str, node_id: str) -> str | None:
@@ -227,7 +227,9 @@ class ProgressBoard:
         self._set("stage_running", float(is_running), stage=stage)
 
     def count(self, counts: Sequence[Count]) -> None:
-        """Increases Prometheus counters, each with its labels; does nothing without `run`."""
+        """Increases Prometheus counters, each with its labels. Does nothing if the board was made without a
+        run's name.
+        """
         if self._metrics is None:
             return
         for name, amount, labels in counts:

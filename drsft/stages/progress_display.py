@@ -26,9 +26,11 @@ OnLines = Callable[[Sequence[str]], None]  # gets a line for each stage, a few t
 
 @contextmanager
 def progress_shown(board: Any, console: Console, *, on_lines: OnLines = lambda lines: None) -> Iterator[None]:
-    """Shows the board's progress while the block runs: live on a terminal, a line for each change elsewhere.
+    """Shows the board's progress while the block runs.
 
-    `on_lines` is called about twice a second with one line for each stage.
+    On a terminal the display is live. Elsewhere a stage gets a line when its work changes, when it has
+    advanced by a tenth, and at least every minute. `on_lines` is called about twice a second with a list of
+    one line for each stage.
     """
     if console.is_terminal:
         with (

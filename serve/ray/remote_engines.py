@@ -94,9 +94,9 @@ class RemotePolicy:
         raise StageError("an engine replica ended a stream of tokens without sending the completions")
 
     async def num_pending(self) -> int:
-        """Returns the number of requests in one of the engines.
+        """Asks one engine, which Ray Serve chooses, for its number of unfinished requests.
 
-        Raises EngineUnavailable if no engine responds.
+        Raises EngineUnavailable if that engine does not respond in time or cannot be reached.
         """
         try:
             async with asyncio.timeout(ANSWER_S):

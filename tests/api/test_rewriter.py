@@ -71,7 +71,7 @@ def test_it_works_where_an_event_loop_runs_as_in_a_notebook() -> None:
     [
         (
             {"problem": "What?", "answer": "7"},
-            r"^problems\[1\]: no demonstration: .*set columns.demonstration",
+            r"^problems\[1\] cannot be used: no demonstration: .*set columns.demonstration",
         ),
         (
             {**ROWS[0], "problem": "so many " * 600},

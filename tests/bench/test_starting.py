@@ -52,5 +52,5 @@ def test_sizes_are_compared_with_the_first_and_builds_with_each_other() -> None:
     console = Console(record=True, width=100)
     print_bench(starts, console)
     told = console.export_text()
-    assert "1,000 rows take 1.25 (1.00 to 1.50) times as long as 10" in told
-    assert "10 rows take 0.38 (0.25 to 0.50) of the other build's time" in told
+    assert "1,000 rows took 1.25 (1.00 to 1.50) times as long as 10; median (least to most)" in told
+    assert "10 rows took 0.38 (0.25 to 0.50) times the other build's time; median (least to most)" in told

@@ -132,7 +132,7 @@ def test_it_is_verified_like_any_sample(text: str, finish_reason: str, outcome: 
 
 
 def test_a_recipe_without_what_its_method_needs_is_refused() -> None:
-    with pytest.raises(ValueError, match="hinted setup"):
+    with pytest.raises(ValueError, match=r"needs Recipe\.hinted; give a decoder"):
         rewritten("wrong", "wrong", recipe(method="hinted"))
 
 

@@ -1,7 +1,10 @@
-"""Measures both engines of Hinted Decoding, compared with decoding one problem at a time.
+"""Measures the speed of both engines of Hinted Decoding (torch and vLLM), relative to a loop that decodes one
+problem at a time.
 
-In each round all three, one after the other, decode the problems that drsft ships, greedily. The bench also
-checks that they give the same tokens, and counts the errors of an engine that has too little memory.
+All three decode drsft's own problems greedily, one after the other in each round; the loop decodes only the
+first few. The bench also counts the problems for which their tokens are equal. Under settings that strain the
+vLLM engine (a small cache, few tokens a step) it counts the results that differ from the torch engine's and
+the pairs that were decoded again.
 """
 
 import asyncio
@@ -75,10 +78,11 @@ def bench_hinted(
     num_alone: int = 50,
     num_stressed: int = 40,
 ) -> HintedBench:
-    """Measures how fast both engines decode `num_problems` problems in each round, and whether they agree.
+    """Measures how fast the torch and the vLLM engine of Hinted Decoding decode `num_problems` problems in
+    each round, and for how many problems their tokens are equal.
 
-    The baseline decodes the first `num_alone` of the problems one by one in each round. `num_stressed`
-    problems are decoded under each setting of STRESS.
+    In each round, a loop decodes the first `num_alone` problems one by one, for comparison. The vLLM engine
+    decodes the first `num_stressed` problems under each setting of STRESS.
     """
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as folder:
         target = _target(bench_model(model, Path(folder)), 2 * num_problems)

@@ -1,11 +1,13 @@
-"""Compares the cascade with two other ways to do the same work, from an empty process to the last record.
+"""Compares the cascade with two other ways to do the same work. The time runs from the start of a new process
+to the last record.
 
 - `ray.data.llm` twice: every problem is sampled n times, then a second processor guides the failures.
 - the same engine with a barrier: one engine for both passes; the second begins when the first has ended.
 
-All three draw at most four samples a phase with the same engine, prompts and seeds, and get the same verdicts
-(drsft/bench/rewriting/acceptance.py), which cost the two others no time. drsft alone draws the samples of a
-problem in waves of `wave_size`, and draws no further ones once a sample is accepted.
+All three use the same engine, prompts and seeds, and draw at most four samples per phase and problem. The
+verdicts are fixed in advance (drsft/bench/rewriting/acceptance.py) and equal for all three. drsft runs its
+verifier to get them; the two others look them up, which takes no time. Only drsft draws samples in waves of
+`wave_size`, and it stops at the first accepted sample.
 
 The model is one of drsft/bench/models.py: verdicts do not depend on what it writes.
 """

@@ -75,7 +75,10 @@ def bench_grounding(config: RunConfig, *, num_rounds: int = 5) -> Iterator[Groun
     """
     settings = config.rewrite.grounding
     if settings is None:
-        raise ConfigError("rewrite.grounding is null, so there is no check to measure; remove this setting")
+        raise ConfigError(
+            "rewrite.grounding is null, so there is no check to measure; remove this setting, or set "
+            "rewrite.grounding={} if a preset sets it to null"
+        )
     problems = list(read_problems(config.problems, Intake()))
     prompter = target_prompter(config.target)
     recipe = Recipe(

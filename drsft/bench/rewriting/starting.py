@@ -131,11 +131,13 @@ def print_bench(starts: Sequence[Start], console: Console | None = None) -> None
     console.print(table)
     for size in sizes[1:]:
         ratios = _ratios(_seconds(starts, "this", size), _seconds(starts, "this", sizes[0]))
-        console.print(f"{size:,} rows take {ratios} times as long as {sizes[0]:,}", highlight=False)
+        told = f"{size:,} rows took {ratios} times as long as {sizes[0]:,}; median (least to most)"
+        console.print(told, highlight=False)
     for size in sizes:
         if others := _seconds(starts, "other", size):
             ratios = _ratios(_seconds(starts, "this", size), others)
-            console.print(f"{size:,} rows take {ratios} of the other build's time", highlight=False)
+            told = f"{size:,} rows took {ratios} times the other build's time; median (least to most)"
+            console.print(told, highlight=False)
 
 
 def _seconds(starts: Sequence[Start], build: str, size: int) -> list[float]:

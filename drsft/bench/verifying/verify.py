@@ -1,12 +1,13 @@
 """`drsft bench verify`: our verdicts and math-verify's on the same labelled cases, in the same run.
 
 Cases are JSON lines (gzip allowed) of {"reference", "prediction", "expected", "kind"?, "question"?,
-"dubious"?, "dubious_stage"?}. The kind is "math" unless a row names another; the options of a choice stand in
-its question. math-verify has no kinds of problems and gets every row as mathematics. If there are several
-files, the results of each are shown, too. A verdict agrees with its case if it is CORRECT where acceptance is
-expected, or is not where refusal is expected. Times are medians of rounds, in each of which one tool runs
-after the other. Both have the same number of workers, which are warm, and new in every round, so that nothing
-is cached.
+"dubious"?, "dubious_stage"?}. A row with "dubious" has a label that is open to dispute; the bench also shows
+the agreement without such rows. "dubious_stage" tells whether that was found before the run. The kind is
+"math" unless a row names another; the options of a choice stand in its question. math-verify has no kinds of
+problems and gets every row as mathematics. If there are several files, the results of each are shown, too. A
+verdict agrees with its case if it is CORRECT where acceptance is expected, or is not where refusal is
+expected. Times are medians of rounds, in each of which one tool runs after the other. Both have the same
+number of workers, which are warm, and new in every round, so that nothing is cached.
 """
 
 import gzip
@@ -46,7 +47,9 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyBench:
-    """Cases per second of each side, and the agreement of each on each set of cases."""
+    """The speed of drsft (`ours`) and of math-verify (`peer`), in cases per second, and for each file of
+    cases how often each of them agrees with the labels.
+    """
 
     num_workers: int
     ours_per_s: float

@@ -79,7 +79,7 @@ class Pair:
 
     @property
     def num_reserved_tokens(self) -> int:
-        """The most tokens of KV cache that both rows can need together."""
+        """The most tokens of KV cache that the hinted and the plain sequence can need together."""
         contexts = self.contexts
         return len(contexts.hinted_ids) + len(contexts.plain_ids) + 2 * self.continuation.max_tokens
 

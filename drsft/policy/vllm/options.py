@@ -114,10 +114,11 @@ def check_names(options: Mapping[str, JsonValue]) -> None:
 
 
 def check_options(target: Target, *, is_own_machine: bool) -> None:
-    """Raises ConfigError, a line with the key, for options that drsft or vLLM rejects.
+    """Raises ConfigError if drsft or vLLM rejects an option of the engine; the message is one line and names
+    its key.
 
-    vLLM's check runs if vLLM can be imported. Only on the machine that will run the engine does it also check
-    whether model and hardware support the options.
+    vLLM's check runs only if vLLM can be imported. Whether the model and the hardware support the options is
+    checked only with `is_own_machine`, on the machine that will run the engine.
     """
     options = target.engine.options
     check_names(options)

@@ -1,4 +1,7 @@
-"""Draws a histogram of the grounding check's scores; in each column, accepted solutions are at the bottom."""
+"""Draws a histogram of the guided solutions' scores: the log-prob of the answer without the guide.
+
+In each column, accepted solutions are at the bottom and the others above them.
+"""
 
 from drsft.report.charts.axes import Scale, draw_x_axis, ticks_within
 from drsft.report.charts.drawing import NARROW, Drawing

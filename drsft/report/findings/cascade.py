@@ -70,8 +70,9 @@ def grounding_finding(grounding: GroundingShown) -> Finding:
 
 
 def context_pairs_finding(cascade: Cascade) -> Finding | None:
-    """Says how many pairs of contexts (a problem's hinted and plain prompt) were decoded, how often one was
-    decoded again, and how many were decoded separately; None without Hinted Decoding.
+    """Says for Hinted Decoding how many pairs of contexts (a problem's hinted and plain prompt) were decoded,
+    how often a pair got out of step and was decoded again, and how many pairs were in the end decoded one
+    context after the other. Returns None if Hinted Decoding was not used.
     """
     if not cascade.num_pairs:
         return None

@@ -11,7 +11,11 @@ __all__ = ["cost_finding"]
 
 
 def cost_finding(costs: Sequence[StageCost], prices: Prices, cascade: Cascade | None) -> Finding | None:
-    """Says which stage cost most, and what a kept row cost; None if nothing is known."""
+    """Says which stage took the largest share of the workers' time, and how many sampled tokens, and how much
+    money, each kept row took in rewriting.
+
+    Returns None if no stage's working time is known. Money is left out if no price is set.
+    """
     known = [(cost.worker_s, cost) for cost in costs if cost.worker_s]
     if not known:
         return None

@@ -92,8 +92,8 @@ class LiveReport:
 def served(report: LiveReport, *, port: int) -> Iterator[str]:
     """Serves the live report while the block runs and yields its URL; port 0 takes any free port.
 
-    After the block an open page polls once more and shows the finished run. Raises ConfigError if the port
-    cannot be used.
+    If a page is open when the block ends, the server waits up to POLL_S seconds until it shows the finished
+    run. Raises ConfigError if the port cannot be used.
     """
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Handler, report))

@@ -14,7 +14,9 @@ BAR_CHARS = 40
 
 
 def grounding_view(shown: GroundingShown | None) -> RenderableType:
-    """Renders a histogram of the scores, then the least and the most likely answers."""
+    """Renders the guided solutions' scores: counts, a histogram of the answer's log-prob without the guide,
+    and examples with the lowest and the highest log-prob; a note if no solution was scored.
+    """
     if shown is None:
         return Text("no guided solution was scored: rewrite.grounding is null, or none was right", "dim")
     reasons = [f"{count:,} rejected: {visible(reason)}" for reason, count in shown.num_by_rejection]

@@ -26,8 +26,10 @@ OUTCOME_STYLES = {
 
 
 def visible(text: str) -> str:
-    """Returns the stripped text with control characters as visible symbols, so that printing it cannot move
-    the cursor or set the terminal's title.
+    """Returns the text, stripped, in a form that is safe to print on a terminal.
+
+    Control and format characters become visible symbols, so that they cannot move the cursor or set the
+    title. Newlines and tabs stay.
     """
     return "".join(
         _picture(char) if unicodedata.category(char) in ("Cc", "Cf") else char for char in text.strip()

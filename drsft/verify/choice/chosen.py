@@ -1,10 +1,11 @@
 """Finds the letters that a text chooses, in this order of trust:
 
-1. a formal statement (box, tag, field, mark) that names letters. If letters are announced, too, a box counts
-   only with letters alone behind the last announcement, and a mark only if no options are discussed;
+1. a formal statement (box, tag, field, mark) that names letters. If the text also announces letters, a box
+   counts only if it holds letters alone and no announcement follows it. A mark ("A: …") counts only if the
+   text does not discuss the options;
 2. the last announcement ("the answer is (C)", 故选C), or "C is correct" where none is announced;
 3. options discussed one by one, of which one is called right;
-4. letters alone, a text that opens with its letter, a small letter at the end;
+4. letters alone, a text that opens with its letter, a lower-case letter at the end;
 5. the option whose text or value is the answer, or the only one that the last sentence names;
 6. the letter with which the last sentence concludes ("which leaves C").
 

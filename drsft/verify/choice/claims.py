@@ -101,11 +101,13 @@ class _Claim:
 
 
 def announced_letters(text: str, offered: Letters, *, asks_for_wrong: bool) -> Letters | None:
-    """Returns the letters that a text last announces as its answer and does not retract.
+    """Returns the letters that a text announces as its answer; None if it announces none.
 
-    Announcements are "the answer is (C)", its Chinese form (故选C) and "C is correct". If a text has one of
-    the first two, a "C is correct" counts only when the announcement is retracted later; otherwise it
-    discusses one option. `asks_for_wrong` says that the question asks for a wrong option.
+    Announcements are "the answer is (C)" and its Chinese form (故选C), and the last one counts. "C is
+    correct" is a weaker claim, since it may discuss one option only. It counts if the text has no
+    announcement, or if a word such as "wait" follows the last one. Then the last claim of either kind
+    counts, even if that is the announcement itself. `asks_for_wrong` says that the question asks for a wrong
+    option. A claim counts only if all its letters are among `offered`, unless `offered` is empty.
     """
     announced, right = (
         [claim for claim in claims if not offered or claim.letters <= offered | {OR}]

@@ -12,10 +12,10 @@ __all__ = ["same_arithmetic", "values_of"]
 
 
 def same_arithmetic(left: Side, right: Side) -> bool | None:
-    """Returns whether two sides are equal in any sensible meaning; None if they are not arithmetic.
+    """Returns whether two sides of a written equation are equal in any sensible reading.
 
-    "each of the 3 boxes - 5 x 2 = 10" is about 5 x 2, and "5 x 4 = 20 + 3 = 23" is a running sum, as in
-    school.
+    Returns None if they are not arithmetic. Readings allow for text before the sum ("each of the 3 boxes -
+    5 x 2 = 10" compares 5 x 2 with 10), running sums ("5 x 4 = 20 + 3 = 23"), rounding and unit conversion.
     """
     if not left.operators and "/" not in left.operands[0]:
         return None  # "12 eggs = 1 dozen" is no arithmetic
