@@ -40,7 +40,7 @@ def objective_trainer(
     guards: Mapping[str, Any] | Guards | None = None,
     start_model: Any = None,
 ) -> type[T]:
-    """Returns a subclass of `trainer` that minimises `objective` and never holds tokens × vocabulary.
+    """Returns a subclass of `trainer` that minimises `objective` and never holds all tokens' logits at once.
 
     `trainer` is `trl.SFTTrainer`, `transformers.Trainer` or a class derived from them. `objective` is a kind
     of docs/objectives.md, or its keys, as in `{"kind": "eaft", "top_k": 10}`; `guards` are an arm's.
@@ -48,8 +48,8 @@ def objective_trainer(
     with it. The trainer also logs docs/metrics.md's `ce`, `mean_p`, `entropy`, `phi`, `effective_sample_size`
     and others, in nats, over the loss tokens since the last log. It runs in one process or under DDP. Raises
     ConfigError for an objective that needs more than a batch, and when the trainer is made for FSDP,
-    DeepSpeed or `nn.DataParallel`; ModelError for a model whose logits are more than hidden states times the
-    head.
+    DeepSpeed or `nn.DataParallel`; ModelError for a model whose logits cannot be computed from its
+    hidden states and its head.
 
     >>> trainer = drsft.objective_trainer(SFTTrainer, "dft")(
     ...     model=model_folder, args=arguments, train_dataset=dataset

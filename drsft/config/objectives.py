@@ -203,7 +203,7 @@ class Psft(WithNeeds):
 
 
 class ChordPhi(WithNeeds):
-    """CHORD's token weight (arXiv 2508.11408): p (1 − p)."""
+    """CHORD's token weight (arXiv 2508.11408): p (1 − p), with p the token's probability."""
 
     kind: Literal["chord_phi"] = "chord_phi"
 
@@ -229,7 +229,9 @@ class Luffy(WithNeeds):
 
 
 class Srft(WithNeeds):
-    """SRFT's term for demonstrations (arXiv 2506.19767): weight scale · exp(entropy_power · H)."""
+    """SRFT's term for demonstrations (arXiv 2506.19767): weight scale · exp(entropy_power · H), with H the
+    entropy of the model's next-token distribution.
+    """
 
     kind: Literal["srft"] = "srft"
     scale: float = Field(0.5, gt=0)

@@ -183,7 +183,7 @@ class Rewrite(Frozen):
 
     @property
     def is_hinted(self) -> bool:
-        """Whether Hinted Decoding is used, either as the method or beside it."""
+        """Whether Hinted Decoding is used, as the method or in addition to it (`hinted_beside`)."""
         return self.method != "guided" or self.hinted_beside
 
     @model_validator(mode="before")

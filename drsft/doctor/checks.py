@@ -1,4 +1,4 @@
-"""The result of one check, and how to fix what it found."""
+"""Defines the result of one check of `drsft doctor`, with the way to fix a problem that it found."""
 
 from dataclasses import dataclass
 from typing import Literal

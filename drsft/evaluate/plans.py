@@ -43,7 +43,7 @@ def plan_benchmarks(run: Run, prompter: Prompter) -> dict[str, Plan]:
 
 
 def read_plans(run: Run) -> dict[str, Plan]:
-    """Returns the plans that `plan_benchmarks` wrote. Raises StorageError if one benchmark has none."""
+    """Returns the plans that `plan_benchmarks` wrote. Raises StorageError if a benchmark has no plan."""
     plans = {one.name: run.benchmark_plan(one) for one in run.config.evaluate.benchmarks}
     unplanned = [name for name, plan in plans.items() if plan is None]
     if unplanned:

@@ -50,7 +50,7 @@ class BenchmarkSamples:
         )
 
     def only(self, problem_ids: Sequence[str]) -> "BenchmarkSamples":
-        """Returns the samples of these problems alone."""
+        """Returns the samples of the problems in `problem_ids` only."""
         place = {one: index for index, one in enumerate(self.problem_ids)}
         kept = [place[one] for one in problem_ids]
         return BenchmarkSamples(

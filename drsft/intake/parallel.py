@@ -36,8 +36,9 @@ def check_in_order(
 ) -> Iterator[CheckedRows]:
     """Checks the rows, and yields the results in the order of the rows, those of several rows at a time.
 
-    An error raised by reading `rows` is raised after the results of the rows before it. With 0 workers, all
-    is done in this process; None chooses their number.
+    An error raised by reading `rows` is raised after the results of the rows before it. With
+    `num_workers` 0, all is done in this process; None: one worker for each processor but one, up to
+    MAX_WORKERS.
     """
     if num_workers is None:
         num_workers = min(len(os.sched_getaffinity(0)) - 1, MAX_WORKERS)

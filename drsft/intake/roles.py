@@ -138,7 +138,7 @@ def candidates_for(role: Role, profiles: Iterable[FieldProfile]) -> list[Candida
 
 
 def clear_choice(candidates: Sequence[Candidate]) -> Candidate | None:
-    """Returns the first candidate if its score is clearly the best; None if none leads or there is none."""
+    """Returns the first candidate if its score is clearly the best; else None, as for no candidates."""
     if not candidates or (len(candidates) > 1 and candidates[0].score - candidates[1].score < CLEAR_LEAD):
         return None
     return candidates[0]

@@ -1,4 +1,5 @@
-"""The loss of every objective, fused with the head: neither forward nor backward holds tokens × vocabulary.
+"""Computes the loss of every objective, fused with the head: neither forward nor backward holds the logits of
+all tokens at once.
 
 Axes: N loss tokens of one micro-batch, C tokens of a chunk, D hidden size, V vocabulary.
 

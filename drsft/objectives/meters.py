@@ -54,12 +54,12 @@ def token_sums(
 def metrics_of(sums: Tensor) -> dict[str, float]:
     """Returns means per loss token from the step's `token_sums`.
 
-    `loss` is what was minimised, over the sum of the tokens' shares; all else counts each token once. For DFT
-    `loss` is non-monotone in p and at most 1/e, so compare arms by `ce`. `effective_sample_size` is (Σw)² /
-    (N Σw²): the share of tokens that the weights leave in effect, 1 for SFT. `low_p_gradient_share` is the
-    share of the gradient, by its L1 norm at the logits, from tokens with p < 0.1; `clip_share` that of tokens
-    whose weight a limit decided; `end_of_turn_p` the mean p of the completions' last tokens. Where thoughts
-    are learnt, `thought_ce` and `answer_ce` are each part's `ce`.
+    `loss` is what was minimised, over the sum of the tokens' shares; all other means count each token once.
+    For DFT `loss` is non-monotone in p and at most 1/e, so compare arms by `ce`. `effective_sample_size` is
+    (Σw)² / (N Σw²): the share of tokens that the weights leave in effect, 1 for SFT. `low_p_gradient_share`
+    is the share of the gradient, by its L1 norm at the logits, from tokens with p < 0.1; `clip_share` that of
+    tokens whose weight a limit decided; `end_of_turn_p` the mean p of the completions' last tokens. Where
+    thoughts are learnt, `thought_ce` and `answer_ce` are each part's `ce`.
     """
     (
         tokens,

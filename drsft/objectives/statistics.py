@@ -1,4 +1,5 @@
-"""Computes per-token numbers from hidden states and the head, without ever holding tokens × vocabulary.
+"""Computes per-token numbers from hidden states and the head, without ever holding all tokens' logits at
+once.
 
 Axes: T tokens of documents end to end, N loss tokens, C tokens of a chunk, D hidden size, V vocabulary.
 

@@ -152,7 +152,8 @@ def limited(logp_N: Tensor, weight_N: Tensor, *, low: float, high: float) -> Tok
 
 
 def idft(objective: objectives.Idft, statistics: TokenStatistics, *, progress: float) -> TokenTerms:
-    """Returns IDFT's terms: weight p^γ with γ = 1 + λ (clip(exp(−φ/β)) − 1).
+    """Returns loss, weight and clip mark of each token for IDFT: the weight is p^γ with γ = 1 + λ
+    (clip(exp(−φ/β)) − 1).
 
     The weight approaches SFT's where the token is likelier than a typical one, and p² where it is much less
     likely. Below `min_p` the loss is constant. λ is 0 during the warm-up, then grows to 1; with the published
@@ -182,7 +183,7 @@ def clipped_ratio(ratio_N: Tensor, *, low: float, high: float) -> TokenTerms:
 
 
 def with_kl(terms: TokenTerms, kl_N: Tensor | None, kl_weight: float) -> TokenTerms:
-    """Returns the terms with the KL term added to the loss.
+    """Returns `terms` with `kl_weight` · `kl_N` added to the loss.
 
     The weight is unchanged, as KL's gradient does not go through the label's log p.
     """
@@ -192,7 +193,7 @@ def with_kl(terms: TokenTerms, kl_N: Tensor | None, kl_weight: float) -> TokenTe
 def guarded_terms(
     terms: TokenTerms, logp_N: Tensor, guards: Guards, is_exempt_N: Tensor | None
 ) -> TokenTerms:
-    """Returns the terms with weights of at least `guards.min_weight`, and of exactly 1 for exempt tokens.
+    """Returns `terms` with weights of at least `guards.min_weight`, and of exactly 1 for exempt tokens.
 
     Each changed weight counts as clipped, and changes the loss by the difference times −log p.
     """
@@ -204,7 +205,7 @@ def guarded_terms(
 
 
 def shared_terms(terms: TokenTerms, share_N: Tensor | None) -> TokenTerms:
-    """Returns the terms with each token's loss and weight multiplied by `share_N`, unless that is None."""
+    """Returns `terms` with each token's loss and weight multiplied by `share_N`, unless that is None."""
     if share_N is None:
         return terms
     return terms._replace(loss_N=terms.loss_N * share_N, weight_N=terms.weight_N * share_N)

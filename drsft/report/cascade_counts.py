@@ -10,7 +10,9 @@ __all__ = ["Cascade", "CascadePhase"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CascadePhase:
-    """What one phase of the cascade sampled and solved in the whole run, and what it cost."""
+    """The counts of one phase of the cascade over the whole run: problems, samples, tokens, time and
+    verdicts.
+    """
 
     phase: Phase
     num_problems: int  # that reached this phase
@@ -53,8 +55,8 @@ class Cascade:
 
     @property
     def solving_phases(self) -> tuple[CascadePhase, ...]:
-        """The phases that can solve a problem; the analysis, which only begins Hinted Decoding, is counted
-        together with it.
+        """The phases that can solve a problem. The analysis phase, which only prepares Hinted Decoding, is
+        left out; its tokens are counted with those of Hinted Decoding.
         """
         phases = {one.phase: one for one in self.phases}
         analysis = phases.get(Phase.ANALYSIS)

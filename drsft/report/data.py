@@ -222,7 +222,7 @@ class RoundShown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageDone:
-    """The progress of a stage, in its own units of work."""
+    """The progress of a stage: how many of its units of work, such as shards, are done."""
 
     name: str
     unit: str  # "shard", "training"

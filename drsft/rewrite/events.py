@@ -21,7 +21,7 @@ class CascadeEvents(Protocol):
 
     @property
     def wants_tokens(self) -> bool:
-        """Whether to call `tokens_sampled`; without it, engines need not send tokens one by one."""
+        """Whether to call `tokens_sampled`. If not, engines need not send tokens one by one."""
         ...
 
     def phase_begun(self, phase: Phase) -> None:

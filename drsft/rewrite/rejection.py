@@ -19,9 +19,10 @@ _BOX = re.compile(r"\\boxed\s*\{")
 def rejection_of(
     completion: Completion, settings: Rejections, *, question: str, sees_guide: bool
 ) -> Rejection | None:
-    """Returns the first reason to reject a sample by its text alone, or None.
+    """Returns the first reason to reject a sample by its text alone; None if there is none.
 
-    `sees_guide` is true if its prompt showed a solution. Loops count both in the thought and in the answer.
+    `sees_guide` is true if the sample's prompt showed a solution. A repeated run of tokens (a loop) counts in
+    the thought and in the answer.
     """
     text, token_ids, thought = completion.text, completion.token_ids, completion.thought
     if not text.strip():

@@ -160,7 +160,7 @@ class GapFolder:
 
     @property
     def texts(self) -> str:
-        """The shard folder of the scored texts, if they are not those of the run's records."""
+        """The shard folder of the scored texts; used only for texts that are not from the run's records."""
         return f"{self.prefix}/texts"
 
     def scores(self, columns: Sequence[str]) -> str:
@@ -180,7 +180,9 @@ class PackedRowsFolder:
 
     @property
     def commit(self) -> str:
-        """The key of the counts, which are written last."""
+        """The key of the file with the counts. It is written last, so packed rows without it are
+        incomplete.
+        """
         return f"{self.prefix}.json"
 
     @property
@@ -224,7 +226,7 @@ class Checkpoints:
 class TrainingFolder:
     """The keys of one training: one arm, trained with one seed.
 
-    TRAINING, whose `prefix` is empty, has them relative to the training's own folder.
+    The constant TRAINING has an empty `prefix`: its keys are relative to the training's own folder.
     """
 
     prefix: str
@@ -239,7 +241,7 @@ class TrainingFolder:
 
     @property
     def done(self) -> str:
-        """The training's commit, which is written last: the training is finished if it exists."""
+        """The key of the file that marks the training as finished; it is written last."""
         return self._key("done.json")
 
     @property

@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseTiming:
-    """The seconds between two heartbeats of a lease, and those without one after which the lease expires.
+    """The holder stores a heartbeat every `beat_s` seconds; after `expires_s` without one the lease expires.
 
     `expires_s` is several heartbeats long, so that a slow store does not end a lease.
     """

@@ -84,7 +84,7 @@ class Round:
     def target_training(self) -> layout.TrainingFolder:
         """The folder of the previous round's training whose model is this round's target.
 
-        The first round has none, and may not ask.
+        Not for the first round, whose target is the run's own (AssertionError).
         """
         assert self.before is not None
         config = self.before.run.config

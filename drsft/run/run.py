@@ -216,8 +216,8 @@ def open_run(config: RunConfig) -> Run:
 def find_run(where: str, overrides: Sequence[str] = ()) -> Run:
     """Returns the run at a folder or s3:// URL, or the run that a YAML configuration describes.
 
-    `overrides` change the configuration. Raises InputError if they come without one, or if the run was never
-    started.
+    `overrides` change the configuration. Raises InputError if there are overrides but no configuration, or if
+    the run was never started.
     """
     if where.endswith((".yaml", ".yml")):
         return open_run(load_config(Path(where), overrides))

@@ -1,5 +1,5 @@
-"""Implements the commit protocol: a shard is done when its commit object exists, which is created exactly
-once.
+"""Implements the commit protocol: a shard is done when its commit object exists. That object is created
+exactly once.
 
 The data object is written first; its name contains the hash of its content. The small commit object, which
 names it, is created last by one exclusive put. A retried task, or a second driver, may do the same shard

@@ -24,11 +24,13 @@ class RowTexts:
         self.rows = rows[:CHECKED]
 
     def of(self, column: str) -> list[str]:
-        """Returns the column's text in each row; "" for a row without one."""
+        """Returns the column's text in each row; "" for a row that has no text there."""
         return [text_of(fields, column) or "" for fields in self.rows]
 
     def values(self, column: str) -> list[Any]:
-        """Returns the column's value in each row (None without one); the text of a list is parsed."""
+        """Returns the column's value in each row; None for a row without a value. A text that spells a list
+        is parsed.
+        """
         return [unpacked(value_at(fields, column)) for fields in self.rows]
 
     def conversations(self, column: str) -> list[Conversation | UnusableConversation]:

@@ -39,7 +39,7 @@ class StageMemory:
 def memory_of(config: RunConfig, shape: ModelShape) -> tuple[StageMemory, ...]:
     """Returns the peak memory of the stages rewriting, gap and training, in this order.
 
-    Evaluation needs what rewriting needs for the engine alone.
+    Evaluation has no entry: it needs less than rewriting, only the memory of the engine.
     """
     target, resources = config.target, config.resources
     size = shape.size(target.dtype)

@@ -95,7 +95,9 @@ class ProgressBoard:
         self._get(stage).grow(num_problems, num_done)
 
     def close_shards(self, stage: str, *, drop: bool = False) -> None:
-        """Marks that the stage gets no more shards. With `drop`, shards that are not started are dropped."""
+        """Records that no more shards are added to the stage. `drop` drops the shards that are not
+        started.
+        """
         self._queues[stage].close(drop=drop)
         self._get(stage).is_growing = False
 
@@ -105,8 +107,8 @@ class ProgressBoard:
         A slot stands for one of the shards that an actor has in flight.
 
         The reason is NoShard.MORE while the run drains, and for an actor that was started again on another
-        node, because this one was lost. With `set_models`, shards are those of the model that the slot's
-        engine has.
+        node, because this one was lost. After `set_models`, the shards are those of the model that the slot's
+        engine has loaded.
         """
         if self._gets_no_work(stage, actor_id, node_id):
             return NoShard.MORE

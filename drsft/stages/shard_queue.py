@@ -33,7 +33,7 @@ class ShardQueue:
         self._waiting.extend(shards)
 
     def close(self, *, drop: bool = False) -> None:
-        """Marks that no shards will be added. With `drop`, shards that no slot has drawn are dropped."""
+        """Records that no more shards are added. `drop` drops the shards that no slot has drawn."""
         self.is_closed = True
         if drop:
             self._waiting.clear()

@@ -131,7 +131,8 @@ class Checkpointer:
 
 
 def load_latest(store: Store, model: nn.Module, optimiser: torch.optim.Optimizer, *, world: World) -> int:
-    """Loads the newest committed checkpoint and returns its step; changes nothing and returns 0 without one.
+    """Loads the newest committed checkpoint and returns its step. If there is none, returns 0 and changes
+    nothing.
 
     The number of processes may differ from that of the process group that wrote it.
     """

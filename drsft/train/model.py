@@ -225,11 +225,12 @@ def reshard(model: nn.Module) -> None:
 
 
 def sync_gradients_now(model: nn.Module, is_last_micro_batch: bool) -> None:
-    """Sets what the next backward sums over the processes.
+    """Sets which gradients the next backward sums over the processes; does nothing without FSDP.
 
-    A model of one unit sums its gradients once per step. Others sum them over the processes that share a copy
-    of the state each time, since gradients of a large model that are not yet summed are whole on every
-    device; over several copies they sum their shards once per step.
+    A model that FSDP shards as one unit sums its gradients only in the last micro-batch of a step. A model of
+    several units sums them in every micro-batch over the processes that hold one copy of the state together,
+    since until then each device holds the gradients of the whole model. Sums over several copies follow in
+    the last micro-batch.
     """
     if not isinstance(model, FSDPModule):
         return

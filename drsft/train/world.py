@@ -48,7 +48,10 @@ class World:
 
     @property
     def mesh(self) -> DeviceMesh:
-        """Where FSDP puts the state: sharded over the last axis, copied over the first if there are two."""
+        """The device mesh for FSDP, which shards the training's state over the last axis.
+
+        If there are two axes, each index of the first one has a copy of the whole state.
+        """
         return self.copies if self.copies is not None else init_device_mesh(self.device.type, (self.size,))
 
     @property
@@ -56,9 +59,9 @@ class World:
         return 1 if self.copies is None else self.copies.size(0)
 
     def ensure_process_group(self) -> None:
-        """Starts a process group of this process alone if there is no group.
+        """Starts a process group with this process as its only member if there is no group yet.
 
-        FSDP needs one even for mixed precision alone.
+        FSDP needs a group, also if it is used for mixed precision only and shards nothing.
         """
         if not dist.is_initialized():
             backend = "nccl" if self.device.type == "cuda" else "gloo"

@@ -57,9 +57,10 @@ def bench_intake(
     peer: Path | None,
     num_rounds: int,
 ) -> Iterator[IntakeRound]:
-    """Yields the measurements of each round as it ends; `peer` is another checkout, or None for this alone.
+    """Yields the measurements of each round as it ends.
 
-    The two builds alternate in which one goes first. Raises InputError if `data` cannot be read, or if `peer`
+    `peer` is another checkout of drsft that is measured, too; None: only this one is measured. The two
+    alternate in which one goes first. Raises InputError if `data` cannot be read, or if `peer`
     is not a checkout.
     """
     own = Path(drsft.__file__).parent.parent

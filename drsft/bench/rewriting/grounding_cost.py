@@ -49,7 +49,11 @@ class GuidedWork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroundingRound:
-    """Wall-clock and processor seconds of this process, which holds the engine."""
+    """One round's wall-clock seconds (`_s`) and processor seconds (`_cpu_s`) of the guided phase and of its
+    check.
+
+    Processor seconds are those of this process, in which the engine runs.
+    """
 
     work: GuidedWork  # of every round
     guided_s: float

@@ -46,7 +46,10 @@ class ServeBench:
 
     @property
     def overheads_ms(self) -> list[float]:
-        """The overhead of each request that sampled equally many tokens on both sides (nearly all do)."""
+        """The service's extra milliseconds for each single request, relative to vLLM without the service.
+
+        Requests for which the two sampled different numbers of tokens are left out; nearly none do.
+        """
         return [
             1000 * (our_s - bare_s)
             for (our_tokens, our_s), (bare_tokens, bare_s) in zip(self.ours, self.bare, strict=True)
@@ -68,10 +71,11 @@ def bench_serve(
     model: str = EMBEDDED,
     say: Callable[[str], None] = lambda line: None,
 ) -> ServeBench:
-    """Returns measurements of both sides, with one sample a request and equal prompts, seeds and lengths.
+    """Measures the service and vLLM without it, with one sample a request and equal prompts, seeds and
+    lengths.
 
-    `num_single` requests, more than WARM_UP + 1, are answered one at a time. `say` gets
-    a line after each part.
+    `num_single` requests, which must be more than WARM_UP + 1, are answered one at a time; the first WARM_UP
+    only warm up. `say` gets a line after each part.
     """
     with tempfile.TemporaryDirectory(prefix="drsft-bench-") as name:
         folder = Path(name)

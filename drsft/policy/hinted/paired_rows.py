@@ -51,7 +51,7 @@ class PairStatus(Enum):
 
 
 class Purpose(StrEnum):
-    """What a row's request in the engine is for."""
+    """Whether a request for one sequence of a pair is to draw tokens or only to compute logits."""
 
     TOKENS = "tokens"
     LOGITS = "logits"  # only the logits after the prompt are used; the engine's token is discarded

@@ -64,8 +64,10 @@ class CompletionCodec:
         return self._prompt_end + "".join(piece.text for piece in pieces)
 
     def lengths(self, wholes: Sequence[str | None]) -> list[int | None]:
-        """Returns the number of token ids of each completion, given as the text that `whole` returned; None
-        for None.
+        """Returns the number of token ids of each completion; a completion is given as the text that `whole`
+        returned for it.
+
+        The number is None where `whole` returned None.
         """
         return [
             None if whole is None or ids is None else len(self._behind_prompt(whole, ids))

@@ -47,7 +47,7 @@ def split_ids(ids: Sequence[int], marks: ThoughtIds | None, decode: Decode) -> C
     """Splits a completion into thought and answer; the answer is everything after the last marker that closes
     a thought.
 
-    If another thought opens after that marker and is never closed, there is no answer. Without `marks`,
+    If another thought opens after that marker and is never closed, there is no answer. If `marks` is None,
     everything is the answer.
     """
     whole = tuple(ids)

@@ -34,7 +34,9 @@ class TextEncoder:
         return self._encode_each([rendered])[0]
 
     def encode_many(self, rendered: Sequence[str | None]) -> list[list[int] | None]:
-        """Returns the ids of each text as `encode` does, None for None; the Rust tokenizer uses all cores."""
+        """Returns the token ids of each text, as `encode` does, on all cores; None for a text that is
+        None.
+        """
         encoded = iter(self._encode_each([text for text in rendered if text is not None]))
         return [None if text is None else next(encoded) for text in rendered]
 

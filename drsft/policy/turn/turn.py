@@ -20,7 +20,7 @@ class PromptThought(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thought:
-    """How a thought is marked, and the text around one in a completion."""
+    """The markers of a thought, and the text that the template writes around a thought in a completion."""
 
     open: str  # as the template writes it, white space aside
     close: str

@@ -143,8 +143,8 @@ def refused_options(
     """Returns the message about the option that vLLM rejects, checked in this process; None if no option is
     at fault.
 
-    `arguments` are the engine's without the options. An option is at fault if vLLM rejects it alone; if none
-    is, all of them together are.
+    `arguments` are the engine's other arguments, which drsft sets itself. An option is at fault if vLLM
+    rejects it alone; if none is, all of them together are.
     """
     options = target.engine.options
     for name in sorted(options.keys() - _known_names()):

@@ -68,7 +68,7 @@ def render_waiting(name: str) -> str:
 
 
 def render_gap(report: GapReport, *, title: str) -> str:
-    """Returns the gap report alone, as a page of its own."""
+    """Returns an HTML page that contains only the gap report."""
     return render_page("gap_page.html.j2", title=title, gap=report, filtered=())
 
 

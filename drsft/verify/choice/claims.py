@@ -166,7 +166,8 @@ def is_rejected(text: str, position: int) -> bool:
 def right_by_option(text: str, *, asks_for_wrong: bool) -> Letters | None:
     """Returns the letter of the only option that a text calls right when it discusses options one by one.
 
-    With `asks_for_wrong`, it is the only one called wrong. Returns None without such a discussion or letter.
+    With `asks_for_wrong`, returns the letter of the only option that it calls wrong. Returns None if the text
+    does not discuss options one by one, or if no option or several fit.
     """
     labels = list(_OPTION_LABEL.finditer(text))
     if not is_discussion(text):
@@ -187,7 +188,7 @@ def is_discussion(text: str) -> bool:
 
 
 def left_letters(text: str) -> Letters | None:
-    """Returns the last letter that a sentence concludes with ("which leaves C"); None without one."""
+    """Returns the last letter that a sentence concludes with ("which leaves C"); None if there is none."""
     left = [
         match.group(match.lastindex or 0)
         for match in _LEFT.finditer(text)

@@ -58,7 +58,8 @@ def options_of(question: str) -> dict[str, str]:
 
 
 def letters_of(answer: str, offered: dict[str, str]) -> Letters | None:
-    """Returns the letters of the options that a short answer names by letter, text or value; None without.
+    """Returns the letters of the options that a short answer names by letter, text or value; None if it names
+    none.
 
     If `offered` is empty, every letter counts as an option.
     """

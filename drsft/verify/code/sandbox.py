@@ -2,7 +2,7 @@
 limit.
 
 Works as root and as an ordinary user: what confines the program (seccomp, Landlock, limits) needs no rights.
-If the kernel lacks one of the required protections, nothing is run without `allow_weak`.
+If the kernel lacks one of the required protections, nothing is run unless `allow_weak` is set.
 """
 
 import json

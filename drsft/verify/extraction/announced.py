@@ -79,7 +79,7 @@ def announced(text: str, *, is_second_word: bool = False) -> Statement | None:
 
 
 def announced_text(text: str) -> str:
-    """Returns everything after the last announcement, up to the end of its paragraph; "" without one."""
+    """Returns everything after the last announcement, up to the end of its paragraph; "" if there is none."""
     phrases = list(_PHRASE.finditer(text[-TAIL_CHARS:]))
     return text[-TAIL_CHARS:][phrases[-1].end() :].split("\n\n")[0].strip() if phrases else ""
 

@@ -56,7 +56,7 @@ def is_refusal(sentence: str) -> bool:
 
 
 def last_sentence(text: str) -> str:
-    """Returns the last sentence that is not blank; "" without one."""
+    """Returns the last sentence that is not blank; "" if there is none."""
     sentences = [part.strip() for part in SENTENCE_END.split(text.strip()) if part and part.strip(" *_`$")]
     return sentences[-1] if sentences else ""
 

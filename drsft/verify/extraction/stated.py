@@ -99,7 +99,9 @@ def _last_of(statement: str) -> str:
 
 
 def bare_latex(sentence: str) -> str | None:
-    """Returns the last fraction, root or pi outside dollar signs; None without one or if a number follows."""
+    """Returns the last fraction, root or pi outside dollar signs; None if there is none or a number
+    follows.
+    """
     if "\\" not in sentence:
         return None
     found = list(BARE_LATEX.finditer(MATH.sub(lambda match: " " * len(match.group()), sentence)))

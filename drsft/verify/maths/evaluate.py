@@ -122,7 +122,7 @@ def free_symbols(node: Node) -> frozenset[str]:
 def value_at(
     node: Node, point: Mapping[str, Value], *, is_real: bool = False, digits: int = WORKING_DIGITS
 ) -> Value:
-    """Returns a tree's value at a point; raises NotANumberError without one, TooLargeError if too large."""
+    """Returns a tree's value at a point; raises NotANumberError if it has none, TooLargeError if too big."""
     with mp.workdps(digits):
         return _Evaluator(is_real=is_real).value(node, point)
 

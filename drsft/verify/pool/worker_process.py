@@ -1,4 +1,4 @@
-"""What the parent process has of one worker: the process, its two pipes, and the folder of its sandboxes."""
+"""Starts, feeds and ends one worker process, with its two pipes and the folder of its sandboxes."""
 
 import fcntl
 import os

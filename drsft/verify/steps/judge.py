@@ -16,9 +16,10 @@ MATH_KINDS = ("math", ANSWER_AND_STEPS, "numeric")  # whose solutions are prose 
 
 
 def judge_steps(case: Case, options: VerifyOptions) -> Verdict:
-    """Returns CORRECT if all equations that can be parsed hold, WRONG if one fails, NO_ANSWER without any.
+    """Returns CORRECT if all equations of the text that can be parsed hold, and WRONG if one fails.
 
-    The verdict's report also tells whether a calculation gives the case's reference.
+    Returns NO_ANSWER if no equation can be parsed. The verdict's report also tells whether a calculation
+    gives the case's reference.
     """
     report = replace(check_steps(case.text), derives_answer=derives(case.text, case.reference))
     if not report.num_read:

@@ -115,7 +115,9 @@ _ENDS = ("number", "word", "close", "percent", "money")  # what an operand may e
 
 
 def side_before(tokens: list[Token], equals: int) -> Side | None:
-    """Returns the longest expression that ends before the equals sign tokens[equals]; None without one."""
+    """Returns the longest expression that ends before the equals sign tokens[equals]; None if there is
+    none.
+    """
     operands: list[str] = []
     operators: list[str] = []
     words: set[str] = set()
@@ -189,7 +191,9 @@ def _operand_start(tokens: list[Token], end: int, words: set[str]) -> int | None
 
 
 def side_after(tokens: list[Token], equals: int) -> Side | None:
-    """Returns the longest expression that begins after the equals sign tokens[equals]; None without one."""
+    """Returns the longest expression that begins after the equals sign tokens[equals]; None if there is
+    none.
+    """
     operands: list[str] = []
     operators: list[str] = []
     words: set[str] = set()
