@@ -36,12 +36,11 @@ class Rejudged:
 
 
 def rejudge_run(run: Run, verifier: Verifier, *, version: str) -> list[Rejudged]:
-    """Judges every complete evaluation of the run again and returns what changed in each.
+    """Judges every complete evaluation of the run again, stores the new verdicts beside the old ones, and
+    returns what changed in each.
 
-    An interrupted judging resumes at its missing shards.
-
-    Samples already judged by this `version` of the verifier are skipped, unless some are UNJUDGED, since the
-    machine may have been overloaded then.
+    An interrupted judging resumes at its missing shards. Samples already judged by this `version` of the
+    verifier are skipped, unless some are UNJUDGED, since the machine may have been overloaded then.
     """
     results = []
     for benchmark in run.config.evaluate.benchmarks:

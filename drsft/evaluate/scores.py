@@ -95,8 +95,8 @@ def score(samples: BenchmarkSamples) -> Score:
 
 
 def compare(first: BenchmarkSamples, second: BenchmarkSamples) -> PairedDifference | None:
-    """Returns the accuracy of `first` minus that of `second` on the problems sampled for both; None if there
-    are none.
+    """Returns the accuracy of `first` minus that of `second` on the problems sampled for both; None if no
+    problem was sampled for both.
     """
     shared = sorted(set(first.problem_ids) & set(second.problem_ids))
     if not shared:

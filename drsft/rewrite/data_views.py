@@ -53,7 +53,11 @@ def rows_of_view(run: Run, plan: Plan, data: DataView) -> pa.Table:
 
 
 def hinted_record(record: Record, rewrite: Rewrite, *, run_seed: int) -> Record:
-    """Returns the record as it would be if only Hinted Decoding followed self-alignment."""
+    """Returns the record as it would be if only Hinted Decoding followed self-alignment.
+
+    An OWN record stays as it is. Any other gets the accepted samples of Hinted Decoding (HINTED) or, if there
+    are none, what `rewrite.fallback` says: the expert's text (EXPERT) or no text (DROPPED).
+    """
     if record.source is Source.OWN:
         return record
     kept = choose(

@@ -75,7 +75,9 @@ class ShardRewriter:
         self._read = first_round_task(store) if before is None else later_round_task(store, before)
 
     async def problems(self, shard: str) -> list[Problem]:
-        """Returns the problems of a shard that this round rewrites; it may carry other records over."""
+        """Returns the problems of a shard that this round rewrites, without those whose records it carries
+        over.
+        """
         return (await asyncio.to_thread(self._read, shard)).problems
 
     async def try_out(self, problems: Sequence[Problem]) -> None:

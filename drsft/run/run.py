@@ -180,7 +180,7 @@ class Run:
         return ShardSet(self.store, layout.samples(self.config.evaluate, model.name, benchmark))
 
     def evaluation_work(self, model: EvaluatedModel) -> list[WorkSummary]:
-        """Returns the summaries in the commits of the model's shards, of all benchmarks."""
+        """Returns the summaries of the work on the model's committed shards, over all benchmarks."""
         return [
             summary
             for benchmark in self.config.evaluate.benchmarks

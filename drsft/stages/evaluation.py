@@ -123,7 +123,9 @@ def is_complete(run: Run, plans: Mapping[str, Plan]) -> bool:
 def run_evaluation(
     run: Run, plans: Mapping[str, Plan], board: Any, *, make_policy: MakePolicy | None = None
 ) -> None:
-    """Samples every model on every benchmark shard that is not committed yet."""
+    """Samples every model on every benchmark shard that is not committed yet, judges and commits the
+    samples.
+    """
     config, models = run.config, run.models()
     missing = {model.name: missing_shards(run, model, plans) for model in models}
     total = len(models) * sum(plan.num_problems for plan in plans.values())

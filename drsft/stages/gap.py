@@ -120,7 +120,10 @@ def run_scores(store: Store, config: RunConfig) -> pa.Table:
 
 
 def run_gap(config: RunConfig, store_url: str, plan: Plan, board: Any, *, number: int = 1) -> None:
-    """Scores the records of round `number` under its target. Raises InputError if any are not rewritten."""
+    """Scores the records of round `number` under its target, and stores the scores and the gap report.
+
+    Raises InputError if a shard is not rewritten yet.
+    """
     missing = plan.shards.keys() - ShardSet(open_store(store_url), RECORDS).done()
     if missing:
         raise InputError(

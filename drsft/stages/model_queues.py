@@ -37,9 +37,9 @@ class ModelQueues:
         return sum(most_engines(queue.num_waiting) for queue in self._queues.values() if queue.num_waiting)
 
     def next_model(self, engine: int, *, given_up: Container[str]) -> str | None:
-        """Returns the model that an engine loads or keeps, or None if it is no longer needed.
+        """Returns the model that an engine loads or keeps; None if the engine is no longer needed.
 
-        An engine that was restarted gets its model again. Models that are `given_up` go to no engine.
+        An engine that was restarted gets the model that it had. Models that are `given_up` go to no engine.
         """
         model = self._loaded.pop(engine, None)
         if model is None or model in given_up or not self._queues[model].has_work_for(self._slots(engine)):

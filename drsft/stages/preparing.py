@@ -94,7 +94,7 @@ def describe_plan(plan: Plan) -> str:
 
 
 def plan_run_benchmarks(run: Run) -> dict[str, Plan]:
-    """Returns the plan of each benchmark, by the benchmark's name."""
+    """Cuts the problems of every benchmark into shards, stores them, and returns the plans by name."""
     return plan_benchmarks(run, run_prompter(run.config.target, run.store))
 
 

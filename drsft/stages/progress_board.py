@@ -308,7 +308,7 @@ class ProgressReporter:
         self._sums, self._counts, self._sent_s = {}, {}, time.monotonic()
 
     def is_draining(self) -> bool:
-        """Returns whether the run is draining, so that no further shard may begin. False without a board."""
+        """Returns whether the run is draining, so no further shard may begin; False if there is no board."""
         return self._board is not None and bool(ray.get(self._board.is_draining.remote()))
 
 

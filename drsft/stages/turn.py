@@ -33,7 +33,11 @@ def run_prompter(target: Target, store: Store, *, date: str | None = None) -> Pr
 
 
 def prompter_of(model: str, config: RunConfig, store: Store) -> Prompter:
-    """Returns the target's prompter with the run's turn, or another model's with a turn of the same date."""
+    """Returns the prompter of `model`.
+
+    For the run's target it has the stored turn. For another model, the turn is derived anew, with the date of
+    the stored one.
+    """
     own = run_prompter(config.target, store)
     if model == config.target.model:
         return own

@@ -1,4 +1,4 @@
-"""Computes attention over concatenated documents: each attends to itself alone, and nothing is padded.
+"""Computes attention over concatenated documents: each attends only to its own tokens, and nothing is padded.
 
 Axes: T tokens of all documents, H heads of the queries, G heads of keys and values, E size of a head.
 

@@ -30,7 +30,7 @@ class World:
 
     @classmethod
     def current(cls, device: torch.device | None = None) -> "World":
-        """Returns the world of the default process group; without a group, that of this process alone."""
+        """Returns the world of the default process group; if there is no group, of this one process."""
         device = device or torch.device("cpu")
         if not dist.is_initialized():
             return cls(device=device)

@@ -99,7 +99,7 @@ def check_names(options: Mapping[str, JsonValue]) -> None:
     """Raises ConfigError for an option of vLLM that has its own key in drsft, that runs code, or that would
     sample from other weights or with other probabilities.
 
-    It does not need vLLM.
+    vLLM need not be installed for this.
     """
     for name in options:
         if name in _OWN_KEYS:

@@ -74,8 +74,8 @@ class ScoreRequest:
 
 
 class PlainSampler:
-    """A vLLM engine with the samples and the texts to score that are in it. Ids without text are never
-    sampled.
+    """A vLLM engine with the samples and the texts to score that are in it. Ids that stand for no text are
+    never sampled.
     """
 
     def __init__(self, engine: Any, prompter: Prompter) -> None:

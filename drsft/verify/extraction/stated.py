@@ -99,8 +99,9 @@ def _last_of(statement: str) -> str:
 
 
 def bare_latex(sentence: str) -> str | None:
-    """Returns the last fraction, root or pi outside dollar signs; None if there is none or a number
-    follows.
+    """Returns the last fraction, root or pi outside dollar signs.
+
+    Returns None if there is none or if a number follows.
     """
     if "\\" not in sentence:
         return None
