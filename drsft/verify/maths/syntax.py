@@ -111,9 +111,7 @@ class Builder(Node):
 
 @dataclass(frozen=True, slots=True)
 class Said(Node):
-    """A value given in words: true or false, a time of day, a date, or the labels of several options, such as
-    (1) and (3).
-    """
+    """A value given in words: true or false, a time of day, a date, or the labels of several options."""
 
     value: bool | time | date | frozenset[str]
 
