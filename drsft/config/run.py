@@ -149,8 +149,9 @@ class Resources(Frozen):
 
     @property
     def train_share(self) -> WorkerShare:
-        """The number of workers of a training and the resources of each; null counts as one worker without a
-        GPU.
+        """The number of workers of a training, and the CPUs and GPUs of each.
+
+        If `train_workers` is null, it counts as 1; if `gpus_per_train_worker` is null, it counts as 0.
         """
         return WorkerShare(
             num_workers=self.train_workers or 1,

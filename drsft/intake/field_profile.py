@@ -66,7 +66,7 @@ class FieldProfile:
 
     @property
     def is_of_first_object(self) -> bool:
-        """Whether the field is read from the first of several objects, as `solutions[0].text` is."""
+        """Whether the field belongs to the first object of a list of objects, as `solutions[0].text` does."""
         return "[0]." in self.path
 
     @property

@@ -191,7 +191,9 @@ def _model_config(target: Target) -> Any:
 
 def user_turn(template: str, problem: Problem) -> str:
     """Returns the template with the problem's question and demonstration in place of {question} and
-    {demonstration}, stripped; placeholders inside these texts stay as they are.
+    {demonstration}.
+
+    Placeholders inside these two texts stay as they are. White space around the whole result is removed.
     """
     fields = {"question": problem.question, "demonstration": problem.demonstration}
     return _PLACEHOLDER.sub(lambda match: fields[match[1]], template).strip()

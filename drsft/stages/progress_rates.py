@@ -129,7 +129,7 @@ class TrainingClock:
         self._began_s = self._last = None
 
     def left_s(self, *, now_s: float) -> float | None:
-        """Returns the seconds until all trainings end; None until a second step has been timed."""
+        """Returns the seconds until all trainings end; None until one of them has done a second step."""
         if not self._paces:
             return None
         before_s, behind_s = _mean(self._before_s), _mean(self._behind_s)

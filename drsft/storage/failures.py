@@ -85,12 +85,14 @@ def s3_endpoint() -> str | None:
 
     Raises StorageError if it is not a URL.
     """
-    url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
-    if url is not None and not _ENDPOINT.fullmatch(url):
-        raise StorageError(
-            f"AWS_ENDPOINT_URL {without_login(url)!r} is not the URL of a server; give http(s)://host[:port]"
-        )
-    return url
+    for variable in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        if url := os.environ.get(variable):
+            if not _ENDPOINT.fullmatch(url):
+                raise StorageError(
+                    f"{variable} {without_login(url)!r} is not the URL of a server; give http(s)://host[:port]"
+                )
+            return url
+    return None
 
 
 def local_failure(verb: str, path: Path, error: OSError) -> StorageError:

@@ -40,7 +40,10 @@ def same_words(first: str, second: str) -> bool:
 
 
 def is_prose(text: str) -> bool:
-    """Returns whether a text has two words in a row that have three lower-case letters or more."""
+    """Returns whether a text has two words of three or more lower-case letters, one after the other.
+
+    Shorter words in lower case may stand between them. The first word has no capital letter.
+    """
     return _PROSE.search(text) is not None
 
 

@@ -12,6 +12,7 @@ import pytest
 from drsft.errors import StorageError
 from drsft.run.shards import ShardSet, remove_unnamed
 from drsft.storage import LocalStore, download_folder, open_store, read_table, table_bytes, upload_folder
+from drsft.storage.failures import s3_endpoint
 
 
 @pytest.fixture
@@ -175,3 +176,12 @@ def test_a_commit_that_names_nothing_costs_no_data(store: LocalStore, tmp_path: 
         (tmp_path / "stage/commits/00000.json").write_text(json.dumps({"data_key": named, "num_rows": 1}))
         assert remove_unnamed(store) == 0
     assert len(list(store.keys("stage/data"))) == 2
+
+
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_the_variable_that_holds_no_url_is_named(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, "localhost:9000")
+    with pytest.raises(StorageError, match=rf"^{variable} 'localhost:9000' is not the URL of a server"):
+        s3_endpoint()

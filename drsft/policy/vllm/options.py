@@ -1,5 +1,5 @@
-"""Defines which of vLLM's engine arguments `target.engine.options` may set, and runs vLLM's own check of
-them.
+"""Rejects the engine arguments of vLLM that `target.engine.options` must not set, and runs vLLM's own check
+of the others.
 
 `check_options` runs vLLM's check in a separate process, since it imports all of vLLM and changes the
 environment.

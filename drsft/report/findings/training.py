@@ -1,4 +1,6 @@
-"""Writes sentences on how the losses and the tokens' probabilities changed in training."""
+"""Writes sentences on the loss at the end of training, and on the share of unlikely tokens before and after
+it.
+"""
 
 from collections.abc import Sequence
 

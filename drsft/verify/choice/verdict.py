@@ -21,7 +21,8 @@ _ASKS_FOR_WRONG = re.compile(
 def judge_choice(case: Case, options: VerifyOptions) -> Verdict:
     """Returns CORRECT if the letters that a text chooses are exactly the reference's, else WRONG.
 
-    The verdict is NO_ANSWER if the text chooses none, and UNJUDGED if the reference is not an option.
+    The verdict is NO_ANSWER if the text chooses none. It is UNJUDGED if the reference is neither a letter nor
+    the text of an option; a letter that the question does not offer still counts as a letter.
     """
     offered = options_of(case.question)
     expected = letters_of(case.reference, offered) or letters_of(case.reference, {})

@@ -62,7 +62,11 @@ def last_sentence(text: str) -> str:
 
 
 def first_sentence(text: str) -> str:
-    """Returns the text up to the first end of a sentence outside mathematics."""
+    """Returns the text before the first sentence mark or line break outside mathematics.
+
+    If there is none in the first 2,000 characters, it returns the first 500, or all of a longer formula with
+    which the text begins.
+    """
     inside = [match.span() for match in MATH.finditer(text[:2_000]) if not is_amount(match)]
     for end in SENTENCE_END.finditer(text[:2_000]):
         if not any(start < end.start() < stop for start, stop in inside):
