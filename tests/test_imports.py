@@ -25,7 +25,10 @@ LAYERS = {  # package or loose module -> what of drsft it may import
     "evaluate": {"records", "errors", "config", "storage", "policy", "verify", "run", "intake"},
     "gap": {"records", "errors", "config", "storage", "objectives", "policy", "run", "intake", "evaluate"},
     "train": {"records", "errors", "config", "storage", "objectives", "policy", "run"},
-    "sizing": {"errors", "config", "storage", "policy", "run", "intake", "gap", "train", "evaluate"},
+    "sizing": {
+        *("errors", "config", "storage", "objectives", "policy", "run", "intake"),
+        *("gap", "train", "evaluate"),
+    },
     "setup": {"records", "errors", "config", "policy", "verify", "intake"},
     "report": {
         *("records", "errors", "config", "storage", "policy", "run", "intake"),

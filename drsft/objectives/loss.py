@@ -15,6 +15,7 @@ micro-batch means would depend on them.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from drsft.config.objectives import Guards, Needs, Objective
+from drsft.objectives.chunk_size import GPU_LOSS
 from drsft.objectives.head import Head, HeadShape
 from drsft.objectives.head_gradients import HeadGradients
 from drsft.objectives.kernels import (
@@ -166,10 +168,11 @@ def _chunks(
     hidden_ND: Tensor, head: Head, request: LossRequest
 ) -> Iterator[tuple[Tensor, Tensor | None, int]]:
     """Yields the logits of the policy and, if requested, of the frozen start, chunk by chunk."""
-    chunks = logit_chunks(hidden_ND, head, request.chunk_tokens)
+    logits = partial(logit_chunks, chunk_tokens=request.chunk_tokens, on_gpu=GPU_LOSS)
+    chunks = logits(hidden_ND, head)
     if request.start is None:
         return ((logits_CV, None, first) for logits_CV, first in chunks)
-    start_chunks = logit_chunks(request.start.hidden_ND, request.start.head, request.chunk_tokens)
+    start_chunks = logits(request.start.hidden_ND, request.start.head)
     return (
         (logits_CV, start_CV, first)
         for (logits_CV, first), (start_CV, _) in zip(chunks, start_chunks, strict=True)

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from drsft.objectives import chunk_size
+from drsft.objectives.chunk_size import ChunkSize
 from drsft.objectives.head import Head
 from drsft.objectives.kernels import softmax_statistics, top_entropy
 
@@ -26,10 +28,6 @@ __all__ = [
     "token_statistics",
 ]
 
-# Of one chunk of logits; on a CPU one buffer is used throughout. Products of few tokens are slow, so with a
-# large vocabulary a CPU's chunk takes more bytes, up to a limit.
-CPU_CHUNK_BYTES, CPU_MOST_CHUNK_BYTES, CPU_CHUNK_TOKENS = 96 << 20, 192 << 20, 320
-GPU_CHUNK_BYTES = 256 << 20
 # What follows the product takes a few rows at a time on a CPU: their temporaries stay in its caches, and are
 # small enough for the C library to keep from one slice to the next.
 CPU_SLICE_BYTES = 2 << 20
@@ -115,30 +113,23 @@ def check_alignment(hidden_ND: Tensor, labels_N: Tensor) -> None:
         raise ValueError(f"hidden {tuple(hidden_ND.shape)} and labels {tuple(labels_N.shape)} do not align")
 
 
-def logit_chunks(hidden_ND: Tensor, head: Head, chunk_tokens: int | None) -> Iterator[tuple[Tensor, int]]:
+def logit_chunks(
+    hidden_ND: Tensor, head: Head, chunk_tokens: int | None, *, on_gpu: ChunkSize = chunk_size.GPU
+) -> Iterator[tuple[Tensor, int]]:
     """Yields the logits (C, V) of one chunk of tokens after another, with the index of its first token.
 
     The next chunk may overwrite the logits of the last. Without tokens there is one empty chunk. Without
-    `chunk_tokens` a chunk fills the number of bytes set for the device.
+    `chunk_tokens`, a chunk has the size that is set for the device.
     """
     vocab_size, dtype = head.vocab_size, torch.promote_types(hidden_ND.dtype, torch.float32)
     if chunk_tokens is None:
-        row_bytes = dtype.itemsize * vocab_size
-        chunk_tokens = _gpu_chunk_tokens(row_bytes) if hidden_ND.is_cuda else _cpu_chunk_tokens(row_bytes)
+        size = on_gpu if hidden_ND.is_cuda else chunk_size.CPU
+        chunk_tokens = size.tokens(dtype.itemsize * vocab_size)
     out = None
     if not hidden_ND.is_cuda:  # allocating memory for each chunk would cost more than the computation
         out = hidden_ND.new_empty(min(chunk_tokens, len(hidden_ND)), vocab_size, dtype=dtype)
     for start in range(0, max(len(hidden_ND), 1), chunk_tokens):
         yield head.logits(hidden_ND[start : start + chunk_tokens], out=out), start
-
-
-def _gpu_chunk_tokens(row_bytes: int) -> int:
-    return max(16, GPU_CHUNK_BYTES // row_bytes)
-
-
-def _cpu_chunk_tokens(row_bytes: int) -> int:
-    wanted = min(CPU_CHUNK_TOKENS, CPU_MOST_CHUNK_BYTES // row_bytes)
-    return max(16, wanted, CPU_CHUNK_BYTES // row_bytes)
 
 
 def row_slices(logits_CV: Tensor) -> Iterator[slice]:

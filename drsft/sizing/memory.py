@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from drsft.config import RunConfig
 from drsft.errors import ConfigError
+from drsft.objectives.chunk_size import GPU_LOSS
 from drsft.policy.cache_size import ModelShape
 from drsft.policy.card_budget import beside_engine, check_shares, engine_share, engine_wants
 from drsft.train.units import is_one_unit
@@ -15,7 +16,6 @@ __all__ = ["StageMemory", "memory_of", "refuse_what_does_not_fit", "training_wor
 
 GIB = 1 << 30
 PROCESS_BYTES = 560_000_000  # of the host: Python, torch, transformers; 520 to 545 MB measured
-CHUNK_BYTES = 256 << 20  # at most, of the loss's logits
 CHUNK_COPIES = 3  # logits, their gradient and what softmax keeps
 STATE_BYTES = 16  # a trained parameter: weight, gradient and AdamW's two moments in fp32
 SAVED_BYTES = 12  # of them in a checkpoint: no gradient
@@ -100,8 +100,9 @@ def training_work(config: RunConfig, shape: ModelShape) -> int:
     kept = shape.num_layers * layer
     if train.activation_checkpointing:
         kept = shape.num_layers * states * num_bytes + layer
-    chunk = min(CHUNK_BYTES, 4 * tokens * shape.vocab_size)
-    return tokens * kept + CHUNK_COPIES * chunk
+    row_bytes = 4 * shape.vocab_size
+    chunk_tokens = min(tokens, GPU_LOSS.tokens(row_bytes))
+    return tokens * kept + CHUNK_COPIES * chunk_tokens * row_bytes
 
 
 def _gathered(shape: ModelShape, num_bytes: int, num_workers: int) -> int:

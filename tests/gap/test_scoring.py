@@ -11,8 +11,8 @@ from transformers import MambaConfig, MambaForCausalLM, Qwen2Config, Qwen2ForCau
 
 from drsft.errors import ModelError
 from drsft.gap.scoring import Row, score_rows
+from drsft.objectives import chunk_size
 from drsft.objectives.head import NUM_PROBE_TOKENS
-from drsft.objectives.statistics import CPU_CHUNK_BYTES
 
 VOCABULARY = 97
 
@@ -109,7 +109,7 @@ def test_no_tensor_has_tokens_times_vocabulary() -> None:
             score_rows(model, [(ids[:1], ids[1:])], batch_tokens=length)
         sizes.append(largest.num_elements)
     assert sizes[0] == sizes[1], "a longer text takes no more room"
-    assert vocabulary <= sizes[0] <= CPU_CHUNK_BYTES // 4 < vocabulary * num_tokens
+    assert vocabulary <= sizes[0] <= chunk_size.CPU.num_bytes // 4 < vocabulary * num_tokens
 
 
 def test_own_samples_have_phi_near_zero() -> None:
