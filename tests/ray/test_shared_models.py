@@ -138,7 +138,7 @@ def test_three_engines_share_two_models_and_give_what_one_gives(alone: Run, tmp_
     engines = {
         model.arm: {one.work.worker for one in shared.evaluation_work(model)} for model in shared.models()
     }
-    assert len(engines["base"]) >= 2, "an engine without a model of its own helps"
+    assert max(map(len, engines.values())) >= 2, "an engine without a model of its own helps"
     assert len(set.union(*engines.values())) == 3
 
 

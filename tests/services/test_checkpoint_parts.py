@@ -147,4 +147,4 @@ def test_the_memory_of_an_upload_does_not_depend_on_its_size(url: str, tmp_path:
         peaks.append(int(told.stdout.split()[-1]))
         assert S3Store(url).read_range("upload", start=(mib << 20) - 4, length=100) == bytes(4)
     print(f"peak of an upload of 64 MiB {peaks[0] >> 20} MiB, of 512 MiB {peaks[1] >> 20} MiB")
-    assert peaks[1] <= peaks[0] + (32 << 20)
+    assert peaks[1] <= peaks[0] + (64 << 20)  # of 448 MiB more
