@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from drsft.errors import ModelError
@@ -27,10 +27,20 @@ def compile_blocks(blocks: Iterable[nn.Module], device: torch.device) -> None:
 
 def _try_compiler(device: torch.device) -> None:
     try:
-        torch.compile(torch.sin)(torch.ones(2, device=device))
+        is_compiled = torch.compile(_sine_if_compiled)(torch.ones(2, device=device)) is not None
     except Exception as error:  # no C++ compiler, no Triton, or one that fails: each has its own error
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise ModelError(f"train.compile: torch.compile does not run here: {reason}") from error
+
+    if not is_compiled:
+        raise ModelError(
+            "train.compile: torch.compile is switched off in the workers' environment; unset "
+            "TORCHDYNAMO_DISABLE and TORCH_COMPILE_DISABLE, or set train.compile: false"
+        )
+
+
+def _sine_if_compiled(values: Tensor) -> Tensor | None:
+    return values.sin() if torch.compiler.is_compiling() else None
 
 
 def compile_seconds() -> float:

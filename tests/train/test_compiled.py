@@ -96,13 +96,23 @@ def num_graphs(num_layers: int) -> tuple[int, ...]:
     return tuple(found)
 
 
-def test_a_machine_that_cannot_compile_is_told_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"CXX": "/nowhere/g++"}, "torch.compile does not run here"),
+        ({"TORCHDYNAMO_DISABLE": "1"}, "torch.compile is switched off in the workers' environment"),
+    ],
+    ids=["no compiler", "switched off"],
+)
+def test_a_machine_that_cannot_compile_is_told_so(
+    tmp_path: Path, variables: dict[str, str], reason: str
+) -> None:
     compiles = (
         "import torch; from drsft.train.compiled import compile_blocks; "
         "compile_blocks([], torch.device('cpu'))"
     )
-    without = {"CXX": "/nowhere/g++", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    without = {**variables, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
     told = subprocess.run(
         [sys.executable, "-c", compiles], capture_output=True, text=True, env=os.environ | without
     )
-    assert "drsft.errors.ModelError: train.compile: torch.compile does not run here" in told.stderr
+    assert f"drsft.errors.ModelError: train.compile: {reason}" in told.stderr
